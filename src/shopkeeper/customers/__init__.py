@@ -1,0 +1,1 @@
+"""One file per churn / propensity / value model; all follow the contract in `cohort.py`."""

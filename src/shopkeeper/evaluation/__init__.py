@@ -1,0 +1,1 @@
+"""Run folder -> per-request table -> intervals, slices, comparisons, report."""

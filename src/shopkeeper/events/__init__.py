@@ -1,0 +1,1 @@
+"""Raw data -> one validated, consented log; the simulated shop."""

@@ -1,0 +1,1 @@
+"""Bundles, ONNX graphs, golden requests: what a serving team receives."""

@@ -1,0 +1,1 @@
+"""One file per family of metrics, formula in the docstring."""

@@ -1,0 +1,1 @@
+"""Blocks, encoders, losses, heads: torch only."""

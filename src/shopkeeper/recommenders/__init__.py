@@ -1,0 +1,1 @@
+"""One file per model; all follow the contract in `base.py`."""

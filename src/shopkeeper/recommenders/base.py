@@ -1,0 +1,85 @@
+"""The contract of a recommender, and how one is found, made, saved and opened.
+
+A model is one file in this folder and one YAML in `conf/model/`; the YAML's `target` names the class, every other
+key except `name` and `task` is passed to its constructor. Nothing else has to be registered.
+
+Shapes: B requests, V = n_items + 1 columns (internal item ids, column 0 is padding), D width.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+
+NOT_PARAMETERS = ("name", "task", "target")
+
+
+@dataclass
+class Fit:
+    """What a training run is given besides data: seed, folder for resumable state, trainer settings, where to log."""
+
+    seed: int = 0
+    folder: Path | None = None  # for checkpoints; None: nothing is written while training
+    trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
+    target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
+    filter_seen: bool = False
+    init_from: Path | None = None  # run folder to start warm from
+    log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None
+    progress: bool = True
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """What every recommender does. Answers for people it has never seen, from their history alone."""
+
+    uses_instant: bool  # reads Requests.instant: stands on its own leaderboard
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Learn from `split.training_rows()` only; validation requests may choose when to stop."""
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Scores float32 (B, V), higher is better, finite; an empty history gets the fallback (popularity)."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights into `folder` as `.safetensors` or `.npz`; nothing executable."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; a `UserError` when it is damaged or belongs to another model."""
+
+
+@runtime_checkable
+class EmbeddingRecommender(Recommender, Protocol):
+    """A recommender whose scores are inner products: evaluation then multiplies and counts in tiles."""
+
+    def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Request vectors float32 (B, D), and a bool (B,) mask of those that get the fallback scores instead."""
+
+    def item_vectors(self) -> np.ndarray:
+        """Item vectors float32 (V, D); row 0 is padding."""
+
+    def fallback(self) -> np.ndarray:
+        """Scores float32 (V,) for a request without a usable history."""
+
+
+def make(config: Mapping[str, Any]) -> Any:
+    """The model that a `conf/model/*.yaml` describes, with its parameters, untrained."""
+    path = str(config["target"])
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise UserError(f"conf/model/{config.get('name')}.yaml: target '{path}' cannot be imported ({e})") from e
+    parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
+    try:
+        return cls(**parameters)
+    except TypeError as e:
+        raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {name}: {e}") from e

@@ -1,0 +1,42 @@
+"""The vocabulary: what a column, an event type and a metric are called, everywhere in the project."""
+
+from __future__ import annotations
+
+from shopkeeper.errors import UserError, nearest
+
+# Columns of one event. The first four are required, except that order-only data has no timestamp.
+REQUIRED = ("user_id", "item_id", "event_type", "timestamp")
+OPTIONAL = ("session_id", "order_id", "quantity", "price", "channel")
+EVENT_COLUMNS = REQUIRED + OPTIONAL
+
+# Codes are written to disk (event_type.npy): append, never reorder. 0 is padding.
+EVENT_TYPES = (
+    "view",
+    "search",
+    "add_to_cart",
+    "remove_from_cart",
+    "purchase",
+    "return",
+    "rating",
+    "favourite",
+    "exposure",
+)
+EVENT_CODE = {name: code for code, name in enumerate(EVENT_TYPES, start=1)}
+
+PAD = 0  # internal id of "no item" / "no user"; real ids start at 1
+NO_TIME = -(2**63)  # instant of a request to order-only data
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+def event_codes(names: list[str] | tuple[str, ...]) -> list[int]:
+    """Codes of event types by name; a `UserError` names an unknown one and its nearest neighbour."""
+    for name in names:
+        if name not in EVENT_CODE:
+            raise UserError(f"unknown event type '{name}'.{nearest(name, EVENT_TYPES)}")
+    return [EVENT_CODE[name] for name in names]
+
+
+def mlflow_name(metric: str) -> str:
+    """`ndcg@10` -> `ndcg_at_10`: MLflow forbids `@` in metric names."""
+    return metric.replace("@", "_at_")

@@ -1,0 +1,1 @@
+"""Prepared dataset on disk -> requests and batches on the device."""

@@ -1,0 +1,210 @@
+"""What `prepare` leaves on disk, opened: flat memory-mapped arrays, item and user tables, splits.
+
+Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.prepared_writer`):
+
+    manifest.json         row counts, SHA-256 of every file, config, fingerprint
+    events.parquet        every kept event with external ids, sorted by (user, timestamp, file order)
+    items.parquet         column `item` (int32, 1..n_items in order), `item_id` (str), attributes
+    users.parquet         column `user` (int32, 1..n_users in order), `user_id` (str), attributes
+    rejected.parquet      what was not kept: file, row, column, reason, value
+    offsets.npy           int64 (n_users + 1,): events of user u are rows offsets[u-1]:offsets[u]
+    item.npy, event_type.npy, timestamp.npy, price.npy, quantity.npy, order.npy, session.npy, channel.npy
+    splits/<name>-<hash8>/  timeline.json, train_end.npy, catalogue.npy, validation.parquet, test.parquet
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import read_json
+from shopkeeper.sequences.requests import Events, Requests, Targets
+
+COLUMNS = {
+    "item": np.int32,
+    "event_type": np.int8,
+    "timestamp": np.int64,
+    "price": np.float64,
+    "quantity": np.float64,
+    "order": np.int32,
+    "session": np.int32,
+    "channel": np.int8,
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One prepared dataset. Arrays are memory-mapped: opening costs nothing, reading costs what is read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    offsets: np.ndarray  # int64 (n_users + 1,)
+    events: Events
+
+    @classmethod
+    def open(cls, path: Path) -> Prepared:
+        """Open a prepared folder; a `UserError` says what is missing or damaged and how to mend it."""
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise UserError(f"{path} holds no prepared dataset (no manifest.json); run `python prepare.py` first")
+        manifest = read_json(path / "manifest.json")
+        arrays: dict[str, np.ndarray] = {}
+        for name, dtype in COLUMNS.items():
+            if (path / f"{name}.npy").is_file():
+                arrays[name] = _load(path / f"{name}.npy", dtype)
+        offsets = _load(path / "offsets.npy", np.int64)
+        for name in ("item", "event_type"):
+            if name not in arrays:
+                raise UserError(f"{path / name}.npy is missing; delete {path} and run `python prepare.py` again")
+        for name, values in arrays.items():
+            if len(values) != offsets[-1]:
+                raise UserError(
+                    f"{path / name}.npy has {len(values)} rows where offsets.npy says {offsets[-1]}: "
+                    f"the folder is damaged; delete it and run `python prepare.py` again"
+                )
+        return cls(path, manifest, offsets, Events(**arrays))
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset, e.g. `ml_100k`."""
+        return str(self.manifest["dataset"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all data files: two folders with the same fingerprint hold the same bytes."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def n_users(self) -> int:
+        """Number of users; internal ids are 1..n_users."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items; internal ids are 1..n_items."""
+        return int(self.manifest["n_items"])
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """Item table: row i-1 is item i; columns `item`, `item_id`, attributes."""
+        return pq.read_table(self.path / "items.parquet")
+
+    @cached_property
+    def users(self) -> pa.Table:
+        """User table: row u-1 is user u; columns `user`, `user_id`, attributes."""
+        return pq.read_table(self.path / "users.parquet")
+
+    @cached_property
+    def event_user(self) -> np.ndarray:
+        """Internal user id of every event, int32 (M,)."""
+        return np.repeat(np.arange(1, self.n_users + 1, dtype=np.int32), np.diff(self.offsets))
+
+    def split(self, folder: str) -> Split:
+        """Open `splits/<folder>`."""
+        return Split.open(self, self.path / "splits" / folder)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One train / validation / test division of a prepared dataset, derived from its timeline."""
+
+    path: Path
+    prepared: Prepared
+    timeline: dict[str, Any]  # spec, cutoffs, protocol, target hashes, counts, audit
+    train_end: np.ndarray  # int64 (n_users,): training rows of user u are offsets[u-1]:train_end[u-1]
+    catalogue: np.ndarray  # int32, sorted: the items that may be recommended
+
+    @classmethod
+    def open(cls, prepared: Prepared, path: Path) -> Split:
+        """Open a split folder; a `UserError` says what is missing."""
+        if not (path / "timeline.json").is_file():
+            raise UserError(f"{path} holds no split (no timeline.json); run `python prepare.py` with this split")
+        return cls(
+            path,
+            prepared,
+            read_json(path / "timeline.json"),
+            _load(path / "train_end.npy", np.int64),
+            _load(path / "catalogue.npy", np.int32),
+        )
+
+    @property
+    def name(self) -> str:
+        """Folder name, `<split>-<hash8>`."""
+        return self.path.name
+
+    @property
+    def protocol(self) -> str:
+        """`published` (catalogue from the whole log, as papers do) or `strict` (nothing from after the cutoff)."""
+        return str(self.timeline["protocol"])
+
+    def target_hash(self, part: str = "test") -> str:
+        """SHA-256 over the sorted (external user, instant, external targets) of a part."""
+        return str(self.timeline["target_hash"][part])
+
+    def part(self, name: str) -> tuple[Requests, Targets]:
+        """Requests and targets of `validation` or `test`, in file order."""
+        table = pq.read_table(self.path / f"{name}.parquet")
+        targets = table["targets"].combine_chunks()
+        rows = table["target_rows"].combine_chunks()
+
+        def column(key: str, dtype: type) -> np.ndarray | None:
+            return table[key].to_numpy().astype(dtype, copy=False) if key in table.column_names else None
+
+        start, end = column("start", np.int64), column("end", np.int64)
+        assert start is not None
+        assert end is not None
+        requests = Requests(
+            self.prepared.events,
+            start,
+            end,
+            instant=column("instant", np.int64),
+            user=column("user", np.int32),
+            channel=column("channel", np.int8),
+        )
+        return requests, Targets(
+            targets.offsets.to_numpy().astype(np.int64),
+            targets.values.to_numpy().astype(np.int32),
+            rows.values.to_numpy().astype(np.int64),
+        )
+
+    def request_table(self, name: str) -> pa.Table:
+        """The part's whole Parquet table, with the columns that only slices need (`warm_user`, `warm_targets`, …)."""
+        return pq.read_table(self.path / f"{name}.parquet")
+
+    def training_rows(self, event_types: list[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows a model may learn from: offsets int64 (n_users + 1,) into the returned row numbers int64.
+
+        Rows lie before each user's training end, show an item of the catalogue, and, where `event_types`
+        (codes) is given, are of those types. Order within a user is kept.
+        """
+        offsets, events = self.prepared.offsets, self.prepared.events
+        before = np.zeros(len(events.item) + 1, np.int32)
+        np.add.at(before, offsets[:-1], 1)
+        np.add.at(before, self.train_end, -1)
+        keep = np.cumsum(before[:-1]) > 0
+        in_catalogue = np.zeros(self.prepared.n_items + 1, bool)
+        in_catalogue[self.catalogue] = True
+        keep &= in_catalogue[events.item]
+        if event_types is not None:
+            keep &= np.isin(events.event_type, np.asarray(event_types, np.int8))
+        position = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
+        return position[offsets], np.flatnonzero(keep)
+
+
+def _load(path: Path, dtype: type) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; delete {path.parent} and run `python prepare.py` again") from None
+    except (ValueError, OSError, EOFError) as e:
+        raise UserError(f"{path} is damaged ({e}); delete {path.parent} and run `python prepare.py` again") from None
+    if array.dtype != dtype:
+        raise UserError(f"{path} holds {array.dtype}, expected {np.dtype(dtype)}; run `python prepare.py` again")
+    return array

@@ -1,0 +1,161 @@
+"""Requests and targets: the questions put to a recommender, and what really happened, as flat arrays.
+
+Shapes: B requests, N target items in all, M rows of the shared event arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shopkeeper.schema import PAD
+
+
+@dataclass(frozen=True)
+class Events:
+    """Flat columns of an event log (M rows), possibly memory-mapped. Columns that the data lacks are None."""
+
+    item: np.ndarray  # int32
+    event_type: np.ndarray  # int8, codes of schema.EVENT_TYPES
+    timestamp: np.ndarray | None = None  # int64, microseconds since 1970 UTC; None for order-only data
+    price: np.ndarray | None = None  # float64, per unit, NaN where unknown
+    quantity: np.ndarray | None = None  # float64, units, NaN where unknown
+    order: np.ndarray | None = None  # int32, dense from 1; 0 = not part of an order
+    session: np.ndarray | None = None  # int32, dense from 1; 0 = unknown
+    channel: np.ndarray | None = None  # int8, index into manifest["channels"] from 1; 0 = unknown
+
+
+@dataclass(frozen=True)
+class Requests:
+    """B questions: the history of request b is rows `start[b]:end[b]` of `events`, all before `instant[b]`.
+
+    The request's instant lives only here: a model that reads it must say so (`uses_instant`).
+    """
+
+    events: Events
+    start: np.ndarray  # int64 (B,)
+    end: np.ndarray  # int64 (B,)
+    instant: np.ndarray | None = None  # int64 (B,) microseconds UTC
+    user: np.ndarray | None = None  # int32 (B,) internal ids; 0 = a person who was never seen
+    channel: np.ndarray | None = None  # int8 (B,)
+    candidates: tuple[np.ndarray, np.ndarray] | None = None  # offsets int64 (B+1,), items int32: rank only these
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, rows: slice) -> Requests:
+        """Requests of a slice, sharing the event arrays."""
+
+        def cut(column: np.ndarray | None) -> np.ndarray | None:
+            return None if column is None else column[rows]
+
+        candidates = self.candidates
+        if candidates is not None:
+            offsets, items = candidates
+            first, last, _ = rows.indices(len(self))
+            span = offsets[first : last + 1]
+            candidates = (span - span[0], items[span[0] : span[-1]])
+        return Requests(
+            self.events,
+            self.start[rows],
+            self.end[rows],
+            cut(self.instant),
+            cut(self.user),
+            cut(self.channel),
+            candidates,
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of events in each history, int64 (B,)."""
+        return self.end - self.start
+
+    def last_items(self, length: int, types: Sequence[int] | None = None) -> np.ndarray:
+        """The last `length` items of each history, oldest first, padded with 0 on the left: int32 (B, length).
+
+        With `types` (event codes) only events of those types count.
+        """
+        if types is None or len(self) == 0:
+            return gather_last(self.events.item, self.start, self.end, length)
+        # Neighbouring requests share a stretch of the log: only that stretch is looked at.
+        low, high = int(self.start.min()), max(int(self.end.max()), int(self.start.min()))
+        keep = np.isin(self.events.event_type[low:high], np.asarray(types, np.int8))
+        return gather_last(self.events.item[low:high], self.start - low, self.end - low, length, keep)
+
+    def flat(self, types: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """All histories one after another: offsets int64 (B+1,) and absolute row numbers int64."""
+        lengths = self.lengths
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.start - offsets[:-1], lengths)
+        if types is None:
+            return offsets, rows
+        kept = np.isin(self.events.event_type[rows], np.asarray(types, np.int8))
+        counts = np.add.reduceat(np.append(kept, False).astype(np.int64), offsets[:-1]) if len(lengths) else kept[:0]
+        counts = np.where(lengths > 0, counts, 0)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows[kept]
+
+    @classmethod
+    def from_histories(
+        cls,
+        histories: Sequence[Sequence[int]],
+        event_types: Sequence[Sequence[int]] | None = None,
+        timestamps: Sequence[Sequence[int]] | None = None,
+        instant: Sequence[int] | None = None,
+    ) -> Requests:
+        """Requests for people who were never in the data, from lists of internal item ids (oldest first)."""
+        lengths = np.array([len(h) for h in histories], np.int64)
+        ends = np.cumsum(lengths)
+
+        def flat(lists: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
+            return np.array([x for xs in lists for x in xs], dtype)
+
+        item = flat(histories, np.int32)
+        events = Events(
+            item=item,
+            event_type=np.ones(len(item), np.int8) if event_types is None else flat(event_types, np.int8),
+            timestamp=None if timestamps is None else flat(timestamps, np.int64),
+        )
+        at = None if instant is None else np.array(instant, np.int64)
+        return cls(events, start=ends - lengths, end=ends, instant=at, user=np.zeros(len(lengths), np.int32))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What happened after each request: items `item[offsets[b]:offsets[b+1]]`, at rows `row` of the event arrays."""
+
+    offsets: np.ndarray  # int64 (B+1,)
+    item: np.ndarray  # int32 (N,)
+    row: np.ndarray  # int64 (N,)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, rows: slice) -> Targets:
+        """Targets of a slice of the requests."""
+        first, last, _ = rows.indices(len(self))
+        span = self.offsets[first : last + 1]
+        return Targets(span - span[0], self.item[span[0] : span[-1]], self.row[span[0] : span[-1]])
+
+    @property
+    def request(self) -> np.ndarray:
+        """Position of the request that each target belongs to: int64 (N,)."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+
+def gather_last(
+    column: np.ndarray, start: np.ndarray, end: np.ndarray, length: int, keep: np.ndarray | None = None
+) -> np.ndarray:
+    """The last `length` values of each range [start, end) of a column, padded with 0 on the left: (B, length).
+
+    With `keep` (bool over the column) only kept rows count. Pure index arithmetic, no loop over requests.
+    """
+    if keep is not None:
+        position = np.concatenate([[0], np.cumsum(keep)])  # row -> position among the kept rows
+        column, start, end = column[keep], position[start], position[end]
+    if len(column) == 0:
+        return np.zeros((len(start), length), column.dtype)
+    rows_BL = end[:, None] - length + np.arange(length)[None, :]
+    inside_BL = rows_BL >= start[:, None]
+    return np.where(inside_BL, column[np.where(inside_BL, rows_BL, 0)], column.dtype.type(PAD))

@@ -1,0 +1,1 @@
+"""Reads a bundle and answers, without torch."""

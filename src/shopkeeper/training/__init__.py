@@ -1,0 +1,1 @@
+"""The loop: Lightning module, callbacks, checkpoints, validation."""
