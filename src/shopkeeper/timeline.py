@@ -1,0 +1,173 @@
+"""The timeline: the one specification of cutoffs from which every split, feature, label and audit is derived.
+
+All instants are int64 microseconds since 1970-01-01 00:00 UTC. Windows are half-open: what is strictly before a
+cutoff t is known at t, what lies in [t, t + H) is what happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+DAY = MICROSECONDS_PER_DAY
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso(instant: int) -> str:
+    """`1284076800000000` -> `2010-09-10T00:00:00Z` (fraction only where there is one)."""
+    moment = _EPOCH + timedelta(microseconds=int(instant))
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def instant(value: Any, setting: str) -> int:
+    """An instant from a config: an ISO date or date and time (UTC unless it says otherwise), or microseconds.
+
+    Raises `UserError` naming `setting` when the value is none of these.
+    """
+    if isinstance(value, bool):
+        raise UserError(f"{setting}: {value!r} is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z")
+    if isinstance(value, int):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        message = f"{setting}: '{value}' is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z"
+        raise UserError(message) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def floor_day(instant: int) -> int:
+    """Midnight (UTC) at or before an instant."""
+    return instant - instant % DAY
+
+
+# ---------------------------------------------------------------- customer windows
+
+
+@dataclass(frozen=True)
+class CustomerSpec:
+    """How the label windows of customer models (churn, propensity, value) lie on the log.
+
+    Days may be fractions. `gap_days` leaves that much unused time between the end of one label window and the
+    next cutoff, e.g. because labels arrive late. `min_history_days` is what a training cutoff needs before it
+    (default: `active_days`, so that the active filter sees its whole window). `n_train` limits the training
+    cutoffs (default: as many as fit). `test` and `calibration` are given by the log's end unless set by hand.
+    """
+
+    horizon_days: float
+    active_days: float | None = None
+    gap_days: float = 0.0
+    min_history_days: float | None = None
+    n_train: int | None = None
+    test: Any = None
+    calibration: Any = None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> CustomerSpec:
+        """From a `churn:` block or the like; keys that are not ours raise a `UserError` with the nearest valid name."""
+        known = {f.name for f in fields(cls)}
+        for key in config:
+            if key not in known:
+                raise UserError(f"customer windows: unknown setting '{key}'.{nearest(str(key), known)}")
+        if "horizon_days" not in config:
+            raise UserError("customer windows: horizon_days is missing; set it, e.g. task.horizon_days=90")
+        return cls(**config)
+
+
+@dataclass(frozen=True)
+class CustomerWindows:
+    """Cutoffs of customer models. The label of cutoff t is observed in [t, t + horizon), all known by `observed_until`.
+
+    No two windows overlap: training < calibration < test, in steps of horizon + gap.
+    """
+
+    train: list[int] = field(default_factory=list)  # oldest first, µs
+    calibration: int = 0
+    test: int = 0
+    horizon: int = 0  # µs
+    active: int | None = None  # µs: customers with an event in [t - active, t) are asked about; None: all with one
+    gap: int = 0  # µs
+    observed_until: int = 0  # µs: the log is complete before this instant
+
+    def window(self, cutoff: int) -> tuple[int, int]:
+        """The half-open label window [cutoff, cutoff + horizon); a window that is not fully observed is refused."""
+        if cutoff + self.horizon > self.observed_until:
+            raise UserError(
+                f"the window of {self.horizon / DAY:g} days from {iso(cutoff)} ends after the log is complete "
+                f"({iso(self.observed_until)}); choose an earlier cutoff or a shorter horizon_days"
+            )
+        return cutoff, cutoff + self.horizon
+
+    @property
+    def parts(self) -> dict[str, list[int]]:
+        """Cutoffs by part: train, calibration, test."""
+        return {"train": self.train, "calibration": [self.calibration], "test": [self.test]}
+
+    def as_json(self) -> dict[str, Any]:
+        """The same in readable form, for manifests."""
+        return {
+            "train": [iso(t) for t in self.train],
+            "calibration": iso(self.calibration),
+            "test": iso(self.test),
+            "horizon_days": self.horizon / DAY,
+            "active_days": None if self.active is None else self.active / DAY,
+            "gap_days": self.gap / DAY,
+            "observed_until": iso(self.observed_until),
+        }
+
+
+def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindows:
+    """Cutoffs for train, calibration and test from the span of the log.
+
+    Args:
+        spec: horizon and the other settings.
+        first: instant of the log's first event, µs.
+        last: instant of its last event, µs. Its own day may be incomplete, so the log counts as observed until
+            the midnight before it, and the test window ends there.
+
+    Raises:
+        UserError: the horizon exceeds the distance between calibration and test (labels of the one would be
+            seen by the other), a window reaches beyond the log, or not one training cutoff fits.
+    """
+    horizon, gap = round(spec.horizon_days * DAY), round(spec.gap_days * DAY)
+    if horizon <= 0 or gap < 0:
+        raise UserError(
+            f"horizon_days must be above 0 and gap_days not below 0 (got {spec.horizon_days}, {spec.gap_days})"
+        )
+    active = None if spec.active_days is None else round(spec.active_days * DAY)
+    needed = round((spec.min_history_days or 0) * DAY) if spec.min_history_days is not None else (active or 0)
+    observed_until = floor_day(last)
+    step = horizon + gap
+    test = observed_until - horizon if spec.test is None else instant(spec.test, "test")
+    calibration = test - step if spec.calibration is None else instant(spec.calibration, "calibration")
+    if test + horizon > observed_until:
+        raise UserError(
+            f"the test window of {spec.horizon_days:g} days from {iso(test)} ends after the log is complete "
+            f"({iso(observed_until)}); choose an earlier test cutoff or a shorter horizon_days"
+        )
+    if test - calibration < step:
+        raise UserError(
+            f"horizon_days={spec.horizon_days:g} (+ gap_days={spec.gap_days:g}) exceeds the "
+            f"{(test - calibration) / DAY:g} days between calibration ({iso(calibration)}) and test ({iso(test)}): the test period would be seen; "
+            f"shorten horizon_days or move calibration back"
+        )
+    earliest = max(first + needed, first + 1)
+    n = max(0, (calibration - earliest) // step)
+    if spec.n_train is not None:
+        n = min(n, spec.n_train)
+    if n < 1:
+        raise UserError(
+            f"no training cutoff fits: the log runs from {iso(first)} to {iso(last)}, and three windows of "
+            f"{spec.horizon_days:g} days after {needed / DAY:g} days of history need more; shorten horizon_days, "
+            f"active_days or min_history_days"
+        )
+    train = [calibration - k * step for k in range(n, 0, -1)]
+    return CustomerWindows(train, calibration, test, horizon, active, gap, observed_until)
