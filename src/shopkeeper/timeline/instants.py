@@ -1,0 +1,43 @@
+"""Instants: int64 microseconds since 1970-01-01 00:00 UTC, and how people write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from shopkeeper.errors import UserError
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+DAY = MICROSECONDS_PER_DAY
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso(instant: int) -> str:
+    """`1284076800000000` -> `2010-09-10T00:00:00Z` (fraction only where there is one)."""
+    moment = _EPOCH + timedelta(microseconds=int(instant))
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def instant(value: Any, setting: str) -> int:
+    """An instant from a config: an ISO date or date and time (UTC unless it says otherwise), or microseconds.
+
+    Raises `UserError` naming `setting` when the value is none of these.
+    """
+    if isinstance(value, bool):
+        raise UserError(f"{setting}: {value!r} is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z")
+    if isinstance(value, int):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        message = f"{setting}: '{value}' is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z"
+        raise UserError(message) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def floor_day(instant: int) -> int:
+    """Midnight (UTC) at or before an instant."""
+    return instant - instant % DAY

@@ -1,0 +1,186 @@
+"""How a log is divided into training, validation and test: the checked settings of `conf/split/*.yaml`, and cutoffs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import sha256_json
+from shopkeeper.schema import event_codes
+from shopkeeper.timeline.instants import DAY, instant, iso
+
+WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
+# What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
+KINDS: dict[str, frozenset[str]] = {
+    "leave_one_out": frozenset(),
+    "leave_k_out": frozenset({"k"}),
+    "temporal": WINDOW,
+    "rolling": WINDOW | {"fold", "step_days"},
+    "sessions": WINDOW | {"gap_minutes", "history"},
+    "held_out_users": frozenset({"validation_share", "test_share", "fold_in", "seed"}),
+}
+COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core"})
+TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
+PROTOCOLS = ("published", "strict")
+TARGETS = ("first", "last", "all")
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """A split's settings. Keys that a kind does not read are kept out of its hash.
+
+    `protocol`: `published` takes the catalogue (and, in prepare, ids and k-core) from the whole log, as papers do;
+    `strict` from training rows alone. Default: published for leave-one-out and leave-k-out, strict otherwise.
+
+    `targets` for windows: `first` asks at the instant of the user's first target step in the window, `last` at the
+    last one, `all` once at the window's start, for everything that follows in it. For sessions: the first, the
+    last, or (`all`) every step of the session, each a request of its own.
+    """
+
+    name: str
+    kind: str
+    protocol: str
+    target_events: tuple[str, ...]
+    k_core: int | None = None  # strict: users and items with fewer training events are left out of training
+    k: int = 1  # steps per user that are test, and as many validation
+    targets: str = "first"
+    validation_days: float | None = None
+    test_days: float | None = None
+    validation: int | None = None  # cutoffs set by hand, µs
+    test: int | None = None
+    end: int | None = None
+    fold: int = 0  # rolling: 0 is the last fold, i lies i * step_days before it
+    step_days: float | None = None  # default test_days
+    gap_minutes: float = 30.0
+    history: str = "session"  # or "user": what came before the session counts, too
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    fold_in: float = 0.8  # share of a held-out user's events that is known
+    seed: int = 0
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SplitSpec:
+        """Check a `split:` block whose target events and windows are filled in; errors name the setting."""
+        name = str(config.get("name") or config.get("kind") or "")
+        kind = str(config.get("kind") or name)
+        if kind not in KINDS:
+            raise UserError(f"split.kind: unknown kind '{kind}'.{nearest(kind, KINDS)}")
+        read = KINDS[kind] | COMMON
+        values = {k: v for k, v in config.items() if v is not None}
+        for key in values:
+            if key not in read:
+                raise UserError(f"split={name}: setting '{key}' means nothing to a {kind} split.{nearest(key, read)}")
+        values |= {"name": name, "kind": kind}
+        values.setdefault("protocol", "published" if kind.startswith("leave_") else "strict")
+        if kind == "sessions":
+            values.setdefault("targets", "all")
+        values["target_events"] = tuple(values.get("target_events") or ())
+        for key in ("validation", "test", "end"):
+            if key in values:
+                values[key] = instant(values[key], f"split.{key}")
+        spec = cls(**values)
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        if not self.target_events:
+            raise UserError(f"split={self.name}: target_events is empty; name what counts as a target, e.g. [purchase]")
+        event_codes(self.target_events)
+        for key, valid in {"protocol": PROTOCOLS, "targets": TARGETS, "history": ("session", "user")}.items():
+            if getattr(self, key) not in valid:
+                raise UserError(
+                    f"split.{key}: unknown value '{getattr(self, key)}'.{nearest(getattr(self, key), valid)}"
+                )
+        for key in ("k", "k_core"):
+            value = getattr(self, key)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UserError(f"split.{key}={value}: must be a whole number of at least 1")
+        if not isinstance(self.fold, int) or self.fold < 0:
+            raise UserError(f"split.fold={self.fold}: must be a whole number; 0 is the last fold")
+        for key in ("validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise UserError(f"split.{key}={value}: must be above 0")
+        if self.validation_share + self.test_share >= 1:
+            raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
+        if not 0 <= self.fold_in < 1:
+            raise UserError(f"split.fold_in={self.fold_in}: must lie in [0, 1)")
+        if self.timed and self.test is None and self.test_days is None:
+            raise UserError(f"split={self.name}: set test_days (dataset's temporal.test_days) or the cutoff split.test")
+        if self.timed and self.validation is None and self.validation_days is None:
+            raise UserError(f"split={self.name}: set validation_days or the cutoff split.validation")
+
+    @property
+    def timed(self) -> bool:
+        """Whether this split is made of cutoffs in time."""
+        return self.kind in TIMED
+
+    @property
+    def strict(self) -> bool:
+        """Whether nothing from after the cutoff may be known, the catalogue included."""
+        return self.protocol == "strict"
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings that matter to this kind, cutoffs in µs: what the hash is made of."""
+        read = KINDS[self.kind] | COMMON
+        return {
+            f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v
+            for f in fields(self)
+            if f.name in read
+        }
+
+    @property
+    def folder(self) -> str:
+        """`<name>-<hash8>`."""
+        return f"{self.name}-{sha256_json(self.as_json())[:8]}"
+
+    def cutoffs(self, first: int, last: int) -> Cutoffs:
+        """Where validation and test begin and test ends, from the instants of the log's first and last event.
+
+        Whole days end at midnight UTC, so that a window never starts in the middle of a day; fractions of a day
+        count back from the last event.
+        """
+        assert self.timed
+        days = [d for d in (self.validation_days, self.test_days) if d is not None]
+        end = last + 1 if self.end is None else self.end
+        if self.end is None and all(float(d).is_integer() for d in days):
+            end += -end % DAY
+        test = self.test if self.test is not None else end - round((self.test_days or 0) * DAY)
+        step = round((self.step_days or (end - test) / DAY) * DAY)
+        validation = self.validation if self.validation is not None else test - round((self.validation_days or 0) * DAY)
+        if validation - self.fold * step <= first and self.fold and validation > first:
+            most = (validation - first - 1) // step
+            raise UserError(
+                f"split.fold={self.fold} lies before the log's first event; the last fold that fits is {most}"
+            )
+        validation, test, end = (t - self.fold * step for t in (validation, test, end))
+        if not validation < test < end:
+            raise UserError(
+                f"split={self.name}: cutoffs must follow each other, but validation starts {iso(validation)}, test "
+                f"{iso(test)}, end {iso(end)}; mend split.validation, split.test and split.end"
+            )
+        if validation <= first:
+            raise UserError(
+                f"split={self.name}: no event lies before the validation cutoff {iso(validation)} (the log starts "
+                f"{iso(first)}); lower split.validation_days or split.test_days"
+            )
+        return Cutoffs(validation, test, end)
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Training rows lie before `validation`; targets in [validation, test) and in [test, end). Microseconds."""
+
+    validation: int
+    test: int
+    end: int
+
+    def window(self, part: str) -> tuple[int, int]:
+        """The half-open window of a part, `validation` or `test`."""
+        return (self.validation, self.test) if part == "validation" else (self.test, self.end)
+
+    def as_json(self) -> dict[str, Any]:
+        """Each cutoff as ISO text and in µs."""
+        return {key: {"iso": iso(v), "us": v} for key, v in vars(self).items()}
