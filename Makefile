@@ -1,0 +1,58 @@
+# `make demo` and `make test` need Python 3.11, git and make; everything else is installed into .venv.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo ui test test-quick test-real test-all format claims clean recbole
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/installed ## create .venv and install under constraints.txt
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	touch $@
+
+demo: setup ## run the whole pipeline on the simulated shop and print the leaderboard
+	dvc repro
+	@python -m shopkeeper leaderboard
+
+ui: setup ## open the MLflow comparison on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+test: setup test-quick ## format check, lint, types, tests
+
+test-quick:
+	ruff format --check .
+	ruff check .
+	mypy
+	python -m pytest -n 2 --dist loadfile
+
+test-real: setup ## what needs the real data in SHOPKEEPER_RAW
+	python -m pytest -m real
+
+test-all: setup ## everything, the slow tests too
+	python -m pytest -m "not none"
+
+format: setup ## format and mend what can be mended
+	ruff format .
+	ruff check --fix .
+
+claims: setup ## every claim of benchmarks/results, those that fall short first
+	@python benchmarks/claims.py
+
+recbole: ## an environment of its own for RecBole's models
+	$(PYTHON) -m venv .venv-recbole
+	.venv-recbole/bin/python -m pip install --quiet "setuptools==80.10.2" torch==2.13.0
+	.venv-recbole/bin/python -m pip install --quiet -e ".[recbole]"
+
+clean: ## remove what commands have made (not .venv, not data/raw)
+	rm -rf data/composed data/prepared models/*/ outputs reports exports studies mlflow.db mlartifacts

@@ -1,0 +1,18 @@
+"""Compare finished runs and write the report."""
+
+import hydra
+from omegaconf import DictConfig
+from shopkeeper.pipeline.evaluate import evaluate
+
+from shopkeeper.pipeline.entry import one_line_errors
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Hand the composed config to the pipeline."""
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,95 @@
+"""`python -m shopkeeper <command>`: one small function per command; imports happen when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shopkeeper import __version__
+from shopkeeper.errors import nearest
+from shopkeeper.pipeline.entry import one_line_errors
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; user errors end in one line and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    parser, commands = _parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    first = next((w for w in words if not w.startswith("-")), None)
+    if first is not None and first not in commands:
+        print(f"error: there is no command '{first}'.{nearest(first, commands)}", file=sys.stderr)
+        sys.exit(1)
+    arguments = parser.parse_args(words)
+    with one_line_errors():
+        arguments.run(arguments)
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m shopkeeper", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"shopkeeper {__version__}")
+    sub = parser.add_subparsers(title="commands", required=True)
+
+    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        one = sub.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        return one
+
+    command("compose", _compose, "write the resolved config of every stage into data/composed (a DVC stage)")
+    one = command("leaderboard", _leaderboard, "print the leaderboard of a finished report")
+    one.add_argument("report", type=Path, nargs="?", help="report folder; default: that of conf/pipeline.yaml")
+    one = command("compare", _compare, "compare two or more runs request by request")
+    one.add_argument("run_folders", type=Path, nargs="+", metavar="RUN")
+    one.add_argument("--metric", help="default: the task's headline metric")
+    one.add_argument("--part", default="test", choices=["test", "validation"])
+    one.add_argument("--smallest-effect", type=float, default=0.003, help="smallest difference that matters")
+    one = command("new-dataset", _new_dataset, "look at a file and write a first dataset YAML, with its doubts")
+    one.add_argument("file", type=Path)
+    one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<file name>.yaml")
+    one = command("erased", _erased, "prove that a customer is gone from everything that was made")
+    one.add_argument("user", help="the customer's external id")
+    one.add_argument("--root", type=Path, default=Path("."), help="folder that holds data, models, reports, exports")
+    one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
+    one.add_argument("bundle", type=Path)
+    return parser, list(sub.choices)
+
+
+def _compose(arguments: argparse.Namespace) -> None:
+    from shopkeeper.pipeline.compose import compose_stages
+
+    for path in compose_stages():
+        print(path)
+
+
+def _leaderboard(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.leaderboard import print_leaderboard
+
+    print_leaderboard(arguments.report)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.compare import print_comparison
+
+    print_comparison(arguments.run_folders, arguments.metric, arguments.part, arguments.smallest_effect)
+
+
+def _new_dataset(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.new_dataset import write_dataset_yaml
+
+    write_dataset_yaml(arguments.file, arguments.out)
+
+
+def _erased(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.erased import print_erased
+
+    print_erased(arguments.user, arguments.root)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.verify import print_verified
+
+    print_verified(arguments.bundle)

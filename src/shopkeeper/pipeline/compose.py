@@ -1,0 +1,81 @@
+"""The stage `compose`: one resolved Hydra config per later stage, so that DVC sees exactly what each stage would do.
+
+DVC composes Hydra only in `dvc exp run`; here `conf/` is composed by a cheap stage of its own and every later stage
+depends on its one file in `data/composed/`. A comment edited in `conf/` re-runs this stage alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_folder, write_text
+
+
+def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed")) -> list[Path]:
+    """Write `<out>/prepare.yaml`, `train-<model>.yaml`, `evaluate.yaml`, `export.yaml` from `conf/pipeline.yaml`."""
+    plan = yaml.safe_load((conf / "pipeline.yaml").read_text(encoding="utf-8"))
+    for key in ("dataset", "split", "seed", "models", "export"):
+        if key not in plan:
+            raise UserError(f"{conf / 'pipeline.yaml'} has no '{key}'; see the comments in the file")
+    common = [
+        f"dataset={plan['dataset']}",
+        f"split={plan['split']}",
+        f"seed={plan['seed']}",
+        *plan.get("overrides", []),
+    ]
+    stages: dict[str, tuple[str, list[str]]] = {"prepare": ("prepare", [])}
+    for model, task in plan["models"].items():
+        stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
+    stages["evaluate"] = ("evaluate", [])
+    stages["export"] = ("export", [f"model={plan['export']}"])
+    with atomic_folder(out) as folder:
+        for stage, (verb, overrides) in stages.items():
+            write_text(
+                folder / f"{stage}.yaml", yaml.safe_dump(_compose(conf, verb, common + overrides), sort_keys=True)
+            )
+    return sorted(out.glob("*.yaml"))
+
+
+def _compose(conf: Path, verb: str, overrides: list[str]) -> dict[str, Any]:
+    """The resolved config of one stage, with the folder that Hydra shall run in."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        config = compose(verb, overrides)
+    # The place of raw data and the tracking server belong to the machine, not to the experiment: they stay open.
+    machine = {"paths": ("raw",), "tracking": ("uri",)}
+    kept = {
+        group: {k: OmegaConf.to_container(config[group], resolve=False)[k] for k in keys if k in config[group]}  # type: ignore[index,call-overload]
+        for group, keys in machine.items()
+    }
+    value = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(value, dict)
+    for group, values in kept.items():
+        value[group].update(values)
+    prefix = Path(value["paths"]["models"]) / value["dataset"]["name"] / value["split"]["name"]
+    folder = {
+        "train": prefix / value["task"]["name"] / value["model"]["name"],
+        "evaluate": Path(value["paths"]["outputs"]) / "stages" / "evaluate",
+    }.get(verb, Path(value["paths"]["outputs"]) / "stages" / verb)
+    return {
+        "defaults": ["_self_", {"override hydra/job_logging": "stdout"}],
+        "hydra": _hydra(str(folder)),
+        **{str(k): v for k, v in value.items()},
+    }
+
+
+def _hydra(folder: str) -> dict[str, Any]:
+    """A stage runs in its own folder, writes no log file there, and logs plainly to stderr."""
+    return {
+        "run": {"dir": folder},
+        "output_subdir": None,
+        "job_logging": {
+            "formatters": {"simple": {"format": "%(message)s"}},
+            "handlers": {"console": {"stream": "ext://sys.stderr"}},
+        },
+    }

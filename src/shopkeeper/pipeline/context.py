@@ -1,0 +1,119 @@
+"""From a composed config to folders and specifications: which dataset, which split, where things lie."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import sha256_json
+from shopkeeper.sequences.prepared import Prepared, Split
+
+Config = Mapping[str, Any]
+
+
+def plain(config: DictConfig | Config) -> dict[str, Any]:
+    """A composed Hydra config as plain dicts and lists, interpolations resolved."""
+    value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
+    assert isinstance(value, dict)
+    return {str(k): v for k, v in value.items() if k != "hydra"}
+
+
+def protocol(config: Config) -> str:
+    """`published` (whole-log catalogue and k-core, as papers do) for leave-one-out, `strict` otherwise, unless set."""
+    chosen = config["split"].get("protocol")
+    return str(chosen or ("published" if config["split"]["name"].startswith("leave_") else "strict"))
+
+
+def dataset_spec(config: Config) -> dict[str, Any]:
+    """The dataset config as `prepare` uses it: under `strict` the k-core is the split's business, not the log's."""
+    spec = dict(config["dataset"])
+    filters = dict(spec.get("filters") or {})
+    if protocol(config) == "strict":
+        filters.pop("k_core", None)
+    spec["filters"] = filters
+    return spec
+
+
+def split_spec(config: Config) -> dict[str, Any]:
+    """The split config with what the dataset decides filled in: target events, windows, k-core, protocol."""
+    dataset, spec = config["dataset"], dict(config["split"])
+    spec["protocol"] = protocol(config)
+    spec["target_events"] = list(spec.get("target_events") or dataset["target_events"])
+    if spec["protocol"] == "strict" and spec.get("k_core") is None:
+        spec["k_core"] = (dataset.get("filters") or {}).get("k_core")
+    for key, value in (dataset.get("temporal") or {}).items():
+        if key in spec and spec[key] is None:
+            spec[key] = value
+    return spec
+
+
+def prepared_folder(config: Config) -> Path:
+    """`data/prepared/<dataset>`, or `<dataset>-<hash8>` when filters, protocol or source differ from the dataset's."""
+    spec = dataset_spec(config)
+    name = str(spec["name"])
+    own = {**config["dataset"], "filters": config["dataset"].get("filters") or {}}
+    suffix = "" if _comparable(spec) == _comparable(own) and not _overridden(config) else f"-{sha256_json(spec)[:8]}"
+    return Path(config["paths"]["prepared"]) / f"{name}{suffix}"
+
+
+def _comparable(spec: Config) -> dict[str, Any]:
+    return {k: v for k, v in spec.items() if k not in ("title", "source", "licence")}
+
+
+def _overridden(config: Config) -> bool:
+    """Whether the dataset's config was changed on the command line: compared with its YAML file as shipped."""
+    import yaml
+
+    path = Path("conf/dataset") / f"{config['dataset']['name']}.yaml"
+    if not path.is_file():
+        return False
+    shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
+    shipped.pop("defaults", None)
+    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config["dataset"])))
+
+
+def open_prepared(config: Config) -> Prepared:
+    """The prepared dataset of a config; it is made first when missing or made from another config."""
+    from shopkeeper.pipeline.prepare import prepare_data
+
+    return prepare_data(config)
+
+
+def open_split(config: Config, prepared: Prepared) -> Split:
+    """The split of a config; it is made first when missing."""
+    from shopkeeper.pipeline.prepare import prepare_split
+
+    return prepare_split(config, prepared)
+
+
+def run_folder(config: Config, model: str | None = None) -> Path:
+    """Where a stage leaves a run: `models/<dataset>/<split>/<task>/<model>`."""
+    model = model or config["model"]["name"]
+    parts = (config["dataset"]["name"], config["split"]["name"], config["task"]["name"], model)
+    return Path(config["paths"]["models"]).joinpath(*parts)
+
+
+def check_task(config: Config) -> None:
+    """A model and a task that do not belong together are refused."""
+    task, model = config["task"]["name"], config["model"]
+    if model["task"] != task:
+        raise UserError(
+            f"model={model['name']} is for task={model['task']}, not task={task}; leave task out or change it"
+        )
+
+
+def git_commit() -> str:
+    """The commit that is checked out, with `-dirty` when tracked files differ; `unknown` outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changes.strip() else "")

@@ -1,0 +1,84 @@
+"""How a verb begins and how it fails: Hydra's mistakes and the user's end in one line with the way out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shopkeeper.errors import UserError, nearest
+
+
+@contextmanager
+def one_line_errors(config_path: Path = Path("conf")) -> Iterator[None]:
+    """Print user errors as one line on stderr and exit with code 1; anything else keeps its traceback.
+
+    Hydra is told to raise instead of printing (HYDRA_FULL_ERROR), so that its messages can be shortened here.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except UserError as e:
+        _stop(str(e))
+    except KeyboardInterrupt:
+        _stop("interrupted; run the same command again to go on from the last checkpoint", code=130)
+    except MemoryError:
+        _stop("out of memory; choose a smaller trainer.batch_size or model.max_length, or a machine with more memory")
+    except Exception as e:
+        message = explain_hydra(e, config_path)
+        if message is None:
+            raise
+        _stop(message)
+
+
+def _stop(message: str, code: int = 1) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def explain_hydra(error: BaseException, config_path: Path = Path("conf")) -> str | None:
+    """One line for what Hydra and OmegaConf raise about a command line; None for anything else."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    text = str(error)
+    if missing := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text):
+        group, name = missing.groups()
+        valid = sorted(p.stem for p in (config_path / group).glob("*.yaml"))
+        return f"there is no {group}={name}.{nearest(name, valid)}"
+    if missing := re.search(r"Cannot find primary config '([\w./-]+)'", text):
+        return (
+            f"there is no config '{missing.group(1)}'; run `python -m shopkeeper compose` to write the stages' configs"
+        )
+    if unknown := re.search(r"Could not override '([\w@./-]+)'", text):
+        return f"there is no option '{unknown.group(1)}'.{_nearest_key(unknown.group(1), config_path)}"
+    if unknown := re.search(r"full_key: ([\w.]+)", text):
+        first = text.splitlines()[0]
+        return f"{first} (option '{unknown.group(1)}'; see `--help` for the options and their types)"
+    return text.splitlines()[0] + " (see `--help`)"
+
+
+def _nearest_key(key: str, config_path: Path) -> str:
+    """The valid names beside a misspelt key: groups and options at the top, a group's own options below it."""
+    import yaml
+
+    head, _, tail = key.rpartition(".")
+    if not head:
+        groups = [p.name for p in config_path.iterdir() if p.is_dir() and any(p.glob("*.yaml"))]
+        options = yaml.safe_load((config_path / "config.yaml").read_text(encoding="utf-8"))
+        return nearest(key, [*groups, *(k for k in options if k not in ("defaults", "hydra"))])
+    names: set[str] = set()
+    parts = head.split(".")
+    sources = list((config_path / parts[0]).glob("*.yaml")) or list(config_path.glob("*.yaml"))
+    for source in sources:
+        node = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+        for part in parts[1:] if (config_path / parts[0]).is_dir() else parts:
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict):
+            names |= {str(k) for k in node if k != "defaults"}
+    return nearest(tail, names) if names else " See `--help`."

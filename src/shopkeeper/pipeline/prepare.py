@@ -1,0 +1,65 @@
+"""`prepare`: raw events -> prepared dataset -> split and its audit. What is there already is not made again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from shopkeeper.files import read_json, sha256_json
+from shopkeeper.pipeline import context
+from shopkeeper.sequences.prepared import Prepared, Split
+
+log = logging.getLogger(__name__)
+
+
+def prepare(config: DictConfig) -> None:
+    """The verb: prepare the dataset and the split of a config, print what was kept, rejected and found."""
+    cfg = context.plain(config)
+    prepared = prepare_data(cfg)
+    manifest = prepared.manifest
+    log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
+             f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
+    for row in manifest.get("filters") or []:
+        log.info("  %s", ", ".join(f"{k} {v}" for k, v in row.items()))
+    rejected = manifest.get("rejected") or {}
+    for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
+        log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
+    if cfg["task"]["name"] == "next_item":
+        split = prepare_split(cfg, prepared)
+        counts = split.timeline.get("n_requests", {})
+        log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
+
+
+def prepare_data(config: Mapping[str, Any]) -> Prepared:
+    """Open the prepared dataset of a config, making it when it is missing or was made from another config."""
+    folder, spec = context.prepared_folder(config), context.dataset_spec(config)
+    if not _up_to_date(folder, spec):
+        from shopkeeper.events.prepare import prepare_dataset
+
+        log.info("preparing %s", spec["name"])
+        prepare_dataset(spec, Path(config["paths"]["raw"]), folder, progress=bool(config.get("progress", True)))
+    return Prepared.open(folder)
+
+
+def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
+    """Write (or find) the split of a config and audit it."""
+    from shopkeeper.events.splits import write_split
+
+    path = write_split(prepared, context.split_spec(config))
+    split = Split.open(prepared, path)
+    if config.get("audit") == "full":
+        from shopkeeper.events.audit import audit_by_perturbation
+
+        audit_by_perturbation(prepared, split)
+    return split
+
+
+def _up_to_date(folder: Path, spec: Mapping[str, Any]) -> bool:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return False
+    return bool(sha256_json(read_json(manifest).get("config")) == sha256_json(spec))

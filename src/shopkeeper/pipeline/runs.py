@@ -1,0 +1,122 @@
+"""The run folder that `train` leaves: only a finished one has a manifest; it is opened with its hashes checked.
+
+config.yaml            the composed config
+weights.safetensors    or weights.npz / model text: what `model.save` wrote
+validation.parquet     per-request tables, from which every figure can be made again
+test.parquet
+metrics.json           means with intervals
+checkpoint/            resumable state, where the model has one
+manifest.json          written last: kind, model, dataset and split fingerprints, commit, SHA-256 of every file
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file, read_json, sha256_file, sha256_tree, write_json, write_text
+from shopkeeper.pipeline.context import git_commit
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run, opened."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Name of the model, with the seed where it is not the first: `sasrec`, `sasrec#2`."""
+        seed = self.config.get("seed", 1)
+        return str(self.metrics["model"]) + (f"#{seed}" if seed != 1 else "")
+
+    @property
+    def task(self) -> str:
+        """`next_item`, `churn`, …"""
+        return str(self.metrics["task"])
+
+    def table(self, part: str = "test") -> pa.Table:
+        """The per-request table of a part."""
+        return pq.read_table(self.path / f"{part}.parquet")
+
+    def model(self) -> Any:
+        """The trained model, ready to answer."""
+        from shopkeeper.recommenders.base import make
+
+        model = make(self.config["model"])
+        model.load(self.path)
+        return model
+
+
+def write_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    model: Any,
+    metrics: Mapping[str, Any],
+    tables: Mapping[str, pa.Table],
+    facts: Mapping[str, Any],
+    checkpoint: Path | None = None,
+) -> RunFolder:
+    """Write a run folder; `manifest.json` comes last, so that a killed run never looks finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=True))
+    model.save(folder)
+    for part, table in tables.items():
+        with atomic_file(folder / f"{part}.parquet") as tmp:
+            pq.write_table(table, tmp)
+    write_json(folder / "metrics.json", metrics)
+    if checkpoint is not None and checkpoint.is_dir():
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        shutil.move(str(checkpoint), str(folder / "checkpoint"))
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": "run",
+        "commit": git_commit(),
+        **facts,
+        "files": sha256_tree(folder),
+    }
+    write_json(folder / "manifest.json", manifest)
+    return RunFolder(folder, dict(config), dict(metrics), manifest)
+
+
+def open_run(path: Path | str) -> RunFolder:
+    """Open a run folder; a `UserError` names what is missing, foreign or changed."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(
+            f"there is no run folder {path}; `ls models outputs` shows the runs, `python train.py` makes one"
+        )
+    if not (path / "manifest.json").is_file():
+        raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")
+    manifest = read_json(path / "manifest.json")
+    if manifest.get("kind") != "run":
+        raise UserError(f"{path} is a {manifest.get('kind', 'foreign folder')}, not a run")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise UserError(f"{path} was written by a newer shopkeeper (format {manifest['format_version']}); upgrade")
+    for name, expected in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{file} is missing from the run; train again")
+        if name != "log" and sha256_file(file) != expected:
+            raise UserError(f"{file} was changed or damaged after training (SHA-256 differs); train again")
+    config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    return RunFolder(path, config, read_json(path / "metrics.json"), manifest)
+
+
+def find_runs(root: Path) -> list[RunFolder]:
+    """Every finished run below a folder, in the order of their paths."""
+    return [open_run(m.parent) for m in sorted(root.rglob("manifest.json")) if read_json(m).get("kind") == "run"]

@@ -1,0 +1,41 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the first is left-aligned, the others right-aligned."""
+    widths = [max(len(str(row[c])) for row in [header, *rows]) for c in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [
+            str(v).ljust(w) if c == 0 else str(v).rjust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), line(["-" * w for w in widths]), *(line(row) for row in rows)])
+
+
+def with_interval(entry: Mapping[str, Any] | None) -> str:
+    """`0.1234 (0.1200 to 0.1268)`; a set statistic, which has no interval, stands alone."""
+    if entry is None:
+        return ""
+    if entry.get("low") is None:
+        return f"{entry['value']:.4f}"
+    return f"{entry['value']:.4f} ({entry['low']:.4f} to {entry['high']:.4f})"
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """The `metrics.json` of a run: one row per metric, validation and test side by side."""
+    names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
+    rows = [[n, *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
+    first = next(iter(metrics.get("test", {}).values()), {})
+    caption = (
+        f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "
+        f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
+        f"n = {first.get('n', 0):,}"
+    )
+    return caption + "\n" + table(["metric", "validation (95 % interval)", "test (95 % interval)"], rows)

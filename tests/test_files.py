@@ -1,0 +1,77 @@
+"""What would go wrong for a user: a half-written file or folder that looks finished."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import atomic_file, atomic_folder, read_json, sha256_tree, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
+    target = tmp_path / "a.json"
+    write_json(target, {"x": 1})
+
+    def killed_half_way() -> None:
+        with atomic_file(target) as tmp:
+            tmp.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        killed_half_way()
+    assert json.loads(target.read_text()) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_folder_leaves_the_old_folder_and_no_litter(tmp_path: Path):
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "good").write_text("1")
+
+    def killed_half_way() -> None:
+        with atomic_folder(tmp_path / "out") as folder:
+            (folder / "bad").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        killed_half_way()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path):
+    stale = tmp_path / ".out.dead.tmp"
+    stale.mkdir()
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "good").write_text("1")
+    assert not stale.exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path):
+    def full_disk(path: Path) -> None:
+        with atomic_folder(path) as folder:
+            (folder / "x").write_text("1")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cannot write .*out: No space left on device; free some space"):
+        full_disk(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_json_names_the_file(tmp_path: Path):
+    (tmp_path / "m.json").write_text('{"a": ')
+    with pytest.raises(UserError, match=r"m\.json is not readable"):
+        read_json(tmp_path / "m.json")
+
+
+def test_the_tree_hash_sees_every_byte_but_not_the_manifest(tmp_path: Path):
+    (tmp_path / "a").write_text("1")
+    before = sha256_tree(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    assert sha256_tree(tmp_path) == before
+    (tmp_path / "a").write_text("2")
+    assert sha256_tree(tmp_path) != before
+
+
+def test_a_misspelt_name_gets_its_nearest_neighbour():
+    assert "Did you mean 'sasrec'?" in nearest("sasrek", ["sasrec", "popularity"])
