@@ -1,0 +1,93 @@
+"""The rules of the house: which folder may know which. CONTRIBUTING.md has the same table in words."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "shopkeeper"
+FLOOR = {
+    "errors": 0, "files": 0.1, "schema": 0.1, "timeline": 0.2,  # the ground floor, itself in order
+    "events": 1, "sequences": 1, "nn": 1, "metrics": 1,
+    "features": 2, "training": 2,
+    "recommenders": 3, "customers": 3,
+    "evaluation": 4, "serving": 4, "decisions": 4,
+    "tracking": 5, "export": 5,
+    "pipeline": 6, "cli": 6, "__main__": 6, "__init__": 6,
+}  # fmt: skip
+NEIGHBOURS = {("events", "sequences"), ("sequences", "events"), ("pipeline", "cli"), ("cli", "pipeline"),
+              ("__main__", "cli")}  # fmt: skip
+KEPT_OUT = {
+    "polars": {"nn", "training", "metrics", "recommenders", "sequences", "features", "customers", "serving"},
+    "mlflow": set(FLOOR) - {"tracking"},
+    "torch": {"errors", "files", "schema", "timeline", "events", "features", "serving", "tracking"},
+    "pickle": set(FLOOR),
+}
+
+
+def _room(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[tuple[int, str]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            deeper = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "shopkeeper" else []
+            found += [(node.lineno, name) for name in deeper or [node.module]]
+    return found
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_every_folder_has_a_floor():
+    assert {_room(p) for p in FILES} <= set(FLOOR)
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR))
+def test_imports_run_downwards_only(room: str):
+    wrong = []
+    for path in (p for p in FILES if _room(p) == room):
+        for line, name in _imports(path):
+            parts = name.split(".")
+            if parts[0] != "shopkeeper" or len(parts) == 1 or parts[1] in (room, "__version__"):
+                continue
+            if FLOOR[parts[1]] >= FLOOR[room] and (room, parts[1]) not in NEIGHBOURS:
+                wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {name}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", sorted(KEPT_OUT))
+def test_a_library_stays_out_of_the_rooms_that_must_run_without_it(library: str):
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}"
+        for path in FILES
+        if _room(path) in KEPT_OUT[library]
+        for line, name in _imports(path)
+        if name.split(".")[0] == library
+    ]
+    assert not wrong
+
+
+def test_importing_the_package_brings_in_no_torch_and_no_polars():
+    code = "import sys, shopkeeper.cli.main; print([m for m in ('torch', 'polars', 'mlflow') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_nothing_executable_is_loaded_from_an_artifact():
+    words = ("allow_pickle=True", "weights_only=False", "torch.load(", "yaml.load(", "joblib.load", "eval(")
+    wrong = [
+        f"{path.relative_to(SOURCE)}: {word}"
+        for path in FILES
+        for word in words
+        if word in path.read_text(encoding="utf-8").replace(".eval(", "").replace("_eval(", "")
+    ]
+    assert not wrong
