@@ -1,0 +1,160 @@
+r"""Item-item cosine neighbours: what do the people who took these also take?
+
+With x_{ui} in [0, 1] the summed event weights of user u on item i, cut at 1,
+
+    s_{ij} = \frac{\sum_u x_{ui} x_{uj}}{\|x_i\| \|x_j\| + \lambda}, \qquad
+    score(b, j) = \sum_{p in history of b} a_{bp} s_{i_p j}
+
+where each item i keeps its `neighbours` largest s_{ij}, \lambda is `shrinkage` (it takes weight from pairs seen by
+few), and a_{bp} halves with every `half_life_events` positions and `half_life_days` days before the last event of the
+history. Item 0..V-1 that no neighbour list reaches stands below all reached ones, in order of popularity; so does
+everything after an empty history. Deshpande & Karypis, "Item-based top-N recommendation algorithms", TOIS 2004.
+
+Shapes: B requests, V = n_items + 1 columns, U users, E neighbour pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+
+NO_INTEREST = ("remove_from_cart", "return", "exposure")  # event types that count nothing unless asked for
+PAIRS_AT_ONCE = 20_000_000  # products of one block of the co-occurrence: bounds the memory to some 400 MiB
+REQUESTS_AT_ONCE = 1024
+
+
+class ItemKNN:
+    """Item-item cosine with shrinkage. `event_weights` defaults to 1 for every type that shows interest.
+
+    `self_similarity` is what an item of the history gives itself: null means 1 where seen items may be recommended
+    (shops: people buy again), else 0.
+    """
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        neighbours: int = 50,
+        shrinkage: float = 10.0,
+        half_life_events: float | None = 2.0,
+        half_life_days: float | None = None,
+        self_similarity: float | None = None,
+        event_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if neighbours < 1:
+            raise UserError(f"item_knn: neighbours is {neighbours}; give at least 1")
+        if not shrinkage >= 0:
+            raise UserError(f"item_knn: shrinkage is {shrinkage}; give 0 or more")
+        for name, value in (("half_life_events", half_life_events), ("half_life_days", half_life_days)):
+            if value is not None and not value > 0:
+                raise UserError(f"item_knn: {name} is {value}; give a number above 0, or null to leave it out")
+        self.neighbours = neighbours
+        self.shrinkage = shrinkage
+        self.half_life_events = half_life_events
+        self.half_life_days = half_life_days
+        self.self_similarity = self_similarity
+        self.event_weights = event_weights or {t: 1.0 for t in EVENT_TYPES if t not in NO_INTEREST}
+        self.weight_of_type = type_weights(self.event_weights)
+        self.similarity_VV = sparse.csr_array((1, 1), dtype=np.float32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Count which items the same users took in their training rows."""
+        offsets, rows = split.training_rows()
+        user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        weight = self.weight_of_type[prepared.events.event_type[rows]].astype(np.float32)
+        shape = (len(offsets) - 1, prepared.n_items + 1)
+        x_UV = sparse.coo_array((weight, (user, prepared.events.item[rows])), shape=shape).tocsr()
+        x_UV.sum_duplicates()
+        x_UV.data = np.minimum(x_UV.data, 1)
+        x_UV.eliminate_zeros()
+        own = self.self_similarity
+        if own is None:
+            own = 0.0 if fit.filter_seen else 1.0
+        self.similarity_VV = cosine_neighbours(x_UV, self.neighbours, self.shrinkage, own)
+        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Weighted similarities to the history: float32 (B, V), positive where a neighbour list reaches."""
+        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
+        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+            block = requests[first : first + REQUESTS_AT_ONCE]
+            reached_BV = (self._history(block) @ self.similarity_VV).toarray()
+            scores_BV[first : first + len(block)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
+        return scores_BV
+
+    def _history(self, requests: Requests) -> sparse.csr_array:
+        """Weight of each item in each history: float32 sparse (B, V)."""
+        offsets, rows = requests.flat()
+        events = requests.events
+        lengths = np.diff(offsets)
+        end = np.repeat(offsets[1:], lengths)
+        weight = self.weight_of_type[events.event_type[rows]]
+        if self.half_life_events is not None:
+            weight = weight * np.exp2(-(end - 1 - np.arange(len(rows))) / self.half_life_events)
+        if self.half_life_days is not None and events.timestamp is not None:
+            at = events.timestamp[rows]
+            weight = weight * np.exp2((at - at[end - 1]) / (self.half_life_days * MICROSECONDS_PER_DAY))
+        item = events.item[rows]
+        weight = np.where(item < len(self.fallback_V), weight, 0)  # items newer than the model say nothing
+        item = np.where(item < len(self.fallback_V), item, 0)
+        shape = (len(requests), len(self.fallback_V))
+        return sparse.csr_array((weight.astype(np.float32), item, offsets), shape=shape)
+
+    def save(self, folder: Path) -> None:
+        """Write the neighbour lists and the fallback as `weights.npz`."""
+        s = self.similarity_VV
+        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.fallback_V}
+        save_arrays(folder, "item_knn", arrays)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        a = load_arrays(folder, "item_knn", ("indptr", "indices", "values", "fallback"))
+        width = len(a["fallback"])
+        self.similarity_VV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=(width, width))
+        self.fallback_V = a["fallback"]
+
+
+def cosine_neighbours(
+    x_UV: sparse.csr_array, neighbours: int, shrinkage: float, self_similarity: float
+) -> sparse.csr_array:
+    """The `neighbours` most similar items of each item (ties: lower id first): float32 sparse (V, V).
+
+    The co-occurrence is made in blocks of items, so that memory stays bounded whatever the size of the log.
+    """
+    x_VU = x_UV.T.tocsr()
+    norm_V = np.sqrt(x_VU.power(2).sum(axis=1))
+    # Products that row i of x_VU @ x_UV costs: the sizes of its users' baskets, summed.
+    cost_V = x_VU.astype(bool).astype(np.int64) @ np.diff(x_UV.indptr).astype(np.int64)
+    block_V = np.cumsum(cost_V) // PAIRS_AT_ONCE
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(block_V)) + 1, [len(cost_V)]])
+    parts = []
+    for first, end in pairwise(edges):
+        both = (x_VU[first:end] @ x_UV).tocoo()
+        i, j = both.row + first, both.col
+        value = both.data / (norm_V[i] * norm_V[j] + shrinkage)
+        other = i != j
+        i, j, value = i[other], j[other], value[other].astype(np.float32)
+        order = np.lexsort((j, -value, i))
+        i, j, value = i[order], j[order], value[order]
+        place = np.arange(len(i)) - np.searchsorted(i, i)  # 0 = the nearest neighbour
+        near = place < neighbours
+        parts.append((i[near], j[near], value[near]))
+    if self_similarity > 0:
+        known = np.flatnonzero(norm_V > 0)
+        parts.append((known, known, np.full(len(known), self_similarity, np.float32)))
+    i, j, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return sparse.coo_array((value, (i, j)), shape=(len(norm_V), len(norm_V))).tocsr()

@@ -1,0 +1,103 @@
+r"""Recency-weighted popularity: the same list for everyone, and the fallback of every other model.
+
+    score(i) = \sum_{events e on i} w(type(e)) 2^{-(T - t_e) / h}
+
+with half-life h in days and T the time of the last training row of the log (`relative_to: cutoff`; any common T
+gives the same order) or of the event's own user (`relative_to: user`, which weighs how recent an event is in its
+customer's life). Without a half-life, or on data that has only an order, every event counts as much as any other.
+Source of the baseline with time: Ji, Sun, Zhang & Li, "A Re-visit of the Popularity Baseline in Recommender
+Systems", SIGIR 2020.
+
+Shapes: B requests, V = n_items + 1 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+
+REFERENCES = ("cutoff", "user")
+
+
+class Popularity:
+    """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event."""
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        half_life_days: float | None = None,
+        relative_to: str = "cutoff",
+        event_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if half_life_days is not None and not half_life_days > 0:
+            raise UserError(
+                f"popularity: half_life_days is {half_life_days}; give a number above 0, or null for all time"
+            )
+        if relative_to not in REFERENCES:
+            raise UserError(f"popularity: unknown relative_to '{relative_to}'.{nearest(relative_to, REFERENCES)}")
+        self.half_life_days = half_life_days
+        self.relative_to = relative_to
+        self.event_weights = event_weights
+        self.scores_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Count the training rows."""
+        weights = self.event_weights or dict.fromkeys(fit.target_events, 1.0)
+        self.scores_V = item_popularity(prepared, split, weights, self.half_life_days, self.relative_to)
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """The same scores for each request: float32 (B, V)."""
+        return np.repeat(self.scores_V[None, :], len(requests), axis=0)
+
+    def save(self, folder: Path) -> None:
+        """Write the scores as `weights.npz`."""
+        save_arrays(folder, "popularity", {"scores": self.scores_V})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.scores_V = load_arrays(folder, "popularity", ("scores",))["scores"]
+
+
+def item_popularity(
+    prepared: Prepared,
+    split: Split,
+    event_weights: Mapping[str, float],
+    half_life_days: float | None = None,
+    relative_to: str = "cutoff",
+) -> np.ndarray:
+    """Weighted count of each item's training rows: float32 (V,), 0 for padding and for what nobody took.
+
+    `event_weights` maps names of event types to weights; types that are not named count nothing.
+    """
+    offsets, rows = split.training_rows()
+    events = prepared.events
+    weight = type_weights(event_weights)[events.event_type[rows]]
+    if half_life_days is not None and events.timestamp is not None and len(rows):
+        at = events.timestamp[rows]
+        if relative_to == "user":
+            lengths = np.diff(offsets)
+            last = np.repeat(at[offsets[1:][lengths > 0] - 1], lengths[lengths > 0])
+        else:
+            last = at.max()
+        weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
+    return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
+
+
+def type_weights(event_weights: Mapping[str, float]) -> np.ndarray:
+    """Weight of each event type by code, float64; a `UserError` names an unknown type or a negative weight."""
+    weights = np.zeros(len(EVENT_TYPES) + 1)
+    for (name, value), code in zip(event_weights.items(), event_codes(list(event_weights)), strict=True):
+        if not 0 <= value < np.inf:
+            raise UserError(f"event_weights.{name} is {value}; give a finite number of 0 or more")
+        weights[code] = value
+    return weights

@@ -1,0 +1,131 @@
+"""What every recommender must do, as functions that each model's test calls (see test_item_knn.py).
+
+    from recommenders.checks import check_recommender
+
+`make` gives a new, untrained model each time, with settings that learn the tiny data in a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.base import Fit, Recommender
+from shopkeeper.schema import EVENT_CODE
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+from tiny import DAY, cycle_histories, days, tiny_prepared
+
+FIT = Fit(seed=1, progress=False)
+N_ITEMS = 7
+# Item popularity is 7 > 6 > … > 1 without ties, and nobody's history tells the whole order.
+SHOPPERS = [[7, 6, 5, 7], [7, 6, 7, 5], [6, 7, 5, 4, 7], [5, 6, 4, 3, 7], [4, 7, 6, 2, 3], [3, 5, 1, 7, 6], [7, 2, 4]]
+
+
+def shoppers(path: Path, timestamps: bool = True) -> tuple[Prepared, Split]:
+    """A small shop of `N_ITEMS` items whose training popularity differs for each item that was bought at all."""
+    bought = [h + [h[0], h[1]] for h in SHOPPERS]  # two more events per customer, which leave_one_out takes away
+    return tiny_prepared(path, bought, days(bought) if timestamps else None, n_items=N_ITEMS)
+
+
+def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
+    """All checks that hold for any model."""
+    prepared, split = shoppers(path / "shoppers")
+    check_answers(make, prepared, split, fit)
+    check_saving(make, prepared, split, path, fit)
+    check_refit(make, prepared, split, path, fit)
+    check_training_rows_only(make, path, fit)
+    check_orders_without_time(make, path, fit)
+
+
+def check_answers(make: Callable[[], Any], prepared: Prepared, split: Split, fit: Fit = FIT) -> None:
+    """Finite scores of the right shape for strangers, for known customers, and for an empty history."""
+    model = fitted(make, prepared, split, fit)
+    assert isinstance(model, Recommender)
+    assert isinstance(model.uses_instant, bool)
+    strangers = stranger([[3], [1, 2, 3, 4, 5, 6, 7], [], [2, 2, 2]])
+    for requests in (strangers, split.part("test")[0]):
+        scores = model.score(requests)
+        assert scores.dtype == np.float32
+        assert scores.shape == (len(requests), prepared.n_items + 1)
+        assert np.isfinite(scores).all()
+        alone = np.concatenate([model.score(requests[b : b + 1]) for b in range(len(requests))])
+        np.testing.assert_allclose(alone, scores, rtol=1e-4, atol=1e-5, err_msg="an answer depends on its neighbours")
+    assert len(model.score(strangers[0:0])) == 0
+    fallback = model.score(stranger([[]]))[0, 1:]
+    counts = np.bincount(prepared.events.item[split.training_rows()[1]], minlength=prepared.n_items + 1)[1:]
+    assert len(np.unique(counts)) == len(counts), "the check needs popularity without ties"
+    assert np.argsort(-fallback, kind="stable").tolist() == np.argsort(-counts, kind="stable").tolist()
+
+
+def check_saving(make: Callable[[], Any], prepared: Prepared, split: Split, path: Path, fit: Fit = FIT) -> None:
+    """A model that was saved and opened gives bit-equal scores; a damaged or missing file is a one-line error."""
+    model = fitted(make, prepared, split, fit)
+    folder = path / "saved"
+    model.save(folder)
+    names = {p.name for p in folder.iterdir()}
+    assert names & {"weights.npz", "weights.safetensors"}, names
+    opened = make()
+    opened.load(folder)
+    requests = split.part("test")[0]
+    np.testing.assert_array_equal(opened.score(requests), model.score(requests))
+    weights = next(p for p in folder.iterdir() if p.name.startswith("weights."))
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(UserError, match="weights"):
+        make().load(folder)
+    with pytest.raises(UserError, match="missing"):
+        make().load(path / "nothing here")
+
+
+def check_refit(make: Callable[[], Any], prepared: Prepared, split: Split, path: Path, fit: Fit = FIT) -> None:
+    """The second fit of a model forgets the first: same scores as a new model's."""
+    other, other_split = tiny_prepared(path / "other", cycle_histories(4, 3, 5), days(cycle_histories(4, 3, 5)))
+    model = fitted(make, other, other_split, fit)
+    model.fit(prepared, split, fit)
+    requests = split.part("test")[0]
+    np.testing.assert_array_equal(model.score(requests), fitted(make, prepared, split, fit).score(requests))
+
+
+def check_training_rows_only(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
+    """What customers do after their training rows changes nothing (models that stop by validation: set epochs)."""
+    scores = []
+    for name, later in (("one", [1, 2]), ("another", [6, 4])):
+        bought = [h + later for h in SHOPPERS]
+        prepared, split = tiny_prepared(path / name, bought, days(bought), n_items=N_ITEMS, catalogue=range(1, 8))
+        scores.append(fitted(make, prepared, split, fit).score(stranger([[3], [7, 6], []])))
+    np.testing.assert_array_equal(scores[0], scores[1], err_msg="the model has seen rows after the training end")
+
+
+def check_orders_without_time(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
+    """Data that has only an order (no time stamps) trains and answers as well."""
+    prepared, split = shoppers(path / "order-only", timestamps=False)
+    scores = fitted(make, prepared, split, fit).score(Requests.from_histories([[3], [1, 2], []]))
+    assert np.isfinite(scores).all()
+
+
+def check_learns_a_cycle(make: Callable[[], Any], path: Path, fit: Fit = FIT, length: int = 12) -> None:
+    """Order-aware models only: where 1, 2, …, 7, 1, … is all that anyone does, the next step is ranked first."""
+    histories = cycle_histories(4 * N_ITEMS, N_ITEMS, length)
+    prepared, split = tiny_prepared(path / "cycle", histories, days(histories))
+    scores = fitted(make, prepared, split, fit).score(stranger([[1, 2, 3], [5, 6, 7], [3, 4, 5]]))
+    assert (scores[:, 1:].argmax(axis=1) + 1).tolist() == [4, 1, 6]
+
+
+def fitted(make: Callable[[], Any], prepared: Prepared, split: Split, fit: Fit = FIT) -> Any:
+    """A new model, trained."""
+    model = make()
+    model.fit(prepared, split, fit)
+    return model
+
+
+def stranger(histories: list[list[int]]) -> Requests:
+    """Requests of people who are in no data: one purchase a day, asked a day after the last."""
+    asked = [len(h) * DAY for h in histories]
+    return Requests.from_histories(
+        histories, [[EVENT_CODE["purchase"]] * len(h) for h in histories], days(histories), asked
+    )

@@ -1,0 +1,114 @@
+"""Item-kNN: cosines as by hand, recency in the history, popularity where no neighbour is known."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from recommenders.checks import check_recommender, fitted, stranger
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders import item_knn
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.item_knn import ItemKNN, cosine_neighbours
+from shopkeeper.recommenders.popularity import Popularity
+from tiny import tiny_prepared
+
+
+def test_item_knn_keeps_the_promises_of_every_recommender(tmp_path):
+    check_recommender(partial(ItemKNN, shrinkage=1.0), tmp_path)
+    check_recommender(partial(ItemKNN, half_life_days=2.0, self_similarity=0.5), tmp_path / "by time")
+
+
+def plain(**parameters):
+    return partial(ItemKNN, **{"shrinkage": 0.0, "half_life_events": None, **parameters})
+
+
+def test_scores_are_the_sum_of_cosines_to_the_history(tmp_path):
+    # Training rows: {1, 2}, {1, 2, 3}, {3}; the last two of each list are targets.
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 2, 3, 3], [1, 2, 3, 4, 4], [3, 4, 4]])
+    scores = fitted(plain(self_similarity=0.0), prepared, split).score(stranger([[1], [1, 2], [1, 1]]))
+    np.testing.assert_allclose(scores[0, 2:4], [1, 1 / 2], rtol=1e-6)  # 1 and 2 always together; 3 in one of two
+    np.testing.assert_allclose(scores[1, 1:4], [1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(scores[2, 2:4], [2, 1], rtol=1e-6)
+    shrunk = fitted(plain(self_similarity=0.0, shrinkage=2.0), prepared, split).score(stranger([[1]]))
+    np.testing.assert_allclose(shrunk[0, 2:4], [2 / 4, 1 / 4], rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(2, 12), st.integers(1, 12), st.integers(0, 10**6))
+def test_neighbours_equal_a_dense_computation_whatever_the_blocks(n_users, n_items, k, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.random((n_users, n_items)) < 0.4).astype(np.float32)
+    norm = np.sqrt((x**2).sum(0))
+    dense = (x.T @ x) / (norm[:, None] * norm[None, :] + 1.5)
+    np.fill_diagonal(dense, 0)
+    dense = dense.astype(np.float32)
+    order = np.argsort(-dense, axis=1, kind="stable")[:, k:]
+    np.put_along_axis(dense, order, 0, axis=1)
+    before = item_knn.PAIRS_AT_ONCE
+    try:
+        for at_once in (1, 50, before):
+            item_knn.PAIRS_AT_ONCE = at_once
+            found = cosine_neighbours(sparse.csr_array(x), k, 1.5, 0.0).toarray()
+            np.testing.assert_allclose(found, dense, rtol=1e-6)
+    finally:
+        item_knn.PAIRS_AT_ONCE = before
+
+
+def test_the_last_purchase_weighs_most(tmp_path):
+    # 1 goes with 2, 3 goes with 4.
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 5, 5], [3, 4, 5, 5]] * 3)
+    scores = fitted(plain(half_life_events=1.0), prepared, split).score(stranger([[1, 3], [3, 1]]))
+    np.testing.assert_allclose(scores[:, [2, 4]], [[0.5, 1], [1, 0.5]], rtol=1e-6)
+    by_time = fitted(plain(half_life_days=2.0), prepared, split).score(stranger([[1, 5, 5, 5, 3]]))
+    np.testing.assert_allclose(by_time[0, [2, 4]], [0.25, 1], rtol=1e-6)
+
+
+def test_items_out_of_reach_stand_below_in_order_of_popularity(tmp_path):
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 9, 9], [3, 9, 9], [3, 9, 9], [4, 9, 9]])
+    scores = fitted(plain(), prepared, split).score(stranger([[1], [8]]))
+    assert np.argsort(-scores[0, 1:5], kind="stable").tolist() == [0, 1, 2, 3]
+    assert scores[0, 2] > 0 > scores[0, 3] > scores[0, 4]
+    popular = fitted(Popularity, prepared, split).score(stranger([[8]]))
+    assert np.argsort(-scores[1], kind="stable").tolist() == np.argsort(-popular[0], kind="stable").tolist()
+
+
+def test_shops_may_suggest_what_was_bought_before(tmp_path):
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 9, 9], [2, 3, 9, 9]])
+    again = fitted(plain(), prepared, split).score(stranger([[1]]))[0]
+    assert again[1:].argmax() + 1 == 1
+    films = fitted(plain(), prepared, split, Fit(filter_seen=True)).score(stranger([[1]]))[0]
+    assert films[1:].argmax() + 1 == 2
+
+
+def test_returned_goods_are_no_sign_of_interest(tmp_path):
+    types = [["purchase", "purchase", "purchase", "purchase"], ["purchase", "return", "purchase", "purchase"]]
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 4, 4], [1, 3, 4, 4]], event_types=types)
+    scores = fitted(plain(), prepared, split).score(stranger([[1]]))[0]
+    assert scores[2] > 0 > scores[3]
+
+
+def test_an_item_newer_than_the_model_is_left_out_of_the_history(tmp_path):
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 3, 3]])
+    model = fitted(plain(), prepared, split)
+    np.testing.assert_array_equal(model.score(stranger([[1, 99]])), model.score(stranger([[1]])))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"neighbours": 0}, {"shrinkage": -1}, {"half_life_events": 0}, {"half_life_days": -2}]
+)
+def test_a_wrong_setting_is_named(setting):
+    with pytest.raises(UserError, match=next(iter(setting))):
+        ItemKNN(**setting)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    prepared, split = tiny_prepared(tmp_path / "data", [[1, 2, 3]])
+    fitted(Popularity, prepared, split).save(tmp_path / "run")
+    with pytest.raises(UserError, match="written by model 'popularity'"):
+        ItemKNN().load(tmp_path / "run")
