@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit, Recommender
+from shopkeeper.recommenders.base import make as make_model
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
@@ -121,6 +123,13 @@ def fitted(make: Callable[[], Any], prepared: Prepared, split: Split, fit: Fit =
     model = make()
     model.fit(prepared, split, fit)
     return model
+
+
+def shipped(name: str) -> Callable[[], Any]:
+    """`make` for the settings that `conf/model/<name>.yaml` ships."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml").read_text("utf-8"))
+    assert config["name"] == name
+    return lambda: make_model(config)
 
 
 def stranger(histories: list[list[int]]) -> Requests:
