@@ -1,0 +1,155 @@
+"""Trained model -> the folder that a serving team receives.
+
+exports/<name>/
+    model.onnx             histories in, best k items and scores out
+    items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`
+    golden.json            requests in your ids with the trained model's answers
+    manifest.json          what it is, where it comes from, SHA-256 of every file
+    manifest.json.sha256   SHA-256 of the manifest
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError
+from shopkeeper.export import golden as cases_of
+from shopkeeper.export.graphs import scorer_of
+from shopkeeper.export.onnx_file import write_onnx
+from shopkeeper.export.ranking import RankingGraph
+from shopkeeper.export.seal import seal
+from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.serving.bundle import Bundle
+from shopkeeper.serving.verify import verify
+
+RANDOM_CASES = 200  # histories that nobody had, checked beside the golden and the real ones
+REAL_CASES = 300
+
+
+def export_bundle(
+    model: Any,
+    prepared: Prepared,
+    split: Split,
+    run_manifest: Mapping[str, Any],
+    out: Path,
+    *,
+    k: int = 10,
+    golden: int = 100,
+    seed: int = 0,
+) -> Path:
+    """Write the bundle of a trained recommender to `out`, whole or not at all, and prove that it answers as the model.
+
+    Args:
+        model: trained; its family must be one of `graphs.SCORERS`.
+        prepared: the dataset that it was trained on.
+        split: the split, whose catalogue goes into the graph.
+        run_manifest: of the run: `model`, `task`, `seed`, `filter_seen`, `metrics`, `commit`; what is missing is null.
+        out: the folder, replaced when it exists.
+        k: length of the lists; never longer than the catalogue.
+        golden: number of requests that travel with the bundle, an empty history among them.
+        seed: chooses the golden requests.
+
+    Raises:
+        UserError: the model cannot be exported, or ONNX Runtime does not answer as the trained model does.
+    """
+    if k < 1 or golden < 1:
+        raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
+    scorer = scorer_of(model, prepared, split)
+    graph = RankingGraph(scorer, split.catalogue, prepared.n_items, k)
+    with atomic_folder(Path(out)) as folder:
+        write_onnx(graph, folder / "model.onnx", scorer.max_length)
+        pq.write_table(_item_table(prepared, split), folder / "items.parquet")
+        kept = cases_of.real_cases(split, golden, seed)
+        expected = cases_of.best(cases_of.trained_scores(model, kept, split.catalogue), graph.k)
+        item_ids = prepared.items["item_id"].to_pylist()
+        lines = [json.dumps(_golden(*pair, item_ids)) for pair in zip(kept, expected, strict=True)]
+        write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")  # one request a line
+        seal(
+            folder,
+            _manifest(prepared, split, run_manifest)
+            | {
+                "k": graph.k,
+                "history": {
+                    "max_length": scorer.max_length,
+                    "event_types": None if scorer.event_types is None else list(scorer.event_types),
+                    "usual_type": _usual_type(prepared),
+                },
+            },
+        )
+        _prove(model, prepared, split, folder, out, seed)
+    return Path(out)
+
+
+def _prove(model: Any, prepared: Prepared, split: Split, folder: Path, out: Path, seed: int) -> None:
+    """Hold the finished folder, opened as a serving team opens it, against the trained model."""
+    wrong = verify(folder, repeat=0).wrong
+    asked = len(wrong)
+    if not wrong:
+        bundle = Bundle.load(folder)
+        checked = cases_of.real_cases(split, REAL_CASES, seed + 1)
+        checked += cases_of.random_cases(prepared, RANDOM_CASES, seed, bundle.event_types)
+        for first in range(0, len(checked), 64):
+            part = checked[first : first + 64]
+            scores_BV = cases_of.trained_scores(model, part, split.catalogue)
+            wrong += cases_of.disagreements(scores_BV, cases_of.answer(bundle, part), bundle.internal, bundle.k)
+        asked = len(checked)
+    if wrong:
+        raise UserError(
+            f"{out} was not written: ONNX Runtime and the trained model differ in {len(wrong)} of {asked} requests "
+            f"(first: {wrong[0]}); train with trainer.precision=fp32, or report it with what "
+            f"`python -m shopkeeper doctor` prints"
+        )
+
+
+def _usual_type(prepared: Prepared) -> str:
+    """The commonest event type of the log: what an event without a type counts as."""
+    codes = np.bincount(prepared.events.event_type, minlength=1)
+    return EVENT_TYPES[int(codes.argmax()) - 1]
+
+
+def _item_table(prepared: Prepared, split: Split) -> pa.Table:
+    """Item table with the catalogue marked."""
+    inside = np.isin(prepared.items["item"].to_numpy(), split.catalogue)
+    table = prepared.items
+    if "in_catalogue" in table.column_names:
+        table = table.drop_columns(["in_catalogue"])
+    return table.append_column("in_catalogue", pa.array(inside))
+
+
+def _golden(case: cases_of.Case, expected: list[tuple[int, float]], item_ids: list[str]) -> dict[str, Any]:
+    return {
+        "history": cases_of.external(case, item_ids),
+        "filter_seen": case.filter_seen,
+        "expected": [{"item_id": item_ids[i - 1], "score": score} for i, score in expected],
+    }
+
+
+def _manifest(prepared: Prepared, split: Split, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bundle is and where it comes from."""
+    return {
+        "kind": "recommender",
+        "model": run.get("model"),
+        "task": run.get("task", "next_item"),
+        "seed": run.get("seed"),
+        "filter_seen": bool(run.get("filter_seen", False)),
+        "metrics": run.get("metrics"),
+        "git_commit": run.get("commit"),
+        "n_items": prepared.n_items,
+        "n_catalogue": len(split.catalogue),
+        "data": {
+            "dataset": prepared.name,
+            "fingerprint": prepared.fingerprint,
+            "split": split.name,
+            "protocol": split.protocol,
+            "target_hash": split.target_hash("test"),
+        },
+    }

@@ -1,0 +1,117 @@
+"""Trained churn or propensity model -> a folder of plain arrays that NumPy scores (`serving.customers`).
+
+exports/<name>/
+    arrays.npz             the fitted numbers
+    golden.json            customers' features with the trained model's probabilities
+    manifest.json          what it is: scorer, feature names, calibration, SHA-256 of every file
+    manifest.json.sha256   SHA-256 of the manifest
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.errors import UserError
+from shopkeeper.export.seal import seal
+from shopkeeper.export.trees import tree_arrays
+from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
+from shopkeeper.serving.verify import verify
+
+
+@dataclass(frozen=True)
+class _Parts:
+    scorer: str  # name in serving.scorers.SCORERS
+    arrays: dict[str, np.ndarray]
+    calibrator: dict[str, Any] | None
+
+
+def _parts(model: Any) -> _Parts:
+    family = type(model).__name__
+    if getattr(model, "untrainable", ""):
+        raise UserError(f"this {family} has no scores to export: {model.untrainable}; train it on more customers")
+    if family == "BaseRate":
+        return _Parts("constant", {"probability": np.array([model.probability])}, None)
+    if family == "Logistic":
+        return _Parts("logistic", dict(model.arrays), model.calibrator.as_json())
+    if family == "LightGBM":
+        return _Parts("trees", tree_arrays(model.booster.dump_model()), model.calibrator.as_json())
+    raise UserError(f"a {family} cannot be exported yet; customer models that can: BaseRate, LightGBM, Logistic")
+
+
+def export_customer_bundle(
+    model: Any,
+    cohort: Cohort,
+    prepared: Prepared,
+    run_manifest: Mapping[str, Any],
+    out: Path,
+    *,
+    golden: int = 100,
+    seed: int = 0,
+) -> Path:
+    """Write the bundle of a trained customer model to `out`, whole or not at all, and prove that it scores alike.
+
+    Args:
+        model: BaseRate, Logistic or LightGBM, trained.
+        cohort: customers to check on, usually the test cohort; all of them are compared.
+        prepared: the dataset.
+        run_manifest: of the run: `model`, `task`, `seed`, `metrics`, `commit`, `split`, `target_hash`.
+        out: the folder, replaced when it exists.
+        golden: number of customers whose features and probabilities travel with the bundle.
+        seed: chooses them.
+
+    Raises:
+        UserError: the model cannot be exported, or the arrays do not score as the trained model does.
+    """
+    parts = _parts(model)
+    asked = replace(cohort, end=np.maximum(cohort.end, cohort.start + 1))  # features alone decide: no blanks here
+    probability = model.predict(asked).probability
+    chosen = np.sort(np.random.default_rng(seed).choice(len(cohort), min(golden, len(cohort)), replace=False))
+    with atomic_folder(Path(out)) as folder:
+        with open(folder / "arrays.npz", "wb") as f:
+            np.savez(f, **parts.arrays)  # type: ignore[arg-type]
+        lines = [json.dumps(_golden(cohort, row, float(probability[row]))) for row in chosen]
+        write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")
+        seal(folder, _manifest(cohort, prepared, run_manifest, parts))
+        wrong = verify(folder, repeat=0).wrong
+        difference = np.abs(CustomerBundle.load(folder).predict(cohort.features) - probability)
+        if wrong or not (difference <= SAME_PROBABILITY).all():
+            raise UserError(
+                f"{out} was not written: the exported arrays and the trained model differ by up to "
+                f"{np.nanmax(difference):.2g} in probability; report it with what `python -m shopkeeper doctor` prints"
+            )
+    return Path(out)
+
+
+def _golden(cohort: Cohort, row: int, probability: float) -> dict[str, Any]:
+    values = (None if np.isnan(x) else float(x) for x in cohort.features[row])
+    return {"features": dict(zip(cohort.feature_names, values, strict=True)), "expected": probability}
+
+
+def _manifest(cohort: Cohort, prepared: Prepared, run: Mapping[str, Any], parts: _Parts) -> dict[str, Any]:
+    return {
+        "kind": "customer",
+        "scorer": parts.scorer,
+        "calibrator": parts.calibrator,
+        "feature_names": list(cohort.feature_names),
+        "horizon_days": cohort.horizon_days,
+        "model": run.get("model"),
+        "task": run.get("task"),
+        "seed": run.get("seed"),
+        "metrics": run.get("metrics"),
+        "git_commit": run.get("commit"),
+        "data": {
+            "dataset": prepared.name,
+            "fingerprint": prepared.fingerprint,
+            "split": run.get("split"),
+            "target_hash": run.get("target_hash"),
+        },
+    }

@@ -1,0 +1,116 @@
+"""Requests whose answers are known from the trained model: some travel with the bundle, more are checked before it.
+
+Shapes: B requests, V = n_items + 1, K list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+from shopkeeper.serving.bundle import Answer, Bundle
+from shopkeeper.serving.verify import SAME_RANK, SAME_SCORE
+
+LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request in internal ids."""
+
+    items: list[int]
+    types: list[int]  # event type codes
+    filter_seen: bool
+
+
+def real_cases(split: Split, count: int, seed: int) -> list[Case]:
+    """An empty history, then histories of randomly chosen test requests; seen items are masked in every other one."""
+    requests, _ = split.part("test")
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(len(requests), min(count - 1, len(requests)), replace=False))
+    cases = [Case([], [], filter_seen=False)]
+    for number, row in enumerate(chosen):
+        start, end = max(requests.start[row], requests.end[row] - LONGEST), requests.end[row]
+        events = requests.events
+        cases.append(Case(events.item[start:end].tolist(), events.event_type[start:end].tolist(), number % 2 == 0))
+    return cases
+
+
+def random_cases(prepared: Prepared, count: int, seed: int, event_types: Sequence[str] | None) -> list[Case]:
+    """Histories that nobody had: any items in any order, of 1 to 300 events, of the types that the model reads."""
+    rng = np.random.default_rng(seed)
+    codes = [EVENT_CODE[t] for t in event_types] if event_types else np.unique(prepared.events.event_type).tolist()
+    cases = []
+    for number in range(count):
+        length = int(np.exp(rng.uniform(0, np.log(300))))
+        items = rng.integers(1, prepared.n_items + 1, length).tolist()
+        cases.append(Case(items, rng.choice(codes, length).tolist(), number % 2 == 0))
+    return cases
+
+
+def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> np.ndarray:
+    """What the trained model says, float32 (B, V): -inf outside the catalogue and, where asked, for seen items."""
+    requests = Requests.from_histories([c.items for c in cases], [c.types for c in cases])
+    scores_BV = np.array(model.score(requests), np.float32)
+    closed = np.ones(scores_BV.shape[1], bool)
+    closed[catalogue] = False
+    scores_BV[:, closed] = -np.inf
+    for scores_V, case in zip(scores_BV, cases, strict=True):
+        if case.filter_seen:
+            scores_V[case.items] = -np.inf
+    return scores_BV
+
+
+def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
+    """The k best items of each row and their scores; equal scores: the lower id first; never a -inf."""
+    answers = []
+    for scores_V in scores_BV:
+        top = np.argsort(-scores_V, kind="stable")[:k]
+        answers.append([(int(i), float(scores_V[i])) for i in top if np.isfinite(scores_V[i])])
+    return answers
+
+
+def external(case: Case, item_ids: Sequence[str]) -> list[list[str]]:
+    """A history as a client writes it: `[item id, event type]`."""
+    return [[item_ids[i - 1], EVENT_TYPES[t - 1]] for i, t in zip(case.items, case.types, strict=True)]
+
+
+def answer(bundle: Bundle, cases: Sequence[Case]) -> list[Answer]:
+    """What the bundle answers, one batch per setting of `filter_seen`."""
+    answers: list[Answer] = [[] for _ in cases]
+    for flag in (False, True):
+        rows = [b for b, case in enumerate(cases) if case.filter_seen is flag]
+        if rows:
+            got = bundle.recommend([external(cases[b], bundle.item_ids) for b in rows], filter_seen=flag)
+            for b, answer_ in zip(rows, got, strict=True):
+                answers[b] = answer_
+    return answers
+
+
+def disagreements(scores_BV: np.ndarray, answers: Sequence[Answer], internal: dict[str, int], k: int) -> list[str]:
+    """One line per request in which an answer is not the trained model's, given all of the model's scores.
+
+    An item may stand at a rank when its score lies within `SAME_RANK` of the score that belongs there; the score
+    given must lie within `SAME_SCORE` of the model's.
+    """
+    lines = []
+    for b, (scores_V, got, wanted) in enumerate(zip(scores_BV, answers, best(scores_BV, k), strict=True)):
+        items = [internal[item_id] for item_id, _ in got]
+        if len(set(items)) != len(items) or len(items) != len(wanted):
+            lines.append(f"request {b}: {len(set(items))} different items instead of {len(wanted)}")
+            continue
+        for rank, (item, (_, score), (right, right_score)) in enumerate(zip(items, got, wanted, strict=True), start=1):
+            scale = max(1.0, abs(right_score))
+            if not abs(score - scores_V[item]) <= SAME_SCORE * scale:
+                lines.append(f"request {b}, rank {rank}: score {score:.6g} where the model gives {scores_V[item]:.6g}")
+                break
+            if not abs(scores_V[item] - right_score) <= SAME_RANK * scale:
+                lines.append(f"request {b}, rank {rank}: item {item} where the model shows {right}")
+                break
+    return lines

@@ -1,0 +1,42 @@
+"""Which file says how a model is written as a graph. A new family: one file here with `scorer(model, split)`, one line.
+
+The table holds names, so that exporting one family imports no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from shopkeeper.errors import UserError
+from shopkeeper.export.ranking import RankingGraph, Scorer
+from shopkeeper.sequences.prepared import Prepared, Split
+
+SCORERS = {
+    "Popularity": "shopkeeper.export.popularity",
+    "ItemKNN": "shopkeeper.export.item_knn",
+    "SASRec": "shopkeeper.export.sasrec",
+}
+
+
+def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
+    """How the model scores, as a torch module with its fallback and limits.
+
+    Raises:
+        UserError: the family cannot be exported yet, or the model reads the request's instant.
+    """
+    family = type(model).__name__
+    if family not in SCORERS:
+        raise UserError(
+            f"a {family} cannot be exported yet; families that can: {', '.join(sorted(SCORERS))} "
+            f"(add a file to shopkeeper/export and a line to export/graphs.py)"
+        )
+    if getattr(model, "uses_instant", False):
+        raise UserError(f"this {family} reads the instant of the request, which a bundle does not carry yet")
+    scorer: Scorer = importlib.import_module(SCORERS[family]).scorer(model, prepared, split)
+    return scorer
+
+
+def graph_of(model: Any, prepared: Prepared, split: Split, k: int = 10) -> RankingGraph:
+    """The whole graph of a trained model: `forward(history_BL, event_type_BL, exclude_BS) -> (items_BK, scores_BK)`."""
+    return RankingGraph(scorer_of(model, prepared, split), split.catalogue, prepared.n_items, k).eval()

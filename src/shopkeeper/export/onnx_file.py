@@ -1,0 +1,74 @@
+"""A torch module -> one ONNX file with dynamic batch and length."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shopkeeper.errors import UserError
+from shopkeeper.export.ranking import RankingGraph
+
+INPUTS = ("history", "event_type", "exclude")
+OUTPUTS = ("items", "scores")
+
+
+def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
+    """Trace the graph and write it, weights included, as one file.
+
+    Args:
+        graph: on the CPU, in eval mode.
+        path: the `.onnx` file.
+        max_length: longest history the module takes; None: any.
+
+    Raises:
+        UserError: an operation of the model has no ONNX counterpart.
+    """
+    length: Any
+    batch, excluded = torch.export.Dim("batch"), torch.export.Dim("excluded")
+    if max_length is None:
+        length = torch.export.Dim("length")
+    elif max_length > 1:
+        length = torch.export.Dim("length", min=1, max=max_length)
+    else:
+        length = None  # a single position is not a dynamic axis
+    # Example sizes differ from each other and from 1, so that the tracer does not take two of them for one.
+    history_BL = torch.ones(3, min(max_length or 5, 5), dtype=torch.int64)
+    example = (history_BL, history_BL.clone(), torch.zeros(3, 7, dtype=torch.int64))
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                graph.eval(),
+                example,
+                str(path),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=list(INPUTS),
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}, {0: batch, 1: excluded}),
+            )
+    except torch.onnx.OnnxExporterError as e:
+        reason = str(e).strip().splitlines()[0]
+        raise UserError(f"the model cannot be written as an ONNX graph ({reason}); see `shopkeeper.export`") from e
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Raise the log level of chatty libraries for a while."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,60 @@
+"""The graph that every exported recommender shares: histories in, the best k items and their scores out.
+
+A family of models only says how it scores (`Scorer`); catalogue, items to leave out, fallback and top-k are here.
+
+Shapes: B requests, L positions, S items to leave out, V = n_items + 1 columns (0 is padding), K list length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How one family scores: `module(history_BL, event_type_BL) -> scores_BV`."""
+
+    module: nn.Module
+    fallback: np.ndarray | None = None  # float32 (V,): scores for an empty history; None: the module knows itself
+    max_length: int | None = None  # the module reads at most so many last events; None: all
+    event_types: tuple[str, ...] | None = None  # only events of these types are history; None: all
+
+
+class RankingGraph(nn.Module):
+    """`forward(history_BL, event_type_BL, exclude_BS) -> (items_BK, scores_BK)`.
+
+    `history_BL`: internal ids int64, oldest first, padded with 0 on the left; `event_type_BL`: their codes int64, 0
+    where padded. `exclude_BS`: internal ids int64 that may not be shown (seen items, what lies in the basket), padded
+    with 0 anywhere. Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
+    scores: the lower internal id first (ONNX Runtime; torch leaves that order open).
+    """
+
+    fallback_V: Tensor
+    closed_V: Tensor
+
+    def __init__(self, scorer: Scorer, catalogue: np.ndarray, n_items: int, k: int):
+        super().__init__()
+        self.scorer = scorer.module
+        self.k = min(k, len(catalogue))
+        self.has_fallback = scorer.fallback is not None
+        fallback = np.zeros(n_items + 1, np.float32) if scorer.fallback is None else scorer.fallback
+        closed = np.ones(n_items + 1, bool)
+        closed[catalogue] = False
+        self.register_buffer("fallback_V", torch.from_numpy(np.array(fallback, np.float32)))
+        self.register_buffer("closed_V", torch.from_numpy(closed))
+
+    def forward(self, history_BL: Tensor, event_type_BL: Tensor, exclude_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Best first."""
+        scores_BV = self.scorer(history_BL, event_type_BL)
+        if self.has_fallback:
+            known_B1 = (history_BL > 0).any(dim=1, keepdim=True)
+            scores_BV = torch.where(known_B1, scores_BV, self.fallback_V)
+        nothing = torch.full((), float("-inf"), dtype=scores_BV.dtype)
+        scores_BV = torch.where(self.closed_V, nothing, scores_BV)
+        scores_BV = scores_BV.scatter(1, exclude_BS, float("-inf"))
+        scores_BK, items_BK = torch.topk(scores_BV, self.k, dim=1)
+        return torch.where(torch.isinf(scores_BK), 0, items_BK), scores_BK

@@ -1,0 +1,19 @@
+"""Writes a bundle's manifest last, over everything else that lies in the folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.files import sha256_tree, write_json
+from shopkeeper.serving.integrity import FORMAT_VERSION, MANIFEST, SEAL
+
+
+def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write `manifest.json` (with format version and the SHA-256 of every file) and the hash of the manifest."""
+    files = sha256_tree(folder, skip=frozenset({MANIFEST, SEAL}))
+    write_json(folder / MANIFEST, {**manifest, "format_version": FORMAT_VERSION, "files": files})
+    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    (folder / SEAL).write_text(f"{digest}  {MANIFEST}\n", encoding="utf-8")

@@ -1,0 +1,213 @@
+"""Opens an exported recommender and answers with it: external item ids in, external item ids with scores out.
+
+Needs NumPy, PyArrow and ONNX Runtime; no torch, no Polars.
+
+    bundle = Bundle.load(Path("exports/sasrec"))
+    bundle.recommend([["B0009RF9DW", "B000142FVW"], []], k=5)
+
+Shapes: B requests, L positions, S items to leave out, K list length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
+from shopkeeper.serving.integrity import AGAIN, checked_files
+
+# One event of a history: an item id, or an item id with its event type. Oldest event first.
+Event = str | Sequence[str]
+Answer = list[tuple[str, float]]
+
+INPUTS = ("history", "event_type", "exclude")  # a graph may leave out what its model does not read
+SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
+EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
+
+
+@dataclass
+class Bundle:
+    """A recommender that was exported. Safe to share between threads, the counters aside."""
+
+    path: Path
+    manifest: dict[str, Any]
+    session: Any  # onnxruntime.InferenceSession
+    inputs: frozenset[str]  # those of INPUTS that the graph takes
+    item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
+    internal: dict[str, int]
+    seen: Counter[str] = field(default_factory=Counter)  # requests, events, unknown_items, empty_histories so far
+
+    @classmethod
+    def load(cls, path: Path | str, *, threads: int = 1) -> Bundle:
+        """Check every hash, then open.
+
+        Args:
+            path: folder that `export_bundle` wrote.
+            threads: threads that ONNX Runtime may use for one request.
+
+        Raises:
+            UserError: not a bundle, damaged, of a newer format, not a recommender, ids that do not fit the graph.
+        """
+        path = Path(path)
+        manifest, content = checked_files(path)
+        if manifest.get("kind") != "recommender":
+            raise UserError(
+                f"{path} holds a {manifest.get('kind')!r} bundle, not a recommender; open it with `CustomerBundle.load`"
+            )
+        for name in ("model.onnx", "items.parquet"):
+            if name not in content:
+                raise UserError(f"{path / name} is not listed in the manifest of this recommender; {AGAIN}")
+        items = pq.read_table(pa.BufferReader(content["items.parquet"]), columns=["item", "item_id"])
+        item_ids = items["item_id"].to_pylist()
+        dense = np.array_equal(items["item"].to_numpy(), np.arange(1, len(item_ids) + 1))
+        if not dense or len(item_ids) != manifest["n_items"] or len(set(item_ids)) != len(item_ids):
+            raise UserError(
+                f"{path / 'items.parquet'} does not fit the graph: ids are not 1..n_items, each once; {AGAIN}"
+            )
+        internal = {item_id: i for i, item_id in enumerate(item_ids, start=1)}
+        session = _session(path, content["model.onnx"], threads)
+        inputs = frozenset(node.name for node in session.get_inputs())
+        if not inputs <= set(INPUTS):
+            raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
+        return cls(path, manifest, session, inputs, item_ids, internal)
+
+    @property
+    def k(self) -> int:
+        """Longest list that this bundle gives."""
+        return int(self.manifest["k"])
+
+    @property
+    def max_length(self) -> int | None:
+        """So many last items of a history are read; None: all."""
+        return self.manifest["history"]["max_length"]
+
+    @property
+    def event_types(self) -> list[str] | None:
+        """Only events of these types are history; None: all."""
+        return self.manifest["history"]["event_types"]
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[Event]],
+        k: int | None = None,
+        filter_seen: bool | None = None,
+        *,
+        exclude: Sequence[Sequence[str]] | None = None,
+    ) -> list[Answer]:
+        """The best `k` items for each history, best first; shorter where the catalogue has no more to show.
+
+        Args:
+            histories: per request the events of one person, oldest first: `item_id` or `(item_id, event_type)`.
+                Without a type an event counts as one that the model reads. Unknown items are skipped and counted in
+                `seen["unknown_items"]`; an empty history gets the fallback list.
+            k: at most the k that was exported, which is the default.
+            filter_seen: leave out every item of the history; default: as the model was evaluated.
+            exclude: per request further items to leave out (what lies in the basket, what is sold out).
+
+        Raises:
+            UserError: k out of range, a history that is not a list of ids, an unknown event type.
+        """
+        k = self.k if k is None else k
+        if not isinstance(k, int) or not 1 <= k <= self.k:
+            raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
+        if filter_seen is None:
+            filter_seen = bool(self.manifest["filter_seen"])
+        if isinstance(histories, str) or not isinstance(histories, Sequence):
+            raise UserError("histories must be a list with one list of item ids per person")
+        if exclude is not None and len(exclude) != len(histories):
+            raise UserError(f"exclude has {len(exclude)} lists for {len(histories)} histories; give one per history")
+
+        parsed = [self._history(events, position) for position, events in enumerate(histories)]
+        read = [items for items, _, _ in parsed]
+        types = [codes for _, codes, _ in parsed]
+        hidden = [every if filter_seen else [] for _, _, every in parsed]
+        if exclude is not None:
+            more = [[self.internal[i] for i in items if i in self.internal] for items in exclude]
+            hidden = [a + b for a, b in zip(hidden, more, strict=True)]
+        self.seen["requests"] += len(read)
+        self.seen["empty_histories"] += sum(not known for known in read)
+
+        longest = max(map(len, read), default=1) or 1
+        step = max(1, min(256, SCORES_AT_ONCE // (len(self.item_ids) + 1), EVENTS_AT_ONCE // longest))
+        answers: list[Answer] = []
+        for first in range(0, len(read), step):
+            part = slice(first, first + step)
+            tables = map(_padded, (read[part], types[part], hidden[part]))
+            feed = {name: table for name, table in zip(INPUTS, tables, strict=True) if name in self.inputs}
+            items_BK, scores_BK = self.session.run(None, feed)
+            for items_K, scores_K in zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), strict=True):
+                shown = zip(items_K, scores_K, strict=True)
+                answers.append([(self.item_ids[i - 1], score) for i, score in shown if i > 0])
+        return answers
+
+    def _history(self, events: Sequence[Event], position: int) -> tuple[list[int], list[int], list[int]]:
+        """Internal ids that the model reads, their event type codes, and every known item of the history."""
+        if isinstance(events, str) or not isinstance(events, Sequence):
+            raise UserError(f"history {position} must be a list of item ids, not {type(events).__name__}")
+        wanted = self.event_types
+        usual = wanted[0] if wanted else str(self.manifest["history"]["usual_type"])
+        read: list[int] = []
+        codes: list[int] = []
+        every: list[int] = []
+        for event in events:
+            item_id, kind = (event, usual) if isinstance(event, str) else _pair(event, position)
+            item = self.internal.get(item_id)
+            if item is None:
+                self.seen["unknown_items"] += 1
+                continue
+            every.append(item)
+            if wanted is None or kind in wanted:
+                read.append(item)
+                codes.append(EVENT_CODE[kind])
+        self.seen["events"] += len(events)
+        cut = 0 if self.max_length is None else max(0, len(read) - self.max_length)
+        return read[cut:], codes[cut:], every
+
+
+def _pair(event: Any, position: int) -> tuple[str, str]:
+    """An `(item_id, event_type)` event, checked."""
+    if not isinstance(event, Sequence) or len(event) != 2 or not all(isinstance(x, str) for x in event):
+        raise UserError(
+            f"history {position} has the event {event!r:.80}; "
+            f"an event is an item id as text, or [item id, event type] (ids are text, also where they are digits)"
+        )
+    if event[1] not in EVENT_TYPES:
+        raise UserError(f"history {position}: unknown event type '{event[1]:.80}'.{nearest(event[1], EVENT_TYPES)}")
+    return event[0], event[1]
+
+
+def _padded(lists: list[list[int]]) -> np.ndarray:
+    """Lists -> int64 (B, longest), padded with 0 on the left; at least one column."""
+    width = max(1, max(map(len, lists)))
+    table_BL = np.zeros((len(lists), width), np.int64)
+    for row, values in zip(table_BL, lists, strict=True):
+        if values:
+            row[-len(values) :] = values
+    return table_BL
+
+
+def _session(path: Path, graph: bytes, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("answering from a bundle needs ONNX Runtime: `pip install 'shopkeeper[serving]'`") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # ONNX Runtime raises its own classes straight from Exception
+        reason = str(e).splitlines()[0]
+        raise UserError(
+            f"{path / 'model.onnx'} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({reason}); {AGAIN}"
+        ) from None

@@ -1,0 +1,110 @@
+"""Opens an exported churn or propensity model and scores customers from their features, with NumPy alone.
+
+bundle = CustomerBundle.load(Path("exports/churn"))
+bundle.predict([{"orders": 3, "days_since_order": 12.5, …}])
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.serving.integrity import AGAIN, checked_files
+from shopkeeper.serving.scorers import SCORERS, calibrated
+from shopkeeper.serving.verify import Verification, golden_requests
+
+SAME_PROBABILITY = 1e-6
+
+
+@dataclass(frozen=True)
+class CustomerBundle:
+    """A customer model that was exported."""
+
+    path: Path
+    manifest: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def load(cls, path: Path | str) -> CustomerBundle:
+        """Check every hash, then open. A `UserError` when this is no customer model, or damaged, or newer."""
+        path = Path(path)
+        manifest, content = checked_files(path)
+        if manifest.get("kind") != "customer":
+            raise UserError(f"{path} holds a {manifest.get('kind')!r} bundle, not a customer model; use `Bundle.load`")
+        if manifest.get("scorer") not in SCORERS:
+            raise UserError(
+                f"{path} needs the scorer '{manifest.get('scorer')}', unknown to this shopkeeper; update it"
+            )
+        if "arrays.npz" not in content:
+            raise UserError(f"{path / 'arrays.npz'} is not listed in the manifest of this customer model; {AGAIN}")
+        with np.load(io.BytesIO(content["arrays.npz"]), allow_pickle=False) as file:
+            return cls(path, manifest, {name: file[name] for name in file.files})
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Features in the order of the columns."""
+        return list(self.manifest["feature_names"])
+
+    def predict(self, customers: np.ndarray | Sequence[Mapping[str, float | None]]) -> np.ndarray:
+        """Calibrated probability per customer, float64 (n,).
+
+        Args:
+            customers: float array (n, F) in the order of `feature_names`, or one mapping per customer. A feature that
+                is None, NaN or absent is unknown.
+
+        Raises:
+            UserError: a wrong number of columns, an unknown feature name, a value that is not a number.
+        """
+        features_nF = customers if isinstance(customers, np.ndarray) else self._table(customers)
+        if features_nF.ndim != 2 or features_nF.shape[1] != len(self.feature_names):
+            raise UserError(
+                f"features have the shape {features_nF.shape}; expected (customers, {len(self.feature_names)}), "
+                f"in the order of `feature_names`"
+            )
+        raw_n = SCORERS[self.manifest["scorer"]](features_nF.astype(np.float64), self.arrays)
+        calibrator = self.manifest["calibrator"]
+        return raw_n if calibrator is None else calibrated(raw_n, calibrator)
+
+    def _table(self, customers: Sequence[Mapping[str, float | None]]) -> np.ndarray:
+        """Mappings -> float64 (n, F), NaN where unknown."""
+        column = {name: j for j, name in enumerate(self.feature_names)}
+        table_nF = np.full((len(customers), len(column)), np.nan)
+        for row, customer in enumerate(customers):
+            for name, value in customer.items():
+                if name not in column:
+                    raise UserError(f"customer {row}: there is no feature '{name:.80}'.{nearest(name, column)}")
+                if value is not None and not isinstance(value, int | float):
+                    raise UserError(f"customer {row}: feature '{name}' is {value!r:.80}, not a number")
+                table_nF[row, column[name]] = np.nan if value is None else value
+        return table_nF
+
+
+def verify_customer_bundle(path: Path, *, repeat: int = 3) -> Verification:
+    """Replay the golden customers and measure latency, as `verify` does for recommenders."""
+    _, content = checked_files(path)
+    bundle = CustomerBundle.load(path)
+    golden = golden_requests(path, content)
+    asked = [g["features"] for g in golden]
+    wrong = []
+    for position, (got, request) in enumerate(zip(bundle.predict(asked), golden, strict=True)):
+        if not abs(got - request["expected"]) <= SAME_PROBABILITY:
+            wrong.append(f"golden request {position}: probability {got:.6g} instead of {request['expected']:.6g}")
+    times = []
+    for _ in range(repeat):
+        for customer in asked:
+            start = time.perf_counter()
+            bundle.predict([customer])
+            times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    bundle.predict(asked)
+    batch = time.perf_counter() - start
+    p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
+    model = str(bundle.manifest.get("model"))
+    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)

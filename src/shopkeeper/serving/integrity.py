@@ -1,0 +1,80 @@
+"""Checks a bundle before anything in it is opened: known format, every file there, every byte as it was written.
+
+Two files carry the hashes: `manifest.json` lists the SHA-256 of every other file, and `manifest.json.sha256` that of
+the manifest itself (both readable with `sha256sum -c`-style tools). The hashes show damage and careless edits; they are
+not a signature: whoever can rewrite the whole folder can rewrite them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from shopkeeper.errors import UserError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+SEAL = "manifest.json.sha256"
+
+AGAIN = "export the model again (`python export.py`) or copy the bundle again"
+
+
+def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the bytes of every file that it lists, after each hash was compared.
+
+    The bytes returned are the bytes that were hashed: callers parse these and never open the files a second time.
+
+    Raises:
+        UserError: no bundle here, a newer format version, a missing or changed file, a path that leads outside.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise UserError(
+            f"{folder} is not a bundle: it has no {MANIFEST}; give the folder that `python export.py` wrote"
+        )
+    sealed = _read(folder, MANIFEST)
+    seal = _read(folder, SEAL).split()
+    if not seal or seal[0] != hashlib.sha256(sealed).hexdigest().encode():
+        raise UserError(f"{folder / MANIFEST} does not match {SEAL}: one of them was changed or damaged; {AGAIN}")
+    manifest = _parse(folder, sealed)
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise UserError(
+            f"{folder} has bundle format {version!r}, and this shopkeeper reads up to {FORMAT_VERSION}: "
+            f"install a newer shopkeeper, or export the model again with this one"
+        )
+    listed = manifest.get("files")
+    if not isinstance(listed, dict) or not listed:
+        raise UserError(f"{folder / MANIFEST} lists no files; {AGAIN}")
+    content = {}
+    for name, expected in listed.items():
+        content[name] = _read(folder, name)
+        if hashlib.sha256(content[name]).hexdigest() != expected:
+            raise UserError(f"{folder / name} was changed or damaged (its SHA-256 is not the manifest's); {AGAIN}")
+    return manifest, content
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """Bytes of a file of the bundle; names that lead out of the folder are refused."""
+    relative = PurePosixPath(name)
+    path = folder / name
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or ":" in name or path.is_symlink():
+        raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; refused")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing from the bundle; {AGAIN}") from None
+    except OSError as e:
+        raise UserError(f"{path} cannot be read ({e.strerror or e}); check its permissions, or copy it again") from None
+
+
+def _parse(folder: Path, text: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{folder / MANIFEST} is not readable as JSON ({e}); {AGAIN}") from None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{folder / MANIFEST} holds no JSON object; {AGAIN}")
+    return manifest

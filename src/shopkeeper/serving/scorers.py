@@ -1,0 +1,74 @@
+"""Customer models as plain arrays and the NumPy that reads them: one function per family, and the calibration.
+
+Shapes: n rows (customers), F features, T trees, M nodes of the largest tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+FLOOR = 1e-6  # as in `customers.calibration`: probabilities stay within [FLOOR, 1 - FLOOR]
+Arrays = Mapping[str, np.ndarray]
+
+
+def constant(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """The base rate for everybody."""
+    return np.full(len(features_nF), arrays["probability"][0])
+
+
+def logistic(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Logistic regression on log(1 + x), clipped to the training range and standardised; undefined counts as mean."""
+    x_nF = np.clip(np.log1p(features_nF), arrays["low"], arrays["high"])
+    z_nF = np.nan_to_num((x_nF - arrays["mean"]) / arrays["scale"], nan=0.0)
+    return _sigmoid(z_nF @ arrays["weight"] + arrays["intercept"][0])
+
+
+def trees(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Gradient-boosted trees: all rows walk all trees together, one level a step.
+
+    Node m of tree t asks `x[feature] <= threshold` and goes to `left` or `right`; a missing value goes where
+    `default_left` says; leaves have feature -1 and a `value`.
+    """
+    total_n = np.zeros(len(features_nF))
+    rows = np.arange(len(features_nF))
+    for t in range(len(arrays["feature"])):
+        feature_M, threshold_M = arrays["feature"][t], arrays["threshold"][t]
+        left_M, right_M = arrays["left"][t], arrays["right"][t]
+        node_n = np.zeros(len(features_nF), np.int64)
+        while True:
+            asked_n = feature_M[node_n]
+            inner_n = asked_n >= 0
+            if not inner_n.any():
+                break
+            x_n = features_nF[rows, np.maximum(asked_n, 0)]
+            x_n = np.where(np.isnan(x_n) & ~arrays["nan_is_missing"][t][node_n], 0.0, x_n)
+            go_left_n = np.where(np.isnan(x_n), arrays["default_left"][t][node_n], x_n <= threshold_M[node_n])
+            node_n = np.where(inner_n, np.where(go_left_n, left_M[node_n], right_M[node_n]), node_n)
+        total_n += arrays["value"][t][node_n]
+    return _sigmoid(total_n)
+
+
+SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
+    "constant": constant,
+    "logistic": logistic,
+    "trees": trees,
+}
+
+
+def calibrated(probability_n: np.ndarray, calibrator: Mapping[str, Any]) -> np.ndarray:
+    """Temperature, Platt, isotonic or nothing, as fitted by `customers.calibration`."""
+    p = np.clip(probability_n, FLOOR, 1 - FLOOR)
+    method, parameters = calibrator["method"], calibrator["parameters"]
+    if method == "isotonic":
+        p = np.interp(p, parameters["x"], parameters["y"])
+    elif method != "identity":
+        z = parameters["slope"][0] * (np.log(p) - np.log1p(-p)) + parameters["intercept"][0]
+        p = _sigmoid(np.clip(z, -50, 50))
+    return np.clip(p, FLOOR, 1 - FLOOR)
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))

@@ -1,0 +1,168 @@
+"""Export: the folder that is handed over answers exactly as the trained model, or is not written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.export import export_bundle
+from shopkeeper.export.golden import best, disagreements
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.sequences.requests import Requests
+from shopkeeper.serving import Bundle, verify
+
+MODELS = {
+    "popularity": lambda: Popularity(half_life_days=3),
+    "item_knn": lambda: ItemKNN(neighbours=5),
+    "item_knn_with_decay": lambda: ItemKNN(7, half_life_events=3, event_weights={"view": 0.1, "purchase": 1}),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    prepared, split = shop
+    model = MODELS[request.param]()
+    model.fit(prepared, split, Fit(filter_seen=False))
+    run = {
+        "model": request.param,
+        "filter_seen": True,
+        "metrics": {"test": {"ndcg@10": {"value": 0.1}}},
+        "commit": "abc",
+    }
+    return model, export_bundle(
+        model, prepared, split, run, tmp_path_factory.mktemp("exports") / request.param, golden=20
+    )
+
+
+def test_bundle_answers_new_people_as_the_trained_model_does(exported: Any) -> None:
+    model, path = exported
+    rng = np.random.default_rng(1)
+    histories = [rng.integers(1, 41, n).tolist() for n in (1, 2, 17, 90)]
+    types = [rng.integers(1, 6, len(h)).tolist() for h in histories]
+    scores_BV = np.array(model.score(Requests.from_histories(histories, types)))
+    scores_BV[:, [0, 38, 39, 40]] = -np.inf
+    asked = [
+        [(f"i{i}", EVENT_TYPES[t - 1]) for i, t in zip(*pair, strict=True)]
+        for pair in zip(histories, types, strict=True)
+    ]
+    bundle = Bundle.load(path)
+    answers = bundle.recommend(asked, filter_seen=False)
+    assert disagreements(scores_BV, answers, bundle.internal, 10) == []
+    assert all(len(a) == 10 for a in answers)
+
+
+def test_a_history_is_answered_alike_alone_and_in_a_batch_of_other_lengths(exported: Any) -> None:
+    bundle = Bundle.load(exported[1])
+    histories = [["i1"], [], ["i2", "i5", "i7", "i9"], ["i3"] * 30]
+    together = bundle.recommend(histories)
+    alone = [bundle.recommend([h])[0] for h in histories]
+    for a, b in zip(together, alone, strict=True):
+        assert [i for i, _ in a] == [i for i, _ in b]
+        assert np.allclose([s for _, s in a], [s for _, s in b], atol=1e-6)
+
+
+def test_seen_items_are_left_out_on_request_and_items_outside_the_catalogue_always(exported: Any) -> None:
+    bundle = Bundle.load(exported[1])
+    history = [f"i{i}" for i in range(1, 33)]
+    shown = [i for i, _ in bundle.recommend([history], filter_seen=True)[0]]
+    assert sorted(shown) == sorted(f"i{i}" for i in range(33, 38))
+    everything = {i for i, _ in bundle.recommend([["i38", "i39", "i40"]], filter_seen=False)[0]}
+    assert not everything & {"i38", "i39", "i40"}
+
+
+def test_an_empty_history_gets_the_fallback_list_of_the_trained_model(exported: Any) -> None:
+    model, path = exported
+    scores_BV = np.array(model.score(Requests.from_histories([[]])))
+    scores_BV[:, [0, 38, 39, 40]] = -np.inf
+    wanted = [f"i{i}" for i, _ in best(scores_BV, 10)[0]]
+    assert [i for i, _ in Bundle.load(path).recommend([[]])[0]] == wanted
+
+
+def test_manifest_says_what_the_bundle_is_and_where_it_comes_from(exported: Any, shop: Any) -> None:
+    prepared, split = shop
+    manifest = json.loads((exported[1] / "manifest.json").read_text())
+    assert manifest["format_version"] == 1
+    assert manifest["kind"] == "recommender"
+    assert manifest["git_commit"] == "abc"
+    assert manifest["metrics"]["test"]["ndcg@10"]["value"] == 0.1
+    assert manifest["data"]["fingerprint"] == prepared.fingerprint
+    assert manifest["data"]["target_hash"] == split.target_hash("test")
+    assert set(manifest["files"]) == {"model.onnx", "items.parquet", "golden.json"}
+    items = pq.read_table(exported[1] / "items.parquet")
+    assert items["title"].to_pylist()[:2] == ["Thing 1", "Thing 2"]
+    assert items["in_catalogue"].to_pylist() == [True] * 37 + [False] * 3
+
+
+def test_golden_requests_hold_the_trained_models_answers_and_are_replayed(exported: Any) -> None:
+    golden = json.loads((exported[1] / "golden.json").read_text())["requests"]
+    assert len(golden) == 20
+    assert golden[0]["history"] == []
+    assert {g["filter_seen"] for g in golden} == {True, False}
+    found = verify(exported[1])
+    assert found.ok
+    assert found.requests == 20
+
+
+class Drifting(Popularity):
+    """Answers differently from what its weights say."""
+
+    def score(self, requests: Requests) -> np.ndarray:
+        scores_BV = super().score(requests)
+        scores_BV[:, 5] += 1000
+        return scores_BV
+
+
+def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_leaves_nothing(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shopkeeper.export import graphs
+
+    monkeypatch.setitem(graphs.SCORERS, "Drifting", graphs.SCORERS["Popularity"])
+    model = Drifting()
+    model.fit(*shop, Fit())
+    with pytest.raises(UserError, match="was not written: ONNX Runtime and the trained model differ"):
+        export_bundle(model, *shop, {}, tmp_path / "exports" / "bad")
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+class NoFamily:
+    uses_instant = False
+
+
+def test_a_family_without_a_graph_says_which_families_have_one(shop: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"NoFamily cannot be exported yet; families that can: ItemKNN, Popularity"):
+        export_bundle(NoFamily(), *shop, {}, tmp_path / "x")
+
+
+def test_a_model_that_needs_time_stamps_is_refused_with_the_way_out(shop: Any, tmp_path: Path) -> None:
+    model = ItemKNN(half_life_days=5)
+    model.fit(*shop, Fit())
+    with pytest.raises(UserError, match="train with half_life_events instead"):
+        export_bundle(model, *shop, {}, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "wrong"),
+    [
+        ([("a", 0.9), ("b", 0.5)], 0),
+        ([("a", 0.90009), ("b", 0.5)], 0),  # within 1e-4
+        ([("a", 0.9002), ("b", 0.5)], 1),
+        ([("b", 0.5), ("a", 0.9)], 1),  # order
+        ([("a", 0.9), ("c", 0.499995)], 0),  # a tie within 1e-5 may stand in either order
+        ([("a", 0.9), ("d", 0.49995)], 1),  # a good score, the wrong item
+        ([("a", 0.9), ("a", 0.9)], 1),
+        ([("a", 0.9)], 1),
+    ],
+)
+def test_answers_differ_when_ids_or_scores_do_and_ties_may_swap(answer: list[tuple[str, float]], wrong: int) -> None:
+    scores_BV = np.array([[-np.inf, 0.9, 0.5, 0.499995, 0.49995]], np.float32)
+    assert len(disagreements(scores_BV, [answer], {"a": 1, "b": 2, "c": 3, "d": 4}, 2)) == wrong

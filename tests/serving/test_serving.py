@@ -1,0 +1,194 @@
+"""A bundle is opened only when it is whole, and refuses in one line what it cannot take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.export import export_bundle
+from shopkeeper.export.seal import seal
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.serving import Bundle, verify
+from tiny import tiny_prepared
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    histories = [np.random.default_rng(u).integers(1, 13, 8).tolist() for u in range(20)]
+    prepared, split = tiny_prepared(folder / "tiny", histories, n_items=12)
+    model = Popularity()
+    model.fit(prepared, split, Fit())
+    return export_bundle(model, prepared, split, {"model": "popularity"}, folder / "popularity", k=5, golden=10)
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change the manifest and make the hashes fit again, as an attacker or a newer version would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = changes.pop("files", None)
+    seal(folder, manifest | changes)
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    if files is not None:
+        manifest["files"] = files
+    text = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(text)
+    (folder / "manifest.json.sha256").write_text(hashlib.sha256(text).hexdigest())
+
+
+def test_it_answers_in_external_ids_best_first(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    (answer,) = bundle.recommend([["i1", "i2"]], k=3)
+    assert len(answer) == 3
+    assert all(item_id.startswith("i") for item_id, _ in answer)
+    scores = [s for _, s in answer]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_unknown_items_are_skipped_and_counted(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    assert bundle.recommend([["i1", "gone", "new"]]) == bundle.recommend([["i1"]])
+    assert bundle.seen["unknown_items"] == 2
+    assert bundle.seen["requests"] == 2
+
+
+def test_what_lies_in_the_basket_can_be_left_out(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    first = bundle.recommend([["i1"]])[0][0][0]
+    assert first not in [i for i, _ in bundle.recommend([["i1"]], exclude=[[first, "gone"]])[0]]
+
+
+def test_no_request_at_all_is_no_answer_at_all(whole: Path) -> None:
+    assert Bundle.load(whole).recommend([]) == []
+
+
+@pytest.mark.parametrize("position", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "items.parquet", "golden.json", "manifest.json", "manifest.json.sha256"]
+)
+def test_a_changed_byte_anywhere_is_refused_and_the_file_is_named(copy: Path, name: str, position: float) -> None:
+    content = bytearray((copy / name).read_bytes())
+    place = min(int(position * len(content)), 63 if name.endswith("sha256") else len(content) - 1)
+    content[place] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(UserError, match=name.removesuffix(".sha256")):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "items.parquet", "golden.json", "manifest.json", "manifest.json.sha256"]
+)
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=name):
+        Bundle.load(copy)
+
+
+def test_a_truncated_file_is_refused(copy: Path) -> None:
+    (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.onnx was changed or damaged"):
+        Bundle.load(copy)
+
+
+def test_a_newer_format_says_to_update(copy: Path) -> None:
+    reseal(copy, format_version=2)
+    with pytest.raises(UserError, match=r"bundle format 2.*install a newer shopkeeper"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "C:\\secret"])
+def test_a_manifest_that_points_outside_the_bundle_is_refused(copy: Path, name: str) -> None:
+    (copy.parent / "secret").write_text("x")
+    reseal(copy, files={name: hashlib.sha256(b"x").hexdigest()})
+    with pytest.raises(UserError, match="outside the bundle"):
+        Bundle.load(copy)
+
+
+def test_a_link_in_place_of_a_file_is_refused(copy: Path) -> None:
+    (copy / "model.onnx").rename(copy.parent / "elsewhere")
+    (copy / "model.onnx").symlink_to(copy.parent / "elsewhere")
+    with pytest.raises(UserError, match="outside the bundle"):
+        Bundle.load(copy)
+
+
+def test_ids_that_do_not_fit_the_graph_are_refused(copy: Path) -> None:
+    reseal(copy, n_items=11)
+    with pytest.raises(UserError, match="does not fit the graph"):
+        Bundle.load(copy)
+
+
+def test_a_graph_that_is_none_is_refused_in_one_line(copy: Path) -> None:
+    (copy / "model.onnx").write_bytes(b"not a graph")
+    reseal(copy)
+    with pytest.raises(UserError, match="cannot be opened by ONNX Runtime") as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_golden_answers_are_reported_not_raised(copy: Path) -> None:
+    golden = json.loads((copy / "golden.json").read_text())
+    golden["requests"][3]["expected"][0]["score"] += 0.01
+    (copy / "golden.json").write_text(json.dumps(golden))
+    reseal(copy)
+    found = verify(copy, repeat=1)
+    assert not found.ok
+    assert found.wrong[0].startswith("golden request 3: rank 1: score")
+
+
+@pytest.mark.parametrize(
+    ("histories", "options", "message"),
+    [
+        (["i1"], {}, "history 0 must be a list of item ids, not str"),
+        ("i1", {}, "one list of item ids per person"),
+        ([[1, 2]], {}, "ids are text, also where they are digits"),
+        ([[["i1", "vue"]]], {}, "unknown event type 'vue'. Did you mean 'view'"),
+        ([[["i1", "view", "3"]]], {}, "an event is an item id"),
+        ([None], {}, "history 0 must be a list"),
+        ([["i1"]], {"k": 6}, "lists of 1 to 5"),
+        ([["i1"]], {"k": 0}, "lists of 1 to 5"),
+        ([["i1"]], {"k": float("nan")}, "lists of 1 to 5"),
+        ([["i1"]], {"exclude": []}, "exclude has 0 lists for 1"),
+    ],
+)
+def test_a_wrong_request_gets_one_line_that_says_what_is_wrong(
+    whole: Path, histories: Any, options: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Bundle.load(whole).recommend(histories, **options)
+
+
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'polars', 'pandas', 'sklearn', 'scipy', 'onnx', 'mlflow', 'hydra'):
+            raise ImportError(name + ' is blocked')
+sys.meta_path.insert(0, Blocked())
+from shopkeeper.serving import Bundle, verify
+found = verify(sys.argv[1])
+assert found.ok, found.wrong
+print(len(Bundle.load(sys.argv[1]).recommend([['i1']], k=2)[0]))
+"""
+
+
+def test_it_runs_where_only_numpy_pyarrow_and_onnxruntime_are_installed(whole: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(whole)], capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
