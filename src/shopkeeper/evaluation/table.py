@@ -1,0 +1,250 @@
+"""The per-request table: one row per request, from which every average, interval, slice and test is made.
+
+Columns: `request, user, user_id, instant, n_history, targets, ranks`, one float64 column per list metric (`ndcg@10`,
+…), `top_items, top_scores`, then slice columns (`slice:…`). What the figures are conditional on stands in the schema's
+metadata as JSON under the key `shopkeeper`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.intervals import mean_interval
+from shopkeeper.files import atomic_file
+from shopkeeper.schema import NO_TIME
+from shopkeeper.sequences.prepared import Split
+from shopkeeper.sequences.requests import Requests, Targets
+
+if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
+    from shopkeeper.metrics.ranks import Ranked, Ranker
+
+KEY = b"shopkeeper"
+LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
+_SCORE_BYTES = 128 << 20  # a batch of full scores
+
+
+def evaluate_requests(model: Any, split: Split, part: str = "test", **options: Any) -> pa.Table:
+    """The whole per-request table of a model in memory; options as of `iter_requests`."""
+    batches = iter_requests(model, split, part, **options)
+    first = next(batches)
+    return pa.Table.from_batches([first, *batches], schema=first.schema)
+
+
+def iter_requests(
+    model: Any,
+    split: Split,
+    part: str = "test",
+    *,
+    k: Sequence[int] = (10,),
+    filter_seen: bool = False,
+    batch_size: int | None = None,
+    ties: str = "expected",
+    top_k: int | None = None,
+    requests: Requests | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Iterator[pa.RecordBatch]:
+    """Chunks of the per-request table, in the order of the split's requests.
+
+    A model with `encode` and `item_vectors` is multiplied and counted in tiles; one with `score` is counted; one with
+    only `recommend(requests, k)` (ids, best first) has null ranks beyond its list. `k` beyond the catalogue is
+    allowed: the list then ends with the catalogue and recall is 1. `requests` replaces the split's own (shuffled
+    histories, say) against the same targets. `metadata` (model, seed, task, …) is kept with the table. NaN or
+    infinite scores end in a `UserError` that names the request.
+    """
+    from shopkeeper.metrics.ranking import metric_names
+    from shopkeeper.metrics.ranks import NonFiniteScoreError, Ranker
+
+    own_requests, targets = split.part(part)
+    requests = own_requests if requests is None else requests
+    assert len(requests) == len(targets)
+    if len(requests) == 0:
+        raise UserError(f"the {part} part of split '{split.name}' has no requests: nothing to evaluate")
+    if not k or min(k) < 1:
+        raise UserError(f"cut-offs k={list(k)} must be whole numbers from 1")
+    top_k = max(k) if top_k is None else top_k
+    meta = {
+        "dataset": split.prepared.name,
+        "split": split.name,
+        "protocol": split.protocol,
+        "part": part,
+        "model": type(model).__name__,
+        "task": "next_item",
+        "seed": None,
+        "filter_seen": bool(filter_seen),
+        "target_hash": split.target_hash(part),
+        "k": list(k),
+        "n_catalogue": len(split.catalogue),
+        "ties": ties,
+        "uses_instant": bool(getattr(model, "uses_instant", False)),
+        **(metadata or {}),
+    }
+    n_columns = split.prepared.n_items + 1
+    tiled = hasattr(model, "encode") and hasattr(model, "item_vectors")
+    if batch_size is None:
+        batch_size = 8192 if tiled else int(np.clip(_SCORE_BYTES // (4 * n_columns), 16, 8192))
+    vectors = {"item_VD": model.item_vectors(), "fallback_V": model.fallback()} if tiled else {}
+    ranker = Ranker(n_columns, split.catalogue, k=top_k, device=device, **vectors)
+    user_ids = split.prepared.users["user_id"].combine_chunks()
+    names = metric_names(k)
+    for first in range(0, len(requests), batch_size):
+        asked, happened = requests[first : first + batch_size], targets[first : first + batch_size]
+        try:
+            ranked = _rank(model, ranker, asked, happened, filter_seen, tiled)
+        except NonFiniteScoreError as e:
+            who = f"request {first + e.request} of {part}"
+            if asked.user is not None and asked.user[e.request] > 0:
+                who += f" (user '{user_ids[int(asked.user[e.request]) - 1].as_py()}')"
+            raise UserError(
+                f"model '{meta['model']}' gives the score {e.value} for {who}: scores must be finite; "
+                f"did training diverge? Try a lower learning rate"
+            ) from None
+        yield _batch(first, asked, happened, ranked, user_ids, names, ties, meta)
+
+
+def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool) -> Ranked:
+    from shopkeeper.metrics.ranks import Flat, rank_in_lists
+
+    wanted = Flat(targets.offsets, targets.item)
+    seen = None
+    if filter_seen:
+        offsets, rows = requests.flat()
+        seen = Flat(offsets, requests.events.item[rows])
+    candidates = None if requests.candidates is None else Flat(*requests.candidates)
+    if tiled:
+        vector_BD, blank_B = model.encode(requests)
+        return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
+    if hasattr(model, "score"):
+        return ranker.rank_scores(model.score(requests), wanted, seen, candidates)
+    list_BK = np.asarray(model.recommend(requests, ranker.k))
+    return rank_in_lists(list_BK, wanted, len(ranker.catalogue))
+
+
+def _batch(
+    first: int,
+    requests: Requests,
+    targets: Targets,
+    ranked: Ranked,
+    user_ids: pa.Array,
+    names: list[str],
+    ties: str,
+    meta: Mapping[str, Any],
+) -> pa.RecordBatch:
+    from shopkeeper.metrics.ranking import Hits, compute
+    from shopkeeper.metrics.ranks import positions
+
+    n = len(requests)
+    user = np.zeros(n, np.int32) if requests.user is None else requests.user
+    known = pa.array(user.astype(np.int64) - 1, mask=user < 1)
+    instant = np.full(n, NO_TIME, np.int64) if requests.instant is None else requests.instant
+    rank = positions(ranked.better, ranked.tied, targets.offsets, ties)
+    hits = Hits.of(ranked, targets.offsets, targets.item, ties)
+    offsets = pa.array(targets.offsets.astype(np.int32))
+    listed = ranked.top_item > 0
+    top_offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(1))]).astype(np.int32))
+    columns: dict[str, pa.Array] = {
+        "request": pa.array(np.arange(first, first + n, dtype=np.int64)),
+        "user": pa.array(user.astype(np.int32)),
+        "user_id": user_ids.take(known).cast(pa.string()),
+        "instant": pa.array(instant, mask=instant == NO_TIME).cast(pa.timestamp("us", tz="UTC")),
+        "n_history": pa.array(requests.lengths.astype(np.int32)),
+        "targets": pa.ListArray.from_arrays(offsets, pa.array(targets.item.astype(np.int32))),
+        "ranks": pa.ListArray.from_arrays(offsets, pa.array(rank, mask=np.isnan(rank))),
+    }
+    for name in names:
+        columns[name] = pa.array(compute(hits, name))
+    columns["top_items"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_item[listed].astype(np.int32)))
+    columns["top_scores"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_score[listed]))
+    schema = pa.schema(
+        [(name, column.type) for name, column in columns.items()], {KEY: json.dumps(dict(meta), sort_keys=True)}
+    )
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+
+def write_table(table: pa.Table | Iterable[pa.RecordBatch], path: Path) -> None:
+    """Write a per-request table, chunk by chunk, under a temporary name; an iterator is never held whole."""
+    batches = table.to_batches(max_chunksize=65536) if isinstance(table, pa.Table) else table
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as tmp:
+        writer = None
+        for batch in batches:
+            writer = writer or pq.ParquetWriter(tmp, batch.schema, compression="zstd")
+            writer.write_batch(batch)
+        if writer is None:
+            raise UserError(f"{path}: there is no request to write")
+        writer.close()
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a per-request table; a `UserError` when it is missing, damaged or something else."""
+    try:
+        table = pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run `python train.py` or `python evaluate.py` for this run") from None
+    except (pa.ArrowInvalid, OSError) as e:
+        raise UserError(f"{path} is not readable as Parquet ({e}); run `python train.py` again") from None
+    if KEY not in (table.schema.metadata or {}):
+        raise UserError(
+            f"{path} is no per-request table (its metadata lacks 'shopkeeper'); "
+            f"give validation.parquet or test.parquet of a run"
+        )
+    return table
+
+
+def metadata_of(table: pa.Table) -> dict[str, Any]:
+    """What the figures of a table are conditional on: dataset, split, protocol, part, model, seed, target hash, …"""
+    return dict(json.loads((table.schema.metadata or {})[KEY]))
+
+
+def metrics_of(table: pa.Table) -> list[str]:
+    """Names of the metric columns: float64, neither list nor slice."""
+    fixed = {*LIST_COLUMNS, "cutoff", "label", "probability", "blank_reason"}
+    return [
+        f.name
+        for f in table.schema
+        if f.name not in fixed and not f.name.startswith("slice:") and pa.types.is_float64(f.type)
+    ]
+
+
+def values_of(table: pa.Table, metric: str) -> np.ndarray:
+    """One metric column as float64, NaN where null; a `UserError` names the nearest when there is no such column."""
+    if metric not in table.column_names:
+        raise UserError(f"the per-request table has no metric '{metric}'.{nearest(metric, metrics_of(table))}")
+    return table[metric].to_numpy().astype(np.float64, copy=False)
+
+
+def users_of(table: pa.Table) -> np.ndarray:
+    """Who each row belongs to, for resampling: internal id; a row without user (0) is a person of its own."""
+    user = table["user"].to_numpy().astype(np.int64)
+    return np.where(user > 0, user, -1 - np.arange(len(user)))
+
+
+def summarise(
+    table: pa.Table,
+    metrics: Sequence[str] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    method: str = "percentile",
+    seed: int = 0,
+) -> dict[str, dict[str, float | int | None]]:
+    """Mean, interval (bootstrap by user) and number of requests of each metric, as `metrics.json` holds them.
+
+    None where there is no number: JSON has no NaN.
+    """
+    names = metrics_of(table) if metrics is None else list(metrics)
+    if not names:
+        return {}
+    values = np.stack([values_of(table, name) for name in names], axis=1)
+    interval = mean_interval(
+        values, users_of(table), confidence=confidence, resamples=resamples, method=method, seed=seed
+    )
+    return dict(zip(names, interval.as_dicts(), strict=True))
