@@ -53,6 +53,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
     one.add_argument("--root", type=Path, default=Path("."), help="folder that holds data, models, reports, exports")
+    one = command("doctor", _doctor, "print what this machine has and how fast training runs on it")
+    one.add_argument("--seconds", type=float, default=10.0, help="length of the training check; 0 leaves it out")
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
     return parser, list(sub.choices)
@@ -93,3 +95,9 @@ def _verify(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.verify import print_verified
 
     print_verified(arguments.bundle)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.doctor import print_doctor
+
+    print_doctor(arguments.seconds)

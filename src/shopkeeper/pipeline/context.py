@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
 from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline import CustomerSpec
 
 Config = Mapping[str, Any]
 
@@ -91,6 +92,37 @@ def open_split(config: Config, prepared: Prepared) -> Split:
     return prepare_split(config, prepared)
 
 
+def customer_spec(config: Config) -> CustomerSpec:
+    """Windows of a customer task: the dataset's (`churn: {horizon_days, …}`) under the task's own settings."""
+    task = config["task"]
+    settings = dict(config["dataset"].get(task["name"]) or {})
+    settings |= {k: v for k, v in (task.get("windows") or {}).items() if v is not None}
+    if not settings:
+        raise UserError(
+            f"dataset={config['dataset']['name']} says nothing about task={task['name']}; "
+            f"set task.windows.horizon_days and task.windows.active_days"
+        )
+    return CustomerSpec.from_config(settings)
+
+
+def needs_time(dataset: str, task: str) -> UserError:
+    """The error for a task that asks about time of a dataset that has only an order."""
+    return UserError(f"task={task} needs time stamps and dataset={dataset} has only an order; choose another dataset")
+
+
+def prepared_of(manifest: Config) -> Prepared:
+    """The prepared dataset that a run was trained on; refused when its data have changed since."""
+    prepared = Prepared.open(Path(manifest["prepared"]))
+    if prepared.fingerprint != manifest["dataset_fingerprint"]:
+        raise UserError(f"{prepared.path} has changed since the run was trained (fingerprints differ); train again")
+    return prepared
+
+
+def split_of(prepared: Prepared, manifest: Config) -> Split:
+    """The split that a run was trained on."""
+    return prepared.split(str(manifest["split"]))
+
+
 def run_folder(config: Config, model: str | None = None) -> Path:
     """Where a stage leaves a run: `models/<dataset>/<split>/<task>/<model>`."""
     model = model or config["model"]["name"]
@@ -117,3 +149,16 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("-dirty" if changes.strip() else "")
+
+
+def tracked(config: Config) -> dict[str, Any]:
+    """The part of a config that describes the experiment, for the tracker: not where things lie on this machine."""
+    return {k: v for k, v in config.items() if k not in ("paths", "tracking", "progress")}
+
+
+def relative(folder: Path) -> str:
+    """A folder as seen from the working directory, so that no artifact names a machine."""
+    try:
+        return str(folder.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)

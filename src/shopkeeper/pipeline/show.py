@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shopkeeper.errors import UserError
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first is left-aligned, the others right-aligned."""
@@ -32,10 +34,18 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
     rows = [[n, *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
-    first = next(iter(metrics.get("test", {}).values()), {})
+    first: Mapping[str, Any] = next(iter(metrics.get("test", {}).values()), {})
     caption = (
         f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "
         f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
         f"n = {first.get('n', 0):,}"
     )
     return caption + "\n" + table(["metric", "validation (95 % interval)", "test (95 % interval)"], rows)
+
+
+def find_metric(metrics: Mapping[str, Any], part: str, name: str) -> float:
+    """One metric's value out of a `metrics.json`; a `UserError` lists what is there."""
+    try:
+        return float(metrics[part][name]["value"])
+    except KeyError:
+        raise UserError(f"no metric '{name}' on {part}; there are {', '.join(metrics.get(part, {}))}") from None

@@ -1,0 +1,97 @@
+"""`python -m shopkeeper doctor`: what this machine has, and how fast the training loop runs on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "shopkeeper", "torch", "pytorch-lightning", "numpy", "pyarrow", "polars", "duckdb", "hydra-core", "dvc", "mlflow",
+    "optuna", "scikit-learn", "lightgbm", "onnxruntime", "pyspark",
+)  # fmt: skip
+
+
+def print_doctor(seconds: float = 10.0) -> None:
+    """Print versions, cores, BLAS, bf16 support, GPUs, free disk, and the events/s that training can expect here."""
+    for name, value in facts().items():
+        print(f"{name:<22} {value}")
+    if seconds > 0:
+        print(f"{'training loop':<22} {loop_check(seconds)}")
+
+
+def facts() -> dict[str, str]:
+    """Name -> what was found, in the order in which it is printed."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    found["processor"] = _processor()
+    found["cores"] = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+    found["memory"] = _memory()
+    found["free disk"] = f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB"
+    found.update(_torch_facts())
+    return found
+
+
+def _torch_facts() -> dict[str, str]:
+    try:
+        import torch
+    except ImportError:
+        return {"torch threads": "torch is not installed: pip install 'shopkeeper[train]'"}
+    cpu = torch.backends.cpu.get_cpu_capability()
+    flags = _cpu_flags()
+    gpus = [
+        f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB)"
+        for i in range(torch.cuda.device_count())
+    ]
+    return {
+        "torch threads": str(torch.get_num_threads()),
+        "BLAS": "MKL" if torch.backends.mkl.is_available() else "OpenBLAS or other",
+        "oneDNN": "yes" if torch.backends.mkldnn.is_available() else "no",
+        "vector instructions": cpu,
+        "bf16 on the CPU": "in hardware" if flags & {"avx512_bf16", "amx_bf16"} else "emulated: fp32 is faster",
+        "GPUs": ", ".join(gpus) or "none",
+        "bf16 on the GPU": ("yes" if torch.cuda.is_bf16_supported() else "no") if gpus else "-",
+    }
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (ValueError, OSError):
+        return "unknown"
+
+
+def loop_check(seconds: float) -> str:
+    """Train SASRec on made-up sequences for about `seconds` and say how many events a second it sees."""
+    try:
+        from shopkeeper.training.check import events_per_second
+    except ImportError as e:
+        return f"not run ({e}); pip install 'shopkeeper[train]'"
+    result: dict[str, Any] = events_per_second(seconds)
+    return (
+        f"{result['events_per_second']:,.0f} events/s (SASRec, width {result['width']}, {result['blocks']} blocks, "
+        f"{result['items']:,} items, {result['device']}, {result['precision']})"
+    )

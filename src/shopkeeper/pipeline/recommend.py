@@ -1,0 +1,48 @@
+"""`recommend`: answer for one person, who need never have been in the training data, from a finished run."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from omegaconf import DictConfig
+
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.schema import EVENT_CODE
+from shopkeeper.sequences.requests import Requests
+
+log = logging.getLogger(__name__)
+
+
+def recommend(config: DictConfig) -> None:
+    """The verb: print the best items for `history=[…]` (external ids, oldest first)."""
+    cfg = context.plain(config)
+    run = open_run(cfg["run"])
+    if run.task != "next_item":
+        raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
+    prepared = context.prepared_of(run.manifest)
+    split = context.split_of(prepared, run.manifest)
+    history = [str(x) for x in cfg["history"]]
+    item_ids = prepared.items["item_id"].to_pylist()
+    internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
+    known = [internal[x] for x in history if x in internal]
+    if len(known) < len(history):
+        log.info("left out, not in the data: %s", ", ".join(x for x in history if x not in internal))
+    usual = EVENT_CODE[split.timeline["spec"]["target_events"][0]]
+    time = prepared.events.timestamp
+    instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
+    requests = Requests.from_histories([known], [[usual] * len(known)], instant=instant)
+    scores_V = np.asarray(run.model().score(requests))[0].astype(np.float64)
+    allowed = np.zeros(len(scores_V), bool)
+    allowed[split.catalogue] = True
+    if run.metrics["filter_seen"] if cfg["filter_seen"] is None else cfg["filter_seen"]:
+        allowed[known] = False
+    order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(int(cfg["k"]), int(allowed.sum()))]
+    extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
+    attributes = {c: prepared.items[c].to_pylist() for c in extra}
+    rows = [
+        [item_ids[i - 1], f"{scores_V[i]:.4f}", *(str(attributes[c][i - 1]) for c in extra)] for i in order.tolist()
+    ]
+    print(show.table(["item", "score", *extra], rows))

@@ -1,0 +1,82 @@
+"""`train` for customer models: cohorts at rolling cutoffs, fitted on the earlier ones, calibrated on a later one.
+
+Test is the latest window. The validation figures come from a fit on the training cutoffs alone, without calibration,
+asked at the calibration cutoff: so the calibration data choose the settings and fit the calibration, and nothing
+that test is judged by has been looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.pipeline import context
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.timeline import CustomerWindows, customer_windows
+
+
+def train_customer_model(
+    cfg: Mapping[str, Any], parts: Sequence[str]
+) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
+    """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
+    from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
+    from shopkeeper.recommenders.base import make
+
+    prepared = context.open_prepared(cfg)
+    windows = windows_of(cfg, prepared)
+    wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
+    cohort = {part: cohort_at(cfg, prepared, windows, cutoffs) for part, cutoffs in wanted.items()}
+    seed = int(cfg["seed"])
+    asked = {"validation": "calibration", "test": "test"}  # part -> the cohort it is judged on
+    user_ids = prepared.users["user_id"].to_pylist()
+    hashes = {part: cohort_hash(cohort[asked[part]], user_ids) for part in parts}
+    facts = {
+        "task": cfg["task"]["name"],
+        "model": cfg["model"]["name"],
+        "dataset": prepared.name,
+        "dataset_fingerprint": prepared.fingerprint,
+        "prepared": context.relative(prepared.path),
+        "split": cfg["split"]["name"],
+        "protocol": "strict",
+        "target_hash": hashes[parts[-1]],
+        "windows": windows.as_json(),
+        "erasure_list": prepared.manifest.get("erasure_list"),
+    }
+    about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
+    about |= {"seed": seed, "filter_seen": False}
+    tables: dict[str, pa.Table] = {}
+    for part in parts:
+        model = make(cfg["model"])
+        model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, seed)
+        rows = cohort[asked[part]]
+        metadata = {**about, "part": part, "target_hash": hashes[part]}
+        tables[part] = customer_table(prepared, rows, model.predict(rows), metadata)
+    e = cfg["evaluation"]
+    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"]}
+    for part, table in tables.items():
+        metrics[part] = summarise_customers(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+    return model, facts, metrics, tables
+
+
+def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
+    """Cutoffs of the config's task on this data."""
+    time = prepared.events.timestamp
+    if time is None:
+        raise context.needs_time(prepared.name, cfg["task"]["name"])
+    return customer_windows(context.customer_spec(cfg), int(time.min()), int(time.max()))
+
+
+def cohort_at(cfg: Mapping[str, Any], prepared: Prepared, windows: CustomerWindows, cutoffs: list[int]) -> Cohort:
+    """The labelled cohort of some cutoffs."""
+    spec = context.customer_spec(cfg)
+    return build_cohort(prepared, cutoffs, spec.horizon_days, spec.active_days, observed_until=windows.observed_until)
+
+
+def test_cohort(cfg: Mapping[str, Any], prepared: Prepared) -> Cohort:
+    """The cohort that test is judged on."""
+    windows = windows_of(cfg, prepared)
+    return cohort_at(cfg, prepared, windows, windows.parts["test"])

@@ -1,0 +1,45 @@
+"""A misspelt word on the command line ends in one line that names the nearest valid one, and exit code 1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train.py", "model=sasrek"), "Did you mean 'sasrec'?"),
+        (("train.py", "dataset=ml_100"), "Did you mean 'ml_100k'?"),
+        (("train.py", "modle=sasrec"), "Did you mean 'model'?"),
+        (("train.py", "model=popularity", "model.half_life_day=3"), "Did you mean 'half_life_days'?"),
+        (("train.py", "sed=3"), "Did you mean 'seed'?"),
+        (("train.py", "evaluation.resample=3"), "Did you mean 'resamples'?"),
+        (("train.py", "seed==3"), "see `--help`"),
+        (("recommend.py", "run=nowhere"), "there is no run folder nowhere"),
+        (("-m", "shopkeeper", "comparee"), "Did you mean 'compare'?"),
+    ],
+)
+def test_a_misspelt_word_gets_one_line_with_the_nearest_name(words: tuple[str, ...], expected: str):
+    done = run(*words)
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert expected in lines[0]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_help_lists_the_choices_of_every_group():
+    text = run("train.py", "--help").stdout
+    for choice in ("demo_shop", "ml_100k", "online_retail", "sasrec", "leave_one_out", "temporal"):
+        assert choice in text
