@@ -25,6 +25,7 @@ COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core"})
 TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
 PROTOCOLS = ("published", "strict")
 TARGETS = ("first", "last", "all")
+NUMBERS = ("validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share", "fold_in")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ class SplitSpec:
         for key in ("validation", "test", "end"):
             if key in values:
                 values[key] = instant(values[key], f"split.{key}")
+        for key in NUMBERS:  # 30 and 30.0 are one setting with one hash
+            if key in values:
+                try:
+                    values[key] = float(values[key])
+                except (TypeError, ValueError):
+                    raise UserError(f"split.{key}: '{values[key]}' is no number") from None
         spec = cls(**values)
         spec._check()
         return spec
@@ -97,9 +104,11 @@ class SplitSpec:
             value = getattr(self, key)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"split.{key}={value}: must be a whole number of at least 1")
+        if self.k_core and self.k_core > 1 and not self.strict:
+            raise UserError("split.k_core counts training events and needs protocol=strict; use dataset.filters.k_core")
         if not isinstance(self.fold, int) or self.fold < 0:
             raise UserError(f"split.fold={self.fold}: must be a whole number; 0 is the last fold")
-        for key in ("validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share"):
+        for key in NUMBERS[:-1]:
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise UserError(f"split.{key}={value}: must be above 0")

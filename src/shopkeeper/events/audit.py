@@ -1,0 +1,276 @@
+"""The leak audit: does a written split know anything of its own future? Run by `prepare` always; a leak is an error.
+
+The checks read the split folder and the log afresh, without the code that made the split where that is possible.
+Shapes: M events, U users, B requests, N targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.audit_requests import check_part
+from shopkeeper.events.splits_steps import steps, uniform_hash
+from shopkeeper.schema import event_codes
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests, Targets
+from shopkeeper.timeline import SplitSpec, iso
+
+EXAMPLES = 20
+WHOLE_LOG_FILTERS = ("k_core", "min_history")  # these count a user's or item's later events, too
+
+
+class AuditError(UserError):
+    """A split that leaks; `violations` lists every finding."""
+
+    def __init__(self, split: str, violations: list[str]) -> None:
+        self.violations = violations
+        found = "; ".join(f"({i}) {v}" for i, v in enumerate(violations, start=1))
+        super().__init__(f"leak audit of split {split} failed: {found}. Delete the folder and run prepare again")
+
+
+def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
+    """Check a split against its log; the report goes into `timeline.json` and the evaluation's report.
+
+    Returns:
+        `checks` (names of what was checked), `first_seen_in_test` (items among the test targets that training never
+        saw: how many and examples), and for splits that are not by time `training_after_other_test_instants`: how
+        many training events lie after another user's test instant. That is reported, not failed: it is how
+        leave-one-out is defined.
+
+    Raises:
+        AuditError: with every violation, each naming what leaked and where.
+    """
+    spec = SplitSpec.from_config(split.timeline["spec"])
+    checks: dict[str, list[str]] = {
+        "the folder belongs to this log": _belongs(prepared, split),
+        "events are in time order": _sorted(prepared),
+        "training ends inside each user's rows": _training_range(prepared, split),
+    }
+    report: dict[str, Any] = {}
+    if not any(checks.values()):  # what follows indexes with these arrays
+        training = training_mask(prepared, split)
+        seen = np.zeros(prepared.n_items + 1, bool)
+        seen[prepared.events.item[training]] = True
+        in_catalogue = np.zeros_like(seen)
+        in_catalogue[split.catalogue[(split.catalogue > 0) & (split.catalogue <= prepared.n_items)]] = True
+        parts = {name: split.part(name) for name in ("validation", "test")}
+        for name, (requests, targets) in parts.items():
+            found = check_part(prepared, split, spec, name, requests, targets, seen & in_catalogue)
+            checks |= {f"{name}: {check}": v for check, v in found.items()}
+        checks |= {
+            "no training event at or after its cutoff": _cutoffs(prepared, split, spec),
+            "no event in two parts": _disjoint(prepared, split, spec, parts),
+            "everybody with a target is asked": _complete(prepared, spec, split, parts),
+            "the catalogue is the declared one": _catalogue(prepared, split, spec, training),
+        }
+        if spec.strict:
+            checks["no id, count or identity from later rows"] = _later_rows(prepared, split, spec)
+        if not any(checks.values()):
+            report["first_seen_in_test"] = _first_seen(prepared, seen, parts["test"][1])
+            if not spec.timed:
+                report["training_after_other_test_instants"] = _after_others(prepared, training, parts["test"][0])
+    violations = [v for found in checks.values() for v in found]
+    if violations:
+        raise AuditError(split.name, violations)
+    return {"passed": True, "checks": list(checks), **report}
+
+
+def training_mask(prepared: Prepared, split: Split) -> np.ndarray:
+    """Which events are training rows (before each user's end), bool (M,)."""
+    lengths = np.diff(prepared.offsets)
+    return np.arange(len(prepared.events.item)) < np.repeat(split.train_end, lengths)
+
+
+def _belongs(p: Prepared, split: Split) -> list[str]:
+    theirs, ours = split.timeline.get("fingerprint"), p.manifest.get("fingerprint")
+    return [] if theirs == ours else [f"the split was made from other data (fingerprint {theirs}, the log has {ours})"]
+
+
+def _sorted(p: Prepared) -> list[str]:
+    if p.offsets[0] != 0 or (np.diff(p.offsets) < 0).any():
+        return ["offsets.npy does not ascend from 0: users' rows overlap"]
+    ts = p.events.timestamp
+    if ts is None:
+        return []
+    backwards = ts[1:] < ts[:-1]
+    inner = p.offsets[1:-1]
+    backwards[inner[(inner > 0) & (inner < len(ts))] - 1] = False
+    rows = np.flatnonzero(backwards)
+    return [f"time stamps of user {p.event_user[rows[0]]} go backwards at row {rows[0] + 1}"] if len(rows) else []
+
+
+def _training_range(p: Prepared, split: Split) -> list[str]:
+    if len(split.train_end) != p.n_users:
+        return [f"train_end.npy has {len(split.train_end)} users, the log {p.n_users}"]
+    wrong = (split.train_end < p.offsets[:-1]) | (split.train_end > p.offsets[1:])
+    return [f"training rows of user {np.flatnonzero(wrong)[0] + 1} reach into another user's"] if wrong.any() else []
+
+
+def _cutoffs(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
+    if not spec.timed:
+        return []
+    ts = p.events.timestamp
+    if ts is None:
+        return ["a split by time of data without time stamps"]
+    cutoffs = spec.cutoffs(int(ts.min()), int(ts.max()))
+    found = []
+    if split.timeline["cutoffs"] != cutoffs.as_json():
+        found.append(
+            f"timeline.json says cutoffs {split.timeline['cutoffs']}, the specification gives {cutoffs.as_json()}"
+        )
+    some = np.flatnonzero(split.train_end > p.offsets[:-1])
+    late = some[ts[split.train_end[some] - 1] >= cutoffs.validation]
+    if len(late):
+        found.append(
+            f"{len(late)} users have training events at or after the cutoff {iso(cutoffs.validation)}, "
+            f"e.g. user {late[0] + 1} at {iso(ts[split.train_end[late[0]] - 1])}"
+        )
+    return found
+
+
+def _disjoint(p: Prepared, split: Split, spec: SplitSpec, parts: dict[str, tuple[Requests, Targets]]) -> list[str]:
+    found = []
+    taken = np.zeros(len(p.events.item), np.int8)
+    rows = np.concatenate([targets.row for _, targets in parts.values()])
+    rows = rows[(rows >= 0) & (rows < len(taken))]
+    np.add.at(taken, rows, 1)
+    if (taken > 1).any():
+        found.append(f"{int((taken > 1).sum())} events are targets twice, e.g. row {np.flatnonzero(taken > 1)[0]}")
+    trained = rows[rows < split.train_end[p.event_user[rows] - 1]]
+    if len(trained):
+        found.append(f"{len(trained)} targets are training events, too, e.g. row {trained[0]}")
+    if spec.kind == "held_out_users":
+        draw = uniform_hash(np.arange(1, p.n_users + 1), spec.seed)
+        held_out = draw < spec.test_share + spec.validation_share
+        wrong = np.flatnonzero(held_out & (split.train_end > p.offsets[:-1]))
+        if len(wrong):
+            found.append(f"{len(wrong)} held-out users are trained on, e.g. user {wrong[0] + 1}")
+    validation, test = (requests for requests, _ in parts.values())
+    both, i, j = np.intersect1d(_users(validation), _users(test), return_indices=True)
+    if spec.kind == "held_out_users":
+        late = both
+    else:
+        late = both[validation.end[i] > test.end[j]] if spec.kind != "sessions" else both[:0]
+    if len(late):
+        found.append(f"{len(late)} users are asked for validation after test, or in both, e.g. user {late[0]}")
+    return found
+
+
+def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple[Requests, Targets]]) -> list[str]:
+    """Users who have a target but no request: dropping them would flatter a model."""
+    if spec.kind in ("sessions", "held_out_users"):
+        return []
+    target = np.isin(p.events.event_type, np.asarray(event_codes(spec.target_events), np.int8))
+    found = []
+    if spec.timed:
+        ts, order = p.events.timestamp, p.events.order
+        assert ts is not None
+        cutoffs = spec.cutoffs(int(ts.min()), int(ts.max()))
+        for name, (requests, _) in parts.items():
+            low, high = cutoffs.window(name)
+            rows = np.flatnonzero(target & (ts >= low) & (ts < high))
+            missing = ~np.isin(p.event_user[rows], _users(requests))
+            rows = rows[missing]
+            if order is not None and len(rows):  # lines of an order that began before the window
+                own = np.flatnonzero(target & np.isin(p.event_user, p.event_user[rows]))
+                step, step_row = steps(own, p.event_user[own], order)
+                rows = rows[ts[step_row[step[np.searchsorted(own, rows)]]] >= low]
+            if len(rows):
+                found.append(f"{name}: user {p.event_user[rows[0]]} has a target at row {rows[0]} but is not asked")
+        return found
+    rows = np.flatnonzero(target)
+    _, step_row = steps(rows, p.event_user[rows], p.events.order)
+    n_steps = np.bincount(p.event_user[step_row], minlength=p.n_users + 1)
+    enough = np.flatnonzero(n_steps >= 2 * spec.k + 1)
+    return [
+        f"{name}: {len(np.setxor1d(enough, _users(requests)))} users are asked who should not be, or the reverse"
+        for name, (requests, _) in parts.items()
+        if not np.array_equal(enough, np.sort(_users(requests)))
+    ]
+
+
+def _users(requests: Requests) -> np.ndarray:
+    assert requests.user is not None
+    return requests.user
+
+
+def _catalogue(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray) -> list[str]:
+    catalogue = split.catalogue
+    if len(catalogue) == 0 or (np.diff(catalogue) <= 0).any() or catalogue[0] < 1 or catalogue[-1] > p.n_items:
+        return ["catalogue.npy is empty, not ascending, or holds ids that the log does not know"]
+    if not spec.strict:
+        missing = p.n_items - len(catalogue)
+        return [f"protocol=published, but the catalogue lacks {missing} items of the log"] if missing else []
+    item, user = p.events.item[training], p.event_user[training]
+    seen = np.zeros(p.n_items + 1, bool)
+    seen[item] = True
+    if not seen[catalogue].all():
+        unknown = catalogue[~seen[catalogue]]
+        return [f"protocol=strict, but {len(unknown)} catalogue items have no training event, e.g. item {unknown[0]}"]
+    kept = np.zeros(p.n_items + 1, bool)
+    kept[catalogue] = True
+    inside = kept[item]
+    if spec.k_core and spec.k_core > 1:
+        items = np.bincount(item[inside], minlength=p.n_items + 1)[catalogue]
+        users = np.bincount(user[inside], minlength=p.n_users + 1)[np.unique(user)]
+        low = min(items.min(), users.min())
+        if low < spec.k_core:
+            return [f"an item or user of the {spec.k_core}-core has only {low} training events"]
+    elif not inside.all():
+        return [f"{len(np.unique(item[~inside]))} items have training events but are not in the catalogue"]
+    return []
+
+
+def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
+    """Under `strict`: ids in order of first appearance, no count over the whole log, identities as of the cutoff."""
+    found = []
+    filters = (p.manifest.get("config") or {}).get("filters") or {}
+    for name in WHOLE_LOG_FILTERS:
+        if (filters.get(name) or 0) > 1:
+            found.append(
+                f"protocol=strict, but prepare filtered by {name}={filters[name]} over the whole log; set "
+                f"dataset.filters.{name}=null (k-core: split.k_core) or split.protocol=published"
+            )
+    ts = p.events.timestamp
+    if ts is not None:
+        first = np.full(p.n_items + 1, np.iinfo(np.int64).max)
+        np.minimum.at(first, p.events.item, ts)
+        for kind, instants in (("item", first[1:]), ("user", ts[p.offsets[:-1][np.diff(p.offsets) > 0]])):
+            if (np.diff(instants) < 0).any():
+                i = int(np.flatnonzero(np.diff(instants) < 0)[0]) + 2
+                found.append(
+                    f"{kind} ids are not in order of first appearance: {kind} {i} was seen before {kind} {i - 1}"
+                )
+    cutoffs = split.timeline.get("cutoffs")
+    for table in ("identities", "consent"):
+        known = p.manifest.get(table)
+        if known and cutoffs and (known.get("as_of") is None or known["as_of"] > cutoffs["validation"]["us"]):
+            found.append(
+                f"{table} are as of {known.get('as_of')}, later than the cutoff {cutoffs['validation']['iso']}; "
+                f"set dataset.{table}.as_of"
+            )
+    return found
+
+
+def _first_seen(p: Prepared, seen: np.ndarray, test: Targets) -> dict[str, Any]:
+    items, counts = np.unique(test.item[~seen[test.item]], return_counts=True)
+    top = items[np.argsort(-counts, kind="stable")[:EXAMPLES]]
+    names = pc.take(p.items["item_id"], top.astype(np.int64) - 1).to_pylist()
+    return {"items": len(items), "targets": int(counts.sum()), "examples": names}
+
+
+def _after_others(p: Prepared, training: np.ndarray, test: Requests) -> dict[str, Any] | None:
+    """Training events later than the test instant of somebody else."""
+    if test.instant is None or test.user is None or p.events.timestamp is None:
+        return None
+    order = np.argsort(test.instant, kind="stable")
+    first = test.instant[order[0]]
+    second = test.instant[order[1]] if len(order) > 1 else np.iinfo(np.int64).max
+    rows = np.flatnonzero(training)
+    limit = np.where(p.event_user[rows] == test.user[order[0]], second, first)
+    after = int((p.events.timestamp[rows] > limit).sum())
+    return {"events": after, "share": after / max(1, len(rows)), "earliest_test_instant": iso(first)}

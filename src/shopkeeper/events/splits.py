@@ -1,0 +1,186 @@
+"""Write a split: requests, targets, training ends and the catalogue, derived from one specification and audited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.audit import audit_split
+from shopkeeper.events.splits_hash import target_hash
+from shopkeeper.events.splits_rules import Division, Part, divide
+from shopkeeper.events.splits_steps import tied
+from shopkeeper.files import atomic_folder, read_json, write_json
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline import SplitSpec
+
+FORMAT = 1  # of the split folder; a higher number makes older folders be written again
+
+
+def write_split(prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, user_ids: pa.Array | None = None) -> Path:
+    """Divide a prepared dataset, audit the result and write it to `splits/<name>-<hash8>/`, all or nothing.
+
+    A folder that was written from the same specification and the same data is found, not written again.
+
+    Args:
+        prepared: the opened dataset.
+        spec: a resolved `split:` config (target events, windows and protocol filled in), or the checked form.
+        user_ids: external ids before pseudonymisation, by internal id, for the target hash.
+
+    Raises:
+        UserError: the split does not fit the data or a part is empty (names the setting), or the audit failed.
+    """
+    spec = spec if isinstance(spec, SplitSpec) else SplitSpec.from_config(spec)
+    path = prepared.path / "splits" / spec.folder
+    if _up_to_date(path, prepared, spec):
+        return path
+    division = divide(prepared, spec)
+    train_end, catalogue, seen = known_items(prepared, division.train_end, spec)
+    division = Division(train_end, division.parts, division.cutoffs)
+    timeline = describe(prepared, spec, division, catalogue, seen, user_ids)
+    with atomic_folder(path) as folder:
+        np.save(folder / "train_end.npy", train_end)
+        np.save(folder / "catalogue.npy", catalogue)
+        for name, part in division.parts.items():
+            pq.write_table(part_table(prepared, part, train_end, seen), folder / f"{name}.parquet")
+        write_json(folder / "timeline.json", timeline)
+        timeline["audit"] = audit_split(prepared, Split.open(prepared, folder))
+        write_json(folder / "timeline.json", timeline)
+    return path
+
+
+def known_items(
+    prepared: Prepared, train_end: np.ndarray, spec: SplitSpec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The catalogue and what training has seen, nothing later.
+
+    Under `strict` the k-core is computed here, on training rows alone: its items are the catalogue, users outside of
+    it are not trained on. Under `published` the whole log's items are the catalogue, and `prepare` made the k-core.
+
+    Returns:
+        train_end int64 (U,), catalogue int32 sorted, seen bool (n_items + 1,): item occurs in training rows.
+    """
+    offsets, item = prepared.offsets, prepared.events.item
+    lengths = np.diff(offsets)
+    training = np.arange(len(item)) < np.repeat(train_end, lengths)
+    if not training.any():
+        raise UserError(f"split={spec.name}: no event is left for training; lower the sizes of validation and test")
+    seen = np.zeros(prepared.n_items + 1, bool)
+    if not spec.strict:
+        seen[item[training]] = True
+        return train_end, np.arange(1, prepared.n_items + 1, dtype=np.int32), seen
+    items, users = item[training], prepared.event_user[training]
+    if spec.k_core and spec.k_core > 1:
+        items, users = k_core(items, users, spec.k_core)
+        if len(items) == 0:
+            raise UserError(f"split={spec.name}: the {spec.k_core}-core of the training events is empty; lower k_core")
+        kept = np.zeros(prepared.n_users + 1, bool)
+        kept[users] = True
+        train_end = np.where(kept[1:], train_end, offsets[:-1])
+    seen[items] = True
+    return train_end, np.flatnonzero(seen).astype(np.int32), seen
+
+
+def k_core(item: np.ndarray, user: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest set of events in which every item and every user has at least k events (Seidman 1983)."""
+    while len(item):
+        keep = (np.bincount(item)[item] >= k) & (np.bincount(user)[user] >= k)
+        if keep.all():
+            break
+        item, user = item[keep], user[keep]
+    return item, user
+
+
+def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.ndarray) -> pa.Table:
+    """A part as it is written: one row per request, with its targets and what is warm."""
+    item = prepared.events.item[part.row]
+    offsets = pa.array(part.offsets.astype(np.int32))
+
+    def lists(values: np.ndarray) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, pa.array(values))
+
+    columns: dict[str, Any] = {
+        "request": np.arange(len(part), dtype=np.int64),
+        "user": part.user,
+        "start": part.start,
+        "end": part.end,
+    }
+    if part.instant is not None:
+        columns["instant"] = part.instant
+    if prepared.events.channel is not None:
+        columns["channel"] = prepared.events.channel[part.row[part.offsets[:-1]]]
+    columns |= {
+        "targets": lists(item),
+        "target_rows": lists(part.row),
+        "warm_user": train_end[part.user - 1] > prepared.offsets[part.user - 1],
+        "warm_targets": lists(seen[item]),
+    }
+    return pa.table(columns)
+
+
+def describe(
+    prepared: Prepared,
+    spec: SplitSpec,
+    division: Division,
+    catalogue: np.ndarray,
+    seen: np.ndarray,
+    user_ids: pa.Array | None = None,
+) -> dict[str, Any]:
+    """What `timeline.json` says of a split: specification, cutoffs, counts, ties and hashes (the audit comes after)."""
+    events, parts = prepared.events, division.parts
+    mask = None if events.timestamp is None else tied(events.timestamp, prepared.offsets, events.order)
+    asked = np.unique(np.concatenate([p.user for p in parts.values()]))
+
+    def cold(part: Part) -> dict[str, int]:
+        known = seen[events.item[part.row]]
+        no_training = division.train_end[part.user - 1] == prepared.offsets[part.user - 1]
+        return {
+            "requests_of_cold_users": int(no_training.sum()),
+            "requests_without_history": int((part.end == part.start).sum()),
+            "cold_targets": int((~known).sum()),
+            "cold_items": len(np.unique(events.item[part.row[~known]])),
+        }
+
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "kind": spec.kind,
+        "dataset": prepared.manifest.get("dataset"),
+        "fingerprint": prepared.manifest.get("fingerprint"),
+        "spec": spec.as_json(),
+        "protocol": spec.protocol,
+        "cutoffs": None if division.cutoffs is None else division.cutoffs.as_json(),
+        "n_training_events": int((division.train_end - prepared.offsets[:-1]).sum()),
+        "n_training_users": int((division.train_end > prepared.offsets[:-1]).sum()),
+        "n_requests": {name: len(part) for name, part in parts.items()},
+        "n_targets": {name: len(part.row) for name, part in parts.items()},
+        "n_users_without_request": prepared.n_users - len(asked),
+        "tie_share": None if mask is None else float(mask.mean()),
+        "tied_requests_share": None
+        if mask is None
+        else {name: float(mask[part.row[part.offsets[:-1]]].mean()) for name, part in parts.items()},
+        "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
+        "catalogue": {"n_items": len(catalogue), "from": "training rows" if spec.strict else "the whole log"},
+        "cold": {name: cold(part) for name, part in parts.items()},
+    }
+
+
+def _up_to_date(path: Path, prepared: Prepared, spec: SplitSpec) -> bool:
+    if not (path / "timeline.json").is_file():
+        return False
+    try:
+        old = read_json(path / "timeline.json")
+    except UserError:
+        return False
+    return bool(
+        old.get("format") == FORMAT
+        and old.get("spec") == spec.as_json()
+        and old.get("fingerprint") is not None
+        and old.get("fingerprint") == prepared.manifest.get("fingerprint")
+        and "audit" in old
+    )

@@ -1,0 +1,283 @@
+"""The rules of each kind of split: from a log and a specification to training ends, requests and targets.
+
+Shapes: M events, U users, B requests, N targets, S steps. Everything is index arithmetic on sorted rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.splits_steps import lower_bound, steps, uniform_hash
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.timeline import Cutoffs, SplitSpec, iso
+
+PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Requests of one part: history b is rows start[b]:end[b], its targets are row[offsets[b]:offsets[b+1]]."""
+
+    user: np.ndarray  # int32 (B,)
+    start: np.ndarray  # int64 (B,)
+    end: np.ndarray  # int64 (B,)
+    instant: np.ndarray | None  # int64 (B,) µs; None for order-only data
+    offsets: np.ndarray  # int64 (B+1,)
+    row: np.ndarray  # int64 (N,)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class Division:
+    """A log divided: training rows of user u are offsets[u-1]:train_end[u-1]."""
+
+    train_end: np.ndarray  # int64 (U,)
+    parts: dict[str, Part]
+    cutoffs: Cutoffs | None  # None where the division is not by time
+
+
+def divide(prepared: Prepared, spec: SplitSpec) -> Division:
+    """Divide a prepared log as the specification says.
+
+    Raises:
+        UserError: the data has no time stamps where the split needs them, no event of the target types, or a
+            part would hold no request; the message names the setting to change.
+    """
+    if spec.timed and prepared.events.timestamp is None:
+        raise UserError(
+            f"split={spec.name} needs time stamps, but {prepared.name} holds only an order of events; "
+            f"use split=leave_one_out or split=held_out_users"
+        )
+    if len(prepared.events.item) == 0:
+        raise UserError(f"{prepared.name} holds no event: nothing to split; look at rejected.parquet and at filters")
+    division = _RULES[spec.kind](prepared, spec)
+    for part, requests in division.parts.items():
+        if len(requests) == 0:
+            raise UserError(_empty(prepared, spec, division, part))
+    return division
+
+
+def is_target(prepared: Prepared, spec: SplitSpec) -> np.ndarray:
+    """Which events count as targets: bool (M,). Data without a single one is refused."""
+    wanted = np.zeros(max(EVENT_CODE.values()) + 2, bool)
+    wanted[event_codes(spec.target_events)] = True
+    mask = wanted[prepared.events.event_type]
+    if not mask.any():
+        present = [EVENT_TYPES[c - 1] for c in np.unique(prepared.events.event_type) if c > 0]
+        raise UserError(
+            f"{prepared.name} holds no event of target_events={list(spec.target_events)}; "
+            f"it has {', '.join(present)}: set split.target_events"
+        )
+    return mask
+
+
+def _leave_last(p: Prepared, spec: SplitSpec) -> Division:
+    """The last k target steps of each user are test, the k before them validation, what lies before is training.
+
+    A user with fewer than 2k + 1 target steps is training only, as in SASRec's protocol.
+    """
+    rows = np.flatnonzero(is_target(p, spec))
+    step, step_row = steps(rows, p.event_user[rows], p.events.order)
+    step_user = p.event_user[step_row]
+    n_steps = np.bincount(step_user, minlength=p.n_users + 1)[1:]
+    past = np.cumsum(n_steps)  # one past each user's last step
+    asked = np.flatnonzero(n_steps >= 2 * spec.k + 1)
+    from_end = past[step_user - 1] - 1 - np.arange(len(step_row))
+    from_end[n_steps[step_user - 1] < 2 * spec.k + 1] = 2 * spec.k  # never chosen
+
+    def part(nearest: int, furthest: int) -> Part:
+        chosen = rows[((from_end >= nearest) & (from_end < furthest))[step]]
+        end = step_row[past[asked] - furthest]
+        return _part(p, p.event_user[chosen], chosen, asked + 1, end, _instant(p, end))
+
+    train_end = p.offsets[1:].copy()
+    train_end[asked] = step_row[past[asked] - 2 * spec.k]
+    return Division(train_end, {"validation": part(spec.k, 2 * spec.k), "test": part(0, spec.k)}, None)
+
+
+def _windows(p: Prepared, spec: SplitSpec) -> Division:
+    """Cutoffs in time: each user with a target step in a part's window is asked once.
+
+    A step belongs to the window in which its first line lies; lines after the window's end are left out.
+    """
+    ts, order = p.events.timestamp, p.events.order
+    assert ts is not None
+    cutoffs = _cutoffs(p, spec)
+    target = is_target(p, spec)
+    rows = np.flatnonzero(target if order is not None else target & (ts >= cutoffs.validation))
+    step, step_row = steps(rows, p.event_user[rows], order)
+    step_user, step_time = p.event_user[step_row], ts[step_row]
+
+    def part(name: str) -> Part:
+        low, high = cutoffs.window(name)
+        inside = np.flatnonzero((step_time >= low) & (step_time < high))
+        change = step_user[inside][1:] != step_user[inside][:-1]
+        if len(inside) and spec.targets != "all":
+            inside = inside[np.concatenate([[True], change] if spec.targets == "first" else [change, [True]])]
+        chosen_step = np.zeros(len(step_row), bool)
+        chosen_step[inside] = True
+        chosen = rows[chosen_step[step]]
+        chosen = chosen[ts[chosen] < high]
+        users = np.unique(step_user[inside])
+        if spec.targets == "all":
+            instant = np.full(len(users), low, np.int64)
+        else:
+            instant = step_time[inside]
+        end = lower_bound(ts, p.offsets[users - 1], p.offsets[users], instant)
+        return _part(p, p.event_user[chosen], chosen, users, end, instant)
+
+    train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
+    return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
+
+
+def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
+    """Strong generalisation (Liang et al. 2018, Marlin 2004): users of test and validation are not trained on at all.
+
+    The first `fold_in` of a held-out user's events, in time order, is the history; the target events after it are
+    the targets. The border never cuts an order. Who is held out follows from a hash of the internal id and the
+    seed, so it stays when other users join.
+    """
+    u = uniform_hash(np.arange(1, p.n_users + 1), spec.seed)
+    test = u < spec.test_share
+    validation = ~test & (u < spec.test_share + spec.validation_share)
+    target = is_target(p, spec)
+    train_end = np.where(test | validation, p.offsets[:-1], p.offsets[1:])
+
+    def part(held_out: np.ndarray) -> Part:
+        rows = np.flatnonzero(held_out[p.event_user - 1])
+        step, step_row = steps(rows, p.event_user[rows], p.events.order)
+        users = np.flatnonzero(held_out & (np.diff(p.offsets) > 0)) + 1
+        length = p.offsets[users] - p.offsets[users - 1]
+        border = p.offsets[users - 1] + np.floor(length * spec.fold_in).astype(np.int64)
+        border = step_row[step[np.searchsorted(rows, border)]]  # back to the beginning of its order
+        border_of = np.zeros(p.n_users + 1, np.int64)
+        border_of[users] = border
+        keep = target[rows] & (step_row[step] >= border_of[p.event_user[rows]])
+        chosen = rows[keep]
+        asked = np.isin(users, p.event_user[chosen])
+        return _part(p, p.event_user[chosen], chosen, users[asked], border[asked], _instant(p, border[asked]))
+
+    return Division(train_end, {"validation": part(validation), "test": part(test)}, None)
+
+
+def sessions(p: Prepared, gap_minutes: float) -> np.ndarray:
+    """First row of the session of each event, int64 (M,).
+
+    A session is a run of rows of one user with the same session id; rows without an id (0) are cut where more than
+    `gap_minutes` pass between two events.
+    """
+    ts, session = p.events.timestamp, p.events.session
+    assert ts is not None
+    begins = np.zeros(len(ts), bool)
+    begins[p.offsets[:-1][np.diff(p.offsets) > 0]] = True
+    wait = np.diff(ts) > round(gap_minutes * 60_000_000)
+    if session is None:
+        begins[1:] |= wait
+    else:
+        known = (session[1:] > 0) | (session[:-1] > 0)
+        begins[1:] |= np.where(known, session[1:] != session[:-1], wait)
+    return np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))
+
+
+def _sessions(p: Prepared, spec: SplitSpec) -> Division:
+    """Requests inside the sessions that begin in a part's window: what comes next, given the session so far.
+
+    The session's first step is never asked for (nothing is known of the session then). Time stamps of the history
+    lie strictly before the instant. Training rows lie before the validation cutoff, as in other splits by time.
+    """
+    ts, order = p.events.timestamp, p.events.order
+    assert ts is not None
+    cutoffs = _cutoffs(p, spec)
+    session_row = sessions(p, spec.gap_minutes)
+    rows = np.flatnonzero(is_target(p, spec))
+    step, step_row = steps(rows, p.event_user[rows], order)
+    step_session, step_time = session_row[step_row], ts[step_row]
+
+    def part(name: str) -> Part:
+        low, high = cutoffs.window(name)
+        inside = (ts[step_session] >= low) & (step_time < high) & (ts[step_session] < high) & (step_row > step_session)
+        asked = np.flatnonzero(inside)
+        change = step_session[asked][1:] != step_session[asked][:-1]
+        if len(asked) and spec.targets != "all":
+            asked = asked[np.concatenate([[True], change] if spec.targets == "first" else [change, [True]])]
+        request = np.full(len(step_row), -1, np.int64)
+        request[asked] = np.arange(len(asked))
+        chosen = np.flatnonzero((request[step] >= 0) & (ts[rows] < high))
+        user = p.event_user[step_row[asked]]
+        start = step_session[asked] if spec.history == "session" else p.offsets[user - 1]
+        end = lower_bound(ts, start, step_row[asked], step_time[asked])
+        order_of = np.argsort(request[step[chosen]], kind="stable")
+        chosen = chosen[order_of]
+        return _part(p, request[step[chosen]], rows[chosen], user, end, step_time[asked], start)
+
+    train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
+    return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
+
+
+_RULES: dict[str, Callable[[Prepared, SplitSpec], Division]] = {
+    "leave_one_out": _leave_last,
+    "leave_k_out": _leave_last,
+    "temporal": _windows,
+    "rolling": _windows,
+    "sessions": _sessions,
+    "held_out_users": _held_out_users,
+}
+
+
+def _part(
+    p: Prepared,
+    group: np.ndarray,
+    rows: np.ndarray,
+    user: np.ndarray,
+    end: np.ndarray,
+    instant: np.ndarray | None,
+    start: np.ndarray | None = None,
+) -> Part:
+    """Put requests and their target rows together. `group` ascends with one value per request, in request order.
+
+    An item that occurs twice among the targets of a request (two lines of an order) is one target, at its first row.
+    """
+    begins = np.concatenate([[True], group[1:] != group[:-1]])[: len(group)]
+    request = np.cumsum(begins) - 1
+    if len(rows) > len(user):
+        key = request * (p.n_items + 1) + p.events.item[rows]
+        first = np.sort(np.unique(key, return_index=True)[1])
+        request, rows = request[first], rows[first]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(user)))]).astype(np.int64)
+    assert len(offsets) == len(user) + 1
+    start = p.offsets[user - 1] if start is None else start
+    return Part(user.astype(np.int32), start.astype(np.int64), end.astype(np.int64), instant, offsets, rows)
+
+
+def _instant(p: Prepared, rows: np.ndarray) -> np.ndarray | None:
+    return None if p.events.timestamp is None else p.events.timestamp[rows]
+
+
+def _cutoffs(p: Prepared, spec: SplitSpec) -> Cutoffs:
+    ts = p.events.timestamp
+    assert ts is not None
+    return spec.cutoffs(int(ts.min()), int(ts.max()))
+
+
+def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
+    kinds = " or ".join(spec.target_events)
+    if division.cutoffs is not None:
+        low, high = (iso(t) for t in division.cutoffs.window(part))
+        what = "session with a request" if spec.kind == "sessions" else f"{kinds} event"
+        return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); raise split.{part}_days"
+    if spec.kind == "held_out_users":
+        return (
+            f"split={spec.name}: no held-out user has a {kinds} for {part}; raise split.{part}_share or lower fold_in"
+        )
+    need = 2 * spec.k + 1
+    return (
+        f"split={spec.name}: no user of {p.name} has the {need} {kinds} steps that training, validation and test need; "
+        f"set split.target_events or choose another split"
+    )

@@ -1,0 +1,86 @@
+"""Steps of a log and arithmetic on ranges of rows. A step is an order (all its lines) or a single event.
+
+Shapes: M events, R chosen rows, S steps, U users.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Number the steps among chosen rows, in order of each step's first row.
+
+    Args:
+        rows: ascending row numbers, int64 (R,).
+        user: their users, (R,).
+        order: order codes of the whole log (M,), 0 = not part of an order; None where the data has no orders.
+
+    Returns:
+        step of each row, int64 (R,) in 0..S-1, and the first row of each step, int64 (S,). Steps are sorted by
+        (user, first row). Lines of one order are one step also when other events lie between them; the same
+        order code under two users makes two steps.
+    """
+    if order is None or len(rows) == 0:
+        return np.arange(len(rows)), rows
+    code = order[rows]
+    same = (code[1:] == code[:-1]) & (code[1:] > 0) & (user[1:] == user[:-1])
+    begins = np.concatenate([[True], ~same])
+    run = np.cumsum(begins) - 1
+    run_row, run_code, run_user = rows[begins], code[begins], user[begins]
+    # An order whose lines are torn apart has several runs: all of them belong to the first.
+    in_order = np.flatnonzero(run_code > 0)
+    key = run_user[in_order].astype(np.int64) * (int(code.max()) + 1) + run_code[in_order]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    if len(first) == len(in_order):
+        return run, run_row
+    head = np.arange(len(run_row))
+    head[in_order] = in_order[first[inverse]]
+    firsts, dense = np.unique(head, return_inverse=True)
+    return dense[run], run_row[firsts]
+
+
+def lower_bound(values: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.ndarray | int) -> np.ndarray:
+    """In each range [low, high) of ascending `values`, the first position whose value is not below `wanted`.
+
+    Binary search in all ranges at once: int64, same length as `low`; `high` where all values are below.
+    """
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    wanted = np.broadcast_to(np.asarray(wanted), low.shape)
+    active = np.flatnonzero(low < high)
+    while len(active):
+        middle = (low[active] + high[active]) >> 1
+        below = values[middle] < wanted[active]
+        low[active[below]] = middle[below] + 1
+        high[active[~below]] = middle[~below]
+        active = active[low[active] < high[active]]
+    return low
+
+
+def tied(timestamp: np.ndarray, offsets: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """Events whose neighbour has the same user and time stamp, lines of one order aside: bool (M,).
+
+    Between such events the order is the file's, not the world's.
+    """
+    equal = timestamp[1:] == timestamp[:-1]
+    inner = offsets[1:-1]
+    inner = inner[(inner > 0) & (inner < len(timestamp))]
+    equal[inner - 1] = False  # the neighbour is another user's
+    if order is not None:
+        equal &= ~((order[1:] == order[:-1]) & (order[1:] > 0))
+    mask = np.zeros(len(timestamp), bool)
+    mask[1:] |= equal
+    mask[:-1] |= equal
+    return mask
+
+
+def uniform_hash(ids: np.ndarray, seed: int) -> np.ndarray:
+    """A float64 in [0, 1) for each id, the same whatever else is in the data: SplitMix64 (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        z = ids.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+        for _ in range(2):  # twice: neighbouring seeds must not give neighbouring streams
+            z += np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53
