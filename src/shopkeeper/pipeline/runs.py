@@ -12,7 +12,7 @@ manifest.json          written last: kind, model, dataset and split fingerprints
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,6 @@ class RunFolder:
     config: dict[str, Any]
     metrics: dict[str, Any]
     manifest: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """Name of the model, with the seed where it is not the first: `sasrec`, `sasrec#2`."""
-        seed = self.config.get("seed", 1)
-        return str(self.metrics["model"]) + (f"#{seed}" if seed != 1 else "")
 
     @property
     def task(self) -> str:
@@ -120,3 +114,12 @@ def open_run(path: Path | str) -> RunFolder:
 def find_runs(root: Path) -> list[RunFolder]:
     """Every finished run below a folder, in the order of their paths."""
     return [open_run(m.parent) for m in sorted(root.rglob("manifest.json")) if read_json(m).get("kind") == "run"]
+
+
+def distinct_names(runs: Sequence[RunFolder]) -> list[str]:
+    """A short name per run: the model, its seed where models repeat, its folder where that is not enough."""
+    for name in (lambda r: str(r.metrics["model"]), lambda r: f"{r.metrics['model']}#{r.metrics['seed']}"):
+        names = [name(run) for run in runs]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{run.metrics['model']} ({run.path})" for run in runs]

@@ -20,7 +20,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 
-NOT_PARAMETERS = ("name", "task", "target")
+NOT_PARAMETERS = ("name", "task", "target", "defaults")
 
 
 @dataclass
