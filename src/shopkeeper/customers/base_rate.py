@@ -1,0 +1,41 @@
+"""Everybody gets the same probability: the share of label 1. What any other model has to beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
+
+
+class BaseRate:
+    """The share of label 1 over all labelled rows there are, the calibration cohort's included."""
+
+    uses_instant = False
+
+    def __init__(self, min_positives: int = 20) -> None:
+        self.min_positives = min_positives
+        self.probability = np.nan
+        self.untrainable = "not fitted"
+
+    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+        """Count. `seed` has no effect."""
+        label = np.concatenate([labels_of(c) for c in (train, calibration) if c is not None])
+        self.untrainable = why_untrainable(labels_of(train), self.min_positives)
+        # Half a row of each class: a rate of exactly 0 or 1 would cost infinitely much the first time it is wrong.
+        self.probability = float((label.sum() + 0.5) / (len(label) + 1))
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """The base rate for every row."""
+        return with_blanks(cohort, np.full(len(cohort), self.probability), self.untrainable)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json`."""
+        write_state(folder, "base_rate", {"probability": self.probability, "untrainable": self.untrainable})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = read_state(folder, "base_rate", ("probability", "untrainable"))
+        self.probability, self.untrainable = float(state["probability"]), str(state["untrainable"])

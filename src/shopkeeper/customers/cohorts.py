@@ -1,0 +1,128 @@
+"""Cohorts from a prepared dataset: who is asked about at each cutoff, what was known, and whether they came back.
+
+Churn, as defined here: a customer with a purchase in [t - active, t) has *churned* at cutoff t (label 1) when no
+purchase follows in [t, t + horizon). A purchase that is returned later counts as a purchase, in the active window
+and in the label window alike: the customer came. (Netting it would need events from after the window.) Returns
+alone count for neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.errors import UserError
+from shopkeeper.features.point_in_time import first_at_or_after, prefix
+from shopkeeper.features.rfm import rfm_features
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.timeline import floor_day, iso
+
+
+def build_cohort(
+    prepared: Prepared,
+    cutoffs: int | Sequence[int],
+    horizon_days: float,
+    active_days: float | None,
+    *,
+    events: Sequence[str] = ("purchase",),
+    observed_until: int | None = None,
+    labels: bool = True,
+) -> Cohort:
+    """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, churn labels.
+
+    Rows are ordered by (cutoff as given, internal user id).
+
+    Args:
+        prepared: the dataset.
+        cutoffs: one instant or several, µs UTC.
+        horizon_days: length of the label window [t, t + horizon).
+        active_days: a row needs one of `events` in [t - active, t); None: at any time before t.
+        events: event types that show that the customer is there.
+        observed_until: the log is complete before this instant (default: midnight before its last event).
+        labels: False for a cutoff whose future is not known yet.
+
+    Raises:
+        UserError: no time stamps, a label window beyond the log, or a cutoff at which nobody is active.
+    """
+    instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
+    time = prepared.events.timestamp
+    if time is None:
+        raise UserError(f"dataset '{prepared.name}' has no time stamps: customer models need them; choose another")
+    if horizon_days <= 0 or (active_days is not None and active_days <= 0):
+        raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
+    if observed_until is None:
+        observed_until = floor_day(int(time.max())) if len(time) else 0
+    horizon = round(horizon_days * MICROSECONDS_PER_DAY)
+    active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
+
+    # Only the target events, as a log of their own with its own offsets.
+    kept = np.isin(prepared.events.event_type, np.asarray(event_codes(tuple(events)), np.int8))
+    position = prefix(kept)
+    first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
+    bought = np.asarray(time)[kept]
+
+    users, at, label = [], [], []
+    for t in instants:
+        if labels and t + horizon > observed_until:
+            raise UserError(
+                f"the label window of {horizon_days:g} days from {iso(t)} ends after the log is complete "
+                f"({iso(observed_until)}); choose an earlier cutoff or a shorter horizon_days"
+            )
+
+        def before(instant: int) -> np.ndarray:
+            return first_at_or_after(bought, first, after, np.full(len(first), instant, np.int64))
+
+        known = before(t)
+        is_active = known > (first if active is None else before(t - active))
+        if not is_active.any():
+            span = "time" if active_days is None else f"{active_days:g} days"
+            raise UserError(
+                f"no customer has a {' / '.join(events)} in the {span} before {iso(t)}; "
+                f"choose a later cutoff or a longer active_days"
+            )
+        chosen = np.flatnonzero(is_active)
+        users.append((chosen + 1).astype(np.int32))
+        at.append(np.full(len(chosen), t, np.int64))
+        if labels:
+            label.append((before(t + horizon) == known)[chosen].astype(np.float64))
+
+    customer, cutoff = np.concatenate(users), np.concatenate(at)
+    features = rfm_features(
+        prepared.events, prepared.offsets, customer, cutoff, item_categories(prepared), channel_names(prepared.manifest)
+    )
+    start = prepared.offsets[customer - 1]
+    return Cohort(
+        customer=customer,
+        cutoff=cutoff,
+        features=features.values,
+        feature_names=features.names,
+        events=prepared.events,
+        start=start,
+        end=first_at_or_after(time, start, prepared.offsets[customer], cutoff),
+        observed_until=np.full(len(customer), observed_until, np.int64),
+        label=np.concatenate(label) if labels else None,
+        horizon_days=float(horizon_days),
+    )
+
+
+def item_categories(prepared: Prepared) -> np.ndarray | None:
+    """Category code of every item, int32 (n_items + 1,), from the item table's column `category`; None without one."""
+    if "items" not in prepared.__dict__ and not (Path(prepared.path) / "items.parquet").is_file():
+        return None
+    table = prepared.items
+    if "category" not in table.column_names:
+        return None
+    names = np.array([str(x) for x in table["category"].to_pylist()])
+    codes = np.zeros(len(names) + 1, np.int32)
+    codes[table["item"].to_numpy()] = np.unique(names, return_inverse=True)[1] + 1
+    return codes
+
+
+def channel_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Declared channels of a dataset, in the order of their codes; empty where it has none."""
+    return tuple(str(c) for c in manifest.get("channels") or ())

@@ -1,0 +1,144 @@
+"""Gradient-boosted trees (LightGBM) on RFM features, with the number of trees chosen by cross-validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.state import (
+    labels_of,
+    read_state,
+    same_features,
+    why_untrainable,
+    with_blanks,
+    write_state,
+)
+from shopkeeper.errors import UserError
+from shopkeeper.files import write_text
+
+FOLDS = 5
+
+
+class LightGBM:
+    """Trees for churn; same data, seed and version give the same model, bit for bit.
+
+    Args:
+        learning_rate: shrinkage per tree.
+        num_leaves: leaves per tree.
+        min_data_in_leaf: training rows per leaf.
+        feature_fraction: share of the features that a tree sees.
+        max_trees: limit; the number used is the best in a cross-validation over training customers.
+        patience: trees without gain after which the cross-validation stops.
+        num_threads: fixed, because sums depend on it.
+        min_positives: rows of each class needed, else every score is blank.
+    """
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        learning_rate: float = 0.03,
+        num_leaves: int = 8,
+        min_data_in_leaf: int = 40,
+        feature_fraction: float = 0.6,
+        lambda_l2: float = 5.0,
+        max_trees: int = 1000,
+        patience: int = 50,
+        num_threads: int = 1,
+        min_positives: int = 20,
+    ) -> None:
+        self.parameters: dict[str, Any] = {
+            "objective": "binary",
+            "learning_rate": learning_rate,
+            "num_leaves": num_leaves,
+            "min_data_in_leaf": min_data_in_leaf,
+            "feature_fraction": feature_fraction,
+            "lambda_l2": lambda_l2,
+            "num_threads": num_threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        self.max_trees = max_trees
+        self.patience = patience
+        self.min_positives = min_positives
+        self.feature_names: tuple[str, ...] = ()
+        self.booster: Any = None
+        self.calibrator = Calibrator()
+        self.untrainable = "not fitted"
+
+    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+        """Fit on `train`, choose and fit the calibration on `calibration`."""
+        import lightgbm as lgb
+
+        label = labels_of(train)
+        self.feature_names = train.feature_names
+        self.calibrator, self.booster = Calibrator(), None
+        self.untrainable = why_untrainable(label, self.min_positives)
+        if self.untrainable:
+            return
+        parameters = {**self.parameters, "seed": seed}
+        data = lgb.Dataset(train.features, label, params=parameters, free_raw_data=False)
+        found = lgb.cv(
+            parameters,
+            data,
+            num_boost_round=self.max_trees,
+            folds=_folds_by_customer(train.customer, seed),
+            callbacks=[lgb.early_stopping(self.patience, verbose=False)],
+        )
+        n_trees = len(found["valid binary_logloss-mean"])
+        self.booster = lgb.train(parameters, data, num_boost_round=n_trees)
+        if calibration is not None:
+            raw = self._raw(calibration)
+            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, seed)
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """Calibrated probabilities."""
+        same_features(cohort, self.feature_names)
+        probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
+        return with_blanks(cohort, probability, self.untrainable)
+
+    def save(self, folder: Path) -> None:
+        """Write `trees.txt` (LightGBM's own text format) and `model.json`."""
+        if self.booster is not None:
+            write_text(folder / "trees.txt", self.booster.model_to_string())
+        state = {
+            "feature_names": list(self.feature_names),
+            "calibrator": self.calibrator.as_json(),
+            "untrainable": self.untrainable,
+        }
+        write_state(folder, "lightgbm", state)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        import lightgbm as lgb
+
+        state = read_state(folder, "lightgbm", ("feature_names", "calibrator", "untrainable"))
+        self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
+        self.calibrator, self.booster = Calibrator(**state["calibrator"]), None
+        if self.untrainable:
+            return
+        path = folder / "trees.txt"
+        try:
+            text = path.read_text(encoding="utf-8")
+            if "end of trees" not in text:
+                raise ValueError("the text ends too early")
+            self.booster = lgb.Booster(model_str=text)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: the run folder is incomplete; train the model again") from None
+        except (lgb.basic.LightGBMError, ValueError) as e:
+            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+
+    def _raw(self, cohort: Cohort) -> np.ndarray:
+        return np.asarray(self.booster.predict(cohort.features, num_threads=self.parameters["num_threads"]))
+
+
+def _folds_by_customer(customer: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(training rows, held-out rows) of each fold; all rows of a customer lie in one fold."""
+    people, person = np.unique(customer, return_inverse=True)
+    fold = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(FOLDS)]

@@ -1,0 +1,104 @@
+"""Logistic regression on log-scaled, standardised RFM features: hard to beat, easy to read.
+
+Each feature x >= 0 becomes log(1 + x), is clipped to the range seen in training (a longer log than the training one
+must not extrapolate), standardised, and set to 0, the mean, where it is undefined.
+
+Shapes: n rows, F features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.customers.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.state import (
+    labels_of,
+    read_arrays,
+    read_state,
+    same_features,
+    why_untrainable,
+    with_blanks,
+    write_state,
+)
+from shopkeeper.files import atomic_file
+
+ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
+
+
+class Logistic:
+    """L2-regularised logistic regression (scikit-learn's solver), calibrated on a later cohort.
+
+    Args:
+        inverse_penalty: scikit-learn's C; smaller is simpler.
+        min_positives: rows of each class needed, else every score is blank.
+    """
+
+    uses_instant = False
+
+    def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
+        self.inverse_penalty = inverse_penalty
+        self.min_positives = min_positives
+        self.feature_names: tuple[str, ...] = ()
+        self.arrays: dict[str, np.ndarray] = {}
+        self.calibrator = Calibrator()
+        self.untrainable = "not fitted"
+
+    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+        """Fit on `train`, choose and fit the calibration on `calibration`."""
+        from sklearn.linear_model import LogisticRegression
+
+        label = labels_of(train)
+        self.feature_names = train.feature_names
+        self.calibrator, self.arrays = Calibrator(), {}
+        self.untrainable = why_untrainable(label, self.min_positives)
+        if self.untrainable:
+            return
+        x_nF = np.log1p(train.features)
+        defined = np.where(np.isnan(x_nF).all(axis=0), 0.0, x_nF)  # a feature undefined for everybody is a constant
+        a = self.arrays
+        a["low"], a["high"] = np.nanmin(defined, axis=0), np.nanmax(defined, axis=0)
+        a["mean"], std = np.nanmean(defined, axis=0), np.nanstd(defined, axis=0)
+        a["scale"] = np.where(std > 1e-9, std, 1.0)  # a constant stays at its mean: clipped to it, then 0
+        solver = LogisticRegression(C=self.inverse_penalty, max_iter=2000, tol=1e-8)
+        solver.fit(self._standardise(train.features), label > 0.5)
+        a["weight"], a["intercept"] = solver.coef_[0].astype(np.float64), solver.intercept_.astype(np.float64)
+        if calibration is not None:
+            raw = self._raw(calibration)
+            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, seed)
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """Calibrated probabilities."""
+        same_features(cohort, self.feature_names)
+        probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
+        return with_blanks(cohort, probability, self.untrainable)
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.npz` and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / "weights.npz") as tmp, open(tmp, "wb") as f:
+            np.savez(f, **self.arrays)  # type: ignore[arg-type]
+        state = {
+            "feature_names": list(self.feature_names),
+            "calibrator": self.calibrator.as_json(),
+            "untrainable": self.untrainable,
+        }
+        write_state(folder, "logistic", state)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = read_state(folder, "logistic", ("feature_names", "calibrator", "untrainable"))
+        self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
+        self.calibrator = Calibrator(**state["calibrator"])
+        self.arrays = {} if self.untrainable else read_arrays(folder / "weights.npz", ARRAYS)
+
+    def _standardise(self, features_nF: np.ndarray) -> np.ndarray:
+        a = self.arrays
+        x_nF = np.clip(np.log1p(features_nF), a["low"], a["high"])
+        return np.nan_to_num((x_nF - a["mean"]) / a["scale"], nan=0.0)
+
+    def _raw(self, cohort: Cohort) -> np.ndarray:
+        z_n = self._standardise(cohort.features) @ self.arrays["weight"] + self.arrays["intercept"][0]
+        return 1 / (1 + np.exp(-z_n))

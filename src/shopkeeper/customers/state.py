@@ -1,0 +1,82 @@
+"""What the customer models share: when a score stays blank and why, and the JSON half of what they save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.errors import UserError
+from shopkeeper.files import read_json, write_json
+
+STATE_FILE = "model.json"
+
+
+def why_untrainable(label: np.ndarray, min_positives: int) -> str:
+    """Why a model cannot be learnt from these labels, "" when it can.
+
+    Both classes need at least `min_positives` rows: with fewer, scores would look like knowledge.
+    """
+    n_positive = int(label.sum())
+    n_negative = len(label) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return f"only one class in training ({n_positive} positives, {n_negative} negatives)"
+    if min(n_positive, n_negative) < min_positives:
+        kind = "positives" if n_positive < n_negative else "negatives"
+        return f"too few {kind} in training ({min(n_positive, n_negative)} of at least {min_positives})"
+    return ""
+
+
+def labels_of(cohort: Cohort) -> np.ndarray:
+    """The cohort's labels; models are only ever fitted on labelled cohorts."""
+    assert cohort.label is not None, "a cohort without labels cannot be learnt from"
+    return cohort.label
+
+
+def with_blanks(cohort: Cohort, probability: np.ndarray, untrainable: str = "") -> Predictions:
+    """Predictions with NaN and a reason for customers without any history, or for everybody if `untrainable`."""
+    reason = np.where(cohort.end > cohort.start, untrainable, untrainable or "no history before the cutoff")
+    return Predictions(np.where(reason == "", probability, np.nan), reason.astype(str))
+
+
+def same_features(cohort: Cohort, names: tuple[str, ...]) -> None:
+    """A `UserError` when the cohort's features are not those that the model was fitted on."""
+    if cohort.feature_names != names:
+        differing = sorted(set(cohort.feature_names) ^ set(names)) or ["their order"]
+        raise UserError(
+            f"this model was fitted on other features (differing: {', '.join(differing[:5])}); "
+            f"train it again on this dataset"
+        )
+
+
+def write_state(folder: Path, model: str, state: dict[str, Any]) -> None:
+    """Write `model.json`: which model this is, and its small state."""
+    write_json(folder / STATE_FILE, {"model": model, **state})
+
+
+def read_state(folder: Path, model: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Read `model.json`; a `UserError` when it is missing, damaged, or another model's."""
+    path = folder / STATE_FILE
+    state = read_json(path)
+    found = state.get("model") if isinstance(state, dict) else None
+    if found != model:
+        raise UserError(
+            f"{path} holds a model of kind '{found}', not '{model}'; choose the run folder of a {model} model"
+        )
+    missing = [k for k in keys if k not in state]
+    if missing:
+        raise UserError(f"{path} is damaged ('{missing[0]}' is missing); train the model again")
+    return dict(state)
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays of an `.npz` file, nothing pickled; a `UserError` when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: the run folder is incomplete; train the model again") from None
+    except Exception as e:  # zipfile, zlib, numpy and KeyError all have their own for a damaged file
+        raise UserError(f"{path} is damaged ({e}); train the model again") from None

@@ -1,0 +1,238 @@
+"""The table of a customer model: one row per (customer, cutoff). Every number, interval and comparison comes from it.
+
+Columns: request int64, user int32, user_id str, instant timestamp[us, UTC], n_history int32, label float64,
+probability float64 (null where blank), blank_reason str ("" where scored), log_loss and brier float64 (null where
+blank), slice columns `slice:…`. The schema's metadata (JSON under b"shopkeeper") says which dataset, model and
+target it belongs to.
+
+Intervals are percentile bootstrap over customers: a customer who stands at several cutoffs is drawn with all rows.
+
+Shapes: n rows, C customers, R resamples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.metrics.classification import auroc, average_precision, brier, brier_rows, log_loss, log_loss_rows
+from shopkeeper.metrics.classification_gains import expected_maximum_profit, lift_quality
+from shopkeeper.metrics.classification_reliability import ece, ece_if_calibrated
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.timeline import iso
+
+METADATA = b"shopkeeper"
+RESAMPLES = 1000
+CELLS = 4_000_000  # rows x resamples worked on at once: bounds memory
+
+Aggregate = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], np.ndarray]
+AGGREGATES: dict[str, Aggregate] = {
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "log_loss": log_loss,
+    "brier": brier,
+    "ece": ece,
+    "lift_quality": lift_quality,
+}
+
+
+def cohort_hash(cohort: Cohort, user_ids: Sequence[str]) -> str:
+    """SHA-256 over the sorted (external user, instant, label): two tables with the same hash answer the same task."""
+    assert cohort.label is not None
+    rows = zip(cohort.customer.tolist(), cohort.cutoff.tolist(), cohort.label.tolist(), strict=True)
+    lines = sorted(f"{user_ids[u - 1]}\t{iso(t)}\t{y:g}" for u, t, y in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def customer_table(
+    prepared: Prepared, cohort: Cohort, predictions: Predictions, metadata: Mapping[str, Any]
+) -> pa.Table:
+    """The table of one model on one labelled cohort.
+
+    Args:
+        prepared: the dataset, for the external user ids.
+        cohort: n rows with labels.
+        predictions: of the same n rows.
+        metadata: dataset, split, protocol, part, model, task, seed. `horizon_days` is added, and `target_hash`
+            where it is absent.
+
+    Raises:
+        UserError: a probability outside [0, 1] or infinite, or NaN without a reason.
+    """
+    assert cohort.label is not None, "a cohort without labels cannot be evaluated"
+    n, p = len(cohort), np.asarray(predictions.probability, np.float64)
+    assert len(p) == n
+    user_ids = prepared.users["user_id"].to_pylist()
+    reason = np.full(n, "") if predictions.blank_reason is None else predictions.blank_reason
+    scored = ~np.isnan(p)
+    if np.any(~scored & (reason == "")):
+        raise UserError(f"{int(np.sum(~scored & (reason == '')))} scores are NaN without a reason why they are blank")
+    if np.any((p[scored] < 0) | (p[scored] > 1)):
+        raise UserError("probabilities must lie in [0, 1]; calibrate the model's scores")
+
+    def where_scored(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> pa.Array:
+        values = np.zeros(n)
+        values[scored] = rows(cohort.label[scored], p[scored])  # type: ignore[index]
+        return pa.array(values, mask=~scored)
+
+    columns: dict[str, Any] = {
+        "request": np.arange(n, dtype=np.int64),
+        "user": cohort.customer.astype(np.int32),
+        "user_id": pa.array([user_ids[u - 1] for u in cohort.customer.tolist()], pa.string()),
+        "instant": pa.array(cohort.cutoff, pa.timestamp("us", tz="UTC")),
+        "n_history": (cohort.end - cohort.start).astype(np.int32),
+        "label": cohort.label.astype(np.float64),
+        "probability": pa.array(np.where(scored, p, 0.0), mask=~scored),
+        "blank_reason": pa.array(reason.tolist(), pa.string()),
+        "log_loss": where_scored(log_loss_rows),
+        "brier": where_scored(brier_rows),
+        **{f"slice:{name}": pa.array(values.tolist(), pa.string()) for name, values in customer_slices(cohort).items()},
+    }
+    meta = {"target_hash": cohort_hash(cohort, user_ids), **metadata, "horizon_days": cohort.horizon_days}
+    return pa.table(columns).replace_schema_metadata({METADATA: json.dumps(meta, sort_keys=True)})
+
+
+def customer_slices(cohort: Cohort) -> dict[str, np.ndarray]:
+    """Kinds of customers, from what was known at the cutoff: number of orders, and days since the last one."""
+    column = dict(zip(cohort.feature_names, cohort.features.T, strict=True))
+    slices = {}
+    if "orders" in column:
+        slices["orders"] = _band(column["orders"], (2, 4, 10), ("1", "2-3", "4-9", "10+"))
+    if "days_since_order" in column:
+        recency = np.nan_to_num(column["days_since_order"], nan=np.inf)
+        slices["recency"] = _band(recency, (30, 60, 90), ("under 30 days", "30-59 days", "60-89 days", "90+ days"))
+    return slices
+
+
+def _band(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...]) -> np.ndarray:
+    return np.array(names)[np.digitize(values, edges)]
+
+
+def metadata_of(table: pa.Table) -> dict[str, Any]:
+    """What the table says about itself."""
+    return dict(json.loads((table.schema.metadata or {}).get(METADATA, b"{}")))
+
+
+def summarise_customers(
+    table: pa.Table, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+) -> dict[str, dict[str, float | int | None]]:
+    """Metrics with intervals (`confidence`) by customer, over the rows that have a score.
+
+    Gives auroc, average_precision, base_rate (what average precision is for random scores), log_loss, brier, ece,
+    lift_quality, `emp` (expected maximum profit per customer), `ece_if_calibrated` (what a perfectly calibrated model
+    would show at this n, with the interval of that simulation), `scored` (share of rows with a score). Each is
+    {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls.
+    """
+    label, p, customer, n_blank = _scored(table)
+    n = len(label)
+    if n == 0:
+        return {"scored": _entry(0.0, None, n_blank)}
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", "emp"]}
+    for w_Rn in _customer_weights(customer, resamples, seed):
+        for name, metric in AGGREGATES.items():
+            resampled[name].append(metric(label, p, w_Rn))
+        resampled["base_rate"].append((w_Rn @ label) / w_Rn.sum(axis=1))
+        resampled["emp"].append(np.array([expected_maximum_profit(label, p, w_n).profit for w_n in w_Rn]))
+    values = {name: float(metric(label, p, None)) for name, metric in AGGREGATES.items()}
+    values |= {"base_rate": float(label.mean()), "emp": expected_maximum_profit(label, p).profit}
+    summary = {name: _entry(values[name], np.concatenate(resampled[name]), n, confidence) for name in values}
+    calibrated = ece_if_calibrated(p, seed=seed)
+    summary["ece_if_calibrated"] = {"value": calibrated.value, "low": calibrated.low, "high": calibrated.high, "n": n}
+    summary["scored"] = _entry(n / (n + n_blank), None, n + n_blank)
+    return summary
+
+
+def compare_customers(
+    table_a: pa.Table,
+    table_b: pa.Table,
+    metric: str = "auroc",
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, float | int | None]:
+    """Paired difference `a - b` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
+
+    Both tables are resampled with the same customers. The p-value is two-sided: twice the smaller share of
+    resamples on either side of 0. Rows that either model left blank are left out and counted.
+
+    Raises:
+        UserError: the tables answer different tasks (target hash), or the metric is not one of `AGGREGATES`.
+    """
+    if metric not in AGGREGATES:
+        raise UserError(f"unknown metric '{metric}'.{nearest(metric, AGGREGATES)}")
+    meta_a, meta_b = metadata_of(table_a), metadata_of(table_b)
+    if meta_a.get("target_hash") != meta_b.get("target_hash"):
+        raise UserError(
+            f"'{meta_a.get('model')}' and '{meta_b.get('model')}' were evaluated on different customers, cutoffs or "
+            f"labels (target hashes differ); evaluate both on the same prepared data"
+        )
+    key = [("instant", "ascending"), ("user_id", "ascending")]
+    table_a, table_b = table_a.sort_by(key), table_b.sort_by(key)
+    p_a, p_b = (_float(t, "probability") for t in (table_a, table_b))
+    both = ~np.isnan(p_a) & ~np.isnan(p_b)
+    label, p_a, p_b = _float(table_a, "label")[both], p_a[both], p_b[both]
+    customer = np.unique(table_a["user_id"].to_numpy(zero_copy_only=False)[both], return_inverse=True)[1]
+    result: dict[str, float | int | None] = {"n": int(both.sum()), "n_left_out": int((~both).sum())}
+    if not both.any():
+        return {"difference": None, "low": None, "high": None, "p_value": None, **result}
+    measure = AGGREGATES[metric]
+    resampled_R = np.concatenate(
+        [measure(label, p_a, w_Rn) - measure(label, p_b, w_Rn) for w_Rn in _customer_weights(customer, resamples, seed)]
+    )
+    entry = _entry(float(measure(label, p_a, None) - measure(label, p_b, None)), resampled_R, len(label), confidence)
+    usable = resampled_R[~np.isnan(resampled_R)]
+    p_value = None
+    if len(usable):
+        side = min((usable <= 0).sum() + 1, (usable >= 0).sum() + 1)
+        p_value = float(min(1.0, 2 * side / (len(usable) + 1)))
+    return {"difference": entry["value"], "low": entry["low"], "high": entry["high"], "p_value": p_value, **result}
+
+
+def compare_auroc(
+    table_a: pa.Table, table_b: pa.Table, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+) -> dict[str, float | int | None]:
+    """`compare_customers` for AUROC, which is no mean over rows and so needs its own resampling."""
+    return compare_customers(table_a, table_b, "auroc", resamples, confidence, seed)
+
+
+def _scored(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Label, probability and customer number (0..C-1) of the rows with a score, and how many have none."""
+    p = _float(table, "probability")
+    scored = ~np.isnan(p)
+    customer = np.unique(table["user_id"].to_numpy(zero_copy_only=False)[scored], return_inverse=True)[1]
+    return _float(table, "label")[scored], p[scored], customer, int((~scored).sum())
+
+
+def _float(table: pa.Table, column: str) -> np.ndarray:
+    """A column as float64, null as NaN."""
+    return np.asarray(table[column].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _customer_weights(customer: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn when customers are drawn with replacement: float64 (R, n), in chunks."""
+    C = int(customer.max()) + 1
+    rng = np.random.default_rng(seed)
+    chunk = max(1, CELLS // max(len(customer), C))
+    for done in range(0, resamples, chunk):
+        R = min(chunk, resamples - done)
+        drawn_RC = rng.integers(0, C, (R, C)) + np.arange(R)[:, None] * C
+        yield np.bincount(drawn_RC.ravel(), minlength=R * C).reshape(R, C)[:, customer].astype(np.float64)
+
+
+def _entry(
+    value: float, resampled_R: np.ndarray | None, n: int, confidence: float = 0.95
+) -> dict[str, float | int | None]:
+    """{"value", "low", "high", "n"}, with None for what is not a number (JSON has no NaN)."""
+    usable = np.zeros(0) if resampled_R is None else resampled_R[~np.isnan(resampled_R)]
+    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+    low, high = (float(x) for x in np.quantile(usable, tails)) if len(usable) else (None, None)
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None, "n": n}
+    return {"value": value, "low": low, "high": high, "n": n}

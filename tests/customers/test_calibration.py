@@ -1,0 +1,77 @@
+"""Calibration: mends distorted scores, leaves good ones alone, and never says 0 or 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shopkeeper.customers.calibration import METHODS, Calibrator, choose_calibrator, fit_calibrator
+from shopkeeper.metrics.classification import auroc, log_loss
+from shopkeeper.metrics.classification_reliability import ece
+
+
+def sample(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = 1 / (1 + np.exp(-rng.normal(-0.5, 1.2, n)))
+    return p, (rng.random(n) < p).astype(float)
+
+
+def logit_shift(p: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    return 1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + intercept)))
+
+
+DISTORTIONS = {
+    "identity": lambda p: p,
+    "temperature": lambda p: logit_shift(p, 3, 0),
+    "platt": lambda p: logit_shift(p, 2, 1.5),
+    "isotonic": lambda p: np.where(p < 0.4, p * 0.1 + 0.3, np.minimum(p * 0.2 + 0.75, 0.99)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_method_that_undoes_the_distortion_is_chosen_and_helps_on_new_customers(method: str):
+    p, y = sample(1)
+    chosen = choose_calibrator(DISTORTIONS[method](p), y, np.arange(len(p)), seed=0)
+    assert chosen.method == method
+    p_new, y_new = sample(2)
+    mended = chosen(DISTORTIONS[method](p_new))
+    assert log_loss(y_new, mended) < log_loss(y_new, p_new) + 0.01
+    assert ece(y_new, mended) < 0.045
+    assert method == "identity" or ece(y_new, DISTORTIONS[method](p_new)) > 0.07
+
+
+def test_platt_is_a_logistic_regression_on_the_logit():
+    from sklearn.linear_model import LogisticRegression
+
+    p, y = sample(3)
+    reference = LogisticRegression(C=1e6, tol=1e-10).fit(np.log(p / (1 - p))[:, None], y)
+    fitted = fit_calibrator("platt", p, y)
+    assert fitted.parameters["slope"][0] == pytest.approx(reference.coef_[0, 0], abs=2e-3)
+    assert fitted.parameters["intercept"][0] == pytest.approx(reference.intercept_[0], abs=2e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_turns_the_ranking_round_or_becomes_certain(method: str):
+    p, y = sample(4)
+    fitted = fit_calibrator(method, 1 - p, y)  # scores that are wrong way round
+    x = np.linspace(0, 1, 101)
+    assert (np.diff(fitted(x)) >= -1e-12).all()
+    sure = fit_calibrator(method, p, (p > 0.5).astype(float))(x)  # scores that are always right
+    assert ((sure > 0) & (sure < 1)).all()
+    assert auroc(y, fit_calibrator(method, p, y)(p)) >= auroc(y, p) - 0.01
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_calibrator_survives_json(method: str):
+    import json
+
+    p, y = sample(5)
+    fitted = fit_calibrator(method, p, y)
+    again = Calibrator(**json.loads(json.dumps(fitted.as_json())))
+    assert again(p).tobytes() == fitted(p).tobytes()
+
+
+def test_few_rows_never_get_an_isotonic_fit_and_one_class_is_left_alone():
+    p, y = sample(6, 300)
+    assert choose_calibrator(DISTORTIONS["isotonic"](p), y, np.arange(300), seed=0).method != "isotonic"
+    assert choose_calibrator(p, np.zeros(300), np.arange(300), seed=0).method == "identity"

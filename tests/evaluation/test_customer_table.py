@@ -1,0 +1,163 @@
+"""The customer table: what it holds, its intervals, and paired comparisons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.customers.base_rate import BaseRate
+from shopkeeper.customers.cohort import Predictions
+from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.logistic import Logistic
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.customer_table import (
+    _customer_weights,
+    compare_auroc,
+    compare_customers,
+    customer_table,
+    metadata_of,
+    summarise_customers,
+)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    prepared = toy_shop(tmp_path_factory.mktemp("shop"), n_users=700)
+    cohorts = [build_cohort(prepared, t, 90, 90) for t in CUTOFFS]
+    tables = {}
+    for model in (BaseRate(), Logistic()):
+        model.fit(cohorts[0], cohorts[1], seed=0)
+        name = type(model).__name__
+        tables[name] = customer_table(prepared, cohorts[2], model.predict(cohorts[2]), {"model": name, "part": "test"})
+    return prepared, cohorts[2], tables
+
+
+def test_every_row_of_the_cohort_is_there_with_label_probability_and_losses(setting, tmp_path):
+    prepared, cohort, tables = setting
+    pq.write_table(tables["Logistic"], tmp_path / "test.parquet")
+    table = pq.read_table(tmp_path / "test.parquet")
+    assert table.num_rows == len(cohort)
+    assert str(table.schema.field("instant").type) == "timestamp[us, tz=UTC]"
+    assert table["user_id"][0].as_py() == prepared.users["user_id"][int(cohort.customer[0]) - 1].as_py()
+    y, p = table["label"].to_numpy(), table["probability"].to_numpy()
+    assert table["brier"].to_numpy() == pytest.approx((y - p) ** 2)
+    assert table["log_loss"].to_numpy() == pytest.approx(-np.log(np.where(y == 1, p, 1 - p)))
+    meta = metadata_of(table)
+    assert meta["model"] == "Logistic"
+    assert meta["horizon_days"] == 90
+    assert len(meta["target_hash"]) == 64
+    assert set(table["slice:recency"].unique().to_pylist()) == {"under 30 days", "30-59 days", "60-89 days"}
+
+
+def test_the_summary_is_json_with_intervals_around_the_values(setting):
+    _, cohort, tables = setting
+    summary = summarise_customers(tables["Logistic"], resamples=200)
+    json.dumps(summary, allow_nan=False)
+    p = tables["Logistic"]["probability"].to_numpy()
+    assert summary["auroc"]["value"] == pytest.approx(roc_auc_score(cohort.label, p))
+    assert summary["base_rate"]["value"] == pytest.approx(cohort.label.mean())
+    for name in ("auroc", "average_precision", "log_loss", "brier", "base_rate", "lift_quality", "emp"):
+        entry = summary[name]
+        assert entry["low"] < entry["value"] < entry["high"], name
+        assert entry["n"] == len(cohort)
+    assert summary["ece_if_calibrated"]["low"] > 0
+    narrow = summarise_customers(tables["Logistic"], resamples=200, confidence=0.5)
+    assert narrow["auroc"]["high"] - narrow["auroc"]["low"] < summary["auroc"]["high"] - summary["auroc"]["low"]
+
+
+def test_blank_scores_are_counted_and_kept_with_their_reason(setting):
+    prepared, cohort, tables = setting
+    p = tables["Logistic"]["probability"].to_numpy().copy()
+    p[:10] = np.nan
+    reason = np.where(np.isnan(p), "no history before the cutoff", "")
+    table = customer_table(prepared, cohort, Predictions(p, reason), {"model": "x"})
+    assert table["probability"].null_count == table["log_loss"].null_count == 10
+    summary = summarise_customers(table, resamples=20)
+    assert summary["auroc"]["n"] == len(cohort) - 10
+    assert summary["scored"]["value"] == pytest.approx(1 - 10 / len(cohort))
+    compared = compare_auroc(table, tables["Logistic"], resamples=20)
+    assert compared["n_left_out"] == 10
+    assert compared["difference"] == 0
+    blank = Predictions(np.full(len(cohort), np.nan), np.full(len(cohort), "too few positives"))
+    assert summarise_customers(customer_table(prepared, cohort, blank, {}))["scored"]["value"] == 0
+
+
+def test_nan_without_a_reason_and_impossible_probabilities_are_refused(setting):
+    prepared, cohort, _ = setting
+    n = len(cohort)
+    with pytest.raises(UserError, match="NaN without a reason"):
+        customer_table(prepared, cohort, Predictions(np.full(n, np.nan)), {})
+    with pytest.raises(UserError, match=r"in \[0, 1\]"):
+        customer_table(prepared, cohort, Predictions(np.full(n, 1.5)), {})
+
+
+def test_one_class_gives_nulls_not_a_crash(setting):
+    prepared, cohort, tables = setting
+    ones = replace(cohort, label=np.ones(len(cohort)))
+    table = customer_table(prepared, ones, Predictions(tables["Logistic"]["probability"].to_numpy()), {})
+    summary = summarise_customers(table, resamples=20)
+    assert summary["auroc"] == {"value": None, "low": None, "high": None, "n": len(cohort)}
+    assert summary["log_loss"]["value"] > 0
+
+
+def test_the_better_model_is_found_and_a_model_equals_itself(setting):
+    _, _, tables = setting
+    found = compare_auroc(tables["Logistic"], tables["BaseRate"], resamples=500)
+    assert found["low"] > 0.1
+    assert found["p_value"] < 0.01
+    loss = compare_customers(tables["Logistic"], tables["BaseRate"], "log_loss", resamples=500)
+    assert loss["high"] < 0
+    same = compare_auroc(tables["Logistic"], tables["Logistic"], resamples=50)
+    assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)
+
+
+def test_rows_are_paired_by_customer_and_cutoff_not_by_position(setting):
+    _, _, tables = setting
+    shuffled = tables["Logistic"].take(np.random.default_rng(0).permutation(tables["Logistic"].num_rows))
+    assert compare_auroc(shuffled, tables["Logistic"], resamples=20)["difference"] == 0
+
+
+def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_named(setting):
+    prepared, cohort, tables = setting
+    flipped = replace(cohort, label=1 - cohort.label)
+    other = customer_table(prepared, flipped, Predictions(tables["Logistic"]["probability"].to_numpy()), {"model": "y"})
+    with pytest.raises(UserError, match="target hashes differ"):
+        compare_auroc(tables["Logistic"], other)
+    with pytest.raises(UserError, match="Did you mean 'auroc'"):
+        compare_customers(tables["Logistic"], tables["Logistic"], "auroq")
+
+
+def test_a_customer_is_drawn_with_all_rows():
+    customer = np.array([0, 0, 1, 2, 2, 2])
+    w = np.concatenate(list(_customer_weights(customer, 300, seed=0)))
+    assert (w[:, 0] == w[:, 1]).all()
+    assert (w[:, 3] == w[:, 5]).all()
+    assert (w[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert w[:, 2].mean() == pytest.approx(1, abs=0.15)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say(setting):
+    prepared, cohort, _ = setting
+    rng = np.random.default_rng(3)
+    p = rng.beta(2, 3, len(cohort))
+    truth = float((p * (1 - p)).mean())  # expected Brier score of true probabilities
+    hits = 0
+    for seed in range(100):
+        label = (rng.random(len(p)) < p).astype(float)
+        table = customer_table(prepared, replace(cohort, label=label), Predictions(p), {})
+        found = compare_free_brier(table, seed)
+        hits += found[0] <= truth <= found[1]
+    assert 88 <= hits <= 100
+
+
+def compare_free_brier(table, seed: int) -> tuple[float, float]:
+    rows = table["brier"].to_numpy()
+    customer = np.arange(len(rows))
+    means = np.concatenate([w @ rows / w.sum(axis=1) for w in _customer_weights(customer, 200, seed)])
+    return tuple(np.quantile(means, (0.025, 0.975)))
