@@ -1,0 +1,113 @@
+"""The raw files of the simulated shop: frozen, reproducible, and shaped like a shop's own log."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.simulated import simulate
+from shopkeeper.events.simulated.presets import FROZEN, PRESETS, parameters_hash
+from shopkeeper.files import read_json, sha256_file
+
+
+@pytest.fixture(scope="module")
+def raw_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    simulate({"preset": "demo_shop", "seed": 3, "customers": 400}, folder)
+    return folder
+
+
+@pytest.mark.parametrize("preset", sorted(FROZEN))
+def test_the_parameters_are_those_that_were_frozen(preset: str) -> None:
+    assert parameters_hash(preset) == FROZEN[preset], f"{preset} was changed: give a changed shop a new name"
+    assert sorted(FROZEN) == sorted(PRESETS)
+
+
+def test_the_log_of_the_frozen_shop_has_not_moved(raw_files: Path) -> None:
+    """Also the tables and draws made from the parameters are frozen: figures of months ago stay comparable."""
+    table = pq.read_table(raw_files / "events.parquet")
+    digest = hashlib.sha256()
+    for name in ("user_id", "item_id", "event_type", "timestamp", "order_id"):
+        digest.update("\n".join(map(str, table[name].cast(pa.string()).to_pylist())).encode())
+    assert digest.hexdigest()[:16] == "f3cb05a107690afa"
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_another_shop(raw_files: Path, tmp_path: Path) -> None:
+    simulate({"preset": "demo_shop", "seed": 3, "customers": 400}, tmp_path / "again")
+    simulate({"preset": "demo_shop", "seed": 4, "customers": 400}, tmp_path / "other")
+    for name in ("events.parquet", "items.parquet", "users.parquet", "truth.json"):
+        assert sha256_file(tmp_path / "again" / name) == sha256_file(raw_files / name)
+    assert sha256_file(tmp_path / "other" / "events.parquet") != sha256_file(raw_files / "events.parquet")
+    assert sha256_file(tmp_path / "other" / "items.parquet") == sha256_file(raw_files / "items.parquet")
+
+
+def test_rows_are_in_time_order_with_plain_columns(raw_files: Path) -> None:
+    table = pq.read_table(raw_files / "events.parquet")
+    assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
+    for name in ("user_id", "item_id", "event_type", "session_id", "order_id", "channel"):
+        assert table.schema.field(name).type == pa.string(), name
+    time = table["timestamp"].cast(pa.int64()).to_numpy()
+    assert (np.diff(time) >= 0).all()
+    assert set(pc.unique(table["event_type"]).to_pylist()) == {"view", "add_to_cart", "purchase", "return"}
+    assert set(pc.unique(table["channel"]).to_pylist()) == {"web", "store"}
+    assert read_json(raw_files / "truth.json")["events"] == table.num_rows
+    items = set(pq.read_table(raw_files / "items.parquet")["item_id"].to_pylist())
+    assert set(pc.unique(table["item_id"]).to_pylist()) <= items
+
+
+def test_lines_of_one_order_share_customer_time_and_channel(raw_files: Path) -> None:
+    bought = pq.read_table(raw_files / "events.parquet").filter(pc.field("event_type") == "purchase")
+    grouped = bought.group_by("order_id").aggregate(
+        [("user_id", "count_distinct"), ("timestamp", "count_distinct"), ("channel", "count_distinct"),
+         ("item_id", "count_distinct"), ("item_id", "count")]
+    )  # fmt: skip
+    for column in ("user_id_count_distinct", "timestamp_count_distinct", "channel_count_distinct"):
+        assert pc.max(grouped[column]).as_py() == 1
+    assert grouped["item_id_count_distinct"].equals(grouped["item_id_count"]), "an item is in an order once"
+    assert pc.max(grouped["item_id_count"]).as_py() > 1
+
+
+def test_a_customer_has_one_visit_a_day_and_order_lines_are_its_end(raw_files: Path) -> None:
+    table = pq.read_table(raw_files / "events.parquet").filter(pc.field("event_type") != "return")
+    day = pc.floor_temporal(table["timestamp"], unit="day")
+    visits = pa.table({"user": table["user_id"], "day": day, "session": table["session_id"]})
+    seen = visits.group_by(["user", "day"]).aggregate([("session", "count_distinct")])
+    assert pc.max(seen["session_count_distinct"]).as_py() <= 1
+    own = table.to_pandas().sort_values(["user_id", "timestamp"], kind="stable")
+    own["day"] = own.timestamp.dt.floor("D")
+    last = own.groupby(["user_id", "day"], sort=False).event_type.agg(["last", lambda e: (e == "purchase").any()])
+    assert (last["last"][last.iloc[:, 1]] == "purchase").all()
+
+
+def test_returns_follow_what_was_bought(raw_files: Path) -> None:
+    frame = pq.read_table(raw_files / "events.parquet").to_pandas()
+    back, bought = frame[frame.event_type == "return"], frame[frame.event_type == "purchase"]
+    assert len(back) > 20
+    both = back.merge(bought, on=["order_id", "item_id", "user_id"], suffixes=("", "_bought"), how="left")
+    assert len(both) == len(back)
+    assert (both.timestamp > both.timestamp_bought).all()
+    assert (both.price == both.price_bought).all()
+    assert (both.quantity == both.quantity_bought).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"preset": "demo_shopp"}, "Did you mean 'demo_shop'"),
+        ({"sede": 1}, "Did you mean 'seed'"),
+        ({"customers": 0}, "at least 1"),
+        ({"customers": "many"}, "simulate.customers"),
+        ({"customers": 2.5}, "whole number"),
+        ({"customers": 5, "events": 100}, "twice"),
+    ],
+)
+def test_senseless_settings_are_named(settings: dict, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        simulate(settings, tmp_path)
