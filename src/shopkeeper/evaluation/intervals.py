@@ -32,7 +32,7 @@ class Interval:
         """One `{"value", "low", "high", "n"}` per metric, as `metrics.json` holds them; None where not a number."""
         columns = zip(self.value, self.low, self.high, self.n, strict=True)
         return [
-            {"value": number(v), "low": number(low), "high": number(high), "n": int(n)} for v, low, high, n in columns
+            {"value": finite(v), "low": finite(low), "high": finite(high), "n": int(n)} for v, low, high, n in columns
         ]
 
 
@@ -53,23 +53,25 @@ def mean_interval(
         raise UserError(f"there is no interval method '{method}'.{nearest(method, METHODS)}")
     values = np.atleast_2d(np.asarray(values, np.float64).T).T
     sums, counts = per_user(values, user)
-    total, number = sums.sum(0), counts.sum(0)
+    total, number = sums.sum(0), np.broadcast_to(counts.sum(0), sums.shape[1:])
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / number
-    n = np.broadcast_to(number, mean.shape).astype(np.int64)
+    n = number.astype(np.int64)
     if len(sums) < 2:
         blank = np.full(len(mean), np.nan)
         return Interval(mean, blank, blank, n)
     resampled = resampled_means(sums, counts, resamples, seed)
+    resampled[:, number == 0] = 0.0  # a metric without any value: its limits are blanked below
     tail = (1 - confidence) / 2
     if method == "percentile":
         low, high = np.nanquantile(resampled, [tail, 1 - tail], axis=0)
     else:
         low, high = _bca(resampled, mean, sums, counts, tail)
-    return Interval(mean, low, high, n)
+    empty = np.isnan(mean)
+    return Interval(mean, np.where(empty, np.nan, low), np.where(empty, np.nan, high), n)
 
 
-def number(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """A float for JSON: None for NaN and infinity."""
     return float(value) if np.isfinite(value) else None
 
