@@ -1,0 +1,180 @@
+"""Item and user tables: internal id, external id, attributes; and attributes as they were known at an instant.
+
+A table's config: `file` (below raw.folder), `reader`, `id` (column of the external id), `columns` (attribute ->
+column of the file; all when left out), `lists` (attribute -> separator: a list of texts), `id_map` (`file` of two
+blank-separated columns: our id, the table's id), `valid_from` (column: the table holds versions), and `from_events`
+(attribute -> column of the log; the first known value in time stays, so no later row changes it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.events.dataset import DatasetConfig, find_files
+from shopkeeper.events.order import Arranged
+from shopkeeper.events.readers import reader
+from shopkeeper.events.times import to_micros
+from shopkeeper.events.values import as_ids
+
+OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
+
+
+def entity_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged) -> pa.Table:
+    """The table of `item` or `user` (`kind`): row i-1 is id i; attributes of an id without a row are null."""
+    for key in spec:
+        if key not in OPTIONS:
+            raise UserError(f"conf/dataset/{config.name}.yaml: unknown option `{kind}s.{key}`.{nearest(key, OPTIONS)}")
+    names = log.names[f"{kind}_id"]
+    table = pa.table({kind: pa.array(np.arange(1, len(names) + 1, dtype=np.int32)), f"{kind}_id": names})
+    for attribute, column in (spec.get("from_events") or {}).items():
+        ids = log.user if kind == "user" else log.columns["item"]
+        table = table.append_column(attribute, _first_known(ids, log, f"file:{column}", len(names)))
+    if spec.get("file") and not spec.get("valid_from"):
+        frame = _read_table(kind, spec, config, raw)
+        double = frame.filter(pl.col(f"{kind}_id").is_duplicated())
+        if double.height:
+            raise UserError(
+                f"{spec['file']}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
+                f"or name the column of its dates in {kind}s.valid_from"
+            )
+        joined = pl.DataFrame(pl.from_arrow(table)).join(frame, on=f"{kind}_id", how="left", maintain_order="left")
+        table = _plain(joined.to_arrow())
+    return table
+
+
+def version_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged) -> pa.Table:
+    """Versions of attributes: internal id, `valid_from` (timestamp[us, UTC]), attributes; by id, then time."""
+    frame = _read_table(kind, spec, config, raw)
+    names = log.names[f"{kind}_id"]
+    ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(pa.string()), value_set=names)
+    frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
+    frame = frame.drop(f"{kind}_id").sort(kind, "valid_from", maintain_order=True)
+    return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
+
+
+def attributes_as_of(table: pa.Table, instants: np.ndarray, ids: np.ndarray | None = None) -> pa.Table:
+    """Attributes as they were known at an instant: for each (id, instant) the last version with valid_from <= instant.
+
+    `table` is what `version_table` gives; `instants` int64 (n,) microseconds UTC, `ids` internal ids (n,) (default:
+    1..n). Returns n rows in the order asked for; null where nothing was known yet.
+    """
+    kind = table.column_names[0]
+    instants = np.asarray(instants, np.int64)
+    asked = np.arange(1, len(instants) + 1) if ids is None else np.asarray(ids)
+    assert len(asked) == len(instants)
+    owner = table[kind].to_numpy().astype(np.int64)
+    since = table["valid_from"].cast(pa.int64()).to_numpy()
+    # One stable sort of versions and questions together; versions come first among equals: known at that instant.
+    order = np.lexsort(
+        (
+            np.concatenate([np.zeros(len(owner), np.int8), np.ones(len(asked), np.int8)]),
+            np.concatenate([since, instants]),
+            np.concatenate([owner, asked]),
+        )
+    )
+    version = order < len(owner)
+    latest = np.maximum.accumulate(np.where(version, np.arange(len(order)), -1))
+    source = np.full(len(asked), -1, np.int64)
+    places = np.flatnonzero(~version)
+    candidate = latest[places]
+    rows = np.where(candidate >= 0, order[np.maximum(candidate, 0)], 0)
+    question = order[places] - len(owner)
+    known = (candidate >= 0) & (len(owner) > 0)
+    if len(owner):
+        known &= owner[rows] == asked[question]
+    source[question] = np.where(known, rows, -1)
+    take = pa.array(source, mask=source < 0)
+    columns = {name: table[name].take(take) for name in table.column_names[2:]}
+    return pa.table({kind: pa.array(asked.astype(np.int32)), **columns})
+
+
+def _first_known(ids: np.ndarray, log: Arranged, column: str, n: int) -> pa.Array:
+    codes = log.columns[column]  # 0 = unknown
+    known = np.flatnonzero(codes > 0)
+    if "timestamp" in log.columns:  # rows are sorted by user; the first in time counts
+        known = known[np.argsort(log.columns["timestamp"][known], kind="stable")]
+    else:
+        known = known[np.argsort(log.rows[known], kind="stable")]
+    value = np.zeros(n + 1, np.int64)
+    value[ids[known][::-1]] = codes[known][::-1]
+    return log.names[column].take(pa.array(value[1:] - 1, mask=value[1:] == 0))
+
+
+def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    options = dict(spec.get("reader") or config.reader)
+    frame = _read_all(config, raw, str(spec["file"]), options)
+    key = str(spec.get("id") or f"{kind}_id")
+    wanted = dict(spec.get("columns") or {c: c for c in frame.columns if c and c not in (key, spec.get("valid_from"))})
+    for column in [key, *wanted.values(), *([spec["valid_from"]] if spec.get("valid_from") else [])]:
+        if column not in frame.columns:
+            raise UserError(f"{spec['file']}: no column '{column}'.{nearest(str(column), frame.columns)}")
+    ids = pl.Series(f"{kind}_id", pl.from_arrow(as_ids(frame[key].to_arrow(), key).cast(pa.string())))
+    out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
+    for attribute, separator in (spec.get("lists") or {}).items():
+        out = out.with_columns(pl.col(attribute).str.split(separator))
+    out = out.with_columns(_typed(out[a]) for a in wanted if out[a].dtype == pl.String)
+    if spec.get("valid_from"):
+        micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp") or config.timestamp)
+        if (why != "").any():
+            row = int(np.flatnonzero(why != "")[0])
+            raise UserError(f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}': {why[row]}")
+        out = out.with_columns(pl.Series("valid_from", micros).cast(pl.Datetime("us", "UTC")))
+    if spec.get("id_map"):
+        out = _mapped(kind, out, spec["id_map"], config, raw)
+    return out.filter(pl.col(f"{kind}_id").is_not_null())
+
+
+def _mapped(kind: str, frame: pl.DataFrame, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    options = spec.get("reader") or {"format": "blank_separated", "names": ["ours", "theirs"]}
+    pairs = _read_all(config, raw, str(spec["file"]), options).select(
+        pl.col("ours").cast(pl.String), pl.col("theirs").cast(pl.String)
+    )
+    joined = pairs.join(frame.rename({f"{kind}_id": "theirs"}), on="theirs", how="inner", maintain_order="left")
+    return joined.drop("theirs").rename({"ours": f"{kind}_id"})
+
+
+def _read_all(config: DatasetConfig, raw: Path, name: str, options: Mapping[str, Any]) -> pl.DataFrame:
+    frames = []
+    for path in find_files(config, raw, [name]):
+        for block in reader(str(options.get("format")))(path, None, options, None):
+            if block.broken:
+                bad = block.broken[0]
+                raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")
+            frames.append(pl.DataFrame(pl.from_arrow(block.table)))
+    if not frames:
+        raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """Text as numbers where all of it is (blank = null), so that ages and years are numbers; "007" stays text."""
+    text = column.set(column.str.strip_chars() == "", None)
+    known = text.drop_nulls()
+    if not len(known) or known.str.contains(r"^[+-]?0\d").any():
+        return text
+    for kind in (pl.Int64, pl.Float64):
+        cast = text.cast(kind, strict=False)
+        if cast.null_count() == text.null_count():
+            return cast
+    return text
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Polars' view types as the plain Arrow types that every Parquet reader knows."""
+    fields = []
+    for field in table.schema:
+        kind = field.type
+        if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+            kind = pa.string()
+        elif pa.types.is_large_list(kind):
+            kind = pa.list_(pa.string())
+        fields.append(pa.field(field.name, kind))
+    return table.cast(pa.schema(fields))

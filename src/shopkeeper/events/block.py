@@ -1,0 +1,77 @@
+"""What every reader hands on: blocks of rows as they stand in the file, and the rows too broken to be columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.errors import UserError, nearest
+
+
+class Reject(NamedTuple):
+    """One row that was not kept: where, why, and the value at fault as it stands in the file."""
+
+    file: str
+    row: int  # 1-based line (text), row (Parquet) or sheet row (Excel)
+    column: str  # name in the file; "" where the whole row is at fault
+    reason: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one file, in file order."""
+
+    file: str
+    table: pa.Table  # the wanted columns, under the names of the file
+    row_of: Callable[[np.ndarray], np.ndarray]  # position in the block -> row in the file
+    broken: list[Reject] = field(default_factory=list)  # rows that are not in `table`
+    reread: Callable[[], Block] | None = None  # the same rows with values as text, exactly as they stand
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Columns to read (names in the file) and the type in which each is cheapest to read where it is clean."""
+
+    types: Mapping[str, pa.DataType]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names, in order."""
+        return list(self.types)
+
+
+class Reader(Protocol):
+    """Reads one file. `options` is the config's `reader`; `advance(bytes)` moves the progress bar."""
+
+    def __call__(
+        self, path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+    ) -> Iterator[Block]:
+        """Blocks of the file; `wanted=None` reads every column as text (attribute tables)."""
+
+
+def shown(path: Path) -> str:
+    """How a file is called in messages and in rejected.parquet: its name, so that no machine's path is kept."""
+    return path.name
+
+
+def check_columns(path: Path, have: Sequence[str], wanted: Sequence[str], line: int = 1, hint: str = "") -> None:
+    """A `UserError` when a wanted column is missing from the header, or stands there twice."""
+    for name in wanted:
+        if name not in have:
+            options = nearest(name, [h for h in have if h][:50]) if any(have) else ""
+            raise UserError(f"{path}, line {line}: no column '{name}' in the header.{options}{hint}")
+        if list(have).count(name) > 1:
+            raise UserError(f"{path}, line {line}: the header names column '{name}' twice; rename one of them")
+
+
+def check_options(options: Mapping[str, Any], valid: set[str]) -> None:
+    """A `UserError` for an unknown option of a reader."""
+    for key in options:
+        if key not in valid | {"format"}:
+            raise UserError(f"unknown option `reader.{key}` for format {options.get('format')}.{nearest(key, valid)}")

@@ -1,0 +1,169 @@
+"""A dataset's config (conf/dataset/<name>.yaml), checked: every option is known and of the right kind.
+
+The keys are described in docs of each dataclass; `name`, and either `raw` + `reader` or `simulate`, are required.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.schema import EVENT_COLUMNS, event_codes
+
+KEYS = {
+    "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
+    "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn",
+    "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms",
+}  # fmt: skip
+COLUMN_RULES = {"min", "above", "max", "required", "matches"}
+TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
+UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001, "d": 86_400_000_000}
+FILTERS = ("event_types", "retention_days", "bots", "consecutive_repeats", "k_core", "min_history", "max_history")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`column` (name in the file) matching the regular expression `matches` means `value` (or a reason to reject)."""
+
+    column: str
+    matches: str
+    value: str
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A checked dataset config; `plain` is the mapping it came from."""
+
+    plain: dict[str, Any]
+    name: str
+    folder: str
+    files: tuple[str, ...]
+    reader: dict[str, Any]
+    columns: dict[str, str]  # our name -> name in the file
+    timestamp: dict[str, Any]
+    event_value: str  # event type of every row that no rule or map gives another
+    event_map: dict[str, str] | None  # value in the file -> event type
+    event_rules: tuple[Rule, ...]
+    reject: tuple[Rule, ...]
+    rules: dict[str, dict[str, Any]]  # our column -> min, above, max, required, matches
+    items: dict[str, Any]
+    users: dict[str, Any]
+    filters: dict[str, Any]
+    max_rejected_share: float
+    simulate: dict[str, Any] | None = None
+    carried: tuple[str, ...] = field(default=())  # columns of the file that become attributes of items or users
+
+    @property
+    def ordered_only(self) -> bool:
+        """Whether the log has an order but no times."""
+        return "timestamp" not in self.columns
+
+
+def parse(config: Mapping[str, Any]) -> DatasetConfig:
+    """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
+    plain = to_plain(config)
+    name = str(plain.get("name") or "")
+    if not name:
+        raise UserError("the dataset config has no `name`; give it one (letters, digits, underscores)")
+    where = f"conf/dataset/{name}.yaml"
+    _known(where, "", plain, KEYS)
+    simulate = plain.get("simulate")
+    if not simulate and not (plain.get("raw") and plain.get("reader")):
+        raise UserError(f"{where}: give `raw` (folder, files) and `reader` (format), or `simulate`")
+    raw = plain.get("raw") or {}
+    if not simulate:
+        _known(where, "raw.", raw, {"folder", "files"})
+    files = raw.get("files") or []
+    columns = {str(k): str(v) for k, v in (plain.get("columns") or {}).items()}
+    _known(where, "columns.", columns, set(EVENT_COLUMNS))
+    for required in ("user_id", "item_id"):
+        if not simulate and required not in columns and not str(plain["reader"].get("format", "")).startswith("seq"):
+            raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
+    timestamp = dict(plain.get("timestamp") or {})
+    _known(where, "timestamp.", timestamp, TIMESTAMP_KEYS)
+    if timestamp.get("unit", "s") not in UNITS:
+        raise UserError(f"{where}: timestamp.unit is '{timestamp['unit']}'.{nearest(str(timestamp['unit']), UNITS)}")
+    value, mapping, rules = _event_type(where, plain.get("event_type"), columns)
+    filters = {k: v for k, v in (plain.get("filters") or {}).items() if v is not None}
+    _known(where, "filters.", filters, set(FILTERS))
+    column_rules = {str(k): dict(v) for k, v in (plain.get("schema") or {}).items()}
+    _known(where, "schema.", column_rules, set(EVENT_COLUMNS))
+    for column, rule in column_rules.items():
+        _known(where, f"schema.{column}.", rule, COLUMN_RULES)
+    event_codes(list(plain.get("target_events") or []))
+    items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
+    carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
+    share = plain.get("max_rejected_share", 0.01)
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(f"{where}: max_rejected_share is {share!r}; give a number from 0 to 1")
+    return DatasetConfig(
+        plain=plain,
+        name=name,
+        folder=str(raw.get("folder") or ""),
+        files=tuple([files] if isinstance(files, str) else map(str, files)),
+        reader=dict(plain.get("reader") or {}),
+        columns=columns,
+        timestamp=timestamp,
+        event_value=value,
+        event_map=mapping,
+        event_rules=rules,
+        reject=tuple(Rule(str(r["column"]), str(r["matches"]), str(r["reason"])) for r in plain.get("reject") or []),
+        rules=column_rules,
+        items=items,
+        users=users,
+        filters=filters,
+        max_rejected_share=float(share),
+        simulate=simulate,
+        carried=tuple(dict.fromkeys(map(str, carried))),
+    )
+
+
+def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
+    """Paths of raw files (glob patterns allowed, sorted); a `UserError` says where people get what is missing."""
+    folder = Path(raw) / config.folder
+    found: list[Path] = []
+    for name in names:
+        matches = sorted(folder.glob(name)) if any(c in name for c in "*?[") else [folder / name]
+        matches = [p for p in matches if p.is_file()]
+        if not matches:
+            source = config.plain.get("source")
+            raise UserError(
+                f"{folder / name} is missing: "
+                + (f"get it from {source}, " if source else "")
+                + f"put it into {Path(raw).resolve() / config.folder}, or point paths.raw (SHOPKEEPER_RAW) elsewhere"
+            )
+        found += matches
+    return found
+
+
+def to_plain(value: Any) -> Any:
+    """Mappings (OmegaConf's too) and sequences as plain dicts and lists."""
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def _event_type(where: str, spec: Any, columns: dict[str, str]) -> tuple[str, dict[str, str] | None, tuple[Rule, ...]]:
+    spec = {"value": spec} if isinstance(spec, str) else dict(spec or {})
+    _known(where, "event_type.", spec, {"value", "column", "map", "rules"})
+    if "column" in spec:
+        columns["event_type"] = str(spec["column"])
+    mapping = spec.get("map")
+    if mapping is not None:
+        mapping = {str(k): str(v) for k, v in mapping.items()}
+        event_codes(list(mapping.values()))
+    value = str(spec.get("value", "view"))
+    rules = tuple(Rule(str(r["column"]), str(r["matches"]), str(r["value"])) for r in spec.get("rules") or [])
+    event_codes([value, *(r.value for r in rules)])
+    return value, mapping, rules
+
+
+def _known(where: str, prefix: str, given: Mapping[str, Any], valid: set[str]) -> None:
+    for key in given:
+        if key not in valid:
+            raise UserError(f"{where}: unknown option `{prefix}{key}`.{nearest(str(key), valid)}")

@@ -1,0 +1,164 @@
+"""Raw data -> prepared folder: read, check, filter, number, sort, write. The order of the steps is the order below."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError
+from shopkeeper.events import dataset, writer
+from shopkeeper.events.attributes import entity_table, version_table
+from shopkeeper.events.dataset import DatasetConfig
+from shopkeeper.events.filters import Row, apply_filters
+from shopkeeper.events.log import Log, read_log
+from shopkeeper.events.order import Arranged, arrange
+from shopkeeper.events.returns import link_returns
+from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
+from shopkeeper.schema import EVENT_TYPES
+
+FORMAT_VERSION = 1
+SIMULATED = "simulated"  # folder of the simulated log while it is being read
+log = logging.getLogger(__name__)
+
+
+def prepare_dataset(
+    config: Mapping[str, Any],
+    raw: Path,
+    out: Path,
+    *,
+    progress: bool = True,
+    change: Callable[[Log], dict[str, Any] | None] | None = None,
+) -> Path:
+    """Write the prepared folder `out` of a dataset config from the files below `raw`, and return its path.
+
+    `change` may alter the checked log in place before filters and numbering (consent, identity, erasure); what it
+    returns is kept in the manifest under `changes`. The folder appears whole or not at all, and the same input gives
+    the same bytes. Raises `UserError` for everything in config or data that the user can mend.
+    """
+    checked, out = dataset.parse(config), Path(out)
+    with atomic_folder(out) as folder:
+        simulation = None
+        if checked.simulate is not None:
+            simulation = _simulate(checked, folder / SIMULATED)
+            checked, raw = _simulated_config(checked, folder), folder
+        events = read_log(checked, Path(raw), progress)
+        _report(events)
+        changes = change(events) if change is not None else None
+        if not len(events):
+            raise UserError(f"dataset '{checked.name}': no event is left; see the settings of consent and erasure")
+        filters = apply_filters(events, checked.filters)
+        rejected = events.rejected
+        arranged = arrange(events)
+        extra = {"simulation": simulation, "changes": changes}
+        write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
+        if simulation is not None:
+            _remove(folder / SIMULATED)
+    return out
+
+
+def write_folder(
+    folder: Path,
+    config: DatasetConfig,
+    raw: Path,
+    arranged: Arranged,
+    rejected: list[Any],
+    filters: list[Row],
+    extra: Mapping[str, Any],
+) -> None:
+    """All files of a prepared folder, manifest last."""
+    returns = link_returns(
+        arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
+    )
+    writer.write_arrays(folder, arranged)
+    writer.write_events(folder / "events.parquet", arranged, returns)
+    for kind, spec in (("item", config.items), ("user", config.users)):
+        writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged))
+        if spec.get("valid_from"):
+            writer.write_table(folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged))
+    writer.write_rejected(folder / "rejected.parquet", rejected)
+    hashes = sha256_tree(folder, skip=frozenset({"manifest.json"}))
+    hashes = {name: digest for name, digest in hashes.items() if not name.startswith(f"{SIMULATED}/")}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": "prepared",
+        "dataset": config.name,
+        **_counts(arranged, returns),
+        "filters": filters,
+        "rejected": dict(sorted(Counter(f"{r.column or 'row'}: {r.reason}" for r in rejected).items())),
+        "n_rejected": len(rejected),
+        "config": config.plain,
+        "files": hashes,
+        "fingerprint": sha256_json(hashes),
+        **{key: value for key, value in extra.items() if value is not None},
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
+    types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
+    out: dict[str, Any] = {
+        "n_events": int(a.offsets[-1]),
+        "n_users": len(a.names["user_id"]),
+        "n_items": len(a.names["item_id"]),
+        "channels": a.names["channel"].to_pylist() if "channel" in a.names else [],
+        "event_types": {name: int(types[code]) for code, name in enumerate(EVENT_TYPES, start=1) if types[code]},
+        "unknown": {name: int(np.isnan(a.columns[name]).sum()) for name in ("price", "quantity") if name in a.columns},
+    }
+    if "timestamp" in a.columns:
+        times = a.columns["timestamp"]
+        same = times[1:] == times[:-1]
+        inside = np.ones(len(times), bool)
+        inside[a.offsets[:-1]] = False  # a user's first event has none before it
+        ties = int((same & inside[1:]).sum())
+        out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
+        out["ties"] = {"rows": ties, "share": ties / len(times)}
+    if returns is not None:
+        linked = int((returns >= 0).sum())
+        out["returns"] = {"linked": linked, "without_purchase": int(out["event_types"].get("return", 0)) - linked}
+    return out
+
+
+def _report(events: Log) -> None:
+    if events.rejected:
+        common = Counter((r.column or "row", r.reason) for r in events.rejected).most_common()
+        log.info("rejected %s of %s rows:", f"{len(events.rejected):,}", f"{len(events.rejected) + len(events):,}")
+        for (column, reason), count in common:
+            log.info("  %8s  %s: %s", f"{count:,}", column, reason)
+
+
+def _simulate(config: DatasetConfig, folder: Path) -> dict[str, Any]:
+    from shopkeeper.events.simulated import simulate
+
+    folder.mkdir(parents=True)
+    assert config.simulate is not None
+    return dict(simulate(config.simulate, folder))
+
+
+def _simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """The config that reads what the simulator wrote: our own column names in Parquet files."""
+    from dataclasses import replace
+
+    names = pq.ParquetFile(folder / SIMULATED / "events.parquet").schema_arrow.names
+    columns = {name: name for name in dataset.EVENT_COLUMNS if name in names}
+    own = {"reader": {"format": "parquet"}}
+    return replace(
+        config,
+        folder=SIMULATED,
+        files=("events.parquet",),
+        reader=own["reader"],
+        columns=columns,
+        items={"file": "items.parquet", **own, **config.items},
+        users={"file": "users.parquet", **own, **config.users},
+    )
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)

@@ -1,0 +1,79 @@
+"""Columns as they come from a file, turned into what a log holds: id dictionaries, floats, text for messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.readers.delimited import NO_NUMBER
+
+CODES = pa.dictionary(pa.int32(), pa.string())
+
+
+def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
+    """Ids as text, dictionary-encoded; missing and blank ones are null.
+
+    Text stays exactly as it is written (leading zeros, commas, emoji); a whole number that a file stores as a float
+    loses its `.0`.
+    """
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    values, indices = column.dictionary, column.indices.cast(pa.int32())
+    values = _text(values, name)
+    blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), True)
+    if pc.any(blank).as_py():
+        gone = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).astype(np.int32)
+        indices = pc.if_else(pc.is_in(indices, pa.array(gone)), pa.scalar(None, pa.int32()), indices)
+        values = pc.fill_null(values, "")
+    return pa.DictionaryArray.from_arrays(indices, values)
+
+
+def as_floats(column: pa.Array, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as float64 (NaN where missing) and which values are no numbers (bool)."""
+    if pa.types.is_dictionary(column.type):
+        values, bad = as_floats(column.dictionary, decimal)
+        codes = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+        return np.append(values, np.nan)[codes], np.append(bad, False)[codes]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        text = pl.Series(pl.from_arrow(column)).cast(pl.String).str.strip_chars()
+        if decimal != ".":
+            text = text.str.replace(decimal, ".", literal=True)
+        missing = text.is_null() | text.is_in(NO_NUMBER)
+        numbers = text.set(missing, None).cast(pl.Float64, strict=False)
+        bad = (numbers.is_null() & ~missing).to_numpy()
+        return numbers.fill_null(float("nan")).to_numpy().copy(), bad
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        if pa.types.is_null(column.type):
+            return np.full(len(column), np.nan), np.zeros(len(column), bool)
+        return np.full(len(column), np.nan), ~column.is_null().to_numpy(zero_copy_only=False)
+    if column.null_count == 0 and column.type == pa.float64():
+        return column.to_numpy(), np.zeros(len(column), bool)
+    values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values, np.zeros(len(column), bool)
+
+
+def value_at(column: pa.Array, position: int) -> str:
+    """One value as text, for rejected.parquet and messages."""
+    value: Any = column[position].as_py()
+    text = "" if value is None else str(value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _text(values: pa.Array, name: str) -> pa.Array:
+    kind = values.type
+    if pa.types.is_string(kind):
+        return values
+    if pa.types.is_floating(kind):
+        as_float = values.cast(pa.float64())
+        whole = pc.and_(pc.equal(pc.floor(as_float), as_float), pc.less(pc.abs(as_float), 2.0**53))
+        whole_part = pc.if_else(whole, as_float, pa.scalar(None, pa.float64())).cast(pa.int64()).cast(pa.string())
+        known = pc.if_else(pc.is_nan(as_float), pa.scalar(None, pa.float64()), as_float)
+        return pc.coalesce(whole_part, known.cast(pa.string()))
+    if pa.types.is_nested(kind):
+        raise UserError(f"column '{name}' holds {kind}; ids must be text or whole numbers")
+    return values.cast(pa.string())

@@ -1,0 +1,179 @@
+"""From raw files to the prepared folder: what is kept, in which order, under which numbers, and whether it is whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.files import read_json, sha256_tree
+from shopkeeper.sequences.prepared import Prepared
+
+SHOP = {
+    "name": "shop",
+    "source": "https://example.org/data",
+    "raw": {"folder": "", "files": ["log.csv"]},
+    "reader": {"format": "csv"},
+    "columns": {"user_id": "who", "item_id": "what", "timestamp": "when", "price": "price", "quantity": "n"},
+    "timestamp": {"unit": "s"},
+    "event_type": {"column": "kind", "map": {"buy": "purchase", "see": "view", "back": "return"}},
+    "max_rejected_share": 0.5,
+}
+LOG = """who,what,when,kind,price,n
+bob,pen,1600000020,buy,1.5,2
+amy,ink,1600000010,see,,
+bob,ink,1600000010,buy,2.0,1
+amy,pen,1600000010,buy,1.5,1
+bob,pen,1600000030,back,1.5,-2
+amy,ink,1600000005,buy,-2.0,1
+"""
+
+
+def prepare(tmp_path: Path, text: str | bytes = LOG, name: str = "log.csv", **changes) -> Prepared:
+    raw = tmp_path / "raw"
+    raw.mkdir(exist_ok=True)
+    (raw / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return Prepared.open(prepare_dataset({**SHOP, **changes}, raw, tmp_path / "out", progress=False))
+
+
+def test_ids_are_numbered_by_first_appearance_in_time_then_file_order(tmp_path: Path):
+    p = prepare(tmp_path)
+    assert p.users["user_id"].to_pylist() == ["amy", "bob"]
+    assert p.items["item_id"].to_pylist() == ["ink", "pen"]
+
+
+def test_events_are_sorted_by_user_time_and_file_order(tmp_path: Path):
+    p = prepare(tmp_path)
+    assert p.offsets.tolist() == [0, 2, 5]
+    assert p.events.item.tolist() == [1, 2, 1, 2, 2]
+    assert p.events.timestamp.tolist() == [
+        t * 10**6 for t in (1600000010, 1600000010, 1600000010, 1600000020, 1600000030)
+    ]
+    table = pq.read_table(p.path / "events.parquet")
+    assert table["item_id"].to_pylist() == ["ink", "pen", "ink", "pen", "pen"]
+    assert table["event_type"].to_pylist() == ["view", "purchase", "purchase", "purchase", "return"]
+
+
+def test_a_return_is_linked_to_its_purchase_and_counts_positive_units(tmp_path: Path):
+    p = prepare(tmp_path)
+    assert pq.read_table(p.path / "events.parquet")["returns_row"].to_pylist() == [None, None, None, None, 3]
+    assert p.events.quantity.tolist()[2:] == [1, 2, 2]
+    assert np.isnan(p.events.quantity[0])
+    assert p.manifest["returns"] == {"linked": 1, "without_purchase": 0}
+
+
+def test_a_rejected_row_is_kept_with_file_line_column_reason_and_value(tmp_path: Path):
+    p = prepare(tmp_path)
+    assert pq.read_table(p.path / "rejected.parquet").to_pylist() == [
+        {"file": "log.csv", "row": 7, "column": "price", "reason": "negative price", "value": "-2.0"}
+    ]
+    assert p.manifest["rejected"] == {"price: negative price": 1}
+
+
+def test_the_manifest_counts_ties_types_and_the_span_of_time(tmp_path: Path):
+    manifest = prepare(tmp_path).manifest
+    assert manifest["ties"] == {"rows": 1, "share": 0.2}
+    assert manifest["event_types"] == {"view": 1, "purchase": 3, "return": 1}
+    assert manifest["time_span"]["last"] == 1600000030 * 10**6
+    assert manifest["unknown"] == {"price": 1, "quantity": 1}
+
+
+def test_too_many_rejected_rows_stop_the_run_and_leave_nothing(tmp_path: Path):
+    with pytest.raises(UserError, match=r"log.csv, row 7, column 'price': negative price .*max_rejected_share"):
+        prepare(tmp_path, max_rejected_share=0.1)
+    assert [p.name for p in tmp_path.iterdir()] == ["raw"]
+
+
+def test_missing_raw_files_say_where_to_get_them_and_where_to_put_them(tmp_path: Path):
+    with pytest.raises(UserError, match=r"log.csv is missing: get it from https://example.org/data.*SHOPKEEPER_RAW"):
+        prepare_dataset(SHOP, tmp_path, tmp_path / "out")
+
+
+def test_an_unknown_option_names_the_nearest_one(tmp_path: Path):
+    with pytest.raises(UserError, match=r"unknown option `filters.kcore`. Did you mean 'k_core'"):
+        prepare(tmp_path, filters={"kcore": 5})
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
+    first = sha256_tree(prepare(tmp_path).path, skip=frozenset())
+    assert sha256_tree(prepare(tmp_path).path, skip=frozenset()) == first
+
+
+def test_order_only_data_has_no_times_and_keeps_the_order_of_the_file(tmp_path: Path):
+    p = prepare(
+        tmp_path, "7 b a b\n007 c\n7 d\n", "log.csv", reader={"format": "sequences"}, event_type="rating",
+        columns={"user_id": "user_id", "item_id": "item_id"},
+    )  # fmt: skip
+    assert p.events.timestamp is None
+    assert not (p.path / "timestamp.npy").exists()
+    assert p.users["user_id"].to_pylist() == ["7", "007"]
+    assert p.items["item_id"].to_pylist() == ["b", "a", "c", "d"]
+    assert p.events.item.tolist() == [1, 2, 1, 4, 3]
+
+
+def test_filters_are_counted_before_and_after(tmp_path: Path):
+    rows = "".join(f"u{u},i{i},{1600000000 + 10 * u + i},buy,1,1\n" for u in range(4) for i in range(u + 1))
+    p = prepare(tmp_path, "who,what,when,kind,price,n\n" + rows, filters={"k_core": 2})
+    assert p.manifest["filters"] == [
+        {"filter": "k_core", "setting": 2, "rows_before": 10, "rows_after": 8, "users_before": 4, "users_after": 3,
+         "items_before": 4, "items_after": 3}
+    ]  # fmt: skip
+    assert (p.manifest["n_events"], p.n_users, p.n_items) == (8, 3, 3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "counts", "rejected"),
+    [
+        ("ml_100k", (100_000, 943, 1_682), 0),
+        ("ml_1m", (999_611, 6_040, 3_416), 0),
+        ("amazon_beauty", (198_502, 22_363, 12_101), 0),
+        ("online_retail", (415_689, 4_314, 4_020), 525_461 - 415_689),
+    ],
+)
+def test_shipped_datasets_have_their_published_counts(
+    raw: Path, tmp_path: Path, name: str, counts: tuple, rejected: int
+):
+    import yaml
+
+    config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "dataset" / f"{name}.yaml").read_text())
+    m = Prepared.open(prepare_dataset(config, raw, tmp_path / name, progress=False)).manifest
+    assert (m["n_events"], m["n_users"], m["n_items"]) == counts
+    assert m["n_rejected"] == rejected
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from shopkeeper.events.prepare import prepare_dataset
+from tests.events.test_prepare import SHOP
+prepare_dataset(SHOP, Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+"""
+
+
+def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path):
+    rows = "".join(f"u{n % 997},i{n % 89},{1600000000 + n},buy,1,1\n" for n in range(200_000))
+    whole = prepare(tmp_path, "who,what,when,kind,price,n\n" + rows)
+    expected = sha256_tree(whole.path, skip=frozenset())
+    for delay in (0.6, 0.9):
+        out = tmp_path / "again"
+        run = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path / "raw"), str(out)],
+            cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."},
+        )  # fmt: skip
+        time.sleep(delay)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert not out.exists() or read_json(out / "manifest.json")["fingerprint"] == whole.fingerprint
+    prepare_dataset(SHOP, tmp_path / "raw", out, progress=False)
+    assert sha256_tree(out, skip=frozenset()) == expected
+    assert not list(tmp_path.glob(".*.tmp"))
