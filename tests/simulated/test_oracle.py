@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit, Recommender
@@ -196,3 +196,7 @@ def test_churn_oracle_says_what_it_needs(demo: Shop, tmp_path: Path) -> None:
     other = ChurnOracle()
     other.load(tmp_path)
     np.testing.assert_array_equal(other.predict(c).probability, oracle.predict(c).probability)
+
+
+def test_the_pipeline_can_tell_that_the_churn_oracle_needs_its_dataset() -> None:
+    assert isinstance(ChurnOracle(), NeedsDataset)

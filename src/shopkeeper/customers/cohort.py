@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.sequences.requests import Events
 
 
@@ -58,3 +59,11 @@ class CustomerModel(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+
+
+@runtime_checkable
+class NeedsDataset(Protocol):
+    """A customer model that must know which dataset it is asked about (oracles): the pipeline binds it before `fit`."""
+
+    def bind(self, prepared: Prepared) -> None:
+        """Read what it needs from the prepared dataset's manifest and tables."""

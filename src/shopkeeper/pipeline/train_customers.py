@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.cohorts import build_cohort
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared
@@ -51,6 +51,8 @@ def train_customer_model(
     tables: dict[str, pa.Table] = {}
     for part in parts:
         model = make(cfg["model"])
+        if isinstance(model, NeedsDataset):
+            model.bind(prepared)
         model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, seed)
         rows = cohort[asked[part]]
         metadata = {**about, "part": part, "target_hash": hashes[part]}
