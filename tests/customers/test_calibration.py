@@ -75,3 +75,12 @@ def test_few_rows_never_get_an_isotonic_fit_and_one_class_is_left_alone():
     p, y = sample(6, 300)
     assert choose_calibrator(DISTORTIONS["isotonic"](p), y, np.arange(300), seed=0).method != "isotonic"
     assert choose_calibrator(p, np.zeros(300), np.arange(300), seed=0).method == "identity"
+
+
+@pytest.mark.parametrize("slope", [8.0, 0.05])
+def test_scores_far_too_sure_or_far_too_timid_are_brought_back(slope: float):
+    p, y = sample(7)
+    for method in ("temperature", "platt"):
+        fitted = fit_calibrator(method, logit_shift(p, slope, 0), y)
+        near = np.abs(np.log(p / (1 - p)) * slope) < 10  # beyond, scores are clipped
+        assert fitted(logit_shift(p, slope, 0))[near] == pytest.approx(p[near], abs=0.05), method

@@ -21,9 +21,9 @@ from shopkeeper.evaluation.customer_table import (
     compare_auroc,
     compare_customers,
     customer_table,
-    metadata_of,
     summarise_customers,
 )
+from shopkeeper.evaluation.table import metadata_of
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +108,10 @@ def test_one_class_gives_nulls_not_a_crash(setting):
 
 def test_the_better_model_is_found_and_a_model_equals_itself(setting):
     _, _, tables = setting
-    found = compare_auroc(tables["Logistic"], tables["BaseRate"], resamples=500)
+    found = compare_auroc(tables["BaseRate"], tables["Logistic"], resamples=500)
     assert found["low"] > 0.1
     assert found["p_value"] < 0.01
-    loss = compare_customers(tables["Logistic"], tables["BaseRate"], "log_loss", resamples=500)
+    loss = compare_customers(tables["BaseRate"], tables["Logistic"], "log_loss", resamples=500)
     assert loss["high"] < 0
     same = compare_auroc(tables["Logistic"], tables["Logistic"], resamples=50)
     assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)

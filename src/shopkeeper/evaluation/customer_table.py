@@ -22,13 +22,13 @@ import pyarrow as pa
 
 from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.table import KEY, metadata_of
 from shopkeeper.metrics.classification import auroc, average_precision, brier, brier_rows, log_loss, log_loss_rows
 from shopkeeper.metrics.classification_gains import expected_maximum_profit, lift_quality
 from shopkeeper.metrics.classification_reliability import ece, ece_if_calibrated
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import iso
 
-METADATA = b"shopkeeper"
 RESAMPLES = 1000
 CELLS = 4_000_000  # rows x resamples worked on at once: bounds memory
 
@@ -96,7 +96,7 @@ def customer_table(
         **{f"slice:{name}": pa.array(values.tolist(), pa.string()) for name, values in customer_slices(cohort).items()},
     }
     meta = {"target_hash": cohort_hash(cohort, user_ids), **metadata, "horizon_days": cohort.horizon_days}
-    return pa.table(columns).replace_schema_metadata({METADATA: json.dumps(meta, sort_keys=True)})
+    return pa.table(columns).replace_schema_metadata({KEY: json.dumps(meta, sort_keys=True)})
 
 
 def customer_slices(cohort: Cohort) -> dict[str, np.ndarray]:
@@ -113,11 +113,6 @@ def customer_slices(cohort: Cohort) -> dict[str, np.ndarray]:
 
 def _band(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...]) -> np.ndarray:
     return np.array(names)[np.digitize(values, edges)]
-
-
-def metadata_of(table: pa.Table) -> dict[str, Any]:
-    """What the table says about itself."""
-    return dict(json.loads((table.schema.metadata or {}).get(METADATA, b"{}")))
 
 
 def summarise_customers(
@@ -157,7 +152,7 @@ def compare_customers(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, float | int | None]:
-    """Paired difference `a - b` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
+    """Paired difference `b - a` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
 
     Both tables are resampled with the same customers. The p-value is two-sided: twice the smaller share of
     resamples on either side of 0. Rows that either model left blank are left out and counted.
@@ -184,9 +179,9 @@ def compare_customers(
         return {"difference": None, "low": None, "high": None, "p_value": None, **result}
     measure = AGGREGATES[metric]
     resampled_R = np.concatenate(
-        [measure(label, p_a, w_Rn) - measure(label, p_b, w_Rn) for w_Rn in _customer_weights(customer, resamples, seed)]
+        [measure(label, p_b, w_Rn) - measure(label, p_a, w_Rn) for w_Rn in _customer_weights(customer, resamples, seed)]
     )
-    entry = _entry(float(measure(label, p_a, None) - measure(label, p_b, None)), resampled_R, len(label), confidence)
+    entry = _entry(float(measure(label, p_b, None) - measure(label, p_a, None)), resampled_R, len(label), confidence)
     usable = resampled_R[~np.isnan(resampled_R)]
     p_value = None
     if len(usable):
