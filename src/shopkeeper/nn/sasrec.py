@@ -1,0 +1,169 @@
+"""SASRec: a small causal transformer over the items of a history (Kang & McAuley, ICDM 2018, arXiv:1808.09781).
+
+Items and positions are embedded and added; each block is causal self-attention and a pointwise feed-forward layer, both
+with residual and layer norm; the last vector of a history is compared with all item embeddings (tied weights). With the
+full softmax as loss this is "SASRec+" (Klenitskiy & Vasilev, RecSys 2023, arXiv:2309.07602). Two deviations: dropout on
+the output of attention in place of its weights, and optionally (`gated`) sigmoid-gated residuals with a SwiGLU layer
+("LiGR" blocks, as in eSASRec, RecSys 2025), which let deeper networks train.
+
+Positions are counted from the end of the window: the newest item has position 0.
+
+Shapes: P positions of a batch in flat order (see attention.py), D width, B sequences, L their length, V items + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
+from torch import Tensor
+
+from shopkeeper.nn.attention import Groups, causal_attention, last_attention
+from shopkeeper.nn.dropout import dropout
+
+
+@dataclass(frozen=True)
+class SASRecShape:
+    """Sizes of the network. `n_types` > 0 adds an embedding of the event type (view, purchase, …) to each position."""
+
+    n_items: int
+    width: int = 64
+    blocks: int = 2
+    heads: int = 1
+    max_length: int = 200
+    dropout: float = 0.2
+    n_types: int = 0
+    gated: bool = False
+
+
+class Block(nn.Module):
+    """Attention and feed-forward layer as in the SASRec paper: the norm is on the query alone, K and V see x itself."""
+
+    def __init__(self, shape: SASRecShape):
+        super().__init__()
+        d = shape.width
+        self.heads, self.p = shape.heads, shape.dropout
+        self.norm_q, self.norm_ffn = nn.LayerNorm(d, 1e-6), nn.LayerNorm(d, 1e-6)
+        self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, d), nn.Linear(d, d)
+
+    def forward(self, x_PD: Tensor, groups: Groups, fused: bool, last: Tensor | None = None) -> Tensor:
+        """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
+        p = self.p if self.training else 0.0
+        k_PD, v_PD = self.kv(x_PD).chunk(2, -1)
+        q_PD = self.norm_q(x_PD if last is None else x_PD[last])
+        query = self.q(q_PD)
+        if last is None:
+            a_PD = causal_attention(query, k_PD, v_PD, groups, self.heads, fused)
+        else:
+            a_PD = last_attention(query, k_PD, v_PD, groups, last, self.heads)
+        x_PD = self.norm_ffn(q_PD + dropout(self.out(a_PD), p))
+        return x_PD + dropout(self.down(dropout(F.relu(self.up(x_PD)), p)), p)
+
+    def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
+        """The same from (B, L, D) with an explicit mask, without dropout."""
+        q_BLD = self.norm_q(x_BLD)
+        a_BLD = self.out(_plain_attention(self.q(q_BLD), self.kv(x_BLD), mask_B1LL, self.heads))
+        x_BLD = self.norm_ffn(q_BLD + a_BLD)
+        return x_BLD + self.down(F.relu(self.up(x_BLD)))
+
+
+class GatedBlock(nn.Module):
+    """Pre-norm block with gated residuals x + sigmoid(W x) * f(norm(x)) and a SwiGLU feed-forward layer of width 2D."""
+
+    def __init__(self, shape: SASRecShape):
+        super().__init__()
+        d = shape.width
+        self.heads, self.p = shape.heads, shape.dropout
+        self.norm_a, self.norm_f = nn.LayerNorm(d, 1e-6), nn.LayerNorm(d, 1e-6)
+        self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        self.gate_a, self.gate_f = nn.Linear(d, d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(2 * d, d, bias=False)
+
+    def forward(self, x_PD: Tensor, groups: Groups, fused: bool, last: Tensor | None = None) -> Tensor:
+        """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
+        p = self.p if self.training else 0.0
+        n_PD = self.norm_a(x_PD)
+        k_PD, v_PD = self.kv(n_PD).chunk(2, -1)
+        if last is None:
+            a_PD = causal_attention(self.q(n_PD), k_PD, v_PD, groups, self.heads, fused)
+        else:
+            a_PD = last_attention(self.q(n_PD[last]), k_PD, v_PD, groups, last, self.heads)
+            x_PD = x_PD[last]
+        x_PD = x_PD + torch.sigmoid(self.gate_a(x_PD)) * dropout(self.out(a_PD), p)
+        gate, up = self.up(self.norm_f(x_PD)).chunk(2, -1)
+        return x_PD + torch.sigmoid(self.gate_f(x_PD)) * dropout(self.down(F.silu(gate) * up), p)
+
+    def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
+        """The same from (B, L, D) with an explicit mask, without dropout."""
+        n_BLD = self.norm_a(x_BLD)
+        a_BLD = self.out(_plain_attention(self.q(n_BLD), self.kv(n_BLD), mask_B1LL, self.heads))
+        x_BLD = x_BLD + torch.sigmoid(self.gate_a(x_BLD)) * a_BLD
+        gate, up = self.up(self.norm_f(x_BLD)).chunk(2, -1)
+        return x_BLD + torch.sigmoid(self.gate_f(x_BLD)) * self.down(F.silu(gate) * up)
+
+
+class SASRecNetwork(nn.Module):
+    """Item, position and type embeddings, the blocks, the last norm. `forward` gives a vector per position."""
+
+    def __init__(self, shape: SASRecShape):
+        super().__init__()
+        self.shape, d = shape, shape.width
+        self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
+        self.position = nn.Embedding(shape.max_length, d)
+        self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
+        self.blocks: Any = nn.ModuleList((GatedBlock if shape.gated else Block)(shape) for _ in range(shape.blocks))
+        self.norm = nn.LayerNorm(d, 1e-6)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.item.weight[0] = 0
+
+    def embed(self, item_P: Tensor, type_P: Tensor | None, position_P: Tensor) -> Tensor:
+        """What enters the blocks, in float32: (P, D)."""
+        x_PD = self.item(item_P) * math.sqrt(self.shape.width) + self.position(position_P)
+        if self.event_type is not None and type_P is not None:
+            x_PD = x_PD + self.event_type(type_P)
+        return dropout(x_PD, self.shape.dropout if self.training else 0.0)
+
+    def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
+        """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""
+        for i, block in enumerate(self.blocks):
+            x_PD = block(x_PD, groups, fused, last if i == len(self.blocks) - 1 else None)
+        if last is not None and len(self.blocks) == 0:
+            x_PD = x_PD[last]
+        return self.norm(x_PD)
+
+    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+        """The same from left-padded histories (B, L), with one explicit mask: for export, and as the reference. (B, D).
+
+        Float32, no dropout; a history of padding only gives a vector without meaning.
+        """
+        length = item_BL.shape[1]
+        # Not arange(length - 1, -1, -1): ONNX Runtime 1.32 fuses that and the look-up into a Slice that is empty.
+        position_L = length - 1 - torch.arange(length, device=item_BL.device)
+        x_BLD = self.item(item_BL) * math.sqrt(self.shape.width) + self.position(position_L)
+        if self.event_type is not None and type_BL is not None:
+            x_BLD = x_BLD + self.event_type(type_BL)
+        seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
+        self_LL = torch.eye(length, dtype=torch.bool, device=item_BL.device)  # padding sees itself: no empty softmax
+        mask_B1LL = ((item_BL > 0)[:, None, :] & seen_LL | self_LL)[:, None]
+        for block in self.blocks:
+            x_BLD = block.plain(x_BLD, mask_B1LL)
+        return self.norm(x_BLD[:, -1])
+
+
+def _plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:
+    b, length, d = q_BLD.shape
+    q, k, v = (x.reshape(b, length, heads, -1).transpose(1, 2) for x in (q_BLD, *kv_BLE.chunk(2, -1)))  # (B, H, L, d)
+    score_BHLL = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1LL, -torch.inf)
+    return (torch.softmax(score_BHLL, -1) @ v).transpose(1, 2).reshape(b, length, d)

@@ -1,0 +1,91 @@
+"""Full softmax cross-entropy over a large catalogue without ever holding all logits.
+
+The rows are taken in chunks. While a chunk's probabilities are in the cache, both gradients are computed from them, so
+that the backward pass only scales what the forward pass left (as in Liger-Kernel's fused linear cross-entropy).
+
+Shapes: N positions, D width, V classes (items), C rows of a chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
+from torch import Tensor
+
+CHUNK_BYTES = {
+    "cpu": 4 << 20,
+    "cuda": 256 << 20,
+}  # a chunk's logits: a share of the last level cache / plenty for a GPU
+
+
+def softmax_cross_entropy(
+    h_ND: Tensor, item_VD: Tensor, label_N: Tensor, *, kernel: str = "chunked", chunk: int | None = None
+) -> Tensor:
+    """Sum over positions of -log softmax(h · itemᵀ)[label]: a scalar in float32.
+
+    `h_ND` may be bf16: then the products are, while `item_VD` (float32 master weights) gets a float32 gradient.
+    `kernel`: `chunked` (reference), `cut_cross_entropy` or `liger` (CUDA, where installed), `full` (for tests).
+    """
+    if kernel == "full":
+        return F.cross_entropy((h_ND @ item_VD.to(h_ND.dtype).T).float(), label_N, reduction="sum")
+    if kernel == "cut_cross_entropy":
+        from cut_cross_entropy import linear_cross_entropy
+
+        loss: Tensor = linear_cross_entropy(h_ND, item_VD.to(h_ND.dtype), label_N, reduction="sum")
+        return loss
+    if kernel == "liger":
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+        loss = LigerFusedLinearCrossEntropyLoss(reduction="sum")(item_VD.to(h_ND.dtype), h_ND, label_N)
+        return loss
+    assert kernel == "chunked", kernel
+    chunk = chunk or chunk_rows(len(item_VD), h_ND.element_size(), h_ND.device.type)
+    loss = _Chunked.apply(h_ND, item_VD, label_N, chunk)
+    return loss
+
+
+def chunk_rows(n_classes: int, bytes_per_value: int, device: str) -> int:
+    """Rows of which the logits fill the budget of a chunk, a multiple of 32."""
+    return max(CHUNK_BYTES.get(device, 64 << 20) // (n_classes * bytes_per_value) // 32 * 32, 32)
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_ND: Tensor, item_VD: Tensor, label_N: Tensor, chunk: int) -> Tensor:
+        dtype, needs = h_ND.dtype, any(ctx.needs_input_grad)
+        weight_VD = item_VD.to(dtype)
+        n, v = len(h_ND), len(item_VD)
+        buffer = torch.empty(min(chunk, n), v, dtype=dtype, device=h_ND.device)
+        dh_ND = torch.empty_like(h_ND) if needs else None
+        ditem_VD = torch.zeros(v, h_ND.shape[1], dtype=torch.float32, device=h_ND.device) if needs else None
+        loss = torch.zeros((), dtype=torch.float32, device=h_ND.device)
+        for first in range(0, n, chunk):
+            h_CD, label_C1 = h_ND[first : first + chunk], label_N[first : first + chunk, None]
+            p_CV = buffer[: len(h_CD)]
+            torch.mm(h_CD, weight_VD.T, out=p_CV)
+            if dtype == torch.float32:  # exact even where the label's probability is below the smallest number
+                logit_C = p_CV.gather(1, label_C1)[:, 0]
+                loss += (torch.logsumexp(p_CV, 1) - logit_C).sum()
+                torch.softmax(p_CV, 1, out=p_CV)
+                p_C1 = p_CV.gather(1, label_C1)
+            else:  # one pass less; bf16 has the range of float32, and rounding errors of the logs cancel
+                torch.softmax(p_CV, 1, out=p_CV)
+                p_C1 = p_CV.gather(1, label_C1)
+                loss -= p_C1.float().clamp_min(1e-38).log().sum()
+            if dh_ND is not None and ditem_VD is not None:
+                p_CV.scatter_(1, label_C1, p_C1 - 1)
+                torch.mm(p_CV, weight_VD, out=dh_ND[first : first + chunk])
+                if dtype == torch.float32:
+                    ditem_VD.addmm_(p_CV.T, h_CD)
+                else:
+                    ditem_VD += p_CV.T @ h_CD
+        if dh_ND is not None and ditem_VD is not None:
+            ctx.save_for_backward(dh_ND, ditem_VD)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        dh_ND, ditem_VD = ctx.saved_tensors
+        return dh_ND * grads[0].to(dh_ND.dtype), ditem_VD * grads[0].to(ditem_VD.dtype), None, None

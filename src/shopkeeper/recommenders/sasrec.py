@@ -1,0 +1,179 @@
+"""SASRec as a recommender: the network of `nn/sasrec.py`, trained by `training/`, answering from histories alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file
+from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.schema import EVENT_TYPES, event_codes
+from shopkeeper.sequences.batches import Batch, Histories
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.execution import edges_up_to
+from shopkeeper.training.fit import Trained, train
+from shopkeeper.training.validation import encode_all, known_items
+
+FORMAT = "shopkeeper.sasrec/1"
+
+
+class SASRec:
+    """Self-attention over the last `max_length` events; scores are inner products with the item embeddings.
+
+    `inputs`: `all` reads every event type (with an embedding of the type), `targets` only the target events.
+    Further keyword arguments are those of `training.config.Recipe`.
+    """
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        width: int = 64,
+        blocks: int = 2,
+        heads: int = 1,
+        max_length: int = 200,
+        dropout: float = 0.2,
+        gated: bool = False,
+        inputs: str = "all",
+        **recipe: Any,
+    ):
+        if width % heads:
+            raise UserError(f"width={width} is not divisible by heads={heads}; choose a multiple of the heads")
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout={dropout} must lie in [0, 1)")
+        self.settings: dict[str, Any] = {
+            "width": width, "blocks": blocks, "heads": heads, "max_length": max_length,
+            "dropout": dropout, "gated": gated,
+        }  # fmt: skip
+        self.inputs = inputs
+        self.recipe = Recipe(**recipe)
+        self.network: SASRecNetwork | None = None
+        self.known_V = np.zeros(0, bool)
+        self.types: list[int] | None = None  # event codes that are read; None: all
+        self.fallback_V = np.zeros(0, np.float32)
+        self.trained: Trained | None = None
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Learn from `split.training_rows()`; validation requests choose the epoch."""
+        config = TrainerConfig.of(fit.trainer)
+        codes = event_codes(list(fit.target_events))
+        _, rows = split.training_rows()
+        kinds = np.unique(prepared.events.event_type[rows]).tolist()
+        typed = self.inputs == "all" and len(kinds) > 1
+        self.types = None if self.inputs == "all" else codes
+        shape = SASRecShape(prepared.n_items, n_types=len(EVENT_TYPES) if typed else 0, **self.settings)
+        self.known_V = known_items(prepared.n_items, split.catalogue)
+        self.fallback_V = popularity(split, codes, prepared.n_items)
+        torch.manual_seed(fit.seed)
+        self.network = SASRecNetwork(shape)
+        self.trained = train(
+            self.network,
+            split,
+            recipe=self.recipe,
+            config=config,
+            seed=fit.seed,
+            inputs="all" if self.inputs == "all" else "targets",
+            target_events=fit.target_events,
+            max_length=shape.max_length,
+            filter_seen=fit.filter_seen,
+            fallback_V=self.fallback_V,
+            with_types=typed,
+            identity={"model": FORMAT, "inputs": self.inputs, **asdict(shape)},
+            folder=fit.folder,
+            progress=fit.progress,
+            on_epoch=fit.log,
+        )
+
+    def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""
+        network = self._network()
+        shape = network.shape
+        histories = Histories.of(requests, self.known_V, self.types, shape.max_length)
+
+        def last_vectors(batch: Batch) -> torch.Tensor:
+            x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P)
+            out: torch.Tensor = network(x_PD, batch.layout.groups, False, batch.layout.last_B)
+            return out
+
+        with torch.inference_mode():
+            vector_BD, blank_B = encode_all(
+                last_vectors,
+                histories,
+                len(requests),
+                edges_up_to(shape.max_length),
+                torch.device("cpu"),
+                bool(shape.n_types),
+                shape.width,
+                batch_size=256,
+            )
+        return vector_BD.numpy(), blank_B.numpy()
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Scores float32 (B, V); rows without a usable history get the popularity of items."""
+        vector_BD, blank_B = self.encode(requests)
+        score_BV: np.ndarray = vector_BD @ self.item_vectors().T
+        score_BV[blank_B] = self.fallback_V
+        return score_BV
+
+    def item_vectors(self) -> np.ndarray:
+        """Item embeddings float32 (V, D); row 0 is padding."""
+        vectors: np.ndarray = self._network().item.weight.detach().numpy()
+        return vectors
+
+    def fallback(self) -> np.ndarray:
+        """Scores float32 (V,) for a request without a usable history."""
+        return self.fallback_V
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.safetensors`: the network, the fallback, the known items and the shape."""
+        network = self._network()
+        tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
+        tensors["fallback"] = torch.from_numpy(self.fallback_V)
+        tensors["known"] = torch.from_numpy(self.known_V)
+        spec = {"shape": asdict(network.shape), "types": self.types, "inputs": self.inputs}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with atomic_file(Path(folder) / "weights.safetensors") as tmp:
+            save_file(tensors, tmp, {"format": FORMAT, "spec": json.dumps(spec)})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; a `UserError` when it is damaged or belongs to another model."""
+        path = Path(folder) / "weights.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                meta = file.metadata() or {}
+                if meta.get("format") != FORMAT:
+                    raise UserError(f"{path} holds {meta.get('format', 'something else')}, not {FORMAT}; check run=")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; train the model again") from None
+        except (SafetensorError, OSError) as e:
+            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+        spec = json.loads(meta["spec"])
+        self.network = SASRecNetwork(SASRecShape(**spec["shape"]))
+        self.types, self.inputs = spec["types"], spec["inputs"]
+        self.fallback_V = tensors.pop("fallback").numpy()
+        self.known_V = tensors.pop("known").numpy()
+        self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
+        self.network.eval()
+
+    def _network(self) -> SASRecNetwork:
+        if self.network is None:
+            raise UserError("this SASRec has no weights yet: call fit or load first")
+        return self.network
+
+
+def popularity(split: Split, codes: list[int], n_items: int) -> np.ndarray:
+    """Target events per item in the training rows: float32 (V,)."""
+    _, rows = split.training_rows(codes)
+    return np.bincount(split.prepared.events.item[rows], minlength=n_items + 1).astype(np.float32)

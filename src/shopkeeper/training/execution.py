@@ -1,0 +1,75 @@
+"""The execution plan: device, precision, buckets, chunk sizes; what a person may set by hand and what is chosen."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from shopkeeper.errors import UserError
+from shopkeeper.nn.softmax import chunk_rows
+from shopkeeper.sequences.batches import DEFAULT_EDGES
+from shopkeeper.training.config import Plan, TrainerConfig
+
+log = logging.getLogger(__name__)
+
+
+def device_of(config: TrainerConfig, local_rank: int = 0) -> torch.device:
+    """The device to train on; `accelerator=gpu` without one is a `UserError`."""
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer=gpu needs a CUDA device and none is visible; use trainer=auto or trainer=cpu")
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", local_rank)
+    return torch.device("cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bf16 run on the hardware's own units."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose(
+    config: TrainerConfig, *, device: torch.device, n_classes: int, max_length: int, batch_size: int, resident: bool
+) -> Plan:
+    """The plan for this machine; fields of `config.plan` are taken as they are."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device) else "fp32"
+    cuda = device.type == "cuda"
+    plan = Plan(
+        device=device.type,
+        precision=precision,
+        threads=config.threads or torch.get_num_threads(),
+        processes=config.devices,
+        edges=edges_up_to(max_length),
+        micro_batch=config.micro_batch or batch_size,
+        chunk=chunk_rows(n_classes, 2 if precision == "bf16" else 4, device.type),
+        softmax=_softmax_kernel() if cuda and precision == "bf16" else "chunked",
+        fused_attention=cuda,
+        compile=config.compile == "on",
+        resident=resident,
+        deterministic=config.deterministic,
+    )
+    return replace(plan, **_by_hand(config))
+
+
+def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[int, ...]:
+    """Upper lengths of the buckets, the last one being `max_length`."""
+    return (*(e for e in edges if e < max_length), max_length)
+
+
+def _by_hand(config: TrainerConfig) -> dict[str, Any]:
+    return {k: tuple(v) if k == "edges" else v for k, v in config.plan.items()}
+
+
+def _softmax_kernel() -> str:
+    for kernel, module in (("cut_cross_entropy", "cut_cross_entropy"), ("liger", "liger_kernel")):
+        if importlib.util.find_spec(module):
+            return kernel
+    return "chunked"

@@ -1,0 +1,231 @@
+"""The Lightning module: one optimizer step from flat arrays, validation at the end of an epoch.
+
+Everything random is a pure function of (seed, step): no generator's state has to survive a kill.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from shopkeeper.nn.softmax import softmax_cross_entropy
+from shopkeeper.sequences.batches import Batch, TrainingView
+from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.validation import Validator
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class SequenceModule(pl.LightningModule):
+    """Trains a sequence encoder with the full softmax over the catalogue.
+
+    `network` has `item` (the embedding, tied), `embed(item_P, type_P, position_P)` -> (P, D), and
+    `forward(x_PD, groups, fused, last)` -> (P, D) or, at the positions `last`, (B, D): see `nn.sasrec.SASRecNetwork`.
+    """
+
+    network: Any
+
+    def __init__(
+        self,
+        network: Any,
+        view: TrainingView,
+        validator: Validator | None,
+        recipe: Recipe,
+        plan: Plan,
+        seed: int,
+        *,
+        epoch_batches: int | None = None,
+        overfit_batches: int = 0,
+        rank: int = 0,
+        on_epoch: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.view, self.validator = network, view, validator
+        self.recipe, self.plan, self.seed, self.rank = recipe, plan, seed, rank
+        self.overfit_batches, self.on_epoch = overfit_batches, on_epoch
+        full = -(-len(view) // recipe.batch_size)
+        self.n_batches = min(overfit_batches or full, epoch_batches or full, full)
+        self.step = 0  # optimizer steps done; with the seed it determines everything random
+        self.best: dict[str, Any] = {"value": -math.inf, "epoch": -1, "weights": None}
+        self.history: list[dict[str, float]] = []
+        self.extra_state: dict[str, Any] = {}  # plan and identity, for the checkpoint
+        self.micro_batch = plan.micro_batch
+        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        self._class_items: Tensor | None = None
+        if len(view.catalogue) != network.item.num_embeddings - 1:
+            self._class_items = torch.from_numpy(view.catalogue.astype(np.int64))
+        self._dtype = DTYPES[plan.precision]
+
+    # data: the step number says which customers come next
+
+    def train_dataloader(self) -> StepLoader:
+        """Step numbers; `training_step` gathers the batch itself, on the device."""
+        return StepLoader(self)
+
+    def users_of(self, step: int) -> np.ndarray:
+        """The customers of the global batch of a step."""
+        epoch, i = divmod(step, self.n_batches)
+        if self.overfit_batches:
+            order = np.arange(len(self.view))
+        else:
+            if self._order[0] != epoch:
+                self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.view)))
+            order = self._order[1]
+        return order[i * self.recipe.batch_size : (i + 1) * self.recipe.batch_size]
+
+    # one step
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Gather, forward, backward and update, in micro-batches that add up to the same gradient."""
+        if batch_idx == 0:
+            self._epoch_started, self._positions = time.perf_counter(), 0
+            self._loss_sum = torch.zeros((), device=self.device)
+        users = self.users_of(self.step)
+        positions = int(self.view.length_U[users].sum())
+        optimizer: Any = self.optimizers()
+        torch.manual_seed(_mix(self.seed, self.step, self.rank))
+        optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += self.accumulate(self._share(users), positions)
+        if self.recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip, foreach=True)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        optimizer.step()
+        self._positions += positions
+        self.step += 1
+
+    def accumulate(self, users: np.ndarray, positions: int) -> Tensor:
+        """Add the gradients of these customers' loss, divided by the positions of the global batch; the summed loss."""
+        total = torch.zeros((), device=self.device)
+        for first in range(0, len(users), self.micro_batch):
+            loss = self.loss(users[first : first + self.micro_batch])
+            (loss / positions).backward()
+            total += loss.detach()
+        return total
+
+    def loss(self, users: np.ndarray) -> Tensor:
+        """Summed loss of these customers at this step."""
+        batch = self.view.batch(users, self.plan.edges, self.seed, self.step // self.n_batches, self.device)
+        h_ND = self.encode(batch).index_select(0, batch.layout.slot_N)
+        weight = self.network.item.weight
+        classes_VD = weight[1:] if self._class_items is None else weight[self._class_items]
+        return softmax_cross_entropy(h_ND, classes_VD, batch.label_N, kernel=self.plan.softmax, chunk=self.plan.chunk)
+
+    def encode(self, batch: Batch, last: Tensor | None = None) -> Tensor:
+        """Vectors of a batch in the plan's precision: weights are rounded once per call, activations never are."""
+        network = self.network
+        x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P)
+        if self._dtype == torch.float32:
+            out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last)
+            return out
+        tables = ("item.", "position.", "event_type.")
+        rounded = {k: p.to(self._dtype) for k, p in network.named_parameters() if not k.startswith(tables)}
+        args = (x_PD.to(self._dtype), batch.layout.groups, self.plan.fused_attention, last)
+        out = functional_call(network, rounded, args)
+        return out
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up and decay, as a function of the step alone."""
+        r = self.recipe
+        scale = min(1.0, (step + 1) / r.warmup_steps) if r.warmup_steps else 1.0
+        if r.decay == "cosine":
+            scale *= 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, step / (r.epochs * self.n_batches))))
+        return r.lr * scale
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over float32 master weights; weight decay on matrices only."""
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        r = self.recipe
+        return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
+
+    def _share(self, users: np.ndarray) -> np.ndarray:
+        """This process's part of the global batch: every so many customers of equal length order."""
+        if self.plan.processes == 1:
+            return users
+        by_length = users[np.argsort(self.view.length_U[users], kind="stable")]
+        return by_length[self.rank :: self.plan.processes]
+
+    # end of an epoch
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, keep the best weights, report."""
+        seconds = time.perf_counter() - self._epoch_started
+        epoch = self.step // self.n_batches
+        loss = float(self._loss_sum) / max(self._positions, 1)
+        metrics = {"loss": loss, "seconds": seconds, "events_per_s": self._positions / seconds}
+        due = epoch % self.recipe.validate_every == 0
+        if self.validator is not None and due:
+            started = time.perf_counter()
+            metrics |= self.validate()
+            metrics["validation_seconds"] = time.perf_counter() - started
+            if metrics["ndcg@10"] > self.best["value"]:
+                self.best = {"value": metrics["ndcg@10"], "epoch": epoch, "weights": self.weights()}
+        self.history.append({"epoch": epoch, **metrics})
+        self.log("ndcg@10", self.history[-1].get("ndcg@10", self.best["value"]), logger=False)
+        self.on_epoch(metrics, epoch)
+
+    def validate(self) -> dict[str, float]:
+        """Ranking figures on the validation requests."""
+        assert self.validator is not None
+        self.network.eval()
+        try:
+            return self.validator(
+                lambda batch: self.encode(batch, batch.layout.last_B),
+                self.network.item.weight.detach(),
+                self.rank,
+                self.plan.processes,
+            )
+        finally:
+            self.network.train()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights on the CPU."""
+        return {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
+
+    # what a checkpoint holds beyond Lightning's own
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add our counters, the best weights and the history."""
+        checkpoint["shopkeeper"] = {"step": self.step, "best": self.best, "history": self.history}
+        checkpoint.update(self.extra_state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        state = checkpoint["shopkeeper"]
+        self.step, self.best, self.history = state["step"], state["best"], state["history"]
+
+
+class StepLoader:
+    """Yields the numbers of the steps that are left of an epoch."""
+
+    def __init__(self, module: SequenceModule):
+        self.module = module
+
+    def __len__(self) -> int:
+        return self.module.n_batches
+
+    def __iter__(self) -> Iterator[int]:
+        yield from range(self.module.step % self.module.n_batches, self.module.n_batches)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position lies in the module's step."""
+        return {"step": self.module.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to do: see `state_dict`."""
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """One generator seed per (seed, step, rank)."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,47 @@
+"""The progress bar: one bar for the whole training: loss, events/s, the best validation figure, the time left."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from tqdm.auto import tqdm
+
+
+class Progress(pl.Callback):
+    """Counts epochs up to the limit; early stopping may end it before."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.drawn = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Open the bar where a resumed run left off."""
+        n = module.n_batches
+        self.bar = tqdm(
+            total=(trainer.max_epochs or 0) * n,
+            initial=module.step,
+            unit="batch",
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
+        """Advance; the figures are read from the device at most twice a second."""
+        self.bar.update()
+        now = time.monotonic()
+        if now - self.drawn > 0.5:
+            self.drawn = now
+            seconds = max(time.perf_counter() - module._epoch_started, 1e-9)
+            epoch, loss = -(-module.step // module.n_batches), float(module._loss_sum) / max(module._positions, 1)
+            figures = {"loss": f"{loss:.3f}", "events/s": f"{module._positions / seconds:,.0f}"}
+            if module.best["epoch"] >= 0:
+                figures["best ndcg@10"] = f"{module.best['value']:.4f} (epoch {module.best['epoch']})"
+            self.bar.set_description(f"epoch {epoch}/{trainer.max_epochs}", refresh=False)
+            self.bar.set_postfix(figures, refresh=False)
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,117 @@
+"""SASRec through the contract: what a caller of fit, score, save and load relies on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.base import EmbeddingRecommender, Fit
+from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.sequences.requests import Requests
+from tiny import cycle_histories, tiny_prepared
+
+CPU = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
+SMALL = {"width": 16, "blocks": 1, "max_length": 10, "dropout": 0.0, "lr": 0.01, "batch_size": 16, "patience": 0}
+
+
+@pytest.fixture(scope="module")
+def cycle(tmp_path_factory):
+    prepared, split = tiny_prepared(tmp_path_factory.mktemp("cycle") / "p", cycle_histories(40, 12, 14))
+    model = SASRec(**SMALL, epochs=15)
+    model.fit(prepared, split, Fit(seed=1, trainer=CPU, progress=False))
+    return prepared, split, model
+
+
+def test_a_deterministic_cycle_is_learned_and_an_unseen_person_gets_its_next_item(cycle):
+    _, _, model = cycle
+    score = model.score(Requests.from_histories([[3, 4, 5], [11], [12, 1]]))
+    assert isinstance(model, EmbeddingRecommender)
+    assert score.shape == (3, 13)
+    assert score.dtype == np.float32
+    assert score[:, 1:].argmax(1).tolist() == [5, 11, 1]  # items 6, 12, 2
+
+
+def test_empty_and_all_unknown_histories_get_the_popular_items(cycle):
+    _, _, model = cycle
+    score = model.score(Requests.from_histories([[], [99, -3], [3]]))
+    assert np.array_equal(score[0], model.fallback())
+    assert np.array_equal(score[1], model.fallback())
+    assert not np.array_equal(score[2], model.fallback())
+    assert model.fallback()[1:].min() > 0
+
+
+def test_unknown_items_in_a_history_are_skipped(cycle):
+    _, _, model = cycle
+    with_unknown, without = model.score(Requests.from_histories([[3, 77, 4, 99], [3, 4]]))
+    np.testing.assert_allclose(with_unknown, without, atol=1e-6)
+
+
+def test_a_history_beyond_the_limit_is_read_from_its_end(cycle):
+    _, _, model = cycle
+    long, short = model.score(Requests.from_histories([[7] * 50 + list(range(1, 11)), list(range(1, 11))]))
+    np.testing.assert_allclose(long, short, atol=1e-6)
+
+
+def test_scores_do_not_depend_on_the_company_a_request_comes_in(cycle):
+    _, split, model = cycle
+    requests, _ = split.part("test")
+    whole = model.score(requests)
+    np.testing.assert_allclose(whole[3:4], model.score(requests[3:4]), atol=1e-5)
+
+
+def test_saved_and_loaded_it_answers_alike(cycle, tmp_path: Path):
+    _, split, model = cycle
+    requests, _ = split.part("test")
+    model.save(tmp_path)
+    other = SASRec()
+    other.load(tmp_path)
+    assert np.array_equal(model.score(requests), other.score(requests))
+    assert np.array_equal(model.fallback(), other.fallback())
+
+
+def test_a_damaged_or_foreign_file_is_refused_by_name(cycle, tmp_path: Path):
+    model = cycle[2]
+    with pytest.raises(UserError, match=r"weights\.safetensors is missing"):
+        SASRec().load(tmp_path)
+    model.save(tmp_path)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match="damaged"):
+        SASRec().load(tmp_path)
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, file, {"format": "something/1"})
+    with pytest.raises(UserError, match="something/1"):
+        SASRec().load(tmp_path)
+
+
+def test_views_help_when_they_announce_the_purchase(tmp_path: Path):
+    # A view of item i is followed by the purchase of i: only a model that reads views can know.
+    rng = np.random.default_rng(0)
+    histories, types = [], []
+    for _ in range(60):
+        items = rng.integers(1, 9, 8)
+        histories.append(np.repeat(items, 2).tolist())
+        types.append(["view", "purchase"] * 8)
+    prepared, split = tiny_prepared(tmp_path / "views", histories, event_types=types)
+    requests, targets = split.part("test")
+    right = {}
+    for inputs in ("all", "targets"):
+        model = SASRec(**SMALL, epochs=20, inputs=inputs)
+        model.fit(prepared, split, Fit(seed=1, trainer=CPU, progress=False))
+        right[inputs] = (model.score(requests)[:, 1:].argmax(1) + 1 == targets.item).mean()
+    assert right["all"] > 0.9
+    assert right["targets"] < 0.4
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(UserError, match="width=10 is not divisible by heads=3"):
+        SASRec(width=10, heads=3)
+    with pytest.raises(UserError, match="decay=linear"):
+        SASRec(decay="linear")
+    with pytest.raises(TypeError, match="learning_rate"):
+        SASRec(learning_rate=1)
