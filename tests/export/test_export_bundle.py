@@ -16,14 +16,18 @@ from shopkeeper.export.golden import best, disagreements
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences.requests import Requests
 from shopkeeper.serving import Bundle, verify
 
-MODELS = {
+SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
+MODELS: dict[str, Any] = {
     "popularity": lambda: Popularity(half_life_days=3),
     "item_knn": lambda: ItemKNN(neighbours=5),
     "item_knn_with_decay": lambda: ItemKNN(7, half_life_events=3, event_weights={"view": 0.1, "purchase": 1}),
+    "sasrec_of_purchases": lambda: SASRec(**SMALL | {"inputs": "targets", "max_length": 5}),
+    "gated_sasrec": lambda: SASRec(**SMALL | {"gated": True, "heads": 2, "blocks": 2}),
 }
 
 
@@ -31,7 +35,7 @@ MODELS = {
 def exported(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     prepared, split = shop
     model = MODELS[request.param]()
-    model.fit(prepared, split, Fit(filter_seen=False))
+    model.fit(prepared, split, Fit(filter_seen=False, progress=False))
     run = {
         "model": request.param,
         "filter_seen": True,
@@ -110,6 +114,20 @@ def test_golden_requests_hold_the_trained_models_answers_and_are_replayed(export
     found = verify(exported[1])
     assert found.ok
     assert found.requests == 20
+
+
+def test_the_graph_tells_nothing_of_the_machine_that_wrote_it(exported: Any) -> None:
+    content = (exported[1] / "model.onnx").read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"stack_trace" not in content
+
+
+@pytest.mark.parametrize("exported", ["gated_sasrec"], indirect=True)
+def test_exporting_twice_gives_the_same_bytes(exported: Any, shop: Any, tmp_path: Path) -> None:
+    model, path = exported
+    again = export_bundle(model, *shop, json.loads((path / "manifest.json").read_text()), tmp_path / "again", golden=20)
+    for name in ("model.onnx", "items.parquet", "golden.json"):
+        assert (again / name).read_bytes() == (path / name).read_bytes(), name
 
 
 class Drifting(Popularity):

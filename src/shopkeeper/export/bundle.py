@@ -2,7 +2,7 @@
 
 exports/<name>/
     model.onnx             histories in, best k items and scores out
-    items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`
+    items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`, `known`
     golden.json            requests in your ids with the trained model's answers
     manifest.json          what it is, where it comes from, SHA-256 of every file
     manifest.json.sha256   SHA-256 of the manifest
@@ -23,7 +23,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.export import golden as cases_of
 from shopkeeper.export.graphs import scorer_of
 from shopkeeper.export.onnx_file import write_onnx
-from shopkeeper.export.ranking import RankingGraph
+from shopkeeper.export.ranking import RankingGraph, Scorer
 from shopkeeper.export.seal import seal
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.schema import EVENT_TYPES
@@ -67,7 +67,7 @@ def export_bundle(
     graph = RankingGraph(scorer, split.catalogue, prepared.n_items, k)
     with atomic_folder(Path(out)) as folder:
         write_onnx(graph, folder / "model.onnx", scorer.max_length)
-        pq.write_table(_item_table(prepared, split), folder / "items.parquet")
+        pq.write_table(_item_table(prepared, split, scorer), folder / "items.parquet")
         kept = cases_of.real_cases(split, golden, seed)
         expected = cases_of.best(cases_of.trained_scores(model, kept, split.catalogue), graph.k)
         item_ids = prepared.items["item_id"].to_pylist()
@@ -116,13 +116,16 @@ def _usual_type(prepared: Prepared) -> str:
     return EVENT_TYPES[int(codes.argmax()) - 1]
 
 
-def _item_table(prepared: Prepared, split: Split) -> pa.Table:
-    """Item table with the catalogue marked."""
+def _item_table(prepared: Prepared, split: Split, scorer: Scorer) -> pa.Table:
+    """Item table with two marks: may be recommended (`in_catalogue`), is read in a history (`known`)."""
     inside = np.isin(prepared.items["item"].to_numpy(), split.catalogue)
     table = prepared.items
-    if "in_catalogue" in table.column_names:
-        table = table.drop_columns(["in_catalogue"])
-    return table.append_column("in_catalogue", pa.array(inside))
+    known = np.ones(len(inside), bool) if scorer.known is None else scorer.known[1:]
+    for name, column in (("in_catalogue", inside), ("known", known)):
+        if name in table.column_names:  # the mark replaces an attribute of the same name
+            table = table.drop_columns([name])
+        table = table.append_column(name, pa.array(column))
+    return table
 
 
 def _golden(case: cases_of.Case, expected: list[tuple[int, float]], item_ids: list[str]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class _Neighbours(nn.Module):
         B, L = history_BL.shape
         weight_BL = self.weight_of_type[event_type_BL]
         if self.half_life is not None:
-            age_L = torch.arange(L - 1, -1, -1, dtype=torch.float32)
+            age_L = L - 1 - torch.arange(L, dtype=torch.float32)
             weight_BL = weight_BL * torch.exp2(-age_L / self.half_life)
         to_BLN = self.neighbour_VN[history_BL].to(torch.int64)
         value_BLN = self.similarity_VN[history_BL] * weight_BL[:, :, None]

@@ -41,15 +41,15 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
     # Example sizes differ from each other and from 1, so that the tracer does not take two of them for one.
     history_BL = torch.ones(3, min(max_length or 5, 5), dtype=torch.int64)
     example = (history_BL, history_BL.clone(), torch.zeros(3, 7, dtype=torch.int64))
+    import onnx
+
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
             warnings.simplefilter("ignore")
-            torch.onnx.export(
+            program = torch.onnx.export(
                 graph.eval(),
                 example,
-                str(path),
                 dynamo=True,
-                external_data=False,
                 verbose=False,
                 input_names=list(INPUTS),
                 output_names=list(OUTPUTS),
@@ -58,6 +58,20 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
     except torch.onnx.OnnxExporterError as e:
         reason = str(e).strip().splitlines()[0]
         raise UserError(f"the model cannot be written as an ONNX graph ({reason}); see `shopkeeper.export`") from e
+    assert program is not None
+    proto = program.model_proto
+    # The exporter notes source paths and stack traces of this machine at every node: they are nobody's business.
+    del proto.metadata_props[:]
+    for graph_part in (proto.graph, *proto.functions):
+        del graph_part.metadata_props[:]
+        for node in graph_part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 @contextlib.contextmanager

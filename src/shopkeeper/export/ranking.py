@@ -22,6 +22,7 @@ class Scorer:
     fallback: np.ndarray | None = None  # float32 (V,): scores for an empty history; None: the module knows itself
     max_length: int | None = None  # the module reads at most so many last events; None: all
     event_types: tuple[str, ...] | None = None  # only events of these types are history; None: all
+    known: np.ndarray | None = None  # bool (V,): only events of these items are history; None: all
 
 
 class RankingGraph(nn.Module):

@@ -43,6 +43,7 @@ class Bundle:
     inputs: frozenset[str]  # those of INPUTS that the graph takes
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
     internal: dict[str, int]
+    known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
     seen: Counter[str] = field(default_factory=Counter)  # requests, events, unknown_items, empty_histories so far
 
     @classmethod
@@ -65,7 +66,7 @@ class Bundle:
         for name in ("model.onnx", "items.parquet"):
             if name not in content:
                 raise UserError(f"{path / name} is not listed in the manifest of this recommender; {AGAIN}")
-        items = pq.read_table(pa.BufferReader(content["items.parquet"]), columns=["item", "item_id"])
+        items = pq.read_table(pa.BufferReader(content["items.parquet"]), columns=["item", "item_id", "known"])
         item_ids = items["item_id"].to_pylist()
         dense = np.array_equal(items["item"].to_numpy(), np.arange(1, len(item_ids) + 1))
         if not dense or len(item_ids) != manifest["n_items"] or len(set(item_ids)) != len(item_ids):
@@ -77,7 +78,8 @@ class Bundle:
         inputs = frozenset(node.name for node in session.get_inputs())
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
-        return cls(path, manifest, session, inputs, item_ids, internal)
+        known = np.concatenate([[False], items["known"].to_numpy(zero_copy_only=False)])
+        return cls(path, manifest, session, inputs, item_ids, internal, known.tolist())
 
     @property
     def k(self) -> int:
@@ -164,7 +166,9 @@ class Bundle:
                 self.seen["unknown_items"] += 1
                 continue
             every.append(item)
-            if wanted is None or kind in wanted:
+            if not self.known[item]:
+                self.seen["unknown_items"] += 1
+            elif wanted is None or kind in wanted:
                 read.append(item)
                 codes.append(EVENT_CODE[kind])
         self.seen["events"] += len(events)
