@@ -159,7 +159,7 @@ def compare_family(
     if test == "bootstrap":
         p_value = (1 + (np.abs(boot - mean) >= np.abs(mean)).sum(0)) / (resamples + 1)
     else:
-        p_value = _randomisation(sums, max(resamples, 2000), seed)
+        p_value = randomisation_p(sums, max(resamples, 2000), seed)
     p_value = np.where(np.isnan(mean), np.nan, p_value)
     adjusted = holm(p_value)
     n_users = np.broadcast_to((counts > 0).sum(0), mean.shape)
@@ -219,7 +219,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _randomisation(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def randomisation_p(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Two-sided p-values (P,) from flipping the sign of each user's summed difference (U, P)."""
     rng = np.random.default_rng([seed, 1])
     n_users = len(sums)

@@ -1,0 +1,310 @@
+"""Kinds of requests, and for whom the winner is not the best.
+
+Slices are columns `slice:…` of the per-request table, strings, made from what was known before the request's instant
+(history, lifecycle, attributes) or from what was asked for (popularity, category and price of the targets). A request
+with several targets belongs to the slice of its target of middle popularity or price, and of its first category.
+
+Shapes: B requests, N targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, holm, metric_label, randomisation_p
+from shopkeeper.evaluation.intervals import finite, mean_interval, per_user, resampled_means
+from shopkeeper.evaluation.table import users_of, values_of
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests, Targets
+
+SMALL = 100  # requests; a smaller slice is marked and not tested
+LAPSED_DAYS, LOYAL_DAYS = 90, 5
+MOST_VALUES = 12  # further values of a category or attribute are put together as "other"
+CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre")
+
+# The order in which people expect the bands; other values come by number of requests.
+ORDER = (
+    "none", "1-4", "5-19", "20-49", "50-199", "200+",
+    "new", "returning", "loyal", "lapsed",
+    "head", "middle", "tail", "not in training",
+    "warm", "some warm", "cold",
+    "night 0-6", "morning 6-12", "afternoon 12-18", "evening 18-24",
+    "weekday", "weekend",
+    "lowest quarter", "second quarter", "third quarter", "highest quarter",
+    "other", "unknown",
+)  # fmt: skip
+
+
+def add_slices(table: pa.Table, prepared: Prepared, split: Split, part: str) -> pa.Table:
+    """The per-request table with its slice columns; those that the data cannot give are absent.
+
+    `history_length`; `lifecycle` (new: seen on at most one day before; lapsed: silent for 90 days; loyal: seen on
+    five days or more; else returning); `item_popularity` (head: the items that together have the first half of the
+    training events; middle: the next 40 %; tail: the rest); `user` and `item` (warm: has training rows); `category`;
+    `channel`; `time_of_day` and `weekday` (UTC); `price_band` (quarters of the prices in training); and every
+    attribute of the user table with few enough values, numbers as quarters.
+    """
+    requests, targets = split.part(part)
+    asked = split.request_table(part)
+    rows = table["request"].to_numpy()
+    found: dict[str, np.ndarray | None] = {
+        "history_length": _bands(requests.lengths, (1, 5, 20, 50, 200), ORDER[:6]),
+        "lifecycle": _lifecycle(requests),
+        "item_popularity": _popularity(prepared, split, targets),
+        "user": _warm_users(asked),
+        "item": _warm_items(asked),
+        "category": _category(prepared, targets),
+        "channel": _channel(prepared, requests),
+        "time_of_day": _time_of_day(requests),
+        "weekday": _weekday(requests),
+        "price_band": _price_band(prepared, split, targets),
+        **_user_attributes(prepared, requests),
+    }
+    for name, values in found.items():
+        if values is None or f"slice:{name}" in table.column_names:
+            continue
+        column = pa.array(values[rows].tolist(), pa.string())
+        table = table.append_column(f"slice:{name}", column)
+    return table
+
+
+def slice_columns(table: pa.Table) -> list[str]:
+    """Names of the slices of a table, without their prefix."""
+    return [name.removeprefix("slice:") for name in table.column_names if name.startswith("slice:")]
+
+
+def slice_results(
+    tables: Mapping[str, pa.Table],
+    metric: str,
+    *,
+    winner: str | None = None,
+    small: int = SMALL,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Each model in each slice with n and interval, and the slices in which the winner loses.
+
+    Gives {"metric", "winner", "small_below", "slices": [{"slice", "value", "n", "n_users", "small",
+    "models": {name: {"value", "low", "high", "n"}}}], "losses": [{"slice", "value", "n", "to", "difference", "low",
+    "high", "p_value", "p_adjusted", "statement"}]}. `winner` defaults to the best mean. Its deficits in the slices
+    that are not small are tested against every other model, Holm-corrected over all of them together.
+    """
+    aligned = align(tables)
+    names = list(aligned)
+    first = aligned[names[0]]
+    user = users_of(first)
+    value = np.stack([values_of(aligned[name], metric) for name in names], axis=1)
+    sign = -1 if metric.partition("@")[0] in LOWER_IS_BETTER else 1
+    winner = names[int(np.argmax(sign * np.nanmean(value, axis=0)))] if winner is None else winner
+    own = names.index(winner)
+    rows: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for column in slice_columns(first):
+        label = np.asarray(pc.fill_null(first[f"slice:{column}"].cast(pa.string()), "unknown").to_pylist(), object)
+        for kind, mask in _kinds(label):
+            some, who = value[mask], user[mask]
+            interval = mean_interval(some, who, confidence=confidence, resamples=resamples, seed=seed)
+            n, n_users = int(mask.sum()), len(np.unique(who))
+            facts = {"slice": column, "value": kind, "n": n}
+            models = dict(zip(names, interval.as_dicts(), strict=True))
+            rows.append({**facts, "n_users": n_users, "small": n < small, "models": models})
+            if n >= small and n_users > 1 and len(names) > 1:
+                tests += _deficits(some, who, names, own, facts, confidence, resamples, seed)
+    adjusted = holm(np.array([t["p_value"] for t in tests]))
+    losses = []
+    for test, p in zip(tests, adjusted, strict=True):
+        if sign * test["difference"] < 0 and p <= 1 - confidence:
+            test["p_adjusted"] = float(p)
+            bounds = sorted((-sign * test["low"], -sign * test["high"]))
+            test["statement"] = (
+                f"in {test['slice'].replace('_', ' ')} = {test['value']} ({test['n']:,} requests) {winner} is worse "
+                f"than {test['to']} by {abs(test['difference']):.3f} {metric_label(metric)} "
+                f"({bounds[0]:.3f} to {bounds[1]:.3f})"
+            )
+            losses.append(test)
+    losses.sort(key=lambda t: sign * t["difference"])
+    return {"metric": metric, "winner": winner, "small_below": small, "slices": rows, "losses": losses}
+
+
+def _deficits(
+    value: np.ndarray, user: np.ndarray, names: list[str], own: int, facts: dict[str, Any],
+    confidence: float, resamples: int, seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Winner minus each other model in one slice, with interval and p-value."""
+    others = [j for j in range(len(names)) if j != own]
+    sums, counts = per_user(value[:, [own]] - value[:, others], user)
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(resampled_means(sums, counts, resamples, seed), [tail, 1 - tail], axis=0)
+    with np.errstate(invalid="ignore"):
+        mean = sums.sum(0) / counts.sum(0)
+    p_value = randomisation_p(sums, max(2000, resamples), seed)
+    return [
+        {**facts, "to": names[j], "difference": float(mean[i]), "low": finite(low[i]), "high": finite(high[i]),
+         "p_value": float(p_value[i])}
+        for i, j in enumerate(others)
+        if np.isfinite(mean[i])
+    ]  # fmt: skip
+
+
+def _kinds(label: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Values of a slice with their masks: known bands in their order, else the most frequent first."""
+    kinds, count = np.unique(label.astype(str), return_counts=True)
+    place = {name: i for i, name in enumerate(ORDER)}
+    ordered = sorted(zip(kinds, count, strict=True), key=lambda x: (place.get(x[0], -int(x[1])), x[0]))
+    if any(k in place for k in kinds):
+        ordered = sorted(ordered, key=lambda x: (place.get(x[0], -1), -int(x[1]), x[0]))
+    return [(str(kind), label == kind) for kind, _ in ordered]
+
+
+def _bands(values: np.ndarray, edges: Sequence[float], names: Sequence[str]) -> np.ndarray:
+    return np.array(names, object)[np.digitize(values, edges)]
+
+
+def _lifecycle(requests: Requests) -> np.ndarray | None:
+    time, instant = requests.events.timestamp, requests.instant
+    if time is None or instant is None or len(time) == 0:
+        return None
+    day = np.asarray(time) // MICROSECONDS_PER_DAY
+    changes = np.concatenate([[0], np.cumsum(day[1:] != day[:-1])])  # days begun up to each row, users run on
+    some = requests.lengths > 0
+    last = np.where(some, requests.end - 1, 0)
+    days = np.where(some, changes[last] - changes[np.where(some, requests.start, 0)] + 1, 0)
+    silent = (instant - np.asarray(time)[last]) / MICROSECONDS_PER_DAY
+    kind = np.select([days >= LOYAL_DAYS, days >= 2], ["loyal", "returning"], "new").astype(object)
+    kind[some & (silent >= LAPSED_DAYS)] = "lapsed"
+    return kind
+
+
+def _popularity(prepared: Prepared, split: Split, targets: Targets) -> np.ndarray:
+    _, rows = split.training_rows()
+    count_V = np.bincount(prepared.events.item[rows], minlength=prepared.n_items + 1)
+    order = np.argsort(-count_V, kind="stable")
+    # Share of the training events that more popular items have: the item that crosses a border is still above it.
+    share_V = np.empty(len(count_V))
+    share_V[order] = (np.cumsum(count_V[order]) - count_V[order]) / max(count_V.sum(), 1)
+    middle = _middle_target(targets, count_V[targets.item].astype(np.float64))
+    item = np.where(middle >= 0, targets.item[middle], 0)
+    band = _bands(share_V[item], (0.5, 0.9), ("head", "middle", "tail"))
+    band[count_V[item] == 0] = "not in training"
+    return band
+
+
+def _middle_target(targets: Targets, key: np.ndarray) -> np.ndarray:
+    """Index of the target with the (lower) median key of each request; -1 where there is none."""
+    order = np.lexsort((key, targets.request))
+    n = np.diff(targets.offsets)
+    at = targets.offsets[:-1] + np.maximum(n - 1, 0) // 2
+    return np.where(n > 0, order[np.minimum(at, len(order) - 1)], -1) if len(order) else np.full(len(n), -1)
+
+
+def _warm_users(asked: pa.Table) -> np.ndarray | None:
+    if "warm_user" not in asked.column_names:
+        return None
+    return np.where(asked["warm_user"].to_numpy(zero_copy_only=False), "warm", "cold").astype(object)
+
+
+def _warm_items(asked: pa.Table) -> np.ndarray | None:
+    if "warm_targets" not in asked.column_names:
+        return None
+    lists = asked["warm_targets"].combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    warm = np.concatenate([[0], np.cumsum(lists.values.to_numpy(zero_copy_only=False))])
+    n, n_warm = np.diff(offsets), warm[offsets[1:]] - warm[offsets[:-1]]
+    return np.select([n_warm == n, n_warm == 0], ["warm", "cold"], "some warm").astype(object)
+
+
+def _category(prepared: Prepared, targets: Targets) -> np.ndarray | None:
+    name = next((c for c in CATEGORY_COLUMNS if c in prepared.items.column_names), None)
+    if name is None:
+        return None
+    column = prepared.items[name].combine_chunks()
+    if pa.types.is_list(column.type):
+        column = pc.list_element(pc.if_else(pc.greater(pc.list_value_length(column), 0), column, [None]), 0)
+    of_item = np.array(
+        ["unknown", *("unknown" if v is None else v for v in column.cast(pa.string()).to_pylist())], object
+    )
+    some = np.diff(targets.offsets) > 0
+    first = np.where(some, targets.item[np.minimum(targets.offsets[:-1], max(len(targets.item) - 1, 0))], 0)
+    return _most_frequent(of_item[first])
+
+
+def _channel(prepared: Prepared, requests: Requests) -> np.ndarray | None:
+    names = prepared.manifest.get("channels") or []
+    if requests.channel is None or not names:
+        return None
+    return np.array(["unknown", *names], object)[requests.channel]
+
+
+def _time_of_day(requests: Requests) -> np.ndarray | None:
+    if requests.instant is None:
+        return None
+    hour = requests.instant % MICROSECONDS_PER_DAY * 24 / MICROSECONDS_PER_DAY
+    return _bands(hour, (6, 12, 18), ("night 0-6", "morning 6-12", "afternoon 12-18", "evening 18-24"))
+
+
+def _weekday(requests: Requests) -> np.ndarray | None:
+    if requests.instant is None:
+        return None
+    weekday = (requests.instant // MICROSECONDS_PER_DAY + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
+    return np.where(weekday < 5, "weekday", "weekend").astype(object)
+
+
+def _price_band(prepared: Prepared, split: Split, targets: Targets) -> np.ndarray | None:
+    price = prepared.events.price
+    if price is None:
+        return None
+    _, rows = split.training_rows()
+    known = price[rows][~np.isnan(price[rows])]
+    if len(known) == 0:
+        return None
+    of_target = np.asarray(price[targets.row], np.float64)
+    middle = _middle_target(targets, of_target)
+    own = np.where(middle >= 0, of_target[middle], np.nan)
+    return _quarters(own, known)
+
+
+def _quarters(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    names = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+    band = _bands(values, np.quantile(known, [0.25, 0.5, 0.75]), names)
+    band[np.isnan(values)] = "unknown"
+    return band
+
+
+def _user_attributes(prepared: Prepared, requests: Requests) -> dict[str, np.ndarray]:
+    """One slice per attribute of the user table, `user_<name>`; identifiers (mostly different values) are left out."""
+    found: dict[str, np.ndarray] = {}
+    if requests.user is None:
+        return found
+    for name in prepared.users.column_names:
+        column = prepared.users[name].combine_chunks()
+        kind = column.type
+        if name in ("user", "user_id"):
+            continue
+        if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and len(column.unique()) > MOST_VALUES:
+            number = np.concatenate([[np.nan], column.cast(pa.float64()).to_numpy(zero_copy_only=False)])
+            known = number[~np.isnan(number)]
+            if len(known):
+                found[f"user_{name}"] = _quarters(number[requests.user], known)
+        elif pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+            if len(column.unique()) > max(MOST_VALUES, len(column) // 10):
+                continue
+            texts = pc.fill_null(column.cast(pa.string()), "unknown").to_pylist()
+            found[f"user_{name}"] = _most_frequent(np.array(["unknown", *texts], object)[requests.user])
+    return found
+
+
+def _most_frequent(values: np.ndarray) -> np.ndarray:
+    """The most frequent values, the rest as "other"."""
+    kinds, code, count = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+    if len(kinds) <= MOST_VALUES + 1:
+        return values
+    kept = np.zeros(len(kinds), bool)
+    kept[np.argsort(-count, kind="stable")[:MOST_VALUES]] = True
+    return np.where(kept[code], values, "other").astype(object)
