@@ -84,3 +84,10 @@ def test_scores_far_too_sure_or_far_too_timid_are_brought_back(slope: float):
         fitted = fit_calibrator(method, logit_shift(p, slope, 0), y)
         near = np.abs(np.log(p / (1 - p)) * slope) < 10  # beyond, scores are clipped
         assert fitted(logit_shift(p, slope, 0))[near] == pytest.approx(p[near], abs=0.05), method
+
+
+def test_scores_that_are_nearly_certain_of_everybody_are_brought_back_too():
+    rng = np.random.default_rng(8)
+    p = 1 / (1 + np.exp(-rng.normal(12, 1, 2000)))
+    y = (rng.random(2000) < 0.4).astype(float)
+    assert fit_calibrator("platt", p, y)(p) == pytest.approx(np.full(2000, 0.4), abs=0.1)
