@@ -121,6 +121,15 @@ def test_95_percent_intervals_hold_the_truth_about_95_times_in_a_hundred():
         assert 0.92 <= count / repetitions <= 0.98, (name, count / repetitions)
 
 
+def test_the_table_holds_the_estimators_own_means():
+    v, a, r = draw(np.random.default_rng(13))
+    table = cf.evaluate_policy(log_of(v, a, r), Q[v] * 0.8, clip=2, switch=3, shrinkage=20, resamples=10).table()
+    expected = family(model=Q * 0.8)
+    expected["clipped_ips"] = lambda v, a, r: cf.clipped_ips(r, a, OLD[v, a], NEW[v], clip=2).mean()
+    found = dict(zip(table["estimator"].to_pylist(), table["value"].to_pylist(), strict=True))
+    assert found == pytest.approx({name: estimate(v, a, r) for name, estimate in expected.items()})
+
+
 def test_rounds_of_one_customer_are_not_taken_for_independent_evidence():
     v, a, r = (np.repeat(x, 10) for x in draw(np.random.default_rng(7), 200))
     by_round = cf.evaluate_policy(log_of(v, a, r), resamples=500).estimates["ips"]

@@ -1,0 +1,222 @@
+r"""Planning an online test from offline numbers, and reading one out.
+
+A test compares means per randomised unit (customers, not requests): all functions take one row per customer, or make
+it so. CUPED uses a covariate from before the test, which the treatment cannot have touched.
+
+Shapes: n customers, m requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf, log, sqrt
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+
+SRM_LEVEL = 0.0005  # strict: a test with this little chance of an honest split is broken, not unlucky
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Customers needed per arm, and days until they have come; `variance_left` is the share that CUPED leaves."""
+
+    control: int
+    treatment: int
+    days: float
+    variance: float  # per customer, before CUPED
+    variance_left: float
+    effect: float
+    level: float
+    power: float
+
+
+def customer_variance(value_m: np.ndarray, user_m: np.ndarray) -> tuple[float, float, int]:
+    r"""Mean per request, its variance per customer, and the number of customers, from requests of customers.
+
+    A customer's requests depend on each other, so the ratio $\sum_u S_u / \sum_u N_u$ of sums and counts per customer
+    gets the delta method: $\sigma^2 = Var(S_u - \bar y N_u) / \bar N^2$, and the mean over n customers has variance
+    $\sigma^2 / n$. Deng, Knoblich & Lu, "Applying the delta method in metric analytics", KDD 2018.
+    """
+    _check_finite("value", value_m)
+    user_n = np.unique(user_m, return_inverse=True)[1]
+    count_n = np.bincount(user_n)
+    if len(count_n) < 2:
+        raise UserError(f"{len(count_n)} customer: a variance between customers needs at least 2")
+    sum_n = np.bincount(user_n, value_m)
+    mean = float(sum_n.sum() / count_n.sum())
+    return mean, float(np.var(sum_n - mean * count_n, ddof=1) / count_n.mean() ** 2), len(count_n)
+
+
+def plan_test(
+    variance: float,
+    effect: float,
+    customers_per_day: float,
+    *,
+    correlation: float = 0.0,
+    treatment_share: float = 0.5,
+    level: float = 0.05,
+    power: float = 0.8,
+) -> Plan:
+    r"""Customers per arm and days for a two-sided test to see an absolute `effect` with the given power.
+
+    $N = (z_{1-\alpha/2} + z_{power})^2 \sigma^2 (1 - \rho^2) / (s (1 - s) \delta^2)$ customers in all, with s the
+    treatment's share and \rho the correlation with the CUPED covariate. `customers_per_day` counts new customers in
+    the test, both arms. Deng, Xu, Kohavi & Walker, "Improving the sensitivity of online controlled experiments by
+    utilizing pre-experiment data", WSDM 2013.
+
+    >>> plan_test(1.0, 0.1, 100.0).control
+    1570
+    """
+    from scipy.special import ndtri
+
+    for name, number, low, high in (
+        ("effect", abs(effect), 0, inf),
+        ("variance", variance, 0, inf),
+        ("customers_per_day", customers_per_day, 0, inf),
+        ("treatment_share", treatment_share, 0, 1),
+        ("level", level, 0, 1),
+        ("power", power, 0, 1),
+    ):
+        if not low < number < high:
+            raise UserError(f"{name} is {number}; give a number above {low} and below {high}")
+    if not -1 < correlation < 1:
+        raise UserError(f"correlation is {correlation}; give a number between -1 and 1")
+    left = 1 - correlation**2
+    z = float(ndtri(1 - level / 2) + ndtri(power))
+    total = z**2 * variance * left / (treatment_share * (1 - treatment_share) * effect**2)
+    control, treatment = ceil(total * (1 - treatment_share)), ceil(total * treatment_share)
+    days = (control + treatment) / customers_per_day
+    return Plan(control, treatment, days, variance, left, effect, level, power)
+
+
+def sample_ratio(counts: tuple[int, int], treatment_share: float = 0.5, level: float = SRM_LEVEL) -> dict[str, Any]:
+    r"""Did the split come out as planned? Chi-square of (control, treatment) counts: `p`, `ok`.
+
+    A mismatch means that customers were lost on one side, and no estimate from such a test means anything.
+    Fabijan et al., "Diagnosing sample ratio mismatch in online controlled experiments", KDD 2019.
+    """
+    from scipy.stats import chisquare
+
+    if not 0 < treatment_share < 1:
+        raise UserError(f"treatment_share is {treatment_share}; give a number above 0 and below 1")
+    if min(counts) < 0 or sum(counts) == 0:
+        raise UserError(f"the arms hold {counts[0]} and {counts[1]} customers; a readout needs some")
+    expected = [sum(counts) * (1 - treatment_share), sum(counts) * treatment_share]
+    p = float(chisquare(counts, expected).pvalue)
+    return {"control": counts[0], "treatment": counts[1], "p": p, "level": level, "ok": p >= level}
+
+
+def cuped(value_n: np.ndarray, covariate_n: np.ndarray, treated_n: np.ndarray) -> tuple[np.ndarray, float]:
+    r"""Values with what the pre-test covariate explains taken out, and the share of variance that is left.
+
+    $y_i - \theta (x_i - \bar x)$ with $\theta = Cov(x, y) / Var(x)$ within the arms, pooled, so that an effect on y
+    does not leak into $\theta$. The difference of means keeps its expectation (Deng et al. 2013).
+    """
+    arm = treated_n.astype(bool)
+    centred_x, centred_y = covariate_n.astype(np.float64).copy(), value_n.astype(np.float64).copy()
+    for side in (arm, ~arm):
+        centred_x[side] -= covariate_n[side].mean()
+        centred_y[side] -= value_n[side].mean()
+    spread = float((centred_x**2).sum())
+    theta = float((centred_x * centred_y).sum()) / spread if spread > 0 else 0.0
+    adjusted_n = value_n - theta * (covariate_n - covariate_n.mean())
+    total = float((centred_y**2).sum())
+    left = float(((centred_y - theta * centred_x) ** 2).sum()) / total if total > 0 else 1.0
+    return adjusted_n, left
+
+
+def difference(value_n: np.ndarray, treated_n: np.ndarray) -> tuple[float, float]:
+    """Treatment mean minus control mean, and its standard error with unequal variances (Welch)."""
+    arm = treated_n.astype(bool)
+    treated, control = value_n[arm], value_n[~arm]
+    error = sqrt(treated.var(ddof=1) / len(treated) + control.var(ddof=1) / len(control))
+    return float(treated.mean() - control.mean()), error
+
+
+def sequential_margin(standard_error: float, n: int, planned_n: int, level: float = 0.05) -> float:
+    r"""Half-width of an interval that stays valid however often one looks (asymptotic confidence sequence).
+
+    $\hat\sigma \sqrt{\frac{2 (n \rho^2 + 1)}{n^2 \rho^2} \log\frac{\sqrt{n \rho^2 + 1}}{\alpha}}$ with
+    $\hat\sigma = se \sqrt n$ and $\rho^2 = (-2 \log\alpha + \log(-2 \log\alpha) + 1) / n_{plan}$, which makes it
+    tightest near the planned size. The estimate must be an average of independent customers, asymptotically, and n not
+    small (a hundred or more). Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, "Time-uniform central limit theory and
+    asymptotic confidence sequences", Annals of Statistics 2024.
+    """
+    if n < 1 or planned_n < 1 or not 0 < level < 1:
+        raise UserError(f"n is {n}, planned_n {planned_n}, level {level}; give sizes of 1 or more and 0 < level < 1")
+    rho2 = (-2 * log(level) + log(-2 * log(level)) + 1) / planned_n
+    width = sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * log(sqrt(n * rho2 + 1) / level))
+    return standard_error * sqrt(n) * width
+
+
+def read_out(
+    value_n: np.ndarray,
+    treated_n: np.ndarray,
+    covariate_n: np.ndarray | None = None,
+    *,
+    planned_n: int | None = None,
+    treatment_share: float = 0.5,
+    level: float = 0.05,
+) -> dict[str, Any]:
+    """Read a test, one row per customer: sample ratio, plain and CUPED differences, fixed and sequential intervals.
+
+    Keys: `sample_ratio`, `difference` and, with a covariate, `cuped` (each value, low, high at a single look;
+    sequential_low, sequential_high for any number of looks; n), `variance_left`, `words`. When the sample ratio is
+    off, `words` says that the test must not be read. `planned_n` (both arms) is where the sequential interval is
+    tightest; it must be fixed before the test.
+    """
+    from scipy.special import ndtri
+
+    value_n, treated_n = np.asarray(value_n, np.float64), np.asarray(treated_n)
+    _check_finite("value", value_n)
+    if treated_n.shape != value_n.shape or not np.isin(treated_n, (0, 1)).all():
+        raise UserError("column treated must hold 0 or 1 for each customer")
+    arm = treated_n.astype(bool)
+    sizes = (int((~arm).sum()), int(arm.sum()))
+    if min(sizes) < 2:
+        raise UserError(f"the arms hold {sizes[0]} and {sizes[1]} customers; a readout needs at least 2 in each")
+    z = float(ndtri(1 - level / 2))
+    n = len(value_n)
+
+    def interval(values: np.ndarray) -> dict[str, Any]:
+        value, error = difference(values, arm)
+        wide = sequential_margin(error, n, planned_n or n, level)
+        row = {"value": value, "low": value - z * error, "high": value + z * error, "standard_error": error, "n": n}
+        return row | {"sequential_low": value - wide, "sequential_high": value + wide}
+
+    ratio = sample_ratio(sizes, treatment_share)
+    result: dict[str, Any] = {"sample_ratio": ratio, "difference": interval(value_n), "variance_left": 1.0}
+    best = result["difference"]
+    if covariate_n is not None:
+        covariate_n = np.asarray(covariate_n, np.float64)
+        if covariate_n.shape != value_n.shape:
+            raise UserError(f"column covariate has shape {covariate_n.shape}; give one value per customer ({n})")
+        _check_finite("covariate", covariate_n)
+        adjusted_n, result["variance_left"] = cuped(value_n, covariate_n, arm)
+        best = result["cuped"] = interval(adjusted_n)
+    result["words"] = _words(ratio, best, level)
+    return result
+
+
+def _words(ratio: dict[str, Any], best: dict[str, Any], level: float) -> str:
+    if not ratio["ok"]:
+        return (
+            f"Do not read this test: {ratio['control']} and {ratio['treatment']} customers cannot come from the "
+            f"planned split (p = {ratio['p']:.2g}); find out where customers are lost first."
+        )
+    low, high = best["sequential_low"], best["sequential_high"]
+    span = f"{best['value']:+.4g} ({low:+.4g} to {high:+.4g}, {1 - level:.0%}, valid at every look)"
+    if low > 0:
+        return f"The treatment is better: {span}."
+    if high < 0:
+        return f"The treatment is worse: {span}."
+    return f"Cannot tell the arms apart yet: {span}."
+
+
+def _check_finite(name: str, column: np.ndarray) -> None:
+    wrong = np.flatnonzero(~np.isfinite(column))
+    if len(wrong):
+        raise UserError(f"column {name}, row {wrong[0]}, is {column[wrong[0]]} ({len(wrong)} such rows); give numbers")

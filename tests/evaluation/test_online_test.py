@@ -1,0 +1,183 @@
+"""Online tests planned and read: simulated tests hold the promised power, coverage and error rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.online_test import (
+    cuped,
+    customer_variance,
+    difference,
+    plan_test,
+    read_out,
+    sample_ratio,
+    sequential_margin,
+)
+
+
+def test_a_planned_test_sees_the_effect_as_often_as_promised():
+    plan = plan_test(4.0, 0.5, customers_per_day=100, correlation=0.6, treatment_share=0.3)
+    assert plan.treatment / (plan.treatment + plan.control) == pytest.approx(0.3, abs=0.002)
+    assert plan.days == (plan.treatment + plan.control) / 100
+    without = plan_test(4.0, 0.5, customers_per_day=100, treatment_share=0.3)
+    assert plan.control == pytest.approx(without.control * 0.64, abs=1)
+    seen, rng = 0, np.random.default_rng(1)
+    for _ in range(1000):
+        treated = np.arange(plan.control + plan.treatment) < plan.treatment
+        before = rng.normal(size=len(treated))
+        value = 2 * (0.6 * before + 0.8 * rng.normal(size=len(treated))) + 0.5 * treated
+        found = read_out(value, treated, before, treatment_share=0.3)["cuped"]
+        seen += found["low"] > 0
+    assert seen / 1000 == pytest.approx(0.8, abs=0.04)
+
+
+def test_the_textbook_number_comes_out():
+    # (1.96 + 0.8416)^2 * 2 / 0.1^2 = 1569.8 customers per arm
+    assert plan_test(1.0, 0.1, 100).treatment == 1570
+
+
+def test_the_variance_counts_customers_and_not_requests():
+    rng = np.random.default_rng(2)
+    requests = rng.integers(1, 9, 300)
+    user = np.repeat(np.arange(300), requests)
+    taste = rng.normal(size=300)
+
+    def experiment(rng):
+        return taste[user] + rng.normal(size=len(user))
+
+    mean, _, n = customer_variance(experiment(rng), user)
+    assert n == 300
+    assert mean == pytest.approx(experiment(rng).mean(), abs=0.1)
+    # Bootstrap over customers as the independent answer.
+    value = experiment(np.random.default_rng(3))
+    sums, counts = np.bincount(user, value), np.bincount(user)
+    drawn = rng.integers(0, 300, (4000, 300))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    assert customer_variance(value, user)[1] / 300 == pytest.approx(means.var(), rel=0.1)
+    one_each = rng.normal(size=500)
+    assert customer_variance(one_each, np.arange(500))[1] == pytest.approx(one_each.var(ddof=1))
+
+
+def test_a_lost_tenth_of_one_arm_is_found_and_an_honest_split_is_not_accused():
+    assert sample_ratio((5000, 5050))["ok"]
+    assert not sample_ratio((5000, 4500))["ok"]
+    assert sample_ratio((9000, 1000), treatment_share=0.1)["ok"]
+    # p of the chi-square with one degree of freedom is that of the two-sided normal test.
+    z = (5050 - 5025) / np.sqrt(10050 * 0.25)
+    assert sample_ratio((5000, 5050))["p"] == pytest.approx(2 * norm.sf(z))
+    counts = np.random.default_rng(4).binomial(10_000, 0.5, 1500)
+    assert sum(not sample_ratio((10_000 - c, c))["ok"] for c in counts.tolist()) <= 5  # 0.75 expected at 0.0005
+
+
+def test_cuped_is_unbiased_covers_95_percent_and_is_narrower():
+    rng = np.random.default_rng(5)
+    held = plain_held = 0
+    widths, values = [], []
+    for _ in range(2000):
+        treated = rng.random(400) < 0.5
+        before = rng.gamma(2.0, 1.0, 400)
+        value = before + rng.normal(size=400) + np.where(treated, 0.3 + 0.2 * (before - 2), 0)
+        found = read_out(value, treated, before)
+        held += found["cuped"]["low"] <= 0.3 <= found["cuped"]["high"]
+        plain_held += found["difference"]["low"] <= 0.3 <= found["difference"]["high"]
+        values.append(found["cuped"]["value"])
+        widths.append(found["cuped"]["standard_error"] / found["difference"]["standard_error"])
+        left = found["variance_left"]
+    assert 0.93 <= held / 2000 <= 0.97
+    assert 0.93 <= plain_held / 2000 <= 0.97
+    assert np.mean(values) == pytest.approx(0.3, abs=3 * np.std(values) / np.sqrt(2000))
+    assert np.mean(widths) < 0.65
+    assert left == pytest.approx(np.mean(widths) ** 2, rel=0.25)
+
+
+def test_cuped_with_a_useless_covariate_changes_nothing():
+    rng = np.random.default_rng(6)
+    value, treated = rng.normal(size=100), np.arange(100) % 2
+    adjusted, left = cuped(value, np.full(100, 3.0), treated)
+    np.testing.assert_array_equal(adjusted, value)
+    assert left == 1
+    assert cuped(np.ones(100), rng.normal(size=100), treated)[1] == 1
+
+
+def test_an_effect_on_the_value_does_not_leak_into_the_adjustment():
+    treated = np.arange(2000) % 2 == 0
+    before = np.random.default_rng(7).normal(size=2000) + treated * 0.5  # a chance imbalance
+    value = 2 * before + 100 * treated
+    adjusted, _ = cuped(value, before, treated)
+    assert difference(adjusted, treated)[0] == pytest.approx(100)
+
+
+def looks(effect, seeds=600, customers=3000, first=100):
+    """Per simulated test: did the single-look interval, and the sequential one, exclude 0 at any look?"""
+    rng = np.random.default_rng(8)
+    fixed = sequential = 0
+    n = np.arange(1, customers + 1)
+    margin = np.array([sequential_margin(1.0, int(k), 1000) for k in n])
+    for _ in range(seeds):
+        treated = rng.random(customers) < 0.5
+        value = (rng.random(customers) < 0.3 + effect * treated).astype(float)
+        n1, n0 = treated.cumsum(), (~treated).cumsum()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            m1, m0 = (value * treated).cumsum() / n1, (value * ~treated).cumsum() / n0
+            error = np.sqrt(m1 * (1 - m1) / (n1 - 1) + m0 * (1 - m0) / (n0 - 1))
+        size = np.abs(m1 - m0)[first:]
+        fixed += (size > 1.96 * error[first:]).any()
+        sequential += (size > margin[first:] * error[first:]).any()
+    return fixed / seeds, sequential / seeds
+
+
+def test_looking_at_every_customer_keeps_the_sequential_error_rate_and_breaks_the_fixed_one():
+    fixed, sequential = looks(effect=0.0)
+    assert sequential <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 600)
+    assert fixed > 0.25
+
+
+def test_the_sequential_interval_finds_a_real_effect():
+    assert looks(effect=0.1, seeds=200)[1] > 0.95
+
+
+def test_the_sequential_margin_is_the_formula_and_tightest_near_the_plan():
+    rho2 = (-2 * np.log(0.05) + np.log(-2 * np.log(0.05)) + 1) / 500
+    by_hand = np.sqrt(2 * (800 * rho2 + 1) / (800**2 * rho2) * np.log(np.sqrt(800 * rho2 + 1) / 0.05))
+    assert sequential_margin(0.1, 800, 500) == pytest.approx(0.1 * np.sqrt(800) * by_hand)
+    ratio = [sequential_margin(1.0, n, 1000) for n in (50, 1000, 50_000)]
+    assert ratio[1] < ratio[0]
+    assert ratio[1] < ratio[2]
+    assert ratio[1] < 3.2  # a peeker's price: some half more than 1.96
+
+
+def test_the_words_follow_the_sequential_interval_and_forbid_reading_a_broken_split():
+    rng = np.random.default_rng(9)
+    treated = np.arange(4000) % 2
+    noise = rng.normal(size=4000)
+    assert read_out(noise + 0.5 * treated, treated)["words"].startswith("The treatment is better: +0.")
+    assert read_out(noise - 0.5 * treated, treated)["words"].startswith("The treatment is worse: -0.")
+    assert read_out(noise, treated)["words"].startswith("Cannot tell the arms apart yet")
+    kept = (treated == 0) | (np.arange(4000) % 8 != 1)
+    lost = read_out((noise + 0.5 * treated)[kept], treated[kept])
+    assert lost["words"].startswith("Do not read this test: 2000 and 1500 customers")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plan_test(1.0, 0.0, 10), "effect is 0"),
+        (lambda: plan_test(0.0, 0.1, 10), "variance is 0"),
+        (lambda: plan_test(1.0, 0.1, 10, power=1.0), "power"),
+        (lambda: plan_test(1.0, 0.1, 10, correlation=1.0), "correlation"),
+        (lambda: plan_test(1.0, 0.1, 10, treatment_share=1.0), "treatment_share"),
+        (lambda: read_out([1.0, np.nan, 2, 3], [0, 1, 0, 1]), "column value, row 1, is nan"),
+        (lambda: read_out([1.0, 2, 3], [0, 0, 1]), "2 and 1 customers"),
+        (lambda: read_out([1.0, 2, 3, 4], [0, 2, 1, 1]), "treated"),
+        (lambda: read_out([1.0, 2, 3, 4], [0, 0, 1, 1], [1.0]), "covariate"),
+        (lambda: sample_ratio((0, 0)), "0 and 0"),
+        (lambda: customer_variance(np.ones(3), np.ones(3)), "1 customer"),
+        (lambda: sequential_margin(1.0, 0, 10), "n is 0"),
+    ],
+)
+def test_a_question_without_an_answer_is_refused(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
