@@ -43,7 +43,7 @@ def test_the_variance_counts_customers_and_not_requests():
     rng = np.random.default_rng(2)
     requests = rng.integers(1, 9, 300)
     user = np.repeat(np.arange(300), requests)
-    taste = rng.normal(size=300)
+    taste = 5 + rng.normal(size=300)
 
     def experiment(rng):
         return taste[user] + rng.normal(size=len(user))
@@ -143,6 +143,10 @@ def test_the_sequential_margin_is_the_formula_and_tightest_near_the_plan():
     rho2 = (-2 * np.log(0.05) + np.log(-2 * np.log(0.05)) + 1) / 500
     by_hand = np.sqrt(2 * (800 * rho2 + 1) / (800**2 * rho2) * np.log(np.sqrt(800 * rho2 + 1) / 0.05))
     assert sequential_margin(0.1, 800, 500) == pytest.approx(0.1 * np.sqrt(800) * by_hand)
+    value, treated = np.random.default_rng(10).normal(size=800), np.arange(800) % 2
+    row = read_out(value, treated, planned_n=500)["difference"]
+    assert row["sequential_high"] - row["value"] == pytest.approx(row["standard_error"] * np.sqrt(800) * by_hand)
+    assert row["value"] - row["sequential_low"] == pytest.approx(row["standard_error"] * np.sqrt(800) * by_hand)
     ratio = [sequential_margin(1.0, n, 1000) for n in (50, 1000, 50_000)]
     assert ratio[1] < ratio[0]
     assert ratio[1] < ratio[2]
