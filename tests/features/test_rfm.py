@@ -73,6 +73,8 @@ def by_hand(events: Events, offsets: np.ndarray, user: int, cutoff: int) -> dict
         seen.add(key)
     bought, n = of("purchase"), len(starts)
     gaps = np.diff([events.timestamp[r] for r in starts]) / DAY
+    visits = [r for r in rows if r == rows[0] or events.timestamp[r] // DAY != events.timestamp[r - 1] // DAY]
+    visit_gap = np.diff([events.timestamp[r] for r in visits]).mean() / DAY if len(visits) > 1 else nan
     found = {
         "days_since_order": since(starts),
         "days_since_first_order": since(starts, last=False),
@@ -95,6 +97,10 @@ def by_hand(events: Events, offsets: np.ndarray, user: int, cutoff: int) -> dict
         "days_since_view": since(of("view")),
         "carts_30d": len(of("add_to_cart", 30)),
         "days_since_cart": since(of("add_to_cart")),
+        "visits_30d": len([r for r in visits if events.timestamp[r] >= cutoff - 30 * DAY]),
+        "visits_90d": len([r for r in visits if events.timestamp[r] >= cutoff - 90 * DAY]),
+        "visit_gap_mean": visit_gap,
+        "recency_over_visit_gap": since(rows) / visit_gap,
     }
     for w in (30, 60, 90, 180):
         found[f"orders_{w}d"] = len([r for r in starts if events.timestamp[r] >= cutoff - w * DAY])

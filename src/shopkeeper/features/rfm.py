@@ -3,7 +3,8 @@
 All (customer, cutoff) rows are answered in one pass over the log: integer running totals over the flat arrays
 (`point_in_time.prefix`), and for each row the difference between two of them. An *order* is one step of a customer:
 the purchase lines of one order id, or, where the log has none, of one time stamp. A returned purchase stays a
-purchase; the return shows in `return_share` and `money_returned_share` from the moment at which it happens.
+purchase; the return shows in `return_share` and `money_returned_share` from the moment at which it happens. A *visit*
+is a day (UTC) with any event.
 
 Every feature is 0 or more, or NaN where it is undefined (e.g. the gap between orders of a customer with one order).
 Times are in days, money in the log's currency.
@@ -88,6 +89,7 @@ def _names(channels: Sequence[str]) -> tuple[str, ...]:
         *("lines_per_order", "units_per_order", "items", "categories", "repeat_share"),
         *("return_share", "money_returned_share"),
         *("views_30d", "days_since_view", "carts_30d", "days_since_cart"),
+        *("visits_30d", "visits_90d", "visit_gap_mean", "recency_over_visit_gap"),
         *(f"channel_share_{name}" for name in channels),
     )
 
@@ -151,10 +153,15 @@ def _block_features(
         categories = total(new_category).astype(np.float64)
 
     viewed, carted = is_type("view"), is_type("add_to_cart")
+    day = time // MICROSECONDS_PER_DAY
+    visit = np.ones(M, bool)  # the first event of each day on which the customer was there
+    visit[1:] = (day[1:] != day[:-1]) | (owner[1:] != owner[:-1])
+    visit_gap = ratio(total(_gaps(visit, owner, time)), np.maximum(total(visit) - 1, 0)) / per_day
+    absence = days_since_last(np.ones(M, bool))
     columns = [
         recency,
         tenure,
-        days_since_last(np.ones(M, bool)),
+        absence,
         orders,
         *(total(new_order, window[w]) for w in WINDOWS),
         total(spent) * MONEY_UNIT,
@@ -175,6 +182,10 @@ def _block_features(
         days_since_last(viewed),
         total(carted, window[30]),
         days_since_last(carted),
+        total(visit, window[30]),
+        total(visit, window[90]),
+        visit_gap,
+        ratio(absence, visit_gap),
     ]
     for code in range(1, n_channels + 1):
         here = new_order & (events.channel == code) if events.channel is not None else np.zeros(M, bool)
