@@ -24,6 +24,7 @@ from shopkeeper.sequences.prepared import Split
 from shopkeeper.sequences.requests import Requests, Targets
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
+    from shopkeeper.evaluation.beyond import Shop
     from shopkeeper.metrics.ranks import Ranked, Ranker
 
 KEY = b"shopkeeper"
@@ -50,6 +51,7 @@ def iter_requests(
     top_k: int | None = None,
     requests: Requests | None = None,
     metadata: Mapping[str, Any] | None = None,
+    beyond: bool = True,
     device: str = "cpu",
 ) -> Iterator[pa.RecordBatch]:
     """Chunks of the per-request table, in the order of the split's requests.
@@ -58,9 +60,9 @@ def iter_requests(
     only `recommend(requests, k)` (ids, best first) has null ranks beyond its list. `k` beyond the catalogue is
     allowed: the list then ends with the catalogue and recall is 1. `requests` replaces the split's own (shuffled
     histories, say) against the same targets. `metadata` (model, seed, task, …) is kept with the table. NaN or
-    infinite scores end in a `UserError` that names the request.
+    infinite scores end in a `UserError` that names the request. `beyond=False` leaves out the columns beyond accuracy.
     """
-    from shopkeeper.metrics.ranking import metric_names
+    from shopkeeper.evaluation.beyond import Shop
     from shopkeeper.metrics.ranks import NonFiniteScoreError, Ranker
 
     own_requests, targets = split.part(part)
@@ -94,7 +96,7 @@ def iter_requests(
     vectors = {"item_VD": model.item_vectors(), "fallback_V": model.fallback()} if tiled else {}
     ranker = Ranker(n_columns, split.catalogue, k=top_k, device=device, **vectors)
     user_ids = split.prepared.users["user_id"].combine_chunks()
-    names = metric_names(k)
+    shop = Shop.of(split, filter_seen) if beyond else None
     for first in range(0, len(requests), batch_size):
         asked, happened = requests[first : first + batch_size], targets[first : first + batch_size]
         try:
@@ -107,7 +109,7 @@ def iter_requests(
                 f"model '{meta['model']}' gives the score {e.value} for {who}: scores must be finite; "
                 f"did training diverge? Try a lower learning rate"
             ) from None
-        yield _batch(first, asked, happened, ranked, user_ids, names, ties, meta)
+        yield _batch(first, asked, happened, ranked, user_ids, shop, meta)
 
 
 def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool) -> Ranked:
@@ -134,19 +136,18 @@ def _batch(
     targets: Targets,
     ranked: Ranked,
     user_ids: pa.Array,
-    names: list[str],
-    ties: str,
+    shop: Shop | None,
     meta: Mapping[str, Any],
 ) -> pa.RecordBatch:
-    from shopkeeper.metrics.ranking import Hits, compute
+    from shopkeeper.metrics.ranking import Hits, compute, metric_names
     from shopkeeper.metrics.ranks import positions
 
     n = len(requests)
     user = np.zeros(n, np.int32) if requests.user is None else requests.user
     known = pa.array(user.astype(np.int64) - 1, mask=user < 1)
     instant = np.full(n, NO_TIME, np.int64) if requests.instant is None else requests.instant
-    rank = positions(ranked.better, ranked.tied, targets.offsets, ties)
-    hits = Hits.of(ranked, targets.offsets, targets.item, ties)
+    rank = positions(ranked.better, ranked.tied, targets.offsets, meta["ties"])
+    hits = Hits.of(ranked, targets.offsets, targets.item, meta["ties"])
     offsets = pa.array(targets.offsets.astype(np.int32))
     listed = ranked.top_item > 0
     top_offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(1))]).astype(np.int32))
@@ -159,8 +160,11 @@ def _batch(
         "targets": pa.ListArray.from_arrays(offsets, pa.array(targets.item.astype(np.int32))),
         "ranks": pa.ListArray.from_arrays(offsets, pa.array(rank, mask=np.isnan(rank))),
     }
-    for name in names:
+    for name in metric_names(meta["k"]):
         columns[name] = pa.array(compute(hits, name))
+    if shop is not None:
+        further = shop.columns(requests, targets, ranked.top_item, hits, meta["k"])
+        columns |= {name: pa.array(values) for name, values in further.items()}
     columns["top_items"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_item[listed].astype(np.int32)))
     columns["top_scores"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_score[listed]))
     schema = pa.schema(
@@ -238,7 +242,7 @@ def summarise(
 ) -> dict[str, dict[str, float | int | None]]:
     """Mean, interval (bootstrap by user) and number of requests of each metric, as `metrics.json` holds them.
 
-    None where there is no number: JSON has no NaN.
+    With all metrics come `coverage@k` and `gini@k`, which have no interval. None is "no number": JSON has no NaN.
     """
     names = metrics_of(table) if metrics is None else list(metrics)
     if not names:
@@ -247,4 +251,10 @@ def summarise(
     interval = mean_interval(
         values, users_of(table), confidence=confidence, resamples=resamples, method=method, seed=seed
     )
-    return dict(zip(names, interval.as_dicts(), strict=True))
+    summary = dict(zip(names, interval.as_dicts(), strict=True))
+    if metrics is None and "top_items" in table.column_names:
+        from shopkeeper.evaluation.beyond import set_statistics
+
+        meta = metadata_of(table)
+        summary |= set_statistics(table, meta["k"], meta["n_catalogue"])
+    return summary

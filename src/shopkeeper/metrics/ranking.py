@@ -38,19 +38,22 @@ class Hits:
     better: np.ndarray  # int64 (N,), -1: cannot be ranked
     tied: np.ndarray  # int64 (N,): other candidates with the same score
     candidates: np.ndarray  # int64 (B,)
+    source: np.ndarray | None = None  # int64: which of these rows each target that was given to `of` became
 
     @classmethod
     def of(cls, ranked: Ranked, offsets: np.ndarray, item: np.ndarray, ties: str = "expected") -> Hits:
         """From counted ranks; an item that is twice among the targets of a request counts once."""
         request = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
         key = request * (int(item.max(initial=0)) + 1) + item
-        once = np.sort(np.unique(key, return_index=True)[1])
+        _, index, inverse = np.unique(key, return_index=True, return_inverse=True)
+        once = np.sort(index)
+        source = np.argsort(np.argsort(index, kind="stable"), kind="stable")[inverse]
         better, tied = ranked.better[once], ranked.tied[once]
         kept = np.concatenate([[0], np.cumsum(np.bincount(request[once], minlength=len(offsets) - 1))]).astype(np.int64)
         if ties != "expected":
             rank = positions(better, tied, kept, ties)
             better, tied = np.where(np.isnan(rank), 0, rank).astype(np.int64) - 1, np.zeros_like(tied)
-        return cls(kept, better, tied, ranked.candidates)
+        return cls(kept, better, tied, ranked.candidates, source)
 
     @classmethod
     def at(cls, ranks: Sequence[Sequence[int]], candidates: int = 100, tied: int = 0) -> Hits:

@@ -1,0 +1,195 @@
+"""Columns of the per-request table beyond accuracy and for shops, from what the data has: categories, prices, margins.
+
+At cut-off k: `novelty@k popularity@k serendipity@k`; with categories `diversity@k miscalibration@k`; where seen items
+may come back `repeat_share@k`, `ndcg_repeat@k` and `ndcg_explore@k` (which add up to `ndcg@k`); with prices
+`price_ndcg@k` and `revenue@k`; with an item column `margin` (money per unit) `margin_ndcg@k`; with a boolean item
+column `available` `unavailable@k`. Popularity and the obvious list of serendipity are counted on training rows.
+
+Shapes: B requests, N targets, V = n_items + 1, F categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.evaluation.slices import CATEGORY_COLUMNS
+from shopkeeper.metrics import beyond_accuracy, commerce
+from shopkeeper.metrics.ranking import Hits
+from shopkeeper.metrics.ranks import Flat
+from shopkeeper.schema import event_codes
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests, Targets
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is known of the items of a split, for lists to be judged by. Columns that the data lacks are None."""
+
+    popularity_V: np.ndarray  # int64: training rows of target events
+    obvious: np.ndarray  # items, most popular first
+    category_VF: np.ndarray | None
+    margin_V: np.ndarray | None
+    available_V: np.ndarray | None
+    target_codes: tuple[int, ...]
+    filter_seen: bool
+
+    @classmethod
+    def of(cls, split: Split, filter_seen: bool) -> Shop:
+        """Read from a split's training rows and its item table."""
+        prepared = split.prepared
+        names = split.timeline.get("spec", {}).get("target_events")
+        codes = tuple(event_codes(list(names))) if names else ()
+        _, rows = split.training_rows(list(codes) or None)
+        count = np.bincount(prepared.events.item[rows], minlength=prepared.n_items + 1)
+        obvious = split.catalogue[np.argsort(-count[split.catalogue], kind="stable")]
+        return cls(
+            count,
+            obvious,
+            categories(prepared),
+            _numbers(prepared, "margin"),
+            _flags(prepared, "available"),
+            codes,
+            filter_seen,
+        )
+
+    def columns(
+        self, requests: Requests, targets: Targets, list_BK: np.ndarray, hits: Hits, k: Sequence[int]
+    ) -> dict[str, np.ndarray]:
+        """Metric columns for a chunk of requests, float64 (B,) each."""
+        wanted = Flat(targets.offsets, targets.item)
+        offsets, rows = requests.flat()
+        history = Flat(offsets, requests.events.item[rows])
+        bought = history
+        if self.target_codes:
+            offsets, rows = requests.flat(self.target_codes)
+            bought = Flat(offsets, requests.events.item[rows])
+        money, price = self._money(requests, targets, hits)
+        again = self._again(targets, hits, bought)
+        found: dict[str, np.ndarray] = {}
+        for cut in k:
+            top = list_BK[:, :cut]
+            found[f"novelty@{cut}"] = beyond_accuracy.novelty(top, self.popularity_V)
+            found[f"popularity@{cut}"] = beyond_accuracy.average_popularity(top, self.popularity_V)
+            found[f"serendipity@{cut}"] = beyond_accuracy.serendipity(top, wanted, self.obvious[:cut])
+            if self.category_VF is not None:
+                found[f"diversity@{cut}"] = beyond_accuracy.intra_list_diversity(top, self.category_VF)
+                found[f"miscalibration@{cut}"] = beyond_accuracy.miscalibration(top, history, self.category_VF)
+            if not self.filter_seen:
+                found[f"repeat_share@{cut}"] = commerce.repeat_share(top, bought)
+                found[f"ndcg_repeat@{cut}"] = commerce.ndcg_share(hits, again, cut)
+                found[f"ndcg_explore@{cut}"] = commerce.ndcg_share(hits, ~again, cut)
+            if price is not None and money is not None:
+                found[f"price_ndcg@{cut}"] = commerce.weighted_ndcg(hits, price, cut)
+                found[f"revenue@{cut}"] = commerce.revenue(hits, money, cut)
+            if self.margin_V is not None:
+                found[f"margin_ndcg@{cut}"] = commerce.weighted_ndcg(hits, self._per_target(hits, targets), cut)
+            if self.available_V is not None:
+                found[f"unavailable@{cut}"] = commerce.unavailable_share(top, self.available_V)
+        return found
+
+    def _money(self, requests: Requests, targets: Targets, hits: Hits) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Money spent on each distinct target, and its price per unit."""
+        if requests.events.price is None:
+            return None, None
+        assert hits.source is not None
+        price = np.asarray(requests.events.price[targets.row], np.float64)
+        units = np.ones(len(price))
+        if requests.events.quantity is not None:
+            units = np.nan_to_num(np.asarray(requests.events.quantity[targets.row], np.float64), nan=1.0)
+        n = len(hits.better)
+        money = np.bincount(hits.source, np.nan_to_num(price) * units, minlength=n)
+        highest = np.zeros(n)
+        np.maximum.at(highest, hits.source, np.nan_to_num(price))
+        return money, highest
+
+    def _again(self, targets: Targets, hits: Hits, bought: Flat) -> np.ndarray:
+        """Whether each distinct target was bought before, bool."""
+        assert hits.source is not None
+        width = len(self.popularity_V)
+        owner = np.repeat(np.arange(len(targets), dtype=np.int64), np.diff(bought.offsets))
+        before = np.isin(targets.request * width + targets.item, owner * width + bought.item)
+        again = np.zeros(len(hits.better), bool)
+        again[hits.source] = before
+        return again
+
+    def _per_target(self, hits: Hits, targets: Targets) -> np.ndarray:
+        assert self.margin_V is not None
+        assert hits.source is not None
+        margin = np.zeros(len(hits.better))
+        margin[hits.source] = self.margin_V[targets.item]
+        return margin
+
+
+def categories(prepared: Prepared) -> np.ndarray | None:
+    """Item categories as 0 / 1, float32 (V, F), from the first of `category, main_category, department, genres`."""
+    name = next((c for c in CATEGORY_COLUMNS if c in prepared.items.column_names), None)
+    if name is None:
+        return None
+    column = prepared.items[name].combine_chunks()
+    if pa.types.is_list(column.type):
+        item = pc.list_parent_indices(column).to_numpy() + 1
+        value = pc.list_flatten(column)
+    else:
+        item, value = np.arange(1, len(column) + 1), column
+    known = value.is_valid().to_numpy(zero_copy_only=False)
+    code = value.drop_null().cast(pa.string()).dictionary_encode()
+    flags = np.zeros((prepared.n_items + 1, len(code.dictionary)), np.float32)
+    flags[np.asarray(item)[known], code.indices.to_numpy()] = 1.0
+    return flags if flags.any() else None
+
+
+def _numbers(prepared: Prepared, name: str) -> np.ndarray | None:
+    if name not in prepared.items.column_names:
+        return None
+    values = prepared.items[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0.0], values])
+
+
+def _flags(prepared: Prepared, name: str) -> np.ndarray | None:
+    if name not in prepared.items.column_names or not pa.types.is_boolean(prepared.items[name].type):
+        return None
+    values = pc.fill_null(prepared.items[name], False).to_numpy(zero_copy_only=False)
+    return np.concatenate([[False], values])
+
+
+def list_matrix(table: pa.Table) -> np.ndarray:
+    """The `top_items` of a per-request table as int32 (B, K), 0 where a list is shorter."""
+    lists = table["top_items"].combine_chunks()
+    length = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    items = np.zeros((len(lists), int(length.max(initial=0))), np.int32)
+    row = np.repeat(np.arange(len(lists)), length)
+    place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    items[row, place] = pc.list_flatten(lists).to_numpy()
+    return items
+
+
+def set_statistics(table: pa.Table, k: Sequence[int], n_catalogue: int) -> dict[str, dict[str, float | int | None]]:
+    """`coverage@k` and `gini@k` of a table's lists: they have no bootstrap interval, compare them at equal n."""
+    from shopkeeper.evaluation.intervals import finite
+
+    items = list_matrix(table)
+    found: dict[str, dict[str, float | int | None]] = {}
+    for cut in k:
+        if items.shape[1] == 0:
+            continue
+        shown = beyond_accuracy.exposure(items[:, :cut], int(items.max(initial=0)) + 1)
+        values = {
+            "coverage": beyond_accuracy.coverage(shown, n_catalogue),
+            "gini": beyond_accuracy.gini(shown, n_catalogue),
+        }
+        for name, value in values.items():
+            found[f"{name}@{cut}"] = {"value": finite(value), "low": None, "high": None, "n": table.num_rows}
+    return found
+
+
+def rarefaction(table: pa.Table, k: int, n_catalogue: int, points: int = 20) -> dict[str, list[float]]:
+    """Coverage@k expected at growing numbers of requests: {"n": […], "coverage": […]}, for tables of different size."""
+    items = list_matrix(table)[:, :k]
+    sizes = np.unique(np.geomspace(1, max(len(items), 1), points).round().astype(int))
+    curve = beyond_accuracy.rarefied_coverage(items, n_catalogue, sizes.tolist())
+    return {"n": sizes.tolist(), "coverage": curve.tolist()}
