@@ -62,7 +62,7 @@ def test_the_summary_is_json_with_intervals_around_the_values(setting):
     p = tables["Logistic"]["probability"].to_numpy()
     assert summary["auroc"]["value"] == pytest.approx(roc_auc_score(cohort.label, p))
     assert summary["base_rate"]["value"] == pytest.approx(cohort.label.mean())
-    for name in ("auroc", "average_precision", "log_loss", "brier", "base_rate", "lift_quality", "emp"):
+    for name in ("auroc", "average_precision", "log_loss", "brier", "ece", "base_rate", "lift_quality", "emp"):
         entry = summary[name]
         assert entry["low"] < entry["value"] < entry["high"], name
         assert entry["n"] == len(cohort)

@@ -123,7 +123,8 @@ def summarise_customers(
     Gives auroc, average_precision, base_rate (what average precision is for random scores), log_loss, brier, ece,
     lift_quality, `emp` (expected maximum profit per customer), `ece_if_calibrated` (what a perfectly calibrated model
     would show at this n, with the interval of that simulation), `scored` (share of rows with a score). Each is
-    {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls.
+    {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls. A resample adds noise to the
+    noise of the sample, and calibration error only grows by it: its interval is moved back by the mean excess.
     """
     label, p, customer, n_blank = _scored(table)
     n = len(label)
@@ -137,7 +138,9 @@ def summarise_customers(
         resampled["emp"].append(np.array([expected_maximum_profit(label, p, w_n).profit for w_n in w_Rn]))
     values = {name: float(metric(label, p, None)) for name, metric in AGGREGATES.items()}
     values |= {"base_rate": float(label.mean()), "emp": expected_maximum_profit(label, p).profit}
-    summary = {name: _entry(values[name], np.concatenate(resampled[name]), n, confidence) for name in values}
+    draws = {name: np.concatenate(resampled[name]) for name in values}
+    draws["ece"] = np.maximum(draws["ece"] + (values["ece"] - draws["ece"].mean()), 0.0)
+    summary = {name: _entry(values[name], draws[name], n, confidence) for name in values}
     calibrated = ece_if_calibrated(p, seed=seed)
     summary["ece_if_calibrated"] = {"value": calibrated.value, "low": calibrated.low, "high": calibrated.high, "n": n}
     summary["scored"] = _entry(n / (n + n_blank), None, n + n_blank)
