@@ -1,0 +1,181 @@
+"""Checks that ask whether a figure means what it seems to: order, unseen targets, empty answers, duplicates, protocol.
+
+Whether the order of a history matters at all: A. Klenitskiy, A. Volodkevich, A. Pembek and A. Vasilev, Does it look
+sequential? An analysis of datasets for evaluation of sequential recommendations, RecSys 2024.
+
+Shapes: B requests, N targets, M rows of the event arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.beyond import list_matrix
+from shopkeeper.evaluation.compare import Comparison, compare_family, metric_label
+from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.metrics.beyond_accuracy import duplicates
+from shopkeeper.sequences.prepared import Split
+from shopkeeper.sequences.requests import Events, Requests
+
+BASELINES = ("popularity", "recency")  # popularity with and without a half-life; one of them at least
+_CONTENT = ("item", "event_type", "price", "quantity")  # what moves when a history is shuffled; the times stay
+
+
+def shuffled_histories(requests: Requests, seed: int = 0) -> Requests:
+    """The same requests with the items of each history in random order; the times, orders and sessions stay in place.
+
+    The flat arrays are copied: they hold the histories alone, one after another.
+    """
+    offsets, rows = requests.flat()
+    moved = rows[_shuffle(np.repeat(np.arange(len(requests)), np.diff(offsets)), seed)]
+    events = requests.events
+    columns: dict[str, Any] = {
+        name: None if column is None else column[moved if name in _CONTENT else rows]
+        for name, column in vars(events).items()
+    }
+    return replace(requests, events=Events(**columns), start=offsets[:-1], end=offsets[1:])
+
+
+def shuffled_training(split: Split, seed: int = 0) -> Split:
+    """The split with the items of each user's training rows in random order, in memory: to train on without order.
+
+    Rows after a user's training end stay as they are. A model trained on it and asked `shuffled_histories` has never
+    seen an order.
+    """
+    prepared = split.prepared
+    rows = np.arange(len(prepared.events.item))
+    user = prepared.event_user
+    train = rows < split.train_end[user - 1]
+    moved = rows.copy()
+    moved[train] = rows[train][_shuffle(user[train], seed)]
+    columns: dict[str, Any] = {
+        name: column[moved] if name in _CONTENT and column is not None else column
+        for name, column in vars(prepared.events).items()
+    }
+    return replace(split, prepared=replace(prepared, events=Events(**columns)))
+
+
+def _shuffle(group: np.ndarray, seed: int) -> np.ndarray:
+    """A permutation of positions that stays within runs of equal, ascending `group`."""
+    return np.lexsort((np.random.default_rng(seed).random(len(group)), group))
+
+
+def order_matters(
+    model: Any, split: Split, part: str = "test", metric: str = "ndcg@10", *, seed: int = 0, **options: Any
+) -> Comparison:
+    """What a trained model loses when each history is shuffled before it is asked; options as of `iter_requests`.
+
+    `a` is "shuffled", `b` "as it was": a positive difference is what the order was worth.
+    """
+    requests, _ = split.part(part)
+    kept = evaluate_requests(model, split, part, beyond=False, **options)
+    mixed = evaluate_requests(model, split, part, beyond=False, requests=shuffled_histories(requests, seed), **options)
+    return compare_family({"shuffled": mixed, "as it was": kept}, [metric], seed=seed)[0]
+
+
+def checks(table: pa.Table, split: Split) -> dict[str, Any]:
+    """Counts and shares that belong beside every figure, as JSON.
+
+    requests, targets; `cold_targets`: share of targets in no training row; `outside_catalogue`: share of targets that
+    no model may recommend; `without_rank`: share of targets without a rank (outside the catalogue, seen and filtered,
+    or beyond a list); `empty_histories`; `unanswered`: share of requests with an empty list; `constant`: share whose
+    listed scores are all equal, so that the order says nothing; `short_lists`; `lists_with_duplicates`;
+    `warnings`: what of this a reader must know, in words.
+    """
+    part = str(metadata_of(table)["part"])
+    _, targets = split.part(part)
+    _, rows = split.training_rows()
+    trained = np.zeros(split.prepared.n_items + 1, bool)
+    trained[split.prepared.events.item[rows]] = True
+    allowed = np.zeros(split.prepared.n_items + 1, bool)
+    allowed[split.catalogue] = True
+    ranks = table["ranks"].combine_chunks().flatten()
+    items = list_matrix(table)
+    length = (items > 0).sum(1)
+    scores = table["top_scores"].combine_chunks()
+    low, high = _extremes(scores)
+    longest = min(int(length.max(initial=0)), len(split.catalogue))
+
+    def share(flag: np.ndarray) -> float:
+        return float(flag.mean()) if len(flag) else 0.0
+
+    found: dict[str, Any] = {
+        "requests": table.num_rows,
+        "targets": len(targets.item),
+        "cold_targets": share(~trained[targets.item]),
+        "outside_catalogue": share(~allowed[targets.item]),
+        "without_rank": ranks.null_count / max(len(ranks), 1),
+        "empty_histories": share(table["n_history"].to_numpy() == 0),
+        "unanswered": share(length == 0),
+        "constant": share((length > 1) & (low == high)),
+        "short_lists": share((length > 0) & (length < longest)),
+        "lists_with_duplicates": share(duplicates(items) > 0),
+    }
+    said = {
+        "cold_targets": "of the targets are in no training row: no model without item attributes can find them",
+        "outside_catalogue": "of the targets are outside the catalogue and count as misses",
+        "unanswered": "of the requests got an empty list",
+        "constant": "of the requests got equal scores for the whole list: its order says nothing",
+        "lists_with_duplicates": "of the lists hold an item twice",
+    }
+    found["warnings"] = [f"{found[name]:.1%} {text}" for name, text in said.items() if found[name] > 0]
+    return found
+
+
+def _extremes(scores: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last score of each list (they are sorted); NaN for an empty one."""
+    offsets = scores.offsets.to_numpy()
+    values = np.append(scores.values.to_numpy(), np.nan)
+    empty = offsets[1:] == offsets[:-1]
+    last, first = np.where(empty, len(values) - 1, offsets[1:] - 1), np.where(empty, len(values) - 1, offsets[:-1])
+    return values[last], values[first]
+
+
+def missing_baselines(names: list[str]) -> str | None:
+    """A sentence when no simple baseline stands beside the models, else None."""
+    if any(name.startswith(BASELINES) for name in names):
+        return None
+    return "no popularity baseline is in the table: `python train.py model=popularity` makes one in seconds"
+
+
+def split_gap(
+    leave_one_out: Mapping[str, pa.Table], temporal: Mapping[str, pa.Table], metric: str = "ndcg@10"
+) -> dict[str, Any]:
+    """How figures and order of the models that have both runs change from leave-one-out to a split in time.
+
+    {"metric", "models": {name: {"leave_one_out": {value, low, high, n}, "temporal": {…}, "ratio"}}, "reversed":
+    pairs that change places, "kendall_tau", "statement"}. The requests differ, so no difference is tested.
+    """
+    names = [name for name in leave_one_out if name in temporal]
+    if not names:
+        raise UserError("no model has a run on both splits: train the same models on leave_one_out and temporal")
+    models: dict[str, Any] = {}
+    for name in names:
+        before = summarise(leave_one_out[name], [metric])[metric]
+        after = summarise(temporal[name], [metric])[metric]
+        ratio = after["value"] / before["value"] if before["value"] and after["value"] is not None else None
+        models[name] = {"leave_one_out": before, "temporal": after, "ratio": ratio}
+
+    def lead(a: str, b: str, kind: str) -> float:
+        return float(np.sign(models[a][kind]["value"] - models[b][kind]["value"]))
+
+    pairs = list(combinations(names, 2))
+    agree = [lead(a, b, "leave_one_out") * lead(a, b, "temporal") for a, b in pairs]
+    reversed_pairs = [list(p) for p, sign in zip(pairs, agree, strict=True) if sign < 0]
+    tau = float(np.mean(agree)) if pairs else None
+    best = [max(names, key=lambda n: models[n][kind]["value"]) for kind in ("leave_one_out", "temporal")]
+    statement = (
+        f"{best[0]} is best on {metric_label(metric)} under both splits"
+        if best[0] == best[1]
+        else f"the best model on {metric_label(metric)} is {best[0]} under leave-one-out and {best[1]} in time"
+    )
+    if reversed_pairs:
+        statement += f"; {len(reversed_pairs)} of {len(pairs)} pairs of models change places"
+    return {"metric": metric, "models": models, "reversed": reversed_pairs, "kendall_tau": tau, "statement": statement}

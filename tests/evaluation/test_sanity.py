@@ -1,0 +1,162 @@
+"""Sanity checks and the columns beyond accuracy: they find what was planted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.beyond import list_matrix, rarefaction
+from shopkeeper.evaluation.sanity import (
+    checks,
+    missing_baselines,
+    order_matters,
+    shuffled_histories,
+    shuffled_training,
+    split_gap,
+)
+from shopkeeper.evaluation.table import evaluate_requests, summarise
+from tiny import cycle_histories, days, tiny_prepared
+
+
+class Next:
+    """Recommends what follows the last item: order is all that counts."""
+
+    uses_instant = False
+
+    def __init__(self, n_items=12, sign=1):
+        self.n_items, self.sign = n_items, sign
+
+    def score(self, requests):
+        last = requests.last_items(1)[:, 0].astype(int)
+        ahead = (np.arange(self.n_items + 1)[None] - last[:, None] - 1) % self.n_items
+        return (-ahead * self.sign).astype(np.float32)
+
+
+class Constant(Next):
+    def score(self, requests):
+        return np.zeros((len(requests), self.n_items + 1), np.float32)
+
+
+class Bag(Next):
+    """Recommends by how often an item is in the history: order counts nothing."""
+
+    def score(self, requests):
+        score = np.zeros((len(requests), self.n_items + 1), np.float32)
+        offsets, rows = requests.flat()
+        np.add.at(score, (np.repeat(np.arange(len(requests)), np.diff(offsets)), requests.events.item[rows]), 1)
+        return score
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    histories = cycle_histories(60, 12, 8)
+    return tiny_prepared(
+        tmp_path_factory.mktemp("sanity") / "tiny",
+        histories,
+        days(histories),
+        columns={"price": [[float(i) for i in h] for h in histories]},
+        items={"category": ["a", "b", "c"] * 4, "margin": [1.0] * 12, "available": [True] * 6 + [False] * 6},
+    )
+
+
+def test_shuffled_histories_hold_the_same_items_at_the_same_times(shop):
+    _, split = shop
+    requests, _ = split.part("test")
+    mixed = shuffled_histories(requests, seed=1)
+    before, after = requests.last_items(7), mixed.last_items(7)
+    assert np.array_equal(np.sort(before), np.sort(after))
+    assert (before != after).any(1).mean() > 0.9
+    assert np.array_equal(mixed.events.timestamp[mixed.start[5] : mixed.end[5]], np.array(days([range(7)])[0]))
+    assert np.array_equal(mixed.events.price, mixed.events.item)
+    assert np.array_equal(shuffled_histories(requests, seed=1).last_items(7), after)
+    assert np.array_equal(requests.last_items(7), before)
+
+
+def test_shuffled_training_leaves_everything_after_the_training_end(shop):
+    prepared, split = shop
+    mixed = shuffled_training(split, seed=2)
+    held_out = np.arange(480) >= split.train_end[prepared.event_user - 1]
+    assert np.array_equal(mixed.prepared.events.item[held_out], prepared.events.item[held_out])
+    rows = ~held_out
+    assert not np.array_equal(mixed.prepared.events.item[rows], prepared.events.item[rows])
+    for user in (1, 30):
+        a, b = prepared.offsets[user - 1], split.train_end[user - 1]
+        assert sorted(mixed.prepared.events.item[a:b]) == sorted(prepared.events.item[a:b])
+
+
+def test_order_matters_to_a_model_of_sequences_and_not_to_one_of_sets(shop):
+    _, split = shop
+    found = order_matters(Next(), split, metric="ndcg@10")
+    assert found.winner == "as it was"
+    assert found.difference > 0.3
+    assert order_matters(Bag(), split, metric="ndcg@10").difference == 0.0
+
+
+def test_checks_count_what_no_model_can_find_and_answers_that_say_nothing(tmp_path):
+    histories = [[1, 2, 3, 4], [2, 3, 4, 9], [3, 1, 2, 5], [1, 3, 2, 1]]
+    _, split = tiny_prepared(tmp_path / "t", histories, n_items=10, catalogue=[1, 2, 3, 4, 5])
+    found = checks(evaluate_requests(Constant(10), split), split)
+    assert (found["requests"], found["targets"]) == (4, 4)
+    assert found["cold_targets"] == 0.75  # 4, 9 and 5 are in no training row
+    assert found["outside_catalogue"] == found["without_rank"] == 0.25
+    assert found["constant"] == 1.0
+    assert any("equal scores" in w for w in found["warnings"])
+    json.dumps(found, allow_nan=False)
+    assert checks(evaluate_requests(Next(10), split), split)["constant"] == 0.0
+
+
+def test_duplicates_in_lists_are_found(tmp_path):
+    class Twice:
+        def recommend(self, requests, k):
+            return np.tile([1, 2, 1], (len(requests), 1))
+
+    _, split = tiny_prepared(tmp_path / "t", cycle_histories(5, 6, 4))
+    assert checks(evaluate_requests(Twice(), split, k=(3,)), split)["lists_with_duplicates"] == 1.0
+
+
+def test_a_table_without_a_baseline_is_told_so():
+    assert missing_baselines(["sasrec", "popularity#2"]) is None
+    assert "model=popularity" in missing_baselines(["sasrec", "ease"])
+
+
+def test_the_gap_between_splits_shows_models_that_change_places(shop):
+    _, split = shop
+    good, bad = (evaluate_requests(Next(sign=s), split) for s in (1, -1))
+    found = split_gap({"a": good, "b": bad, "c": good}, {"a": bad, "b": good}, "ndcg@10")
+    assert found["reversed"] == [["a", "b"]]
+    assert found["kendall_tau"] == -1.0
+    assert "a under leave-one-out and b in time" in found["statement"]
+    with pytest.raises(UserError, match="no model has a run on both"):
+        split_gap({"a": good}, {"b": bad})
+
+
+def test_a_shop_gets_columns_for_money_stock_and_repeats(shop):
+    _, split = shop
+    table = evaluate_requests(Next(), split, k=(3,))
+    assert table["price_ndcg@3"].to_pylist() == table["margin_ndcg@3"].to_pylist() == [1.0] * 60
+    assert table["revenue@3"].to_pylist() == [float(t[0]) for t in table["targets"].to_pylist()]
+    lists = list_matrix(table)
+    assert np.allclose(table["unavailable@3"].to_numpy(), (lists > 6).mean(1))
+    assert np.allclose(
+        table["ndcg_repeat@3"].to_numpy() + table["ndcg_explore@3"].to_numpy(), table["ndcg@3"].to_numpy()
+    )
+    assert np.allclose(table["ndcg_repeat@3"].to_numpy(), 0.0)  # nobody has come round to an item yet
+    assert table["diversity@3"].to_pylist() == [1.0] * 60
+    seen = evaluate_requests(Next(), split, k=(3,), filter_seen=True)
+    assert "ndcg_repeat@3" not in seen.column_names
+
+
+def test_set_statistics_have_no_interval_and_are_compared_at_equal_n(shop):
+    _, split = shop
+    table = evaluate_requests(Next(), split, k=(3,))
+    summary = summarise(table)
+    assert summary["coverage@3"] == {"value": 1.0, "low": None, "high": None, "n": 60}
+    assert summary["gini@3"]["value"] == pytest.approx(0.0)
+    curve = rarefaction(table, 3, 12)
+    assert curve["n"][0] == 1
+    assert curve["coverage"][0] == pytest.approx(3 / 12)
+    assert curve["coverage"][-1] == pytest.approx(1.0)
+    assert np.all(np.diff(curve["coverage"]) >= 0)
