@@ -99,8 +99,7 @@ def train_recommender(
             batch_size=e["batch_size"],
             ties=e["ties"],
             top_k=int(e["top_k"]),
-            name=facts["model"],
-            seed=fit.seed,
+            metadata={"model": facts["model"], "seed": fit.seed},
         )
         for part in parts
     }

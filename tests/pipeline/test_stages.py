@@ -1,0 +1,99 @@
+"""The whole pipeline through DVC on a tiny shop: what a change re-runs, and that nothing re-runs without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PLAN = {
+    "dataset": "demo_shop",
+    "split": "temporal",
+    "seed": 1,
+    "models": {"popularity": "next_item", "sasrec": "next_item", "logistic": "churn"},
+    "export": "sasrec",
+    "overrides": [
+        "dataset.simulate.customers=300",
+        "trainer.max_epochs=1",
+        "tracking=none",
+        "evaluation.resamples=200",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository as git sees it, with a tiny plan, and one finished `dvc repro`."""
+    folder = tmp_path_factory.mktemp("clone") / "shop"
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in names.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "conf/pipeline.yaml").write_text(yaml.safe_dump(PLAN))
+    for command in (["git", "init", "-q"], ["git", "add", "-A"],
+                    ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "t"]):  # fmt: skip
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    repro(folder)
+    return folder
+
+
+def repro(folder: Path) -> set[str]:
+    """Run `dvc repro`; the names of the stages that ran."""
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(["dvc", "repro"], cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_pipeline_leaves_every_promised_file(house: Path):
+    for name in (
+        "data/prepared/demo_shop/manifest.json",
+        "models/demo_shop/temporal/next_item/sasrec/metrics.json",
+        "models/demo_shop/temporal/churn/logistic/metrics.json",
+        "reports/demo_shop/temporal/report.html",
+        "reports/demo_shop/temporal/requests.parquet",
+        "exports/demo_shop-sasrec/manifest.json",
+    ):
+        assert (house / name).is_file(), name
+    metrics = json.loads((house / "models/demo_shop/temporal/next_item/sasrec/metrics.json").read_text())
+    assert set(metrics) >= {"dataset", "split", "protocol", "task", "model", "seed", "filter_seen", "target_hash"}
+    entry = metrics["test"]["ndcg@10"]
+    assert entry["low"] <= entry["value"] <= entry["high"]
+    assert entry["n"] > 20
+
+
+def test_no_artifact_names_the_machine(house: Path):
+    for path in [*house.glob("models/**/*.json"), *house.glob("exports/**/*.json"), *house.glob("models/**/*.yaml")]:
+        assert str(house) not in path.read_text(), path
+
+
+def test_changes_rerun_what_they_affect_and_nothing_else(house: Path):
+    assert repro(house) == set()
+
+    edit(house / "conf/model/popularity.yaml", "# What sold best", "# A new comment. What sold best")
+    assert repro(house) == {"compose"}
+
+    sasrec = yaml.safe_load((house / "conf/model/sasrec.yaml").read_text())
+    edit(house / "conf/model/sasrec.yaml", f"lr: {sasrec['lr']}", "lr: 0.00123")
+    assert repro(house) == {"compose", "train@sasrec", "evaluate", "export"}
+
+    edit(house / "src/shopkeeper/nn/__init__.py", '"""', '"""Edited. ')
+    ran = repro(house)
+    assert {"train@popularity", "train@sasrec", "train@logistic"} <= ran
+    assert not {"compose", "prepare"} & ran
+    assert repro(house) == set()
