@@ -1,0 +1,116 @@
+r"""EASE: a linear item-item model without self-similarity, in closed form.
+
+With the 0/1 matrix X of users and items and the ridge weight \lambda,
+
+    \hat P = (X^T X + \lambda I)^{-1}, \qquad
+    B_{ij} = -\hat P_{ij} / \hat P_{jj} \ (i \ne j), \quad B_{jj} = 0, \qquad
+    score(b, j) = \sum_{i in history of b} B_{ij}
+
+H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The inverse is dense and is found in
+float64 over the items that have training rows; all others score 0. An empty history gets the popular items.
+
+Shapes: B requests, V = n_items + 1 columns, U users, A items with training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import linalg, sparse
+
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.item_knn import NO_INTEREST
+from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+
+REQUESTS_AT_ONCE = 1024
+
+
+class EASE:
+    """`l2` is \\lambda; `event_types` count as interest (null: all that show it); `max_items` bounds the inverse."""
+
+    uses_instant = False
+
+    def __init__(self, l2: float = 250.0, event_types: list[str] | None = None, max_items: int = 25_000) -> None:
+        if not l2 > 0:
+            raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
+        self.l2 = l2
+        self.max_items = max_items
+        weights: Mapping[str, float] = dict.fromkeys(event_types or [t for t in EVENT_TYPES if t not in NO_INTEREST], 1)
+        self.counts_type = type_weights(weights) > 0
+        self.weight_AA = np.zeros((0, 0), np.float32)
+        self.items_A = np.zeros(0, np.int32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Invert the items' co-occurrence in the training rows."""
+        offsets, rows = split.training_rows()
+        user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        shown = self.counts_type[prepared.events.event_type[rows]]
+        user, item = user[shown], prepared.events.item[rows][shown]
+        self.items_A, column = np.unique(item, return_inverse=True)
+        if len(self.items_A) > self.max_items:
+            gib = 2 * 8 * len(self.items_A) ** 2 / 2**30
+            raise UserError(
+                f"ease: {len(self.items_A):,} items need a dense inverse of about {gib:.0f} GiB; filter rare items, "
+                f"raise model.max_items, or take model=item_knn"
+            )
+        shape = (len(offsets) - 1, len(self.items_A))
+        x_UA = sparse.coo_array((np.ones(len(user)), (user, column)), shape=shape).tocsr()
+        x_UA.sum_duplicates()
+        x_UA.data[:] = 1.0
+        self.weight_AA = ease_weights((x_UA.T @ x_UA).toarray(), self.l2).astype(np.float32)
+        self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Summed weights of the distinct items of each history: float32 (B, V)."""
+        scores_BV = np.zeros((len(requests), len(self.fallback_V)), np.float32)
+        if len(self.items_A) == 0:
+            scores_BV[:] = self.fallback_V
+            return scores_BV
+        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+            block = requests[first : first + REQUESTS_AT_ONCE]
+            x_BA = self._history(block)
+            scores = np.zeros((len(block), len(self.fallback_V)), np.float32)
+            scores[:, self.items_A] = x_BA @ self.weight_AA
+            scores[np.diff(x_BA.indptr) == 0] = self.fallback_V
+            scores_BV[first : first + len(block)] = scores
+        return scores_BV
+
+    def _history(self, requests: Requests) -> sparse.csr_array:
+        """0/1 matrix of histories and items with training rows, float32 sparse (B, A)."""
+        offsets, rows = requests.flat()
+        request = np.repeat(np.arange(len(requests)), np.diff(offsets))
+        item = requests.events.item[rows]
+        column = np.minimum(np.searchsorted(self.items_A, item), len(self.items_A) - 1)
+        kept = (self.items_A[column] == item) & self.counts_type[requests.events.event_type[rows]]
+        values = (np.ones(kept.sum(), np.float32), (request[kept], column[kept]))
+        x_BA = sparse.coo_array(values, shape=(len(requests), len(self.items_A))).tocsr()
+        x_BA.sum_duplicates()
+        x_BA.data[:] = 1.0
+        return x_BA
+
+    def save(self, folder: Path) -> None:
+        """Write the item weights and the fallback as `weights.npz`."""
+        save_arrays(folder, "ease", {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        arrays = load_arrays(folder, "ease", ("weight", "items", "fallback"))
+        self.weight_AA, self.items_A, self.fallback_V = arrays["weight"], arrays["items"], arrays["fallback"]
+
+
+def ease_weights(gram_AA: np.ndarray, l2: float) -> np.ndarray:
+    """B of the closed form from X^T X, float64 (A, A); the input is overwritten."""
+    gram_AA[np.diag_indices_from(gram_AA)] += l2
+    factor = linalg.cho_factor(gram_AA, lower=True, overwrite_a=True, check_finite=False)
+    inverse_AA = linalg.cho_solve(factor, np.eye(len(gram_AA)), overwrite_b=True, check_finite=False)
+    weight_AA = -inverse_AA / np.diag(inverse_AA)[None, :]
+    np.fill_diagonal(weight_AA, 0.0)
+    return weight_AA

@@ -1,0 +1,87 @@
+"""EASE: the closed form, equal to an independent one measured with an independent library on users never trained on."""
+
+from __future__ import annotations
+
+import ir_measures as ir
+import numpy as np
+import pytest
+
+from recommenders.checks import FIT, check_recommender, shipped, stranger
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.recommenders.ease import EASE
+from tiny import tiny_prepared
+
+
+def test_ease_keeps_the_promises_of_every_recommender(tmp_path):
+    check_recommender(shipped("ease"), tmp_path / "shipped")
+    check_recommender(lambda: EASE(l2=3.0), tmp_path)
+
+
+def simulated_shoppers(n_users: int, n_items: int, seed: int) -> list[list[int]]:
+    """Users with two of eight tastes each, who take items of their tastes, popular ones more often."""
+    rng = np.random.default_rng(seed)
+    histories = []
+    for _ in range(n_users):
+        tastes = rng.choice(8, 2, replace=False)
+        items = np.arange(1, n_items + 1)
+        weight = np.where(np.isin(items % 8, tastes), 8.0, 1.0) / items**0.5
+        histories.append(rng.choice(items, rng.integers(8, 20), replace=False, p=weight / weight.sum()).tolist())
+    return histories
+
+
+def plain_ease(histories: list[list[int]], n_items: int, l2: float) -> np.ndarray:
+    """EASE as its paper prints it, in a few lines of NumPy."""
+    x = np.zeros((len(histories), n_items))
+    for u, items in enumerate(histories):
+        x[u, np.array(items) - 1] = 1
+    p = np.linalg.inv(x.T @ x + l2 * np.identity(n_items))
+    b = p / (-np.diag(p))
+    b[np.diag_indices(n_items)] = 0
+    return b
+
+
+def test_on_held_out_users_it_equals_an_independent_ease_measured_independently(tmp_path):
+    n_items, held_out = 120, range(301, 401)
+    histories = simulated_shoppers(400, n_items, seed=5)
+    prepared, split = tiny_prepared(tmp_path / "t", histories, n_items=n_items, held_out=list(held_out))
+    model = EASE(l2=20.0)
+    model.fit(prepared, split, FIT)
+    ours = evaluate_requests(model, split, "test", k=(10,), filter_seen=True)
+    assert split.training_rows()[0][300:].tolist() == [split.training_rows()[0][300]] * 101
+
+    trained = [h[:-2] for h in histories[:300]]  # their last two events are targets
+    b = plain_ease(trained, n_items, 20.0)
+    qrels, run = [], []
+    for u, items in enumerate(histories):
+        x = np.zeros(n_items)
+        x[np.array(items[:-1]) - 1] = 1
+        score = x @ b
+        qrels.append(ir.Qrel(f"{u:04d}", str(items[-1]), 1))
+        left = np.setdiff1d(np.arange(1, n_items + 1), items[:-1])
+        run += [ir.ScoredDoc(f"{u:04d}", str(i), float(score[i - 1])) for i in left]
+    theirs = {"ndcg@10": ir.nDCG @ 10, "recall@10": ir.R @ 10, "mrr": ir.RR}
+    value = {(m.measure, m.query_id): m.value for m in ir.iter_calc(list(theirs.values()), qrels, run)}
+    held = np.isin(ours["user"].to_numpy(), held_out)
+    assert held.sum() == 100
+    for name, measure in theirs.items():
+        other = np.array([value[measure, f"{u:04d}"] for u in range(400)])
+        assert np.abs(ours[name].to_numpy() - other).max() < 1e-9, name
+    assert summarise(ours.filter(held), ["ndcg@10"])["ndcg@10"]["value"] > 0.1  # and it has learnt something
+
+
+def test_an_item_says_nothing_about_itself_and_twice_is_once(tmp_path):
+    prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 1], [1, 2, 4, 3, 2], [2, 1, 3, 3, 4]])
+    model = EASE(l2=1.0)
+    model.fit(prepared, split, FIT)
+    once, twice = model.score(stranger([[1, 2]]))[0], model.score(stranger([[1, 2, 1]]))[0]
+    assert np.array_equal(once, twice)
+    assert np.diag(model.weight_AA).tolist() == [0.0] * len(model.items_A)
+
+
+def test_more_items_than_a_dense_inverse_should_have_is_a_clear_error(tmp_path):
+    prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 5]] * 3)
+    with pytest.raises(UserError, match="model=item_knn"):
+        EASE(max_items=2).fit(prepared, split, FIT)
+    with pytest.raises(UserError, match="l2 is 0"):
+        EASE(l2=0)
