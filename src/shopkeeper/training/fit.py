@@ -7,7 +7,8 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
+from safetensors.torch import load_file, save_file
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import sha256_json
+from shopkeeper.files import read_json, sha256_json, write_json
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.batches import TrainingView
 from shopkeeper.sequences.prepared import Split
-from shopkeeper.training import execution
+from shopkeeper.training import distributed, execution, memory
 from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO, newest_good
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
@@ -29,6 +31,7 @@ from shopkeeper.training.progress import Progress
 from shopkeeper.training.validation import Validator
 
 log = logging.getLogger(__name__)
+OnEpoch = Callable[[Mapping[str, float], int], None]
 
 
 @dataclass
@@ -43,7 +46,60 @@ class Trained:
 
 
 def train(
-    network: torch.nn.Module,
+    network: Any,
+    split: Split,
+    *,
+    recipe: Recipe,
+    config: TrainerConfig,
+    fallback_V: np.ndarray,
+    folder: Path | None = None,
+    progress: bool = True,
+    on_epoch: OnEpoch = lambda metrics, epoch: None,
+    **arguments: Any,
+) -> Trained:
+    """Train until validation NDCG@10 has not risen for `recipe.patience` validations; leave the best weights in place.
+
+    `arguments` are those of `train_here`. With `trainer.devices` > 1 that many processes work on each batch.
+    """
+    if config.devices == 1:
+        return train_here(
+            network,
+            split,
+            recipe=recipe,
+            config=config,
+            fallback_V=fallback_V,
+            folder=folder,
+            progress=progress,
+            on_epoch=on_epoch,
+            **arguments,
+        )
+    with tempfile.TemporaryDirectory(prefix="shopkeeper-ddp-") as name:
+        room = Path(name)
+        start = {k: v.contiguous() for k, v in network.state_dict().items()}
+        save_file(start | {"#fallback": torch.from_numpy(fallback_V)}, room / "start.safetensors")
+        spec = {
+            "network": f"{type(network).__module__}.{type(network).__name__}",
+            "shape_class": type(network.shape).__name__,
+            "shape": asdict(network.shape),
+            "prepared": str(split.prepared.path.resolve()),
+            "split": split.name,
+            "recipe": asdict(recipe),
+            "config": asdict(config),
+            "folder": None if folder is None else str(Path(folder).resolve()),
+            "progress": progress,
+            "arguments": arguments,
+        }
+        write_json(room / "spec.json", spec)
+        distributed.launch(room, config.devices, on_epoch)
+        result, tensors = read_json(room / "result.json"), load_file(room / "result.safetensors")
+    network.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
+    network.eval()
+    last = {k[5:]: v for k, v in tensors.items() if k.startswith("last.")}
+    return Trained(Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last)
+
+
+def train_here(
+    network: Any,
     split: Split,
     *,
     recipe: Recipe,
@@ -58,71 +114,116 @@ def train(
     identity: Mapping[str, Any],
     folder: Path | None = None,
     progress: bool = True,
-    on_epoch: Callable[[Mapping[str, float], int], None] = lambda metrics, epoch: None,
+    on_epoch: OnEpoch = lambda metrics, epoch: None,
+    rank: int = 0,
 ) -> Trained:
-    """Train until validation NDCG@10 has not risen for `recipe.patience` validations; leave the best weights in place.
+    """Train in this process, as `rank` of `config.devices`.
 
     With `folder`, checkpoints lie in `folder/checkpoint` and a killed run goes on from the newest good one. `identity`
     is what must agree for that: a checkpoint of another configuration is a `UserError`.
     """
-    device = execution.device_of(config)
+    device = execution.device_of(config, rank)
     if config.threads:
         torch.set_num_threads(config.threads)
-    view = TrainingView.build(split, target_events, inputs, max_length)
-    plan = execution.choose(
-        config,
-        device=device,
-        n_classes=len(view.catalogue),
-        max_length=max_length,
-        batch_size=recipe.batch_size,
-        resident=True,
-    )
-    identity = _identity(identity, recipe, split, seed)
-    checkpoint = _find_checkpoint(folder, config, identity)
-    if checkpoint is not None:
-        plan = Plan.of(SafeCheckpointIO().load_checkpoint(checkpoint)["plan"])
-        log.info("going on from %s with the execution plan stored there", checkpoint)
-    log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
-    codes = event_codes(list(target_events)) if inputs == "targets" else None
-    validator = Validator.of(
-        split,
-        types=codes,
-        with_types=with_types,
-        max_length=max_length,
-        filter_seen=filter_seen,
-        fallback_V=fallback_V,
-        edges=plan.edges,
-        device=device,
-        limit=0 if config.overfit_batches else config.validation_requests,
-    )
-    module = SequenceModule(
-        network,
-        view.to(device),
-        validator,
-        recipe,
-        plan,
-        seed,
-        epoch_batches=config.max_batches,
-        overfit_batches=config.overfit_batches,
-        on_epoch=on_epoch,
-    )
-    module.extra_state = {"plan": plan.to_json(), "identity": identity}
-    trainer = _trainer(module, config, device, folder, progress)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
+    with ExitStack() as stack:
+        spill = None
+        if config.resident == "mapped":
+            spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-view-")))
+        view = TrainingView.build(split, target_events, inputs, max_length, spill)
+        identity = _identity(identity, recipe, split, seed)
+        checkpoint = _find_checkpoint(folder, config, identity)
+        plan = _plan(config, checkpoint, view, recipe, device)
+        _check_memory(config, plan, view, network, device)
+        if plan.resident:
+            view = view.to(device)
+        validator = Validator.of(
+            split,
+            types=event_codes(list(target_events)) if inputs == "targets" else None,
+            with_types=with_types,
+            max_length=max_length,
+            filter_seen=filter_seen,
+            fallback_V=fallback_V,
+            edges=plan.edges,
+            device=device,
+            limit=0 if config.overfit_batches else config.validation_requests,
+        )
+        module = SequenceModule(
+            network,
+            view,
+            validator,
+            recipe,
+            plan,
+            seed,
+            epoch_batches=config.max_batches,
+            overfit_batches=config.overfit_batches,
+            rank=rank,
+            on_epoch=on_epoch,
+        )
+        module.identity = identity
+        trainer = _trainer(module, config, device, folder, progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
     last = module.weights()
     if module.best["weights"] is not None:
         network.load_state_dict(module.best["weights"])
     network.to("cpu").eval()
-    best = module.best["value"] if module.best["epoch"] >= 0 else math.nan
-    return Trained(plan, module.history, module.best["epoch"] if best == best else len(module.history), best, last)
+    validated = module.best["epoch"] >= 0
+    epoch = module.best["epoch"] if validated else len(module.history)
+    return Trained(module.plan, module.history, epoch, module.best["value"] if validated else math.nan, last)
+
+
+def _plan(
+    config: TrainerConfig, checkpoint: Path | None, view: TrainingView, recipe: Recipe, device: torch.device
+) -> Plan:
+    if checkpoint is not None:
+        plan = Plan.of(SafeCheckpointIO().load_checkpoint(checkpoint)["plan"])
+        log.info("going on from %s with the execution plan stored there", checkpoint)
+        if plan.device != device.type:
+            raise UserError(
+                f"{checkpoint} was trained on {plan.device}, this machine offers {device.type}: the numbers would "
+                f"differ; use trainer={plan.device} or start over with trainer.resume=false"
+            )
+        return replace(plan, processes=config.devices)
+    fits = view.bytes < memory.available(device) // 2
+    plan = execution.choose(
+        config,
+        device=device,
+        n_classes=len(view.catalogue),
+        max_length=view.max_length,
+        batch_size=recipe.batch_size,
+        resident=config.resident == "device" or (config.resident == "auto" and fits),
+    )
+    log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
+    return plan
+
+
+def _check_memory(config: TrainerConfig, plan: Plan, view: TrainingView, network: Any, device: torch.device) -> None:
+    shape = network.shape
+    estimate = memory.estimate_memory(
+        data_bytes=view.bytes,
+        n_parameters=sum(p.numel() for p in network.parameters()),
+        n_classes=len(view.catalogue),
+        width=shape.width,
+        blocks=shape.blocks,
+        heads=shape.heads,
+        max_length=shape.max_length,
+        mean_length=float(view.length_U.mean()),
+        plan=plan,
+    )
+    log.info("memory: training takes about %s", estimate)
+    room = memory.available(device) if config.memory_gib is None else int(config.memory_gib * memory.GIB)
+    memory.refuse_if_too_big(estimate, room)
 
 
 def _trainer(
     module: SequenceModule, config: TrainerConfig, device: torch.device, folder: Path | None, progress: bool
 ) -> pl.Trainer:
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.trainer.connectors.checkpoint_connector",
+        "pytorch_lightning.accelerators.cuda",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     callbacks: list[Callback] = []
     if progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.func import functional_call
 
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.sequences.batches import Batch, TrainingView
+from shopkeeper.training import distributed, memory
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Validator
 
@@ -57,13 +59,16 @@ class SequenceModule(pl.LightningModule):
         self.step = 0  # optimizer steps done; with the seed it determines everything random
         self.best: dict[str, Any] = {"value": -math.inf, "epoch": -1, "weights": None}
         self.history: list[dict[str, float]] = []
-        self.extra_state: dict[str, Any] = {}  # plan and identity, for the checkpoint
+        self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._class_items: Tensor | None = None
         if len(view.catalogue) != network.item.num_embeddings - 1:
             self._class_items = torch.from_numpy(view.catalogue.astype(np.int64))
         self._dtype = DTYPES[plan.precision]
+        self._running = dict.fromkeys(("loss", "positions", "seconds"), 0.0)  # of the epoch so far
+        self._clock: float | None = None  # when the epoch began
+        self._loss_sum = torch.zeros(())
 
     # data: the step number says which customers come next
 
@@ -86,31 +91,44 @@ class SequenceModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Gather, forward, backward and update, in micro-batches that add up to the same gradient."""
-        if batch_idx == 0:
-            self._epoch_started, self._positions = time.perf_counter(), 0
-            self._loss_sum = torch.zeros((), device=self.device)
+        if self._clock is None:
+            self._clock = time.perf_counter() - self._running["seconds"]
+            self._loss_sum = torch.tensor(self._running["loss"], dtype=torch.float64, device=self.device)
         users = self.users_of(self.step)
         positions = int(self.view.length_U[users].sum())
         optimizer: Any = self.optimizers()
-        torch.manual_seed(_mix(self.seed, self.step, self.rank))
-        optimizer.zero_grad(set_to_none=True)
-        self._loss_sum += self.accumulate(self._share(users), positions)
+        self._loss_sum += self.accumulate(self._share(users), positions, optimizer)
+        if self.plan.processes > 1:
+            distributed.sum_gradients(self.network)
         if self.recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip, foreach=True)
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         optimizer.step()
-        self._positions += positions
+        self._running["positions"] += positions
         self.step += 1
 
-    def accumulate(self, users: np.ndarray, positions: int) -> Tensor:
-        """Add the gradients of these customers' loss, divided by the positions of the global batch; the summed loss."""
-        total = torch.zeros((), device=self.device)
-        for first in range(0, len(users), self.micro_batch):
-            loss = self.loss(users[first : first + self.micro_batch])
-            (loss / positions).backward()
-            total += loss.detach()
-        return total
+    def accumulate(self, users: np.ndarray, positions: int, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Gradients of these customers' loss, divided by the positions of the global batch; gives the summed loss.
+
+        Out of memory: half as many sequences at a time from now on, the same batch in all.
+        """
+        while True:
+            torch.manual_seed(_mix(self.seed, self.step, self.rank))
+            optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros((), device=self.device)
+            try:
+                for first in range(0, len(users), self.micro_batch):
+                    loss = self.loss(users[first : first + self.micro_batch])
+                    (loss / positions).backward()
+                    total += loss.detach()
+                return total
+            except (MemoryError, RuntimeError) as e:
+                if not memory.is_out_of_memory(e):
+                    raise
+                self.micro_batch = memory.halve(min(self.micro_batch, len(users)), self.recipe.batch_size)
+                self.plan = replace(self.plan, micro_batch=self.micro_batch)
+            memory.release(self.device)
 
     def loss(self, users: np.ndarray) -> Tensor:
         """Summed loss of these customers at this step."""
@@ -156,14 +174,21 @@ class SequenceModule(pl.LightningModule):
         by_length = users[np.argsort(self.view.length_U[users], kind="stable")]
         return by_length[self.rank :: self.plan.processes]
 
+    def running(self) -> dict[str, float]:
+        """Summed loss of this process, positions of all, and seconds since the epoch began (kills not counted)."""
+        if self._clock is None:
+            return dict(self._running)
+        seconds = time.perf_counter() - self._clock
+        return {"loss": float(self._loss_sum), "positions": self._running["positions"], "seconds": seconds}
+
     # end of an epoch
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the best weights, report."""
-        seconds = time.perf_counter() - self._epoch_started
-        epoch = self.step // self.n_batches
-        loss = float(self._loss_sum) / max(self._positions, 1)
-        metrics = {"loss": loss, "seconds": seconds, "events_per_s": self._positions / seconds}
+        epoch, now = self.step // self.n_batches, self.running()
+        loss = distributed.total(now["loss"], self.plan.processes) / max(now["positions"], 1)
+        metrics = {"loss": loss, "seconds": now["seconds"], "events_per_s": now["positions"] / now["seconds"]}
+        self._clock, self._running = None, dict.fromkeys(("loss", "positions", "seconds"), 0.0)
         due = epoch % self.recipe.validate_every == 0
         if self.validator is not None and due:
             started = time.perf_counter()
@@ -197,13 +222,15 @@ class SequenceModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add our counters, the best weights and the history."""
-        checkpoint["shopkeeper"] = {"step": self.step, "best": self.best, "history": self.history}
-        checkpoint.update(self.extra_state)
+        state = {"step": self.step, "best": self.best, "history": self.history, "running": self.running()}
+        checkpoint["shopkeeper"] = state
+        checkpoint["identity"], checkpoint["plan"] = self.identity, self.plan.to_json()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
         state = checkpoint["shopkeeper"]
         self.step, self.best, self.history = state["step"], state["best"], state["history"]
+        self._running = state["running"]
 
 
 class StepLoader:

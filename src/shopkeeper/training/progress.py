@@ -33,9 +33,9 @@ class Progress(pl.Callback):
         now = time.monotonic()
         if now - self.drawn > 0.5:
             self.drawn = now
-            seconds = max(time.perf_counter() - module._epoch_started, 1e-9)
-            epoch, loss = -(-module.step // module.n_batches), float(module._loss_sum) / max(module._positions, 1)
-            figures = {"loss": f"{loss:.3f}", "events/s": f"{module._positions / seconds:,.0f}"}
+            epoch, running = -(-module.step // module.n_batches), module.running()
+            loss, rate = running["loss"] / running["positions"], running["positions"] / running["seconds"]
+            figures = {"loss": f"{loss:.3f}", "events/s": f"{rate:,.0f}"}
             if module.best["epoch"] >= 0:
                 figures["best ndcg@10"] = f"{module.best['value']:.4f} (epoch {module.best['epoch']})"
             self.bar.set_description(f"epoch {epoch}/{trainer.max_epochs}", refresh=False)

@@ -1,0 +1,94 @@
+"""Data parallel training: one process per device, the same global batch, sums of gradients and gathered rows.
+
+`train` in the parent writes a folder (spec.json, start.safetensors), starts the workers, follows their history and reads
+what they leave (result.json, result.safetensors). Nothing is pickled between processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from shopkeeper.errors import UserError
+
+
+def sum_gradients(network: torch.nn.Module) -> None:
+    """Add up the gradients of all processes, in one message."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
+    dist.all_reduce(flat)
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = part.view_as(p)
+
+
+def total(value: float, processes: int) -> float:
+    """Sum over processes."""
+    if processes == 1:
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(tensor)
+    return float(tensor)
+
+
+def join(folder: Path, rank: int, processes: int, device: torch.device) -> None:
+    """Become process `rank` of the group; the processes meet through a file in `folder`."""
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store = dist.FileStore(str(folder / "store"), processes)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
+
+
+def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> None:
+    """Run the workers on `folder/spec.json` until all have ended; a worker's failure ends them all and is reported."""
+    threads = max(torch.get_num_threads() // processes, 1)
+    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    workers = []
+    for rank in range(processes):
+        command = [sys.executable, "-m", "shopkeeper.training.worker", str(folder), str(rank)]
+        errors = None if rank == 0 else open(folder / f"stderr-{rank}", "wb")  # noqa: SIM115 (closed with the worker)
+        workers.append(subprocess.Popen(command, env=env, stderr=errors))
+    told = 0
+    try:
+        while True:
+            told = _tell(folder / "history.jsonl", told, on_epoch)
+            codes = [w.poll() for w in workers]
+            if any(code not in (None, 0) for code in codes):
+                raise UserError(_failure(folder, codes))
+            if all(code == 0 for code in codes):
+                _tell(folder / "history.jsonl", told, on_epoch)
+                return
+            time.sleep(0.05)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def _tell(path: Path, told: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> int:
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    for line in whole[told:]:
+        row = json.loads(line)
+        on_epoch(row["metrics"], row["epoch"])
+    return len(whole)
+
+
+def _failure(folder: Path, codes: list[int | None]) -> str:
+    for rank, code in enumerate(codes):
+        message = folder / f"error-{rank}.txt"
+        if code not in (None, 0) and message.is_file():
+            return message.read_text().strip()
+    rank = next(r for r, code in enumerate(codes) if code not in (None, 0))
+    log = folder / f"stderr-{rank}"
+    tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
+    return f"training process {rank} ended with exit code {codes[rank]} {' '.join(tail)}".strip() + (
+        "; run again to go on from the last checkpoint"
+    )

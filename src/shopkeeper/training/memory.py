@@ -1,0 +1,131 @@
+"""How much memory a training takes, what to change when it does not fit, and what to do when it runs out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shopkeeper.errors import UserError
+from shopkeeper.training.config import Plan
+
+log = logging.getLogger(__name__)
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a training holds at its peak, by what they are for."""
+
+    data: int  # the flat arrays, where they are resident
+    model: int  # float32 weights and their best copy
+    optimizer: int  # gradients, both moments
+    activations: int  # of one micro-batch of the longest sequences, kept for the backward pass
+    softmax: int  # one chunk of logits, the gradient of the item embeddings, their rounded copy
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.data + self.model + self.optimizer + self.activations + self.softmax
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {_size(value)}" for name, value in vars(self).items())
+        return f"{_size(self.total)} (of this {parts})"
+
+
+def estimate_memory(
+    *,
+    data_bytes: int,
+    n_parameters: int,
+    n_classes: int,
+    width: int,
+    blocks: int,
+    heads: int,
+    max_length: int,
+    plan: Plan,
+    mean_length: float | None = None,
+) -> MemoryEstimate:
+    """Before training, from sizes alone. `mean_length`: mean positions of a sequence (default: `max_length`)."""
+    value = 2 if plan.precision == "bf16" else 4
+    length = mean_length or max_length
+    positions = plan.micro_batch * length
+    # Tensors of width D that a block keeps per position: norms, q, k, v, attention, masks of dropout, feed-forward.
+    per_block = 18 * width * value
+    attention = 0 if plan.fused_attention else 2 * heads * max_length * value
+    kernel = plan.softmax == "chunked"
+    logits = min(plan.chunk, positions) * n_classes * value if kernel else 0
+    return MemoryEstimate(
+        data=data_bytes if plan.resident else 0,
+        model=2 * 4 * n_parameters,
+        optimizer=3 * 4 * n_parameters,
+        activations=int(positions * (blocks * (per_block + attention) + 8 * 4 * width)),
+        softmax=int(logits + n_classes * width * (4 + 2 * value)),
+    )
+
+
+def available(device: torch.device) -> int:
+    """Bytes that are free on the device: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2**62  # not Linux: nothing is refused
+
+
+def refuse_if_too_big(estimate: MemoryEstimate, room: int) -> None:
+    """A `UserError` that names the setting to change, where the estimate is beyond `room` bytes."""
+    if estimate.total <= room:
+        return
+    remedy = {
+        "data": "trainer.resident=mapped streams it from files",
+        "model": "a smaller model.width, or rare items left out of the catalogue",
+        "optimizer": "a smaller model.width, or rare items left out of the catalogue",
+        "activations": "a smaller trainer.micro_batch (the effective batch stays) or model.max_length",
+        "softmax": "a smaller trainer.plan={chunk: …} or model.width",
+    }
+    largest = max(remedy, key=lambda name: int(getattr(estimate, name)))
+    raise UserError(
+        f"training would take {estimate}, and {_size(room)} may be used: "
+        f"the largest part is {largest}: {remedy[largest]}"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the device or the machine has no memory left."""
+    text = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "not enough memory" in text or "can't allocate memory" in text or "CUDA out of memory" in text
+    )
+
+
+def halve(micro_batch: int, batch_size: int) -> int:
+    """The next smaller micro-batch, announced; a `UserError` when it is one sequence already."""
+    if micro_batch <= 1:
+        raise UserError(
+            "out of memory with one sequence at a time; choose a smaller model.max_length, model.width or "
+            "trainer.plan={chunk: …}"
+        )
+    smaller = -(-micro_batch // 2)
+    log.warning(
+        "out of memory: from now on %d sequences at a time instead of %d; the effective batch stays %d",
+        smaller,
+        micro_batch,
+        batch_size,
+    )
+    return smaller
+
+
+def release(device: torch.device) -> None:
+    """Give back what a failed step left behind."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _size(n: float) -> str:
+    return f"{n / GIB:.2f} GiB" if n >= GIB / 10 else f"{n / 2**20:.1f} MiB"

@@ -1,0 +1,67 @@
+"""One process of a data parallel training: `python -m shopkeeper.training.worker FOLDER RANK`, started by `launch`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import write_json
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.training import distributed, execution
+from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.fit import train_here
+
+
+def main(folder: Path, rank: int) -> None:
+    """Train as process `rank`; process 0 writes the history while it trains and the result at the end."""
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    start = load_file(folder / "start.safetensors")
+    fallback_V = start.pop("#fallback").numpy()
+    module, _, name = spec["network"].rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    shape_cls = getattr(importlib.import_module(module), spec["shape_class"])
+    network = cls(shape_cls(**spec["shape"]))
+    network.load_state_dict(start)
+    config = TrainerConfig(**spec["config"])
+    distributed.join(folder, rank, config.devices, execution.device_of(config, rank))
+
+    def tell(metrics: dict[str, float], epoch: int) -> None:
+        with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"metrics": metrics, "epoch": epoch}) + "\n")
+
+    trained = train_here(
+        network,
+        Prepared.open(Path(spec["prepared"])).split(spec["split"]),
+        recipe=Recipe(**spec["recipe"]),
+        config=config,
+        fallback_V=fallback_V,
+        folder=None if spec["folder"] is None else Path(spec["folder"]),
+        progress=spec["progress"] and rank == 0,
+        on_epoch=tell if rank == 0 else lambda metrics, epoch: None,
+        rank=rank,
+        **spec["arguments"],
+    )
+    if rank == 0:
+        weights = {f"best.{k}": v.contiguous() for k, v in network.state_dict().items()}
+        weights |= {f"last.{k}": v for k, v in trained.last_weights.items()}
+        save_file(weights, folder / "result.safetensors")
+        result = {"plan": trained.plan.to_json(), "history": trained.history}
+        write_json(folder / "result.json", result | {"epoch": trained.best_epoch, "value": str(trained.best_value)})
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO if sys.argv[2] == "0" else logging.ERROR, format="%(message)s")
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except UserError as e:
+        (Path(sys.argv[1]) / f"error-{sys.argv[2]}.txt").write_text(str(e), encoding="utf-8")
+        sys.exit(1)

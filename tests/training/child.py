@@ -1,0 +1,38 @@
+"""Trains as test_resume.py does, in a process that can be killed: prints at each step and around each write."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from conftest import fit, shop
+
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.training import checkpoint
+from shopkeeper.training.module import SequenceModule
+
+data, run = Path(sys.argv[1]), Path(sys.argv[2])
+if not (data / "manifest.json").is_file() or not (data / "splits").is_dir():
+    shop(data)
+prepared = Prepared.open(data)
+step, write = SequenceModule.training_step, checkpoint.save_file
+
+
+def loud_step(self: SequenceModule, *args: object) -> None:
+    print("step", self.step, flush=True)
+    step(self, *args)
+
+
+def loud_write(*args: object) -> None:
+    print("writing", flush=True)
+    write(*args)
+    print("written", flush=True)
+
+
+SequenceModule.training_step = loud_step
+checkpoint.save_file = loud_write
+model = fit(prepared, prepared.split("leave_one_out-tiny"), folder=run, trainer={"checkpoint_minutes": 0.0})
+assert model.trained is not None
+checkpoint.SafeCheckpointIO().save_checkpoint({"weights": model.trained.last_weights}, run / "last")

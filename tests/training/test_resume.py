@@ -1,0 +1,184 @@
+"""Killed anywhere and resumed, a training ends with the weights of the uninterrupted one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import fit
+
+from shopkeeper.errors import UserError
+from shopkeeper.training import checkpoint as checkpoint_module
+from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
+from shopkeeper.training.module import SequenceModule
+
+CHILD = Path(__file__).with_name("child.py")
+STEPS = 20  # 60 customers, 4 batches an epoch, 5 epochs
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the training catches it."""
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    assert model.trained is not None
+    return model.trained.last_weights
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    different = [k for k in a if not torch.equal(a[k], b[k])]
+    assert not different, f"differ: {different}"
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_shop):
+    return fit(*tiny_shop)
+
+
+def test_the_same_seed_and_plan_give_the_same_numbers(tiny_shop, whole):
+    again = fit(*tiny_shop)
+    assert_same(weights(whole), weights(again))
+    assert [h["loss"] for h in whole.trained.history] == [h["loss"] for h in again.trained.history]
+    other = fit(*tiny_shop, beta2=0.99)
+    assert not torch.equal(weights(whole)["item.weight"], weights(other)["item.weight"])
+
+
+@pytest.mark.parametrize("every_epochs", [1, 3])
+def test_stopped_at_any_step_and_resumed_the_weights_are_the_same(
+    tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_epochs: int
+):
+    original = SequenceModule.training_step
+    stops = iter([2, 5, 9, 12, 13])
+    stop = next(stops)
+
+    def step(self: SequenceModule, *args) -> None:
+        if self.step == stop:
+            raise Killed
+        original(self, *args)
+
+    monkeypatch.setattr(SequenceModule, "training_step", step)
+    # A checkpoint within the epoch, every other step, beside those at its end.
+    monkeypatch.setattr(
+        checkpoint_module.Resumable,
+        "on_train_batch_end",
+        lambda self, trainer, module, *a: self.save(trainer, module) if module.step % 2 else None,
+    )
+    while True:
+        try:
+            resumed = fit(*tiny_shop, folder=tmp_path, trainer={"checkpoint_epochs": every_epochs})
+            break
+        except Killed:
+            stop = next(stops, -1)
+    assert_same(weights(whole), weights(resumed))
+    assert [h["loss"] for h in resumed.trained.history] != []
+    assert resumed.trained.best_epoch == whole.trained.best_epoch
+    assert_same(whole.network.state_dict(), resumed.network.state_dict())
+
+
+def test_a_finished_training_that_is_asked_for_again_is_not_repeated(tiny_shop, whole, tmp_path: Path):
+    first = fit(*tiny_shop, folder=tmp_path)
+    again = fit(*tiny_shop, folder=tmp_path)
+    assert_same(weights(first), weights(again))
+    assert_same(weights(whole), weights(again))
+    assert again.trained.history == first.trained.history
+
+
+def test_patience_survives_a_kill(tiny_shop, tmp_path: Path):
+    settings = {"epochs": 40, "patience": 2, "lr": 0.05}
+    whole = fit(*tiny_shop, **settings)
+    n = len(whole.trained.history)
+    assert n < 40
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": n - 1}, **settings)
+    resumed = fit(*tiny_shop, folder=tmp_path, **settings)
+    assert len(resumed.trained.history) == n
+    assert_same(weights(whole), weights(resumed))
+
+
+def kill_and_resume(whole, folder: Path, kills: int, seed: int) -> None:
+    draw = random.Random(seed)
+    command = [sys.executable, str(CHILD), str(folder / "data"), str(folder / "run")]
+    survived = 0
+    while survived < kills:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(draw.randint(1, 12)):  # the child prints at each step, at each save and while it writes
+            process.stdout.readline()
+        time.sleep(draw.random() * 0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        survived += 1
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert_same(weights(whole), SafeCheckpointIO().load_checkpoint(folder / "run" / "last")["weights"])
+
+
+def test_killed_for_real_it_ends_the_same(whole, tmp_path: Path):
+    kill_and_resume(whole, tmp_path, kills=1, seed=1)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_the_same(whole, tmp_path: Path):
+    kill_and_resume(whole, tmp_path, kills=20, seed=2)
+
+
+def test_a_corrupt_checkpoint_falls_back_to_the_one_before(tiny_shop, whole, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 3})
+    steps = sorted((tmp_path / "checkpoint").glob("step-*"))
+    assert [p.name for p in steps] == ["step-0000000008", "step-0000000012"]
+    file = steps[-1] / "state.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert newest_good(tmp_path / "checkpoint") == steps[0]
+    assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
+
+
+def test_when_all_checkpoints_are_corrupt_the_user_is_told_what_to_delete(tiny_shop, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1})
+    for folder in (tmp_path / "checkpoint").glob("step-*"):
+        (folder / "state.json").write_text("{")
+    with pytest.raises(UserError, match="delete .*checkpoint to start over"):
+        fit(*tiny_shop, folder=tmp_path)
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_what_differs(tiny_shop, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1})
+    with pytest.raises(UserError, match=r"lr: 0\.01 there, 0\.02 here"):
+        fit(*tiny_shop, folder=tmp_path, lr=0.02)
+    assert fit(*tiny_shop, folder=tmp_path, lr=0.02, trainer={"resume": False}).trained is not None
+
+
+def test_the_plan_of_the_checkpoint_is_used_again(tiny_shop, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1})
+    resumed = fit(*tiny_shop, folder=tmp_path, trainer={"plan": {"edges": [12], "chunk": 8}})
+    assert resumed.trained.plan.edges == (4, 8, 12)
+    assert resumed.trained.plan.chunk == 64
+
+
+def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(
+    tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    saves = []
+
+    def full(tensors, path, *args):
+        saves.append(path)
+        if len(saves) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(tensors, path, *args)
+
+    real = checkpoint_module.save_file
+    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    with pytest.raises(UserError, match="No space left"):
+        fit(*tiny_shop, folder=tmp_path)
+    names = sorted(p.name for p in (tmp_path / "checkpoint").iterdir())
+    assert names == ["step-0000000004", "step-0000000008"]
+    assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
+    shutil.rmtree(tmp_path)
