@@ -30,7 +30,7 @@ from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import iso
 
 RESAMPLES = 1000
-CELLS = 4_000_000  # rows x resamples worked on at once: bounds memory
+CELLS = 200_000  # rows x resamples worked on at once: stays in the cache
 
 Aggregate = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], np.ndarray]
 AGGREGATES: dict[str, Aggregate] = {
@@ -133,7 +133,9 @@ def summarise_customers(
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", "emp"]}
     for w_Rn in _customer_weights(customer, resamples, seed):
         for name, metric in AGGREGATES.items():
-            resampled[name].append(metric(label, p, w_Rn))
+            if name != "lift_quality":
+                resampled[name].append(metric(label, p, w_Rn))
+        resampled["lift_quality"].append(2 * resampled["auroc"][-1] - 1)
         resampled["base_rate"].append((w_Rn @ label) / w_Rn.sum(axis=1))
         resampled["emp"].append(np.array([expected_maximum_profit(label, p, w_n).profit for w_n in w_Rn]))
     values = {name: float(metric(label, p, None)) for name, metric in AGGREGATES.items()}
@@ -201,11 +203,11 @@ def compare_auroc(
 
 
 def _scored(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Label, probability and customer number (0..C-1) of the rows with a score, and how many have none."""
+    """Label, probability and customer number (0..C-1) of the rows with a score, highest first; how many have none."""
     p = _float(table, "probability")
-    scored = ~np.isnan(p)
-    customer = np.unique(table["user_id"].to_numpy(zero_copy_only=False)[scored], return_inverse=True)[1]
-    return _float(table, "label")[scored], p[scored], customer, int((~scored).sum())
+    rows = np.argsort(-p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN comes last
+    customer = np.unique(table["user_id"].to_numpy(zero_copy_only=False)[rows], return_inverse=True)[1]
+    return _float(table, "label")[rows], p[rows], customer, len(p) - len(rows)
 
 
 def _float(table: pa.Table, column: str) -> np.ndarray:

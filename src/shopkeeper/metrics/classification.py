@@ -51,15 +51,17 @@ def one_or_many(values_R: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
 
 def blocks(label: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> Blocks:
     """Weight of positives and negatives per block of equal scores, highest score first."""
-    order = np.argsort(-score, kind="stable")
-    last_K = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, np.int64)
+    w_RN = weights_RN(weight, len(score))
+    if np.any(score[1:] > score[:-1]):  # rows that come sorted, as a bootstrap's do, are not moved about again
+        order = np.argsort(-score, kind="stable")
+        score, label, w_RN = score[order], label[order], w_RN[:, order]
+    last_K = np.flatnonzero(np.append(np.diff(score) != 0, True)) if len(score) else np.zeros(0, np.int64)
     first_K = np.append(0, last_K[:-1] + 1)[: len(last_K)]
-    w_RN = weights_RN(weight, len(score))[:, order]
-    positive_RN = w_RN * label[order]
+    positive_RN = w_RN * label
     if len(last_K) == len(score):  # no ties
-        return Blocks(score[order], positive_RN, w_RN - positive_RN)
+        return Blocks(score, positive_RN, w_RN - positive_RN)
     positive_RK = np.add.reduceat(positive_RN, first_K, axis=1)
-    return Blocks(score[order][last_K], positive_RK, np.add.reduceat(w_RN, first_K, axis=1) - positive_RK)
+    return Blocks(score[last_K], positive_RK, np.add.reduceat(w_RN, first_K, axis=1) - positive_RK)
 
 
 def auroc(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -76,7 +78,7 @@ def auroc(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None 
     y, p = check(label, probability)
     b = blocks(y, p, weight)
     above_RK = np.cumsum(b.positive_RK, axis=1) - b.positive_RK / 2
-    won_R = (above_RK * b.negative_RK).sum(axis=1)
+    won_R = np.einsum("rk,rk->r", above_RK, b.negative_RK)
     pairs_R = b.positive_RK.sum(axis=1) * b.negative_RK.sum(axis=1)
     return one_or_many(np.divide(won_R, pairs_R, out=np.full(len(won_R), np.nan), where=pairs_R > 0), weight)
 
@@ -96,7 +98,7 @@ def average_precision(label: np.ndarray, probability: np.ndarray, weight: np.nda
     shown_RK = tp_RK + fp_RK
     precision_RK = np.divide(tp_RK, shown_RK, out=np.zeros_like(tp_RK), where=shown_RK > 0)
     total_R = b.positive_RK.sum(axis=1)
-    ap_R = (b.positive_RK * precision_RK).sum(axis=1)
+    ap_R = np.einsum("rk,rk->r", b.positive_RK, precision_RK)
     return one_or_many(np.divide(ap_R, total_R, out=np.full(len(ap_R), np.nan), where=total_R > 0), weight)
 
 
