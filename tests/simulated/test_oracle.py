@@ -11,6 +11,7 @@ import pytest
 from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.errors import UserError
+from shopkeeper.events.simulated.presets import transition_matrix, world_of
 from shopkeeper.recommenders.base import Fit, Recommender
 from shopkeeper.recommenders.oracle import Oracle
 from shopkeeper.schema import EVENT_CODE
@@ -181,6 +182,23 @@ def test_churn_probabilities_are_the_frequencies_that_follow(demo: Shop) -> None
         assert loss(p) < loss(1 / (1 + np.exp(-other)))
 
 
+def test_latent_churn_knowledge_helps(demo: Shop, tmp_path: Path) -> None:
+    c = cohort(demo, 400, 60)
+    losses = []
+    for latent in (False, True):
+        oracle = ChurnOracle(latent)
+        oracle.bind(demo.prepared)
+        oracle.save(tmp_path / str(latent))
+        again = ChurnOracle(latent)
+        again.load(tmp_path / str(latent))
+        p, y = again.predict(c).probability, c.label
+        np.testing.assert_array_equal(p, oracle.predict(c).probability)
+        losses.append(-np.mean(np.where(y == 1, np.log(p), np.log1p(-p))))
+        z = (y.sum() - p.sum()) / np.sqrt(np.sum(p * (1 - p)))
+        assert abs(z) < 3.5
+    assert losses[1] < losses[0] - 0.03
+
+
 def test_churn_oracle_says_what_it_needs(demo: Shop, tmp_path: Path) -> None:
     c = cohort(demo, 400, 60)
     with pytest.raises(UserError, match="bind"):
@@ -200,3 +218,46 @@ def test_churn_oracle_says_what_it_needs(demo: Shop, tmp_path: Path) -> None:
 
 def test_the_pipeline_can_tell_that_the_churn_oracle_needs_its_dataset() -> None:
     assert isinstance(ChurnOracle(), NeedsDataset)
+
+
+@pytest.mark.parametrize(("preset", "customers"), [("markov", 800), ("seasonal", 1000), ("btyd", 3000)])
+def test_the_oracles_of_the_other_shops_are_calibrated_too(preset: str, customers: int, tmp_path: Path) -> None:
+    s = shop(tmp_path, preset=preset, customers=customers, seed=2)
+    oracle, churn = Oracle(), ChurnOracle()
+    oracle.fit(s.prepared, None, Fit())  # type: ignore[arg-type]
+    churn.bind(s.prepared)
+    requests, lines = order_requests(s, 400)
+    p = oracle.score(requests).astype(np.float64)
+    truth = np.zeros(p.shape, bool)
+    for b, items in enumerate(lines):
+        truth[b, items] = True
+    p, truth = p[:, 1:].ravel(), truth[:, 1:].ravel()
+    for low, high in itertools.pairwise(np.quantile(p, [0, 0.9, 0.97, 0.99, 1.0])):
+        here = (p > low) & (p <= high)
+        assert abs(truth[here].sum() - p[here].sum()) < 3.5 * np.sqrt(np.sum(p[here] * (1 - p[here])))
+    popularity = truth.reshape(len(lines), -1).mean(axis=0)
+    assert log_score(p.reshape(len(lines), -1), truth.reshape(len(lines), -1)) > log_score(
+        np.tile(popularity, (len(lines), 1)), truth.reshape(len(lines), -1)
+    )
+    c = cohort(s, 450, 60)
+    q, y = churn.predict(c).probability, c.label
+    assert y is not None
+    for rows in np.array_split(np.argsort(q, kind="stable"), 4):
+        assert abs(y[rows].sum() - q[rows].sum()) < 3.5 * np.sqrt(np.sum(q[rows] * (1 - q[rows])))
+
+
+def test_the_markov_shop_is_first_order(tmp_path: Path) -> None:
+    """Whatever came before the last purchase changes nothing; the last purchase decides."""
+    s = shop(tmp_path, preset="markov", customers=50, seed=2)
+    oracle = Oracle()
+    oracle.fit(s.prepared, None, Fit())  # type: ignore[arg-type]
+    days = [[s.first_day + d * DAY for d in (100, 110, 130)]] * 3
+    lists = [[1, 2, 3], [7, 8, 3], [1, 2, 4]]
+    requests = Requests.from_histories(lists, [[PURCHASE] * 3] * 3, days, instant=[s.first_day + 140 * DAY] * 3)
+    scores = oracle.score(requests)
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert np.abs(scores[0] - scores[2]).max() > 0.1
+    world = world_of("markov")
+    assert oracle.link is not None
+    known = transition_matrix(world)[np.ix_(oracle.link.item, oracle.link.item)]
+    np.testing.assert_allclose(scores[0][1:], known[3, 1:], rtol=1e-6)

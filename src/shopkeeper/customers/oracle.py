@@ -7,7 +7,8 @@ exactly (`events.simulated.filtering`), the probability of no order on the days 
     beta_t(k, s) = (1 - P(order on t | k, s)) \sum_{s'} transition(k, s, s') beta_{t+1}(k, s'),  beta_{c+H} = 1.
 
 Whether the customer is in the cohort (an order in the active window) is part of what is visible, so it is conditioned
-on. Cutoffs must lie at midnight UTC and horizons be whole days, since the shop's hidden clock ticks by days.
+on. `oracle_latent` (`latent: true`) is told type and state instead of alpha; nobody could know them, so it is shown
+and never claimed. Cutoffs must lie at midnight UTC and horizons be whole days: the shop's hidden clock ticks by days.
 
 Shapes: n rows, K types, S states.
 """
@@ -22,13 +23,13 @@ from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.customers.state import read_arrays, read_state, with_blanks, write_state
 from shopkeeper.errors import UserError
 from shopkeeper.events.simulated.filtering import filter_days, replay, survival, visits
-from shopkeeper.events.simulated.link import Link
+from shopkeeper.events.simulated.link import Link, hidden_truth
 from shopkeeper.files import atomic_file
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.sequences.requests import Requests
 
-_ARRAYS = "oracle.npz"
+_ARRAYS = "weights.npz"
 _BLOCK = 20_000  # rows at a time: the filter holds a few (rows, K, S) arrays
 
 
@@ -37,12 +38,19 @@ class ChurnOracle:
 
     uses_instant = True
 
-    def __init__(self) -> None:
+    def __init__(self, latent: bool = False) -> None:
+        self.latent = latent
+        self.name = "oracle_latent" if latent else "oracle_observable"
         self.link: Link | None = None
+        self.kind = np.zeros(1, np.int64)  # latent only: type by internal id …
+        self.state = np.full((1, 1), -1, np.int8)  # … and state at the end of each day
 
     def bind(self, prepared: Prepared) -> None:
         """Learn from the dataset's manifest which world it is; a `UserError` when it is not simulated."""
         self.link = Link.of(prepared)
+        if self.latent:
+            self.kind, state = hidden_truth(prepared)
+            self.state = state.astype(np.int8)
 
     def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
         """Nothing is learnt."""
@@ -65,23 +73,36 @@ class ChurnOracle:
             )
             cut = world.day_of(cohort.cutoff[rows])
             alpha = filter_days(world, v, cut - 1)
+            if self.latent:
+                alpha = self._told(alpha, cohort.customer[rows], cut - 1)
             for t in np.unique(cut):
                 stay = np.einsum("kst,kt->ks", world.transition, survival(world, int(t), round(cohort.horizon_days)))
                 here = np.flatnonzero(cut == t)
                 probability[begin + here] = np.einsum("bks,ks->b", alpha[here], stay)
         return with_blanks(cohort, probability)
 
+    def _told(self, alpha: np.ndarray, customer: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Certainty about (type, state) where they are known: float (n, K, S)."""
+        known = (customer > 0) & (customer < len(self.kind)) & (day >= 0) & (day < self.state.shape[1])
+        who = np.flatnonzero(known)
+        who = who[self.state[customer[who], day[who]] >= 0]
+        alpha[who] = 0.0
+        alpha[who, self.kind[customer[who]], self.state[customer[who], day[who]]] = 1.0
+        return alpha
+
     def save(self, folder: Path) -> None:
-        """Write `model.json` and `oracle.npz`."""
+        """Write `model.json` and `weights.npz`."""
         link = self._link()
+        folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / _ARRAYS) as tmp, open(tmp, "wb") as f:
-            np.savez(f, **link.to_arrays())  # type: ignore[arg-type]
-        write_state(folder, "oracle_observable", {"preset": link.preset, "parameters_hash": link.parameters_hash})
+            np.savez(f, **link.to_arrays(), kind=self.kind, state=self.state)  # type: ignore[arg-type]
+        write_state(folder, self.name, {"preset": link.preset, "parameters_hash": link.parameters_hash})
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        read_state(folder, "oracle_observable", ("preset", "parameters_hash"))
-        arrays = read_arrays(folder / _ARRAYS, ("preset", "hash", "item", "channel"))
+        read_state(folder, self.name, ("preset", "parameters_hash"))
+        arrays = read_arrays(folder / _ARRAYS, ("preset", "hash", "item", "channel", "kind", "state"))
+        self.kind, self.state = arrays["kind"], arrays["state"]
         self.link = Link.from_arrays(arrays, str(folder))
 
     def _link(self) -> Link:

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.simulated import hidden_chunks
 from shopkeeper.events.simulated.choice import mixture
 from shopkeeper.events.simulated.filtering import (
     BROWSED,
@@ -37,8 +36,7 @@ from shopkeeper.events.simulated.filtering import (
     replay,
     visits,
 )
-from shopkeeper.events.simulated.link import Link
-from shopkeeper.events.simulated.presets import world_of
+from shopkeeper.events.simulated.link import Link, hidden_truth
 from shopkeeper.events.simulated.world import World
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
@@ -63,7 +61,7 @@ class Oracle:
         """Find the world of a simulated dataset; a `UserError` for any other dataset."""
         self._open(Link.of(prepared))
         if self.latent:
-            self.kind = hidden_types(prepared)
+            self.kind, _ = hidden_truth(prepared)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Probability of each item to be in the next order: float32 (B, V)."""
@@ -139,13 +137,3 @@ def order_posterior(world: World, v: Visits, today: np.ndarray, channel: np.ndar
     impossible = joint.sum(axis=(1, 2)) <= 0
     joint[impossible] = alpha[impossible]
     return joint / joint.sum(axis=(1, 2), keepdims=True)
-
-
-def hidden_types(prepared: Prepared) -> np.ndarray:
-    """The type that the generator gave each customer: int64 (n_users + 1,) by internal id, -1 for id 0."""
-    truth = prepared.manifest["simulation"]
-    preset, seed, customers = str(truth["preset"]), int(truth["seed"]), int(truth["customers"])
-    parts = [hidden.kind for _, hidden, _ in hidden_chunks(world_of(preset), preset, seed, customers)]
-    kind = np.concatenate(parts)
-    number = np.array([int(name[1:]) for name in prepared.users["user_id"].to_pylist()], np.int64)
-    return np.concatenate([[-1], kind[number - 1]])

@@ -80,7 +80,7 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 # Mean events of a customer, measured over 50,000 of them: turns `events` into `customers`.
-EVENTS_PER_CUSTOMER = {"demo_shop": 56.7}
+EVENTS_PER_CUSTOMER = {"demo_shop": 56.0, "markov": 25.0, "seasonal": 40.0, "btyd": 8.0}
 
 
 def chunks(world: World, preset: str, seed: int, customers: int) -> Iterator[tuple[int, Log, Hidden]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.errors import UserError
+from shopkeeper.events.simulated import hidden_chunks
 from shopkeeper.events.simulated.customers import CART, ORDER, VIEW
 from shopkeeper.events.simulated.filtering import STORE, UNKNOWN, WEB, Histories
 from shopkeeper.events.simulated.presets import FROZEN, world_of
@@ -87,6 +88,19 @@ class Link:
         preset, found = str(arrays["preset"]), str(arrays["hash"])
         check_frozen(preset, found, where)
         return cls(preset, found, arrays["item"], arrays["channel"])
+
+
+def hidden_truth(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """What the generator gave each customer: type int64 (n_users + 1,) and state int8 (n_users + 1, D) at day's end.
+
+    By internal id; -1 for id 0 and before the first day. Lived again from the seed, since no file holds it.
+    """
+    truth = prepared.manifest["simulation"]
+    preset, seed, customers = str(truth["preset"]), int(truth["seed"]), int(truth["customers"])
+    parts = [hidden for _, hidden, _ in hidden_chunks(world_of(preset), preset, seed, customers)]
+    kind, state = np.concatenate([h.kind for h in parts]), np.concatenate([h.state for h in parts])
+    number = np.array([int(name[1:]) for name in prepared.users["user_id"].to_pylist()], np.int64) - 1
+    return np.concatenate([[-1], kind[number]]), np.concatenate([np.full((1, state.shape[1]), -1), state[number]])
 
 
 def check_frozen(preset: str, found: str, where: str) -> None:
