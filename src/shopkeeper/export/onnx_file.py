@@ -44,7 +44,11 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
     import onnx
 
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            _quiet("torch.onnx", "onnxscript", "onnx_ir"),
+        ):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 graph.eval(),
