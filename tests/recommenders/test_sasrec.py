@@ -108,6 +108,29 @@ def test_views_help_when_they_announce_the_purchase(tmp_path: Path):
     assert right["targets"] < 0.4
 
 
+def test_a_warm_start_knows_the_old_items_and_learns_the_new_ones(cycle, tmp_path: Path):
+    _, _, old = cycle
+    old.save(tmp_path / "run")
+    # The new day: the cycle has two more items, and the internal ids are in another order.
+    names = [f"i{i}" for i in (13, 14, *range(1, 13))]
+    histories = [[(item + 1) % 14 + 1 for item in history] for history in cycle_histories(40, 14, 14)]
+    prepared, split = tiny_prepared(tmp_path / "new", histories, items={"item_id": names})
+    settings = {**SMALL, "lr": 1e-9}
+    model = SASRec(**settings, epochs=1)
+    model.fit(prepared, split, Fit(seed=1, trainer=CPU, progress=False, init_from=tmp_path / "run"))
+    assert model.score(Requests.from_histories([[5, 6, 7]]))[0, 1:13].argmax() + 1 == 8  # i3 i4 i5 -> i6
+    model = SASRec(**SMALL, epochs=8)
+    model.fit(prepared, split, Fit(seed=1, trainer=CPU, progress=False, init_from=tmp_path / "run"))
+    assert model.score(Requests.from_histories([[14], [1]]))[:, 1:].argmax(1).tolist() == [0, 1]  # i12 -> i13 -> i14
+
+
+def test_a_warm_start_from_another_shape_is_refused(cycle, tmp_path: Path):
+    prepared, split, old = cycle
+    old.save(tmp_path)
+    with pytest.raises(UserError, match=r"width=16, this model has 8; set model\.width=16"):
+        SASRec(**{**SMALL, "width": 8}).fit(prepared, split, Fit(trainer=CPU, progress=False, init_from=tmp_path))
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(UserError, match="width=10 is not divisible by heads=3"):
         SASRec(width=10, heads=3)

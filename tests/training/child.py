@@ -7,11 +7,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from conftest import fit, shop
-
-from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.training import checkpoint
-from shopkeeper.training.module import SequenceModule
+from conftest import fit, shop  # noqa: E402
+from shopkeeper.sequences.prepared import Prepared  # noqa: E402
+from shopkeeper.training import checkpoint  # noqa: E402
+from shopkeeper.training.module import SequenceModule  # noqa: E402
 
 data, run = Path(sys.argv[1]), Path(sys.argv[2])
 if not (data / "manifest.json").is_file() or not (data / "splits").is_dir():

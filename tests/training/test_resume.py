@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import fit
 
+from conftest import fit
 from shopkeeper.errors import UserError
 from shopkeeper.training import checkpoint as checkpoint_module
 from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
@@ -144,7 +144,7 @@ def test_when_all_checkpoints_are_corrupt_the_user_is_told_what_to_delete(tiny_s
     fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1})
     for folder in (tmp_path / "checkpoint").glob("step-*"):
         (folder / "state.json").write_text("{")
-    with pytest.raises(UserError, match="delete .*checkpoint to start over"):
+    with pytest.raises(UserError, match=r"delete .*checkpoint to start over"):
         fit(*tiny_shop, folder=tmp_path)
 
 

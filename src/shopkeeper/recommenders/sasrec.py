@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from shopkeeper.training.fit import Trained, train
 from shopkeeper.training.validation import encode_all, known_items
 
 FORMAT = "shopkeeper.sasrec/1"
+log = logging.getLogger(__name__)
 
 
 class SASRec:
@@ -60,6 +63,7 @@ class SASRec:
         self.recipe = Recipe(**recipe)
         self.network: SASRecNetwork | None = None
         self.known_V = np.zeros(0, bool)
+        self.item_keys = np.zeros(0, np.int64)  # hashes of external item ids, to find items again in other data
         self.types: list[int] | None = None  # event codes that are read; None: all
         self.fallback_V = np.zeros(0, np.float32)
         self.trained: Trained | None = None
@@ -77,6 +81,9 @@ class SASRec:
         self.fallback_V = popularity(split, codes, prepared.n_items)
         torch.manual_seed(fit.seed)
         self.network = SASRecNetwork(shape)
+        self.item_keys = keys_of(prepared)
+        if fit.init_from is not None:
+            self._start_from(fit.init_from)
         self.trained = train(
             self.network,
             split,
@@ -141,6 +148,7 @@ class SASRec:
         tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
         tensors["fallback"] = torch.from_numpy(self.fallback_V)
         tensors["known"] = torch.from_numpy(self.known_V)
+        tensors["item_keys"] = torch.from_numpy(self.item_keys)
         spec = {"shape": asdict(network.shape), "types": self.types, "inputs": self.inputs}
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_file(Path(folder) / "weights.safetensors") as tmp:
@@ -164,13 +172,42 @@ class SASRec:
         self.types, self.inputs = spec["types"], spec["inputs"]
         self.fallback_V = tensors.pop("fallback").numpy()
         self.known_V = tensors.pop("known").numpy()
+        self.item_keys = tensors.pop("item_keys").numpy()
         self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         self.network.eval()
+
+    def _start_from(self, run: Path) -> None:
+        """Take over the weights of another run; items are matched by external id, new ones keep their random start."""
+        old, network = SASRec(), self._network()
+        old.load(run)
+        mine, theirs = asdict(network.shape), asdict(old._network().shape)
+        for name in ("width", "blocks", "gated", "n_types", "heads"):
+            if mine[name] != theirs[name]:
+                raise UserError(
+                    f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
+                    f"set model.{name}={theirs[name]} or train from scratch"
+                )
+        state, given = network.state_dict(), old._network().state_dict()
+        newest = min(len(state["position.weight"]), len(given["position.weight"]))  # positions count from the newest
+        common, here, there = np.intersect1d(self.item_keys, old.item_keys, return_indices=True)
+        for name in state.keys() - {"item.weight", "position.weight"}:
+            state[name] = given[name]
+        state["position.weight"][:newest] = given["position.weight"][:newest]
+        state["item.weight"][here + 1] = given["item.weight"][there + 1]
+        network.load_state_dict(state)
+        log.info("warm start from %s: %d of %d items were known there", run, len(common), len(self.item_keys))
 
     def _network(self) -> SASRecNetwork:
         if self.network is None:
             raise UserError("this SASRec has no weights yet: call fit or load first")
         return self.network
+
+
+def keys_of(prepared: Prepared) -> np.ndarray:
+    """The first 8 bytes of the SHA-256 of each external item id: int64 (n_items,)."""
+    ids = prepared.items["item_id"].to_pylist()
+    digests = b"".join(hashlib.sha256(str(x).encode()).digest()[:8] for x in ids)
+    return np.frombuffer(digests, np.int64).copy()
 
 
 def popularity(split: Split, codes: list[int], n_items: int) -> np.ndarray:

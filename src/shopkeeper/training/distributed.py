@@ -1,7 +1,7 @@
 """Data parallel training: one process per device, the same global batch, sums of gradients and gathered rows.
 
-`train` in the parent writes a folder (spec.json, start.safetensors), starts the workers, follows their history and reads
-what they leave (result.json, result.safetensors). Nothing is pickled between processes.
+`train` in the parent writes a folder (spec.json, start.safetensors), starts the workers, follows their history and
+reads what they leave (result.json, result.safetensors). Nothing is pickled between processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist

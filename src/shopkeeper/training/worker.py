@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch.distributed as dist
@@ -32,9 +33,9 @@ def main(folder: Path, rank: int) -> None:
     config = TrainerConfig(**spec["config"])
     distributed.join(folder, rank, config.devices, execution.device_of(config, rank))
 
-    def tell(metrics: dict[str, float], epoch: int) -> None:
+    def tell(metrics: Mapping[str, float], epoch: int) -> None:
         with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"metrics": metrics, "epoch": epoch}) + "\n")
+            file.write(json.dumps({"metrics": dict(metrics), "epoch": epoch}) + "\n")
 
     trained = train_here(
         network,

@@ -1,0 +1,138 @@
+"""The training view: what is learned from where, and that batches hold it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shopkeeper.errors import UserError
+from shopkeeper.schema import EVENT_CODE
+from shopkeeper.sequences.batches import Histories, TrainingView, next_step_labels
+from shopkeeper.sequences.requests import Requests
+from tiny import tiny_prepared
+
+EDGES = (2, 4, 8, 20)
+
+
+def slow_labels(users: list[list[tuple[bool, int]]]) -> list[list[int]]:
+    """For every row, the rows that may be its label, by walking."""
+    out, base = [], 0
+    for rows in users:
+        steps: list[list[int]] = []
+        for i, (_, order) in enumerate(rows):
+            if i and order and order == rows[i - 1][1]:
+                steps[-1].append(i)
+            else:
+                steps.append([i])
+        for s, step in enumerate(steps):
+            later = [[base + i for i in t if rows[i][0]] for t in steps[s + 1 :]]
+            label = next((t for t in later if t), [])
+            out += [label] * len(step)
+        base += len(rows)
+    return out
+
+
+rows_of_a_user = st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=8)
+
+
+@given(st.lists(rows_of_a_user, max_size=5))
+def test_labels_are_the_lines_of_the_next_step_with_a_target(users: list[list[tuple[bool, int]]]):
+    flat = [row for rows in users for row in rows]
+    offsets = np.cumsum([0, *map(len, users)])
+    is_target, order = np.array([t for t, _ in flat], bool), np.array([o for _, o in flat], np.int32)
+    lo, count, target = next_step_labels(offsets, is_target, order)
+    got = [target[a : a + n].tolist() if n else [] for a, n in zip(lo, count, strict=True)]
+    assert got == slow_labels(users)
+
+
+def view_of(path: Path, histories, inputs: str = "all", max_length: int = 20, **more) -> TrainingView:
+    _, split = tiny_prepared(path, histories, **more)
+    return TrainingView.build(split, ("purchase",), inputs, max_length)
+
+
+def table(view: TrainingView, users: list[int], epoch: int = 0, seed: int = 0):
+    """(inputs, positions, labels) of each sequence of a batch."""
+    batch = view.batch(np.array(users), EDGES, seed, epoch)
+    lay = batch.layout
+    item_N, position_N = batch.item_P[lay.slot_N], batch.position_P[lay.slot_N]
+    label_N = torch.from_numpy(view.catalogue)[batch.label_N]
+    rows = range(len(users))
+    return [tuple(x[lay.row_N == r].tolist() for x in (item_N, position_N, label_N)) for r in rows]
+
+
+def test_the_next_item_is_learned_at_every_position_and_held_out_events_never(tmp_path: Path):
+    view = view_of(tmp_path / "p", [[1, 2, 3, 4, 5], [5, 4, 3, 2]])
+    # The last two events are validation and test.
+    assert table(view, [0, 1]) == [([5], [0], [4]), ([1, 2], [1, 0], [2, 3])]
+    assert view.n_positions == 3
+
+
+def test_long_histories_are_cut_at_their_old_end(tmp_path: Path):
+    view = view_of(tmp_path / "p", [list(range(1, 11))], max_length=3)
+    assert table(view, [0]) == [([5, 6, 7], [2, 1, 0], [6, 7, 8])]
+
+
+def test_views_lead_to_the_next_purchase(tmp_path: Path):
+    types = [["view", "view", "purchase", "view", "purchase", "purchase", "purchase"]]
+    view = view_of(tmp_path / "p", [[1, 2, 3, 4, 5, 6, 7]], event_types=types)
+    assert table(view, [0]) == [([1, 2, 3, 4], [3, 2, 1, 0], [3, 3, 5, 5])]
+    assert view.batch(np.array([0]), EDGES, 0, 0).type_P.tolist() == [
+        EVENT_CODE[t] for t in ("view", "view", "purchase", "view")
+    ]
+    view = view_of(tmp_path / "q", [[1, 2, 3, 4, 5, 6, 7]], "targets", event_types=types)
+    assert table(view, [0]) == [([3], [0], [5])]
+
+
+def test_an_order_of_several_lines_is_one_step_whose_lines_are_drawn_in_turn(tmp_path: Path):
+    orders = [[1, 1, 2, 2, 2, 3, 4]]
+    view = view_of(tmp_path / "p", [[1, 2, 3, 4, 5, 6, 7]], columns={"order": orders})
+    drawn = [table(view, [0], epoch)[0] for epoch in range(40)]
+    assert {tuple(x[0]) for x in drawn} == {(1, 2)}
+    for position in (0, 1):
+        seen = [x[2][position] for x in drawn]
+        assert set(seen) == {3, 4, 5}
+        assert max(seen.count(i) for i in (3, 4, 5)) < 25
+    assert table(view, [0], 3, seed=1) == table(view, [0], 3, seed=1)
+    assert [table(view, [0], e, seed=1) for e in range(9)] != drawn[:9]
+
+
+def test_a_batch_holds_the_same_whatever_company_its_customers_keep(tiny_shop):
+    view = TrainingView.build(tiny_shop[1], ("purchase",), "all", 12)
+    together = table(view, list(range(20)), epoch=5)
+    alone = [table(view, [u], epoch=5)[0] for u in range(20)]
+    assert sorted(together) == sorted(alone)
+
+
+def test_items_outside_the_catalogue_are_neither_read_nor_learned(tmp_path: Path):
+    view = view_of(tmp_path / "p", [[1, 9, 2, 9, 3, 4, 5]], catalogue=[1, 2, 3, 4, 5])
+    assert table(view, [0]) == [([1, 2], [1, 0], [2, 3])]
+
+
+def test_mapped_arrays_give_the_same_batches(tiny_shop, tmp_path: Path):
+    _, split = tiny_shop
+    mapped = TrainingView.build(split, ("purchase",), "all", 12, tmp_path / "view")
+    plain = TrainingView.build(split, ("purchase",), "all", 12)
+    assert table(mapped, [3, 1, 7]) == table(plain, [3, 1, 7])
+    assert (tmp_path / "view" / "item.npy").is_file()
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match="nothing to learn from"):
+        view_of(tmp_path / "p", [[1, 2, 3]])
+    with pytest.raises(UserError, match="inputs=everything"):
+        view_of(tmp_path / "q", [[1, 2, 3, 4]], "everything")
+
+
+def test_histories_leave_out_unknown_items_and_requests_without_any():
+    requests = Requests.from_histories([[1, 7, 2], [], [7], [3]])
+    known_V = np.array([False, True, True, True, True])
+    histories = Histories.of(requests, known_V, None, 2)
+    assert histories.request_R.tolist() == [0, 3]
+    batch = histories.batch(np.array([1, 0]), EDGES, torch.device("cpu"), False)
+    assert batch.item_P[batch.layout.slot_N].tolist() == [3, 1, 2]
+    assert Histories.of(requests, known_V, [EVENT_CODE["purchase"]], 2).request_R.tolist() == []
