@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.audit_requests import check_part
-from shopkeeper.events.splits_steps import steps, uniform_hash
+from shopkeeper.events.splits_steps import steps, training_mask, uniform_hash
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
@@ -52,7 +52,7 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
     }
     report: dict[str, Any] = {}
     if not any(checks.values()):  # what follows indexes with these arrays
-        training = training_mask(prepared, split)
+        training = training_mask(prepared.offsets, split.train_end)
         seen = np.zeros(prepared.n_items + 1, bool)
         seen[prepared.events.item[training]] = True
         in_catalogue = np.zeros_like(seen)
@@ -77,12 +77,6 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
     if violations:
         raise AuditError(split.name, violations)
     return {"passed": True, "checks": list(checks), **report}
-
-
-def training_mask(prepared: Prepared, split: Split) -> np.ndarray:
-    """Which events are training rows (before each user's end), bool (M,)."""
-    lengths = np.diff(prepared.offsets)
-    return np.arange(len(prepared.events.item)) < np.repeat(split.train_end, lengths)
 
 
 def _belongs(p: Prepared, split: Split) -> list[str]:
@@ -138,8 +132,9 @@ def _disjoint(p: Prepared, split: Split, spec: SplitSpec, parts: dict[str, tuple
     rows = np.concatenate([targets.row for _, targets in parts.values()])
     rows = rows[(rows >= 0) & (rows < len(taken))]
     np.add.at(taken, rows, 1)
-    if (taken > 1).any():
-        found.append(f"{int((taken > 1).sum())} events are targets twice, e.g. row {np.flatnonzero(taken > 1)[0]}")
+    twice = np.flatnonzero(taken > 1)
+    if len(twice):
+        found.append(f"{len(twice)} events are targets twice, e.g. row {twice[0]}")
     trained = rows[rows < split.train_end[p.event_user[rows] - 1]]
     if len(trained):
         found.append(f"{len(trained)} targets are training events, too, e.g. row {trained[0]}")
@@ -150,11 +145,10 @@ def _disjoint(p: Prepared, split: Split, spec: SplitSpec, parts: dict[str, tuple
         if len(wrong):
             found.append(f"{len(wrong)} held-out users are trained on, e.g. user {wrong[0] + 1}")
     validation, test = (requests for requests, _ in parts.values())
-    both, i, j = np.intersect1d(_users(validation), _users(test), return_indices=True)
-    if spec.kind == "held_out_users":
-        late = both
-    else:
-        late = both[validation.end[i] > test.end[j]] if spec.kind != "sessions" else both[:0]
+    asked_until = np.full(p.n_users + 1, np.iinfo(np.int64).max)
+    asked_until[_users(test)] = test.end if spec.kind not in ("held_out_users", "sessions") else -1
+    late = _users(validation)[validation.end > asked_until[_users(validation)]]
+    late = late if spec.kind != "sessions" else late[:0]
     if len(late):
         found.append(f"{len(late)} users are asked for validation after test, or in both, e.g. user {late[0]}")
     return found
@@ -173,19 +167,18 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
         for name, (requests, _) in parts.items():
             low, high = cutoffs.window(name)
             rows = np.flatnonzero(target & (ts >= low) & (ts < high))
-            missing = ~np.isin(p.event_user[rows], _users(requests))
-            rows = rows[missing]
+            asked = np.zeros(p.n_users + 1, bool)
+            asked[_users(requests)] = True
+            rows = rows[~asked[p.event_user[rows]]]
             if order is not None and len(rows):  # lines of an order that began before the window
-                own = np.flatnonzero(target & np.isin(p.event_user, p.event_user[rows]))
-                step, step_row = steps(own, p.event_user[own], order)
-                rows = rows[ts[step_row[step[np.searchsorted(own, rows)]]] >= low]
+                own = steps(np.flatnonzero(target & np.isin(p.event_user, p.event_user[rows])), p.event_user, order)
+                assert own.of_row is not None
+                rows = rows[ts[own.row[own.of_row[np.searchsorted(own.rows, rows)]]] >= low]
             if len(rows):
                 found.append(f"{name}: user {p.event_user[rows[0]]} has a target at row {rows[0]} but is not asked")
         return found
-    rows = np.flatnonzero(target)
-    _, step_row = steps(rows, p.event_user[rows], p.events.order)
-    n_steps = np.bincount(p.event_user[step_row], minlength=p.n_users + 1)
-    enough = np.flatnonzero(n_steps >= 2 * spec.k + 1)
+    n_steps = steps(np.flatnonzero(target), p.event_user, p.events.order).per_user(p.offsets)
+    enough = np.flatnonzero(n_steps >= 2 * spec.k + 1) + 1
     return [
         f"{name}: {len(np.setxor1d(enough, _users(requests)))} users are asked who should not be, or the reverse"
         for name, (requests, _) in parts.items()
@@ -257,10 +250,10 @@ def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
 
 
 def _first_seen(p: Prepared, seen: np.ndarray, test: Targets) -> dict[str, Any]:
-    items, counts = np.unique(test.item[~seen[test.item]], return_counts=True)
-    top = items[np.argsort(-counts, kind="stable")[:EXAMPLES]]
+    counts = np.bincount(test.item[~seen[test.item]], minlength=p.n_items + 1)
+    top = np.argsort(-counts, kind="stable")[: min(EXAMPLES, np.count_nonzero(counts))]
     names = pc.take(p.items["item_id"], top.astype(np.int64) - 1).to_pylist()
-    return {"items": len(items), "targets": int(counts.sum()), "examples": names}
+    return {"items": int(np.count_nonzero(counts)), "targets": int(counts.sum()), "examples": names}
 
 
 def _after_others(p: Prepared, training: np.ndarray, test: Requests) -> dict[str, Any] | None:

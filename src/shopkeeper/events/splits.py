@@ -14,7 +14,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.events.audit import audit_split
 from shopkeeper.events.splits_hash import target_hash
 from shopkeeper.events.splits_rules import Division, Part, divide
-from shopkeeper.events.splits_steps import tied
+from shopkeeper.events.splits_steps import tied, training_mask
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import SplitSpec
@@ -47,7 +47,9 @@ def write_split(prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, user_id
         np.save(folder / "train_end.npy", train_end)
         np.save(folder / "catalogue.npy", catalogue)
         for name, part in division.parts.items():
-            pq.write_table(part_table(prepared, part, train_end, seen), folder / f"{name}.parquet")
+            pq.write_table(
+                part_table(prepared, part, train_end, seen), folder / f"{name}.parquet", use_dictionary=False
+            )
         write_json(folder / "timeline.json", timeline)
         timeline["audit"] = audit_split(prepared, Split.open(prepared, folder))
         write_json(folder / "timeline.json", timeline)
@@ -66,8 +68,7 @@ def known_items(
         train_end int64 (U,), catalogue int32 sorted, seen bool (n_items + 1,): item occurs in training rows.
     """
     offsets, item = prepared.offsets, prepared.events.item
-    lengths = np.diff(offsets)
-    training = np.arange(len(item)) < np.repeat(train_end, lengths)
+    training = training_mask(offsets, train_end)
     if not training.any():
         raise UserError(f"split={spec.name}: no event is left for training; lower the sizes of validation and test")
     seen = np.zeros(prepared.n_items + 1, bool)
@@ -134,16 +135,20 @@ def describe(
     """What `timeline.json` says of a split: specification, cutoffs, counts, ties and hashes (the audit comes after)."""
     events, parts = prepared.events, division.parts
     mask = None if events.timestamp is None else tied(events.timestamp, prepared.offsets, events.order)
-    asked = np.unique(np.concatenate([p.user for p in parts.values()]))
+    asked = np.zeros(prepared.n_users + 1, bool)
+    for part in parts.values():
+        asked[part.user] = True
 
     def cold(part: Part) -> dict[str, int]:
         known = seen[events.item[part.row]]
+        items = np.zeros(prepared.n_items + 1, bool)
+        items[events.item[part.row[~known]]] = True
         no_training = division.train_end[part.user - 1] == prepared.offsets[part.user - 1]
         return {
             "requests_of_cold_users": int(no_training.sum()),
             "requests_without_history": int((part.end == part.start).sum()),
             "cold_targets": int((~known).sum()),
-            "cold_items": len(np.unique(events.item[part.row[~known]])),
+            "cold_items": int(items.sum()),
         }
 
     return {
@@ -159,7 +164,7 @@ def describe(
         "n_training_users": int((division.train_end > prepared.offsets[:-1]).sum()),
         "n_requests": {name: len(part) for name, part in parts.items()},
         "n_targets": {name: len(part.row) for name, part in parts.items()},
-        "n_users_without_request": prepared.n_users - len(asked),
+        "n_users_without_request": prepared.n_users - int(asked.sum()),
         "tie_share": None if mask is None else float(mask.mean()),
         "tied_requests_share": None
         if mask is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.splits_steps import lower_bound, steps, uniform_hash
+from shopkeeper.events.splits_steps import first_of_each, last_of_each, lower_bound, steps, uniform_hash
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import Cutoffs, SplitSpec, iso
@@ -83,22 +83,19 @@ def _leave_last(p: Prepared, spec: SplitSpec) -> Division:
 
     A user with fewer than 2k + 1 target steps is training only, as in SASRec's protocol.
     """
-    rows = np.flatnonzero(is_target(p, spec))
-    step, step_row = steps(rows, p.event_user[rows], p.events.order)
-    step_user = p.event_user[step_row]
-    n_steps = np.bincount(step_user, minlength=p.n_users + 1)[1:]
+    found = steps(_rows(is_target(p, spec)), p.event_user, p.events.order)
+    n_steps = found.per_user(p.offsets)
     past = np.cumsum(n_steps)  # one past each user's last step
     asked = np.flatnonzero(n_steps >= 2 * spec.k + 1)
-    from_end = past[step_user - 1] - 1 - np.arange(len(step_row))
-    from_end[n_steps[step_user - 1] < 2 * spec.k + 1] = 2 * spec.k  # never chosen
 
     def part(nearest: int, furthest: int) -> Part:
-        chosen = rows[((from_end >= nearest) & (from_end < furthest))[step]]
-        end = step_row[past[asked] - furthest]
-        return _part(p, p.event_user[chosen], chosen, asked + 1, end, _instant(p, end))
+        chosen = (past[asked, None] - np.arange(furthest, nearest, -1)).ravel()
+        rows, of_row = found.lines(chosen)
+        end = found.row[past[asked] - furthest]
+        return _part(p, of_row // spec.k, rows, asked + 1, end, _instant(p, end))
 
     train_end = p.offsets[1:].copy()
-    train_end[asked] = step_row[past[asked] - 2 * spec.k]
+    train_end[asked] = found.row[past[asked] - 2 * spec.k]
     return Division(train_end, {"validation": part(spec.k, 2 * spec.k), "test": part(0, spec.k)}, None)
 
 
@@ -111,27 +108,27 @@ def _windows(p: Prepared, spec: SplitSpec) -> Division:
     assert ts is not None
     cutoffs = _cutoffs(p, spec)
     target = is_target(p, spec)
-    rows = np.flatnonzero(target if order is not None else target & (ts >= cutoffs.validation))
-    step, step_row = steps(rows, p.event_user[rows], order)
-    step_user, step_time = p.event_user[step_row], ts[step_row]
+    found = steps(_rows(target if order is not None else target & (ts >= cutoffs.validation)), p.event_user, order)
+    step_user, step_time = p.event_user[found.row], ts[found.row]
 
     def part(name: str) -> Part:
         low, high = cutoffs.window(name)
         inside = np.flatnonzero((step_time >= low) & (step_time < high))
-        change = step_user[inside][1:] != step_user[inside][:-1]
-        if len(inside) and spec.targets != "all":
-            inside = inside[np.concatenate([[True], change] if spec.targets == "first" else [change, [True]])]
-        chosen_step = np.zeros(len(step_row), bool)
-        chosen_step[inside] = True
-        chosen = rows[chosen_step[step]]
-        chosen = chosen[ts[chosen] < high]
-        users = np.unique(step_user[inside])
+        of_user = step_user[inside]
+        users = of_user[first_of_each(of_user)]
+        if spec.targets == "first":
+            inside = inside[first_of_each(of_user)]
+        elif spec.targets == "last":
+            inside = inside[last_of_each(of_user)]
+        rows, of_row = found.lines(inside)
+        rows, of_row = rows[ts[rows] < high], of_row[ts[rows] < high]
         if spec.targets == "all":
             instant = np.full(len(users), low, np.int64)
+            of_row = (np.cumsum(first_of_each(of_user)) - 1)[of_row]
         else:
             instant = step_time[inside]
         end = lower_bound(ts, p.offsets[users - 1], p.offsets[users], instant)
-        return _part(p, p.event_user[chosen], chosen, users, end, instant)
+        return _part(p, of_row, rows, users, end, instant)
 
     train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
     return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
@@ -151,18 +148,20 @@ def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
     train_end = np.where(test | validation, p.offsets[:-1], p.offsets[1:])
 
     def part(held_out: np.ndarray) -> Part:
-        rows = np.flatnonzero(held_out[p.event_user - 1])
-        step, step_row = steps(rows, p.event_user[rows], p.events.order)
+        events = steps(np.flatnonzero(held_out[p.event_user - 1]), p.event_user, p.events.order)
         users = np.flatnonzero(held_out & (np.diff(p.offsets) > 0)) + 1
         length = p.offsets[users] - p.offsets[users - 1]
         border = p.offsets[users - 1] + np.floor(length * spec.fold_in).astype(np.int64)
-        border = step_row[step[np.searchsorted(rows, border)]]  # back to the beginning of its order
+        at = np.searchsorted(events.rows, border)
+        border = border if events.of_row is None else events.row[events.of_row[at]]  # back to where its order begins
         border_of = np.zeros(p.n_users + 1, np.int64)
         border_of[users] = border
-        keep = target[rows] & (step_row[step] >= border_of[p.event_user[rows]])
-        chosen = rows[keep]
-        asked = np.isin(users, p.event_user[chosen])
-        return _part(p, p.event_user[chosen], chosen, users[asked], border[asked], _instant(p, border[asked]))
+        rows, _ = events.lines(np.flatnonzero(events.row >= border_of[p.event_user[events.row]]))
+        rows = rows[target[rows]]
+        of_user = p.event_user[rows]
+        asked = np.isin(users, of_user)
+        request = np.cumsum(first_of_each(of_user)) - 1
+        return _part(p, request, rows, users[asked], border[asked], _instant(p, border[asked]))
 
     return Division(train_end, {"validation": part(validation), "test": part(test)}, None)
 
@@ -196,26 +195,24 @@ def _sessions(p: Prepared, spec: SplitSpec) -> Division:
     assert ts is not None
     cutoffs = _cutoffs(p, spec)
     session_row = sessions(p, spec.gap_minutes)
-    rows = np.flatnonzero(is_target(p, spec))
-    step, step_row = steps(rows, p.event_user[rows], order)
-    step_session, step_time = session_row[step_row], ts[step_row]
+    found = steps(_rows(is_target(p, spec)), p.event_user, order)
+    step_session, step_time = session_row[found.row], ts[found.row]
 
     def part(name: str) -> Part:
         low, high = cutoffs.window(name)
-        inside = (ts[step_session] >= low) & (step_time < high) & (ts[step_session] < high) & (step_row > step_session)
-        asked = np.flatnonzero(inside)
-        change = step_session[asked][1:] != step_session[asked][:-1]
-        if len(asked) and spec.targets != "all":
-            asked = asked[np.concatenate([[True], change] if spec.targets == "first" else [change, [True]])]
-        request = np.full(len(step_row), -1, np.int64)
-        request[asked] = np.arange(len(asked))
-        chosen = np.flatnonzero((request[step] >= 0) & (ts[rows] < high))
-        user = p.event_user[step_row[asked]]
+        inside = (ts[step_session] >= low) & (ts[step_session] < high) & (step_time < high)
+        asked = np.flatnonzero(inside & (found.row > step_session))
+        if spec.targets == "first":
+            asked = asked[first_of_each(step_session[asked])]
+        elif spec.targets == "last":
+            asked = asked[last_of_each(step_session[asked])]
+        rows, of_row = found.lines(asked)
+        rows, of_row = rows[ts[rows] < high], of_row[ts[rows] < high]
+        user = p.event_user[found.row[asked]]
         start = step_session[asked] if spec.history == "session" else p.offsets[user - 1]
-        end = lower_bound(ts, start, step_row[asked], step_time[asked])
-        order_of = np.argsort(request[step[chosen]], kind="stable")
-        chosen = chosen[order_of]
-        return _part(p, request[step[chosen]], rows[chosen], user, end, step_time[asked], start)
+        end = lower_bound(ts, start, found.row[asked], step_time[asked])
+        by_request = np.argsort(of_row, kind="stable")
+        return _part(p, of_row[by_request], rows[by_request], user, end, step_time[asked], start)
 
     train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
     return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
@@ -233,19 +230,17 @@ _RULES: dict[str, Callable[[Prepared, SplitSpec], Division]] = {
 
 def _part(
     p: Prepared,
-    group: np.ndarray,
+    request: np.ndarray,
     rows: np.ndarray,
     user: np.ndarray,
     end: np.ndarray,
     instant: np.ndarray | None,
     start: np.ndarray | None = None,
 ) -> Part:
-    """Put requests and their target rows together. `group` ascends with one value per request, in request order.
+    """Put requests and their target rows together; `request` (ascending) says which request a row belongs to.
 
     An item that occurs twice among the targets of a request (two lines of an order) is one target, at its first row.
     """
-    begins = np.concatenate([[True], group[1:] != group[:-1]])[: len(group)]
-    request = np.cumsum(begins) - 1
     if len(rows) > len(user):
         key = request * (p.n_items + 1) + p.events.item[rows]
         first = np.sort(np.unique(key, return_index=True)[1])
@@ -254,6 +249,10 @@ def _part(
     assert len(offsets) == len(user) + 1
     start = p.offsets[user - 1] if start is None else start
     return Part(user.astype(np.int32), start.astype(np.int64), end.astype(np.int64), instant, offsets, rows)
+
+
+def _rows(mask: np.ndarray) -> np.ndarray:
+    return np.arange(len(mask)) if mask.all() else np.flatnonzero(mask)
 
 
 def _instant(p: Prepared, rows: np.ndarray) -> np.ndarray | None:

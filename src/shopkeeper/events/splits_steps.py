@@ -5,25 +5,48 @@ Shapes: M events, R chosen rows, S steps, U users.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Number the steps among chosen rows, in order of each step's first row.
+@dataclass(frozen=True)
+class Steps:
+    """The steps among chosen rows of a log, sorted by (user, first row).
+
+    Lines of one order are one step also when other events lie between them; the same order code under two users
+    makes two steps.
+    """
+
+    row: np.ndarray  # int64 (S,) first row of each step
+    rows: np.ndarray  # int64 (R,) all rows, ascending
+    of_row: np.ndarray | None  # int64 (R,) the step of each row; None: every row is a step of its own
+
+    def lines(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of chosen steps (ascending step numbers), ascending, and for each its position in `chosen`."""
+        if self.of_row is None:
+            return self.row[chosen], np.arange(len(chosen))
+        position = np.full(len(self.row), -1, np.int64)
+        position[chosen] = np.arange(len(chosen))
+        of_row = position[self.of_row]
+        return self.rows[of_row >= 0], of_row[of_row >= 0]
+
+    def per_user(self, offsets: np.ndarray) -> np.ndarray:
+        """How many steps each user has: int64 (U,). `offsets` are the log's (U+1,)."""
+        return np.diff(np.searchsorted(self.row, offsets))
+
+
+def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> Steps:
+    """Find the steps among chosen rows.
 
     Args:
         rows: ascending row numbers, int64 (R,).
-        user: their users, (R,).
-        order: order codes of the whole log (M,), 0 = not part of an order; None where the data has no orders.
-
-    Returns:
-        step of each row, int64 (R,) in 0..S-1, and the first row of each step, int64 (S,). Steps are sorted by
-        (user, first row). Lines of one order are one step also when other events lie between them; the same
-        order code under two users makes two steps.
+        user: user of every event of the log, int32 (M,).
+        order: order codes of the log, (M,), 0 = not part of an order; None where the data has no orders.
     """
     if order is None or len(rows) == 0:
-        return np.arange(len(rows)), rows
-    code = order[rows]
+        return Steps(rows, rows, None)
+    code, user = order[rows], user[rows]
     same = (code[1:] == code[:-1]) & (code[1:] > 0) & (user[1:] == user[:-1])
     begins = np.concatenate([[True], ~same])
     run = np.cumsum(begins) - 1
@@ -33,11 +56,27 @@ def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> tuple
     key = run_user[in_order].astype(np.int64) * (int(code.max()) + 1) + run_code[in_order]
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     if len(first) == len(in_order):
-        return run, run_row
+        return Steps(run_row, rows, run)
     head = np.arange(len(run_row))
     head[in_order] = in_order[first[inverse]]
     firsts, dense = np.unique(head, return_inverse=True)
-    return dense[run], run_row[firsts]
+    return Steps(run_row[firsts], rows, dense[run])
+
+
+def training_mask(offsets: np.ndarray, train_end: np.ndarray) -> np.ndarray:
+    """Which events are training rows, bool (M,): of user u those in offsets[u-1]:train_end[u-1]."""
+    lengths = np.stack([train_end - offsets[:-1], offsets[1:] - train_end], axis=1).ravel()
+    return np.repeat(np.tile(np.array([True, False]), len(train_end)), lengths)
+
+
+def first_of_each(sorted_values: np.ndarray) -> np.ndarray:
+    """Where a new value begins in a sorted array: bool, same length."""
+    return np.concatenate([[True], sorted_values[1:] != sorted_values[:-1]])[: len(sorted_values)]
+
+
+def last_of_each(sorted_values: np.ndarray) -> np.ndarray:
+    """Where a value is about to change in a sorted array: bool, same length."""
+    return first_of_each(sorted_values[::-1])[::-1]
 
 
 def lower_bound(values: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.ndarray | int) -> np.ndarray:
