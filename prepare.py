@@ -10,9 +10,10 @@ from shopkeeper.pipeline.prepare import prepare
 @hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
 def main(config: DictConfig) -> None:
     """Hand the composed config to the pipeline."""
-    prepare(config)
+    with one_line_errors():
+        prepare(config)
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors():  # for what Hydra finds wrong before it calls main
         main()

@@ -10,9 +10,10 @@ from shopkeeper.pipeline.entry import one_line_errors
 @hydra.main(version_base="1.3", config_path="conf", config_name="recommend")
 def main(config: DictConfig) -> None:
     """Hand the composed config to the pipeline."""
-    recommend(config)
+    with one_line_errors():
+        recommend(config)
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors():  # for what Hydra finds wrong before it calls main
         main()

@@ -10,9 +10,10 @@ from shopkeeper.pipeline.train import train
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
     """Hand the composed config to the pipeline."""
-    train(config)
+    with one_line_errors():
+        train(config)
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors():  # for what Hydra finds wrong before it calls main
         main()
