@@ -1,0 +1,157 @@
+"""The parts of the page that are read off the data's own papers: title, leak audit, protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shopkeeper.evaluation.table import metadata_of
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+def title_of(sections: Sections, tasks: Sequence[str]) -> tuple[str, str]:
+    """Name of the dataset, and what was compared in one line."""
+    section = sections[tasks[0]]
+    prepared, first = section["prepared"], section["metrics"][section["names"][0]]
+    title = str(prepared.manifest.get("title") or _config(section, "dataset").get("title") or prepared.name)
+    span = _period(prepared)
+    counts = f"{prepared.n_users:,} customers, {prepared.n_items:,} items, {int(prepared.offsets[-1]):,} events" + (
+        f", {span}" if span else ""
+    )
+    return title, f"{counts}; split “{first['split']}”"
+
+
+def audit_rows(sections: Sections) -> list[tuple[str, str, str]]:
+    """What the leak audit of the split checked and found: (check, finding, good | note | bad)."""
+    split = next((s["split"] for s in sections.values() if s.get("split") is not None), None)
+    if split is None:
+        return []
+    timeline: Mapping[str, Any] = split.timeline
+    audit = timeline.get("audit") or {}
+    rows = [(_sentence(check), "passed", "good") for check in audit.get("checks", [])]
+    if first := audit.get("first_seen_in_test"):
+        n, hit = int(first.get("items", 0)), int(first.get("targets", 0))
+        text = f"{_many(n, 'item')}, {_many(hit, 'target')}"
+        rows.append(("Items that appear for the first time in test", text, "note" if n else "good"))
+    after = audit.get("training_after_other_test_instants")
+    if after is not None:
+        n = int(after.get("events", 0))
+        text = f"{_many(n, 'training event')} (inherent in leave-one-out; compare with a temporal split)"
+        rows.append(("Training events later than another customer's test request", text, "note" if n else "good"))
+    if timeline.get("tie_share") is not None:
+        share = float(timeline["tie_share"])
+        rows.append(
+            (
+                "Events that share a time stamp with another of the same customer",
+                f"{share:.1%}",
+                "note" if share else "good",
+            )
+        )
+    cold = (timeline.get("cold") or {}).get("test") or {}
+    for key, name in (
+        ("requests_of_cold_users", "Test requests of customers without training rows"),
+        ("requests_without_history", "Test requests without any history"),
+        ("cold_targets", "Test targets that training never showed"),
+    ):
+        if key in cold:
+            rows.append((name, f"{cold[key]:,}", "note" if cold[key] else "good"))
+    return rows
+
+
+def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, str]]:
+    """How the figures came about, exactly enough to repeat them."""
+    rows: list[tuple[str, str]] = []
+    section = sections[tasks[0]]
+    prepared, split = section["prepared"], section.get("split")
+    config = _config(section, "dataset")
+    for key, name in (("source", "Source"), ("licence", "Licence")):
+        if value := prepared.manifest.get(key) or config.get(key):
+            rows.append((name, str(value)))
+    if split is not None:
+        timeline: Mapping[str, Any] = split.timeline
+        spec = timeline.get("spec") or {}
+        meta = metadata_of(section["tables"][section["names"][0]])
+        rows.append(("Split", f"{timeline.get('name', split.name)} ({split.name})"))
+        meaning = {
+            "published": "published: catalogue, ids and k-core come from the whole log, as papers do",
+            "strict": "strict: nothing from after the cutoff enters training, catalogue or filters",
+        }
+        rows.append(("Protocol", meaning.get(split.protocol, split.protocol)))
+        for name, instant in (timeline.get("cutoffs") or {}).items():
+            rows.append((f"Cutoff: {name}", _instant(instant)))
+        if "n_training_events" in timeline:
+            n_users = timeline.get("n_training_users", 0)
+            rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers"))
+        requests, targets = timeline.get("n_requests") or {}, timeline.get("n_targets") or {}
+        if "test" in requests:
+            rows.append(("Test", f"{requests['test']:,} requests with {targets.get('test', 0):,} targets"))
+        if events := spec.get("target_events"):
+            rows.append(("Targets", f"{', '.join(events)}; the lines of one order are one step"))
+        source = (timeline.get("catalogue") or {}).get("from")
+        n_items = meta.get("n_catalogue", len(split.catalogue))
+        rows.append(
+            ("Ranked", f"all {n_items:,} items of the catalogue{f', from {source}' if source else ''}; no sampling")
+        )
+        seen = "left out of the lists" if meta.get("filter_seen") else "may be recommended again"
+        rows.append(("Items seen before", seen))
+        rows.append(("Ties", f"counted as “{meta.get('ties', 'expected')}”"))
+    for task in tasks:
+        if task == "next_item":
+            continue
+        windows = sections[task]["metrics"][sections[task]["names"][0]].get("windows") or {}
+        for part in ("train", "calibration", "test"):
+            listed = windows.get(part) or []
+            listed = [listed] if isinstance(listed, str) else listed
+            if listed:
+                several = (
+                    f"{len(listed)} cutoffs, {listed[0]} to {listed[-1]}" if len(listed) > 2 else ", ".join(listed)
+                )
+                rows.append((f"{task.replace('_', ' ').capitalize()}: {part}", several))
+        for key in ("horizon_days", "active_days"):
+            if windows.get(key) is not None:
+                rows.append((f"{task.replace('_', ' ').capitalize()}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
+    rows.append(("Intervals", "95 %, bootstrap over customers (all requests of a customer are drawn together)"))
+    rows.append(("Comparisons", "paired by request; randomisation test over customers, Holm-corrected per task"))
+    seeds = sorted({str(m["seed"]) for s in sections.values() for m in s["metrics"].values()})
+    rows.append(("Seeds", ", ".join(seeds)))
+    for task in tasks:
+        hashes = {m["target_hash"] for m in sections[task]["metrics"].values()}
+        rows.append((f"Target hash, {task.replace('_', ' ')}", ", ".join(sorted(hashes))))
+    rows.append(("Data fingerprint", prepared.fingerprint))
+    commits = sorted(
+        {str(m.get("commit")) for s in sections.values() for m in s.get("manifests", {}).values()} - {"None"}
+    )
+    if commits:
+        rows.append(("Git commit", ", ".join(commits)))
+    return rows
+
+
+def _config(section: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    configs = section.get("configs") or {}
+    first: Mapping[str, Any] = next(iter(configs.values()), {})
+    return first.get(group) or {}
+
+
+def _period(prepared: Any) -> str:
+    time = prepared.events.timestamp
+    if time is None or len(time) == 0:
+        return ""
+    first, last = (datetime.fromtimestamp(int(t) / 1e6, UTC) for t in (time.min(), time.max()))
+    return f"{first:%B %Y} to {last:%B %Y}" if f"{first:%Y%m}" != f"{last:%Y%m}" else f"{first:%B %Y}"
+
+
+def _instant(value: Any) -> str:
+    """Microseconds or ISO text -> a date and time."""
+    if isinstance(value, int):
+        return f"{datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
+    return str(value)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _many(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,135 @@
+"""What the page shows, as plain values: gathered by `gather.py`, put into words by `words.py`, drawn by the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LABELS = {
+    "popularity": "Popularity",
+    "item_knn": "Item-kNN",
+    "ease": "EASE",
+    "sasrec": "SASRec",
+    "gru4rec": "GRU4Rec",
+    "bert4rec": "BERT4Rec",
+    "hstu": "HSTU",
+    "oracle_observable": "Oracle",
+    "oracle_observable_churn": "Oracle",
+    "oracle_latent": "Oracle (hidden states)",
+    "base_rate": "Base rate",
+    "logistic": "Logistic regression",
+    "lightgbm": "LightGBM",
+    "bg_nbd": "BG/NBD",
+    "gru": "GRU",
+}
+BASELINES = ("popularity", "base_rate")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure with its interval; bounds are None where there is no interval (set statistics)."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """One line of a leaderboard."""
+
+    name: str  # as in conf/model
+    metrics: Mapping[str, Value]
+    colour: int  # index into the palette; shapes follow it, so that colour is never the only sign
+
+    @property
+    def label(self) -> str:
+        """How the model is called on the page."""
+        return LABELS.get(self.name, self.name)
+
+    @property
+    def is_oracle(self) -> bool:
+        """A ceiling: knows the simulated shop's rules, no rival."""
+        return self.name.startswith("oracle")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired comparison: `better` minus `worse`."""
+
+    better: str
+    worse: str
+    metric: str
+    difference: Value
+    p_value: float | None
+    statement: str  # in words, from evaluation.compare
+    clear: bool  # the interval excludes zero after correction
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """One kind of request or customer: each model's mean there."""
+
+    value: str
+    n: int
+    small: bool
+    models: Mapping[str, Value]
+    loses_to: str = ""  # model that is significantly better than the winner here, after correction
+
+
+@dataclass(frozen=True)
+class SlicePanel:
+    """One way to cut the requests."""
+
+    name: str  # as in the table, without "slice:"
+    rows: list[SliceRow]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted against observed for one customer model."""
+
+    model: str
+    points: list[tuple[float, float, float, float, int]]  # mean probability, share seen, low, high, customers
+    ece: float
+    ece_expected: Value  # what a perfectly calibrated model would show at this n
+    histogram: list[int]  # customers per twentieth of probability
+
+
+@dataclass(frozen=True)
+class Board:
+    """One task's models on the same requests."""
+
+    task: str
+    metric: str  # the one that ranks
+    higher_is_better: bool
+    models: list[Model]  # best first, ceilings last
+    differences: list[Difference] = field(default_factory=list)
+    slices: list[SlicePanel] = field(default_factory=list)
+    reliability: list[Reliability] = field(default_factory=list)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    n: int = 0  # requests, or customers
+
+    @property
+    def rivals(self) -> list[Model]:
+        """Models without the ceilings, best first."""
+        return [m for m in self.models if not m.is_oracle]
+
+    @property
+    def ceiling(self) -> Model | None:
+        """The oracle that knows what was observable, where there is one."""
+        return next((m for m in self.models if m.name.startswith("oracle_observable")), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on the page."""
+
+    title: str
+    subtitle: str
+    boards: list[Board]
+    window: Mapping[str, Any] | None  # the shop window's data, as report.js reads it
+    audit: list[tuple[str, str, str]]  # check, finding, state: good | note | bad
+    protocol: list[tuple[str, str]]

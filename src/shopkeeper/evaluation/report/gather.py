@@ -1,0 +1,201 @@
+"""From the sections that `pipeline.evaluate` makes to the figures of the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, metric_label
+from shopkeeper.evaluation.report.charts import CEILING, GREY
+from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
+from shopkeeper.evaluation.report.figures import (
+    BASELINES,
+    Board,
+    Difference,
+    Model,
+    Reliability,
+    Report,
+    SlicePanel,
+    SliceRow,
+    Value,
+)
+from shopkeeper.evaluation.report.window import shop_window
+from shopkeeper.evaluation.slices import slice_results
+from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.metrics.classification_reliability import reliability_curve
+
+MOST_IN_SLICES = 4  # models drawn in the slices: more could not be told apart
+HISTOGRAM = 20  # bars under a reliability curve
+PARTS = ("validation", "test")
+
+
+def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> Report:
+    """Everything on the page.
+
+    Args:
+        sections: per task: `headline`, `lower_is_better`, `names` (best first), `metrics` (name -> metrics.json),
+            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models).
+        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`.
+    """
+    tasks = sorted(sections, key=lambda task: (task != "next_item", task))  # recommenders first
+    boards = [board(sections[task], options) for task in tasks]
+    window = None
+    for b, task in zip(boards, tasks, strict=True):
+        if task == "next_item":
+            window = shop_window(sections[task], b, options)
+    title, subtitle = title_of(sections, tasks)
+    return Report(title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks))
+
+
+def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
+    """One task's models, differences, slices and reliability curves."""
+    task, metric = str(section["task"]), str(section["headline"])
+    models = _models(section)
+    rivals = [m for m in models if not m.is_oracle]
+    first = section["metrics"][models[0].name]
+    tables = section["tables"]
+    made = Board(
+        task=task,
+        metric=metric,
+        higher_is_better=not section.get("lower_is_better", metric.partition("@")[0] in LOWER_IS_BETTER),
+        models=models,
+        differences=[_difference(c) for c in section["comparisons"] if c["metric"] == metric],
+        slices=_slices(section, rivals, options),
+        reliability=_reliability(section, rivals),
+        meta={**metadata_of(tables[models[0].name]), **{k: v for k, v in first.items() if k not in PARTS}},
+        n=models[0].metrics[metric].n,
+    )
+    return made
+
+
+def _models(section: Mapping[str, Any]) -> list[Model]:
+    """Best first, oracles last. Baselines are grey; oracles are a line; the others take colours in order."""
+    names = sorted(section["names"], key=lambda n: n.startswith("oracle"))
+    models, free = [], 0
+    for name in names:
+        values = {k: _value(v) for k, v in section["metrics"][name]["test"].items() if v.get("value") is not None}
+        values |= _coverage(section["tables"][name], values)
+        if name.startswith("oracle"):
+            colour = CEILING
+        elif name in BASELINES:
+            colour = GREY
+        else:
+            colour, free = free % GREY, free + 1
+        models.append(Model(name, values, colour))
+    return models
+
+
+def _value(entry: Mapping[str, Any]) -> Value:
+    low, high = (None if entry.get(k) is None or not math.isfinite(entry[k]) else entry[k] for k in ("low", "high"))
+    return Value(float(entry["value"]), low, high, int(entry.get("n") or 0))
+
+
+def _coverage(table: pa.Table, known: Mapping[str, Value]) -> dict[str, Value]:
+    """Share of the catalogue that anybody is shown in the top ten, where metrics.json does not say it."""
+    if "coverage@10" in known or "top_items" not in table.column_names:
+        return {}
+    lists = pc.list_slice(table["top_items"].combine_chunks(), 0, 10)
+    shown = len(np.unique(lists.flatten().to_numpy(zero_copy_only=False)))
+    return {"coverage@10": Value(shown / max(1, int(metadata_of(table)["n_catalogue"])), n=table.num_rows)}
+
+
+def _difference(c: Mapping[str, Any]) -> Difference:
+    """Better minus worse, or b minus a where they cannot be told apart."""
+    swap = c["difference"] is not None and c["difference"] < 0
+    better, worse = (c["a"], c["b"]) if swap else (c["b"], c["a"])
+    sign = -1.0 if swap else 1.0
+    ends = [None if c[k] is None else sign * c[k] for k in ("low", "high")]
+    low, high = reversed(ends) if swap else ends
+    value = Value(sign * (c["difference"] or 0.0), low, high, int(c["n"]))
+    if c["winner"] is not None and c["winner"] != better:  # a metric of which less is better
+        better, worse = worse, better
+    clear = bool(c["significant"])
+    return Difference(better, worse, c["metric"], value, c["p_adjusted"], str(c["statement"]), clear)
+
+
+def _slices(section: Mapping[str, Any], rivals: Sequence[Model], options: Mapping[str, Any]) -> list[SlicePanel]:
+    """The best models in each slice, and where the winner loses (tested against all rivals, Holm-corrected)."""
+    tables = {m.name: section["tables"][m.name] for m in rivals}
+    metric, seed = str(section["headline"]), int(options.get("seed", 0))
+    if not rivals or metric not in tables[rivals[0].name].column_names:
+        return []  # an aggregate (AUROC) is no mean over rows
+    if not any(c.startswith("slice:") for c in tables[rivals[0].name].column_names):
+        return []
+    found = slice_results(
+        tables, metric, winner=rivals[0].name, resamples=int(options.get("resamples", 500)), seed=seed
+    )
+    lost = {(loss["slice"], loss["value"]): loss["to"] for loss in reversed(found["losses"])}
+    drawn = {m.name for m in _drawn(rivals)}
+    panels: dict[str, list[SliceRow]] = {}
+    for row in found["slices"]:
+        models = {name: _value(v) for name, v in row["models"].items() if name in drawn}
+        to = lost.get((row["slice"], row["value"]), "")
+        panels.setdefault(row["slice"], []).append(SliceRow(row["value"], row["n"], bool(row["small"]), models, to))
+    return [SlicePanel(name, _in_order(rows)) for name, rows in panels.items() if len(rows) > 1]
+
+
+def _in_order(rows: list[SliceRow]) -> list[SliceRow]:
+    """Bands of numbers by their numbers; everything else as it came."""
+    first = [re.match(r"(under )?(\d+)", row.value) for row in rows]
+    if not all(first):
+        return rows
+    place = [(int(m[2]), m[1] is None) for m in first if m]
+    return [row for _, row in sorted(zip(place, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _drawn(rivals: Sequence[Model]) -> list[Model]:
+    """The best few, and the baseline in any case."""
+    kept = list(rivals[:MOST_IN_SLICES])
+    baseline = next((m for m in rivals if m.name in BASELINES), None)
+    if baseline is not None and baseline not in kept:
+        kept[-1] = baseline
+    return kept
+
+
+def _reliability(section: Mapping[str, Any], rivals: Sequence[Model]) -> list[Reliability]:
+    """Curves of the models that give different customers different probabilities."""
+    curves = []
+    for model in rivals:
+        table = section["tables"][model.name]
+        if "probability" not in table.column_names or "ece" not in model.metrics:
+            continue
+        p = np.asarray(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+        scored = ~np.isnan(p)
+        label = table["label"].to_numpy()[scored]
+        if scored.sum() == 0 or len(np.unique(p[scored])) < 2:
+            continue
+        curve = reliability_curve(label, p[scored])
+        points = [tuple(map(float, row[:4])) + (int(row[4]),) for row in zip(*curve, strict=True)]
+        counts, _ = np.histogram(p[scored], bins=HISTOGRAM, range=(0, 1))
+        expected = model.metrics.get("ece_if_calibrated", Value(math.nan))
+        curves.append(Reliability(model.name, points, model.metrics["ece"].value, expected, counts.tolist()))  # type: ignore[arg-type]
+    return curves
+
+
+def shown_metrics(b: Board) -> list[str]:
+    """The figures of a board's table, headline first."""
+    wanted = (
+        ["ndcg@10", "hit@10", "recall@10", "mrr", "coverage@10"]
+        if b.task == "next_item"
+        else ["log_loss", "auroc", "average_precision", "brier", "ece"]
+    )
+    have = b.models[0].metrics
+    return [b.metric, *(m for m in wanted if m in have and m != b.metric)]
+
+
+def label_of(metric: str) -> str:
+    """Metric as people write it; the customer metrics have names of their own."""
+    own = {"auroc": "AUROC", "average_precision": "average precision", "ece": "ECE", "coverage": "coverage"}
+    base, at, cut = metric.partition("@")
+    return f"{own[base]}{at}{cut}" if base in own else metric_label(metric)
+
+
+def heading_of(metric: str) -> str:
+    """The same at the beginning of a line."""
+    return label_of(metric)[:1].upper() + label_of(metric)[1:]

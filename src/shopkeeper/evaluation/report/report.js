@@ -1,0 +1,155 @@
+"use strict";
+// The shop window. Everything else on the page is plain HTML and SVG. Text goes in as text, never as markup.
+(function () {
+  const root = document.getElementById("window");
+  const data = JSON.parse(document.getElementById("window-data").textContent);
+  if (!root || !data) return;
+
+  const KINDS = {
+    chosen: "Chosen",
+    found: "Only the best model was right",
+    missed: "The best model was wrong, another right",
+    nobody: "Nobody was right",
+    random: "Drawn at random",
+    new: "Without a history",
+  };
+  const SHOWN = 5;
+  let all = window.matchMedia("(min-width: 60rem)").matches; // ten suggestions instead of five
+
+  function node(tag, className, ...children) {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  }
+
+  function mark(colour) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("class", "mark c" + colour);
+    svg.setAttribute("viewBox", "-7 -7 14 14");
+    svg.setAttribute("width", "14");
+    svg.setAttribute("height", "14");
+    svg.setAttribute("aria-hidden", "true");
+    const use = document.createElementNS(space, "use");
+    use.setAttribute("href", "#m" + colour);
+    svg.append(use);
+    return svg;
+  }
+
+  function line(left, item, right, taken, what) {
+    const [title, facts] = data.items[item];
+    const under = [what, facts].filter(Boolean).join(" · ");
+    const text = node("span", "", title, under ? node("em", "", under) : null);
+    return node("li", taken ? "then" : "", node("span", "", left), text, right ? node("b", "", right) : node("span"));
+  }
+
+  function place(rank) {
+    if (rank === null) return "not ranked";
+    return rank <= 10 ? "at place " + rank : "place " + rank.toLocaleString("en");
+  }
+
+  function show(index) {
+    const found = data.cases[index];
+    const bought = new Set(found.targets);
+    const when = found.when ? " on " + found.when + " UTC" : "";
+    const events = found.events === 0 ? "with nothing on record" :
+      "after " + found.events.toLocaleString("en") + (found.events === 1 ? " event" : " events");
+    who.replaceChildren(node("strong", "", found.user), when + ", " + events + ".");
+
+    const did = node("ol", data.dated ? "dated" : "");
+    for (const [date, item, types] of grouped(found.history)) {
+      did.append(line(date, item, "", false, types));
+    }
+    const past = node("div", "",
+      heading("What they did", found.events > found.history.length ? "the last " + found.history.length : ""),
+      found.history.length ? did : node("p", "empty", "Nothing yet: every model falls back on what sells."));
+    const then = node("ol", "then-list");
+    for (const item of found.targets) then.append(line("✓", item, "", true));
+    const after = node("div", "", heading("What they then took", ""), then,
+      found.more ? node("p", "empty", "and " + found.more + " more") : null);
+
+    const lists = node("div", "lists");
+    data.models.forEach((model, m) => {
+      const list = node("ol", "");
+      found.lists[m].slice(0, all ? 10 : SHOWN).forEach((item, i) => {
+        list.append(line(String(i + 1), item, bought.has(item) ? "taken" : "", bought.has(item)));
+      });
+      const name = node("span", "key", mark(model.colour), node("span", "", model.label));
+      const title = node("h3", "", name, node("small", "", place(found.ranks[m])));
+      lists.append(node("div", "", title, list));
+    });
+    view.replaceChildren(past, node("div", "shown", lists, after));
+    select.value = String(index);
+    position.textContent = (index + 1) + " of " + data.cases.length;
+  }
+
+  // One line per day and item, newest first: "view ×2, add to cart".
+  function grouped(history) {
+    const lines = new Map();
+    for (const [item, type, date] of history) {
+      const key = date + "/" + item;
+      if (!lines.has(key)) lines.set(key, [date, item, new Map()]);
+      const types = lines.get(key)[2];
+      types.set(type, (types.get(type) || 0) + 1);
+    }
+    let day = "";
+    return Array.from(lines.values(), ([date, item, types]) => {
+      const said = Array.from(types, ([type, n]) => data.types[type] + (n > 1 ? " ×" + n : "")).reverse().join(", ");
+      const first = date === day ? "" : date;
+      day = date;
+      return [first, item, said];
+    });
+  }
+
+  function heading(text, note) {
+    return node("h3", "", text, note ? node("small", "", note) : null);
+  }
+
+  function step(by) {
+    show((Number(select.value) + by + data.cases.length) % data.cases.length);
+  }
+
+  const select = node("select", "");
+  select.id = "customer";
+  let group = null, last = "";
+  data.cases.forEach((found, index) => {
+    if (found.kind !== last) {
+      group = node("optgroup", "");
+      group.label = KINDS[found.kind];
+      select.append(group);
+      last = found.kind;
+    }
+    const option = node("option", "", found.user + (found.events ? " · " + found.events + " events" : " · new"));
+    option.value = String(index);
+    group.append(option);
+  });
+  select.addEventListener("change", () => show(Number(select.value)));
+
+  const label = node("label", "", "Customer");
+  label.htmlFor = "customer";
+  const back = node("button", "", "← Previous"), next = node("button", "", "Next →");
+  const ten = node("button", "", all ? "Show five" : "Show ten");
+  const position = node("span", "empty");
+  for (const button of [back, next, ten]) button.type = "button";
+  back.addEventListener("click", () => step(-1));
+  next.addEventListener("click", () => step(1));
+  ten.addEventListener("click", () => {
+    all = !all;
+    ten.textContent = all ? "Show five" : "Show ten";
+    show(Number(select.value));
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.target === select || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+      event.preventDefault();
+      step(event.key === "ArrowRight" ? 1 : -1);
+    }
+  });
+
+  const who = node("p", "shop-who");
+  who.setAttribute("aria-live", "polite");
+  const view = node("div", "shop");
+  root.append(node("div", "shop-bar", node("div", "", label, select), back, next, ten, position), who, view);
+  show(0);
+})();

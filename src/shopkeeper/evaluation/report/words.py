@@ -1,0 +1,208 @@
+"""The answer in words: which model, by how much, how sure, and for whom not. HTML strings, everything escaped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import escape
+
+from shopkeeper.evaluation.report.charts import interval, number
+from shopkeeper.evaluation.report.figures import BASELINES, LABELS, Board, Difference, Model, Value
+from shopkeeper.evaluation.report.gather import heading_of, label_of
+
+QUESTIONS = {
+    "next_item": "What will they want next?",
+    "churn": "Who is about to leave?",
+    "propensity": "Who is about to buy?",
+    "value": "What will they be worth?",
+}
+SLICES = {
+    "history_length": "Events before the request",
+    "lifecycle": "Kind of customer",
+    "item_popularity": "Popularity of what was taken",
+    "user": "Customer known from training",
+    "item": "Item known from training",
+    "category": "Category of what was taken",
+    "channel": "Channel",
+    "time_of_day": "Time of day",
+    "weekday": "Day",
+    "price_band": "Price of what was taken",
+    "orders": "Orders so far",
+    "recency": "Last order",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The top of a board."""
+
+    question: str
+    headline: str
+    paragraphs: list[str]
+    tiles: list[tuple[str, str]]  # figure, what it is
+
+
+def answer(b: Board) -> Answer:
+    """Which model, by how much, for whom not, and how far from the best possible."""
+    question = QUESTIONS.get(b.task, b.task.replace("_", " ").capitalize())
+    if not b.rivals:
+        return Answer(question, "Only the ceiling was measured", [], [])
+    best = b.rivals[0]
+    paragraphs = [_how_good(b, best)]
+    paragraphs += [p for p in (_by_how_much(b, best), _for_whom_not(b, best), _ceiling(b, best)) if p]
+    return Answer(question, _headline(b, best), paragraphs, _tiles(b, best))
+
+
+def slice_name(name: str) -> str:
+    """A way to cut the requests, as a heading."""
+    if name in SLICES:
+        return SLICES[name]
+    own = name.removeprefix("user_").replace("_", " ")
+    return f"Customer’s {own}" if name.startswith("user_") else own.capitalize()
+
+
+def labelled(statement: str, names: list[str]) -> str:
+    """A statement with the names of the models as people write them."""
+    pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: LABELS.get(m[1], m[1]), statement)
+
+
+def strong(text: str) -> str:
+    """Emphasised, escaped."""
+    return f"<strong>{escape(text)}</strong>"
+
+
+def _against(b: Board, one: str, other: str) -> Difference | None:
+    return next((d for d in b.differences if {d.better, d.worse} == {one, other}), None)
+
+
+def _headline(b: Board, best: Model) -> str:
+    others = b.rivals[1:]
+    if not others:
+        return f"{strong(best.label)} stands alone: nothing to compare it with"
+    found = [_against(b, best.name, m.name) for m in others]
+    unclear = [m.label for m, d in zip(others, found, strict=True) if d is None or not d.clear]
+    verb = "recommends best" if b.task == "next_item" else "predicts best"
+    if not unclear:
+        return f"{strong(best.label)} {verb}"
+    rest = (
+        strong(unclear[0])
+        if len(unclear) == 1
+        else " and ".join([", ".join(map(strong, unclear[:-1])), strong(unclear[-1])])
+    )
+    return f"{strong(best.label)} leads, but cannot be told apart from {rest}"
+
+
+def _how_good(b: Board, best: Model) -> str:
+    hit, auc = best.metrics.get("hit@10"), best.metrics.get("auroc")
+    if b.task == "next_item" and hit:
+        return (
+            f"In {_share(hit)} of {b.n:,} test requests, its ten suggestions hold something that the customer "
+            f"then took.{_all_ranked(b)}"
+        )
+    if auc:
+        text = (
+            f"Of a customer who leaves and one who stays, it gives the higher risk to the one who leaves "
+            f"in {_share(auc)} of cases (AUROC), over {b.n:,} customers."
+            if b.task == "churn"
+            else f"AUROC {interval(auc)} over {b.n:,} customers."
+        )
+        return text + _calibration(best)
+    value = best.metrics[b.metric]
+    return f"{escape(heading_of(b.metric))} {interval(value)} over {b.n:,} requests."
+
+
+def _all_ranked(b: Board) -> str:
+    n = b.meta.get("n_catalogue")
+    return f" All {n:,} items of the catalogue competed for the ten places." if n else ""
+
+
+def _calibration(best: Model) -> str:
+    ece, expected = best.metrics.get("ece"), best.metrics.get("ece_if_calibrated")
+    if ece is None or expected is None or expected.high is None:
+        return ""
+    if ece.value > expected.high:
+        return (
+            f" Its probabilities are off by {ece.value:.1%} on average, more than the {expected.high:.1%} "
+            f"that chance explains at this number of customers."
+        )
+    return (
+        f" Nothing speaks against its probabilities: they are off by {ece.value:.1%} on average, and "
+        f"perfect ones would show up to {expected.high:.1%} at this number of customers."
+    )
+
+
+def _by_how_much(b: Board, best: Model) -> str:
+    names = [m.name for m in b.models]
+    wanted = [m for i, m in enumerate(b.rivals[1:]) if i == 0 or m.name in BASELINES]
+    found = [d for m in wanted if (d := _against(b, best.name, m.name))]
+    sentences = [labelled(d.statement, names) for d in found]
+    return " ".join(f"{escape(s[:1].upper() + s[1:])}." for s in sentences)
+
+
+def _for_whom_not(b: Board, best: Model) -> str:
+    rows = [(p, r) for p in b.slices for r in p.rows]
+    losses = [(p, r) for p, r in rows if r.loses_to]
+    tested = sum(not r.small for _, r in rows)
+    if not tested or len(b.rivals) < 2:
+        return ""
+    if not losses:
+        return (
+            f"{strong('For whom not?')} In none of the {tested} kinds of requests that are large enough to tell is "
+            f"another model significantly better."
+        )
+    listed = "; ".join(
+        f"{escape(slice_name(p.name).lower())} <em>{escape(r.value)}</em> ({r.n:,}): "
+        f"{strong(LABELS.get(r.loses_to, r.loses_to))} is better"
+        for p, r in losses[:4]
+    )
+    more = f"; and {len(losses) - 4} more, marked below" if len(losses) > 4 else ""
+    return f'<span class="warn">{strong("For whom not?")} {listed}{more}.</span>'
+
+
+def _ceiling(b: Board, best: Model) -> str:
+    top = b.ceiling
+    if top is None or b.metric not in top.metrics:
+        return ""
+    ours, best_possible = best.metrics[b.metric].value, top.metrics[b.metric].value
+    name = escape(label_of(b.metric))
+    if b.higher_is_better:
+        return (
+            f"The shop is simulated, so the best possible score is known: {name} {number(best_possible)}. "
+            f"{escape(best.label)} reaches {strong(f'{ours / best_possible:.0%}')} of it."
+        )
+    return (
+        f"The shop is simulated, so the best possible {name} is known: {number(best_possible)}; "
+        f"{escape(best.label)} is {number(ours - best_possible)} above it."
+    )
+
+
+def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
+    """Three or four figures at a glance."""
+    tiles: list[tuple[str, str]] = []
+    m = best.metrics
+    if hit := m.get("hit@10"):
+        tiles.append((f"{hit.value:.1%}", "of requests: something among the ten was then taken"))
+    if auc := m.get("auroc"):
+        tiles.append((number(auc.value), f"AUROC ({number(auc.low)} to {number(auc.high)})"))
+    tiles.append((number(m[b.metric].value), f"{heading_of(b.metric)} ({_bounds(m[b.metric])})"))
+    base = next((r for r in b.rivals if r.name in BASELINES and r is not best), None)
+    if base is not None and b.higher_is_better and base.metrics[b.metric].value > 0:
+        ratio = m[b.metric].value / base.metrics[b.metric].value
+        tiles.append((f"{ratio:.1f}×", f"the {label_of(b.metric)} of {base.label.lower()}"))
+    top = b.ceiling
+    if top is not None and b.higher_is_better:
+        tiles.append((f"{m[b.metric].value / top.metrics[b.metric].value:.0%}", "of the best possible score"))
+    elif coverage := m.get("coverage@10"):
+        tiles.append((f"{coverage.value:.0%}", "of the catalogue is shown to somebody"))
+    return tiles[:4]
+
+
+def _share(v: Value) -> str:
+    if v.low is None or v.high is None:
+        return strong(f"{v.value:.1%}")
+    return f"{strong(f'{v.value:.1%}')} ({100 * v.low:.1f} to {100 * v.high:.1f})"
+
+
+def _bounds(v: Value) -> str:
+    return "no interval" if v.low is None else f"{number(v.low)} to {number(v.high)}"

@@ -1,0 +1,334 @@
+"""The report says the right thing first, holds what it promises, and opens in a browser without a word of complaint."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from browser import console_errors, document, screenshot
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.evaluation.compare import compare_family
+from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
+from shopkeeper.evaluation.report import write_report
+from shopkeeper.evaluation.report.charts import span, ticks
+from shopkeeper.evaluation.report.figures import Value
+from shopkeeper.evaluation.report.gather import gather
+from shopkeeper.evaluation.report.page import render
+from shopkeeper.evaluation.report.words import answer
+from shopkeeper.evaluation.slices import add_slices
+from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+from tiny import DAY, days, tiny_prepared
+
+N = 320  # customers
+ITEMS = 20
+NASTY = "</script><script>alert('x')</script> & <b>Co</b>"
+
+
+class Told:
+    """Scores that know the target of a share of the requests; the rest is popularity."""
+
+    uses_instant = False
+
+    def __init__(self, split: Split, right: np.ndarray):
+        requests, targets = split.part("test")
+        self.target = dict(zip(requests.end.tolist(), targets.item.tolist(), strict=True))
+        self.right = dict(zip(requests.end.tolist(), right.tolist(), strict=True))
+
+    def score(self, requests: Requests) -> np.ndarray:
+        scores_BV = np.tile(-np.arange(ITEMS + 1, dtype=np.float32), (len(requests), 1))
+        for b, end in enumerate(requests.end.tolist()):
+            if self.right[end]:
+                scores_BV[b, self.target[end]] = 1
+        return scores_BV
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Split]:
+    rng = np.random.default_rng(3)
+    histories = [rng.integers(1, ITEMS + 1, 3 + u % 40).tolist() for u in range(N)]
+    names = [NASTY, *(f"Thing {i}" for i in range(2, ITEMS + 1))]
+    categories = ["tea", "garden"] * (ITEMS // 2)
+    return tiny_prepared(
+        tmp_path_factory.mktemp("shop") / "tiny",
+        histories,
+        days(histories, 19_000),
+        items={"title": names, "category": categories},
+        n_items=ITEMS,
+    )
+
+
+def section(shop: tuple[Prepared, Split], tables: Mapping[str, pa.Table], task: str = "next_item") -> dict[str, Any]:
+    """What `pipeline.evaluate` hands over."""
+    prepared, split = shop
+    headline, lower = ("ndcg@10", False) if task == "next_item" else ("log_loss", True)
+    make = summarise if task == "next_item" else summarise_customers
+    metrics = {}
+    for name, table in tables.items():
+        about = {"dataset": "tiny", "split": "leave_one_out", "protocol": "published", "task": task, "model": name}
+        metrics[name] = {
+            **about,
+            "seed": 1,
+            "filter_seen": False,
+            "target_hash": "abc",
+            "test": make(table, resamples=200),
+        }
+    found = compare_family(tables, [headline], resamples=200) if len(tables) > 1 else []
+    return {
+        "task": task,
+        "headline": headline,
+        "lower_is_better": lower,
+        "names": sorted(tables, key=lambda n: metrics[n]["test"][headline]["value"], reverse=not lower),
+        "metrics": metrics,
+        "tables": dict(tables),
+        "comparisons": [c.as_dict() for c in found],
+        "configs": {name: {"dataset": {"title": "Tiny shop", "licence": "CC0"}} for name in tables},
+        "manifests": {name: {"commit": "0123abc"} for name in tables},
+        "prepared": prepared,
+        "split": split if task == "next_item" else None,
+    }
+
+
+def recommenders(shop: tuple[Prepared, Split], shares: Mapping[str, float | np.ndarray]) -> dict[str, Any]:
+    prepared, split = shop
+    n = len(split.part("test")[0])
+    tables = {}
+    for seed, (name, share) in enumerate(shares.items()):
+        right = np.random.default_rng(seed).random(n) < share
+        table = evaluate_requests(Told(split, right), split, "test", metadata={"model": name, "seed": 1})
+        tables[name] = add_slices(table, prepared, split, "test")
+    return section(shop, tables)
+
+
+def churners(shop: tuple[Prepared, Split]) -> dict[str, Any]:
+    prepared, _ = shop
+    rng = np.random.default_rng(0)
+    risk = rng.random(N)
+    label = (rng.random(N) < risk).astype(np.float64)
+    rows = np.arange(N, dtype=np.int64)
+    features = np.stack([1 + rows % 12, rng.random(N) * 80], axis=1).astype(np.float64)
+    cohort = Cohort(
+        (rows + 1).astype(np.int32),
+        np.full(N, 19_100 * DAY, np.int64),
+        features,
+        ("orders", "days_since_order"),
+        prepared.events,
+        prepared.offsets[:-1],
+        prepared.offsets[1:],
+        np.full(N, 19_200 * DAY, np.int64),
+        label,
+        30.0,
+    )
+    about = {"dataset": "tiny", "split": "temporal", "protocol": "strict", "part": "test", "task": "churn", "seed": 1}
+    said = {"logistic": risk, "base_rate": np.full(N, label.mean())}
+    tables = {n: customer_table(prepared, cohort, Predictions(p), {**about, "model": n}) for n, p in said.items()}
+    return section(shop, tables, "churn")
+
+
+@pytest.fixture(scope="module")
+def sections(shop: tuple[Prepared, Split]) -> dict[str, Any]:
+    found = recommenders(shop, {"sasrec": 0.7, "item_knn": 0.4, "popularity": 0.0, "oracle_observable": 0.95})
+    return {"churn": churners(shop), "next_item": found}
+
+
+@pytest.fixture(scope="module")
+def page(sections: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(
+        tmp_path_factory.mktemp("report"), sections, {"customers": 12, "chosen": ["u7"], "resamples": 100}
+    )
+
+
+def told(sections: dict[str, Any], task: str) -> str:
+    """The answer in plain text."""
+    report = gather(sections, {"resamples": 100})
+    a = answer(next(b for b in report.boards if b.task == task))
+    return re.sub(r"<[^>]+>", "", " ".join([a.headline, *a.paragraphs]))
+
+
+def test_the_answer_names_the_best_model_by_how_much_and_how_far_from_the_best_possible(
+    sections: dict[str, Any],
+) -> None:
+    text = told(sections, "next_item")
+    assert text.startswith("SASRec recommends best")
+    assert re.search(r"SASRec is better than Item-kNN by 0\.\d+ NDCG@10 \(0\.\d+ to 0\.\d+\)", text)
+    assert "SASRec is better than Popularity" in text
+    assert re.search(r"SASRec reaches \d\d% of it", text)
+    assert "another model significantly better" in text
+
+
+def test_the_oracle_is_a_ceiling_and_never_the_answer(sections: dict[str, Any]) -> None:
+    board = gather(sections, {"resamples": 100}).boards[0]
+    assert board.models[-1].name == "oracle_observable"
+    assert [m.name for m in board.rivals] == ["sasrec", "item_knn", "popularity"]
+    assert 'class="ceiling"' in render(gather(sections, {"resamples": 100}))
+
+
+def test_models_that_cannot_be_told_apart_are_not_ranked_in_words(shop: tuple[Prepared, Split]) -> None:
+    text = told({"next_item": recommenders(shop, {"sasrec": 0.5, "item_knn": 0.49})}, "next_item")
+    assert "leads, but cannot be told apart from" in text
+    assert "better than" not in text.split("For whom not?")[0].replace("more users", "")
+
+
+def test_kinds_of_customers_for_whom_the_winner_is_worse_are_pointed_out_first(shop: tuple[Prepared, Split]) -> None:
+    _, split = shop
+    requests, _ = split.part("test")
+    short = requests.lengths < 20
+    found = recommenders(shop, {"sasrec": np.where(short, 0.0, 1.0), "item_knn": np.where(short, 0.6, 0.0)})
+    text = told({"next_item": found}, "next_item")
+    assert text.startswith("SASRec")
+    assert re.search(r"For whom not\? .*events before the request 5-19 \(\d+\): Item-kNN is better", text)
+    assert "⚠ Item-kNN better" in render(gather({"next_item": found}, {"resamples": 100}))
+
+
+def test_less_log_loss_is_better_for_customers_too_and_nobody_loses_to_the_base_rate(sections: dict[str, Any]) -> None:
+    text = told(sections, "churn")
+    assert text.startswith("Logistic regression predicts best")
+    assert re.search(r"Logistic regression is better than Base rate by 0\.\d+ log loss", text)
+    assert "Base rate is better" not in text
+    assert "Nothing speaks against its probabilities" in text
+
+
+def test_a_single_model_is_not_called_the_best(shop: tuple[Prepared, Split]) -> None:
+    assert told({"next_item": recommenders(shop, {"sasrec": 0.5})}, "next_item").startswith("SASRec stands alone")
+
+
+def test_the_page_asks_no_network_and_stays_small(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href|action)\s*=\s*["']?(?:https?:)?//""", html)
+    assert "default-src 'none'" in html
+    assert page.stat().st_size < 2_000_000
+
+
+def test_names_from_the_data_cannot_become_markup(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    assert NASTY not in html
+    assert html.count("</script>") == 2
+
+
+class Shape(HTMLParser):
+    """Collects what accessibility rests on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.bare_headers = 0
+        self.unnamed_pictures = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if "id" in found:
+            self.ids.append(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found.get("href")).removeprefix("#"))
+        if tag == "th" and "scope" not in found:
+            self.bare_headers += 1
+        if tag == "svg" and found.get("aria-hidden") != "true" and not found.get("aria-label"):
+            self.unnamed_pictures += 1
+
+
+def test_headings_tables_and_pictures_can_be_read_out(page: Path) -> None:
+    shape = Shape()
+    shape.feed(page.read_text(encoding="utf-8"))
+    assert shape.headings.count(1) == 1
+    assert shape.headings[0] == 1
+    assert shape.bare_headers == 0
+    assert shape.unnamed_pictures == 0
+    assert len(shape.ids) == len(set(shape.ids))
+    assert set(shape.links) <= set(shape.ids)
+
+
+def test_every_promised_part_is_there(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    for anchor in ("answer", "board-next_item", "coverage", "slices-next_item", "board-churn", "slices-churn",
+                   "reliability-churn", "shop", "protocol"):  # fmt: skip
+        assert f'id="{anchor}"' in html, anchor
+    assert "target_hash" not in html
+    assert "Git commit" in html
+    assert "CC0" in html
+
+
+def test_the_shop_window_shows_what_each_model_gave_that_very_customer(sections: dict[str, Any]) -> None:
+    window = gather(sections, {"customers": 12, "chosen": ["u7"], "resamples": 100}).window
+    assert window is not None
+    assert len(window["cases"]) == 12
+    assert len({case["user"] for case in window["cases"]}) == 12
+    first = window["cases"][0]
+    assert (first["user"], first["kind"]) == ("u7", "chosen")
+    split: Split = sections["next_item"]["split"]
+    requests, targets = split.part("test")
+    row = int(np.flatnonzero(requests.user == 7)[0])
+    assert first["targets"] == targets.item[targets.offsets[row] : targets.offsets[row + 1]].tolist()
+    assert first["history"][0][0] == requests.events.item[requests.end[row] - 1]
+    table = sections["next_item"]["tables"]["sasrec"]
+    assert first["lists"][0] == table["top_items"][row].as_py()[:10]
+    for case in window["cases"]:
+        if case["kind"] == "found":
+            assert case["ranks"][0] <= 10
+            assert all(r > 10 for r in case["ranks"][1:3])
+    json.dumps(window, allow_nan=False)
+
+
+def test_axes_hold_their_values_and_ticks_are_round() -> None:
+    axis = span([Value(0.2, 0.1, 0.35), Value(0.31)])
+    assert axis[0] == 0
+    assert axis[1] > 0.35
+    assert ticks(0, 0.4) == [0, 0.1, 0.2, 0.3, 0.4]
+    assert ticks(0.513, 0.7) == [0.55, 0.6, 0.65, 0.7]
+    assert ticks(1, 1) == [1]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_opens_in_a_browser_without_a_console_message(page: Path, width: int) -> None:
+    assert console_errors(page, width) == []
+
+
+def test_a_console_message_would_be_noticed(page: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(page.read_text(encoding="utf-8").replace("show(0);", "shw(0);"), encoding="utf-8")
+    assert any("shw is not defined" in message for message in console_errors(broken))
+
+
+def pressed(page: Path, copy: Path, script: str) -> str:
+    """The document after a script ran on the finished page."""
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    return document(copy)
+
+
+def test_the_shop_window_turns_with_the_arrow_keys_and_fills_in_text_as_text(page: Path, tmp_path: Path) -> None:
+    before = document(page)
+    assert '<p class="shop-who" aria-live="polite"><strong>u7</strong>' in before
+    assert "1 of 12" in before
+    key = "new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true})"
+    after = pressed(page, tmp_path / "key.html", f"document.querySelector('.shop-bar button').dispatchEvent({key})")
+    assert "2 of 12" in after
+    assert "<strong>u7</strong>" not in after
+    assert "&lt;b&gt;Co&lt;/b&gt;" in before
+
+
+def test_nothing_sticks_out_of_a_phones_screen(page: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "phone.html"
+    measure = "document.title = document.documentElement.scrollWidth + ' of ' + innerWidth"
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", f"<script>{measure}</script></body>"), encoding="utf-8")
+    found = re.search(r"<title>(\d+) of (\d+)</title>", document(copy, width=390))
+    assert found
+    assert int(found[1]) <= int(found[2])
+
+
+def test_a_picture_can_be_taken(page: Path, tmp_path: Path) -> None:
+    png = screenshot(page, tmp_path / "page.png", 800, 600)
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
