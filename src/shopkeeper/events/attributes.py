@@ -22,7 +22,7 @@ from shopkeeper.events.dataset import DatasetConfig, find_files
 from shopkeeper.events.order import Arranged
 from shopkeeper.events.readers import reader
 from shopkeeper.events.times import to_micros
-from shopkeeper.events.values import as_ids
+from shopkeeper.events.values import as_ids, typed
 
 OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
 
@@ -120,7 +120,7 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
     out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
     for attribute, separator in (spec.get("lists") or {}).items():
         out = out.with_columns(pl.col(attribute).str.split(separator))
-    out = out.with_columns(_typed(out[a]) for a in wanted if out[a].dtype == pl.String)
+    out = out.with_columns(typed(out[a]) for a in wanted if out[a].dtype == pl.String)
     if spec.get("valid_from"):
         micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp") or config.timestamp)
         if (why != "").any():
@@ -152,19 +152,6 @@ def _read_all(config: DatasetConfig, raw: Path, name: str, options: Mapping[str,
     if not frames:
         raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
     return pl.concat(frames, how="vertical_relaxed")
-
-
-def _typed(column: pl.Series) -> pl.Series:
-    """Text as numbers where all of it is (blank = null), so that ages and years are numbers; "007" stays text."""
-    text = column.set(column.str.strip_chars() == "", None)
-    known = text.drop_nulls()
-    if not len(known) or known.str.contains(r"^[+-]?0\d").any():
-        return text
-    for kind in (pl.Int64, pl.Float64):
-        cast = text.cast(kind, strict=False)
-        if cast.null_count() == text.null_count():
-            return cast
-    return text
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -23,6 +23,23 @@ class Reject(NamedTuple):
     value: str
 
 
+REJECTED = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("column", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.string()),
+    ]
+)
+
+
+def rejected_table(rejects: Sequence[Reject]) -> pa.Table:
+    """Rejected rows as a table."""
+    columns = list(zip(*rejects, strict=True)) if rejects else [()] * len(REJECTED)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, REJECTED, strict=True)], schema=REJECTED)
+
+
 @dataclass(frozen=True)
 class Block:
     """Rows of one file, in file order."""

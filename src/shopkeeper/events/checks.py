@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.block import Block, Reject, Wanted
-from shopkeeper.events.dataset import DatasetConfig, Rule
-from shopkeeper.events.times import to_micros
-from shopkeeper.events.values import CODES, as_floats, as_ids, value_at
+from shopkeeper.events.block import REJECTED, Block, Wanted, rejected_table
+from shopkeeper.events.dataset import UNITS, DatasetConfig, Rule
+from shopkeeper.events.times import limits, to_micros
+from shopkeeper.events.values import CODES, as_floats, as_ids, values_at
 from shopkeeper.schema import EVENT_CODE
 
 IDS = ("user_id", "item_id", "session_id", "order_id", "channel")
@@ -44,6 +44,9 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
     """Which columns of the file are needed, and as what they are cheapest to read."""
     types: dict[str, pa.DataType] = {}
     for ours, theirs in config.columns.items():
+        if theirs in config.joined:
+            types.update(dict.fromkeys(config.joined[theirs], CODES))
+            continue
         if ours in ("price", "quantity"):
             kind = pa.float64()
         elif ours == "timestamp" and "unit" in config.timestamp:
@@ -59,18 +62,20 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
     return Wanted(types)
 
 
-def check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[Reject]]:
+def check(block: Block, config: DatasetConfig) -> tuple[list[Rows], pa.Table]:
     """Rows that pass, and the rejected ones in file order. A block that fails anything is read once more as text."""
     rows, rejects = _check(block, config)
     if rejects and block.reread is not None:
         block = block.reread()
         rows, rejects = _check(block, config)
-    return rows, sorted([*block.broken, *rejects], key=lambda r: r.row)
+    if not rejects and not block.broken:
+        return rows, REJECTED.empty_table()
+    return rows, pa.concat_tables([rejected_table(block.broken), *rejects]).sort_by("row")
 
 
-def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[Reject]]:
+def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[pa.Table]]:
     rows: list[Rows] = []
-    rejects: list[Reject] = []
+    rejects: list[pa.Table] = []
     first = 0
     for batch in block.table.to_batches():
         if batch.num_rows:
@@ -105,17 +110,16 @@ class _Checker:
         ids = {name: column.filter(mask) for name, column in r.ids.items()}
         return Rows(ids, r.event_type[keep], cut(r.timestamp), cut(r.price), cut(r.quantity))
 
-    def rejects(self, block: Block, first: int) -> list[Reject]:
-        """One entry per row that failed."""
-        bad = np.flatnonzero(self.failed >= 0)
-        if not len(bad):
-            return []
-        numbers = block.row_of(bad + first).tolist()
+    def rejects(self, block: Block, first: int) -> list[pa.Table]:
+        """One row per row that failed; one table per check."""
         out = []
-        for position, row in zip(bad.tolist(), numbers, strict=True):
-            column, reason = self.checks[self.failed[position]]
-            value = value_at(self.batch.column(column), position) if column else ""
-            out.append(Reject(block.file, row, column, reason, value))
+        for number, (column, reason) in enumerate(self.checks):
+            bad = np.flatnonzero(self.failed == number)
+            if len(bad):
+                rows = pa.array(block.row_of(bad + first), pa.int64())
+                texts = [pa.repeat(pa.scalar(text), len(bad)) for text in (block.file, column, reason)]
+                values = values_at(self.batch.column(self.config.joined.get(column, (column,))[0]), bad)
+                out.append(pa.table([texts[0], rows, texts[1], texts[2], values], schema=REJECTED))
         return out
 
     def _fail(self, mask: np.ndarray, column: str, reason: str) -> None:
@@ -130,7 +134,8 @@ class _Checker:
 
         def ids(column: str) -> pa.DictionaryArray:
             if column not in cached:
-                cached[column] = as_ids(self.batch.column(column), column)
+                parts = [as_ids(self.batch.column(c), c) for c in config.joined.get(column, (column,))]
+                cached[column] = parts[0] if len(parts) == 1 else _joined(parts)
             return cached[column]
 
         for rule in config.reject:
@@ -148,8 +153,13 @@ class _Checker:
             if name in columns:
                 found[name] = ids(columns[name])
                 self._id_rules(name, found[name], required=bool(config.rules.get(name, {}).get("required")))
+        for name, value in config.constants.items():
+            zeros = np.zeros(self.batch.num_rows, np.int32)
+            found[name] = pa.DictionaryArray.from_arrays(zeros, pa.array([value]))
         for column in config.carried:
             found[f"file:{column}"] = ids(column)
+        if config.price_is == "total" and price is not None and quantity is not None:
+            price = price / np.where(quantity > 0, quantity, np.nan)
         return Rows(found, event_type, timestamp, price, quantity)
 
     def _id_rules(self, name: str, column: pa.DictionaryArray, required: bool) -> None:
@@ -197,18 +207,18 @@ class _Checker:
         values, bad = as_floats(self.batch.column(theirs), str(self.config.reader.get("decimal", ".")))
         rule = self.config.rules.get(name, {})
         self._fail(bad, theirs, "not a number (reader.decimal wrong?)")
-        low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (0.0, 0.0)
+        low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))  # NaN only where all are
         if np.isinf(low) or np.isinf(high):
             self._fail(np.isinf(values), theirs, "not a finite number")
         if name == "quantity":
-            if low < 0 or np.isnan(low):
+            if not low >= 0:
                 values = np.where((event_type == RETURN) & (values < 0), -values, values)
                 self._fail(values < 0, theirs, "negative quantity")
             if not low > 0:
                 self._fail(values == 0, theirs, "zero quantity")
         elif not low >= 0:
             self._fail(values < 0, theirs, "negative price")
-        if rule.get("required") and np.isnan(low):
+        if rule.get("required"):
             self._fail(np.isnan(values) & ~bad, theirs, f"no {name}")
         for key, wrong, words in (
             ("min", np.less, "below"), ("above", np.less_equal, "not above"), ("max", np.greater, "above"),
@@ -218,15 +228,17 @@ class _Checker:
         return values
 
 
+def _joined(parts: list[pa.DictionaryArray]) -> pa.DictionaryArray:
+    """Several id columns as one, joined by `|`; missing where one of them is."""
+    return pc.binary_join_element_wise(*[p.cast(pa.string()) for p in parts], "|").dictionary_encode()
+
+
 def _plain_micros(column: pa.Array, config: DatasetConfig) -> tuple[np.ndarray, bool]:
     """Whole numbers within the believed limits, in one multiplication; True when some are not."""
-    from shopkeeper.events.dataset import UNITS
-    from shopkeeper.events.times import limits
-
     values = column.cast(pa.int64(), safe=False).to_numpy()
     factor = UNITS[config.timestamp.get("unit", "s")]
     low, high = limits(config.timestamp)
-    if factor < 1 or not len(values) or values.min() * int(factor) < low or values.max() > high // int(factor):
+    if factor < 1 or not len(values) or int(values.min()) * factor < low or int(values.max()) * factor > high:
         return values, True
     return values * int(factor) if factor != 1 else values, False
 

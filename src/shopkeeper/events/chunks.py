@@ -32,6 +32,7 @@ class Chunk:
 
     data: bytes
     line: int
+    n_breaks: int  # line breaks in `data`
 
 
 def read_chunks(
@@ -69,8 +70,9 @@ def read_chunks(
             block = rest + data if rest else data
             cut = len(block) if final else _last_record_end(block, quotes)
             if cut:
-                yield Chunk(block[:cut], line)
-                line += block.count(b"\n", 0, cut)
+                n_breaks = block.count(b"\n", 0, cut)
+                yield Chunk(block[:cut], line, n_breaks)
+                line += n_breaks
             rest = block[cut:]
             if final:
                 return

@@ -16,7 +16,7 @@ from shopkeeper.schema import EVENT_COLUMNS, event_codes
 KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
     "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn",
-    "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms",
+    "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
 }  # fmt: skip
 COLUMN_RULES = {"min", "above", "max", "required", "matches"}
 TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
@@ -42,7 +42,11 @@ class DatasetConfig:
     folder: str
     files: tuple[str, ...]
     reader: dict[str, Any]
-    columns: dict[str, str]  # our name -> name in the file
+    columns: dict[str, str]  # our name -> name in the file ("a+b" where several columns make one id)
+    joined: dict[str, tuple[str, ...]]  # "a+b" -> its columns
+    constants: dict[str, str]  # our name -> the one value of every row
+    price_is: str  # "unit" or "total" (of the row's quantity)
+    extra: dict[str, str]  # further column of events.parquet -> name in the file
     timestamp: dict[str, Any]
     event_value: str  # event type of every row that no rule or map gives another
     event_map: dict[str, str] | None  # value in the file -> event type
@@ -54,7 +58,7 @@ class DatasetConfig:
     filters: dict[str, Any]
     max_rejected_share: float
     simulate: dict[str, Any] | None = None
-    carried: tuple[str, ...] = field(default=())  # columns of the file that become attributes of items or users
+    carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
 
     @property
     def ordered_only(self) -> bool:
@@ -77,10 +81,18 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     if not simulate:
         _known(where, "raw.", raw, {"folder", "files"})
     files = raw.get("files") or []
-    columns = {str(k): str(v) for k, v in (plain.get("columns") or {}).items()}
-    _known(where, "columns.", columns, set(EVENT_COLUMNS))
+    given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
+    _known(where, "columns.", given, set(EVENT_COLUMNS))
+    columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
+    joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
+    constants = {str(k): str(v) for k, v in (plain.get("constants") or {}).items()}
+    _known(where, "constants.", constants, {"user_id", "item_id", "channel"})
     for required in ("user_id", "item_id"):
-        if not simulate and required not in columns and not str(plain["reader"].get("format", "")).startswith("seq"):
+        if (
+            not simulate
+            and required not in {**columns, **constants}
+            and not str(plain["reader"].get("format", "")).startswith("seq")
+        ):
             raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
     timestamp = dict(plain.get("timestamp") or {})
     _known(where, "timestamp.", timestamp, TIMESTAMP_KEYS)
@@ -95,7 +107,10 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         _known(where, f"schema.{column}.", rule, COLUMN_RULES)
     event_codes(list(plain.get("target_events") or []))
     items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
+    extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
     carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
+    if plain.get("price_is", "unit") not in ("unit", "total"):
+        raise UserError(f"{where}: price_is is '{plain['price_is']}'; Valid: unit, total.")
     share = plain.get("max_rejected_share", 0.01)
     if not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UserError(f"{where}: max_rejected_share is {share!r}; give a number from 0 to 1")
@@ -106,6 +121,10 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         files=tuple([files] if isinstance(files, str) else map(str, files)),
         reader=dict(plain.get("reader") or {}),
         columns=columns,
+        joined=joined,
+        constants=constants,
+        price_is=str(plain.get("price_is", "unit")),
+        extra=extra,
         timestamp=timestamp,
         event_value=value,
         event_map=mapping,
@@ -117,7 +136,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         filters=filters,
         max_rejected_share=float(share),
         simulate=simulate,
-        carried=tuple(dict.fromkeys(map(str, carried))),
+        carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )
 
 

@@ -5,17 +5,17 @@ About 30 bytes a row whatever the ids look like: texts are kept once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.block import Block, Reject
+from shopkeeper.events.block import REJECTED, Block
 from shopkeeper.events.checks import Rows, check, wanted_columns
 from shopkeeper.events.dataset import DatasetConfig, find_files
 from shopkeeper.events.readers import reader
@@ -41,7 +41,7 @@ class Log:
     timestamp: np.ndarray | None = None  # int64 microseconds UTC
     price: np.ndarray | None = None  # float64
     quantity: np.ndarray | None = None  # float64
-    rejected: list[Reject] = field(default_factory=list)
+    rejected: pa.Table = field(default_factory=REJECTED.empty_table)
 
     def __len__(self) -> int:
         return len(self.event_type)
@@ -89,33 +89,45 @@ def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], o
 def collect(blocks: Iterator[Block], config: DatasetConfig) -> Log:
     """Check blocks one by one and join what passes."""
     parts: list[Rows] = []
-    rejected: list[Reject] = []
+    rejects: list[pa.Table] = []
     for block in blocks:
-        rows, bad = check(block, config)
+        try:
+            rows, bad = check(block, config)
+        except (pa.ArrowException, pl.exceptions.PolarsError) as e:
+            reason = str(e).splitlines()[0]
+            raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
         parts += rows
-        rejected += bad
+        if len(bad):
+            rejects.append(bad)
+    rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
     _judge(rejected, sum(map(len, parts)), config)
     return _join(parts, rejected)
 
 
-def _judge(rejected: list[Reject], kept: int, config: DatasetConfig) -> None:
+def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
+    """Column ("row" where the whole row is at fault), reason and number of rows, most frequent first."""
+    counts = rejected.group_by(["column", "reason"], use_threads=False).aggregate([("row", "count")]).to_pylist()
+    rows = [(c["column"] or "row", c["reason"], c["row_count"]) for c in counts]
+    return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
+
+
+def _judge(rejected: pa.Table, kept: int, config: DatasetConfig) -> None:
     total = kept + len(rejected)
     if not total:
         raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")
     share = len(rejected) / total
     if share > config.max_rejected_share or not kept:
-        first = rejected[0]
-        at = f", column '{first.column}'" if first.column else ""
-        common = Counter((r.column, r.reason) for r in rejected).most_common(WORST_SHOWN)
-        counts = "; ".join(f"{n:,} × {column or 'row'}: {reason}" for (column, reason), n in common)
+        first = rejected.slice(0, 1).to_pylist()[0]
+        at = f", column '{first['column']}'" if first["column"] else ""
+        counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
         raise UserError(
-            f"{first.file}, row {first.row}{at}: {first.reason} (value {first.value!r}); in all {len(rejected):,} of "
-            f"{total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the dataset's config, or "
-            f"allow it with max_rejected_share (now {config.max_rejected_share})"
+            f"{first['file']}, row {first['row']}{at}: {first['reason']} (value {first['value']!r}); in all "
+            f"{len(rejected):,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the "
+            f"dataset's config, or allow it with max_rejected_share (now {config.max_rejected_share})"
         )
 
 
-def _join(parts: list[Rows], rejected: list[Reject]) -> Log:
+def _join(parts: list[Rows], rejected: pa.Table) -> Log:
     names = list(parts[0].ids)
     first = parts[0]
     ids: dict[str, Ids] = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
@@ -16,7 +16,7 @@ from shopkeeper.events import dataset, writer
 from shopkeeper.events.attributes import entity_table, version_table
 from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.filters import Row, apply_filters
-from shopkeeper.events.log import Log, read_log
+from shopkeeper.events.log import Log, read_log, reasons
 from shopkeeper.events.order import Arranged, arrange
 from shopkeeper.events.returns import link_returns
 from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
@@ -67,7 +67,7 @@ def write_folder(
     config: DatasetConfig,
     raw: Path,
     arranged: Arranged,
-    rejected: list[Any],
+    rejected: pa.Table,
     filters: list[Row],
     extra: Mapping[str, Any],
 ) -> None:
@@ -76,12 +76,12 @@ def write_folder(
         arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
     )
     writer.write_arrays(folder, arranged)
-    writer.write_events(folder / "events.parquet", arranged, returns)
+    writer.write_events(folder / "events.parquet", arranged, returns, config.extra)
     for kind, spec in (("item", config.items), ("user", config.users)):
         writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged))
         if spec.get("valid_from"):
             writer.write_table(folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged))
-    writer.write_rejected(folder / "rejected.parquet", rejected)
+    writer.write_table(folder / "rejected.parquet", rejected)
     hashes = sha256_tree(folder, skip=frozenset({"manifest.json"}))
     hashes = {name: digest for name, digest in hashes.items() if not name.startswith(f"{SIMULATED}/")}
     manifest = {
@@ -90,7 +90,7 @@ def write_folder(
         "dataset": config.name,
         **_counts(arranged, returns),
         "filters": filters,
-        "rejected": dict(sorted(Counter(f"{r.column or 'row'}: {r.reason}" for r in rejected).items())),
+        "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
         "config": config.plain,
         "files": hashes,
@@ -125,10 +125,9 @@ def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
 
 
 def _report(events: Log) -> None:
-    if events.rejected:
-        common = Counter((r.column or "row", r.reason) for r in events.rejected).most_common()
+    if len(events.rejected):
         log.info("rejected %s of %s rows:", f"{len(events.rejected):,}", f"{len(events.rejected) + len(events):,}")
-        for (column, reason), count in common:
+        for column, reason, count in reasons(events.rejected):
             log.info("  %8s  %s: %s", f"{count:,}", column, reason)
 
 

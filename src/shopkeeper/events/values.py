@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -21,10 +19,12 @@ def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
     Text stays exactly as it is written (leading zeros, commas, emoji); a whole number that a file stores as a float
     loses its `.0`.
     """
+    if pa.types.is_nested(column.type):
+        raise UserError(f"column '{name}' holds {column.type}; ids must be text or whole numbers")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     values, indices = column.dictionary, column.indices.cast(pa.int32())
-    values = _text(values, name)
+    values = _text(values)
     blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), True)
     if pc.any(blank).as_py():
         gone = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).astype(np.int32)
@@ -57,14 +57,21 @@ def as_floats(column: pa.Array, decimal: str = ".") -> tuple[np.ndarray, np.ndar
     return values, np.zeros(len(column), bool)
 
 
-def value_at(column: pa.Array, position: int) -> str:
-    """One value as text, for rejected.parquet and messages."""
-    value: Any = column[position].as_py()
-    text = "" if value is None else str(value)
-    return text if len(text) <= 200 else text[:199] + "…"
+def values_at(column: pa.Array, positions: np.ndarray) -> pa.Array:
+    """Values as text for rejected.parquet and messages, at most 200 characters each; missing ones are empty."""
+    found = column.take(pa.array(positions))
+    if pa.types.is_dictionary(found.type):
+        found = found.cast(found.type.value_type)
+    if pa.types.is_nested(found.type) or pa.types.is_binary(found.type):
+        text = pa.array([str(v) for v in found.to_pylist()], pa.string())
+    else:
+        text = found.cast(pa.string())
+    text = pc.fill_null(text, "")
+    short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, 199), "…", "")
+    return pc.if_else(pc.greater(pc.utf8_length(text), 200), short, text)
 
 
-def _text(values: pa.Array, name: str) -> pa.Array:
+def _text(values: pa.Array) -> pa.Array:
     kind = values.type
     if pa.types.is_string(kind):
         return values
@@ -74,6 +81,17 @@ def _text(values: pa.Array, name: str) -> pa.Array:
         whole_part = pc.if_else(whole, as_float, pa.scalar(None, pa.float64())).cast(pa.int64()).cast(pa.string())
         known = pc.if_else(pc.is_nan(as_float), pa.scalar(None, pa.float64()), as_float)
         return pc.coalesce(whole_part, known.cast(pa.string()))
-    if pa.types.is_nested(kind):
-        raise UserError(f"column '{name}' holds {kind}; ids must be text or whole numbers")
     return values.cast(pa.string())
+
+
+def typed(column: pl.Series) -> pl.Series:
+    """Text as numbers where all of it is (blank = null), so that ages and years are numbers; "007" stays text."""
+    text = column.set(column.str.strip_chars() == "", None)
+    known = text.drop_nulls()
+    if not len(known) or known.str.contains(r"^[+-]?0\d").any():
+        return text
+    for kind in (pl.Int64, pl.Float64):
+        cast = text.cast(kind, strict=False)
+        if cast.null_count() == text.null_count():
+            return cast
+    return text

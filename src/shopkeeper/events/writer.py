@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.events.block import Reject
 from shopkeeper.events.order import Arranged
+from shopkeeper.events.values import typed
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences.prepared import COLUMNS
 
 GROUP_ROWS = 1 << 20
 TEXT = pa.dictionary(pa.int32(), pa.string())
-REJECTED = pa.schema(
-    [
-        ("file", pa.string()),
-        ("row", pa.int64()),
-        ("column", pa.string()),
-        ("reason", pa.string()),
-        ("value", pa.string()),
-    ]
-)
 
 
 def write_arrays(folder: Path, log: Arranged) -> None:
@@ -34,12 +27,15 @@ def write_arrays(folder: Path, log: Arranged) -> None:
             np.save(folder / f"{name}.npy", log.columns[name].astype(dtype, copy=False), allow_pickle=False)
 
 
-def write_events(path: Path, log: Arranged, returns: np.ndarray | None) -> None:
+def write_events(path: Path, log: Arranged, returns: np.ndarray | None, extra: Mapping[str, str]) -> None:
     """Every kept event with its external ids, sorted by (user, timestamp, file order).
 
     Columns: user_id, item_id, event_type, and those the data has of timestamp (UTC), session_id, order_id, quantity,
-    price, channel, returns_row (row of the purchase that a return undoes, from 0). Texts are written as dictionaries.
+    price, channel, returns_row (row of the purchase that a return undoes, from 0), and the `extra` ones (name ->
+    column of the file; numbers where all values are). Texts are written as dictionaries.
     """
+    values = {name: typed(pl.Series(pl.from_arrow(log.names[f"file:{c}"]))).to_arrow() for name, c in extra.items()}
+    values = {name: v.cast(pa.string()) if pa.types.is_string_view(v.type) else v for name, v in values.items()}
     texts = {"item_id": "item", "session_id": "session", "order_id": "order", "channel": "channel"}
     fields = [("user_id", TEXT), ("item_id", TEXT), ("event_type", TEXT)]
     fields += [("timestamp", pa.timestamp("us", "UTC"))] if "timestamp" in log.columns else []
@@ -47,6 +43,7 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None) -> None:
     fields += [(name, pa.float64()) for name in ("quantity", "price") if name in log.columns]
     fields += [("channel", TEXT)] if "channel" in log.columns else []
     fields += [("returns_row", pa.int64())] if returns is not None else []
+    fields += [(name, v.type) for name, v in values.items()]
     schema = pa.schema(fields)
     types = pa.array(["", *EVENT_TYPES])
     users, offsets = log.names["user_id"], log.offsets
@@ -65,6 +62,9 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None) -> None:
                     columns.append(pa.DictionaryArray.from_arrays(user, users.slice(first, last - first)))
                 elif name == "event_type":
                     columns.append(pa.DictionaryArray.from_arrays(log.columns[name][rows].astype(np.int32), types))
+                elif name in values:
+                    code = log.columns[f"file:{extra[name]}"][rows]
+                    columns.append(values[name].take(pa.array(code - 1, mask=code == 0)))
                 elif name == "returns_row":
                     assert returns is not None
                     columns.append(pa.array(returns[rows], mask=returns[rows] < 0))
@@ -75,13 +75,6 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None) -> None:
                 else:
                     columns.append(pa.array(log.columns[name][rows], from_pandas=True))  # NaN -> null
             out.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=GROUP_ROWS)
-
-
-def write_rejected(path: Path, rejected: list[Reject]) -> None:
-    """What was not kept: file, row, column, reason, value."""
-    columns = list(zip(*rejected, strict=True)) if rejected else [()] * len(REJECTED)
-    table = pa.table([pa.array(c, f.type) for c, f in zip(columns, REJECTED, strict=True)], schema=REJECTED)
-    pq.write_table(table, path, compression="zstd")
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,11 @@ def read_blank_separated(
     """Columns separated by any number of blanks or tabs, which may also stand at either end of a line."""
 
     def clean(data: bytes) -> bytes:
-        return re.sub(rb"(?m)^ | (?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", data))
+        if b"\t" in data or b"  " in data:
+            data = re.sub(rb"[ \t]+", b" ", data)
+        if data.startswith(b" ") or any(edge in data for edge in (b"\n ", b" \n", b" \r")) or data.endswith(b" "):
+            data = re.sub(rb"(?m)^ | (?=\r?$)", b"", data)
+        return data
 
     yield from _read(path, wanted, _dialect(options, {"delimiter": " ", "quote": ""}, clean=clean), advance)
 
@@ -101,8 +105,9 @@ def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance)
         if skip:
             chunk, skip = _skip_lines(chunk, skip)
         if dialect.clean is not None:
-            chunk = Chunk(dialect.clean(chunk.data), chunk.line)
-        if first and chunk.data.strip():
+            chunk = replace(chunk, data=dialect.clean(chunk.data))
+        full = bool(chunk.data) and not chunk.data.isspace()
+        if first and full:
             first = False
             if dialect.header:
                 chunk, head, names = _take_header(path, chunk, dialect)
@@ -110,7 +115,7 @@ def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance)
                 wanted = Wanted(dict.fromkeys(names, pa.string()))
             hint = _other_delimiter(names, dialect)
             check_columns(path, names, wanted.names, chunk.line - 1 if dialect.header else 1, hint)
-        if chunk.data.strip():
+        if chunk.data and not chunk.data.isspace():
             assert wanted is not None
             yield _block(path, chunk, names, wanted, dialect, head)
     if first:
@@ -136,13 +141,13 @@ def _take_header(path: Path, chunk: Chunk, dialect: Dialect) -> tuple[Chunk, byt
     names = [n.strip() for n in next(csv.reader(io.StringIO(text), delimiter=dialect.delimiter, **quoting))]
     if dialect.typed_header:
         names = [n.rsplit(":", 1)[0] for n in names]
-    return Chunk(chunk.data[stop:], chunk.line + after), head.rstrip(b"\r\n"), names
+    return Chunk(chunk.data[stop:], chunk.line + after, chunk.n_breaks - after), head.rstrip(b"\r\n"), names
 
 
 def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: Dialect, head: bytes) -> Block:
     """The chunk's rows in their cheapest types when all of it is clean, else as text."""
     data = chunk.data
-    if dialect.quote and data.count(dialect.quote.encode()) & 1:
+    if dialect.quote and dialect.quote.encode() in data and data.count(dialect.quote.encode()) & 1:
         raise _stray_quote(path, chunk)
     if not _suspicious(data, head):
         try:
@@ -254,8 +259,8 @@ def _unreadable(data: bytes, starts: np.ndarray, stops: np.ndarray, head: bytes)
 
 
 def _row_of(path: Path, chunk: Chunk, n_rows: int, dialect: Dialect) -> Callable[[np.ndarray], np.ndarray]:
-    n_lines = chunk.data.count(b"\n") + (not chunk.data.endswith(b"\n"))
-    if n_lines == n_rows:
+    quoted = bool(dialect.quote) and b'"' in chunk.data
+    if not quoted and n_rows == chunk.n_breaks + (not chunk.data.endswith(b"\n")):
         return lambda i: chunk.line + i
     starts, lines = record_starts(chunk.data, bool(dialect.quote))
     if len(starts) != n_rows:
@@ -288,7 +293,7 @@ def _skip_lines(chunk: Chunk, n: int) -> tuple[Chunk, int]:
     at = taken = 0
     while taken < n and (end := chunk.data.find(b"\n", at)) >= 0:
         at, taken = end + 1, taken + 1
-    return Chunk(chunk.data[at:], chunk.line + taken), n - taken
+    return Chunk(chunk.data[at:], chunk.line + taken, chunk.n_breaks - taken), n - taken
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -27,11 +27,15 @@ def read_parquet(
         raise UserError(f"{path} is empty; expected a Parquet file")
     try:
         with pq.ParquetFile(path) as plain:
-            have = plain.schema_arrow.names
+            kinds = plain.schema_arrow
+            have = kinds.names
             total = plain.metadata.num_rows
         names = have if wanted is None else wanted.names
         check_columns(path, have, names)
-        with pq.ParquetFile(path, read_dictionary=list(names) if wanted is not None else []) as file:
+        texts = [
+            n for n in names if pa.types.is_string(kinds.field(n).type) or pa.types.is_large_string(kinds.field(n).type)
+        ]
+        with pq.ParquetFile(path, read_dictionary=texts if wanted is not None else []) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
                 first = row
                 row += batch.num_rows
