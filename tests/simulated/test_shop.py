@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.events import simulated
 from shopkeeper.events.simulated import simulate
 from shopkeeper.events.simulated.presets import FROZEN, PRESETS, parameters_hash
 from shopkeeper.files import read_json, sha256_file
@@ -105,9 +106,37 @@ def test_returns_follow_what_was_bought(raw_files: Path) -> None:
         ({"customers": 0}, "at least 1"),
         ({"customers": "many"}, "simulate.customers"),
         ({"customers": 2.5}, "whole number"),
-        ({"customers": 5, "events": 100}, "twice"),
+        ({"events": -100}, "simulate.events"),
     ],
 )
 def test_senseless_settings_are_named(settings: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         simulate(settings, tmp_path)
+
+
+@pytest.mark.parametrize("preset", sorted(FROZEN))
+def test_one_setting_says_how_many_events(preset: str, tmp_path: Path) -> None:
+    truth = simulate({"preset": preset, "events": 30_000, "customers": 7}, tmp_path)
+    assert truth["events"] == pytest.approx(30_000, rel=0.12)
+    assert pq.ParquetFile(tmp_path / "events.parquet").metadata.num_rows == truth["events"]
+
+
+def test_a_large_shop_is_written_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids go on counting from chunk to chunk: no order, session or customer of one chunk becomes another's."""
+    monkeypatch.setattr(simulated, "CHUNK", 60)
+    truth = simulate(
+        {"preset": "seasonal", "seed": 2, "customers": 150, "identities": True, "campaign": True}, tmp_path
+    )
+    file = pq.ParquetFile(tmp_path / "events.parquet")
+    assert file.metadata.num_row_groups == 3
+    table = file.read()
+    assert table.num_rows == truth["events"]
+    bought = table.filter(pc.field("event_type") == "purchase")
+    for key in ("order_id", "session_id"):
+        times = bought.group_by(key).aggregate([("timestamp", "count_distinct")]).filter(pc.field(key).is_valid())
+        assert pc.max(times["timestamp_count_distinct"]).as_py() == 1
+    users = pq.read_table(tmp_path / "users.parquet")["user_id"]
+    assert len(users) == 150
+    assert len(users.unique()) == 150
+    persons = pq.read_table(tmp_path / "hidden" / "persons.parquet")
+    assert len(persons["person"].unique()) == 150
