@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,8 +89,8 @@ def test_changes_rerun_what_they_affect_and_nothing_else(house: Path):
     edit(house / "conf/model/popularity.yaml", "# What sold best", "# A new comment. What sold best")
     assert repro(house) == {"compose"}
 
-    sasrec = yaml.safe_load((house / "conf/model/sasrec.yaml").read_text())
-    edit(house / "conf/model/sasrec.yaml", f"lr: {sasrec['lr']}", "lr: 0.00123")
+    model = (house / "conf/model/sasrec.yaml").read_text()
+    (house / "conf/model/sasrec.yaml").write_text(re.sub(r"^lr: \S+", "lr: 0.00123", model, flags=re.M))
     assert repro(house) == {"compose", "train@sasrec", "evaluate", "export"}
 
     edit(house / "src/shopkeeper/nn/__init__.py", '"""', '"""Edited. ')
@@ -97,3 +98,21 @@ def test_changes_rerun_what_they_affect_and_nothing_else(house: Path):
     assert {"train@popularity", "train@sasrec", "train@logistic"} <= ran
     assert not {"compose", "prepare"} & ran
     assert repro(house) == set()
+
+
+def test_the_notebook_reads_what_evaluate_left(house: Path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["SHOPKEEPER_HOME"] = str(house)
+    try:
+        notebook = nbformat.read(ROOT / "notebooks/compare_models.ipynb", as_version=4)
+        assert all(not cell.get("outputs") for cell in notebook.cells), (
+            "the notebook in the repository has stale output"
+        )
+        NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    finally:
+        del os.environ["SHOPKEEPER_HOME"]
+    printed = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
+    assert "requests x 2 models" in printed
+    assert "sasrec" in printed

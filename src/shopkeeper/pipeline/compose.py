@@ -13,6 +13,14 @@ import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.pipeline import context
+
+# What a stage reads; without the rest, a model's learning rate would look like a change of the data.
+READS = {
+    "prepare": ("dataset", "split", "task", "paths", "engine", "audit", "progress"),
+    "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out"),
+    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden"),
+}
 
 
 def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed")) -> list[Path]:
@@ -28,19 +36,20 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
         *plan.get("overrides", []),
     ]
     stages: dict[str, tuple[str, list[str]]] = {"prepare": ("prepare", [])}
-    for model, task in plan["models"].items():
+    for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
     stages["evaluate"] = ("evaluate", [])
     stages["export"] = ("export", [f"model={plan['export']}"])
     with atomic_folder(out) as folder:
         for stage, (verb, overrides) in stages.items():
             write_text(
-                folder / f"{stage}.yaml", yaml.safe_dump(_compose(conf, verb, common + overrides), sort_keys=True)
+                folder / f"{stage}.yaml",
+                yaml.safe_dump(_compose(conf, stage, verb, common + overrides), sort_keys=True),
             )
     return sorted(out.glob("*.yaml"))
 
 
-def _compose(conf: Path, verb: str, overrides: list[str]) -> dict[str, Any]:
+def _compose(conf: Path, stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
     """The resolved config of one stage, with the folder that Hydra shall run in."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
@@ -55,17 +64,17 @@ def _compose(conf: Path, verb: str, overrides: list[str]) -> dict[str, Any]:
     }
     value = OmegaConf.to_container(config, resolve=True)
     assert isinstance(value, dict)
+    value = {str(k): v for k, v in value.items()}
     for group, values in kept.items():
         value[group].update(values)
-    prefix = Path(value["paths"]["models"]) / value["dataset"]["name"] / value["split"]["name"]
-    folder = {
-        "train": prefix / value["task"]["name"] / value["model"]["name"],
-        "evaluate": Path(value["paths"]["outputs"]) / "stages" / "evaluate",
-    }.get(verb, Path(value["paths"]["outputs"]) / "stages" / verb)
+    if verb in READS:
+        value = {k: v for k, v in value.items() if k in READS[verb]}
+    stages = Path(value["paths"]["outputs"]) / "stages"
+    folder = context.run_folder(value, stage.removeprefix("train-")) if verb == "train" else stages / verb
     return {
         "defaults": ["_self_", {"override hydra/job_logging": "stdout"}],
         "hydra": _hydra(str(folder)),
-        **{str(k): v for k, v in value.items()},
+        **value,
     }
 
 
