@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.charts import span, ticks
+from shopkeeper.evaluation.report.facts import audit_rows
 from shopkeeper.evaluation.report.figures import Value
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
@@ -279,6 +281,40 @@ def test_the_shop_window_shows_what_each_model_gave_that_very_customer(sections:
             assert case["ranks"][0] <= 10
             assert all(r > 10 for r in case["ranks"][1:3])
     json.dumps(window, allow_nan=False)
+
+
+def test_a_suggestion_counts_as_taken_also_when_the_order_was_too_long_to_be_listed(sections: dict[str, Any]) -> None:
+    window = gather(sections, {"customers": 40, "resamples": 100}).window
+    assert window is not None
+    for case in window["cases"]:
+        shown = {item for items in case["lists"] for item in items}
+        assert set(case["taken"]) == shown & set(case["targets"])
+        assert bool(case["taken"]) == any(rank is not None and rank <= 10 for rank in case["ranks"])
+
+
+def test_the_audit_says_each_check_once_and_marks_what_is_worth_knowing() -> None:
+    timeline = {
+        "audit": {
+            "checks": [
+                "events are in time order",
+                "validation: targets are the user's own",
+                "test: targets are the user's own",
+            ],
+            "first_seen_in_test": {"items": 2, "targets": 5, "examples": ["a"]},
+            "training_after_other_test_instants": {"events": 1234},
+        },
+        "tie_share": 0.25,
+        "cold": {"test": {"requests_without_history": 0}},
+    }
+    rows = audit_rows({"next_item": {"split": SimpleNamespace(timeline=timeline)}})
+    assert rows[:2] == [
+        ("Events are in time order", "passed", "good"),
+        ("Targets are the user's own (validation and test)", "passed", "good"),
+    ]
+    found = {check: (text, state) for check, text, state in rows}
+    assert found["Items that appear for the first time in test"] == ("2 items, 5 targets", "note")
+    assert found["Training events later than another customer's test request"][0].startswith("1,234 training events")
+    assert found["Test requests without any history"] == ("0", "good")
 
 
 def test_axes_hold_their_values_and_ticks_are_round() -> None:

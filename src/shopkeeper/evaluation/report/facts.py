@@ -30,7 +30,7 @@ def audit_rows(sections: Sections) -> list[tuple[str, str, str]]:
         return []
     timeline: Mapping[str, Any] = split.timeline
     audit = timeline.get("audit") or {}
-    rows = [(_sentence(check), "passed", "good") for check in audit.get("checks", [])]
+    rows = [(check, "passed", "good") for check in _checks(audit.get("checks", []))]
     if first := audit.get("first_seen_in_test"):
         n, hit = int(first.get("items", 0)), int(first.get("targets", 0))
         text = f"{_many(n, 'item')}, {_many(hit, 'target')}"
@@ -79,8 +79,9 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
             "strict": "strict: nothing from after the cutoff enters training, catalogue or filters",
         }
         rows.append(("Protocol", meaning.get(split.protocol, split.protocol)))
-        for name, instant in (timeline.get("cutoffs") or {}).items():
-            rows.append((f"Cutoff: {name}", _instant(instant)))
+        cutoffs = timeline.get("cutoffs") or {}
+        for name in sorted(cutoffs, key=lambda n: _instant(cutoffs[n])):
+            rows.append((f"Cutoff: {name}", _instant(cutoffs[name])))
         if "n_training_events" in timeline:
             n_users = timeline.get("n_training_users", 0)
             rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers"))
@@ -103,7 +104,7 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         windows = sections[task]["metrics"][sections[task]["names"][0]].get("windows") or {}
         for part in ("train", "calibration", "test"):
             listed = windows.get(part) or []
-            listed = [listed] if isinstance(listed, str) else listed
+            listed = [_instant(t) for t in ([listed] if isinstance(listed, str) else listed)]
             if listed:
                 several = (
                     f"{len(listed)} cutoffs, {listed[0]} to {listed[-1]}" if len(listed) > 2 else ", ".join(listed)
@@ -143,14 +144,23 @@ def _period(prepared: Any) -> str:
 
 
 def _instant(value: Any) -> str:
-    """Microseconds or ISO text -> a date and time."""
+    """Microseconds, ISO text or both -> a date and time."""
+    value = value.get("us") if isinstance(value, Mapping) else value
+    if isinstance(value, str):
+        value = int(datetime.fromisoformat(value).timestamp() * 1e6)
     if isinstance(value, int):
         return f"{datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
     return str(value)
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _checks(names: Sequence[str]) -> list[str]:
+    """Checks in sentences; one that was made for validation and for test stands once."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        part, colon, check = name.partition(": ")
+        parts.setdefault(check if colon else name, []).extend([part] if colon else [])
+    where = {check: f" ({' and '.join(p)})" if p else "" for check, p in parts.items()}
+    return [check[:1].upper() + check[1:] + where[check] for check in parts]
 
 
 def _many(n: int, noun: str) -> str:

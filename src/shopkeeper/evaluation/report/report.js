@@ -51,7 +51,7 @@
 
   function show(index) {
     const found = data.cases[index];
-    const bought = new Set(found.targets);
+    const bought = new Set(found.taken);
     const when = found.when ? " on " + found.when + " UTC" : "";
     const events = found.events === 0 ? "with nothing on record" :
       "after " + found.events.toLocaleString("en") + (found.events === 1 ? " event" : " events");

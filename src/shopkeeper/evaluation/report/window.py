@@ -62,6 +62,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
                 "lists": lists,
                 "ranks": [None if not np.isfinite(rank[m.name][row]) else int(rank[m.name][row]) for m in models],
                 "targets": after[:SHOWN_TARGETS],
+                "taken": sorted({i for shown in lists for i in shown} & set(after)),
                 "more": max(0, len(after) - SHOWN_TARGETS),
             }
         )
@@ -127,11 +128,14 @@ def _items(table: pa.Table, used: Sequence[int]) -> dict[int, list[str]]:
     """Item -> title and what else is known in a few words."""
     title = next((c for c in TITLES if c in table.column_names), None)
     attributes = [c for c in ATTRIBUTES if c in table.column_names and c != title]
+    kind = attributes.pop(0) if title is None and attributes and attributes[0] != "price" else None
     rows = table.take(pa.array([i - 1 for i in used], pa.int64())).to_pylist()
     found = {}
     for item, row in zip(used, rows, strict=True):
         facts = [_text(row[c], c) for c in attributes if row[c] is not None]
         name = str(row[title])[:90] if title and row[title] else str(row["item_id"])
+        if kind is not None and row[kind] is not None:  # an item without a title: say at least what it is
+            name = f"{_text(row[kind], kind).capitalize()} {name}"
         found[item] = [name, " · ".join(facts)]
     return found
 

@@ -64,7 +64,8 @@ def slice_name(name: str) -> str:
 def labelled(statement: str, names: list[str]) -> str:
     """A statement with the names of the models as people write them."""
     pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: LABELS.get(m[1], m[1]), statement)
+    text = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: LABELS.get(m[1], m[1]), statement)
+    return re.sub(r"(?<=[( ])-(?=\d)", "\u2212", text)
 
 
 def strong(text: str) -> str:
@@ -146,9 +147,10 @@ def _for_whom_not(b: Board, best: Model) -> str:
     tested = sum(not r.small for _, r in rows)
     if not tested or len(b.rivals) < 2:
         return ""
+    who = "requests" if b.task == "next_item" else "customers"
     if not losses:
         return (
-            f"{strong('For whom not?')} In none of the {tested} kinds of requests that are large enough to tell is "
+            f"{strong('For whom not?')} In none of the {tested} kinds of {who} that are large enough to tell is "
             f"another model significantly better."
         )
     listed = "; ".join(
