@@ -119,13 +119,13 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
     ids = pl.Series(f"{kind}_id", pl.from_arrow(as_ids(frame[key].to_arrow(), key).cast(pa.string())))
     out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
     for attribute, separator in (spec.get("lists") or {}).items():
-        out = out.with_columns(pl.col(attribute).str.split(separator))
+        out = out.with_columns(pl.when(pl.col(attribute) != "").then(pl.col(attribute).str.split(separator)))
     out = out.with_columns(typed(out[a]) for a in wanted if out[a].dtype == pl.String)
     if spec.get("valid_from"):
-        micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp") or config.timestamp)
+        micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp", config.timestamp))
         if (why != "").any():
             row = int(np.flatnonzero(why != "")[0])
-            raise UserError(f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}': {why[row]}")
+            raise UserError(f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}': {why[row]}; mend it")
         out = out.with_columns(pl.Series("valid_from", micros).cast(pl.Datetime("us", "UTC")))
     if spec.get("id_map"):
         out = _mapped(kind, out, spec["id_map"], config, raw)

@@ -15,6 +15,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.events import dataset, writer
 from shopkeeper.events.attributes import entity_table, version_table
 from shopkeeper.events.dataset import DatasetConfig
+from shopkeeper.events.engine import is_in_memory, prepare_on_spark
 from shopkeeper.events.filters import Row, apply_filters
 from shopkeeper.events.log import Log, read_log, reasons
 from shopkeeper.events.order import Arranged, arrange
@@ -34,11 +35,13 @@ def prepare_dataset(
     *,
     progress: bool = True,
     change: Callable[[Log], dict[str, Any] | None] | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the prepared folder `out` of a dataset config from the files below `raw`, and return its path.
 
     `change` may alter the checked log in place before filters and numbering (consent, identity, erasure); what it
-    returns is kept in the manifest under `changes`. The folder appears whole or not at all, and the same input gives
+    returns is kept in the manifest under `changes`. `engine` is the config of conf/engine (default: in memory); it
+    does not change what is written. The folder appears whole or not at all, and the same input gives
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
     """
     checked, out = dataset.parse(config), Path(out)
@@ -47,14 +50,18 @@ def prepare_dataset(
         if checked.simulate is not None:
             simulation = _simulate(checked, folder / SIMULATED)
             checked, raw = _simulated_config(checked, folder), folder
-        events = read_log(checked, Path(raw), progress)
-        _report(events)
-        changes = change(events) if change is not None else None
-        if not len(events):
-            raise UserError(f"dataset '{checked.name}': no event is left; see the settings of consent and erasure")
-        filters = apply_filters(events, checked.filters)
-        rejected = events.rejected
-        arranged = arrange(events)
+        if is_in_memory(engine):
+            events = read_log(checked, Path(raw), progress)
+            _report(events)
+            changes = change(events) if change is not None else None
+            if not len(events):
+                raise UserError(f"dataset '{checked.name}': no event is left; see the settings of consent and erasure")
+            filters = apply_filters(events, checked.filters)
+            rejected = events.rejected
+            arranged = arrange(events)
+        else:
+            changes = None
+            arranged, rejected, filters = prepare_on_spark(checked, Path(raw), engine or {}, change is not None)
         extra = {"simulation": simulation, "changes": changes}
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
         if simulation is not None:
@@ -92,12 +99,20 @@ def write_folder(
         "filters": filters,
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
+        "raw_files": [] if config.simulate is not None else raw_files(config, raw),
         "config": config.plain,
         "files": hashes,
         "fingerprint": sha256_json(hashes),
         **{key: value for key, value in extra.items() if value is not None},
     }
     write_json(folder / "manifest.json", manifest)
+
+
+def raw_files(config: DatasetConfig, raw: Path) -> list[dict[str, Any]]:
+    """Name (below raw.folder) and size of each file of the log, in the order in which they are read."""
+    folder = Path(raw) / config.folder
+    found = dataset.find_files(config, raw, config.files)
+    return [{"name": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size} for path in found]
 
 
 def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:

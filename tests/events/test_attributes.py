@@ -1,0 +1,86 @@
+"""Item and user tables: attributes come along, in the right row, as they were known at the instant asked about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.attributes import attributes_as_of
+from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.sequences.prepared import Prepared
+
+CONFIG = {
+    "name": "shop",
+    "raw": {"folder": "", "files": ["log.csv"]},
+    "reader": {"format": "csv"},
+    "columns": {"user_id": "user", "item_id": "item", "timestamp": "time"},
+    "timestamp": {"unit": "s"},
+    "items": {"file": "items.csv", "id": "sku", "lists": {"tags": "|"}},
+    "users": {"file": "users.csv", "id": "who", "valid_from": "since", "timestamp": {}},
+}
+LOG = "user,item,time,label\nbo,pen,1600000001,P2\nal,ink,1600000000,I\nal,pen,1600000000,P1\n"
+ITEMS = "sku,tags,year\npen,write|blue,1999\nglue,stick,2001\nink,,\n"
+USERS = "who,since,tier\nal,2020-01-01,gold\nbo,2020-02-01,silver\nal,2020-03-01,basic\nzoe,2020-01-01,gold\n"
+
+
+def prepare(tmp_path: Path, **files: str) -> Prepared:
+    changes = files.pop("config", {})
+    for name, text in {"log": LOG, "items": ITEMS, "users": USERS, **files}.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    return Prepared.open(prepare_dataset({**CONFIG, **changes}, tmp_path, tmp_path / "out", progress=False))
+
+
+def micros(day: str) -> int:
+    return int(np.datetime64(day, "us").astype(np.int64))
+
+
+def test_attributes_lie_in_the_row_of_their_item_and_are_typed(tmp_path: Path):
+    items = prepare(tmp_path).items
+    assert items.to_pylist() == [
+        {"item": 1, "item_id": "ink", "tags": None, "year": None},
+        {"item": 2, "item_id": "pen", "tags": ["write", "blue"], "year": 1999},
+    ]
+
+
+def test_attributes_are_joined_as_they_were_known_at_the_instant(tmp_path: Path):
+    p = prepare(tmp_path)
+    assert p.users.column_names == ["user", "user_id"]  # versions stay out of the table that knows no instant
+    versions = pq.read_table(p.path / "user_versions.parquet")
+    al, bo = 1, 2
+    asked = [(al, "2019-12-31"), (bo, "2020-02-01"), (al, "2020-02-29"), (al, "2020-03-01"), (bo, "2020-01-31")]
+    found = attributes_as_of(versions, np.array([micros(d) for _, d in asked]), np.array([u for u, _ in asked]))
+    assert found["user"].to_pylist() == [u for u, _ in asked]
+    assert found["tier"].to_pylist() == [None, "silver", "gold", "basic", None]
+
+
+def test_an_empty_version_table_knows_nothing():
+    table = pa.table(
+        {
+            "user": pa.array([], pa.int32()),
+            "valid_from": pa.array([], pa.timestamp("us", "UTC")),
+            "tier": pa.array([], pa.string()),
+        }
+    )
+    assert attributes_as_of(table, np.array([5, 6]))["tier"].to_pylist() == [None, None]
+
+
+def test_attributes_from_the_log_are_the_first_known_ones(tmp_path: Path):
+    p = prepare(tmp_path, config={"items": {"from_events": {"label": "label"}}, "users": {}})
+    assert p.items["label"].to_pylist() == ["I", "P1"]
+
+
+def test_a_second_row_for_an_item_is_an_error_that_names_it(tmp_path: Path):
+    with pytest.raises(UserError, match=r"items.csv: item 'pen' has more than one row"):
+        prepare(tmp_path, items=ITEMS + "pen,x,1\n")
+
+
+def test_a_missing_attribute_column_or_bad_date_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"items.csv: no column 'sku'. Did you mean 'skv'"):
+        prepare(tmp_path, items=ITEMS.replace("sku", "skv"))
+    with pytest.raises(UserError, match=r"users.csv, data row 2, column 'since': not a time ISO"):
+        prepare(tmp_path, users=USERS.replace("2020-02-01", "soon"))

@@ -1,0 +1,112 @@
+"""`new-dataset` looks at a file and writes a config that can be used, with its doubts where a person must decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.new_dataset import guess_dataset
+from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.sequences.prepared import Prepared
+
+
+def guess(tmp_path: Path, text: str | bytes, name: str = "My Shop-2020.csv") -> tuple[dict, str]:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    yaml_text = guess_dataset(path)
+    return yaml.safe_load(yaml_text), yaml_text
+
+
+def test_a_shops_csv_gets_a_config_that_prepares_it(tmp_path: Path):
+    rows = "".join(
+        f"{1600000000000 + n},{n % 7},{['view', 'addtocart', 'transaction'][n % 3]},{n % 11},\n" for n in range(99)
+    )
+    config, text = guess(tmp_path, "timestamp,visitorid,event,itemid,transactionid\n" + rows)
+    assert config["columns"] == {
+        "user_id": "visitorid",
+        "item_id": "itemid",
+        "timestamp": "timestamp",
+        "order_id": "transactionid",
+    }
+    assert config["timestamp"] == {"unit": "ms"}
+    assert config["event_type"]["map"] == {"view": "view", "addtocart": "add_to_cart", "transaction": "purchase"}
+    assert config["target_events"] == ["purchase"]
+    assert "100.0% of it is missing" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.n_items, p.manifest["n_events"], p.name) == (7, 11, 99, "my_shop_2020")
+
+
+def test_invoices_in_local_time_with_semicolons_raise_the_right_doubts(tmp_path: Path):
+    rows = "".join(
+        f"A{n};{n % 9};{1 + n % 12:02d}/{1 + n % 11:02d}/2010 08:26;{-1 if n == 5 else 2};2,55;{n % 4}\n"
+        for n in range(50)
+    )
+    config, text = guess(tmp_path, "InvoiceNo;StockCode;InvoiceDate;Quantity;UnitPrice;CustomerID\n" + rows)
+    assert config["reader"] == {"format": "csv", "delimiter": ";", "decimal": ","}
+    assert config["columns"]["order_id"] == "InvoiceNo"
+    assert config["event_type"] == "purchase"
+    for doubt in (
+        "is the day or the month first",
+        "name no zone",
+        "negative values; are these returns",
+        "kinds of events apart",
+    ):
+        assert doubt in text
+    config["max_rejected_share"] = 0.1
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.manifest["n_events"] == 49
+
+
+def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):
+    config, text = guess(tmp_path, "a,b,action\n" + "".join(f"x{n},y{n % 3},zap\n" for n in range(9)))
+    assert config["columns"] == {"user_id": "a", "item_id": "b"}
+    assert config["default_split"] == "leave_one_out"
+    assert text.count("# DOUBT") == 4
+
+
+def test_a_file_without_a_header_is_noticed(tmp_path: Path):
+    config, text = guess(tmp_path, "1,31,2.5,1260759144\n1,1029,3.0,1260759179\n")
+    assert config["reader"]["names"] == ["column_1", "column_2", "column_3", "column_4"]
+    assert "looks like data" in text
+
+
+def test_parquet_with_time_stamps_needs_no_units(tmp_path: Path):
+    table = pa.table(
+        {"user": ["u"], "product_id": [7], "product_category": ["x"], "created_at": pa.array([0], pa.timestamp("us"))}
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    config = yaml.safe_load(guess_dataset(tmp_path / "log.parquet"))
+    assert config["columns"] == {"user_id": "user", "item_id": "product_id", "timestamp": "created_at"}
+
+
+def test_what_is_no_table_gets_one_line(tmp_path: Path):
+    for name, data in (("empty.csv", b""), ("none.csv", b"a,b\n"), ("zip.csv", b"PK\x03\x04")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=name):
+            guess_dataset(tmp_path / name)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        (
+            "rees46-oct2019-sample/2019-Oct_first3h.csv.gz",
+            {"user_id": "user_id", "item_id": "product_id", "timestamp": "event_time"},
+        ),
+        (
+            "online-retail-ii-2009-2010/online_retail_2009_2010.csv.gz",
+            {"user_id": "Customer ID", "item_id": "StockCode"},
+        ),
+        ("ml-latest-small/ratings.csv.gz", {"user_id": "userId", "item_id": "movieId", "timestamp": "timestamp"}),
+        ("ml-100k/ml-100k.inter", {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp"}),
+        ("alibaba-2014/t_alibaba_data.csv.gz", {"user_id": "user_id", "item_id": "brand_id"}),
+    ],
+)
+def test_real_files_are_guessed_right(raw: Path, file: str, columns: dict):
+    assert columns.items() <= yaml.safe_load(guess_dataset(raw / file))["columns"].items()
