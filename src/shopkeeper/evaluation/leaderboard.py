@@ -1,0 +1,94 @@
+"""Models of one split side by side: best first, who cannot be told from the best, and what a reader must know.
+
+Models that read the request's instant stand on a board of their own: they know more than the others were told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.evaluation.beyond import list_matrix, rarefaction
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, compare_family
+from shopkeeper.evaluation.sanity import checks, missing_baselines
+from shopkeeper.evaluation.table import metadata_of, summarise
+from shopkeeper.metrics.beyond_accuracy import rarefied_coverage
+from shopkeeper.sequences.prepared import Split
+
+
+def leaderboard(
+    tables: Mapping[str, pa.Table],
+    headline: str,
+    *,
+    split: Split | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    smallest_effect: float = 0.003,
+) -> dict[str, Any]:
+    """Boards of next-item models by `headline`, as JSON.
+
+    {"headline", "boards": [{"uses_instant", "models": [{"name", "metrics", "like_the_best", "coverage_curve"}]}],
+    "comparisons": […], "sanity": {name: checks}, "notes": […]}. `like_the_best`: the comparison with the first model
+    of the board finds no difference. Every pair is compared, Holm-corrected as one family. Sanity checks need `split`.
+    """
+    facts = {name: metadata_of(table) for name, table in tables.items()}
+    summary = {name: summarise(table, confidence=confidence, resamples=resamples) for name, table in tables.items()}
+    lower = headline.partition("@")[0] in LOWER_IS_BETTER
+    found = (
+        compare_family(tables, [headline], confidence=confidence, resamples=resamples, smallest_effect=smallest_effect)
+        if len(tables) > 1
+        else []
+    )
+    apart = {frozenset((c.a, c.b)): c.winner is not None for c in found}
+    boards = []
+    for uses_instant in (False, True):
+        names = [n for n in tables if bool(facts[n].get("uses_instant")) == uses_instant]
+        names.sort(key=lambda n: _order(summary[n][headline]["value"], lower))
+        models = [
+            {
+                "name": name,
+                "metrics": summary[name],
+                "like_the_best": name == names[0] or not apart[frozenset((names[0], name))],
+                "coverage_curve": _curve(tables[name], facts[name]),
+            }
+            for name in names
+        ]
+        if models:
+            boards.append({"uses_instant": uses_instant, "models": models})
+    sanity = {} if split is None else {name: checks(table, split) for name, table in tables.items()}
+    common = set.intersection(*(set(result["warnings"]) for result in sanity.values())) if sanity else set()
+    notes = sorted(common)
+    notes += [f"{n}: {text}" for n, result in sanity.items() for text in result["warnings"] if text not in common]
+    if missing := missing_baselines(list(tables)):
+        notes.insert(0, missing)
+    return {
+        "headline": headline,
+        "boards": boards,
+        "comparisons": [c.as_dict() for c in found],
+        "sanity": sanity,
+        "notes": notes,
+    }
+
+
+def coverage_at_equal_n(tables: Mapping[str, pa.Table], k: int) -> dict[str, float]:
+    """Coverage@k of each table expected at the number of requests that the smallest of them has."""
+    n = min(table.num_rows for table in tables.values())
+    return {
+        name: float(rarefied_coverage(list_matrix(table)[:, :k], int(metadata_of(table)["n_catalogue"]), [n])[0])
+        for name, table in tables.items()
+    }
+
+
+def _curve(table: pa.Table, facts: Mapping[str, Any]) -> dict[str, list[float]] | None:
+    if "top_items" not in table.column_names:
+        return None
+    return rarefaction(table, int(facts["k"][0]), int(facts["n_catalogue"]))
+
+
+def _order(value: float | int | None, lower: bool) -> float:
+    if value is None:
+        return np.inf
+    return float(value) if lower else -float(value)
