@@ -10,7 +10,8 @@ import pytest
 from split_logs import SPECS, START, random_log, spec, write_log
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.splits import k_core, write_split
+from shopkeeper.events.splits import write_split
+from shopkeeper.events.splits_catalogue import k_core
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.sequences.prepared import Split
 from shopkeeper.timeline import DAY, SplitSpec

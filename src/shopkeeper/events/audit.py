@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from shopkeeper.errors import UserError
+from shopkeeper.events.audit_error import AuditError
+from shopkeeper.events.audit_perturb import audit_by_perturbation
 from shopkeeper.events.audit_requests import check_part
 from shopkeeper.events.splits_steps import steps, training_mask, uniform_hash
 from shopkeeper.schema import event_codes
@@ -19,17 +20,10 @@ from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
 from shopkeeper.timeline import SplitSpec, iso
 
+__all__ = ["AuditError", "audit_by_perturbation", "audit_split"]
+
 EXAMPLES = 20
 WHOLE_LOG_FILTERS = ("k_core", "min_history")  # these count a user's or item's later events, too
-
-
-class AuditError(UserError):
-    """A split that leaks; `violations` lists every finding."""
-
-    def __init__(self, split: str, violations: list[str]) -> None:
-        self.violations = violations
-        found = "; ".join(f"({i}) {v}" for i, v in enumerate(violations, start=1))
-        super().__init__(f"leak audit of split {split} failed: {found}. Delete the folder and run prepare again")
 
 
 def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
@@ -238,14 +232,26 @@ def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
                 found.append(
                     f"{kind} ids are not in order of first appearance: {kind} {i} was seen before {kind} {i - 1}"
                 )
-    cutoffs = split.timeline.get("cutoffs")
-    for table in ("identities", "consent"):
-        known = p.manifest.get(table)
-        if known and cutoffs and (known.get("as_of") is None or known["as_of"] > cutoffs["validation"]["us"]):
-            found.append(
-                f"{table} are as of {known.get('as_of')}, later than the cutoff {cutoffs['validation']['iso']}; "
-                f"set dataset.{table}.as_of"
-            )
+    return found + _later_keys(p, split)
+
+
+def _later_keys(p: Prepared, split: Split) -> list[str]:
+    """Links between keys must be known at the cutoff; a consent that was withdrawn by then must be gone."""
+    cutoffs, changes = split.timeline.get("cutoffs"), p.manifest.get("changes") or {}
+    if not cutoffs:
+        return []
+    cutoff, found = cutoffs["validation"], []
+    links, consent = changes.get("identity"), changes.get("consent")
+    if links and (links.get("as_of") is None or links["as_of"] > cutoff["us"]):
+        found.append(
+            f"keys of customers are joined as of {links.get('as_of')}, later than the cutoff {cutoff['iso']}; "
+            f"set dataset.identity.as_of={cutoff['iso']}"
+        )
+    if consent and consent.get("as_of") is not None and consent["as_of"] < cutoff["us"]:
+        found.append(
+            f"consent is as of {consent['as_of']}: what was withdrawn between then and the cutoff {cutoff['iso']} is "
+            f"not seen; set dataset.consent.as_of=null"
+        )
     return found
 
 

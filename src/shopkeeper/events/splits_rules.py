@@ -43,7 +43,7 @@ class Division:
     cutoffs: Cutoffs | None  # None where the division is not by time
 
 
-def divide(prepared: Prepared, spec: SplitSpec) -> Division:
+def divide(prepared: Prepared, spec: SplitSpec, allow_empty: bool = False) -> Division:
     """Divide a prepared log as the specification says.
 
     Raises:
@@ -59,7 +59,7 @@ def divide(prepared: Prepared, spec: SplitSpec) -> Division:
         raise UserError(f"{prepared.name} holds no event: nothing to split; look at rejected.parquet and at filters")
     division = _RULES[spec.kind](prepared, spec)
     for part, requests in division.parts.items():
-        if len(requests) == 0:
+        if len(requests) == 0 and not allow_empty:
             raise UserError(_empty(prepared, spec, division, part))
     return division
 
