@@ -65,7 +65,7 @@ def test_invoices_in_local_time_with_semicolons_raise_the_right_doubts(tmp_path:
 def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):
     config, text = guess(tmp_path, "a,b,action\n" + "".join(f"x{n},y{n % 3},zap\n" for n in range(9)))
     assert config["columns"] == {"user_id": "a", "item_id": "b"}
-    assert config["default_split"] == "leave_one_out"
+    assert config["defaults"] == [{"override /split@_global_.split": "leave_one_out"}]
     assert text.count("# DOUBT") == 4
 
 

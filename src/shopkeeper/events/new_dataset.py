@@ -64,6 +64,8 @@ def guess_dataset(path: Path) -> str:
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
         "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
         *(DOUBT + d for d in doubts),
+        "defaults:",
+        f"  - override /split@_global_.split: {'temporal' if 'timestamp' in columns else 'leave_one_out'}",
         f"name: {re.sub(r'[^a-z0-9]+', '_', path.name.split('.')[0].lower()).strip('_') or 'my_shop'}",
         f"title: {_quote(path.name)}",
         "source: null # where people get the data",
@@ -72,7 +74,6 @@ def guess_dataset(path: Path) -> str:
     body, targets = _body(frame, columns, options)
     timed = "timestamp" in columns
     lines += [
-        f"default_split: {'temporal' if timed else 'leave_one_out'}",
         f"target_events: [{', '.join(targets)}]",
         "filter_seen: false # true where people do not take an item twice",
         "raw:",

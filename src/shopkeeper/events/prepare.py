@@ -24,7 +24,8 @@ from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
 from shopkeeper.schema import EVENT_TYPES
 
 FORMAT_VERSION = 1
-SIMULATED = "simulated"  # folder of the simulated log while it is being read
+SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
+SIMULATED_LOG = tuple(f"{SIMULATED}/{name}.parquet" for name in ("events", "items", "users"))
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,7 @@ def prepare_dataset(
         extra = {"simulation": simulation, "changes": changes}
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
         if simulation is not None:
-            _remove(folder / SIMULATED)
+            _drop_simulated_log(folder / SIMULATED)
     return out
 
 
@@ -90,7 +91,7 @@ def write_folder(
             writer.write_table(folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged))
     writer.write_table(folder / "rejected.parquet", rejected)
     hashes = sha256_tree(folder, skip=frozenset({"manifest.json"}))
-    hashes = {name: digest for name, digest in hashes.items() if not name.startswith(f"{SIMULATED}/")}
+    hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
     manifest = {
         "format_version": FORMAT_VERSION,
         "kind": "prepared",
@@ -172,7 +173,7 @@ def _simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
     )
 
 
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
+def _drop_simulated_log(folder: Path) -> None:
+    """Remove what was read; what else the simulator wrote (truth, campaign, identities) stays."""
+    for name in SIMULATED_LOG:
+        (folder.parent / name).unlink()
