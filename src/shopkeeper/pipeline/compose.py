@@ -42,10 +42,8 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
     stages["export"] = ("export", [f"model={plan['export']}"])
     with atomic_folder(out) as folder:
         for stage, (verb, overrides) in stages.items():
-            write_text(
-                folder / f"{stage}.yaml",
-                yaml.safe_dump(_compose(conf, stage, verb, common + overrides), sort_keys=True),
-            )
+            config = _compose(conf, stage, verb, common + overrides)
+            write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
     return sorted(out.glob("*.yaml"))
 
 
@@ -62,9 +60,7 @@ def _compose(conf: Path, stage: str, verb: str, overrides: list[str]) -> dict[st
         group: {k: OmegaConf.to_container(config[group], resolve=False)[k] for k in keys if k in config[group]}  # type: ignore[index,call-overload]
         for group, keys in machine.items()
     }
-    value = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(value, dict)
-    value = {str(k): v for k, v in value.items()}
+    value = context.plain(config)
     for group, values in kept.items():
         value[group].update(values)
     if verb in READS:

@@ -41,7 +41,13 @@ def prepare_data(config: Mapping[str, Any]) -> Prepared:
         from shopkeeper.events.prepare import prepare_dataset
 
         log.info("preparing %s", spec["name"])
-        prepare_dataset(spec, Path(config["paths"]["raw"]), folder, progress=bool(config.get("progress", True)))
+        prepare_dataset(
+            spec,
+            Path(config["paths"]["raw"]),
+            folder,
+            progress=bool(config.get("progress", True)),
+            engine=config.get("engine"),
+        )
     return Prepared.open(folder)
 
 

@@ -9,6 +9,7 @@ import copy
 import logging
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.train import validate_model
 
 log = logging.getLogger(__name__)
+_Makers = Mapping[str, Callable[[], Any]]
 
 
 def tune(config: DictConfig) -> None:
@@ -38,6 +40,7 @@ def tune_model(cfg: Mapping[str, Any]) -> Path:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     settings, space = cfg["tuning"], cfg["tuning"].get("space")
     if not space:
         raise UserError(
@@ -151,7 +154,7 @@ def _check_space(model: Mapping[str, Any], space: Mapping[str, Any]) -> None:
 
 def _open_study(cfg: Mapping[str, Any], name: str, folder: Path) -> Any:
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
     settings = cfg["tuning"]
     url = settings["storage"] or f"sqlite:///{folder / 'study.db'}"
@@ -169,24 +172,40 @@ def _open_study(cfg: Mapping[str, Any], name: str, folder: Path) -> Any:
     for option, table in (("sampler", samplers), ("pruner", pruners)):
         if settings[option] not in table:
             raise UserError(f"there is no tuning.{option}={settings[option]}.{nearest(str(settings[option]), table)}")
-    try:
-        # A trial whose process was killed is found by its missing heartbeat and tried once more.
-        storage = optuna.storages.RDBStorage(
-            url,
-            heartbeat_interval=15,
-            grace_period=45,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=1),
-        )
-        return optuna.create_study(
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            direction=cfg["task"].get("direction", "maximize"),
-            sampler=samplers[settings["sampler"]](),
-            pruner=pruners[settings["pruner"]](),
-        )
-    except (SQLAlchemyError, ImportError) as e:
-        raise UserError(f"cannot open the study at {url.split('@')[-1]}: {str(e).splitlines()[0]}") from None
+    first_try = None
+    for _ in range(5):  # two processes that make the tables of a new database at once get in each other's way
+        try:
+            return _create(url, name, settings, cfg["task"].get("direction", "maximize"), samplers, pruners)
+        except (SQLAlchemyError, ImportError) as e:
+            first_try = first_try or e
+            if not isinstance(e, IntegrityError | ProgrammingError):
+                break
+            time.sleep(0.5)
+    place = url.rpartition("@")[2]  # without user and password
+    raise UserError(f"cannot open the study at {place}: {str(first_try).splitlines()[0]}")
+
+
+def _create(
+    url: str, name: str, settings: Mapping[str, Any], direction: str, samplers: _Makers, pruners: _Makers
+) -> Any:
+    import optuna
+
+    heartbeat = int(settings["heartbeat_seconds"])
+    # A trial whose process was killed is found by its missing heartbeat and tried once more.
+    storage = optuna.storages.RDBStorage(
+        url,
+        heartbeat_interval=heartbeat,
+        grace_period=3 * heartbeat,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=1),
+    )
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        load_if_exists=True,
+        direction=direction,
+        sampler=samplers[settings["sampler"]](),
+        pruner=pruners[settings["pruner"]](),
+    )
 
 
 def _finished(study: Any) -> int:
@@ -258,12 +277,14 @@ def _plots(study: Any, folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     made = []
-    for name, plot in {
+    plots = {
         "history": draw.plot_optimization_history,
         "importance": draw.plot_param_importances,
         "slice": draw.plot_slice,
-        "curves": draw.plot_intermediate_values,
-    }.items():
+    }
+    if any(t.intermediate_values for t in study.get_trials(deepcopy=False)):
+        plots["curves"] = draw.plot_intermediate_values
+    for name, plot in plots.items():
         try:
             plot(study)
         except (ValueError, RuntimeError) as e:  # e.g. importance needs two different finished trials
