@@ -24,7 +24,7 @@ READS = {
 
 
 def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed")) -> list[Path]:
-    """Write `<out>/prepare.yaml`, `train-<model>.yaml`, `evaluate.yaml`, `export.yaml` from `conf/pipeline.yaml`."""
+    """Write `<out>/prepare.yaml`, `train-<model>.yaml`, `tune-<model>.yaml`, … from `conf/pipeline.yaml`."""
     plan = yaml.safe_load((conf / "pipeline.yaml").read_text(encoding="utf-8"))
     for key in ("dataset", "split", "seed", "models", "export"):
         if key not in plan:
@@ -40,6 +40,8 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
     stages["evaluate"] = ("evaluate", [])
     stages["export"] = ("export", [f"model={plan['export']}"])
+    for model in plan.get("tune") or []:
+        stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out) as folder:
         for stage, (verb, overrides) in stages.items():
             config = _compose(conf, stage, verb, common + overrides)
