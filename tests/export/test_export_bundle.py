@@ -157,7 +157,9 @@ class NoFamily:
 
 
 def test_a_family_without_a_graph_says_which_families_have_one(shop: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"NoFamily cannot be exported yet; families that can: ItemKNN, Popularity"):
+    with pytest.raises(
+        UserError, match=r"NoFamily models cannot be exported yet; families that can: ItemKNN, Popularity"
+    ):
         export_bundle(NoFamily(), *shop, {}, tmp_path / "x")
 
 

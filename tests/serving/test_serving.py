@@ -132,6 +132,14 @@ def test_ids_that_do_not_fit_the_graph_are_refused(copy: Path) -> None:
         Bundle.load(copy)
 
 
+def test_a_manifest_that_lacks_something_says_what(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["history"]
+    seal(copy, manifest)
+    with pytest.raises(UserError, match="lacks 'history'"):
+        Bundle.load(copy)
+
+
 def test_a_graph_that_is_none_is_refused_in_one_line(copy: Path) -> None:
     (copy / "model.onnx").write_bytes(b"not a graph")
     reseal(copy)

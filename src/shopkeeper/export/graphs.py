@@ -28,7 +28,7 @@ def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
     family = type(model).__name__
     if family not in SCORERS:
         raise UserError(
-            f"a {family} cannot be exported yet; families that can: {', '.join(sorted(SCORERS))} "
+            f"{family} models cannot be exported yet; families that can: {', '.join(sorted(SCORERS))} "
             f"(add a file to shopkeeper/export and a line to export/graphs.py)"
         )
     if getattr(model, "uses_instant", False):

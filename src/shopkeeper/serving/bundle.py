@@ -63,6 +63,8 @@ class Bundle:
             raise UserError(
                 f"{path} holds a {manifest.get('kind')!r} bundle, not a recommender; open it with `CustomerBundle.load`"
             )
+        if missing := {"k", "n_items", "filter_seen", "history"} - set(manifest):
+            raise UserError(f"{path / 'manifest.json'} lacks '{min(missing)}'; {AGAIN}")
         for name in ("model.onnx", "items.parquet"):
             if name not in content:
                 raise UserError(f"{path / name} is not listed in the manifest of this recommender; {AGAIN}")
