@@ -41,7 +41,7 @@
     const [title, facts] = data.items[item];
     const under = [what, facts].filter(Boolean).join(" · ");
     const text = node("span", "", title, under ? node("em", "", under) : null);
-    return node("li", taken ? "then" : "", node("span", "", left), text, right ? node("b", "", right) : node("span"));
+    return node("li", taken ? "then" : "", node("span", "", left), text, right ? node("b", "", right, node("span", "visually-hidden", " taken")) : node("span"));
   }
 
   function place(rank) {
@@ -73,7 +73,7 @@
     data.models.forEach((model, m) => {
       const list = node("ol", "");
       found.lists[m].slice(0, all ? 10 : SHOWN).forEach((item, i) => {
-        list.append(line(String(i + 1), item, bought.has(item) ? "taken" : "", bought.has(item)));
+        list.append(line(String(i + 1), item, bought.has(item) ? "✓" : "", bought.has(item)));
       });
       const name = node("span", "key", mark(model.colour), node("span", "", model.label));
       const title = node("h3", "", name, node("small", "", place(found.ranks[m])));
