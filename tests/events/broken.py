@@ -81,7 +81,7 @@ PARQUET: dict[str, Any] = {"config": {"reader": {"format": "parquet"}}, "file": 
 JSON: dict[str, Any] = {"config": {"reader": {"format": "json_lines"}}, "file": "log.jsonl"}
 EXCEL: dict[str, Any] = {"config": {"reader": {"format": "excel"}}, "file": "log.xlsx"}
 SEQUENCES: dict[str, Any] = {
-    "config": {"reader": {"format": "sequences"}, "columns": {"user_id": "user_id", "item_id": "item_id"}},
+    "config": {"reader": {"format": "sequences"}, "timestamp": {}, "columns": {}},
     "file": "log.txt",
 }
 LONG = "x" * 10_000
@@ -223,11 +223,15 @@ CASES = [
     Case("parquet with zoned times", parquet(TABLE.set_column(2, "time", pa.array([T, T + 1]).cast(pa.timestamp("s", "Asia/Tokyo")))),
          BOTH, config={**PARQUET["config"], "timestamp": {}}, file="log.parquet", times=[T, T + 1]),
     Case("JSON lines", b"".join(json.dumps(r).encode() + b"\n" for r in TABLE.to_pylist()), BOTH, **JSON),
-    Case("JSON lines with one that is cut", b'{"user": "u1", "item": "a", "time": 1600000000}\n{"user": "u2", "it\n',
+    Case("JSON lines with one that is cut", b'{"user": "u1", "item": "a", "time": 1600000000, "price": 2}\n{"user": "u2", "it\n',
          [("u1", "a")], [(2, "not JSON (Unterminated string starting at: line 1 column 16 (char 15))")],
          config={**JSON["config"], **SOME}, file="log.jsonl"),
+    Case("a JSON key that no line has", b'{"user": "u1", "item": "a", "time": 1600000000, "prise": 1}\n',
+         error="no column 'price' in the header. Did you mean 'prise'", **JSON),
+    Case("a JSON key that some lines lack", b'{"user": "u1", "item": "a", "time": 1600000000}\n{"price": 1, "user": "u2", "item": "b", "time": 1600000001}\n',
+         BOTH, **JSON),
     Case("a JSON array", json.dumps(TABLE.to_pylist()).encode(), error="line 1: not a JSON object", **JSON),
-    Case("JSON numbers as ids", b'{"user": 7, "item": "a", "time": 1600000000}\n{"user": "007", "item": 1, "time": 1600000000}\n',
+    Case("JSON numbers as ids", b'{"user": 7, "item": "a", "time": 1600000000}\n{"user": "007", "item": 1, "time": 1600000000, "price": 1}\n',
          [("7", "a"), ("007", "1")], **JSON),
     Case("Excel, two sheets",
          workbook([["user", "item", "time", "price"], ["u1", "a", dt.datetime(2020, 1, 1, 8), 1.5]],

@@ -103,6 +103,37 @@ def test_an_unknown_option_names_the_nearest_one(tmp_path: Path):
         prepare(tmp_path, filters={"kcore": 5})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": {"user_id": "who"}}, "columns.item_id is missing"),
+        ({"columns": {"user_id": "who", "item_id": "what"}}, "columns.timestamp does not say"),
+        ({"columns": {**SHOP["columns"], "prise": "x"}}, "unknown option `columns.prise`. Did you mean 'price'"),
+        ({"event_type": {"value": "purchased"}}, "unknown event type 'purchased'. Did you mean 'purchase'"),
+        ({"timestamp": {"unit": "seconds"}}, "timestamp.unit is 'seconds'. Valid: s, ms, us, ns, d."),
+        ({"schema": {"price": {"minimum": 0}}}, "unknown option `schema.price.minimum`. Did you mean 'min'"),
+        ({"reject": [{"column": "what", "matches": "(", "reason": "x"}]}, "column 'what' has a bad pattern"),
+        ({"max_rejected_share": 7}, "max_rejected_share is 7"),
+        ({"raw": None}, "give `raw`"),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(tmp_path: Path, change: dict, message: str):
+    with pytest.raises(UserError) as caught:
+        prepare(tmp_path, **change)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserError, match=r"cannot write .*out: No space left on device; free some space"):
+        prepare(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["raw"]
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
     first = sha256_tree(prepare(tmp_path).path, skip=frozenset())
     assert sha256_tree(prepare(tmp_path).path, skip=frozenset()) == first
@@ -111,7 +142,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
 def test_order_only_data_has_no_times_and_keeps_the_order_of_the_file(tmp_path: Path):
     p = prepare(
         tmp_path, "7 b a b\n007 c\n7 d\n", "log.csv", reader={"format": "sequences"}, event_type="rating",
-        columns={"user_id": "user_id", "item_id": "item_id"},
+        columns={}, timestamp={},
     )  # fmt: skip
     assert p.events.timestamp is None
     assert not (p.path / "timestamp.npy").exists()

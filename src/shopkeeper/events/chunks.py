@@ -50,7 +50,11 @@ def read_chunks(
     """
     size = size or CHUNK_BYTES
     line, rest, first, told = 1, b"", True, 0
-    with open(path, "rb") as raw:
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (closed below)
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}; check the path and its permissions") from None
+    with file as raw:
         stream = _open(path, raw)
         decode = None if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "ascii") else _decoder(path, encoding)
         while True:

@@ -1,6 +1,22 @@
 """A dataset's config (conf/dataset/<name>.yaml), checked: every option is known and of the right kind.
 
-The keys are described in docs of each dataclass; `name`, and either `raw` + `reader` or `simulate`, are required.
+name                 required; the prepared folder is called so
+title source licence what it is, where people get it, on which terms
+raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order)
+reader               format (see readers/__init__.py) and that format's options
+columns              our name: name in the file; a list of names makes one id of several columns
+constants            our name: the one value of every row (data without items)
+timestamp            unit (s ms us ns) | format (strptime) [+ year]; time_zone of local times; not_before, not_after
+event_type           one of schema.EVENT_TYPES for all rows, or value | column + map, and rules (column, matches, value)
+reject               rules (column, matches, reason): rows that are kept aside with that reason
+schema               per column of ours: min, above, max, required, matches (regular expression)
+price_is             unit (default) or total of the row's quantity
+extra                further columns of events.parquet: name: name in the file
+items users          attribute tables (see attributes.py)
+filters              event_types retention_days bots consecutive_repeats k_core min_history max_history
+max_rejected_share   above it the run stops (default 0.01)
+simulate             settings of the simulated shop, in place of raw and reader
+target_events filter_seen temporal churn …   read by splits and tasks, not here
 """
 
 from __future__ import annotations
@@ -81,23 +97,24 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     if not simulate:
         _known(where, "raw.", raw, {"folder", "files"})
     files = raw.get("files") or []
+    sequences = not simulate and plain["reader"].get("format") == "sequences"
     given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
+    if sequences and not given:
+        given = {"user_id": "user_id", "item_id": "item_id"}
     _known(where, "columns.", given, set(EVENT_COLUMNS))
     columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
     joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
     constants = {str(k): str(v) for k, v in (plain.get("constants") or {}).items()}
     _known(where, "constants.", constants, {"user_id", "item_id", "channel"})
     for required in ("user_id", "item_id"):
-        if (
-            not simulate
-            and required not in {**columns, **constants}
-            and not str(plain["reader"].get("format", "")).startswith("seq")
-        ):
+        if not simulate and required not in {**columns, **constants}:
             raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
     timestamp = dict(plain.get("timestamp") or {})
+    if timestamp and "timestamp" not in columns and not simulate:
+        raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
     _known(where, "timestamp.", timestamp, TIMESTAMP_KEYS)
     if timestamp.get("unit", "s") not in UNITS:
-        raise UserError(f"{where}: timestamp.unit is '{timestamp['unit']}'.{nearest(str(timestamp['unit']), UNITS)}")
+        raise UserError(f"{where}: timestamp.unit is '{timestamp['unit']}'. Valid: {', '.join(UNITS)}.")
     value, mapping, rules = _event_type(where, plain.get("event_type"), columns)
     filters = {k: v for k, v in (plain.get("filters") or {}).items() if v is not None}
     _known(where, "filters.", filters, set(FILTERS))

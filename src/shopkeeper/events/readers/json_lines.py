@@ -22,6 +22,7 @@ def read_json_lines(
     """Rows of a JSON lines file, plain or compressed. A key that a line lacks is a missing value."""
     check_options(options, {"encoding"})
     first = True
+    unseen: set[str] = set()
     for chunk in read_chunks(path, quotes=False, encoding=str(options.get("encoding", "utf-8")), advance=advance):
         starts, lines = record_starts(chunk.data, quotes=False)
         if not len(starts):
@@ -31,12 +32,14 @@ def read_json_lines(
             keys = _first_keys(path, chunk, int(starts[0]), int(lines[0]))
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
-            # Optional keys may be missing from the first line; the ids may not.
-            check_columns(path, keys, [n for n in wanted.names[:2] if n in wanted.names], chunk.line + int(lines[0]))
+            unseen = set(wanted.names) - set(keys)
         assert wanted is not None
+        unseen -= {name for name in unseen if json.dumps(name).encode() in chunk.data}
         yield _block(path, chunk, starts, lines, wanted)
     if first:
         raise UserError(f"{path} is empty; expected one JSON object per line")
+    if unseen:  # a key may be missing from a line, not from all of them
+        check_columns(path, keys, [n for n in wanted.names if n in unseen] if wanted is not None else [])
 
 
 def _first_keys(path: Path, chunk: Chunk, start: int, line: int) -> list[str]:
