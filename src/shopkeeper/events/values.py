@@ -25,7 +25,7 @@ def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
         column = column.dictionary_encode()
     values, indices = column.dictionary, column.indices.cast(pa.int32())
     values = _text(values)
-    blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), True)
+    blank = pc.fill_null(pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values)), True)
     if pc.any(blank).as_py():
         gone = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).astype(np.int32)
         indices = pc.if_else(pc.is_in(indices, pa.array(gone)), pa.scalar(None, pa.int32()), indices)

@@ -84,7 +84,8 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def _texts(ids: np.ndarray, names: pa.Array) -> pa.Array:
     """Ids (1.., 0 = none) as a dictionary array that holds only the texts that occur."""
-    used = np.unique(ids)
+    largest = int(ids.max(initial=0))
+    used = np.flatnonzero(np.bincount(ids)) if largest < 4 * len(ids) else np.unique(ids)
     used = used[used > 0]
     place = np.zeros((int(used[-1]) if len(used) else 0) + 1, np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
