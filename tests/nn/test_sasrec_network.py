@@ -8,10 +8,17 @@ import torch
 
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.sequences import batches
 from shopkeeper.sequences.batches import Layout
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 EDGES = (2, 4, 10)
+
+
+@pytest.fixture(autouse=True)
+def _free_rectangles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "merged" not in request.node.name:
+        monkeypatch.setattr(batches, "RECTANGLE", 0)
 
 
 def packed(network: SASRecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor | None):
@@ -64,16 +71,19 @@ def test_a_position_never_sees_what_comes_after_it():
     assert changed.nonzero()[:, 0].tolist() == [int(layout.last_B[5])]
 
 
-def test_rectangles_waste_no_more_than_their_buckets_spread():
-    layout = Layout.of(LENGTHS, EDGES, torch.device("cpu"))
-    assert layout.groups == ((2, 1), (2, 4), (2, 9))
-    assert layout.n_slots == 2 * 1 + 2 * 4 + 2 * 9
-    assert len(layout.slot_N.unique()) == LENGTHS.sum()
-
-
 def test_dropout_keeps_the_mean_and_the_share_it_was_asked_for():
     torch.manual_seed(0)
     x = dropout(torch.ones(1001, 333), 0.3)
     assert abs((x == 0).float().mean() - 0.3) < 0.003
     assert abs(x.mean() - 1) < 0.005
     assert dropout(x, 0.0) is x
+
+
+def test_buckets_are_merged_where_padding_is_cheaper_than_another_rectangle():
+    merged = Layout.of(LENGTHS, EDGES, torch.device("cpu"))
+    assert merged.groups == ((6, 9),)
+    many = np.repeat(LENGTHS, 100)
+    layout = Layout.of(many, EDGES, torch.device("cpu"))
+    assert layout.groups == ((200, 1), (200, 4), (200, 9))
+    assert layout.n_slots == 200 * (1 + 4 + 9)
+    assert len(layout.slot_N.unique()) == many.sum()

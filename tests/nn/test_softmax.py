@@ -27,6 +27,18 @@ def test_loss_and_gradients_equal_the_full_softmax(n: int, v: int, chunk: int):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=2e-6)
 
 
+def test_rows_before_the_first_class_get_no_gradient_and_the_scale_is_in_it():
+    h_ND, item_VD, label_N = example(20, 9)
+    sliced = softmax_cross_entropy(h_ND, item_VD[2:], label_N % 7, chunk=8) * 0.25
+    want = torch.autograd.grad(sliced, (h_ND, item_VD))
+    ours = softmax_cross_entropy(h_ND, item_VD, label_N % 7, scale=0.25, first=2, chunk=8)
+    got = torch.autograd.grad(ours, (h_ND, item_VD))
+    assert ours.item() == pytest.approx(sliced.item(), rel=1e-6)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    assert (got[1][:2] == 0).all()
+
+
 def test_an_impossible_label_costs_its_true_finite_price():
     h_ND = torch.tensor([[1000.0]])
     item_VD = torch.tensor([[1.0], [-1.0]])

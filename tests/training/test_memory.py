@@ -24,11 +24,11 @@ def run_out(monkeypatch: pytest.MonkeyPatch, above: int, error: Exception) -> li
     tried: list[int] = []
     original = SequenceModule.loss
 
-    def loss(self, users):
+    def loss(self, users, scale):
         tried.append(len(users))
         if len(users) > above:
             raise error
-        return original(self, users)
+        return original(self, users, scale)
 
     monkeypatch.setattr(SequenceModule, "loss", loss)
     return tried

@@ -54,7 +54,7 @@ class Block(nn.Module):
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool, last: Tensor | None = None) -> Tensor:
         """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
         p = self.p if self.training else 0.0
-        k_PD, v_PD = self.kv(x_PD).chunk(2, -1)
+        k_PD, v_PD = _halves(self.kv, x_PD)
         q_PD = self.norm_q(x_PD if last is None else x_PD[last])
         query = self.q(q_PD)
         if last is None:
@@ -88,7 +88,7 @@ class GatedBlock(nn.Module):
         """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
         p = self.p if self.training else 0.0
         n_PD = self.norm_a(x_PD)
-        k_PD, v_PD = self.kv(n_PD).chunk(2, -1)
+        k_PD, v_PD = _halves(self.kv, n_PD)
         if last is None:
             a_PD = causal_attention(self.q(n_PD), k_PD, v_PD, groups, self.heads, fused)
         else:
@@ -160,6 +160,12 @@ class SASRecNetwork(nn.Module):
         for block in self.blocks:
             x_BLD = block.plain(x_BLD, mask_B1LL)
         return self.norm(x_BLD[:, -1])
+
+
+def _halves(linear: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
+    """Both halves of a linear layer's output, each contiguous: attention's products would copy them otherwise."""
+    (w1, w2), (b1, b2) = linear.weight.chunk(2), linear.bias.chunk(2)
+    return F.linear(x_PD, w1, b1), F.linear(x_PD, w2, b2)
 
 
 def _plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:

@@ -15,35 +15,44 @@ import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
 CHUNK_BYTES = {
-    "cpu": 4 << 20,
+    "cpu": 8 << 20,
     "cuda": 256 << 20,
 }  # a chunk's logits: a share of the last level cache / plenty for a GPU
 
 
 def softmax_cross_entropy(
-    h_ND: Tensor, item_VD: Tensor, label_N: Tensor, *, kernel: str = "chunked", chunk: int | None = None
+    h_ND: Tensor,
+    item_VD: Tensor,
+    label_N: Tensor,
+    *,
+    scale: float = 1.0,
+    first: int = 0,
+    kernel: str = "chunked",
+    chunk: int | None = None,
 ) -> Tensor:
-    """Sum over positions of -log softmax(h · itemᵀ)[label]: a scalar in float32.
+    """`scale` times the sum over positions of -log softmax(h · itemᵀ)[label]: a scalar in float32.
 
     `h_ND` may be bf16: then the products are, while `item_VD` (float32 master weights) gets a float32 gradient.
+    Rows of `item_VD` before `first` are no classes: class c is row first + c. (A slice would copy its gradient.)
     `kernel`: `chunked` (reference), `cut_cross_entropy` or `liger` (CUDA, where installed), `full` (for tests).
     """
-    if kernel == "full":
-        return F.cross_entropy((h_ND @ item_VD.to(h_ND.dtype).T).float(), label_N, reduction="sum")
+    if kernel == "chunked":
+        chunk = chunk or chunk_rows(len(item_VD), h_ND.element_size(), h_ND.device.type)
+        loss: Tensor = _Chunked.apply(h_ND, item_VD, label_N, scale, first, chunk)
+        return loss
+    weight_VD = item_VD[first:].to(h_ND.dtype)
     if kernel == "cut_cross_entropy":
         from cut_cross_entropy import linear_cross_entropy
 
-        loss: Tensor = linear_cross_entropy(h_ND, item_VD.to(h_ND.dtype), label_N, reduction="sum")
-        return loss
-    if kernel == "liger":
+        loss = linear_cross_entropy(h_ND, weight_VD, label_N, reduction="sum")
+    elif kernel == "liger":
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
-        loss = LigerFusedLinearCrossEntropyLoss(reduction="sum")(item_VD.to(h_ND.dtype), h_ND, label_N)
-        return loss
-    assert kernel == "chunked", kernel
-    chunk = chunk or chunk_rows(len(item_VD), h_ND.element_size(), h_ND.device.type)
-    loss = _Chunked.apply(h_ND, item_VD, label_N, chunk)
-    return loss
+        loss = LigerFusedLinearCrossEntropyLoss(reduction="sum")(weight_VD, h_ND, label_N)
+    else:
+        assert kernel == "full", kernel
+        loss = F.cross_entropy((h_ND @ weight_VD.T).float(), label_N, reduction="sum")
+    return loss * scale
 
 
 def chunk_rows(n_classes: int, bytes_per_value: int, device: str) -> int:
@@ -53,16 +62,21 @@ def chunk_rows(n_classes: int, bytes_per_value: int, device: str) -> int:
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h_ND: Tensor, item_VD: Tensor, label_N: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, h_ND: Tensor, item_VD: Tensor, label_N: Tensor, scale: float, first: int, chunk: int
+    ) -> Tensor:
         dtype, needs = h_ND.dtype, any(ctx.needs_input_grad)
-        weight_VD = item_VD.to(dtype)
-        n, v = len(h_ND), len(item_VD)
+        weight_VD = item_VD[first:].to(dtype)
+        n, v = len(h_ND), len(weight_VD)
         buffer = torch.empty(min(chunk, n), v, dtype=dtype, device=h_ND.device)
-        dh_ND = torch.empty_like(h_ND) if needs else None
-        ditem_VD = torch.zeros(v, h_ND.shape[1], dtype=torch.float32, device=h_ND.device) if needs else None
+        row_C = torch.arange(min(chunk, n), device=h_ND.device) * v
         loss = torch.zeros((), dtype=torch.float32, device=h_ND.device)
-        for first in range(0, n, chunk):
-            h_CD, label_C1 = h_ND[first : first + chunk], label_N[first : first + chunk, None]
+        dh_ND = torch.empty_like(h_ND) if needs else None
+        ditem_VD = torch.empty_like(item_VD) if needs else None
+        if ditem_VD is not None:
+            ditem_VD[: first if n else None] = 0
+        for start in range(0, n, chunk):
+            h_CD, label_C1 = h_ND[start : start + chunk], label_N[start : start + chunk, None]
             p_CV = buffer[: len(h_CD)]
             torch.mm(h_CD, weight_VD.T, out=p_CV)
             if dtype == torch.float32:  # exact even where the label's probability is below the smallest number
@@ -74,18 +88,23 @@ class _Chunked(torch.autograd.Function):
                 torch.softmax(p_CV, 1, out=p_CV)
                 p_C1 = p_CV.gather(1, label_C1)
                 loss -= p_C1.float().clamp_min(1e-38).log().sum()
-            if dh_ND is not None and ditem_VD is not None:
-                p_CV.scatter_(1, label_C1, p_C1 - 1)
-                torch.mm(p_CV, weight_VD, out=dh_ND[first : first + chunk])
-                if dtype == torch.float32:
-                    ditem_VD.addmm_(p_CV.T, h_CD)
-                else:
-                    ditem_VD += p_CV.T @ h_CD
+            if dh_ND is None or ditem_VD is None:
+                continue
+            # (scatter_ would copy the whole chunk twice on CPU)
+            p_CV.view(-1)[label_C1[:, 0] + row_C[: len(h_CD)]] = p_C1[:, 0] - 1
+            torch.mm(p_CV, weight_VD, out=dh_ND[start : start + chunk])
+            part_VD = p_CV.T @ (h_CD * scale)
+            if start == 0:
+                ditem_VD[first:] = part_VD
+            else:
+                ditem_VD[first:] += part_VD
         if dh_ND is not None and ditem_VD is not None:
-            ctx.save_for_backward(dh_ND, ditem_VD)
-        return loss
+            ctx.save_for_backward(dh_ND.mul_(scale), ditem_VD)
+        return loss * scale
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         dh_ND, ditem_VD = ctx.saved_tensors
-        return dh_ND * grads[0].to(dh_ND.dtype), ditem_VD * grads[0].to(ditem_VD.dtype), None, None
+        if grads[0].device.type != "cpu" or grads[0].item() != 1.0:  # a pass over the item embeddings saved
+            dh_ND, ditem_VD = dh_ND * grads[0].to(dh_ND.dtype), ditem_VD * grads[0].to(ditem_VD.dtype)
+        return dh_ND, ditem_VD, None, None, None, None

@@ -119,10 +119,10 @@ class SequenceModule(pl.LightningModule):
             total = torch.zeros((), device=self.device)
             try:
                 for first in range(0, len(users), self.micro_batch):
-                    loss = self.loss(users[first : first + self.micro_batch])
-                    (loss / positions).backward()
+                    loss = self.loss(users[first : first + self.micro_batch], 1 / positions)
+                    loss.backward()
                     total += loss.detach()
-                return total
+                return total * positions
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
                     raise
@@ -130,13 +130,21 @@ class SequenceModule(pl.LightningModule):
                 self.plan = replace(self.plan, micro_batch=self.micro_batch)
             memory.release(self.device)
 
-    def loss(self, users: np.ndarray) -> Tensor:
-        """Summed loss of these customers at this step."""
+    def loss(self, users: np.ndarray, scale: float = 1.0) -> Tensor:
+        """Summed loss of these customers at this step, times `scale`."""
         batch = self.view.batch(users, self.plan.edges, self.seed, self.step // self.n_batches, self.device)
         h_ND = self.encode(batch).index_select(0, batch.layout.slot_N)
         weight = self.network.item.weight
-        classes_VD = weight[1:] if self._class_items is None else weight[self._class_items]
-        return softmax_cross_entropy(h_ND, classes_VD, batch.label_N, kernel=self.plan.softmax, chunk=self.plan.chunk)
+        classes_VD, first = (weight, 1) if self._class_items is None else (weight[self._class_items], 0)
+        return softmax_cross_entropy(
+            h_ND,
+            classes_VD,
+            batch.label_N,
+            scale=scale,
+            first=first,
+            kernel=self.plan.softmax,
+            chunk=self.plan.chunk,
+        )
 
     def encode(self, batch: Batch, last: Tensor | None = None) -> Tensor:
         """Vectors of a batch in the plan's precision: weights are rounded once per call, activations never are."""
