@@ -15,11 +15,11 @@ from shopkeeper.events.simulated.world import COMPONENTS, World
 @pytest.fixture(scope="module", params=["demo_shop", "seasonal"])
 def lives(request: pytest.FixtureRequest) -> tuple[World, Hidden, Replay]:
     world, rng = world_of(request.param), np.random.default_rng(21)
-    hidden = hidden_paths(world, 2500, rng)
+    hidden = hidden_paths(world, 1500, rng)
     log = live(world, hidden, rng)
     kept = np.flatnonzero(log.event_type != RETURN)
     order = kept[np.argsort(log.customer[kept], kind="stable")]
-    offsets = np.searchsorted(log.customer[order], np.arange(2501))
+    offsets = np.searchsorted(log.customer[order], np.arange(1501))
     columns = (log.item[order], log.event_type[order], log.timestamp[order], log.channel[order])
     return world, hidden, replay(world, Histories(offsets, *(c.astype(np.int64) for c in columns)))
 

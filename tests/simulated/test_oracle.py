@@ -24,7 +24,7 @@ PURCHASE = EVENT_CODE["purchase"]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return shop(tmp_path_factory.mktemp("demo"), preset="demo_shop", seed=11, customers=2500)
+    return shop(tmp_path_factory.mktemp("demo"), preset="demo_shop", seed=11, customers=1600)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def log_score(p: np.ndarray, truth: np.ndarray) -> float:
 
 def test_predicted_probabilities_are_the_frequencies_that_follow(asked: tuple) -> None:
     _, requests, p, truth = asked
-    assert len(requests) > 5000
+    assert len(requests) > 4000
     p, truth = p[:, 1:].ravel(), truth[:, 1:].ravel()
     edges = np.quantile(p, [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.9995, 1.0])
     for low, high in itertools.pairwise(edges):

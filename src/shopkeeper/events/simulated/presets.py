@@ -5,6 +5,7 @@ Change nothing here: a change makes another shop, on which earlier results say n
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -164,8 +165,9 @@ def parameters_hash(preset: str) -> str:
     return sha256_json(PRESETS[preset])
 
 
+@cache
 def world_of(preset: str) -> World:
-    """The world of a preset; a `UserError` names an unknown one and its nearest neighbour."""
+    """The world of a preset (built once; its arrays are shared); a `UserError` names an unknown one and its nearest neighbour."""
     if preset not in PRESETS:
         raise UserError(f"simulate.preset: there is no simulated shop '{preset}'.{nearest(preset, PRESETS)}")
     return build(PRESETS[preset])
