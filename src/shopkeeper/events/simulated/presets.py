@@ -167,7 +167,7 @@ def parameters_hash(preset: str) -> str:
 
 @cache
 def world_of(preset: str) -> World:
-    """The world of a preset (built once; its arrays are shared); a `UserError` names an unknown one and its nearest neighbour."""
+    """The world of a preset, built once; a `UserError` names an unknown preset and its nearest neighbour."""
     if preset not in PRESETS:
         raise UserError(f"simulate.preset: there is no simulated shop '{preset}'.{nearest(preset, PRESETS)}")
     return build(PRESETS[preset])
