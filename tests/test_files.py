@@ -1,6 +1,7 @@
 """What would go wrong for a user: a half-written file or folder that looks finished."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path):
     with atomic_folder(tmp_path / "out") as folder:
         (folder / "good").write_text("1")
     assert not stale.exists()
+
+
+def test_a_folder_that_another_process_is_writing_stays(tmp_path: Path):
+    busy = tmp_path / f".out.{os.getppid()}-1a2b3c4d.tmp"
+    busy.mkdir()
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "good").write_text("1")
+    assert busy.exists()
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path):

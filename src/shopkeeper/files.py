@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,7 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from shopkeeper.errors import UserError
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS}
+# Libraries that write by themselves (safetensors, LightGBM, SQLite) hide the system's error in their own.
+FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded|database or disk is full", re.I)
 
 
 def sha256_file(path: Path) -> str:
@@ -42,6 +51,32 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not readable as JSON ({e}); delete its folder and run the step again") from None
 
 
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file; a `UserError` names the file when it is missing or damaged."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: the folder is incomplete; delete it and run its step again") from None
+    except (pa.ArrowException, OSError) as e:
+        first = str(e).strip().splitlines()[0]
+        raise UserError(f"{path} is damaged ({first}); delete its folder and run its step again") from None
+
+
+def write_error(error: BaseException) -> str | None:
+    """Why the disk refused a write, in one line with the way out; None for any other error."""
+    name = getattr(error, "filename", None)
+    if isinstance(error, PermissionError):
+        return f"no permission for {name or 'a file'}; change its rights or choose another folder"
+    if not (FULL.search(str(error)) or (isinstance(error, OSError) and error.errno in CANNOT_WRITE)):
+        return None
+    return f"cannot write{f' {name}' if name else ''}: {_reason(error)}; free some space or choose another folder"
+
+
+def _reason(error: BaseException) -> str:
+    found = FULL.search(str(error))
+    return found[0] if found else str(getattr(error, "strerror", None) or error)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON (sorted keys, two blanks) under a temporary name and rename."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=str) + "\n")
@@ -57,14 +92,15 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success flush it to disk and rename it, on failure remove it."""
-    tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    tmp = _beside(path)
     try:
         yield tmp
         _fsync(tmp)
         os.replace(tmp, path)
         _fsync(path.parent)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}; free some space or choose another folder") from e
+    except Exception as e:
+        _refuse(e, path, tmp)
+        raise
     finally:
         tmp.unlink(missing_ok=True)
 
@@ -73,30 +109,61 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it replaces `path` whole, on failure nothing is left.
 
-    A process killed in between leaves only a folder called `.<name>.<id>.tmp`, which no reader looks at and
-    which the next call removes.
+    A process killed in between leaves only a folder called `.<name>.<process>-<id>.tmp`, which no reader looks at
+    and which the next call removes; that of a process still at work stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
-    tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    tmp.mkdir()
+    tmp = _beside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.*.tmp"):
+            if not _at_work(stale):
+                shutil.rmtree(stale, ignore_errors=True)
+        tmp.mkdir()
         yield tmp
         for file in tmp.rglob("*"):
             _fsync(file)
         if path.exists():
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+            old = _beside(path)
             os.replace(path, old)
             os.replace(tmp, path)
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(tmp, path)
         _fsync(path.parent)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}; free some space or choose another folder") from e
+    except Exception as e:
+        _refuse(e, path, tmp)
+        raise
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new temporary name next to `path`, which says whose it is."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _at_work(tmp: Path) -> bool:
+    """Whether the process that made a temporary folder still lives, and is another one than this."""
+    owner = tmp.name.split(".")[-2].partition("-")[0]
+    if not owner.isdigit() or int(owner) == os.getpid():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _refuse(error: Exception, path: Path, tmp: Path) -> None:
+    """Raise a `UserError` that names `path` when `error` is about writing it, not about a file read meanwhile."""
+    name = getattr(error, "filename", None)
+    elsewhere = isinstance(name, str) and tmp.name not in name and Path(name).parent != path.parent
+    if isinstance(error, UserError) or elsewhere:
+        return
+    if write_error(error) is not None or isinstance(error, OSError):
+        raise UserError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
 
 
 def _fsync(path: Path) -> None:

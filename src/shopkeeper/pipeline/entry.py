@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import write_error
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def one_line_errors(config_path: Path = Path("conf")) -> Iterator[None]:
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.batch_size or model.max_length, or a machine with more memory")
     except Exception as e:
-        message = explain_hydra(e, config_path)
+        message = explain_hydra(e, config_path) or write_error(e)
         if message is None:
             raise
         _stop(message)

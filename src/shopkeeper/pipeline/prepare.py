@@ -9,9 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from shopkeeper.files import read_json, sha256_json
+from shopkeeper.errors import UserError
+from shopkeeper.files import read_json, sha256_file, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline.spec import TIMED
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ def prepare(config: DictConfig) -> None:
     """The verb: prepare the dataset and the split of a config, print what was kept, rejected and found."""
     cfg = context.plain(config)
     prepared = prepare_data(cfg)
+    check_files(prepared.path, hashes=True)
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
@@ -48,13 +51,33 @@ def prepare_data(config: Mapping[str, Any]) -> Prepared:
             progress=bool(config.get("progress", True)),
             engine=config.get("engine"),
         )
+    check_files(folder)
     return Prepared.open(folder)
+
+
+def check_files(folder: Path, hashes: bool = False) -> None:
+    """Every file that the manifest of a prepared folder lists is there and, with `hashes`, has its bytes of then."""
+    listed = read_json(folder / "manifest.json").get("files") or {}
+    for name, digest in listed.items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing; delete {folder} and run `python prepare.py` again")
+        if hashes and sha256_file(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} was changed or damaged after it was prepared (SHA-256 differs); "
+                f"delete {folder} and run `python prepare.py` again"
+            )
 
 
 def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     """Write (or find) the split of a config and audit it."""
     from shopkeeper.events.splits import write_split
 
+    kind = config["split"].get("kind") or config["split"]["name"]
+    if kind in TIMED and prepared.events.timestamp is None:
+        raise UserError(
+            f"split={config['split']['name']} needs time stamps and dataset={prepared.name} has only an order; "
+            f"use split=leave_one_out or split=held_out_users"
+        )
     path = write_split(prepared, context.split_spec(config))
     split = Split.open(prepared, path)
     if config.get("audit") == "full":
@@ -68,4 +91,7 @@ def _up_to_date(folder: Path, spec: Mapping[str, Any]) -> bool:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False
-    return bool(sha256_json(read_json(manifest).get("config")) == sha256_json(spec))
+    found = read_json(manifest)
+    if not isinstance(found, dict) or found.get("kind") != "prepared":
+        raise UserError(f"{folder} holds something else than a prepared dataset; move it away or set paths.prepared")
+    return bool(sha256_json(found.get("config")) == sha256_json(spec))

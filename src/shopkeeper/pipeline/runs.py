@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file, read_json, sha256_file, sha256_tree, write_json, write_text
+from shopkeeper.files import atomic_file, read_json, read_parquet, sha256_file, sha256_tree, write_json, write_text
 from shopkeeper.pipeline.context import git_commit
 
 FORMAT_VERSION = 1
@@ -44,7 +44,7 @@ class RunFolder:
 
     def table(self, part: str = "test") -> pa.Table:
         """The per-request table of a part."""
-        return pq.read_table(self.path / f"{part}.parquet")
+        return read_parquet(self.path / f"{part}.parquet")
 
     def model(self) -> Any:
         """The trained model, ready to answer."""
@@ -97,8 +97,10 @@ def open_run(path: Path | str) -> RunFolder:
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")
     manifest = read_json(path / "manifest.json")
-    if manifest.get("kind") != "run":
-        raise UserError(f"{path} is a {manifest.get('kind', 'foreign folder')}, not a run")
+    if _kind(manifest) != "run":
+        raise UserError(f"{path} is a {_kind(manifest)}, not a run; `ls models outputs` shows the runs")
+    if lacks := [k for k in ("format_version", "files", "prepared", "dataset_fingerprint") if k not in manifest]:
+        raise UserError(f"{path / 'manifest.json'} has no '{lacks[0]}': not written by train, or damaged; train again")
     if manifest["format_version"] > FORMAT_VERSION:
         raise UserError(f"{path} was written by a newer shopkeeper (format {manifest['format_version']}); upgrade")
     for name, expected in manifest["files"].items():
@@ -113,7 +115,11 @@ def open_run(path: Path | str) -> RunFolder:
 
 def find_runs(root: Path) -> list[RunFolder]:
     """Every finished run below a folder, in the order of their paths."""
-    return [open_run(m.parent) for m in sorted(root.rglob("manifest.json")) if read_json(m).get("kind") == "run"]
+    return [open_run(m.parent) for m in sorted(root.rglob("manifest.json")) if _kind(read_json(m)) == "run"]
+
+
+def _kind(manifest: Any) -> str:
+    return str(manifest.get("kind", "foreign folder")) if isinstance(manifest, dict) else "foreign folder"
 
 
 def distinct_names(runs: Sequence[RunFolder]) -> list[str]:

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json
+from shopkeeper.files import read_json, read_parquet
 from shopkeeper.sequences.requests import Events, Requests, Targets
 
 COLUMNS = {
@@ -94,12 +93,12 @@ class Prepared:
     @cached_property
     def items(self) -> pa.Table:
         """Item table: row i-1 is item i; columns `item`, `item_id`, attributes."""
-        return pq.read_table(self.path / "items.parquet")
+        return read_parquet(self.path / "items.parquet")
 
     @cached_property
     def users(self) -> pa.Table:
         """User table: row u-1 is user u; columns `user`, `user_id`, attributes."""
-        return pq.read_table(self.path / "users.parquet")
+        return read_parquet(self.path / "users.parquet")
 
     @cached_property
     def event_user(self) -> np.ndarray:
@@ -150,7 +149,7 @@ class Split:
 
     def part(self, name: str) -> tuple[Requests, Targets]:
         """Requests and targets of `validation` or `test`, in file order."""
-        table = pq.read_table(self.path / f"{name}.parquet")
+        table = read_parquet(self.path / f"{name}.parquet")
         targets = table["targets"].combine_chunks()
         rows = table["target_rows"].combine_chunks()
 
@@ -176,7 +175,7 @@ class Split:
 
     def request_table(self, name: str) -> pa.Table:
         """The part's whole Parquet table, with the columns that only slices need (`warm_user`, `warm_targets`, …)."""
-        return pq.read_table(self.path / f"{name}.parquet")
+        return read_parquet(self.path / f"{name}.parquet")
 
     def training_rows(self, event_types: list[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows a model may learn from: offsets int64 (n_users + 1,) into the returned row numbers int64.
