@@ -66,6 +66,7 @@ def simulate(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 users = _write_identities(files, world, hidden, chunk, first, np.random.default_rng(extra[1]))
             files.append("events", events.table(chunk, users))
             rows += len(chunk.item)
+            del chunk, users  # before the next chunk is made beside it
             if customers > CHUNK:
                 log.info("simulated %s of %s customers, %s events", f"{first + n:,}", f"{customers:,}", f"{rows:,}")
     truth = {
