@@ -1,0 +1,133 @@
+"""From a dataset's config to what is done to its log before anything else: erasure, persons, consent, pseudonyms, ties.
+
+    erasure:    {file: erased.csv, column: user_id}
+    identity:   {file: links.csv, columns: {…}, as_of: 2024-03-01}
+    consent:    {file: consent.csv, columns: {…}, purpose: personalisation, as_of: null}
+    pseudonyms: {key_env: SHOPKEEPER_PSEUDONYM_KEY}
+    ties:       {order: shuffled, seed: 0}
+
+Files lie beside the raw files (`raw.folder`) or have absolute paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.events.consent import apply_consent, read_consents
+from shopkeeper.events.consent_erasure import (
+    apply_erasure,
+    pseudonym_key,
+    pseudonymise,
+    read_erasure,
+    without_erased,
+)
+from shopkeeper.events.identity import merge_identities, read_links
+from shopkeeper.events.log import Log
+from shopkeeper.events.splits_ties import shuffle_log
+from shopkeeper.files import sha256_file
+from shopkeeper.timeline import instant
+
+# Options of each rule; `sha256` is filled in by `pin_rules`.
+RULES: dict[str, frozenset[str]] = {
+    "erasure": frozenset({"file", "column", "sha256"}),
+    "identity": frozenset({"file", "columns", "as_of", "sha256"}),
+    "consent": frozenset({"file", "columns", "purpose", "as_of", "sha256"}),
+    "pseudonyms": frozenset({"key_env", "key_id"}),
+    "ties": frozenset({"order", "seed"}),
+}
+NEEDED = {
+    "erasure": ("file",),
+    "identity": ("file", "as_of"),
+    "consent": ("file", "purpose"),
+    "pseudonyms": ("key_env",),
+}
+
+
+def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict[str, Any]] | None:
+    """What `prepare_dataset(change=…)` shall do to the checked log, or None where the config asks for nothing.
+
+    Order: erasure first of all, then persons from keys, consent, pseudonyms, and last the order of ties. The function
+    returns what the manifest keeps of each under `changes`; no id and no key is in it.
+    """
+    rules = _checked(config)
+    if not rules:
+        return None
+    folder = _folder(config, raw)
+
+    def change(log: Log) -> dict[str, Any]:
+        done: dict[str, Any] = {}
+        key = pseudonym_key(rules["pseudonyms"]["key_env"]) if "pseudonyms" in rules else None
+        identity, links, as_of = rules.get("identity"), None, 0
+        if identity:
+            links = read_links(folder / identity["file"], identity.get("columns"))
+            as_of = instant(identity["as_of"], "identity.as_of")
+        if "erasure" in rules:
+            path = folder / rules["erasure"]["file"]
+            ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
+            done["erasure"] = apply_erasure(log, ids, links, key)
+            links = without_erased(links, ids) if links is not None else None
+        if links is not None:
+            done["identity"] = merge_identities(log, links, as_of)
+        if "consent" in rules:
+            rule = rules["consent"]
+            consents = read_consents(folder / rule["file"], rule["purpose"], rule.get("columns"))
+            until = None if rule.get("as_of") is None else instant(rule["as_of"], "consent.as_of")
+            done["consent"] = {
+                "purpose": rule["purpose"],
+                **apply_consent(log, consents, links, until, as_of if links is not None else None),
+            }
+        if key is not None:
+            done["pseudonyms"] = pseudonymise(log, key)
+        if rules.get("ties", {}).get("order") == "shuffled":
+            done["ties"] = shuffle_log(log, int(rules["ties"].get("seed", 0)))
+        return done
+
+    return change
+
+
+def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
+    """The dataset config with the SHA-256 of each rule's file in it, so that a new erasure list makes data stale.
+
+    Put it into whatever decides whether a prepared folder is up to date and where it lies. Rules that ask for nothing
+    are left out; a config without any comes back unchanged.
+    """
+    rules, folder = _checked(config), _folder(config, raw)
+    out = {key: value for key, value in config.items() if key not in RULES}
+    for name, rule in rules.items():
+        out[name] = dict(rule)
+        if "file" in rule:
+            path = folder / rule["file"]
+            if not path.is_file():
+                raise UserError(f"{path} is missing ({name}.file of dataset {config.get('name')}); put the table there")
+            out[name]["sha256"] = sha256_file(path)
+    return out
+
+
+def _folder(config: Mapping[str, Any], raw: Path) -> Path:
+    return Path(raw) / str((config.get("raw") or {}).get("folder") or "")
+
+
+def _checked(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    where = f"conf/dataset/{config.get('name')}.yaml"
+    rules: dict[str, dict[str, Any]] = {}
+    for name, valid in RULES.items():
+        rule = {k: v for k, v in (config.get(name) or {}).items() if v is not None}
+        if not rule or (name == "ties" and rule.get("order", "file") == "file"):
+            continue
+        for key in rule:
+            if key not in valid:
+                raise UserError(
+                    f"{where}: unknown option `{name}.{key}`.{nearest(str(key), valid - {'sha256', 'key_id'})}"
+                )
+        for key in NEEDED.get(name, ()):
+            if key not in rule:
+                raise UserError(f"{where}: {name}.{key} is missing; set it or leave `{name}` out")
+        if name == "ties" and rule["order"] != "shuffled":
+            raise UserError(
+                f"{where}: ties.order is '{rule['order']}'.{nearest(str(rule['order']), ('file', 'shuffled'))}"
+            )
+        rules[name] = rule
+    return rules
