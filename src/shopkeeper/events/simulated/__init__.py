@@ -146,7 +146,7 @@ def _write_identities(
 
     span = {name: times(found.links[name]) for name in ("valid_from", "valid_until")}
     files.append(
-        "identities", pa.table({"left": texts(found.links["left"]), "right": texts(found.links["right"]), **span})
+        "identities", pa.table({"account": texts(found.links["account"]), "key": texts(found.links["key"]), **span})
     )
     names = np.array(user_ids(first, n), object)
     persons = found.persons

@@ -5,8 +5,8 @@ the loyalty card; a return under its order's key. Keys merge (a device and an ac
 registered later, a second account that turns out to have the first one's phone) and split (a device that is handed
 on belongs to its first owner until then and to the next customer after).
 
-Keys are texts `account:…`, `device:…`, `card:…`, `phone:…`. The links are pairs (left, right) valid from an instant
-until another (null: for good); whoever connects them as of a cutoff must use only those known by then.
+Keys are texts `account:…`, `device:…`, `card:…`, `phone:…`. A link says that an account owns a key
+from an instant until another (null: for good); whoever connects them as of a cutoff may use only those known by then.
 
 Shapes: n customers of a chunk, M rows of its log.
 """
@@ -32,7 +32,7 @@ class Identities:
     """Keys of a chunk are numbers block * n + customer; -1 as time means null."""
 
     key: np.ndarray  # int64 (M,), key that each row of the log is under
-    links: dict[str, np.ndarray]  # left, right (keys), valid_from, valid_until (µs, -1 = for good)
+    links: dict[str, np.ndarray]  # account, key, valid_from, valid_until (µs, -1 = for good)
     persons: dict[str, np.ndarray]  # the truth: key, customer, valid_from, valid_until (µs, -1 = always / for good)
 
 
@@ -92,13 +92,13 @@ def identities(world: World, hidden: Hidden, log: Log, rng: np.random.Generator)
     twice = np.flatnonzero(second < NEVER)
     told = second[twice] + (20 * MICROSECONDS_PER_DAY * rng.random(len(twice))).astype(np.int64)
     links = {
-        "left": np.concatenate([left, ACCOUNT * n + carded, ACCOUNT * n + twice, SECOND_ACCOUNT * n + twice]),
-        "right": np.concatenate([right, CARD * n + carded, PHONE * n + twice, PHONE * n + twice]),
+        "account": np.concatenate([left, ACCOUNT * n + carded, ACCOUNT * n + twice, SECOND_ACCOUNT * n + twice]),
+        "key": np.concatenate([right, CARD * n + carded, PHONE * n + twice, PHONE * n + twice]),
         "valid_from": np.concatenate([known, registered, second[twice], told]),
         "valid_until": np.concatenate([until, np.full(len(carded) + 2 * len(twice), -1)]),
     }
     order = np.argsort(links["valid_from"], kind="stable")
-    used = np.unique(np.concatenate([key, links["left"], links["right"]]))
+    used = np.unique(np.concatenate([key, links["account"], links["key"]]))
     split = used[(used // n == DEVICE) & handed_on[used % n]]
     next_owner = (split % n + 1) % n
     persons = {
