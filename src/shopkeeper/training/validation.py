@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.metrics.ranks import Flat, Ranker
 from shopkeeper.sequences.batches import Batch, Histories
 from shopkeeper.sequences.prepared import Split
 
@@ -25,8 +24,10 @@ class Validator:
     """The validation requests of a split, made ready once."""
 
     histories: Histories
-    targets: Flat
-    seen: Flat | None
+    offsets: np.ndarray  # int64 (B+1,): targets of request b are offsets[b]:offsets[b+1]
+    target_class: np.ndarray  # int64 (N,): position in the catalogue, -1 where it is not in it
+    request_of_target: np.ndarray  # int64 (N,)
+    seen_cell: np.ndarray  # int64, sorted, each once: request * n_catalogue + class of what is not ranked
     catalogue: np.ndarray
     fallback_V: np.ndarray
     edges: Sequence[int]
@@ -56,17 +57,24 @@ class Validator:
         if len(requests) > limit:
             chosen = np.sort(np.random.default_rng(0).permutation(len(requests))[:limit])
         picked = type(requests)(requests.events, requests.start[chosen], requests.end[chosen])
-        lists = [targets.item[targets.offsets[b] : targets.offsets[b + 1]] for b in chosen]
-        offsets = np.append(0, np.cumsum([len(x) for x in lists])).astype(np.int64)
-        known_V = known_items(split.prepared.n_items, split.catalogue)
-        seen = None
+        counts = np.diff(targets.offsets)[chosen]
+        offsets = np.append(0, np.cumsum(counts))
+        request_of_target = np.repeat(np.arange(len(chosen)), counts)
+        at = np.arange(offsets[-1]) + np.repeat(targets.offsets[chosen] - offsets[:-1], counts)
+        class_of = np.full(split.prepared.n_items + 1, -1, np.int64)
+        class_of[split.catalogue] = np.arange(len(split.catalogue))
+        seen_cell = np.zeros(0, np.int64)
         if filter_seen:
-            at, rows = picked.flat()
-            seen = Flat(at, split.prepared.events.item[rows])
+            first, rows = picked.flat()
+            seen = class_of[split.prepared.events.item[rows]]
+            cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
+            seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
-            Histories.of(picked, known_V, types, max_length),
-            Flat(offsets, np.concatenate(lists).astype(np.int64)),
-            seen,
+            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length),
+            offsets,
+            class_of[targets.item[at]],
+            request_of_target,
+            seen_cell,
             split.catalogue,
             fallback_V,
             edges,
@@ -79,20 +87,38 @@ class Validator:
         self, encode: Callable[[Batch], Tensor], item_VD: Tensor, rank: int = 0, world: int = 1
     ) -> dict[str, float]:
         """Means over all requests: `ndcg@10`, `recall@10`, `hit@10`, `mrr`. With `world` > 1 each rank does a share."""
-        n = len(self.targets.offsets) - 1
+        n = len(self.offsets) - 1
         mine = slice(n * rank // world, n * (rank + 1) // world)
         vector_BD, blank_B = encode_all(
             encode, self.histories, n, self.edges, self.device, self.with_types, item_VD.shape[1], self.batch_size, mine
         )
-        ranker = Ranker(
-            len(self.fallback_V), self.catalogue, item_VD=item_VD, fallback_V=self.fallback_V, device=self.device
-        )
-        first, last = mine.start, mine.stop
-        targets = self.targets.rows(first, last)
-        seen = None if self.seen is None else self.seen.rows(first, last)
-        found = ranker.rank_vectors(vector_BD[mine], targets, seen, blank_B=blank_B[mine])
-        place = np.where(found.better < 0, np.inf, found.better + 1 + found.tied / 2)
-        return means(gather(per_request(place, targets.offsets), world))
+        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine)
+        return means(gather(per_request(rank_N, self.offsets[mine.start : mine.stop + 1]), world))
+
+    def _ranks(self, vector_BD: Tensor, blank_B: Tensor, item_VD: Tensor, mine: slice) -> np.ndarray:
+        """Rank of each target of the requests `mine`: 1 + better scores + half of the ties; inf for none."""
+        items = torch.from_numpy(self.catalogue.astype(np.int64)).to(self.device)
+        item_DC = item_VD[items].float().T.contiguous()
+        fallback_C = torch.from_numpy(self.fallback_V).to(self.device)[items]
+        tile, width = max((16 << 20) // (4 * len(items)), 16), len(items)
+        score_TC = torch.empty(tile, width, device=self.device)
+        out = []
+        for first in range(mine.start, mine.stop, tile):
+            last = min(first + tile, mine.stop)
+            score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[: last - first])
+            score[blank_B[first:last]] = fallback_C
+            lo, hi = np.searchsorted(self.seen_cell, (first * width, last * width))
+            gone = torch.from_numpy(self.seen_cell[lo:hi] - first * width).to(self.device)
+            score.view(-1).index_fill_(0, gone, -torch.inf)
+            lo, hi = self.offsets[first], self.offsets[last]
+            row_N = torch.from_numpy(self.request_of_target[lo:hi] - first).to(self.device)
+            class_N = torch.from_numpy(self.target_class[lo:hi]).to(self.device)
+            own_N = torch.where(class_N < 0, -torch.inf, score[row_N, class_N.clamp_min(0)])
+            shown = score if len(row_N) == len(score) and bool((row_N.diff() == 1).all()) else score[row_N]
+            better_N, same_N = ((f(shown, own_N[:, None])).sum(1) for f in (torch.gt, torch.eq))
+            rank_N = better_N + 1 + (same_N - 1) / 2
+            out.append(torch.where(own_N > -torch.inf, rank_N.double(), torch.inf).cpu())
+        return torch.cat(out).numpy() if out else np.zeros(0)
 
 
 def per_request(rank_N: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -1,0 +1,231 @@
+"""How fast SASRec trains: this project, RecTools 0.19, RePlay 0.22 and RecBole 1.2.1 on the same sequences and shape.
+
+    python benchmarks/train.py                         # everything, alternating; peers in .venv-<peer>
+    python benchmarks/train.py --only ml_1m --repeat 1
+
+ml_1m: length 200, amazon_beauty: length 50; width 64, 2 blocks, 1 head, dropout 0.1, batch 128, full softmax, learning
+rate 0.001, two threads. RecBole runs with its own defaults on ml_100k and is compared at the same number of targets.
+Every system waits passively for its threads (OMP_WAIT_POLICY), so that other work on the machine slows all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from _results import at_least, at_most, not_had, row, write_result
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = 2
+SHAPE = {"width": 64, "blocks": 2, "dropout": 0.1, "batch_size": 128}
+LENGTH = {"ml_1m": 200, "amazon_beauty": 50, "ml_100k": 200}
+PEERS = {
+    "rectools": ["rectools[torch]==0.19.0", "numpy<2", "pandas<3", "torch==2.13.0"],
+    "replay": ["replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0"],
+    "recbole": ["recbole==1.2.1", "numpy==1.26.4", "pandas==2.3.3", "scipy==1.12.0", "setuptools==80.10.2",
+                "torch==2.13.0"],
+}  # fmt: skip
+# data, peer -> (epochs in a run); ours runs EPOCHS each time
+RUNS = {
+    "ml_1m": {"replay": 1, "rectools": 1},
+    "amazon_beauty": {"replay": 1, "rectools": 1},
+    "ml_100k": {"recbole": 1},
+}
+EPOCHS = 3
+REQUIRED = {  # data, peer -> times as fast: required, aim
+    ("ml_1m", "replay"): (4, 6),
+    ("ml_1m", "rectools"): (8, 12),
+    ("amazon_beauty", "rectools"): (20, 40),
+    ("ml_100k", "recbole"): (100, None),
+}
+
+
+def environment(peer: str) -> Path | None:
+    """The Python of the peer's own environment, made where it is missing; None where it cannot be had."""
+    python = ROOT / f".venv-{peer}" / "bin" / "python"
+    if not python.is_file():
+        made = subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=False).returncode == 0
+        pip = [str(python), "-m", "pip", "install", "-q", *PEERS[peer]]
+        if not made or subprocess.run(pip, check=False).returncode:
+            return None
+    return python
+
+
+def prepare(dataset: str, folder: Path) -> Path:
+    """Prepare the data set as the pipeline does; its training rows and its whole log as sequences for the peers."""
+    from shopkeeper.sequences.prepared import Prepared
+
+    command = [sys.executable, "prepare.py", f"dataset={dataset}", "split=leave_one_out"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    prepared = Prepared.open(ROOT / "data" / "prepared" / dataset)
+    split = prepared.split(next((prepared.path / "splits").glob("leave_one_out-*")).name)
+    offsets, rows = split.training_rows()
+    np.savez(folder / f"{dataset}-train.npz", offsets=offsets, item=prepared.events.item[rows])
+    np.savez(folder / f"{dataset}-all.npz", offsets=prepared.offsets, item=prepared.events.item)
+    return split.path
+
+
+def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
+    """This project's figures; runs in a process of its own."""
+    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.sequences.prepared import Prepared
+    from shopkeeper.training.module import SequenceModule
+
+    prepared = Prepared.open(split_path.parents[1])
+    split = prepared.split(split_path.name)
+    target = tuple(split.timeline["spec"]["target_events"])
+    model = SASRec(**{**SHAPE, "max_length": LENGTH[dataset], "inputs": "targets", "epochs": epochs, **extra})
+    first: list[float] = []
+    step, processor = SequenceModule.training_step, []
+
+    def timed_step(self, *args):
+        first.append(time.perf_counter())
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        processor.append(used.ru_utime + used.ru_stime)
+        step(self, *args)
+
+    SequenceModule.training_step = timed_step
+    start = time.perf_counter()
+    trainer = {"accelerator": "cpu", "threads": THREADS}
+    model.fit(prepared, split, Fit(seed=1, target_events=target, filter_seen=True, trainer=trainer, progress=False))
+    history = model.trained.history
+    n = len(processor) // len(history)
+    return {
+        "epochs": [
+            {
+                "seconds": h["seconds"],
+                "cpu_seconds": (processor[(i + 1) * n - 1] - processor[i * n]) * n / (n - 1),
+                "loss": h["loss"],
+                "validation_seconds": h["validation_seconds"],
+                "ndcg@10": h["ndcg@10"],
+            }
+            for i, h in enumerate(history)
+        ],
+        "positions": round(history[0]["events_per_s"] * history[0]["seconds"]),
+        "first_batch_s": first[0] - start,
+        "wall": [t - start for t in first[n - 1 :: n]],
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "versions": {},
+    }
+
+
+def child(arguments: list[str], limit_s: float) -> dict | str:
+    """Run a system in its own process; its last line as JSON, or why there is none."""
+    env = os.environ | {"OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE"}
+    try:
+        done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {limit_s:.0f} s"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+    result: dict = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(RUNS), action="append")
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--limit-s", type=float, default=1200, help="a peer's run is stopped after this")
+    parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.ours:
+        print("\n" + json.dumps(ours(Path(a.ours[0]), a.ours[1], int(a.ours[2]), json.loads(a.ours[3]))))
+        return
+    found: dict[tuple[str, str], list[dict]] = {}
+    failed: dict[tuple[str, str], str] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for dataset in a.only or RUNS:
+            split = prepare(dataset, Path(name))
+            for _ in range(a.repeat):  # alternating
+                me = [sys.executable, __file__, "--ours", str(split), dataset, str(EPOCHS), "{}"]
+                note(found, failed, dataset, "shopkeeper", child(me, a.limit_s))
+                for peer, epochs in RUNS[dataset].items():
+                    python = environment(peer)
+                    if python is None:
+                        failed[dataset, peer] = "its environment could not be made"
+                        continue
+                    part = "all" if peer == "recbole" else "train"
+                    options = json.dumps({**SHAPE, "max_length": LENGTH[dataset], "epochs": epochs, "threads": THREADS})
+                    script = str(Path(__file__).with_name("train_peers.py"))
+                    command = [str(python), script, peer, str(Path(name) / f"{dataset}-{part}.npz"), options]
+                    note(found, failed, dataset, peer, child(command, a.limit_s))
+    report(found, failed)
+
+
+def note(found: dict, failed: dict, dataset: str, system: str, result: dict | str) -> None:
+    """Keep a result, or the reason why there is none."""
+    print(dataset, system, result if isinstance(result, str) else result["epochs"], flush=True)
+    if isinstance(result, str):
+        failed[dataset, system] = result
+    else:
+        found.setdefault((dataset, system), []).append(result)
+
+
+def report(found: dict, failed: dict) -> None:
+    """Rows and claims to `benchmarks/results/train.json`."""
+    rows, claims, versions = [], [], {}
+    seconds: dict[tuple[str, str], float] = {}
+    for (dataset, system), results in found.items():
+        epochs = [e for r in results for e in r["epochs"]]
+        versions |= {f"{system}: {k}": v for r in results for k, v in r["versions"].items()}
+        rows.append(row(system, dataset, "epoch", "s", [e["seconds"] for e in epochs]))
+        rows.append(row(system, dataset, "processor time of an epoch", "s", [e["cpu_seconds"] for e in epochs]))
+        rate = [r["positions"] / e["seconds"] for r in results for e in r["epochs"]]
+        rows.append(row(system, dataset, "target positions", "1/s", rate))
+        rows.append(row(system, dataset, "target positions of an epoch", "1", [r["positions"] for r in results]))
+        rows.append(row(system, dataset, "peak memory", "GiB", [r["peak_gib"] for r in results]))
+        for i in range(len(results[0]["epochs"])):
+            loss = [r["epochs"][i]["loss"] for r in results if r["epochs"][i].get("loss") is not None]
+            if loss:
+                rows.append(row(system, dataset, f"loss of epoch {i + 1}", "nats", loss))
+        seconds[dataset, system] = float(np.median([1 / x for x in rate]))  # of one target position
+        seconds[dataset, system + " cpu"] = float(
+            np.median([e["cpu_seconds"] / r["positions"] for r in results for e in r["epochs"]])
+        )
+    for (dataset, peer), (required, aim) in REQUIRED.items():
+        what = f"{dataset} epoch, times as fast as {peer}" + (" with its defaults" if peer == "recbole" else "")
+        if (dataset, peer) not in found or (dataset, "shopkeeper") not in found:
+            reason = failed.get((dataset, peer), failed.get((dataset, "shopkeeper"), "not run"))
+            claims.append(not_had("training", what, required, reason))
+            continue
+        times = seconds[dataset, peer] / seconds[dataset, "shopkeeper"]
+        rows.append(row("shopkeeper", dataset, f"times as fast as {peer}", "1", [times]))
+        cpu = seconds[dataset, peer + " cpu"] / seconds[dataset, "shopkeeper cpu"]
+        rows.append(row("shopkeeper", dataset, f"processor time, times less than {peer}", "1", [cpu]))
+        claims.append(at_least("training", what, times, required))
+        if aim:
+            claims.append(at_least("training", what + " (aim)", times, aim, kind="aim"))
+    if ("ml_1m", "shopkeeper") in found:
+        results = found["ml_1m", "shopkeeper"]
+        share = [e["validation_seconds"] / e["seconds"] for r in results for e in r["epochs"]]
+        first = [r["first_batch_s"] for r in results]
+        rows.append(row("shopkeeper", "ml_1m", "validation, share of an epoch", "1", share))
+        rows.append(row("shopkeeper", "ml_1m", "first batch after imports", "s", first))
+        claims.append(at_most("training", "validation, share of an ml_1m epoch", float(np.median(share)), 0.15))
+        claims.append(at_most("training", "first ml_1m batch, seconds after imports", float(np.median(first)), 3.0))
+    claims.append(
+        not_had("training", "time to 95 % of the final validation NDCG@10, times as fast as RecTools", 1.0,
+                "the peers' whole trainings take hours on two cores: not run")
+    )  # fmt: skip
+    for what, required in (
+        ("ml_1m epoch at width 64 on one H100, s", 1.0),
+        ("ml_1m at width 256, 3 blocks on one H100, share of bf16 peak", 0.35),
+        ("1 million items, length 200, batch 512 on one H100, GiB", 40.0),
+    ):
+        claims.append(not_had("training", what, required, "no GPU in this run"))
+    write_result("train", rows, claims, versions=versions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""One peer's SASRec on given sequences, in the peer's own environment: `train_peers.py NAME SEQUENCES.npz OPTIONS`.
+
+SEQUENCES.npz holds `offsets` and `item` (from 1) of what each customer did, oldest first: the training rows for
+RecTools and RePlay; the whole log for RecBole, which holds the last two of each customer out by itself. OPTIONS is JSON.
+Prints one line of JSON with seconds, processor seconds and mean loss of each epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+
+
+def processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def clock(callback_class):
+    """A Lightning callback that notes each epoch; RecTools and RePlay use two different packages of Lightning."""
+
+    class Clock(callback_class):
+        def __init__(self):
+            self.epochs = []
+
+        def on_train_epoch_start(self, *args):
+            self.start = time.perf_counter(), processor()
+
+        def on_train_epoch_end(self, trainer, module):
+            seconds, used = time.perf_counter() - self.start[0], processor() - self.start[1]
+            self.epochs.append({"seconds": seconds, "cpu_seconds": used})
+
+        def on_train_end(self, trainer, module):
+            loss = {k: float(v) for k, v in trainer.callback_metrics.items() if "train_loss" in k}
+            self.epochs[-1]["loss"] = loss.get("train_loss_epoch", loss.get("train_loss"))
+
+    return Clock()
+
+
+def rectools(item, offsets, o):
+    import pandas as pd
+    from pytorch_lightning import Callback, Trainer
+    from rectools import Columns
+    from rectools.dataset import Dataset
+    from rectools.models import SASRecModel
+
+    user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = pd.to_datetime(np.arange(len(item)), unit="s")
+    frame = pd.DataFrame({Columns.User: user, Columns.Item: item, Columns.Weight: 1, Columns.Datetime: order})
+    timer = clock(Callback)
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "logger": False,
+    }
+
+    def trainer():
+        return Trainer(max_epochs=o["epochs"], min_epochs=o["epochs"], callbacks=[timer], accelerator="cpu", **quiet)
+
+    model = SASRecModel(
+        n_blocks=o["blocks"], n_heads=1, n_factors=o["width"], dropout_rate=o["dropout"], loss="softmax", lr=1e-3,
+        session_max_len=o["max_length"], batch_size=o["batch_size"], epochs=o["epochs"], get_trainer_func=trainer,
+    )  # fmt: skip
+    model.fit(Dataset.construct(frame))
+    return timer.epochs, int(np.minimum(np.diff(offsets) - 1, o["max_length"]).clip(0).sum()), ["rectools"]
+
+
+def replay(item, offsets, o):
+    import lightning
+    import pandas as pd
+    from replay.data import Dataset, FeatureHint, FeatureInfo, FeatureSchema, FeatureSource, FeatureType
+    from replay.data.nn import SequenceTokenizer, TensorFeatureInfo, TensorFeatureSource, TensorSchema
+    from replay.models.nn.sequential import SasRec
+    from replay.models.nn.sequential.sasrec import SasRecTrainingDataset
+    from torch.utils.data import DataLoader
+
+    user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    frame = pd.DataFrame({"user_id": user, "item_id": item, "timestamp": np.arange(len(item))})
+    features = FeatureSchema(
+        [
+            FeatureInfo("user_id", FeatureType.CATEGORICAL, FeatureHint.QUERY_ID),
+            FeatureInfo("item_id", FeatureType.CATEGORICAL, FeatureHint.ITEM_ID),
+            FeatureInfo("timestamp", FeatureType.NUMERICAL, FeatureHint.TIMESTAMP),
+        ]
+    )
+    source = [TensorFeatureSource(FeatureSource.INTERACTIONS, "item_id")]
+    tensors = TensorSchema(
+        [
+            TensorFeatureInfo(
+                "item_id", FeatureType.CATEGORICAL, is_seq=True, feature_hint=FeatureHint.ITEM_ID,
+                embedding_dim=o["width"], feature_sources=source,
+            )
+        ]
+    )  # fmt: skip
+    tokenizer = SequenceTokenizer(tensors, allow_collect_to_master=True)
+    sequences = tokenizer.fit_transform(Dataset(feature_schema=features, interactions=frame))
+    model = SasRec(
+        tokenizer.tensor_schema, block_count=o["blocks"], head_count=1, hidden_size=o["width"],
+        max_seq_len=o["max_length"], dropout_rate=o["dropout"], loss_type="CE",
+    )  # fmt: skip
+    timer = clock(lightning.Callback)
+    loader = DataLoader(SasRecTrainingDataset(sequences, o["max_length"]), batch_size=o["batch_size"], shuffle=True)
+    lightning.Trainer(
+        max_epochs=o["epochs"], callbacks=[timer], accelerator="cpu", enable_progress_bar=False, logger=False,
+        enable_model_summary=False, enable_checkpointing=False,
+    ).fit(model, loader)  # fmt: skip
+    return timer.epochs, int(np.minimum(np.diff(offsets) - 1, o["max_length"]).clip(0).sum()), ["replay-rec"]
+
+
+def recbole(item, offsets, o):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        path = Path(folder) / "log" / "log.inter"
+        path.parent.mkdir()
+        user = np.repeat(np.arange(1, len(offsets)), np.diff(offsets))
+        rows = np.stack([user, item, np.arange(len(item))], 1)
+        np.savetxt(path, rows, "%d", "\t", header="user_id:token\titem_id:token\ttimestamp:float", comments="")
+        sys.argv = sys.argv[:1]
+        from recbole.config import Config
+        from recbole.data import create_dataset, data_preparation
+        from recbole.model.sequential_recommender import SASRec
+        from recbole.trainer import Trainer
+
+        settings = {
+            "data_path": folder, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "use_gpu": False,
+            "train_neg_sample_args": None, "epochs": o["epochs"], "show_progress": False, "checkpoint_dir": folder,
+            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
+        }  # fmt: skip
+        config = Config(model="SASRec", dataset="log", config_dict=settings)
+        dataset = create_dataset(config)
+        train, _, _ = data_preparation(config, dataset)
+        trainer, epochs = Trainer(config, SASRec(config, train.dataset)), []
+        for epoch in range(o["epochs"]):
+            wall, used = time.perf_counter(), processor()
+            loss = trainer._train_epoch(train, epoch)
+            used, wall = processor() - used, time.perf_counter() - wall
+            epochs.append({"seconds": wall, "cpu_seconds": used, "loss": float(loss) / len(train)})
+        return epochs, len(train.dataset), ["recbole"]
+
+
+if __name__ == "__main__":
+    name, file, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    import torch
+
+    torch.set_num_threads(options["threads"])
+    torch.manual_seed(0)
+    with np.load(file, allow_pickle=False) as data:
+        epochs, positions, packages = globals()[name](data["item"], data["offsets"], options)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    versions = {p: version(p) for p in [*packages, "torch", "numpy", "pandas"]}
+    print("\n" + json.dumps({"epochs": epochs, "positions": positions, "peak_gib": peak, "versions": versions}))

@@ -1,0 +1,62 @@
+"""Validation while training gives what the evaluation's own ranks give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shopkeeper.metrics.ranks import Flat, positions, rank_vectors
+from shopkeeper.training.validation import Validator, means, per_request
+from tiny import tiny_prepared
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_ranks_equal_those_of_the_evaluation(tmp_path: Path, filter_seen: bool):
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(1, 31, rng.integers(3, 15)).tolist() for _ in range(50)]
+    prepared, split = tiny_prepared(tmp_path / "p", histories, n_items=30, catalogue=range(1, 28))
+    item_VD = torch.randint(-2, 3, (31, 4)).float()  # small whole numbers: many ties
+    vector_BD = torch.randint(-2, 3, (50, 4)).float()
+    blank_B = torch.arange(50) % 7 == 0
+    fallback_V = rng.integers(0, 5, 31).astype(np.float32)
+    validator = Validator.of(
+        split, types=None, with_types=False, max_length=8, filter_seen=filter_seen, fallback_V=fallback_V,
+        edges=(8,), device=torch.device("cpu"), limit=10**6,
+    )  # fmt: skip
+    assert validator is not None
+    got = validator._ranks(vector_BD, blank_B, item_VD, slice(0, 50))
+    requests, targets = split.part("validation")
+    at, rows = requests.flat()
+    vector_BD[blank_B] = 0
+    want = []
+    for b in range(50):  # fallback rows one by one, through vectors of width 1
+        v, items = (torch.ones(1, 1), fallback_V[:, None]) if blank_B[b] else (vector_BD[b : b + 1], item_VD)
+        own = Flat.of([targets.item[targets.offsets[b] : targets.offsets[b + 1]]])
+        seen = Flat.of([prepared.events.item[rows[at[b] : at[b + 1]]]]) if filter_seen else None
+        ranked = rank_vectors(v, items, own, catalogue=split.catalogue, seen=seen)
+        want.append(positions(ranked.better, ranked.tied, own.offsets)[0])
+    assert np.isnan(want).any()
+    np.testing.assert_array_equal(got, np.where(np.isnan(want), np.inf, want))
+
+
+def test_means_by_hand():
+    # One target at rank 1; two targets, one at rank 3 and one without a rank.
+    rows = per_request(np.array([1.0, 3.0, np.inf]), np.array([0, 1, 3]))
+    ideal = 1 + 1 / np.log2(3)
+    want = {"ndcg@10": (1 + 0.5 / ideal) / 2, "recall@10": 0.75, "hit@10": 1.0, "mrr": (1 + 1 / 3) / 2}
+    assert means(rows) == pytest.approx(want)
+
+
+def test_a_sample_of_the_requests_is_always_the_same_one(tiny_shop):
+    def sample(limit: int):
+        return Validator.of(
+            tiny_shop[1], types=None, with_types=False, max_length=8, filter_seen=True,
+            fallback_V=np.zeros(31, np.float32), edges=(8,), device=torch.device("cpu"), limit=limit,
+        )  # fmt: skip
+
+    assert len(sample(20).offsets) == 21
+    assert np.array_equal(sample(20).target_class, sample(20).target_class)
+    assert sample(0) is None
