@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,32 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
     context.check_task(cfg)
     name = f"{cfg['model']['name']}-{cfg['task']['name']}-{cfg['seed']}"
     with tracking.start(cfg["tracking"], name, context.tracked(cfg), parent) as tracked:
+        history: list[Mapping[str, float]] = []
+
+        def log_epoch(values: Mapping[str, float], epoch: int) -> None:
+            history.append({"epoch": epoch, **values})
+            tracked.metrics(values, epoch)
+
         if cfg["task"]["name"] == "next_item":
-            model, facts, metrics, tables = train_recommender(cfg, ("validation", "test"), tracked.metrics)
+            model, facts, metrics, tables = train_recommender(cfg, ("validation", "test"), log_epoch)
         else:
             from shopkeeper.pipeline.train_customers import train_customer_model
 
             model, facts, metrics, tables = train_customer_model(cfg, ("validation", "test"))
         tracked.tags({**facts, "commit": context.git_commit(), "run_folder": context.relative(folder)})
         tracked.results(metrics)
+        tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
+        tracked.describe(show.note(metrics, cfg["task"]["headline"]))
         run = write_run(
             folder, cfg, model, metrics, tables, {**facts, "mlflow_run": tracked.run_id}, checkpoint_folder(cfg, facts)
         )
         for file in ("metrics.json", "config.yaml"):
             tracked.file(folder / file)
+        if tracked.run_id is not None:
+            from shopkeeper.pipeline.figures import run_figures
+
+            for file, figure in run_figures(metrics, tables, history, cfg["task"]["headline"]).items():
+                tracked.figure(figure, f"figures/{file}")
     return run
 
 
@@ -76,6 +90,7 @@ def train_recommender(
     prepared = context.open_prepared(cfg)
     split = context.open_split(cfg, prepared)
     model = make(cfg["model"])
+    bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant)}
     fit = Fit(
         seed=int(cfg["seed"]),
@@ -84,8 +99,8 @@ def train_recommender(
         target_events=tuple(split.timeline["spec"]["target_events"]),
         filter_seen=bool(cfg["dataset"]["filter_seen"]),
         init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
-        log=log_epoch,
-        progress=bool(cfg["progress"]),
+        log=log_epoch if bar else _and_say(log_epoch),
+        progress=bar,
     )
     model.fit(prepared, split, fit)
     e = cfg["evaluation"]
@@ -116,6 +131,14 @@ def train_recommender(
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables
+
+
+def _and_say(log_epoch: Log) -> Log:
+    def both(metrics: Mapping[str, float], step: int) -> None:
+        log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+        log_epoch(metrics, step)
+
+    return both
 
 
 def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
