@@ -33,6 +33,7 @@ KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
     "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn",
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
+    "erasure", "ties",
 }  # fmt: skip
 COLUMN_RULES = {"min", "above", "max", "required", "matches"}
 TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
