@@ -152,8 +152,11 @@ def git_commit() -> str:
 
 
 def tracked(config: Config) -> dict[str, Any]:
-    """The part of a config that describes the experiment, for the tracker: not where things lie on this machine."""
-    return {k: v for k, v in config.items() if k not in ("paths", "tracking", "progress")}
+    """The settings that make runs differ, for the tracker's table; the whole config is kept with the run as a file."""
+    left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation")
+    kept = {k: v for k, v in config.items() if k not in left_out}
+    about = ("title", "source", "licence", "raw", "reader", "columns", "reject", "items", "users", "schema")
+    return {**kept, "dataset": {k: v for k, v in config["dataset"].items() if k not in about}}
 
 
 def relative(folder: Path) -> str:

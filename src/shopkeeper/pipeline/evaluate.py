@@ -62,10 +62,23 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
         _write_csv(folder / "leaderboard.csv", sections)
         (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
         write_report(folder, sections, cfg["report"])
-    for run in runs:
-        files = {"report": out / "report.html"}
-        tracking.log_to(cfg["tracking"], run.manifest.get("mlflow_run"), files, {"report": context.relative(out)})
+    if cfg["tracking"]["name"] != "none":
+        for section in sections.values():
+            _track(cfg, section, out)
     return out
+
+
+def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> None:
+    """Add the report, and figures that set it beside the others, to every run's page in MLflow."""
+    from shopkeeper.evaluation.report.gather import board
+    from shopkeeper.pipeline.figures import board_figures
+
+    compared = board(section, {**cfg["report"], "resamples": 200})
+    for place, name in enumerate(section["names"], start=1):
+        figures = {f"figures/{file}": figure for file, figure in board_figures(compared, name).items()}
+        run_id = section["manifests"][name].get("mlflow_run")
+        tags = {"report": context.relative(out), "place": f"{place} of {len(section['names'])}"}
+        tracking.log_to(cfg["tracking"], run_id, {"report": out / "report.html"}, tags, figures)
 
 
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:

@@ -43,6 +43,23 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     return caption + "\n" + table(["metric", "validation (95 % interval)", "test (95 % interval)"], rows)
 
 
+def note(metrics: Mapping[str, Any], headline: str) -> str:
+    """A run in Markdown, for the top of its page in MLflow: the headline figure, what it was asked, a table."""
+    entry = metrics["test"][headline]
+    rows = [f"| {name} | {with_interval(value)} |" for name, value in metrics["test"].items()]
+    return "\n".join(
+        [
+            f"**{headline} {with_interval(entry)}** on {entry['n']:,} requests of test (95 % interval): "
+            f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, protocol {metrics['protocol']}, "
+            f"filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}.",
+            "",
+            "| metric | test |",
+            "|---|---|",
+            *rows,
+        ]
+    )
+
+
 def find_metric(metrics: Mapping[str, Any], part: str, name: str) -> float:
     """One metric's value out of a `metrics.json`; a `UserError` lists what is there."""
     try:

@@ -1,0 +1,211 @@
+"""What a person finds in MLflow after training, and that without it, or with it out of order, training works."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from shopkeeper import tracking
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.runs import find_runs
+from shopkeeper.pipeline.train import train_model
+
+mlflow = pytest.importorskip("mlflow")
+ROOT = Path(__file__).parents[2]
+MODELS = {
+    "popularity": ("next_item", ()),
+    "sasrec": ("next_item", ("trainer.max_epochs=3", "model.width=16", "model.max_length=10")),
+    "logistic": ("churn", ()),
+}
+
+
+def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
+    paths = [f"paths.{k}={place / k}" for k in ("prepared", "models", "reports", "outputs")]
+    store = [f"tracking.uri=sqlite:///{place / 'mlflow.db'}", f"tracking.artifacts={place / 'artifacts'}"]
+    few = ["dataset.simulate.customers=300", "evaluation.resamples=50", "progress=false", "trainer=cpu"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return context.plain(compose(verb, [*paths, *store, *few, *words]))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Three models trained and compared with tracking on: the place, and MLflow's runs by model."""
+    place = tmp_path_factory.mktemp("tracked")
+    for name, (task, words) in MODELS.items():
+        train_model(config(place, "train", f"model={name}", f"task={task}", *words), place / "models" / task / name)
+    evaluate_runs(config(place, "evaluate"), find_runs(place / "models"), place / "report")
+    mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = mlflow.get_experiment_by_name("demo_shop")
+    runs = mlflow.MlflowClient().search_runs([experiment.experiment_id])
+    return place, {run.data.tags["model"]: run for run in runs}
+
+
+def artifacts(run: Any, folder: str | None = None) -> set[str]:
+    return {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id, folder)}
+
+
+def test_there_is_one_finished_run_per_trained_model(store: tuple[Path, dict[str, Any]]):
+    place, runs = store
+    assert set(runs) == set(MODELS)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for folder in find_runs(place / "models"):
+        assert folder.manifest["mlflow_run"] == runs[folder.metrics["model"]].info.run_id
+
+
+def test_a_run_holds_the_composed_config_and_short_parameters(store: tuple[Path, dict[str, Any]], tmp_path: Path):
+    place, runs = store
+    run = runs["sasrec"]
+    assert run.data.params["model.width"] == "16"
+    assert run.data.params["seed"] == "1"
+    assert "None" not in run.data.params.values()
+    assert not [k for k in run.data.params if k.startswith(("paths.", "tracking.", "dataset.licence"))]
+    file = mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    found = yaml.safe_load(Path(file).read_text())
+    assert found == yaml.safe_load((place / "models/next_item/sasrec/config.yaml").read_text())
+    assert {"dataset", "split", "task", "model", "trainer", "evaluation", "seed"} <= set(found)
+
+
+def test_a_run_says_which_data_and_which_commit(store: tuple[Path, dict[str, Any]]):
+    place, runs = store
+    manifest = json.loads(next((place / "prepared").glob("*/manifest.json")).read_text())
+    for run in runs.values():
+        assert run.data.tags["dataset_fingerprint"] == manifest["fingerprint"]
+        used = run.inputs.dataset_inputs[0].dataset
+        assert used.name == "demo_shop"
+        assert manifest["fingerprint"].startswith(used.digest)
+        commit = run.data.tags["commit"].removesuffix("-dirty")
+        if (ROOT / ".git").exists():
+            kind = subprocess.run(["git", "cat-file", "-t", commit], capture_output=True, text=True, cwd=ROOT)
+            assert kind.stdout.strip() == "commit"
+
+
+def test_a_run_has_every_metric_with_its_interval_and_no_at_sign(store: tuple[Path, dict[str, Any]]):
+    place, runs = store
+    for folder in find_runs(place / "models"):
+        logged = runs[folder.metrics["model"]].data.metrics
+        for part in ("validation", "test"):
+            for name, entry in folder.metrics[part].items():
+                key = f"{part}_{name.replace('@', '_at_')}"
+                assert logged[key] == pytest.approx(entry["value"], nan_ok=True)
+                if entry.get("low") is not None:
+                    assert logged[f"{key}_low"] - 1e-9 <= logged[key] <= logged[f"{key}_high"] + 1e-9
+    assert "test_ndcg_at_10" in runs["popularity"].data.metrics
+    assert "test_log_loss" in runs["logistic"].data.metrics
+
+
+def test_the_learning_curve_has_a_step_per_epoch(store: tuple[Path, dict[str, Any]]):
+    _, runs = store
+    history = mlflow.MlflowClient().get_metric_history(runs["sasrec"].info.run_id, "ndcg_at_10")
+    assert len({m.step for m in history}) == len(history) == 3
+
+
+def test_a_run_has_the_report_and_its_figures(store: tuple[Path, dict[str, Any]], tmp_path: Path):
+    place, runs = store
+    for name, run in runs.items():
+        assert {"config.yaml", "metrics.json"} <= artifacts(run)
+        assert artifacts(run, "report") == {"report/report.html"}
+        figures = {"intervals", "comparison", "slices"}
+        figures |= {"sasrec": {"learning_curve"}, "logistic": {"reliability"}}.get(name, set())
+        assert artifacts(run, "figures") == {f"figures/{f}.png" for f in figures}
+    png = mlflow.MlflowClient().download_artifacts(runs["sasrec"].info.run_id, "figures/slices.png", str(tmp_path))
+    assert Path(png).read_bytes().startswith(b"\x89PNG")
+    report = mlflow.MlflowClient().download_artifacts(runs["logistic"].info.run_id, "report/report.html", str(tmp_path))
+    assert Path(report).read_bytes() == (place / "report/report.html").read_bytes()
+
+
+def test_the_top_of_a_run_says_the_result_in_words(store: tuple[Path, dict[str, Any]]):
+    _, runs = store
+    note = runs["popularity"].data.tags["mlflow.note.content"]
+    assert note.startswith("**ndcg@10 0.")
+    for word in ("requests of test", "split temporal", "protocol strict", "filter_seen false", "seed 1"):
+        assert word in note
+    assert runs["popularity"].data.tags["place"] in ("1 of 2", "2 of 2")
+
+
+def test_tracking_none_writes_nothing_and_does_not_import_mlflow(tmp_path: Path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.train import train_model
+place = Path({str(tmp_path)!r})
+with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
+    words = ["model=popularity", "dataset.simulate.customers=100", "tracking=none", "progress=false",
+             "evaluation.resamples=20", *[f"paths.{{k}}={{place / k}}" for k in ("prepared", "outputs")]]
+    config = context.plain(compose("train", words))
+run = train_model(config, place / "run")
+assert run.manifest["mlflow_run"] is None
+print([name for name in sys.modules if name.partition(".")[0] in ("mlflow", "matplotlib")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["prepared", "run"]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:secret@127.0.0.1:{port}",
+        "sqlite:///{file}/mlflow.db",
+        "nonsense://me:secret@here",
+    ],
+)
+def test_a_store_that_cannot_be_reached_is_one_line_before_anything_is_trained(uri: str, tmp_path: Path):
+    (tmp_path / "file").touch()  # no folder: a database cannot be made in it
+    settings = {
+        "name": "mlflow",
+        "uri": uri.format(port=free_port(), file=tmp_path / "file"),
+        "experiment": "demo_shop",
+    }
+    settings["artifacts"] = str(tmp_path / "artifacts")
+    expected = r"cannot reach MLflow at .*; set tracking\.uri, or tracking=none"
+    with pytest.raises(UserError, match=expected) as e, tracking.start(settings, "name", {}):
+        pytest.fail("the run went on")
+    assert "secret" not in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_store_that_stops_answering_does_not_end_the_training(
+    store: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    settings = config(store[0], "train", "tracking.experiment=other")["tracking"]
+    calls = []
+
+    def gone(*words: Any, **named: Any) -> None:
+        calls.append(words)
+        raise mlflow.exceptions.MlflowException("the server has gone away")
+
+    with caplog.at_level(logging.WARNING), tracking.start(settings, "name", {"seed": 1}) as run:
+        monkeypatch.setattr(mlflow, "log_metrics", gone)
+        for epoch in range(5):
+            run.metrics({"loss": 1.0}, epoch)
+    assert len(calls) == 1
+    assert caplog.text.count("the server has gone away") == 1
+
+
+def test_a_failed_training_is_marked_as_failed(store: tuple[Path, dict[str, Any]]):
+    settings = config(store[0], "train", "tracking.experiment=other")["tracking"]
+    with pytest.raises(ZeroDivisionError), tracking.start(settings, "name", {"seed": 1}) as run:
+        raise ZeroDivisionError
+    mlflow.set_tracking_uri(settings["uri"])
+    assert mlflow.get_run(run.run_id).info.status == "FAILED"
