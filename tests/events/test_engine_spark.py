@@ -199,5 +199,6 @@ def test_the_shipped_engine_configs_name_known_engines_and_options():
 @pytest.mark.real
 def test_ml_100k_is_the_same_on_spark(spark, raw: Path, tmp_path: Path):
     config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "dataset" / "ml_100k.yaml").read_text())
+    spark.conf.set("spark.sql.files.maxPartitionBytes", 500_000)
     polars, other = both(tmp_path, {**config, "filters": {"k_core": 5}}, raw)
     assert sha256_tree(other, skip=frozenset()) == sha256_tree(polars, skip=frozenset())

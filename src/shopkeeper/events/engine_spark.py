@@ -35,7 +35,8 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.block import REJECTED, Block
-from shopkeeper.events.checks import IDS, check, wanted_columns
+from shopkeeper.events.checks import IDS, Rows, check, wanted_columns
+from shopkeeper.events.chunks import record_starts
 from shopkeeper.events.dataset import DatasetConfig, find_files
 from shopkeeper.events.engine_plan import Checked, Frame
 from shopkeeper.events.readers import reader
@@ -238,12 +239,22 @@ class _TextFile:
             path = Path(folder) / Path(self.path).name  # messages and rejected rows name the file
             path.write_bytes(b"".join(self.head) + text + b"\n")
             try:
-                for block in reader(str(config.reader["format"]))(path, wanted_columns(config), config.reader, None):
-                    yield from _rows(block, shift, number, config, ids, shape)
+                blocks = reader(str(config.reader["format"]))(path, wanted_columns(config), config.reader, None)
+                found = [check(block, config) for block in blocks]
             except UserError as e:
                 message = str(e).replace(str(path), self.path)
                 message = re.sub(r"\bline (\d+)", lambda m: f"line {int(m[1]) + shift}", message)
                 yield _error(message, line, number, shape)
+                return
+        rejected = pa.concat_tables([bad for _, bad in found])
+        at = rejected.schema.get_field_index("row")
+        rejected = rejected.set_column(at, "row", pa.array(rejected["row"].to_numpy() + shift))
+        rows = line + record_starts(text, quotes=False)[1]
+        if config.reader["format"] == "blank_separated":  # its blank lines may hold blanks
+            rows = rows[
+                pc.not_equal(pc.ascii_trim_whitespace(lines.cast(pa.string())), "").to_numpy(False)[rows - line]
+            ]
+        yield from _rows([part for kept, _ in found for part in kept], rejected, rows, number, ids, shape)
 
 
 def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[str, str], shape: pa.Schema) -> Any:
@@ -263,20 +274,17 @@ def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[
             number, rows = batch.column(0)[0].as_py(), batch.column(1).to_numpy() + 1
             assert pc.all(pc.equal(batch.column(0), number)).as_py()  # a partition is of one file: union keeps them
             table = pa.table(batch.columns[2:], names=names)
-            yield from _rows(Block(shown[number], table, rows.__getitem__), 0, number, config, ids, shape)
+            kept, rejected = check(Block(shown[number], table, rows.__getitem__), config)
+            yield from _rows(kept, rejected, rows, number, ids, shape)
 
     return reduce(lambda a, b: a.unionAll(b), frames).mapInArrow(work, _ddl(shape))
 
 
 def _rows(
-    block: Block, shift: int, number: int, config: DatasetConfig, ids: Mapping[str, str], shape: pa.Schema
+    kept: list[Rows], rejected: pa.Table, rows: np.ndarray, number: int, ids: Mapping[str, str], shape: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """A block through the checks: kept and rejected rows in one shape, row numbers moved by `shift`."""
-    kept, rejected = check(block, config)
-    if len(rejected) and block.reread is not None:
-        block = block.reread()  # as `check` did
-    rows = block.row_of(np.arange(block.table.num_rows))
-    rows = rows[~np.isin(rows, rejected["row"].to_numpy())] + shift
+    """What came through the checks and what did not, in one shape; `rows` are the numbers of both in file `number`."""
+    rows = rows[~np.isin(rows, rejected["row"].to_numpy())]
     assert len(rows) == sum(map(len, kept)), "every row is kept or rejected"
     base, at = number << FILE_BITS, 0
     for part in kept:
@@ -288,8 +296,7 @@ def _rows(
         yield _batch(columns, len(part), shape)
     if len(rejected):
         columns = {name: rejected[name].combine_chunks() for name in REJECTED.names}
-        columns["row"] = pa.array(rejected["row"].to_numpy() + shift)
-        columns |= {"place": base + columns["row"].to_numpy(), "kind": np.full(len(rejected), REJECT, np.int8)}
+        columns |= {"place": base + rejected["row"].to_numpy(), "kind": np.full(len(rejected), REJECT, np.int8)}
         yield _batch(columns, len(rejected), shape)
 
 
