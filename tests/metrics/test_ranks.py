@@ -107,6 +107,21 @@ def test_vectors_give_the_same_bits_in_every_batch_size_and_number_of_threads(ve
         torch.set_num_threads(threads)
 
 
+def test_the_size_of_tiles_and_blocks_changes_nothing(vectors, monkeypatch):
+    whole = in_batches(vectors, 230)
+    monkeypatch.setattr(ranks, "_BYTES", {"cpu": (16 << 20, 4 * 64 * 90)})  # blocks of 64 columns
+    for a, b in zip(whole, in_batches(vectors, 100, tile=64), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_target_counts_with_the_score_that_stands_in_the_blocks(vectors, monkeypatch):
+    whole = in_batches(vectors, 230)
+    own = Ranker._own_scores
+    monkeypatch.setattr(Ranker, "_own_scores", lambda *a: own(*a) * 1.0001)  # as if another product had rounded apart
+    for a, b in zip(whole, in_batches(vectors, 230), strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_vectors_give_the_ranks_of_their_products(vectors):
     request_BD, item_VD, targets, seen, catalogue = vectors
     score = torch.from_numpy(request_BD) @ torch.from_numpy(item_VD).T

@@ -11,19 +11,20 @@ D width, N target items in all, K length of the list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.metrics.tiles import Tile
 
 TIES = ("expected", "optimistic", "pessimistic")
 
-_LANE = 256  # columns are padded to a multiple of this; bytes are added up eight at a time (see _count)
-_BLOCK = 64  # columns of which the best is looked at first by _top_k
-_TILE_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}  # a tile should stay in the last level cache
+_GROUP = 64  # columns of which the best is looked at first by _top_k; blocks are a multiple of it
+_BYTES = {"cpu": (16 << 20, 2 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile (last level cache), of a block (next)
+_Fill = Callable[[torch.Tensor, "slice | torch.Tensor", torch.Tensor], None]  # scores of rows and columns into a buffer
 
 
 class Flat(NamedTuple):
@@ -103,7 +104,8 @@ def _within_block(better: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, 
 class Ranker:
     """Ranks targets in the catalogue, from scores or from vectors whose inner products are the scores.
 
-    Made once per model and used for any number of batches; owns the buffers.
+    Made once per model and used for any number of batches; owns the buffers. A tile of T requests is worked on in
+    blocks of W columns that stay in the cache: fill, hide what was seen, compare with the targets' scores, add up.
     """
 
     def __init__(
@@ -129,29 +131,40 @@ class Ranker:
             raise UserError("the catalogue is empty: there is nothing to rank; check the split's catalogue.npy")
         if catalogue.min() < 1 or catalogue.max() >= n_columns:
             raise UserError(f"the catalogue holds item {catalogue.max()}, but scores have {n_columns} columns")
-        self.n_columns, self.k, self.catalogue = n_columns, k, catalogue
+        self.n_columns, self.k, self.catalogue, self.size = n_columns, k, catalogue, len(catalogue)
         self.column = np.full(n_columns, -1, np.int64)  # item id -> column of the tile, -1: not in the catalogue
-        self.column[catalogue] = np.arange(len(catalogue))
+        self.column[catalogue] = np.arange(self.size)
         self._items = torch.from_numpy(catalogue).to(self.device)
-        self.width = -(-len(catalogue) // _LANE) * _LANE
-        room = _TILE_BYTES.get(self.device.type, 1 << 28) // (4 * self.width)
-        self.tile = tile or int(np.clip(room // 16 * 16, 16, 512))
-        self._score = torch.empty(self.tile, self.width, device=self.device)
-        self._flag = torch.empty(self.tile, self.width, device=self.device, dtype=torch.bool)
-        self._other: torch.Tensor | None = None  # second buffer, made when a request has a candidate list
+        whole, part = _BYTES.get(self.device.type, _BYTES["cpu"])
+        self.tile = tile or int(np.clip(whole // (4 * self.size) // 16 * 16, 16, 512))
+        self.n_blocks = -(-self.size // max(part // (4 * self.tile), _GROUP))
+        self.block = -(-self.size // self.n_blocks // _GROUP) * _GROUP
+        # Without lists a block is forgotten when it has been counted, and all blocks share one buffer.
+        self._kept = self.n_blocks if k else 1
+        self._score = torch.empty(self._kept, self.tile, self.block, device=self.device)
+        self._flag = torch.empty(self.tile, self.block, device=self.device)
         self._item_DC: torch.Tensor | None = None
         self._fallback_C: torch.Tensor | None = None
         self._bound = float("inf")
         if item_VD is not None:
             item_CD = torch.as_tensor(item_VD).to(self.device, torch.float32)[self._items]
-            self._check(item_CD, "item vector", self.catalogue)
-            self._item_DC = torch.zeros(item_CD.shape[1], self.width, device=self.device)
-            self._item_DC[:, : len(catalogue)] = item_CD.T
+            _refuse(item_CD, lambda row, _, value: self._broken("item vector", row, value))
+            self._item_DC = torch.zeros(item_CD.shape[1], self.n_blocks * self.block, device=self.device)
+            self._item_DC[:, : self.size] = item_CD.T
             self._bound = float(torch.finfo(torch.float32).max) / max(float(item_CD.norm(dim=1).max()), 1e-30)
             self._request_TD = torch.zeros(self.tile, item_CD.shape[1], device=self.device)
         if fallback_V is not None:
-            self._fallback_C = torch.as_tensor(fallback_V).to(self.device, torch.float32)[self._items]
-            self._check(self._fallback_C[:, None], "fallback score", self.catalogue)
+            fallback_C = torch.as_tensor(fallback_V).to(self.device, torch.float32)[self._items]
+            _refuse(fallback_C[:, None], lambda row, _, value: self._broken("fallback score", row, value))
+            self._fallback_C = torch.nn.functional.pad(fallback_C, (0, self.n_blocks * self.block - self.size))
+
+    def keys(self, lists: Flat) -> tuple[np.ndarray, np.ndarray]:
+        """Row of the list times catalogue size plus column, and the column; -1 for an item not in the catalogue."""
+        item = np.asarray(lists.item, np.int64)
+        known = (item > 0) & (item < self.n_columns)
+        column = np.where(known, self.column[np.where(known, item, 0)], -1)
+        row = np.repeat(np.arange(len(lists.offsets) - 1, dtype=np.int64), np.diff(lists.offsets))
+        return np.where(column >= 0, row * self.size + column, -1), column
 
     @torch.inference_mode()
     def rank_vectors(
@@ -171,18 +184,17 @@ class Ranker:
         if bool(blank.any()):
             assert fallback_C is not None, "Ranker was made without fallback scores"
             request_BD = request_BD.masked_fill(blank[:, None], 0.0)  # a blank vector may hold anything
-        self._check(request_BD, "request vector")
+        _refuse(request_BD, lambda row, _, value: NonFiniteScoreError(row, 0, value))
         safe = bool((request_BD.norm(dim=1) < self._bound).all())  # Cauchy-Schwarz: no product can overflow
 
-        def fill(rows_T: torch.Tensor) -> torch.Tensor:
+        def fill(rows_T: torch.Tensor, columns: slice | torch.Tensor, out: torch.Tensor) -> None:
             n = len(rows_T)
             self._request_TD[:n] = request_BD[rows_T]
-            self._request_TD[n:] = 0.0
-            torch.mm(self._request_TD, item_DC, out=self._score)
+            self._request_TD[n:] = 0.0  # always the whole tile: products of one shape have the same bits
+            torch.mm(self._request_TD, item_DC[:, columns], out=out)
             blank_T = blank[rows_T]
             if fallback_C is not None and bool(blank_T.any()):
-                self._score[:n, : len(self.catalogue)][blank_T] = fallback_C
-            return self._score[:n]
+                out[:n][blank_T] = fallback_C[columns]
 
         return self._rank(len(request_BD), fill, targets, seen, candidates, check=not safe)
 
@@ -198,142 +210,135 @@ class Ranker:
         score_BV = torch.as_tensor(score_BV)
         if score_BV.ndim != 2 or score_BV.shape[1] != self.n_columns:
             raise UserError(f"scores have the shape {tuple(score_BV.shape)}; expected {self.n_columns} columns")
-        whole = len(self.catalogue) == self.n_columns - 1
+        items = torch.nn.functional.pad(self._items, (0, self.n_blocks * self.block - self.size)).to(score_BV.device)
 
-        def fill(rows_T: torch.Tensor) -> torch.Tensor:
-            score_TV = score_BV[rows_T.to(score_BV.device)]
-            score_TC = score_TV[:, 1:] if whole else score_TV[:, self._items.to(score_BV.device)]
-            self._score[: len(rows_T), : len(self.catalogue)] = score_TC
-            return self._score[: len(rows_T)]
+        def fill(rows_T: torch.Tensor, columns: slice | torch.Tensor, out: torch.Tensor) -> None:
+            out[: len(rows_T)] = score_BV[rows_T.to(score_BV.device)[:, None], items[columns][None, :]]
 
         return self._rank(len(score_BV), fill, targets, seen, candidates, check=True)
 
-    def _rank(self, n, fill, targets, seen, candidates, check) -> Ranked:  # type: ignore[no-untyped-def]
+    def _rank(
+        self, n: int, fill: _Fill, targets: Flat, seen: Flat | None, candidates: Flat | None, check: bool
+    ) -> Ranked:
         assert len(targets.offsets) == n + 1, "one list of targets per request"
-        targets = Flat(np.asarray(targets.offsets, np.int64), np.asarray(targets.item))
-        seen = None if seen is None else Flat(np.asarray(seen.offsets, np.int64), np.asarray(seen.item))
         better, tied = np.empty(len(targets.item), np.int64), np.empty(len(targets.item), np.int64)
-        count = np.full(n, len(self.catalogue), np.int64)
+        count = np.full(n, self.size, np.int64)
         top_item, top_score = np.zeros((n, self.k), np.int32), np.full((n, self.k), -np.inf, np.float32)
         for first in range(0, n, self.tile):
             last = min(first + self.tile, n)
-            at = targets.rows(first, last)
-            # Requests with many targets first: those with more than j targets are then the first rows of the tile.
-            order = np.argsort(-np.diff(at.offsets), kind="stable")
-            score = fill(torch.from_numpy(first + order).to(self.device))
-            if check:
-                self._check(score[:, : len(self.catalogue)], "score", self.catalogue, first + order)
-            score[:, len(self.catalogue) :] = -torch.inf
-            if candidates is not None:
-                score, count[first + order] = self._only(score, candidates.rows(first, last), order)
-            if seen is not None:
-                gone = self._cells(seen.rows(first, last), order)
-                flat = score.view(-1)
-                gone = gone[(flat[torch.from_numpy(gone).to(self.device)] > -torch.inf).cpu().numpy()]
-                flat[torch.from_numpy(gone).to(self.device)] = -torch.inf
-                count[first + order] -= np.bincount(gone // self.width, minlength=len(order))
-            lo = targets.offsets[first]
-            better[lo : lo + len(at.item)], tied[lo : lo + len(at.item)] = self._count_targets(score, at, order)
+            tile = Tile(self, targets.rows(first, last), _cut(seen, first, last), _cut(candidates, first, last))
+            rows = first + tile.order
+            lo, hi = targets.offsets[first], targets.offsets[last]
+            better[lo:hi], tied[lo:hi] = self._count(torch.from_numpy(rows).to(self.device), fill, tile, check)
+            count[rows] = tile.n_candidates
             if self.k:
-                value, column = self._top_k(score, min(self.k, len(self.catalogue)))
-                rows = first + order
-                item = np.where(np.isneginf(value), 0, self.catalogue[np.minimum(column, len(self.catalogue) - 1)])
+                value, column = self._top_k(len(rows), min(self.k, self.size))
+                item = np.where(np.isneginf(value), 0, self.catalogue[np.minimum(column, self.size - 1)])
                 top_item[rows, : item.shape[1]], top_score[rows, : item.shape[1]] = item, value
         return Ranked(better, tied, count, top_item, top_score)
 
-    def _cells(self, lists: Flat, order: np.ndarray) -> np.ndarray:
-        """Flat positions in the tile, each once, of the listed items that are in the catalogue."""
-        row_of = np.empty(len(order), np.int64)
-        row_of[order] = np.arange(len(order))
-        item = lists.item.astype(np.int64, copy=False)
-        known = (item > 0) & (item < self.n_columns)
-        column = np.where(known, self.column[np.where(known, item, 0)], -1)
-        cell = np.repeat(row_of, np.diff(lists.offsets)) * self.width + column
-        return np.unique(cell[column >= 0])
-
-    def _only(self, score: torch.Tensor, lists: Flat, order: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """The tile with everything but the listed candidates at -inf, and how many each row keeps."""
-        if self._other is None:
-            self._other = torch.empty_like(self._score)
-        cells = self._cells(lists, order)
-        index = torch.from_numpy(cells).to(self.device)
-        other = self._other[: len(order)].fill_(-torch.inf)
-        other.view(-1)[index] = score.view(-1)[index]
-        return other, np.bincount(cells // self.width, minlength=len(order))
-
-    def _count_targets(self, score: torch.Tensor, at: Flat, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Better and tied candidates of each target of a tile (its rows are in the order given)."""
-        n_targets = np.diff(at.offsets)[order]
-        item = at.item.astype(np.int64, copy=False)
-        known = (item > 0) & (item < self.n_columns)
-        column = np.where(known, self.column[np.where(known, item, 0)], -1)
-        better, tied = np.full(len(item), -1, np.int64), np.zeros(len(item), np.int64)
-        for j in range(int(n_targets[0]) if len(n_targets) else 0):
-            m = int((n_targets > j).sum())
-            at_j = at.offsets[order[:m]] + j
-            column_m = torch.from_numpy(np.maximum(column[at_j], 0)).to(self.device)
-            own_m1 = score[:m].gather(1, column_m[:, None])
-            above = self._count(torch.gt, score[:m], own_m1)
-            same = self._count(torch.ge, score[:m], own_m1) - above - 1
-            rankable = (column[at_j] >= 0) & (own_m1[:, 0] > -torch.inf).cpu().numpy()
-            better[at_j] = np.where(rankable, above.cpu().numpy(), -1)
-            tied[at_j] = np.where(rankable, same.cpu().numpy(), 0)
+    def _count(self, rows_T: torch.Tensor, fill: _Fill, tile: Tile, check: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Better and tied candidates of each target of a tile."""
+        own_N = self._own_scores(rows_T, fill, tile)
+        while True:
+            above_N, reach_N, found_N = self._pass(rows_T, fill, tile, own_N, check)
+            if torch.equal(found_N, own_N):
+                break
+            # A product of another shape gave another last bit. What stands in the blocks is what counts.
+            own_N = found_N
+        above, reach = above_N.cpu().numpy().astype(np.int64), reach_N.cpu().numpy().astype(np.int64)
+        better, tied = np.full(len(tile.rankable), -1, np.int64), np.zeros(len(tile.rankable), np.int64)
+        better[tile.rankable] = above
+        tied[tile.rankable] = reach - above - 1  # a target reaches its own score
         return better, tied
 
-    def _count(self, compare, score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # type: ignore[no-untyped-def]
-        """How many scores of each row compare true: the bytes of the flags are added eight at a time as int64.
+    def _own_scores(self, rows_T: torch.Tensor, fill: _Fill, tile: Tile) -> torch.Tensor:
+        """The score of each target in its own request, float32 (N,)."""
+        own_N = torch.empty(len(tile.row), device=self.device)
+        for a in range(0, len(own_N), self.block):
+            row, column = (torch.from_numpy(x[a : a + self.block]).to(self.device) for x in (tile.row, tile.column))
+            out = self._flag.view(-1)[: self.tile * len(row)].view(self.tile, len(row))
+            fill(rows_T, column, out)
+            own_N[a : a + self.block] = out[row, torch.arange(len(row), device=self.device)]
+        return own_N
 
-        No byte overflows: each adds up 32 flags.
+    def _pass(
+        self, rows_T: torch.Tensor, fill: _Fill, tile: Tile, own_N: torch.Tensor, check: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Go through all blocks: how many scores are above each target's, how many reach it, and its own there."""
+        above_N, reach_N, found_N = torch.zeros_like(own_N), torch.zeros_like(own_N), own_N.clone()
+        for b in range(self.n_blocks):
+            start, end = b * self.block, (b + 1) * self.block
+            whole = self._score[b % self._kept]
+            fill(rows_T, slice(start, end), whole)
+            score = whole[: len(rows_T)]
+            if check:
+                self._check(score[:, : max(self.size - start, 0)], rows_T, start)
+            at, cell = (torch.from_numpy(x).to(self.device) for x in tile.own.block(b))
+            flat = score.view(-1)
+            found_N[at] = flat[cell]
+            if end > self.size:
+                score[:, max(self.size - start, 0) :] = -torch.inf
+            if tile.only is not None:
+                _, kept = (torch.from_numpy(x).to(self.device) for x in tile.only.block(b))
+                values = flat[kept]
+                flat.fill_(-torch.inf)
+                flat[kept] = values
+            if tile.gone is not None:
+                flat[torch.from_numpy(tile.gone.block(b)[1]).to(self.device)] = -torch.inf
+            for target in tile.waves:  # the j-th targets; they belong to the first rows of the tile
+                m = len(target)
+                own_m1, flag = own_N[target][:, None], self._flag[:m]
+                # Comparing into floats and adding them up is several times faster than through booleans.
+                above_N[target] += torch.gt(score[:m], own_m1, out=flag).sum(1)
+                reach_N[target] += torch.ge(score[:m], own_m1, out=flag).sum(1)
+        return above_N, reach_N, found_N
+
+    def _top_k(self, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of each of the n rows, best first, equal scores in column order: values and columns (n, k).
+
+        The k best lie in the k groups of columns whose own best is highest, so only those are searched. Where more
+        than k scores may reach the k-th value, the choice is made anew by column number: it depends on scores alone.
         """
-        flag = self._flag[: len(score)]
-        compare(score, value, out=flag)
-        words = flag.view(torch.int64).view(len(score), _LANE // 8, -1).sum(1)
-        return words.view(torch.uint8).view(len(score), -1).sum(1)
-
-    def _top_k(self, score: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of each row, best first, equal scores in column order: values and columns (T, k).
-
-        The k best lie in the k blocks whose own best is highest, so only those are searched. Where more than k
-        scores reach the k-th value, the choice is made anew by column number, so that it never depends on the device.
-        """
-        rows, width = score.shape
-        if width // _BLOCK > 2 * k:
-            block = score.view(rows, -1, _BLOCK).amax(-1).topk(k, sorted=False).indices
-            column = (block[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=self.device)).view(rows, -1)
-            value, place = score.gather(1, column).topk(k)
+        score, width = self._score[:, :n], self.n_blocks * self.block  # (blocks, n, W)
+        if width // _GROUP > 2 * k:
+            best = score.view(self.n_blocks, n, -1, _GROUP).amax(-1).transpose(0, 1).reshape(n, -1)
+            group = best.topk(k, sorted=False).indices
+            column = (group[:, :, None] * _GROUP + torch.arange(_GROUP, device=self.device)).view(n, -1)
+            part = self._values(column)
+            value, place = part.topk(k)
+            last = value[:, -1:]
+            crowded = ((part >= last).sum(1) > k) | ((best >= last).sum(1) > k)
             column = column.gather(1, place)
         else:
-            value, column = score.topk(k)
-        last = value[:, -1:]
-        open_rows = ((self._count(torch.ge, score, last) > k) & (last[:, 0] > -torch.inf)).nonzero()[:, 0]
-        for some in open_rows.split(64):
-            part, edge = score[some], last[some]
+            part = score.transpose(0, 1).reshape(n, width)
+            value, column = part.topk(k)
+            last = value[:, -1:]
+            crowded = (part >= last).sum(1) > k
+        for some in (crowded & (last[:, 0] > -torch.inf)).nonzero()[:, 0].split(64):
+            part, edge = score[:, some].transpose(0, 1).reshape(len(some), width), last[some]
             above, same = part > edge, part == edge
             pick = above | (same & (same.cumsum(1) <= k - above.sum(1, keepdim=True)))
             column[some] = pick.nonzero()[:, 1].view(len(some), k)
         column = column.sort(1).values
-        value = score.gather(1, column)
-        value, place = value.sort(dim=1, descending=True, stable=True)
+        value, place = self._values(column).sort(dim=1, descending=True, stable=True)
         return value.cpu().numpy(), column.gather(1, place).cpu().numpy()
 
-    @staticmethod
-    def _check(
-        values: torch.Tensor, what: str, items: np.ndarray | None = None, requests: np.ndarray | None = None
-    ) -> None:
-        """Refuse NaN and infinity; the sum of a row is not finite if one of its values is not (or it overflows)."""
-        suspect = (~torch.isfinite(values.sum(1))).nonzero()[:, 0].tolist()
-        for row in suspect:
-            bad = (~torch.isfinite(values[row])).nonzero()[:, 0].tolist()
-            if not bad:
-                continue
-            value = float(values[row, bad[0]])
-            if what == "score":
-                assert items is not None
-                assert requests is not None
-                raise NonFiniteScoreError(int(requests[row]), int(items[bad[0]]), value)
-            if what == "request vector":
-                raise NonFiniteScoreError(row, 0, value)
-            raise UserError(f"the {what} of item {items[row] if items is not None else row} is {value}; retrain")
+    def _values(self, column: torch.Tensor) -> torch.Tensor:
+        """Scores of the tile by row and column, from the blocks."""
+        row = torch.arange(len(column), device=self.device)[:, None]
+        return self._score[column // self.block, row, column % self.block]
+
+    def _broken(self, what: str, row: int, value: float) -> UserError:
+        return UserError(
+            f"the {what} of item {self.catalogue[row]} is {value}: it must be finite; did training diverge?"
+        )
+
+    def _check(self, score: torch.Tensor, rows_T: torch.Tensor, start: int) -> None:
+        def error(row: int, column: int, value: float) -> NonFiniteScoreError:
+            return NonFiniteScoreError(int(rows_T[row]), int(self.catalogue[start + column]), value)
+
+        _refuse(score, error)
 
 
 def rank_scores(
@@ -380,3 +385,15 @@ def rank_in_lists(list_BK: np.ndarray, targets: Flat, n_candidates: int) -> Rank
     score = np.where(list_BK > 0, -np.arange(list_BK.shape[1], dtype=np.float32), -np.inf).astype(np.float32)
     count = np.full(len(list_BK), n_candidates, np.int64)
     return Ranked(better, np.zeros(len(better), np.int64), count, list_BK.astype(np.int32), score)
+
+
+def _cut(lists: Flat | None, first: int, last: int) -> Flat | None:
+    return None if lists is None else lists.rows(first, last)
+
+
+def _refuse(values: torch.Tensor, error: Callable[[int, int, float], UserError]) -> None:
+    """Refuse NaN and infinity; the sum of a row is not finite if one of its values is not (or if it overflows)."""
+    for row in (~torch.isfinite(values.sum(1))).nonzero()[:, 0].tolist():
+        bad = (~torch.isfinite(values[row])).nonzero()[:, 0].tolist()
+        if bad:
+            raise error(row, bad[0], float(values[row, bad[0]]))

@@ -1,0 +1,74 @@
+"""Which cells of a tile of requests and catalogue columns hold targets, seen items and candidates.
+
+Shapes: n requests, C items in the catalogue, W columns of a block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from shopkeeper.metrics.ranks import Flat, Ranker
+
+
+class Cells:
+    """Cells of a tile (row, column), sorted by block of columns."""
+
+    def __init__(self, row: np.ndarray, column: np.ndarray, block: int, n_blocks: int):
+        order = np.argsort(column // block, kind="stable")
+        self.index = order
+        self.cell = row[order] * block + column[order] % block
+        self.edges = np.searchsorted(column[order] // block, np.arange(n_blocks + 1))
+
+    def block(self, b: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which cells lie in block b, and their flat positions in it."""
+        span = slice(self.edges[b], self.edges[b + 1])
+        return self.index[span], self.cell[span]
+
+
+class Tile:
+    """Where the targets, seen items and candidates of some requests lie in a tile.
+
+    Requests with many targets come first: those with more than j targets are then the first rows.
+    """
+
+    def __init__(self, ranker: Ranker, targets: Flat, seen: Flat | None, candidates: Flat | None):
+        n, size = len(targets.offsets) - 1, ranker.size
+        key, column = ranker.keys(targets)
+        gone = None if seen is None else _distinct(ranker.keys(seen)[0])
+        only = None if candidates is None else _distinct(ranker.keys(candidates)[0])
+        self.rankable = column >= 0
+        count = np.full(n, size, np.int64)
+        if only is not None:
+            count = np.bincount(only // size, minlength=n)
+            self.rankable &= np.isin(key, only)
+        if gone is not None:
+            hidden = gone if only is None else gone[np.isin(gone, only)]
+            count = count - np.bincount(hidden // size, minlength=n)
+            self.rankable &= ~np.isin(key, gone)
+        key = key[self.rankable]
+        n_targets = np.bincount(key // size, minlength=n)
+        self.order = np.argsort(-n_targets, kind="stable")
+        self.n_candidates = count[self.order]
+        place = np.empty(n, np.int64)
+        place[self.order] = np.arange(n)
+        first = np.cumsum(n_targets) - n_targets
+        most = int(n_targets.max(initial=0))
+        self.waves = [torch.from_numpy(first[self.order[: (n_targets > j).sum()]] + j) for j in range(most)]
+        self.row, self.column = place[key // size], key % size
+
+        def cells(keys: np.ndarray) -> Cells:
+            return Cells(place[keys // size], keys % size, ranker.block, ranker.n_blocks)
+
+        self.own = cells(key)
+        self.gone = None if gone is None else cells(gone)
+        self.only = None if only is None else cells(only)
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """Each key once, ascending, without those below 0."""
+    keys = np.sort(keys[keys >= 0])
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
