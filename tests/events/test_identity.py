@@ -62,7 +62,7 @@ def test_a_device_that_was_handed_on_belongs_to_its_first_owner_until_then():
     events = log(("device:1", 1), ("device:1", 25))
     merge_identities(events, known, as_of=25)  # bob is not known yet, but that the device has left amy is
     assert names(events) == ["amy", "device:1#1"]
-    events = log(("device:1", 1), ("device:1", 15))
+    events = log(("device:1", 1), ("device:1", 20))
     merge_identities(events, known, as_of=20)  # nor that it has left amy
     assert names(events) == ["amy", "amy"]
 

@@ -223,6 +223,15 @@ def test_what_happens_at_the_very_instant_of_a_temporal_request_is_not_its_histo
     assert (requests.start.tolist(), requests.end.tolist()) == ([1], [3])  # the view y at the same instant is left out
 
 
+def test_an_order_belongs_to_the_window_of_its_first_line_and_ends_with_that_window(tmp_path):
+    at = START + np.array([0, 0, 3, 5, 5, 6]) * DAY  # validation [3, 5), test [5, 7)
+    p = write_log(tmp_path / "log", list("abaaba"), list("xxyzxw"), at, order=[1, 2, 3, 3, 4, 3])
+    split = opened(p, spec("temporal", validation_days=2, test_days=2, k_core=None))
+    names = np.array(p.items["item_id"].to_pylist())
+    assert names[split.part("validation")[1].item - 1].tolist() == ["y"]  # z and w of that order come too late
+    assert split.part("test")[0].user.tolist() == [2]  # and are no order of the test window either
+
+
 def test_an_empty_window_names_the_setting_that_widens_it(tmp_path):
     p = write_log(tmp_path / "log", list("abc"), list("xyz"), START + np.array([0, 9, 9]) * DAY)
     with pytest.raises(UserError, match=r"no purchase event for validation in .*; raise split.validation_days"):
