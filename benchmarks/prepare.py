@@ -36,7 +36,7 @@ PEERS = {"rectools": 2, "replay": 2, "recbole": 1}  # repetitions: they are slow
 
 
 def generate(rows: int) -> Path:
-    """The log as CSV and, at 10 million rows, as RecBole's atomic file; written in chunks, under a temporary name."""
+    """The log as CSV and, up to 10 million rows, as RecBole's atomic file; written in chunks, under a temporary name."""
     import polars as pl
 
     path, inter = DATA / f"log{rows}.csv", DATA / f"log{rows}" / f"log{rows}.inter"
@@ -65,7 +65,7 @@ def generate(rows: int) -> Path:
                 timestamp="timestamp", event_type="event_type", price="price",
             )  # fmt: skip
             frame.write_csv(csv, include_header=at == 0)
-            if rows == ROWS:
+            if rows <= ROWS:
                 names = ["user_id:token", "item_id:token", "timestamp:float"]
                 three = frame.select(COLUMNS).with_columns(pl.col("timestamp").cast(pl.Float64))
                 three.rename(dict(zip(COLUMNS, names, strict=True))).write_csv(

@@ -176,7 +176,8 @@ def test_too_many_rejected_rows_stop_spark_with_the_same_message(spark, tmp_path
     [
         ({}, {"name": "sparc"}, "unknown engine 'sparc'. Did you mean 'spark'"),
         ({}, {**ENGINE, "mastre": "yarn"}, "`engine.mastre`. Did you mean 'master'"),
-        ({"pseudonyms": True}, ENGINE, "engine=spark does not apply pseudonyms .*use engine=polars"),
+        ({"ties": {"order": "shuffled"}}, ENGINE, "does not apply ties.order"),
+        ({"pseudonyms": {"key_env": "KEY"}}, ENGINE, "engine=spark does not apply pseudonyms .*use engine=polars"),
     ],
 )
 def test_what_spark_cannot_do_is_said_before_it_starts(tmp_path: Path, config: dict, engine: dict, message: str):

@@ -42,7 +42,9 @@ def prepare_on_spark(
     for key in engine:
         if key not in engine_spark.OPTIONS:
             raise UserError(f"unknown option `engine.{key}`.{nearest(str(key), engine_spark.OPTIONS)}")
-    wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)] or (["a change of the log"] if changed else [])
+    wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
+    wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
+    wanted = wanted or (["a change of the log"] if changed else [])
     if wanted:
         raise UserError(f"engine=spark does not apply {', '.join(wanted)} (dataset '{config.name}'); use engine=polars")
     with engine_spark.session(engine) as spark:
