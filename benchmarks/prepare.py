@@ -36,7 +36,7 @@ PEERS = {"rectools": 2, "replay": 2, "recbole": 1}  # repetitions: they are slow
 
 
 def generate(rows: int) -> Path:
-    """The log as CSV and, up to 10 million rows, as RecBole's atomic file; written in chunks, under a temporary name."""
+    """The log as CSV and, up to 10 million rows, as RecBole's atomic file; in chunks, under a temporary name."""
     import polars as pl
 
     path, inter = DATA / f"log{rows}.csv", DATA / f"log{rows}" / f"log{rows}.inter"

@@ -14,6 +14,7 @@ breaks end in a `UserError`, as do formats that are not lines or Parquet.
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import re
 import shutil
@@ -60,6 +61,7 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
     except ImportError:
         raise UserError("engine=spark needs pyspark: pip install 'shopkeeper[spark]', or engine=polars") from None
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     active = SparkSession.getActiveSession()
     if active is not None:
         yield active
