@@ -45,12 +45,12 @@ class Run:
     def results(self, metrics: Mapping[str, Any]) -> None:
         """Log the `validation` and `test` parts of a `metrics.json`, intervals included."""
         flat: dict[str, float] = {}
-        for part in ("validation", "test"):
+        for part, at in (("validation", "validation/"), ("test", "test_")):
             for name, entry in (metrics.get(part) or {}).items():
-                flat[f"{part}_{name}"] = entry["value"]
+                flat[f"{at}{name}"] = entry["value"]
                 for bound in ("low", "high"):
                     if entry.get(bound) is not None:
-                        flat[f"{part}_{name}_{bound}"] = entry[bound]
+                        flat[f"intervals/{part}_{name}_{bound}"] = entry[bound]
         self.metrics(flat)
 
     def parameters(self, config: Mapping[str, Any]) -> None:

@@ -96,17 +96,19 @@ def test_a_run_has_every_metric_with_its_interval_and_no_at_sign(store: tuple[Pa
         logged = runs[folder.metrics["model"]].data.metrics
         for part in ("validation", "test"):
             for name, entry in folder.metrics[part].items():
-                key = f"{part}_{name.replace('@', '_at_')}"
-                assert logged[key] == pytest.approx(entry["value"], nan_ok=True)
+                name = name.replace("@", "_at_")
+                value = logged[f"test_{name}" if part == "test" else f"validation/{name}"]
+                assert value == pytest.approx(entry["value"], nan_ok=True)
                 if entry.get("low") is not None:
-                    assert logged[f"{key}_low"] - 1e-9 <= logged[key] <= logged[f"{key}_high"] + 1e-9
+                    low, high = (logged[f"intervals/{part}_{name}_{bound}"] for bound in ("low", "high"))
+                    assert low - 1e-9 <= value <= high + 1e-9
     assert "test_ndcg_at_10" in runs["popularity"].data.metrics
     assert "test_log_loss" in runs["logistic"].data.metrics
 
 
 def test_the_learning_curve_has_a_step_per_epoch(store: tuple[Path, dict[str, Any]]):
     _, runs = store
-    history = mlflow.MlflowClient().get_metric_history(runs["sasrec"].info.run_id, "ndcg_at_10")
+    history = mlflow.MlflowClient().get_metric_history(runs["sasrec"].info.run_id, "training/ndcg_at_10")
     assert len({m.step for m in history}) == len(history) == 3
 
 

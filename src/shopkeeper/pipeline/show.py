@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shopkeeper.errors import UserError
+
+# Okabe and Ito (2008): told apart with any colour vision.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a900")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -58,6 +62,17 @@ def note(metrics: Mapping[str, Any], headline: str) -> str:
             *rows,
         ]
     )
+
+
+def colour(model: str) -> str:
+    """A model's colour in MLflow's charts: always the same one; baselines and oracles are grey."""
+    from shopkeeper.evaluation.report.figures import BASELINES, LABELS
+
+    if model in BASELINES or model.startswith("oracle"):
+        return "#a9a9a9" if model in BASELINES else "#555555"
+    known = [name for name in LABELS if name not in BASELINES and not name.startswith("oracle")]
+    place = known.index(model) if model in known else zlib.crc32(model.encode())
+    return COLOURS[place % len(COLOURS)]
 
 
 def find_metric(metrics: Mapping[str, Any], part: str, name: str) -> float:

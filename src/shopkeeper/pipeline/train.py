@@ -42,7 +42,7 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
 
         def log_epoch(values: Mapping[str, float], epoch: int) -> None:
             history.append({"epoch": epoch, **values})
-            tracked.metrics(values, epoch)
+            tracked.metrics({f"training/{name}": value for name, value in values.items()}, epoch)
 
         if cfg["task"]["name"] == "next_item":
             model, facts, metrics, tables = train_recommender(cfg, ("validation", "test"), log_epoch)
@@ -50,7 +50,8 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
             from shopkeeper.pipeline.train_customers import train_customer_model
 
             model, facts, metrics, tables = train_customer_model(cfg, ("validation", "test"))
-        tracked.tags({**facts, "commit": context.git_commit(), "run_folder": context.relative(folder)})
+        about = {"commit": context.git_commit(), "run_folder": context.relative(folder)}
+        tracked.tags({**facts, **about, "mlflow.runColor": show.colour(facts["model"])})
         tracked.results(metrics)
         tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
         tracked.describe(show.note(metrics, cfg["task"]["headline"]))
