@@ -51,16 +51,15 @@ class Block(nn.Module):
         self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, d), nn.Linear(d, d)
 
-    def forward(self, x_PD: Tensor, groups: Groups, fused: bool, last: Tensor | None = None) -> Tensor:
-        """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
-        p = self.p if self.training else 0.0
+    def before(self, x_PD: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The residual (the normed query), the query, keys and values."""
         k_PD, v_PD = _halves(self.kv, x_PD)
         q_PD = self.norm_q(x_PD if last is None else x_PD[last])
-        query = self.q(q_PD)
-        if last is None:
-            a_PD = causal_attention(query, k_PD, v_PD, groups, self.heads, fused)
-        else:
-            a_PD = last_attention(query, k_PD, v_PD, groups, last, self.heads)
+        return q_PD, self.q(q_PD), k_PD, v_PD
+
+    def after(self, q_PD: Tensor, a_PD: Tensor) -> Tensor:
+        """Residuals and the feed-forward layer."""
+        p = self.p if self.training else 0.0
         x_PD = self.norm_ffn(q_PD + dropout(self.out(a_PD), p))
         return x_PD + dropout(self.down(dropout(F.relu(self.up(x_PD)), p)), p)
 
@@ -84,16 +83,17 @@ class GatedBlock(nn.Module):
         self.gate_a, self.gate_f = nn.Linear(d, d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(2 * d, d, bias=False)
 
-    def forward(self, x_PD: Tensor, groups: Groups, fused: bool, last: Tensor | None = None) -> Tensor:
-        """(P, D) -> (P, D), or (B, D) where `last` (B,) picks the positions that are asked for."""
-        p = self.p if self.training else 0.0
+    def before(self, x_PD: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The residual, the query, keys and values."""
         n_PD = self.norm_a(x_PD)
         k_PD, v_PD = _halves(self.kv, n_PD)
-        if last is None:
-            a_PD = causal_attention(self.q(n_PD), k_PD, v_PD, groups, self.heads, fused)
-        else:
-            a_PD = last_attention(self.q(n_PD[last]), k_PD, v_PD, groups, last, self.heads)
-            x_PD = x_PD[last]
+        if last is not None:
+            x_PD, n_PD = x_PD[last], n_PD[last]
+        return x_PD, self.q(n_PD), k_PD, v_PD
+
+    def after(self, x_PD: Tensor, a_PD: Tensor) -> Tensor:
+        """Gated residuals and the feed-forward layer."""
+        p = self.p if self.training else 0.0
         x_PD = x_PD + torch.sigmoid(self.gate_a(x_PD)) * dropout(self.out(a_PD), p)
         gate, up = self.up(self.norm_f(x_PD)).chunk(2, -1)
         return x_PD + torch.sigmoid(self.gate_f(x_PD)) * dropout(self.down(F.silu(gate) * up), p)
@@ -138,10 +138,26 @@ class SASRecNetwork(nn.Module):
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""
         for i, block in enumerate(self.blocks):
-            x_PD = block(x_PD, groups, fused, last if i == len(self.blocks) - 1 else None)
-        if last is not None and len(self.blocks) == 0:
-            x_PD = x_PD[last]
+            asked = last if i == len(self.blocks) - 1 else None
+            x_PD, q_PD, k_PD, v_PD = block.before(x_PD, asked)
+            if asked is None:
+                a_PD = causal_attention(q_PD, k_PD, v_PD, groups, block.heads, fused)
+            else:
+                a_PD = last_attention(q_PD, k_PD, v_PD, groups, asked, block.heads)
+            x_PD = block.after(x_PD, a_PD)
         return self.norm(x_PD)
+
+    def compile_parts(self) -> None:
+        """Compile what stands between the attentions, for any number of positions (whose shapes change)."""
+        for block in self.blocks:
+            block.before = torch.compile(block.before, dynamic=True)
+            block.after = torch.compile(block.after, dynamic=True)
+
+    def undo_compile(self) -> None:
+        """Back to eager."""
+        for block in self.blocks:
+            vars(block).pop("before", None)
+            vars(block).pop("after", None)
 
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
         """The same from left-padded histories (B, L), with one explicit mask: for export, and as the reference. (B, D).

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file
+from shopkeeper.files import atomic_file, write_json
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
@@ -143,7 +143,7 @@ class SASRec:
         return self.fallback_V
 
     def save(self, folder: Path) -> None:
-        """Write `weights.safetensors`: the network, the fallback, the known items and the shape."""
+        """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
         network = self._network()
         tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
         tensors["fallback"] = torch.from_numpy(self.fallback_V)
@@ -153,6 +153,8 @@ class SASRec:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_file(Path(folder) / "weights.safetensors") as tmp:
             save_file(tensors, tmp, {"format": FORMAT, "spec": json.dumps(spec)})
+        if self.trained is not None:
+            write_json(Path(folder) / "training.json", self.trained.summary())
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; a `UserError` when it is damaged or belongs to another model."""

@@ -28,6 +28,7 @@ from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO, newest_g
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.progress import Progress
+from shopkeeper.training.trial import settle
 from shopkeeper.training.validation import Validator
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,16 @@ class Trained:
     best_epoch: int  # from 1; the last one where nothing was validated
     best_value: float  # validation NDCG@10, NaN where nothing was validated
     last_weights: dict[str, torch.Tensor]
+
+    def summary(self) -> dict[str, Any]:
+        """What a run folder keeps of it: `plan` can be given to `trainer.plan` again."""
+        best = None if math.isnan(self.best_value) else self.best_value
+        return {
+            "plan": self.plan.to_json(),
+            "best_epoch": self.best_epoch,
+            "best_ndcg@10": best,
+            "history": self.history,
+        }
 
 
 def train(
@@ -160,6 +171,9 @@ def train_here(
             on_epoch=on_epoch,
         )
         module.identity = identity
+        if checkpoint is None or plan.compile:
+            module.to(device)
+            module.plan = settle(module, config)
         trainer = _trainer(module, config, device, folder, progress)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,0 +1,116 @@
+"""Every file in conf/trainer trains, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+
+from conftest import MODEL, fit
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training import trial
+from shopkeeper.training.config import Recipe, TrainerConfig
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(p.stem for p in (CONF / "trainer").glob("*.yaml"))
+
+
+def trainer(name: str, **changes) -> dict:
+    with initialize_config_dir(str(CONF / "trainer"), version_base=None):
+        values = dict(compose(name))
+    return {**values, "threads": 1, **changes}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_trainer_runs(tiny_shop, name: str, caplog: pytest.LogCaptureFixture):
+    settings = trainer(name)
+    assert settings["name"] == name
+    if name == "gpu" and not torch.cuda.is_available():
+        with pytest.raises(UserError, match="trainer=gpu needs a CUDA device"):
+            fit(*tiny_shop, trainer=settings)
+        return
+    if name == "ddp":
+        settings["devices"] = 1  # two are tested in test_distributed.py
+    limit = {"profiler": 2, "debug": 1}.get(name, 30 if name == "overfit" else 2)
+    model = SASRec(**{**MODEL, "epochs": 2, "dropout": 0.0})
+    caplog.set_level(logging.INFO)
+    settings["max_epochs"] = min(settings["max_epochs"] or 2, limit)
+    model.fit(*tiny_shop, Fit(seed=3, trainer=settings, progress=False))
+    history = model.trained.history
+    assert len(history) == settings["max_epochs"]
+    assert history[-1]["loss"] < history[0]["loss"] or len(history) == 1
+    if name == "overfit":
+        assert history[-1]["loss"] < 0.6 * history[0]["loss"]
+        assert "ndcg@10" not in history[0]
+    if name == "profiler":
+        assert "Self CPU" in caplog.text
+
+
+def test_the_shipped_model_config_fits_the_recipe():
+    values = yaml.safe_load((CONF / "model" / "sasrec.yaml").read_text())
+    model = SASRec(**{k: v for k, v in values.items() if k not in ("name", "task", "target")})
+    assert model.recipe == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"acelerator": "cpu"}, "trainer.acelerator is not known. Did you mean 'accelerator'"),
+        ({"precision": "fp8"}, "trainer.precision=fp8"),
+        ({"plan": {"microbatch": 3}}, "trainer.plan.microbatch is not known. Did you mean 'micro_batch'"),
+        ({"devices": 0}, "trainer.devices=0"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_the_nearest_one(values, said: str):
+    with pytest.raises(UserError) as e:
+        TrainerConfig.of(values)
+    assert said in str(e.value)
+
+
+def test_a_bare_off_in_yaml_means_off():
+    assert TrainerConfig.of(yaml.safe_load("compile: off")).compile == "off"
+
+
+def test_the_bar_shows_loss_rate_best_and_time_left(tiny_shop, capfd: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr("time.monotonic", iter(range(10**6)).__next__)  # drawn at every batch
+    SASRec(**MODEL).fit(*tiny_shop, Fit(seed=3, trainer=trainer("cpu"), progress=True))
+    shown = capfd.readouterr().err
+    for part in ("epoch 5/5", "loss=", "events/s=", "best ndcg@10=0.", "100%"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(("compiled_ms", "chosen"), [(5, True), (9.5, False)])
+def test_the_trial_takes_the_faster_way_and_says_so(compiled_ms, chosen, monkeypatch, caplog):
+    class Network:
+        compiled = False
+
+        def compile_parts(self):
+            self.compiled = True
+
+        def undo_compile(self):
+            self.compiled = False
+
+    class Module:
+        network, plan = Network(), trial.Plan(device="cuda")
+
+    monkeypatch.setattr(trial, "_seconds", lambda m: (compiled_ms if m.network.compiled else 10) / 1e3)
+    with caplog.at_level(logging.INFO):
+        plan = trial.settle(Module, TrainerConfig())
+    assert plan.compile is chosen
+    assert Network.compiled is False
+    assert Module.network.compiled is chosen
+    assert f"10.0 ms a batch eager, {compiled_ms:.1f} ms compiled" in caplog.text
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same(tiny_shop):
+    eager = fit(*tiny_shop, dropout=0.0, epochs=2).trained
+    compiled = fit(*tiny_shop, dropout=0.0, epochs=2, trainer={"compile": "on"}).trained
+    assert compiled.plan.compile
+    assert [h["loss"] for h in compiled.history] == pytest.approx([h["loss"] for h in eager.history], abs=1e-5)
