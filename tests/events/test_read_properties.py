@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -41,17 +42,24 @@ raw_lines = st.lists(
 )
 
 
-def as_csv(table: list[tuple[str, ...]], broken: list[bytes], at: int) -> tuple[bytes, int]:
-    """The file, and how many records it holds after its header."""
+def as_csv(table: list[tuple[str, ...]], broken: list[bytes], at: int) -> tuple[bytes, list[int]]:
+    """The file, and the line of each record after its header."""
     lines: list[bytes] = []
     for row in table:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow(row)
         lines.append(out.getvalue().encode())
     at = min(at, len(lines))
-    return b"".join([b"user,item,time,kind,price,n\n", *lines[:at], *broken, *lines[at:]]), len(lines) + sum(
-        b != b"\n" for b in broken
-    )
+    records = [b"user,item,time,kind,price,n\n", *lines[:at], *broken, *lines[at:]]
+    firsts = itertools.accumulate((r.count(b"\n") for r in records), initial=1)
+    starts = [line for line, record in zip(firsts, records, strict=False) if record != b"\n"]
+    return b"".join(records), starts[1:]
+
+
+def row_holds(data: bytes, line: int, value: str) -> bool:
+    """Whether the record that starts in a line holds the value that was reported for it."""
+    text = b"\n".join(data.split(b"\n")[line - 1 : line + 30]).decode("utf-8", "replace")
+    return value.replace("\\0", "\0").split("\n")[0].replace('"', "") in text.replace('"', "")
 
 
 def prepared(data: bytes, chunk: int, folder: Path, **changes) -> tuple[dict[str, str], Path] | str:
@@ -67,7 +75,7 @@ def prepared(data: bytes, chunk: int, folder: Path, **changes) -> tuple[dict[str
 @settings(max_examples=40, deadline=None)
 @given(rows, raw_lines, st.integers(0, 30), st.sampled_from([1, 7, 64, 300]))
 def test_kept_and_rejected_rows_are_the_input_and_chunks_change_nothing(table, broken, at, chunk):
-    data, n = as_csv(table, broken, at)
+    data, lines = as_csv(table, broken, at)
     with tempfile.TemporaryDirectory() as tmp:
         whole = prepared(data, 1 << 20, Path(tmp))
         pieces = prepared(data, chunk, Path(tmp))
@@ -78,8 +86,12 @@ def test_kept_and_rejected_rows_are_the_input_and_chunks_change_nothing(table, b
         assert pieces[0] == whole[0]
         events = pq.read_table(whole[1] / "events.parquet")
         rejected = pq.read_table(whole[1] / "rejected.parquet")
-        assert len(events) + len(rejected) == n
-        assert rejected["row"].to_pylist() == sorted(set(rejected["row"].to_pylist()))
+        assert len(events) + len(rejected) == len(lines)
+        rows = rejected["row"].to_pylist()
+        assert rows == sorted(set(rows))
+        assert set(rows) <= set(lines)
+        for row, value in zip(rows, rejected["value"].to_pylist(), strict=True):
+            assert row_holds(data, row, value)
         users = np.repeat(
             np.arange(len(np.load(whole[1] / "offsets.npy")) - 1), np.diff(np.load(whole[1] / "offsets.npy"))
         )

@@ -25,6 +25,11 @@ def test_two_equal_returns_undo_two_purchases():
     assert link([(1, 1, "buy", 1), (1, 1, "buy", 1), (1, 1, "back", 1), (1, 1, "back", 1)]) == [-1, -1, 1, 0]
 
 
+def test_a_return_without_a_purchase_does_not_disturb_the_later_ones():
+    buy, back = (1, 1, "buy", 1), (1, 1, "back", 1)
+    assert link([back, buy, buy, back, back]) == [-1, -1, -1, 2, 1]
+
+
 def test_a_part_of_an_order_is_linked_to_the_latest_purchase():
     assert link([(1, 1, "buy", 9), (1, 1, "back", 2), (1, 1, "see", 1)]) == [-1, 0, -1]
 

@@ -64,27 +64,31 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
 
 def check(block: Block, config: DatasetConfig) -> tuple[list[Rows], pa.Table]:
     """Rows that pass, and the rejected ones in file order. A block that fails anything is read once more as text."""
-    rows, rejects = _check(block, config)
-    if rejects and block.reread is not None:
+    found = _check(block, config)
+    if found is None:
+        assert block.reread is not None
         block = block.reread()
-        rows, rejects = _check(block, config)
+        found = _check(block, config)
+        assert found is not None
+    rows, rejects = found
     if not rejects and not block.broken:
         return rows, REJECTED.empty_table()
     return rows, pa.concat_tables([rejected_table(block.broken), *rejects]).sort_by("row")
 
 
-def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[pa.Table]]:
+def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[pa.Table]] | None:
+    """Rows that pass and tables of those that do not; None where something fails and the block can be read again."""
     rows: list[Rows] = []
     rejects: list[pa.Table] = []
     first = 0
     for batch in block.table.to_batches():
         if batch.num_rows:
             checker = _Checker(batch, config)
+            if checker.checks and block.reread is not None:
+                return None
             rows.append(checker.rows())
             rejects += checker.rejects(block, first)
             first += batch.num_rows
-            if rejects and block.reread is not None:
-                break
     return rows, rejects
 
 

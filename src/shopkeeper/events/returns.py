@@ -53,13 +53,8 @@ def _match_brackets(rows: np.ndarray, closes: np.ndarray, starts: np.ndarray, li
     # Running minimum per group: groups are pushed apart so that one accumulation serves them all.
     apart = (2 * len(rows) + 2) * group
     lowest = np.minimum(np.minimum.accumulate(depth - apart) + apart, 0)
-    before = np.concatenate([[0], lowest[:-1]])
-    before[starts] = 0
-    unmatched = closes & (lowest < before)
     level = np.where(closes, depth + 1, depth) - lowest
-    use = ~unmatched
-    order = np.lexsort((np.arange(len(rows))[use], level[use], group[use]))
-    at = np.flatnonzero(use)[order]
-    a, b = at[:-1], at[1:]
+    order = np.lexsort((np.arange(len(rows)), level, group))
+    a, b = order[:-1], order[1:]  # on one level a closing row follows its opening row, or has none
     pairs = closes[b] & ~closes[a] & (group[a] == group[b]) & (level[a] == level[b])
     links[rows[b[pairs]]] = rows[a[pairs]]

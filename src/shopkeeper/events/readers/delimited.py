@@ -168,8 +168,11 @@ def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: 
         except pa.ArrowInvalid:
             pass
         else:
-            row_of = _row_of(path, chunk, table.num_rows, dialect)
-            return Block(shown(path), table, row_of, reread=lambda: _as_text(path, chunk, names, wanted, dialect, head))
+            if dialect.quote and b'"' in data and len(record_starts(data)[0]) != table.num_rows:
+                raise _stray_quote(path, chunk)
+            return Block(
+                shown(path), table, _not_asked, reread=lambda: _as_text(path, chunk, names, wanted, dialect, head)
+            )
     return _as_text(path, chunk, names, wanted, dialect, head)
 
 
@@ -258,14 +261,8 @@ def _unreadable(data: bytes, starts: np.ndarray, stops: np.ndarray, head: bytes)
     return sorted(found.items())
 
 
-def _row_of(path: Path, chunk: Chunk, n_rows: int, dialect: Dialect) -> Callable[[np.ndarray], np.ndarray]:
-    quoted = bool(dialect.quote) and b'"' in chunk.data
-    if not quoted and n_rows == chunk.n_breaks + (not chunk.data.endswith(b"\n")):
-        return lambda i: chunk.line + i
-    starts, lines = record_starts(chunk.data, bool(dialect.quote))
-    if len(starts) != n_rows:
-        raise _stray_quote(path, chunk)
-    return lambda i: chunk.line + lines[i]
+def _not_asked(positions: np.ndarray) -> np.ndarray:
+    raise AssertionError("rows are reported by the block that was read once more as text")
 
 
 def _stray_quote(path: Path, chunk: Chunk) -> UserError:
