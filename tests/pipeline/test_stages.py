@@ -20,6 +20,7 @@ PLAN = {
     "seed": 1,
     "models": {"popularity": "next_item", "sasrec": "next_item", "logistic": "churn"},
     "export": "sasrec",
+    "tune": ["popularity"],
     "overrides": [
         "dataset.simulate.customers=300",
         "trainer.max_epochs=1",
@@ -46,13 +47,23 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def repro(folder: Path) -> set[str]:
-    """Run `dvc repro`; the names of the stages that ran."""
+def dvc(folder: Path, *words: str) -> str:
+    """Run a DVC command in the copy; what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(["dvc", "repro"], cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    return done.stdout
+
+
+def ran(printed: str) -> set[str]:
+    """The names of the stages that ran."""
+    return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")}
+
+
+def repro(folder: Path) -> set[str]:
+    """Run `dvc repro`; the names of the stages that ran."""
+    return ran(dvc(folder, "repro"))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -71,6 +82,8 @@ def test_the_pipeline_leaves_every_promised_file(house: Path):
         "exports/demo_shop-sasrec/manifest.json",
     ):
         assert (house / name).is_file(), name
+    assert [p.name for p in (house / "data/prepared").iterdir() if p.is_dir()] == ["demo_shop"]
+    assert json.loads((house / "data/prepared/demo_shop/manifest.json").read_text())["n_users"] == 300
     metrics = json.loads((house / "models/demo_shop/temporal/next_item/sasrec/metrics.json").read_text())
     assert set(metrics) >= {"dataset", "split", "protocol", "task", "model", "seed", "filter_seen", "target_hash"}
     entry = metrics["test"]["ndcg@10"]
@@ -94,10 +107,25 @@ def test_changes_rerun_what_they_affect_and_nothing_else(house: Path):
     assert repro(house) == {"compose", "train@sasrec", "evaluate", "export"}
 
     edit(house / "src/shopkeeper/nn/__init__.py", '"""', '"""Edited. ')
-    ran = repro(house)
-    assert {"train@popularity", "train@sasrec", "train@logistic"} <= ran
-    assert not {"compose", "prepare"} & ran
+    again = repro(house)
+    assert {"train@popularity", "train@sasrec", "train@logistic"} <= again
+    assert not {"compose", "prepare"} & again
     assert repro(house) == set()
+
+
+def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
+    shown = json.loads(dvc(house, "metrics", "show", "--json"))
+    board = shown[""]["data"]["reports/demo_shop/temporal/leaderboard.json"]["data"]
+    assert 0 < board["next_item"]["popularity"]["ndcg@10"] < 1
+    assert 0 < board["churn"]["logistic"]["log_loss"] < 1
+    dvc(house, "plots", "show", "--out", "plots")
+    page = (house / "plots/index.html").read_text()
+    assert "sasrec" in page
+    ran_again = ran(dvc(house, "exp", "run", "-S", "conf/model/popularity.yaml:half_life_days=7"))
+    assert {"compose", "train@popularity"} <= ran_again
+    assert not {"prepare", "train@sasrec", "train@logistic"} & ran_again
+    run = yaml.safe_load((house / "models/demo_shop/temporal/next_item/popularity/config.yaml").read_text())
+    assert run["model"]["half_life_days"] == 7
 
 
 def test_the_notebook_reads_what_evaluate_left(house: Path):

@@ -17,14 +17,14 @@ from shopkeeper.pipeline import context
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
 READS = {
-    "prepare": ("dataset", "split", "task", "paths", "engine", "audit", "progress"),
+    "prepare": ("dataset", "split", "task", "paths", "engine", "audit", "progress", "prepared_folder"),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out"),
     "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden"),
 }
 
 
 def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed")) -> list[Path]:
-    """Write `<out>/prepare.yaml`, `train-<model>.yaml`, `tune-<model>.yaml`, … from `conf/pipeline.yaml`."""
+    """Write `<out>/stage-prepare.yaml`, `train-<model>.yaml`, `tune-<model>.yaml`, … from `conf/pipeline.yaml`."""
     plan = yaml.safe_load((conf / "pipeline.yaml").read_text(encoding="utf-8"))
     for key in ("dataset", "split", "seed", "models", "export"):
         if key not in plan:
@@ -35,11 +35,11 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
         f"seed={plan['seed']}",
         *plan.get("overrides", []),
     ]
-    stages: dict[str, tuple[str, list[str]]] = {"prepare": ("prepare", [])}
+    stages: dict[str, tuple[str, list[str]]] = {"stage-prepare": ("prepare", [])}
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
-    stages["evaluate"] = ("evaluate", [])
-    stages["export"] = ("export", [f"model={plan['export']}"])
+    stages["stage-evaluate"] = ("evaluate", [])
+    stages["stage-export"] = ("export", [f"model={plan['export']}"])
     for model in plan.get("tune") or []:
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out) as folder:
@@ -69,6 +69,8 @@ def _compose(conf: Path, stage: str, verb: str, overrides: list[str]) -> dict[st
         value = {k: v for k, v in value.items() if k in READS[verb]}
     stages = Path(value["paths"]["outputs"]) / "stages"
     folder = context.run_folder(value, stage.removeprefix("train-")) if verb == "train" else stages / verb
+    # The stage's output has this name, whatever conf/pipeline.yaml overrides about the dataset.
+    value["prepared_folder"] = str(Path(value["paths"]["prepared"]) / value["dataset"]["name"])
     return {
         "defaults": ["_self_", {"override hydra/job_logging": "stdout"}],
         "hydra": _hydra(str(folder)),

@@ -55,6 +55,8 @@ def split_spec(config: Config) -> dict[str, Any]:
 
 def prepared_folder(config: Config) -> Path:
     """`data/prepared/<dataset>`, or `<dataset>-<hash8>` when filters, protocol or source differ from the dataset's."""
+    if config.get("prepared_folder"):
+        return Path(config["prepared_folder"])
     spec = dataset_spec(config)
     name = str(spec["name"])
     own = {**config["dataset"], "filters": config["dataset"].get("filters") or {}}

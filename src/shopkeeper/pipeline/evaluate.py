@@ -28,6 +28,7 @@ from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_
 
 log = logging.getLogger(__name__)
 TABLE = {"next_item": "requests.parquet"}  # every other task: customers.parquet
+SHOWN = ("recall@10", "hit@10", "mrr", "coverage@10", "auroc", "brier", "ece")  # in the terminal, beside the headline
 
 
 def evaluate(config: DictConfig) -> None:
@@ -140,8 +141,7 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     for task, section in sections.items():
         metrics = section["metrics"]
         first = metrics[section["names"][0]]
-        shown = [m for m in first["test"] if m.endswith("@10") or m in ("mrr", "log_loss", "auroc", "brier", "ece")]
-        shown = [section["headline"], *(m for m in shown if m != section["headline"])][:4]
+        shown = [m for m in dict.fromkeys((section["headline"], *SHOWN)) if m in first["test"]][:4]
         rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
         n = first["test"][section["headline"]]["n"]
         parts.append(
@@ -149,6 +149,6 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
             f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test (95 % intervals)\n"
             + show.table(["model", *shown], rows)
         )
-        baseline = [c["statement"] for c in section["comparisons"] if section["names"][0] in (c["a"], c["b"])]
-        parts.append("\n".join(baseline))
+        best = next((n for n in section["names"] if not n.startswith("oracle")), section["names"][0])
+        parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
     return "\n\n".join(parts) + "\n"
