@@ -333,7 +333,7 @@ def test_ties_are_counted_but_lines_of_one_order_are_no_tie(tmp_path):
 def test_a_split_by_time_of_order_only_data_is_refused_in_one_line(tmp_path, name):
     p = write_log(tmp_path / "log", list("aaab"), list("xyzx"))
     with pytest.raises(UserError, match=r"needs time stamps.*use split=leave_one_out") as error:
-        write_split(p, spec(name, protocol="published", k_core=None))
+        write_split(p, spec(name, protocol="published", k_core=None, test_days=None))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "log").glob("splits/*"))
 
@@ -347,7 +347,7 @@ def test_a_split_by_time_of_order_only_data_is_refused_in_one_line(tmp_path, nam
             {"name": "temporal", "validation_days": 50, "test_days": 50},
             "lower split.validation_days or split.test_days",
         ),
-        ({"name": "temporal", "validation_days": 5}, "set test_days"),
+        ({"name": "temporal", "validation_days": 5}, "set split.test_days"),
         ({"name": "temporal", "validation_days": 10, "test_days": 10, "k_core": 400}, "lower k_core"),
         ({"name": "temporal", "validation_days": "ten", "test_days": 10}, "split.validation_days: 'ten' is no number"),
         ({"name": "temporal", "test": "2024-01-20", "validation": "2024-02-01"}, "cutoffs must follow each other"),

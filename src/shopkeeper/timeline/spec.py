@@ -116,10 +116,6 @@ class SplitSpec:
             raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
         if not 0 <= self.fold_in < 1:
             raise UserError(f"split.fold_in={self.fold_in}: must lie in [0, 1)")
-        if self.timed and self.test is None and self.test_days is None:
-            raise UserError(f"split={self.name}: set test_days (dataset's temporal.test_days) or the cutoff split.test")
-        if self.timed and self.validation is None and self.validation_days is None:
-            raise UserError(f"split={self.name}: set validation_days or the cutoff split.validation")
 
     @property
     def timed(self) -> bool:
@@ -149,9 +145,16 @@ class SplitSpec:
         """Where validation and test begin and test ends, from the instants of the log's first and last event.
 
         Whole days end at midnight UTC, so that a window never starts in the middle of a day; fractions of a day
-        count back from the last event.
+        count back from the last event. Raises `UserError` when a window has neither days nor a cutoff, when cutoffs do
+        not follow each other, and when no event lies before the first.
         """
         assert self.timed
+        for part in ("test", "validation"):
+            if getattr(self, part) is None and getattr(self, f"{part}_days") is None:
+                raise UserError(
+                    f"split={self.name}: set split.{part}_days (or temporal.{part}_days in the dataset's config), "
+                    f"or the cutoff split.{part}"
+                )
         days = [d for d in (self.validation_days, self.test_days) if d is not None]
         end = last + 1 if self.end is None else self.end
         if self.end is None and all(float(d).is_integer() for d in days):
