@@ -52,8 +52,7 @@ def learning_curve(history: Sequence[Mapping[str, float]], metric: str, model: s
         if key == metric and not np.isnan(values).all():
             best = int(np.nanargmax(values))
             ax.plot(epochs[best], values[best], "o", color=ORANGE, markersize=9, zorder=0)
-            ax.annotate(f"epoch {epochs[best]}: {values[best]:.4f}", (epochs[best], values[best]), (0, -14),
-                        textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+            ax.set_title(f"best: epoch {epochs[best]}, {values[best]:.4f}", loc="right", fontsize=9)
     axes[-1].set_xlabel("epoch")
     axes[0].set_title(f"{model}: learning curve")
     return figure
