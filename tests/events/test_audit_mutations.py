@@ -289,8 +289,9 @@ def a_k_core_of_the_whole_log(c: Copy, k: int) -> bool:
     return True
 
 
-def a_shortest_history_of_the_whole_log(c: Copy, k: int) -> bool:
-    c.p = replace(c.p, manifest={**c.p.manifest, "config": {"filters": {"min_history": 2 + k % 9}}})
+def a_shortest_or_longest_history_of_the_whole_log(c: Copy, k: int) -> bool:
+    name = ("min_history", "max_history")[k % 2]
+    c.p = replace(c.p, manifest={**c.p.manifest, "config": {"filters": {name: 2 + k % 9}}})
     return True
 
 
@@ -342,7 +343,7 @@ LEAKS = {
     item_ids_numbered_anew: STRICT_TIMED,
     user_ids_numbered_by_activity: STRICT_TIMED,
     a_k_core_of_the_whole_log: STRICT_TIMED,
-    a_shortest_history_of_the_whole_log: STRICT_TIMED,
+    a_shortest_or_longest_history_of_the_whole_log: STRICT_TIMED,
     keys_joined_as_of_later: STRICT_TIMED,
     a_withdrawn_consent_not_seen: STRICT_TIMED,
 }

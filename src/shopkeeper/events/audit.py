@@ -23,7 +23,7 @@ from shopkeeper.timeline import SplitSpec, iso
 __all__ = ["AuditError", "audit_by_perturbation", "audit_split"]
 
 EXAMPLES = 20
-WHOLE_LOG_FILTERS = ("k_core", "min_history")  # these count a user's or item's later events, too
+WHOLE_LOG_FILTERS = ("k_core", "min_history", "max_history")  # these count a user's or item's later events, too
 
 
 def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
@@ -64,6 +64,10 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
         if spec.strict:
             checks["no id, count or identity from later rows"] = _later_rows(prepared, split, spec)
         if not any(checks.values()):
+            if spec.strict and _filters(prepared).get("bots"):
+                report["notes"] = [
+                    "filters.bots looks at the whole log: who behaves like a bot later is left out before"
+                ]
             report["first_seen_in_test"] = _first_seen(prepared, seen, parts["test"][1])
             if not spec.timed:
                 report["training_after_other_test_instants"] = _after_others(prepared, training, parts["test"][0])
@@ -215,7 +219,7 @@ def _catalogue(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray)
 def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
     """Under `strict`: ids in order of first appearance, no count over the whole log, identities as of the cutoff."""
     found = []
-    filters = (p.manifest.get("config") or {}).get("filters") or {}
+    filters = _filters(p)
     for name in WHOLE_LOG_FILTERS:
         if (filters.get(name) or 0) > 1:
             found.append(
@@ -233,6 +237,10 @@ def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
                     f"{kind} ids are not in order of first appearance: {kind} {i} was seen before {kind} {i - 1}"
                 )
     return found + _later_keys(p, split)
+
+
+def _filters(p: Prepared) -> dict[str, Any]:
+    return dict((p.manifest.get("config") or {}).get("filters") or {})
 
 
 def _later_keys(p: Prepared, split: Split) -> list[str]:
