@@ -107,6 +107,7 @@ def test_a_family_is_corrected_as_one(base):
 
 def test_holm_is_the_step_down_of_the_textbook():
     assert np.allclose(holm(np.array([0.01, 0.02, 0.04, np.nan])), [0.03, 0.04, 0.04, np.nan], equal_nan=True)
+    assert np.allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])  # never below one that is rejected first
 
 
 def test_values_that_one_model_lacks_are_left_out(base):

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shopkeeper.evaluation.slices import add_slices, slice_columns, slice_results
+from shopkeeper.evaluation.slices import _middle_target, add_slices, slice_columns, slice_results
 from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.sequences.requests import Targets
 from tiny import DAY, tiny_prepared
 
 HOUR = DAY // 24
@@ -76,6 +77,11 @@ def test_each_request_is_in_its_slice(sliced, name, expected):
 def test_prices_are_compared_with_those_in_training(sliced):
     assert sliced["price_band"][0] == "highest quarter"
     assert sliced["price_band"][1] == "unknown"
+
+
+def test_several_targets_belong_to_the_one_in_the_middle():
+    targets = Targets(np.array([0, 3, 3, 5]), np.array([7, 8, 9, 5, 6]), np.zeros(5, np.int64))
+    assert _middle_target(targets, np.array([30.0, 10.0, 20.0, 9.0, 4.0])).tolist() == [2, -1, 4]
 
 
 def test_data_without_time_has_no_slices_of_time(tmp_path):

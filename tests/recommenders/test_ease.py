@@ -79,6 +79,17 @@ def test_an_item_says_nothing_about_itself_and_twice_is_once(tmp_path):
     assert np.diag(model.weight_AA).tolist() == [0.0] * len(model.items_A)
 
 
+def test_what_a_customer_buys_again_counts_once(tmp_path):
+    once, again = [[1, 2, 3, 4, 1], [2, 4, 3, 2]], [[1, 2, 2, 2, 3, 4, 1], [2, 4, 4, 3, 2]]
+    weights = []
+    for name, histories in (("once", once), ("again", again)):
+        prepared, split = tiny_prepared(tmp_path / name, histories)
+        model = EASE(l2=1.0)
+        model.fit(prepared, split, FIT)
+        weights.append(model.weight_AA)
+    assert np.array_equal(*weights)
+
+
 def test_more_items_than_a_dense_inverse_should_have_is_a_clear_error(tmp_path):
     prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 5]] * 3)
     with pytest.raises(UserError, match="model=item_knn"):
