@@ -143,6 +143,7 @@ class Ranker:
         self._kept = self.n_blocks if k else 1
         self._score = torch.empty(self._kept, self.tile, self.block, device=self.device)
         self._flag = torch.empty(self.tile, self.block, device=self.device)
+        self._best = torch.empty(self.tile, self.n_blocks * self.block // _GROUP, device=self.device)  # of each group
         self._item_DC: torch.Tensor | None = None
         self._fallback_C: torch.Tensor | None = None
         self._bound = float("inf")
@@ -292,6 +293,8 @@ class Ranker:
                 # Comparing into floats and adding them up is several times faster than through booleans.
                 above_N[target] += torch.gt(score[:m], own_m1, out=flag).sum(1)
                 reach_N[target] += torch.ge(score[:m], own_m1, out=flag).sum(1)
+            if self.k:
+                self._best[: len(score), start // _GROUP : end // _GROUP] = score.view(len(score), -1, _GROUP).amax(-1)
         return above_N, reach_N, found_N
 
     def _top_k(self, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -302,19 +305,20 @@ class Ranker:
         """
         score, width = self._score[:, :n], self.n_blocks * self.block  # (blocks, n, W)
         if width // _GROUP > 2 * k:
-            best = score.view(self.n_blocks, n, -1, _GROUP).amax(-1).transpose(0, 1).reshape(n, -1)
+            best = self._best[:n]
             group = best.topk(k, sorted=False).indices
-            column = (group[:, :, None] * _GROUP + torch.arange(_GROUP, device=self.device)).view(n, -1)
-            part = self._values(column)
+            row, per_block = torch.arange(n, device=self.device)[:, None], self.block // _GROUP
+            grouped = self._score.view(self.n_blocks, self.tile, per_block, _GROUP)
+            part = grouped[group // per_block, row, group % per_block].view(n, -1)
             value, place = part.topk(k)
             last = value[:, -1:]
-            crowded = ((part >= last).sum(1) > k) | ((best >= last).sum(1) > k)
-            column = column.gather(1, place)
+            crowded = ((part >= last).float().sum(1) > k) | ((best >= last).float().sum(1) > k)
+            column = group.gather(1, place // _GROUP) * _GROUP + place % _GROUP
         else:
             part = score.transpose(0, 1).reshape(n, width)
             value, column = part.topk(k)
             last = value[:, -1:]
-            crowded = (part >= last).sum(1) > k
+            crowded = (part >= last).float().sum(1) > k
         for some in (crowded & (last[:, 0] > -torch.inf)).nonzero()[:, 0].split(64):
             part, edge = score[:, some].transpose(0, 1).reshape(len(some), width), last[some]
             above, same = part > edge, part == edge
