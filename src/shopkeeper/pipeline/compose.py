@@ -17,7 +17,7 @@ from shopkeeper.pipeline import context
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
 READS = {
-    "prepare": ("dataset", "split", "task", "paths", "engine", "audit", "progress", "prepared_folder"),
+    "prepare": ("dataset", "split", "task", "paths", "engine", "timeline", "audit", "progress", "prepared_folder"),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out"),
     "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden"),
 }

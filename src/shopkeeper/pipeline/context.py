@@ -15,6 +15,7 @@ from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec
 
 Config = Mapping[str, Any]
+CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
 
 
 def plain(config: DictConfig | Config) -> dict[str, Any]:
@@ -31,13 +32,24 @@ def protocol(config: Config) -> str:
 
 
 def dataset_spec(config: Config) -> dict[str, Any]:
-    """The dataset config as `prepare` uses it: under `strict` the k-core is the split's business, not the log's."""
+    """The dataset config as `prepare` uses it, with what decides whether prepared data is stale.
+
+    Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
+    table, identities) come with their hash, so that a new list makes the data stale.
+    """
     spec = dict(config["dataset"])
     filters = dict(spec.get("filters") or {})
     if protocol(config) == "strict":
         filters.pop("k_core", None)
     spec["filters"] = filters
-    return spec
+    timeline = config.get("timeline") or {}
+    if timeline.get("ties", "file") != "file":
+        spec["ties"] = {"order": timeline["ties"], "seed": timeline.get("ties_seed", 0)}
+    if not any(spec.get(rule) for rule in CUSTOMER_RULES):
+        return spec  # training needs no Polars, which reading the rules' files does
+    from shopkeeper.events.consent_rules import pin_rules
+
+    return pin_rules(spec, Path(config["paths"]["raw"]))
 
 
 def split_spec(config: Config) -> dict[str, Any]:

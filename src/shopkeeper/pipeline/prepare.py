@@ -31,6 +31,8 @@ def prepare(config: DictConfig) -> None:
     rejected = manifest.get("rejected") or {}
     for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
+    for rule, done in (manifest.get("changes") or {}).items():
+        log.info("  %s: %s", rule, done)
     if cfg["task"]["name"] == "next_item":
         split = prepare_split(cfg, prepared)
         counts = split.timeline.get("n_requests", {})
@@ -41,14 +43,17 @@ def prepare_data(config: Mapping[str, Any]) -> Prepared:
     """Open the prepared dataset of a config, making it when it is missing or was made from another config."""
     folder, spec = context.prepared_folder(config), context.dataset_spec(config)
     if not _up_to_date(folder, spec):
+        from shopkeeper.events.consent_rules import customer_rules
         from shopkeeper.events.prepare import prepare_dataset
 
+        raw = Path(config["paths"]["raw"])
         log.info("preparing %s", spec["name"])
         prepare_dataset(
             spec,
-            Path(config["paths"]["raw"]),
+            raw,
             folder,
             progress=bool(config.get("progress", True)),
+            change=customer_rules(spec, raw),
             engine=config.get("engine"),
         )
     check_files(folder)

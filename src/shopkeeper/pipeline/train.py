@@ -163,5 +163,5 @@ def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str
         "split": split.name,
         "protocol": split.protocol,
         "target_hash": split.target_hash(),
-        "erasure_list": prepared.manifest.get("erasure_list"),
+        "erasure_list": prepared.erasure_list,
     }

@@ -44,7 +44,7 @@ def train_customer_model(
         "protocol": "strict",
         "target_hash": hashes[parts[-1]],
         "windows": windows.as_json(),
-        "erasure_list": prepared.manifest.get("erasure_list"),
+        "erasure_list": prepared.erasure_list,
     }
     about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
     about |= {"seed": seed, "filter_seen": False}

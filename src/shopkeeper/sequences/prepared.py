@@ -81,6 +81,12 @@ class Prepared:
         return str(self.manifest["fingerprint"])
 
     @property
+    def erasure_list(self) -> str | None:
+        """SHA-256 of the erasure list that was applied; every artifact made from this data carries it on."""
+        changes = self.manifest.get("changes") or {}
+        return (changes.get("erasure") or {}).get("hash")
+
+    @property
     def n_users(self) -> int:
         """Number of users; internal ids are 1..n_users."""
         return len(self.offsets) - 1
