@@ -165,3 +165,18 @@ def test_a_difference_over_seeds_counts_the_users_once():
 def test_the_same_seed_twice_is_not_two_seeds(base):
     with pytest.raises(UserError, match="must differ in their seed"):
         over_seeds([table(base), table(base)], "ndcg@10")
+
+
+@pytest.mark.parametrize("have", [0, 1])
+def test_nothing_is_said_of_models_that_share_no_two_users(base, have):
+    b = np.where(np.arange(len(base)) < have, base + 0.1, np.nan)
+    c = compare_tables(table(base, model="A"), table(b, model="B"), "ndcg@10")
+    assert c.winner is None
+    assert c.statement == f"nothing can be said of A and B on NDCG@10: {have} users have a value of both"
+
+
+def test_a_resample_that_drew_nobody_does_not_blank_the_interval():
+    a = np.linspace(0, 1, 10)
+    b = np.where(np.arange(10) < 2, a + np.array([0.1, 0.3] + [0] * 8), np.nan)
+    c = compare_tables(table(a, model="A"), table(b, model="B"), "ndcg@10")
+    assert 0.1 <= c.low <= c.difference <= c.high <= 0.3

@@ -73,6 +73,8 @@ class Comparison:
     def statement(self) -> str:
         """The result in words."""
         name = metric_label(self.metric)
+        if self.n_users < 2 or not np.isfinite(self.low):
+            return f"nothing can be said of {self.a} and {self.b} on {name}: {self.n_users} users have a value of both"
         digits = _digits(self.difference if self.winner else max(abs(self.low), abs(self.high)))
         if self.winner is not None:
             loser, sign = (self.a, 1) if self.winner == self.b else (self.b, -1)
@@ -155,7 +157,7 @@ def compare_family(
     tail = (1 - confidence) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums.sum(0) / counts.sum(0)
-        low, high = np.quantile(boot, [tail, 1 - tail], axis=0)
+        low, high = _quantiles(boot, tail)
     if test == "bootstrap":
         p_value = (1 + (np.abs(boot - mean) >= np.abs(mean)).sum(0)) / (resamples + 1)
     else:
@@ -233,6 +235,15 @@ def randomisation_p(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         sign = np.unpackbits(bits, axis=1, count=n_users).astype(np.float64) * 2 - 1
         extreme += (np.abs(sign @ sums) >= observed - tolerance).sum(0)
     return (1 + extreme) / (resamples + 1)
+
+
+def _quantiles(boot: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (P,) of the resampled means (R, P); a resample that drew nobody with a value does not count."""
+    bounds = np.full((2, boot.shape[1]), np.nan)
+    some = ~np.isnan(boot).all(axis=0)
+    if some.any():
+        bounds[:, some] = np.nanquantile(boot[:, some], [tail, 1 - tail], axis=0)
+    return bounds[0], bounds[1]
 
 
 def _spread(sums: np.ndarray, counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
