@@ -204,3 +204,17 @@ def test_policies_for_ties_give_the_places_of_a_list_that_exists(data):
 def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'optimistic'"):
         positions(np.array([0]), np.array([0]), np.array([0, 1]), "optimist")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: ranks across devices are not compared")
+def test_ranks_on_another_device_differ_only_where_scores_are_close(vectors):
+    request_BD, item_VD, targets, seen, catalogue = vectors
+    near = Ranker(len(item_VD), catalogue, item_VD=item_VD, k=7)
+    far = Ranker(len(item_VD), catalogue, item_VD=item_VD, k=7, device="cuda")
+    a, b = (r.rank_vectors(request_BD, targets, seen) for r in (near, far))
+    score = request_BD.astype(np.float64) @ item_VD.T.astype(np.float64)
+    request = np.repeat(np.arange(len(request_BD)), np.diff(targets.offsets))
+    own = score[request, np.minimum(targets.item, len(item_VD) - 1)]
+    close = (np.abs(score[request][:, catalogue] - own[:, None]) <= 1e-5).sum(1)
+    assert (np.abs(a.better - b.better) <= close).all()
+    assert np.allclose(a.top_score, b.top_score, atol=1e-5)
