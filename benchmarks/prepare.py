@@ -2,7 +2,7 @@
 
     python benchmarks/prepare.py                   # measure what is not measured yet, write results/prepare.json
     python benchmarks/prepare.py --fresh           # forget earlier measurements (data/bench/runs.jsonl) first
-    python benchmarks/prepare.py --one NAME        # one system in this process, as the above runs each
+    python benchmarks/prepare.py --one NAME        # one system in this process; peers in .venv-<peer>
 
 The log: 10 million rows (user, item, time, type, price; text ids) of 200,000 users and 50,000 items whose popularity
 falls as (rank + 20)^-0.9, in time order. The steps: read CSV, 5-core, encode ids, sort by user and time, write arrays
@@ -343,7 +343,9 @@ def measured() -> dict[tuple[str, int], list[dict]]:
 
 def everything(rows: int, big: int, repetitions: int) -> None:
     generate(rows)
-    there = [name for name in PEERS if (ROOT / f".venv-{name}" / "bin" / "python").is_file()]
+    from train import environment
+
+    there = [name for name in PEERS if environment(name)]
     wanted = dict.fromkeys((*OURS, *PLAIN), repetitions) | {name: PEERS[name] for name in there}
     for repetition in range(repetitions):  # in turn, so that a busy spell of the machine hits all alike
         for name, times in wanted.items():
