@@ -176,6 +176,39 @@ def scatter(
     return frame("".join(parts), x_axis, y_axis, x_name, y_name, height, said)
 
 
+def lines(
+    series: Sequence[tuple[Model, Sequence[float], Sequence[float]]],
+    x_axis: tuple[float, float],
+    y_axis: tuple[float, float],
+    x_name: str,
+    y_name: str,
+    *,
+    marked: bool = True,
+    diagonal: bool = False,
+    height: int = 260,
+) -> str:
+    """One line per model; a mark at every point, or (`marked=False`) at its end only."""
+    parts = ['<line class="diagonal" x1="0" y1="100%" x2="100%" y2="0"/>'] if diagonal else []
+    for model, xs, ys in series:
+        at = [
+            (percent(x, x_axis)[:-1], percent(y_axis[1] + y_axis[0] - y, y_axis)[:-1])
+            for x, y in zip(xs, ys, strict=True)
+        ]
+        # A picture of its own, stretched: points of a polyline cannot be percentages.
+        path = " ".join(f"{x},{y}" for x, y in at)
+        parts.append(
+            f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%" aria-hidden="true" '
+            f'class="line c{model.colour}"><polyline points="{path}"/></svg>'
+        )
+        parts += [
+            f'<use href="#m{model.colour}" class="dot c{model.colour}" x="{x}%" y="{y}%"/>'
+            for x, y in (at if marked else at[-1:])
+        ]
+    said = "; ".join(f"{m.label}: " + ", ".join(f"{number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True))
+                     for m, xs, ys in series)  # fmt: skip
+    return frame("".join(parts), x_axis, y_axis, x_name, y_name, height, said)
+
+
 def reliability(
     points: Sequence[tuple[float, float, float, float, int]], histogram: Sequence[int], colour: int, label: str
 ) -> str:

@@ -26,6 +26,12 @@ LABELS = {
 BASELINES = ("popularity", "base_rate")
 
 
+def label_of_model(name: str) -> str:
+    """How a model is called on the page; "sasrec#2" is the run with seed 2."""
+    base, mark, seed = name.partition("#")
+    return f"{LABELS.get(base, base)} (seed {seed})" if mark else LABELS.get(name, name)
+
+
 @dataclass(frozen=True)
 class Value:
     """A figure with its interval; bounds are None where there is no interval (set statistics)."""
@@ -43,11 +49,12 @@ class Model:
     name: str  # as in conf/model
     metrics: Mapping[str, Value]
     colour: int  # index into the palette; shapes follow it, so that colour is never the only sign
+    uses_instant: bool = False  # knows the moment of the request, which the others were not told
 
     @property
     def label(self) -> str:
         """How the model is called on the page."""
-        return LABELS.get(self.name, self.name)
+        return label_of_model(self.name)
 
     @property
     def is_oracle(self) -> bool:
@@ -99,6 +106,26 @@ class Reliability:
 
 
 @dataclass(frozen=True)
+class Gains:
+    """Tenths of the customers, highest probability first."""
+
+    model: str
+    gain: list[float]  # share of all who did it, in this tenth and those above
+    lift: list[float]  # rate in this tenth over the base rate
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One model over several seeds."""
+
+    model: str  # without its seed
+    seeds: list[str]
+    mean: Value  # the interval holds for new users and new seeds
+    spread: float  # standard deviation of the seeds' means
+    from_seeds: float  # share of the mean's variance that more seeds would take away
+
+
+@dataclass(frozen=True)
 class Board:
     """One task's models on the same requests."""
 
@@ -111,16 +138,40 @@ class Board:
     reliability: list[Reliability] = field(default_factory=list)
     meta: Mapping[str, Any] = field(default_factory=dict)
     n: int = 0  # requests, or customers
+    baseline: str = ""  # the model that the best one is always set beside
+    curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)  # model -> n, coverage
+    gains: list[Gains] = field(default_factory=list)
+    seeds: list[SeedRow] = field(default_factory=list)
+    sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
 
     @property
     def rivals(self) -> list[Model]:
-        """Models without the ceilings, best first."""
-        return [m for m in self.models if not m.is_oracle]
+        """Models without the ceilings and without those that were told more, best first."""
+        return rivals_of(self.models)
+
+    @property
+    def base(self) -> Model | None:
+        """The baseline, where it is there."""
+        return next((m for m in self.rivals if m.name.partition("#")[0] == self.baseline), None)
+
+    def like_the_best(self, model: Model) -> bool:
+        """Whether a rival other than the best cannot be told apart from it."""
+        best = self.rivals[0]
+        if model is best or model not in self.rivals:
+            return False
+        found = next((d for d in self.differences if {d.better, d.worse} == {best.name, model.name}), None)
+        return found is None or not found.clear
 
     @property
     def ceiling(self) -> Model | None:
         """The oracle that knows what was observable, where there is one."""
         return next((m for m in self.models if m.name.startswith("oracle_observable")), None)
+
+
+def rivals_of(models: list[Model]) -> list[Model]:
+    """The models that compete: no oracles, and none that reads the moment unless all do."""
+    entered = [m for m in models if not m.is_oracle]
+    return [m for m in entered if not m.uses_instant] or entered
 
 
 @dataclass(frozen=True)

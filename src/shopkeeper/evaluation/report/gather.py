@@ -13,21 +13,26 @@ import pyarrow.compute as pc
 
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, metric_label
 from shopkeeper.evaluation.report.charts import CEILING, GREY
+from shopkeeper.evaluation.report.checks import sanity_rows
 from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import (
     BASELINES,
     Board,
     Difference,
+    Gains,
     Model,
     Reliability,
     Report,
+    SeedRow,
     SlicePanel,
     SliceRow,
     Value,
+    rivals_of,
 )
 from shopkeeper.evaluation.report.window import shop_window
 from shopkeeper.evaluation.slices import slice_results
 from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.metrics.classification_gains import deciles
 from shopkeeper.metrics.classification_reliability import reliability_curve
 
 MOST_IN_SLICES = 4  # models drawn in the slices: more could not be told apart
@@ -40,8 +45,10 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 
     Args:
         sections: per task: `headline`, `lower_is_better`, `names` (best first), `metrics` (name -> metrics.json),
-            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models).
-        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`.
+            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models), and
+            `sanity` as in `sanity.json`, where it was found out.
+        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, `baseline` and
+            `churn_baseline` (the model that the best one is always set beside).
     """
     tasks = sorted(sections, key=lambda task: (task != "next_item", task))  # recommenders first
     boards = [board(sections[task], options) for task in tasks]
@@ -56,8 +63,12 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
     """One task's models, differences, slices and reliability curves."""
     task, metric = str(section["task"]), str(section["headline"])
-    models = _models(section)
-    rivals = [m for m in models if not m.is_oracle]
+    baseline = str(
+        options.get(*(("baseline", BASELINES[0]) if task == "next_item" else ("churn_baseline", BASELINES[1])))
+    )
+    models = _models(section, baseline)
+    rivals = rivals_of(models)
+    sanity = section.get("sanity") or {}
     first = section["metrics"][models[0].name]
     tables = section["tables"]
     made = Board(
@@ -66,28 +77,35 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         higher_is_better=not section.get("lower_is_better", metric.partition("@")[0] in LOWER_IS_BETTER),
         models=models,
         differences=[_difference(c) for c in section["comparisons"] if c["metric"] == metric],
-        slices=_slices(section, rivals, options),
+        slices=_slices(section, rivals, baseline, options),
         reliability=_reliability(section, rivals),
         meta={**metadata_of(tables[models[0].name]), **{k: v for k, v in first.items() if k not in PARTS}},
         n=models[0].metrics[metric].n,
+        baseline=baseline,
+        curves=sanity.get("coverage_curves") or {},
+        gains=_gains(section, models),
+        seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
+        sanity=sanity_rows(sanity, models, baseline),
     )
     return made
 
 
-def _models(section: Mapping[str, Any]) -> list[Model]:
-    """Best first, oracles last. Baselines are grey; oracles are a line; the others take colours in order."""
-    names = sorted(section["names"], key=lambda n: n.startswith("oracle"))
+def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
+    """Best first, then those that read the moment, oracles last. Baselines are grey, oracles a line; the others take
+    colours in order."""
+    told = set((section.get("sanity") or {}).get("uses_instant", []))
+    names = sorted(section["names"], key=lambda n: (n.startswith("oracle"), n in told))
     models, free = [], 0
     for name in names:
         values = {k: _value(v) for k, v in section["metrics"][name]["test"].items() if v.get("value") is not None}
         values |= _coverage(section["tables"][name], values)
         if name.startswith("oracle"):
             colour = CEILING
-        elif name in BASELINES:
+        elif name.partition("#")[0] in (baseline, *BASELINES):
             colour = GREY
         else:
             colour, free = free % GREY, free + 1
-        models.append(Model(name, values, colour))
+        models.append(Model(name, values, colour, name in told))
     return models
 
 
@@ -119,7 +137,9 @@ def _difference(c: Mapping[str, Any]) -> Difference:
     return Difference(better, worse, c["metric"], value, c["p_adjusted"], str(c["statement"]), clear)
 
 
-def _slices(section: Mapping[str, Any], rivals: Sequence[Model], options: Mapping[str, Any]) -> list[SlicePanel]:
+def _slices(
+    section: Mapping[str, Any], rivals: Sequence[Model], baseline: str, options: Mapping[str, Any]
+) -> list[SlicePanel]:
     """The best models in each slice, and where the winner loses (tested against all rivals, Holm-corrected)."""
     tables = {m.name: section["tables"][m.name] for m in rivals}
     metric, seed = str(section["headline"]), int(options.get("seed", 0))
@@ -131,7 +151,7 @@ def _slices(section: Mapping[str, Any], rivals: Sequence[Model], options: Mappin
         tables, metric, winner=rivals[0].name, resamples=int(options.get("resamples", 500)), seed=seed
     )
     lost = {(loss["slice"], loss["value"]): loss["to"] for loss in reversed(found["losses"])}
-    drawn = {m.name for m in _drawn(rivals)}
+    drawn = {m.name for m in _drawn(rivals, baseline)}
     panels: dict[str, list[SliceRow]] = {}
     for row in found["slices"]:
         models = {name: _value(v) for name, v in row["models"].items() if name in drawn}
@@ -149,10 +169,10 @@ def _in_order(rows: list[SliceRow]) -> list[SliceRow]:
     return [row for _, row in sorted(zip(place, rows, strict=True), key=lambda pair: pair[0])]
 
 
-def _drawn(rivals: Sequence[Model]) -> list[Model]:
+def _drawn(rivals: Sequence[Model], name: str) -> list[Model]:
     """The best few, and the baseline in any case."""
     kept = list(rivals[:MOST_IN_SLICES])
-    baseline = next((m for m in rivals if m.name in BASELINES), None)
+    baseline = next((m for m in rivals if m.name.partition("#")[0] == name), None)
     if baseline is not None and baseline not in kept:
         kept[-1] = baseline
     return kept
@@ -162,20 +182,45 @@ def _reliability(section: Mapping[str, Any], rivals: Sequence[Model]) -> list[Re
     """Curves of the models that give different customers different probabilities."""
     curves = []
     for model in rivals:
-        table = section["tables"][model.name]
-        if "probability" not in table.column_names or "ece" not in model.metrics:
+        said = _said(section["tables"][model.name], model)
+        if said is None:
             continue
-        p = np.asarray(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-        scored = ~np.isnan(p)
-        label = table["label"].to_numpy()[scored]
-        if scored.sum() == 0 or len(np.unique(p[scored])) < 2:
-            continue
-        curve = reliability_curve(label, p[scored])
+        label, p = said
+        curve = reliability_curve(label, p)
         points = [tuple(map(float, row[:4])) + (int(row[4]),) for row in zip(*curve, strict=True)]
-        counts, _ = np.histogram(p[scored], bins=HISTOGRAM, range=(0, 1))
+        counts, _ = np.histogram(p, bins=HISTOGRAM, range=(0, 1))
         expected = model.metrics.get("ece_if_calibrated", Value(math.nan))
         curves.append(Reliability(model.name, points, model.metrics["ece"].value, expected, counts.tolist()))  # type: ignore[arg-type]
     return curves
+
+
+def _said(table: pa.Table, model: Model) -> tuple[np.ndarray, np.ndarray] | None:
+    """Label and probability of the scored customers; None for another task or one probability for everybody."""
+    if "probability" not in table.column_names or "ece" not in model.metrics:
+        return None
+    p = np.asarray(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    scored = ~np.isnan(p)
+    if len(np.unique(p[scored])) < 2:
+        return None
+    return table["label"].to_numpy()[scored], p[scored]
+
+
+def _gains(section: Mapping[str, Any], models: Sequence[Model]) -> list[Gains]:
+    """Gains and lift of the models that give different customers different probabilities, ceilings too."""
+    found = []
+    for model in models:
+        said = _said(section["tables"][model.name], model)
+        if said is not None and 0 < said[0].sum() < len(said[0]):
+            tenths = deciles(*said)
+            found.append(Gains(model.name, tenths.gain.tolist(), tenths.lift.tolist()))
+    return found
+
+
+def _seed_row(name: str, found: Mapping[str, Any]) -> SeedRow:
+    value = Value(found["mean"], found["low"], found["high"], int(found["n_users"]))
+    variance = found["from_users"] + found["from_seeds"]
+    share = found["from_seeds"] / variance if variance else 0.0
+    return SeedRow(name, [str(s) for s in found["seeds"]], value, found["spread"], share)
 
 
 def shown_metrics(b: Board) -> list[str]:

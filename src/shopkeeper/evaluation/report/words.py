@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from shopkeeper.evaluation.report.charts import interval, number
-from shopkeeper.evaluation.report.figures import BASELINES, LABELS, Board, Difference, Model, Value
+from shopkeeper.evaluation.report.figures import Board, Difference, Model, Value, label_of_model
 from shopkeeper.evaluation.report.gather import heading_of, label_of
 
 QUESTIONS = {
@@ -49,7 +49,8 @@ def answer(b: Board) -> Answer:
         return Answer(question, "Only the ceiling was measured", [], [])
     best = b.rivals[0]
     paragraphs = [_how_good(b, best)]
-    paragraphs += [p for p in (_by_how_much(b, best), _for_whom_not(b, best), _ceiling(b, best)) if p]
+    further = (_by_how_much(b, best), _for_whom_not(b, best), _wrong(b), _ceiling(b, best))
+    paragraphs += [p for p in further if p]
     return Answer(question, _headline(b, best), paragraphs, _tiles(b, best))
 
 
@@ -64,7 +65,7 @@ def slice_name(name: str) -> str:
 def labelled(statement: str, names: list[str]) -> str:
     """A statement with the names of the models as people write them."""
     pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
-    text = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: LABELS.get(m[1], m[1]), statement)
+    text = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: label_of_model(m[1]), statement)
     return re.sub(r"(?<=[( ])-(?=\d)", "\u2212", text)
 
 
@@ -135,7 +136,7 @@ def _calibration(best: Model) -> str:
 
 def _by_how_much(b: Board, best: Model) -> str:
     names = [m.name for m in b.models]
-    wanted = [m for i, m in enumerate(b.rivals[1:]) if i == 0 or m.name in BASELINES]
+    wanted = [m for i, m in enumerate(b.rivals[1:]) if i == 0 or m is b.base]
     found = [d for m in wanted if (d := _against(b, best.name, m.name))]
     sentences = [labelled(d.statement, names) for d in found]
     return " ".join(f"{escape(s[:1].upper() + s[1:])}." for s in sentences)
@@ -155,11 +156,17 @@ def _for_whom_not(b: Board, best: Model) -> str:
         )
     listed = "; ".join(
         f"{escape(slice_name(p.name).lower())} <em>{escape(r.value)}</em> ({r.n:,}): "
-        f"{strong(LABELS.get(r.loses_to, r.loses_to))} is better"
+        f"{strong(label_of_model(r.loses_to))} is better"
         for p, r in losses[:4]
     )
     more = f"; and {len(losses) - 4} more, marked below" if len(losses) > 4 else ""
     return f'<span class="warn">{strong("For whom not?")} {listed}{more}.</span>'
+
+
+def _wrong(b: Board) -> str:
+    """Sanity checks that say that something is broken; what is merely worth knowing stands further down."""
+    found = [f"{check}: {finding}".replace("\n", "; ") for check, finding, state in b.sanity if state == "bad"]
+    return f'<span class="warn">{strong("Look at this first.")} {escape(". ".join(found))}.</span>' if found else ""
 
 
 def _ceiling(b: Board, best: Model) -> str:
@@ -188,8 +195,8 @@ def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
     if auc := m.get("auroc"):
         tiles.append((number(auc.value), f"AUROC ({number(auc.low)} to {number(auc.high)})"))
     tiles.append((number(m[b.metric].value), f"{heading_of(b.metric)} ({_bounds(m[b.metric])})"))
-    base = next((r for r in b.rivals if r.name in BASELINES and r is not best), None)
-    if base is not None and b.higher_is_better and base.metrics[b.metric].value > 0:
+    base = b.base
+    if base is not None and base is not best and b.higher_is_better and base.metrics[b.metric].value > 0:
         ratio = m[b.metric].value / base.metrics[b.metric].value
         tiles.append((f"{ratio:.1f}×", f"the {label_of(b.metric)} of {base.label.lower()}"))
     top = b.ceiling

@@ -1,0 +1,108 @@
+"""The sanity checks of a board in words: (check, finding, state), the finding's lines one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shopkeeper.evaluation.compare import metric_label
+from shopkeeper.evaluation.report.charts import number
+from shopkeeper.evaluation.report.figures import Model, label_of_model
+
+Row = tuple[str, str, str]  # check, finding, state: good | note | bad
+
+# Per-model shares of `evaluation.sanity.checks`: what is counted, what it means, and how bad it is.
+OF_LISTS = (
+    ("unanswered", "Requests without an answer", "got an empty list", "note"),
+    ("constant", "Lists whose scores are all equal", "their order says nothing", "note"),
+    ("lists_with_duplicates", "Lists that hold an item twice", "the model is broken or its list is", "bad"),
+)
+OF_TARGETS = (
+    ("cold_targets", "Targets that are in no training data", "only models that read item attributes can find them"),
+    ("outside_catalogue", "Targets outside the catalogue", "they count as misses for every model"),
+)
+
+
+def sanity_rows(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str) -> list[Row]:
+    """What `pipeline.evaluate` found out about a board of recommenders; none where it says nothing."""
+    if not sanity.get("checks"):
+        return []
+    rivals = [m.name for m in models if not m.is_oracle]
+    rows = [_baseline(sanity, models, baseline)]
+    rows += _order(sanity, rivals)
+    checks = {name: sanity["checks"][name] for name in rivals or list(sanity["checks"]) if name in sanity["checks"]}
+    first = next(iter(checks.values()))
+    for key, name, meaning in OF_TARGETS:
+        text = f"{first[key]:.1%} of {first['targets']:,}; {meaning}" if first[key] else "none"
+        rows.append((name, text, "note" if first[key] else "good"))
+    for key, name, meaning, state in OF_LISTS:
+        found = [f"{label_of_model(n)}: {c[key]:.1%}" for n, c in checks.items() if c[key]]
+        rows.append((name, "\n".join([*found, meaning]), state) if found else (name, "none, by any model", "good"))
+    if gap := sanity.get("split_gap"):
+        rows.append(_gap(gap))
+    return rows
+
+
+def _baseline(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str) -> Row:
+    name = "A simple baseline is in the table"
+    if missing := sanity.get("missing_baselines"):
+        return name, missing, "note"
+    own = [m.label for m in models if m.name.partition("#")[0] == baseline]
+    if not own:
+        return name, f"yes, but not “{baseline}”, which report.baseline names: nothing is set beside it", "note"
+    return name, ", ".join(own), "good"
+
+
+def _order(sanity: Mapping[str, Any], rivals: Sequence[str]) -> list[Row]:
+    """Does the order of the events matter at all? Of the best model it should; of the others it is worth knowing."""
+    rows = []
+    asked, again = sanity.get("shuffled") or {}, sanity.get("retrained") or {}
+    text = "\n".join(_worth(n, asked[n]) for n in rivals if n in asked)
+    used = any(asked[n].get("winner") == "as it was" for n in rivals[:1] if n in asked)
+    name = "Does order matter? Each history shuffled when asked"
+    rows.append((name, text or "not run; `python evaluate.py report.shuffle=true` does it", "good" if used else "note"))
+    text = "\n".join(_worth(n, again[n]) for n in rivals if n in again)
+    some = next((n for n in rivals if n in asked and asked[n].get("winner") == "as it was"), None)
+    if text or some:
+        used = any(c.get("winner") == "as it was" for c in again.values())
+        missing = f"not run; `python evaluate.py 'report.retrain=[{some}]'` does it, at the cost of that training"
+        rows.append(
+            ("… and the model trained again on shuffled histories", text or missing, "good" if used else "note")
+        )
+    return rows
+
+
+def _worth(name: str, c: Mapping[str, Any]) -> str:
+    """What the order was worth to one model."""
+    label = label_of_model(name)
+    if "not_run" in c:
+        return f"{label}: not run: {c['not_run']}"
+    low, high = (c[k] or 0.0 for k in ("low", "high"))
+    metric = metric_label(c["metric"])
+    if c["difference"] == low == high == 0:
+        return f"{label}: no difference; it does not look at the order"
+    if c["winner"] is None:
+        return f"{label}: no clear difference ({number(low)} to {number(high)} {metric})"
+    verb, ends = ("loses", (low, high)) if c["difference"] > 0 else ("gains", (-high, -low))
+    return f"{label}: {verb} {number(abs(c['difference']))} {metric} ({number(ends[0])} to {number(ends[1])})"
+
+
+def _gap(gap: Mapping[str, Any]) -> Row:
+    name = "Leave-one-out against a split in time"
+    if "not_run" in gap:
+        return name, f"not run: {gap['not_run']}", "note"
+    lines = [
+        f"{label_of_model(n)}: {number(m['leave_one_out']['value'])} against {number(m['temporal']['value'])}"
+        for n, m in gap["models"].items()
+    ]
+    return (
+        name,
+        "\n".join([*lines, _with_labels(gap["statement"], list(gap["models"]))]),
+        ("note" if gap["reversed"] else "good"),
+    )
+
+
+def _with_labels(text: str, names: Sequence[str]) -> str:
+    from shopkeeper.evaluation.report.words import labelled
+
+    return labelled(text, list(names))
