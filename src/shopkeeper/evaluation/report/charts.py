@@ -189,7 +189,7 @@ def lines(
 ) -> str:
     """One line per model; a mark at every point, or (`marked=False`) at its end only."""
     parts = ['<line class="diagonal" x1="0" y1="100%" x2="100%" y2="0"/>'] if diagonal else []
-    for model, xs, ys in series:
+    for model, xs, ys in reversed(series):  # the best on top
         at = [
             (percent(x, x_axis)[:-1], percent(y_axis[1] + y_axis[0] - y, y_axis)[:-1])
             for x, y in zip(xs, ys, strict=True)

@@ -62,10 +62,10 @@ def _order(sanity: Mapping[str, Any], rivals: Sequence[str]) -> list[Row]:
     name = "Does order matter? Each history shuffled when asked"
     rows.append((name, text or "not run; `python evaluate.py report.shuffle=true` does it", "good" if used else "note"))
     text = "\n".join(_worth(n, again[n]) for n in rivals if n in again)
-    some = next((n for n in rivals if n in asked and asked[n].get("winner") == "as it was"), None)
+    some = ",".join(n for n in rivals if n in asked and asked[n].get("winner") == "as it was")
     if text or some:
         used = any(c.get("winner") == "as it was" for c in again.values())
-        missing = f"not run; `python evaluate.py 'report.retrain=[{some}]'` does it, at the cost of that training"
+        missing = f"not run; `python evaluate.py 'report.retrain=[{some}]'` does it, at the cost of that much training"
         rows.append(
             ("… and the model trained again on shuffled histories", text or missing, "good" if used else "note")
         )

@@ -137,7 +137,7 @@ def _sanity(b: Board) -> Section | None:
         return None
     lead = "Do the figures mean what they seem to? A tick is as it should be, a dot is worth knowing, a cross is wrong."
     anchor = f"sanity-{b.task}"
-    return anchor, "Sanity checks", section(anchor, "Sanity checks", lead, check_table(b.sanity))
+    return anchor, "Checks", section(anchor, "Sanity checks", lead, check_table(b.sanity))
 
 
 def _window(window: Mapping[str, Any] | None) -> Section | None:
