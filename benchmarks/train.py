@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from _results import at_least, at_most, not_had, row, write_result
+from _results import RESULTS, at_least, at_most, not_had, row, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2
@@ -160,7 +160,7 @@ def main() -> None:
                     script = str(Path(__file__).with_name("train_peers.py"))
                     command = [str(python), script, peer, str(Path(name) / f"{dataset}-{part}.npz"), options]
                     note(found, failed, dataset, peer, child(command, a.limit_s))
-    report(found, failed)
+    report(found, failed, a.only or list(RUNS))
 
 
 def note(found: dict, failed: dict, dataset: str, system: str, result: dict | str) -> None:
@@ -172,8 +172,8 @@ def note(found: dict, failed: dict, dataset: str, system: str, result: dict | st
         found.setdefault((dataset, system), []).append(result)
 
 
-def report(found: dict, failed: dict) -> None:
-    """Rows and claims to `benchmarks/results/train.json`."""
+def report(found: dict, failed: dict, datasets: list[str]) -> None:
+    """Rows and claims to `benchmarks/results/train.json`; those of data that were not run this time stay."""
     rows, claims, versions = [], [], {}
     seconds: dict[tuple[str, str], float] = {}
     for (dataset, system), results in found.items():
@@ -194,6 +194,8 @@ def report(found: dict, failed: dict) -> None:
             np.median([e["cpu_seconds"] / r["positions"] for r in results for e in r["epochs"]])
         )
     for (dataset, peer), (required, aim) in REQUIRED.items():
+        if dataset not in datasets:
+            continue
         what = f"{dataset} epoch, times as fast as {peer}" + (" with its defaults" if peer == "recbole" else "")
         if (dataset, peer) not in found or (dataset, "shopkeeper") not in found:
             reason = failed.get((dataset, peer), failed.get((dataset, "shopkeeper"), "not run"))
@@ -214,6 +216,13 @@ def report(found: dict, failed: dict) -> None:
         rows.append(row("shopkeeper", "ml_1m", "first batch after imports", "s", first))
         claims.append(at_most("training", "validation, share of an ml_1m epoch", float(np.median(share)), 0.15))
         claims.append(at_most("training", "first ml_1m batch, seconds after imports", float(np.median(first)), 3.0))
+    result = RESULTS / "train.json"
+    if result.is_file():
+        before = json.loads(result.read_text(encoding="utf-8"))
+        rows += [r for r in before["rows"] if r["dataset"] not in datasets]
+        versions = before["versions"] | versions
+        others = set(RUNS) - set(datasets)
+        claims += [c for c in before["claims"] if any(d in c["what"] for d in others) and "H100" not in c["what"]]
     claims.append(
         not_had("training", "time to 95 % of the final validation NDCG@10, times as fast as RecTools", 1.0,
                 "the peers' whole trainings take hours on two cores: not run")

@@ -1,7 +1,7 @@
 """One peer's SASRec on given sequences, in the peer's own environment: `train_peers.py NAME SEQUENCES.npz OPTIONS`.
 
 SEQUENCES.npz holds `offsets` and `item` (from 1) of what each customer did, oldest first: the training rows for
-RecTools and RePlay; the whole log for RecBole, which holds the last two of each customer out by itself. OPTIONS is JSON.
+RecTools and RePlay; the whole log for RecBole, which holds the last two of each customer out by itself.
 Prints one line of JSON with seconds, processor seconds and mean loss of each epoch.
 """
 
@@ -16,6 +16,7 @@ import time
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,8 +32,7 @@ def clock(callback_class):
     """A Lightning callback that notes each epoch; RecTools and RePlay use two different packages of Lightning."""
 
     class Clock(callback_class):
-        def __init__(self):
-            self.epochs = []
+        epochs: ClassVar[list] = []  # of the class: RecTools copies the trainer and its callbacks
 
         def on_train_epoch_start(self, *args):
             self.start = time.perf_counter(), processor()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.sequences import batches
@@ -36,7 +37,11 @@ def packed(network: SASRecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor 
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("heads", [1, 2])
-def test_packed_rectangles_give_what_the_plain_computation_gives(gated: bool, heads: int):
+@pytest.mark.parametrize("score_bytes", [1, 1 << 20])  # sequence by sequence, or all at once
+def test_packed_rectangles_give_what_the_plain_computation_gives(
+    gated: bool, heads: int, score_bytes: int, monkeypatch
+):
+    monkeypatch.setattr(attention, "SCORE_BYTES", score_bytes)
     torch.manual_seed(0)
     network = SASRecNetwork(SASRecShape(20, 8, 2, heads, 10, 0.5, n_types=3, gated=gated)).eval()
     item_BL = torch.randint(1, 21, (6, 10))
