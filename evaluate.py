@@ -2,9 +2,9 @@
 
 import hydra
 from omegaconf import DictConfig
-from shopkeeper.pipeline.evaluate import evaluate
 
 from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.evaluate import evaluate
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -2,9 +2,9 @@
 
 import hydra
 from omegaconf import DictConfig
-from shopkeeper.pipeline.recommend import recommend
 
 from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.recommend import recommend
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="recommend")

@@ -271,8 +271,9 @@ def percentile(hits: Hits) -> np.ndarray:
 
     .. math:: \mathrm{PR} = \frac{1}{R} \sum_i \left(1 - \frac{r_i - 1}{C - 1}\right)
 
-    1 is the top of the list (also that of a single candidate), 0 the bottom or not rankable; 1 - PR is the "expected percentile ranking" of
-    Y. Hu, Y. Koren and C. Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008.
+    1 is the top of the list (also that of a single candidate), 0 the bottom or not rankable; 1 - PR is the "expected
+    percentile ranking" of Y. Hu, Y. Koren and C. Volinsky, Collaborative filtering for implicit feedback datasets,
+    ICDM 2008.
 
     >>> percentile(Hits.at([[1], [51], [0]], candidates=101))
     array([1. , 0.5, 0. ])

@@ -146,7 +146,7 @@ def _sanity(
     wanted = list(cfg["report"].get("retrain") or [])
     for name in wanted:
         if name not in runs:
-            raise UserError(f"report.retrain: there is no run '{name}'{nearest(name, list(runs))}")
+            raise UserError(f"report.retrain: there is no run '{name}'.{nearest(name, list(runs))}")
     rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
     asked = rivals if cfg["report"].get("shuffle", True) else {}
     again = {name: runs[name] for name in wanted}
@@ -208,7 +208,7 @@ def _trained_without_order(run: RunFolder, split: Split) -> Any:
             seed=int(config["seed"]),
             folder=Path(folder),
             trainer=config["trainer"],
-            target_events=tuple(split.timeline["spec"]["target_events"]),
+            target_events=tuple(split.timeline["spec"].get("target_events") or Fit.target_events),
             filter_seen=bool(config["dataset"]["filter_seen"]),
             progress=False,
         )

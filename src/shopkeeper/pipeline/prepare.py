@@ -43,21 +43,25 @@ def prepare_data(config: Mapping[str, Any]) -> Prepared:
     """Open the prepared dataset of a config, making it when it is missing or was made from another config."""
     folder, spec = context.prepared_folder(config), context.dataset_spec(config)
     if not _up_to_date(folder, spec):
-        from shopkeeper.events.consent_rules import customer_rules
-        from shopkeeper.events.prepare import prepare_dataset
-
-        raw = Path(config["paths"]["raw"])
-        log.info("preparing %s", spec["name"])
-        prepare_dataset(
-            spec,
-            raw,
-            folder,
-            progress=bool(config.get("progress", True)),
-            change=customer_rules(spec, raw),
-            engine=config.get("engine"),
-        )
+        _make(config, spec, folder)
     check_files(folder)
     return Prepared.open(folder)
+
+
+def _make(config: Mapping[str, Any], spec: Mapping[str, Any], folder: Path) -> None:
+    """Prepare from the raw files, or, with `extend=<prepared folder>`, read only the files that are new."""
+    from shopkeeper.events.consent_rules import customer_rules
+    from shopkeeper.events.extend import extend_dataset
+    from shopkeeper.events.prepare import prepare_dataset
+
+    raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
+    if config.get("extend"):
+        log.info("extending %s", config["extend"])
+        extend_dataset(Path(config["extend"]), spec, raw, folder, progress=progress)
+        return
+    log.info("preparing %s", spec["name"])
+    change = customer_rules(spec, raw)
+    prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=config.get("engine"))
 
 
 def check_files(folder: Path, hashes: bool = False) -> None:

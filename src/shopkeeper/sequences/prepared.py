@@ -1,6 +1,6 @@
 """What `prepare` leaves on disk, opened: flat memory-mapped arrays, item and user tables, splits.
 
-Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.prepared_writer`):
+Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
 
     manifest.json         row counts, SHA-256 of every file, config, fingerprint
     events.parquet        every kept event with external ids, sorted by (user, timestamp, file order)
