@@ -81,8 +81,9 @@ def _seeds(b: Board) -> str:
         "deviation of the seeds’ means; the rest of the uncertainty is due to who was asked."
     )
     return (
-        f'<h3>Over seeds</h3><p class="lead">{lead}</p><table class="seeds"><thead><tr><th scope="col">Model</th>{head}'
-        f"</tr></thead><tbody>{rows}</tbody></table>"
+        f'<h3>Over seeds</h3><p class="lead">{lead}</p><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="Over seeds"><table class="seeds"><thead><tr><th scope="col">Model</th>{head}'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

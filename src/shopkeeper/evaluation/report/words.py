@@ -48,9 +48,8 @@ def answer(b: Board) -> Answer:
     if not b.rivals:
         return Answer(question, "Only the ceiling was measured", [], [])
     best = b.rivals[0]
-    paragraphs = [_how_good(b, best)]
-    further = (_by_how_much(b, best), _for_whom_not(b, best), _wrong(b), _ceiling(b, best))
-    paragraphs += [p for p in further if p]
+    said = (_wrong(b), _how_good(b, best), _by_how_much(b, best), _for_whom_not(b, best), _ceiling(b, best))
+    paragraphs = [p for p in said if p]
     return Answer(question, _headline(b, best), paragraphs, _tiles(b, best))
 
 
