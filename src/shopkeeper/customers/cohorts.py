@@ -118,7 +118,7 @@ def item_categories(prepared: Prepared) -> np.ndarray | None:
     if "category" not in table.column_names:
         return None
     names = np.array([str(x) for x in table["category"].to_pylist()])
-    codes = np.zeros(len(names) + 1, np.int32)
+    codes = np.zeros(max(len(names), prepared.n_items) + 1, np.int32)  # an item without a row has no category
     codes[table["item"].to_numpy()] = np.unique(names, return_inverse=True)[1] + 1
     return codes
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
@@ -92,7 +93,7 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     if config.get("audit") == "full":
         from shopkeeper.events.audit import audit_by_perturbation
 
-        audit_by_perturbation(prepared, split)
+        log.info("audit=full: %s", audit_by_perturbation(prepared, split, features_at_training_cutoff(split)))
     return split
 
 
@@ -104,3 +105,18 @@ def _up_to_date(folder: Path, spec: Mapping[str, Any]) -> bool:
     if not isinstance(found, dict) or found.get("kind") != "prepared":
         raise UserError(f"{folder} holds something else than a prepared dataset; move it away or set paths.prepared")
     return bool(sha256_json(found.get("config")) == sha256_json(spec))
+
+
+def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], np.ndarray]]:
+    """What the full audit perturbs the future of, besides rows and catalogue: the customers' features at the cutoff."""
+    cutoffs = split.timeline.get("cutoffs") or {}
+    if "validation" not in cutoffs:
+        return {}
+    from shopkeeper.customers.cohorts import build_cohort
+
+    cutoff = int(cutoffs["validation"]["us"])
+
+    def features(prepared: Prepared) -> np.ndarray:
+        return build_cohort(prepared, cutoff, horizon_days=1, active_days=None, labels=False).features
+
+    return {"customer features": features}

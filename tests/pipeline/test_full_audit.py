@@ -1,0 +1,26 @@
+"""`audit=full` through the verb: rows, catalogue and customer features, with everything after the cutoff perturbed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from shopkeeper.events.audit import AuditError
+from shopkeeper.pipeline import context, prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_feature_that_sees_the_future_fails_the_full_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = ["dataset.simulate.customers=150", f"paths.prepared={tmp_path}", "audit=full", "progress=false"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = context.plain(compose("prepare", words))
+    prepared = prepare.prepare_data(cfg)
+    assert prepare.prepare_split(cfg, prepared).timeline["audit"]["passed"]
+    leaky = {"mean price": lambda p: np.array([np.nanmean(p.events.price)])}
+    monkeypatch.setattr(prepare, "features_at_training_cutoff", lambda split: leaky)
+    with pytest.raises(AuditError, match="mean price changes when events after"):
+        prepare.prepare_split(cfg, prepared)
