@@ -153,6 +153,32 @@ def test_parquet_rows_keep_their_place_and_row_numbers_on_spark(spark, tmp_path:
     assert sha256_tree(other, skip=frozenset()) == sha256_tree(polars, skip=frozenset())
 
 
+@pytest.mark.parametrize(
+    ("reader", "line", "blank", "bad"),
+    [
+        ({"format": "blank_separated", "names": ["who", "what", "when"], "skip_lines": 2}, "{} {} {}", " \t ", "u1 i1"),
+        ({"format": "json_lines"}, '{{"who": "{}", "what": "{}", "when": {}}}', "", '{"who": "u1"'),
+    ],
+)
+def test_other_text_is_read_on_spark_with_the_same_rejects(
+    spark, tmp_path: Path, reader: dict, line: str, blank: str, bad: str
+):
+    rng = np.random.default_rng(1)
+    when = 1_600_000_000 + rng.integers(0, 40, 2500)
+    lines = [line.format(f"u{i % 37}", f"i{i % 11}", t) for i, t in enumerate(when)]
+    lines[1000:1000] = [blank, bad, blank]
+    lines[:0] = ["# made", "# by hand"] if "skip_lines" in reader else []
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "log.txt").write_text("\n".join(lines))
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when"}
+    config = {"name": "t", "raw": {"files": ["log.txt"]}, "reader": reader, "event_type": "view", "columns": columns,
+              "timestamp": {"unit": "s"}}  # fmt: skip
+    polars, other = both(tmp_path, config, raw)
+    assert pq.read_table(other / "rejected.parquet")["row"].to_pylist() == [1002 + reader.get("skip_lines", 0)]
+    assert sha256_tree(other, skip=frozenset()) == sha256_tree(polars, skip=frozenset())
+
+
 def test_a_record_over_two_lines_ends_in_an_error_that_names_its_line(spark, tmp_path: Path):
     lines = shop_log()
     lines[2000] = 'u1,"i\n1",1600000000,buy,1,1,,web,'
