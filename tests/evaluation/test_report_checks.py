@@ -191,6 +191,23 @@ def test_several_seeds_of_a_model_have_a_row_with_mean_and_spread(shop: Shop) ->
     assert "SASRec (seed 2)" in html
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.01, 0.03, "SASRec is better than GRU4Rec by 0.020 NDCG@10 (0.010 to 0.030)"),
+     (-0.03, -0.01, "GRU4Rec is better than SASRec by 0.020 NDCG@10 (0.010 to 0.030)"),
+     (-0.01, 0.05, "SASRec and GRU4Rec cannot be told apart (−0.010 to 0.050)")],
+)  # fmt: skip
+def test_two_models_are_compared_over_their_seeds_in_words(
+    found: dict[str, Any], low: float, high: float, said: str
+) -> None:
+    row = {"mean": 0.3, "low": 0.2, "high": 0.4, "n_users": 320, "seeds": ["1", "2"], "spread": 0.01}
+    row |= {"from_users": 1.0, "from_seeds": 0.0}
+    ahead = {"gru4rec": {"mean": (low + high) / 2, "low": low, "high": high, "n_users": 320}}
+    seeds = {"sasrec": {**row, "ahead_of": ahead}, "gru4rec": row}
+    html = render(gather({"next_item": {**found, "sanity": {"seeds": seeds}}}, FAST))
+    assert f"Over seeds, {said}." in html
+
+
 def _with_seed(table: Any, seed: int) -> dict[bytes, bytes]:
     return {b"shopkeeper": json.dumps({**metadata_of(table), "seed": seed}).encode()}
 

@@ -127,9 +127,14 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
     again = trained(data, tmp_path / "again", "item_knn", seed=2)
     seeds = evaluated([*runs, again], tmp_path / "report", shuffle=False)["seeds"]
     assert list(seeds) == ["item_knn"]
+    assert seeds["item_knn"]["ahead_of"] == {}
     assert seeds["item_knn"]["seeds"] == ["1", "2"]
     assert seeds["item_knn"]["spread"] == 0  # nothing in it is drawn at random
     assert "Over seeds" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    base = trained(data, tmp_path / "base", "popularity", seed=2)
+    both = evaluated([*runs, again, base], tmp_path / "report", shuffle=False)["seeds"]
+    assert both["item_knn"]["ahead_of"]["popularity"]["low"] > 0
+    assert both["popularity"]["ahead_of"]["item_knn"]["high"] < 0
     other = RunFolder(again.path, {**again.config, "model": {**again.config["model"], "neighbours": 3}}, again.metrics,
                       again.manifest)  # fmt: skip
     assert evaluated([*runs, other], tmp_path / "report", shuffle=False)["seeds"] == {}

@@ -249,18 +249,30 @@ def _split_gap(
 
 
 def _over_seeds(runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str) -> dict[str, Any]:
-    """Mean and spread of each model that is there with several seeds and otherwise the same settings."""
-    from shopkeeper.evaluation.seeds import over_seeds
+    """Mean and spread of each model that is there with several seeds and otherwise the same settings.
+
+    `ahead_of`: by other such model, the difference to it, with an interval for new users and new seeds of both.
+    """
+    from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
 
     alike: dict[str, dict[str, str]] = {}
     for name, run in runs.items():
         settings = sha256_json({k: run.config.get(k) for k in ("model", "trainer", "init_from")})
         alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[str(run.metrics["seed"])] = name
-    found = {}
+    several: dict[str, dict[str, pa.Table]] = {}
     for key, of_seed in alike.items():
-        some = [tables[name] for name in of_seed.values()]
-        if len(some) > 1 and metric in some[0].column_names:  # an aggregate (AUROC) is no mean over rows
-            found[key.partition("\n")[0]] = over_seeds(some, metric).as_dict() | {"seeds": list(of_seed)}
+        by_seed = {seed: tables[name] for seed, name in of_seed.items()}
+        if len(by_seed) > 1 and all(metric in t.column_names for t in by_seed.values()):  # AUROC is no mean over rows
+            several[key.partition("\n")[0]] = by_seed
+    found = {}
+    for model, by_seed in several.items():
+        ahead = {
+            other: difference_over_seeds(list(theirs.values()), list(by_seed.values()), metric).as_dict()
+            for other, theirs in several.items()
+            if other != model
+        }
+        own = over_seeds(list(by_seed.values()), metric).as_dict()
+        found[model] = own | {"seeds": list(by_seed), "ahead_of": ahead}
     return found
 
 

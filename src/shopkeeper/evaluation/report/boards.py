@@ -83,8 +83,29 @@ def _seeds(b: Board) -> str:
     return (
         f'<h3>Over seeds</h3><p class="lead">{lead}</p><div class="scroll" tabindex="0" role="region" '
         f'aria-label="Over seeds"><table class="seeds"><thead><tr><th scope="col">Model</th>{head}'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"</tr></thead><tbody>{rows}</tbody></table></div>{_between_seeds(b)}"
     )
+
+
+def _between_seeds(b: Board) -> str:
+    """Each pair of models with several seeds, in words."""
+    said = []
+    for i, one in enumerate(b.seeds):
+        for other in b.seeds[i + 1 :]:
+            if (d := one.ahead_of.get(other.model)) is None or d.low is None or d.high is None:
+                continue
+            names = [label_of_model(one.model), label_of_model(other.model)]
+            if d.low <= 0 <= d.high:
+                said.append(f"{names[0]} and {names[1]} cannot be told apart ({number(d.low)} to {number(d.high)})")
+                continue
+            if (d.value > 0) != b.higher_is_better:
+                names.reverse()
+            bounds = sorted((abs(d.low), abs(d.high)))
+            said.append(
+                f"{names[0]} is better than {names[1]} by {number(abs(d.value))} {label_of(b.metric)} "
+                f"({number(bounds[0])} to {number(bounds[1])})"
+            )
+    return f"<p>Over seeds, {escape('; '.join(said))}.</p>" if said else ""
 
 
 def _pairs(b: Board) -> str:

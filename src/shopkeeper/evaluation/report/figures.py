@@ -123,6 +123,7 @@ class SeedRow:
     mean: Value  # the interval holds for new users and new seeds
     spread: float  # standard deviation of the seeds' means
     from_seeds: float  # share of the mean's variance that more seeds would take away
+    ahead_of: Mapping[str, Value] = field(default_factory=dict)  # other model -> difference to its mean
 
 
 @dataclass(frozen=True)

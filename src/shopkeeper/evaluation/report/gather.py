@@ -220,7 +220,11 @@ def _seed_row(name: str, found: Mapping[str, Any]) -> SeedRow:
     value = Value(found["mean"], found["low"], found["high"], int(found["n_users"]))
     variance = found["from_users"] + found["from_seeds"]
     share = found["from_seeds"] / variance if variance else 0.0
-    return SeedRow(name, [str(s) for s in found["seeds"]], value, found["spread"], share)
+    ahead = {
+        other: Value(d["mean"], d["low"], d["high"], int(d["n_users"]))
+        for other, d in (found.get("ahead_of") or {}).items()
+    }
+    return SeedRow(name, [str(s) for s in found["seeds"]], value, found["spread"], share, ahead)
 
 
 def shown_metrics(b: Board) -> list[str]:
