@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,14 +196,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail(reason)
         pytest.skip(reason)
     binaries = found[-1].parent
-    folder = Path(f"/tmp/shopkeeper-pg-{os.getpid()}")
-    folder.mkdir(mode=0o777)
+    folder = Path(tempfile.mkdtemp(prefix="shopkeeper-pg-"))
     folder.chmod(0o777)
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
     port = 20000 + os.getpid() % 20000
 
     def run(*words: str) -> None:
-        subprocess.run([*as_user, *words], check=True, capture_output=True, cwd="/tmp", timeout=120)
+        subprocess.run(words, check=True, capture_output=True, cwd="/", timeout=120, user=user)
 
     run(str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "shop", "-A", "trust", "--no-sync")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
