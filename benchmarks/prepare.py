@@ -32,7 +32,7 @@ ROWS, BIG, CHUNK, K, THREADS = 10_000_000, 100_000_000, 5_000_000, 5, 2
 COLUMNS = ["user_id", "item_id", "timestamp"]
 OURS = ("shopkeeper", "shopkeeper-checked", "shopkeeper-everything")
 PLAIN = ("polars", "duckdb")
-PEERS = {"rectools": 2, "replay": 2, "recbole": 1}  # repetitions: they are slow
+PEERS = {"rectools": 2, "replay": 4, "recbole": 2}  # repetitions: they are slow
 
 
 def generate(rows: int) -> Path:
