@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from conftest import fit, shop  # noqa: E402
+from small_training import fit, shop  # noqa: E402
+
 from shopkeeper.sequences.prepared import Prepared  # noqa: E402
 from shopkeeper.training import checkpoint  # noqa: E402
 from shopkeeper.training.module import SequenceModule  # noqa: E402

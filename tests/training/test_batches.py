@@ -60,7 +60,7 @@ def table(view: TrainingView, users: list[int], epoch: int = 0, seed: int = 0):
     batch = view.batch(np.array(users), EDGES, seed, epoch)
     lay = batch.layout
     item_N, position_N = batch.item_P[lay.slot_N], batch.position_P[lay.slot_N]
-    label_N = torch.from_numpy(view.catalogue)[batch.label_N]
+    label_N = torch.from_numpy(np.array(view.catalogue))[batch.label_N]
     rows = range(len(users))
     return [tuple(x[lay.row_N == r].tolist() for x in (item_N, position_N, label_N)) for r in rows]
 

@@ -16,7 +16,7 @@ import pytest
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from conftest import fit, shop
+from small_training import fit, shop
 
 CURVES = Path(__file__).with_name("curves")
 RUNS: dict[str, dict[str, Any]] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_training import assert_close, fit
 
-from conftest import assert_close, fit
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec

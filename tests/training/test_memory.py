@@ -6,8 +6,8 @@ import logging
 
 import pytest
 import torch
+from small_training import assert_close, fit
 
-from conftest import assert_close, fit
 from shopkeeper.errors import UserError
 from shopkeeper.training import memory
 from shopkeeper.training.config import Plan

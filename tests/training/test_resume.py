@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_training import fit
 
-from conftest import fit
 from shopkeeper.errors import UserError
 from shopkeeper.training import checkpoint as checkpoint_module
 from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good

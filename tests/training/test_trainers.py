@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from small_training import MODEL, fit
 
-from conftest import MODEL, fit
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from shopkeeper.nn.attention import Groups, causal_attention, last_attention
 from shopkeeper.nn.dropout import dropout
+from shopkeeper.nn.linear import affine, linear
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Block(nn.Module):
         """The residual (the normed query), the query, keys and values."""
         k_PD, v_PD = _halves(self.kv, x_PD)
         q_PD = self.norm_q(x_PD if last is None else x_PD[last])
-        return q_PD, self.q(q_PD), k_PD, v_PD
+        return q_PD, linear(q_PD, self.q), k_PD, v_PD
 
     def after(self, q_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Residuals and the feed-forward layer."""
         p = self.p if self.training else 0.0
-        x_PD = self.norm_ffn(q_PD + dropout(self.out(a_PD), p))
-        return x_PD + dropout(self.down(dropout(F.relu(self.up(x_PD)), p)), p)
+        x_PD = self.norm_ffn(q_PD + dropout(linear(a_PD, self.out), p))
+        return x_PD + dropout(linear(dropout(F.relu(linear(x_PD, self.up)), p), self.down), p)
 
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
@@ -89,14 +90,14 @@ class GatedBlock(nn.Module):
         k_PD, v_PD = _halves(self.kv, n_PD)
         if last is not None:
             x_PD, n_PD = x_PD[last], n_PD[last]
-        return x_PD, self.q(n_PD), k_PD, v_PD
+        return x_PD, linear(n_PD, self.q), k_PD, v_PD
 
     def after(self, x_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Gated residuals and the feed-forward layer."""
         p = self.p if self.training else 0.0
-        x_PD = x_PD + torch.sigmoid(self.gate_a(x_PD)) * dropout(self.out(a_PD), p)
-        gate, up = self.up(self.norm_f(x_PD)).chunk(2, -1)
-        return x_PD + torch.sigmoid(self.gate_f(x_PD)) * dropout(self.down(F.silu(gate) * up), p)
+        x_PD = x_PD + torch.sigmoid(linear(x_PD, self.gate_a)) * dropout(linear(a_PD, self.out), p)
+        gate, up = linear(self.norm_f(x_PD), self.up).chunk(2, -1)
+        return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * dropout(linear(F.silu(gate) * up, self.down), p)
 
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
@@ -178,10 +179,10 @@ class SASRecNetwork(nn.Module):
         return self.norm(x_BLD[:, -1])
 
 
-def _halves(linear: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
+def _halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     """Both halves of a linear layer's output, each contiguous: attention's products would copy them otherwise."""
-    (w1, w2), (b1, b2) = linear.weight.chunk(2), linear.bias.chunk(2)
-    return F.linear(x_PD, w1, b1), F.linear(x_PD, w2, b2)
+    (w1, w2), (b1, b2) = layer.weight.chunk(2), layer.bias.chunk(2)
+    return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
 def _plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:
