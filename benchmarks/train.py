@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(RUNS), action="append")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--limit-s", type=float, default=1200, help="a peer's run is stopped after this")
+    parser.add_argument("--keep", type=Path, help="file of raw results: those in it count, new ones are added to it")
     parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.ours:
@@ -144,12 +145,14 @@ def main() -> None:
         return
     found: dict[tuple[str, str], list[dict]] = {}
     failed: dict[tuple[str, str], str] = {}
+    for line in a.keep.read_text(encoding="utf-8").splitlines() if a.keep and a.keep.is_file() else []:
+        note(found, failed, *json.loads(line))
     with tempfile.TemporaryDirectory() as name:
         for dataset in a.only or RUNS:
             split = prepare(dataset, Path(name))
             for _ in range(a.repeat):  # alternating
                 me = [sys.executable, __file__, "--ours", str(split), dataset, str(EPOCHS), "{}"]
-                note(found, failed, dataset, "shopkeeper", child(me, a.limit_s))
+                note(found, failed, dataset, "shopkeeper", child(me, a.limit_s), a.keep)
                 for peer, epochs in RUNS[dataset].items():
                     python = environment(peer)
                     if python is None:
@@ -159,13 +162,18 @@ def main() -> None:
                     options = json.dumps({**SHAPE, "max_length": LENGTH[dataset], "epochs": epochs, "threads": THREADS})
                     script = str(Path(__file__).with_name("train_peers.py"))
                     command = [str(python), script, peer, str(Path(name) / f"{dataset}-{part}.npz"), options]
-                    note(found, failed, dataset, peer, child(command, a.limit_s))
+                    note(found, failed, dataset, peer, child(command, a.limit_s), a.keep)
     report(found, failed, a.only or list(RUNS))
 
 
-def note(found: dict, failed: dict, dataset: str, system: str, result: dict | str) -> None:
+def note(found: dict, failed: dict, dataset: str, system: str, result: dict | str, keep: Path | None = None) -> None:
     """Keep a result, or the reason why there is none."""
     print(dataset, system, result if isinstance(result, str) else result["epochs"], flush=True)
+    if keep is not None:
+        with keep.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([dataset, system, result]) + "\n")
+    if not isinstance(result, str) and not result["epochs"]:
+        result = "no epoch was timed"
     if isinstance(result, str):
         failed[dataset, system] = result
     else:
