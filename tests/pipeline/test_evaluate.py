@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,11 @@ def test_a_misspelt_model_to_train_again_is_named(runs: list[RunFolder], tmp_pat
     with pytest.raises(UserError, match=r"there is no run 'item_kn'. Did you mean 'item_knn'\?"):
         evaluated(runs, tmp_path / "report", retrain=["item_kn"])
     assert not (tmp_path / "report").exists()
+
+
+def test_runs_of_other_data_are_not_compared_even_where_the_targets_are_the_same(
+    runs: list[RunFolder], tmp_path: Path
+) -> None:
+    other = replace(runs[1], manifest={**runs[1].manifest, "dataset_fingerprint": "another"})
+    with pytest.raises(UserError, match="was trained on other data than"):
+        evaluated([runs[0], other], tmp_path / "report")

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, holm, metric_label, randomisation_p
 from shopkeeper.evaluation.intervals import finite, mean_interval, per_user, resampled_means
 from shopkeeper.evaluation.table import users_of, values_of
@@ -26,7 +27,6 @@ from shopkeeper.sequences.requests import Requests, Targets
 SMALL = 100  # requests; a smaller slice is marked and not tested
 LAPSED_DAYS, LOYAL_DAYS = 90, 5
 MOST_VALUES = 12  # further values of a category or attribute are put together as "other"
-CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre")
 
 # The order in which people expect the bands; other values come by number of requests.
 ORDER = (

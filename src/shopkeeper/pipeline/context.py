@@ -92,20 +92,6 @@ def _overridden(config: Config) -> bool:
     return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config["dataset"])))
 
 
-def open_prepared(config: Config) -> Prepared:
-    """The prepared dataset of a config; it is made first when missing or made from another config."""
-    from shopkeeper.pipeline.prepare import prepare_data
-
-    return prepare_data(config)
-
-
-def open_split(config: Config, prepared: Prepared) -> Split:
-    """The split of a config; it is made first when missing."""
-    from shopkeeper.pipeline.prepare import prepare_split
-
-    return prepare_split(config, prepared)
-
-
 def customer_spec(config: Config) -> CustomerSpec:
     """Windows of a customer task: the dataset's (`churn: {horizon_days, …}`) under the task's own settings."""
     task = config["task"]

@@ -94,6 +94,11 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
     lower = runs[0].config["task"].get("direction") == "minimize"
     by_name = dict(zip(distinct_names(runs), runs, strict=True))
     prepared = context.prepared_of(runs[0].manifest)
+    for run in runs[1:]:
+        if run.manifest["dataset_fingerprint"] != prepared.fingerprint:
+            raise UserError(
+                f"{run.path} was trained on other data than {runs[0].path} (fingerprints differ); train again"
+            )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: run.metrics for name, run in by_name.items()}
     e = cfg["evaluation"]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.runs import RunFolder, write_run
 from shopkeeper.sequences.prepared import Prepared, Split
 
@@ -88,8 +89,8 @@ def train_recommender(
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.recommenders.base import Fit, make
 
-    prepared = context.open_prepared(cfg)
-    split = context.open_split(cfg, prepared)
+    prepared = prepare_data(cfg)
+    split = prepare_split(cfg, prepared)
     model = make(cfg["model"])
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant)}

@@ -15,6 +15,7 @@ import pyarrow as pa
 from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.cohorts import build_cohort
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.prepare import prepare_data
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerWindows, customer_windows
 
@@ -26,7 +27,7 @@ def train_customer_model(
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
     from shopkeeper.recommenders.base import make
 
-    prepared = context.open_prepared(cfg)
+    prepared = prepare_data(cfg)
     windows = windows_of(cfg, prepared)
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     cohort = {part: cohort_at(cfg, prepared, windows, cutoffs) for part, cutoffs in wanted.items()}
