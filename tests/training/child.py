@@ -13,7 +13,7 @@ from shopkeeper.sequences.prepared import Prepared  # noqa: E402
 from shopkeeper.training import checkpoint  # noqa: E402
 from shopkeeper.training.module import SequenceModule  # noqa: E402
 
-data, run = Path(sys.argv[1]), Path(sys.argv[2])
+data, run, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 if not (data / "manifest.json").is_file() or not (data / "splits").is_dir():
     shop(data)
 prepared = Prepared.open(data)
@@ -33,6 +33,8 @@ def loud_write(*args: object) -> None:
 
 SequenceModule.training_step = loud_step
 checkpoint.save_file = loud_write
-model = fit(prepared, prepared.split("leave_one_out-tiny"), folder=run, trainer={"checkpoint_minutes": 0.0})
+model = fit(
+    prepared, prepared.split("leave_one_out-tiny"), folder=run, epochs=epochs, trainer={"checkpoint_minutes": 0.0}
+)
 assert model.trained is not None
 checkpoint.SafeCheckpointIO().save_checkpoint({"weights": model.trained.last_weights}, run / "last")

@@ -102,9 +102,9 @@ def test_patience_survives_a_kill(tiny_shop, tmp_path: Path):
     assert_same(weights(whole), weights(resumed))
 
 
-def kill_and_resume(whole, folder: Path, kills: int, seed: int) -> None:
+def kill_and_resume(whole, folder: Path, kills: int, seed: int, epochs: int) -> None:
     draw = random.Random(seed)
-    command = [sys.executable, str(CHILD), str(folder / "data"), str(folder / "run")]
+    command = [sys.executable, str(CHILD), str(folder / "data"), str(folder / "run"), str(epochs)]
     survived = 0
     while survived < kills:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -112,6 +112,7 @@ def kill_and_resume(whole, folder: Path, kills: int, seed: int) -> None:
         for _ in range(draw.randint(1, 12)):  # the child prints at each step, at each save and while it writes
             process.stdout.readline()
         time.sleep(draw.random() * 0.02)
+        assert process.poll() is None, "the training ended before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
         survived += 1
@@ -120,12 +121,12 @@ def kill_and_resume(whole, folder: Path, kills: int, seed: int) -> None:
 
 
 def test_killed_for_real_it_ends_the_same(whole, tmp_path: Path):
-    kill_and_resume(whole, tmp_path, kills=1, seed=1)
+    kill_and_resume(whole, tmp_path, kills=1, seed=1, epochs=5)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_it_ends_the_same(whole, tmp_path: Path):
-    kill_and_resume(whole, tmp_path, kills=20, seed=2)
+def test_killed_twenty_times_it_ends_the_same(tiny_shop, tmp_path: Path):
+    kill_and_resume(fit(*tiny_shop, epochs=30), tmp_path, kills=20, seed=2, epochs=30)
 
 
 def test_a_corrupt_checkpoint_falls_back_to_the_one_before(tiny_shop, whole, tmp_path: Path):
