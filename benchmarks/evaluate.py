@@ -191,7 +191,13 @@ def everything(n_users: int, repetitions: int) -> None:
         for name in ours:
             found[name].append(in_process(name, n_users))
         for name in peers:
-            if name != "rectools-torch" or repetition == 0:
+            if name == "rectools-torch":
+                # Its memory grows with the users, to 23 GiB for all of them: a fifth is asked, the time counted fivefold.
+                if repetition == 0:
+                    part = in_process(name, n_users // 5, python)
+                    found[name].append({**part, "seconds": 5 * part["seconds"], "cpu_seconds": 5 * part["cpu_seconds"]})
+                    found[name][0].pop("ndcg")
+            else:
                 found[name].append(in_process(name, n_users, python))
     half = in_process("shopkeeper-lists", n_users // 2)
     rows = []
@@ -213,7 +219,10 @@ def everything(n_users: int, repetitions: int) -> None:
         at_most(issue, "peak memory, 100,000 users over 50,000 users (inputs included)", peak / half["peak_gib"], 1.15),
         at_most(issue, "bootstrap of 100,000 users x 20 metrics x 1,000 resamples, s", middle["bootstrap"], 5),
     ]
-    what = ("times as fast as RecTools' fastest ranker with calc_metrics", "times as fast as RecTools' default ranker")
+    what = (
+        "times as fast as RecTools' fastest ranker with calc_metrics",
+        "times as fast as RecTools' default ranker (5 x a fifth of the users)",
+    )
     for name, text, required in zip(("rectools-implicit", "rectools-torch"), what, (2.5, 8.0), strict=True):
         if name in middle:
             claims.append(

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.tiles import among
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
@@ -66,12 +67,11 @@ class Shop:
         wanted = Flat(targets.offsets, targets.item)
         offsets, rows = requests.flat()
         history = Flat(offsets, requests.events.item[rows])
-        bought = history
-        if self.target_codes:
-            offsets, rows = requests.flat(self.target_codes)
-            bought = Flat(offsets, requests.events.item[rows])
         money, price = self._money(requests, targets, hits)
-        again = self._again(targets, hits, bought)
+        if not self.filter_seen:
+            offsets, rows = requests.flat(self.target_codes or None)
+            bought = Flat(offsets, requests.events.item[rows])
+            again = self._again(targets, hits, bought)
         found: dict[str, np.ndarray] = {}
         for cut in k:
             top = list_BK[:, :cut]
@@ -114,7 +114,7 @@ class Shop:
         assert hits.source is not None
         width = len(self.popularity_V)
         owner = np.repeat(np.arange(len(targets), dtype=np.int64), np.diff(bought.offsets))
-        before = np.isin(targets.request * width + targets.item, owner * width + bought.item)
+        before = among(np.sort(owner * width + bought.item), targets.request * width + targets.item)
         again = np.zeros(len(hits.better), bool)
         again[hits.source] = before
         return again

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.tiles import among
 
 _ROWS = 4096  # requests worked on at once
 
@@ -148,11 +149,11 @@ def category_mix(lists: Flat, category_VF: np.ndarray) -> np.ndarray:
 
     Rows without a categorised item are 0.
     """
+    from scipy import sparse
+
     share_VF = category_VF / np.maximum(category_VF.sum(1, keepdims=True).astype(np.float64), 1e-300)
-    request = np.repeat(np.arange(len(lists.offsets) - 1), np.diff(lists.offsets))
-    mix = np.zeros((len(lists.offsets) - 1, category_VF.shape[1]))
-    for f in range(category_VF.shape[1]):
-        mix[:, f] = np.bincount(request, share_VF[lists.item, f], minlength=len(mix))
+    shape = (len(lists.offsets) - 1, len(category_VF))
+    mix = sparse.csr_array((np.ones(len(lists.item)), lists.item, lists.offsets), shape=shape) @ share_VF
     return mix / np.maximum(mix.sum(1, keepdims=True), 1e-300)
 
 
@@ -204,9 +205,9 @@ def member(list_BK: np.ndarray, lists: Flat) -> np.ndarray:
     """
     width = int(max(list_BK.max(initial=0), lists.item.max(initial=0))) + 1
     row = np.repeat(np.arange(len(list_BK), dtype=np.int64), np.diff(lists.offsets))
-    keys = row * width + lists.item
+    keys = np.sort(row * width + lists.item)
     wanted = np.arange(len(list_BK), dtype=np.int64)[:, None] * width + list_BK
-    return np.isin(wanted, keys) & (list_BK > 0)
+    return among(keys, wanted) & (list_BK > 0)
 
 
 def duplicates(list_BK: np.ndarray) -> np.ndarray:

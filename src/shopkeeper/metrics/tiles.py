@@ -44,11 +44,11 @@ class Tile:
         count = np.full(n, size, np.int64)
         if only is not None:
             count = np.bincount(only // size, minlength=n)
-            self.rankable &= np.isin(key, only)
+            self.rankable &= among(only, key)
         if gone is not None:
-            hidden = gone if only is None else gone[np.isin(gone, only)]
+            hidden = gone if only is None else gone[among(only, gone)]
             count = count - np.bincount(hidden // size, minlength=n)
-            self.rankable &= ~np.isin(key, gone)
+            self.rankable &= ~among(gone, key)
         key = key[self.rankable]
         n_targets = np.bincount(key // size, minlength=n)
         self.order = np.argsort(-n_targets, kind="stable")
@@ -66,6 +66,14 @@ class Tile:
         self.own = cells(key)
         self.gone = None if gone is None else cells(gone)
         self.only = None if only is None else cells(only)
+
+
+def among(ascending: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Whether each key is in the sorted array, bool in the shape of `keys`; faster than `np.isin` on long arrays."""
+    if len(ascending) == 0:
+        return np.zeros(keys.shape, bool)
+    found: np.ndarray = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
+    return found
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
