@@ -130,3 +130,16 @@ def test_small_slices_are_marked_and_not_tested():
     assert few["n"] == 40
     assert few["models"]["a"]["low"] < few["models"]["a"]["value"] < few["models"]["a"]["high"]
     assert all(x["value"] != "few" for x in found["losses"])
+
+
+def test_of_several_genres_the_first_counts_and_an_item_without_any_is_unknown(tmp_path):
+    genres = [["drama", "war"], [], None, ["comedy"]]
+    histories = [[1, 1, 1], [1, 1, 2], [1, 1, 3], [1, 1, 4]]
+    prepared, split = tiny_prepared(tmp_path / "tiny", histories, items={"genres": genres}, n_items=4)
+
+    class Flat(Nothing):
+        def score(self, requests):
+            return np.zeros((len(requests), 5), np.float32)
+
+    table = add_slices(evaluate_requests(Flat(), split), prepared, split, "test")
+    assert table["slice:category"].to_pylist() == ["drama", "unknown", "unknown", "comedy"]

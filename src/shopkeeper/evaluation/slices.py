@@ -224,12 +224,9 @@ def _category(prepared: Prepared, targets: Targets) -> np.ndarray | None:
     name = next((c for c in CATEGORY_COLUMNS if c in prepared.items.column_names), None)
     if name is None:
         return None
-    column = prepared.items[name].combine_chunks()
-    if pa.types.is_list(column.type):
-        column = pc.list_element(pc.if_else(pc.greater(pc.list_value_length(column), 0), column, [None]), 0)
-    of_item = np.array(
-        ["unknown", *("unknown" if v is None else v for v in column.cast(pa.string()).to_pylist())], object
-    )
+    values = prepared.items[name].to_pylist()
+    firsts = ((v[0] if v else None) if isinstance(v, list) else v for v in values)  # of several genres the first
+    of_item = np.array(["unknown", *("unknown" if v is None else str(v) for v in firsts)], object)
     some = np.diff(targets.offsets) > 0
     first = np.where(some, targets.item[np.minimum(targets.offsets[:-1], max(len(targets.item) - 1, 0))], 0)
     return _most_frequent(of_item[first])
