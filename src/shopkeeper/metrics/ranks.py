@@ -182,20 +182,24 @@ class Ranker:
         request_BD = torch.as_tensor(request_BD).to(self.device, torch.float32)
         blank = torch.zeros(len(request_BD), dtype=torch.bool) if blank_B is None else torch.as_tensor(blank_B)
         blank = blank.to(self.device)
-        if bool(blank.any()):
+        if bool(blank.any()):  # a blank vector may hold anything
             assert fallback_C is not None, "Ranker was made without fallback scores"
-            request_BD = request_BD.masked_fill(blank[:, None], 0.0)  # a blank vector may hold anything
+            request_BD = request_BD.masked_fill(blank[:, None], 0.0)
         _refuse(request_BD, lambda row, _, value: NonFiniteScoreError(row, 0, value))
         safe = bool((request_BD.norm(dim=1) < self._bound).all())  # Cauchy-Schwarz: no product can overflow
 
+        any_blank, loaded = bool(blank.any()), torch.empty(0)
+
         def fill(rows_T: torch.Tensor, columns: slice | torch.Tensor, out: torch.Tensor) -> None:
+            nonlocal loaded
             n = len(rows_T)
-            self._request_TD[:n] = request_BD[rows_T]
-            self._request_TD[n:] = 0.0  # always the whole tile: products of one shape have the same bits
+            if rows_T is not loaded:  # the first block of a tile
+                loaded = rows_T
+                self._request_TD[:n] = request_BD[rows_T]
+                self._request_TD[n:] = 0.0  # always the whole tile: products of one shape have the same bits
             torch.mm(self._request_TD, item_DC[:, columns], out=out)
-            blank_T = blank[rows_T]
-            if fallback_C is not None and bool(blank_T.any()):
-                out[:n][blank_T] = fallback_C[columns]
+            if any_blank and fallback_C is not None:
+                out[:n][blank[rows_T]] = fallback_C[columns]
 
         return self._rank(len(request_BD), fill, targets, seen, candidates, check=not safe)
 
