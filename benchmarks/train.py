@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--limit-s", type=float, default=1200, help="a peer's run is stopped after this")
     parser.add_argument("--keep", type=Path, help="file of raw results: those in it count, new ones are added to it")
+    parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
     parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.ours:
@@ -163,7 +164,7 @@ def main() -> None:
                     script = str(Path(__file__).with_name("train_peers.py"))
                     command = [str(python), script, peer, str(Path(name) / f"{dataset}-{part}.npz"), options]
                     note(found, failed, dataset, peer, child(command, a.limit_s), a.keep)
-    report(found, failed, a.only or list(RUNS))
+    report(found, failed, a.only or list(RUNS), a.note)
 
 
 def note(found: dict, failed: dict, dataset: str, system: str, result: dict | str, keep: Path | None = None) -> None:
@@ -180,7 +181,7 @@ def note(found: dict, failed: dict, dataset: str, system: str, result: dict | st
         found.setdefault((dataset, system), []).append(result)
 
 
-def report(found: dict, failed: dict, datasets: list[str]) -> None:
+def report(found: dict, failed: dict, datasets: list[str], said: str | None) -> None:
     """Rows and claims to `benchmarks/results/train.json`; those of data that were not run this time stay."""
     rows, claims, versions = [], [], {}
     seconds: dict[tuple[str, str], float] = {}
@@ -243,7 +244,9 @@ def report(found: dict, failed: dict, datasets: list[str]) -> None:
         ("1 million items, length 200, batch 512 on one H100, GiB", 40.0),
     ):
         claims.append(not_had("training", what, required, "no GPU in this run"))
-    write_result("train", rows, claims, versions=versions)
+    path = write_result("train", rows, claims, versions=versions)
+    if said:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"note": said}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
