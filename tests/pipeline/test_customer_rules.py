@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.cli.erased import erased, print_erased
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.export import export_run
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.train import train_model
 
@@ -52,6 +54,8 @@ def test_an_erased_customer_is_gone_from_what_is_made_again_and_found_in_what_is
     assert all(str(run) in str(path) for path, _, _, _ in left if path != order), left
 
     again = train_model(cfg, run)
+    bundle = export_run(again, tmp_path / "exports/popularity", golden=5)
+    assert json.loads((bundle / "manifest.json").read_text())["data"]["erasure_list"] == order_hash
     order.unlink()  # the list itself names the customer; it is kept apart from what is handed over
     assert again.manifest["erasure_list"] == order_hash
     assert erased(person, tmp_path) == []

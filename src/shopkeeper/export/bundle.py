@@ -151,6 +151,7 @@ def _manifest(prepared: Prepared, split: Split, run: Mapping[str, Any]) -> dict[
         "data": {
             "dataset": prepared.name,
             "fingerprint": prepared.fingerprint,
+            "erasure_list": prepared.erasure_list,
             "split": split.name,
             "protocol": split.protocol,
             "target_hash": split.target_hash("test"),

@@ -111,6 +111,7 @@ def _manifest(cohort: Cohort, prepared: Prepared, run: Mapping[str, Any], parts:
         "data": {
             "dataset": prepared.name,
             "fingerprint": prepared.fingerprint,
+            "erasure_list": prepared.erasure_list,
             "split": run.get("split"),
             "target_hash": run.get("target_hash"),
         },

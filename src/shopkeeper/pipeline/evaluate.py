@@ -62,6 +62,7 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
         for task, section in sections.items():
             pq.write_table(_together(section["tables"]), folder / TABLE.get(task, "customers.parquet"))
         write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
+        write_json(folder / "manifest.json", _manifest(runs))
         write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
         write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
         _write_csv(folder / "leaderboard.csv", sections)
@@ -315,3 +316,17 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         best = next((n for n in section["names"] if not n.startswith("oracle") and n not in apart), section["names"][0])
         parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
     return "\n\n".join(parts) + "\n"
+
+
+def _manifest(runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """Which runs the report is made of, on which data, and after which erasure list."""
+    about = ("model", "task", "split", "target_hash", "commit")
+    first = runs[0].manifest
+    return {
+        "format_version": 1,
+        "kind": "report",
+        "dataset": first.get("dataset"),
+        "dataset_fingerprint": first["dataset_fingerprint"],
+        "erasure_list": first.get("erasure_list"),
+        "runs": [{"path": context.relative(run.path), **{k: run.manifest.get(k) for k in about}} for run in runs],
+    }
