@@ -41,6 +41,16 @@ def test_a_shops_csv_gets_a_config_that_prepares_it(tmp_path: Path):
     assert (p.n_users, p.n_items, p.manifest["n_events"], p.name) == (7, 11, 99, "my_shop_2020")
 
 
+def test_what_purchases_have_and_views_lack_is_required_for_purchases(tmp_path: Path):
+    row = "u{0},i{0},2024-01-02 10:00:00Z,{1},{2},{3}\n"
+    rows = [row.format(n, "buy" if n % 2 else "view", 2.5, "" if n % 2 == 0 or n == 301 else 1) for n in range(400)]
+    config, text = guess(tmp_path, "user,item,time,event,price,qty\n" + "".join(rows))
+    assert config["schema"] == {"quantity": {"required_for": ["purchase"]}}
+    assert "DOUBT: 0.50% of the purchase rows lack it and are rejected" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.manifest["rejected"] == {"qty: no quantity (required for purchase)": 1}
+
+
 def test_invoices_in_local_time_with_semicolons_raise_the_right_doubts(tmp_path: Path):
     rows = "".join(
         f"A{n};{n % 9};{1 + n % 12:02d}/{1 + n % 11:02d}/2010 08:26;{-1 if n == 5 else 2};2,55;{n % 4}\n"

@@ -112,6 +112,12 @@ def test_an_unknown_option_names_the_nearest_one(tmp_path: Path):
         ({"event_type": {"value": "purchased"}}, "unknown event type 'purchased'. Did you mean 'purchase'"),
         ({"timestamp": {"unit": "seconds"}}, "timestamp.unit is 'seconds'. Valid: s, ms, us, ns, d."),
         ({"schema": {"price": {"minimum": 0}}}, "unknown option `schema.price.minimum`. Did you mean 'min'"),
+        ({"schema": {"price": {"min": "low"}}}, "schema.price.min is 'low'; give a number"),
+        ({"schema": {"price": ["required"]}}, "schema.price is ['required']; give options and their values"),
+        ({"schema": {"price": {"required_for": "purchase"}}}, "give a list of event types"),
+        ({"schema": {"price": {"required_for": ["buy"]}}}, "unknown event type 'buy'"),
+        ({"schema": {"timestamp": {"min": 0}}}, "unknown option `schema.timestamp.min`"),
+        ({"schema": {"order_id": {"required": True}}}, "columns.order_id does not say which column it is"),
         ({"reject": [{"column": "what", "matches": "(", "reason": "x"}]}, "column 'what' has a bad pattern"),
         ({"max_rejected_share": 7}, "max_rejected_share is 7"),
         ({"raw": None}, "give `raw`"),
@@ -122,6 +128,27 @@ def test_a_wrong_option_is_named_in_one_line(tmp_path: Path, change: dict, messa
         prepare(tmp_path, **change)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_column_can_be_required_for_some_event_types_only(tmp_path: Path):
+    log = """who,what,when,kind,price,n,order
+u1,i1,1600000000,see,,,
+u1,i1,1600000001,buy,2.5,1,o1
+u1,i2,1600000002,buy,2.5,,o1
+u2,i2,1600000003,buy,2.5,1,
+u2,i2,1600000004,back,,-1,
+"""
+    kinds = ["purchase", "return"]
+    p = prepare(
+        tmp_path, log, columns={**SHOP["columns"], "order_id": "order"}, max_rejected_share=1,
+        schema={"quantity": {"required_for": kinds}, "order_id": {"required_for": kinds[:1]}},
+    )  # fmt: skip
+    rejected = pq.read_table(p.path / "rejected.parquet").select(["row", "column", "reason"]).to_pylist()
+    assert rejected == [
+        {"row": 4, "column": "n", "reason": "no quantity (required for purchase, return)"},
+        {"row": 5, "column": "order", "reason": "no order_id (required for purchase)"},
+    ]
+    assert p.manifest["event_types"] == {"view": 1, "purchase": 1, "return": 1}
 
 
 def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

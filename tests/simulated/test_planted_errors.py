@@ -20,9 +20,10 @@ CONFIG = {
     "raw": {"folder": ".", "files": ["dirty.csv"]},
     "reader": {"format": "csv"},
     "columns": {name: name for name in COLUMNS},
-    "schema": {"price": {"required": True}},
-    # Only purchases must say how many: a view has no quantity.
-    "reject": [],
+    "schema": {
+        "price": {"required": True},
+        "quantity": {"required_for": ["purchase"]},  # a view has none
+    },
     "max_rejected_share": 1.0,
 }
 
@@ -43,9 +44,8 @@ def found_in(folder: Path) -> set[tuple[int, str]]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_planted_error_is_found_and_nothing_else(clean: Path, tmp_path: Path, seed: int) -> None:
-    kinds = [kind for kind in KINDS if kind != "missing_quantity"]  # unknown is not wrong: the schema allows it here
-    planted = plant(clean, tmp_path / "dirty.csv", seed, share=0.03, kinds=kinds)
-    assert {p.kind for p in planted} == set(kinds)
+    planted = plant(clean, tmp_path / "dirty.csv", seed, share=0.03)
+    assert {p.kind for p in planted} == set(KINDS)
     assert len({p.row for p in planted}) == len(planted)
     found = found_in(tmp_path)
     missed = [p for p in planted if (p.row, p.column) not in found]

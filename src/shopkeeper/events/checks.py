@@ -3,7 +3,8 @@
 Order of the checks (a row is reported for the first that it fails): the dataset's own `reject` rules, ids, event
 type, time stamp, quantity, price, further ids. Prices are per unit, finite and not negative; quantities are units
 and positive: for a return the units that came back, so a negative number is taken as its size there and rejected
-elsewhere. What is missing in an optional column is unknown (NaN, 0), not wrong, unless `schema` says `required`.
+elsewhere. What is missing in an optional column is unknown (NaN, 0), not wrong, unless `schema` says `required` or
+`required_for` the row's event type.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from shopkeeper.events.block import REJECTED, Block, Wanted, rejected_table
 from shopkeeper.events.dataset import UNITS, DatasetConfig, Rule
 from shopkeeper.events.times import limits, to_micros
 from shopkeeper.events.values import CODES, as_floats, as_ids, values_at
-from shopkeeper.schema import EVENT_CODE
+from shopkeeper.schema import EVENT_CODE, event_codes
 
 IDS = ("user_id", "item_id", "session_id", "order_id", "channel")
 RETURN = EVENT_CODE["return"]
@@ -148,7 +149,9 @@ class _Checker:
         for name in ("user_id", "item_id"):
             if name in columns:
                 found[name] = ids(columns[name])
-                self._id_rules(name, found[name], required=True)
+                if found[name].null_count:
+                    self._missing(name, found[name].is_null().to_numpy(zero_copy_only=False))
+                self._pattern(name, found[name])
         event_type = self._event_type(ids)
         timestamp = self._timestamp() if "timestamp" in columns else None
         quantity = self._number("quantity", event_type)
@@ -156,7 +159,9 @@ class _Checker:
         for name in ("session_id", "order_id", "channel"):
             if name in columns:
                 found[name] = ids(columns[name])
-                self._id_rules(name, found[name], required=bool(config.rules.get(name, {}).get("required")))
+                if name in config.rules and found[name].null_count:
+                    self._required(name, found[name].is_null().to_numpy(zero_copy_only=False), event_type)
+                self._pattern(name, found[name])
         for name, value in config.constants.items():
             zeros = np.zeros(self.batch.num_rows, np.int32)
             found[name] = pa.DictionaryArray.from_arrays(zeros, pa.array([value]))
@@ -166,11 +171,20 @@ class _Checker:
             price = price / np.where(quantity > 0, quantity, np.nan)
         return Rows(found, event_type, timestamp, price, quantity)
 
-    def _id_rules(self, name: str, column: pa.DictionaryArray, required: bool) -> None:
-        theirs = self.config.columns[name]
-        if required and column.null_count:
-            self._fail(column.is_null().to_numpy(zero_copy_only=False), theirs, f"no {name}")
-        pattern = self.config.rules.get(name, {}).get("matches")
+    def _missing(self, name: str, missing: np.ndarray, kinds: str = "") -> None:
+        self._fail(missing, self.config.columns[name], f"no {name}{kinds}")
+
+    def _required(self, name: str, missing: np.ndarray, event_type: np.ndarray) -> None:
+        """What an optional column lacks, where the schema wants it: in all rows, or in those of some event types."""
+        rule = self.config.rules.get(name, {})
+        if rule.get("required"):
+            self._missing(name, missing)
+        elif rule.get("required_for"):
+            wanted = np.isin(event_type, event_codes(rule["required_for"]))
+            self._missing(name, missing & wanted, f" (required for {', '.join(rule['required_for'])})")
+
+    def _pattern(self, name: str, column: pa.DictionaryArray) -> None:
+        theirs, pattern = self.config.columns[name], self.config.rules.get(name, {}).get("matches")
         if pattern:
             wrong = ~_matches(column, Rule(theirs, pattern, "")) & column.is_valid().to_numpy(zero_copy_only=False)
             self._fail(wrong, theirs, f"{name} does not match {pattern}")
@@ -222,8 +236,8 @@ class _Checker:
                 self._fail(values == 0, theirs, "zero quantity")
         elif not low >= 0:
             self._fail(values < 0, theirs, "negative price")
-        if rule.get("required"):
-            self._fail(np.isnan(values) & ~bad, theirs, f"no {name}")
+        if rule:
+            self._required(name, np.isnan(values) & ~bad, event_type)
         for key, wrong, words in (
             ("min", np.less, "below"), ("above", np.less_equal, "not above"), ("max", np.greater, "above"),
         ):  # fmt: skip

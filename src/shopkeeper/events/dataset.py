@@ -9,7 +9,8 @@ constants            our name: the one value of every row (data without items)
 timestamp            unit (s ms us ns) | format (strptime) [+ year]; time_zone of local times; not_before, not_after
 event_type           one of schema.EVENT_TYPES for all rows, or value | column + map, and rules (column, matches, value)
 reject               rules (column, matches, reason): rows that are kept aside with that reason
-schema               per column of ours: min, above, max, required, matches (regular expression)
+schema               per column of ours: required, required_for (event types); numbers: min, above, max;
+                     ids: matches (regular expression)
 price_is             unit (default) or total of the row's quantity
 extra                further columns of events.parquet: name: name in the file
 items users          attribute tables (see attributes.py)
@@ -21,7 +22,7 @@ target_events filter_seen temporal churn …   read by splits and tasks, not her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ KEYS = {
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
     "erasure", "ties",
 }  # fmt: skip
-COLUMN_RULES = {"min", "above", "max", "required", "matches"}
+MISSING_RULES, NUMBER_RULES = {"required", "required_for"}, {"min", "above", "max"}
+COLUMN_RULES = {name: MISSING_RULES | {"matches"} for name in EVENT_COLUMNS} | {
+    "timestamp": MISSING_RULES,
+    "event_type": MISSING_RULES,
+    "price": MISSING_RULES | NUMBER_RULES,
+    "quantity": MISSING_RULES | NUMBER_RULES,
+}
 TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001, "d": 86_400_000_000}
 FILTERS = ("event_types", "retention_days", "bots", "consecutive_repeats", "k_core", "min_history", "max_history")
@@ -69,7 +76,7 @@ class DatasetConfig:
     event_map: dict[str, str] | None  # value in the file -> event type
     event_rules: tuple[Rule, ...]
     reject: tuple[Rule, ...]
-    rules: dict[str, dict[str, Any]]  # our column -> min, above, max, required, matches
+    rules: dict[str, dict[str, Any]]  # our column -> min, above, max, required, required_for, matches
     items: dict[str, Any]
     users: dict[str, Any]
     filters: dict[str, Any]
@@ -119,10 +126,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     value, mapping, rules = _event_type(where, plain.get("event_type"), columns)
     filters = {k: v for k, v in (plain.get("filters") or {}).items() if v is not None}
     _known(where, "filters.", filters, set(FILTERS))
-    column_rules = {str(k): dict(v) for k, v in (plain.get("schema") or {}).items()}
-    _known(where, "schema.", column_rules, set(EVENT_COLUMNS))
-    for column, rule in column_rules.items():
-        _known(where, f"schema.{column}.", rule, COLUMN_RULES)
+    column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
     event_codes(list(plain.get("target_events") or []))
     items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
@@ -200,7 +204,31 @@ def _event_type(where: str, spec: Any, columns: dict[str, str]) -> tuple[str, di
     return value, mapping, rules
 
 
-def _known(where: str, prefix: str, given: Mapping[str, Any], valid: set[str]) -> None:
+def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
+    """The checked `schema:` block; `columns` are those that the log has (None: not known yet)."""
+    _mapping(where, "schema", spec)
+    _known(where, "schema.", spec, COLUMN_RULES)
+    for column, rule in spec.items():
+        _mapping(where, f"schema.{column}", rule)
+        _known(where, f"schema.{column}.", rule, COLUMN_RULES[column])
+        if columns is not None and column not in columns:
+            raise UserError(f"{where}: schema.{column} has rules, but columns.{column} does not say which column it is")
+        for key in ("min", "above", "max"):
+            if not isinstance(rule.get(key, 0), int | float):
+                raise UserError(f"{where}: schema.{column}.{key} is {rule[key]!r}; give a number")
+        kinds = rule.get("required_for", [])
+        if not isinstance(kinds, list):
+            raise UserError(f"{where}: schema.{column}.required_for is {kinds!r}; give a list of event types")
+        event_codes(kinds)
+    return {str(column): dict(rule) for column, rule in spec.items()}
+
+
+def _mapping(where: str, name: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: {name} is {given!r}; give options and their values")
+
+
+def _known(where: str, prefix: str, given: Mapping[str, Any], valid: Collection[str]) -> None:
     for key in given:
         if key not in valid:
             raise UserError(f"{where}: unknown option `{prefix}{key}`.{nearest(str(key), valid)}")

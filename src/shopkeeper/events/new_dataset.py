@@ -14,6 +14,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.events.block import Block
 from shopkeeper.events.chunks import read_chunks
 from shopkeeper.events.readers import reader
+from shopkeeper.events.readers.delimited import NO_NUMBER
 from shopkeeper.events.times import MISSING, to_micros
 
 LOOKED_AT = 20_000  # rows
@@ -45,6 +46,7 @@ FORMATS = (
     "%d.%m.%Y %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d",
 )  # fmt: skip
 DOUBT = "# DOUBT: "
+REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
 
 def guess_dataset(path: Path) -> str:
@@ -215,7 +217,26 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
         note = "" if found else f" {DOUBT}what is it?"
         kinds.append(found or "view")
         lines.append(f"    {_quote(value)}: {found or 'view'} # {n:,} rows{note}")
+    kind_of = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
+    lines += _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(kind_of, default=""))
     return lines, ["purchase"] if "purchase" in kinds else kinds[:1]
+
+
+def _schema_lines(frame: pl.DataFrame, columns: dict[str, str], kind: pl.Series) -> list[str]:
+    """Columns that purchases and returns have and other events lack are required for those; `kind` of every row."""
+    lines = []
+    for ours in ("order_id", "quantity", "price"):
+        if ours not in columns:
+            continue
+        text = frame[columns[ours]].cast(pl.String).str.strip_chars()
+        missing = (text.is_null() | text.is_in(NO_NUMBER)).to_numpy()
+        lacks = {k: float(missing[(kind == k).to_numpy()].mean()) for k in set(kind) - {""}}
+        wanted = [k for k in ("purchase", "return") if lacks.get(k, 1) <= REQUIRED_LACKS]
+        if wanted and max(lacks.values()) > REQUIRED_LACKS:
+            few = [f"{lacks[k]:.2%} of the {k} rows lack it" for k in wanted if lacks[k]]
+            note = f" {DOUBT}{' and '.join(few)} and are rejected" if few else ""
+            lines.append(f"  {ours}: {{required_for: [{', '.join(wanted)}]}}{note}")
+    return ["schema:", *lines] if lines else []
 
 
 def _time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
