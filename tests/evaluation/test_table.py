@@ -106,6 +106,41 @@ def test_a_model_that_only_makes_lists_has_no_rank_beyond_them(split):
     assert table["top_items"][0].as_py() == [8, 9, 10]
 
 
+class Lister:
+    """Makes the same list for everybody."""
+
+    uses_instant = False
+
+    def __init__(self, *items):
+        self.items = items
+
+    def recommend(self, requests, k):
+        return np.tile(np.array(self.items, np.int32), (len(requests), 1))
+
+
+def test_a_list_loses_what_the_rules_leave_out_and_so_do_its_candidates(tmp_path):
+    _, split = tiny_prepared(tmp_path / "t", [[1, 2, 1, 3, 4], [3, 4, 5, 6, 1]], n_items=6, catalogue=[1, 2, 3, 4, 5])
+    free = evaluate_requests(Lister(6, 4, 1), split, k=(3,))
+    assert free["top_items"].to_pylist() == [[4, 1], [4, 1]]  # 6 is not in the catalogue
+    assert free["ranks"].to_pylist() == [[1.0], [2.0]]
+    table = evaluate_requests(Lister(6, 4, 1), split, k=(3,), filter_seen=True)
+    assert table["top_items"].to_pylist() == [[4], [1]]
+    assert table["ranks"].to_pylist() == [[1.0], [1.0]]
+
+
+@pytest.mark.parametrize(("filter_seen", "n"), [(False, 12), (True, 5)])
+def test_what_was_seen_is_no_candidate_of_a_list(split, filter_seen, n):
+    table = evaluate_requests(Lister(*range(1, 13)), split, k=(12,), filter_seen=filter_seen)
+    for target, listed, value in zip(*(table[c].to_pylist() for c in ("targets", "top_items", "auc")), strict=True):
+        assert len(listed) == n
+        assert value == pytest.approx(1 - listed.index(target[0]) / (n - 1) if target[0] in listed else 0.0)
+
+
+def test_a_listed_item_that_is_not_in_the_id_map_is_refused(split):
+    with pytest.raises(UserError, match=r"Lister lists item 13, which is not in the id map \(1 to 12\)"):
+        evaluate_requests(Lister(1, 13), split)
+
+
 def test_k_beyond_the_catalogue_ends_the_list_with_the_catalogue(split):
     table = evaluate_requests(Scores(12), split, k=(100,))
     assert all(len(items) == 12 for items in table["top_items"].to_pylist())

@@ -20,6 +20,7 @@ from shopkeeper.metrics.beyond_accuracy import (
     member,
     miscalibration,
     novelty,
+    obvious,
     rarefied_coverage,
 )
 from shopkeeper.metrics.commerce import ndcg_share, revenue, weighted_ndcg
@@ -87,6 +88,19 @@ def test_miscalibration_is_zero_for_the_customers_own_mix_and_grows_away_from_it
     assert value[0] == pytest.approx(0, abs=1e-12)
     assert 0 < value[1] < value[2]
     assert np.isnan(value[3:]).all()
+
+
+def test_the_obvious_list_leaves_out_what_was_seen_as_the_others_must():
+    rng = np.random.default_rng(4)
+    catalogue = np.setdiff1d(np.arange(1, 31), [3, 9])
+    place = np.full(31, 28)
+    place[catalogue] = rng.permutation(28)
+    lists, seen = some_lists(), [rng.integers(1, 31, rng.integers(0, 15)).tolist() for _ in range(40)]
+    found = obvious(lists, place, 6, Flat.of(seen))
+    for b in range(40):
+        ranked = [i for i in np.argsort(place, kind="stable").tolist() if place[i] < 28 and i not in seen[b]]
+        assert found[b].tolist() == [i in ranked[:6] for i in lists[b].tolist()]
+    assert np.array_equal(obvious(lists, place, 6), obvious(lists, place, 6, Flat.of([[]] * 40)))
 
 
 def test_padding_is_a_member_of_nothing_and_no_duplicate():

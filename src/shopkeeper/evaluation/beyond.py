@@ -34,7 +34,7 @@ class Shop:
     """What is known of the items of a split, for lists to be judged by. Columns that the data lacks are None."""
 
     popularity_V: np.ndarray  # int64: training rows of target events
-    obvious: np.ndarray  # items, most popular first
+    place_V: np.ndarray  # int64: place in the catalogue by that, from 0; its size for items outside it
     category_VF: np.ndarray | None
     margin_V: np.ndarray | None
     available_V: np.ndarray | None
@@ -49,10 +49,11 @@ class Shop:
         codes = tuple(event_codes(list(names))) if names else ()
         _, rows = split.training_rows(list(codes) or None)
         count = np.bincount(prepared.events.item[rows], minlength=prepared.n_items + 1)
-        obvious = split.catalogue[np.argsort(-count[split.catalogue], kind="stable")]
+        place = np.full(len(count), len(split.catalogue), np.int64)
+        place[split.catalogue[np.argsort(-count[split.catalogue], kind="stable")]] = np.arange(len(split.catalogue))
         return cls(
             count,
-            obvious,
+            place,
             categories(prepared),
             _numbers(prepared, "margin"),
             _flags(prepared, "available"),
@@ -77,7 +78,8 @@ class Shop:
             top = list_BK[:, :cut]
             found[f"novelty@{cut}"] = beyond_accuracy.novelty(top, self.popularity_V)
             found[f"popularity@{cut}"] = beyond_accuracy.average_popularity(top, self.popularity_V)
-            found[f"serendipity@{cut}"] = beyond_accuracy.serendipity(top, wanted, self.obvious[:cut])
+            expected = beyond_accuracy.obvious(top, self.place_V, cut, history if self.filter_seen else None)
+            found[f"serendipity@{cut}"] = beyond_accuracy.serendipity(top, wanted, expected)
             if self.category_VF is not None:
                 found[f"diversity@{cut}"] = beyond_accuracy.intra_list_diversity(top, self.category_VF)
                 found[f"miscalibration@{cut}"] = beyond_accuracy.miscalibration(top, history, self.category_VF)

@@ -8,7 +8,7 @@ Shapes: B requests, N targets, M rows of the event arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -24,7 +24,7 @@ from shopkeeper.metrics.beyond_accuracy import duplicates
 from shopkeeper.sequences.prepared import Split
 from shopkeeper.sequences.requests import Events, Requests
 
-BASELINES = ("popularity", "recency")  # popularity with and without a half-life; one of them at least
+BASELINES = ("popularity", "recency")  # what sold best of late; the customer's own newest items, then the newest hits
 _CONTENT = ("item", "event_type", "price", "quantity")  # what moves when a history is shuffled; the times stay
 
 
@@ -68,16 +68,28 @@ def _shuffle(group: np.ndarray, seed: int) -> np.ndarray:
 
 
 def order_matters(
-    model: Any, split: Split, part: str = "test", metric: str = "ndcg@10", *, seed: int = 0, **options: Any
+    model: Any, table: pa.Table, split: Split, metric: str = "ndcg@10", *, seed: int = 0, **options: Any
 ) -> Comparison:
-    """What a trained model loses when each history is shuffled before it is asked; options as of `iter_requests`.
+    """What a model loses when the items of each history are shuffled before it is asked.
 
-    `a` is "shuffled", `b` "as it was": a positive difference is what the order was worth.
+    `table` is what the trained model answered as it was, on requests of `split`; the same k, seen-item rule and ties
+    hold for the shuffled requests. `a` is "shuffled", `b` "as it was": a positive difference is what the order was
+    worth. With a model that was trained again on `shuffled_training` it is what the order was worth in training, too.
+    `options` as of `compare_family`.
     """
-    requests, _ = split.part(part)
-    kept = evaluate_requests(model, split, part, beyond=False, **options)
-    mixed = evaluate_requests(model, split, part, beyond=False, requests=shuffled_histories(requests, seed), **options)
-    return compare_family({"shuffled": mixed, "as it was": kept}, [metric], seed=seed)[0]
+    meta = metadata_of(table)
+    requests, _ = split.part(meta["part"])
+    mixed = evaluate_requests(
+        model,
+        split,
+        meta["part"],
+        k=tuple(meta["k"]),
+        filter_seen=bool(meta["filter_seen"]),
+        ties=meta.get("ties", "expected"),
+        requests=shuffled_histories(requests, seed),
+        beyond=False,
+    )
+    return compare_family({"shuffled": mixed, "as it was": table}, [metric], **options)[0]
 
 
 def checks(table: pa.Table, split: Split) -> dict[str, Any]:
@@ -138,28 +150,33 @@ def _extremes(scores: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     return values[last], values[first]
 
 
-def missing_baselines(names: list[str]) -> str | None:
-    """A sentence when no simple baseline stands beside the models, else None."""
-    if any(name.startswith(BASELINES) for name in names):
+def missing_baselines(names: Sequence[str]) -> str | None:
+    """A sentence when a simple baseline is not beside the models, else None."""
+    have = {name.partition("#")[0].partition(" (")[0] for name in names}
+    if not (lacking := [name for name in BASELINES if name not in have]):
         return None
-    return "no popularity baseline is in the table: `python train.py model=popularity` makes one in seconds"
+    return (
+        f"no {' and no '.join(lacking)} baseline is in the table: `python train.py model={lacking[0]}` makes one in "
+        f"seconds, and report.baselines as shipped adds it"
+    )
 
 
 def split_gap(
-    leave_one_out: Mapping[str, pa.Table], temporal: Mapping[str, pa.Table], metric: str = "ndcg@10"
+    leave_one_out: Mapping[str, pa.Table], temporal: Mapping[str, pa.Table], metric: str = "ndcg@10", **options: Any
 ) -> dict[str, Any]:
     """How figures and order of the models that have both runs change from leave-one-out to a split in time.
 
     {"metric", "models": {name: {"leave_one_out": {value, low, high, n}, "temporal": {…}, "ratio"}}, "reversed":
-    pairs that change places, "kendall_tau", "statement"}. The requests differ, so no difference is tested.
+    pairs that change places, "kendall_tau", "statement"}. The requests differ, so no difference is tested. `options`
+    (confidence, resamples, method) as of `summarise`.
     """
     names = [name for name in leave_one_out if name in temporal]
     if not names:
         raise UserError("no model has a run on both splits: train the same models on leave_one_out and temporal")
     models: dict[str, Any] = {}
     for name in names:
-        before = summarise(leave_one_out[name], [metric])[metric]
-        after = summarise(temporal[name], [metric])[metric]
+        before = summarise(leave_one_out[name], [metric], **options)[metric]
+        after = summarise(temporal[name], [metric], **options)[metric]
         ratio = after["value"] / before["value"] if before["value"] and after["value"] is not None else None
         models[name] = {"leave_one_out": before, "temporal": after, "ratio": ratio}
 

@@ -25,7 +25,7 @@ from shopkeeper.sequences.requests import Requests, Targets
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
     from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranks import Ranked, Ranker
+    from shopkeeper.metrics.ranks import Flat, Ranked, Ranker
 
 KEY = b"shopkeeper"
 LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
@@ -57,10 +57,11 @@ def iter_requests(
     """Chunks of the per-request table, in the order of the split's requests.
 
     A model with `encode` and `item_vectors` is multiplied and counted in tiles; one with `score` is counted; one with
-    only `recommend(requests, k)` (ids, best first) has null ranks beyond its list. `k` beyond the catalogue is
-    allowed: the list then ends with the catalogue and recall is 1. `requests` replaces the split's own (shuffled
-    histories, say) against the same targets. `metadata` (model, seed, task, …) is kept with the table. NaN or
-    infinite scores end in a `UserError` that names the request. `beyond=False` leaves out the columns beyond accuracy.
+    only `recommend(requests, k)` (ids, best first) has null ranks beyond its list, and what it lists against the rules
+    (seen, not in the catalogue) is taken out. `k` beyond the catalogue is allowed: the list then ends with the
+    catalogue and recall is 1. `requests` replaces the split's own (shuffled histories, say) against the same targets.
+    `metadata` (model, seed, task, …) is kept with the table. NaN or infinite scores end in a `UserError` that names
+    the request. `beyond=False` leaves out the columns beyond accuracy.
     """
     from shopkeeper.evaluation.beyond import Shop
     from shopkeeper.metrics.ranks import NonFiniteScoreError, Ranker
@@ -127,7 +128,33 @@ def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filt
     if hasattr(model, "score"):
         return ranker.rank_scores(model.score(requests), wanted, seen, candidates)
     list_BK = np.asarray(model.recommend(requests, ranker.k))
-    return rank_in_lists(list_BK, wanted, len(ranker.catalogue))
+    if unknown := list_BK[(list_BK < 0) | (list_BK >= ranker.n_columns)].tolist():
+        raise UserError(
+            f"{type(model).__name__} lists item {unknown[0]}, which is not in the id map (1 to "
+            f"{ranker.n_columns - 1}); give internal ids, 0 for an empty place"
+        )
+    allowed, n_candidates = _allowed(ranker, list_BK, seen, candidates)
+    kept_BK = np.where(allowed, list_BK, 0)
+    kept_BK = np.take_along_axis(kept_BK, np.argsort(kept_BK == 0, axis=1, kind="stable"), axis=1)
+    return rank_in_lists(kept_BK, wanted, len(ranker.catalogue))._replace(candidates=n_candidates)
+
+
+def _allowed(
+    ranker: Ranker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which places of lists (B, K) hold an item that may be recommended there, and how many may be: int64 (B,)."""
+    from shopkeeper.metrics.ranks import Flat
+
+    n, k = list_BK.shape
+    keys_BK = ranker.keys(Flat(np.arange(n + 1, dtype=np.int64) * k, list_BK.ravel()))[0].reshape(n, k)
+    hidden = np.zeros(0, np.int64) if seen is None else np.unique(ranker.keys(seen)[0])
+    hidden = hidden[hidden >= 0]
+    if named is None:
+        count = len(ranker.catalogue) - np.bincount(hidden // ranker.size, minlength=n)
+        return (keys_BK >= 0) & ~np.isin(keys_BK, hidden), count
+    open_to = np.setdiff1d(ranker.keys(named)[0], hidden)
+    open_to = open_to[open_to >= 0]
+    return np.isin(keys_BK, open_to), np.bincount(open_to // ranker.size, minlength=n)
 
 
 def _batch(

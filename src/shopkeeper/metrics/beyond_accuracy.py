@@ -180,20 +180,45 @@ def miscalibration(list_BK: np.ndarray, history: Flat, category_VF: np.ndarray, 
     return np.where((own_BF.sum(1) > 0) & (list_BF.sum(1) > 0), np.maximum(value, 0.0), np.nan)
 
 
-def serendipity(list_BK: np.ndarray, targets: Flat, expected_K: np.ndarray) -> np.ndarray:
+def serendipity(list_BK: np.ndarray, targets: Flat, obvious_BK: np.ndarray) -> np.ndarray:
     r"""Serendipity: the share of places that hold something right that the obvious list would not have shown.
 
     .. math:: \mathrm{Ser} = \frac{1}{K} \, |(L \setminus E) \cap T|
 
-    with E the list of a primitive model (here: most popular) and T the targets.
+    with E the list of a primitive model (here the most popular items, see `obvious`) and T the targets.
 
     Source: M. Ge, C. Delgado-Battenfeld and D. Jannach, Beyond accuracy, RecSys 2010.
 
-    >>> serendipity(np.array([[1, 2], [3, 4]]), Flat.of([[1, 2], [9]]), np.array([1, 5]))
+    >>> found = np.array([[1, 2], [3, 4]])
+    >>> serendipity(found, Flat.of([[1, 2], [9]]), np.isin(found, [1, 5]))
     array([0.5, 0. ])
     """
-    right = member(list_BK, targets) & ~np.isin(list_BK, expected_K)
-    return right.mean(1)
+    return (member(list_BK, targets) & ~obvious_BK).mean(1)
+
+
+def obvious(list_BK: np.ndarray, place_V: np.ndarray, k: int, seen: Flat | None = None) -> np.ndarray:
+    """Whether each listed item would stand among the k most popular: bool (B, K).
+
+    `place_V` int64 (V,) is each item's place by popularity from 0, at least the catalogue's size for items outside it.
+    The primitive model keeps the same rules as the others: where seen items are left out, `seen` holds them, and the
+    next most popular ones move up. A popularity model has no serendipity, then.
+
+    >>> obvious(np.array([[1, 3]]), np.array([9, 0, 1, 2]), 2)
+    array([[ True, False]])
+    >>> obvious(np.array([[1, 3]]), np.array([9, 0, 1, 2]), 2, Flat.of([[2]]))
+    array([[ True,  True]])
+    """
+    place_BK = place_V[list_BK]
+    if seen is None:
+        return (place_BK < k) & (list_BK > 0)
+    length = np.diff(seen.offsets)
+    row = np.repeat(np.arange(len(list_BK), dtype=np.int64), length)
+    near = place_V[seen.item] < k + length[row]  # no other seen item can let one move up to the first k
+    width = len(place_V) + 1
+    keys = np.unique(row[near] * width + np.minimum(place_V[seen.item[near]], width - 1))
+    first = np.arange(len(list_BK), dtype=np.int64)[:, None] * width
+    before = np.searchsorted(keys, first + np.minimum(place_BK, width - 1)) - np.searchsorted(keys, first)
+    return (place_BK - before < k) & (list_BK > 0) & ~member(list_BK, seen)
 
 
 def member(list_BK: np.ndarray, lists: Flat) -> np.ndarray:

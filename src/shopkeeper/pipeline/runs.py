@@ -51,7 +51,10 @@ class RunFolder:
         from shopkeeper.recommenders.base import make
 
         model = make(self.config["model"])
-        model.load(self.path)
+        try:
+            model.load(self.path)
+        except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
+            raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
         return model
 
 
@@ -123,9 +126,12 @@ def _kind(manifest: Any) -> str:
 
 
 def distinct_names(runs: Sequence[RunFolder]) -> list[str]:
-    """A short name per run: the model, its seed where models repeat, its folder where that is not enough."""
-    for name in (lambda r: str(r.metrics["model"]), lambda r: f"{r.metrics['model']}#{r.metrics['seed']}"):
-        names = [name(run) for run in runs]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{run.metrics['model']} ({run.path})" for run in runs]
+    """A short name per run: the model, its seed where the model repeats, its folder where that is not enough."""
+    names = [str(run.metrics["model"]) for run in runs]
+    for more in ("#{seed}", " ({path})"):
+        again = {name for name in names if names.count(name) > 1}
+        names = [
+            f"{run.metrics['model']}{more.format(seed=run.metrics['seed'], path=run.path)}" if name in again else name
+            for name, run in zip(names, runs, strict=True)
+        ]
+    return names

@@ -22,6 +22,7 @@ LABELS = {
     "lightgbm": "LightGBM",
     "bg_nbd": "BG/NBD",
     "gru": "GRU",
+    "recency": "Recency",
 }
 BASELINES = ("popularity", "base_rate")
 

@@ -1,0 +1,64 @@
+r"""Recency: what the customer looked at or bought last, newest first, then what sold best in the last days.
+
+    score(b, i) = 1 + position of the newest event on i in the history      for items of the history
+                = popularity(i) / (2 max_j popularity(j))                   for all others
+
+The baseline that repeat customers set ("the same again"); where items seen before are left out it is what is selling
+right now. After an empty history it is that, too. Source of the baseline: M. Li, S. Jullien, M. Ariannezhad and
+M. de Rijke, "A next basket recommendation reality check", TOIS 41(4), 2023.
+
+Shapes: B requests, V = n_items + 1 columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.item_knn import NO_INTEREST
+from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.schema import EVENT_TYPES, event_codes
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests
+
+INTEREST = event_codes([name for name in EVENT_TYPES if name not in NO_INTEREST])
+
+
+class Recency:
+    """Recommends the customer's own newest items, then what sold best of late (`half_life_days`; null: all time)."""
+
+    uses_instant = False
+
+    def __init__(self, half_life_days: float | None = 7.0) -> None:
+        self.popularity = Popularity(half_life_days)
+        self.rest_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Count what sold of late; the customers' own items come with each request."""
+        self.popularity.fit(prepared, split, fit)
+        scores_V = self.popularity.scores_V
+        self.rest_V = scores_V / np.float32(2 * max(float(scores_V.max()), 1e-30))
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Above 1 for items of the history, below for all others: float32 (B, V)."""
+        scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
+        offsets, rows = requests.flat(list(INTEREST))
+        length = np.diff(offsets)
+        owner = np.repeat(np.arange(len(requests)), length)
+        place = np.arange(len(rows)) - np.repeat(offsets[:-1], length)
+        item = requests.events.item[rows]
+        known = item < scores_BV.shape[1]
+        # Rows run from old to new, and of several values for one cell NumPy keeps the last.
+        scores_BV[owner[known], item[known]] = place[known] + 1
+        return scores_BV
+
+    def save(self, folder: Path) -> None:
+        """Write the scores of the rest as `weights.npz`."""
+        save_arrays(folder, "recency", {"rest": self.rest_V})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.rest_V = load_arrays(folder, "recency", ("rest",))["rest"]
