@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
 import signal
@@ -183,3 +184,54 @@ def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(
     assert names == ["step-0000000004", "step-0000000008"]
     assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
     shutil.rmtree(tmp_path)
+
+
+def test_a_longer_training_goes_on_from_the_shorter_one(tiny_shop, whole, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, epochs=3)
+    prolonged = fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 5})
+    assert_same(weights(whole), weights(prolonged))
+    seconds = [h["seconds"] for h in prolonged.trained.history]
+    assert len(seconds) == 5
+
+
+def test_a_cosine_decay_that_is_to_last_longer_starts_afresh_and_says_so(
+    tiny_shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    fit(*tiny_shop, folder=tmp_path, decay="cosine", trainer={"max_epochs": 2})
+    with caplog.at_level(logging.WARNING):
+        longer = fit(*tiny_shop, folder=tmp_path, decay="cosine", trainer={"max_epochs": 4})
+    assert "starts afresh: the cosine decay" in caplog.text
+    assert "planned for 2 epochs, now there are 4" in caplog.text
+    assert_same(weights(fit(*tiny_shop, decay="cosine", epochs=4)), weights(longer))
+
+
+def test_the_cosine_ends_at_the_last_epoch_that_the_trainer_allows(tiny_shop):
+    by_recipe = fit(*tiny_shop, decay="cosine", epochs=2)
+    by_trainer = fit(*tiny_shop, decay="cosine", epochs=50, trainer={"max_epochs": 2})
+    assert_same(weights(by_recipe), weights(by_trainer))
+
+
+def test_what_started_over_is_not_mixed_with_what_was_there(tiny_shop, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path)
+    over = {"resume": False, "max_epochs": 1}
+    fit(*tiny_shop, folder=tmp_path, lr=0.02, trainer=over)
+    # The newest checkpoint by number would be that of the first training.
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["step-0000000004"]
+    assert_same(weights(fit(*tiny_shop, lr=0.02)), weights(fit(*tiny_shop, folder=tmp_path, lr=0.02)))
+
+
+def test_a_longer_patience_counts_for_a_resumed_training(tiny_shop, tmp_path: Path):
+    settings = {"epochs": 40, "lr": 0.05}
+    short = fit(*tiny_shop, folder=tmp_path, patience=2, **settings)
+    n = len(short.trained.history)
+    longer = fit(*tiny_shop, patience=8, **settings)
+    assert n < len(longer.trained.history)
+    resumed = fit(*tiny_shop, folder=tmp_path, patience=8, **settings)
+    assert len(resumed.trained.history) == len(longer.trained.history)
+    assert_same(weights(longer), weights(resumed))
+
+
+def test_an_epoch_of_fewer_batches_is_another_training(tiny_shop, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1, "max_batches": 2})
+    with pytest.raises(UserError, match=r"max_batches: 2 there, None here"):
+        fit(*tiny_shop, folder=tmp_path)

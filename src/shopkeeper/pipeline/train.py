@@ -13,9 +13,9 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.files import sha256_json
+from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, write_run
 from shopkeeper.sequences.prepared import Prepared, Split
 
@@ -56,9 +56,9 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
         tracked.results(metrics)
         tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
         tracked.describe(show.note(metrics, cfg["task"]["headline"]))
-        run = write_run(
-            folder, cfg, model, metrics, tables, {**facts, "mlflow_run": tracked.run_id}, checkpoint_folder(cfg, facts)
-        )
+        place = checkpoint_folder(cfg, facts)
+        run = write_run(folder, cfg, model, metrics, tables, {**facts, "mlflow_run": tracked.run_id}, place)
+        _remember(place, folder, cfg)
         for file in ("metrics.json", "config.yaml"):
             tracked.file(folder / file)
         if tracked.run_id is not None:
@@ -89,8 +89,7 @@ def train_recommender(
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.recommenders.base import Fit, make
 
-    prepared = prepare_data(cfg)
-    split = prepare_split(cfg, prepared)
+    prepared, split = prepare_to_train(cfg)
     model = make(cfg["model"])
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant)}
@@ -104,7 +103,14 @@ def train_recommender(
         log=log_epoch if bar else _and_say(log_epoch),
         progress=bar,
     )
-    model.fit(prepared, split, fit)
+    place = checkpoint_folder(cfg, facts)
+    _recall(place, cfg)
+    try:
+        model.fit(prepared, split, fit)
+    except Exception:
+        if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
+            shutil.rmtree(place, ignore_errors=True)
+        raise
     e = cfg["evaluation"]
     tables = {
         part: evaluate_requests(
@@ -146,11 +152,37 @@ def _and_say(log_epoch: Log) -> Log:
 def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
     """Where resumable state lies while training: keyed by what decides the weights, outside of any stage's output.
 
-    A killed training is found again by the same command; DVC deletes a stage's outputs before it runs.
+    A killed training is found again by the same command, also when that one is to train for longer; DVC deletes a
+    stage's outputs before it runs.
     """
-    decides = {k: cfg[k] for k in ("model", "trainer", "seed", "init_from")}
+    limits = {"model": ("epochs", "patience"), "trainer": ("max_epochs", "resume")}
+    decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
+    decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
     key = sha256_json(decides | {k: facts[k] for k in ("dataset_fingerprint", "split")})
     return Path(cfg["paths"]["checkpoints"]) / f"{cfg['model']['name']}-{key[:16]}"
+
+
+def _epochs(cfg: Mapping[str, Any]) -> int:
+    return int(cfg["trainer"].get("max_epochs") or cfg["model"].get("epochs") or 0)
+
+
+def _remember(place: Path, run: Path, cfg: Mapping[str, Any]) -> None:
+    """Note beside the checkpoints which finished run took them, so that a longer one can go on from there."""
+    if (run / "checkpoint").is_dir():
+        write_json(place.with_suffix(".json"), {"run": str(run.resolve()), "epochs": _epochs(cfg)})
+
+
+def _recall(place: Path, cfg: Mapping[str, Any]) -> None:
+    """Bring back the checkpoint of a finished run of the same training that was to end earlier."""
+    note = place.with_suffix(".json")
+    if place.is_dir() or not note.is_file() or not cfg["trainer"].get("resume", True):
+        return
+    done = read_json(note)
+    source = Path(done["run"]) / "checkpoint"
+    if _epochs(cfg) > done["epochs"] and source.is_dir():
+        log.info("going on from %s epochs of %s", done["epochs"], context.relative(Path(done["run"])))
+        with atomic_folder(place) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str, Any]:

@@ -79,10 +79,14 @@ def newest_good(folder: Path) -> Path | None:
 
 
 class Resumable(Checkpoint):
-    """Saves at the end of an epoch, and within long epochs every few minutes; keeps the newest two."""
+    """Saves at the end of an epoch, and within long epochs every few minutes; keeps the newest two.
 
-    def __init__(self, folder: Path, every_epochs: int, every_minutes: float):
+    `afresh`: what an earlier training left in the folder is deleted once there is something of this one.
+    """
+
+    def __init__(self, folder: Path, every_epochs: int, every_minutes: float, afresh: bool = False):
         self.folder, self.every_epochs, self.every_seconds = folder, every_epochs, every_minutes * 60
+        self.afresh = afresh
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
@@ -98,9 +102,12 @@ class Resumable(Checkpoint):
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """Write `step-<number>`, then delete what is older than the newest two."""
         if module.rank == 0:
-            trainer.save_checkpoint(self.folder / f"step-{module.step:010d}")
-            for old in sorted(self.folder.glob("step-*"), reverse=True)[KEEP:]:
+            newest = self.folder / f"step-{module.step:010d}"
+            trainer.save_checkpoint(newest)
+            others = sorted((p for p in self.folder.glob("step-*") if p != newest), reverse=True)
+            for old in others if self.afresh else others[KEEP - 1 :]:
                 shutil.rmtree(old, ignore_errors=True)
+            self.afresh = False
         self.saved = time.monotonic()
 
 

@@ -133,6 +133,8 @@ def train_here(
     With `folder`, checkpoints lie in `folder/checkpoint` and a killed run goes on from the newest good one. `identity`
     is what must agree for that: a checkpoint of another configuration is a `UserError`.
     """
+    if config.max_epochs:
+        recipe = replace(recipe, epochs=config.max_epochs)
     device = execution.device_of(config, rank)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -141,7 +143,7 @@ def train_here(
         if config.resident == "mapped":
             spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-view-")))
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
-        identity = _identity(identity, recipe, split, seed)
+        identity = _identity(identity, recipe, config, split, seed)
         checkpoint = _find_checkpoint(folder, config, identity)
         plan = _plan(config, checkpoint, view, recipe, device)
         _check_memory(config, plan, view, network, device)
@@ -174,7 +176,7 @@ def train_here(
         if checkpoint is None or plan.compile:
             module.to(device)
             module.plan = settle(module, config)
-        trainer = _trainer(module, config, device, folder, progress)
+        trainer = _trainer(module, config, device, folder, progress, afresh=checkpoint is None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
@@ -231,7 +233,12 @@ def _check_memory(config: TrainerConfig, plan: Plan, view: TrainingView, network
 
 
 def _trainer(
-    module: SequenceModule, config: TrainerConfig, device: torch.device, folder: Path | None, progress: bool
+    module: SequenceModule,
+    config: TrainerConfig,
+    device: torch.device,
+    folder: Path | None,
+    progress: bool,
+    afresh: bool,
 ) -> pl.Trainer:
     for name in (
         "pytorch_lightning.utilities.rank_zero",
@@ -244,14 +251,15 @@ def _trainer(
         callbacks.append(Progress())
     if module.validator is not None and module.recipe.patience:
         callbacks.append(
-            EarlyStopping("ndcg@10", mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True)
+            Patience("ndcg@10", mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True)
         )
     if folder is not None:
-        callbacks.append(Resumable(folder / "checkpoint", config.checkpoint_epochs, config.checkpoint_minutes))
+        place = folder / "checkpoint"
+        callbacks.append(Resumable(place, config.checkpoint_epochs, config.checkpoint_minutes, afresh))
     return pl.Trainer(
         accelerator=device.type,
         devices=1 if device.type == "cpu" else [device.index or 0],
-        max_epochs=config.max_epochs or module.recipe.epochs,
+        max_epochs=module.recipe.epochs,
         callbacks=callbacks,
         plugins=[SafeCheckpointIO()],
         logger=False,
@@ -266,11 +274,22 @@ def _trainer(
     )
 
 
-def _identity(given: Mapping[str, Any], recipe: Recipe, split: Split, seed: int) -> dict[str, Any]:
+class Patience(EarlyStopping):
+    """Early stopping whose patience is the one that is set now, not the checkpoint's."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what was counted."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
+
+def _identity(
+    given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, split: Split, seed: int
+) -> dict[str, Any]:
     """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
     fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs
+    fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
     train_end = sha256_json(np.asarray(split.train_end).tolist())
     return dict(given) | fixed | {"data": split.prepared.fingerprint, "train_end": train_end, "seed": seed}
 
@@ -282,9 +301,18 @@ def _find_checkpoint(folder: Path | None, config: TrainerConfig, identity: Mappi
     if path is None:
         return None
     stored = SafeCheckpointIO().load_checkpoint(path)["identity"]
-    differs = sorted(k for k in identity if stored.get(k) != identity[k])
+    differs = sorted(k for k in identity.keys() | stored.keys() if stored.get(k) != identity.get(k))
+    if differs == ["epochs"] and identity.get("decay") == stored.get("decay"):
+        log.warning(
+            "training starts afresh: the cosine decay of %s was planned for %s epochs, now there are %s "
+            "(with decay=constant it would go on)",
+            path,
+            stored["epochs"],
+            identity["epochs"],
+        )
+        return None
     if differs:
-        said = ", ".join(f"{k}: {stored.get(k)} there, {identity[k]} here" for k in differs)
+        said = ", ".join(f"{k}: {stored.get(k)} there, {identity.get(k)} here" for k in differs)
         raise UserError(
             f"{path} belongs to another training ({said}); delete {path.parent}, choose another run folder, "
             f"or start over with trainer.resume=false"

@@ -1,0 +1,73 @@
+"""A training that is asked to last longer goes on from the finished one; a search leaves no checkpoints behind."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from test_bad_input import HEAD, ROWS, config, write_raw
+
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.train import train_model, validate_model
+
+SMALL = ("model=sasrec", "model.width=8", "model.max_length=8", "model.patience=0", "trainer.precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("prolong")
+    write_raw(place, HEAD + "".join(ROWS))
+    return place
+
+
+def run(shop: Path, name: str, *words: str) -> Any:
+    return train_model(config(shop, "train", *SMALL, *words), shop / "models" / name)
+
+
+def weights(run: Any) -> dict[str, bytes]:
+    return {k: v.numpy().tobytes() for k, v in load_file(run.path / "weights.safetensors").items()}
+
+
+def test_twice_the_epochs_take_half_as_many_steps_and_give_the_same_weights(
+    shop: Path, caplog: pytest.LogCaptureFixture
+):
+    run(shop, "short", "trainer.max_epochs=2")
+    with caplog.at_level(logging.INFO):
+        longer = run(shop, "longer", "trainer.max_epochs=4")
+    assert "going on from 2 epochs of" in caplog.text
+    assert "epoch 3:" in caplog.text
+    assert "epoch 2:" not in caplog.text
+    assert weights(longer) == weights(run(shop, "whole", "trainer.max_epochs=4", "trainer.resume=false"))
+    assert open_run(shop / "models/short").manifest["files"]  # it kept its own checkpoint, whole
+
+
+def test_the_same_training_asked_for_again_is_done_again(shop: Path, caplog: pytest.LogCaptureFixture):
+    run(shop, "first", "trainer.max_epochs=1", "seed=5")
+    with caplog.at_level(logging.INFO):
+        run(shop, "second", "trainer.max_epochs=1", "seed=5")
+    assert "epoch 1:" in caplog.text
+
+
+def test_a_cosine_decay_starts_afresh_and_says_so(shop: Path, caplog: pytest.LogCaptureFixture):
+    run(shop, "cosine", "trainer.max_epochs=1", "model.decay=cosine")
+    with caplog.at_level(logging.INFO):
+        run(shop, "cosine longer", "trainer.max_epochs=2", "model.decay=cosine")
+    assert "planned for 1 epochs, now there are 2" in caplog.text
+    assert "epoch 1:" in caplog.text
+
+
+def test_a_pruned_or_failed_trial_leaves_no_checkpoint(shop: Path):
+    class Pruned(Exception):
+        pass
+
+    def prune(metrics: Any, epoch: int) -> None:
+        if epoch == 2:
+            raise Pruned
+
+    before = set((shop / "outputs/checkpoints").glob("sasrec-*"))
+    with pytest.raises(Pruned):
+        validate_model(config(shop, "train", *SMALL, "trainer.max_epochs=3", "seed=9"), prune)
+    assert set((shop / "outputs/checkpoints").glob("sasrec-*")) == before
