@@ -135,6 +135,37 @@ def test_vectors_give_the_ranks_of_their_products(vectors):
     assert (better + tied <= rounded.better + rounded.tied).all()
 
 
+@pytest.mark.skipif(not ranks._ONEDNN, reason="this PyTorch has no oneDNN: there is one way to multiply")
+def test_the_library_that_multiplies_moves_no_rank_beyond_close_scores(vectors, monkeypatch):
+    one = in_batches(vectors, 230)
+    monkeypatch.setattr(ranks, "_ONEDNN", False)
+    other = in_batches(vectors, 230)
+    assert np.allclose(one[4], other[4], atol=1e-5)
+    request_BD, item_VD, targets, _, catalogue = vectors
+    score = request_BD.astype(np.float64) @ item_VD.T.astype(np.float64)
+    request = np.repeat(np.arange(len(request_BD)), np.diff(targets.offsets))
+    own = score[request, np.minimum(targets.item, len(item_VD) - 1)]
+    close = (np.abs(score[request][:, catalogue] - own[:, None]) <= 1e-5).sum(1)
+    assert (np.abs(one[0] - other[0]) <= close).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([2, 5, 1000]), st.sampled_from([16, 48]))
+def test_lists_and_ranks_over_many_blocks_are_those_of_sorting(seed, k, levels, tile):
+    score, targets, seen, catalogue = questions(seed, 2600, 21, levels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "_BYTES", {"cpu": (16 << 20, 4 * 64 * tile)})  # blocks of 64 columns
+        ranker = Ranker(2600, catalogue, k=k, tile=tile)
+    assert ranker.n_blocks > 20
+    got = ranker.rank_scores(score, targets, seen)
+    for b in range(len(score)):
+        counts, _, best = sorted_by_hand(score, targets, seen, catalogue, b, k)
+        at = slice(targets.offsets[b], targets.offsets[b + 1])
+        assert list(zip(got.better[at], got.tied[at], strict=True)) == counts
+        assert got.top_item[b].tolist() == best.tolist()
+        assert np.array_equal(got.top_score[b], score[b, best])
+
+
 def test_requests_without_a_vector_are_shown_the_fallback():
     item_VD = np.eye(4, dtype=np.float32)
     ranker = Ranker(4, item_VD=item_VD, fallback_V=np.array([9, 1, 2, 3], np.float32), k=2)
