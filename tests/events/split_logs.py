@@ -26,10 +26,12 @@ def write_log(
     session=None,
     channel=None,
     config: dict | None = None,
+    consent: list[tuple[str, int, bool]] | None = None,
 ) -> Prepared:
     """Write a prepared folder from columns in file order, as `prepare` does: ids by first appearance, stable sort.
 
-    `user` and `item` are external ids (anything); timestamp in µs; event_type as names.
+    `user` and `item` are external ids (anything); timestamp in µs; event_type as names; `consent` holds changes
+    (user, µs, in force), by user and time.
     """
     user, item = np.asarray(user).astype(str), np.asarray(item).astype(str)
     n = len(user)
@@ -71,13 +73,24 @@ def write_log(
         pa.table({"user": np.arange(1, len(user_ids) + 1, dtype=np.int32), "user_id": user_ids.tolist()}),
         folder / "users.parquet",
     )
+    if consent is not None:
+        code = {name: i for i, name in enumerate(user_ids, start=1)}
+        rows = sorted((code[u], at, agrees) for u, at, agrees in consent if u in code)
+        columns = dict(zip(("user", "at", "in_force"), map(list, zip(*rows, strict=True)), strict=True))
+        pq.write_table(pa.table({**columns, "user": pa.array(columns["user"], pa.int32())}), folder / "consent.parquet")
     manifest = {"dataset": "tiny", "n_items": len(item_ids), "fingerprint": f"f{n}", "config": config or {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return Prepared.open(folder)
 
 
-def random_log(folder: Path, seed: int, n: int = 400, days: int = 60, orders: bool = True, config=None) -> Prepared:
-    """A random shop: views and purchases with ties in time, orders of several lines, sessions, late new items."""
+def random_log(
+    folder: Path, seed: int, n: int = 400, days: int = 60, orders: bool = True, config=None, consent: bool = False
+) -> Prepared:
+    """A random shop: views and purchases with ties in time, orders of several lines, sessions, late new items.
+
+    With `consent` some customers withdraw in the course of time, some of them agree again; what they do in between
+    is not in the log.
+    """
     rng = np.random.default_rng(seed)
     user = rng.integers(0, 25, n)
     day = np.sort(rng.integers(0, days, n))
@@ -89,16 +102,25 @@ def random_log(folder: Path, seed: int, n: int = 400, days: int = 60, orders: bo
         hours = (1, 36)[seed % 2]  # odd seeds: orders whose lines are torn apart in time, across cutoffs, too
         key = user * 10**8 + (ts - START) // (hours * 3_600_000_000)
         order = np.where(kind == "purchase", np.unique(key, return_inverse=True)[1] + 1, 0)
+    session, channel = rng.integers(0, 3, n) * (user + 1), rng.integers(0, 3, n)
+    kept, changes = np.ones(n, bool), None
+    if consent:
+        changes = [(f"u{u}", START, True) for u in range(25)]
+        for u in range(0, 25, 2):
+            gone, back = np.sort(START + rng.integers(0, (days + 20) * DAY, 2))
+            changes += [(f"u{u}", int(gone), False)] + ([(f"u{u}", int(back), True)] if u % 4 else [])
+            kept &= ~((user == u) & (ts >= gone) & ((ts < back) | (u % 4 == 0)))
     return write_log(
         folder,
-        [f"u{x}" for x in user],
-        [f"i{x}" for x in item],
-        ts,
-        kind,
-        order if orders else None,
-        session=rng.integers(0, 3, n) * (user + 1),
-        channel=rng.integers(0, 3, n),
+        np.array([f"u{x}" for x in user])[kept],
+        np.array([f"i{x}" for x in item])[kept],
+        ts[kept],
+        kind[kept],
+        order[kept] if orders else None,
+        session=session[kept],
+        channel=channel[kept],
         config=config,
+        consent=changes,
     )
 
 

@@ -24,6 +24,7 @@ from shopkeeper.events.audit import AuditError, audit_by_perturbation, audit_spl
 from shopkeeper.events.splits import write_split
 from shopkeeper.events.splits_rules import lower_bound
 from shopkeeper.events.splits_steps import training_mask
+from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import DAY
 
@@ -43,7 +44,7 @@ def _fast_and_tidy():
 
 @cache
 def log(seed: int) -> Prepared:
-    return random_log(HOME / f"log{seed}", seed, orders=seed % 3 != 0)
+    return random_log(HOME / f"log{seed}", seed, orders=seed % 3 != 0, consent=seed % 4 == 1)
 
 
 @cache
@@ -301,9 +302,30 @@ def keys_joined_as_of_later(c: Copy, k: int) -> bool:
     return True
 
 
-def a_withdrawn_consent_not_seen(c: Copy, k: int) -> bool:
-    as_of = c.source.timeline["cutoffs"]["validation"]["us"] - 1 - k
-    c.p = replace(c.p, manifest={**c.p.manifest, "changes": {"consent": {"as_of": as_of}}})
+def _consents(c: Copy, user: int, at: int) -> None:
+    """Everybody agrees from the start, and this user withdraws at an instant."""
+    home = Path(mkdtemp(dir=HOME))
+    for table in ("items.parquet", "users.parquet"):
+        shutil.copy(c.source.prepared.path / table, home / table)
+    n = c.p.n_users
+    first = np.arange(n + 1) + (np.arange(n + 1) >= user)
+    at_C, agrees = np.zeros(n + 1, np.int64), np.ones(n + 1, bool)
+    at_C[user], agrees[user] = at, False
+    consent = Consent(first, at_C, agrees)
+    pq.write_table(consent.table(), home / "consent.parquet")
+    c.p = replace(c.p, path=home, consent=consent)
+
+
+def trained_on_after_consent_was_withdrawn(c: Copy, k: int) -> bool:
+    trained = np.flatnonzero(c.source.train_end > c.p.offsets[:-1]) + 1
+    _consents(c, int(trained[k % len(trained)]), c.source.timeline["cutoffs"]["validation"]["us"] - k)
+    return True
+
+
+def asked_about_after_consent_was_withdrawn(c: Copy, k: int) -> bool:
+    requests, _ = c.source.part("test")
+    one = k % len(requests)
+    _consents(c, int(requests.user[one]), int(requests.instant[one]))
     return True
 
 
@@ -311,8 +333,9 @@ def write_into(c: Copy) -> bool:
     """Split the changed log itself, without the audit that would stop it, so that all else fits together."""
     home = Path(mkdtemp(dir=HOME))
     c.p = replace(c.p, path=home)
-    for table in ("items.parquet", "users.parquet"):
-        shutil.copy(c.source.prepared.path / table, home / table)
+    for table in ("items.parquet", "users.parquet", "consent.parquet"):
+        if (c.source.prepared.path / table).is_file():
+            shutil.copy(c.source.prepared.path / table, home / table)
     with patch.object(splits, "audit_split", lambda *_: {}):
         c.path = write_split(c.p, spec(c.name))
     return True
@@ -345,7 +368,8 @@ LEAKS = {
     a_k_core_of_the_whole_log: STRICT_TIMED,
     a_shortest_or_longest_history_of_the_whole_log: STRICT_TIMED,
     keys_joined_as_of_later: STRICT_TIMED,
-    a_withdrawn_consent_not_seen: STRICT_TIMED,
+    trained_on_after_consent_was_withdrawn: TIMED,
+    asked_about_after_consent_was_withdrawn: TIMED,
 }
 
 
@@ -399,6 +423,7 @@ def _cutoffs_a_week_later(p, s):
 REAL_CUTOFFS = splits_rules._cutoffs
 
 MUTANTS = {
+    "consent is not looked at": (splits_rules, "_agreed", lambda p, division: division, TIMED),
     "cutoffs are inclusive": (splits_rules, "lower_bound", _cutoff_inclusive, TIMED),
     "catalogue and k-core from the whole log": (
         splits,
@@ -431,8 +456,9 @@ def test_the_audit_finds_a_mistake_in_the_code_that_splits(mutant, seed, which):
     truth = clean(seed, kind)
     home = Path(mkdtemp(dir=HOME))
     p = replace(log(seed), path=home)
-    for table in ("items.parquet", "users.parquet"):
-        shutil.copy(log(seed).path / table, home / table)
+    for table in ("items.parquet", "users.parquet", "consent.parquet"):
+        if (log(seed).path / table).is_file():
+            shutil.copy(log(seed).path / table, home / table)
     try:
         with patch.object(module, name, wrong):
             with patch.object(splits, "audit_split", lambda *_: {}):

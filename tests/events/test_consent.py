@@ -27,6 +27,7 @@ from shopkeeper.events.consent_rules import customer_rules, pin_rules
 from shopkeeper.events.identity import FOREVER, merge_identities
 from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.events.splits_ties import shuffle_ties
+from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared
 
 KEY = "a secret of at least sixteen bytes"
@@ -37,8 +38,8 @@ def consents(*rows) -> Consents:
     return Consents(pa.array(account), np.array(granted), np.array(withdrawn))
 
 
-def kept(events, *args, **kwargs):
-    said = apply_consent(events, *args, **kwargs)
+def kept(events, *args, as_of=LATEST, **kwargs):
+    said = apply_consent(events, *args, as_of=as_of, **kwargs)
     assert sum(said["dropped"].values()) == said["rows_before"] - said["rows_after"]
     return list(zip(names(events), events.timestamp.tolist(), strict=True)), said["dropped"]
 
@@ -94,12 +95,11 @@ def test_consent_agrees_with_a_loop_over_records(changes, rows, as_of):
     records = [
         (who, t[i], t[i + 1] if i + 1 < len(t) else FOREVER) for who, t in changes.items() for i in range(0, len(t), 2)
     ]
-    now = 10**9 if as_of is None else as_of
 
     def agrees(who, at):
         return any(account == who and start <= at < end for account, start, end in records)
 
-    want = [(who, t) for who, t in rows if agrees(who, t) and agrees(who, now)]
+    want = [(who, t) for who, t in rows if agrees(who, t) and (as_of is None or agrees(who, as_of))]
     events = log(*rows)
     assert kept(events, consents(*records), as_of=as_of)[0] == want
 
@@ -224,7 +224,7 @@ def test_a_new_erasure_list_makes_prepared_data_stale(tmp_path):
     ("rules", "message"),
     [
         ({"erasure": {"fil": "x"}}, "unknown option `erasure.fil`.*Did you mean 'file'"),
-        ({"identity": {"file": "links.csv"}}, "identity.as_of is missing"),
+        ({"identity": {"file": "links.csv", "as_of": "cutof"}}, "identity.as_of .*'cutoff'.*'cutof' is no instant"),
         ({"ties": {"order": "shufled"}}, "Did you mean 'shuffled'"),
         ({"pseudonyms": {"key_env": "NO_SUCH_KEY"}}, "NO_SUCH_KEY, which is not set"),
         ({"pseudonyms": {"key_env": "SHORT_KEY"}}, "shorter than 16 bytes"),

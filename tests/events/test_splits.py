@@ -319,7 +319,7 @@ def test_the_target_hash_can_be_taken_before_pseudonyms(tmp_path):
     split = opened(secret, spec("leave_one_out"))
     assert split.target_hash() != opened(plain, spec("leave_one_out")).target_hash()
     secret.manifest["fingerprint"] = "again"
-    split = Split.open(secret, write_split(secret, spec("leave_one_out"), user_ids=pa.array(["a", "b"])))
+    split = Split.open(secret, write_split(secret, spec("leave_one_out"), real_users=lambda: pa.array(["a", "b"])))
     assert split.target_hash() == opened(plain, spec("leave_one_out")).target_hash()
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
-from shopkeeper.features.point_in_time import first_at_or_after
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events
 
 DAY = MICROSECONDS_PER_DAY
@@ -200,6 +200,6 @@ def test_data_with_only_an_order_is_refused_with_a_way_out():
 def test_the_binary_search_over_all_customers_equals_searchsorted_for_each(histories: list[list[int]], instant: int):
     flat = np.array([t for h in histories for t in sorted(h)], np.int64)
     offsets = np.concatenate([[0], np.cumsum([len(h) for h in histories])])
-    found = first_at_or_after(flat, offsets[:-1], offsets[1:], np.full(len(histories), instant))
+    found = lower_bound(flat, offsets[:-1], offsets[1:], np.full(len(histories), instant))
     expected = [a + np.searchsorted(flat[a:b], instant) for a, b in pairwise(offsets)]
     assert found.tolist() == expected

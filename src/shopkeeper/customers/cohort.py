@@ -5,7 +5,8 @@ Shapes: n rows (customer, cutoff), F features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +30,7 @@ class Cohort:
     observed_until: np.ndarray  # int64 (n,): the label window must end at or before this
     label: np.ndarray | None = None  # float64 (n,); None when asked about the future
     horizon_days: float = 0.0
+    left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
 
     def __len__(self) -> int:
         return len(self.customer)

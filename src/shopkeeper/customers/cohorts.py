@@ -8,18 +8,24 @@ alone count for neither.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from shopkeeper.customers.cohort import Cohort
 from shopkeeper.errors import UserError
-from shopkeeper.features.point_in_time import first_at_or_after, prefix
+from shopkeeper.features.point_in_time import prefix
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.sequences.ranges import lower_bound
+from shopkeeper.sequences.requests import Events
 from shopkeeper.timeline import floor_day, iso
 
 
@@ -35,7 +41,9 @@ def build_cohort(
 ) -> Cohort:
     """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, churn labels.
 
-    Rows are ordered by (cutoff as given, internal user id).
+    Rows are ordered by (cutoff as given, internal user id). Where the dataset has a consent table, only customers whose
+    consent is in force at the cutoff are asked about; who withdraws inside the label window has no label (whether he
+    came back may not be known) and is left out of labelled cohorts, bought or not. Both are counted in `left_out`.
 
     Args:
         prepared: the dataset.
@@ -56,7 +64,7 @@ def build_cohort(
     if horizon_days <= 0 or (active_days is not None and active_days <= 0):
         raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
     if observed_until is None:
-        observed_until = floor_day(int(time.max())) if len(time) else 0
+        observed_until = floor_day(prepared.span[1]) if len(time) else 0
     horizon = round(horizon_days * MICROSECONDS_PER_DAY)
     active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
 
@@ -67,6 +75,7 @@ def build_cohort(
     bought = np.asarray(time)[kept]
 
     users, at, label = [], [], []
+    left_out: Counter[str] = Counter()
     for t in instants:
         if labels and t + horizon > observed_until:
             raise UserError(
@@ -75,7 +84,7 @@ def build_cohort(
             )
 
         def before(instant: int) -> np.ndarray:
-            return first_at_or_after(bought, first, after, np.full(len(first), instant, np.int64))
+            return lower_bound(bought, first, after, instant)
 
         known = before(t)
         is_active = known > (first if active is None else before(t - active))
@@ -86,6 +95,8 @@ def build_cohort(
                 f"choose a later cutoff or a longer active_days"
             )
         chosen = np.flatnonzero(is_active)
+        if prepared.consent is not None:
+            chosen = _agreeing(prepared.consent, chosen + 1, t, t + horizon if labels else t, left_out) - 1
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
         if labels:
@@ -103,10 +114,61 @@ def build_cohort(
         feature_names=features.names,
         events=prepared.events,
         start=start,
-        end=first_at_or_after(time, start, prepared.offsets[customer], cutoff),
+        end=lower_bound(time, start, prepared.offsets[customer], cutoff),
         observed_until=np.full(len(customer), observed_until, np.int64),
         label=np.concatenate(label) if labels else None,
         horizon_days=float(horizon_days),
+        left_out={reason: n for reason, n in left_out.items() if n},
+    )
+
+
+def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:
+    """Those of the users who agree at the cutoff and do not withdraw before `until`; the others are counted."""
+    agrees = consent.holds(user, cutoff)
+    stays = consent.next_end(user[agrees], cutoff) >= until
+    left_out["no consent at the cutoff"] += int((~agrees).sum())
+    left_out["consent withdrawn inside the label window"] += int((~stays).sum())
+    if not stays.any():
+        raise UserError(f"no active customer agrees at {iso(cutoff)} and stays; choose a later cutoff")
+    return user[agrees][stays]
+
+
+def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
+    """Cohorts of several cutoffs, each from the dataset as it was known at its own, as one; oldest first.
+
+    Items are numbered as in the newest dataset; what it does not know (it can only be a customer's who no longer
+    agrees) becomes 0.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+    names = parts[-1][0].items["item_id"].combine_chunks()
+    columns: dict[str, list[np.ndarray]] = {}
+    start, end, before = [], [], 0
+    for prepared, cohort in parts:
+        ids = pc.fill_null(pc.index_in(prepared.items["item_id"].combine_chunks(), value_set=names), -1)
+        number = np.concatenate([[0], ids.to_numpy(zero_copy_only=False) + 1]).astype(np.int32)
+        for column, values in vars(cohort.events).items():
+            if values is not None:
+                columns.setdefault(column, []).append(number[values] if column == "item" else values)
+        start.append(cohort.start + before)
+        end.append(cohort.end + before)
+        before += len(cohort.events.item)
+    cohorts = [cohort for _, cohort in parts]
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(c, name) for c in cohorts])
+
+    return replace(
+        cohorts[0],
+        customer=joined("customer"),
+        cutoff=joined("cutoff"),
+        features=joined("features"),
+        observed_until=joined("observed_until"),
+        events=Events(**{name: np.concatenate(values) for name, values in columns.items()}),
+        start=np.concatenate(start),
+        end=np.concatenate(end),
+        label=None if cohorts[0].label is None else joined("label"),
+        left_out=dict(sum((Counter(c.left_out) for c in cohorts), Counter())),
     )
 
 

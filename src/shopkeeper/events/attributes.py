@@ -24,6 +24,7 @@ from shopkeeper.events.readers import reader
 from shopkeeper.events.times import to_micros
 from shopkeeper.events.values import as_ids, typed
 
+KEY = "external id"  # name of a column that no table of ours has
 OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
 
 
@@ -45,16 +46,22 @@ def entity_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw:
                 f"{spec['file']}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
                 f"or name the column of its dates in {kind}s.valid_from"
             )
-        joined = pl.DataFrame(pl.from_arrow(table)).join(frame, on=f"{kind}_id", how="left", maintain_order="left")
+        own = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.Series(KEY, pl.from_arrow(_keys(kind, log))))
+        joined = own.join(frame.rename({f"{kind}_id": KEY}), on=KEY, how="left", maintain_order="left").drop(KEY)
         table = _plain(joined.to_arrow())
     return table
+
+
+def _keys(kind: str, log: Arranged) -> pa.Array:
+    """External ids by internal id as tables from outside know them: before pseudonyms."""
+    return log.real_users if kind == "user" and log.real_users is not None else log.names[f"{kind}_id"]
 
 
 def version_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged) -> pa.Table:
     """Versions of attributes: internal id, `valid_from` (timestamp[us, UTC]), attributes; by id, then time."""
     frame = _read_table(kind, spec, config, raw)
-    names = log.names[f"{kind}_id"]
-    ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(pa.string()), value_set=names)
+    names = _keys(kind, log)
+    ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(names.type), value_set=names)
     frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
     frame = frame.drop(f"{kind}_id").sort(kind, "valid_from", maintain_order=True)
     return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from shopkeeper.events.audit_error import AuditError
 from shopkeeper.events.audit_perturb import audit_by_perturbation
 from shopkeeper.events.audit_requests import check_part
 from shopkeeper.events.splits_steps import steps, training_mask, uniform_hash
 from shopkeeper.schema import event_codes
+from shopkeeper.sequences.consent import FILE as CONSENT_FILE
+from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
 from shopkeeper.timeline import SplitSpec, iso
@@ -60,6 +63,7 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
             "no event in two parts": _disjoint(prepared, split, spec, parts),
             "everybody with a target is asked": _complete(prepared, spec, split, parts),
             "the catalogue is the declared one": _catalogue(prepared, split, spec, training),
+            "nobody without consent at the cutoff": _consent(prepared, split, parts),
         }
         if spec.strict:
             checks["no id, count or identity from later rows"] = _later_rows(prepared, split, spec)
@@ -108,7 +112,7 @@ def _cutoffs(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
     ts = p.events.timestamp
     if ts is None:
         return ["a split by time of data without time stamps"]
-    cutoffs = spec.cutoffs(int(ts.min()), int(ts.max()))
+    cutoffs = spec.cutoffs(*p.span)
     found = []
     if split.timeline["cutoffs"] != cutoffs.as_json():
         found.append(
@@ -161,13 +165,15 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
     if spec.timed:
         ts, order = p.events.timestamp, p.events.order
         assert ts is not None
-        cutoffs = spec.cutoffs(int(ts.min()), int(ts.max()))
+        cutoffs = spec.cutoffs(*p.span)
         for name, (requests, _) in parts.items():
             low, high = cutoffs.window(name)
             rows = np.flatnonzero(target & (ts >= low) & (ts < high))
             asked = np.zeros(p.n_users + 1, bool)
             asked[_users(requests)] = True
             rows = rows[~asked[p.event_user[rows]]]
+            if p.consent is not None:  # their target may be agreed to when the question is not
+                rows = rows[p.consent.holds(p.event_user[rows], low if spec.targets == "all" else ts[rows])]
             if order is not None and len(rows):  # lines of an order that began before the window
                 own = steps(np.flatnonzero(target & np.isin(p.event_user, p.event_user[rows])), p.event_user, order)
                 assert own.of_row is not None
@@ -177,6 +183,7 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
         return found
     n_steps = steps(np.flatnonzero(target), p.event_user, p.events.order).per_user(p.offsets)
     enough = np.flatnonzero(n_steps >= 2 * spec.k + 1) + 1
+    enough = enough if p.consent is None else enough[p.consent.holds(enough, LATEST)]
     return [
         f"{name}: {len(np.setxor1d(enough, _users(requests)))} users are asked who should not be, or the reverse"
         for name, (requests, _) in parts.items()
@@ -244,22 +251,43 @@ def _filters(p: Prepared) -> dict[str, Any]:
 
 
 def _later_keys(p: Prepared, split: Split) -> list[str]:
-    """Links between keys must be known at the cutoff; a consent that was withdrawn by then must be gone."""
-    cutoffs, changes = split.timeline.get("cutoffs"), p.manifest.get("changes") or {}
-    if not cutoffs:
+    """Links between keys must be known at the cutoff."""
+    cutoffs, links = split.timeline.get("cutoffs"), (p.manifest.get("changes") or {}).get("identity")
+    if not cutoffs or not links or (links.get("as_of") is not None and links["as_of"] <= cutoffs["validation"]["us"]):
         return []
-    cutoff, found = cutoffs["validation"], []
-    links, consent = changes.get("identity"), changes.get("consent")
-    if links and (links.get("as_of") is None or links["as_of"] > cutoff["us"]):
-        found.append(
-            f"keys of customers are joined as of {links.get('as_of')}, later than the cutoff {cutoff['iso']}; "
-            f"set dataset.identity.as_of={cutoff['iso']}"
-        )
-    if consent and consent.get("as_of") is not None and consent["as_of"] < cutoff["us"]:
-        found.append(
-            f"consent is as of {consent['as_of']}: what was withdrawn between then and the cutoff {cutoff['iso']} is "
-            f"not seen; set dataset.consent.as_of=null"
-        )
+    joined = iso(links["as_of"]) if links.get("as_of") is not None else "no date"
+    return [
+        f"keys of customers are joined as of {joined}, later than the cutoff {cutoffs['validation']['iso']}; "
+        f"set dataset.identity.as_of=cutoff"
+    ]
+
+
+def _consent(p: Prepared, split: Split, parts: dict[str, tuple[Requests, Targets]]) -> list[str]:
+    """Customers are learned from and asked about only while they agree; read from the file, record by record."""
+    if p.consent is None:
+        return []
+    table = pq.read_table(p.path / CONSENT_FILE)
+    state: dict[int, list[tuple[int, bool]]] = {}
+    for user, at, agrees in zip(*(table[name].to_pylist() for name in ("user", "at", "in_force")), strict=True):
+        state.setdefault(user, []).append((at, agrees))
+
+    def agrees_at(user: int, instant: int) -> bool:
+        return next((agrees for at, agrees in reversed(state.get(user, [])) if at <= instant), False)
+
+    cutoffs = split.timeline.get("cutoffs")
+    at = cutoffs["validation"]["us"] if cutoffs else LATEST
+    trained = np.flatnonzero(split.train_end > p.offsets[:-1]) + 1
+    found = [
+        f"user {user} is trained on without consent at the cutoff"
+        for user in trained.tolist()
+        if not agrees_at(user, at)
+    ][:1]
+    for name, (requests, _) in parts.items():
+        instants = requests.instant if cutoffs and requests.instant is not None else np.full(len(requests), LATEST)
+        pairs = zip(_users(requests).tolist(), instants.tolist(), strict=True)
+        found += [f"{name}: user {user} is asked about without consent" for user, t in pairs if not agrees_at(user, t)][
+            :1
+        ]
     return found
 
 

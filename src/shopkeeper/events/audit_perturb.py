@@ -12,6 +12,7 @@ from shopkeeper.events.audit_error import AuditError
 from shopkeeper.events.splits_catalogue import known_items
 from shopkeeper.events.splits_rules import Part, divide
 from shopkeeper.events.splits_steps import training_mask
+from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Events
 from shopkeeper.timeline import SplitSpec, iso
@@ -49,7 +50,9 @@ def audit_by_perturbation(
         only_test = perturb_after(prepared, cutoffs["test"]["us"], seed)
         where = f"after {iso(cutoffs['validation']['us'])}"
     else:
-        changed = perturb_rows(prepared, ~training_mask(prepared.offsets, split.train_end), seed)
+        # Rows that only the k-core leaves out stay as they are: they have been counted.
+        end = np.maximum(split.train_end, divide(prepared, spec, allow_empty=True).train_end)
+        changed = perturb_rows(prepared, ~training_mask(prepared.offsets, end), seed)
         only_test, where = None, "outside of training"
     division = divide(changed, spec, allow_empty=True)
     train_end, catalogue, _ = known_items(changed, division.train_end, spec)
@@ -99,7 +102,22 @@ def perturb_after(prepared: Prepared, cutoff: int, seed: int = 0) -> Prepared:
     n_users = int(max(user.max(), prepared.n_users))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users + 1)[1:])]).astype(np.int64)
     manifest = {**prepared.manifest, "n_items": prepared.n_items + 3}
-    return replace(prepared, manifest=manifest, offsets=offsets, events=Events(**columns))
+    consent = None if prepared.consent is None else _other_consent(prepared.consent, n_users, cutoff, last, rng)
+    return replace(prepared, manifest=manifest, offsets=offsets, events=Events(**columns), consent=consent)
+
+
+def _other_consent(old: Consent, n_users: int, cutoff: int, last: int, rng: np.random.Generator) -> Consent:
+    """The same ledger up to a cutoff; at a random instant after it everybody changes their mind."""
+    known = old.until(cutoff)  # who withdraws at the very cutoff is not trained on
+    n = np.zeros(n_users, np.int64)
+    n[: len(old.first) - 1] = np.diff(known.first)
+    first = np.concatenate([[0], np.cumsum(n + 1)]).astype(np.int64)
+    at, in_force = rng.integers(cutoff + 1, max(last, cutoff + 1) + 1, first[-1]), np.zeros(first[-1], bool)
+    kept = np.repeat(first[:-1] - np.concatenate([[0], np.cumsum(n)[:-1]]), n) + np.arange(n.sum())
+    at[kept], in_force[kept] = known.at, known.in_force
+    end = first[1:] - 1
+    in_force[end] = np.where(n > 0, ~in_force[end - 1], True)
+    return Consent(first, at, in_force)
 
 
 def perturb_rows(prepared: Prepared, rows: np.ndarray, seed: int = 0) -> Prepared:

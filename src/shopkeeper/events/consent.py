@@ -1,7 +1,8 @@
-"""Consent: an event may be used when its customer had agreed to the purpose when it happened, and still does.
+"""Consent: an event may be used when its customer had agreed to the purpose when it happened, and does at the cutoff.
 
-So every cutoff sees exactly the customers who had agreed by then: who agrees later has no earlier events, who has
-withdrawn has none at all.
+Two steps. Here, while the log is read: what happened without consent is dropped, and the changes of each customer's
+consent are kept beside the events (`sequences/consent.py`). There, at each cutoff of a split or a cohort: customers
+whose consent is not in force then are neither learned from nor asked about.
 
 Shapes: R consent records, n rows of the log.
 """
@@ -21,7 +22,8 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.events.consent_tables import instants, read_columns
 from shopkeeper.events.identity import FOREVER, Links, connect, slice_of
 from shopkeeper.events.log import Log
-from shopkeeper.events.splits_steps import lower_bound
+from shopkeeper.sequences.consent import LATEST, Consent
+from shopkeeper.timeline import iso
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,18 @@ def apply_consent(
     as_of: int | None = None,
     identity_as_of: int | None = None,
 ) -> dict[str, Any]:
-    """Drop, in place, every event that its customer has not agreed to.
+    """Drop, in place, every event that its customer has not agreed to, and note on the log who agrees when.
 
-    Kept is what happened while consent was in force, of customers whose consent is in force at `as_of` too (default:
-    after everything in the table). Customers without a record have not agreed. A person with several accounts (see
-    `identity`) agrees when at least one account does and none has withdrawn.
+    Kept is what happened while consent was in force. Customers without a record have not agreed. A person with several
+    accounts (see `identity`) agrees when at least one account does and none has withdrawn.
 
     Args:
         log: the log, user ids already merged where there are links.
         consents: records by account.
         links: how accounts become persons.
-        as_of: instant, µs; what is withdrawn later is not seen.
+        as_of: None: each cutoff sees for itself who agrees then. An instant, µs (`LATEST`: after everything in the
+            table): who does not agree then has no event left, whatever a cutoff says. Data without time
+            stamps has no cutoffs: there it is `LATEST`.
         identity_as_of: instant up to which links count, µs.
 
     Returns:
@@ -89,19 +92,23 @@ def apply_consent(
     code = pc.fill_null(pc.index_in(account, value_set=value_set), -1).to_numpy(zero_copy_only=False)
     ledger = _ledger(code.astype(np.int64), consents, len(users.values))
     when = log.timestamp
-    now = np.full(len(users.values), FOREVER - 1 if as_of is None else as_of)
-    agrees_now = _in_force(ledger, np.arange(len(users.values)), now)
-    recorded = np.diff(ledger.first) > 0
+    as_of = LATEST if when is None else as_of
+    recorded = np.zeros(len(users.values), bool)
+    recorded[code[code >= 0]] = True
     no_record = ~np.append(recorded, False)[users.codes]
-    withdrawn = ~no_record & ~np.append(agrees_now, False)[users.codes]
+    withdrawn = np.zeros(len(users.codes), bool)
+    if as_of is not None:
+        agrees = ledger.holds(np.arange(1, len(recorded) + 1), as_of)
+        withdrawn = ~no_record & ~np.append(agrees, False)[users.codes]
     rows = np.flatnonzero(~no_record & ~withdrawn)
     then = np.zeros(len(users.codes), bool)
-    then[rows] = True if when is None else _in_force(ledger, users.codes[rows].astype(np.int64), when[rows])
+    then[rows] = True if when is None else ledger.holds(users.codes[rows] + np.int64(1), when[rows])
     before = len(np.unique(users.codes))
     total = len(log)
     log.keep(then)
+    log.consent = ledger
     return {
-        "as_of": as_of,
+        "as_of": "each cutoff" if as_of is None else "latest" if as_of >= LATEST else iso(as_of),
         "rows_before": total,
         "rows_after": len(log),
         "dropped": {
@@ -114,17 +121,8 @@ def apply_consent(
     }
 
 
-@dataclass(frozen=True)
-class _Ledger:
-    """Per user (code) the instants at which consent changes, and how many accounts agree or have withdrawn after it."""
-
-    first: np.ndarray  # int64 (users + 1,)
-    at: np.ndarray  # int64
-    agreeing: np.ndarray  # int64
-    withdrawn: np.ndarray  # int64
-
-
-def _ledger(user: np.ndarray, consents: Consents, n_users: int) -> _Ledger:
+def _ledger(user: np.ndarray, consents: Consents, n_users: int) -> Consent:
+    """The changes of each user (code + 1) of the log: only those that change whether the person agrees."""
     keep = np.flatnonzero(user >= 0)
     account = consents.account.dictionary_encode().indices.to_numpy()[keep]
     user, granted, ended = user[keep], consents.granted[keep], consents.withdrawn[keep]
@@ -153,13 +151,12 @@ def _ledger(user: np.ndarray, consents: Consents, n_users: int) -> _Ledger:
         total = np.concatenate([[0], np.cumsum(change[order])])
         return total[1:] - total[first[who]] if len(who) else total[1:]
 
-    return _Ledger(first, at, running(agrees), running(withdraws))
-
-
-def _in_force(ledger: _Ledger, user: np.ndarray, at: np.ndarray) -> np.ndarray:
-    first, past = ledger.first[user], ledger.first[user + 1]
-    place = lower_bound(ledger.at, first, past, at + 1) - 1  # the last change at or before the instant
-    known = place >= first
-    out = np.zeros(len(user), bool)
-    out[known] = (ledger.agreeing[place[known]] > 0) & (ledger.withdrawn[place[known]] == 0)
-    return out
+    state = (running(agrees) > 0) & (running(withdraws) == 0)
+    # Of several changes at one instant the last counts; what does not change the state says nothing.
+    last = np.ones(len(who), bool)
+    last[:-1] = (who[1:] != who[:-1]) | (at[1:] != at[:-1])
+    who, at, state = who[last], at[last], state[last]
+    before = np.zeros(len(who), bool)
+    before[1:] = state[:-1] & (who[1:] == who[:-1])
+    who, at, state = who[state != before], at[state != before], state[state != before]
+    return Consent(np.searchsorted(who, np.arange(n_users + 1)).astype(np.int64), at, state)

@@ -1,10 +1,14 @@
 """From a dataset's config to what is done to its log before anything else: erasure, persons, consent, pseudonyms, ties.
 
     erasure:    {file: erased.csv, column: user_id}
-    identity:   {file: links.csv, columns: {…}, as_of: 2024-03-01}
-    consent:    {file: consent.csv, columns: {…}, purpose: personalisation, as_of: null}
+    identity:   {file: links.csv, columns: {…}, as_of: cutoff}
+    consent:    {file: consent.csv, columns: {…}, purpose: personalisation, as_of: cutoff}
     pseudonyms: {key_env: SHOPKEEPER_PSEUDONYM_KEY}
     ties:       {order: shuffled, seed: 0}
+
+`as_of` is `cutoff` (the default: every split and every cohort sees what was known at its own cutoff), an instant, or,
+for consent, `latest` (nobody who has withdrawn by now is in the data at all). Links as of each cutoff are not joined
+here: the pipeline prepares the dataset once per cutoff, with that instant as `identity.as_of`.
 
 Files lie beside the raw files (`raw.folder`) or have absolute paths.
 """
@@ -28,8 +32,10 @@ from shopkeeper.events.identity import merge_identities, read_links
 from shopkeeper.events.log import Log
 from shopkeeper.events.splits_ties import shuffle_log
 from shopkeeper.files import sha256_file
+from shopkeeper.sequences.consent import LATEST
 from shopkeeper.timeline import instant
 
+CUTOFF = "cutoff"  # `as_of`: each split and each cohort as of its own cutoff
 # Options of each rule; `sha256` is filled in by `pin_rules`.
 RULES: dict[str, frozenset[str]] = {
     "erasure": frozenset({"file", "column", "sha256"}),
@@ -40,7 +46,7 @@ RULES: dict[str, frozenset[str]] = {
 }
 NEEDED = {
     "erasure": ("file",),
-    "identity": ("file", "as_of"),
+    "identity": ("file",),
     "consent": ("file", "purpose"),
     "pseudonyms": ("key_env",),
 }
@@ -60,32 +66,45 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
     def change(log: Log) -> dict[str, Any]:
         done: dict[str, Any] = {}
         key = pseudonym_key(rules["pseudonyms"]["key_env"]) if "pseudonyms" in rules else None
-        identity, links, as_of = rules.get("identity"), None, 0
+        identity, links, as_of = rules.get("identity"), None, None
         if identity:
             links = read_links(folder / identity["file"], identity.get("columns"))
-            as_of = instant(identity["as_of"], "identity.as_of")
+            as_of = identity_instant(config)
         if "erasure" in rules:
             path = folder / rules["erasure"]["file"]
             ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
             done["erasure"] = apply_erasure(log, ids, links, key)
             links = without_erased(links, ids) if links is not None else None
-        if links is not None:
+        if links is not None and as_of is not None:
             done["identity"] = merge_identities(log, links, as_of)
+        else:
+            links = None  # every key is a customer of its own until a cutoff is given
         if "consent" in rules:
             rule = rules["consent"]
             consents = read_consents(folder / rule["file"], rule["purpose"], rule.get("columns"))
-            until = None if rule.get("as_of") is None else instant(rule["as_of"], "consent.as_of")
-            done["consent"] = {
-                "purpose": rule["purpose"],
-                **apply_consent(log, consents, links, until, as_of if links is not None else None),
-            }
+            until = _consent_instant(rule.get("as_of", CUTOFF))
+            done["consent"] = {"purpose": rule["purpose"], **apply_consent(log, consents, links, until, as_of)}
         if key is not None:
+            log.real_users = log.ids["user_id"].values
             done["pseudonyms"] = pseudonymise(log, key)
         if rules.get("ties", {}).get("order") == "shuffled":
             done["ties"] = shuffle_log(log, int(rules["ties"].get("seed", 0)))
         return done
 
     return change
+
+
+def identity_instant(config: Mapping[str, Any]) -> int | None:
+    """The instant (µs) as of which a dataset's keys are joined; None: as of each cutoff, or no identity table."""
+    as_of = (config.get("identity") or {}).get("as_of") or CUTOFF
+    return None if as_of == CUTOFF else instant(as_of, "identity.as_of (an instant, or 'cutoff')")
+
+
+def _consent_instant(as_of: Any) -> int | None:
+    """None: each cutoff sees for itself; `LATEST`; or an instant, µs."""
+    if as_of in (CUTOFF, "latest"):
+        return None if as_of == CUTOFF else LATEST
+    return instant(as_of, "consent.as_of (an instant, 'cutoff' or 'latest')")
 
 
 def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""The relational steps of preparation as lazy Narwhals code, written once: Polars and Spark run the same lines.
+"""The relational steps of preparation as lazy Narwhals code, written once: Polars, DuckDB and Spark run these lines.
 
 A checked frame has a row per event that passed the checks, in no particular order: `place` (int64, the position in
 the raw files: file order), `time` (int64 microseconds UTC, 0 where the data has only an order), `event_type` (int8),
-`price` and `quantity` (float64) where the data has them, and text columns of ids, `user` and `item` among them. Every
-step is defined by `place` and `time`, never by the order in which an engine happens to hold rows.
+`price` and `quantity` (float64) where the data has them, and columns of ids (texts, or codes into `Checked.texts`),
+`user` and `item` among them. Every step is defined by `place` and `time`, never by the order in which an engine
+happens to hold rows.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Checked:
     frame: Frame
     ids: Mapping[str, str]
     timed: bool
+    texts: Mapping[str, pa.Array] | None = None  # our name -> what the codes in its column stand for; None: texts
 
 
 def arrange(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tuple[Arranged, list[Row]]:
@@ -43,7 +45,7 @@ def arrange(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tup
         frame = frame.join(ids, on=checked.ids[name], how="left").drop(checked.ids[name])
     frame = frame.sort(_id(checked.ids["user_id"]), "time", "place")
     rows = frame.collect(backend="pyarrow").to_arrow()
-    names = {name: _texts(ids, checked.ids[name]) for name, ids in numbers.items()}
+    names = {name: _texts(ids, name, checked) for name, ids in numbers.items()}
     return _arranged(rows, names, checked), table
 
 
@@ -55,7 +57,7 @@ def numbered(frame: Frame, column: str) -> Frame:
     known = frame.filter(~nw.col(column).is_null())
     first = known.filter(nw.col("time") == nw.col("time").min().over(column))
     first = first.group_by(column).agg(nw.col("time").min(), nw.col("place").min())
-    number = nw.col("place").cum_count().over(order_by=["time", "place"])
+    number = nw.col("place").cum_count().over(order_by=["place"])
     return first.select(column, number.cast(nw.Int32).alias(_id(column)))
 
 
@@ -132,7 +134,8 @@ def _count(frame: Frame) -> dict[str, int]:
     counts = frame.select(
         nw.len().alias("rows"), nw.col("user").n_unique().alias("users"), nw.col("item").n_unique().alias("items")
     )
-    return {name: int(n[0]) for name, n in counts.collect(backend="pyarrow").to_arrow().to_pydict().items()}
+    found = counts.collect(backend="pyarrow").to_arrow().to_pydict()
+    return {name: int(n[0] or 0) for name, n in found.items()}  # of no rows DuckDB and Spark count null users
 
 
 def _named(count: Mapping[str, int], when: str) -> Row:
@@ -147,11 +150,12 @@ def _id(column: str) -> str:
     return f"{column}_number"
 
 
-def _texts(ids: Frame, column: str) -> pa.Array:
+def _texts(ids: Frame, name: str, checked: Checked) -> pa.Array:
     """The text of id 1, 2, …"""
+    column = checked.ids[name]
     table = ids.collect(backend="pyarrow").to_arrow()
-    order = np.argsort(table[_id(column)].to_numpy())
-    return table[column].combine_chunks().cast(pa.string()).take(pa.array(order))
+    found = table[column].combine_chunks().take(pa.array(np.argsort(table[_id(column)].to_numpy())))
+    return found.cast(pa.string()) if checked.texts is None else checked.texts[name].take(found)
 
 
 def _arranged(rows: pa.Table, names: dict[str, pa.Array], checked: Checked) -> Arranged:

@@ -6,7 +6,7 @@ and a worker gets the lines of a split one after another in the order of the fil
 partition number, sort or `monotonically_increasing_id` enters; a split that was not counted stops the run. Parquet:
 Spark's own `_metadata.row_index`.
 
-**Checks.** The workers run the same readers and checks on the same bytes as `engine=polars` does, batch by batch, so
+**Checks.** The workers run the same readers and checks on the same bytes as `engine=arrays` does, batch by batch, so
 the rejected rows, their reasons and their line numbers are the same. A record must be one line here: quoted line
 breaks end in a `UserError`, as do formats that are not lines or Parquet.
 """
@@ -42,7 +42,6 @@ from shopkeeper.events.dataset import DatasetConfig, find_files
 from shopkeeper.events.engine_plan import Checked, Frame
 from shopkeeper.events.readers import reader
 
-OPTIONS = {"name", "master", "memory", "shuffle_partitions", "settings"}
 LINES = ("csv", "tsv", "dat", "blank_separated", "recbole", "json_lines")  # formats with a record per line
 WITH_HEADER = ("csv", "tsv", "blank_separated", "recbole")
 KEPT, REJECT, ERROR = 0, 1, 2
@@ -59,7 +58,7 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
     try:
         from pyspark.sql import SparkSession
     except ImportError:
-        raise UserError("engine=spark needs pyspark: pip install 'shopkeeper[spark]', or engine=polars") from None
+        raise UserError("engine=spark needs pyspark: pip install 'shopkeeper[spark]', or engine=arrays") from None
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     active = SparkSession.getActiveSession()
@@ -67,7 +66,7 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
         yield active
         return
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        raise UserError("engine=spark needs Java 17: install it, or set JAVA_HOME; or engine=polars")
+        raise UserError("engine=spark needs Java 17: install it, or set JAVA_HOME; or engine=arrays")
     master = str(engine.get("master", "local[2]"))
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -94,7 +93,7 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
     except Exception as e:  # Py4J and Spark raise many kinds
         why = ([line for line in said if "rror" in line or "xception" in line] or [_first_line(e)])[0]
         raise UserError(f"engine=spark: Spark does not start at {master} ({why}); see engine.master and JAVA_HOME, "
-                        f"or use engine=polars") from None  # fmt: skip
+                        f"or use engine=arrays") from None  # fmt: skip
     try:
         yield spark
     finally:
@@ -146,7 +145,7 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
         found = _parquet(spark, config, paths, ids, shape)
     else:
         raise UserError(f"engine=spark cannot read reader.format: {kind} (it reads {', '.join((*LINES, 'parquet'))}); "
-                        f"use engine=polars, or write the log as Parquet")  # fmt: skip
+                        f"use engine=arrays, or write the log as Parquet")  # fmt: skip
     found = found.localCheckpoint()
     bad = found.where(f"kind <> {KEPT}").select("kind", "place", *REJECTED.names).toArrow().sort_by("place")
     errors = bad.filter(pc.equal(bad["kind"], ERROR))
@@ -210,7 +209,7 @@ class _TextFile:
         packed = magic.startswith(b"\x1f\x8b")
         if magic == b"\x28\xb5\x2f\xfd" or packed != path.name.endswith(".gz") or re.match("utf.?(16|32)", encoding):
             raise UserError(f"{path}: engine=spark reads UTF-8 or one-byte encodings, plain or as gzip named .gz; "
-                            f"write the file so, or use engine=polars")  # fmt: skip
+                            f"write the file so, or use engine=arrays")  # fmt: skip
         head: list[bytes] = []
         skip = int(options.get("skip_lines", 0))
         header = kind in WITH_HEADER and bool(options.get("header", not options.get("names")))
@@ -233,7 +232,7 @@ class _TextFile:
             odd = np.flatnonzero(pc.count_substring(lines, self.quote).to_numpy() & 1)
             if len(odd):
                 message = (f"{self.path}, line {line + odd[0]}: a quote is opened and not closed on this line, and "
-                           f"engine=spark reads one record per line; use engine=polars")  # fmt: skip
+                           f"engine=spark reads one record per line; use engine=arrays")  # fmt: skip
                 yield _error(message, line, number, shape)
                 return
         shift = line - 1 - len(self.head)

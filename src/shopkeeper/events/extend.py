@@ -144,5 +144,5 @@ def _merge(a: Log, b: Log) -> Log:
 
     event_type = join(a.event_type, b.event_type)
     assert event_type is not None
-    columns = [join(getattr(a, c), getattr(b, c)) for c in ("timestamp", "price", "quantity")]
-    return Log(ids, event_type, *columns)
+    timestamp, price, quantity = (join(getattr(a, c), getattr(b, c)) for c in ("timestamp", "price", "quantity"))
+    return Log(ids, event_type, timestamp, price, quantity)

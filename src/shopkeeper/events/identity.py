@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from shopkeeper.errors import UserError
 from shopkeeper.events.consent_tables import instants, read_columns
 from shopkeeper.events.log import Ids, Log
-from shopkeeper.events.splits_steps import lower_bound
+from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.timeline import iso
 
 FOREVER = np.iinfo(np.int64).max

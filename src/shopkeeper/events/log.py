@@ -21,6 +21,7 @@ from shopkeeper.events.checks import Rows, check, wanted_columns
 from shopkeeper.events.dataset import DatasetConfig, find_files
 from shopkeeper.events.readers import reader
 from shopkeeper.events.values import CODES
+from shopkeeper.sequences.consent import Consent
 
 WORST_SHOWN = 3
 
@@ -43,6 +44,8 @@ class Log:
     price: np.ndarray | None = None  # float64
     quantity: np.ndarray | None = None  # float64
     rejected: pa.Table = field(default_factory=REJECTED.empty_table)
+    consent: Consent | None = None  # by user code + 1, where a consent table was applied
+    real_users: pa.Array | None = None  # text of each user code before pseudonyms, where these were given
 
     def __len__(self) -> int:
         return len(self.event_type)
@@ -101,7 +104,7 @@ def collect(blocks: Iterator[Block], config: DatasetConfig) -> Log:
         if len(bad):
             rejects.append(bad)
     rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
-    _judge(rejected, sum(map(len, parts)), config)
+    judge(rejected, sum(map(len, parts)), config)
     return _join(parts, rejected)
 
 
@@ -112,7 +115,8 @@ def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
     return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
 
 
-def _judge(rejected: pa.Table, kept: int, config: DatasetConfig) -> None:
+def judge(rejected: pa.Table, kept: int, config: DatasetConfig) -> None:
+    """A `UserError` when no row was kept or the share of rejected ones is above `max_rejected_share`."""
     total = kept + len(rejected)
     if not total:
         raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")

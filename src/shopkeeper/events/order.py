@@ -6,13 +6,15 @@ stable sort by time where the log is not in time order already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from shopkeeper.events.log import Log
+from shopkeeper.sequences.consent import Consent
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Arranged:
     columns: dict[str, np.ndarray]  # item, event_type, timestamp, price, quantity, order, session, channel, "file:…"
     names: dict[str, pa.Array]  # user_id, item_id, …: text of id 1, 2, …
     rows: np.ndarray  # row of the log at each place, intp (n,)
+    consent: Consent | None = None  # by internal user id, where a consent table was applied
+    real_users: pa.Array | None = None  # external ids by internal id before pseudonyms; never written
 
     @property
     def user(self) -> np.ndarray:
@@ -39,7 +43,7 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
     With `known` (texts of the ids that exist already) these keep their numbers and new ones follow.
     """
     n = len(log)
-    times = log.timestamp
+    times, users = log.timestamp, log.ids["user_id"].values
     by_time = None if times is None or _ascending(times) else np.argsort(times, kind="stable")
     names: dict[str, pa.Array] = {}
     numbered: dict[str, np.ndarray] = {}
@@ -61,7 +65,18 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
             columns[name] = values[rows]
             setattr(log, name, None)
     assert len(rows) == n
-    return Arranged(offsets, columns, names, rows)
+    return with_customers(Arranged(offsets, columns, names, rows), log, users)
+
+
+def with_customers(arranged: Arranged, log: Log, users: pa.Array) -> Arranged:
+    """The arranged log with what its log knows of customers (`users`: the text of each user code) by internal id."""
+    if log.consent is None and log.real_users is None:
+        return arranged
+    names = arranged.names["user_id"]
+    code = pc.index_in(names, value_set=users.cast(names.type))
+    real_users = None if log.real_users is None else log.real_users.take(code)
+    consent = None if log.consent is None else log.consent.of(code.to_numpy(zero_copy_only=False) + 1)
+    return replace(arranged, consent=consent, real_users=real_users)
 
 
 def number(codes: np.ndarray, values: pa.Array, known: pa.Array | None = None) -> tuple[np.ndarray, pa.Array]:
@@ -70,8 +85,6 @@ def number(codes: np.ndarray, values: pa.Array, known: pa.Array | None = None) -
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of repeated codes the last assignment stays: the first row
     first[-1] = len(codes)  # code -1
     if known is not None:
-        import pyarrow.compute as pc
-
         old = pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy(zero_copy_only=False)
         first[:-1] = np.where(old >= 0, len(codes), first[:-1])
     order = np.argsort(first[:-1], kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.errors import UserError
 from shopkeeper.events import dataset, writer
 from shopkeeper.events.attributes import entity_table, version_table
 from shopkeeper.events.dataset import DatasetConfig
-from shopkeeper.events.engine import is_in_memory, prepare_on_spark
-from shopkeeper.events.filters import Row, apply_filters
-from shopkeeper.events.log import Log, read_log, reasons
-from shopkeeper.events.order import Arranged, arrange
+from shopkeeper.events.engine import Change, run_engine
+from shopkeeper.events.filters import Row
+from shopkeeper.events.log import reasons
+from shopkeeper.events.order import Arranged
 from shopkeeper.events.returns import link_returns
 from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
 from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.sequences import consent
 
 FORMAT_VERSION = 1
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
@@ -35,36 +35,28 @@ def prepare_dataset(
     out: Path,
     *,
     progress: bool = True,
-    change: Callable[[Log], dict[str, Any] | None] | None = None,
+    change: Change | None = None,
     engine: Mapping[str, Any] | None = None,
+    log_span: tuple[int, int] | None = None,
 ) -> Path:
     """Write the prepared folder `out` of a dataset config from the files below `raw`, and return its path.
 
     `change` may alter the checked log in place before filters and numbering (consent, identity, erasure); what it
-    returns is kept in the manifest under `changes`. `engine` is the config of conf/engine (default: in memory); it
-    does not change what is written. The folder appears whole or not at all, and the same input gives
+    returns is kept in the manifest under `changes`. `engine` is the config of conf/engine (default: arrays); it
+    does not change what is written. `log_span` (µs of the first and last event) is set where this folder shows the log
+    as known at one cutoff (`Prepared.span`). The folder appears whole or not at all, and the same input gives
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
     """
     checked, out = dataset.parse(config), Path(out)
     with atomic_folder(out) as folder:
         simulation = None
         if checked.simulate is not None:
-            simulation = _simulate(checked, folder / SIMULATED)
-            checked, raw = _simulated_config(checked, folder), folder
-        if is_in_memory(engine):
-            events = read_log(checked, Path(raw), progress)
-            _report(events)
-            changes = change(events) if change is not None else None
-            if not len(events):
-                raise UserError(f"dataset '{checked.name}': no event is left; see the settings of consent and erasure")
-            filters = apply_filters(events, checked.filters)
-            rejected = events.rejected
-            arranged = arrange(events)
-        else:
-            changes = None
-            arranged, rejected, filters = prepare_on_spark(checked, Path(raw), engine or {}, change is not None)
-        extra = {"simulation": simulation, "changes": changes}
-        write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
+            simulation = simulate_log(checked, folder / SIMULATED)
+            checked, raw = simulated_config(checked, folder), folder
+        done = run_engine(engine, checked, Path(raw), change, progress)
+        span = None if log_span is None else dict(zip(("first", "last"), log_span, strict=True))
+        extra = {"simulation": simulation, "changes": done.changes, "log_span": span}
+        write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra)
         if simulation is not None:
             _drop_simulated_log(folder / SIMULATED)
     return out
@@ -90,6 +82,8 @@ def write_folder(
         if spec.get("valid_from"):
             writer.write_table(folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged))
     writer.write_table(folder / "rejected.parquet", rejected)
+    if arranged.consent is not None:
+        writer.write_table(folder / consent.FILE, arranged.consent.table())
     hashes = sha256_tree(folder, skip=frozenset({"manifest.json"}))
     hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
     manifest = {
@@ -140,14 +134,8 @@ def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
     return out
 
 
-def _report(events: Log) -> None:
-    if len(events.rejected):
-        log.info("rejected %s of %s rows:", f"{len(events.rejected):,}", f"{len(events.rejected) + len(events):,}")
-        for column, reason, count in reasons(events.rejected):
-            log.info("  %8s  %s: %s", f"{count:,}", column, reason)
-
-
-def _simulate(config: DatasetConfig, folder: Path) -> dict[str, Any]:
+def simulate_log(config: DatasetConfig, folder: Path) -> dict[str, Any]:
+    """Write the simulated shop of a config into a new folder; what the manifest says of it."""
     from shopkeeper.events.simulated import simulate
 
     folder.mkdir(parents=True)
@@ -155,7 +143,7 @@ def _simulate(config: DatasetConfig, folder: Path) -> dict[str, Any]:
     return dict(simulate(config.simulate, folder))
 
 
-def _simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
+def simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
     """The config that reads what the simulator wrote: our own column names in Parquet files."""
     from dataclasses import replace
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from shopkeeper.events.splits_hash import target_hash
 from shopkeeper.events.splits_rules import Division, Part, divide
 from shopkeeper.events.splits_steps import tied
 from shopkeeper.files import atomic_folder, read_json, write_json
+from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.timeline import SplitSpec
+from shopkeeper.timeline import SplitSpec, iso
 
 FORMAT = 1  # of the split folder; a higher number makes older folders be written again
 
 
-def write_split(prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, user_ids: pa.Array | None = None) -> Path:
+def write_split(
+    prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, real_users: Callable[[], pa.Array] | None = None
+) -> Path:
     """Divide a prepared dataset, audit the result and write it to `splits/<name>-<hash8>/`, all or nothing.
 
     A folder that was written from the same specification and the same data is found, not written again.
@@ -31,7 +34,8 @@ def write_split(prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, user_id
     Args:
         prepared: the opened dataset.
         spec: a resolved `split:` config (target events, windows and protocol filled in), or the checked form.
-        user_ids: external ids before pseudonymisation, by internal id, for the target hash.
+        real_users: gives the external ids before pseudonymisation, by internal id, for the target hash; asked only when
+            the split is written.
 
     Raises:
         UserError: the split does not fit the data or a part is empty (names the setting), or the audit failed.
@@ -43,7 +47,7 @@ def write_split(prepared: Prepared, spec: Mapping[str, Any] | SplitSpec, user_id
     division = divide(prepared, spec)
     train_end, catalogue, seen = known_items(prepared, division.train_end, spec)
     division = Division(train_end, division.parts, division.cutoffs)
-    timeline = describe(prepared, spec, division, catalogue, seen, user_ids)
+    timeline = describe(prepared, spec, division, catalogue, seen, real_users() if real_users else None)
     with atomic_folder(path) as folder:
         np.save(folder / "train_end.npy", train_end)
         np.save(folder / "catalogue.npy", catalogue)
@@ -132,7 +136,21 @@ def describe(
         "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
         "catalogue": {"n_items": len(catalogue), "from": "training rows" if spec.strict else "the whole log"},
         "cold": {name: cold(part) for name, part in parts.items()},
+        **_consent(prepared, division),
     }
+
+
+def _consent(p: Prepared, division: Division) -> dict[str, Any]:
+    """How many customers the training cutoff leaves out because their consent is not in force then."""
+    if p.consent is None:
+        return {}
+    at = LATEST if division.cutoffs is None else division.cutoffs.validation
+    user = np.arange(1, p.n_users + 1)[np.diff(p.offsets) > 0]
+    if division.cutoffs is not None:
+        assert p.events.timestamp is not None
+        user = user[p.events.timestamp[p.offsets[user - 1]] < at]
+    left_out = int((~p.consent.holds(user, at)).sum())
+    return {"consent": {"as_of": "latest" if division.cutoffs is None else iso(at), "users_not_trained_on": left_out}}
 
 
 def _up_to_date(path: Path, prepared: Prepared, spec: SplitSpec) -> bool:

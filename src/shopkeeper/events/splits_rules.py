@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.splits_steps import first_of_each, last_of_each, lower_bound, steps, uniform_hash
+from shopkeeper.events.splits_steps import first_of_each, last_of_each, steps, uniform_hash
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
+from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.timeline import Cutoffs, SplitSpec, iso
 
 PARTS = ("validation", "test")
@@ -57,11 +59,33 @@ def divide(prepared: Prepared, spec: SplitSpec, allow_empty: bool = False) -> Di
         )
     if len(prepared.events.item) == 0:
         raise UserError(f"{prepared.name} holds no event: nothing to split; look at rejected.parquet and at filters")
-    division = _RULES[spec.kind](prepared, spec)
+    division = _agreed(prepared, _RULES[spec.kind](prepared, spec))
     for part, requests in division.parts.items():
         if len(requests) == 0 and not allow_empty:
             raise UserError(_empty(prepared, spec, division, part))
     return division
+
+
+def _agreed(p: Prepared, division: Division) -> Division:
+    """Without customers whose consent is not in force at the validation cutoff (training) or the instant (requests).
+
+    A division that is not by time has no cutoff: there the whole consent table counts, for training and requests.
+    """
+    if p.consent is None:
+        return division
+    cutoffs = division.cutoffs
+    agrees = p.consent.holds(np.arange(1, p.n_users + 1), LATEST if cutoffs is None else cutoffs.validation)
+    train_end = np.where(agrees, division.train_end, p.offsets[:-1])
+
+    def part(old: Part) -> Part:
+        assert p.consent is not None
+        asked = p.consent.holds(old.user, LATEST if cutoffs is None or old.instant is None else old.instant)
+        n = np.diff(old.offsets)
+        instant = None if old.instant is None else old.instant[asked]
+        offsets = np.concatenate([[0], np.cumsum(n[asked])]).astype(np.int64)
+        return Part(old.user[asked], old.start[asked], old.end[asked], instant, offsets, old.row[np.repeat(asked, n)])
+
+    return Division(train_end, {name: part(old) for name, old in division.parts.items()}, cutoffs)
 
 
 def is_target(prepared: Prepared, spec: SplitSpec) -> np.ndarray:
@@ -262,7 +286,7 @@ def _instant(p: Prepared, rows: np.ndarray) -> np.ndarray | None:
 def _cutoffs(p: Prepared, spec: SplitSpec) -> Cutoffs:
     ts = p.events.timestamp
     assert ts is not None
-    return spec.cutoffs(int(ts.min()), int(ts.max()))
+    return spec.cutoffs(*p.span)
 
 
 def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:

@@ -79,23 +79,6 @@ def last_of_each(sorted_values: np.ndarray) -> np.ndarray:
     return first_of_each(sorted_values[::-1])[::-1]
 
 
-def lower_bound(values: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.ndarray | int) -> np.ndarray:
-    """In each range [low, high) of ascending `values`, the first position whose value is not below `wanted`.
-
-    Binary search in all ranges at once: int64, same length as `low`; `high` where all values are below.
-    """
-    low, high = low.astype(np.int64), high.astype(np.int64)
-    wanted = np.broadcast_to(np.asarray(wanted), low.shape)
-    active = np.flatnonzero(low < high)
-    while len(active):
-        middle = (low[active] + high[active]) >> 1
-        below = values[middle] < wanted[active]
-        low[active[below]] = middle[below] + 1
-        high[active[~below]] = middle[~below]
-        active = active[low[active] < high[active]]
-    return low
-
-
 def tied(timestamp: np.ndarray, offsets: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     """Events whose neighbour has the same user and time stamp, lines of one order aside: bool (M,).
 

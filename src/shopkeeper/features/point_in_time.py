@@ -1,26 +1,11 @@
-"""Looking things up "strictly before an instant" for many (customer, cutoff) rows at once, by index arithmetic.
+"""Sums and firsts over ranges of the event log, exact to the last bit (see also `sequences.ranges.lower_bound`).
 
-Shapes: n rows (customer, cutoff), M rows of the event log.
+Shapes: M rows of the event log.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
-
-def first_at_or_after(timestamp: np.ndarray, start: np.ndarray, end: np.ndarray, instant: np.ndarray) -> np.ndarray:
-    """First row of each sorted range `timestamp[start:end]` that is not before `instant`: int64 (n,), `end` if none.
-
-    One binary search for all ranges together: about log2(longest range) vectorised steps, whatever the number of
-    distinct instants. Rows `start:result` are exactly those strictly before the instant.
-    """
-    low, high = np.array(start, np.int64), np.array(end, np.int64)
-    last = max(len(timestamp) - 1, 0)
-    while np.any(low < high):
-        middle = (low + high) // 2
-        before = (low < high) & (timestamp[np.minimum(middle, last)] < instant)
-        low, high = np.where(before, middle + 1, low), np.where(before, high, middle)
-    return low
 
 
 def prefix(values: np.ndarray) -> np.ndarray:

@@ -21,8 +21,9 @@ from itertools import pairwise
 import numpy as np
 
 from shopkeeper.errors import UserError
-from shopkeeper.features.point_in_time import first_at_or_after, first_of_key, prefix
+from shopkeeper.features.point_in_time import first_of_key, prefix
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events
 
 WINDOWS = (30, 60, 90, 180)  # days
@@ -108,8 +109,8 @@ def _block_features(
     M = len(time)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))  # (M,)
     start = offsets[:-1][person]
-    end = first_at_or_after(time, start, offsets[1:][person], cutoff)
-    window = {w: first_at_or_after(time, start, end, cutoff - w * MICROSECONDS_PER_DAY) for w in WINDOWS}
+    end = lower_bound(time, start, offsets[1:][person], cutoff)
+    window = {w: lower_bound(time, start, end, cutoff - w * MICROSECONDS_PER_DAY) for w in WINDOWS}
 
     def is_type(name: str) -> np.ndarray:
         return events.event_type == EVENT_CODE[name]

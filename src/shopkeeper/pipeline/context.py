@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
 from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.timeline import CustomerSpec
+from shopkeeper.timeline import CustomerSpec, iso
 
 Config = Mapping[str, Any]
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
@@ -31,8 +31,19 @@ def protocol(config: Config) -> str:
     return str(chosen or ("published" if config["split"]["name"].startswith("leave_") else "strict"))
 
 
-def dataset_spec(config: Config) -> dict[str, Any]:
+def known_per_cutoff(config: Config) -> bool:
+    """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
+    if not config["dataset"].get("identity"):
+        return False
+    from shopkeeper.events.consent_rules import identity_instant
+
+    return identity_instant(config["dataset"]) is None
+
+
+def dataset_spec(config: Config, as_of: int | None = None) -> dict[str, Any]:
     """The dataset config as `prepare` uses it, with what decides whether prepared data is stale.
+
+    `as_of` (µs): with keys joined as they were known then.
 
     Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
     table, identities) come with their hash, so that a new list makes the data stale.
@@ -45,6 +56,8 @@ def dataset_spec(config: Config) -> dict[str, Any]:
     timeline = config.get("timeline") or {}
     if timeline.get("ties", "file") != "file":
         spec["ties"] = {"order": timeline["ties"], "seed": timeline.get("ties_seed", 0)}
+    if as_of is not None:
+        spec["identity"] = {**spec["identity"], "as_of": iso(as_of)}
     if not any(spec.get(rule) for rule in CUSTOMER_RULES):
         return spec  # training needs no Polars, which reading the rules' files does
     from shopkeeper.events.consent_rules import pin_rules

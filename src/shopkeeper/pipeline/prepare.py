@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_file, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline import CustomerSpec, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.spec import TIMED
 
 log = logging.getLogger(__name__)
@@ -34,35 +36,80 @@ def prepare(config: DictConfig) -> None:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for rule, done in (manifest.get("changes") or {}).items():
         log.info("  %s: %s", rule, done)
+    if context.known_per_cutoff(cfg):
+        _prepare_cutoffs(cfg, prepared)
     if cfg["task"]["name"] == "next_item":
-        split = prepare_split(cfg, prepared)
+        _, split = prepare_to_train(cfg)
         counts = split.timeline.get("n_requests", {})
         log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
 
 
-def prepare_data(config: Mapping[str, Any]) -> Prepared:
-    """Open the prepared dataset of a config, making it when it is missing or was made from another config."""
-    folder, spec = context.prepared_folder(config), context.dataset_spec(config)
-    if not _up_to_date(folder, spec):
-        _make(config, spec, folder)
+def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
+    """The dataset as it was known at each cutoff that a split or a customer model of this config asks about."""
+    instants = set()
+    if prepared.events.timestamp is not None or config["task"]["name"] == "next_item":
+        instants.add(training_cutoff(config, prepared))
+    for task in ("churn", "propensity", "value"):
+        if prepared.events.timestamp is not None and config["dataset"].get(task):
+            spec = CustomerSpec.from_config(config["dataset"][task])
+            instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
+    for instant in sorted(instants):
+        found = prepare_data(config, instant)
+        done = found.manifest["changes"]["identity"]
+        log.info("  as of %s: %s links known, %s users -> %s", iso(instant), done["links_known"], done["users_before"],
+                 done["users_after"])  # fmt: skip
+
+
+def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepared:
+    """Open the prepared dataset of a config, making it when it is missing or was made from another config.
+
+    Where customers' keys are joined as of each cutoff, `as_of` (µs) gives the dataset as it was known then, in
+    `as_of/<instant>/` below the other; without it every key is a customer of its own.
+    """
+    folder = context.prepared_folder(config)
+    if as_of is None:
+        spec, span = context.dataset_spec(config), None
+    else:
+        spec, span = context.dataset_spec(config, as_of), prepare_data(config).span
+        folder = folder / "as_of" / iso(as_of).replace(":", "")
+    if not _up_to_date(folder, spec, span):
+        _make(config, spec, folder, span)
     check_files(folder)
     return Prepared.open(folder)
 
 
-def _make(config: Mapping[str, Any], spec: Mapping[str, Any], folder: Path) -> None:
+def prepare_to_train(config: Mapping[str, Any]) -> tuple[Prepared, Split]:
+    """The dataset as a recommender may know it at the training cutoff of its split, and that split."""
+    prepared = prepare_data(config)
+    if context.known_per_cutoff(config):
+        prepared = prepare_data(config, training_cutoff(config, prepared))
+    return prepared, prepare_split(config, prepared)
+
+
+def training_cutoff(config: Mapping[str, Any], prepared: Prepared) -> int:
+    """When training data ends, µs: the validation cutoff, or the end of the log where the split is not by time."""
+    _check_times(config, prepared)
+    spec = SplitSpec.from_config(context.split_spec(config))
+    return spec.cutoffs(*prepared.span).validation if spec.timed else prepared.span[1] + 1
+
+
+def _make(
+    config: Mapping[str, Any], spec: Mapping[str, Any], folder: Path, log_span: tuple[int, int] | None = None
+) -> None:
     """Prepare from the raw files, or, with `extend=<prepared folder>`, read only the files that are new."""
     from shopkeeper.events.consent_rules import customer_rules
     from shopkeeper.events.extend import extend_dataset
     from shopkeeper.events.prepare import prepare_dataset
 
     raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
-    if config.get("extend"):
+    if config.get("extend") and log_span is None:
         log.info("extending %s", config["extend"])
         extend_dataset(Path(config["extend"]), spec, raw, folder, progress=progress)
         return
-    log.info("preparing %s", spec["name"])
+    log.info("preparing %s%s", spec["name"], "" if log_span is None else f" as of {spec['identity']['as_of']}")
     change = customer_rules(spec, raw)
-    prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=config.get("engine"))
+    engine = config.get("engine")
+    prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=engine, log_span=log_span)
 
 
 def check_files(folder: Path, hashes: bool = False) -> None:
@@ -82,13 +129,8 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     """Write (or find) the split of a config and audit it."""
     from shopkeeper.events.splits import write_split
 
-    kind = config["split"].get("kind") or config["split"]["name"]
-    if kind in TIMED and prepared.events.timestamp is None:
-        raise UserError(
-            f"split={config['split']['name']} needs time stamps and dataset={prepared.name} has only an order; "
-            f"use split=leave_one_out or split=held_out_users"
-        )
-    path = write_split(prepared, context.split_spec(config))
+    _check_times(config, prepared)
+    path = write_split(prepared, context.split_spec(config), real_users(config, prepared))
     split = Split.open(prepared, path)
     if config.get("audit") == "full":
         from shopkeeper.events.audit import audit_by_perturbation
@@ -97,14 +139,38 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     return split
 
 
-def _up_to_date(folder: Path, spec: Mapping[str, Any]) -> bool:
+def _check_times(config: Mapping[str, Any], prepared: Prepared) -> None:
+    kind = config["split"].get("kind") or config["split"]["name"]
+    if kind in TIMED and prepared.events.timestamp is None:
+        raise UserError(
+            f"split={config['split']['name']} needs time stamps and dataset={prepared.name} has only an order; "
+            f"use split=leave_one_out or split=held_out_users"
+        )
+
+
+def real_users(config: Mapping[str, Any], prepared: Prepared) -> Callable[[], pa.Array] | None:
+    """What gives the external ids behind a dataset's pseudonyms, from the raw log: the target hash is over these."""
+    changes = prepared.manifest.get("changes") or {}
+    if "pseudonyms" not in changes:
+        return None
+
+    def read() -> pa.Array:
+        from shopkeeper.events.real_users import real_user_ids
+
+        return real_user_ids(prepared, Path(config["paths"]["raw"]))
+
+    return read
+
+
+def _up_to_date(folder: Path, spec: Mapping[str, Any], log_span: tuple[int, int] | None = None) -> bool:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False
     found = read_json(manifest)
     if not isinstance(found, dict) or found.get("kind") != "prepared":
         raise UserError(f"{folder} holds something else than a prepared dataset; move it away or set paths.prepared")
-    return bool(sha256_json(found.get("config")) == sha256_json(spec))
+    span = None if log_span is None else {"first": log_span[0], "last": log_span[1]}
+    return bool(sha256_json(found.get("config")) == sha256_json(spec) and found.get("log_span") == span)
 
 
 def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], np.ndarray]]:

@@ -34,6 +34,25 @@ def with_interval(entry: Mapping[str, Any] | None) -> str:
     return f"{entry['value']:.4f} ({entry['low']:.4f} to {entry['high']:.4f})"
 
 
+def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
+    """A model over its seeds in words, as `pipeline.evaluate_checks.over_seeds_of` found it."""
+    variance = found["from_users"] + found["from_seeds"]
+    share = found["from_seeds"] / variance if variance else 0.0
+    mean = with_interval({**found, "value": found["mean"]})
+    text = (
+        f"{model} over seeds {', '.join(found['seeds'])}: mean {metric} {mean}, spread {found['spread']:.4f}; "
+        f"{share:.0%} of the mean's variance is due to seeds, the rest to who was asked"
+    )
+    for other, d in found["ahead_of"].items():
+        text += f"\n  ahead of {other} by {with_interval({**d, 'value': d['mean']})}, for new users and new seeds"
+    return f"{text}\n  {found['too_few']}" if found.get("too_few") else text
+
+
+def level(metrics: Mapping[str, Any]) -> str:
+    """What the intervals of a `metrics.json` cover, as text."""
+    return f"{100 * metrics.get('confidence', 0.95):g} %"
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
@@ -44,17 +63,19 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
         f"n = {first.get('n', 0):,}"
     )
-    return caption + "\n" + table(["metric", "validation (95 % interval)", "test (95 % interval)"], rows)
+    parts = ("validation", "test")
+    return caption + "\n" + table(["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)], rows)
 
 
 def note(metrics: Mapping[str, Any], headline: str) -> str:
     """A run in Markdown, for the top of its page in MLflow: the headline figure, what it was asked, a table."""
-    entry = metrics["test"][headline]
+    entry = metrics["test"].get(headline, {})  # missing where no customer could be scored
     rows = [f"| {name} | {with_interval(value)} |" for name, value in metrics["test"].items()]
     return "\n".join(
         [
-            f"**{headline} {with_interval(entry)}** on {entry['n']:,} requests of test (95 % interval): "
-            f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, protocol {metrics['protocol']}, "
+            f"**{headline} {with_interval(entry)}** on {entry.get('n', 0):,} requests of test "
+            f"({level(metrics)} interval): {metrics['model']} on {metrics['dataset']}, split {metrics['split']}, "
+            f"protocol {metrics['protocol']}, "
             f"filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}.",
             "",
             "| metric | test |",

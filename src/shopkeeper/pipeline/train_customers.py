@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.customers.cohort import Cohort, NeedsDataset
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.cohorts import build_cohort, join_cohorts
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.prepare import prepare_data, real_users
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerWindows, customer_windows
 
@@ -27,14 +27,15 @@ def train_customer_model(
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
     from shopkeeper.recommenders.base import make
 
-    prepared = prepare_data(cfg)
-    windows = windows_of(cfg, prepared)
+    windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
-    cohort = {part: cohort_at(cfg, prepared, windows, cutoffs) for part, cutoffs in wanted.items()}
+    known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
+    cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
     seed = int(cfg["seed"])
     asked = {"validation": "calibration", "test": "test"}  # part -> the cohort it is judged on
-    user_ids = prepared.users["user_id"].to_pylist()
-    hashes = {part: cohort_hash(cohort[asked[part]], user_ids) for part in parts}
+    data = {part: known[asked[part]][-1] for part in parts}
+    hashes = {part: cohort_hash(cohort[asked[part]], _external(cfg, data[part])) for part in parts}
+    prepared = data[parts[-1]]
     facts = {
         "task": cfg["task"]["name"],
         "model": cfg["model"]["name"],
@@ -45,6 +46,7 @@ def train_customer_model(
         "protocol": "strict",
         "target_hash": hashes[parts[-1]],
         "windows": windows.as_json(),
+        "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out},
         "erasure_list": prepared.erasure_list,
     }
     about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
@@ -57,7 +59,7 @@ def train_customer_model(
         model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, seed)
         rows = cohort[asked[part]]
         metadata = {**about, "part": part, "target_hash": hashes[part]}
-        tables[part] = customer_table(prepared, rows, model.predict(rows), metadata)
+        tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
     e = cfg["evaluation"]
     metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"]}
     for part, table in tables.items():
@@ -67,19 +69,37 @@ def train_customer_model(
 
 def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
     """Cutoffs of the config's task on this data."""
-    time = prepared.events.timestamp
-    if time is None:
+    if prepared.events.timestamp is None:
         raise context.needs_time(prepared.name, cfg["task"]["name"])
-    return customer_windows(context.customer_spec(cfg), int(time.min()), int(time.max()))
+    return customer_windows(context.customer_spec(cfg), *prepared.span)
 
 
-def cohort_at(cfg: Mapping[str, Any], prepared: Prepared, windows: CustomerWindows, cutoffs: list[int]) -> Cohort:
-    """The labelled cohort of some cutoffs."""
+def known_at(cfg: Mapping[str, Any], cutoff: int) -> Prepared:
+    """The dataset as it was known at a cutoff: the same for all, unless customers' keys are joined as of each."""
+    return prepare_data(cfg, cutoff if context.known_per_cutoff(cfg) else None)
+
+
+def cohort_at(
+    cfg: Mapping[str, Any], known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]
+) -> Cohort:
+    """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
     spec = context.customer_spec(cfg)
-    return build_cohort(prepared, cutoffs, spec.horizon_days, spec.active_days, observed_until=windows.observed_until)
+
+    def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
+        return build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=windows.observed_until)
+
+    if len({p.path for p in known}) == 1:
+        return build(known[0], cutoffs)
+    return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
 
 
 def test_cohort(cfg: Mapping[str, Any], prepared: Prepared) -> Cohort:
-    """The cohort that test is judged on."""
+    """The cohort that test is judged on, of the dataset that the run names."""
     windows = windows_of(cfg, prepared)
-    return cohort_at(cfg, prepared, windows, windows.parts["test"])
+    return cohort_at(cfg, [prepared], windows, windows.parts["test"])
+
+
+def _external(cfg: Mapping[str, Any], prepared: Prepared) -> list[str]:
+    """External user ids by internal id, before pseudonyms."""
+    read = real_users(cfg, prepared)
+    return (read() if read else prepared.users["user_id"]).to_pylist()

@@ -7,9 +7,11 @@ Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
     items.parquet         column `item` (int32, 1..n_items in order), `item_id` (str), attributes
     users.parquet         column `user` (int32, 1..n_users in order), `user_id` (str), attributes
     rejected.parquet      what was not kept: file, row, column, reason, value
+    consent.parquet       only with a consent table: whose consent is in force when (`consent.py`)
     offsets.npy           int64 (n_users + 1,): events of user u are rows offsets[u-1]:offsets[u]
     item.npy, event_type.npy, timestamp.npy, price.npy, quantity.npy, order.npy, session.npy, channel.npy
     splits/<name>-<hash8>/  timeline.json, train_end.npy, catalogue.npy, validation.parquet, test.parquet
+    as_of/<instant>/      only where identities are as of each cutoff: the dataset as it was known at that instant
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, read_parquet
+from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.requests import Events, Requests, Targets
 
 COLUMNS = {
@@ -46,6 +49,7 @@ class Prepared:
     manifest: dict[str, Any]
     offsets: np.ndarray  # int64 (n_users + 1,)
     events: Events
+    consent: Consent | None = None  # whose consent is in force when; None where the dataset has no consent table
 
     @classmethod
     def open(cls, path: Path) -> Prepared:
@@ -68,7 +72,7 @@ class Prepared:
                     f"{path / name}.npy has {len(values)} rows where offsets.npy says {offsets[-1]}: "
                     f"the folder is damaged; delete it and run `python prepare.py` again"
                 )
-        return cls(path, manifest, offsets, Events(**arrays))
+        return cls(path, manifest, offsets, Events(**arrays), Consent.read(path, len(offsets) - 1))
 
     @property
     def name(self) -> str:
@@ -79,6 +83,18 @@ class Prepared:
     def fingerprint(self) -> str:
         """Hash over all data files: two folders with the same fingerprint hold the same bytes."""
         return str(self.manifest["fingerprint"])
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Instants (µs) of the log's first and last event: cutoffs count back from the last.
+
+        Where this folder shows the log as known at a cutoff, the whole log's, so that all cutoffs have one origin.
+        """
+        said = self.manifest.get("log_span")
+        if said:
+            return int(said["first"]), int(said["last"])
+        assert self.events.timestamp is not None
+        return int(self.events.timestamp.min()), int(self.events.timestamp.max())
 
     @property
     def erasure_list(self) -> str | None:
