@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
+from shopkeeper.sequences import blocks
 from shopkeeper.sequences.batches import Histories, TrainingView, next_step_labels
 from shopkeeper.sequences.requests import Requests
 from tiny import tiny_prepared
@@ -113,12 +115,65 @@ def test_items_outside_the_catalogue_are_neither_read_nor_learned(tmp_path: Path
     assert table(view, [0]) == [([1, 2], [1, 0], [2, 3])]
 
 
-def test_mapped_arrays_give_the_same_batches(tiny_shop, tmp_path: Path):
+def same(a: TrainingView, b: TrainingView) -> None:
+    for name, value in vars(a).items():
+        other = getattr(b, name)
+        if value is None or isinstance(value, int):
+            assert value == other, name
+        else:
+            assert np.array_equal(np.asarray(value), np.asarray(other)), name
+            assert value.dtype == other.dtype, name
+
+
+@pytest.mark.parametrize("inputs", ["all", "targets"])
+@pytest.mark.parametrize("block_rows", [1, 50, 10**6])
+def test_mapped_or_in_memory_and_in_blocks_of_any_size_the_view_is_the_same(
+    tiny_shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int, inputs: str
+):
     _, split = tiny_shop
-    mapped = TrainingView.build(split, ("purchase",), "all", 12, tmp_path / "view")
-    plain = TrainingView.build(split, ("purchase",), "all", 12)
+    plain = TrainingView.build(split, ("purchase",), inputs, 12)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", block_rows)
+    mapped = TrainingView.build(split, ("purchase",), inputs, 12, tmp_path / "view")
+    same(mapped, plain)
+    same(TrainingView.build(split, ("purchase",), inputs, 12), plain)
     assert table(mapped, [3, 1, 7]) == table(plain, [3, 1, 7])
     assert (tmp_path / "view" / "item.npy").is_file()
+
+
+def test_blocks_hold_the_training_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(1, 9, rng.integers(0, 12)).tolist() for _ in range(40)]
+    types = [[str(rng.choice(["view", "purchase"])) for _ in h] for h in histories]
+    prepared, split = tiny_prepared(
+        tmp_path / "p", histories, event_types=types, catalogue=[1, 2, 3, 5, 8], n_items=8, held_out=[4, 9]
+    )
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 30)
+    for codes in (None, [EVENT_CODE["purchase"]]):
+        offsets, rows = split.training_rows(codes)
+        got = list(blocks.training_blocks(split, codes))
+        assert len(got) > 3
+        assert np.concatenate([np.diff(b.offsets) for b in got]).tolist() == np.diff(offsets).tolist()
+        assert np.concatenate([b.item for b in got]).tolist() == prepared.events.item[rows].tolist()
+
+
+def test_a_mapped_view_and_the_histories_hold_nothing_of_the_logs_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    _, split = tiny_prepared(tmp_path / "p", rng.integers(1, 50, (500, 800)).tolist())  # 400,000 events
+    requests, _ = split.part("validation")
+    known_V = np.ones(50, bool)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 2_000)
+
+    def peak(call) -> int:
+        tracemalloc.start()
+        call()
+        bytes_ = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return bytes_
+
+    one_byte_an_event = 400_000
+    assert peak(lambda: TrainingView.build(split, ("purchase",), "all", 20, tmp_path / "view")) < 2 * one_byte_an_event
+    assert peak(lambda: TrainingView.build(split, ("purchase",), "all", 20)) > 12 * one_byte_an_event
+    assert peak(lambda: Histories.of(requests, known_V, None, 20)) < 2 * one_byte_an_event
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path):
@@ -136,3 +191,22 @@ def test_histories_leave_out_unknown_items_and_requests_without_any():
     batch = histories.batch(np.array([1, 0]), EDGES, torch.device("cpu"), False)
     assert batch.item_P[batch.layout.slot_N].tolist() == [3, 1, 2]
     assert Histories.of(requests, known_V, [EVENT_CODE["purchase"]], 2).request_R.tolist() == []
+
+
+@pytest.mark.parametrize("block_rows", [1, 60])
+def test_histories_gathered_in_blocks_are_those_gathered_at_once(monkeypatch: pytest.MonkeyPatch, block_rows: int):
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(0, 9, rng.integers(0, 30)).tolist() for _ in range(60)]
+    requests = Requests.from_histories(histories)
+    shuffled = rng.permutation(60)
+    requests = Requests(requests.events, requests.start[shuffled], requests.end[shuffled])
+    known_V = np.array([False, True, True, False, True, True, True, True, True])
+
+    def windows() -> list[tuple[int, list[int]]]:
+        h = Histories.of(requests, known_V, None, 5)
+        return [(r, h.item_M[s : s + n].tolist()) for r, s, n in zip(h.request_R, h.start_R, h.length_R, strict=True)]
+
+    at_once = windows()
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", block_rows)
+    assert windows() == at_once
+    assert len(at_once) > 40

@@ -16,6 +16,7 @@ from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training import trial
 from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.fit import _fits_memory
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "trainer").glob("*.yaml"))
@@ -50,6 +51,28 @@ def test_every_shipped_trainer_runs(tiny_shop, name: str, caplog: pytest.LogCapt
         assert "ndcg@10" not in history[0]
     if name == "profiler":
         assert "Self CPU" in caplog.text
+
+
+def test_streamed_from_files_it_learns_the_same_and_leaves_no_files(tiny_shop, tmp_path: Path, caplog):
+    resident = fit(*tiny_shop, epochs=2).trained
+    caplog.set_level(logging.INFO)
+    streamed = fit(*tiny_shop, epochs=2, folder=tmp_path, trainer={"resident": "mapped"}).trained
+    assert [h["loss"] for h in streamed.history] == [h["loss"] for h in resident.history]
+    assert not streamed.plan.resident
+    assert "streamed from files" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_what_does_not_fit_into_memory_is_streamed_without_being_asked(tiny_shop, monkeypatch):
+    split = tiny_shop[1]
+    rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
+    for room, fits in ((40 * rows, True), (30 * rows, False)):
+        monkeypatch.setattr("shopkeeper.training.memory.available", lambda device, room=room: room)
+        assert _fits_memory(split, TrainerConfig()) is fits
+    monkeypatch.undo()
+    assert fit(*tiny_shop, epochs=1).trained.plan.resident
+    monkeypatch.setattr("shopkeeper.training.fit._fits_memory", lambda split, config: False)
+    assert not fit(*tiny_shop, epochs=1).trained.plan.resident
 
 
 def test_the_shipped_model_config_fits_the_recipe():

@@ -20,6 +20,7 @@ from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.sequences.batches import Batch, Histories
+from shopkeeper.sequences.blocks import training_blocks
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 from shopkeeper.training.config import Recipe, TrainerConfig
@@ -72,13 +73,11 @@ class SASRec:
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
         config = TrainerConfig.of(fit.trainer)
         codes = event_codes(list(fit.target_events))
-        _, rows = split.training_rows()
-        kinds = np.unique(prepared.events.event_type[rows]).tolist()
+        kinds, self.fallback_V = seen_in_training(split, codes)
         typed = self.inputs == "all" and len(kinds) > 1
         self.types = None if self.inputs == "all" else codes
         shape = SASRecShape(prepared.n_items, n_types=len(EVENT_TYPES) if typed else 0, **self.settings)
         self.known_V = known_items(prepared.n_items, split.catalogue)
-        self.fallback_V = popularity(split, codes, prepared.n_items)
         torch.manual_seed(fit.seed)
         self.network = SASRecNetwork(shape)
         self.item_keys = keys_of(prepared)
@@ -212,7 +211,11 @@ def keys_of(prepared: Prepared) -> np.ndarray:
     return np.frombuffer(digests, np.int64).copy()
 
 
-def popularity(split: Split, codes: list[int], n_items: int) -> np.ndarray:
-    """Target events per item in the training rows: float32 (V,)."""
-    _, rows = split.training_rows(codes)
-    return np.bincount(split.prepared.events.item[rows], minlength=n_items + 1).astype(np.float32)
+def seen_in_training(split: Split, codes: list[int]) -> tuple[list[int], np.ndarray]:
+    """Event types of the training rows, and target events per item: float32 (V,)."""
+    kinds: set[int] = set()
+    count_V = np.zeros(split.prepared.n_items + 1, np.int64)
+    for block in training_blocks(split):
+        kinds |= set(np.unique(block.event_type).tolist())
+        count_V += np.bincount(block.item[np.isin(block.event_type, codes)], minlength=len(count_V))
+    return sorted(kinds), count_V.astype(np.float32)

@@ -13,7 +13,7 @@ Shapes: M training rows, B sequences of a batch, N their positions, P positions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from shopkeeper.errors import UserError
 from shopkeeper.schema import event_codes
+from shopkeeper.sequences.blocks import Columns, stretches, training_blocks
 from shopkeeper.sequences.prepared import Split
 from shopkeeper.sequences.requests import Events, Requests
 
@@ -134,48 +135,45 @@ class TrainingView:
     ) -> TrainingView:
         """From `split.training_rows()`. `inputs`: `all` event types are read, or only `targets`.
 
-        With `folder` the arrays are written there and memory-mapped: for data that does not fit into memory.
+        With `folder` the arrays are written there, block by block, and memory-mapped: for data that does not fit into
+        memory. Then nothing of the log's size is held, only of the number of customers and items.
         """
         if inputs not in ("all", "targets"):
             raise UserError(f"inputs={inputs} is not known; choose inputs=all or inputs=targets")
         codes = event_codes(list(target_events))
-        offsets, rows = split.training_rows(codes if inputs == "targets" else None)
-        events = split.prepared.events
-        item, kind = events.item[rows], events.event_type[rows]
-        order = None if events.order is None else events.order[rows]
-        lo, count, target = next_step_labels(offsets, np.isin(kind, np.asarray(codes, np.int8)), order)
-        labelled = np.append(0, np.cumsum(count > 0))[offsets]
-        known = np.diff(labelled)  # the labelled events of a customer are a prefix of the training rows
-        user = np.flatnonzero(known)
-        if len(user) == 0:
+        class_of = np.zeros(split.prepared.n_items + 1, np.int32)
+        class_of[split.catalogue] = np.arange(len(split.catalogue))
+        columns = Columns(folder, split)
+        start_U, length_U, single = [], [], True
+        for block in training_blocks(split, codes if inputs == "targets" else None):
+            wanted = np.isin(block.event_type, np.asarray(codes, np.int8))
+            lo, count, target = next_step_labels(block.offsets, wanted, block.order)
+            # the labelled events of a customer are a prefix of the training rows
+            known = np.diff(np.append(0, np.cumsum(count > 0))[block.offsets])
+            user = np.flatnonzero(known)
+            length = np.minimum(known[user], max_length)
+            start_U.append(columns.rows["item"] + block.offsets[user] + known[user] - length)
+            length_U.append(length)
+            single &= bool((count <= 1).all())
+            columns.append("lo", lo + columns.rows["class"])
+            columns.append("class", class_of[block.item[target]])
+            columns.append("count", count)
+            columns.append("item", block.item)
+            if inputs == "all":
+                columns.append("type", block.event_type)
+        start, length = (np.concatenate([np.zeros(0, np.int64), *x]) for x in (start_U, length_U))
+        if len(start) == 0:
             raise UserError(
                 f"split {split.name} of {split.prepared.name} has nothing to learn from: no customer has a "
                 f"{' / '.join(target_events)} after another event; choose other target_events or another split"
             )
-        length = np.minimum(known[user], max_length)
-        class_of = np.zeros(split.prepared.n_items + 1, np.int32)
-        class_of[split.catalogue] = np.arange(len(split.catalogue))
-        small = np.int32 if len(target) < 2**31 else np.int64
-        single = bool((count <= 1).all())
-        arrays: dict[str, np.ndarray] = {
-            "item": item,
-            "lo": lo.astype(small),
-            "class": class_of[item[target]],
-        }
-        if inputs == "all":
-            arrays["type"] = kind
-        if not single:
-            arrays["count"] = count.astype(np.int32)
-        if folder is not None:
-            arrays = {name: _mapped(folder / f"{name}.npy", values) for name, values in arrays.items()}
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
         return cls(
-            tensors["item"],
-            tensors.get("type"),
-            tensors["lo"],
-            tensors.get("count"),
-            tensors["class"],
-            offsets[user] + known[user] - length,
+            columns.tensor("item"),
+            columns.tensor("type") if inputs == "all" else None,
+            columns.tensor("lo"),
+            None if single else columns.tensor("count"),
+            columns.tensor("class"),
+            start,
             length,
             split.catalogue,
             max_length,
@@ -270,21 +268,46 @@ class Histories:
 
     @classmethod
     def of(cls, requests: Requests, known_V: np.ndarray, types: Sequence[int] | None, max_length: int) -> Histories:
-        """The last `max_length` usable events of each request. Only the stretch of the log asked about is read."""
+        """The last `max_length` usable events of each request; no more than a block of the log is looked at at once."""
+        if len(requests) == 0:
+            return cls(*(np.zeros(0, t) for t in (np.int64, np.int64, np.int64, np.int32, np.int8)))
+        order = np.argsort(requests.start, kind="stable")
+        parts = list(stretches(requests.start[order], requests.end[order], order))
+        if len(parts) == 1:
+            return cls._of_stretch(requests, np.arange(len(requests)), known_V, types, max_length)
+        pieces = [cls._of_stretch(requests, rows, known_V, types, max_length) for rows in parts]
+        base = np.cumsum([0, *(len(p.item_M) for p in pieces)])
+        start_R, length_R, request_R, item_M, type_M = (
+            np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(cls)
+        )
+        start_R += np.repeat(base[:-1], [len(p.start_R) for p in pieces])
+        back = np.argsort(request_R, kind="stable")
+        return cls(start_R[back], length_R[back], request_R[back], item_M, type_M)
+
+    @classmethod
+    def _of_stretch(
+        cls, requests: Requests, rows: np.ndarray, known_V: np.ndarray, types: Sequence[int] | None, max_length: int
+    ) -> Histories:
+        """Of the requests `rows`, whose histories lie near each other; only their windows are kept."""
+        start_R, end_R = requests.start[rows], np.maximum(requests.end, requests.start)[rows]
+        low, high = int(start_R.min()), int(end_R.max())
         events: Events = requests.events
-        low = int(requests.start.min(initial=0)) if len(requests) else 0
-        low = min(low, int(requests.end.min())) if len(requests) else 0
-        high = int(requests.end.max(initial=low))
         item, kind = np.asarray(events.item[low:high]), np.asarray(events.event_type[low:high])
         keep = (item > 0) & (item < len(known_V))
         keep &= known_V[np.where(keep, item, 0)]
         if types is not None:
             keep &= np.isin(kind, np.asarray(types, np.int8))
         position = np.append(0, np.cumsum(keep))
-        start, end = position[requests.start - low], position[np.maximum(requests.end, requests.start) - low]
+        start, end = position[start_R - low], position[end_R - low]
         length = np.minimum(end - start, max_length)
         usable = np.flatnonzero(length > 0)
-        return cls((end - length)[usable], length[usable], usable, item[keep], kind[keep])
+        begin, length = (end - length)[usable], length[usable]
+        item, kind = item[keep], kind[keep]
+        if len(rows) < len(requests):  # the stretch is to be forgotten
+            at = np.cumsum(length) - length
+            window = np.repeat(begin - at, length) + np.arange(length.sum())
+            begin, item, kind = at, item[window], kind[window]
+        return cls(begin, length, rows[usable], item, kind)
 
     def batch(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, with_types: bool) -> Batch:
         """The histories `rows` (already sorted by length), laid out for the device; labels are empty."""
@@ -324,10 +347,3 @@ def _draw(at_N: Tensor, seed: int, epoch: int) -> Tensor:
 def _signed(x: int) -> int:
     x &= 2**64 - 1
     return x - 2**64 if x >= 2**63 else x
-
-
-def _mapped(path: Path, values: np.ndarray) -> np.ndarray:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, values)
-    mapped: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    return mapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -140,12 +141,13 @@ def train_here(
         torch.set_num_threads(config.threads)
     with ExitStack() as stack:
         spill = None
-        if config.resident == "mapped":
-            spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-view-")))
+        if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config)):
+            spill = _room_for_files(folder, rank, stack)
+            log.info("the training rows are streamed from files in %s", spill)
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
         identity = _identity(identity, recipe, config, split, seed)
         checkpoint = _find_checkpoint(folder, config, identity)
-        plan = _plan(config, checkpoint, view, recipe, device)
+        plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
         _check_memory(config, plan, view, network, device)
         if plan.resident:
             view = view.to(device)
@@ -189,8 +191,30 @@ def train_here(
     return Trained(module.plan, module.history, epoch, module.best["value"] if validated else math.nan, last)
 
 
+def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
+    """Beside the checkpoints, where there are any: a temporary folder may lie in memory. Gone at the end."""
+    if folder is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-view-")))
+    stack.callback(shutil.rmtree, place := Path(folder) / f".view-{rank}", ignore_errors=True)
+    return place
+
+
+def _fits_memory(split: Split, config: TrainerConfig) -> bool:
+    """Whether the flat arrays, at most 17 bytes a training row and twice that while they are made, fit into memory."""
+    rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
+    room = memory.available(torch.device("cpu"))
+    if config.memory_gib is not None:
+        room = min(room, int(config.memory_gib * memory.GIB))
+    return 2 * 17 * rows < room
+
+
 def _plan(
-    config: TrainerConfig, checkpoint: Path | None, view: TrainingView, recipe: Recipe, device: torch.device
+    config: TrainerConfig,
+    checkpoint: Path | None,
+    view: TrainingView,
+    recipe: Recipe,
+    device: torch.device,
+    spilled: bool,
 ) -> Plan:
     if checkpoint is not None:
         plan = Plan.of(SafeCheckpointIO().load_checkpoint(checkpoint)["plan"])
@@ -201,7 +225,7 @@ def _plan(
                 f"differ; use trainer={plan.device} or start over with trainer.resume=false"
             )
         return replace(plan, processes=config.devices)
-    fits = view.bytes < memory.available(device) // 2
+    fits = view.bytes < memory.available(device) // 2 and not (spilled and device.type == "cpu")
     plan = execution.choose(
         config,
         device=device,
