@@ -57,7 +57,7 @@ def numbered(frame: Frame, column: str) -> Frame:
     known = frame.filter(~nw.col(column).is_null())
     first = known.filter(nw.col("time") == nw.col("time").min().over(column))
     first = first.group_by(column).agg(nw.col("time").min(), nw.col("place").min())
-    number = nw.col("place").cum_count().over(order_by=["place"])
+    number = nw.col("place").cum_count().over(order_by=["time", "place"])
     return first.select(column, number.cast(nw.Int32).alias(_id(column)))
 
 
