@@ -6,9 +6,16 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from shopkeeper.evaluation.slices import _middle_target, add_slices, slice_columns, slice_results
+from shopkeeper.evaluation.slices import (
+    _middle_target,
+    add_slices,
+    slice_columns,
+    slice_results,
+    user_attributes,
+)
 from shopkeeper.evaluation.table import evaluate_requests
 from shopkeeper.sequences.requests import Targets
 from tiny import DAY, tiny_prepared
@@ -72,6 +79,17 @@ def test_every_slice_the_data_allows_is_there(sliced):
 )
 def test_each_request_is_in_its_slice(sliced, name, expected):
     assert sliced[name] == expected
+
+
+def test_an_attribute_from_outside_is_the_one_known_at_the_instant(tmp_path):
+    prepared, _ = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 2, [[0, DAY, 2 * DAY]] * 2)
+    since = pa.array([5, 9, 7], pa.timestamp("us", "UTC"))
+    versions = pa.table(
+        {"user": pa.array([1, 1, 2], pa.int32()), "valid_from": since, "tier": ["basic", "gold", "gold"]}
+    )
+    pq.write_table(versions, prepared.path / "user_versions.parquet")
+    found = user_attributes(prepared, np.array([1, 1, 1, 2, 2]), np.array([4, 5, 9, 6, 8]))
+    assert found["user_tier"].tolist() == ["unknown", "basic", "gold", "unknown", "gold"]
 
 
 def test_prices_are_compared_with_those_in_training(sliced):

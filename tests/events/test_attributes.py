@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.attributes import attributes_as_of
 from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.sequences.prepared import Prepared
 
 CONFIG = {

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY, metadata_of
 from shopkeeper.metrics.classification import auroc, average_precision, brier, brier_rows, log_loss, log_loss_rows
 from shopkeeper.metrics.classification_gains import expected_maximum_profit, lift_quality
@@ -82,6 +83,7 @@ def customer_table(
         values[scored] = rows(cohort.label[scored], p[scored])  # type: ignore[index]
         return pa.array(values, mask=~scored)
 
+    slices = customer_slices(cohort) | user_attributes(prepared, cohort.customer, cohort.cutoff)
     columns: dict[str, Any] = {
         "request": np.arange(n, dtype=np.int64),
         "user": cohort.customer.astype(np.int32),
@@ -93,7 +95,7 @@ def customer_table(
         "blank_reason": pa.array(reason.tolist(), pa.string()),
         "log_loss": where_scored(log_loss_rows),
         "brier": where_scored(brier_rows),
-        **{f"slice:{name}": pa.array(values.tolist(), pa.string()) for name, values in customer_slices(cohort).items()},
+        **{f"slice:{name}": pa.array(values.tolist(), pa.string()) for name, values in slices.items()},
     }
     meta = {"target_hash": cohort_hash(cohort, user_ids), **metadata, "horizon_days": cohort.horizon_days}
     return pa.table(columns).replace_schema_metadata({KEY: json.dumps(meta, sort_keys=True)})

@@ -20,6 +20,7 @@ from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, holm, metric_label, randomisation_p
 from shopkeeper.evaluation.intervals import finite, mean_interval, per_user, resampled_means
 from shopkeeper.evaluation.table import users_of, values_of
+from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
@@ -48,7 +49,7 @@ def add_slices(table: pa.Table, prepared: Prepared, split: Split, part: str) -> 
     five days or more; else returning); `item_popularity` (head: the items that together have the first half of the
     training events; middle: the next 40 %; tail: the rest); `user` and `item` (warm: has training rows); `category`;
     `channel`; `time_of_day` and `weekday` (UTC); `price_band` (quarters of the prices in training); and every
-    attribute of the user table with few enough values, numbers as quarters.
+    attribute of users with few enough values, as known at the instant, numbers as quarters of the requests.
     """
     requests, targets = split.part(part)
     asked = split.request_table(part)
@@ -64,7 +65,7 @@ def add_slices(table: pa.Table, prepared: Prepared, split: Split, part: str) -> 
         "time_of_day": _time_of_day(requests),
         "weekday": _weekday(requests),
         "price_band": _price_band(prepared, split, targets),
-        **_user_attributes(prepared, requests),
+        **({} if requests.user is None else user_attributes(prepared, requests.user, requests.instant)),
     }
     for name, values in found.items():
         if values is None or f"slice:{name}" in table.column_names:
@@ -274,26 +275,32 @@ def _quarters(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return band
 
 
-def _user_attributes(prepared: Prepared, requests: Requests) -> dict[str, np.ndarray]:
-    """One slice per attribute of the user table, `user_<name>`; identifiers (mostly different values) are left out."""
+def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | None) -> dict[str, np.ndarray]:
+    """One slice per attribute of users, `user_<name>`, as it was known at the instant where the data has versions.
+
+    `user` int (n,) internal ids, `instant` int64 (n,) µs or None. Identifiers (mostly different values) are left out.
+    """
     found: dict[str, np.ndarray] = {}
-    if requests.user is None:
-        return found
-    for name in prepared.users.column_names:
-        column = prepared.users[name].combine_chunks()
+    columns = {
+        name: prepared.users[name].combine_chunks().take(pa.array(user - 1)) for name in prepared.users.column_names
+    }
+    if prepared.user_versions is not None and instant is not None:
+        known = attributes_as_of(prepared.user_versions, instant, user)
+        columns |= {name: known[name].combine_chunks() for name in known.column_names}
+    for name, column in columns.items():
         kind = column.type
         if name in ("user", "user_id"):
             continue
         if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and len(column.unique()) > MOST_VALUES:
-            number = np.concatenate([[np.nan], column.cast(pa.float64()).to_numpy(zero_copy_only=False)])
-            known = number[~np.isnan(number)]
-            if len(known):
-                found[f"user_{name}"] = _quarters(number[requests.user], known)
+            number = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            if not np.isnan(number).all():
+                found[f"user_{name}"] = _quarters(number, number[~np.isnan(number)])
         elif pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
             if len(column.unique()) > max(MOST_VALUES, len(column) // 10):
                 continue
-            texts = pc.fill_null(column.cast(pa.string()), "unknown").to_pylist()
-            found[f"user_{name}"] = _most_frequent(np.array(["unknown", *texts], object)[requests.user])
+            found[f"user_{name}"] = _most_frequent(
+                np.array(pc.fill_null(column.cast(pa.string()), "unknown").to_pylist(), object)
+            )
     return found
 
 

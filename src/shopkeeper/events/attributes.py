@@ -1,4 +1,4 @@
-"""Item and user tables: internal id, external id, attributes; and attributes as they were known at an instant.
+"""Item and user tables: internal id, external id, attributes; and versions of attributes (`features/point_in_time.py`).
 
 A table's config: `file` (below raw.folder), `reader`, `id` (column of the external id), `columns` (attribute ->
 column of the file; all when left out), `lists` (attribute -> separator: a list of texts), `id_map` (`file` of two
@@ -65,42 +65,6 @@ def version_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw
     frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
     frame = frame.drop(f"{kind}_id").sort(kind, "valid_from", maintain_order=True)
     return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
-
-
-def attributes_as_of(table: pa.Table, instants: np.ndarray, ids: np.ndarray | None = None) -> pa.Table:
-    """Attributes as they were known at an instant: for each (id, instant) the last version with valid_from <= instant.
-
-    `table` is what `version_table` gives; `instants` int64 (n,) microseconds UTC, `ids` internal ids (n,) (default:
-    1..n). Returns n rows in the order asked for; null where nothing was known yet.
-    """
-    kind = table.column_names[0]
-    instants = np.asarray(instants, np.int64)
-    asked = np.arange(1, len(instants) + 1) if ids is None else np.asarray(ids)
-    assert len(asked) == len(instants)
-    owner = table[kind].to_numpy().astype(np.int64)
-    since = table["valid_from"].cast(pa.int64()).to_numpy()
-    # One stable sort of versions and questions together; versions come first among equals: known at that instant.
-    order = np.lexsort(
-        (
-            np.concatenate([np.zeros(len(owner), np.int8), np.ones(len(asked), np.int8)]),
-            np.concatenate([since, instants]),
-            np.concatenate([owner, asked]),
-        )
-    )
-    version = order < len(owner)
-    latest = np.maximum.accumulate(np.where(version, np.arange(len(order)), -1))
-    source = np.full(len(asked), -1, np.int64)
-    places = np.flatnonzero(~version)
-    candidate = latest[places]
-    rows = np.where(candidate >= 0, order[np.maximum(candidate, 0)], 0)
-    question = order[places] - len(owner)
-    known = (candidate >= 0) & (len(owner) > 0)
-    if len(owner):
-        known &= owner[rows] == asked[question]
-    source[question] = np.where(known, rows, -1)
-    take = pa.array(source, mask=source < 0)
-    columns = {name: table[name].take(take) for name in table.column_names[2:]}
-    return pa.table({kind: pa.array(asked.astype(np.int32)), **columns})
 
 
 def _first_known(ids: np.ndarray, log: Arranged, column: str, n: int) -> pa.Array:

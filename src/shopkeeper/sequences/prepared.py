@@ -6,6 +6,7 @@ Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
     events.parquet        every kept event with external ids, sorted by (user, timestamp, file order)
     items.parquet         column `item` (int32, 1..n_items in order), `item_id` (str), attributes
     users.parquet         column `user` (int32, 1..n_users in order), `user_id` (str), attributes
+    user_versions.parquet, item_versions.parquet  attributes with the instant since which each value is known
     rejected.parquet      what was not kept: file, row, column, reason, value
     consent.parquet       only with a consent table: whose consent is in force when (`consent.py`)
     offsets.npy           int64 (n_users + 1,): events of user u are rows offsets[u-1]:offsets[u]
@@ -121,6 +122,12 @@ class Prepared:
     def users(self) -> pa.Table:
         """User table: row u-1 is user u; columns `user`, `user_id`, attributes."""
         return read_parquet(self.path / "users.parquet")
+
+    @cached_property
+    def user_versions(self) -> pa.Table | None:
+        """Versions of user attributes: `user`, `valid_from`, attributes, by user and time; None where there are none."""
+        path = self.path / "user_versions.parquet"
+        return read_parquet(path) if path.is_file() else None
 
     @cached_property
     def event_user(self) -> np.ndarray:
