@@ -125,7 +125,7 @@ class Prepared:
 
     @cached_property
     def user_versions(self) -> pa.Table | None:
-        """Versions of user attributes: `user`, `valid_from`, attributes, by user and time; None where there are none."""
+        """Versions of user attributes (`user`, `valid_from`, attributes), by user and time; None without any."""
         path = self.path / "user_versions.parquet"
         return read_parquet(path) if path.is_file() else None
 
