@@ -23,7 +23,7 @@ from shopkeeper.metrics.topk import GROUP, best_columns
 
 TIES = ("expected", "optimistic", "pessimistic")
 
-_BYTES = {"cpu": (64 << 20, 2 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
+_BYTES = {"cpu": (64 << 20, 3 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
 _Fill = Callable[[torch.Tensor, "int | torch.Tensor", torch.Tensor], torch.Tensor]  # rows, block or columns, room
 # oneDNN multiplies float32 on AMD in half the time of torch's default (MKL), which does not use all of AVX-512 there.
 _ONEDNN = torch.backends.mkldnn.is_available() and all(
