@@ -19,14 +19,15 @@ from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.evaluation.report import write_report
-from shopkeeper.evaluation.report.charts import span, ticks
+from shopkeeper.evaluation.report.charts import number, scatter, span, ticks
 from shopkeeper.evaluation.report.facts import audit_rows
-from shopkeeper.evaluation.report.figures import Value
+from shopkeeper.evaluation.report.figures import Model, Value
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
 from shopkeeper.evaluation.report.words import answer
+from shopkeeper.evaluation.seeds import over_seeds, too_few
 from shopkeeper.evaluation.slices import add_slices
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.table import KEY, evaluate_requests, metadata_of, summarise
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 from tiny import DAY, days, tiny_prepared
@@ -201,6 +202,55 @@ def test_less_log_loss_is_better_for_customers_too_and_nobody_loses_to_the_base_
 
 def test_a_single_model_is_not_called_the_best(shop: tuple[Prepared, Split]) -> None:
     assert told({"next_item": recommenders(shop, {"sasrec": 0.5})}, "next_item").startswith("SASRec stands alone")
+
+
+def with_seeds(shop: tuple[Prepared, Split]) -> dict[str, Any]:
+    """Two seeds of the winner, one run each of the others."""
+    found = recommenders(shop, {"sasrec#1": 0.70, "sasrec#2": 0.71, "item_knn": 0.4, "popularity": 0.0})
+    seeds = of_seeds({s: found["tables"][f"sasrec#{s}"] for s in (1, 2)})
+    return {**found, "names": ["sasrec#1", "sasrec#2", "item_knn", "popularity"], "sanity": {"seeds": seeds}}
+
+
+def of_seeds(tables: Mapping[int, pa.Table]) -> dict[str, Any]:
+    told = [t.replace_schema_metadata({KEY: json.dumps({**metadata_of(t), "seed": s})}) for s, t in tables.items()]
+    facts = {"seeds": list(tables), "runs": [f"sasrec#{s}" for s in tables], "too_few": too_few(len(tables))}
+    return {"sasrec": over_seeds(told, "ndcg@10").as_dict() | facts}
+
+
+def test_another_seed_of_the_winner_is_no_rival_of_it(shop: tuple[Prepared, Split]) -> None:
+    found = with_seeds(shop)
+    text = told({"next_item": found}, "next_item")
+    assert text.startswith("SASRec recommends best")
+    assert "is better than Item-kNN by" in text
+    assert re.search(r"Trained with 2 seeds, SASRec has NDCG@10 0\.\d+ .* from seed to seed it moves by 0\.\d{4}", text)
+    html = render(gather({"next_item": found}, {"resamples": 100}))
+    assert "With 2 seeds a 95 % interval is too narrow where seeds matter" in html
+    board = gather({"next_item": found}, {"resamples": 100}).boards[0]
+    assert [m.colour for m in board.models[:3]] == [0, 0, 1]
+    assert [m.name for m in board.models if board.like_the_best(m)] == []
+    assert set(board.slices[0].rows[0].models) == {"sasrec#1", "item_knn", "popularity"}
+
+
+def test_the_page_says_which_intervals_it_shows(sections: dict[str, Any]) -> None:
+    asked = {task: {**s, "confidence": 0.9, "intervals": "bca", "test": "bootstrap"} for task, s in sections.items()}
+    html = render(gather(asked, {"resamples": 100}))
+    assert "with 90 % intervals over" in html
+    assert "90 %, bias-corrected and accelerated (BCa) bootstrap over customers" in html
+    assert "paired by request; paired bootstrap over customers" in html
+    assert "95 % intervals" not in html
+
+
+def test_nothing_is_not_negative() -> None:
+    assert [number(x) for x in (-0.0004, -0.0006, 0.0)] == ["0.000", "\u22120.001", "0.000"]
+
+
+def test_a_name_in_a_chart_does_not_hide_a_mark_or_another_name() -> None:
+    points = [(Model(f"m{i}", {}, i), Value(0.9 + i / 50), Value(0.30 - i / 100)) for i in range(4)]
+    svg = scatter(points, "x", "y")
+    at = [(float(y), float(d)) for y, d in re.findall(r'class="name" x="[^"]*" y="([\d.]+)%".*?dy="([-\d.]+)"', svg)]
+    height = sorted(320 * y / 100 + d for y, d in at)
+    assert len(height) == 4
+    assert min(np.diff(height)) >= 14
 
 
 def test_the_page_asks_no_network_and_stays_small(page: Path) -> None:

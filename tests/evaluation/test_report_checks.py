@@ -108,7 +108,7 @@ def test_empty_answers_and_unseen_targets_are_counted_and_twice_listed_items_sta
 def test_a_table_without_a_baseline_or_with_another_than_the_one_that_was_asked_for_says_so(
     found: dict[str, Any],
 ) -> None:
-    name = "A simple baseline is in the table"
+    name = "Simple baselines are in the table"
     assert rows(found)[name] == ("Popularity", "good")
     assert "not “recency”" in rows(found, "recency")[name][0]
     missing = "no popularity baseline is in the table: `python train.py model=popularity` makes one in seconds"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.pipeline.evaluate import evaluate_runs
-from shopkeeper.pipeline.runs import RunFolder, write_run
+from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.sequences.prepared import Prepared, Split
 from tiny import cycle_histories, days, tiny_prepared
@@ -32,7 +35,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return tiny_prepared(tmp_path_factory.mktemp("evaluate") / "tiny", histories, days(histories, 19_000))
 
 
-def trained(data: Data, folder: Path, name: str, seed: int = 1, split_name: str = "leave_one_out") -> RunFolder:
+def trained(
+    data: Data,
+    folder: Path,
+    name: str,
+    seed: int = 1,
+    split_name: str = "leave_one_out",
+    told: dict[str, str] | None = None,
+) -> RunFolder:
     """A finished run, as `train` leaves it."""
     prepared, split = data
     settings = yaml.safe_load((Path("conf/model") / f"{name}.yaml").read_text(encoding="utf-8")) | MODELS[name]
@@ -46,7 +56,7 @@ def trained(data: Data, folder: Path, name: str, seed: int = 1, split_name: str 
     }
     model = make(settings)
     model.fit(prepared, split, Fit(seed=seed, progress=False))
-    table = evaluate_requests(model, split, "test", metadata={"model": name, "seed": seed})
+    table = evaluate_requests(model, split, "test", metadata={"model": name, "seed": seed, **(told or {})})
     about = {"dataset": "tiny", "split": split_name, "protocol": split.protocol, "task": "next_item", "model": name}
     metrics = {**about, "seed": seed, "filter_seen": False, "target_hash": split.target_hash()}
     metrics["test"] = summarise(table, resamples=50)
@@ -60,12 +70,14 @@ def runs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder
     return [trained(data, root / name, name) for name in MODELS]
 
 
-def evaluated(runs: list[RunFolder], out: Path, models: Path | None = None, **report: Any) -> dict[str, Any]:
+def evaluated(
+    runs: list[RunFolder], out: Path, models: Path | None = None, confidence: float = 0.95, **report: Any
+) -> dict[str, Any]:
     """`sanity.json` of the recommenders; the whole report lies in `out`."""
     cfg = {
         "dataset": {"name": "tiny"},
         "paths": {"models": str(models or out.parent / "none")},
-        "evaluation": {"confidence": 0.95, "resamples": 50, "smallest_effect": 0.003},
+        "evaluation": {"confidence": confidence, "resamples": 50, "smallest_effect": 0.003},
         "report": {"customers": 2, "baseline": "popularity", "resamples": 50, **report},
         "tracking": {"name": "none"},
     }
@@ -117,6 +129,15 @@ def test_the_other_split_is_set_beside_this_one_where_it_has_runs_and_otherwise_
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert list(gap["models"]) == ["item_knn"]
     assert gap["models"]["item_knn"]["ratio"] == pytest.approx(1)
+    again = trained(data, tmp_path / "again", "item_knn", seed=2)
+    gap = evaluated([*runs, again], tmp_path / "report", models, shuffle=False)["split_gap"]
+    assert list(gap["models"]) == ["item_knn"]  # with its first seed
+    manifest = models / "tiny/temporal/next_item/item_knn/manifest.json"
+    kept = manifest.read_text(encoding="utf-8")
+    manifest.write_text(kept.replace(runs[0].manifest["dataset_fingerprint"], "another"), encoding="utf-8")
+    gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
+    assert "were trained on other data" in gap["not_run"]
+    manifest.write_text(kept, encoding="utf-8")
     (models / "tiny/temporal/next_item/item_knn/metrics.json").write_text("{}", encoding="utf-8")
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert "was changed or damaged" in gap["not_run"]
@@ -132,6 +153,13 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
     assert seeds["item_knn"]["seeds"] == ["1", "2"]
     assert seeds["item_knn"]["spread"] == 0  # nothing in it is drawn at random
     assert "Over seeds" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "with 2 seeds a 95 % interval is too narrow" in seeds["item_knn"]["too_few"]
+    assert "item_knn over seeds 1, 2: mean ndcg@10" in (tmp_path / "report" / "leaderboard.txt").read_text("utf-8")
+    assert list(json.loads((tmp_path / "report" / "leaderboard.json").read_text("utf-8"))["next_item"]) == [
+        "item_knn#1", "item_knn#2", "popularity",
+    ]  # fmt: skip
+    again_by_model = evaluated([*runs, again], tmp_path / "report", shuffle=False, retrain=["item_knn"])
+    assert list(again_by_model["retrained"]) == ["item_knn#1"]
     base = trained(data, tmp_path / "base", "popularity", seed=2)
     both = evaluated([*runs, again, base], tmp_path / "report", shuffle=False)["seeds"]
     assert both["item_knn"]["ahead_of"]["popularity"]["low"] > 0
@@ -153,3 +181,78 @@ def test_runs_of_other_data_are_not_compared_even_where_the_targets_are_the_same
     other = replace(runs[1], manifest={**runs[1].manifest, "dataset_fingerprint": "another"})
     with pytest.raises(UserError, match="was trained on other data than"):
         evaluated([runs[0], other], tmp_path / "report")
+
+
+def test_a_baseline_that_nobody_trained_is_trained_for_the_table(
+    data: Data, runs: list[RunFolder], tmp_path: Path
+) -> None:
+    shipped = {n: yaml.safe_load(Path(f"conf/model/{n}.yaml").read_text("utf-8")) for n in ("popularity", "recency")}
+    out = tmp_path / "report"
+    found = evaluated([runs[1]], out, baselines=shipped)
+    assert found["missing_baselines"] is None
+    board = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["next_item"]
+    assert set(board) == {"item_knn", "popularity", "recency"}
+    told = {r["model"]: r["path"] for r in json.loads((out / "manifest.json").read_text(encoding="utf-8"))["runs"]}
+    recency = open_run(told["recency"])
+    assert recency.path == out / "baselines" / "recency"
+    own, other = (metadata_of(run.table()) for run in (recency, runs[1]))
+    same = ("target_hash", "filter_seen", "k", "ties", "n_catalogue")
+    assert {k: own[k] for k in same} == {k: other[k] for k in same}
+    assert own["model"] == "recency"
+    shutil.rmtree(out)
+    assert evaluated(runs, out, baselines={})["missing_baselines"].startswith("no recency baseline")
+
+
+def test_other_intervals_than_those_of_training_are_made_again(runs: list[RunFolder], tmp_path: Path) -> None:
+    wide, narrow, bca = (
+        evaluated_board(runs, tmp_path / "report", confidence, intervals=kind)["popularity"]["low"]
+        for confidence, kind in ((0.99, "percentile"), (0.5, "percentile"), (0.5, "bca"))
+    )
+    assert wide < narrow
+    assert bca != narrow
+    assert "50 % intervals" in (tmp_path / "report" / "leaderboard.txt").read_text(encoding="utf-8")
+
+
+def evaluated_board(runs: list[RunFolder], out: Path, confidence: float, **report: Any) -> dict[str, Any]:
+    """`leaderboard.csv` by model; training is told to have used .95."""
+    told = [replace(run, config={**run.config, "evaluation": {"confidence": 0.95, "resamples": 50}}) for run in runs]
+    evaluated(told, out, confidence=confidence, shuffle=False, **report)
+    with (out / "leaderboard.csv").open(newline="", encoding="utf-8") as f:
+        return {row["model"]: {k: float(row[k]) for k in ("value", "low", "high")} for row in csv.DictReader(f)}
+
+
+def test_runs_are_compared_from_the_shell_and_their_seeds_put_together(
+    data: Data, runs: list[RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = trained(data, tmp_path / "again", "item_knn", seed=2)
+    words = ["compare", *(str(run.path) for run in (*runs, again)), "--confidence", "0.9", "--test", "bootstrap"]
+    main(words)
+    said = capsys.readouterr().out
+    assert "difference (90 %)" in said
+    assert "item_knn#1 is better than popularity by" in said
+    assert "item_knn over seeds 1, 2: mean ndcg@10" in said
+    with pytest.raises(SystemExit):
+        main([*words[:-3], "1.5"])
+
+
+def test_runs_of_another_split_are_not_compared_from_the_shell(
+    data: Data, runs: list[RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = trained(data, tmp_path / "other", "item_knn", told={"split": "temporal-0"})
+    with pytest.raises(SystemExit):
+        main(["compare", str(runs[0].path), str(other.path)])
+    assert "cannot be compared: split is" in capsys.readouterr().err
+
+
+def test_weights_of_another_version_are_one_line(data: Data, tmp_path: Path) -> None:
+    run = trained(data, tmp_path / "old", "item_knn")
+
+    class Newer:
+        def load(self, folder: Path) -> None:
+            raise KeyError("item_keys")
+
+    changed = replace(run, config={**run.config, "model": {"name": "newer", "target": "unused"}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shopkeeper.recommenders.base.make", lambda config: Newer())
+        with pytest.raises(UserError, match=r"do not fit this version's model .*train again"):
+            changed.model()

@@ -1,31 +1,40 @@
-"""`python -m shopkeeper compare RUN RUN …`: paired differences, request by request."""
+"""`python -m shopkeeper compare RUN RUN …`: paired differences, request by request, and means over seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from shopkeeper.errors import UserError
 
 
-def print_comparison(folders: Sequence[Path], metric: str | None, part: str, smallest_effect: float) -> None:
-    """Compare runs on one metric, as one family; refused unless they answered the same requests."""
+def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **options: Any) -> None:
+    """Compare runs on one metric, as one family; refused unless they answered the same requests.
+
+    Runs that differ in their seed alone are put together as well. `options` as of `compare_family`.
+    """
     from shopkeeper.evaluation.compare import compare_family
     from shopkeeper.pipeline import show
+    from shopkeeper.pipeline.evaluate_checks import over_seeds_of
     from shopkeeper.pipeline.runs import distinct_names, open_run
 
     if len(folders) < 2:
         raise UserError("compare needs at least two run folders")
     runs = [open_run(folder) for folder in folders]
-    tables = {name: run.table(part) for name, run in zip(distinct_names(runs), runs, strict=True)}
+    by_name = dict(zip(distinct_names(runs), runs, strict=True))
+    tables = {name: run.table(part) for name, run in by_name.items()}
     metric = metric or str(runs[0].config["task"]["headline"])
-    found = compare_family(tables, [metric], smallest_effect=smallest_effect)
+    found = compare_family(tables, [metric], **options)
     rows = [
         [f"{c.b} - {c.a}", f"{c.difference:+.4f} ({c.low:+.4f} to {c.high:+.4f})", f"{c.p_adjusted:.4f}",
          f"{c.effect_size:+.3f}", f"{c.n:,}"]
         for c in found
     ]  # fmt: skip
-    print(show.table([f"{metric} on {part}", "difference (95 %)", "p (Holm)", "effect size", "n"], rows))
+    level = f"{100 * found[0].confidence:g} %"
+    print(show.table([f"{metric} on {part}", f"difference ({level})", "p (Holm)", "effect size", "n"], rows))
     print()
     for comparison in found:
         print(comparison.statement)
+    for model, seeds in over_seeds_of(by_name, tables, metric, found[0].confidence).items():
+        print(show.over_seeds(model, metric, seeds))

@@ -47,6 +47,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--metric", help="default: the task's headline metric")
     one.add_argument("--part", default="test", choices=["test", "validation"])
     one.add_argument("--smallest-effect", type=float, default=0.003, help="smallest difference that matters")
+    one.add_argument("--confidence", type=_share, default=0.95, help="of the intervals; default: .95")
+    one.add_argument("--test", default="randomisation", choices=["randomisation", "bootstrap"])
     one = command("new-dataset", _new_dataset, "look at a file and write a first dataset YAML, with its doubts")
     one.add_argument("file", type=Path)
     one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<file name>.yaml")
@@ -58,6 +60,14 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
     return parser, list(sub.choices)
+
+
+def _share(text: str) -> float:
+    """A number between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
 
 
 def _compose(arguments: argparse.Namespace) -> None:
@@ -76,7 +86,8 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.compare import print_comparison
 
-    print_comparison(arguments.run_folders, arguments.metric, arguments.part, arguments.smallest_effect)
+    options = {k: getattr(arguments, k) for k in ("smallest_effect", "confidence", "test")}
+    print_comparison(arguments.run_folders, arguments.metric, arguments.part, **options)
 
 
 def _new_dataset(arguments: argparse.Namespace) -> None:

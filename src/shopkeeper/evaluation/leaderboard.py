@@ -27,6 +27,7 @@ def leaderboard(
     confidence: float = 0.95,
     resamples: int = 1000,
     smallest_effect: float = 0.003,
+    test: str = "randomisation",
 ) -> dict[str, Any]:
     """Boards of next-item models by `headline`, as JSON.
 
@@ -37,11 +38,10 @@ def leaderboard(
     facts = {name: metadata_of(table) for name, table in tables.items()}
     summary = {name: summarise(table, confidence=confidence, resamples=resamples) for name, table in tables.items()}
     lower = headline.partition("@")[0] in LOWER_IS_BETTER
-    found = (
-        compare_family(tables, [headline], confidence=confidence, resamples=resamples, smallest_effect=smallest_effect)
-        if len(tables) > 1
-        else []
-    )
+    options: dict[str, Any] = {
+        "confidence": confidence, "resamples": resamples, "smallest_effect": smallest_effect, "test": test,
+    }  # fmt: skip
+    found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
     apart = {frozenset((c.a, c.b)): c.winner is not None for c in found}
     boards = []
     for uses_instant in (False, True):

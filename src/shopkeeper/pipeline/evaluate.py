@@ -1,6 +1,7 @@
 """`evaluate`: finished runs of one dataset and split -> comparisons, leaderboard and the report.
 
 requests.parquet      one row per request and model: the per-request tables, with slices
+baselines/            runs of the simple baselines that nobody had trained
 customers.parquet     the same for customer models, where there are any
 leaderboard.json      task -> model -> metric -> value (DVC's metrics)
 leaderboard.csv       the headline metric with its interval (DVC's plots)
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.errors import UserError, nearest
-from shopkeeper.files import atomic_folder, sha256_json, write_json
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_folder, write_json
 from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline.evaluate_baselines import missing_baselines
+from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run
-from shopkeeper.sequences.prepared import Split
 
 log = logging.getLogger(__name__)
 TABLE = {"next_item": "requests.parquet"}  # every other task: customers.parquet
@@ -57,17 +60,23 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)
-    sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
-    with atomic_folder(out) as folder:
-        for task, section in sections.items():
-            pq.write_table(_together(section["tables"]), folder / TABLE.get(task, "customers.parquet"))
-        write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
-        write_json(folder / "manifest.json", _manifest(runs))
-        write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
-        write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
-        _write_csv(folder / "leaderboard.csv", sections)
-        (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
-        write_report(folder, sections, cfg["report"])
+    with tempfile.TemporaryDirectory() as place:
+        added = missing_baselines(cfg, by_task.get("next_item", []), Path(place))
+        if added:
+            by_task["next_item"] += added
+        sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
+        with atomic_folder(out) as folder:
+            for run in added:
+                shutil.copytree(run.path, folder / "baselines" / run.path.name)
+            for task, section in sections.items():
+                pq.write_table(_together(section["tables"]), folder / TABLE.get(task, "customers.parquet"))
+            write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
+            write_json(folder / "manifest.json", _manifest([*runs, *(_moved(run, out) for run in added)]))
+            write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
+            write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
+            _write_csv(folder / "leaderboard.csv", sections)
+            (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
+            write_report(folder, sections, cfg["report"])
     if cfg["tracking"]["name"] != "none":
         for section in sections.values():
             _track(cfg, section, out)
@@ -87,6 +96,11 @@ def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> Non
         tracking.log_to(cfg["tracking"], run_id, {"report": out / "report.html"}, tags, figures)
 
 
+def _moved(run: RunFolder, out: Path) -> RunFolder:
+    """A baseline's run as it lies in the finished report."""
+    return RunFolder(out / "baselines" / run.path.name, run.config, run.metrics, run.manifest)
+
+
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.compare import compare_family
@@ -101,9 +115,10 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
                 f"{run.path} was trained on other data than {runs[0].path} (fingerprints differ); train again"
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
-    metrics = {name: run.metrics for name, run in by_name.items()}
+    metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
     e = cfg["evaluation"]
     options = {k: e[k] for k in ("confidence", "resamples", "smallest_effect")}
+    options["test"] = cfg["report"].get("test", "randomisation")
     split = None
     if task == "next_item":
         from shopkeeper.evaluation.leaderboard import leaderboard
@@ -113,12 +128,12 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         tables = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
         boards = leaderboard(tables, headline, split=split, **options)
         comparisons = boards["comparisons"]
-        sanity = _sanity(cfg, by_name, tables, headline, split, boards)
+        sanity = sanity_of(cfg, by_name, tables, headline, split, boards)
     else:
         found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
         comparisons = [c.as_dict() for c in found]
-        sanity = {"seeds": _over_seeds(by_name, tables, headline)}
-    order = sorted(by_name, key=lambda n: metrics[n]["test"][headline]["value"], reverse=not lower)
+        sanity = {"seeds": over_seeds_of(by_name, tables, headline, e["confidence"])}
+    order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
     return {
         "task": task,
         "headline": headline,
@@ -134,152 +149,40 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         "sanity": sanity,
         "prepared": prepared,
         "split": split,
+        "confidence": float(e["confidence"]),
+        "intervals": cfg["report"].get("intervals", "percentile"),
+        "test": options["test"],
     }
 
 
-def _sanity(
-    cfg: Mapping[str, Any],
-    runs: Mapping[str, RunFolder],
-    tables: Mapping[str, pa.Table],
-    headline: str,
-    split: Split,
-    boards: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What belongs beside recommenders' figures, as JSON: `sanity.json`, and the report's section of that name."""
-    from shopkeeper.evaluation.sanity import missing_baselines
+def _best_first(value: Mapping[str, float], seeds: Mapping[str, Any], lower: bool) -> list[str]:
+    """Names by the mean over a model's seeds, then by seed: a lucky seed neither leads nor speaks for its model."""
+    several = {run: found for found in seeds.values() for run in found["runs"]}
 
-    models = [(board["uses_instant"], model) for board in boards["boards"] for model in board["models"]]
-    wanted = list(cfg["report"].get("retrain") or [])
-    for name in wanted:
-        if name not in runs:
-            raise UserError(f"report.retrain: there is no run '{name}'.{nearest(name, list(runs))}")
-    rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
-    asked = rivals if cfg["report"].get("shuffle", True) else {}
-    again = {name: runs[name] for name in wanted}
-    return {
-        "missing_baselines": missing_baselines(list(runs)),
-        "notes": boards["notes"],
-        "checks": boards["sanity"],
-        "uses_instant": [model["name"] for uses_instant, model in models if uses_instant],
-        "like_the_best": [model["name"] for _, model in models if model["like_the_best"]],
-        "coverage_curves": {model["name"]: model["coverage_curve"] for _, model in models if model["coverage_curve"]},
-        "shuffled": _order_worth(asked, tables, headline, split, _as_trained),
-        "retrained": _order_worth(again, tables, headline, split, _trained_without_order),
-        "split_gap": _split_gap(cfg, rivals, tables, headline),
-        "seeds": _over_seeds(runs, tables, headline),
-    }
+    def key(name: str) -> tuple[float, int]:
+        of = several.get(name)
+        mean = of["mean"] if of else value[name]
+        return (mean if lower else -mean), (of["runs"].index(name) if of else 0)
+
+    return sorted(value, key=key)
 
 
-def _order_worth(
-    runs: Mapping[str, RunFolder],
-    tables: Mapping[str, pa.Table],
-    metric: str,
-    split: Split,
-    model_of: Callable[[RunFolder, Split], Any],
-) -> dict[str, Any]:
-    """By model, what it loses when the items of each history are shuffled: a comparison, or `{"not_run": why}`.
+def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[str, Any]:
+    """A run's `metrics.json`; its figures on test are made again where other intervals are asked for now."""
+    e, method = cfg["evaluation"], cfg["report"].get("intervals", "percentile")
+    then = run.config.get("evaluation") or {}
+    if method == "percentile" and all(then.get(k, e[k]) == e[k] for k in ("confidence", "resamples")):
+        return run.metrics
+    confidence, resamples = float(e["confidence"]), int(e["resamples"])
+    if run.task == "next_item":
+        from shopkeeper.evaluation.table import summarise
 
-    A positive `difference` is what the order was worth.
-    """
-    from shopkeeper.evaluation.compare import compare_family
-    from shopkeeper.evaluation.sanity import shuffled_histories
-    from shopkeeper.evaluation.table import evaluate_requests, metadata_of
+        test = summarise(table, confidence=confidence, resamples=resamples, method=method)
+    else:
+        from shopkeeper.evaluation.customer_table import summarise_customers
 
-    mixed = shuffled_histories(split.part("test")[0]) if runs else None
-    found: dict[str, Any] = {}
-    for name, run in runs.items():
-        meta = metadata_of(tables[name])
-        options = {"k": tuple(meta["k"]), "filter_seen": meta["filter_seen"], "ties": meta.get("ties", "expected")}
-        try:
-            table = evaluate_requests(model_of(run, split), split, "test", requests=mixed, beyond=False, **options)
-            found[name] = compare_family({"shuffled": table, "as it was": tables[name]}, [metric])[0].as_dict()
-        except UserError as e:
-            found[name] = {"not_run": str(e)}
-    return found
-
-
-def _as_trained(run: RunFolder, split: Split) -> Any:
-    return run.model()
-
-
-def _trained_without_order(run: RunFolder, split: Split) -> Any:
-    """The run's model, trained again with its own settings on training rows in random order; nothing of it is kept."""
-    from shopkeeper.evaluation.sanity import shuffled_training
-    from shopkeeper.recommenders.base import Fit, make
-
-    log.info("training %s again on shuffled histories", run.metrics["model"])
-    config, mixed = run.config, shuffled_training(split, int(run.config["seed"]))
-    with tempfile.TemporaryDirectory() as folder:
-        fit = Fit(
-            seed=int(config["seed"]),
-            folder=Path(folder),
-            trainer=config["trainer"],
-            target_events=tuple(split.timeline["spec"].get("target_events") or Fit.target_events),
-            filter_seen=bool(config["dataset"]["filter_seen"]),
-            progress=False,
-        )
-        model = make(config["model"])
-        model.fit(mixed.prepared, mixed, fit)
-    return model
-
-
-def _split_gap(
-    cfg: Mapping[str, Any], runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str
-) -> dict[str, Any] | None:
-    """Leave-one-out against temporal where models have runs on both, else how to make them; None: no such pair.
-
-    Sibling runs lie in `<paths.models>/<dataset>/<other split>/next_item`.
-    """
-    from shopkeeper.evaluation.sanity import split_gap
-
-    if not runs:
-        return None
-    some = next(iter(runs.values()))
-    pair = ("leave_one_out", "temporal")
-    if some.metrics["split"] not in pair:
-        return None
-    other = pair[1 - pair.index(some.metrics["split"])]
-    dataset = str(cfg["dataset"]["name"])
-    folder = Path(cfg["paths"]["models"]) / dataset / other / "next_item"
-    try:
-        siblings = find_runs(folder) if folder.is_dir() else []
-        there = {n: r.table("test") for n, r in zip(distinct_names(siblings), siblings, strict=True) if n in runs}
-        if there:
-            here = {name: tables[name] for name in there}
-            return split_gap(*((here, there) if other == "temporal" else (there, here)), metric)
-    except UserError as e:  # a damaged run of the other split is no reason to go without a report of this one
-        return {"not_run": str(e)}
-    model = some.metrics["model"]
-    command = f"python train.py dataset={dataset} split={other} model={model} hydra.run.dir={folder / model}"
-    return {"not_run": f"no model has a run on {other}; `{command}` makes one"}
-
-
-def _over_seeds(runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str) -> dict[str, Any]:
-    """Mean and spread of each model that is there with several seeds and otherwise the same settings.
-
-    `ahead_of`: by other such model, the difference to it, with an interval for new users and new seeds of both.
-    """
-    from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
-
-    alike: dict[str, dict[str, str]] = {}
-    for name, run in runs.items():
-        settings = sha256_json({k: run.config.get(k) for k in ("model", "trainer", "init_from")})
-        alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[str(run.metrics["seed"])] = name
-    several: dict[str, dict[str, pa.Table]] = {}
-    for key, of_seed in alike.items():
-        by_seed = {seed: tables[name] for seed, name in of_seed.items()}
-        if len(by_seed) > 1 and all(metric in t.column_names for t in by_seed.values()):  # AUROC is no mean over rows
-            several[key.partition("\n")[0]] = by_seed
-    found = {}
-    for model, by_seed in several.items():
-        ahead = {
-            other: difference_over_seeds(list(theirs.values()), list(by_seed.values()), metric).as_dict()
-            for other, theirs in several.items()
-            if other != model
-        }
-        own = over_seeds(list(by_seed.values()), metric).as_dict()
-        found[model] = own | {"seeds": list(by_seed), "ahead_of": ahead}
-    return found
+        test = summarise_customers(table, resamples=resamples, confidence=confidence)
+    return {**run.metrics, "test": run.metrics["test"] | test}
 
 
 def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
@@ -302,19 +205,20 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """The leaderboard for the terminal."""
     parts = []
     for task, section in sections.items():
-        metrics = section["metrics"]
+        metrics, level = section["metrics"], f"{100 * section['confidence']:g} %"
         first = metrics[section["names"][0]]
         shown = [m for m in dict.fromkeys((section["headline"], *SHOWN)) if m in first["test"]][:4]
         rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
         n = first["test"][section["headline"]]["n"]
         parts.append(
             f"{task}: {first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
-            f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test (95 % intervals)\n"
+            f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test ({level} intervals)\n"
             + show.table(["model", *shown], rows)
         )
         apart = section["sanity"].get("uses_instant", [])
         best = next((n for n in section["names"] if not n.startswith("oracle") and n not in apart), section["names"][0])
         parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
+        parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
     return "\n\n".join(parts) + "\n"
 
 

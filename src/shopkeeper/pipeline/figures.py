@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.metrics.classification_reliability import reliability_curve
+from shopkeeper.pipeline.show import level
 
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#767676"  # of Okabe and Ito (2008): told apart with any colour vision
 MOST_SLICES = 24
@@ -67,7 +68,9 @@ def intervals(metrics: Mapping[str, Any]) -> Any:
         rows = [(i + shift, e) for i, e in enumerate(entries) if e is not None and e.get("low") is not None]
         _whiskers(ax, rows, colour, f"{part} (n = {rows[0][1]['n']:,})" if rows else part)
     _rows(ax, names)
-    ax.set_title(f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}: mean and 95 % interval")
+    ax.set_title(
+        f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}: mean and {level(metrics)} interval"
+    )
     ax.legend(frameon=False, fontsize=9)
     return figure
 
@@ -97,7 +100,7 @@ def comparison(board: Any, name: str) -> Any:
         _whiskers(ax, [(i, entry)], BLUE if model.name == name else GREY, None)
     _rows(ax, [m.label for m in board.models])
     better = "more" if board.higher_is_better else "less"
-    ax.set_title(f"{board.metric} on {board.n:,} requests of test, 95 % intervals ({better} is better)")
+    ax.set_title(f"{board.metric} on {board.n:,} requests of test, {board.level} intervals ({better} is better)")
     return figure
 
 
@@ -112,7 +115,7 @@ def slices(board: Any, name: str) -> Any:
         if one is not None:
             _whiskers(ax, rows, colour, one)
     _rows(ax, [f"{panel.replace('_', ' ')}: {row.value} (n = {row.n:,})" for panel, row in picked])
-    ax.set_title(f"{board.metric} by slice, 95 % intervals")
+    ax.set_title(f"{board.metric} by slice, {board.level} intervals")
     ax.legend(frameon=False, fontsize=9)
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from shopkeeper.evaluation.report import charts
-from shopkeeper.evaluation.report.charts import interval, key, number, span, track
+from shopkeeper.evaluation.report.charts import interval, key, legend, number, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, label_of_model
 from shopkeeper.evaluation.report.gather import heading_of, label_of, shown_metrics
 from shopkeeper.evaluation.report.parts import Section, axis_cells, section, task_name, who
@@ -32,7 +32,7 @@ def leaderboard(b: Board) -> Section:
     rows += "".join(apart)
     foot = axis_cells(axis, len(metrics))
     better = "more is better" if b.higher_is_better else "less is better"
-    lead = f"{escape(heading_of(b.metric))} with 95 % intervals over {b.n:,} {who(b)}; {better}."
+    lead = f"{escape(heading_of(b.metric))} with {b.level} intervals over {b.n:,} {who(b)}; {better}."
     if ceiling is not None:
         lead += " The dashed line is the ceiling: what somebody who knows the simulated shop’s rules would reach."
     table = (
@@ -78,8 +78,10 @@ def _seeds(b: Board) -> str:
     )
     lead = (
         "The same model with another seed: the interval holds for new customers and new seeds; spread is the standard "
-        "deviation of the seeds’ means; the rest of the uncertainty is due to who was asked."
+        "deviation of the seeds’ means; what of the mean’s variance is not due to seeds is due to who was asked."
     )
+    notes = dict.fromkeys(r.note for r in b.seeds if r.note)
+    lead += "".join(f" {escape(n[:1].upper() + n[1:])}." for n in notes)
     return (
         f'<h3>Over seeds</h3><p class="lead">{lead}</p><div class="scroll" tabindex="0" role="region" '
         f'aria-label="Over seeds"><table class="seeds"><thead><tr><th scope="col">Model</th>{head}'
@@ -148,7 +150,7 @@ def coverage(b: Board) -> Section | None:
         (m, m.metrics["coverage@10"], m.metrics[b.metric])
         for m in b.models
         if "coverage@10" in m.metrics and b.metric in m.metrics
-    ]
+    ]  # all seeds: how far they are apart is seen here
     if len(points) < 2:
         return None
     lead = (
@@ -171,11 +173,10 @@ def _rarefaction(b: Board) -> str:
         "Would more of the catalogue be shown if more were asked? A line that has become flat says no. Set models of "
         "different reports side by side at the same number of requests, never at the ends of their lines."
     )
-    legend = "".join(f"<li>{key(m)}</li>" for m, _, _ in series)
     chart = charts.lines(
         series, x_axis, y_axis, "requests asked", "share of the catalogue shown, expected", marked=False
     )
-    return f'<h3>Coverage by number of requests</h3><p class="lead">{lead}</p><ul class="legend">{legend}</ul>{chart}'
+    return f'<h3>Coverage by number of requests</h3><p class="lead">{lead}</p>{legend(m for m, _, _ in series)}{chart}'
 
 
 def reliability(b: Board) -> Section | None:
@@ -232,6 +233,5 @@ def gains(b: Board) -> Section | None:
         f"The fifth with the highest probabilities of {escape(models[best.model].label)} holds {best.gain[1]:.0%} of "
         f"those who did it. On the dashed line the choice is by chance, and lift is 1."
     )
-    legend = "".join(f"<li>{key(m)}</li>" for m, _, _ in series)
-    content = f'<ul class="legend">{legend}</ul>{chart}{table}'
+    content = f"{legend(m for m, _, _ in series)}{chart}{table}"
     return f"gains-{b.task}", "Gains", section(f"gains-{b.task}", "Whom would a campaign reach?", lead, content)

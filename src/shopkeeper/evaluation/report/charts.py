@@ -6,10 +6,10 @@ Colours are those of Okabe and Ito (2008), told apart with any colour vision; ea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from shopkeeper.evaluation.report.figures import Model, Value
+from shopkeeper.evaluation.report.figures import Model, Value, one_per_group
 
 SHAPES = (
     '<circle r="5.5"/>',
@@ -20,6 +20,8 @@ SHAPES = (
     '<path d="M0 6.5 6-5H-6Z"/>',
     '<path d="M-6-3.5 0-7 6-3.5v7L0 7l-6-3.5Z"/>',
 )
+_WIDTH, _LETTER = 500, 7.5  # pixels: of a two-dimensional chart, about, and of a letter
+_SHIFTS = (0, 14, -14, 22, -22, 30, -30, 40)  # of a name beside its mark, until it hides nothing
 GREY = len(SHAPES)  # colour index of baselines
 CEILING = GREY + 1  # and of oracles
 
@@ -38,6 +40,14 @@ def definitions() -> str:
 def key(model: Model) -> str:
     """A model's mark and name, as in a legend."""
     return f'<span class="key">{mark(model.colour)}<span>{escape(model.label)}</span></span>'
+
+
+def legend(models: Iterable[Model]) -> str:
+    """Marks and names, one per model whatever its seeds, as a list."""
+    parts = []
+    for m in one_per_group(list(models)):
+        parts.append(f'<li><span class="key">{mark(m.colour)}<span>{escape(m.group_label)}</span></span></li>')
+    return f'<ul class="legend">{"".join(parts)}</ul>'
 
 
 def mark(colour: int) -> str:
@@ -79,7 +89,8 @@ def number(x: float | None, digits: int = 3) -> str:
     """A figure as text; a true minus sign, "–" for nothing."""
     if x is None or not math.isfinite(x):
         return "–"
-    return f"{x:.{digits}f}".replace("-", "\u2212")
+    text = f"{x:.{digits}f}".replace("-", "\u2212")
+    return text if any(c in "123456789" for c in text) else text.lstrip("\u2212")  # no minus before nothing
 
 
 def interval(v: Value, digits: int = 3) -> str:
@@ -156,22 +167,33 @@ def scatter(
     """Models by two figures (x, y), whiskers where there are intervals, names beside the marks."""
     x_axis = span([x for _, x, _ in points], zero, 0.08)
     y_axis = span([y for _, _, y in points], zero, 0.1)
-    parts, taken = [], []  # type: ignore[var-annotated]
+    parts = []
+    top = y_axis[1] + y_axis[0]
+    place: dict[str, tuple[float, float]] = {}  # of each mark, in pixels of a plot of usual width
     for model, x, y in sorted(points, key=lambda p: -p[2].value):
-        px, top = percent(x.value, x_axis), y_axis[1] + y_axis[0]
-        py = percent(top - y.value, y_axis)
+        px, py = percent(x.value, x_axis), percent(top - y.value, y_axis)
         if y.low is not None and y.high is not None:
             ends = percent(top - y.low, y_axis), percent(top - y.high, y_axis)
             parts.append(f'<line class="whisker c{model.colour}" x1="{px}" x2="{px}" y1="{ends[0]}" y2="{ends[1]}"/>')
         parts.append(f'<use href="#m{model.colour}" class="dot c{model.colour}" x="{px}" y="{py}"/>')
-        right = (x.value - x_axis[0]) / (x_axis[1] - x_axis[0]) < 0.6
-        at = height * (top - y.value - y_axis[0]) / (y_axis[1] - y_axis[0])
-        shift = 4.0
-        while any(abs(at + shift - other) < 16 and near is right for other, near in taken):
-            shift += 4
-        taken.append((at + shift, right))
+        place[model.name] = _WIDTH * float(px[:-1]) / 100, height * float(py[:-1]) / 100
+    taken: list[tuple[float, float, float]] = []  # left, right and middle of the names so far
+    for model in one_per_group([m for m, _, _ in sorted(points, key=lambda p: -p[2].value)]):
+        own = sorted((m for m, _, _ in points if m.group == model.group), key=lambda m: place[m.name])
+        right = place[own[-1].name][0] < 0.6 * _WIDTH
+        at_x, at_y = place[own[-1 if right else 0].name]
+        length = _LETTER * len(model.group_label)
+        left, end = (at_x + 12, at_x + 12 + length) if right else (at_x - 12 - length, at_x - 12)
+        others = [(x - 6, x + 6, y) for name, (x, y) in place.items() if name not in {m.name for m in own}]
+        free = [
+            s for s in _SHIFTS if not any(left < b and a < end and abs(at_y + s - y) < 15 for a, b, y in taken + others)
+        ]
+        shift = free[0] if free else 0
+        taken.append((left, end, at_y + shift))
         side = 'dx="12"' if right else 'dx="-12" text-anchor="end"'
-        parts.append(f'<text class="name" x="{px}" y="{py}" {side} dy="{shift:g}">{escape(model.label)}</text>')
+        x_text, y_text = f"{100 * at_x / _WIDTH:.2f}%", f"{100 * at_y / height:.2f}%"
+        name = escape(model.group_label)
+        parts.append(f'<text class="name" x="{x_text}" y="{y_text}" {side} dy="{shift + 4:g}">{name}</text>')
     said = "; ".join(f"{m.label}: {x_name} {number(x.value)}, {y_name} {interval(y)}" for m, x, y in points)
     return frame("".join(parts), x_axis, y_axis, x_name, y_name, height, said)
 

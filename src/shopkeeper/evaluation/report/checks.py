@@ -8,6 +8,7 @@ from typing import Any
 from shopkeeper.evaluation.compare import metric_label
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Model, label_of_model
+from shopkeeper.evaluation.sanity import BASELINES
 
 Row = tuple[str, str, str]  # check, finding, state: good | note | bad
 
@@ -44,11 +45,11 @@ def sanity_rows(sanity: Mapping[str, Any], models: Sequence[Model], baseline: st
 
 
 def _baseline(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str) -> Row:
-    name = "A simple baseline is in the table"
+    name = "Simple baselines are in the table"
     if missing := sanity.get("missing_baselines"):
         return name, missing, "note"
-    own = [m.label for m in models if m.name.partition("#")[0] == baseline]
-    if not own:
+    own = [m.label for m in models if m.name.partition("#")[0] in (baseline, *BASELINES)]
+    if not any(m.name.partition("#")[0] == baseline for m in models):
         return name, f"yes, but not “{baseline}”, which report.baseline names: nothing is set beside it", "note"
     return name, ", ".join(own), "good"
 
@@ -62,7 +63,8 @@ def _order(sanity: Mapping[str, Any], rivals: Sequence[str]) -> list[Row]:
     name = "Does order matter? Each history shuffled when asked"
     rows.append((name, text or "not run; `python evaluate.py report.shuffle=true` does it", "good" if used else "note"))
     text = "\n".join(_worth(n, again[n]) for n in rivals if n in again)
-    some = ",".join(n for n in rivals if n in asked and asked[n].get("winner") == "as it was")
+    lost = [n.partition("#")[0] for n in rivals if n in asked and asked[n].get("winner") == "as it was"]
+    some = ",".join(dict.fromkeys(lost))
     if text or some:
         used = any(c.get("winner") == "as it was" for c in again.values())
         missing = f"not run; `python evaluate.py 'report.retrain=[{some}]'` does it, at the cost of that much training"

@@ -113,8 +113,12 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         for key in ("horizon_days", "active_days"):
             if windows.get(key) is not None:
                 rows.append((f"{task.replace('_', ' ').capitalize()}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
-    rows.append(("Intervals", "95 %, bootstrap over customers (all requests of a customer are drawn together)"))
-    rows.append(("Comparisons", "paired by request; randomisation test over customers, Holm-corrected per task"))
+    level, kind = f"{100 * section.get('confidence', 0.95):g} %", section.get("intervals", "percentile")
+    kind = {"bca": "bias-corrected and accelerated (BCa)"}.get(kind, kind)
+    text = f"{level}, {kind} bootstrap over customers (all requests of a customer are drawn together)"
+    rows.append(("Intervals", text))
+    test = {"bootstrap": "paired bootstrap"}.get(section.get("test", ""), "randomisation test")
+    rows.append(("Comparisons", f"paired by request; {test} over customers, Holm-corrected per task"))
     seeds = sorted({str(m["seed"]) for s in sections.values() for m in s["metrics"].values()})
     rows.append(("Seeds", ", ".join(seeds)))
     for task in tasks:

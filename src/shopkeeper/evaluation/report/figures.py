@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,22 @@ class Model:
     metrics: Mapping[str, Value]
     colour: int  # index into the palette; shapes follow it, so that colour is never the only sign
     uses_instant: bool = False  # knows the moment of the request, which the others were not told
+    family: str = ""  # the model without its seed, where it is there with several; else as `name`
 
     @property
     def label(self) -> str:
         """How the model is called on the page."""
         return label_of_model(self.name)
+
+    @property
+    def group(self) -> str:
+        """What its other seeds have in common with it: the colour, and that they are no rivals."""
+        return self.family or self.name
+
+    @property
+    def group_label(self) -> str:
+        """The model without its seed, where it is there with several."""
+        return label_of_model(self.group)
 
     @property
     def is_oracle(self) -> bool:
@@ -124,6 +135,7 @@ class SeedRow:
     mean: Value  # the interval holds for new users and new seeds
     spread: float  # standard deviation of the seeds' means
     from_seeds: float  # share of the mean's variance that more seeds would take away
+    note: str = ""  # what a reader must know where there are few seeds
     ahead_of: Mapping[str, Value] = field(default_factory=dict)  # other model -> difference to its mean
 
 
@@ -145,6 +157,12 @@ class Board:
     gains: list[Gains] = field(default_factory=list)
     seeds: list[SeedRow] = field(default_factory=list)
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
+    confidence: float = 0.95  # of all intervals
+
+    @property
+    def level(self) -> str:
+        """What the intervals cover, as text: "95 %"."""
+        return f"{100 * self.confidence:g} %"
 
     @property
     def rivals(self) -> list[Model]:
@@ -159,7 +177,7 @@ class Board:
     def like_the_best(self, model: Model) -> bool:
         """Whether a rival other than the best cannot be told apart from it."""
         best = self.rivals[0]
-        if model is best or model not in self.rivals:
+        if model.group == best.group or model not in self.rivals:
             return False
         found = next((d for d in self.differences if {d.better, d.worse} == {best.name, model.name}), None)
         return found is None or not found.clear
@@ -174,6 +192,14 @@ def rivals_of(models: list[Model]) -> list[Model]:
     """The models that compete: no oracles, and none that reads the moment unless all do."""
     entered = [m for m in models if not m.is_oracle]
     return [m for m in entered if not m.uses_instant] or entered
+
+
+def one_per_group(models: Sequence[Model]) -> list[Model]:
+    """The first run of each model: where there are several seeds, one stands for all in drawings."""
+    groups: dict[str, Model] = {}
+    for model in models:
+        groups.setdefault(model.group, model)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from shopkeeper.evaluation.report.figures import (
     SlicePanel,
     SliceRow,
     Value,
+    one_per_group,
     rivals_of,
 )
 from shopkeeper.evaluation.report.window import shop_window
@@ -45,8 +46,8 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 
     Args:
         sections: per task: `headline`, `lower_is_better`, `names` (best first), `metrics` (name -> metrics.json),
-            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models), and
-            `sanity` as in `sanity.json`, where it was found out.
+            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models),
+            `confidence` (.95 where it is not there), and `sanity` as in `sanity.json`, where it was found out.
         options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, `baseline` and
             `churn_baseline` (the model that the best one is always set beside).
     """
@@ -86,6 +87,7 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         gains=_gains(section, models),
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline),
+        confidence=float(section.get("confidence", 0.95)),
     )
     return made
 
@@ -93,9 +95,12 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
 def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
     """Best first, then those that read the moment, oracles last. Baselines are grey, oracles a line; the others take
     colours in order."""
-    told = set((section.get("sanity") or {}).get("uses_instant", []))
+    sanity = section.get("sanity") or {}
+    told = set(sanity.get("uses_instant", []))
+    family = {run: model for model, found in (sanity.get("seeds") or {}).items() for run in found.get("runs", [])}
     names = sorted(section["names"], key=lambda n: (n.startswith("oracle"), n in told))
-    models, free = [], 0
+    models: list[Model] = []
+    colours: dict[str, int] = {}  # one per model, whatever the seed
     for name in names:
         values = {k: _value(v) for k, v in section["metrics"][name]["test"].items() if v.get("value") is not None}
         values |= _coverage(section["tables"][name], values)
@@ -104,8 +109,8 @@ def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
         elif name.partition("#")[0] in (baseline, *BASELINES):
             colour = GREY
         else:
-            colour, free = free % GREY, free + 1
-        models.append(Model(name, values, colour, name in told))
+            colour = colours.setdefault(family.get(name, name), len(colours) % GREY)
+        models.append(Model(name, values, colour, name in told, family.get(name, "")))
     return models
 
 
@@ -141,6 +146,7 @@ def _slices(
     section: Mapping[str, Any], rivals: Sequence[Model], baseline: str, options: Mapping[str, Any]
 ) -> list[SlicePanel]:
     """The best models in each slice, and where the winner loses (tested against all rivals, Holm-corrected)."""
+    rivals = one_per_group(rivals)
     tables = {m.name: section["tables"][m.name] for m in rivals}
     metric, seed = str(section["headline"]), int(options.get("seed", 0))
     if not rivals or metric not in tables[rivals[0].name].column_names:
@@ -148,7 +154,12 @@ def _slices(
     if not any(c.startswith("slice:") for c in tables[rivals[0].name].column_names):
         return []
     found = slice_results(
-        tables, metric, winner=rivals[0].name, resamples=int(options.get("resamples", 500)), seed=seed
+        tables,
+        metric,
+        winner=rivals[0].name,
+        confidence=float(section.get("confidence", 0.95)),
+        resamples=int(options.get("resamples", 500)),
+        seed=seed,
     )
     lost = {(loss["slice"], loss["value"]): loss["to"] for loss in reversed(found["losses"])}
     drawn = {m.name for m in _drawn(rivals, baseline)}
@@ -181,7 +192,7 @@ def _drawn(rivals: Sequence[Model], name: str) -> list[Model]:
 def _reliability(section: Mapping[str, Any], rivals: Sequence[Model]) -> list[Reliability]:
     """Curves of the models that give different customers different probabilities."""
     curves = []
-    for model in rivals:
+    for model in one_per_group(rivals):
         said = _said(section["tables"][model.name], model)
         if said is None:
             continue
@@ -208,7 +219,7 @@ def _said(table: pa.Table, model: Model) -> tuple[np.ndarray, np.ndarray] | None
 def _gains(section: Mapping[str, Any], models: Sequence[Model]) -> list[Gains]:
     """Gains and lift of the models that give different customers different probabilities, ceilings too."""
     found = []
-    for model in models:
+    for model in one_per_group(models):
         said = _said(section["tables"][model.name], model)
         if said is not None and 0 < said[0].sum() < len(said[0]):
             tenths = deciles(*said)
@@ -224,7 +235,8 @@ def _seed_row(name: str, found: Mapping[str, Any]) -> SeedRow:
         other: Value(d["mean"], d["low"], d["high"], int(d["n_users"]))
         for other, d in (found.get("ahead_of") or {}).items()
     }
-    return SeedRow(name, [str(s) for s in found["seeds"]], value, found["spread"], share, ahead)
+    note = str(found.get("too_few") or "")
+    return SeedRow(name, [str(s) for s in found["seeds"]], value, found["spread"], share, note, ahead)
 
 
 def shown_metrics(b: Board) -> list[str]:

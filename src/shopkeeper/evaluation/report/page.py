@@ -11,7 +11,7 @@ from typing import Any
 
 from shopkeeper import __version__
 from shopkeeper.evaluation.report import boards, charts
-from shopkeeper.evaluation.report.charts import interval, key, span, track
+from shopkeeper.evaluation.report.charts import interval, legend, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, Report, SlicePanel
 from shopkeeper.evaluation.report.gather import heading_of, label_of
 from shopkeeper.evaluation.report.parts import Section, axis_cells, check_table, section, task_name
@@ -73,7 +73,6 @@ def _slices(b: Board) -> Section | None:
     shown = [m for m in b.models if any(m.name in r.models for p in b.slices for r in p.rows)]
     values = [v for p in b.slices for r in p.rows if not r.small for v in r.models.values()]
     axis = span(values or [v for p in b.slices for r in p.rows for v in r.models.values()])
-    legend = "".join(f"<li>{key(m)}</li>" for m in shown)
     # Panels with a finding first, then those that differ most between their rows.
     order = sorted(b.slices, key=lambda p: not any(r.loses_to for r in p.rows))
     panels = [_panel(p, shown, axis, b) for p in order]
@@ -90,7 +89,7 @@ def _slices(b: Board) -> Section | None:
         f"Faded rows are too small to tell (under 100). "
         f"A ⚠ marks where the winner is significantly worse than another model."
     )
-    content = f'<ul class="legend">{legend}</ul><div class="panels">{"".join(panels[:FOLDED_SLICES])}</div>{folded}'
+    content = f'{legend(shown)}<div class="panels">{"".join(panels[:FOLDED_SLICES])}</div>{folded}'
     title = "Who is served how well" if b.task == "next_item" else f"{task_name(b)}, by kind of customer"
     return (
         anchor,

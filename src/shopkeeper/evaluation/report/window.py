@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.evaluation.compare import align
-from shopkeeper.evaluation.report.figures import Board
+from shopkeeper.evaluation.report.figures import Board, one_per_group
 from shopkeeper.schema import EVENT_TYPES
 
 SHOWN_EVENTS = 12  # last events of a history
@@ -28,7 +28,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
     right and no other was; it was wrong and another was right; nobody was right; drawn at random; without history.
     """
     prepared, split = section["prepared"], section["split"]
-    models = [m for m in board.models if "top_items" in section["tables"][m.name].column_names]
+    models = one_per_group([m for m in board.models if "top_items" in section["tables"][m.name].column_names])
     wanted = int(options.get("customers", 30))
     if not models or wanted < 1 or split is None:
         return None

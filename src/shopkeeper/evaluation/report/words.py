@@ -48,7 +48,10 @@ def answer(b: Board) -> Answer:
     if not b.rivals:
         return Answer(question, "Only the ceiling was measured", [], [])
     best = b.rivals[0]
-    said = (_wrong(b), _how_good(b, best), _by_how_much(b, best), _for_whom_not(b, best), _ceiling(b, best))
+    said = (
+        _wrong(b), _how_good(b, best), _by_how_much(b, best), _over_seeds(b, best), _for_whom_not(b, best),
+        _ceiling(b, best),
+    )  # fmt: skip
     paragraphs = [p for p in said if p]
     return Answer(question, _headline(b, best), paragraphs, _tiles(b, best))
 
@@ -77,21 +80,27 @@ def _against(b: Board, one: str, other: str) -> Difference | None:
     return next((d for d in b.differences if {d.better, d.worse} == {one, other}), None)
 
 
+def _others(b: Board, best: Model) -> list[Model]:
+    """The rivals that are another model than the best, not another seed of it."""
+    return [m for m in b.rivals if m.group != best.group]
+
+
 def _headline(b: Board, best: Model) -> str:
-    others = b.rivals[1:]
+    others = _others(b, best)
     if not others:
-        return f"{strong(best.label)} stands alone: nothing to compare it with"
+        return f"{strong(best.group_label)} stands alone: nothing to compare it with"
     found = [_against(b, best.name, m.name) for m in others]
-    unclear = [m.label for m, d in zip(others, found, strict=True) if d is None or not d.clear]
+    unclear = [m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear]
+    unclear = list(dict.fromkeys(unclear))
     verb = "recommends best" if b.task == "next_item" else "predicts best"
     if not unclear:
-        return f"{strong(best.label)} {verb}"
+        return f"{strong(best.group_label)} {verb}"
     rest = (
         strong(unclear[0])
         if len(unclear) == 1
         else " and ".join([", ".join(map(strong, unclear[:-1])), strong(unclear[-1])])
     )
-    return f"{strong(best.label)} leads, but cannot be told apart from {rest}"
+    return f"{strong(best.group_label)} leads, but cannot be told apart from {rest}"
 
 
 def _how_good(b: Board, best: Model) -> str:
@@ -135,17 +144,29 @@ def _calibration(best: Model) -> str:
 
 def _by_how_much(b: Board, best: Model) -> str:
     names = [m.name for m in b.models]
-    wanted = [m for i, m in enumerate(b.rivals[1:]) if i == 0 or m is b.base]
+    wanted = [m for i, m in enumerate(_others(b, best)) if i == 0 or m is b.base]
     found = [d for m in wanted if (d := _against(b, best.name, m.name))]
     sentences = [labelled(d.statement, names) for d in found]
     return " ".join(f"{escape(s[:1].upper() + s[1:])}." for s in sentences)
+
+
+def _over_seeds(b: Board, best: Model) -> str:
+    """How much of the best model's figure may be luck in training."""
+    row = next((r for r in b.seeds if r.model == best.group), None)
+    if row is None:
+        return ""
+    return (
+        f"Trained with {len(row.seeds)} seeds, {escape(best.group_label)} has {label_of(b.metric)} "
+        f"{strong(number(row.mean.value))} ({_bounds(row.mean)}, for new customers and new seeds) on average; "
+        f"from seed to seed it moves by {number(row.spread, 4)}."
+    )
 
 
 def _for_whom_not(b: Board, best: Model) -> str:
     rows = [(p, r) for p in b.slices for r in p.rows]
     losses = [(p, r) for p, r in rows if r.loses_to]
     tested = sum(not r.small for _, r in rows)
-    if not tested or len(b.rivals) < 2:
+    if not tested or not _others(b, best):
         return ""
     who = "requests" if b.task == "next_item" else "customers"
     if not losses:

@@ -1,0 +1,60 @@
+"""The simple baselines that stand in every table: trained on the spot, in seconds, where nobody has trained them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.evaluate_checks import fit_of
+from shopkeeper.pipeline.runs import RunFolder, write_run
+
+log = logging.getLogger(__name__)
+
+
+def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+    """Runs in `folder` of the models in `report.baselines` that are not among the runs of a split.
+
+    They are asked exactly what the first run was asked: same requests, cut-offs, seen-item rule and policy for ties.
+    """
+    if not runs:
+        return []
+    have = {run.metrics["model"] for run in runs}
+    wanted = (cfg["report"].get("baselines") or {}).values()
+    return [_trained(cfg, model, runs[0], folder / model["name"]) for model in wanted if model["name"] not in have]
+
+
+def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
+    from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+    from shopkeeper.recommenders.base import make
+
+    log.info("%s is not among the runs: training it for the table", settings["name"])
+    prepared = context.prepared_of(like.manifest)
+    split = context.split_of(prepared, like.manifest)
+    model = make(settings)
+    model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+    asked = metadata_of(like.table("test"))
+    e = cfg["evaluation"]
+    table = evaluate_requests(
+        model,
+        split,
+        "test",
+        k=tuple(asked["k"]),
+        filter_seen=bool(asked["filter_seen"]),
+        ties=asked["ties"],
+        top_k=int(e.get("top_k") or max(asked["k"])),
+        metadata={"model": settings["name"], "seed": like.metrics["seed"]},
+    )
+    about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
+    test = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+    facts = {k: v for k, v in like.manifest.items() if k not in ("files", "format_version", "kind", "mlflow_run")}
+    return write_run(
+        folder,
+        {**like.config, "model": dict(settings), "evaluation": dict(e)},
+        model,
+        {**about, "model": settings["name"], "test": test},
+        {"test": table},
+        {**facts, "model": settings["name"], "uses_instant": bool(model.uses_instant), "commit": context.git_commit()},
+    )

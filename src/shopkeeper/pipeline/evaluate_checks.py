@@ -1,0 +1,188 @@
+"""What belongs beside recommenders' figures: does order matter, how far apart splits and seeds are. `sanity.json`."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import sha256_json
+from shopkeeper.pipeline.runs import RunFolder, find_runs
+from shopkeeper.sequences.prepared import Split
+
+log = logging.getLogger(__name__)
+
+
+def sanity_of(
+    cfg: Mapping[str, Any],
+    runs: Mapping[str, RunFolder],
+    tables: Mapping[str, pa.Table],
+    headline: str,
+    split: Split,
+    boards: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All checks of a board as JSON; the report has them as a section."""
+    from shopkeeper.evaluation.sanity import missing_baselines
+
+    models = [(board["uses_instant"], model) for board in boards["boards"] for model in board["models"]]
+    options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples", "smallest_effect")}
+    rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
+    again = _to_retrain(cfg["report"].get("retrain") or [], runs)
+    shuffled, retrained = {}, {}
+    for name, run in rivals.items() if cfg["report"].get("shuffle", True) else ():
+        shuffled[name] = _order_worth(run, tables[name], headline, split, options, retrain=False)
+    for name in again:
+        retrained[name] = _order_worth(runs[name], tables[name], headline, split, options, retrain=True)
+    return {
+        "missing_baselines": missing_baselines(list(runs)),
+        "notes": boards["notes"],
+        "checks": boards["sanity"],
+        "uses_instant": [model["name"] for uses_instant, model in models if uses_instant],
+        "like_the_best": [model["name"] for _, model in models if model["like_the_best"]],
+        "coverage_curves": {model["name"]: model["coverage_curve"] for _, model in models if model["coverage_curve"]},
+        "shuffled": shuffled,
+        "retrained": retrained,
+        "split_gap": _split_gap(cfg, rivals, tables, headline),
+        "seeds": over_seeds_of(runs, tables, headline, float(options["confidence"])),
+    }
+
+
+def _to_retrain(wanted: Sequence[str], runs: Mapping[str, RunFolder]) -> list[str]:
+    """Names of runs, from names of runs or of models; a model with several seeds is trained again with its first."""
+    found = []
+    for name in wanted:
+        own = [run for run in runs if run == name] or [n for n, run in runs.items() if run.metrics["model"] == name]
+        if not own:
+            raise UserError(f"report.retrain: there is no run '{name}'.{nearest(name, list(runs))}")
+        found.append(min(own, key=lambda n: int(runs[n].metrics["seed"])))
+    return list(dict.fromkeys(found))
+
+
+def _order_worth(
+    run: RunFolder, table: pa.Table, metric: str, split: Split, options: Mapping[str, Any], *, retrain: bool
+) -> dict[str, Any]:
+    """What a model loses when the items of each history are shuffled: a comparison, or `{"not_run": why}`.
+
+    A positive `difference` is what the order was worth.
+    """
+    from shopkeeper.evaluation.sanity import order_matters
+
+    try:
+        model = _trained_without_order(run, split) if retrain else run.model()
+        return order_matters(model, table, split, metric, **options).as_dict()
+    except UserError as e:
+        return {"not_run": str(e)}
+
+
+def _trained_without_order(run: RunFolder, split: Split) -> Any:
+    """The run's model, trained again with its own settings on training rows in random order; nothing of it is kept."""
+    from shopkeeper.evaluation.sanity import shuffled_training
+    from shopkeeper.recommenders.base import make
+
+    log.info("training %s again on shuffled histories", run.metrics["model"])
+    mixed = shuffled_training(split, int(run.config["seed"]))
+    with tempfile.TemporaryDirectory() as folder:
+        model = make(run.config["model"])
+        model.fit(mixed.prepared, mixed, fit_of(run.config, split, Path(folder)))
+    return model
+
+
+def fit_of(config: Mapping[str, Any], split: Split, folder: Path) -> Any:
+    """How a run's config says that a model is trained; what can be resumed lies in `folder`."""
+    from shopkeeper.recommenders.base import Fit
+
+    return Fit(
+        seed=int(config["seed"]),
+        folder=folder,
+        trainer=config["trainer"],
+        target_events=tuple(split.timeline["spec"].get("target_events") or Fit.target_events),
+        filter_seen=bool(config["dataset"]["filter_seen"]),
+        progress=False,
+    )
+
+
+def _split_gap(
+    cfg: Mapping[str, Any], runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str
+) -> dict[str, Any] | None:
+    """Leave-one-out against temporal where models have runs on both, else how to make them; None: no such pair.
+
+    Sibling runs lie in `<paths.models>/<dataset>/<other split>/next_item`. Of a model with several runs the one with
+    the lowest seed is taken; runs of other data (another fingerprint) are none.
+    """
+    from shopkeeper.evaluation.sanity import split_gap
+
+    if not runs:
+        return None
+    some = next(iter(runs.values()))
+    pair = ("leave_one_out", "temporal")
+    if some.metrics["split"] not in pair:
+        return None
+    other = pair[1 - pair.index(some.metrics["split"])]
+    dataset = str(cfg["dataset"]["name"])
+    folder = Path(cfg["paths"]["models"]) / dataset / other / "next_item"
+    options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples")}
+    try:
+        same = some.manifest["dataset_fingerprint"]
+        siblings = find_runs(folder) if folder.is_dir() else []
+        ours = {str(r.path): r for r in siblings if r.manifest["dataset_fingerprint"] == same}
+        there = _one_per_model(ours)
+        here = {model: tables[name] for model, name in _one_per_model(runs).items() if model in there}
+        if here:
+            others = {model: ours[there[model]].table("test") for model in here}
+            return split_gap(*((here, others) if other == "temporal" else (others, here)), metric, **options)
+        if siblings and not there:
+            return {"not_run": f"the runs in {folder} were trained on other data (fingerprints differ); train again"}
+    except UserError as e:  # a damaged run of the other split is no reason to go without a report of this one
+        return {"not_run": str(e)}
+    model = some.metrics["model"]
+    command = f"python train.py dataset={dataset} split={other} model={model} hydra.run.dir={folder / model}"
+    return {"not_run": f"no model has a run on {other}; `{command}` makes one"}
+
+
+def _one_per_model(runs: Mapping[str, RunFolder]) -> dict[str, str]:
+    """Model -> name of its run with the lowest seed."""
+    found: dict[str, str] = {}
+    for name in sorted(runs, key=lambda n: int(runs[n].metrics["seed"])):
+        found.setdefault(str(runs[name].metrics["model"]), name)
+    return found
+
+
+def over_seeds_of(
+    runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str, confidence: float = 0.95
+) -> dict[str, Any]:
+    """Mean and spread of each model that is there with several seeds and otherwise the same settings.
+
+    `runs`: their names by seed. `ahead_of`: by other such model, the difference to it, with an interval for new users
+    and new seeds of both. `too_few`: what a reader must know where there are few seeds, else None.
+    """
+    from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds, too_few
+
+    alike: dict[str, dict[int, str]] = {}
+    for name, run in runs.items():
+        settings = sha256_json({k: run.config.get(k) for k in ("model", "trainer", "init_from")})
+        alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[int(run.metrics["seed"])] = name
+    several: dict[str, dict[int, str]] = {}
+    for key, of_seed in alike.items():
+        if len(of_seed) > 1 and all(metric in tables[n].column_names for n in of_seed.values()):
+            several[key.partition("\n")[0]] = dict(sorted(of_seed.items()))  # AUROC is no mean over rows
+    found = {}
+    for model, by_seed in several.items():
+        own = [tables[name] for name in by_seed.values()]
+        ahead = {
+            other: difference_over_seeds([tables[n] for n in theirs.values()], own, metric, confidence).as_dict()
+            for other, theirs in several.items()
+            if other != model
+        }
+        found[model] = over_seeds(own, metric, confidence).as_dict() | {
+            "seeds": [str(seed) for seed in by_seed],
+            "runs": list(by_seed.values()),
+            "confidence": confidence,
+            "too_few": too_few(len(by_seed)),
+            "ahead_of": ahead,
+        }
+    return found
