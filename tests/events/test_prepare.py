@@ -194,12 +194,14 @@ def test_filters_are_counted_before_and_after(tmp_path: Path):
     [
         ("ml_100k", (100_000, 943, 1_682), 0),
         ("ml_1m", (999_611, 6_040, 3_416), 0),
+        ("ml_1m_pairs", (1_000_209, 6_040, 3_706), 0),
         ("amazon_beauty", (198_502, 22_363, 12_101), 0),
         ("amazon_beauty_bert4rec", (353_962, 40_226, 54_542), 0),
         ("ml_latest_small", (100_004, 671, 9_066), 0),
         ("alibaba_2014", (182_880, 884, 9_531), 0),
         ("rees46", (17_434, 4_504, 6_493), 0),
         ("cdnow", (69_659, 23_570, 1), 0),
+        ("cdnow_sample", (6_919, 2_357, 1), 0),
         ("obd", (10_000, 230, 34), 0),
         ("online_retail", (415_689, 4_314, 4_020), 525_461 - 415_689),
     ],
@@ -213,6 +215,20 @@ def test_shipped_datasets_have_their_published_counts(
     m = Prepared.open(prepare_dataset(config, raw, tmp_path / name, progress=False)).manifest
     assert (m["n_events"], m["n_users"], m["n_items"]) == counts
     assert m["n_rejected"] == rejected
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("policy", ["random", "bts"])
+@pytest.mark.parametrize(("campaign", "items"), [("men", 34), ("women", 46)])
+def test_each_file_of_open_bandit_is_one_override_away(
+    raw: Path, tmp_path: Path, policy: str, campaign: str, items: int
+):
+    import yaml
+
+    config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "dataset" / "obd.yaml").read_text())
+    config["raw"] = {"folder": f"obd/{policy}/{campaign}", "files": [f"{campaign}.csv.gz"]}
+    m = Prepared.open(prepare_dataset(config, raw, tmp_path / "obd", progress=False)).manifest
+    assert (m["n_events"], m["n_items"], m["n_rejected"]) == (10_000, items, 0)
 
 
 KILLED = """
