@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -203,7 +204,10 @@ def test_a_baseline_that_nobody_trained_is_trained_for_the_table(
     assert evaluated(runs, out, baselines={})["missing_baselines"].startswith("no recency baseline")
 
 
-def test_other_intervals_than_those_of_training_are_made_again(runs: list[RunFolder], tmp_path: Path) -> None:
+def test_other_intervals_than_those_of_training_are_made_again(tmp_path: Path) -> None:
+    histories = np.random.default_rng(3).integers(1, 13, (60, 7)).tolist()
+    told = tiny_prepared(tmp_path / "tiny", histories, days(histories, 19_000))
+    runs = [trained(told, tmp_path / name, name) for name in MODELS]
     wide, narrow, bca = (
         evaluated_board(runs, tmp_path / "report", confidence, intervals=kind)["popularity"]["low"]
         for confidence, kind in ((0.99, "percentile"), (0.5, "percentile"), (0.5, "bca"))

@@ -1,0 +1,144 @@
+"""`python -m shopkeeper counterfactual | plan-test | read-test`: what was logged, what to test, what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.errors import UserError, nearest
+
+
+def print_counterfactual(log: Path, uniform: bool, resamples: int) -> None:
+    """What another policy would have earned, by every estimator that the log allows, with what speaks against it.
+
+    `log` (Parquet or CSV) has a row per shown item: `reward`, `action` (0 to A-1), `propensity`; a list column `target`
+    with the other policy's probabilities (`uniform`: all actions alike), and, where known, `user` (resampled together),
+    `position` (support is checked within each) and a list column `predicted` (a reward model's guess per action).
+    """
+    from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
+    from shopkeeper.pipeline import show
+
+    table = _read(log)
+    reward, action = _column(table, "reward", log), _column(table, "action", log).astype(np.int64)
+    if uniform:
+        n_actions = int(action.max(initial=0)) + 1
+        target = np.full((len(action), n_actions), 1 / n_actions)
+    else:
+        target = _matrix(table, "target", log, "; give --uniform for a policy that shows all actions alike")
+    found = evaluate_policy(
+        Log(
+            reward=reward.astype(np.float64),
+            action=action,
+            propensity=_column(table, "propensity", log) if "propensity" in table.column_names else None,
+            target=target,
+            cluster=_codes(table, "user"),
+            stratum=_codes(table, "position"),
+        ),
+        _matrix(table, "predicted", log) if "predicted" in table.column_names else None,
+        resamples=resamples,
+    )
+    rows = [
+        [name, show.with_interval(e), "" if e["parameter"] is None else f"{e['parameter']:g}", str(e["interval_of"])]
+        for name, e in found.estimates.items()
+    ]
+    print(show.table(["estimator", f"reward per row of {len(reward):,} (95 %)", "parameter", "interval of"], rows))
+    print()
+    print("\n".join(f"{name.replace('_', ' ')}: {value:.4g}" for name, value in found.diagnostics.items()))
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+
+
+def print_plan(run: Path, metric: str | None, effect: float, per_day: float, **options: Any) -> None:
+    """How many customers and days an online test needs, from the variance that a run's per-request table shows.
+
+    `options` as of `plan_test`: correlation (with the CUPED covariate), treatment_share, level, power.
+    """
+    from shopkeeper.evaluation.online_test import customer_variance, plan_test
+    from shopkeeper.evaluation.table import users_of, values_of
+    from shopkeeper.pipeline.runs import open_run
+
+    opened = open_run(run)
+    table = opened.table("test")
+    metric = metric or str(opened.config["task"]["headline"])
+    value, user = values_of(table, metric), users_of(table)
+    some = ~np.isnan(value)
+    mean, variance, n = customer_variance(value[some], user[some])
+    plan = plan_test(variance, effect, per_day, **options)
+    print(f"{metric}: mean {mean:.4f}, standard deviation between customers {variance**0.5:.4f} ({n:,} customers)")
+    print(
+        f"to see a difference of {effect:g} with power {plan.power:g} at level {plan.level:g}: "
+        f"{plan.control:,} customers in control, {plan.treatment:,} in treatment, {plan.days:,.1f} days; "
+        f"CUPED leaves {plan.variance_left:.0%} of the variance"
+    )
+    print("an offline metric only stands in for what the test will measure: plan with the test's own where you have it")
+
+
+def print_readout(file: Path, planned: int | None, share: float, level: float) -> None:
+    """Read a test out: `file` (Parquet or CSV) has a row per customer: `value`, `treated` (0 or 1), `covariate` or not.
+
+    A sample ratio that does not fit the plan comes first and is an error: nothing may be read from such a test.
+    """
+    from shopkeeper.evaluation.online_test import read_out
+
+    table = _read(file)
+    covariate = _column(table, "covariate", file) if "covariate" in table.column_names else None
+    value, treated = (_column(table, name, file) for name in ("value", "treated"))
+    found = read_out(value, treated, covariate, planned_n=planned, treatment_share=share, level=level)
+    ratio = found["sample_ratio"]
+    print(f"customers: {ratio['control']:,} in control, {ratio['treatment']:,} in treatment (p = {ratio['p']:.3g})")
+    if not ratio["ok"]:
+        raise UserError(found["words"])
+    for name in ("difference", "cuped"):
+        if name in found:
+            row = found[name]
+            print(
+                f"{name}: {row['value']:+.4g}; looked at once {row['low']:+.4g} to {row['high']:+.4g}; at every look "
+                f"{row['sequential_low']:+.4g} to {row['sequential_high']:+.4g}"
+            )
+    if covariate is not None:
+        print(f"CUPED left {found['variance_left']:.0%} of the variance")
+    print(found["words"])
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        return pq.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (pa.ArrowInvalid, OSError) as e:
+        raise UserError(
+            f"{path} is not readable as {'Parquet' if path.suffix == '.parquet' else 'CSV'} ({e})"
+        ) from None
+
+
+def _column(table: pa.Table, name: str, path: Path, way_out: str = "") -> np.ndarray:
+    if name not in table.column_names:
+        raise UserError(f"{path} lacks the column '{name}'{way_out}.{nearest(name, table.column_names)}")
+    kind = table[name].type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise UserError(f"column '{name}' of {path} holds {kind}; give numbers")
+    if name == "action" and (pa.types.is_floating(kind) or table[name].null_count):
+        raise UserError(f"column 'action' of {path} must hold whole numbers from 0, one per row")
+    return np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
+
+
+def _matrix(table: pa.Table, name: str, path: Path, way_out: str = "") -> np.ndarray:
+    """A list column with lists of one length, as float64 (n, A)."""
+    if name not in table.column_names:
+        raise UserError(f"{path} lacks the column '{name}'{way_out}")
+    rows = table[name].to_pylist()
+    if not rows or not isinstance(rows[0], list) or len({len(row or []) for row in rows}) != 1:
+        raise UserError(f"column '{name}' of {path} must hold a list per row, all of one length (use Parquet)")
+    return np.array(rows, np.float64)
+
+
+def _codes(table: pa.Table, name: str) -> np.ndarray | None:
+    if name not in table.column_names:
+        return None
+    return np.unique(np.asarray(table[name].to_pylist()).astype(str), return_inverse=True)[1]
