@@ -77,6 +77,8 @@ def test_what_does_not_fit_into_memory_is_streamed_without_being_asked(tiny_shop
 
 def test_the_shipped_model_config_fits_the_recipe():
     values = yaml.safe_load((CONF / "model" / "sasrec.yaml").read_text())
+    assert values["loss"] == "${loss}"
+    values["loss"] = yaml.safe_load((CONF / "loss" / "softmax.yaml").read_text())
     model = SASRec(**{k: v for k, v in values.items() if k not in ("name", "task", "target")})
     assert model.recipe == Recipe()
 

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.nn.losses import Loss
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the weights are found. Everything here may change what is learned."""
 
+    loss: Loss = field(default_factory=Loss)
     lr: float = 1e-3
     weight_decay: float = 0.0
     beta2: float = 0.98
@@ -25,6 +27,7 @@ class Recipe:
     validate_every: int = 1  # epochs
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", Loss.of(self.loss))
         for name in ("lr", "batch_size", "epochs", "validate_every"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name}={getattr(self, name)} must be above 0")

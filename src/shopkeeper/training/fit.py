@@ -148,7 +148,7 @@ def train_here(
         identity = _identity(identity, recipe, config, split, seed)
         checkpoint = _find_checkpoint(folder, config, identity)
         plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
-        _check_memory(config, plan, view, network, device)
+        _check_memory(config, plan, view, network, device, recipe.loss.drawn(len(view.catalogue)))
         if plan.resident:
             view = view.to(device)
         validator = Validator.of(
@@ -238,7 +238,9 @@ def _plan(
     return plan
 
 
-def _check_memory(config: TrainerConfig, plan: Plan, view: TrainingView, network: Any, device: torch.device) -> None:
+def _check_memory(
+    config: TrainerConfig, plan: Plan, view: TrainingView, network: Any, device: torch.device, negatives: int
+) -> None:
     shape = network.shape
     estimate = memory.estimate_memory(
         data_bytes=view.bytes,
@@ -250,6 +252,7 @@ def _check_memory(config: TrainerConfig, plan: Plan, view: TrainingView, network
         max_length=shape.max_length,
         mean_length=float(view.length_U.mean()),
         plan=plan,
+        negatives=negatives,
     )
     log.info("memory: training takes about %s", estimate)
     room = memory.available(device) if config.memory_gib is None else int(config.memory_gib * memory.GIB)

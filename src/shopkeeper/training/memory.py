@@ -47,8 +47,12 @@ def estimate_memory(
     max_length: int,
     plan: Plan,
     mean_length: float | None = None,
+    negatives: int = 0,
 ) -> MemoryEstimate:
-    """Before training, from sizes alone. `mean_length`: mean positions of a sequence (default: `max_length`)."""
+    """Before training, from sizes alone. `mean_length`: mean positions of a sequence (default: `max_length`).
+
+    `negatives`: drawn ones of a sampled loss, whose logits are held whole; 0: the full softmax.
+    """
     value = 2 if plan.precision == "bf16" else 4
     length = mean_length or max_length
     positions = plan.micro_batch * length
@@ -57,12 +61,15 @@ def estimate_memory(
     attention = 0 if plan.fused_attention else 2 * heads * max_length * value
     kernel = plan.softmax == "chunked"
     logits = min(plan.chunk, positions) * n_classes * value if kernel else 0
+    softmax = logits + n_classes * width * (4 + 2 * value)
+    if negatives:  # float32 logits, their copies for the backward pass, and the gradients of two look-ups
+        softmax = positions * (negatives * (3 * 4 + value) + 2 * width * value) + 2 * 4 * n_classes * width
     return MemoryEstimate(
         data=data_bytes if plan.resident else 0,
         model=2 * 4 * n_parameters,
         optimizer=3 * 4 * n_parameters,
         activations=int(positions * (blocks * (per_block + attention) + 8 * 4 * width)),
-        softmax=int(logits + n_classes * width * (4 + 2 * value)),
+        softmax=int(softmax),
     )
 
 
@@ -86,7 +93,7 @@ def refuse_if_too_big(estimate: MemoryEstimate, room: int) -> None:
         "model": "a smaller model.width, or rare items left out of the catalogue",
         "optimizer": "a smaller model.width, or rare items left out of the catalogue",
         "activations": "a smaller trainer.micro_batch (the effective batch stays) or model.max_length",
-        "softmax": "a smaller trainer.plan={chunk: …} or model.width",
+        "softmax": "a smaller trainer.plan={chunk: …}, model.width or (with drawn negatives) loss.negatives",
     }
     largest = max(remedy, key=lambda name: int(getattr(estimate, name)))
     raise UserError(

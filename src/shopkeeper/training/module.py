@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 from torch.func import functional_call
 
+from shopkeeper.nn.losses import Negatives, sampled_loss
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.sequences.batches import Batch, TrainingView
 from shopkeeper.training import distributed, memory
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Validator
 
+NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class SequenceModule(pl.LightningModule):
-    """Trains a sequence encoder with the full softmax over the catalogue.
+    """Trains a sequence encoder with the full softmax over the catalogue, or another of `nn.losses`.
 
     `network` has `item` (the embedding, tied), `embed(item_P, type_P, position_P)` -> (P, D), and
     `forward(x_PD, groups, fused, last)` -> (P, D) or, at the positions `last`, (B, D): see `nn.sasrec.SASRecNetwork`.
@@ -65,6 +68,11 @@ class SequenceModule(pl.LightningModule):
         self._class_items: Tensor | None = None
         if len(view.catalogue) != network.item.num_embeddings - 1:
             self._class_items = torch.from_numpy(view.catalogue.astype(np.int64))
+        self.negatives: Negatives | None = None
+        if recipe.loss.drawn(n := len(view.catalogue)):
+            parts = view.label_class_T.split(1 << 22) if recipe.loss.draw == "popularity" else ()
+            counts = [torch.bincount(part, minlength=n) for part in parts]
+            self.negatives = Negatives(recipe.loss, n, torch.stack(counts).sum(0) if counts else None)
         self._dtype = DTYPES[plan.precision]
         self._running = dict.fromkeys(("loss", "positions", "seconds"), 0.0)  # of the epoch so far
         self._clock: float | None = None  # when the epoch began
@@ -135,6 +143,8 @@ class SequenceModule(pl.LightningModule):
         batch = self.view.batch(users, self.plan.edges, self.seed, self.step // self.n_batches, self.device)
         h_ND = self.encode(batch).index_select(0, batch.layout.slot_N)
         weight = self.network.item.weight
+        if self.negatives is not None:
+            return self._sampled(h_ND, batch.label_N, weight) * scale
         classes_VD, first = (weight, 1) if self._class_items is None else (weight[self._class_items], 0)
         return softmax_cross_entropy(
             h_ND,
@@ -145,6 +155,17 @@ class SequenceModule(pl.LightningModule):
             kernel=self.plan.softmax,
             chunk=self.plan.chunk,
         )
+
+    def _sampled(self, h_ND: Tensor, label_N: Tensor, weight_VD: Tensor) -> Tensor:
+        """The loss over this step's negatives, which are the same for every process and micro-batch."""
+        assert self.negatives is not None
+        class_C, log_q_C = self.negatives.draw(_mix(self.seed, self.step, NEGATIVES), h_ND.device)
+        own_N, other_C = label_N + 1, class_C + 1
+        if self._class_items is not None:
+            self._class_items = self._class_items.to(label_N.device)
+            own_N, other_C = self._class_items[label_N], self._class_items[class_C]
+        own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
+        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.recipe.loss)
 
     def encode(self, batch: Batch, last: Tensor | None = None) -> Tensor:
         """Vectors of a batch in the plan's precision: weights are rounded once per call, activations never are."""

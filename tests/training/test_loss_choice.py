@@ -1,0 +1,81 @@
+"""`loss=`: every shipped loss trains, and what is drawn depends on seed and step alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from small_training import assert_close, fit
+
+from shopkeeper.pipeline.context import plain
+from shopkeeper.training import memory
+from shopkeeper.training.config import Plan
+from shopkeeper.training.module import SequenceModule
+from tiny import tiny_prepared
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(p.stem for p in (CONF / "loss").glob("*.yaml"))
+SAMPLED = [{"name": "sampled_softmax", "negatives": 9}, {"name": "bce", "negatives": 9, "draw": "popularity"}]
+
+
+def composed(*words: str) -> dict:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose("train", list(words)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_loss_trains_from_the_command_line(tiny_shop, name: str):
+    loss = composed(f"loss={name}")["model"]["loss"]
+    assert loss["name"] == name
+    history = fit(*tiny_shop, loss=loss, epochs=6).trained.history
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_a_setting_of_the_loss_reaches_the_model():
+    assert composed("loss=sampled_softmax", "loss.negatives=7")["model"]["loss"]["negatives"] == 7
+
+
+def test_as_many_negatives_as_there_are_items_are_the_full_softmax(tiny_shop):
+    full, sampled = (
+        fit(*tiny_shop, epochs=2, loss=x).trained for x in ("softmax", {"name": "sampled_softmax", "negatives": 30})
+    )
+    assert [h["loss"] for h in full.history] == [h["loss"] for h in sampled.history]
+
+
+@pytest.mark.parametrize("loss", SAMPLED)
+def test_micro_batches_and_repetitions_see_the_same_negatives(tiny_shop, loss):
+    settings = {"loss": loss, "dropout": 0.0, "epochs": 2}
+    whole = fit(*tiny_shop, **settings).trained
+    again = fit(*tiny_shop, **settings).trained
+    assert [h["loss"] for h in whole.history] == [h["loss"] for h in again.history]
+    pieces = fit(*tiny_shop, **settings, trainer={"micro_batch": 5}).trained
+    assert [h["loss"] for h in pieces.history] == pytest.approx([h["loss"] for h in whole.history], abs=1e-5)
+    assert_close(pieces.last_weights, whole.last_weights)
+
+
+@pytest.mark.parametrize("loss", SAMPLED)
+def test_a_catalogue_with_gaps_learns_about_its_own_items(tmp_path: Path, loss, monkeypatch: pytest.MonkeyPatch):
+    histories = [[1, 4, 6, 1, 4, 6, 1, 4], [4, 6, 1, 4, 6, 1], [2, 1, 4, 3, 6, 1, 4, 6]] * 4
+    prepared, split = tiny_prepared(tmp_path / "p", histories, n_items=6, catalogue=[1, 4, 6])
+    seen: list[torch.Tensor] = []
+    original = SequenceModule.accumulate
+
+    def spy(self, *args):
+        loss = original(self, *args)
+        seen.append(self.network.item.weight.grad.abs().sum(1))
+        return loss
+
+    monkeypatch.setattr(SequenceModule, "accumulate", spy)
+    trained = fit(prepared, split, loss=loss | {"negatives": 2}, epochs=30, dropout=0.0).trained
+    assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
+    touched = torch.stack(seen).sum(0) > 0
+    assert touched.tolist() == [False, True, False, False, True, False, True]
+
+
+def test_few_negatives_make_a_large_catalogue_affordable():
+    sizes = {"data_bytes": 0, "n_parameters": 1, "n_classes": 10**6, "width": 64, "blocks": 2, "heads": 1,
+             "max_length": 200, "plan": Plan(micro_batch=512, chunk=25_000)}  # fmt: skip
+    full, sampled = (memory.estimate_memory(**sizes, negatives=n).softmax for n in (0, 256))
+    assert sampled < 0.05 * full
