@@ -72,6 +72,15 @@ def test_invoices_in_local_time_with_semicolons_raise_the_right_doubts(tmp_path:
     assert p.manifest["n_events"] == 49
 
 
+def test_a_file_without_items_gets_one_item_and_few_customers_a_doubt(tmp_path: Path):
+    rows = "".join(f"2024-01-{1 + n % 28:02d},c{n % 2},{n}.5\n" for n in range(1200))
+    config, text = guess(tmp_path, "date,customer_id,value\n" + rows)
+    assert config["constants"] == {"item_id": "all"}
+    assert "DOUBT: 2 different values in 1,200 rows: are these customers?" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.n_items, p.manifest["n_events"]) == (2, 1, 1200)
+
+
 def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):
     config, text = guess(tmp_path, "a,b,action\n" + "".join(f"x{n},y{n % 3},zap\n" for n in range(9)))
     assert config["columns"] == {"user_id": "a", "item_id": "b"}
@@ -82,7 +91,24 @@ def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):
 def test_a_file_without_a_header_is_noticed(tmp_path: Path):
     config, text = guess(tmp_path, "1,31,2.5,1260759144\n1,1029,3.0,1260759179\n")
     assert config["reader"]["names"] == ["column_1", "column_2", "column_3", "column_4"]
+    assert config["columns"] == {"user_id": "column_1", "item_id": "column_2", "timestamp": "column_4"}
     assert "looks like data" in text
+
+
+def test_a_movielens_dump_goes_by_the_places_of_its_columns(tmp_path: Path):
+    config, _ = guess(tmp_path, "".join(f"{n % 9}::{n % 7}::3::{960000000 + n}\n" for n in range(40)), "ratings.dat")
+    assert config["columns"] == {"user_id": "column_1", "item_id": "column_2", "timestamp": "column_4"}
+    assert config["timestamp"] == {"unit": "s"}
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.n_items, p.manifest["n_events"]) == (9, 7, 40)
+
+
+def test_lines_of_different_lengths_are_a_user_and_items(tmp_path: Path):
+    config, text = guess(tmp_path, "u1 a b c\nu2 b\nu3 c a\n", "sequences.txt")
+    assert config["reader"] == {"format": "sequences"}
+    assert "lines of different lengths" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.n_items, p.manifest["n_events"]) == (3, 3, 6)
 
 
 def test_parquet_with_time_stamps_needs_no_units(tmp_path: Path):

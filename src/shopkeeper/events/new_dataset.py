@@ -61,7 +61,7 @@ def guess_dataset(path: Path) -> str:
     frame = _head(path, options)
     if not frame.height:
         raise UserError(f"{path} holds no rows; a config cannot be guessed from it")
-    columns = _columns(frame)
+    columns = _columns(frame, nameless="names" in options)
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
         "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
@@ -123,14 +123,17 @@ def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
     best = max(counts, key=lambda d: (min(counts[d]), -float(np.std(counts[d]))))
     options: dict[str, Any] = {"format": "csv"}
     if not any(counts[best]):
-        doubts.append("no delimiter was found; blanks are a guess")
-        options = {"format": "blank_separated"}
+        lengths = {len(line.split()) for line in lines}
+        ragged = len(lengths) > 1
+        what = "lines of different lengths: each is read as a user and that user's items, oldest first"
+        doubts.append(what if ragged else "no delimiter was found; blanks are a guess")
+        options = {"format": "sequences" if ragged else "blank_separated"}
     elif best != ",":
         options["delimiter"] = best
     if encoding != "utf-8":
         options["encoding"] = encoding
     fields = re.split(re.escape(best) if any(counts[best]) else r"\s+", lines[0].strip()) if lines else []
-    if any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
+    if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
         doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
         options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
     if best == ";" and re.search(r";-?\d+,\d+", head.decode("utf-8", "replace")):
@@ -153,8 +156,13 @@ def _head(path: Path, options: dict[str, Any]) -> pl.DataFrame:
     return pl.concat(frames, how="vertical_relaxed").head(LOOKED_AT)
 
 
-def _columns(frame: pl.DataFrame) -> dict[str, str]:
-    """Our column -> name in the file; each is given away once, by the most telling name first."""
+def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
+    """Our column -> name in the file; each is given away once, by the most telling name first.
+
+    Of a file without a header: the first column that holds times; the others go by their place.
+    """
+    if nameless:
+        return {"timestamp": times[0]} if (times := [c for c in frame.columns if _time_options(frame[c])[0]]) else {}
     found: dict[str, str] = {}
     for ours, pattern in NAMES.items():
         names = [c for c in frame.columns if c not in found.values() and re.search(pattern, c, re.IGNORECASE)]
@@ -176,14 +184,25 @@ def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any])
     for ours in ("user_id", "item_id"):
         if ours not in columns:
             spare = [c for c in frame.columns if c not in columns.values()]
-            candidate = max(spare or frame.columns, key=lambda c: frame[c].n_unique())
-            lines.append(f"  {DOUBT}no column is called like a {ours}; '{candidate}' has the most different values")
+            if not spare:
+                lines[:0] = [f"{DOUBT}no column is left for {ours}: every row is of the one `all`", "constants:"]
+                lines.insert(2, f"  {ours}: all")
+                continue
+            candidate = max(spare, key=lambda c: frame[c].n_unique())
+            why = f"no column is called like a {ours}; '{candidate}' has the most different values"
+            if "names" in options:
+                candidate, why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
+            lines.append(f"  {DOUBT}{why}")
             columns[ours] = candidate
     for ours, theirs in columns.items():
         if ours == "event_type":
             continue
         missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
         note = f" {DOUBT}{missing / frame.height:.1%} of it is missing" if missing else ""
+        if ours == "user_id" and frame[theirs].n_unique() * 500 < frame.height:
+            note += (
+                f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
+            )
         lines.append(f"  {ours}: {_quote(theirs)}{note}")
         low = _numbers(frame[theirs]) if ours in ("price", "quantity") else None
         if low is not None and low < 0:
