@@ -210,3 +210,16 @@ def test_histories_gathered_in_blocks_are_those_gathered_at_once(monkeypatch: py
     monkeypatch.setattr(blocks, "BLOCK_ROWS", block_rows)
     assert windows() == at_once
     assert len(at_once) > 40
+
+
+def test_positions_filled_up_for_fixed_shapes_change_nothing_else(tiny_shop):
+    view = TrainingView.build(tiny_shop[1], ("purchase",), "all", 12)
+    users = np.arange(20)
+    plain, padded = (view.batch(users, EDGES, 0, 3, pad=pad) for pad in (1, 64))
+    assert len(plain.item_P) % 64 != 0
+    assert len(padded.item_P) == padded.layout.n_slots == -(-len(plain.item_P) // 64) * 64
+    assert sum(b * length for b, length in padded.layout.groups) == len(padded.item_P)
+    assert torch.equal(padded.item_P[: len(plain.item_P)], plain.item_P)
+    assert (padded.item_P[len(plain.item_P) :] == 0).all()
+    assert torch.equal(padded.label_N, plain.label_N)
+    assert torch.equal(padded.layout.slot_N, plain.layout.slot_N)

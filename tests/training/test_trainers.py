@@ -14,7 +14,6 @@ from small_training import MODEL, fit
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.training import trial
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.fit import _fits_memory
 
@@ -108,29 +107,6 @@ def test_the_bar_shows_loss_rate_best_and_time_left(tiny_shop, capfd: pytest.Cap
     shown = capfd.readouterr().err
     for part in ("epoch 5/5", "loss=", "events/s=", "best ndcg@10=0.", "100%"):
         assert part in shown
-
-
-@pytest.mark.parametrize(("compiled_ms", "chosen"), [(5, True), (9.5, False)])
-def test_the_trial_takes_the_faster_way_and_says_so(compiled_ms, chosen, monkeypatch, caplog):
-    class Network:
-        compiled = False
-
-        def compile_parts(self):
-            self.compiled = True
-
-        def undo_compile(self):
-            self.compiled = False
-
-    class Module:
-        network, plan = Network(), trial.Plan(device="cuda")
-
-    monkeypatch.setattr(trial, "_seconds", lambda m: (compiled_ms if m.network.compiled else 10) / 1e3)
-    with caplog.at_level(logging.INFO):
-        plan = trial.settle(Module, TrainerConfig())
-    assert plan.compile is chosen
-    assert Network.compiled is False
-    assert Module.network.compiled is chosen
-    assert f"10.0 ms a batch eager, {compiled_ms:.1f} ms compiled" in caplog.text
 
 
 @pytest.mark.slow

@@ -148,11 +148,15 @@ class SASRecNetwork(nn.Module):
             x_PD = block.after(x_PD, a_PD)
         return self.norm(x_PD)
 
-    def compile_parts(self) -> None:
-        """Compile what stands between the attentions, for any number of positions (whose shapes change)."""
+    def compile_parts(self, graphs: bool = False) -> None:
+        """Compile what stands between the attentions, for any number of positions; used while training only.
+
+        `graphs`: replayed as CUDA graphs, one for each number of positions, of which there should be few.
+        """
+        mode = "reduce-overhead" if graphs else None
         for block in self.blocks:
-            block.before = torch.compile(block.before, dynamic=True)
-            block.after = torch.compile(block.after, dynamic=True)
+            for name in ("before", "after"):
+                setattr(block, name, _compiled_in_training(block, getattr(block, name), mode))
 
     def undo_compile(self) -> None:
         """Back to eager."""
@@ -177,6 +181,15 @@ class SASRecNetwork(nn.Module):
         for block in self.blocks:
             x_BLD = block.plain(x_BLD, mask_B1LL)
         return self.norm(x_BLD[:, -1])
+
+
+def _compiled_in_training(block: nn.Module, eager: Any, mode: str | None) -> Any:
+    compiled = torch.compile(eager, dynamic=True, mode=mode)
+
+    def part(*args: Any) -> Any:
+        return (compiled if block.training else eager)(*args)
+
+    return part
 
 
 def _halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:

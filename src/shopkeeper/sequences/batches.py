@@ -27,31 +27,8 @@ from shopkeeper.sequences.prepared import Split
 from shopkeeper.sequences.requests import Events, Requests
 
 DEFAULT_EDGES = (
-    4,
-    6,
-    8,
-    10,
-    13,
-    16,
-    20,
-    25,
-    32,
-    40,
-    50,
-    64,
-    80,
-    100,
-    128,
-    160,
-    200,
-    256,
-    320,
-    400,
-    512,
-    640,
-    800,
-    1024,
-)
+    4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512, 640, 800, 1024,
+)  # fmt: skip
 RECTANGLE = 96  # what one more rectangle costs, in positions (measured on CPU, width 64)
 _PRIME = 0x9E3779B97F4A7C15
 
@@ -68,8 +45,8 @@ class Layout:
     n_slots: int  # P
 
     @classmethod
-    def of(cls, lengths_B: np.ndarray, edges: Sequence[int], device: torch.device) -> Layout:
-        """For sequences sorted by length, shortest first (all at least 1)."""
+    def of(cls, lengths_B: np.ndarray, edges: Sequence[int], device: torch.device, pad: int = 1) -> Layout:
+        """For sequences sorted by length, shortest first (all at least 1). P is filled up to a multiple of `pad`."""
         # The rectangle of a bucket is as long as its longest sequence, which may be shorter than the edge.
         bucket_B = np.searchsorted(np.asarray(edges), lengths_B, "left")
         end = np.flatnonzero(np.diff(bucket_B, append=len(edges))) + 1
@@ -82,7 +59,10 @@ class Layout:
         row_N = torch.repeat_interleave(length, output_size=n)
         column_N = torch.arange(n, device=device) - (length.cumsum(0) - length)[row_N]
         groups = tuple((int(b), int(w)) for b, w in zip(counts, longest, strict=True))
-        return cls(groups, base[row_N] + column_N, row_N, column_N, base + length - 1, int(width_B.sum()))
+        slots = int(width_B.sum())
+        if extra := -slots % pad:  # as sequences of one position: no attention to speak of
+            groups += ((extra, 1),)
+        return cls(groups, base[row_N] + column_N, row_N, column_N, base + length - 1, slots + extra)
 
 
 @dataclass(frozen=True)
@@ -189,14 +169,20 @@ class TrainingView:
         return TrainingView(**{**vars(self), **moved})
 
     def batch(
-        self, users: np.ndarray, edges: Sequence[int], seed: int, epoch: int, device: torch.device | None = None
+        self,
+        users: np.ndarray,
+        edges: Sequence[int],
+        seed: int,
+        epoch: int,
+        device: torch.device | None = None,
+        pad: int = 1,
     ) -> Batch:
         """The batch of these customers (positions 0..len-1 of the view), laid out for the device."""
         home = self.item_M.device
         device = device or home
         users = users[np.argsort(self.length_U[users], kind="stable")]
         length_B = self.length_U[users]
-        layout = Layout.of(length_B, edges, home)
+        layout = Layout.of(length_B, edges, home, pad)
         start_B = torch.from_numpy(self.start_U[users]).to(home)
         at_N = start_B[layout.row_N] + layout.column_N
         lo_N = self.label_lo_M[at_N].long()

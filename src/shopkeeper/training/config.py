@@ -47,7 +47,7 @@ class TrainerConfig:
     accelerator: str = "auto"  # auto (a GPU when there is one) | cpu | gpu
     devices: int = 1  # processes; more than one: data parallel
     precision: str = "auto"  # auto (bf16 where the hardware has it) | bf16 | fp32
-    compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | off
+    compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | graphs (CUDA graphs, too) | off
     threads: int | None = None  # CPU threads; null: as PyTorch chooses
     deterministic: bool = False  # CUDA: only kernels that give the same bits run to run
     plan: Mapping[str, Any] = field(default_factory=dict)  # fields of the execution plan, by hand
@@ -67,7 +67,7 @@ class TrainerConfig:
         choices = {
             "accelerator": ("auto", "cpu", "gpu"),
             "precision": ("auto", "bf16", "fp32"),
-            "compile": ("auto", "on", "off"),
+            "compile": ("auto", "on", "graphs", "off"),
             "resident": ("auto", "device", "mapped"),
             "profiler": (None, "simple", "pytorch"),
         }
@@ -110,6 +110,8 @@ class Plan:
     softmax: str = "chunked"
     fused_attention: bool = False
     compile: bool = False
+    graphs: bool = False  # compiled parts replayed as CUDA graphs
+    pad: int = 1  # positions of a batch are filled up to a multiple of this, for shapes that come again
     resident: bool = True
     deterministic: bool = False
 

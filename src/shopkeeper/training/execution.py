@@ -14,6 +14,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.nn.softmax import chunk_rows
 from shopkeeper.sequences.batches import DEFAULT_EDGES
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.trial import PAD
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def choose(
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
     cuda = device.type == "cuda"
+    graphs = cuda and config.compile == "graphs"
     plan = Plan(
         device=device.type,
         precision=precision,
@@ -52,7 +54,9 @@ def choose(
         chunk=chunk_rows(n_classes, 2 if precision == "bf16" else 4, device.type),
         softmax=_softmax_kernel() if cuda and precision == "bf16" else "chunked",
         fused_attention=cuda,
-        compile=config.compile == "on",
+        compile=config.compile in ("on", "graphs"),
+        graphs=graphs,
+        pad=PAD if graphs else 1,
         resident=resident,
         deterministic=config.deterministic,
     )

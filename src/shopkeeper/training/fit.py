@@ -177,7 +177,7 @@ def train_here(
         module.identity = identity
         if checkpoint is None or plan.compile:
             module.to(device)
-            module.plan = settle(module, config)
+            module.plan = settle(module, config, resumed=checkpoint is not None)
         trainer = _trainer(module, config, device, folder, progress, afresh=checkpoint is None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -140,7 +140,10 @@ class SequenceModule(pl.LightningModule):
 
     def loss(self, users: np.ndarray, scale: float = 1.0) -> Tensor:
         """Summed loss of these customers at this step, times `scale`."""
-        batch = self.view.batch(users, self.plan.edges, self.seed, self.step // self.n_batches, self.device)
+        if self.plan.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        epoch = self.step // self.n_batches
+        batch = self.view.batch(users, self.plan.edges, self.seed, epoch, self.device, self.plan.pad)
         h_ND = self.encode(batch).index_select(0, batch.layout.slot_N)
         weight = self.network.item.weight
         if self.negatives is not None:
