@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.filters import apply_filters, k_core
+from shopkeeper.events.filters import apply_filters, as_lines, k_core
 from shopkeeper.events.log import Ids, Log
 
 HOUR = 3_600_000_000
@@ -73,3 +73,13 @@ def test_a_filter_that_leaves_nothing_or_needs_times_says_so():
         apply_filters(log([0, 1], [0, 1]), {"k_core": 9})
     with pytest.raises(UserError, match="retention_days needs time stamps"):
         apply_filters(log([0, 1], [0, 1]), {"retention_days": 9})
+
+
+def test_the_table_of_filters_is_aligned_for_the_screen():
+    table = apply_filters(log([1, 1, 1, 2], [5, 6, 7, 5], [0, 0.1, 0.2, 3]), {"bots": {"per_hour": 5}, "k_core": 1})
+    assert as_lines(table) == [
+        "filter           rows before  rows after  users before  users after  items before  items after",
+        "bots per_hour=5            4           4             2            2             3            3",
+        "k_core 1                   4           4             2            2             3            3",
+    ]
+    assert as_lines([]) == []

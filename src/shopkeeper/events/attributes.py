@@ -96,7 +96,8 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
         micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp", config.timestamp))
         if (why != "").any():
             row = int(np.flatnonzero(why != "")[0])
-            raise UserError(f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}': {why[row]}; mend it")
+            where = f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}'"
+            raise UserError(f"{where}: {why[row]}; mend it, or say in {kind}s.timestamp how its times are written")
         out = out.with_columns(pl.Series("valid_from", micros).cast(pl.Datetime("us", "UTC")))
     if spec.get("id_map"):
         out = _mapped(kind, out, spec["id_map"], config, raw)

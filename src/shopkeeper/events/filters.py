@@ -5,7 +5,7 @@ Order: event types, retention, bots, consecutive repeats, k-core, shortest and l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,22 @@ def apply_filters(log: Log, filters: Mapping[str, Any]) -> list[Row]:
         if filters.get(name):
             drop(name, filters[name], ~wrong(np.bincount(log.user), int(filters[name]))[log.user])
     return table
+
+
+def as_lines(table: Sequence[Row]) -> list[str]:
+    """The table of counts for the screen: a line of names, then a line for each filter; nothing without filters."""
+    names = [f"{what} {when}" for what in ("rows", "users", "items") for when in ("before", "after")]
+    lines = [["filter", *names]]
+    for row in table:
+        setting = row["setting"]
+        words = [f"{k}={v}" for k, v in setting.items()] if isinstance(setting, Mapping) else setting
+        text = " ".join(words) if isinstance(words, list) else str(words)
+        lines.append([f"{row['filter']} {text}", *(f"{row[name.replace(' ', '_')]:,}" for name in names)])
+    first, *rest = (max(map(len, column)) for column in zip(*lines, strict=True))
+    shown = [
+        "  ".join([line[0].ljust(first), *(c.rjust(w) for c, w in zip(line[1:], rest, strict=True))]) for line in lines
+    ]
+    return shown if table else []
 
 
 def _counts(log: Log, when: str) -> Row:
