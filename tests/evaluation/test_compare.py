@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 
 import numpy as np
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation import compare, online_test, seeds
 from shopkeeper.evaluation.compare import compare_family, compare_tables, holm
+from shopkeeper.evaluation.counterfactual import estimators
 from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
 from shopkeeper.files import write_json
 
@@ -17,6 +20,12 @@ FACTS = {
     "dataset": "d", "split": "s", "protocol": "strict", "part": "test", "task": "next_item", "filter_seen": False,
     "target_hash": "ab" * 32, "n_catalogue": 9, "ties": "expected", "seed": 1,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [compare, seeds, online_test, estimators])
+def test_the_examples_in_the_docstrings_are_true(module):
+    done = doctest.testmod(module)
+    assert (done.failed, done.attempted > 0) == (0, True)
 
 
 def table(values, user=None, metric="ndcg@10", **facts) -> pa.Table:

@@ -67,6 +67,9 @@ def test_the_summary_is_json_with_intervals_around_the_values(setting):
         assert entry["low"] < entry["value"] < entry["high"], name
         assert entry["n"] == len(cohort)
     assert summary["ece_if_calibrated"]["low"] > 0
+    off, telling, task = (summary[f"brier_{n}"]["value"] for n in ("miscalibration", "discrimination", "uncertainty"))
+    assert off - telling + task == pytest.approx(summary["brier"]["value"])
+    assert min(off, telling) >= 0
     narrow = summarise_customers(tables["Logistic"], resamples=200, confidence=0.5)
     assert narrow["auroc"]["high"] - narrow["auroc"]["low"] < summary["auroc"]["high"] - summary["auroc"]["low"]
 

@@ -144,6 +144,12 @@ def test_k_beyond_the_catalogue_finds_everything_that_can_be_ranked():
     assert compute(hits, "precision@100").tolist() == [0.02, 0.0]
 
 
+def test_r_precision_at_a_cut_off_looks_no_deeper_than_it():
+    hits = Hits.at([[1, 3, 4], [2], [0]], tied=0)
+    assert compute(hits, "r_precision@2").tolist() == [0.5, 0.0, 0.0]
+    assert np.allclose(compute(hits, "r_precision@50"), compute(hits, "r_precision"))
+
+
 @pytest.mark.parametrize(("name", "hint"), [("ndgc@10", "ndcg@10"), ("recal@5", "recall@10"), ("aug", "auc")])
 def test_a_misspelt_metric_names_the_nearest(name, hint):
     with pytest.raises(UserError, match=f"Did you mean '{hint}'"):

@@ -24,7 +24,15 @@ from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY, metadata_of
-from shopkeeper.metrics.classification import auroc, average_precision, brier, brier_rows, log_loss, log_loss_rows
+from shopkeeper.metrics.classification import (
+    auroc,
+    average_precision,
+    brier,
+    brier_decomposition,
+    brier_rows,
+    log_loss,
+    log_loss_rows,
+)
 from shopkeeper.metrics.classification_gains import expected_maximum_profit, lift_quality
 from shopkeeper.metrics.classification_reliability import ece, ece_if_calibrated
 from shopkeeper.sequences.prepared import Prepared
@@ -122,7 +130,8 @@ def summarise_customers(
 ) -> dict[str, dict[str, float | int | None]]:
     """Metrics with intervals (`confidence`) by customer, over the rows that have a score.
 
-    Gives auroc, average_precision, base_rate (what average precision is for random scores), log_loss, brier, ece,
+    Gives auroc, average_precision, base_rate (what average precision is for random scores), log_loss, brier and its
+    parts `brier_miscalibration - brier_discrimination + brier_uncertainty` (no interval: they are fitted), ece,
     lift_quality, `emp` (expected maximum profit per customer), `ece_if_calibrated` (what a perfectly calibrated model
     would show at this n, with the interval of that simulation), `scored` (share of rows with a score). Each is
     {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls. A resample adds noise to the
@@ -145,6 +154,8 @@ def summarise_customers(
     draws = {name: np.concatenate(resampled[name]) for name in values}
     draws["ece"] = np.maximum(draws["ece"] + (values["ece"] - draws["ece"].mean()), 0.0)
     summary = {name: _entry(values[name], draws[name], n, confidence) for name in values}
+    parts = brier_decomposition(label, p)._asdict()
+    summary |= {f"brier_{name}": _entry(value, None, n) for name, value in parts.items()}
     calibrated = ece_if_calibrated(p, seed=seed)
     summary["ece_if_calibrated"] = {"value": calibrated.value, "low": calibrated.low, "high": calibrated.high, "n": n}
     summary["scored"] = _entry(n / (n + n_blank), None, n + n_blank)

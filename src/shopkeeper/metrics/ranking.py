@@ -147,17 +147,21 @@ def precision(hits: Hits, k: int) -> np.ndarray:
     return _found(hits, k) / k
 
 
-def r_precision(hits: Hits) -> np.ndarray:
-    r"""R-precision: precision at the number of relevant items.
+def r_precision(hits: Hits, k: int | None = None) -> np.ndarray:
+    r"""R-precision: precision at the number of relevant items, or at k where that is smaller.
 
-    .. math:: \mathrm{RPrec} = \frac{1}{R} \sum_i [r_i \le R]
+    .. math:: \mathrm{RPrec} = \frac{1}{R} \sum_i [r_i \le R], \qquad
+              \mathrm{RPrec@}k = \frac{1}{\min(R, k)} \sum_i [r_i \le \min(R, k)]
 
     Source: Manning, Raghavan and Schütze (2008), section 8.4.
 
     >>> r_precision(Hits.at([[1, 4], [2], [1]]))
     array([0.5, 0. , 1. ])
+    >>> r_precision(Hits.at([[1, 4], [2], [1]]), 1)
+    array([1., 0., 1.])
     """
-    return _found(hits, hits.n_relevant) / np.maximum(hits.n_relevant, 1)
+    depth = hits.n_relevant if k is None else np.minimum(hits.n_relevant, k)
+    return _found(hits, depth) / np.maximum(depth, 1)
 
 
 def hit(hits: Hits, k: int) -> np.ndarray:
@@ -323,6 +327,7 @@ _AT_K: dict[str, Callable[..., np.ndarray]] = {
     "precision": precision,
     "map": average_precision,
     "mrr": mrr,
+    "r_precision": r_precision,
 }
 _WHOLE: dict[str, Callable[..., np.ndarray]] = {
     "mrr": mrr,
@@ -335,8 +340,13 @@ _WHOLE: dict[str, Callable[..., np.ndarray]] = {
 
 
 def metric_names(k: Iterable[int]) -> list[str]:
-    """All metrics of this file at the given cut-offs, as columns are called: `ndcg@10`, …, `mrr`, `auc`."""
-    return [f"{name}@{cut}" for cut in k for name in _AT_K] + ["mrr", "r_precision", "percentile", "auc"]
+    """The columns of a table at the given cut-offs: `ndcg@10`, …, `mrr`, `auc`; R-precision needs no cut-off there."""
+    return [f"{name}@{cut}" for cut in k for name in _AT_K if name != "r_precision"] + [
+        "mrr",
+        "r_precision",
+        "percentile",
+        "auc",
+    ]
 
 
 def compute(hits: Hits, name: str) -> np.ndarray:

@@ -32,6 +32,8 @@ def mae(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = No
 def total_bias(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     r"""Error of the sum: $\sum_i w_i \hat y_i \big/ \sum_i w_i y_i - 1$; -.1 misses a tenth. NaN if the sum is 0.
 
+    Fader, Hardie and Lee, Marketing Science 24 (2005), who track cumulative sales in this way.
+
     >>> round(float(total_bias(np.array([10, 30]), np.array([12, 24]))), 4)
     -0.1
     """

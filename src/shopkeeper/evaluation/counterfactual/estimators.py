@@ -45,6 +45,10 @@ def snips(reward_n: np.ndarray, action_n: np.ndarray, propensity_n: np.ndarray, 
 
     Consistent, never outside the range of the rewards, and unchanged when a constant is added to all of them.
     Swaminathan & Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.
+
+    >>> even = np.full((2, 2), 0.5)  # weights 2.5 and 0.625
+    >>> snips(np.array([1.0, 0.0]), np.array([1, 0]), np.array([0.2, 0.8]), even).tolist()
+    [1.6, 0.0]
     """
     weight_n = importance_weights(action_n, propensity_n, target_nA)
     return weight_n * reward_n / weight_n.mean()
@@ -61,6 +65,9 @@ def doubly_robust(
 
     Unbiased when either the propensities or the reward model are right.
     Dudík, Langford & Li, "Doubly robust policy evaluation and learning", ICML 2011.
+
+    >>> doubly_robust(np.array([1.0]), np.array([1]), np.array([0.25]), np.array([[0.5, 0.5]]), np.array([[0.2, 0.4]]))
+    array([1.5])
     """
     weight_n = importance_weights(action_n, propensity_n, target_nA)
     return _corrected(reward_n, action_n, weight_n, target_nA, predicted_nA)
@@ -78,6 +85,10 @@ def switch_dr(
 
     $\sum_a \pi(a|x_i) \hat q(x_i, a) + w_i 1[w_i \le \tau] (r_i - \hat q(x_i, a_i))$.
     Wang, Agarwal & Dudík, "Optimal and adaptive off-policy evaluation in contextual bandits", ICML 2017.
+
+    >>> even, model = np.array([[0.5, 0.5]]), np.array([[0.2, 0.4]])  # weight 2: above 1.5, not above 3
+    >>> [switch_dr(np.array([1.0]), np.array([1]), np.array([0.25]), even, model, t).tolist() for t in (1.5, 3)]
+    [[0.30000000000000004], [1.5]]
     """
     weight_n = importance_weights(action_n, propensity_n, target_nA)
     kept_n = np.where(weight_n <= threshold, weight_n, 0.0)
@@ -96,6 +107,10 @@ def dr_optimistic_shrinkage(
 
     $\lambda = 0$ is the direct method, $\lambda = \infty$ is DR; no shrunk weight exceeds $\sqrt\lambda / 2$.
     Su, Dimakopoulou, Krishnamurthy & Dudík, "Doubly robust off-policy evaluation with shrinkage", ICML 2020.
+
+    >>> even, model = np.array([[0.5, 0.5]]), np.array([[0.2, 0.4]])  # weight 2 becomes 4 / (4 + 4) * 2 = 1
+    >>> dr_optimistic_shrinkage(np.array([1.0]), np.array([1]), np.array([0.25]), even, model, 4.0)
+    array([0.9])
     """
     weight_n = importance_weights(action_n, propensity_n, target_nA)
     if np.isfinite(shrinkage):

@@ -39,6 +39,20 @@ from shopkeeper.metrics.classification_reliability import reliability_curve
 MOST_IN_SLICES = 4  # models drawn in the slices: more could not be told apart
 HISTOGRAM = 20  # bars under a reliability curve
 PARTS = ("validation", "test")
+OWN_NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "ece": "ECE",
+    "coverage": "coverage",
+    "ece_if_calibrated": "ECE of perfect probabilities",
+    "base_rate": "base rate",
+    "lift_quality": "lift quality",
+    "emp": "expected maximum profit",
+    "scored": "share with a score",
+    "brier_miscalibration": "Brier: miscalibration",
+    "brier_discrimination": "Brier: discrimination",
+    "brier_uncertainty": "Brier: uncertainty",
+}
 
 
 def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> Report:
@@ -252,9 +266,8 @@ def shown_metrics(b: Board) -> list[str]:
 
 def label_of(metric: str) -> str:
     """Metric as people write it; the customer metrics have names of their own."""
-    own = {"auroc": "AUROC", "average_precision": "average precision", "ece": "ECE", "coverage": "coverage"}
     base, at, cut = metric.partition("@")
-    return f"{own[base]}{at}{cut}" if base in own else metric_label(metric)
+    return f"{OWN_NAMES[base]}{at}{cut}" if base in OWN_NAMES else metric_label(metric)
 
 
 def heading_of(metric: str) -> str:
