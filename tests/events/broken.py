@@ -107,6 +107,7 @@ CASES = [
     Case("header only", HEAD, error="hold no rows"),
     Case("only blank lines", b"\n\n\n", error="log.csv is empty"),
     Case("one row", HEAD + line("u1"), [("u1", "a")]),
+    Case("one user", HEAD + line("u1") + line("u1", "b"), [("u1", "a"), ("u1", "b")]),
     Case("no line end at the end", (HEAD + GOOD)[:-1], BOTH),
     Case("CRLF", (HEAD + GOOD).replace(b"\n", b"\r\n"), BOTH),
     Case("bare carriage returns", (HEAD + GOOD).replace(b"\n", b"\r"), error="line 1: .*carriage return"),

@@ -39,6 +39,7 @@ def test_a_broken_input_loads_correctly_or_says_what_to_do(
     case: Case, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shopkeeper.events.chunks.CHUNK_BYTES", chunk)
+    monkeypatch.setattr("shopkeeper.events.readers.parquet.BATCH_ROWS", chunk // 8)
     monkeypatch.setattr("os.fsync", lambda fd: None)  # hundreds of folders: not a test of the disk
     if case.error:
         with pytest.raises(UserError, match=case.error) as caught:

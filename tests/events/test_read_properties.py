@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,30 @@ def test_kept_and_rejected_rows_are_the_input_and_chunks_change_nothing(table, b
         )
         order = np.lexsort((np.load(whole[1] / "timestamp.npy"), users))
         assert (order == np.arange(len(order))).all()
+
+
+def as_file(form: str, table: list[tuple[str, ...]]) -> bytes:
+    names = ["user", "item", "time", "kind", "price", "n"]
+    if form == "json_lines":
+        return "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in table).encode()
+    if form == "parquet":
+        out = io.BytesIO()
+        pq.write_table(pa.table(dict(zip(names, zip(*table, strict=True), strict=True))), out, row_group_size=9)
+        return out.getvalue()
+    return "".join(f"{row[0]} {row[1]} {row[3]}\n" for row in table).encode()
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows, st.sampled_from(["json_lines", "parquet", "sequences"]), st.sampled_from([1, 7, 64]))
+def test_no_format_depends_on_where_its_chunks_are_cut(table, form, chunk):
+    changes = {"reader": {"format": form}}
+    if form == "sequences":
+        changes |= {"columns": {}, "timestamp": {}, "event_type": "view"}
+    with tempfile.TemporaryDirectory() as tmp:
+        whole = prepared(as_file(form, table), 1 << 20, Path(tmp), **changes)
+        with patch("shopkeeper.events.readers.parquet.BATCH_ROWS", chunk):
+            pieces = prepared(as_file(form, table), chunk, Path(tmp), **changes)
+    assert pieces == whole if isinstance(whole, str) else pieces[0] == whole[0]
 
 
 @settings(max_examples=15, deadline=None)
