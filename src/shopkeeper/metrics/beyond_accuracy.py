@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shopkeeper.metrics.ranks import Flat
-from shopkeeper.metrics.tiles import among
+from shopkeeper.metrics.tiles import among, distinct
 
 _ROWS = 4096  # requests worked on at once
 
@@ -215,7 +215,7 @@ def obvious(list_BK: np.ndarray, place_V: np.ndarray, k: int, seen: Flat | None 
     row = np.repeat(np.arange(len(list_BK), dtype=np.int64), length)
     near = place_V[seen.item] < k + length[row]  # no other seen item can let one move up to the first k
     width = len(place_V) + 1
-    keys = np.unique(row[near] * width + np.minimum(place_V[seen.item[near]], width - 1))
+    keys = distinct(row[near] * width + np.minimum(place_V[seen.item[near]], width - 1))
     first = np.arange(len(list_BK), dtype=np.int64)[:, None] * width
     before = np.searchsorted(keys, first + np.minimum(place_BK, width - 1)) - np.searchsorted(keys, first)
     return (place_BK - before < k) & (list_BK > 0) & ~member(list_BK, seen)

@@ -38,8 +38,8 @@ class Tile:
     def __init__(self, ranker: Ranker, targets: Flat, seen: Flat | None, candidates: Flat | None):
         n, size = len(targets.offsets) - 1, ranker.size
         key, column = ranker.keys(targets)
-        gone = None if seen is None else _distinct(ranker.keys(seen)[0])
-        only = None if candidates is None else _distinct(ranker.keys(candidates)[0])
+        gone = None if seen is None else distinct(ranker.keys(seen)[0])
+        only = None if candidates is None else distinct(ranker.keys(candidates)[0])
         self.rankable = column >= 0
         count = np.full(n, size, np.int64)
         if only is not None:
@@ -76,7 +76,7 @@ def among(ascending: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return found
 
 
-def _distinct(keys: np.ndarray) -> np.ndarray:
-    """Each key once, ascending, without those below 0."""
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """Each key once, ascending, without those below 0; faster than `np.unique` on long arrays."""
     keys = np.sort(keys[keys >= 0])
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys

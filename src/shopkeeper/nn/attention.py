@@ -37,19 +37,28 @@ def causal_attention(q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, h
     return torch.cat([attend(q, k, v, b, length, heads) for q, k, v, (b, length) in parts])
 
 
-def last_attention(q_BD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, last_P: Tensor, heads: int) -> Tensor:
-    """Attention of the last position of each sequence only: (B, D). `last_P` (B,): flat positions of the queries."""
-    sizes, outs, row, base = [b * length for b, length in groups], [], 0, 0
-    for k, v, (b, length) in zip(k_PD.split(sizes), v_PD.split(sizes), groups, strict=True):
-        q_bH1d = q_BD[row : row + b].view(b, heads, 1, -1)
-        k_bHLd, v_bHLd = _heads(k, b, length, heads), _heads(v, b, length, heads)
+def last_attention(
+    q_BD: Tensor, x_PD: Tensor, weight_ED: Tensor, bias_E: Tensor, groups: Groups, last_P: Tensor, heads: int
+) -> Tensor:
+    """Attention of the last position of each sequence only: (B, D). `last_P` (B,): flat positions of the queries.
+
+    `weight_ED`, `bias_E` (E = 2D) would make keys and values of `x_PD`, but these are never made: with K = W x + b the
+    score q·(W x + b) is (Wᵀq)·x and a number that is the same for all positions, which softmax forgets; and a mean of
+    W x + b with weights that add up to 1 is W (mean of x) + b. So D multiplications per position replace 2 D².
+    """
+    (wk_HdD, wv_HdD), bv_D = (w.view(heads, -1, w.shape[1]) for w in weight_ED.chunk(2)), bias_E.chunk(2)[1]
+    q_HBd = q_BD.view(len(q_BD), heads, -1).transpose(0, 1) / math.sqrt(q_BD.shape[1] / heads)
+    q_BHD = (q_HBd @ wk_HdD).transpose(0, 1)
+    sizes, means, row, base = [b * length for b, length in groups], [], 0, 0
+    for x, (b, length) in zip(x_PD.split(sizes), groups, strict=True):
+        x_bLD = x.view(b, length, -1)
         column_b = last_P[row : row + b] - base - torch.arange(b, device=last_P.device) * length
         behind_bL = torch.arange(length, device=last_P.device) > column_b[:, None]
-        score_bH1L = (q_bH1d @ k_bHLd.transpose(-1, -2)) / math.sqrt(q_bH1d.shape[-1])
-        score_bH1L = score_bH1L.masked_fill(behind_bL[:, None, None, :], -torch.inf)
-        outs.append((torch.softmax(score_bH1L, -1) @ v_bHLd).reshape(b, -1))
+        score_bHL = (q_BHD[row : row + b] @ x_bLD.transpose(1, 2)).masked_fill(behind_bL[:, None], -torch.inf)
+        means.append(torch.softmax(score_bHL, -1) @ x_bLD)
         row, base = row + b, base + b * length
-    return torch.cat(outs)
+    out_HBd = torch.cat(means).transpose(0, 1) @ wv_HdD.transpose(1, 2)
+    return out_HBd.transpose(0, 1).reshape(len(q_BD), -1) + bv_D
 
 
 def _pieces(groups: Groups, bytes_per_score: int, device: str) -> Groups:

@@ -52,11 +52,16 @@ class Block(nn.Module):
         self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, d), nn.Linear(d, d)
 
-    def before(self, x_PD: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def before(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The residual (the normed query), the query, keys and values."""
         k_PD, v_PD = _halves(self.kv, x_PD)
-        q_PD = self.norm_q(x_PD if last is None else x_PD[last])
+        q_PD = self.norm_q(x_PD)
         return q_PD, linear(q_PD, self.q), k_PD, v_PD
+
+    def before_last(self, x_PD: Tensor, last_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At `last_P` only: the residual and the query (B, D). And what keys and values would be made of (P, D)."""
+        q_BD = self.norm_q(x_PD[last_P])
+        return q_BD, linear(q_BD, self.q), x_PD
 
     def after(self, q_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Residuals and the feed-forward layer."""
@@ -84,13 +89,16 @@ class GatedBlock(nn.Module):
         self.gate_a, self.gate_f = nn.Linear(d, d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(2 * d, d, bias=False)
 
-    def before(self, x_PD: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def before(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The residual, the query, keys and values."""
         n_PD = self.norm_a(x_PD)
         k_PD, v_PD = _halves(self.kv, n_PD)
-        if last is not None:
-            x_PD, n_PD = x_PD[last], n_PD[last]
         return x_PD, linear(n_PD, self.q), k_PD, v_PD
+
+    def before_last(self, x_PD: Tensor, last_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At `last_P` only: the residual and the query (B, D). And what keys and values would be made of (P, D)."""
+        n_PD = self.norm_a(x_PD)
+        return x_PD[last_P], linear(n_PD[last_P], self.q), n_PD
 
     def after(self, x_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Gated residuals and the feed-forward layer."""
@@ -139,13 +147,13 @@ class SASRecNetwork(nn.Module):
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""
         for i, block in enumerate(self.blocks):
-            asked = last if i == len(self.blocks) - 1 else None
-            x_PD, q_PD, k_PD, v_PD = block.before(x_PD, asked)
-            if asked is None:
-                a_PD = causal_attention(q_PD, k_PD, v_PD, groups, block.heads, fused)
+            if last is None or i < len(self.blocks) - 1:
+                x_PD, q_PD, k_PD, v_PD = block.before(x_PD)
+                x_PD = block.after(x_PD, causal_attention(q_PD, k_PD, v_PD, groups, block.heads, fused))
             else:
-                a_PD = last_attention(q_PD, k_PD, v_PD, groups, asked, block.heads)
-            x_PD = block.after(x_PD, a_PD)
+                x_BD, q_BD, n_PD = block.before_last(x_PD, last)
+                a_BD = last_attention(q_BD, n_PD, block.kv.weight, block.kv.bias, groups, last, block.heads)
+                x_PD = block.after(x_BD, a_BD)
         return self.norm(x_PD)
 
     def compile_parts(self, graphs: bool = False) -> None:
