@@ -62,15 +62,20 @@ def test_an_engine_leaves_the_bytes_and_the_targets_of_the_default(tmp_path: Pat
 
 
 @pytest.mark.parametrize("engine", PLANNED)
-def test_erasure_pseudonyms_and_shuffled_ties_reach_every_engine(tmp_path: Path, engine: str, monkeypatch):
+def test_erasure_consent_pseudonyms_and_shuffled_ties_reach_every_engine(tmp_path: Path, engine: str, monkeypatch):
     raw = shop_files(tmp_path / "raw")
     (raw / "erased.txt").write_text("user_id\nu7\nu11\n")
+    agreed = [f"u{n},use,2020-{['09', '10'][n % 2]}-01,{'' if n % 7 else '2020-10-05'}" for n in range(150)]
+    (raw / "consent.txt").write_text("\n".join(["account,purpose,granted,withdrawn", *agreed]))
     monkeypatch.setenv("SHOP_KEY", "k" * 32)
     config = {**SHOP, "filters": {"k_core": 2}, "erasure": {"file": "erased.txt"},
+              "consent": {"file": "consent.txt", "purpose": "use"},
               "pseudonyms": {"key_env": "SHOP_KEY"}, "ties": {"order": "shuffled", "seed": 3}}  # fmt: skip
     found = hashes(config, raw, tmp_path, engine)
     assert found == hashes(config, raw, tmp_path, "arrays")
-    users = Prepared.open(tmp_path / engine).users["user_id"].to_pylist()
+    p = Prepared.open(tmp_path / engine)
+    assert p.consent is not None
+    users = p.users["user_id"].to_pylist()
     assert len(users) > 100
     assert not any(user.startswith("u") for user in users)
 
