@@ -36,6 +36,18 @@ def packed(network: SASRecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor 
 
 
 @pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_the_last_vectors_alone_are_those_among_all_with_biases_as_training_leaves_them(gated: bool, heads: int):
+    torch.manual_seed(1)
+    network = SASRecNetwork(SASRecShape(20, 8, 2, heads, 10, 0.5, gated=gated)).eval()
+    for parameter in network.parameters():  # biases begin at 0, where one that is lost would not show
+        torch.nn.init.normal_(parameter, std=0.5)
+    layout, run = packed(network, torch.randint(1, 21, (6, 10)), None)
+    with torch.inference_mode():
+        torch.testing.assert_close(run(False, layout.last_B), run(False)[layout.last_B], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("score_bytes", [1, 1 << 20])  # sequence by sequence, or all at once
 def test_packed_rectangles_give_what_the_plain_computation_gives(
