@@ -16,6 +16,7 @@ import pytest
 
 from browser import console_errors, document, screenshot
 from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.evaluation.report import write_report
@@ -331,6 +332,11 @@ def test_the_shop_window_shows_what_each_model_gave_that_very_customer(sections:
             assert case["ranks"][0] <= 10
             assert all(r > 10 for r in case["ranks"][1:3])
     json.dumps(window, allow_nan=False)
+
+
+def test_a_chosen_customer_who_was_asked_nothing_is_named(sections: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"report\.chosen: customer 'nobody' has no test request"):
+        gather(sections, {"customers": 12, "chosen": ["u7", "nobody"], "resamples": 100})
 
 
 def test_a_suggestion_counts_as_taken_also_when_the_order_was_too_long_to_be_listed(sections: dict[str, Any]) -> None:

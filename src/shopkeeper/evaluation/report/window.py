@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
 from shopkeeper.schema import EVENT_TYPES
@@ -107,6 +108,8 @@ def _pick(
         "new": ~known,
     }
     chosen = [str(x) for x in options.get("chosen") or []]
+    if unknown := [who for who in chosen if not (user == who).any()]:
+        raise UserError(f"report.chosen: customer '{unknown[0]}' has no test request, so there is nothing to show")
     picked = [(int(np.flatnonzero(user == who)[0]), "chosen") for who in chosen if (user == who).any()]
     taken = {user[row] for row, _ in picked}
     rng = np.random.default_rng(int(options.get("seed", 0)))
