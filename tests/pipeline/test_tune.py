@@ -134,6 +134,20 @@ def test_a_senseless_search_is_refused_in_one_line(tmp_path: Path, words: list[s
     assert "secret" not in str(e.value)
 
 
+def test_one_command_gives_every_model_of_a_leaderboard_the_same_budget(tmp_path: Path):
+    from test_bad_input import HEAD, ROWS, write_raw
+
+    write_raw(tmp_path, HEAD + "".join(ROWS))
+    places = [f"paths.{k}={tmp_path / k}" for k in ("raw", "prepared", "studies", "outputs")]
+    words = ["dataset=online_retail", "tracking=none", "progress=false", "tuning=random", "tuning.trials=2",
+             "tuning.models=[item_knn,popularity]"]  # fmt: skip
+    done = subprocess.run([sys.executable, "tune.py", *words, *places], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {f.parent.name: json.loads(f.read_text()) for f in (tmp_path / "studies").glob("*/trials.json")}
+    assert sorted(found) == ["online_retail-temporal-item_knn", "online_retail-temporal-popularity"]
+    assert [len(t) for t in found.values()] == [2, 2]
+
+
 def process(storage: str, folder: Path, n: int) -> subprocess.Popen[str]:
     """A search in a process of its own, training replaced by a nap."""
     code = f"""

@@ -93,5 +93,5 @@ def loop_check(seconds: float) -> str:
     result: dict[str, Any] = events_per_second(seconds)
     return (
         f"{result['events_per_second']:,.0f} events/s (SASRec, width {result['width']}, {result['blocks']} blocks, "
-        f"{result['items']:,} items, {result['device']}, {result['precision']})"
+        f"{result['items']:,} items, {result['device']}, {result['precision']}, softmax {result['softmax']})"
     )

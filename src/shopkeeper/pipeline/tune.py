@@ -300,9 +300,8 @@ def _plots(study: Any, folder: Path) -> list[Path]:
 
 def _of_model(cfg: Mapping[str, Any], model: str) -> dict[str, Any]:
     """The same command's config for another model, composed anew."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from hydra.core.hydra_config import HydraConfig
 
     words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models="))]
-    with initialize_config_dir(str(Path("conf").resolve()), version_base="1.3"):
-        return context.plain(compose("tune", [*words, f"model={model}"]))
+    return context.plain(compose("tune", [*words, f"model={model}"]))  # Hydra is at work already: its search path
