@@ -77,7 +77,7 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
                 report["training_after_other_test_instants"] = _after_others(prepared, training, parts["test"][0])
     violations = [v for found in checks.values() for v in found]
     if violations:
-        raise AuditError(split.name, violations)
+        raise AuditError(spec.folder, violations)
     return {"passed": True, "checks": list(checks), **report}
 
 

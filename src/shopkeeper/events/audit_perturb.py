@@ -68,7 +68,7 @@ def audit_by_perturbation(
         if function(prepared).tobytes() != function(changed).tobytes():
             found.append(f"{name} changes when events {where} change")
     if found:
-        raise AuditError(split.name, found)
+        raise AuditError(spec.folder, found)
     return {"passed": True, "perturbed": where, "compared": ["training rows", "catalogue", *(also or {})]}
 
 

@@ -82,4 +82,4 @@ def _nearest_key(key: str, config_path: Path) -> str:
             node = node.get(part, {}) if isinstance(node, dict) else {}
         if isinstance(node, dict):
             names |= {str(k) for k in node if k != "defaults"}
-    return nearest(tail, names) if names else " See `--help`."
+    return nearest(tail, names) if names else f" To add what the config does not name, write `+{key}=…`."

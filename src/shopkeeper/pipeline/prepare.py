@@ -29,8 +29,10 @@ def prepare(config: DictConfig) -> None:
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
-    for row in manifest.get("filters") or []:
-        log.info("  %s", ", ".join(f"{k} {v}" for k, v in row.items()))
+    from shopkeeper.events.filters import as_lines
+
+    for line in as_lines(manifest.get("filters") or []):
+        log.info("  %s", line)
     rejected = manifest.get("rejected") or {}
     for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)

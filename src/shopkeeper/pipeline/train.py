@@ -134,6 +134,7 @@ def train_recommender(
         "model": facts["model"],
         "seed": fit.seed,
         "filter_seen": fit.filter_seen,
+        "confidence": float(e["confidence"]),
         "target_hash": split.target_hash(),
     }
     for part, table in tables.items():

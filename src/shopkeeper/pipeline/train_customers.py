@@ -61,7 +61,7 @@ def train_customer_model(
         metadata = {**about, "part": part, "target_hash": hashes[part]}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
     e = cfg["evaluation"]
-    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"]}
+    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": float(e["confidence"])}
     for part, table in tables.items():
         metrics[part] = summarise_customers(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables
