@@ -24,8 +24,9 @@ from shopkeeper.metrics.beyond_accuracy import (
     rarefied_coverage,
 )
 from shopkeeper.metrics.commerce import ndcg_share, revenue, weighted_ndcg
+from shopkeeper.metrics.ranker import rank_scores
 from shopkeeper.metrics.ranking import Hits, ndcg, recall
-from shopkeeper.metrics.ranks import Flat, rank_scores
+from shopkeeper.metrics.ranks import Flat
 
 
 @pytest.mark.parametrize("module", [beyond_accuracy, commerce])

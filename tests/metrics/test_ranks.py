@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
-from shopkeeper.metrics import ranks
-from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranker, positions, rank_in_lists, rank_scores
+from shopkeeper.metrics import products, ranks
+from shopkeeper.metrics import ranker as ranker_module
+from shopkeeper.metrics.ranker import Ranker, rank_scores
+from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, positions, rank_in_lists
 
 
 def test_the_examples_in_the_docstrings_are_true():
-    assert doctest.testmod(ranks).failed == 0
+    for module in (ranks, ranker_module):
+        found = doctest.testmod(module)
+        assert found.attempted
+        assert found.failed == 0
 
 
 def questions(seed: int, n_columns: int, n: int, levels: int = 0):
@@ -101,15 +106,17 @@ def test_vectors_give_the_same_bits_in_every_batch_size_and_number_of_threads(ve
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        for a, b in zip(whole, in_batches(vectors, 100), strict=True):
-            assert np.array_equal(a, b)
+        for size, tile in ((100, None), (230, 16), (100, 16)):  # tiles of 16 rows: many, on three threads at once
+            for a, b in zip(whole, in_batches(vectors, size, tile), strict=True):
+                assert np.array_equal(a, b)
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
 
 
 def test_the_size_of_tiles_and_blocks_changes_nothing(vectors, monkeypatch):
     whole = in_batches(vectors, 230)
-    monkeypatch.setattr(ranks, "_BYTES", {"cpu": (16 << 20, 4 * 64 * 90)})  # blocks of 64 columns
+    monkeypatch.setattr(ranker_module, "_BYTES", {"cpu": (16 << 20, 4 * 64 * 90)})  # blocks of 64 columns
     for a, b in zip(whole, in_batches(vectors, 100, tile=64), strict=True):
         assert np.array_equal(a, b)
 
@@ -135,10 +142,10 @@ def test_vectors_give_the_ranks_of_their_products(vectors):
     assert (better + tied <= rounded.better + rounded.tied).all()
 
 
-@pytest.mark.skipif(not ranks._ONEDNN, reason="this PyTorch has no oneDNN: there is one way to multiply")
+@pytest.mark.skipif(not products.ONEDNN, reason="this PyTorch has no oneDNN: there is one way to multiply")
 def test_the_library_that_multiplies_moves_no_rank_beyond_close_scores(vectors, monkeypatch):
     one = in_batches(vectors, 230)
-    monkeypatch.setattr(ranks, "_ONEDNN", False)
+    monkeypatch.setattr(products, "ONEDNN", False)
     other = in_batches(vectors, 230)
     assert np.allclose(one[4], other[4], atol=1e-5)
     request_BD, item_VD, targets, _, catalogue = vectors
@@ -154,7 +161,7 @@ def test_the_library_that_multiplies_moves_no_rank_beyond_close_scores(vectors, 
 def test_lists_and_ranks_over_many_blocks_are_those_of_sorting(seed, k, levels, tile):
     score, targets, seen, catalogue = questions(seed, 2600, 21, levels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranks, "_BYTES", {"cpu": (16 << 20, 4 * 64 * tile)})  # blocks of 64 columns
+        patch.setattr(ranker_module, "_BYTES", {"cpu": (16 << 20, 4 * 64 * tile)})  # blocks of 64 columns
         ranker = Ranker(2600, catalogue, k=k, tile=tile)
     assert ranker.n_blocks > 20
     got = ranker.rank_scores(score, targets, seen)
@@ -185,6 +192,20 @@ def test_a_score_that_is_no_number_is_refused_with_its_request_and_item(bad):
     with pytest.raises(NonFiniteScoreError) as error:
         rank_scores(score, Flat.of([[1]] * 300))
     assert (error.value.request, error.value.item) == (217, 6)
+
+
+def test_of_several_bad_scores_the_first_requests_is_named_whichever_thread_meets_one_first():
+    score = np.zeros((300, 9), np.float32)
+    score[[100, 250], 4] = np.nan
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for _ in range(5):
+            with pytest.raises(NonFiniteScoreError) as error:
+                Ranker(9, tile=16).rank_scores(score, Flat.of([[1]] * 300))
+            assert error.value.request == 100
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_vectors_that_overflow_are_refused():

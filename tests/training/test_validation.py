@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from shopkeeper.metrics.ranks import Flat, positions, rank_vectors
+from shopkeeper.metrics.ranker import rank_vectors
+from shopkeeper.metrics.ranks import Flat, positions
 from shopkeeper.training.validation import Validator, means, per_request
 from tiny import tiny_prepared
 

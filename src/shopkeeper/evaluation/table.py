@@ -25,7 +25,8 @@ from shopkeeper.sequences.requests import Requests, Targets
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
     from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranks import Flat, Ranked, Ranker
+    from shopkeeper.metrics.ranker import Ranker
+    from shopkeeper.metrics.ranks import Flat, Ranked
 
 KEY = b"shopkeeper"
 LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
@@ -64,7 +65,8 @@ def iter_requests(
     the request. `beyond=False` leaves out the columns beyond accuracy.
     """
     from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranks import NonFiniteScoreError, Ranker
+    from shopkeeper.metrics.ranker import Ranker
+    from shopkeeper.metrics.ranks import NonFiniteScoreError
 
     own_requests, targets = split.part(part)
     requests = own_requests if requests is None else requests

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from shopkeeper.metrics.ranks import Flat, Ranker
+    from shopkeeper.metrics.ranker import Ranker
+    from shopkeeper.metrics.ranks import Flat
 
 
 class Cells:
