@@ -24,7 +24,7 @@ from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
 from shopkeeper.metrics.tiles import Cells, Tile
 from shopkeeper.metrics.topk import GROUP, best_columns
 
-_BYTES = {"cpu": (64 << 20, 3 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
+_BYTES = {"cpu": (128 << 20, 3 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
 
 
 class _Room:
@@ -67,7 +67,7 @@ class Ranker:
 
         `item_VD` float32 (V, D) and `fallback_V` float32 (V,) are what `rank_vectors` multiplies by and shows to
         requests without a vector. `k`: length of the lists, 0 for none; a `k` beyond the catalogue gives lists
-        that end early. `tile`: rows per tile; the default keeps it under 64 MiB (1 GiB on CUDA).
+        that end early. `tile`: rows per tile; the default keeps it under 128 MiB (1 GiB on CUDA).
         """
         self.device = torch.device(device)
         catalogue = np.arange(1, n_columns) if catalogue is None else np.asarray(catalogue, np.int64)
