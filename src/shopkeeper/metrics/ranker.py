@@ -10,15 +10,14 @@ D width, N target items in all, K length of the list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from queue import SimpleQueue
 
 import numpy as np
 import torch
 
 from shopkeeper.errors import UserError
+from shopkeeper.metrics.cores import n_cores, on_each_core
 from shopkeeper.metrics.products import packed, product
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
 from shopkeeper.metrics.tiles import Cells, Tile
@@ -191,7 +190,7 @@ class Ranker:
 
     def _each(self, firsts: range, work: Callable[[_Room, int], None]) -> None:
         """Work on every tile: one after another, or on a CPU as many at once as torch has threads, a room for each."""
-        cores = min(torch.get_num_threads(), len(firsts)) if self.device.type == "cpu" else 1
+        cores = n_cores(len(firsts), self.device)
         self._rooms += [_Room(self) for _ in range(max(cores, 1) - len(self._rooms))]
         if cores < 2:
             for first in firsts:
@@ -204,14 +203,11 @@ class Ranker:
         def task(first: int) -> None:
             room = free.get()
             try:
-                with torch.inference_mode():  # a mode of the thread
-                    work(room, first)
+                work(room, first)
             finally:
                 free.put(room)
 
-        with _one_thread_each(cores) as pool:
-            for _ in pool.map(task, firsts):  # in order: of several errors the first request's is raised
-                pass
+        on_each_core(task, firsts)
 
     def _count(
         self, room: _Room, rows_T: torch.Tensor, fill: _Fill, tile: Tile, check: bool
@@ -333,17 +329,6 @@ def rank_vectors(
     device = request_BD.device if isinstance(request_BD, torch.Tensor) else "cpu"
     ranker = Ranker(len(item_VD), catalogue, item_VD=item_VD, k=k, device=device)
     return ranker.rank_vectors(request_BD, targets, seen)
-
-
-@contextmanager
-def _one_thread_each(n: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in which torch starts no others; `set_num_threads` is for the caller, and for threads yet to come."""
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 def _cut(lists: Flat | None, first: int, last: int) -> Flat | None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shopkeeper.metrics.cores import n_cores, on_each_core
 from shopkeeper.sequences.batches import Batch, Histories
 from shopkeeper.sequences.prepared import Split
 
@@ -168,19 +169,31 @@ def encode_all(
     width: int,
     batch_size: int,
     only: slice | None = None,
+    share: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Vectors float32 (n, D) of all requests on the device, and which of the n have no usable history (bool)."""
+    """Vectors float32 (n, D) of all requests on the device, and which of the n have no usable history (bool).
+
+    `share`: on a CPU each core encodes batches of its own, in inference mode; `encode` must bear several callers.
+    """
     vector_BD = torch.zeros(n, width, device=device)
     blank_B = torch.ones(n, dtype=torch.bool, device=device)
     rows = np.arange(len(histories.length_R))
     if only is not None:
         rows = rows[(histories.request_R >= only.start) & (histories.request_R < only.stop)]
     rows = rows[np.argsort(histories.length_R[rows], kind="stable")]
-    for first in range(0, len(rows), batch_size):
+
+    def task(first: int) -> None:
         some = rows[first : first + batch_size]
         at = torch.from_numpy(histories.request_R[some]).to(device)
         vector_BD[at] = encode(histories.batch(some, edges, device, with_types)).float()
         blank_B[at] = False
+
+    firsts = range(0, len(rows), batch_size)
+    if share and n_cores(len(firsts), device) > 1:
+        on_each_core(task, firsts[::-1])  # the longest histories first: no core waits long for the last one
+    else:
+        for first in firsts:
+            task(first)
     return vector_BD, blank_B
 
 
