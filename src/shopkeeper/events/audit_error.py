@@ -11,4 +11,5 @@ class AuditError(UserError):
     def __init__(self, split: str, violations: list[str]) -> None:
         self.violations = violations
         found = "; ".join(f"({i}) {v}" for i, v in enumerate(violations, start=1))
-        super().__init__(f"leak audit of split {split} failed: {found}. Mend this, delete the split's folder where it is there, and run prepare again")
+        then = "Mend this, delete the split's folder where it is there, and run prepare again"
+        super().__init__(f"leak audit of split {split} failed: {found}. {then}")
