@@ -365,7 +365,7 @@ def measured() -> dict[tuple[str, int], list[dict]]:
 
 def everything(rows: int, big: int, repetitions: int) -> None:
     generate(rows)
-    from train import environment
+    from _training import environment
 
     there = [name for name in PEERS if environment(name)]
     wanted = dict.fromkeys((*OURS, *PLAIN), repetitions) | {name: PEERS[name] for name in there}
