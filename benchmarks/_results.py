@@ -56,7 +56,9 @@ def write_result(
     """Write `benchmarks/results/<name>.json`; `versions` adds those of peers in environments of their own."""
     result = {
         "name": name,
-        "command": " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": " ".join(
+            ["python", _relative(sys.argv[0]), *(_relative(a) if "/" in a else a for a in sys.argv[1:])]
+        ),
         "commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "--", "src") else ""),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "gpu": gpu},

@@ -141,7 +141,7 @@ def note(found: dict, failed: dict, dataset: str, system: str, result: dict | st
 
 
 def report(found: dict, failed: dict, datasets: list[str], said: str | None, out: str) -> None:
-    """Rows and claims to `benchmarks/results/<out>.json`; those of data that were not run this time stay."""
+    """Rows and claims to `benchmarks/results/<out>.json`; those of data not run this time stay, with their origin."""
     rows, claims, versions = [], [], {}
     seconds: dict[tuple[str, str], float] = {}
     for (dataset, system), results in found.items():
@@ -191,7 +191,8 @@ def report(found: dict, failed: dict, datasets: list[str], said: str | None, out
     result = RESULTS / f"{out}.json"
     if result.is_file():
         before = json.loads(result.read_text(encoding="utf-8"))
-        rows += [r for r in before["rows"] if r["dataset"] not in datasets]
+        origin = {k: before[k] for k in ("command", "commit", "date", "note") if k in before}
+        rows += [{"measured": origin, **r} for r in before["rows"] if r["dataset"] not in datasets]
         versions = before["versions"] | versions
         others = set(REPEAT) - set(datasets)
         claims += [c for c in before["claims"] if any(d in c["what"] for d in others) and "H100" not in c["what"]]

@@ -155,3 +155,12 @@ def test_pseudonyms_change_neither_the_target_hash_nor_a_users_attributes(shop: 
     monkeypatch.setenv("SHOP_KEY", "another key of enough length")
     with pytest.raises(UserError, match="the key or the raw files here are not those"):
         prepare_to_train(config(shop, IDENTITY | CONSENT | PSEUDONYMS, "split=rolling"))
+
+
+def test_links_of_data_that_has_only_an_order_want_a_date(shop: Path):
+    columns = {"columns": {"user_id": "who", "item_id": "what"}, "timestamp": {}}
+    cfg = config(shop, IDENTITY | columns, "split=leave_one_out")
+    with pytest.raises(UserError, match=r"only an order.*dataset\.identity\.as_of to a date"):
+        prepare_to_train(cfg)
+    dated = config(shop, {"identity": {**IDENTITY["identity"], "as_of": "2024-02-01"}} | columns, "split=leave_one_out")
+    assert len(prepare_to_train(dated)[0].users) < len(prepare_data(cfg).users)

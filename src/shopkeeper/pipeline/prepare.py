@@ -91,6 +91,11 @@ def prepare_to_train(config: Mapping[str, Any]) -> tuple[Prepared, Split]:
 def training_cutoff(config: Mapping[str, Any], prepared: Prepared) -> int:
     """When training data ends, µs: the validation cutoff, or the end of the log where the split is not by time."""
     _check_times(config, prepared)
+    if prepared.events.timestamp is None:
+        raise UserError(
+            f"dataset={prepared.name} has only an order, so its keys cannot be joined as of a cutoff; "
+            f"set dataset.identity.as_of to a date"
+        )
     spec = SplitSpec.from_config(context.split_spec(config))
     return spec.cutoffs(*prepared.span).validation if spec.timed else prepared.span[1] + 1
 
