@@ -10,7 +10,7 @@ from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.sequences import batches
-from shopkeeper.sequences.batches import Layout
+from shopkeeper.sequences.batches import Layout, even, regular
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 EDGES = (2, 4, 10)
@@ -102,6 +102,46 @@ def test_buckets_are_merged_where_padding_is_cheaper_than_another_rectangle():
     assert merged.groups == ((6, 9),)
     many = np.repeat(LENGTHS, 100)
     layout = Layout.of(many, EDGES, torch.device("cpu"))
-    assert layout.groups == ((200, 1), (200, 4), (200, 9))
-    assert layout.n_slots == 200 * (1 + 4 + 9)
+    # 200 sequences of up to 9: 8 of up to 4 come along, for a number of sequences that comes again (256 would be worse)
+    assert [(b, length) for b, length in layout.groups if length > 1] == [(192, 4), (256, 9)]
     assert len(layout.slot_N.unique()) == many.sum()
+
+
+@pytest.mark.parametrize("pad", [1, 64])
+@pytest.mark.parametrize("n", [1, 2, 7, 64, 100])
+def test_a_layout_holds_every_position_once_in_shapes_that_come_again(n: int, pad: int):
+    rng = np.random.default_rng(n)
+    edges = (4, 8, 16, 32, 50)
+    for _ in range(20):
+        lengths = np.sort(np.minimum(rng.geometric(0.1, n), 50))
+        layout = Layout.of(lengths, edges, torch.device("cpu"), pad)
+        sizes = [b * length for b, length in layout.groups]
+        assert sum(sizes) == layout.n_slots == (-(-layout.n_slots // pad) * pad if pad > 1 else regular(layout.n_slots))
+        assert len(layout.slot_N.unique()) == len(layout.slot_N) == lengths.sum()
+        assert torch.equal(layout.last_B, layout.slot_N[torch.from_numpy(lengths.cumsum() - 1)])
+        real = [(b, length) for b, length in layout.groups if length > 1]
+        assert all(even(b) == b for b, _ in real[1:])  # the first takes what is left
+        assert all(length == min(regular(length), 50) for _, length in real)
+
+
+def test_numbers_that_come_again_are_few_and_not_much_larger():
+    found = {regular(n) for n in range(1, 4097)}
+    assert len(found) <= 16 * 9
+    assert all(n <= regular(n) <= n * 1.0626 for n in range(1, 4097))
+    assert [even(n) for n in range(1, 14)] == [1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12, 16]
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("score_bytes", [1, 1 << 20])
+def test_the_gradients_of_packed_attention_are_those_of_pytorchs_own(heads: int, score_bytes: int, monkeypatch):
+    monkeypatch.setattr(attention, "SCORE_BYTES", score_bytes)
+    torch.manual_seed(2)
+    groups = ((3, 1), (5, 4), (7, 9), (2, 1))
+    q, k, v = (torch.randn(3 + 20 + 63 + 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    weight_PD = torch.randn(88, 8, dtype=torch.float64)
+    found = []
+    for fused in (False, True):
+        out_PD = attention.causal_attention(q, k, v, groups, heads, fused)
+        found.append((out_PD, *torch.autograd.grad((out_PD * weight_PD).sum(), (q, k, v), materialize_grads=True)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)

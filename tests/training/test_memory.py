@@ -24,11 +24,11 @@ def run_out(monkeypatch: pytest.MonkeyPatch, above: int, error: Exception) -> li
     tried: list[int] = []
     original = SequenceModule.loss
 
-    def loss(self, users, scale):
+    def loss(self, users, network, scale):
         tried.append(len(users))
         if len(users) > above:
             raise error
-        return original(self, users, scale)
+        return original(self, users, network, scale)
 
     monkeypatch.setattr(SequenceModule, "loss", loss)
     return tried

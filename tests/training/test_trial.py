@@ -38,21 +38,21 @@ class Module:
     device, n_batches, micro_batch = torch.device("cpu"), 3, 2
 
     def __init__(self, plan: Plan, losses: dict[str, float] | None = None):
-        self.network, self.plan, self.losses = Network(), plan, losses or {}
+        self.twin, self.plan, self.losses = Network(), plan, losses or {}
 
     def users_of(self, step: int) -> list[int]:
         return [0, 1, 2]
 
-    def loss(self, users: Any, scale: float) -> torch.Tensor:
+    def loss(self, users: Any, network: Network) -> torch.Tensor:
         return torch.tensor(self.losses.get(self.plan.softmax, 1.0))
 
 
 def settled(monkeypatch: pytest.MonkeyPatch, times: dict[str, float], **changes: Any) -> tuple[Plan, Module]:
     def seconds(module: Module) -> float:
-        ms = times.get(module.plan.softmax, times.get(module.network.way))
+        ms = times.get(module.plan.softmax, times.get(module.twin.way))
         if ms is None:
             raise RuntimeError("no C++ compiler")
-        if module.network.way == "graphs":
+        if module.twin.way == "graphs":
             assert module.plan.pad == trial.PAD, "CUDA graphs need shapes that come again"
         return ms / 1e3
 
@@ -77,7 +77,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, times: dict[str, float], **changes:
 def test_the_trial_takes_the_fastest_way_that_works_and_says_so(times, way: str, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         plan, module = settled(monkeypatch, times)
-    assert module.network.way == way
+    assert module.twin.way == way
     assert (plan.compile, plan.graphs, plan.pad) == (
         way != "eager",
         way == "graphs",
@@ -95,14 +95,14 @@ def test_the_trial_takes_the_fastest_way_that_works_and_says_so(times, way: str,
 def test_what_is_set_by_hand_is_not_tried(config, monkeypatch):
     plan, module = settled(monkeypatch, {"eager": 10, "compiled": 1, "graphs": 1}, config=config)
     assert not plan.compile
-    assert module.network.way == "eager"
+    assert module.twin.way == "eager"
 
 
 def test_a_resumed_training_keeps_what_its_plan_says(monkeypatch):
     fast = {"eager": 1, "compiled": 10, "graphs": 10}
     plan, module = settled(monkeypatch, fast, compile=True, graphs=True, pad=trial.PAD, resumed=True)
     assert plan.graphs
-    assert module.network.way == "graphs"
+    assert module.twin.way == "graphs"
 
 
 def test_processes_decide_alike(monkeypatch):

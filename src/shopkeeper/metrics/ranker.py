@@ -11,13 +11,12 @@ D width, N target items in all, K length of the list.
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import SimpleQueue
 
 import numpy as np
 import torch
 
 from shopkeeper.errors import UserError
-from shopkeeper.metrics.cores import n_cores, on_each_core
+from shopkeeper.metrics.cores import Cores, n_cores
 from shopkeeper.metrics.products import packed, product
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
 from shopkeeper.metrics.tiles import Cells, Tile
@@ -190,24 +189,15 @@ class Ranker:
 
     def _each(self, firsts: range, work: Callable[[_Room, int], None]) -> None:
         """Work on every tile: one after another, or on a CPU as many at once as torch has threads, a room for each."""
-        cores = n_cores(len(firsts), self.device)
-        self._rooms += [_Room(self) for _ in range(max(cores, 1) - len(self._rooms))]
-        if cores < 2:
-            for first in firsts:
-                work(self._rooms[0], first)
-            return
-        free: SimpleQueue[_Room] = SimpleQueue()
-        for room in self._rooms[:cores]:
-            free.put(room)
+        n = n_cores(len(firsts), self.device)
+        self._rooms += [_Room(self) for _ in range(n - len(self._rooms))]
 
-        def task(first: int) -> None:
-            room = free.get()
-            try:
-                work(room, first)
-            finally:
-                free.put(room)
+        @torch.inference_mode()
+        def task(core: int, first: int) -> None:
+            work(self._rooms[core], first)
 
-        on_each_core(task, firsts)
+        with Cores(n) as cores:
+            cores.run(task, firsts)
 
     def _count(
         self, room: _Room, rows_T: torch.Tensor, fill: _Fill, tile: Tile, check: bool

@@ -11,15 +11,15 @@ Shapes: P positions of all rectangles (padding included), D width, H heads, b se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-SCORE_BYTES = (
-    5 << 18
-)  # attention scores held at a time, for each thread: a little more than a core's second level cache
+SCORE_BYTES = 5 << 18  # attention scores of a piece, for each thread: a little more than a core's second level cache
 Groups = tuple[tuple[int, int], ...]  # (b, L) of each rectangle, in order
 
 
@@ -30,11 +30,13 @@ def causal_attention(q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, h
     is 2.5 times as fast as the CPU's fused kernel forwards and backwards (measured at L=200, D=64, bf16).
     """
     if not fused:
-        groups = _pieces(groups, heads * q_PD.element_size(), q_PD.device.type)
+        out: Tensor = _Plain.apply(
+            q_PD, k_PD, v_PD, _pieces(groups, heads * q_PD.element_size(), q_PD.device.type), heads
+        )
+        return out
     sizes = [b * length for b, length in groups]
-    attend = _fused if fused else _plain
     parts = zip(q_PD.split(sizes), k_PD.split(sizes), v_PD.split(sizes), groups, strict=True)
-    return torch.cat([attend(q, k, v, b, length, heads) for q, k, v, (b, length) in parts])
+    return torch.cat([_fused(q, k, v, b, length, heads) if length > 1 else v for q, k, v, (b, length) in parts])
 
 
 def last_attention(
@@ -52,6 +54,8 @@ def last_attention(
     sizes, means, row, base = [b * length for b, length in groups], [], 0, 0
     for x, (b, length) in zip(x_PD.split(sizes), groups, strict=True):
         x_bLD = x.view(b, length, -1)
+        if row == len(q_BD):
+            break  # what fills up the positions
         column_b = last_P[row : row + b] - base - torch.arange(b, device=last_P.device) * length
         behind_bL = torch.arange(length, device=last_P.device) > column_b[:, None]
         score_bHL = (q_BHD[row : row + b] @ x_bLD.transpose(1, 2)).masked_fill(behind_bL[:, None], -torch.inf)
@@ -62,24 +66,90 @@ def last_attention(
 
 
 def _pieces(groups: Groups, bytes_per_score: int, device: str) -> Groups:
-    """The rectangles cut into so few sequences that a piece's scores stay in the cores' own caches (CPU)."""
+    """The rectangles cut into so few sequences that a piece's scores stay in the cores' own caches (CPU).
+
+    Into 2^k or 3 * 2^k of them: for each new number oneDNN makes seven kernels first, a millisecond each.
+    """
     if device != "cpu":
         return groups
     budget = SCORE_BYTES * torch.get_num_threads()
     pieces: list[tuple[int, int]] = []
     for b, length in groups:
-        step = max(budget // (length * length * bytes_per_score), 1)
-        pieces += [(min(step, b - first), length) for first in range(0, b, step)]
+        room = max(budget // (length * length * bytes_per_score), 1)
+        while b and length > 1:
+            n = min(b, room)
+            power = 1 << n.bit_length() - 1
+            n = 3 * power // 2 if n >= 3 * power // 2 and power > 1 else power
+            pieces.append((n, length))
+            b -= n
+        if b:
+            pieces.append((b, 1))
     return tuple(pieces)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int) -> Tensor:
-    d = q.shape[-1] // heads
-    q_nLd, k_nLd, v_nLd = (_heads(x, b, length, heads).reshape(b * heads, length, d) for x in (q, k, v))
-    mask_nLL = _future(length, q.dtype, q.device).expand(b * heads, length, length)
-    score_nLL = torch.baddbmm(mask_nLL, q_nLd, k_nLd.transpose(1, 2), alpha=1 / math.sqrt(d))
-    out_nLd = torch.softmax(score_nLL, -1) @ v_nLd
-    return out_nLd.view(b, heads, length, d).transpose(1, 2).reshape(b * length, heads * d)
+class _Plain(torch.autograd.Function):
+    """The textbook computation, piece by piece, each written where it belongs; n = b * H sequences and heads."""
+
+    @staticmethod
+    def forward(ctx: Any, q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Groups, heads: int) -> Tensor:
+        scale = 1 / math.sqrt(q_PD.shape[1] // heads)
+        out_PD, kept = torch.empty_like(q_PD), []
+        for at, b, length in _places(pieces):
+            if length == 1:
+                out_PD[at] = v_PD[at]
+                continue
+            q_nLd, k_nLd, v_nLd = (_split(x[at], b, length, heads) for x in (q_PD, k_PD, v_PD))
+            mask_nLL = _future(length, q_PD.dtype, q_PD.device).expand(len(q_nLd), length, length)
+            p_nLL = torch.baddbmm(mask_nLL, q_nLd, k_nLd.transpose(1, 2), alpha=scale)
+            torch.softmax(p_nLL, -1, out=p_nLL)
+            _product(p_nLL, v_nLd, 1.0, out_PD[at], b, heads)
+            kept.append(p_nLL)
+        ctx.pieces, ctx.heads, ctx.scale = pieces, heads, scale
+        ctx.save_for_backward(q_PD, k_PD, v_PD, *kept)
+        return out_PD
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        (do_PD,), (q_PD, k_PD, v_PD, *kept) = grads, ctx.saved_tensors
+        dq_PD, dk_PD, dv_PD = (torch.empty_like(x) for x in (q_PD, k_PD, v_PD))
+        probabilities = iter(kept)
+        for at, b, length in _places(ctx.pieces):
+            if length == 1:
+                dv_PD[at], dq_PD[at], dk_PD[at] = do_PD[at], 0, 0
+                continue
+            p_nLL = next(probabilities)
+            q_nLd, k_nLd, v_nLd, do_nLd = (_split(x[at], b, length, ctx.heads) for x in (q_PD, k_PD, v_PD, do_PD))
+            _product(p_nLL.transpose(1, 2), do_nLd, 1.0, dv_PD[at], b, ctx.heads)
+            dp_nLL = do_nLd @ v_nLd.transpose(1, 2)
+            ds_nLL = torch._softmax_backward_data(dp_nLL, p_nLL, -1, p_nLL.dtype)
+            _product(ds_nLL, k_nLd, ctx.scale, dq_PD[at], b, ctx.heads)
+            _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk_PD[at], b, ctx.heads)
+        return dq_PD, dk_PD, dv_PD, None, None
+
+
+def _places(groups: Groups) -> Iterator[tuple[slice, int, int]]:
+    """Where in the flat array each rectangle lies."""
+    start = 0
+    for b, length in groups:
+        yield slice(start, start + b * length), b, length
+        start += b * length
+
+
+def _split(x: Tensor, b: int, length: int, heads: int) -> Tensor:
+    """(b L, D) -> (n, L, d)."""
+    if heads == 1:
+        return x.view(b, length, -1)
+    return _heads(x, b, length, heads).reshape(b * heads, length, -1)
+
+
+def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor, b: int, heads: int) -> None:
+    """Write `scale` a @ x as (b L, D) into `out`."""
+    if heads == 1:
+        out_bLD = out.view(b, -1, out.shape[1])
+        torch.baddbmm(out_bLD, a_nLL, x_nLd, beta=0, alpha=scale, out=out_bLD)
+    else:
+        y_nLd = torch.bmm(a_nLL, x_nLd) if scale == 1 else torch.bmm(a_nLL, x_nLd).mul_(scale)
+        out.view(b, -1, heads, x_nLd.shape[2]).copy_(y_nLd.view(b, heads, -1, x_nLd.shape[2]).transpose(1, 2))
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int) -> Tensor:

@@ -41,13 +41,25 @@ class SASRecShape:
     gated: bool = False
 
 
-class Block(nn.Module):
+class Dropping(nn.Module):
+    """A module with dropout while it trains, drawn from `generator` (None: PyTorch's own)."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout, or nothing."""
+        return dropout(x, self.p, self.generator) if self.training else x
+
+
+class Block(Dropping):
     """Attention and feed-forward layer as in the SASRec paper: the norm is on the query alone, K and V see x itself."""
 
     def __init__(self, shape: SASRecShape):
-        super().__init__()
-        d = shape.width
-        self.heads, self.p = shape.heads, shape.dropout
+        super().__init__(shape.dropout)
+        self.heads, d = shape.heads, shape.width
         self.norm_q, self.norm_ffn = nn.LayerNorm(d, 1e-6), nn.LayerNorm(d, 1e-6)
         self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, d), nn.Linear(d, d)
@@ -65,9 +77,8 @@ class Block(nn.Module):
 
     def after(self, q_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Residuals and the feed-forward layer."""
-        p = self.p if self.training else 0.0
-        x_PD = self.norm_ffn(q_PD + dropout(linear(a_PD, self.out), p))
-        return x_PD + dropout(linear(dropout(F.relu(linear(x_PD, self.up)), p), self.down), p)
+        x_PD = self.norm_ffn(q_PD + self.drop(linear(a_PD, self.out)))
+        return x_PD + self.drop(linear(self.drop(F.relu(linear(x_PD, self.up))), self.down))
 
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
@@ -77,13 +88,12 @@ class Block(nn.Module):
         return x_BLD + self.down(F.relu(self.up(x_BLD)))
 
 
-class GatedBlock(nn.Module):
+class GatedBlock(Dropping):
     """Pre-norm block with gated residuals x + sigmoid(W x) * f(norm(x)) and a SwiGLU feed-forward layer of width 2D."""
 
     def __init__(self, shape: SASRecShape):
-        super().__init__()
-        d = shape.width
-        self.heads, self.p = shape.heads, shape.dropout
+        super().__init__(shape.dropout)
+        self.heads, d = shape.heads, shape.width
         self.norm_a, self.norm_f = nn.LayerNorm(d, 1e-6), nn.LayerNorm(d, 1e-6)
         self.q, self.kv, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.gate_a, self.gate_f = nn.Linear(d, d), nn.Linear(d, d)
@@ -102,10 +112,9 @@ class GatedBlock(nn.Module):
 
     def after(self, x_PD: Tensor, a_PD: Tensor) -> Tensor:
         """Gated residuals and the feed-forward layer."""
-        p = self.p if self.training else 0.0
-        x_PD = x_PD + torch.sigmoid(linear(x_PD, self.gate_a)) * dropout(linear(a_PD, self.out), p)
+        x_PD = x_PD + torch.sigmoid(linear(x_PD, self.gate_a)) * self.drop(linear(a_PD, self.out))
         gate, up = linear(self.norm_f(x_PD), self.up).chunk(2, -1)
-        return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * dropout(linear(F.silu(gate) * up, self.down), p)
+        return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * self.drop(linear(F.silu(gate) * up, self.down))
 
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
@@ -116,11 +125,11 @@ class GatedBlock(nn.Module):
         return x_BLD + torch.sigmoid(self.gate_f(x_BLD)) * self.down(F.silu(gate) * up)
 
 
-class SASRecNetwork(nn.Module):
+class SASRecNetwork(Dropping):
     """Item, position and type embeddings, the blocks, the last norm. `forward` gives a vector per position."""
 
     def __init__(self, shape: SASRecShape):
-        super().__init__()
+        super().__init__(shape.dropout)
         self.shape, d = shape, shape.width
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.position = nn.Embedding(shape.max_length, d)
@@ -142,7 +151,13 @@ class SASRecNetwork(nn.Module):
         x_PD = self.item(item_P) * math.sqrt(self.shape.width) + self.position(position_P)
         if self.event_type is not None and type_P is not None:
             x_PD = x_PD + self.event_type(type_P)
-        return dropout(x_PD, self.shape.dropout if self.training else 0.0)
+        return self.drop(x_PD)
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """Let every dropout (CPU) draw from this generator, so that twins of a network can be at work at once."""
+        for module in self.modules():
+            if isinstance(module, Dropping):
+                module.generator = generator
 
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""

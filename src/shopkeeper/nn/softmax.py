@@ -15,9 +15,12 @@ import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
 CHUNK_BYTES = {
-    "cpu": 8 << 20,
+    "cpu": 4 << 20,
     "cuda": 256 << 20,
-}  # a chunk's logits: a share of the last level cache / plenty for a GPU
+}  # a chunk's logits: a core's share of the last level cache / plenty for a GPU
+
+
+ROWS = 32  # bf16 on CPU: rows are filled up to a multiple, since oneDNN makes a kernel for each new number of them
 
 
 def softmax_cross_entropy(
@@ -68,14 +71,17 @@ class _Chunked(torch.autograd.Function):
         dtype, needs = h_ND.dtype, any(ctx.needs_input_grad)
         weight_VD = item_VD[first:].to(dtype)
         n, v = len(h_ND), len(weight_VD)
-        buffer = torch.empty(min(chunk, n), v, dtype=dtype, device=h_ND.device)
-        row_C = torch.arange(min(chunk, n), device=h_ND.device) * v
+        if extra := -n % ROWS if h_ND.device.type == "cpu" and dtype == torch.bfloat16 else 0:
+            h_ND, label_N = F.pad(h_ND, (0, 0, 0, extra)), F.pad(label_N, (0, extra))
+        chunk = min(chunk, n + extra)
+        buffer = torch.empty(chunk, v, dtype=dtype, device=h_ND.device)
+        row_C = torch.arange(chunk, device=h_ND.device) * v
         loss = torch.zeros((), dtype=torch.float32, device=h_ND.device)
         dh_ND = torch.empty_like(h_ND) if needs else None
         ditem_VD = torch.empty_like(item_VD) if needs else None
         if ditem_VD is not None:
             ditem_VD[: first if n else None] = 0
-        for start in range(0, n, chunk):
+        for start in range(0, n + extra, chunk):
             h_CD, label_C1 = h_ND[start : start + chunk], label_N[start : start + chunk, None]
             p_CV = buffer[: len(h_CD)]
             torch.mm(h_CD, weight_VD.T, out=p_CV)
@@ -87,19 +93,19 @@ class _Chunked(torch.autograd.Function):
             else:  # one pass less; bf16 has the range of float32, and rounding errors of the logs cancel
                 torch.softmax(p_CV, 1, out=p_CV)
                 p_C1 = p_CV.gather(1, label_C1)
-                loss -= p_C1.float().clamp_min(1e-38).log().sum()
+                loss -= p_C1[: n - start].float().clamp_min(1e-38).log().sum()
             if dh_ND is None or ditem_VD is None:
                 continue
             # (scatter_ would copy the whole chunk twice on CPU)
             p_CV.view(-1)[label_C1[:, 0] + row_C[: len(h_CD)]] = p_C1[:, 0] - 1
             torch.mm(p_CV, weight_VD, out=dh_ND[start : start + chunk])
-            part_VD = p_CV.T @ (h_CD * scale)
+            part_VD = p_CV.T @ (h_CD * scale)  # the extra rows are 0
             if start == 0:
                 ditem_VD[first:] = part_VD
             else:
                 ditem_VD[first:] += part_VD
         if dh_ND is not None and ditem_VD is not None:
-            ctx.save_for_backward(dh_ND.mul_(scale), ditem_VD)
+            ctx.save_for_backward(dh_ND[:n].mul_(scale), ditem_VD)
         return loss * scale
 
     @staticmethod

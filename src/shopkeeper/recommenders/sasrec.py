@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, write_json
+from shopkeeper.metrics.cores import Cores
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
@@ -107,12 +108,12 @@ class SASRec:
         shape = network.shape
         histories = Histories.of(requests, self.known_V, self.types, shape.max_length)
 
-        def last_vectors(batch: Batch) -> torch.Tensor:
+        def last_vectors(core: int, batch: Batch) -> torch.Tensor:
             x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P)
             out: torch.Tensor = network(x_PD, batch.layout.groups, False, batch.layout.last_B)
             return out
 
-        with torch.inference_mode():
+        with Cores(torch.get_num_threads()) as cores, torch.inference_mode():
             vector_BD, blank_B = encode_all(
                 last_vectors,
                 histories,
@@ -122,7 +123,7 @@ class SASRec:
                 bool(shape.n_types),
                 shape.width,
                 batch_size=64,  # activations of a small batch stay in the cache: a quarter less time than 256
-                share=True,
+                cores=cores,
             )
         return vector_BD.numpy(), blank_B.numpy()
 

@@ -103,6 +103,7 @@ class Plan:
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
+    cores: int = 1  # shares of a batch at work at once, each on its part of the threads (CPU)
     processes: int = 1
     edges: tuple[int, ...] = ()
     micro_batch: int = 128

@@ -17,6 +17,7 @@ from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.trial import PAD
 
 log = logging.getLogger(__name__)
+MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
 
 
 def device_of(config: TrainerConfig, local_rank: int = 0) -> torch.device:
@@ -42,12 +43,13 @@ def choose(
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
-    cuda = device.type == "cuda"
+    cuda, threads = device.type == "cuda", config.threads or torch.get_num_threads()
     graphs = cuda and config.compile == "graphs"
     plan = Plan(
         device=device.type,
         precision=precision,
-        threads=config.threads or torch.get_num_threads(),
+        threads=threads,
+        cores=1 if cuda or config.compile in ("on", "graphs") else min(threads, MOST_CORES),
         processes=config.devices,
         edges=edges_up_to(max_length),
         micro_batch=config.micro_batch or batch_size,

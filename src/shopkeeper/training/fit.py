@@ -139,6 +139,8 @@ def train_here(
     device = execution.device_of(config, rank)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if device.type == "cpu":
+        memory.keep_freed()
     with ExitStack() as stack:
         spill = None
         if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config)):
@@ -174,6 +176,7 @@ def train_here(
             rank=rank,
             on_epoch=on_epoch,
         )
+        stack.callback(module.shares.cores.close)
         module.identity = identity
         if checkpoint is None or plan.compile:
             module.to(device)

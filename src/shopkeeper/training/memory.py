@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from shopkeeper.training.config import Plan
 
 log = logging.getLogger(__name__)
 GIB = 2**30
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class MemoryEstimate:
 
     data: int  # the flat arrays, where they are resident
     model: int  # float32 weights and their best copy
-    optimizer: int  # gradients, both moments
+    optimizer: int  # gradients of each core, both moments
     activations: int  # of one micro-batch of the longest sequences, kept for the backward pass
     softmax: int  # one chunk of logits, the gradient of the item embeddings, their rounded copy
 
@@ -60,14 +62,15 @@ def estimate_memory(
     per_block = 18 * width * value
     attention = 0 if plan.fused_attention else 2 * heads * max_length * value
     kernel = plan.softmax == "chunked"
-    logits = min(plan.chunk, positions) * n_classes * value if kernel else 0
-    softmax = logits + n_classes * width * (4 + 2 * value)
+    cores = plan.cores  # a chunk, rounded embeddings and their gradient for each
+    logits = min(cores * plan.chunk, positions) * n_classes * value if kernel else 0
+    softmax = logits + cores * n_classes * width * (4 + 2 * value)
     if negatives:  # float32 logits, their copies for the backward pass, and the gradients of two look-ups
-        softmax = positions * (negatives * (3 * 4 + value) + 2 * width * value) + 2 * 4 * n_classes * width
+        softmax = positions * (negatives * (3 * 4 + value) + 2 * width * value) + (1 + cores) * 4 * n_classes * width
     return MemoryEstimate(
         data=data_bytes if plan.resident else 0,
         model=2 * 4 * n_parameters,
-        optimizer=3 * 4 * n_parameters,
+        optimizer=(2 + cores) * 4 * n_parameters,
         activations=int(positions * (blocks * (per_block + attention) + 8 * 4 * width)),
         softmax=int(softmax),
     )
@@ -125,6 +128,22 @@ def halve(micro_batch: int, batch_size: int) -> int:
         batch_size,
     )
     return smaller
+
+
+def keep_freed() -> None:
+    """Let the C library keep what tensors on the CPU have freed, for the next ones.
+
+    glibc gives large blocks back to the system at once and gets them anew, page by page and zeroed: a tenth of the time
+    of a step. This is for the whole process. Elsewhere than on glibc nothing is done.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    never, pad = 1 << 30, 32 << 20
+    mallopt(M_MMAP_THRESHOLD, never)
+    mallopt(M_TRIM_THRESHOLD, never)
+    mallopt(M_TOP_PAD, pad)
 
 
 def release(device: torch.device) -> None:

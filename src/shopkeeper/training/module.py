@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
-from torch.func import functional_call
 
 from shopkeeper.nn.losses import Negatives, sampled_loss
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.sequences.batches import Batch, TrainingView
 from shopkeeper.training import distributed, memory
 from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.shares import Shares, share_of
 from shopkeeper.training.validation import Validator
 
 NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives
@@ -64,6 +65,7 @@ class SequenceModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
+        self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._class_items: Tensor | None = None
         if len(view.catalogue) != network.item.num_embeddings - 1:
@@ -73,10 +75,14 @@ class SequenceModule(pl.LightningModule):
             parts = view.label_class_T.split(1 << 22) if recipe.loss.draw == "popularity" else ()
             counts = [torch.bincount(part, minlength=n) for part in parts]
             self.negatives = Negatives(recipe.loss, n, torch.stack(counts).sum(0) if counts else None)
-        self._dtype = DTYPES[plan.precision]
         self._running = dict.fromkeys(("loss", "positions", "seconds"), 0.0)  # of the epoch so far
         self._clock: float | None = None  # when the epoch began
         self._loss_sum = torch.zeros(())
+
+    @property
+    def twin(self) -> Any:
+        """The network as the first core runs it, rounded: what is compiled and tried."""
+        return self.shares.twins[0]
 
     # data: the step number says which customers come next
 
@@ -105,7 +111,8 @@ class SequenceModule(pl.LightningModule):
         users = self.users_of(self.step)
         positions = int(self.view.length_U[users].sum())
         optimizer: Any = self.optimizers()
-        self._loss_sum += self.accumulate(self._share(users), positions, optimizer)
+        mine = share_of(users, self.view.length_U, self.rank, self.plan.processes)
+        self._loss_sum += self.accumulate(mine, positions, optimizer)
         if self.plan.processes > 1:
             distributed.sum_gradients(self.network)
         if self.recipe.clip:
@@ -122,14 +129,13 @@ class SequenceModule(pl.LightningModule):
         Out of memory: half as many sequences at a time from now on, the same batch in all.
         """
         while True:
-            torch.manual_seed(_mix(self.seed, self.step, self.rank))
             optimizer.zero_grad(set_to_none=True)
+            self.shares.begin([_mix(self.seed, self.step, self.rank, core) for core in range(self.plan.cores)])
             total = torch.zeros((), device=self.device)
             try:
                 for first in range(0, len(users), self.micro_batch):
-                    loss = self.loss(users[first : first + self.micro_batch], 1 / positions)
-                    loss.backward()
-                    total += loss.detach()
+                    some = users[first : first + self.micro_batch]
+                    total += self.shares.learn(partial(self.loss, scale=1 / positions), some, self.view.length_U)
                 return total * positions
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
@@ -138,14 +144,14 @@ class SequenceModule(pl.LightningModule):
                 self.plan = replace(self.plan, micro_batch=self.micro_batch)
             memory.release(self.device)
 
-    def loss(self, users: np.ndarray, scale: float = 1.0) -> Tensor:
-        """Summed loss of these customers at this step, times `scale`."""
+    def loss(self, users: np.ndarray, network: Any, scale: float = 1.0) -> Tensor:
+        """Summed loss of these customers at this step, times `scale`, by a twin of the network."""
         if self.plan.graphs:
             torch.compiler.cudagraph_mark_step_begin()
         epoch = self.step // self.n_batches
         batch = self.view.batch(users, self.plan.edges, self.seed, epoch, self.device, self.plan.pad)
-        h_ND = self.encode(batch).index_select(0, batch.layout.slot_N)
-        weight = self.network.item.weight
+        h_ND = self.encode(network, batch).index_select(0, batch.layout.slot_N)
+        weight = network.item.weight
         if self.negatives is not None:
             return self._sampled(h_ND, batch.label_N, weight) * scale
         classes_VD, first = (weight, 1) if self._class_items is None else (weight[self._class_items], 0)
@@ -170,17 +176,10 @@ class SequenceModule(pl.LightningModule):
         own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
         return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.recipe.loss)
 
-    def encode(self, batch: Batch, last: Tensor | None = None) -> Tensor:
-        """Vectors of a batch in the plan's precision: weights are rounded once per call, activations never are."""
-        network = self.network
-        x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P)
-        if self._dtype == torch.float32:
-            out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last)
-            return out
-        tables = ("item.", "position.", "event_type.")
-        rounded = {k: p.to(self._dtype) for k, p in network.named_parameters() if not k.startswith(tables)}
-        args = (x_PD.to(self._dtype), batch.layout.groups, self.plan.fused_attention, last)
-        out = functional_call(network, rounded, args)
+    def encode(self, network: Any, batch: Batch, last: Tensor | None = None) -> Tensor:
+        """Vectors of a batch by a twin of the network, in the plan's precision."""
+        x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P).to(self.shares.dtype)
+        out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last)
         return out
 
     def learning_rate(self, step: int) -> float:
@@ -198,13 +197,6 @@ class SequenceModule(pl.LightningModule):
         groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         r = self.recipe
         return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
-
-    def _share(self, users: np.ndarray) -> np.ndarray:
-        """This process's part of the global batch: every so many customers of equal length order."""
-        if self.plan.processes == 1:
-            return users
-        by_length = users[np.argsort(self.view.length_U[users], kind="stable")]
-        return by_length[self.rank :: self.plan.processes]
 
     def running(self) -> dict[str, float]:
         """Summed loss of this process, positions of all, and seconds since the epoch began (kills not counted)."""
@@ -235,16 +227,16 @@ class SequenceModule(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """Ranking figures on the validation requests."""
         assert self.validator is not None
-        self.network.eval()
-        try:
-            return self.validator(
-                lambda batch: self.encode(batch, batch.layout.last_B),
-                self.network.item.weight.detach(),
-                self.rank,
-                self.plan.processes,
-            )
-        finally:
-            self.network.train()
+        self.shares.refresh()
+        for twin in self.shares.twins:
+            twin.eval()  # `Shares.begin` sets it back
+        return self.validator(
+            lambda core, batch: self.encode(self.shares.twins[core], batch, batch.layout.last_B),
+            self.network.item.weight.detach(),
+            self.shares.cores,
+            self.rank,
+            self.plan.processes,
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""
@@ -285,6 +277,6 @@ class StepLoader:
         """Nothing to do: see `state_dict`."""
 
 
-def _mix(seed: int, step: int, rank: int) -> int:
-    """One generator seed per (seed, step, rank)."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _mix(seed: int, step: int, rank: int, core: int = 0) -> int:
+    """One generator seed per (seed, step, rank, core)."""
+    return int(np.random.SeedSequence([seed, step, rank, core]).generate_state(1, np.uint64)[0] >> np.uint64(1))

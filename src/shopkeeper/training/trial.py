@@ -44,9 +44,9 @@ def settle(module: Any, config: TrainerConfig, resumed: bool = False) -> Plan:
 
 
 def _apply(module: Any, plan: Plan) -> Plan:
-    module.network.undo_compile()
+    module.twin.undo_compile()
     if plan.compile:
-        module.network.compile_parts(plan.graphs)
+        module.twin.compile_parts(plan.graphs)
     module.plan = plan
     return plan
 
@@ -71,7 +71,7 @@ def _kernel(module: Any, plan: Plan) -> str:
         for p in (plan, chunked):
             module.plan = p
             torch.manual_seed(0)  # the same dropout
-            values.append(float(module.loss(_users(module, 0), 1.0)))
+            values.append(float(module.loss(_users(module, 0), module.twin)))
         apart = abs(values[0] - values[1]) / max(abs(values[1]), 1e-9)
     apart = distributed.total(apart, plan.processes)
     kernel = plan.softmax if times[0] <= times[1] and apart < 0.02 * plan.processes else "chunked"
@@ -89,7 +89,7 @@ def _tried(module: Any, plan: Plan, way: str) -> float:
         seconds = _seconds(module)
     except Exception as e:  # whatever it is, another way works
         log.warning("trial: %s failed (%s: %s) and is not used", way, type(e).__name__, str(e)[:200])
-        module.network.zero_grad(set_to_none=True)
+        module.twin.zero_grad(set_to_none=True)
         memory.release(module.device)
         seconds = math.inf
     return distributed.total(seconds, plan.processes)
@@ -103,11 +103,11 @@ def _seconds(module: Any) -> float:
         times.clear()
         for step in range(BATCHES):
             start = time.perf_counter()
-            module.loss(_users(module, step), 1.0).backward()
+            module.loss(_users(module, step), module.twin).backward()
             if module.device.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
-    module.network.zero_grad(set_to_none=True)
+    module.twin.zero_grad(set_to_none=True)
     return sorted(times)[BATCHES // 2]
 
 

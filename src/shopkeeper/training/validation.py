@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.metrics.cores import n_cores, on_each_core
+from shopkeeper.metrics.cores import Cores
 from shopkeeper.sequences.batches import Batch, Histories
 from shopkeeper.sequences.prepared import Split
 
 K = 10
+Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors (B, D)
 
 
 @dataclass
@@ -85,28 +86,44 @@ class Validator:
 
     @torch.inference_mode()
     def __call__(
-        self, encode: Callable[[Batch], Tensor], item_VD: Tensor, rank: int = 0, world: int = 1
+        self, encode: Encode, item_VD: Tensor, cores: Cores | None = None, rank: int = 0, world: int = 1
     ) -> dict[str, float]:
         """Means over all requests: `ndcg@10`, `recall@10`, `hit@10`, `mrr`. With `world` > 1 each rank does a share."""
+        cores = cores or Cores(1)
         n = len(self.offsets) - 1
         mine = slice(n * rank // world, n * (rank + 1) // world)
         vector_BD, blank_B = encode_all(
-            encode, self.histories, n, self.edges, self.device, self.with_types, item_VD.shape[1], self.batch_size, mine
+            encode,
+            self.histories,
+            n,
+            self.edges,
+            self.device,
+            self.with_types,
+            item_VD.shape[1],
+            self.batch_size // cores.n,
+            cores,
+            mine,
         )
-        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine)
+        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores)
         return means(gather(per_request(rank_N, self.offsets[mine.start : mine.stop + 1]), world))
 
-    def _ranks(self, vector_BD: Tensor, blank_B: Tensor, item_VD: Tensor, mine: slice) -> np.ndarray:
+    def _ranks(
+        self, vector_BD: Tensor, blank_B: Tensor, item_VD: Tensor, mine: slice, cores: Cores | None = None
+    ) -> np.ndarray:
         """Rank of each target of the requests `mine`: 1 + better scores + half of the ties; inf for none."""
+        cores = cores or Cores(1)
         items = torch.from_numpy(self.catalogue.astype(np.int64)).to(self.device)
         item_DC = item_VD[items].float().T.contiguous()
         fallback_C = torch.from_numpy(self.fallback_V).to(self.device)[items]
-        tile, width = max((16 << 20) // (4 * len(items)), 16), len(items)
-        score_TC = torch.empty(tile, width, device=self.device)
-        out = []
-        for first in range(mine.start, mine.stop, tile):
+        tile, width = max((16 << 20) // (4 * len(items) * cores.n), 16), len(items)
+        score_TC = [torch.empty(tile, width, device=self.device) for _ in range(cores.n)]
+        base = self.offsets[mine.start]
+        out = np.zeros(self.offsets[mine.stop] - base)
+
+        @torch.inference_mode()
+        def task(core: int, first: int) -> None:
             last = min(first + tile, mine.stop)
-            score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[: last - first])
+            score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[core][: last - first])
             score[blank_B[first:last]] = fallback_C
             lo, hi = np.searchsorted(self.seen_cell, (first * width, last * width))
             gone = torch.from_numpy(self.seen_cell[lo:hi] - first * width).to(self.device)
@@ -118,8 +135,10 @@ class Validator:
             shown = score if len(row_N) == len(score) and bool((row_N.diff() == 1).all()) else score[row_N]
             better_N, same_N = ((f(shown, own_N[:, None])).sum(1) for f in (torch.gt, torch.eq))
             rank_N = better_N + 1 + (same_N - 1) / 2
-            out.append(torch.where(own_N > -torch.inf, rank_N.double(), torch.inf).cpu())
-        return torch.cat(out).numpy() if out else np.zeros(0)
+            out[lo - base : hi - base] = torch.where(own_N > -torch.inf, rank_N.double(), torch.inf).cpu().numpy()
+
+        cores.run(task, range(mine.start, mine.stop, tile))
+        return out
 
 
 def per_request(rank_N: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -160,7 +179,7 @@ def gather(rows: np.ndarray, world: int) -> np.ndarray:
 
 
 def encode_all(
-    encode: Callable[[Batch], Tensor],
+    encode: Encode,
     histories: Histories,
     n: int,
     edges: Sequence[int],
@@ -168,12 +187,12 @@ def encode_all(
     with_types: bool,
     width: int,
     batch_size: int,
+    cores: Cores,
     only: slice | None = None,
-    share: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Vectors float32 (n, D) of all requests on the device, and which of the n have no usable history (bool).
 
-    `share`: on a CPU each core encodes batches of its own, in inference mode; `encode` must bear several callers.
+    `encode(core, batch)` is called in inference mode, by each core for batches of its own.
     """
     vector_BD = torch.zeros(n, width, device=device)
     blank_B = torch.ones(n, dtype=torch.bool, device=device)
@@ -182,18 +201,15 @@ def encode_all(
         rows = rows[(histories.request_R >= only.start) & (histories.request_R < only.stop)]
     rows = rows[np.argsort(histories.length_R[rows], kind="stable")]
 
-    def task(first: int) -> None:
+    @torch.inference_mode()
+    def task(core: int, first: int) -> None:
         some = rows[first : first + batch_size]
         at = torch.from_numpy(histories.request_R[some]).to(device)
-        vector_BD[at] = encode(histories.batch(some, edges, device, with_types)).float()
+        vector_BD[at] = encode(core, histories.batch(some, edges, device, with_types)).float()
         blank_B[at] = False
 
     firsts = range(0, len(rows), batch_size)
-    if share and n_cores(len(firsts), device) > 1:
-        on_each_core(task, firsts[::-1])  # the longest histories first: no core waits long for the last one
-    else:
-        for first in firsts:
-            task(first)
+    cores.run(task, firsts[::-1])  # the longest histories first: no core waits long for the last one
     return vector_BD, blank_B
 
 
