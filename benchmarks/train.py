@@ -195,13 +195,7 @@ def report(found: dict, failed: dict, datasets: list[str], said: str | None, out
         rows += [{"measured": origin, **r} for r in before["rows"] if r["dataset"] not in datasets]
         versions = before["versions"] | versions
         others = set(REPEAT) - set(datasets)
-        claims += [c for c in before["claims"] if any(d in c["what"] for d in others) and "H100" not in c["what"]]
-    for what, required in (
-        ("ml_1m epoch at width 64 on one H100, s", 1.0),
-        ("ml_1m at width 256, 3 blocks on one H100, share of bf16 peak", 0.35),
-        ("1 million items, length 200, batch 512 on one H100, GiB", 40.0),
-    ):
-        claims.append(not_had("training", what, required, "no GPU in this run"))
+        claims += [c for c in before["claims"] if any(d in c["what"] for d in others)]
     path = write_result(out, rows, claims, versions=versions)
     if said:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"note": said}, indent=2) + "\n", encoding="utf-8")

@@ -93,6 +93,20 @@ def test_a_trial_is_the_mean_over_its_seeds(tmp_path: Path, monkeypatch: pytest.
     assert trials(tmp_path)[0]["seeds"] == {"1": 1.0, "2": 2.0, "6": 6.0}
 
 
+def test_on_a_terminal_a_bar_shows_the_trials_and_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    stub(monkeypatch, lambda cfg, log: cfg["model"]["shrinkage"])
+    tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=1"))
+    assert "trial" not in capfd.readouterr().err  # no terminal, no bar
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=4"))
+    shown = capfd.readouterr().err
+    best = max(t["value"] for t in trials(tmp_path))
+    for part in ("demo_shop-temporal-item_knn: 100%", "4/4", f"best ndcg@10={best:.5f}"):
+        assert part in shown
+    tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=4", "progress=false"))
+    assert "4/4" not in capfd.readouterr().err
+
+
 def test_a_hopeless_trial_is_pruned_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def value(cfg: dict[str, Any], log: Any) -> float:
         good = cfg["model"]["neighbours"] > 70

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,13 @@ def tune_model(cfg: Mapping[str, Any]) -> Path:
     with tracking.start(cfg["tracking"], f"tune-{name}", context.tracked(cfg)) as parent:
         parent.tags({"study": name, "kind": "tuning"})
         if done < settings["trials"]:
-            study.optimize(
-                _objective(cfg, space, parent.run_id),
-                timeout=settings["hours"] and settings["hours"] * 3600,
-                catch=(Exception,),
-                callbacks=[_stop_at(settings["trials"]), _say],
-                show_progress_bar=False,
-            )
+            with _bar(cfg, name, done) as show:
+                study.optimize(
+                    _objective(cfg, space, parent.run_id),
+                    timeout=settings["hours"] and settings["hours"] * 3600,
+                    catch=(Exception,),
+                    callbacks=[_stop_at(settings["trials"]), _say, show],
+                )
         _write_results(study, cfg, folder, parent)
     return folder
 
@@ -220,6 +222,24 @@ def _stop_at(limit: int) -> Callable[[Any, Any], None]:
             study.stop()
 
     return stop
+
+
+@contextmanager
+def _bar(cfg: Mapping[str, Any], name: str, done: int) -> Iterator[Callable[[Any, Any], None]]:
+    """On a terminal: finished trials over all processes, the best value, the time left; the training's bar below it."""
+    from tqdm.auto import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    silent = not (cfg["progress"] and sys.stderr.isatty())
+    bar = tqdm(desc=name, total=cfg["tuning"]["trials"], initial=done, unit="trial", dynamic_ncols=True, disable=silent)
+
+    def show(study: Any, trial: Any) -> None:
+        if _completed(study):
+            bar.set_postfix({f"best {cfg['task']['headline']}": f"{study.best_value:.5f}"}, refresh=False)
+        bar.update(_finished(study) - bar.n)
+
+    with bar, nullcontext() if silent else logging_redirect_tqdm():
+        yield show
 
 
 def _say(study: Any, trial: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.sequences.batches import TrainingView
-from shopkeeper.training import execution
+from shopkeeper.training import execution, memory
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.trial import settle
@@ -23,6 +23,8 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
     """
     config, recipe = TrainerConfig(), Recipe()
     device = execution.device_of(config)
+    if device.type == "cpu":
+        memory.keep_freed()
     shape = SASRecShape(n_items, max_length=max_length)
     plan = execution.choose(
         config,
@@ -51,8 +53,10 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
             start = time.perf_counter()
         else:
             positions += n
+    rate = positions / (time.perf_counter() - start)
+    module.shares.cores.close()
     return {
-        "events_per_second": positions / (time.perf_counter() - start),
+        "events_per_second": rate,
         "width": shape.width,
         "blocks": shape.blocks,
         "items": n_items,

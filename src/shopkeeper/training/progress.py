@@ -24,6 +24,7 @@ class Progress(pl.Callback):
             initial=module.step,
             unit="batch",
             dynamic_ncols=True,
+            leave=None,  # below a study's bar it goes when the trial ends
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         )
 

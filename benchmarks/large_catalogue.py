@@ -1,0 +1,100 @@
+"""Memory of a training step with a million items: 512 sequences of 200 events, full softmax, width 64, 2 blocks.
+
+    python benchmarks/large_catalogue.py                  # some minutes on 2 cores
+    python benchmarks/large_catalogue.py --items 100000   # smaller, to try it
+
+The step runs on the GPU where there is one, else on the CPU in bf16, whose peak is that of the whole process. All
+logits at once would take 512 * 200 * 1,000,000 * 2 bytes = 191 GiB, and their gradient as much again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+import torch
+
+from _results import at_most, not_had, row, write_result
+from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.sequences.batches import TrainingView
+from shopkeeper.training import execution, memory
+from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.module import SequenceModule
+
+BATCH, LENGTH, LIMIT_GIB = 512, 200, 40.0
+
+
+def view_of(n_items: int) -> TrainingView:
+    """`BATCH` random histories of `LENGTH` events."""
+    rng, rows = np.random.default_rng(0), BATCH * LENGTH
+    return TrainingView(
+        item_M=torch.from_numpy(rng.integers(1, n_items + 1, rows, dtype=np.int32)),
+        type_M=None,
+        label_lo_M=torch.arange(rows, dtype=torch.int32),
+        label_count_M=None,
+        label_class_T=torch.from_numpy(rng.integers(0, n_items, rows, dtype=np.int32)),
+        start_U=np.arange(0, rows, LENGTH),
+        length_U=np.full(BATCH, LENGTH, np.int64),
+        catalogue=np.arange(1, n_items + 1, dtype=np.int32),
+        max_length=LENGTH,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--steps", type=int, default=2)
+    a = parser.parse_args()
+    config, recipe = TrainerConfig(), Recipe(batch_size=BATCH)
+    device = execution.device_of(config)
+    if device.type == "cpu":
+        memory.keep_freed()
+    plan = execution.choose(
+        config, device=device, n_classes=a.items, max_length=LENGTH, batch_size=BATCH, resident=True
+    )
+    view = view_of(a.items)
+    network = SASRecNetwork(SASRecShape(a.items, max_length=LENGTH)).to(device)
+    shape = network.shape
+    estimate = memory.estimate_memory(
+        data_bytes=view.bytes, n_parameters=sum(p.numel() for p in network.parameters()), n_classes=a.items,
+        width=shape.width, blocks=shape.blocks, heads=shape.heads, max_length=LENGTH, plan=plan,
+    )  # fmt: skip
+    print(f"plan: {plan}\nmemory: about {estimate}", flush=True)
+    module = SequenceModule(network, view.to(device), None, recipe, plan, seed=0).to(device)
+    optimizer = module.configure_optimizers()
+    seconds, losses = [], []
+    for step in range(a.steps):
+        start = time.perf_counter()
+        losses.append(float(module.accumulate(module.users_of(step), BATCH * LENGTH, optimizer)) / (BATCH * LENGTH))
+        optimizer.step()
+        module.step = step + 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        print(f"step {step + 1}: {seconds[-1]:.1f} s, loss {losses[-1]:.4f}", flush=True)
+    module.shares.cores.close()
+    on_gpu = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    gpu = torch.cuda.get_device_name() if on_gpu else None
+    data = f"{a.items:,} items x {LENGTH} x {BATCH}"
+    rows = [
+        row("shopkeeper", data, f"peak memory ({device.type})", "GiB", [peak / memory.GIB]),
+        row("shopkeeper", data, "memory that training says it will take", "GiB", [estimate.total / memory.GIB]),
+        row("shopkeeper", data, f"step ({device.type})", "s", seconds),
+        row("shopkeeper", data, "loss", "nats", losses),
+    ]
+    what = "1 million items, length 200, batch 512 on one H100, GiB"
+    claims = [
+        at_most("training", what, peak / memory.GIB, LIMIT_GIB)
+        if gpu and "H100" in gpu
+        else not_had("training", what, LIMIT_GIB, "no H100 in this run"),
+        at_most("training", f"1 million items, length 200, batch 512 on {gpu or 'the CPU, whole process'}, GiB",
+                peak / memory.GIB, LIMIT_GIB, kind="aim"),
+    ]  # fmt: skip
+    write_result("large_catalogue", rows, claims if a.items == 1_000_000 else [], gpu=gpu)
+
+
+if __name__ == "__main__":
+    main()
