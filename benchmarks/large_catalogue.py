@@ -1,6 +1,6 @@
 """Memory of a training step with a million items: 512 sequences of 200 events, full softmax, width 64, 2 blocks.
 
-    python benchmarks/large_catalogue.py                  # some minutes on 2 cores
+    python benchmarks/large_catalogue.py                  # more than eight minutes a step on 2 cores
     python benchmarks/large_catalogue.py --items 100000   # smaller, to try it
 
 The step runs on the GPU where there is one, else on the CPU in bf16, whose peak is that of the whole process. All
@@ -16,7 +16,7 @@ import time
 import numpy as np
 import torch
 
-from _results import at_most, not_had, row, write_result
+from _results import at_most, row, write_result
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.sequences.batches import TrainingView
 from shopkeeper.training import execution, memory
@@ -85,14 +85,9 @@ def main() -> None:
         row("shopkeeper", data, f"step ({device.type})", "s", seconds),
         row("shopkeeper", data, "loss", "nats", losses),
     ]
-    what = "1 million items, length 200, batch 512 on one H100, GiB"
-    claims = [
-        at_most("training", what, peak / memory.GIB, LIMIT_GIB)
-        if gpu and "H100" in gpu
-        else not_had("training", what, LIMIT_GIB, "no H100 in this run"),
-        at_most("training", f"1 million items, length 200, batch 512 on {gpu or 'the CPU, whole process'}, GiB",
-                peak / memory.GIB, LIMIT_GIB, kind="aim"),
-    ]  # fmt: skip
+    where = "one H100" if gpu and "H100" in gpu else gpu or "the CPU, whole process"
+    what = f"1 million items, length 200, batch 512 on {where}, GiB"
+    claims = [at_most("training", what, peak / memory.GIB, LIMIT_GIB, kind=None if "H100" in where else "aim")]
     write_result("large_catalogue", rows, claims if a.items == 1_000_000 else [], gpu=gpu)
 
 
