@@ -119,6 +119,20 @@ def test_a_hopeless_trial_is_pruned_on_validation(tmp_path: Path, monkeypatch: p
     assert "pruned" in {t["state"] for t in trials(tmp_path)}
 
 
+@pytest.mark.parametrize(("limit", "pruned"), [(3, False), (4, True)])
+def test_a_trial_is_not_pruned_when_all_its_epochs_are_done(tmp_path: Path, monkeypatch, limit: int, pruned: bool):
+    def value(cfg: dict[str, Any], log: Any) -> float:
+        good = cfg["model"]["neighbours"] > 70
+        for epoch in (1, 2, 3):
+            log({"ndcg@10": 0.1 if good or epoch < 3 else 0.01}, epoch)
+        return 0.1 if good else 0.01
+
+    stub(monkeypatch, value)
+    words = ["tuning.trials=16", "tuning.startup_trials=4", "tuning.pruner=median", f"trainer.max_epochs={limit}"]
+    tune.tune_model(config(tmp_path, *words))
+    assert ("pruned" in {t["state"] for t in trials(tmp_path)}) is pruned
+
+
 def test_a_trial_that_takes_too_long_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def value(cfg: dict[str, Any], log: Any) -> float:
         if cfg["model"]["neighbours"] < 100:
@@ -212,6 +226,9 @@ def test_a_killed_search_goes_on_and_no_trial_is_lost(tmp_path: Path):
     states = [t.state.name for t in finished(storage)]
     assert states.count("COMPLETE") >= 9
     assert len(states) >= 10
+    lost = [t for t in trials(tmp_path / "a") if t["state"] == "fail"]
+    assert len(lost) == states.count("FAIL")
+    assert all("killed or lost" in t["error"] for t in lost)
 
 
 @pytest.fixture(scope="module")

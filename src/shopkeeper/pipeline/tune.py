@@ -26,6 +26,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.train import validate_model
 
 log = logging.getLogger(__name__)
+LOST = "its process was killed or lost; it is tried once more as another trial"
 _Makers = Mapping[str, Callable[[], Any]]
 
 
@@ -106,6 +107,7 @@ def _watch(trial: Any, cfg: Mapping[str, Any], began: float, first: bool) -> Cal
     import optuna
 
     headline, limit = cfg["task"]["headline"], cfg["tuning"]["trial_hours"]
+    last = cfg["trainer"]["max_epochs"] or cfg["model"].get("epochs")  # after it there is nothing left to save
 
     def watch(metrics: Mapping[str, float], step: int) -> None:
         if limit and time.monotonic() - began > limit * 3600:
@@ -113,7 +115,7 @@ def _watch(trial: Any, cfg: Mapping[str, Any], began: float, first: bool) -> Cal
         value = next((v for k, v in metrics.items() if k.endswith(headline)), None)
         if first and value is not None:
             trial.report(value, step)
-            if trial.should_prune():
+            if step != last and trial.should_prune():
                 raise optuna.TrialPruned
 
     return watch
@@ -258,7 +260,7 @@ def _write_results(study: Any, cfg: Mapping[str, Any], folder: Path, parent: tra
     """`trials.json`, plots, and `best.yaml`, which copied to `conf/experiment/tuned/` is an experiment."""
     trials = [
         {"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.params,
-         "epochs": t.intermediate_values, **t.user_attrs}
+         "epochs": t.intermediate_values, **({"error": LOST} if t.state.name == "FAIL" else {}), **t.user_attrs}
         for t in study.get_trials(deepcopy=False)
     ]  # fmt: skip
     write_json(folder / "trials.json", trials)
@@ -294,7 +296,7 @@ def _plots(study: Any, folder: Path) -> list[Path]:
 
     matplotlib.use("Agg")
     import optuna.visualization.matplotlib as draw
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     made = []
     plots = {
@@ -310,9 +312,13 @@ def _plots(study: Any, folder: Path) -> list[Path]:
         except (ValueError, RuntimeError) as e:  # e.g. importance needs two different finished trials
             log.info("no plot '%s': %s", name, e)
             continue
-        path = folder / f"{name}.png"
-        pyplot.gcf().set_size_inches(10, 6)
-        pyplot.savefig(path, dpi=110, bbox_inches="tight")
+        path, figure = folder / f"{name}.png", pyplot.gcf()
+        for axis in figure.axes:
+            axis.xaxis.set_minor_formatter(ticker.NullFormatter())  # on a narrow logarithmic axis they overlap
+            if name == "curves" and (legend := axis.get_legend()):
+                legend.remove()  # a line for each trial
+        figure.set_size_inches(2 * max(len(figure.axes), 5), 6)
+        figure.savefig(path, dpi=110, bbox_inches="tight")
         pyplot.close("all")
         made.append(path)
     return made
