@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo ui test test-quick test-real test-all format claims clean recbole
+.PHONY: help setup demo ui test test-quick test-real test-all format claims clean recbole kernels
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,13 @@ recbole: ## an environment of its own for RecBole's models
 	$(PYTHON) -m venv .venv-recbole
 	.venv-recbole/bin/python -m pip install --quiet "setuptools==80.10.2" torch==2.13.0
 	.venv-recbole/bin/python -m pip install --quiet -e ".[recbole]"
+
+kernels: .venv-kernels ## fused softmax kernels, for their test in Triton's interpreter
+
+.venv-kernels:
+	rm -rf $@.part
+	$(PYTHON) -m pip install --quiet --no-deps --target $@.part triton==3.9.0 cut-cross-entropy==25.1.1 liger-kernel==0.8.5
+	mv $@.part $@
 
 clean: ## remove what commands have made (not .venv, not data/raw)
 	rm -rf data/composed data/prepared models/*/ outputs reports exports studies mlflow.db mlartifacts
