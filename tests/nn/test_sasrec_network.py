@@ -9,8 +9,8 @@ import torch
 from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.sequences import batches
-from shopkeeper.sequences.batches import Layout, even, regular
+from shopkeeper.sequences import layout as layouts
+from shopkeeper.sequences.layout import Layout, even, regular
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 EDGES = (2, 4, 10)
@@ -19,7 +19,7 @@ EDGES = (2, 4, 10)
 @pytest.fixture(autouse=True)
 def _free_rectangles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "merged" not in request.node.name:
-        monkeypatch.setattr(batches, "RECTANGLE", 0)
+        monkeypatch.setattr(layouts, "RECTANGLE", 0)
 
 
 def packed(network: SASRecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor | None):

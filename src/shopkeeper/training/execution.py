@@ -12,7 +12,7 @@ import torch
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.softmax import chunk_rows
-from shopkeeper.sequences.batches import DEFAULT_EDGES
+from shopkeeper.sequences.layout import DEFAULT_EDGES
 from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.trial import PAD
 
