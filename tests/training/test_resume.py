@@ -164,6 +164,18 @@ def test_the_plan_of_the_checkpoint_is_used_again(tiny_shop, tmp_path: Path):
     assert resumed.trained.plan.chunk == 64
 
 
+def test_a_resumed_training_takes_the_threads_of_its_plan(tiny_shop, tmp_path: Path):
+    before = torch.get_num_threads()
+    try:
+        fit(*tiny_shop, folder=tmp_path, trainer={"threads": 2, "max_epochs": 1})
+        torch.set_num_threads(1)  # another machine, another environment
+        resumed = fit(*tiny_shop, folder=tmp_path, trainer={"threads": None, "max_epochs": 2})
+        assert (resumed.trained.plan.threads, resumed.trained.plan.cores) == (2, 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(
     tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -20,15 +20,16 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from safetensors.torch import load_file, save_file
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, sha256_json, write_json
+from shopkeeper.files import read_json, write_json
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.batches import TrainingView
 from shopkeeper.sequences.prepared import Split
 from shopkeeper.training import distributed, execution, memory
-from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO, newest_good
+from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.progress import Progress
+from shopkeeper.training.resume import find_checkpoint, identity_of
 from shopkeeper.training.trial import settle
 from shopkeeper.training.validation import Validator
 
@@ -147,9 +148,11 @@ def train_here(
             spill = _room_for_files(folder, rank, stack)
             log.info("the training rows are streamed from files in %s", spill)
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
-        identity = _identity(identity, recipe, config, split, seed)
-        checkpoint = _find_checkpoint(folder, config, identity)
+        identity = identity_of(identity, recipe, config, split, seed)
+        checkpoint = find_checkpoint(folder, config, identity)
         plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
+        if plan.device == "cpu" and not config.threads:
+            torch.set_num_threads(plan.threads)  # sums of a resumed run in the order of the first
         _check_memory(config, plan, view, network, device, recipe.loss.drawn(len(view.catalogue)))
         if plan.resident:
             view = view.to(device)
@@ -310,41 +313,3 @@ class Patience(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what was counted."""
         super().load_state_dict(state_dict | {"patience": self.patience})
-
-
-def _identity(
-    given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, split: Split, seed: int
-) -> dict[str, Any]:
-    """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
-    fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
-    if recipe.decay == "cosine":
-        fixed["epochs"] = recipe.epochs
-    fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
-    train_end = sha256_json(np.asarray(split.train_end).tolist())
-    return dict(given) | fixed | {"data": split.prepared.fingerprint, "train_end": train_end, "seed": seed}
-
-
-def _find_checkpoint(folder: Path | None, config: TrainerConfig, identity: Mapping[str, Any]) -> Path | None:
-    if folder is None or not config.resume:
-        return None
-    path = newest_good(folder / "checkpoint")
-    if path is None:
-        return None
-    stored = SafeCheckpointIO().load_checkpoint(path)["identity"]
-    differs = sorted(k for k in identity.keys() | stored.keys() if stored.get(k) != identity.get(k))
-    if differs == ["epochs"] and identity.get("decay") == stored.get("decay"):
-        log.warning(
-            "training starts afresh: the cosine decay of %s was planned for %s epochs, now there are %s "
-            "(with decay=constant it would go on)",
-            path,
-            stored["epochs"],
-            identity["epochs"],
-        )
-        return None
-    if differs:
-        said = ", ".join(f"{k}: {stored.get(k)} there, {identity.get(k)} here" for k in differs)
-        raise UserError(
-            f"{path} belongs to another training ({said}); delete {path.parent}, choose another run folder, "
-            f"or start over with trainer.resume=false"
-        )
-    return path

@@ -1,0 +1,61 @@
+"""Which training a checkpoint belongs to, and whether one in the run folder can be gone on with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import sha256_json
+from shopkeeper.sequences.prepared import Split
+from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
+from shopkeeper.training.config import Recipe, TrainerConfig
+
+log = logging.getLogger(__name__)
+
+
+def identity_of(
+    given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, split: Split, seed: int
+) -> dict[str, Any]:
+    """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
+    fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
+    if recipe.decay == "cosine":
+        fixed["epochs"] = recipe.epochs
+    fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
+    train_end = sha256_json(np.asarray(split.train_end).tolist())
+    return dict(given) | fixed | {"data": split.prepared.fingerprint, "train_end": train_end, "seed": seed}
+
+
+def find_checkpoint(folder: Path | None, config: TrainerConfig, identity: Mapping[str, Any]) -> Path | None:
+    """The newest good checkpoint of this training in `folder`, or None: then it starts afresh.
+
+    A `UserError` where the checkpoint belongs to another training, with what differs and the way out.
+    """
+    if folder is None or not config.resume:
+        return None
+    path = newest_good(folder / "checkpoint")
+    if path is None:
+        return None
+    stored = SafeCheckpointIO().load_checkpoint(path)["identity"]
+    differs = sorted(k for k in identity.keys() | stored.keys() if stored.get(k) != identity.get(k))
+    if differs == ["epochs"] and identity.get("decay") == stored.get("decay"):
+        log.warning(
+            "training starts afresh: the cosine decay of %s was planned for %s epochs, now there are %s "
+            "(with decay=constant it would go on)",
+            path,
+            stored["epochs"],
+            identity["epochs"],
+        )
+        return None
+    if differs:
+        said = ", ".join(f"{k}: {stored.get(k)} there, {identity.get(k)} here" for k in differs)
+        raise UserError(
+            f"{path} belongs to another training ({said}); delete {path.parent}, choose another run folder, "
+            f"or start over with trainer.resume=false"
+        )
+    return path
