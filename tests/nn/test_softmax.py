@@ -64,4 +64,4 @@ def test_no_gradient_is_computed_where_none_is_asked_for():
 
 
 def test_a_chunk_is_never_empty_however_large_the_catalogue():
-    assert chunk_rows(10_000_000, 4, "cpu") == 32
+    assert chunk_rows(10_000_000, 4, "cpu") == 128

@@ -18,8 +18,7 @@ CHUNK_BYTES = {
     "cpu": 4 << 20,
     "cuda": 256 << 20,
 }  # a chunk's logits: a core's share of the last level cache / plenty for a GPU
-
-
+LEAST = 128  # rows of a chunk: with fewer, adding its gradient to that of 100,000 items takes as long as its products
 ROWS = 32  # bf16 on CPU: rows are filled up to a multiple, since oneDNN makes a kernel for each new number of them
 
 
@@ -59,8 +58,8 @@ def softmax_cross_entropy(
 
 
 def chunk_rows(n_classes: int, bytes_per_value: int, device: str) -> int:
-    """Rows of which the logits fill the budget of a chunk, a multiple of 32."""
-    return max(CHUNK_BYTES.get(device, 64 << 20) // (n_classes * bytes_per_value) // 32 * 32, 32)
+    """Rows of which the logits fill the budget of a chunk, a multiple of 32; at least `LEAST`."""
+    return max(CHUNK_BYTES.get(device, 64 << 20) // (n_classes * bytes_per_value) // ROWS * ROWS, LEAST)
 
 
 class _Chunked(torch.autograd.Function):
