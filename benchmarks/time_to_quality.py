@@ -94,7 +94,13 @@ def curve(result: dict) -> list[float]:
 
 
 def report(
-    found: dict[str, list[dict]], failed: dict[str, str], dataset: str, versions: dict, out: str, patience: int
+    found: dict[str, list[dict]],
+    failed: dict[str, str],
+    dataset: str,
+    versions: dict,
+    out: str,
+    patience: int,
+    said: str | None,
 ) -> None:
     """Rows and claims to `benchmarks/results/time_to_quality.json`."""
     rows, claims = [], []
@@ -149,7 +155,9 @@ def report(
         claims = [old.get(c["what"], c) if c["what"].endswith(spoken) else c for c in claims]
         claims += [c for what, c in old.items() if what not in mine]
         versions = before["versions"] | versions
-    write_result(out, rows, claims, versions=versions)
+    path = write_result(out, rows, claims, versions=versions)
+    if said:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"note": said}, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -161,6 +169,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--train-limit-s", type=float, default=900, help="a training ends after the epoch that passes")
     parser.add_argument("--keep", type=Path, help="file of raw results: those in it count, new ones are added to it")
+    parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
     parser.add_argument("--out", default="time_to_quality", help="name of the result file")
     parser.add_argument("--ours", nargs=2, help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -197,14 +206,15 @@ def main() -> None:
                    "train_limit_s": a.train_limit_s}  # fmt: skip
         room = 3 * a.train_limit_s + 600  # set-up, and the one epoch that passes the limit
         peers = a.peer or ["replay", "rectools"]
+        mine = len(found.get("shopkeeper", []))
         for i in range(max(a.repeat, len(peers))):  # alternating
-            if i < a.repeat:
+            if mine <= i < a.repeat:
                 note("shopkeeper", child(me, room))
-            if i < len(peers):
+            if i < len(peers) and peers[i] not in found:
                 note(peers[i], peer(peers[i], a.data, Path(name), options, room))
     versions = {f"{s}: {k}": v for s, results in found.items() for r in results for k, v in r["versions"].items()}
     if found:
-        report(found, failed, a.data, versions, a.out, a.patience)
+        report(found, failed, a.data, versions, a.out, a.patience, a.note)
 
 
 if __name__ == "__main__":
