@@ -1,6 +1,6 @@
 """Memory of a training step with a million items: 512 sequences of 200 events, full softmax, width 64, 2 blocks.
 
-    python benchmarks/large_catalogue.py                  # more than eight minutes a step on 2 cores
+    python benchmarks/large_catalogue.py                  # four minutes a step on 2 cores
     python benchmarks/large_catalogue.py --items 100000   # smaller, to try it
 
 The step runs on the GPU where there is one, else on the CPU in bf16, whose peak is that of the whole process. All
