@@ -121,14 +121,15 @@ def test_a_hopeless_trial_is_pruned_on_validation(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("limit", "pruned"), [(3, False), (4, True)])
 def test_a_trial_is_not_pruned_when_all_its_epochs_are_done(tmp_path: Path, monkeypatch, limit: int, pruned: bool):
-    def value(cfg: dict[str, Any], log: Any) -> float:
-        good = cfg["model"]["neighbours"] > 70
-        for epoch in (1, 2, 3):
-            log({"ndcg@10": 0.1 if good or epoch < 3 else 0.01}, epoch)
-        return 0.1 if good else 0.01
+    falling = iter(range(100, 0, -1))
+
+    def value(cfg: dict[str, Any], log: Any) -> float:  # each trial ends worse than all before it
+        end = next(falling) / 1000
+        log({"ndcg@10": end}, 3)
+        return end
 
     stub(monkeypatch, value)
-    words = ["tuning.trials=16", "tuning.startup_trials=4", "tuning.pruner=median", f"trainer.max_epochs={limit}"]
+    words = ["tuning.trials=8", "tuning.startup_trials=4", "tuning.pruner=median", f"trainer.max_epochs={limit}"]
     tune.tune_model(config(tmp_path, *words))
     assert ("pruned" in {t["state"] for t in trials(tmp_path)}) is pruned
 
