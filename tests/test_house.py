@@ -16,7 +16,7 @@ FLOOR = {
     "features": 2, "training": 2,
     "recommenders": 3, "customers": 3,
     "evaluation": 4, "serving": 4, "decisions": 4,
-    "tracking": 5, "export": 5,
+    "tracking": 5, "export": 5, "tuning": 5,
     "pipeline": 6, "cli": 6, "__main__": 6, "__init__": 6,
 }  # fmt: skip
 NEIGHBOURS = {("events", "sequences"), ("sequences", "events"), ("pipeline", "cli"), ("cli", "pipeline"),
@@ -24,6 +24,7 @@ NEIGHBOURS = {("events", "sequences"), ("sequences", "events"), ("pipeline", "cl
 KEPT_OUT = {
     "polars": {"nn", "training", "metrics", "recommenders", "sequences", "features", "customers", "serving"},
     "mlflow": set(FLOOR) - {"tracking"},
+    "optuna": set(FLOOR) - {"tuning"},
     "torch": {"errors", "files", "schema", "timeline", "events", "features", "serving", "tracking"},
     "pickle": set(FLOOR),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
@@ -49,18 +50,28 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
     return sorted(out.glob("*.yaml"))
 
 
+def composed(conf: Path, verb: str, overrides: list[str]) -> DictConfig:
+    """What `python <verb>.py <overrides>` would be given; within a running Hydra command, from its own `conf/`."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if GlobalHydra.instance().is_initialized():
+        return compose(verb, overrides)
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        return compose(verb, overrides)
+
+
 def _compose(conf: Path, stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
     """The resolved config of one stage, with the folder that Hydra shall run in."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        config = compose(verb, overrides)
-    # The place of raw data and the tracking server belong to the machine, not to the experiment: they stay open.
-    machine = {"paths": ("raw",), "tracking": ("uri",)}
+    config = composed(conf, verb, overrides)
+    # Places of raw data and servers, with their passwords, belong to the machine, not to the experiment.
+    machine = {"paths": ("raw",), "tracking": ("uri",), "tuning": ("storage",)}
     kept = {
         group: {k: OmegaConf.to_container(config[group], resolve=False)[k] for k in keys if k in config[group]}  # type: ignore[index,call-overload]
         for group, keys in machine.items()
+        if group in config
     }
     value = context.plain(config)
     for group, values in kept.items():

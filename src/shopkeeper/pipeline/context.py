@@ -169,6 +169,8 @@ def tracked(config: Config) -> dict[str, Any]:
     left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation")
     kept = {k: v for k, v in config.items() if k not in left_out}
     about = ("title", "source", "licence", "raw", "reader", "columns", "reject", "items", "users", "schema")
+    if "tuning" in kept:  # a database's URL holds its password
+        kept["tuning"] = {k: v for k, v in kept["tuning"].items() if k != "storage"}
     return {**kept, "dataset": {k: v for k, v in config["dataset"].items() if k not in about}}
 
 

@@ -159,6 +159,8 @@ def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
     limits = {"model": ("epochs", "patience"), "trainer": ("max_epochs", "resume")}
     decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
     decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
+    if "trial" in cfg:  # of a search: another one may have the same settings at the same time
+        decides["trial"] = cfg["trial"]
     key = sha256_json(decides | {k: facts[k] for k in ("dataset_fingerprint", "split")})
     return Path(cfg["paths"]["checkpoints"]) / f"{cfg['model']['name']}-{key[:16]}"
 

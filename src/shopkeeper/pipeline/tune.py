@@ -1,333 +1,269 @@
-"""`tune`: Optuna on validation, driven directly: one process, resumable, sharing its study through any database.
-
-Akiba et al. (2019), "Optuna: A Next-generation Hyperparameter Optimization Framework".
-"""
+"""`tune`: search a model's settings on validation, one Optuna study per model; test is not looked at."""
 
 from __future__ import annotations
 
-import copy
 import logging
+import signal
 import sys
+import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.errors import UserError, nearest
-from shopkeeper.files import write_json, write_text
+from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.prepare import prepare_data, prepare_to_train
 from shopkeeper.pipeline.train import validate_model
 
+if TYPE_CHECKING:
+    from shopkeeper.tuning.study import Study, Trial
+
 log = logging.getLogger(__name__)
-LOST = "its process was killed or lost; it is tried once more as another trial"
-_Makers = Mapping[str, Callable[[], Any]]
+Config = Mapping[str, Any]
 
 
 def tune(config: DictConfig) -> None:
     """The verb: one study per model, each with the same budget; prints the best trial, leaves `best.yaml`."""
     cfg = context.plain(config)
     models = cfg["tuning"]["models"]
-    for name in models or [cfg["model"]["name"]]:
-        tune_model(_of_model(cfg, name) if models else cfg)
+    configs = [_of_model(name) for name in models] if models else [cfg]
+    for each in configs:  # before the first of them takes hours
+        check(each)
+    for each in configs:
+        tune_model(each)
 
 
-def tune_model(cfg: Mapping[str, Any]) -> Path:
+def check(cfg: Config) -> None:
+    """A `UserError` for a search that cannot work."""
+    try:
+        from shopkeeper.tuning.space import read_space
+        from shopkeeper.tuning.study import check_settings
+    except ImportError as e:
+        raise UserError(f'tune needs {e.name}, which is not installed: `pip install "shopkeeper[tune]"`') from None
+    check_settings(cfg["tuning"])
+    context.check_task(cfg)
+    read_space(cfg)
+
+
+def tune_model(cfg: Config) -> Path:
     """Run (or go on with) the study of one model; returns its folder `studies/<dataset>-<split>-<model>/`."""
-    import optuna
+    check(cfg)
+    from shopkeeper.tuning.study import database_error, open_study, spent, stop_at
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    settings, space = cfg["tuning"], cfg["tuning"].get("space")
-    if not space:
-        raise UserError(
-            f"there is nothing to search for model={cfg['model']['name']}: write conf/tuning/space/"
-            f"{cfg['model']['name']}.yaml (setting: {{type: float, low: …, high: …, log: true}})"
-        )
-    _check_space(cfg["model"], space)
+    settings = cfg["tuning"]
     name = settings["name"] or f"{cfg['dataset']['name']}-{cfg['split']['name']}-{cfg['model']['name']}"
     folder = Path(cfg["paths"]["studies"]) / name
-    folder.mkdir(parents=True, exist_ok=True)
-    study = _open_study(cfg, name, folder)
-    done = _finished(study)
-    log.info("study %s: %s of %s trials done", name, done, settings["trials"])
+    asks = _asks(cfg, data_of(cfg))  # what is wrong with the data is found here, not in every trial
+    study = open_study(name, folder, settings, cfg["task"].get("direction", "maximize"), asks)
+    limit, done = settings["trials"], spent(study)
+    log.info("study %s: %s%s trials done", name, done, "" if limit is None else f" of {limit}")
     with tracking.start(cfg["tracking"], f"tune-{name}", context.tracked(cfg)) as parent:
-        parent.tags({"study": name, "kind": "tuning"})
-        if done < settings["trials"]:
-            with _bar(cfg, name, done) as show:
-                study.optimize(
-                    _objective(cfg, space, parent.run_id),
-                    timeout=settings["hours"] and settings["hours"] * 3600,
-                    catch=(Exception,),
-                    callbacks=[_stop_at(settings["trials"]), _say, show],
-                )
-        _write_results(study, cfg, folder, parent)
+        parent.tags({"study": study.study_name, "kind": "tuning"})
+        try:
+            if limit is None or done < limit:
+                with _bar(cfg, name, done) as (show, tick):
+                    study.optimize(
+                        _objective(study, cfg, parent.run_id, tick),
+                        timeout=settings["hours"] and settings["hours"] * 3600,
+                        catch=(Exception,),
+                        callbacks=[stop_at(limit), _say, show],
+                    )
+            _write_results(study, cfg, folder, parent)
+        except Exception as e:
+            if (said := database_error(e)) is None:
+                raise
+            raise UserError(f"the study's database stopped answering ({said}); run the same command again") from e
     return folder
 
 
-def _objective(cfg: Mapping[str, Any], space: Mapping[str, Any], parent: str | None) -> Callable[[Any], float]:
-    def objective(trial: Any) -> float:
-        import optuna
+def data_of(cfg: Config) -> dict[str, Any]:
+    """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
+    if cfg["task"]["name"] == "next_item":
+        prepared, split = prepare_to_train(cfg)
+        return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
+    from shopkeeper.pipeline.train_customers import windows_of
 
-        settings = cfg["tuning"]
-        chosen = {key: _suggest(trial, key, spec) for key, spec in space.items()}
-        values = []
-        began = time.monotonic()
+    prepared = prepare_data(cfg)
+    return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
+
+
+def _asks(cfg: Config, data: Config) -> dict[str, Any]:
+    """What a trial's value depends on, besides its own settings: a study of anything else is another study."""
+    from shopkeeper.tuning.results import LEARNS
+    from shopkeeper.tuning.space import read_space
+
+    space = read_space(cfg)
+    fixed = {k: v for k, v in cfg["model"].items() if k not in space}
+    return {
+        "data": dict(data),
+        "task": cfg["task"],
+        "timeline": cfg["timeline"],
+        "model": fixed,
+        "trainer": {k: cfg["trainer"][k] for k in LEARNS},
+        "init_from": cfg["init_from"],
+        "evaluation": {k: cfg["evaluation"][k] for k in ("k", "ties")},
+        "seeds": cfg["tuning"]["seeds"],
+        "space": {k: dict(v) for k, v in space.items()},
+    }
+
+
+def _objective(study: Study, cfg: Config, parent: str | None, tick: Callable[[], None]) -> Callable[[Any], float]:
+    from shopkeeper.tuning.space import read_space, suggest, with_settings
+    from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try
+
+    space, settings = read_space(cfg), cfg["tuning"]
+
+    def run(trial: Any) -> float:
+        chosen = suggest(trial, space)
+        changed = with_settings(cfg, chosen) | {"trial": f"{study.study_name}/{first_try(study, trial.number)}"}
+        began, values, pruned = time.monotonic(), [], False
         with tracking.start(cfg["tracking"], f"trial-{trial.number}", chosen, parent) as child:
             try:
-                for seed in settings["seeds"]:
-                    trial_cfg = with_settings(cfg, chosen) | {"seed": seed}
-                    watch = _watch(trial, cfg, began, first=seed == settings["seeds"][0])
-                    values.append(validate_model(trial_cfg, watch))
-            except optuna.TrialPruned:
-                child.tags({"state": "pruned"})
+                with time_limit(settings["trial_hours"]):
+                    for seed in settings["seeds"]:
+                        first = seed == settings["seeds"][0]
+                        watch = _watch(trial, changed, child, first, tick)
+                        values.append(validate_model(changed | {"seed": seed}, watch))
+            except TrialPruned:
+                pruned = True
+            except BaseException as e:
+                child.tags({"state": "failed", "error": f"{type(e).__name__}: {e}"})
                 raise
-            except Exception as e:
-                trial.set_user_attr("error", f"{type(e).__name__}: {e}")
-                trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
-                child.tags({"state": "failed", "error": str(e)})
-                raise
-            value = sum(values) / len(values)
-            trial.set_user_attr("seeds", dict(zip(map(str, settings["seeds"]), values, strict=True)))
-            trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
-            child.metrics({f"validation_{cfg['task']['headline']}": value})
-        return value
+            if not pruned:
+                child.metrics({f"validation_{cfg['task']['headline']}": sum(values) / len(values)})
+            child.tags({"state": "pruned" if pruned else "complete"})
+        trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
+        trial.set_user_attr("commit", context.git_commit())
+        if pruned:
+            raise TrialPruned
+        trial.set_user_attr("seeds", dict(zip(map(str, settings["seeds"]), values, strict=True)))
+        return sum(values) / len(values)
+
+    def objective(trial: Any) -> float:
+        try:
+            return run(trial)
+        except TrialPruned:
+            raise
+        except BaseException as e:  # an interruption, too
+            trial.set_user_attr(
+                "error", INTERRUPTED if isinstance(e, KeyboardInterrupt) else f"{type(e).__name__}: {e}"
+            )
+            trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
+            raise
 
     return objective
 
 
-def _watch(trial: Any, cfg: Mapping[str, Any], began: float, first: bool) -> Callable[[Mapping[str, float], int], None]:
-    """Called once per epoch: reports to the pruner (for the first seed) and keeps the trial's time limit."""
-    import optuna
+def _watch(
+    trial: Any, cfg: Config, child: tracking.Run, first: bool, tick: Callable[[], None]
+) -> Callable[[Mapping[str, float], int], None]:
+    """Called once per epoch: tells the tracker and, of the first seed, the pruner."""
+    from shopkeeper.tuning.study import TrialPruned
 
-    headline, limit = cfg["task"]["headline"], cfg["tuning"]["trial_hours"]
+    headline = cfg["task"]["headline"]
     last = cfg["trainer"]["max_epochs"] or cfg["model"].get("epochs")  # after it there is nothing left to save
 
     def watch(metrics: Mapping[str, float], step: int) -> None:
-        if limit and time.monotonic() - began > limit * 3600:
-            raise TimeoutError(f"the trial ran longer than tuning.trial_hours={limit}")
+        tick()
         value = next((v for k, v in metrics.items() if k.endswith(headline)), None)
+        if first:
+            child.metrics({f"training/{name}": value for name, value in metrics.items()}, step)
         if first and value is not None:
             trial.report(value, step)
             if step != last and trial.should_prune():
-                raise optuna.TrialPruned
+                raise TrialPruned
 
     return watch
 
 
-def with_settings(cfg: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with settings changed; a bare name is one of the model's: `width` is `model.width`."""
-    changed = copy.deepcopy(dict(cfg))
-    for key, value in chosen.items():
-        node: Any = changed
-        *path, leaf = key.split(".") if "." in key else ["model", key]
-        for part in path:
-            node = node[part]
-        node[leaf] = value
-    return changed
-
-
-def _suggest(trial: Any, key: str, spec: Mapping[str, Any]) -> Any:
-    kind = spec.get("type")
-    if kind == "categorical":
-        return trial.suggest_categorical(key, list(spec["choices"]))
-    if kind == "int":
-        return trial.suggest_int(key, spec["low"], spec["high"], step=spec.get("step", 1), log=spec.get("log", False))
-    return trial.suggest_float(key, spec["low"], spec["high"], step=spec.get("step"), log=spec.get("log", False))
-
-
-def _check_space(model: Mapping[str, Any], space: Mapping[str, Any]) -> None:
-    for key, spec in space.items():
-        if "." not in key and key not in model:
-            raise UserError(f"tuning space: model {model['name']} has no setting '{key}'.{nearest(key, model)}")
-        kind = spec.get("type")
-        if kind not in ("float", "int", "categorical"):
-            raise UserError(
-                f"tuning space: '{key}' has type '{kind}'.{nearest(str(kind), ['float', 'int', 'categorical'])}"
-            )
-        needed = ("choices",) if kind == "categorical" else ("low", "high")
-        if missing := [n for n in needed if n not in spec]:
-            raise UserError(f"tuning space: '{key}' ({kind}) lacks {', '.join(missing)}")
-
-
-def _open_study(cfg: Mapping[str, Any], name: str, folder: Path) -> Any:
-    import optuna
-    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
-
-    settings = cfg["tuning"]
-    url = settings["storage"] or f"sqlite:///{folder / 'study.db'}"
-    startup = int(settings["startup_trials"])
-    samplers = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=settings["seed"], n_startup_trials=startup, multivariate=True),
-        "random": lambda: optuna.samplers.RandomSampler(seed=settings["seed"]),
-        "gp": lambda: optuna.samplers.GPSampler(seed=settings["seed"], n_startup_trials=startup),
-    }
-    pruners = {
-        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=2),
-        "hyperband": lambda: optuna.pruners.HyperbandPruner(),
-        "none": lambda: optuna.pruners.NopPruner(),
-    }
-    for option, table in (("sampler", samplers), ("pruner", pruners)):
-        if settings[option] not in table:
-            raise UserError(f"there is no tuning.{option}={settings[option]}.{nearest(str(settings[option]), table)}")
-    first_try = None
-    for _ in range(5):  # two processes that make the tables of a new database at once get in each other's way
-        try:
-            return _create(url, name, settings, cfg["task"].get("direction", "maximize"), samplers, pruners)
-        except (SQLAlchemyError, ImportError) as e:
-            first_try = first_try or e
-            if not isinstance(e, IntegrityError | ProgrammingError):
-                break
-            time.sleep(0.5)
-    place = url.rpartition("@")[2]  # without user and password
-    raise UserError(f"cannot open the study at {place}: {str(first_try).splitlines()[0]}")
-
-
-def _create(
-    url: str, name: str, settings: Mapping[str, Any], direction: str, samplers: _Makers, pruners: _Makers
-) -> Any:
-    import optuna
-
-    heartbeat = int(settings["heartbeat_seconds"])
-    # A trial whose process was killed is found by its missing heartbeat and tried once more.
-    storage = optuna.storages.RDBStorage(
-        url,
-        heartbeat_interval=heartbeat,
-        grace_period=3 * heartbeat,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=1),
-    )
-    return optuna.create_study(
-        storage=storage,
-        study_name=name,
-        load_if_exists=True,
-        direction=direction,
-        sampler=samplers[settings["sampler"]](),
-        pruner=pruners[settings["pruner"]](),
-    )
-
-
-def _finished(study: Any) -> int:
-    return sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-
-
-def _stop_at(limit: int) -> Callable[[Any, Any], None]:
-    """Stop when the study, over all its processes, has enough finished trials."""
-
-    def stop(study: Any, trial: Any) -> None:
-        if _finished(study) >= limit:
-            study.stop()
-
-    return stop
+class TrialTimeoutError(Exception):
+    """A trial took too long. No `TimeoutError`: that is an `OSError`, which others may take for a failing disk."""
 
 
 @contextmanager
-def _bar(cfg: Mapping[str, Any], name: str, done: int) -> Iterator[Callable[[Any, Any], None]]:
-    """On a terminal: finished trials over all processes, the best value, the time left; the training's bar below it."""
+def time_limit(hours: float | None) -> Iterator[None]:
+    """A `TrialTimeoutError` in the main thread when what is within takes longer."""
+    if hours is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise TrialTimeoutError(f"the trial ran longer than tuning.trial_hours={hours}")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, hours * 3600)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _bar(cfg: Config, name: str, done: int) -> Iterator[tuple[Callable[[Study, Trial], None], Callable[[], None]]]:
+    """On a terminal: finished trials over all processes, the best value, the time left; the training's bar below it.
+
+    Gives what is to be called after each trial, and now and then within one.
+    """
     from tqdm.auto import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from shopkeeper.tuning.study import completed, spent
 
     silent = not (cfg["progress"] and sys.stderr.isatty())
     bar = tqdm(desc=name, total=cfg["tuning"]["trials"], initial=done, unit="trial", dynamic_ncols=True, disable=silent)
 
-    def show(study: Any, trial: Any) -> None:
-        if _completed(study):
+    def show(study: Study, trial: Trial) -> None:
+        if completed(study):
             bar.set_postfix({f"best {cfg['task']['headline']}": f"{study.best_value:.5f}"}, refresh=False)
-        bar.update(_finished(study) - bar.n)
+        bar.update(spent(study) - bar.n)
 
     with bar, nullcontext() if silent else logging_redirect_tqdm():
-        yield show
+        yield show, bar.refresh
 
 
-def _say(study: Any, trial: Any) -> None:
+def _say(study: Study, trial: Trial) -> None:
+    from shopkeeper.tuning.study import completed
+
     value = "" if trial.value is None else f" {trial.value:.5f}"
-    error = trial.user_attrs.get("error", "")
-    best = f"; best {study.best_value:.5f} (trial {study.best_trial.number})" if _completed(study) else ""
+    error = trial.user_attrs.get("error", "") if trial.state.name == "FAIL" else ""
+    best = f"; best {study.best_value:.5f} (trial {study.best_trial.number})" if completed(study) else ""
     state = trial.state.name.lower() + value + (f" ({error})" if error else "")
     log.info("trial %s %s%s %s", trial.number, state, best, trial.params)
 
 
-def _completed(study: Any) -> list[Any]:
-    return [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+def _write_results(study: Study, cfg: Config, folder: Path, parent: tracking.Run) -> None:
+    from shopkeeper.tuning.results import write_best, write_plots, write_trials
+    from shopkeeper.tuning.study import completed
 
-
-def _write_results(study: Any, cfg: Mapping[str, Any], folder: Path, parent: tracking.Run) -> None:
-    """`trials.json`, plots, and `best.yaml`, which copied to `conf/experiment/tuned/` is an experiment."""
-    trials = [
-        {"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.params,
-         "epochs": t.intermediate_values, **({"error": LOST} if t.state.name == "FAIL" else {}), **t.user_attrs}
-        for t in study.get_trials(deepcopy=False)
-    ]  # fmt: skip
-    write_json(folder / "trials.json", trials)
-    if not _completed(study):
-        raise UserError(f"no trial of study {study.study_name} finished; {folder / 'trials.json'} has the errors")
-    write_text(folder / "best.yaml", best_yaml(cfg, study))
-    plots = _plots(study, folder)
-    for file in [folder / "trials.json", folder / "best.yaml", *plots]:
+    trials = write_trials(study, folder)
+    if not completed(study):
+        errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
+        why = f" ({errors[-1]})" if errors else ""
+        raise UserError(f"no trial of study {study.study_name} has finished{why}; {trials} has all of them")
+    groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg["model"] else [])]
+    choices = {group: str(cfg[group]["name"]) for group in groups}
+    shipped = composed(Path("conf"), "train", [f"{group}={name}" for group, name in choices.items()])
+    best = write_best(study, cfg, choices, context.plain(shipped), folder)
+    for file in [trials, best, *write_plots(study, folder)]:
         parent.file(file)
     parent.metrics({f"validation_{cfg['task']['headline']}": study.best_value})
-    log.info("best %s = %.5f; %s", cfg["task"]["headline"], study.best_value, folder / "best.yaml")
+    log.info("best %s = %.5f; %s", cfg["task"]["headline"], study.best_value, best)
 
 
-def best_yaml(cfg: Mapping[str, Any], study: Any) -> str:
-    """The best trial as a Hydra experiment."""
-    chosen: dict[str, Any] = {}
-    for key, value in study.best_params.items():
-        *path, leaf = key.split(".") if "." in key else ["model", key]
-        node = chosen
-        for part in path:
-            node = node.setdefault(part, {})
-        node[leaf] = value
-    overrides = [{f"override /{group}": cfg[group]["name"]} for group in ("dataset", "split", "model")]
-    head = (
-        f"# @package _global_\n# Study {study.study_name}: {_finished(study)} trials; best {cfg['task']['headline']} "
-        f"on validation {study.best_value:.5f} (trial {study.best_trial.number}, seeds {cfg['tuning']['seeds']}).\n"
-    )
-    return head + yaml.safe_dump({"defaults": overrides, **chosen}, sort_keys=False)
-
-
-def _plots(study: Any, folder: Path) -> list[Path]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import optuna.visualization.matplotlib as draw
-    from matplotlib import pyplot, ticker
-
-    made = []
-    plots = {
-        "history": draw.plot_optimization_history,
-        "importance": draw.plot_param_importances,
-        "slice": draw.plot_slice,
-    }
-    if any(t.intermediate_values for t in study.get_trials(deepcopy=False)):
-        plots["curves"] = draw.plot_intermediate_values
-    for name, plot in plots.items():
-        try:
-            plot(study)
-        except (ValueError, RuntimeError) as e:  # e.g. importance needs two different finished trials
-            log.info("no plot '%s': %s", name, e)
-            continue
-        path, figure = folder / f"{name}.png", pyplot.gcf()
-        for axis in figure.axes:
-            axis.xaxis.set_minor_formatter(ticker.NullFormatter())  # on a narrow logarithmic axis they overlap
-            if name == "curves" and (legend := axis.get_legend()):
-                legend.remove()  # a line for each trial
-        figure.set_size_inches(2 * max(len(figure.axes), 5), 6)
-        figure.savefig(path, dpi=110, bbox_inches="tight")
-        pyplot.close("all")
-        made.append(path)
-    return made
-
-
-def _of_model(cfg: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The same command's config for another model, composed anew."""
-    from hydra import compose
+def _of_model(model: str) -> dict[str, Any]:
+    """The same command's config for another model, composed anew; a name that was given is the stem of all."""
     from hydra.core.hydra_config import HydraConfig
 
     words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models="))]
-    return context.plain(compose("tune", [*words, f"model={model}"]))  # Hydra is at work already: its search path
+    found = context.plain(composed(Path("conf"), "tune", [*words, f"model={model}"]))
+    if name := found["tuning"]["name"]:
+        found["tuning"]["name"] = f"{name}-{model}"
+    return found

@@ -1,0 +1,1 @@
+"""Searching a model's settings: what may change, the study in its database, what it leaves behind."""

@@ -1,0 +1,116 @@
+"""What a search may change: `conf/tuning/space/<model>.yaml`, checked before the first trial."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+
+GROUPS = ("model", "loss", "trainer")  # with anything else, trials would answer different requests
+FIELDS = {
+    "float": ("type", "low", "high", "step", "log"),
+    "int": ("type", "low", "high", "step", "log"),
+    "categorical": ("type", "choices"),
+}
+Space = Mapping[str, Mapping[str, Any]]
+
+
+def read_space(cfg: Mapping[str, Any]) -> Space:
+    """The space of a config, without the settings that were set to null; a `UserError` where it makes no sense."""
+    model = cfg["model"]["name"]
+    space = dict(_settings(cfg["tuning"].get("space") or {}))
+    if not space:
+        raise UserError(
+            f"there is nothing to search for model={model}: write conf/tuning/space/{model}.yaml "
+            f"(setting: {{type: float, low: …, high: …, log: true}})"
+        )
+    for key, spec in space.items():
+        _check_key(cfg, key)
+        _check_spec(key, spec)
+    return space
+
+
+def _settings(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings that are searched, a group's under dotted names: `loss: {negatives: …}` is `loss.negatives`."""
+    for key, spec in space.items():
+        if isinstance(spec, Mapping) and spec and all(isinstance(v, Mapping) for v in spec.values()):
+            yield from _settings(spec, f"{prefix}{key}.")
+        elif spec is not None:
+            yield prefix + key, spec
+
+
+def path_of(key: str) -> list[str]:
+    """Where a searched setting lies in the config; a bare name is one of the model's: `width` is `model.width`."""
+    return key.split(".") if "." in key else ["model", key]
+
+
+def with_settings(cfg: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with settings changed."""
+    changed = copy.deepcopy(dict(cfg))
+    for key, value in chosen.items():
+        node: Any = changed
+        *path, leaf = path_of(key)
+        for part in path:
+            node = node[part]
+        node[leaf] = value
+    if "loss" in changed["model"] and cfg["model"]["loss"] == cfg.get("loss"):
+        changed["model"]["loss"] = changed["loss"]  # `${loss}`, which was resolved before
+    return changed
+
+
+def suggest(trial: Any, space: Space) -> dict[str, Any]:
+    """The settings of an Optuna trial."""
+    return {key: _suggest(trial, key, spec) for key, spec in space.items()}
+
+
+def _suggest(trial: Any, key: str, spec: Mapping[str, Any]) -> Any:
+    kind = spec["type"]
+    if kind == "categorical":
+        return trial.suggest_categorical(key, list(spec["choices"]))
+    if kind == "int":
+        return trial.suggest_int(key, spec["low"], spec["high"], step=spec.get("step", 1), log=spec.get("log", False))
+    return trial.suggest_float(key, spec["low"], spec["high"], step=spec.get("step"), log=spec.get("log", False))
+
+
+def _check_key(cfg: Mapping[str, Any], key: str) -> None:
+    path = path_of(key)
+    if path[0] not in GROUPS:
+        raise UserError(
+            f"tuning space: '{key}' cannot be searched, a search changes {', '.join(GROUPS)} alone: with other data "
+            f"the trials would answer different requests"
+        )
+    node: Any = cfg
+    for i, part in enumerate(path):
+        if not isinstance(node, Mapping) or part not in node:
+            where = f"model {cfg['model']['name']}" if path[:i] == ["model"] else ".".join(path[:i])
+            names = node if isinstance(node, Mapping) else []
+            raise UserError(f"tuning space: {where} has no setting '{part}'.{nearest(part, names)}")
+        node = node[part]
+
+
+def _check_spec(key: str, spec: Any) -> None:
+    if not isinstance(spec, Mapping):
+        raise UserError(f"tuning space: '{key}' is {spec}; write {{type: float, low: …, high: …}} or leave it out")
+    kind = spec.get("type")
+    if kind not in FIELDS:
+        raise UserError(f"tuning space: '{key}' has type '{kind}'.{nearest(str(kind), FIELDS)}")
+    for field in spec:
+        if field not in FIELDS[kind]:
+            raise UserError(f"tuning space: '{key}' ({kind}) knows no '{field}'.{nearest(str(field), FIELDS[kind])}")
+    needed = ("choices",) if kind == "categorical" else ("low", "high")
+    if missing := [n for n in needed if spec.get(n) is None]:
+        raise UserError(f"tuning space: '{key}' ({kind}) lacks {', '.join(missing)}")
+    if kind == "categorical":
+        if not isinstance(spec["choices"], list) or not spec["choices"]:
+            raise UserError(f"tuning space: the choices of '{key}' must be a list with something in it")
+        return
+    for field in ("low", "high", "step"):
+        value, wanted = spec.get(field, 1), (int,) if kind == "int" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise UserError(f"tuning space: '{key}' ({kind}) has {field}={value}, which is no {kind}")
+    if spec["low"] > spec["high"]:
+        raise UserError(f"tuning space: '{key}' has low={spec['low']} above high={spec['high']}")
+    if spec.get("log") and (spec["low"] <= 0 or spec.get("step") is not None):
+        raise UserError(f"tuning space: '{key}' with log: true needs low above 0 and no step")

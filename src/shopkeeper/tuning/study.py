@@ -1,0 +1,224 @@
+"""An Optuna study in its database: opened or gone on with, shared by processes, its budget counted.
+
+Akiba et al. (2019), "Optuna: A Next-generation Hyperparameter Optimization Framework".
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial as Trial
+from optuna.trial import TrialState as State
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import sha256_json
+
+log = logging.getLogger(__name__)
+TrialPruned = optuna.TrialPruned
+INTERRUPTED = "interrupted"
+ALIKE = 5  # trials that fail alike before anything has worked end a search
+SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
+_again = optuna.storages.RetryHeartbeatStaleTrialCallback  # makes a waiting trial with the settings of a lost one
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """A `UserError` for what makes no sense in `conf/tuning/*.yaml`."""
+    for option, valid in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        if settings[option] not in valid:
+            raise UserError(f"there is no tuning.{option}={settings[option]}.{nearest(str(settings[option]), valid)}")
+    whole = ("trials", "startup_trials", "heartbeat_seconds", "seed")
+    for key in (*whole, "hours", "trial_hours"):
+        value, least = settings[key], 0 if key in ("startup_trials", "seed") else 1 if key in whole else 1e-9
+        may_be_null = key not in ("startup_trials", "heartbeat_seconds")
+        if value is None and may_be_null:
+            continue
+        kinds = int if key in whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or value < least:
+            what = f"a whole number from {least}" if key in whole else "a number above 0"
+            raise UserError(f"tuning.{key}={value} must be {what}{' or null' if may_be_null else ''}")
+    if settings["trials"] is None and settings["hours"] is None:
+        raise UserError("a search needs an end: set tuning.trials or tuning.hours")
+    seeds = settings["seeds"]
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
+        raise UserError(f"tuning.seeds={seeds} must be a list of whole numbers, e.g. [1,2,3]")
+    if settings["name"] is not None and not re.fullmatch(r"\w[\w.-]*", str(settings["name"])):
+        raise UserError(f"tuning.name={settings['name']} may hold letters, digits and . _ - alone")
+
+
+def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:
+    """The study `<name>-<hash of asks>`, made when it is new: other data or settings begin another one.
+
+    Trials that a person interrupted wait in it to be tried again.
+
+    `asks` says what a trial's value depends on besides the trial's own settings. In `settings.storage`, any SQLAlchemy
+    URL, or in SQLite in `folder`.
+    """
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is told in one line by ourselves
+    folder.mkdir(parents=True, exist_ok=True)
+    url = settings["storage"] or f"sqlite:///{folder / 'study.db'}"
+    first = None
+    for _ in range(5):  # two processes that make the tables of a new database at once get in each other's way
+        try:
+            return _open(url, name, settings, direction, asks)
+        except (SQLAlchemyError, ImportError) as e:
+            first = first or e
+            if not isinstance(e, IntegrityError | ProgrammingError):
+                break
+            time.sleep(0.5)
+    place = url.rpartition("@")[2]  # without user and password
+    raise UserError(f"cannot open the study at {place}: {str(first).splitlines()[0]}")
+
+
+def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:
+    beat = int(settings["heartbeat_seconds"])
+    # A trial whose process was killed is found by its missing heartbeat and tried once more.
+    storage = optuna.storages.RDBStorage(
+        url,
+        heartbeat_interval=beat,
+        grace_period=3 * beat,
+        heartbeat_stale_trial_callback=_again(max_retry=1, inherit_intermediate_values=True),
+    )
+    full = f"{name}-{sha256_json(asks)[:8]}"
+    earlier = [s for s in optuna.get_all_study_names(storage) if s.startswith(f"{name}-")]
+    study = optuna.create_study(
+        storage=storage,
+        study_name=full,
+        load_if_exists=True,
+        direction=direction,
+        sampler=Reseeded(settings),
+        pruner=_pruner(settings),
+    )
+    if full not in earlier:
+        study.set_user_attr("asks", asks)
+        if others := [s for s in earlier if re.fullmatch(r"[0-9a-f]{8}", s[len(name) + 1 :])]:
+            other = optuna.load_study(study_name=others[-1], storage=storage).user_attrs.get("asks") or {}
+            log.info("a new search: %s", _differences(other, asks))
+    for trial in study.get_trials(deepcopy=False, states=(State.FAIL,)):
+        if trial.user_attrs.get("error") == INTERRUPTED and trial.number not in _tried_again(study):
+            _again(inherit_intermediate_values=True)(study, trial)
+    return study
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Which settings are others than in a search before, in words."""
+    a, b = _flat(old), _flat(new)
+    said = [f"{k} was {a.get(k)}, now {b.get(k)}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
+    return "; ".join(said[:5]) + (f" (and {len(said) - 5} more)" if len(said) > 5 else "")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        return {prefix[:-1]: value}
+    return {k: v for key, entry in value.items() for k, v in _flat(entry, f"{prefix}{key}.").items()}
+
+
+class Reseeded(BaseSampler):
+    """Optuna's sampler, made anew for each trial with a seed of `tuning.seed` and the trial's number.
+
+    So a search that goes on draws what it would have drawn without the break, and processes that share a study draw
+    different settings. With `tuning.seed=null` every search draws others.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]):
+        self._settings = settings
+        self._sampler = self._made(settings["seed"])
+
+    def _made(self, seed: int | None) -> BaseSampler:
+        kind, startup = self._settings["sampler"], int(self._settings["startup_trials"])
+        if kind == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if kind == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
+
+    def before_trial(self, study: Study, trial: Trial) -> None:
+        """Called by Optuna before the first setting is drawn."""
+        if (seed := self._settings["seed"]) is not None:
+            self._sampler = self._made(int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0]))
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: Trial) -> dict[str, Any]:
+        """Which settings are drawn together."""
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Study, trial: Trial, search_space: dict[str, Any]) -> dict[str, Any]:
+        """Settings drawn together."""
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Study, trial: Trial, param_name: str, param_distribution: Any) -> Any:
+        """One setting drawn alone."""
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: Trial, state: State, values: Any) -> None:
+        """Called by Optuna with the outcome."""
+        self._sampler.after_trial(study, trial, state, values)
+
+
+def _pruner(settings: Mapping[str, Any]) -> optuna.pruners.BasePruner:
+    if settings["pruner"] == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=int(settings["startup_trials"]), n_warmup_steps=2)
+    return optuna.pruners.HyperbandPruner() if settings["pruner"] == "hyperband" else optuna.pruners.NopPruner()
+
+
+def completed(study: Study) -> list[Trial]:
+    """Trials with a value."""
+    return study.get_trials(deepcopy=False, states=(State.COMPLETE,))
+
+
+def spent(study: Study) -> int:
+    """How much of a budget in trials is used, over all processes.
+
+    Complete, pruned and failed trials count; one that was killed or interrupted and is tried again does not. While
+    every trial has failed, none counts: the cause was none of their settings.
+    """
+    again = _tried_again(study)
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.number not in again]
+    return 0 if all(t.state == State.FAIL for t in ended) else len(ended)
+
+
+def first_try(study: Study, number: int) -> int:
+    """The number of the trial that a trial repeats after a kill or an interruption, else its own."""
+    trial = next(t for t in study.get_trials(deepcopy=False) if t.number == number)
+    first = _again.retried_trial_number(trial)
+    return number if first is None else first
+
+
+def _tried_again(study: Study) -> set[int]:
+    return {n for t in study.get_trials(deepcopy=False) for n in _again.retry_history(t)}
+
+
+def stop_at(limit: int | None) -> Callable[[Study, Trial], None]:
+    """A callback that stops the search at its budget, and when nothing works: all trials fail, the last ones alike."""
+    errors: list[str] = []
+
+    def stop(study: Study, trial: Trial) -> None:
+        if trial.state == State.FAIL:
+            errors.append(re.sub(r"\d+", "", str(trial.user_attrs.get("error"))))
+        used, most = spent(study), math.inf if limit is None else limit
+        alike = len(errors) >= ALIKE and len(set(errors[-ALIKE:])) == 1
+        if used >= most or (not used and (alike or len(errors) >= most)):
+            study.stop()
+
+    return stop
+
+
+def database_error(error: BaseException | None) -> str | None:
+    """The first line of what the database said, where that is behind an error."""
+    while error is not None:
+        if isinstance(error, SQLAlchemyError):
+            return re.sub(r"//[^@/\s]*@", "//", str(error).splitlines()[0])
+        error = error.__cause__ or error.__context__
+    return None

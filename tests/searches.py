@@ -1,0 +1,42 @@
+"""Searches for tests: a config, and training replaced by a function of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from shopkeeper.pipeline import context, tune
+from shopkeeper.tuning import results
+
+ROOT = Path(__file__).parents[1]
+
+
+def config(folder: Path, *words: str) -> dict[str, Any]:
+    """What `python tune.py model=item_knn …` would be given, its studies in `folder`."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("tune", ["model=item_knn", "tracking=none", f"paths.studies={folder}", *words])
+    return context.plain(cfg)
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, value: Callable[[dict[str, Any], Any], Any]) -> list[dict[str, Any]]:
+    """Replace training by a function of the config; no data, no plots. Gives the configs that were asked for."""
+    seen: list[dict[str, Any]] = []
+
+    def validate(cfg: dict[str, Any], log: Any) -> float:
+        seen.append(cfg)
+        return float(value(cfg, log))
+
+    monkeypatch.setattr(tune, "validate_model", validate)
+    monkeypatch.setattr(tune, "data_of", lambda cfg: {"fingerprint": "none"})
+    monkeypatch.setattr(results, "write_plots", lambda study, folder: [])  # a second each
+    return seen
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    """`trials.json` of the one study in `folder`."""
+    return json.loads(next(folder.glob("*/trials.json")).read_text())
