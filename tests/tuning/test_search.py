@@ -56,6 +56,18 @@ def test_other_data_or_settings_begin_another_search_and_the_old_one_is_found_ag
     tune.tune_model(config(tmp_path, "tuning.trials=2", "~tuning.space.half_life_events"))
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["trainer.max_epochs=3", "model.shrinkage=3", "tuning.seeds=[2]", "timeline.ties=shuffled", "evaluation.k=[20]",
+     "init_from=outputs/yesterday"],
+)  # fmt: skip
+def test_what_a_value_depends_on_is_part_of_the_search(tmp_path: Path, monkeypatch: Patch, word: str):
+    seen = stub(monkeypatch, lambda cfg, log: 1.0)
+    for words in ([], [word], []):
+        tune.tune_model(config(tmp_path, "tuning.trials=1", "~tuning.space.shrinkage", *words))
+    assert len(seen) == 2
+
+
 def test_a_failing_trial_is_kept_with_its_error_and_the_search_goes_on(tmp_path: Path, monkeypatch: Patch):
     def value(cfg: dict[str, Any], log: Any) -> float:
         if cfg["model"]["neighbours"] < 100:

@@ -93,5 +93,6 @@ def loop_check(seconds: float) -> str:
     result: dict[str, Any] = events_per_second(seconds)
     return (
         f"{result['events_per_second']:,.0f} events/s (SASRec, width {result['width']}, {result['blocks']} blocks, "
-        f"{result['items']:,} items, {result['device']}, {result['precision']}, softmax {result['softmax']})"
+        f"{result['items']:,} items, {result['mean_length']:.0f} events a customer, at most {result['max_length']}, "
+        f"{result['device']}, {result['precision']}, softmax {result['softmax']}; longer histories give more)"
     )

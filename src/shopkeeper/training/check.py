@@ -19,7 +19,8 @@ from shopkeeper.training.trial import settle
 def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int = 50) -> dict[str, Any]:
     """Train for about `seconds` on 2,000 customers; the first batch (warming up) is not counted.
 
-    Gives `events_per_second` (target positions), `width`, `blocks`, `items`, `device` and `precision`.
+    Gives `events_per_second` (target positions), `width`, `blocks`, `items`, `mean_length` and `max_length` of the
+    sequences (longer ones give more events a second), `device` and `precision`.
     """
     config, recipe = TrainerConfig(), Recipe()
     device = execution.device_of(config)
@@ -60,6 +61,8 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
         "width": shape.width,
         "blocks": shape.blocks,
         "items": n_items,
+        "mean_length": float(view.length_U.mean()),
+        "max_length": max_length,
         "device": plan.device,
         "precision": plan.precision,
         "softmax": module.plan.softmax,

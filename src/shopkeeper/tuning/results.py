@@ -43,8 +43,10 @@ def write_best(
     was told differently is written down, beside the settings that it found.
     """
     best = with_settings(cfg, study.best_params) | {"seed": cfg["tuning"]["seeds"][0]}
-    best["trainer"] = {k: best["trainer"][k] for k in LEARNS}
-    values = _other(best, {k: shipped[k] for k in KEPT if k in shipped})
+    default = {k: shipped[k] for k in KEPT if k in shipped}
+    for config in (best, default):
+        config["trainer"] = {k: config["trainer"][k] for k in LEARNS}
+    values = {k: _nested(best[k], default[k]) for k in default if k in best and best[k] != default[k]}
     if "loss" not in choices:
         values.pop("loss", None)
     elif best["model"]["loss"] == best["loss"]:
@@ -64,12 +66,8 @@ def write_best(
     return folder / "best.yaml"
 
 
-def _other(value: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `value` differs from `default`, nested alike; of the uppermost level only what `default` has."""
-    return {key: _nested(value[key], default[key]) for key in default if key in value and value[key] != default[key]}
-
-
 def _nested(value: Any, default: Any) -> Any:
+    """What of `value` differs from `default`, nested alike."""
     if not isinstance(value, Mapping) or not isinstance(default, Mapping):
         return value
     return {k: _nested(v, default.get(k)) for k, v in value.items() if k not in default or v != default[k]}
