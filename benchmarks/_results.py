@@ -51,6 +51,7 @@ def write_result(
     *,
     versions: Mapping[str, str] | None = None,
     gpu: str | None = None,
+    note: str | None = None,
     folder: Path = RESULTS,
 ) -> Path:
     """Write `benchmarks/results/<name>.json`; `versions` adds those of peers in environments of their own."""
@@ -65,7 +66,7 @@ def write_result(
         "versions": {"python": platform.python_version(), **_installed(), **(versions or {})},
         "rows": rows,
         "claims": claims,
-    }
+    } | ({"note": note} if note else {})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -82,10 +82,8 @@ def main() -> None:
     ]  # fmt: skip
     ended = sum(n for state, n in states.items() if state in ("complete", "pruned", "fail"))
     claims = [at_least("training", "amazon_beauty, trials of a study killed and resumed", ended, 40)]
-    path = write_result("study", rows, claims)
+    path = write_result("study", rows, claims, note=a.note)
     result = json.loads(path.read_text()) | {"best": found["model"], "trials": trials}
-    if a.note:
-        result["note"] = a.note
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if a.picture:
         picture(folder, a.picture)
