@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shopkeeper.training import checkpoint  # noqa: E402
 from shopkeeper.training.module import SequenceModule  # noqa: E402
 
 data, run, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+trainer = {"checkpoint_minutes": 0.0, **json.loads(sys.argv[4] if len(sys.argv) > 4 else "{}")}
 if not (data / "manifest.json").is_file() or not (data / "splits").is_dir():
     shop(data)
 prepared = Prepared.open(data)
@@ -33,8 +35,6 @@ def loud_write(*args: object) -> None:
 
 SequenceModule.training_step = loud_step
 checkpoint.save_file = loud_write
-model = fit(
-    prepared, prepared.split("leave_one_out-tiny"), folder=run, epochs=epochs, trainer={"checkpoint_minutes": 0.0}
-)
+model = fit(prepared, prepared.split("leave_one_out-tiny"), folder=run, epochs=epochs, trainer=trainer)
 assert model.trained is not None
 checkpoint.SafeCheckpointIO().save_checkpoint({"weights": model.trained.last_weights}, run / "last")

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +16,12 @@ import pytest
 from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.sanity import shuffled_training
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.distributed import _failure
+
+CHILD = Path(__file__).with_name("child.py")
 
 
 def test_two_processes_give_the_loss_curve_and_the_ranks_of_one(tiny_shop, tmp_path: Path):
@@ -45,3 +55,36 @@ def test_two_processes_give_the_loss_curve_and_the_ranks_of_one(tiny_shop, tmp_p
 def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path):
     (tmp_path / "stderr-1").write_text("Traceback\nKilled by the kernel\n")
     assert "process 1 ended with exit code -9 Killed by the kernel" in _failure(tmp_path, [None, -9])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_when_the_parent_is_killed_its_processes_end_and_leave_nothing_behind(tiny_shop, tmp_path: Path, how):
+    (tmp_path / "tmp").mkdir()
+    trainer = json.dumps({"devices": 2, "validation_requests": 0})
+    command = [sys.executable, str(CHILD), str(tiny_shop[0].path), str(tmp_path / "run"), "150", trainer]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")})
+    while not list((tmp_path / "run" / "checkpoint").glob("step-*")):
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(how)
+    parent.wait()
+    parent.communicate()  # the processes share the parent's stdout: it ends when the last of them has
+    steps = 150 * 4  # what they would have come to without the parent
+    assert not (tmp_path / "run" / "checkpoint" / f"step-{steps:010d}").exists()
+    assert list((tmp_path / "tmp").glob("shopkeeper-ddp-*")) == []
+
+
+def test_what_another_process_warns_of_is_said(tiny_shop, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    # That memory ran out is known to the process alone; a damaged checkpoint is what both can be made to warn of.
+    fit(*tiny_shop, folder=tmp_path, epochs=2)
+    newest = sorted((tmp_path / "checkpoint").glob("step-*"))[-1]
+    (newest / "state.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        fit(*tiny_shop, folder=tmp_path, epochs=2, trainer={"devices": 2})
+    assert f"training process 1: checkpoint {newest} cannot be used" in caplog.text
+
+
+def test_a_split_that_is_only_in_memory_is_not_taken_for_the_one_on_disk(tiny_shop):
+    mixed = shuffled_training(tiny_shop[1])
+    with pytest.raises(AssertionError, match="read the split from disk"):
+        fit(mixed.prepared, mixed, trainer={"devices": 2})

@@ -7,6 +7,7 @@ reads what they leave (result.json, result.safetensors). Nothing is pickled betw
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import torch
 import torch.distributed as dist
 
 from shopkeeper.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def sum_gradients(network: torch.nn.Module) -> None:
@@ -46,38 +49,59 @@ def join(folder: Path, rank: int, processes: int, device: torch.device) -> None:
 
 
 def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> None:
-    """Run the workers on `folder/spec.json` until all have ended; a worker's failure ends them all and is reported."""
+    """Run the workers on `folder/spec.json` until all have ended; a worker's failure ends them all and is reported.
+
+    Their stdin is a pipe that nobody writes to: it closes when this process ends, and they end with it.
+    """
     threads = max(torch.get_num_threads() // processes, 1)
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     workers = []
     for rank in range(processes):
         command = [sys.executable, "-m", "shopkeeper.training.worker", str(folder), str(rank)]
         errors = None if rank == 0 else open(folder / f"stderr-{rank}", "wb")  # noqa: SIM115 (closed with the worker)
-        workers.append(subprocess.Popen(command, env=env, stderr=errors))
-    told = 0
+        workers.append(subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=errors))
+    history = _Lines(folder / "history.jsonl")
+    warnings = {rank: _Lines(folder / f"warnings-{rank}") for rank in range(1, processes)}
+
+    def tell() -> None:
+        for line in history.new():
+            row = json.loads(line)
+            on_epoch(row["metrics"], row["epoch"])
+        for rank, lines in warnings.items():
+            for line in lines.new():
+                log.warning("training process %s: %s", rank, line)
+
     try:
         while True:
-            told = _tell(folder / "history.jsonl", told, on_epoch)
+            tell()
             codes = [w.poll() for w in workers]
             if any(code not in (None, 0) for code in codes):
+                tell()
                 raise UserError(_failure(folder, codes))
             if all(code == 0 for code in codes):
-                _tell(folder / "history.jsonl", told, on_epoch)
+                tell()
                 return
             time.sleep(0.05)
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
+            assert worker.stdin is not None
+            worker.stdin.close()
 
 
-def _tell(path: Path, told: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> int:
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    for line in whole[told:]:
-        row = json.loads(line)
-        on_epoch(row["metrics"], row["epoch"])
-    return len(whole)
+class _Lines:
+    """The lines of a file that is being written, each once."""
+
+    def __init__(self, path: Path):
+        self.path, self.told = path, 0
+
+    def new(self) -> list[str]:
+        """Those that have come since the last call."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
+        new = [line.rstrip("\n") for line in lines[self.told :] if line.endswith("\n")]
+        self.told += len(new)
+        return new
 
 
 def _failure(folder: Path, codes: list[int | None]) -> str:

@@ -86,6 +86,7 @@ def train(
             on_epoch=on_epoch,
             **arguments,
         )
+    assert isinstance(split.prepared.events.item, np.memmap), "the processes read the split from disk, not from memory"
     with tempfile.TemporaryDirectory(prefix="shopkeeper-ddp-") as name:
         room = Path(name)
         start = {k: v.contiguous() for k, v in network.state_dict().items()}

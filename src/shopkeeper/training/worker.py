@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
+import shutil
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,10 +62,25 @@ def main(folder: Path, rank: int) -> None:
     dist.destroy_process_group()
 
 
+def end_with_parent(folder: Path) -> None:
+    """End when the parent is gone, however it ended: the system then closes the pipe that is this process' stdin.
+
+    A worker that went on would delete the checkpoints that the next training reads.
+    """
+    os.read(0, 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO if sys.argv[2] == "0" else logging.ERROR, format="%(message)s")
+    place, own = Path(sys.argv[1]), int(sys.argv[2])
+    threading.Thread(target=end_with_parent, args=[place], daemon=True).start()
+    if own == 0:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    else:  # what process 0 cannot know, e.g. that memory ran out here: the parent says it
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", filename=place / f"warnings-{own}")
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(place, own)
     except UserError as e:
-        (Path(sys.argv[1]) / f"error-{sys.argv[2]}.txt").write_text(str(e), encoding="utf-8")
+        (place / f"error-{own}.txt").write_text(str(e), encoding="utf-8")
         sys.exit(1)
