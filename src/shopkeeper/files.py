@@ -137,6 +137,36 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(tmp, ignore_errors=True)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold `path` for this process; a `UserError` when another one holds it. The system lets go of a dead one's.
+
+    The lock is a file `.<name>.lock` beside `path`. Where the file system has no locks, nobody is kept out.
+    """
+    import fcntl
+
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another process is at work on {path}; wait until it has ended, or end it") from None
+            except OSError:
+                pass
+            try:
+                if not os.path.samestat(os.stat(lock), os.fstat(file.fileno())):
+                    continue
+            except FileNotFoundError:  # whoever had it deleted it between the opening and the locking
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
 def _beside(path: Path) -> Path:
     """A new temporary name next to `path`, which says whose it is."""
     return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")

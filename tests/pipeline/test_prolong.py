@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from test_bad_input import HEAD, ROWS, config, write_raw
 
+from shopkeeper.errors import UserError
 from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.train import train_model, validate_model
 
@@ -71,3 +72,17 @@ def test_a_pruned_or_failed_trial_leaves_no_checkpoint(shop: Path):
     with pytest.raises(Pruned):
         validate_model(config(shop, "train", *SMALL, "trainer.max_epochs=3", "seed=9"), prune)
     assert set((shop / "outputs/checkpoints").glob("sasrec-*")) == before
+
+
+def test_the_same_command_started_twice_does_not_mix_two_trainings(shop: Path):
+    refused = []
+
+    def start_again(metrics: Any, epoch: int) -> None:
+        with pytest.raises(UserError, match=r"another process is at work on .*checkpoints/sasrec-") as e:
+            run(shop, "twice", "trainer.max_epochs=2", "seed=10")
+        refused.append(e)
+
+    validate_model(config(shop, "train", *SMALL, "trainer.max_epochs=2", "seed=10"), start_again)
+    assert len(refused) == 2
+    run(shop, "twice", "trainer.max_epochs=1", "seed=10")  # the first has ended: nobody is at work
+    assert not list((shop / "outputs/checkpoints").glob(".*.lock"))

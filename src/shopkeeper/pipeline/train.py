@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
+from shopkeeper.files import alone, atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, write_run
@@ -38,7 +39,7 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
     name = f"{cfg['model']['name']}-{cfg['task']['name']}-{cfg['seed']}"
-    with tracking.start(cfg["tracking"], name, context.tracked(cfg), parent) as tracked:
+    with tracking.start(cfg["tracking"], name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
         history: list[Mapping[str, float]] = []
 
         def log_epoch(values: Mapping[str, float], epoch: int) -> None:
@@ -46,7 +47,7 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
             tracked.metrics({f"training/{name}": value for name, value in values.items()}, epoch)
 
         if cfg["task"]["name"] == "next_item":
-            model, facts, metrics, tables = train_recommender(cfg, ("validation", "test"), log_epoch)
+            model, facts, metrics, tables = train_recommender(cfg, ("validation", "test"), log_epoch, held)
         else:
             from shopkeeper.pipeline.train_customers import train_customer_model
 
@@ -73,8 +74,9 @@ def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
     """Train and return the task's headline metric on validation; test is not looked at. For tuning."""
     context.check_task(cfg)
     if cfg["task"]["name"] == "next_item":
-        _, facts, metrics, _ = train_recommender(cfg, ("validation",), log_epoch)
-        shutil.rmtree(checkpoint_folder(cfg, facts), ignore_errors=True)
+        with ExitStack() as held:
+            _, facts, metrics, _ = train_recommender(cfg, ("validation",), log_epoch, held)
+            shutil.rmtree(checkpoint_folder(cfg, facts), ignore_errors=True)
     else:
         from shopkeeper.pipeline.train_customers import train_customer_model
 
@@ -83,9 +85,12 @@ def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
 
 
 def train_recommender(
-    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log
+    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
 ) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
-    """Fit a recommender and answer every request of the parts: model, facts, `metrics.json`, per-request tables."""
+    """Fit a recommender and answer every request of the parts: model, facts, `metrics.json`, per-request tables.
+
+    Until `held` is closed, the checkpoints are this process' alone.
+    """
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.recommenders.base import Fit, make
 
@@ -93,9 +98,11 @@ def train_recommender(
     model = make(cfg["model"])
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant)}
+    place = checkpoint_folder(cfg, facts)
+    held.enter_context(alone(place))
     fit = Fit(
         seed=int(cfg["seed"]),
-        folder=checkpoint_folder(cfg, facts),
+        folder=place,
         trainer=cfg["trainer"],
         target_events=tuple(split.timeline["spec"]["target_events"]),
         filter_seen=bool(cfg["dataset"]["filter_seen"]),
@@ -103,7 +110,6 @@ def train_recommender(
         log=log_epoch if bar else _and_say(log_epoch),
         progress=bar,
     )
-    place = checkpoint_folder(cfg, facts)
     _recall(place, cfg)
     try:
         model.fit(prepared, split, fit)
