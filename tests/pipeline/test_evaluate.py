@@ -17,6 +17,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.evaluate_checks import _trained_without_order
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -43,6 +44,7 @@ def trained(
     seed: int = 1,
     split_name: str = "leave_one_out",
     told: dict[str, str] | None = None,
+    plan: dict[str, Any] | None = None,
 ) -> RunFolder:
     """A finished run, as `train` leaves it."""
     prepared, split = data
@@ -51,7 +53,7 @@ def trained(
         "model": settings,
         "task": {"name": "next_item", "headline": "ndcg@10"},
         "dataset": {"name": "tiny", "filter_seen": False},
-        "trainer": {},
+        "trainer": {"plan": plan or {}},
         "seed": seed,
         "init_from": None,
     }
@@ -161,13 +163,32 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
     ]  # fmt: skip
     again_by_model = evaluated([*runs, again], tmp_path / "report", shuffle=False, retrain=["item_knn"])
     assert list(again_by_model["retrained"]) == ["item_knn#1"]
-    base = trained(data, tmp_path / "base", "popularity", seed=2)
+    base = trained(data, tmp_path / "base", "popularity", seed=2, plan={"micro_batch": 64})  # that machine was smaller
     both = evaluated([*runs, again, base], tmp_path / "report", shuffle=False)["seeds"]
     assert both["item_knn"]["ahead_of"]["popularity"]["low"] > 0
     assert both["popularity"]["ahead_of"]["item_knn"]["high"] < 0
     other = RunFolder(again.path, {**again.config, "model": {**again.config["model"], "neighbours": 3}}, again.metrics,
                       again.manifest)  # fmt: skip
     assert evaluated([*runs, other], tmp_path / "report", shuffle=False)["seeds"] == {}
+
+
+def test_a_model_of_two_processes_is_trained_again_on_shuffled_histories_not_on_those_on_disk(data: Data) -> None:
+    settings = {"name": "sasrec", "target": "shopkeeper.recommenders.sasrec.SASRec", "width": 4, "epochs": 1}
+    config: dict[str, Any] = {"model": settings, "dataset": {"filter_seen": False}, "seed": 1}
+    trainer = {"accelerator": "cpu", "threads": 1}
+
+    def again(**told: Any) -> np.ndarray:
+        run = RunFolder(Path("run"), {**config, "trainer": trainer | told}, {"model": "sasrec"}, {})
+        vectors: np.ndarray = _trained_without_order(run, data[1]).item_vectors()
+        return vectors
+
+    assert np.array_equal(again(devices=2, plan={"processes": 2}), again(devices=1))
+
+
+def test_a_model_that_started_from_one_which_knew_the_order_is_not_called_trained_without(data: Data) -> None:
+    config = {"model": {"name": "sasrec"}, "init_from": "models/yesterday"}
+    with pytest.raises(UserError, match="started from the weights of models/yesterday, which have seen the order"):
+        _trained_without_order(RunFolder(Path("run"), config, {"model": "sasrec"}, {}), data[1])
 
 
 def test_a_misspelt_model_to_train_again_is_named(runs: list[RunFolder], tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def _trained_without_order(run: RunFolder, split: Split) -> Any:
     from shopkeeper.evaluation.sanity import shuffled_training
     from shopkeeper.recommenders.base import make
 
+    if start := run.config.get("init_from"):
+        raise UserError(
+            f"it started from the weights of {start}, which have seen the order; train it without init_from"
+        )
     log.info("training %s again on shuffled histories", run.metrics["model"])
     mixed = shuffled_training(split, int(run.config["seed"]))
     with tempfile.TemporaryDirectory() as folder:
@@ -93,13 +97,17 @@ def _trained_without_order(run: RunFolder, split: Split) -> Any:
 
 
 def fit_of(config: Mapping[str, Any], split: Split, folder: Path) -> Any:
-    """How a run's config says that a model is trained; what can be resumed lies in `folder`."""
+    """How a run's config says that a model is trained; what can be resumed lies in `folder`.
+
+    In one process: others would read the split from disk, not the one that is in memory. With a plan of its own: that
+    of the config was made for the run's machine.
+    """
     from shopkeeper.recommenders.base import Fit
 
     return Fit(
         seed=int(config["seed"]),
         folder=folder,
-        trainer=config["trainer"],
+        trainer={**config["trainer"], "devices": 1, "plan": {}},
         target_events=tuple(split.timeline["spec"].get("target_events") or Fit.target_events),
         filter_seen=bool(config["dataset"]["filter_seen"]),
         progress=False,
@@ -164,7 +172,8 @@ def over_seeds_of(
 
     alike: dict[str, dict[int, str]] = {}
     for name, run in runs.items():
-        settings = sha256_json({k: run.config.get(k) for k in ("model", "trainer", "init_from")})
+        trainer = {k: v for k, v in run.config.get("trainer", {}).items() if k != "plan"}  # rounding alone
+        settings = sha256_json({k: run.config.get(k) for k in ("model", "init_from")} | {"trainer": trainer})
         alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[int(run.metrics["seed"])] = name
     several: dict[str, dict[int, str]] = {}
     for key, of_seed in alike.items():
