@@ -131,6 +131,40 @@ def test_a_warm_start_from_another_shape_is_refused(cycle, tmp_path: Path):
         SASRec(**{**SMALL, "width": 8}).fit(prepared, split, Fit(trainer=CPU, progress=False, init_from=tmp_path))
 
 
+def test_a_warm_start_from_a_folder_without_this_model_names_the_option(cycle, tmp_path: Path):
+    prepared, split, _ = cycle
+    with pytest.raises(UserError, match=r"init_from=.* is no run of this model: .*weights\.safetensors is missing"):
+        SASRec(**SMALL).fit(prepared, split, Fit(trainer=CPU, progress=False, init_from=tmp_path))
+
+
+def test_event_types_that_the_other_run_did_not_read_are_learned_and_those_it_read_are_not_lost(tmp_path: Path):
+    histories = cycle_histories(10, 6, 8)
+    types = [["view", "purchase"] * 4 for _ in histories]
+    prepared, split = tiny_prepared(tmp_path / "data", histories, event_types=types)
+    for inputs in ("targets", "all"):
+        model = SASRec(**SMALL, epochs=1, inputs=inputs)
+        model.fit(prepared, split, Fit(trainer=CPU, progress=False))
+        model.save(tmp_path / inputs)
+    warm = SASRec(**{**SMALL, "lr": 1e-9}, epochs=1, inputs="all")
+    warm.fit(prepared, split, Fit(trainer=CPU, progress=False, init_from=tmp_path / "targets"))
+    old = SASRec()
+    old.load(tmp_path / "targets")
+    np.testing.assert_allclose(warm.item_vectors(), old.item_vectors(), atol=1e-5)
+    with pytest.raises(UserError, match=r"tells event types apart .* set model\.inputs=all"):
+        SASRec(**SMALL, inputs="targets").fit(
+            prepared, split, Fit(trainer=CPU, progress=False, init_from=tmp_path / "all")
+        )
+
+
+def test_a_cold_start_does_not_go_on_with_the_checkpoint_of_a_warm_one(cycle, tmp_path: Path):
+    prepared, split, old = cycle
+    old.save(tmp_path / "old")
+    told = Fit(seed=1, trainer=CPU, progress=False, folder=tmp_path / "run", init_from=tmp_path / "old")
+    SASRec(**SMALL, epochs=1).fit(prepared, split, told)
+    with pytest.raises(UserError, match=r"belongs to another training \(init_from"):
+        SASRec(**SMALL, epochs=2).fit(prepared, split, Fit(seed=1, trainer=CPU, progress=False, folder=told.folder))
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(UserError, match="width=10 is not divisible by heads=3"):
         SASRec(width=10, heads=3)

@@ -18,6 +18,7 @@ from shopkeeper.files import alone, atomic_folder, read_json, sha256_json, write
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, write_run
+from shopkeeper.pipeline.warm_start import check_start, trained_until
 from shopkeeper.sequences.prepared import Prepared, Split
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
         else:
             from shopkeeper.pipeline.train_customers import train_customer_model
 
+            check_start(cfg, starts_warm=False)
             model, facts, metrics, tables = train_customer_model(cfg, ("validation", "test"))
         about = {"commit": context.git_commit(), "run_folder": context.relative(folder)}
         tracked.tags({**facts, **about, "mlflow.runColor": show.colour(facts["model"])})
@@ -80,6 +82,7 @@ def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
     else:
         from shopkeeper.pipeline.train_customers import train_customer_model
 
+        check_start(cfg, starts_warm=False)
         _, _, metrics, _ = train_customer_model(cfg, ("validation",))
     return show.find_metric(metrics, "validation", cfg["task"]["headline"])
 
@@ -96,8 +99,11 @@ def train_recommender(
 
     prepared, split = prepare_to_train(cfg)
     model = make(cfg["model"])
+    start = check_start(cfg, getattr(model, "starts_warm", False), split)
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
-    facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant)}
+    facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant), "init_from": start}
+    if start and not start["checked"]:
+        facts["trained_until"] = None
     place = checkpoint_folder(cfg, facts)
     held.enter_context(alone(place))
     fit = Fit(
@@ -143,6 +149,8 @@ def train_recommender(
         "confidence": float(e["confidence"]),
         "target_hash": split.target_hash(),
     }
+    if start:
+        metrics["init_from"] = start
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables
@@ -206,4 +214,5 @@ def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str
         "protocol": split.protocol,
         "target_hash": split.target_hash(),
         "erasure_list": prepared.erasure_list,
+        "trained_until": trained_until(split),
     }

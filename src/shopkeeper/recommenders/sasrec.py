@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file, write_json
+from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.cores import Cores
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
@@ -41,6 +41,7 @@ class SASRec:
     """
 
     uses_instant = False
+    starts_warm = True  # reads Fit.init_from
 
     def __init__(
         self,
@@ -82,8 +83,7 @@ class SASRec:
         torch.manual_seed(fit.seed)
         self.network = SASRecNetwork(shape)
         self.item_keys = keys_of(prepared)
-        if fit.init_from is not None:
-            self._start_from(fit.init_from)
+        start = None if fit.init_from is None else self._start_from(fit.init_from)
         self.trained = train(
             self.network,
             split,
@@ -96,7 +96,7 @@ class SASRec:
             filter_seen=fit.filter_seen,
             fallback_V=self.fallback_V,
             with_types=typed,
-            identity={"model": FORMAT, "inputs": self.inputs, **asdict(shape)},
+            identity={"model": FORMAT, "inputs": self.inputs, "init_from": start, **asdict(shape)},
             folder=fit.folder,
             progress=fit.progress,
             on_epoch=fit.log,
@@ -179,26 +179,39 @@ class SASRec:
         self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         self.network.eval()
 
-    def _start_from(self, run: Path) -> None:
-        """Take over the weights of another run; items are matched by external id, new ones keep their random start."""
+    def _start_from(self, run: Path) -> str:
+        """Take over the weights of another run, and say which they are (a hash).
+
+        Items are matched by external id; new ones, and event types where the other run had none, keep their random
+        start.
+        """
         old, network = SASRec(), self._network()
-        old.load(run)
+        try:
+            old.load(run)
+        except UserError as e:
+            raise UserError(f"init_from={run} is no run of this model: {e}") from None
         mine, theirs = asdict(network.shape), asdict(old._network().shape)
-        for name in ("width", "blocks", "gated", "n_types", "heads"):
+        for name in ("width", "blocks", "gated", "heads"):
             if mine[name] != theirs[name]:
                 raise UserError(
                     f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
                     f"set model.{name}={theirs[name]} or train from scratch"
                 )
         state, given = network.state_dict(), old._network().state_dict()
+        if given.keys() - state.keys():
+            raise UserError(
+                f"init_from={run} tells event types apart and this training has only one type to read; "
+                f"set model.inputs=all where the data have several, or train from scratch"
+            )
         newest = min(len(state["position.weight"]), len(given["position.weight"]))  # positions count from the newest
         common, here, there = np.intersect1d(self.item_keys, old.item_keys, return_indices=True)
-        for name in state.keys() - {"item.weight", "position.weight"}:
+        for name in given.keys() - {"item.weight", "position.weight"}:
             state[name] = given[name]
         state["position.weight"][:newest] = given["position.weight"][:newest]
         state["item.weight"][here + 1] = given["item.weight"][there + 1]
         network.load_state_dict(state)
         log.info("warm start from %s: %d of %d items were known there", run, len(common), len(self.item_keys))
+        return sha256_file(run / "weights.safetensors")[:16]
 
     def _network(self) -> SASRecNetwork:
         if self.network is None:
