@@ -1,6 +1,6 @@
 """The run folder that `train` leaves: only a finished one has a manifest; it is opened with its hashes checked.
 
-config.yaml            the composed config
+config.yaml            the composed config, with the execution plan that was chosen
 weights.safetensors    or weights.npz / model text: what `model.save` wrote
 validation.parquet     per-request tables, from which every figure can be made again
 test.parquet
@@ -76,9 +76,10 @@ def write_run(
         with atomic_file(folder / f"{part}.parquet") as tmp:
             pq.write_table(table, tmp)
     write_json(folder / "metrics.json", metrics)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     if checkpoint is not None and checkpoint.is_dir():
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         shutil.move(str(checkpoint), str(folder / "checkpoint"))
+        facts = {**facts, "checkpoint": checkpoint.name}  # which training it is: the folder may be used again
     manifest = {
         "format_version": FORMAT_VERSION,
         "kind": "run",

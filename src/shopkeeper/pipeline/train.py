@@ -23,6 +23,17 @@ from shopkeeper.sequences.prepared import Prepared, Split
 
 log = logging.getLogger(__name__)
 Log = Callable[[Mapping[str, float], int], None]
+NOT_DECIDING = (
+    "name",
+    "max_epochs",
+    "resume",
+    "checkpoint_epochs",
+    "checkpoint_minutes",
+    "memory_gib",
+    "micro_batch",
+    "resident",
+    "profiler",
+)  # settings of the trainer that a training may change when it goes on; the rest is its execution plan
 
 
 def train(config: DictConfig) -> None:
@@ -60,14 +71,17 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
         tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
         tracked.describe(show.note(metrics, cfg["task"]["headline"]))
         place = checkpoint_folder(cfg, facts)
-        run = write_run(folder, cfg, model, metrics, tables, {**facts, "mlflow_run": tracked.run_id}, place)
+        facts = {**facts, "mlflow_run": tracked.run_id}
+        run = write_run(folder, _with_plan(cfg, model), model, metrics, tables, facts, place)
         _remember(place, folder, cfg)
         for file in ("metrics.json", "config.yaml"):
             tracked.file(folder / file)
         if tracked.run_id is not None:
             from shopkeeper.pipeline.figures import run_figures
 
-            for file, figure in run_figures(metrics, tables, history, cfg["task"]["headline"]).items():
+            trained = getattr(model, "trained", None)  # of a resumed one, this process has seen only the later epochs
+            whole = history if trained is None else trained.history
+            for file, figure in run_figures(metrics, tables, whole, cfg["task"]["headline"]).items():
                 tracked.figure(figure, f"figures/{file}")
     return run
 
@@ -167,10 +181,10 @@ def _and_say(log_epoch: Log) -> Log:
 def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
     """Where resumable state lies while training: keyed by what decides the weights, outside of any stage's output.
 
-    A killed training is found again by the same command, also when that one is to train for longer; DVC deletes a
-    stage's outputs before it runs.
+    A killed training is found again by the same command, also when that one is to train for longer or with less memory;
+    DVC deletes a stage's outputs before it runs.
     """
-    limits = {"model": ("epochs", "patience"), "trainer": ("max_epochs", "resume")}
+    limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
     decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
     decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
     if "trial" in cfg:  # of a search: another one may have the same settings at the same time
@@ -195,11 +209,23 @@ def _recall(place: Path, cfg: Mapping[str, Any]) -> None:
     if place.is_dir() or not note.is_file() or not cfg["trainer"].get("resume", True):
         return
     done = read_json(note)
-    source = Path(done["run"]) / "checkpoint"
-    if _epochs(cfg) > done["epochs"] and source.is_dir():
-        log.info("going on from %s epochs of %s", done["epochs"], context.relative(Path(done["run"])))
-        with atomic_folder(place) as folder:
-            shutil.copytree(source, folder, dirs_exist_ok=True)
+    run = Path(done["run"])
+    if _epochs(cfg) <= done["epochs"] or not (run / "manifest.json").is_file():
+        return
+    if read_json(run / "manifest.json").get("checkpoint") != place.name:
+        log.info("%s holds another training by now: this one starts afresh", context.relative(run))
+        return
+    log.info("going on from %s epochs of %s", done["epochs"], context.relative(run))
+    with atomic_folder(place) as folder:
+        shutil.copytree(run / "checkpoint", folder, dirs_exist_ok=True)
+
+
+def _with_plan(cfg: Mapping[str, Any], model: Any) -> Mapping[str, Any]:
+    """The config with the execution plan that was chosen, where the model has one: what makes the run again."""
+    trained = getattr(model, "trained", None)
+    if trained is None:
+        return cfg
+    return {**cfg, "trainer": {**cfg["trainer"], "plan": trained.plan.to_json()}}
 
 
 def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str, Any]:

@@ -231,7 +231,11 @@ def _plan(
                 f"{checkpoint} was trained on {plan.device}, this machine offers {device.type}: the numbers would "
                 f"differ; use trainer={plan.device} or start over with trainer.resume=false"
             )
-        return replace(plan, processes=config.devices)
+        if config.micro_batch and config.micro_batch < plan.micro_batch:  # memory ran out, or there is less of it now
+            log.info("%d sequences at a time, not %d as stored there", config.micro_batch, plan.micro_batch)
+            plan = replace(plan, micro_batch=config.micro_batch)
+        resident = plan.resident and config.resident != "mapped"
+        return replace(plan, processes=config.devices, resident=resident)
     fits = view.bytes < memory.available(device) // 2 and not (spilled and device.type == "cpu")
     plan = execution.choose(
         config,
@@ -241,6 +245,7 @@ def _plan(
         batch_size=recipe.batch_size,
         resident=config.resident == "device" or (config.resident == "auto" and fits),
     )
+    plan = replace(plan, processes=config.devices)  # also where the plan of another run was given by hand
     log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
     return plan
 
