@@ -119,7 +119,8 @@ def train_recommender(
     if start and not start["checked"]:
         facts["trained_until"] = None
     place = checkpoint_folder(cfg, facts)
-    held.enter_context(alone(place))
+    if getattr(model, "resumes", False):
+        held.enter_context(alone(place))
     fit = Fit(
         seed=int(cfg["seed"]),
         folder=place,

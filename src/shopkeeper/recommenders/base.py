@@ -28,7 +28,7 @@ class Fit:
     """What a training run is given besides data: seed, folder for resumable state, trainer settings, where to log."""
 
     seed: int = 0
-    folder: Path | None = None  # for checkpoints; None: nothing is written while training
+    folder: Path | None = None  # for checkpoints, of a model that says `resumes`; None: nothing is written meanwhile
     trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
     target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
     filter_seen: bool = False

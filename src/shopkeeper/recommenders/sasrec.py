@@ -42,6 +42,7 @@ class SASRec:
 
     uses_instant = False
     starts_warm = True  # reads Fit.init_from
+    resumes = True  # keeps checkpoints in Fit.folder
 
     def __init__(
         self,
