@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +151,7 @@ def train_here(
             log.info("the training rows are streamed from files in %s", spill)
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
         identity = identity_of(identity, recipe, config, split, seed)
-        checkpoint = find_checkpoint(folder, config, identity)
+        checkpoint = find_checkpoint(folder, config, identity, recipe.epochs)
         plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
         if plan.device == "cpu" and not config.threads:
             torch.set_num_threads(plan.threads)  # sums of a resumed run in the order of the first
@@ -186,9 +187,7 @@ def train_here(
             module.to(device)
             module.plan = settle(module, config, resumed=checkpoint is not None)
         trainer = _trainer(module, config, device, folder, progress, afresh=checkpoint is None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
+        _fit(trainer, module, checkpoint)
     last = module.weights()
     if module.best["weights"] is not None:
         network.load_state_dict(module.best["weights"])
@@ -313,9 +312,32 @@ def _trainer(
     )
 
 
+def _fit(trainer: pl.Trainer, module: SequenceModule, checkpoint: Path | None) -> None:
+    """`trainer.fit`, from which Ctrl-C comes out as what it is: Lightning exits with 1 and ignores further ones."""
+    heard = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
+    except SystemExit as e:
+        if not isinstance(e.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, heard)
+        raise KeyboardInterrupt from None
+
+
 class Patience(EarlyStopping):
-    """Early stopping whose patience is the one that is set now, not the checkpoint's."""
+    """Early stopping that counts validations; its patience is the one that is set now, not the checkpoint's."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what was counted."""
         super().load_state_dict(state_dict | {"patience": self.patience})
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """A training that patience had ended when it was killed is at its end."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Look at the epoch, if it was validated."""
+        if self.monitor in module.history[-1]:
+            super().on_train_epoch_end(trainer, module)

@@ -221,7 +221,8 @@ class SequenceModule(pl.LightningModule):
             if metrics["ndcg@10"] > self.best["value"]:
                 self.best = {"value": metrics["ndcg@10"], "epoch": epoch, "weights": self.weights()}
         self.history.append({"epoch": epoch, **metrics})
-        self.log("ndcg@10", self.history[-1].get("ndcg@10", self.best["value"]), logger=False)
+        if "ndcg@10" in metrics:
+            self.log("ndcg@10", metrics["ndcg@10"], logger=False)  # for `fit.Patience`
         self.on_epoch(metrics, epoch)
 
     def validate(self) -> dict[str, float]:

@@ -46,3 +46,7 @@ class Progress(pl.Callback):
         """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, module: Any, error: BaseException) -> None:
+        """Close it, so that what is said of the error begins on a line of its own."""
+        self.on_train_end(trainer, module)

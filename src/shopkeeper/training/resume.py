@@ -31,17 +31,21 @@ def identity_of(
     return dict(given) | fixed | {"data": split.prepared.fingerprint, "train_end": train_end, "seed": seed}
 
 
-def find_checkpoint(folder: Path | None, config: TrainerConfig, identity: Mapping[str, Any]) -> Path | None:
+def find_checkpoint(
+    folder: Path | None, config: TrainerConfig, identity: Mapping[str, Any], epochs: int
+) -> Path | None:
     """The newest good checkpoint of this training in `folder`, or None: then it starts afresh.
 
-    A `UserError` where the checkpoint belongs to another training, with what differs and the way out.
+    A `UserError` where the checkpoint belongs to another training, with what differs and the way out, or is beyond
+    the limit of `epochs`.
     """
     if folder is None or not config.resume:
         return None
     path = newest_good(folder / "checkpoint")
     if path is None:
         return None
-    stored = SafeCheckpointIO().load_checkpoint(path)["identity"]
+    checkpoint = SafeCheckpointIO().load_checkpoint(path)
+    stored, state = checkpoint["identity"], checkpoint["shopkeeper"]
     differs = sorted(k for k in identity.keys() | stored.keys() if stored.get(k) != identity.get(k))
     if differs == ["epochs"] and identity.get("decay") == stored.get("decay"):
         log.warning(
@@ -57,5 +61,12 @@ def find_checkpoint(folder: Path | None, config: TrainerConfig, identity: Mappin
         raise UserError(
             f"{path} belongs to another training ({said}); delete {path.parent}, choose another run folder, "
             f"or start over with trainer.resume=false"
+        )
+    done, within = len(state["history"]), state["running"]["positions"] > 0
+    if done + within > epochs:
+        said = f"is in epoch {done + 1}" if within else f"has {done} epochs done"
+        raise UserError(
+            f"{path} {said} and this training is to have only {epochs}: set trainer.max_epochs={done + within} or "
+            f"more to go on, or start over with trainer.resume=false"
         )
     return path
