@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+Rule = tuple[str, Callable[[Any], bool]]  # what is wrong with a value that breaks it, whether a value keeps it
 
 
 class UserError(ValueError):
@@ -20,3 +25,38 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Valid: {', '.join(options)}."
+
+
+def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "") -> None:
+    """A `UserError` for the first value that breaks the rule of its name: `where` + name, the value, what is wrong."""
+    for name, (wrong, kept) in rules.items():
+        if name in values and not kept(values[name]):
+            raise UserError(f"{where}{name}={values[name]} {wrong}")
+
+
+def whole(least: int) -> Rule:
+    """A whole number from `least` on."""
+    return f"must be a whole number of at least {least}", lambda x: _is(x, Integral) and x >= least
+
+
+def number(least: float = 0.0, *, above: bool = False, below: float = math.inf) -> Rule:
+    """A number from `least` on (or above it) and below another one; not NaN."""
+    end = "" if below == math.inf else f" and below {below:g}"
+    return (
+        f"must be a number {'above' if above else 'of at least'} {least:g}{end}",
+        lambda x: _is(x, Real) and (least < x if above else least <= x) and x < below,
+    )
+
+
+def one_of(*valid: Any) -> Rule:
+    """One of these values."""
+    return f"is not known; choose {' or '.join(map(str, valid))}", lambda x: any(x is v or x == v for v in valid)
+
+
+def or_null(rule: Rule) -> Rule:
+    """None, or what the rule wants."""
+    return f"{rule[0]}, or null", lambda x: x is None or rule[1](x)
+
+
+def _is(x: Any, kind: type) -> bool:
+    return isinstance(x, kind) and not isinstance(x, bool)

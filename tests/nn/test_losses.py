@@ -78,7 +78,7 @@ def test_binary_cross_entropy_by_hand_leaves_out_a_negative_that_is_the_label():
     [
         ({"name": "sampled_softmx"}, "Did you mean 'sampled_softmax'"),
         ({"negative": 3}, "loss.negative is not known. Did you mean 'negatives'"),
-        ({"negatives": 0}, "loss.negatives=0 must be at least 1"),
+        ({"negatives": 0}, "loss.negatives=0 must be a whole number of at least 1"),
         ({"draw": "often"}, "choose uniform or popularity"),
     ],
 )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, one_of, whole
 
 NAMES = ("softmax", "sampled_softmax", "bce")
 
@@ -37,10 +37,8 @@ class Loss:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"loss={self.name} is not known.{nearest(str(self.name), NAMES)}")
-        if self.negatives < 1:
-            raise UserError(f"loss.negatives={self.negatives} must be at least 1")
-        if self.draw not in ("uniform", "popularity"):
-            raise UserError(f"loss.draw={self.draw} is not known; choose uniform or popularity")
+        rules = {"negatives": whole(1), "draw": one_of("uniform", "popularity"), "logq": one_of(False, True)}
+        check(vars(self), rules, "loss.")
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | str | Loss) -> Loss:

@@ -22,6 +22,7 @@ import torch.nn as nn
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
+from shopkeeper.errors import UserError, check, number, one_of, whole
 from shopkeeper.nn.attention import Groups, causal_attention, last_attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.linear import affine, linear
@@ -39,6 +40,15 @@ class SASRecShape:
     dropout: float = 0.2
     n_types: int = 0
     gated: bool = False
+
+    def __post_init__(self) -> None:
+        rules = {name: whole(1) for name in ("width", "blocks", "heads", "max_length")}
+        rules |= {"dropout": number(below=1), "gated": one_of(False, True)}
+        check(vars(self), rules, "model.")
+        if self.width % self.heads:
+            raise UserError(
+                f"model.width={self.width} is not divisible by model.heads={self.heads}; choose a multiple of the heads"
+            )
 
 
 class Dropping(nn.Module):

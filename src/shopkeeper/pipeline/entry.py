@@ -57,7 +57,10 @@ def explain_hydra(error: BaseException, config_path: Path = Path("conf")) -> str
             f"there is no config '{missing.group(1)}'; run `python -m shopkeeper compose` to write the stages' configs"
         )
     if unknown := re.search(r"Could not override '([\w@./-]+)'", text):
-        return f"there is no option '{unknown.group(1)}'.{_nearest_key(unknown.group(1), config_path)}"
+        # of key={a: 1} the cause names key.a
+        inner = re.search(r"is not in struct\s+full_key: ([\w./-]+)", str(error.__cause__))
+        key = (inner or unknown).group(1)
+        return f"there is no option '{key}'.{_nearest_key(key, config_path)}"
     if unknown := re.search(r"full_key: ([\w.]+)", text):
         first = text.splitlines()[0]
         return f"{first} (option '{unknown.group(1)}'; see `--help` for the options and their types)"

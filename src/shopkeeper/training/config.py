@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
 from shopkeeper.nn.losses import Loss
+
+SWITCH = one_of(False, True)
+EDGES: Rule = (
+    "must be a list of whole numbers of at least 1, ascending, such as [50, 200]",
+    lambda x: (
+        isinstance(x, Sequence) and len(x) > 0 and all(whole(1)[1](e) for e in x) and all(a < b for a, b in pairwise(x))
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -26,18 +35,22 @@ class Recipe:
     patience: int = 10  # validations without a better NDCG@10; 0: all epochs
     validate_every: int = 1  # epochs
 
+    RULES: ClassVar[dict[str, Rule]] = {
+        "lr": number(above=True),
+        "weight_decay": number(),
+        "beta2": number(below=1),
+        "warmup_steps": whole(0),
+        "decay": one_of("constant", "cosine"),
+        "clip": number(),
+        "batch_size": whole(1),
+        "epochs": whole(1),
+        "patience": whole(0),
+        "validate_every": whole(1),
+    }
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", Loss.of(self.loss))
-        for name in ("lr", "batch_size", "epochs", "validate_every"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("weight_decay", "warmup_steps", "clip", "patience"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name}={getattr(self, name)} must not be negative")
-        if not 0 <= self.beta2 < 1:
-            raise UserError(f"beta2={self.beta2} must lie in [0, 1)")
-        if self.decay not in ("constant", "cosine"):
-            raise UserError(f"decay={self.decay} is not known; choose constant or cosine")
+        check(vars(self), self.RULES, "model.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class TrainerConfig:
     compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | graphs (CUDA graphs, too) | off
     threads: int | None = None  # CPU threads; null: as PyTorch chooses
     deterministic: bool = False  # CUDA: only kernels that give the same bits run to run
-    plan: Mapping[str, Any] = field(default_factory=dict)  # fields of the execution plan, by hand
+    plan: Mapping[str, Any] = field(default_factory=dict)  # fields of the execution plan, by hand; null: chosen
     max_epochs: int | None = None  # overrides the model's `epochs`
     max_batches: int | None = None  # batches of an epoch; null: all
     overfit_batches: int = 0  # train on the first so many batches alone, without shuffling
@@ -63,23 +76,31 @@ class TrainerConfig:
     validation_requests: int = 20_000  # a fixed random sample where there are more; 0: no validation
     profiler: str | None = None  # null | simple | pytorch
 
+    RULES: ClassVar[dict[str, Rule]] = {
+        "accelerator": one_of("auto", "cpu", "gpu"),
+        "devices": whole(1),
+        "precision": one_of("auto", "bf16", "fp32"),
+        "compile": one_of("auto", "on", "graphs", "off"),
+        "threads": or_null(whole(1)),
+        "deterministic": SWITCH,
+        "plan": or_null(("must be a set of fields such as {chunk: 64}", lambda x: isinstance(x, Mapping))),
+        "max_epochs": or_null(whole(1)),
+        "max_batches": or_null(whole(1)),
+        "overfit_batches": whole(0),
+        "micro_batch": or_null(whole(1)),
+        "checkpoint_epochs": whole(1),
+        "checkpoint_minutes": number(),
+        "resume": SWITCH,
+        "resident": one_of("auto", "device", "mapped"),
+        "memory_gib": or_null(number(above=True)),
+        "validation_requests": whole(0),
+        "profiler": or_null(one_of("simple", "pytorch")),
+    }
+
     def __post_init__(self) -> None:
-        choices = {
-            "accelerator": ("auto", "cpu", "gpu"),
-            "precision": ("auto", "bf16", "fp32"),
-            "compile": ("auto", "on", "graphs", "off"),
-            "resident": ("auto", "device", "mapped"),
-            "profiler": (None, "simple", "pytorch"),
-        }
-        for name, valid in choices.items():
-            if getattr(self, name) not in valid:
-                raise UserError(
-                    f"trainer.{name}={getattr(self, name)} is not known; choose {' or '.join(map(str, valid))}"
-                )
-        if self.devices < 1:
-            raise UserError(f"trainer.devices={self.devices} must be at least 1")
-        if self.plan:
-            Plan.check(self.plan)
+        check(vars(self), self.RULES, "trainer.")
+        by_hand = {k: v for k, v in (self.plan or {}).items() if v is not None}
+        object.__setattr__(self, "plan", Plan.fields_of(by_hand))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrainerConfig:
@@ -116,20 +137,37 @@ class Plan:
     resident: bool = True
     deterministic: bool = False
 
+    RULES: ClassVar[dict[str, Rule]] = {
+        "device": one_of("cpu", "cuda"),
+        "precision": one_of("bf16", "fp32"),
+        "threads": whole(1),
+        "cores": whole(1),
+        "processes": whole(1),
+        "edges": EDGES,
+        "micro_batch": whole(1),
+        "chunk": whole(1),
+        "softmax": one_of("chunked", "cut_cross_entropy", "liger", "full"),
+        "fused_attention": SWITCH,
+        "compile": SWITCH,
+        "graphs": SWITCH,
+        "pad": whole(1),
+        "resident": SWITCH,
+        "deterministic": SWITCH,
+    }
+
     @classmethod
-    def check(cls, values: Mapping[str, Any]) -> None:
-        """A `UserError` for a field that a plan does not have."""
-        valid = {f.name for f in fields(cls)}
+    def fields_of(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields from JSON or YAML; a `UserError` for one that a plan does not have or that cannot have its value."""
         for name in values:
-            if name not in valid:
-                raise UserError(f"trainer.plan.{name} is not known.{nearest(name, valid)}")
+            if name not in cls.RULES:
+                raise UserError(f"trainer.plan.{name} is not known.{nearest(name, cls.RULES)}")
+        check(values, cls.RULES, "trainer.plan.")
+        return {k: tuple(v) if k == "edges" else v for k, v in values.items()}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Plan:
         """From JSON or YAML."""
-        cls.check(values)
-        fixed: dict[str, Any] = {k: tuple(v) if k == "edges" else v for k, v in values.items()}
-        return cls(**fixed)
+        return cls(**cls.fields_of(values))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON and YAML."""

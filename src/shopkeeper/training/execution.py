@@ -6,7 +6,6 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.trial import PAD
 
 log = logging.getLogger(__name__)
+KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages
 MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
 
 
@@ -62,7 +62,7 @@ def choose(
         resident=resident,
         deterministic=config.deterministic,
     )
-    return replace(plan, **_by_hand(config))
+    return _by_hand(plan, config)
 
 
 def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[int, ...]:
@@ -70,12 +70,24 @@ def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[
     return (*(e for e in edges if e < max_length), max_length)
 
 
-def _by_hand(config: TrainerConfig) -> dict[str, Any]:
-    return {k: tuple(v) if k == "edges" else v for k, v in config.plan.items()}
+def _by_hand(plan: Plan, config: TrainerConfig) -> Plan:
+    """The plan with what a person has set; a `UserError` for what this machine or the trainer has otherwise."""
+    chosen = replace(plan, **config.plan)
+    for name, setting in (("device", "trainer.accelerator"), ("processes", "trainer.devices")):
+        wanted, there = getattr(chosen, name), getattr(plan, name)
+        if wanted != there:
+            raise UserError(
+                f"trainer.plan.{name}={wanted}, and training has {there} here: set {setting}, or leave "
+                f"trainer.plan.{name} out"
+            )
+    package = KERNELS.get(chosen.softmax)
+    if package and not importlib.util.find_spec(package):
+        raise UserError(
+            f"trainer.plan.softmax={chosen.softmax} needs {package}, which is not installed; install it, or choose "
+            f"chunked"
+        )
+    return replace(chosen, edges=edges_up_to(plan.edges[-1], chosen.edges))
 
 
 def _softmax_kernel() -> str:
-    for kernel, module in (("cut_cross_entropy", "cut_cross_entropy"), ("liger", "liger_kernel")):
-        if importlib.util.find_spec(module):
-            return kernel
-    return "chunked"
+    return next((kernel for kernel, module in KERNELS.items() if importlib.util.find_spec(module)), "chunked")

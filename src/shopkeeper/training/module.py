@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
+from shopkeeper.errors import UserError
 from shopkeeper.nn.losses import Negatives, sampled_loss
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.sequences.batches import Batch, TrainingView
@@ -211,6 +212,11 @@ class SequenceModule(pl.LightningModule):
         """Validate, keep the best weights, report."""
         epoch, now = self.step // self.n_batches, self.running()
         loss = distributed.total(now["loss"], self.plan.processes) / max(now["positions"], 1)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss of epoch {epoch} is {loss}: training has come apart; choose a smaller model.lr than "
+                f"{self.recipe.lr:g}, or a limit for the gradient (model.clip=1)"
+            )
         metrics = {"loss": loss, "seconds": now["seconds"], "events_per_s": now["positions"] / now["seconds"]}
         self._clock, self._running = None, dict.fromkeys(("loss", "positions", "seconds"), 0.0)
         due = epoch % self.recipe.validate_every == 0
