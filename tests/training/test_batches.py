@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -10,11 +12,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_training import fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.sequences import blocks
 from shopkeeper.sequences.batches import Histories, TrainingView, next_step_labels
+from shopkeeper.sequences.blocks import Columns
 from shopkeeper.sequences.requests import Requests
 from tiny import tiny_prepared
 
@@ -174,6 +178,31 @@ def test_a_mapped_view_and_the_histories_hold_nothing_of_the_logs_size(tmp_path:
     assert peak(lambda: TrainingView.build(split, ("purchase",), "all", 20, tmp_path / "view")) < 2 * one_byte_an_event
     assert peak(lambda: TrainingView.build(split, ("purchase",), "all", 20)) > 12 * one_byte_an_event
     assert peak(lambda: Histories.of(requests, known_V, None, 20)) < 2 * one_byte_an_event
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves nothing")
+def test_a_file_of_the_view_has_its_room_on_the_disk_before_it_is_written_to(tiny_shop, tmp_path: Path):
+    """A sparse one ends in SIGBUS, without a word, when the disk is full."""
+    columns = Columns(tmp_path / "view", tiny_shop[1])
+    columns.limit = 1 << 20
+    columns.append("item", np.ones(3, np.int32))
+    assert (tmp_path / "view" / "item.npy").stat().st_blocks * 512 >= 4 << 20
+    assert columns.tensor("item").tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("function", ["os.posix_fallocate", "numpy.lib.format.open_memmap"])
+def test_a_disk_too_full_for_the_view_is_named(
+    tiny_shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(function, full, raising=False)
+    with pytest.raises(
+        UserError, match=r"cannot write .*/run/\.view-0/.*\.npy: No space left on device; free some space"
+    ):
+        fit(*tiny_shop, folder=tmp_path / "run", trainer={"resident": "mapped"})
+    assert not list(tmp_path.glob("run/.view*"))
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path):

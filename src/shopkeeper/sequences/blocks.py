@@ -5,6 +5,8 @@ Shapes: U customers, R requests.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shopkeeper.errors import UserError
+from shopkeeper.files import write_error
 from shopkeeper.sequences.prepared import Split
 
 BLOCK_ROWS = 1 << 22  # rows of the log that are looked at together
@@ -80,8 +84,7 @@ class Columns:
             return
         path = self.folder / f"{name}.npy"
         if n == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.lib.format.open_memmap(path, "w+", values.dtype, (max(self.limit, 1),))
+            _create(path, values.dtype, max(self.limit, 1))
         mapped = np.load(path, mmap_mode="r+", allow_pickle=False)
         mapped[n : n + len(values)] = values
 
@@ -92,3 +95,20 @@ class Columns:
         # mode c: PyTorch wants arrays that may be written; nobody does
         mapped: np.ndarray = np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
         return torch.from_numpy(mapped[: self.rows[name]])
+
+
+def _create(path: Path, dtype: np.dtype, rows: int) -> None:
+    """An array in a file that has its room on the disk: to find none later, in a mapped file, kills the process."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(path, "w+", dtype, (rows,))
+        if hasattr(os, "posix_fallocate"):
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as e:
+        if e.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            return  # a disk that reserves nothing
+        e.filename = str(path)
+        if said := write_error(e):
+            raise UserError(said) from e
+        raise
