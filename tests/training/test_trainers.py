@@ -52,6 +52,15 @@ def test_every_shipped_trainer_runs(tiny_shop, name: str, caplog: pytest.LogCapt
         assert "Self CPU" in caplog.text
 
 
+def test_the_profiler_sees_the_work_of_a_batch(tiny_shop, caplog: pytest.LogCaptureFixture):
+    """With two threads a batch would be shared out to two others, of which the profiler knows nothing."""
+    settings = trainer("profiler", threads=2, precision="fp32", validation_requests=0)
+    caplog.set_level(logging.INFO)
+    SASRec(**{**MODEL, "dropout": 0.0}).fit(*tiny_shop, Fit(seed=3, trainer=settings, progress=False))
+    for work in ("_Chunked", "aten::mm", "AddmmBackward", "Optimizer.step"):  # the first is the softmax
+        assert work in caplog.text
+
+
 def test_streamed_from_files_it_learns_the_same_and_leaves_no_files(tiny_shop, tmp_path: Path, caplog):
     resident = fit(*tiny_shop, epochs=2).trained
     caplog.set_level(logging.INFO)

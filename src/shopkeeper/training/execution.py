@@ -45,11 +45,12 @@ def choose(
         precision = "bf16" if has_bf16(device) else "fp32"
     cuda, threads = device.type == "cuda", config.threads or torch.get_num_threads()
     graphs = cuda and config.compile == "graphs"
+    whole = config.compile in ("on", "graphs") or config.profiler  # profilers see one thread, and one twin is compiled
     plan = Plan(
         device=device.type,
         precision=precision,
         threads=threads,
-        cores=1 if cuda or config.compile in ("on", "graphs") else min(threads, MOST_CORES),
+        cores=1 if cuda or whole else min(threads, MOST_CORES),
         processes=config.devices,
         edges=edges_up_to(max_length),
         micro_batch=config.micro_batch or batch_size,
