@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.sanity import shuffled_training
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training import execution
+from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.distributed import _failure
 
 CHILD = Path(__file__).with_name("child.py")
@@ -50,6 +53,24 @@ def test_two_processes_give_the_loss_curve_and_the_ranks_of_one(tiny_shop, tmp_p
         SASRec(**{**settings, "width": 4}).fit(
             prepared, split, Fit(seed=3, folder=tmp_path, trainer=trainer, progress=False)
         )
+
+
+def test_resumed_within_an_epoch_two_processes_report_the_loss_of_all_of_it(tiny_shop, tmp_path: Path):
+    trainer = {"devices": 2, "checkpoint_minutes": 0.0}
+    whole = fit(*tiny_shop, folder=tmp_path, epochs=1, trainer=trainer)
+    within, end = sorted((tmp_path / "checkpoint").iterdir())
+    assert within.name == "step-0000000003"  # of four
+    shutil.rmtree(end)
+    resumed = fit(*tiny_shop, folder=tmp_path, epochs=1, trainer=trainer)
+    assert resumed.trained.history[0]["loss"] == whole.trained.history[0]["loss"]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"devices=2 needs as many GPUs, and 1 can be seen.*trainer\.accelerator=cpu"):
+        execution.device_of(TrainerConfig(devices=2), 0)
+    assert execution.device_of(TrainerConfig(devices=2, accelerator="cpu"), 1).type == "cpu"
 
 
 def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path):

@@ -23,13 +23,16 @@ from shopkeeper.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def sum_gradients(network: torch.nn.Module) -> None:
-    """Add up the gradients of all processes, in one message."""
+def sum_gradients(network: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """Add up the gradients of all processes, in one message, and the loss, which is given back."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
+    gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+    flat = torch.cat([*gradients, loss.reshape(1)])
     dist.all_reduce(flat)
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    *parts, total_loss = flat.split([*(p.numel() for p in parameters), 1])
+    for p, part in zip(parameters, parts, strict=True):
         p.grad = part.view_as(p)
+    return total_loss[0]
 
 
 def total(value: float, processes: int) -> float:

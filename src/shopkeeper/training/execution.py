@@ -25,6 +25,11 @@ def device_of(config: TrainerConfig, local_rank: int = 0) -> torch.device:
     if config.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer=gpu needs a CUDA device and none is visible; use trainer=auto or trainer=cpu")
     if config.accelerator != "cpu" and torch.cuda.is_available():
+        if config.devices > (there := torch.cuda.device_count()):
+            raise UserError(
+                f"trainer.devices={config.devices} needs as many GPUs, and {there} can be seen; set "
+                f"trainer.devices={there}, or trainer.accelerator=cpu for processes on the CPU"
+            )
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
 

@@ -113,9 +113,10 @@ class SequenceModule(pl.LightningModule):
         positions = int(self.view.length_U[users].sum())
         optimizer: Any = self.optimizers()
         mine = share_of(users, self.view.length_U, self.rank, self.plan.processes)
-        self._loss_sum += self.accumulate(mine, positions, optimizer)
+        loss = self.accumulate(mine, positions, optimizer)
         if self.plan.processes > 1:
-            distributed.sum_gradients(self.network)
+            loss = distributed.sum_gradients(self.network, loss)
+        self._loss_sum += loss
         if self.recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip, foreach=True)
         for group in optimizer.param_groups:
@@ -200,7 +201,7 @@ class SequenceModule(pl.LightningModule):
         return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
 
     def running(self) -> dict[str, float]:
-        """Summed loss of this process, positions of all, and seconds since the epoch began (kills not counted)."""
+        """Summed loss and positions of all processes, and seconds since the epoch began (kills not counted)."""
         if self._clock is None:
             return dict(self._running)
         seconds = time.perf_counter() - self._clock
@@ -211,7 +212,7 @@ class SequenceModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validate, keep the best weights, report."""
         epoch, now = self.step // self.n_batches, self.running()
-        loss = distributed.total(now["loss"], self.plan.processes) / max(now["positions"], 1)
+        loss = now["loss"] / max(now["positions"], 1)
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss of epoch {epoch} is {loss}: training has come apart; choose a smaller model.lr than "
