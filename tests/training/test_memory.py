@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.training import memory
-from shopkeeper.training.config import Plan
+from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 
+CONF = Path(__file__).parents[2] / "conf"
 SIZES = {
     "data_bytes": 10**6, "n_parameters": 10**6, "n_classes": 10**5, "width": 64, "blocks": 2, "heads": 1,
     "max_length": 200,
@@ -95,3 +100,100 @@ def test_chunks_keep_the_softmax_small_whatever_the_batch():
     assert small == large
     full = memory.estimate_memory(**SIZES, plan=Plan(micro_batch=4096, chunk=10**9)).softmax
     assert full > 100 * large
+
+
+def test_validation_that_runs_out_of_memory_takes_fewer_requests_at_a_time(
+    tiny_shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    whole = fit(*tiny_shop, epochs=2).trained
+    original = SequenceModule.encode
+    tried: list[int] = []
+
+    def encode(self, network, batch, last=None):
+        if last is not None:
+            tried.append(len(last))
+            if len(last) > 20:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return original(self, network, batch, last)
+
+    monkeypatch.setattr(SequenceModule, "encode", encode)
+    halved = fit(*tiny_shop, epochs=2).trained
+    assert max(tried) > 20 >= tried[-1]
+    assert "16 validation requests at a time instead of 32" in caplog.text
+    assert tried.count(60) == 4  # 512, 256, 128 and 64 at a time; not again after the second epoch
+    assert [h["ndcg@10"] for h in halved.history] == [h["ndcg@10"] for h in whole.history]
+
+
+def test_validation_that_never_fits_ends_with_the_settings_to_change(tiny_shop, monkeypatch: pytest.MonkeyPatch):
+    def full(*args):
+        raise MemoryError
+
+    monkeypatch.setattr("shopkeeper.training.validation.encode_all", full)
+    with pytest.raises(UserError, match=r"one validation request at a time; choose a smaller model\.max_length"):
+        fit(*tiny_shop, epochs=1)
+
+
+@pytest.mark.parametrize("place", ["torch.optim.AdamW.step", "shopkeeper.sequences.batches.TrainingView.to"])
+def test_out_of_memory_anywhere_else_is_said_in_one_line(tiny_shop, monkeypatch: pytest.MonkeyPatch, place: str):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand a page about fragments")
+
+    monkeypatch.setattr(place, full)
+    with pytest.raises(UserError, match=r"Tried to allocate 2 GiB\); choose a smaller trainer\.micro_batch") as e:
+        fit(*tiny_shop, epochs=1)
+    assert "\n" not in str(e.value)
+
+
+def machine(folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, files: dict[str, dict[str, str]]) -> None:
+    """A machine with 8 GiB free whose process is in this control group; `files` of the groups below the mount."""
+    everything = {"proc": {"meminfo": "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n"}, "proc/self": {"cgroup": group}}
+    for place, contents in (everything | {f"cgroup/{k}": v for k, v in files.items()}).items():
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            (folder / place / name).write_text(text)
+    monkeypatch.setattr(memory, "PROC", folder / "proc")
+    monkeypatch.setattr(memory, "CGROUPS", folder / "cgroup")
+
+
+V2 = {"memory.max": "3000\n", "memory.current": "2500\n", "memory.stat": "anon 2000\ninactive_file 400\n"}
+V1 = {
+    "memory.limit_in_bytes": "3000\n",
+    "memory.usage_in_bytes": "2500\n",
+    "memory.stat": "inactive_file 1\ntotal_inactive_file 400\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "free"),
+    [
+        ("0::/\n", {".": V2}, 900),  # a container's own view
+        ("0::/a/b\n", {"a/b": V2 | {"memory.max": "max\n"}, "a": V2}, 900),  # the limit is that of the group above
+        ("0::/a/b\n", {"a/b": V2 | {"memory.max": "max\n"}}, 8 << 30),
+        ("3:cpu:/x\n2:memory:/docker/1\n1:name=systemd:/\n", {"memory": V1}, 900),
+        ("2:memory:/docker/1\n", {"memory/docker/1": V1, "memory": V1 | {"memory.limit_in_bytes": f"{2**63}"}}, 900),
+        ("", {}, 8 << 30),
+    ],
+)
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group, files, free: int):
+    machine(tmp_path, monkeypatch, group, files)
+    assert memory.available(torch.device("cpu")) == free
+
+
+def test_processes_on_a_cpu_share_what_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "available", lambda device: 1000)
+    rooms = [
+        memory.room(TrainerConfig(devices=4, **more), torch.device(device))
+        for more, device in (({}, "cpu"), ({"memory_gib": 1}, "cpu"), ({}, "cuda"))
+    ]
+    assert rooms == [250, memory.GIB // 4, 1000]
+
+
+def test_the_settings_that_a_lack_of_memory_names_exist(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise MemoryError
+    named = re.findall(r"(trainer|model)\.(\w+)", capsys.readouterr().err + memory.SMALLER)
+    there = {
+        g: yaml.safe_load((CONF / g / f"{n}.yaml").read_text()) for g, n in (("trainer", "auto"), ("model", "sasrec"))
+    }
+    assert len(named) >= 5
+    assert [name for group, name in named if name not in there[group]] == []

@@ -68,6 +68,7 @@ class Negatives:
         self.log_q_V: Tensor | None = None
         if loss.draw == "popularity":
             assert count_V is not None
+            count_V = count_V.cpu()  # cumulative sums on a GPU are not the same bits run to run
             share_V = count_V.double() / count_V.sum()
             self.cumulative_V, self.log_q_V = share_V.cumsum(0), share_V.log().float()
 

@@ -27,7 +27,7 @@ def one_line_errors(config_path: Path = Path("conf")) -> Iterator[None]:
     except KeyboardInterrupt:
         _stop("interrupted; run the same command again to go on from the last checkpoint", code=130)
     except MemoryError:
-        _stop("out of memory; choose a smaller trainer.batch_size or model.max_length, or a machine with more memory")
+        _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:
         message = explain_hydra(e, config_path) or write_error(e)
         if message is None:

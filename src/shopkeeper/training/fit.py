@@ -145,6 +145,7 @@ def train_here(
     if device.type == "cpu":
         memory.keep_freed()
     with ExitStack() as stack:
+        stack.enter_context(memory.said())
         spill = None
         if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config)):
             spill = _room_for_files(folder, rank, stack)
@@ -208,10 +209,8 @@ def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
 def _fits_memory(split: Split, config: TrainerConfig) -> bool:
     """Whether the flat arrays, at most 17 bytes a training row and twice that while they are made, fit into memory."""
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
-    room = memory.available(torch.device("cpu"))
-    if config.memory_gib is not None:
-        room = min(room, int(config.memory_gib * memory.GIB))
-    return 2 * 17 * rows < room
+    cpu = torch.device("cpu")
+    return 2 * 17 * rows < min(memory.room(config, cpu), memory.available(cpu) // config.devices)
 
 
 def _plan(
@@ -266,8 +265,7 @@ def _check_memory(
         negatives=negatives,
     )
     log.info("memory: training takes about %s", estimate)
-    room = memory.available(device) if config.memory_gib is None else int(config.memory_gib * memory.GIB)
-    memory.refuse_if_too_big(estimate, room)
+    memory.refuse_if_too_big(estimate, memory.room(config, device))
 
 
 def _trainer(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from shopkeeper.errors import UserError
-from shopkeeper.training.config import Plan
+from shopkeeper.training.config import Plan, TrainerConfig
 
 log = logging.getLogger(__name__)
 GIB = 2**30
+SMALLER = "a smaller model.max_length, model.width or trainer.plan={chunk: …}"
+UNLIMITED = 2**62
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
@@ -25,7 +30,7 @@ class MemoryEstimate:
     data: int  # the flat arrays, where they are resident
     model: int  # float32 weights and their best copy
     optimizer: int  # gradients of each core, both moments
-    activations: int  # of one micro-batch of the longest sequences, kept for the backward pass
+    activations: int  # of one micro-batch of sequences of the mean length, kept for the backward pass
     softmax: int  # one chunk of logits, the gradient of the item embeddings, their rounded copy
 
     @property
@@ -77,14 +82,46 @@ def estimate_memory(
 
 
 def available(device: torch.device) -> int:
-    """Bytes that are free on the device: of the GPU, or of the machine."""
+    """Bytes that are free on the device: of the GPU, or of the machine and the container."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        fields = dict(line.split(":", 1) for line in (PROC / "meminfo").read_text().splitlines())
+        return min(int(fields["MemAvailable"].split()[0]) * 1024, _left_to_group())
     except (OSError, KeyError, ValueError):
-        return 2**62  # not Linux: nothing is refused
+        return UNLIMITED  # not Linux: nothing is refused
+
+
+def _left_to_group() -> int:
+    """Bytes below the limit of this process's control group (v2 or v1) and of those above it: a container's limit."""
+    groups = PROC / "self" / "cgroup"
+    left = [UNLIMITED]
+    for line in groups.read_text().splitlines() if groups.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, names = CGROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root, names = CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        steps = Path(path.lstrip("/")).parts
+        left += [_below_limit(root.joinpath(*steps[:depth]), *names) for depth in range(len(steps) + 1)]
+    return min(left)
+
+
+def _below_limit(folder: Path, limit: str, used: str, cache: str) -> int:
+    """Pages of files that nobody has looked at lately are given up before anything is refused."""
+    try:
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int((folder / limit).read_text()) - int((folder / used).read_text()) + int(stat[cache])
+    except (OSError, KeyError, ValueError):  # there is no such group here, or its limit is "max"
+        return UNLIMITED
+
+
+def room(config: TrainerConfig, device: torch.device) -> int:
+    """Bytes that this process may use: what is free, or what was set; on a CPU the processes share it."""
+    free = available(device) if config.memory_gib is None else int(config.memory_gib * GIB)
+    return free // config.devices if device.type == "cpu" else free
 
 
 def refuse_if_too_big(estimate: MemoryEstimate, room: int) -> None:
@@ -113,21 +150,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def halve(micro_batch: int, batch_size: int) -> int:
-    """The next smaller micro-batch, announced; a `UserError` when it is one sequence already."""
-    if micro_batch <= 1:
-        raise UserError(
-            "out of memory with one sequence at a time; choose a smaller model.max_length, model.width or "
-            "trainer.plan={chunk: …}"
-        )
-    smaller = -(-micro_batch // 2)
-    log.warning(
-        "out of memory: from now on %d sequences at a time instead of %d; the effective batch stays %d",
-        smaller,
-        micro_batch,
-        batch_size,
-    )
+def halve(size: int, what: str = "sequence", beside: str = "") -> int:
+    """The next smaller number of sequences (`what`) at a time, announced; a `UserError` when it is one already."""
+    if size <= 1:
+        raise UserError(f"out of memory with one {what} at a time; choose {SMALLER}")
+    smaller = -(-size // 2)
+    log.warning("out of memory: from now on %d %ss at a time instead of %d%s", smaller, what, size, beside)
     return smaller
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """What does not fit, where nothing is halved, ends in a `UserError`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as e:
+        if not is_out_of_memory(e):
+            raise
+        why = f" ({str(e).strip().splitlines()[0]})" if str(e).strip() else ""
+        raise UserError(
+            f"out of memory{why}; choose a smaller trainer.micro_batch, {SMALLER}, or trainer.resident=mapped"
+        ) from e
 
 
 def keep_freed() -> None:

@@ -142,7 +142,8 @@ class SequenceModule(pl.LightningModule):
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
                     raise
-                self.micro_batch = memory.halve(min(self.micro_batch, len(users)), self.recipe.batch_size)
+                beside = f"; the effective batch stays {self.recipe.batch_size}"
+                self.micro_batch = memory.halve(min(self.micro_batch, len(users)), beside=beside)
                 self.plan = replace(self.plan, micro_batch=self.micro_batch)
             memory.release(self.device)
 
@@ -233,18 +234,25 @@ class SequenceModule(pl.LightningModule):
         self.on_epoch(metrics, epoch)
 
     def validate(self) -> dict[str, float]:
-        """Ranking figures on the validation requests."""
+        """Ranking figures on the validation requests; fewer of them at a time from now on where memory runs out."""
         assert self.validator is not None
         self.shares.refresh()
         for twin in self.shares.twins:
             twin.eval()  # `Shares.begin` sets it back
-        return self.validator(
-            lambda core, batch: self.encode(self.shares.twins[core], batch, batch.layout.last_B),
-            self.network.item.weight.detach(),
-            self.shares.cores,
-            self.rank,
-            self.plan.processes,
-        )
+        while True:
+            try:
+                return self.validator(
+                    lambda core, batch: self.encode(self.shares.twins[core], batch, batch.layout.last_B),
+                    self.network.item.weight.detach(),
+                    self.shares.cores,
+                    self.rank,
+                    self.plan.processes,
+                )
+            except (MemoryError, RuntimeError) as e:
+                if not memory.is_out_of_memory(e):
+                    raise
+                self.validator.batch_size = memory.halve(self.validator.batch_size, "validation request")
+            memory.release(self.device)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""

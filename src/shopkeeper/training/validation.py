@@ -100,7 +100,7 @@ class Validator:
             self.device,
             self.with_types,
             item_VD.shape[1],
-            self.batch_size // cores.n,
+            max(self.batch_size // cores.n, 1),
             cores,
             mine,
         )
