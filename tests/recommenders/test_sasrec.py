@@ -124,6 +124,17 @@ def test_a_warm_start_knows_the_old_items_and_learns_the_new_ones(cycle, tmp_pat
     assert model.score(Requests.from_histories([[14], [1]]))[:, 1:].argmax(1).tolist() == [0, 1]  # i12 -> i13 -> i14
 
 
+@pytest.mark.parametrize("max_length", [10, 6, 14])
+def test_a_warm_start_takes_over_the_newest_positions(cycle, tmp_path: Path, max_length: int):
+    prepared, split, old = cycle
+    old.save(tmp_path)
+    model = SASRec(**{**SMALL, "lr": 1e-9, "max_length": max_length}, epochs=1)
+    model.fit(prepared, split, Fit(seed=2, trainer=CPU, progress=False, init_from=tmp_path))
+    mine, theirs = (m.network.position.weight.detach() for m in (model, old))
+    n = min(len(mine), len(theirs))
+    torch.testing.assert_close(mine[:n], theirs[:n], atol=1e-6, rtol=0)
+
+
 def test_a_warm_start_from_another_shape_is_refused(cycle, tmp_path: Path):
     prepared, split, old = cycle
     old.save(tmp_path)
