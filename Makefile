@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo ui test test-quick test-real test-all format claims clean recbole kernels
+.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-quick:
 
 test-real: setup ## what needs the real data in SHOPKEEPER_RAW
 	python -m pytest -m real
+
+test-slow: setup ## what takes longer than a minute, such as a training that is killed twenty times
+	python -m pytest -m slow
 
 test-all: setup ## everything, the slow tests too
 	python -m pytest -m "not none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ def test_the_bar_shows_loss_rate_best_and_time_left(tiny_shop, capfd: pytest.Cap
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
 def test_compiled_it_learns_the_same(tiny_shop):
     eager = fit(*tiny_shop, dropout=0.0, epochs=2).trained
     compiled = fit(*tiny_shop, dropout=0.0, epochs=2, trainer={"compile": "on"}).trained

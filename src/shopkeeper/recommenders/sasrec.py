@@ -55,14 +55,11 @@ class SASRec:
         inputs: str = "all",
         **recipe: Any,
     ):
-        if width % heads:
-            raise UserError(f"width={width} is not divisible by heads={heads}; choose a multiple of the heads")
-        if not 0 <= dropout < 1:
-            raise UserError(f"dropout={dropout} must lie in [0, 1)")
         self.settings: dict[str, Any] = {
             "width": width, "blocks": blocks, "heads": heads, "max_length": max_length,
             "dropout": dropout, "gated": gated,
         }  # fmt: skip
+        SASRecShape(1, **self.settings)  # checks them
         self.inputs = inputs
         self.recipe = Recipe(**recipe)
         self.network: SASRecNetwork | None = None
