@@ -177,9 +177,9 @@ def test_a_cold_start_does_not_go_on_with_the_checkpoint_of_a_warm_one(cycle, tm
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(UserError, match="model.width=10 is not divisible by model.heads=3"):
+    with pytest.raises(UserError, match=r"model\.width=10 is not divisible by model\.heads=3"):
         SASRec(width=10, heads=3)
-    with pytest.raises(UserError, match="model.heads=0 must be a whole number of at least 1"):
+    with pytest.raises(UserError, match=r"model\.heads=0 must be a whole number of at least 1"):
         SASRec(heads=0)
     with pytest.raises(UserError, match="decay=linear"):
         SASRec(decay="linear")
