@@ -77,15 +77,13 @@ def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[
 
 
 def _by_hand(plan: Plan, config: TrainerConfig) -> Plan:
-    """The plan with what a person has set; a `UserError` for what this machine or the trainer has otherwise."""
-    chosen = replace(plan, **config.plan)
-    for name, setting in (("device", "trainer.accelerator"), ("processes", "trainer.devices")):
-        wanted, there = getattr(chosen, name), getattr(plan, name)
-        if wanted != there:
-            raise UserError(
-                f"trainer.plan.{name}={wanted}, and training has {there} here: set {setting}, or leave "
-                f"trainer.plan.{name} out"
-            )
+    """The plan with what a person has set, be it another run's whole plan; a `UserError` for what is not here."""
+    chosen = replace(replace(plan, **config.plan), processes=plan.processes)  # as many as trainer.devices says
+    if chosen.device != plan.device:
+        raise UserError(
+            f"trainer.plan.device={chosen.device}, and training runs on the {plan.device} here: set "
+            f"trainer.accelerator, or leave trainer.plan.device out"
+        )
     package = KERNELS.get(chosen.softmax)
     if package and not importlib.util.find_spec(package):
         raise UserError(

@@ -243,7 +243,6 @@ def _plan(
         batch_size=recipe.batch_size,
         resident=config.resident == "device" or (config.resident == "auto" and fits),
     )
-    plan = replace(plan, processes=config.devices)  # also where the plan of another run was given by hand
     log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
     return plan
 
