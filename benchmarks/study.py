@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from _results import ROOT, at_least, row, write_result
+from _results import ROOT, at_least, at_most, row, write_result
 
 SETTINGS = [
     "dataset=amazon_beauty", "model=sasrec", "tuning=hyperband", "trainer.max_epochs=9", "tracking=none",
@@ -82,6 +82,8 @@ def main() -> None:
     ]  # fmt: skip
     ended = sum(n for state, n in states.items() if state in ("complete", "pruned", "fail"))
     claims = [at_least("training", "amazon_beauty, trials of a study killed and resumed", ended, 40)]
+    unnamed = sum(t["state"] == "fail" and not t.get("error") for t in trials)
+    claims.append(at_most("training", "amazon_beauty, failed trials of that study without an error", unnamed, 0))
     path = write_result("study", rows, claims, note=a.note)
     result = json.loads(path.read_text()) | {"best": found["model"], "trials": trials}
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
