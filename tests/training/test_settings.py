@@ -157,7 +157,7 @@ def test_the_plan_offers_every_field_and_sets_none():
 def test_a_misspelt_field_of_the_plan_is_named_with_the_nearest_one(override: str):
     with pytest.raises(Exception) as e:
         composed(override)  # one of Hydra's own errors
-    said = explain_hydra(e.value, CONF)
+    said = explain_hydra(e.value)
     assert said is not None
     assert said.startswith("there is no option 'trainer.plan.chunks'. Did you mean 'chunk'?")
 

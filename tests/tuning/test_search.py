@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -282,8 +281,8 @@ def test_a_stage_keeps_the_studies_database_out_of_its_config(tmp_path: Path, mo
     from shopkeeper.pipeline.compose import compose_stages
 
     monkeypatch.setenv("SHOPKEEPER_STUDIES", "postgresql://shop:s3cret@db/studies")
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    written = compose_stages(tmp_path / "conf", tmp_path / "composed")
+    monkeypatch.chdir(ROOT)
+    written = compose_stages(tmp_path / "composed")
     text = next(p for p in written if p.name == "tune-sasrec.yaml").read_text()
     assert "s3cret" not in text
     assert "oc.env:SHOPKEEPER_STUDIES" in text

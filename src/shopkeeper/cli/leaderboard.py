@@ -6,13 +6,14 @@ from pathlib import Path
 
 import yaml
 
+from shopkeeper import configuration
 from shopkeeper.errors import UserError
 
 
 def print_leaderboard(report: Path | None) -> None:
     """Print a report's leaderboard; by default that of `conf/pipeline.yaml`."""
     if report is None:
-        plan = yaml.safe_load(Path("conf/pipeline.yaml").read_text(encoding="utf-8"))
+        plan = yaml.safe_load((configuration.main_folder() / "pipeline.yaml").read_text(encoding="utf-8"))
         report = Path("reports") / plan["dataset"] / plan["split"]
     if not (report / "leaderboard.txt").is_file():
         raise UserError(f"{report} holds no report; run `dvc repro` or `python evaluate.py`")

@@ -1,4 +1,4 @@
-"""`python -m shopkeeper <command>`: one small function per command; imports happen when a command runs."""
+"""`shopkeeper <command>`: the verbs, and one small function per further command; imports happen when one runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from shopkeeper import __version__
 from shopkeeper.errors import nearest
 from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.verbs import VERBS, run_verb
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -18,11 +19,14 @@ Command = Callable[[argparse.Namespace], None]
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; user errors end in one line and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    parser, commands = _parser()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in VERBS:  # Hydra reads the rest of the line
+        run_verb(words[0], words[1:])
+        return
+    parser, commands = _parser()
     first = next((w for w in words if not w.startswith("-")), None)
     if first is not None and first not in commands:
-        print(f"error: there is no command '{first}'.{nearest(first, commands)}", file=sys.stderr)
+        print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
         sys.exit(1)
     arguments = parser.parse_args(words)
     with one_line_errors():
@@ -30,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m shopkeeper", description=__doc__)
+    verbs = "\n".join(f"  {verb:<20}  {text}" for verb, text in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="shopkeeper",
+        description=f"verbs (settings as key=value, `shopkeeper <verb> --help` lists them):\n{verbs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"shopkeeper {__version__}")
     sub = parser.add_subparsers(title="commands", required=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
+from shopkeeper import configuration
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.pipeline import context
@@ -24,12 +25,13 @@ READS = {
 }
 
 
-def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed")) -> list[Path]:
+def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     """Write `<out>/stage-prepare.yaml`, `train-<model>.yaml`, `tune-<model>.yaml`, … from `conf/pipeline.yaml`."""
-    plan = yaml.safe_load((conf / "pipeline.yaml").read_text(encoding="utf-8"))
+    file = configuration.main_folder() / "pipeline.yaml"
+    plan = yaml.safe_load(file.read_text(encoding="utf-8"))
     for key in ("dataset", "split", "seed", "models", "export"):
         if key not in plan:
-            raise UserError(f"{conf / 'pipeline.yaml'} has no '{key}'; see the comments in the file")
+            raise UserError(f"{file} has no '{key}'; see the comments in the file")
     common = [
         f"dataset={plan['dataset']}",
         f"split={plan['split']}",
@@ -45,27 +47,29 @@ def compose_stages(conf: Path = Path("conf"), out: Path = Path("data/composed"))
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out) as folder:
         for stage, (verb, overrides) in stages.items():
-            config = _compose(conf, stage, verb, common + overrides)
+            config = _compose(stage, verb, common + overrides)
             write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
     return sorted(out.glob("*.yaml"))
 
 
-def composed(conf: Path, verb: str, overrides: list[str]) -> DictConfig:
-    """What `python <verb>.py <overrides>` would be given; within a running Hydra command, from its own `conf/`."""
+def composed(verb: str, overrides: list[str]) -> DictConfig:
+    """What `python <verb>.py <overrides>` would be given; within a running Hydra command, from where it reads."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     if GlobalHydra.instance().is_initialized():
         return compose(verb, overrides)
-    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        return compose(verb, overrides)
+    added = configuration.added_folder()
+    more = [] if added is None else [f"hydra.searchpath=[file://{added.resolve()}]"]
+    with initialize_config_dir(str(configuration.main_folder().resolve()), version_base="1.3"):
+        return compose(verb, [*overrides, *more])
 
 
-def _compose(conf: Path, stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
+def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
     """The resolved config of one stage, with the folder that Hydra shall run in."""
     from omegaconf import OmegaConf
 
-    config = composed(conf, verb, overrides)
+    config = composed(verb, overrides)
     # Places of raw data and servers, with their passwords, belong to the machine, not to the experiment.
     machine = {"paths": ("raw",), "tracking": ("uri",), "tuning": ("storage",)}
     kept = {

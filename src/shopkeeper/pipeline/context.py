@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from shopkeeper import configuration
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -97,8 +98,8 @@ def _overridden(config: Config) -> bool:
     """Whether the dataset's config was changed on the command line: compared with its YAML file as shipped."""
     import yaml
 
-    path = Path("conf/dataset") / f"{config['dataset']['name']}.yaml"
-    if not path.is_file():
+    path = configuration.find("dataset", str(config["dataset"]["name"]))
+    if path is None:
         return False
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     shipped.pop("defaults", None)

@@ -7,14 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from shopkeeper import configuration
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import write_error
 
 
 @contextmanager
-def one_line_errors(config_path: Path = Path("conf")) -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Print user errors as one line on stderr and exit with code 1; anything else keeps its traceback.
 
     Hydra is told to raise instead of printing (HYDRA_FULL_ERROR), so that its messages can be shortened here.
@@ -29,7 +29,7 @@ def one_line_errors(config_path: Path = Path("conf")) -> Iterator[None]:
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:
-        message = explain_hydra(e, config_path) or write_error(e)
+        message = explain_hydra(e) or write_error(e)
         if message is None:
             raise
         _stop(message)
@@ -40,7 +40,7 @@ def _stop(message: str, code: int = 1) -> None:
     sys.exit(code)
 
 
-def explain_hydra(error: BaseException, config_path: Path = Path("conf")) -> str | None:
+def explain_hydra(error: BaseException) -> str | None:
     """One line for what Hydra and OmegaConf raise about a command line; None for anything else."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -50,8 +50,7 @@ def explain_hydra(error: BaseException, config_path: Path = Path("conf")) -> str
     text = str(error)
     if missing := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text):
         group, name = missing.groups()
-        valid = sorted(p.stem for p in (config_path / group).glob("*.yaml"))
-        return f"there is no {group}={name}.{nearest(name, valid)}"
+        return f"there is no {group}={name}.{nearest(name, configuration.names(group))}"
     if missing := re.search(r"Cannot find primary config '([\w./-]+)'", text):
         return (
             f"there is no config '{missing.group(1)}'; run `python -m shopkeeper compose` to write the stages' configs"
@@ -60,28 +59,29 @@ def explain_hydra(error: BaseException, config_path: Path = Path("conf")) -> str
         # of key={a: 1} the cause names key.a
         inner = re.search(r"is not in struct\s+full_key: ([\w./-]+)", str(error.__cause__))
         key = (inner or unknown).group(1)
-        return f"there is no option '{key}'.{_nearest_key(key, config_path)}"
+        return f"there is no option '{key}'.{_nearest_key(key)}"
     if unknown := re.search(r"full_key: ([\w.]+)", text):
         first = text.splitlines()[0]
         return f"{first} (option '{unknown.group(1)}'; see `--help` for the options and their types)"
     return text.splitlines()[0] + " (see `--help`)"
 
 
-def _nearest_key(key: str, config_path: Path) -> str:
+def _nearest_key(key: str) -> str:
     """The valid names beside a misspelt key: groups and options at the top, a group's own options below it."""
     import yaml
 
+    shared = configuration.main_folder()
     head, _, tail = key.rpartition(".")
     if not head:
-        groups = [p.name for p in config_path.iterdir() if p.is_dir() and any(p.glob("*.yaml"))]
-        options = yaml.safe_load((config_path / "config.yaml").read_text(encoding="utf-8"))
+        groups = [p.name for p in shared.iterdir() if p.is_dir() and any(p.glob("*.yaml"))]
+        options = yaml.safe_load((shared / "config.yaml").read_text(encoding="utf-8"))
         return nearest(key, [*groups, *(k for k in options if k not in ("defaults", "hydra"))])
     names: set[str] = set()
-    parts = head.split(".")
-    sources = list((config_path / parts[0]).glob("*.yaml")) or list(config_path.glob("*.yaml"))
-    for source in sources:
+    first, *others = head.split(".")
+    of_group = [p for name in configuration.names(first) if (p := configuration.find(first, name))]
+    for source in of_group or shared.glob("*.yaml"):
         node = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-        for part in parts[1:] if (config_path / parts[0]).is_dir() else parts:
+        for part in others if of_group else [first, *others]:
             node = node.get(part, {}) if isinstance(node, dict) else {}
         if isinstance(node, dict):
             names |= {str(k) for k in node if k != "defaults"}

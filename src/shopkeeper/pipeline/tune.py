@@ -250,7 +250,7 @@ def _write_results(study: Study, cfg: Config, folder: Path, parent: tracking.Run
         raise UserError(f"no trial of study {study.study_name} has finished{why}; {trials} has all of them")
     groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg["model"] else [])]
     choices = {group: str(cfg[group]["name"]) for group in groups}
-    shipped = composed(Path("conf"), "train", [f"{group}={name}" for group, name in choices.items()])
+    shipped = composed("train", [f"{group}={name}" for group, name in choices.items()])
     best = write_best(study, cfg, choices, context.plain(shipped), folder)
     for file in [trials, best, *write_plots(study, folder)]:
         parent.file(file)
@@ -263,7 +263,7 @@ def _of_model(model: str) -> dict[str, Any]:
     from hydra.core.hydra_config import HydraConfig
 
     words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models="))]
-    found = context.plain(composed(Path("conf"), "tune", [*words, f"model={model}"]))
+    found = context.plain(composed("tune", [*words, f"model={model}"]))
     if name := found["tuning"]["name"]:
         found["tuning"]["name"] = f"{name}-{model}"
     return found

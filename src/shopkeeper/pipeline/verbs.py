@@ -1,0 +1,39 @@
+"""The verbs: which function a word runs, from which configuration. `python train.py …` is `shopkeeper train …`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from shopkeeper import configuration
+from shopkeeper.pipeline.entry import one_line_errors
+
+# verb -> what it does; the verb is also the name of its file in `conf/`, and of the function in `pipeline/<verb>.py`
+VERBS = {
+    "prepare": "raw events -> one validated log, its splits and their audit",
+    "train": "train one model, evaluate it on validation and test, leave a run folder",
+    "tune": "search a model's settings on validation",
+    "evaluate": "compare finished runs and write the report",
+    "export": "turn a finished run into a bundle that a serving team can run",
+    "recommend": "answer for one person from a finished run",
+}
+
+
+def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
+    """Compose the verb's configuration with Hydra from the words of a command line, and hand it to the pipeline."""
+    import hydra
+    from omegaconf import DictConfig
+
+    words = list(sys.argv[1:] if words is None else words)
+    added = configuration.added_folder()
+    if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
+        words += ["--config-dir", str(added)]
+    sys.argv = [f"{verb}.py", *words]  # Hydra reads them there
+
+    def run(config: DictConfig) -> None:
+        with one_line_errors():
+            getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
+
+    with one_line_errors():  # for what Hydra finds wrong before it calls `run`
+        hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
