@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from shopkeeper.customers.cohort import Cohort
 from shopkeeper.errors import UserError
 from shopkeeper.features.point_in_time import prefix
-from shopkeeper.features.rfm import rfm_features
+from shopkeeper.features.rfm import FeatureTable, rfm_features
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.prepared import Prepared
@@ -103,9 +103,7 @@ def build_cohort(
             label.append((before(t + horizon) == known)[chosen].astype(np.float64))
 
     customer, cutoff = np.concatenate(users), np.concatenate(at)
-    features = rfm_features(
-        prepared.events, prepared.offsets, customer, cutoff, item_categories(prepared), channel_names(prepared.manifest)
-    )
+    features = features_of(prepared, customer, cutoff)
     start = prepared.offsets[customer - 1]
     return Cohort(
         customer=customer,
@@ -120,6 +118,12 @@ def build_cohort(
         horizon_days=float(horizon_days),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
+
+
+def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
+    """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
+    categories, channels = item_categories(prepared), channel_names(prepared.manifest)
+    return rfm_features(prepared.events, prepared.offsets, customer, cutoff, categories, channels)
 
 
 def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:

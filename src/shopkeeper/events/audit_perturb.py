@@ -72,20 +72,22 @@ def audit_by_perturbation(
     return {"passed": True, "perturbed": where, "compared": ["training rows", "catalogue", *(also or {})]}
 
 
-def perturb_after(prepared: Prepared, cutoff: int, seed: int = 0) -> Prepared:
+def perturb_after(prepared: Prepared, cutoff: int, seed: int = 0, *, grow: bool = True) -> Prepared:
     """The same log with another future: before `cutoff` (µs) not a byte differs, from it on nearly everything does.
 
     Items (new ones among them), types, prices, quantities, channels and orders are drawn anew, a third more rows are
     added at random instants for random customers, new customers among them (numbered after the others). The log's
-    last instant stays, because the cutoffs count back from it.
+    last instant stays, because the cutoffs count back from it. `grow=False`: no new items and customers, so that what
+    a model learns has the same shape.
     """
+    new = 3 if grow else 0
     e, ts = prepared.events, prepared.events.timestamp
     assert ts is not None
     rng = np.random.default_rng(seed)
     late = np.flatnonzero(ts >= cutoff)
     last = int(ts.max())
     n_new = max(3, len(late) // 3)
-    user = np.concatenate([prepared.event_user, rng.integers(1, prepared.n_users + 4, n_new).astype(np.int32)])
+    user = np.concatenate([prepared.event_user, rng.integers(1, prepared.n_users + 1 + new, n_new).astype(np.int32)])
     fresh = np.concatenate([late, np.arange(len(ts), len(ts) + n_new)])
     at = np.concatenate([ts, rng.integers(cutoff, last + 1, n_new)])
     moves = late[ts[late] < last]
@@ -97,11 +99,11 @@ def perturb_after(prepared: Prepared, cutoff: int, seed: int = 0) -> Prepared:
         if old is None or name == "timestamp":
             continue
         values = np.concatenate([old, np.zeros(n_new, old.dtype)])
-        values[fresh] = _drawn(prepared, name, old, len(fresh), rng)
+        values[fresh] = _drawn(prepared, name, old, len(fresh), rng, new)
         columns[name] = values[row]
     n_users = int(max(user.max(), prepared.n_users))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users + 1)[1:])]).astype(np.int64)
-    manifest = {**prepared.manifest, "n_items": prepared.n_items + 3}
+    manifest = {**prepared.manifest, "n_items": prepared.n_items + new}
     consent = None if prepared.consent is None else _other_consent(prepared.consent, n_users, cutoff, last, rng)
     return replace(prepared, manifest=manifest, offsets=offsets, events=Events(**columns), consent=consent)
 
@@ -120,28 +122,28 @@ def _other_consent(old: Consent, n_users: int, cutoff: int, last: int, rng: np.r
     return Consent(first, at, in_force)
 
 
-def perturb_rows(prepared: Prepared, rows: np.ndarray, seed: int = 0) -> Prepared:
+def perturb_rows(prepared: Prepared, rows: np.ndarray, seed: int = 0, *, grow: bool = True) -> Prepared:
     """The same log with other items, prices and quantities in the rows of a mask, bool (M,); order and types stay."""
-    rng = np.random.default_rng(seed)
+    rng, new = np.random.default_rng(seed), 3 if grow else 0
     columns: dict[str, Any] = {}
     for name in ("item", "price", "quantity"):
         old = getattr(prepared.events, name)
         if old is not None:
             values = np.array(old)
-            values[rows] = _drawn(prepared, name, old, int(rows.sum()), rng)
+            values[rows] = _drawn(prepared, name, old, int(rows.sum()), rng, new)
             columns[name] = values
-    manifest = {**prepared.manifest, "n_items": prepared.n_items + 3}
+    manifest = {**prepared.manifest, "n_items": prepared.n_items + new}
     return replace(prepared, manifest=manifest, events=replace(prepared.events, **columns))
 
 
-def _drawn(p: Prepared, name: str, old: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def _drawn(p: Prepared, name: str, old: np.ndarray, n: int, rng: np.random.Generator, new: int) -> np.ndarray:
     if name == "item":
-        return rng.integers(1, p.n_items + 4, n)
+        return rng.integers(1, p.n_items + 1 + new, n)
     if name == "event_type":
         return rng.choice(np.unique(old), n)
     if name in ("price", "quantity"):
         return rng.uniform(0.01, 1000, n)
-    return rng.integers(0, int(old.max(initial=0)) + 4, n)
+    return rng.integers(0, int(old.max(initial=0)) + 1 + new, n)
 
 
 def _training(p: Prepared, train_end: np.ndarray, changed: Prepared, changed_end: np.ndarray, where: str) -> list[str]:

@@ -44,6 +44,10 @@ def prepare(config: DictConfig) -> None:
         _, split = prepare_to_train(cfg)
         counts = split.timeline.get("n_requests", {})
         log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
+    else:
+        from shopkeeper.pipeline.audit import prepare_customers
+
+        prepare_customers(cfg, prepared)
 
 
 def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:

@@ -109,6 +109,7 @@ def train_recommender(
     Until `held` is closed, the checkpoints are this process' alone.
     """
     from shopkeeper.evaluation.table import evaluate_requests, summarise
+    from shopkeeper.pipeline.audit import audit_recommender
     from shopkeeper.recommenders.base import Fit, make
 
     prepared, split = prepare_to_train(cfg)
@@ -138,6 +139,7 @@ def train_recommender(
         if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
             shutil.rmtree(place, ignore_errors=True)
         raise
+    audit_recommender(cfg, model, split, fit, parts)
     e = cfg["evaluation"]
     tables = {
         part: evaluate_requests(

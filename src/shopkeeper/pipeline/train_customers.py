@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.cohorts import build_cohort, join_cohorts
 from shopkeeper.pipeline import context
@@ -19,20 +20,22 @@ from shopkeeper.pipeline.prepare import prepare_data, real_users
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerWindows, customer_windows
 
+JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
+
 
 def train_customer_model(
     cfg: Mapping[str, Any], parts: Sequence[str]
 ) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
     """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.pipeline.audit import audit_customer_model
 
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
     seed = int(cfg["seed"])
-    asked = {"validation": "calibration", "test": "test"}  # part -> the cohort it is judged on
+    asked = JUDGED_ON
     data = {part: known[asked[part]][-1] for part in parts}
     hashes = {part: cohort_hash(cohort[asked[part]], _external(cfg, data[part])) for part in parts}
     prepared = data[parts[-1]]
@@ -53,11 +56,9 @@ def train_customer_model(
     about |= {"seed": seed, "filter_seen": False}
     tables: dict[str, pa.Table] = {}
     for part in parts:
-        model = make(cfg["model"])
-        if isinstance(model, NeedsDataset):
-            model.bind(prepared)
-        model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, seed)
+        model = fitted(cfg, part, cohort, prepared)
         rows = cohort[asked[part]]
+        audit_customer_model(cfg, model, part, cohort, known, windows)
         metadata = {**about, "part": part, "target_hash": hashes[part]}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
     e = cfg["evaluation"]
@@ -65,6 +66,17 @@ def train_customer_model(
     for part, table in tables.items():
         metrics[part] = summarise_customers(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables
+
+
+def fitted(cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared) -> Any:
+    """The config's model, fitted for a part: on the training cutoffs, for test with calibration as well."""
+    from shopkeeper.recommenders.base import make
+
+    model = make(cfg["model"])
+    if isinstance(model, NeedsDataset):
+        model.bind(prepared)
+    model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, int(cfg["seed"]))
+    return model
 
 
 def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
@@ -86,7 +98,10 @@ def cohort_at(
     spec = context.customer_spec(cfg)
 
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
-        return build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=windows.observed_until)
+        until = windows.observed_until
+        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=until)
+        audit_cohort(prepared, cohort, spec.active_days)
+        return cohort
 
     if len({p.path for p in known}) == 1:
         return build(known[0], cutoffs)

@@ -68,7 +68,7 @@ class Validator:
         seen_cell = np.zeros(0, np.int64)
         if filter_seen:
             first, rows = picked.flat()
-            seen = class_of[split.prepared.events.item[rows]]
+            seen = class_of[picked.events.item[rows]]
             cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(

@@ -1,0 +1,117 @@
+"""The leak audit of cohorts: who is asked, what was known and what is asked for, counted anew on a sample of rows.
+
+The checks read the log row by row, without the code that made the cohort where that is possible; the features are
+computed again for customers whose log ends at the cutoff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.cohorts import features_of
+from shopkeeper.events.audit_error import AuditError
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.sequences.requests import Events
+from shopkeeper.timeline import iso
+
+SAMPLE = 64
+THEN = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
+
+
+def audit_cohort(
+    prepared: Prepared, cohort: Cohort, active_days: float | None, events: Sequence[str] = ("purchase",)
+) -> None:
+    """Check a cohort that was built from `prepared` alone.
+
+    Raises:
+        AuditError: with every violation, each naming a customer and a cutoff.
+    """
+    p, ts, rng = prepared, prepared.events.timestamp, np.random.default_rng(0)
+    assert ts is not None
+    start, end, cutoff = cohort.start, cohort.end, cohort.cutoff
+    last = np.maximum(end - 1, 0)
+    after, following = p.offsets[cohort.customer], np.minimum(end, len(ts) - 1)
+    late = (end > start) & (ts[last] >= cutoff)
+    early = (start != p.offsets[cohort.customer - 1]) | ((end < after) & (ts[following] < cutoff))
+    found = [
+        f"the history of {what}, e.g. that of customer {cohort.customer[rows[0]]} at {iso(cutoff[rows[0]])}"
+        for what, rows in (
+            (f"{late.sum()} customers goes on at or after the cutoff", np.flatnonzero(late)),
+            (f"{early.sum()} customers lacks events before the cutoff", np.flatnonzero(early)),
+        )
+        if len(rows)
+    ]
+    if not found:
+        rows = np.sort(rng.permutation(len(cohort))[:SAMPLE])
+        codes = np.asarray(event_codes(tuple(events)), np.int8)
+        found += _asked(p, cohort, rows, active_days, codes) + _forgotten(p, cohort, active_days, codes, rng)
+        found += _features(p, cohort, rows)
+    if found:
+        raise AuditError(p.name, found, "the customers of", THEN)
+
+
+def _times(p: Prepared, customer: int, codes: np.ndarray) -> np.ndarray:
+    """Instants of one customer's target events."""
+    rows = slice(int(p.offsets[customer - 1]), int(p.offsets[customer]))
+    assert p.events.timestamp is not None
+    return np.asarray(p.events.timestamp[rows])[np.isin(p.events.event_type[rows], codes)]
+
+
+def _asked(p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | None, codes: np.ndarray) -> list[str]:
+    """Customers of the sample who were not active, or whose label says something else than the log."""
+    horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
+    found = []
+    for row in rows:
+        customer, t = int(cohort.customer[row]), int(cohort.cutoff[row])
+        at = _times(p, customer, codes)
+        since = np.iinfo(np.int64).min if active_days is None else t - round(active_days * MICROSECONDS_PER_DAY)
+        if not ((at >= since) & (at < t)).any():
+            found.append(f"customer {customer} is asked about at {iso(t)} and was not active before")
+        stayed_away = not ((at >= t) & (at < t + horizon)).any()
+        if cohort.label is not None and (cohort.label[row] > 0.5) != stayed_away:
+            found.append(f"the label of customer {customer} at {iso(t)} is not what the log says")
+    return found[:1]
+
+
+def _forgotten(
+    p: Prepared, cohort: Cohort, active_days: float | None, codes: np.ndarray, rng: np.random.Generator
+) -> list[str]:
+    """An active customer who is not asked about: dropping them would flatter a model."""
+    if p.consent is not None:  # who is left out is counted in `left_out`
+        return []
+    some = rng.integers(1, p.n_users + 1, SAMPLE)
+    for t in np.unique(cohort.cutoff)[-1:]:
+        asked = set(cohort.customer[cohort.cutoff == t].tolist())
+        since = np.iinfo(np.int64).min if active_days is None else t - round(active_days * MICROSECONDS_PER_DAY)
+        for customer in some.tolist():
+            at = _times(p, customer, codes)
+            if customer not in asked and ((at >= since) & (at < t)).any():
+                return [f"customer {customer} was active before {iso(t)} and is not asked about"]
+    return []
+
+
+def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
+    """Features that are others where a customer's log ends at the cutoff."""
+    start, end = cohort.start[rows], cohort.end[rows]
+    lengths = end - start
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    kept = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
+    columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
+    events = Events(**columns)
+    until_then = replace(p, offsets=offsets, events=events, consent=None)
+    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows])
+    if table.names != cohort.feature_names:
+        return ["the features have other names when nothing follows the cutoff"]
+    differ = ~((table.values == cohort.features[rows]) | (np.isnan(table.values) & np.isnan(cohort.features[rows])))
+    names = [name for name, wrong in zip(table.names, differ.any(axis=0), strict=True) if wrong]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    changed = (
+        f"{', '.join(names[:5])}{more} of {differ.any(axis=1).sum()} customers change with what follows the cutoff"
+    )
+    return [changed] if names else []

@@ -1,0 +1,288 @@
+"""The leak audit of models: what a model answers, and what it learned, must not move with what it may not know.
+
+`audit_answers` (always, on a sample of the requests) puts the same histories to a recommender twice, the second time
+among rows of another content: what happens at or after the request's instant, what a session's request does not hand
+out, other customers' rows. `audit_predictions` does the same for customer models. `audit_learning` (`audit=full`) lets
+a new model learn from a log with another future and compares its answers. All of them look from outside: a model needs
+nothing but what its contract asks for.
+
+Shapes: B requests, R rows of their histories, n rows of a cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.events.audit_error import AuditError
+from shopkeeper.events.audit_perturb import perturb_after, perturb_rows
+from shopkeeper.events.splits_steps import training_mask
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Events, Requests, Targets
+from shopkeeper.timeline import iso
+
+AROUND = 8  # rows of another content before and after each history
+SHARE = 200  # one request of so many is asked again: the audit costs about a hundredth of the evaluation
+LEAST, MOST = 16, 256  # requests of a part that are asked again
+SCORES = 128 << 20  # bytes of the scores that are held at once
+TOLERANCE = 1e-4  # of the range of the scores: sums of floats depend on what else is in a batch
+THEN = "Mend the model: it may read the history that a request hands out and split.training_rows(), nothing else"
+
+
+def audit_answers(model: Any, name: str, split: Split, parts: tuple[str, ...] = ("validation", "test")) -> None:
+    """Ask some requests of each part again among other rows, and in smaller batches; every answer must stay.
+
+    Raises:
+        AuditError: naming the model, with the number of requests whose answers moved.
+    """
+    found = []
+    for part in parts:
+        requests, _ = split.part(part)
+        if len(requests) == 0:
+            continue
+        asked = _sample(requests, split.prepared.n_items)
+        said = _answers(model, asked)
+        rng = np.random.default_rng(0)
+        for _ in range(max(1, min(8, LEAST // len(asked)))):  # a chance find must not hide a leak
+            other = elsewhere(asked, split.prepared.n_items, rng)
+            moved = _moved(said, _answers(model, other))
+            if moved.any() and not _moved(said, _answers(model, asked)).any():
+                found.append(
+                    f"{moved.sum()} of {len(asked)} answers to {part} requests change with rows that the request does "
+                    f"not hand out, such as what happens at or after its instant"
+                )
+                break
+            half = len(asked) // 2
+            apart = [_answers(model, part_of) for part_of in (other[:half], other[half:]) if len(part_of)]
+            moved = moved | _moved(said, np.concatenate(apart))
+            if moved.any():
+                found.append(f"{moved.sum()} of {len(asked)} answers to {part} requests depend on what else is asked")
+                break
+    if found:
+        raise AuditError(name, found, "model", THEN)
+
+
+def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
+    """Ask about some customers again: with other events from the cutoff on, and with turned labels.
+
+    Raises:
+        AuditError: naming the model.
+    """
+    n = len(cohort)
+    rows = _chosen(n)
+    asked = _rows_of(cohort, rows)
+    said = np.asarray(model.predict(asked).probability, np.float64)[:, None]
+    requests = Requests(cohort.events, cohort.start[rows], cohort.end[rows], instant=cohort.cutoff[rows])
+    n_items = int(cohort.events.item.max(initial=1))
+    other = elsewhere(requests, n_items, np.random.default_rng(0))
+    label = None if asked.label is None else 1 - asked.label
+    changed = replace(asked, events=other.events, start=other.start, end=other.end, label=label)
+    half = len(rows) // 2
+    apart = [
+        np.asarray(model.predict(_rows_of(changed, np.arange(a, b))).probability, np.float64)[:, None]
+        for a, b in ((0, half), (half, len(rows)))
+        if b > a
+    ]
+    moved = _moved(said, np.concatenate(apart))
+    if moved.any():
+        raise AuditError(
+            name,
+            [f"{moved.sum()} of {len(rows)} probabilities change with labels, or with events at or after the cutoff"],
+            "model",
+            "Mend the model: it may read features and rows start:end of a cohort, nothing else",
+        )
+
+
+def same_predictions(model: Any, again: Any, name: str, cohort: Cohort, what: str) -> None:
+    """Two fits of a customer model, on logs that differ only in what it may not know, say the same of a cohort.
+
+    Raises:
+        AuditError: naming the model and `what` it was fitted for.
+    """
+    moved = _moved(*(np.asarray(m.predict(cohort).probability, np.float64)[:, None] for m in (model, again)))
+    if moved.any():
+        found = f"{moved.sum()} of {len(moved)} probabilities change when what it may not know changes ({what})"
+        raise AuditError(
+            name, [found], "model", "Mend the fit: it may see the training cutoffs, for test the calibration's, too"
+        )
+
+
+@dataclass(frozen=True)
+class _OtherFuture(Split):
+    """A split of a log with another future. Validation, which may choose when to stop, is asked as it was."""
+
+    original: Split | None = None
+
+    def part(self, name: str) -> tuple[Requests, Targets]:
+        """The original's validation requests; test is none of a fit's business."""
+        assert self.original is not None
+        if name == "validation":
+            return self.original.part(name)
+        raise AuditError("in training", ["it asks for the test requests while it learns"], "model", THEN)
+
+
+def audit_learning(
+    learn: Callable[[Prepared, Split, bool], Any], trained: Any, name: str, split: Split, seed: int = 0
+) -> dict[str, Any]:
+    """Learn once more, from a log whose rows at and after the training cutoff are others: the answers must stay.
+
+    Args:
+        learn: a newly made model, fitted on the data given as the trained one was; with its last argument true for a
+            few epochs only, of a model that trains in epochs (`resumes`).
+        trained: the trained model.
+        name: what to call it.
+        split: what it was trained on.
+        seed: of the perturbation.
+
+    Raises:
+        AuditError: naming the model.
+    """
+    short = bool(getattr(trained, "resumes", False))
+    then = learn(split.prepared, split, True) if short else trained
+    other = another_future(split, seed)
+    model = learn(other.prepared, other, short)
+    asked = [_sample(split.part(part)[0], split.prepared.n_items) for part in ("validation", "test")]
+    asked.append(_strangers(split))
+    moved = np.concatenate([_moved(_answers(then, r), _answers(model, r)) for r in asked if len(r)])
+    where = _where(split)
+    if moved.any():
+        found = f"{moved.sum()} of {len(moved)} answers change when it learns from a log that differs only {where}"
+        raise AuditError(name, [found], "model", THEN)
+    return {"passed": True, "perturbed": where, "compared": f"{len(moved)} answers of {name}"}
+
+
+def another_future(split: Split, seed: int = 0) -> Split:
+    """The split on a log with the same customers, items and training rows, and other rows everywhere else."""
+    p = split.prepared
+    cutoffs = split.timeline.get("cutoffs") or {}
+    if "validation" in cutoffs:
+        changed = perturb_after(p, int(cutoffs["validation"]["us"]), seed, grow=False)
+    else:
+        changed = perturb_rows(p, ~training_mask(p.offsets, np.asarray(split.train_end)), seed, grow=False)
+    train_end = changed.offsets[:-1] + (split.train_end - p.offsets[:-1])
+    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, split)
+
+
+def elsewhere(requests: Requests, n_items: int, rng: np.random.Generator) -> Requests:
+    """The same requests in arrays of their own, each history between `AROUND` rows of other content.
+
+    Where the log has a row before or after the history, the item of the row that replaces it is another one.
+    """
+    offsets, rows = requests.flat()
+    B, lengths = len(requests), requests.lengths
+    start = offsets[:-1] + AROUND * (2 * np.arange(B) + 1)
+    own = np.arange(len(rows)) + np.repeat(start - offsets[:-1], lengths)  # where the histories lie now
+    step = np.arange(AROUND)
+    place = np.concatenate([start[:, None] - AROUND + step, (start + lengths)[:, None] + step], axis=1)  # of the rest
+    there = np.concatenate([requests.start[:, None] - AROUND + step, requests.end[:, None] + step], axis=1)
+    events = requests.events
+    there = np.clip(there, 0, len(events.item) - 1)  # the rows of the log that they stand for
+    columns: dict[str, np.ndarray | None] = {}
+    for name, column in vars(events).items():
+        if column is None:
+            columns[name] = None
+            continue
+        values = np.zeros(len(rows) + 2 * AROUND * B, column.dtype)
+        values[own] = column[rows]
+        if name == "item":
+            drawn = (column[there] - 1 + rng.integers(1, max(n_items, 2), there.shape)) % n_items + 1
+        elif name == "timestamp":
+            drawn = _times(requests, values, start, lengths, rng)
+        elif name in ("price", "quantity"):
+            drawn = rng.uniform(0.01, 1000, there.shape)
+        else:
+            drawn = rng.choice(np.unique(np.concatenate([column[there].ravel(), column[rows]])), there.shape)
+        values[place] = drawn
+        columns[name] = values
+    return replace(requests, events=Events(**columns), start=start, end=start + lengths)  # type: ignore[arg-type]
+
+
+def _times(
+    requests: Requests, values: np.ndarray, start: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Instants of the rows around each history, int64 (B, 2 AROUND): before its first, and from its end on."""
+    some = lengths > 0
+    at = np.zeros(len(lengths), np.int64) if requests.instant is None else requests.instant
+    first = np.where(some, values[np.minimum(start, len(values) - 1)], at)
+    last = np.where(some, values[start + lengths - 1], at) if requests.instant is None else at
+    gaps = np.cumsum(rng.integers(0, 3 * MICROSECONDS_PER_DAY, (len(lengths), 2 * AROUND)), axis=1)
+    before = first[:, None] - gaps[:, AROUND - 1 :: -1]
+    return np.concatenate([before, last[:, None] + gaps[:, :AROUND]], axis=1)
+
+
+def _answers(model: Any, requests: Requests) -> np.ndarray:
+    """What the evaluation would read of a model: vectors, scores or lists, float64 (B, …)."""
+    if hasattr(model, "encode") and hasattr(model, "item_vectors"):
+        vector_BD, blank_B = model.encode(requests)
+        return np.column_stack([np.where(blank_B[:, None], 0, vector_BD), blank_B]).astype(np.float64)
+    if hasattr(model, "score"):
+        return np.asarray(model.score(requests), np.float64)
+    return np.asarray(model.recommend(requests, 10), np.float64)
+
+
+def _moved(said: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Which rows differ by more than rounding: bool (B,). NaN is equal to NaN; other widths are all different."""
+    if said.shape != now.shape:
+        return np.ones(max(len(said), len(now)), bool)
+    spread = float(np.ptp(said[np.isfinite(said)])) if np.isfinite(said).any() else 0.0
+    with np.errstate(invalid="ignore"):
+        same = (said == now) | (np.abs(said - now) <= TOLERANCE * spread) | (np.isnan(said) & np.isnan(now))
+    return np.asarray(~same.all(axis=1))
+
+
+def _sample(requests: Requests, n_items: int) -> Requests:
+    return requests_of(requests, _chosen(len(requests), _fitting(n_items)))
+
+
+def _fitting(n_items: int) -> int:
+    """How many rows of scores are held at once."""
+    return max(4, min(MOST, SCORES // (8 * (n_items + 1))))
+
+
+def _chosen(n: int, most: int = MOST) -> np.ndarray:
+    """Some of n, spread over all of them by chance, always the same, in ascending order."""
+    size = min(n, most, max(LEAST, n // SHARE))
+    return np.sort(np.random.default_rng(0).permutation(n)[:size])
+
+
+def _strangers(split: Split) -> Requests:
+    """Histories of one item each, of up to `MOST` items of the catalogue, and the empty one."""
+    items = split.catalogue[:: -(-len(split.catalogue) // _fitting(split.prepared.n_items))]
+    kind = int(np.bincount(split.prepared.events.event_type[:1000]).argmax())
+    histories = [[int(i)] for i in items] + [[]]
+    types, times = [[kind] * len(h) for h in histories], [[0] * len(h) for h in histories]
+    return Requests.from_histories(histories, types, times, [MICROSECONDS_PER_DAY] * len(histories))
+
+
+def requests_of(requests: Requests, rows: np.ndarray) -> Requests:
+    """Some of the requests, by their positions; they name no candidates of their own."""
+    assert requests.candidates is None
+
+    def cut(column: np.ndarray | None) -> np.ndarray | None:
+        return None if column is None else column[rows]
+
+    return Requests(
+        requests.events,
+        requests.start[rows],
+        requests.end[rows],
+        cut(requests.instant),
+        cut(requests.user),
+        cut(requests.channel),
+    )
+
+
+def _rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
+    """The cohort's rows at these positions."""
+    names = ("customer", "cutoff", "features", "start", "end", "observed_until")
+    label = None if cohort.label is None else cohort.label[rows]
+    return replace(cohort, label=label, **{name: getattr(cohort, name)[rows] for name in names})
+
+
+def _where(split: Split) -> str:
+    cutoffs = split.timeline.get("cutoffs") or {}
+    return f"at and after {iso(cutoffs['validation']['us'])}" if "validation" in cutoffs else "outside of training"

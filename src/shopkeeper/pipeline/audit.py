@@ -1,0 +1,133 @@
+"""The leak audit of a trained model, as `train` runs it: on a sample always, with a second fit where `audit=full`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.cohort import Cohort
+from shopkeeper.events.audit_error import AuditError
+from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline import CustomerWindows, iso
+
+log = logging.getLogger(__name__)
+
+
+def audit_recommender(cfg: Mapping[str, Any], model: Any, split: Split, fit: Fit, parts: Sequence[str]) -> None:
+    """See that a recommender's answers, and with `audit=full` what it learned, do not move with what comes later.
+
+    Raises:
+        AuditError: naming the model.
+    """
+    from shopkeeper.evaluation.model_audit import audit_answers, audit_learning
+
+    name = str(cfg["model"]["name"])
+    audit_answers(model, name, split, tuple(parts))
+    if cfg.get("audit") != "full" or "test" not in parts:
+        return
+
+    def learn(prepared: Prepared, data: Split, short: bool) -> Any:
+        # In one process, since others would read the split from disk, and with nothing to resume.
+        limits: dict[str, Any] = {"devices": 1, "resume": False}
+        if short:
+            limits |= {"max_epochs": 2, "plan": model.trained.plan.to_json() if getattr(model, "trained", None) else {}}
+        again = make(cfg["model"])
+        again.fit(
+            prepared,
+            data,
+            replace(fit, folder=None, trainer={**fit.trainer, **limits}, log=lambda *_: None, progress=False),
+        )
+        return again
+
+    log.info("audit=full: %s", audit_learning(learn, model, name, split))
+
+
+def audit_customer_model(
+    cfg: Mapping[str, Any],
+    model: Any,
+    part: str,
+    cohort: Mapping[str, Cohort],
+    known: Mapping[str, Sequence[Prepared]],
+    windows: CustomerWindows,
+) -> None:
+    """The same for a customer model that was fitted for a part: it knows nothing from that part's cutoff on.
+
+    With `audit=full` all cohorts are built from a log with another future, and a new model is fitted for the part in
+    the way in which this one was; on what it is judged by, both must say the same.
+    """
+    from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
+    from shopkeeper.pipeline.train_customers import JUDGED_ON, fitted
+
+    name, judged = str(cfg["model"]["name"]), JUDGED_ON[part]
+    audit_predictions(model, name, cohort[judged])
+    if cfg.get("audit") != "full":
+        return
+    other = audit_cohorts(cfg, known, windows, cohort, judged)
+    again = fitted(cfg, part, other, known[judged][-1])
+    same_predictions(model, again, name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on")
+    log.info("audit=full: %s for %s: cohorts and model do not depend on what follows", name, part)
+
+
+def audit_cohorts(
+    cfg: Mapping[str, Any],
+    known: Mapping[str, Sequence[Prepared]],
+    windows: CustomerWindows,
+    cohort: Mapping[str, Cohort],
+    judged: str,
+) -> dict[str, Cohort]:
+    """The cohorts of a log with another future from the cutoff of `judged` on; what was known must be the same.
+
+    Raises:
+        AuditError: naming the features, labels or customers that change.
+    """
+    from shopkeeper.events.audit_perturb import perturb_after
+    from shopkeeper.pipeline.train_customers import cohort_at
+
+    cutoff = int(cohort[judged].cutoff.min())
+    parts = {part: t for part, t in windows.parts.items() if part in cohort}
+    other, found = {}, []
+    for part, cutoffs in parts.items():
+        # One log for all cutoffs where it is one: cohorts are joined where they come from several.
+        changed = {id(p): perturb_after(p, cutoff, grow=False) for p in known[part]}
+        other[part] = cohort_at(cfg, [changed[id(p)] for p in known[part]], windows, cutoffs)
+        if min(cutoffs) <= cutoff:
+            found += _differences(part, cohort[part], other[part], labels=part != judged)
+    if found:
+        then = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
+        found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
+        raise AuditError(str(cfg["dataset"]["name"]), found, "the customers of", then)
+    return other
+
+
+def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+    """Build and audit the cohorts of the config's task, and say where they lie: what `prepare` does for it."""
+    from shopkeeper.pipeline.train_customers import cohort_at, known_at, windows_of
+
+    windows = windows_of(cfg, prepared)
+    known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in windows.parts.items()}
+    cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in windows.parts.items()}
+    for part, rows in cohort.items():
+        cutoffs = windows.parts[part]
+        at = iso(cutoffs[0]) if len(cutoffs) == 1 else f"{iso(cutoffs[0])} to {iso(cutoffs[-1])}"
+        log.info("%s: %s customers asked at %s, %s cutoffs", part, f"{len(rows):,}", at, len(cutoffs))
+    log.info("audit: customers, features and labels are what the log says")
+    if cfg.get("audit") == "full":
+        for judged in ("calibration", "test"):
+            audit_cohorts(cfg, known, windows, cohort, judged)
+        log.info("audit=full: {'passed': True, 'compared': ['customers', 'customer features', 'labels']}")
+
+
+def _differences(part: str, old: Cohort, new: Cohort, labels: bool) -> list[str]:
+    if not np.array_equal(old.customer, new.customer) or not np.array_equal(old.cutoff, new.cutoff):
+        return [f"{part}: who is asked about changes"]
+    same = (old.features == new.features) | (np.isnan(old.features) & np.isnan(new.features))
+    names = [name for name, column in zip(old.feature_names, same.all(axis=0), strict=True) if not column]
+    found = [f"{part}: {', '.join(names)} change"] if names else []
+    if labels and old.label is not None and new.label is not None and (old.label != new.label).any():
+        found.append(f"{part}: labels change")
+    return found

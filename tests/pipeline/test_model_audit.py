@@ -1,0 +1,266 @@
+"""The audit of models through `train`: each planted leak must end the training in one line that names the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from shopkeeper.customers import cohorts
+from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.logistic import Logistic
+from shopkeeper.evaluation.model_audit import elsewhere
+from shopkeeper.events.audit import AuditError
+from shopkeeper.pipeline import audit, context, train_customers
+from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.train import train_model
+from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.recency import Recency
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.timeline import DAY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("audit")
+
+
+def config(place: Path, *words: str) -> dict:
+    words = ("dataset.simulate.customers=400", f"paths.prepared={place}", "tracking=none", "progress=false", *words)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = context.plain(compose("train", list(words)))
+    cfg["paths"] = {**cfg["paths"], "checkpoints": str(place / "checkpoints")}
+    cfg["evaluation"] = {**cfg["evaluation"], "resamples": 50}
+    return cfg
+
+
+# Leaks in what a recommender answers: seen without `audit=full`.
+
+_SCORE = Recency.score
+
+
+def reads_one_row_too_far(self, requests):
+    return _SCORE(self, replace(requests, end=np.minimum(requests.end + 1, len(requests.events.item))))
+
+
+def reads_one_row_before_the_history(self, requests):
+    return _SCORE(self, replace(requests, start=np.maximum(requests.start - 1, 0)))
+
+
+def reads_the_log_that_it_was_fitted_on(self, requests):
+    scores = _SCORE(self, requests)
+    log = self.kept.events.item
+    scores[np.arange(len(requests)), log[np.minimum(requests.end, len(log) - 1)]] += 1000
+    return scores
+
+
+def counts_what_others_ask(self, requests):
+    _, rows = requests.flat()
+    width = len(self.rest_V)
+    asked = np.bincount(requests.events.item[rows], minlength=width)[:width]
+    return _SCORE(self, requests) + asked.astype(np.float32)
+
+
+ANSWERS = [
+    reads_one_row_too_far,
+    reads_one_row_before_the_history,
+    reads_the_log_that_it_was_fitted_on,
+    counts_what_others_ask,
+]
+
+
+@pytest.mark.parametrize("leak", ANSWERS)
+def test_a_recommender_that_reads_what_it_was_not_given_is_named(leak, place, tmp_path, monkeypatch):
+    fit = Recency.fit
+
+    def remembers(self, prepared, split, how):
+        self.kept = prepared
+        fit(self, prepared, split, how)
+
+    monkeypatch.setattr(Recency, "fit", remembers)
+    monkeypatch.setattr(Recency, "score", leak)
+    with pytest.raises(AuditError, match=r"model recency failed: .* answers to validation requests") as error:
+        train_model(config(place, "model=recency"), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+# Leaks in what a recommender learns: `audit=full` sees them.
+
+
+def _until(prepared: Prepared, split: Split, instant: int | None) -> Split:
+    """The split with training rows up to an instant (None: all of them)."""
+    p, ts = prepared, prepared.events.timestamp
+    end = p.offsets[1:]
+    if instant is not None:
+        end = p.offsets[:-1] + np.bincount(p.event_user[ts < instant] - 1, minlength=p.n_users)
+    return replace(split, train_end=end)
+
+
+def _knn_up_to_the_test_cutoff(self, prepared, split, fit):
+    _KNN(self, prepared, _until(prepared, split, split.timeline["cutoffs"]["test"]["us"]), fit)
+
+
+def _knn_over_the_whole_log(self, prepared, split, fit):
+    _KNN(self, prepared, _until(prepared, split, None), fit)
+
+
+def _popularity_of_the_test_targets(self, prepared, split, fit):
+    _POPULARITY(self, prepared, split, fit)
+    self.scores_V = self.scores_V + np.bincount(split.part("test")[1].item, minlength=len(self.scores_V))
+
+
+def _popularity_of_validation_rows(self, prepared, split, fit):
+    _POPULARITY(self, prepared, split, fit)
+    rows = prepared.events.timestamp >= split.timeline["cutoffs"]["validation"]["us"]
+    self.scores_V = self.scores_V + np.bincount(prepared.events.item[rows], minlength=len(self.scores_V))
+
+
+_KNN, _POPULARITY = ItemKNN.fit, Popularity.fit
+LEARNED = {
+    "item_knn over rows up to the test cutoff": (ItemKNN, "item_knn", _knn_up_to_the_test_cutoff),
+    "item_knn over the whole log": (ItemKNN, "item_knn", _knn_over_the_whole_log),
+    "popularity of the test targets": (Popularity, "popularity", _popularity_of_the_test_targets),
+    "popularity of validation rows": (Popularity, "popularity", _popularity_of_validation_rows),
+}
+
+
+@pytest.mark.parametrize("leak", LEARNED)
+def test_a_recommender_that_learns_from_the_future_is_named_by_the_full_audit(leak, place, tmp_path, monkeypatch):
+    cls, name, wrong = LEARNED[leak]
+    monkeypatch.setattr(cls, "fit", wrong)
+    with pytest.raises(AuditError, match=f"model ({name}|in training) failed"):
+        train_model(config(place, f"model={name}", "audit=full"), tmp_path / "run")
+
+
+SMALL = ("model.epochs=2", "model.width=8", "trainer=cpu", "model.max_length=10")
+
+
+@pytest.mark.parametrize("words", [("model=item_knn",), ("model=recency",), ("model=ease",), ("model=sasrec", *SMALL)])
+@pytest.mark.parametrize("split", ["temporal", "leave_one_out", "sessions"])
+def test_honest_recommenders_pass_the_full_audit_on_every_kind_of_split(words, split, place, tmp_path):
+    times = ["split.validation_days=60", "split.test_days=60"] if split == "sessions" else []
+    cfg = config(place, *words, f"split={split}", "audit=full", *times)
+    assert train_model(cfg, tmp_path / "run").metrics["split"] == split
+
+
+def test_the_oracle_passes_the_full_audit(place, tmp_path):
+    assert train_model(config(place, "model=oracle_observable", "audit=full"), tmp_path / "run").metrics["test"]
+
+
+def test_histories_stay_and_everything_around_them_changes(place):
+    _, split = prepare_to_train(config(place, "model=recency"))
+    requests, targets = split.part("test")
+    other = elsewhere(requests, split.prepared.n_items, np.random.default_rng(0))
+    (_, rows), (_, moved) = requests.flat(), other.flat()
+    for name, column in vars(requests.events).items():
+        if column is not None:
+            np.testing.assert_array_equal(column[rows], getattr(other.events, name)[moved])
+    first = targets.row[targets.offsets[:-1]]
+    follows = first == requests.end  # the target is the very next row
+    assert follows.any()
+    assert (other.events.item[other.end[follows]] != requests.events.item[first[follows]]).all()
+    assert (other.events.timestamp[other.end] >= requests.instant).all()
+
+
+# Customer models.
+
+
+def test_a_feature_that_sees_a_day_too_much_fails_without_the_full_audit(place, tmp_path, monkeypatch):
+    honest = cohorts.rfm_features
+    monkeypatch.setattr(
+        cohorts,
+        "rfm_features",
+        lambda events, offsets, user, cutoff, *rest: honest(events, offsets, user, cutoff + DAY, *rest),
+    )
+    with pytest.raises(AuditError, match=r"orders.* change with what follows"):
+        train_model(config(place, "model=base_rate"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_label_of_another_window_fails_without_the_full_audit(side, place, tmp_path, monkeypatch):
+    honest = cohorts.build_cohort
+
+    def wrong(*args, **kwargs):
+        cohort = honest(*args, **kwargs)
+        return replace(cohort, label=1 - cohort.label) if side == "left" else replace(cohort, end=cohort.end + 1)
+
+    monkeypatch.setattr(train_customers, "build_cohort", wrong)
+    with pytest.raises(AuditError, match="not what the log says" if side == "left" else "at or after the cutoff"):
+        train_model(config(place, "model=base_rate"), tmp_path / "run")
+
+
+def test_an_active_customer_who_is_not_asked_is_found(place, tmp_path, monkeypatch):
+    honest = cohorts.build_cohort
+
+    def every_other(*args, **kwargs):
+        cohort = honest(*args, **kwargs)
+        names = ("customer", "cutoff", "features", "start", "end", "observed_until", "label")
+        return replace(cohort, **{name: getattr(cohort, name)[::2] for name in names})
+
+    monkeypatch.setattr(train_customers, "build_cohort", every_other)
+    with pytest.raises(AuditError, match="is not asked about"):
+        train_model(config(place, "model=base_rate"), tmp_path / "run")
+
+
+def _knows_the_label(self, cohort: Cohort) -> Predictions:
+    said = _PREDICT(self, cohort)
+    return said if cohort.label is None else replace(said, probability=0.9 * cohort.label + 0.05)
+
+
+def _reads_an_event_too_far(self, cohort: Cohort) -> Predictions:
+    said = _PREDICT(self, cohort)
+    following = cohort.events.item[np.minimum(cohort.end, len(cohort.events.item) - 1)]
+    return replace(said, probability=said.probability * 0.5 + following / 1e4)
+
+
+_PREDICT = Logistic.predict
+
+
+@pytest.mark.parametrize("leak", [_knows_the_label, _reads_an_event_too_far])
+def test_a_customer_model_that_looks_past_the_cutoff_is_named(leak, place, tmp_path, monkeypatch):
+    monkeypatch.setattr(Logistic, "predict", leak)
+    with pytest.raises(AuditError, match=r"model logistic failed: .* probabilities change"):
+        train_model(config(place, "model=logistic"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_calibrating_on_what_a_part_is_judged_by_fails_the_full_audit(part, place, tmp_path, monkeypatch):
+    honest = train_customers.fitted
+
+    def wrong(cfg, of, cohort, prepared):
+        if of == part:  # both are fitted with the cohort that they are judged on as their calibration
+            cohort = {**cohort, "calibration": cohort[train_customers.JUDGED_ON[part]]}
+            return honest(cfg, "test", cohort, prepared)
+        return honest(cfg, of, cohort, prepared)
+
+    monkeypatch.setattr(train_customers, "fitted", wrong)
+    with pytest.raises(AuditError, match=rf"model logistic failed: .* \({part}, from"):
+        train_model(config(place, "model=logistic", "audit=full"), tmp_path / "run")
+
+
+def test_an_honest_customer_model_passes_the_full_audit(place, tmp_path):
+    assert train_model(config(place, "model=logistic", "audit=full"), tmp_path / "run").task == "churn"
+
+
+def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplog):
+    cfg = config(place, "model=base_rate", "audit=full")
+    with caplog.at_level("INFO"):
+        audit.prepare_customers(cfg, train_customers.prepare_data(cfg))
+    assert [line for line in caplog.messages if "audit" in line]
+    honest = cohorts.features_of
+
+    def leaky(prepared, customer, cutoff):
+        table = honest(prepared, customer, cutoff)
+        return replace(table, values=table.values + prepared.events.price[-1000:].mean())
+
+    monkeypatch.setattr(cohorts, "features_of", leaky)
+    monkeypatch.setattr(train_customers, "audit_cohort", lambda *_: None)  # the sample would find it, too
+    with pytest.raises(AuditError, match="when events after"):
+        audit.prepare_customers(cfg, train_customers.prepare_data(cfg))
