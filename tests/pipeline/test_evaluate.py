@@ -17,6 +17,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import _trained_without_order
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
@@ -223,6 +224,18 @@ def test_a_baseline_that_nobody_trained_is_trained_for_the_table(
     assert own["model"] == "recency"
     shutil.rmtree(out)
     assert evaluated(runs, out, baselines={})["missing_baselines"].startswith("no recency baseline")
+
+
+def test_a_shops_own_baseline_is_in_its_table_and_not_where_seen_items_are_left_out(data: Data, tmp_path: Path) -> None:
+    own = yaml.safe_load(Path("conf/model/personal_frequency.yaml").read_text("utf-8"))
+    cfg = {
+        "report": {"shop_baselines": {"personal_frequency": own}},
+        "evaluation": {"confidence": 0.95, "resamples": 50},
+    }
+    shop = trained(data, tmp_path / "shop", "popularity")
+    assert [run.metrics["model"] for run in missing_baselines(cfg, [shop], tmp_path)] == ["personal_frequency"]
+    films = replace(shop, metrics={**shop.metrics, "filter_seen": True})
+    assert missing_baselines(cfg, [films], tmp_path) == []
 
 
 def test_other_intervals_than_those_of_training_are_made_again(tmp_path: Path) -> None:

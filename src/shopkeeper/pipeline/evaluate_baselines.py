@@ -17,12 +17,16 @@ log = logging.getLogger(__name__)
 def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """Runs in `folder` of the models in `report.baselines` that are not among the runs of a split.
 
+    Where seen items may come back, those in `report.shop_baselines` belong to them.
+
     They are asked exactly what the first run was asked: same requests, cut-offs, seen-item rule and policy for ties.
     """
     if not runs:
         return []
     have = {run.metrics["model"] for run in runs}
-    wanted = (cfg["report"].get("baselines") or {}).values()
+    wanted = list((cfg["report"].get("baselines") or {}).values())
+    if not runs[0].metrics["filter_seen"]:
+        wanted += (cfg["report"].get("shop_baselines") or {}).values()
     return [_trained(cfg, model, runs[0], folder / model["name"]) for model in wanted if model["name"] not in have]
 
 

@@ -23,6 +23,8 @@ LABELS = {
     "bg_nbd": "BG/NBD",
     "gru": "GRU",
     "recency": "Recency",
+    "personal_frequency": "Personal frequency",
+    "tifu_knn": "TIFU-KNN",
 }
 BASELINES = ("popularity", "base_rate")
 

@@ -1,0 +1,75 @@
+"""Histories as baskets: what repeat models count in is orders, not lines.
+
+A basket is what one customer took in one order; where the log has no order ids, at one instant; where it has no time,
+in one event. Baskets count from the newest (0).
+
+Shapes: B requests, V columns, R rows of all histories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.sequences.requests import Requests
+
+
+@dataclass(frozen=True)
+class Baskets:
+    """One row per (history, basket, item), each item once; rows of a history are together, in any order of items."""
+
+    n_requests: int
+    owner: np.ndarray  # int64 (R,): which history
+    item: np.ndarray  # int32 (R,)
+    basket: np.ndarray  # int64 (R,): 0 = the newest of its history
+    age_days: np.ndarray  # float64 (R,) before the history's newest counted event; 0 on data that has only an order
+    n_baskets: np.ndarray  # int64 (B,)
+    last: np.ndarray | None  # int64 (B,) µs of the newest counted event; None without time
+
+    @classmethod
+    def of(cls, requests: Requests, types: list[int], n_columns: int) -> Baskets:
+        """The events of these types (codes) on items below `n_columns`."""
+        offsets, rows = requests.flat(types)
+        events = requests.events
+        owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+        known = events.item[rows] < n_columns
+        rows, owner = rows[known], owner[known]
+        item = events.item[rows]
+        at = None if events.timestamp is None else events.timestamp[rows]
+        new = np.ones(len(rows), bool)
+        if len(rows) > 1:
+            same = owner[1:] == owner[:-1]
+            if events.order is not None:
+                order = events.order[rows]
+                same &= (order[1:] == order[:-1]) & (order[1:] > 0)
+            elif at is not None:
+                same &= at[1:] == at[:-1]
+            else:
+                same &= False
+            new[1:] = ~same
+        running = np.cumsum(new) - 1  # number of the basket over all histories, oldest first
+        n_baskets = np.bincount(owner[new], minlength=len(requests))
+        basket = np.cumsum(n_baskets)[owner] - 1 - running if len(rows) else running
+        width = int(item.max(initial=0)) + 1
+        first = np.unique(running * width + item, return_index=True)[1]
+        age, last = np.zeros(len(rows)), None
+        if at is not None:
+            last = np.zeros(len(requests), np.int64)
+            np.maximum.at(last, owner, at)
+            age = (last[owner] - at) / MICROSECONDS_PER_DAY
+        return cls(len(requests), owner[first], item[first], basket[first], age[first], n_baskets, last)
+
+    def weighted(self, weight: np.ndarray, n_columns: int) -> sparse.csr_array:
+        """Weights (R,) summed by history and item: float32 sparse (B, V)."""
+        table = sparse.coo_array((weight, (self.owner, self.item)), shape=(self.n_requests, n_columns)).tocsr()
+        table.eliminate_zeros()
+        return table.astype(np.float32)
+
+
+def nearest_rows(similarity_BU: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k largest values of each row, ties to the lower column: int64 (B, min(k, U))."""
+    k = min(k, similarity_BU.shape[1])
+    return np.argsort(-similarity_BU, axis=1, kind="stable")[:, :k]
