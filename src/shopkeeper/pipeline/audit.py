@@ -96,7 +96,8 @@ def audit_cohorts(
         changed = {id(p): perturb_after(p, cutoff, grow=False) for p in known[part]}
         other[part] = cohort_at(cfg, [changed[id(p)] for p in known[part]], windows, cutoffs)
         if min(cutoffs) <= cutoff:
-            found += _differences(part, cohort[part], other[part], labels=part != judged)
+            consent = any(p.consent is not None for p in known[part])
+            found += _differences(part, cohort[part], other[part], part == judged, consent)
     if found:
         then = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
         found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
@@ -122,12 +123,22 @@ def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
         log.info("audit=full: {'passed': True, 'compared': ['customers', 'customer features', 'labels']}")
 
 
-def _differences(part: str, old: Cohort, new: Cohort, labels: bool) -> list[str]:
-    if not np.array_equal(old.customer, new.customer) or not np.array_equal(old.cutoff, new.cutoff):
+def _differences(part: str, old: Cohort, new: Cohort, judged: bool, consent: bool) -> list[str]:
+    """What of a cohort changes: customers, features and, unless they are the future, labels.
+
+    Who withdraws consent inside the label window is left out, so with consent only those in both are compared.
+    """
+    here = there = np.arange(len(old))
+    pairs = [np.stack([c.cutoff, c.customer.astype(np.int64)], axis=1) for c in (old, new)]
+    if judged and consent:
+        assert len(np.unique(old.cutoff)) == 1  # the part that is judged has one cutoff
+        _, here, there = np.intersect1d(old.customer, new.customer, return_indices=True)
+    elif not np.array_equal(*pairs):
         return [f"{part}: who is asked about changes"]
-    same = (old.features == new.features) | (np.isnan(old.features) & np.isnan(new.features))
+    before, after = old.features[here], new.features[there]
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
     names = [name for name, column in zip(old.feature_names, same.all(axis=0), strict=True) if not column]
     found = [f"{part}: {', '.join(names)} change"] if names else []
-    if labels and old.label is not None and new.label is not None and (old.label != new.label).any():
+    if not judged and old.label is not None and new.label is not None and (old.label != new.label).any():
         found.append(f"{part}: labels change")
     return found
