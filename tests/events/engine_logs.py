@@ -1,4 +1,4 @@
-"""Logs for comparing engines: ties, repeats, a bot, rare users and items, missing values, every kind of bad row."""
+"""Logs for comparing engines: ties, repeats, a bot, rare users and items, odd ids, missing values, all bad rows."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def shop_log(n: int = 4000) -> list[str]:
     kind = rng.choice(["buy", "see", "back"], n, p=[0.5, 0.4, 0.1])
     lines = [HEADER]
     for i in range(n):
-        visit, colour = (f"v{i // 9}", "") if i % 5 else ("", f"c{item[i] % 4}")
+        visit, colour = (f"{i // 9}{'.0' if i % 4 else ''}", "") if i % 5 else ("", f"c{item[i] % 4}")
         name = f'"i,{item[i]}"' if item[i] % 9 == 0 else f"ï{item[i]}"
         price = "" if i % 11 == 0 else f"{item[i] / 8}"
+        who = f"u{user[i]}{('', '', ' ', chr(0xA0))[i % 4]}"  # one user all the same
         lines.append(
-            f"u{user[i]},{name},{when[i]},{kind[i]},{price},{1 + i % 3},{visit},{'app' if i % 2 else 'web'},{colour}"
+            f"{who},{name},{when[i]},{kind[i]},{price},{1 + i % 3},{visit},{'app' if i % 2 else 'web'},{colour}"
         )
     for at, bad in ((5, "u1,i1,1600000000,buy"), (900, "u1,,1600000000,buy,1,1,,web,"), (1500, ""),
                     (1501, "u1,i1,never,buy,1,1,,web,"), (2400, "u1,i1,1600000000,steal,1,1,,web,"),

@@ -106,8 +106,9 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
 
 def _mapped(kind: str, frame: pl.DataFrame, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
     options = spec.get("reader") or {"format": "blank_separated", "names": ["ours", "theirs"]}
-    pairs = _read_all(config, raw, str(spec["file"]), options).select(
-        pl.col("ours").cast(pl.String), pl.col("theirs").cast(pl.String)
+    read = _read_all(config, raw, str(spec["file"]), options)
+    pairs = pl.DataFrame(
+        {c: pl.from_arrow(as_ids(read[c].to_arrow(), c).cast(pa.string())) for c in ("ours", "theirs")}
     )
     joined = pairs.join(frame.rename({f"{kind}_id": "theirs"}), on="theirs", how="inner", maintain_order="left")
     return joined.drop("theirs").rename({"ours": f"{kind}_id"})

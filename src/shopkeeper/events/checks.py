@@ -18,12 +18,11 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.block import REJECTED, Block, Wanted, rejected_table
-from shopkeeper.events.dataset import UNITS, DatasetConfig, Rule
+from shopkeeper.events.dataset import ID_COLUMNS, UNITS, DatasetConfig, Rule
 from shopkeeper.events.times import limits, to_micros
-from shopkeeper.events.values import CODES, as_floats, as_ids, values_at
+from shopkeeper.events.values import CODES, as_floats, as_ids, as_texts, values_at, without
 from shopkeeper.schema import EVENT_CODE, event_codes
 
-IDS = ("user_id", "item_id", "session_id", "order_id", "channel")
 RETURN = EVENT_CODE["return"]
 
 
@@ -143,22 +142,29 @@ class _Checker:
                 cached[column] = parts[0] if len(parts) == 1 else _joined(parts)
             return cached[column]
 
+        def own(name: str) -> pa.DictionaryArray:
+            column = ids(columns[name])
+            return without(column, config.missing[name]) if name in config.missing else column
+
+        def texts(column: str) -> pa.DictionaryArray:
+            return as_texts(self.batch.column(column), column)
+
         for rule in config.reject:
-            self._fail(_matches(ids(rule.column), rule), rule.column, rule.value)
+            self._fail(_matches(texts(rule.column), rule), rule.column, rule.value)
         found: dict[str, pa.DictionaryArray] = {}
         for name in ("user_id", "item_id"):
             if name in columns:
-                found[name] = ids(columns[name])
+                found[name] = own(name)
                 if found[name].null_count:
                     self._missing(name, found[name].is_null().to_numpy(zero_copy_only=False))
                 self._pattern(name, found[name])
-        event_type = self._event_type(ids)
+        event_type = self._event_type(ids, texts)
         timestamp = self._timestamp() if "timestamp" in columns else None
         quantity = self._number("quantity", event_type)
         price = self._number("price", event_type)
-        for name in ("session_id", "order_id", "channel"):
+        for name in ID_COLUMNS[2:]:
             if name in columns:
-                found[name] = ids(columns[name])
+                found[name] = own(name)
                 if name in config.rules and found[name].null_count:
                     self._required(name, found[name].is_null().to_numpy(zero_copy_only=False), event_type)
                 self._pattern(name, found[name])
@@ -166,7 +172,7 @@ class _Checker:
             zeros = np.zeros(self.batch.num_rows, np.int32)
             found[name] = pa.DictionaryArray.from_arrays(zeros, pa.array([value]))
         for column in config.carried:
-            found[f"file:{column}"] = ids(column)
+            found[f"file:{column}"] = texts(column)
         if config.price_is == "total" and price is not None and quantity is not None:
             price = price / np.where(quantity > 0, quantity, np.nan)
         return Rows(found, event_type, timestamp, price, quantity)
@@ -189,7 +195,9 @@ class _Checker:
             wrong = ~_matches(column, Rule(theirs, pattern, "")) & column.is_valid().to_numpy(zero_copy_only=False)
             self._fail(wrong, theirs, f"{name} does not match {pattern}")
 
-    def _event_type(self, ids: Callable[[str], pa.DictionaryArray]) -> np.ndarray:
+    def _event_type(
+        self, ids: Callable[[str], pa.DictionaryArray], texts: Callable[[str], pa.DictionaryArray]
+    ) -> np.ndarray:
         config = self.config
         codes = np.full(self.batch.num_rows, EVENT_CODE[config.event_value], np.int8)
         if "event_type" in config.columns:
@@ -203,7 +211,7 @@ class _Checker:
             remedy = "add it to event_type.map" if config.event_map else "give event_type.map"
             self._fail(codes == 0, theirs, f"unknown event type ({remedy})")
         for rule in config.event_rules:
-            codes[_matches(ids(rule.column), rule)] = EVENT_CODE[rule.value]
+            codes[_matches(texts(rule.column), rule)] = EVENT_CODE[rule.value]
         return codes
 
     def _timestamp(self) -> np.ndarray:

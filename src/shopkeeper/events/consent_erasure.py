@@ -17,6 +17,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.events.consent_tables import read_columns
 from shopkeeper.events.identity import FOREVER, Links, connect, persons_of_rows, persons_with, slice_of
 from shopkeeper.events.log import Ids, Log
+from shopkeeper.identifiers import normal_id, normal_ids
 
 MIN_KEY_BYTES = 16
 DIGITS = 32  # hex digits of a pseudonym: 128 bits
@@ -28,7 +29,7 @@ def read_erasure(path: Path, column: str = "user_id") -> set[str]:
     if path.suffix == ".txt":
         if not path.is_file():
             raise UserError(f"{path} is missing; put the erasure list there (an empty file if nobody asked)")
-        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+        return {normal_id(line) for line in path.read_text(encoding="utf-8-sig").splitlines()} - {""}
     return set(read_columns(path, ("user_id",), (), {"user_id": column})["user_id"].to_pylist())
 
 
@@ -56,7 +57,8 @@ def apply_erasure(log: Log, ids: set[str], links: Links | None = None, key: byte
     before, n_users = len(log), len(np.unique(users.codes[gone]))
     log.keep(~gone)
     if len(log.rejected):  # rejected rows keep the value that was wrong: it may be such an id
-        named = pc.is_in(log.rejected["value"].cast(pa.string()), value_set=listed)
+        values = normal_ids(log.rejected["value"].combine_chunks())
+        named = pc.is_in(values, value_set=listed)
         log.rejected = log.rejected.filter(pc.invert(pc.fill_null(named, False)))
     return {"hash": erasure_hash(ids, key), "listed": len(ids), "users_found": n_users, "rows": before - len(log)}
 

@@ -11,12 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.identifiers import normal_ids
 
 
 def read_columns(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), columns: Mapping[str, str] | None = None
 ) -> dict[str, pa.Array]:
-    """Columns of a table under our names; `columns` maps our names to the file's. Everything but times is text."""
+    """Columns of a table under our names; `columns` maps our names to the file's.
+
+    Everything but times is text; ids are spelled as in the log (`identifiers`).
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is missing; put the table there or correct its `file` in the dataset's config")
@@ -47,11 +51,13 @@ def read_columns(
         array = series.to_arrow()
         if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
             array = array.cast(pa.string())
+        if ours not in ("valid_from", "valid_until", "granted", "withdrawn"):
+            array = normal_ids(array)
+            array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
         if ours in required and array.null_count:
             row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
             raise UserError(f"{path}, row {row + 2}, column '{theirs}': the value is missing; fill it in")
-        is_time = ours in ("valid_from", "valid_until", "granted", "withdrawn")
-        out[ours] = array if is_time else array.cast(pa.string())
+        out[ours] = array
     return out
 
 

@@ -12,6 +12,9 @@ reject               rules (column, matches, reason): rows that are kept aside w
 schema               per column of ours: required, required_for (event types); numbers: min, above, max;
                      ids: matches (regular expression)
 price_is             unit (default) or total of the row's quantity
+missing              names that stand for nobody or nothing in this shop (`[NA, guest]`, or per column of ours
+                     `{user_id: [NA], order_id: ["0"]}`): such ids count as blank. Default: none; `0` is a real
+                     customer somewhere, so `prepare` tells how many rows such names have, and this decides
 extra                further columns of events.parquet: name: name in the file
 items users          attribute tables (see attributes.py)
 filters              event_types retention_days bots consecutive_repeats k_core min_history max_history
@@ -28,14 +31,16 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_COLUMNS, event_codes
 
 KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
     "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn",
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
-    "erasure", "ties",
+    "erasure", "ties", "missing",
 }  # fmt: skip
+ID_COLUMNS = ("user_id", "item_id", "session_id", "order_id", "channel")
 MISSING_RULES, NUMBER_RULES = {"required", "required_for"}, {"min", "above", "max"}
 COLUMN_RULES = {name: MISSING_RULES | {"matches"} for name in EVENT_COLUMNS} | {
     "timestamp": MISSING_RULES,
@@ -82,6 +87,7 @@ class DatasetConfig:
     filters: dict[str, Any]
     max_rejected_share: float
     simulate: dict[str, Any] | None = None
+    missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
 
     @property
@@ -112,7 +118,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     _known(where, "columns.", given, set(EVENT_COLUMNS))
     columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
     joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
-    constants = {str(k): str(v) for k, v in (plain.get("constants") or {}).items()}
+    constants = {str(k): normal_id(v) for k, v in (plain.get("constants") or {}).items()}
     _known(where, "constants.", constants, {"user_id", "item_id", "channel"})
     for required in ("user_id", "item_id"):
         if not simulate and required not in {**columns, **constants}:
@@ -158,6 +164,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         filters=filters,
         max_rejected_share=float(share),
         simulate=simulate,
+        missing=_missing(where, plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )
 
@@ -196,12 +203,22 @@ def _event_type(where: str, spec: Any, columns: dict[str, str]) -> tuple[str, di
         columns["event_type"] = str(spec["column"])
     mapping = spec.get("map")
     if mapping is not None:
-        mapping = {str(k): str(v) for k, v in mapping.items()}
+        mapping = {normal_id(k): str(v) for k, v in mapping.items()}
         event_codes(list(mapping.values()))
     value = str(spec.get("value", "view"))
     rules = tuple(Rule(str(r["column"]), str(r["matches"]), str(r["value"])) for r in spec.get("rules") or [])
     event_codes([value, *(r.value for r in rules)])
     return value, mapping, rules
+
+
+def _missing(where: str, spec: Any) -> dict[str, frozenset[str]]:
+    """The checked `missing:` setting: names by id column."""
+    per_column = spec if isinstance(spec, Mapping) else dict.fromkeys(ID_COLUMNS, spec)
+    _known(where, "missing.", per_column, ID_COLUMNS)
+    for names in per_column.values():
+        if not isinstance(names, list):
+            raise UserError(f"{where}: missing is {names!r}; give a list of names, e.g. [NA, guest]")
+    return {str(column): frozenset(map(normal_id, names)) for column, names in per_column.items() if names}
 
 
 def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:

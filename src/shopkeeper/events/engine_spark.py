@@ -36,9 +36,9 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.block import REJECTED, Block
-from shopkeeper.events.checks import IDS, Rows, check, wanted_columns
+from shopkeeper.events.checks import Rows, check, wanted_columns
 from shopkeeper.events.chunks import record_starts
-from shopkeeper.events.dataset import DatasetConfig, find_files
+from shopkeeper.events.dataset import ID_COLUMNS, DatasetConfig, find_files
 from shopkeeper.events.engine_plan import Checked, Frame
 from shopkeeper.events.readers import reader
 
@@ -157,7 +157,7 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
 
 
 def _id_names(config: DatasetConfig) -> list[str]:
-    own = [name for name in IDS if name in config.columns]
+    own = [name for name in ID_COLUMNS if name in config.columns]
     return [*own, *config.constants, *(f"file:{column}" for column in config.carried)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -9,26 +11,45 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.readers.delimited import NO_NUMBER
+from shopkeeper.identifiers import normal_ids, plain_text
 
 CODES = pa.dictionary(pa.int32(), pa.string())
 
 
 def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
-    """Ids as text, dictionary-encoded; missing and blank ones are null.
+    """Ids in the spelling of `identifiers`, dictionary-encoded (each text once); missing and blank ones are null."""
+    return _dictionary(column, name, normal_ids)
 
-    Text stays exactly as it is written (leading zeros, commas, emoji); a whole number that a file stores as a float
-    loses its `.0`.
-    """
+
+def as_texts(column: pa.Array, name: str) -> pa.DictionaryArray:
+    """Texts that are no ids (attributes, what rules look at), exactly as they are written; blank ones are null."""
+    return _dictionary(column, name, plain_text)
+
+
+def _dictionary(column: pa.Array, name: str, spelled: Callable[[pa.Array], pa.Array]) -> pa.DictionaryArray:
     if pa.types.is_nested(column.type):
         raise UserError(f"column '{name}' holds {column.type}; ids must be text or whole numbers")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    values, indices = column.dictionary, column.indices.cast(pa.int32())
-    values = _text(values)
+    before, indices = column.dictionary, column.indices.cast(pa.int32())
+    values = spelled(before)
+    if values is not before and not pa.types.is_integer(before.type):  # two spellings may have become one
+        once = values.dictionary_encode()
+        values, indices = once.dictionary, once.indices.take(indices)
     blank = pc.fill_null(pc.or_(pc.equal(pc.binary_length(values), 0), pc.utf8_is_space(values)), True)
-    if pc.any(blank).as_py():
-        gone = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).astype(np.int32)
-        indices = pc.if_else(pc.is_in(indices, pa.array(gone)), pa.scalar(None, pa.int32()), indices)
+    return _without(indices, values, blank)
+
+
+def without(ids: pa.DictionaryArray, names: Collection[str]) -> pa.DictionaryArray:
+    """The same ids, null where the text is one of `names`, which stand for nobody (`missing` of a dataset)."""
+    named = pc.is_in(ids.dictionary, value_set=pa.array(sorted(names), pa.string()))
+    return _without(ids.indices, ids.dictionary, named)
+
+
+def _without(indices: pa.Array, values: pa.Array, gone: pa.Array) -> pa.DictionaryArray:
+    if pc.any(gone).as_py():
+        codes = np.flatnonzero(gone.to_numpy(zero_copy_only=False)).astype(np.int32)
+        indices = pc.if_else(pc.is_in(indices, pa.array(codes)), pa.scalar(None, pa.int32()), indices)
         values = pc.fill_null(values, "")
     return pa.DictionaryArray.from_arrays(indices, values)
 
@@ -69,19 +90,6 @@ def values_at(column: pa.Array, positions: np.ndarray) -> pa.Array:
     text = pc.fill_null(text, "")
     short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, 199), "…", "")
     return pc.if_else(pc.greater(pc.utf8_length(text), 200), short, text)
-
-
-def _text(values: pa.Array) -> pa.Array:
-    kind = values.type
-    if pa.types.is_string(kind):
-        return values
-    if pa.types.is_floating(kind):
-        as_float = values.cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.floor(as_float), as_float), pc.less(pc.abs(as_float), 2.0**53))
-        whole_part = pc.if_else(whole, as_float, pa.scalar(None, pa.float64())).cast(pa.int64()).cast(pa.string())
-        known = pc.if_else(pc.is_nan(as_float), pa.scalar(None, pa.float64()), as_float)
-        return pc.coalesce(whole_part, known.cast(pa.string()))
-    return values.cast(pa.string())
 
 
 def typed(column: pl.Series) -> pl.Series:

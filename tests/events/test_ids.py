@@ -1,0 +1,106 @@
+"""One id for each customer, item, order: however files, tables and lists spell it, through every engine and rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.consent_rules import customer_rules
+from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.sequences.prepared import Prepared
+
+SHOP = {
+    "name": "shop",
+    "raw": {"folder": "", "files": ["*.log"]},
+    "reader": {"format": "csv"},
+    "columns": {"user_id": "who", "item_id": "what", "timestamp": "when"},
+    "event_type": "purchase",
+}
+
+
+def made(folder: Path, files: dict[str, str], **changes) -> Prepared:
+    raw = folder / "raw"
+    raw.mkdir()
+    for name, text in files.items():
+        (raw / name).write_text(text)
+    config = {**SHOP, **changes}
+    change = customer_rules(config, raw)
+    return Prepared.open(prepare_dataset(config, raw, folder / "out", progress=False, change=change))
+
+
+def test_a_customer_whose_id_became_a_float_in_one_month_is_one_customer(tmp_path: Path):
+    first = "who,what,when\n7,p1,2023-01-01\n8,p2,2023-01-02\n"
+    second = "who,what,when\n7.0,p1,2023-02-01\n8.0,p2.0,2023-02-02\n,p2,2023-02-03\n"
+    p = made(tmp_path, {"1.log": first, "2.log": second + " 7\xa0,p3,2023-02-04\n"}, max_rejected_share=0.5)
+    assert p.users["user_id"].to_pylist() == ["7", "8"]
+    assert p.items["item_id"].to_pylist() == ["p1", "p2", "p2.0", "p3"]  # a code with letters is no float
+    assert p.manifest["n_rejected"] == 1
+
+
+@pytest.mark.parametrize("name", ["erase.csv", "erase.txt"])
+def test_who_asked_to_be_forgotten_is_found_under_every_spelling(tmp_path: Path, name: str):
+    log = "who,what,when\n7,p1,2023-01-01\n7.0,p2,2023-01-02\n8,p1,2023-01-03\n\xa07 ,p1,2023-01-03\n"
+    header = "" if name.endswith("txt") else "user_id\n"
+    p = made(tmp_path, {"1.log": log, name: f"{header}7.0\xa0\n"}, erasure={"file": name})
+    assert p.users["user_id"].to_pylist() == ["8"]
+    assert p.manifest["changes"]["erasure"]["rows"] == 3
+
+
+def test_tables_of_items_customers_consent_and_links_meet_the_log_in_one_spelling(tmp_path: Path):
+    files = {
+        "1.log": "who,what,when\n7.0,1,2023-01-05\n8,2.0,2023-01-06\nmail:a,1,2023-01-07\n",
+        "items.csv": "item_id,brand\n1.0,acme\n 2,bolt\n",
+        "users.csv": "user_id,city\n7,Rome\n8.0,Oslo\n",
+        "consent.csv": "account,purpose,granted\n 7.0,ads,2020-01-01\n8.0,ads,2020-01-01\n",
+        "links.csv": "account,key,valid_from\n7.0,mail:a\xa0,2020-01-01\n",
+    }
+    p = made(
+        tmp_path,
+        files,
+        items={"file": "items.csv"},
+        users={"file": "users.csv"},
+        consent={"file": "consent.csv", "purpose": "ads"},
+        identity={"file": "links.csv", "as_of": "2024-01-01"},
+    )
+    assert p.items["brand"].to_pylist() == ["acme", "bolt"]
+    assert dict(zip(p.users["user_id"].to_pylist(), p.users["city"].to_pylist(), strict=True)) == {
+        "7": "Rome", "8": "Oslo",
+    }  # fmt: skip
+    assert p.manifest["changes"]["consent"]["rows_after"] == 3
+
+
+def test_a_name_that_is_declared_missing_is_no_customer_and_none_is_by_default(tmp_path: Path):
+    log = "who,what,when,bill\nNA,p1,2023-01-01,0\n0,p2,2023-01-02,0\nann,p1,2023-01-03,5\n"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    columns = {**SHOP["columns"], "order_id": "bill"}
+    as_written = made(tmp_path / "a", {"1.log": log}, columns=columns)
+    assert as_written.users["user_id"].to_pylist() == ["NA", "0", "ann"]
+    declared = {"user_id": ["NA"], "order_id": [0]}
+    p = made(tmp_path / "b", {"1.log": log}, columns=columns, missing=declared, max_rejected_share=0.5)
+    assert p.users["user_id"].to_pylist() == ["0", "ann"]
+    assert p.manifest["rejected"] == {"who: no user_id": 1}
+    assert pq.read_table(p.path / "events.parquet")["order_id"].to_pylist() == [None, "5"]
+    assert pq.read_table(p.path / "rejected.parquet")["value"].to_pylist() == ["NA"]
+
+
+def test_a_wrong_missing_setting_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"unknown option `missing.user`.*Did you mean 'user_id'"):
+        made(tmp_path, {}, missing={"user": ["NA"]})
+    with pytest.raises(UserError, match="missing is 'NA'; give a list"):
+        prepare_dataset({**SHOP, "missing": "NA"}, tmp_path, tmp_path / "out")
+
+
+def test_what_is_no_id_keeps_its_text(tmp_path: Path):
+    log = "who,what,when,size\n1,p1,2023-01-01,2.0\n2,p1,2023-01-02,3.0\n"
+    p = made(tmp_path, {"1.log": log}, extra={"size": "size"})
+    assert pq.read_table(p.path / "events.parquet")["size"].to_pylist() == [2.0, 3.0]
+
+
+def test_an_event_type_that_became_a_float_is_the_one_of_the_map(tmp_path: Path):
+    log = "who,what,when,kind\n1,p1,2023-01-01,1.0\n2,p1,2023-01-02,2\n"
+    p = made(tmp_path, {"1.log": log}, event_type={"column": "kind", "map": {1: "view", "2.0": "purchase"}})
+    assert p.manifest["event_types"] == {"view": 1, "purchase": 1}
