@@ -75,7 +75,7 @@ def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
     """
     n = len(cohort)
     rows = _chosen(n)
-    asked = _rows_of(cohort, rows)
+    asked = rows_of(cohort, rows)
     said = np.asarray(model.predict(asked).probability, np.float64)[:, None]
     requests = Requests(cohort.events, cohort.start[rows], cohort.end[rows], instant=cohort.cutoff[rows])
     n_items = int(cohort.events.item.max(initial=1))
@@ -84,7 +84,7 @@ def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
     changed = replace(asked, events=other.events, start=other.start, end=other.end, label=label)
     half = len(rows) // 2
     apart = [
-        np.asarray(model.predict(_rows_of(changed, np.arange(a, b))).probability, np.float64)[:, None]
+        np.asarray(model.predict(rows_of(changed, np.arange(a, b))).probability, np.float64)[:, None]
         for a, b in ((0, half), (half, len(rows)))
         if b > a
     ]
@@ -276,7 +276,7 @@ def requests_of(requests: Requests, rows: np.ndarray) -> Requests:
     )
 
 
-def _rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
+def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
     """The cohort's rows at these positions."""
     names = ("customer", "cutoff", "features", "start", "end", "observed_until")
     label = None if cohort.label is None else cohort.label[rows]

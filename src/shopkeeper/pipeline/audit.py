@@ -47,6 +47,14 @@ def audit_recommender(cfg: Mapping[str, Any], model: Any, split: Split, fit: Fit
     log.info("audit=full: %s", audit_learning(learn, model, name, split))
 
 
+def say(alarm: str | None) -> dict[str, str]:
+    """Warn of a model that is better than the oracle; what the run's manifest says of it."""
+    if alarm is None:
+        return {}
+    log.warning("alarm: %s", alarm)
+    return {"alarm": alarm}
+
+
 def audit_customer_model(
     cfg: Mapping[str, Any],
     model: Any,
@@ -133,7 +141,7 @@ def _differences(part: str, old: Cohort, new: Cohort, judged: bool, consent: boo
     if judged and consent:
         assert len(np.unique(old.cutoff)) == 1  # the part that is judged has one cutoff
         _, here, there = np.intersect1d(old.customer, new.customer, return_indices=True)
-    elif not np.array_equal(*pairs):
+    elif not np.array_equal(pairs[0], pairs[1]):
         return [f"{part}: who is asked about changes"]
     before, after = old.features[here], new.features[there]
     same = (before == after) | (np.isnan(before) & np.isnan(after))

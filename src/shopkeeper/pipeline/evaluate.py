@@ -104,6 +104,7 @@ def _moved(run: RunFolder, out: Path) -> RunFolder:
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.compare import compare_family
+    from shopkeeper.evaluation.oracle_alarm import oracle_alarms
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"
@@ -133,6 +134,10 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
         comparisons = [c.as_dict() for c in found]
         sanity = {"seeds": over_seeds_of(by_name, tables, headline, e["confidence"])}
+    alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
+    for alarm in alarms:
+        log.warning("alarm: %s", alarm)
+    sanity["alarms"] = alarms
     order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
     return {
         "task": task,
@@ -217,6 +222,7 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         )
         apart = section["sanity"].get("uses_instant", [])
         best = next((n for n in section["names"] if not n.startswith("oracle") and n not in apart), section["names"][0])
+        parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
         parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
         parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
     return "\n\n".join(parts) + "\n"

@@ -12,6 +12,7 @@ from shopkeeper.pipeline.evaluate_checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, write_run
 
 log = logging.getLogger(__name__)
+NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
 
 
 def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
@@ -53,7 +54,7 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
     )
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
     test = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
-    facts = {k: v for k, v in like.manifest.items() if k not in ("files", "format_version", "kind", "mlflow_run")}
+    facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,
         {**like.config, "model": dict(settings), "evaluation": dict(e)},

@@ -108,8 +108,9 @@ def train_recommender(
 
     Until `held` is closed, the checkpoints are this process' alone.
     """
+    from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
     from shopkeeper.evaluation.table import evaluate_requests, summarise
-    from shopkeeper.pipeline.audit import audit_recommender
+    from shopkeeper.pipeline.audit import audit_recommender, say
     from shopkeeper.recommenders.base import Fit, make
 
     prepared, split = prepare_to_train(cfg)
@@ -168,6 +169,10 @@ def train_recommender(
     }
     if start:
         metrics["init_from"] = start
+    if "test" in tables:
+        options = {"k": tuple(e["k"]), "filter_seen": fit.filter_seen, "ties": e["ties"]}
+        headline = cfg["task"]["headline"]
+        facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables

@@ -28,7 +28,8 @@ def train_customer_model(
 ) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
     """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
-    from shopkeeper.pipeline.audit import audit_customer_model
+    from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
+    from shopkeeper.pipeline.audit import audit_customer_model, say
 
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
@@ -61,6 +62,9 @@ def train_customer_model(
         audit_customer_model(cfg, model, part, cohort, known, windows)
         metadata = {**about, "part": part, "target_hash": hashes[part]}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
+    if "test" in tables and cfg["task"]["name"] == "churn":
+        headline = cfg["task"]["headline"]
+        facts |= say(alarm_of_customer_model(facts["model"], tables["test"], data["test"], cohort["test"], headline))
     e = cfg["evaluation"]
     metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": float(e["confidence"])}
     for part, table in tables.items():

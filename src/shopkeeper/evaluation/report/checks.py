@@ -26,10 +26,11 @@ OF_TARGETS = (
 
 def sanity_rows(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str) -> list[Row]:
     """What `pipeline.evaluate` found out about a board of recommenders; none where it says nothing."""
+    alarms: list[Row] = [("Better than the oracle", alarm, "bad") for alarm in sanity.get("alarms") or []]
     if not sanity.get("checks"):
-        return []
+        return alarms
     rivals = [m.name for m in models if not m.is_oracle]
-    rows = [_baseline(sanity, models, baseline)]
+    rows = [*alarms, _baseline(sanity, models, baseline)]
     rows += _order(sanity, rivals)
     checks = {name: sanity["checks"][name] for name in rivals or list(sanity["checks"]) if name in sanity["checks"]}
     first = next(iter(checks.values()))
