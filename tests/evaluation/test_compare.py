@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation import compare, online_test, seeds
-from shopkeeper.evaluation.compare import compare_family, compare_tables, holm
+from shopkeeper.evaluation.compare import compare_family, compare_tables, p_shown
 from shopkeeper.evaluation.counterfactual import estimators
 from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
 from shopkeeper.files import write_json
@@ -108,15 +109,34 @@ def test_a_family_is_corrected_as_one(base):
     models = {f"m{i}": table(base + rng.normal(0, 0.1, len(base)), model=f"m{i}") for i in range(5)}
     family = compare_family(models, ["ndcg@10"])
     assert len(family) == 10
-    assert np.allclose([c.p_adjusted for c in family], holm(np.array([c.p_value for c in family])))
+    assert {c.family for c in family} == {10}
+    alone = compare_tables(models["m0"], models["m1"], "ndcg@10")
+    assert alone.p_adjusted == alone.p_value
+    assert alone.high - alone.low < family[0].high - family[0].low  # ten that hold together are wider than one
+    assert family[0].p_adjusted > family[0].p_value
     assert len(compare_family(models, ["ndcg@10"], reference="m2")) == 4
     with pytest.raises(UserError, match="Did you mean 'm2'"):
         compare_family(models, ["ndcg@10"], reference="m22")
 
 
-def test_holm_is_the_step_down_of_the_textbook():
-    assert np.allclose(holm(np.array([0.01, 0.02, 0.04, np.nan])), [0.03, 0.04, 0.04, np.nan], equal_nan=True)
-    assert np.allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])  # never below one that is rejected first
+def test_a_p_value_below_the_resolution_is_written_as_such(base):
+    c = compare_tables(table(base, model="A"), table(base + 0.1, model="B"), "ndcg@10")
+    assert c.as_dict()["p_shown"] == "< 0.001"
+    assert (p_shown(0.0009), p_shown(0.001), p_shown(float("nan")), p_shown(None)) == ("< 0.001", "0.001", "–", "–")
+
+
+def test_a_sentence_says_what_its_interval_says(base):
+    """Of many leads, some near the border: "better" stands beside bounds above 0 as printed, the rest holds 0."""
+    said = set()
+    for lead in np.linspace(0, 0.02, 12):
+        rng = np.random.default_rng(int(lead * 1e6))
+        models = {f"m{i}": table(base[:300] + rng.normal(lead * i, 0.1, 300), model=f"m{i}") for i in range(4)}
+        for c in compare_family(models, ["ndcg@10"]):
+            low, high = map(float, re.search(r"\((\S+) to (\S+)\)", c.statement).groups())
+            better = " is better than " in c.statement
+            assert (low > 0) if better else (low <= 0 <= high), c.statement
+            said.add(better)
+    assert said == {True, False}
 
 
 def test_values_that_one_model_lacks_are_left_out(base):
@@ -142,7 +162,7 @@ def test_equal_models_are_told_apart_about_one_time_in_twenty(test):
         a, b = rng.random(300) + skill[0], rng.random(300) + skill[1]
         c = compare_tables(table(a, user), table(b, user), "ndcg@10", test=test, resamples=300, seed=experiment)
         false += c.p_value <= 0.05
-    assert 0.02 <= false / 300 <= 0.09  # the long form, with 2,000 experiments, is benchmarks/statistics.py
+    assert 0.02 <= false / 300 <= 0.09  # the long form, with 2,000 experiments, is benchmarks/error_rates.py
 
 
 def test_the_variance_of_users_and_of_seeds_is_separated():
@@ -188,4 +208,7 @@ def test_a_resample_that_drew_nobody_does_not_blank_the_interval():
     a = np.linspace(0, 1, 10)
     b = np.where(np.arange(10) < 2, a + np.array([0.1, 0.3] + [0] * 8), np.nan)
     c = compare_tables(table(a, model="A"), table(b, model="B"), "ndcg@10")
-    assert 0.1 <= c.low <= c.difference <= c.high <= 0.3
+    # Two customers: whatever their values, no interval at this level excludes 0 without assumptions.
+    assert c.low <= 0 < c.difference == pytest.approx(0.2)
+    assert np.isfinite([c.low, c.high]).all()
+    assert c.statement.endswith("their values differ for 2 users, too few to tell")

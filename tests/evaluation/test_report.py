@@ -237,7 +237,7 @@ def test_the_page_says_which_intervals_it_shows(sections: dict[str, Any]) -> Non
     html = render(gather(asked, {"resamples": 100}))
     assert "with 90 % intervals over" in html
     assert "90 %, bias-corrected and accelerated (BCa) bootstrap over customers" in html
-    assert "paired by request; paired bootstrap over customers" in html
+    assert "paired by request; joint bootstrap of customers, largest |t| of the family" in html
     assert "95 % intervals" not in html
 
 

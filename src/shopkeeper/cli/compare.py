@@ -14,7 +14,7 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
 
     Runs that differ in their seed alone are put together as well. `options` as of `compare_family`.
     """
-    from shopkeeper.evaluation.compare import compare_family
+    from shopkeeper.evaluation.compare import compare_family, p_shown
     from shopkeeper.pipeline import show
     from shopkeeper.pipeline.evaluate_checks import over_seeds_of
     from shopkeeper.pipeline.runs import distinct_names, open_run
@@ -27,12 +27,14 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     metric = metric or str(runs[0].config["task"]["headline"])
     found = compare_family(tables, [metric], **options)
     rows = [
-        [f"{c.b} - {c.a}", f"{c.difference:+.4f} ({c.low:+.4f} to {c.high:+.4f})", f"{c.p_adjusted:.4f}",
+        [f"{c.b} - {c.a}", f"{c.difference:+.4f} ({c.low:+.4f} to {c.high:+.4f})", p_shown(c.p_adjusted),
          f"{c.effect_size:+.3f}", f"{c.n:,}"]
         for c in found
     ]  # fmt: skip
     level = f"{100 * found[0].confidence:g} %"
-    print(show.table([f"{metric} on {part}", f"difference ({level})", "p (Holm)", "effect size", "n"], rows))
+    print(show.table([f"{metric} on {part}", f"difference ({level})", "p", "effect size", "n"], rows))
+    if len(found) > 1:
+        print(f"intervals and p adjusted together for {len(found)} comparisons ({found[0].method})")
     print()
     for comparison in found:
         print(comparison.statement)

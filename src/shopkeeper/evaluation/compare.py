@@ -1,17 +1,16 @@
 """Which model is better, by how much, and how sure that is: paired comparisons of per-request tables.
 
-Differences are taken request by request and resampled by user. The p-value comes from a randomisation test (the sign
-of each user's difference is flipped; exact when the models are exchangeable) or from the bootstrap; Wilcoxon's and the
-sign test are not offered, since they reject far too often at these sizes (J. Urbano, H. Lima and A. Hanjalic,
-Statistical significance testing in information retrieval, SIGIR 2019). Holm's step-down correction covers a family:
-S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 1979.
+Differences are taken request by request and judged by user, all of a family together (`family.py`): interval and
+p-value come from one resampling, so that a sentence never says anything but its interval. Resampled are signs
+(randomisation) or users (bootstrap); Wilcoxon's and the sign test are not offered, since they reject far too often at
+these sizes (J. Urbano, H. Lima and A. Hanjalic, Statistical significance testing in information retrieval, SIGIR 2019).
 
-Shapes: n requests, U users, P comparisons (pairs of models times metrics), R resamples.
+Shapes: n requests, U users, P comparisons (pairs of models times metrics).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import ceil, floor, log10
@@ -22,22 +21,26 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.evaluation.intervals import per_user, resampled_means
+from shopkeeper.evaluation.family import METHOD, Part, judge
+from shopkeeper.evaluation.intervals import per_user
 from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
-TESTS = ("randomisation", "bootstrap")
+TESTS = tuple(METHOD)
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "absolute_error", "squared_error", "crps"})
 SAME = ("dataset", "split", "protocol", "part", "task", "filter_seen", "target_hash", "n_catalogue", "ties")
 POWER = 0.8  # with which the number of users is planned
 _SHOWN = {"ndcg": "NDCG", "hit": "HitRate", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR",
           "auc": "AUC", "r_precision": "R-precision", "percentile": "rank percentile", "log_loss": "log loss",
           "brier": "Brier score"}  # fmt: skip
-_BLOCK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Model b against model a on one metric; `difference` is the mean of b minus the mean of a."""
+    """Model b against model a on one metric; `difference` is the mean of b minus the mean of a.
+
+    All intervals of a family hold together with `confidence`; one excludes 0 exactly when its `p_adjusted` is at or
+    below 1 - confidence.
+    """
 
     metric: str
     a: str
@@ -47,19 +50,22 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p_value: float
-    p_adjusted: float  # Holm over the family; equals p_value for a single comparison
+    p_value: float  # of this comparison alone
+    p_adjusted: float  # for the whole family; equals p_value for a single comparison
     effect_size: float  # difference divided by the standard deviation of the users' differences (Cohen's d_z)
     n: int  # requests
     n_users: int
     users_needed: int  # to see the smallest effect of interest with power 0.8
     smallest_effect: float
     confidence: float = 0.95
+    n_differing: int = 0  # users whose values of the two differ
+    family: int = 1  # comparisons that are judged together
+    method: str = METHOD["randomisation"]
 
     @property
     def significant(self) -> bool:
-        """Whether the corrected p-value is at or below 1 - confidence."""
-        return self.p_adjusted <= 1 - self.confidence + 1e-12
+        """Whether the interval excludes 0, that is, the adjusted p-value is at or below 1 - confidence."""
+        return self.low > 0 or self.high < 0
 
     @property
     def winner(self) -> str | None:
@@ -75,7 +81,8 @@ class Comparison:
         name = metric_label(self.metric)
         if self.n_users < 2 or not np.isfinite(self.low):
             return f"nothing can be said of {self.a} and {self.b} on {name}: {self.n_users} users have a value of both"
-        digits = _digits(self.difference if self.winner else max(abs(self.low), abs(self.high)))
+        far, near = sorted((abs(self.low), abs(self.high)), reverse=True)
+        digits = max(digits_of(self.difference), digits_of(10 * near)) if self.winner else digits_of(far)
         if self.winner is not None:
             loser, sign = (self.a, 1) if self.winner == self.b else (self.b, -1)
             if self.metric.partition("@")[0] in LOWER_IS_BETTER:
@@ -91,6 +98,8 @@ class Comparison:
         text = f"cannot tell {self.a} and {self.b} apart on {name} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
         if max(abs(self.low), abs(self.high)) < self.smallest_effect:
             return f"{text}; if they differ, it is by less than the {self.smallest_effect:g} that matters here"
+        if self.n_differing > 0 and 2.0 ** (1 - self.n_differing) > 1 - self.confidence:
+            return f"{text}; their values differ for {self.n_differing} users, too few to tell"
         more = self.users_needed - self.n_users
         if more > 0:
             return (
@@ -105,7 +114,8 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Everything, with the statement, for JSON; numbers that are not finite become None."""
         plain = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in asdict(self).items()}
-        return plain | {"winner": self.winner, "significant": self.significant, "statement": self.statement}
+        said = {"winner": self.winner, "significant": self.significant, "statement": self.statement}
+        return plain | said | {"p_shown": p_shown(self.p_adjusted)}
 
 
 def compare_tables(a: pa.Table, b: pa.Table, metric: str, **options: Any) -> Comparison:
@@ -121,14 +131,16 @@ def compare_family(
     metrics: Sequence[str],
     *,
     reference: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     test: str = "randomisation",
     smallest_effect: float = 0.003,
     seed: int = 0,
 ) -> list[Comparison]:
-    """All pairs of the named tables (or each against `reference`) on all metrics, Holm-corrected as one family.
+    """All pairs of the named tables (or each against `reference`, or `pairs`) on all metrics, judged as one family.
 
+    `reference` and `pairs` must be chosen before the results are seen: for the best of these tables compare all pairs.
     Refuses tables whose requests, targets or rules differ. A request for which one of two models has no value is left
     out of their comparison. `smallest_effect` is the smallest difference of interest, in units of the metric.
     """
@@ -146,40 +158,30 @@ def compare_family(
     aligned = align(tables)
     user = users_of(aligned[names[0]])
     values = {(n, m): values_of(aligned[n], m) for n in names for m in metrics}
-    if reference is None:
-        pairs = list(combinations(names, 2))
-    else:
+    if reference is not None:
         pairs = [(reference, n) for n in names if n != reference]
+    elif pairs is None:
+        pairs = list(combinations(names, 2))
     family = [(a, b, metric) for metric in metrics for a, b in pairs]
-    difference = np.stack([values[b, m] - values[a, m] for a, b, m in family], axis=1)
-    sums, counts = per_user(difference, user)
-    boot = resampled_means(sums, counts, resamples, seed)
-    tail = (1 - confidence) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = sums.sum(0) / counts.sum(0)
-        low, high = _quantiles(boot, tail)
-    if test == "bootstrap":
-        p_value = (1 + (np.abs(boot - mean) >= np.abs(mean)).sum(0)) / (resamples + 1)
-    else:
-        p_value = randomisation_p(sums, max(resamples, 2000), seed)
-    p_value = np.where(np.isnan(mean), np.nan, p_value)
-    adjusted = holm(p_value)
-    n_users = np.broadcast_to((counts > 0).sum(0), mean.shape)
-    spread = _spread(sums, counts, mean)
-    z = NormalDist().inv_cdf(1 - tail) + NormalDist().inv_cdf(POWER)
+    part, both = _part(values, user, family)
+    found = judge([part], len(part.sums), confidence=confidence, resamples=resamples, test=test, seed=seed)
+    total = np.broadcast_to(part.counts.sum(0), found.mean.shape)
+    spread = np.nan_to_num(found.error * np.sqrt(np.maximum(found.n_users, 1)))
+    z = found.critical + NormalDist().inv_cdf(POWER)
     results = []
     for j, (a, b, metric) in enumerate(family):
-        both = ~np.isnan(difference[:, j])
+        there = both(j)
+        mean = float(found.mean[j])
         needed = (z * spread[j] / smallest_effect) ** 2
         results.append(
             Comparison(
                 metric, a, b,
-                float(values[a, metric][both].mean()) if both.any() else float("nan"),
-                float(values[b, metric][both].mean()) if both.any() else float("nan"),
-                float(mean[j]), float(low[j]), float(high[j]), float(p_value[j]), float(adjusted[j]),
-                float(mean[j] / spread[j]) if spread[j] > 0 else float(np.sign(mean[j]) * np.inf if mean[j] else 0.0),
-                int(both.sum()), int(n_users[j]), ceil(needed) if np.isfinite(needed) else 0,
-                smallest_effect, confidence,
+                float(values[a, metric][there].mean()) if total[j] else float("nan"),
+                float(values[b, metric][there].mean()) if total[j] else float("nan"),
+                mean, float(found.low[j]), float(found.high[j]), float(found.p_value[j]), float(found.p_adjusted[j]),
+                float(mean / spread[j]) if spread[j] > 0 else float(np.sign(mean) * np.inf if mean else 0.0),
+                int(total[j]), int(found.n_users[j]), ceil(needed) if np.isfinite(needed) else 0,
+                smallest_effect, confidence, int(found.n_differing[j]), len(family), METHOD[test],
             )
         )  # fmt: skip
     return results
@@ -207,52 +209,29 @@ def align(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     return ordered
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjusted p-values; NaN stays NaN and is not counted.
+def _part(
+    values: Mapping[tuple[str, str], np.ndarray], user: np.ndarray, family: Sequence[tuple[str, str, str]]
+) -> tuple[Part, Callable[[int], np.ndarray | slice]]:
+    """The family by user, and which requests count in its j-th comparison: all, or those that both have a value of."""
+    keys = list(values)
+    table = np.stack([values[key] for key in keys], axis=1)
+    a = np.array([keys.index((a, metric)) for a, _, metric in family])
+    b = np.array([keys.index((b, metric)) for _, b, metric in family])
+    if not np.isnan(table).any():
+        return Part(*per_user(table, user), (a, b)), lambda j: slice(None)
+    difference = table[:, b] - table[:, a]
+    return Part(*per_user(difference, user)), lambda j: ~np.isnan(difference[:, j])
 
-    >>> holm(np.array([0.01, 0.04, 0.03]))
-    array([0.03, 0.06, 0.06])
+
+def p_shown(p: float | None) -> str:
+    """A p-value as people read it: what lies below the resolution of the resampling is written as such.
+
+    >>> p_shown(0.00025), p_shown(0.0412)
+    ('< 0.001', '0.041')
     """
-    p = np.asarray(p_values, np.float64)
-    adjusted = np.full(len(p), np.nan)
-    some = np.flatnonzero(~np.isnan(p))
-    order = some[np.argsort(p[some], kind="stable")]
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate((len(order) - np.arange(len(order))) * p[order]))
-    return adjusted
-
-
-def randomisation_p(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Two-sided p-values (P,) from flipping the sign of each user's summed difference (U, P)."""
-    rng = np.random.default_rng([seed, 1])
-    n_users = len(sums)
-    observed = np.abs(sums.sum(0))
-    tolerance = 1e-12 * np.abs(sums).sum(0)  # sums in another order differ by rounding
-    block = int(np.clip(_BLOCK_BYTES // (8 * n_users), 1, resamples))
-    extreme = np.zeros(sums.shape[1])
-    for first in range(0, resamples, block):
-        rows = min(block, resamples - first)
-        bits = np.frombuffer(rng.bytes(rows * (-(-n_users // 8))), np.uint8).reshape(rows, -1)
-        sign = np.unpackbits(bits, axis=1, count=n_users).astype(np.float64) * 2 - 1
-        extreme += (np.abs(sign @ sums) >= observed - tolerance).sum(0)
-    return (1 + extreme) / (resamples + 1)
-
-
-def _quantiles(boot: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds (P,) of the resampled means (R, P); a resample that drew nobody with a value does not count."""
-    bounds = np.full((2, boot.shape[1]), np.nan)
-    some = ~np.isnan(boot).all(axis=0)
-    if some.any():
-        bounds[:, some] = np.nanquantile(boot[:, some], [tail, 1 - tail], axis=0)
-    return bounds[0], bounds[1]
-
-
-def _spread(sums: np.ndarray, counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Standard deviation over users (P,) such that the mean's standard error is this over the root of their number."""
-    present = np.broadcast_to(counts > 0, sums.shape)
-    n_users = np.maximum(present.sum(0), 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = (sums - mean * counts) / (counts.sum(0) / n_users)
-    return np.sqrt((deviation**2).sum(0) / (n_users - 1))
+    if p is None or not np.isfinite(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def metric_label(metric: str) -> str:
@@ -261,7 +240,7 @@ def metric_label(metric: str) -> str:
     return f"{_SHOWN.get(base, base)}{at}{cut}"
 
 
-def _digits(value: float) -> int:
+def digits_of(value: float) -> int:
     """Decimals at which the value shows two digits; three at least, six at most."""
     return min(6, max(3, 1 - floor(log10(abs(value))))) if value and np.isfinite(value) else 3
 

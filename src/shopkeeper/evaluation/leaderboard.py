@@ -33,7 +33,8 @@ def leaderboard(
 
     {"headline", "boards": [{"uses_instant", "models": [{"name", "metrics", "like_the_best", "coverage_curve"}]}],
     "comparisons": […], "sanity": {name: checks}, "notes": […]}. `like_the_best`: the comparison with the first model
-    of the board finds no difference. Every pair is compared, Holm-corrected as one family. Sanity checks need `split`.
+    of the board finds no difference. All pairs are judged as one family (`family.py`), which also covers that
+    the first was chosen for coming out first. Sanity checks need `split`.
     """
     facts = {name: metadata_of(table) for name, table in tables.items()}
     summary = {name: summarise(table, confidence=confidence, resamples=resamples) for name, table in tables.items()}

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
-from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, holm, metric_label, randomisation_p
-from shopkeeper.evaluation.intervals import finite, mean_interval, per_user, resampled_means
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, digits_of, metric_label
+from shopkeeper.evaluation.family import METHOD, Part, judge
+from shopkeeper.evaluation.intervals import finite, mean_interval, per_user
 from shopkeeper.evaluation.table import users_of, values_of
 from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.schema import MICROSECONDS_PER_DAY
@@ -88,23 +89,29 @@ def slice_results(
     small: int = SMALL,
     confidence: float = 0.95,
     resamples: int = 1000,
+    test: str = "randomisation",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Each model in each slice with n and interval, and the slices in which the winner loses.
 
     Gives {"metric", "winner", "small_below", "slices": [{"slice", "value", "n", "n_users", "small",
     "models": {name: {"value", "low", "high", "n"}}}], "losses": [{"slice", "value", "n", "to", "difference", "low",
-    "high", "p_value", "p_adjusted", "statement"}]}. `winner` defaults to the best mean. Its deficits in the slices
-    that are not small are tested against every other model, Holm-corrected over all of them together.
+    "high", "p_value", "p_adjusted", "statement"}], "tests", "method"}. `winner` defaults to the best mean. Its
+    deficits in the slices that are not small are judged against every other model, all of them (`tests`) as one family:
+    `low` and `high` of the losses hold together, and exclude 0. A model that leads over all loses rarely by chance, so
+    having been chosen on the same requests makes it none the easier to accuse.
     """
     aligned = align(tables)
     names = list(aligned)
     first = aligned[names[0]]
-    user = users_of(first)
+    everyone, user = np.unique(users_of(first), return_inverse=True)
+    n_all = len(everyone)
     value = np.stack([values_of(aligned[name], metric) for name in names], axis=1)
     sign = -1 if metric.partition("@")[0] in LOWER_IS_BETTER else 1
     winner = names[int(np.argmax(sign * np.nanmean(value, axis=0)))] if winner is None else winner
     own = names.index(winner)
+    others = [j for j in range(len(names)) if j != own]
+    parts: list[Part] = []
     rows: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for column in slice_columns(first):
@@ -117,41 +124,34 @@ def slice_results(
             models = dict(zip(names, interval.as_dicts(), strict=True))
             rows.append({**facts, "n_users": n_users, "small": n < small, "models": models})
             if n >= small and n_users > 1 and len(names) > 1:
-                tests += _deficits(some, who, names, own, facts, confidence, resamples, seed)
-    adjusted = holm(np.array([t["p_value"] for t in tests]))
+                kept = np.flatnonzero((~np.isnan(some[:, [own]] - some[:, others])).any(0))
+                tests += [{**facts, "to": names[others[i]]} for i in kept]
+                within = some[:, [own]] - some[:, [others[i] for i in kept]]
+                parts.append(Part(*per_user(within, who), users=np.unique(who)))
+    found = judge(parts, n_all, confidence=confidence, resamples=resamples, test=test, seed=seed)
     losses = []
-    for test, p in zip(tests, adjusted, strict=True):
-        if sign * test["difference"] < 0 and p <= 1 - confidence:
-            test["p_adjusted"] = float(p)
-            bounds = sorted((-sign * test["low"], -sign * test["high"]))
-            test["statement"] = (
-                f"in {test['slice'].replace('_', ' ')} = {test['value']} ({test['n']:,} requests) {winner} is worse "
-                f"than {test['to']} by {abs(test['difference']):.3f} {metric_label(metric)} "
-                f"({bounds[0]:.3f} to {bounds[1]:.3f})"
+    for i, one in enumerate(tests):
+        one["difference"] = float(found.mean[i])
+        one |= {k: finite(getattr(found, k)[i]) for k in ("low", "high", "p_value", "p_adjusted")}
+        if sign * one["difference"] < 0 and (found.low[i] > 0 or found.high[i] < 0):
+            bounds = sorted((-sign * one["low"], -sign * one["high"]))
+            digits = max(digits_of(one["difference"]), digits_of(10 * bounds[0]))
+            one["statement"] = (
+                f"in {one['slice'].replace('_', ' ')} = {one['value']} ({one['n']:,} requests) {winner} is worse "
+                f"than {one['to']} by {abs(one['difference']):.{digits}f} {metric_label(metric)} "
+                f"({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})"
             )
-            losses.append(test)
+            losses.append(one)
     losses.sort(key=lambda t: sign * t["difference"])
-    return {"metric": metric, "winner": winner, "small_below": small, "slices": rows, "losses": losses}
-
-
-def _deficits(
-    value: np.ndarray, user: np.ndarray, names: list[str], own: int, facts: dict[str, Any],
-    confidence: float, resamples: int, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Winner minus each other model in one slice, with interval and p-value."""
-    others = [j for j in range(len(names)) if j != own]
-    sums, counts = per_user(value[:, [own]] - value[:, others], user)
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(resampled_means(sums, counts, resamples, seed), [tail, 1 - tail], axis=0)
-    with np.errstate(invalid="ignore"):
-        mean = sums.sum(0) / counts.sum(0)
-    p_value = randomisation_p(sums, max(2000, resamples), seed)
-    return [
-        {**facts, "to": names[j], "difference": float(mean[i]), "low": finite(low[i]), "high": finite(high[i]),
-         "p_value": float(p_value[i])}
-        for i, j in enumerate(others)
-        if np.isfinite(mean[i])
-    ]  # fmt: skip
+    return {
+        "metric": metric,
+        "winner": winner,
+        "small_below": small,
+        "slices": rows,
+        "losses": losses,
+        "tests": len(tests),
+        "method": METHOD[test],
+    }
 
 
 def _kinds(label: np.ndarray) -> list[tuple[str, np.ndarray]]:

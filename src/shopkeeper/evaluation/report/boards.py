@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from shopkeeper.evaluation.compare import p_shown
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, key, legend, number, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, label_of_model
@@ -116,13 +117,18 @@ def _pairs(b: Board) -> str:
         return ""
     names = [m.name for m in b.models]
     rows = "".join(
-        f"<tr><td>{escape(labelled(d.statement, names))}</td>"
-        f'<td class="num">{number(d.p_value) if d.p_value is None or d.p_value >= 0.001 else "&lt; 0.001"}</td></tr>'
+        f'<tr><td>{escape(labelled(d.statement, names))}</td><td class="num">{escape(p_shown(d.p_value))}</td></tr>'
         for d in b.differences
     )
+    first = b.differences[0]
+    how = (
+        f"Judged together: {first.family} comparison{'s' * (first.family > 1)} by {first.method}. All {b.level} "
+        f"intervals here hold at once, and one excludes 0 exactly when its p does not exceed {1 - b.confidence:.2g}."
+    )
     return (
-        f"<details><summary>Every pair compared ({len(b.differences)})</summary><div class='scroll'><table>"
-        f'<thead><tr><th scope="col">Finding</th><th scope="col" class="num">p (Holm)</th></tr></thead>'
+        f"<details><summary>Every pair compared ({len(b.differences)})</summary>"
+        f"<p class='lead'>{escape(how)}</p><div class='scroll'><table>"
+        f'<thead><tr><th scope="col">Finding</th><th scope="col" class="num">p (adjusted)</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></details>"
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from shopkeeper.evaluation.family import METHOD
 from shopkeeper.evaluation.table import metadata_of
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -117,8 +118,9 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
     kind = {"bca": "bias-corrected and accelerated (BCa)"}.get(kind, kind)
     text = f"{level}, {kind} bootstrap over customers (all requests of a customer are drawn together)"
     rows.append(("Intervals", text))
-    test = {"bootstrap": "paired bootstrap"}.get(section.get("test", ""), "randomisation test")
-    rows.append(("Comparisons", f"paired by request; {test} over customers, Holm-corrected per task"))
+    method = METHOD[section.get("test", "randomisation")]
+    text = f"paired by request; {method}: intervals and p-values adjusted together, per task and for all its slices"
+    rows.append(("Comparisons", text))
     seeds = sorted({str(m["seed"]) for s in sections.values() for m in s["metrics"].values()})
     rows.append(("Seeds", ", ".join(seeds)))
     for task in tasks:

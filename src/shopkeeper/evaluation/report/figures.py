@@ -86,7 +86,9 @@ class Difference:
     difference: Value
     p_value: float | None
     statement: str  # in words, from evaluation.compare
-    clear: bool  # the interval excludes zero after correction
+    clear: bool  # the interval, which holds for the whole family, excludes zero
+    family: int = 1  # comparisons judged together
+    method: str = ""  # how
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,15 @@ def _difference(c: Mapping[str, Any]) -> Difference:
     if c["winner"] is not None and c["winner"] != better:  # a metric of which less is better
         better, worse = worse, better
     clear = bool(c["significant"])
-    return Difference(better, worse, c["metric"], value, c["p_adjusted"], str(c["statement"]), clear)
+    return Difference(
+        better, worse, c["metric"], value, c["p_adjusted"], str(c["statement"]), clear, c["family"], c["method"]
+    )
 
 
 def _slices(
     section: Mapping[str, Any], rivals: Sequence[Model], baseline: str, options: Mapping[str, Any]
 ) -> list[SlicePanel]:
-    """The best models in each slice, and where the winner loses (tested against all rivals, Holm-corrected)."""
+    """The best models in each slice, and where the winner loses (all rivals and slices judged as one family)."""
     rivals = one_per_group(rivals)
     tables = {m.name: section["tables"][m.name] for m in rivals}
     metric, seed = str(section["headline"]), int(options.get("seed", 0))
@@ -173,6 +175,7 @@ def _slices(
         winner=rivals[0].name,
         confidence=float(section.get("confidence", 0.95)),
         resamples=int(options.get("resamples", 500)),
+        test=str(section.get("test", "randomisation")),
         seed=seed,
     )
     lost = {(loss["slice"], loss["value"]): loss["to"] for loss in reversed(found["losses"])}

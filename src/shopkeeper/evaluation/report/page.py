@@ -87,7 +87,8 @@ def _slices(b: Board) -> Section | None:
     lead = (
         f"{escape(heading_of(b.metric))} by kind of {of_what}, on one scale. "
         f"Faded rows are too small to tell (under 100). "
-        f"A ⚠ marks where the winner is significantly worse than another model."
+        f"A ⚠ marks where the winner is significantly worse than another model, "
+        f"all kinds of {of_what}s and models judged together."
     )
     content = f'{legend(shown)}<div class="panels">{"".join(panels[:FOLDED_SLICES])}</div>{folded}'
     title = "Who is served how well" if b.task == "next_item" else f"{task_name(b)}, by kind of customer"
