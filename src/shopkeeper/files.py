@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +39,27 @@ def sha256_tree(folder: Path, skip: frozenset[str] = frozenset({"manifest.json"}
     """Relative POSIX path -> SHA-256 for every file below `folder`, sorted, without those named in `skip`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in skip)
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
+
+
+def member(folder: Path, name: object) -> Path:
+    """A file below `folder` by the name that a manifest gives it; a `UserError` for one that leads elsewhere.
+
+    A link is followed inside the folder and into DVC's cache, which may link what it checks out.
+    """
+    refused = UserError(
+        f"{folder / 'manifest.json'} names the file {name!r:.80}, which may lie outside {folder}; refused"
+    )
+    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
+        raise refused
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise refused
+    path = folder / name
+    if any((folder / part).is_symlink() for part in (relative, *relative.parents) if part.name):
+        real = path.resolve()
+        if not real.is_relative_to(folder.resolve()) and not {".dvc", "cache"} <= set(real.parts):
+            raise refused
+    return path
 
 
 def read_json(path: Path) -> Any:

@@ -289,7 +289,7 @@ def test_weights_of_another_version_are_one_line(data: Data, tmp_path: Path) -> 
         def load(self, folder: Path) -> None:
             raise KeyError("item_keys")
 
-    changed = replace(run, config={**run.config, "model": {"name": "newer", "target": "unused"}})
+    changed = replace(run, config={**run.config, "model": {**run.config["model"], "name": "newer"}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shopkeeper.recommenders.base.make", lambda config: Newer())
         with pytest.raises(UserError, match=r"do not fit this version's model .*train again"):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from shopkeeper import configuration
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
+from shopkeeper.recommenders.targets import refuse_foreign
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, iso
 
@@ -145,12 +146,33 @@ def run_folder(config: Config, model: str | None = None) -> Path:
 
 
 def check_task(config: Config) -> None:
-    """A model and a task that do not belong together are refused."""
+    """A model and a task that do not belong together are refused, and a model that only an artifact names."""
+    refuse_foreign(config["model"], "the composed config", named_targets(config))
     task, model = config["task"]["name"], config["model"]
     if model["task"] != task:
         raise UserError(
             f"model={model['name']} is for task={model['task']}, not task={task}; leave task out or change it"
         )
+
+
+def named_targets(config: Config) -> tuple[str, ...]:
+    """Targets that the person at the command line names himself: `model.target=…`, or a `model=` of his `--config-dir`.
+
+    Whatever else is in the composed config may come from a file that a tool wrote (a search's best.yaml, a stage).
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return ()
+    hydra = HydraConfig.get()
+    words = [str(word).lstrip("+").split("=", 1) for word in hydra.overrides.task]
+    named = [word[1].strip("'\"") for word in words if word[0] == "model.target" and len(word) == 2]
+    chosen = [word[1] for word in words if word[0] == "model" and len(word) == 2]
+    for source in hydra.runtime.config_sources:
+        for path in (Path(source.path) / "model" / f"{name}.yaml" for name in chosen):
+            if source.schema == "file" and path.is_file():
+                named.append(str(OmegaConf.select(OmegaConf.load(path), "target")))
+    return tuple(named)
 
 
 def git_commit() -> str:

@@ -17,6 +17,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def evaluate(config: DictConfig) -> None:
     cfg = context.plain(config)
     place = Path(cfg["dataset"]["name"]) / cfg["split"]["name"]
     root = Path(cfg["paths"]["models"]) / place
-    runs = [open_run(r) for r in cfg["runs"]] if cfg["runs"] else find_runs(root)
+    named = context.named_targets(cfg)
+    runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
     if not runs:
         raise UserError(
             f"there is no finished run below {root}; `dvc repro` or `python train.py` makes them, or runs=[…]"
@@ -98,7 +100,7 @@ def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> Non
 
 def _moved(run: RunFolder, out: Path) -> RunFolder:
     """A baseline's run as it lies in the finished report."""
-    return RunFolder(out / "baselines" / run.path.name, run.config, run.metrics, run.manifest)
+    return replace(run, path=out / "baselines" / run.path.name)
 
 
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:

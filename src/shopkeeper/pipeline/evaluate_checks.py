@@ -82,7 +82,6 @@ def _order_worth(
 def _trained_without_order(run: RunFolder, split: Split) -> Any:
     """The run's model, trained again with its own settings on training rows in random order; nothing of it is kept."""
     from shopkeeper.evaluation.sanity import shuffled_training
-    from shopkeeper.recommenders.base import make
 
     if start := run.config.get("init_from"):
         raise UserError(
@@ -91,7 +90,7 @@ def _trained_without_order(run: RunFolder, split: Split) -> Any:
     log.info("training %s again on shuffled histories", run.metrics["model"])
     mixed = shuffled_training(split, int(run.config["seed"]))
     with tempfile.TemporaryDirectory() as folder:
-        model = make(run.config["model"])
+        model = run.untrained()
         model.fit(mixed.prepared, mixed, fit_of(run.config, split, Path(folder)))
     return model
 
@@ -136,7 +135,7 @@ def _split_gap(
     options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples")}
     try:
         same = some.manifest["dataset_fingerprint"]
-        siblings = find_runs(folder) if folder.is_dir() else []
+        siblings = find_runs(folder, some.named) if folder.is_dir() else []
         ours = {str(r.path): r for r in siblings if r.manifest["dataset_fingerprint"] == same}
         there = _one_per_model(ours)
         here = {model: tables[name] for model, name in _one_per_model(runs).items() if model in there}

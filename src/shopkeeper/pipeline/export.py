@@ -20,7 +20,7 @@ def export(config: DictConfig) -> None:
     from shopkeeper.serving.verify import verify
 
     cfg = context.plain(config)
-    run = open_run(cfg["run"] or context.run_folder(cfg))
+    run = open_run(cfg["run"] or context.run_folder(cfg), context.named_targets(cfg))
     out = Path(cfg["paths"]["exports"]) / cfg["name"]
     export_run(run, out, k=int(cfg["k"]), golden=int(cfg["golden"]))
     log.info("%s", verify(out))

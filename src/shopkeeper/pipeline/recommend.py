@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def recommend(config: DictConfig) -> None:
     """The verb: print the best items for `history=[…]` (external ids, oldest first)."""
     cfg = context.plain(config)
-    run = open_run(cfg["run"])
+    run = open_run(cfg["run"], context.named_targets(cfg))
     if run.task != "next_item":
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
     prepared = context.prepared_of(run.manifest)

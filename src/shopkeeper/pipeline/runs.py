@@ -22,7 +22,16 @@ import pyarrow.parquet as pq
 import yaml
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file, read_json, read_parquet, sha256_file, sha256_tree, write_json, write_text
+from shopkeeper.files import (
+    atomic_file,
+    member,
+    read_json,
+    read_parquet,
+    sha256_file,
+    sha256_tree,
+    write_json,
+    write_text,
+)
 from shopkeeper.pipeline.context import git_commit
 
 FORMAT_VERSION = 1
@@ -36,6 +45,7 @@ class RunFolder:
     config: dict[str, Any]
     metrics: dict[str, Any]
     manifest: dict[str, Any]
+    named: tuple[str, ...] = ()  # targets that the user's own command names, beside those of `conf/model/`
 
     @property
     def task(self) -> str:
@@ -48,14 +58,20 @@ class RunFolder:
 
     def model(self) -> Any:
         """The trained model, ready to answer."""
-        from shopkeeper.recommenders.base import make
-
-        model = make(self.config["model"])
+        model = self.untrained()
         try:
             model.load(self.path)
         except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
             raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
         return model
+
+    def untrained(self) -> Any:
+        """The run's model with its settings, before any training. A `UserError` where its target is foreign."""
+        from shopkeeper.recommenders.base import make
+        from shopkeeper.recommenders.targets import refuse_foreign
+
+        refuse_foreign(self.config["model"], self.path / "config.yaml", self.named)
+        return make(self.config["model"])
 
 
 def write_run(
@@ -88,11 +104,17 @@ def write_run(
         "files": sha256_tree(folder),
     }
     write_json(folder / "manifest.json", manifest)
-    return RunFolder(folder, dict(config), dict(metrics), manifest)
+    named = (str(config["model"]["target"]),)  # it was trained by this very command
+    return RunFolder(folder, dict(config), dict(metrics), manifest, named)
 
 
-def open_run(path: Path | str) -> RunFolder:
-    """Open a run folder; a `UserError` names what is missing, foreign or changed."""
+def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
+    """Open a run folder; a `UserError` names what is missing, foreign or changed.
+
+    `named`: targets that the user's own command names; a run's `config.yaml` names none but those and this package's.
+    """
+    from shopkeeper.recommenders.targets import refuse_foreign
+
     path = Path(path)
     if not path.is_dir():
         raise UserError(
@@ -108,18 +130,24 @@ def open_run(path: Path | str) -> RunFolder:
     if manifest["format_version"] > FORMAT_VERSION:
         raise UserError(f"{path} was written by a newer shopkeeper (format {manifest['format_version']}); upgrade")
     for name, expected in manifest["files"].items():
-        file = path / name
+        file = member(path, name)
         if not file.is_file():
             raise UserError(f"{file} is missing from the run; train again")
         if name != "log" and sha256_file(file) != expected:
             raise UserError(f"{file} was changed or damaged after training (SHA-256 differs); train again")
+    for name in ("config.yaml", "metrics.json"):
+        if name not in manifest["files"]:
+            raise UserError(f"{path / 'manifest.json'} does not list {name}, so it cannot be believed; train again")
     config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    return RunFolder(path, config, read_json(path / "metrics.json"), manifest)
+    if not isinstance(config, dict):
+        raise UserError(f"{path / 'config.yaml'} holds no settings; train again")
+    refuse_foreign(config.get("model"), path / "config.yaml", named)
+    return RunFolder(path, config, read_json(path / "metrics.json"), manifest, tuple(named))
 
 
-def find_runs(root: Path) -> list[RunFolder]:
+def find_runs(root: Path, named: Sequence[str] = ()) -> list[RunFolder]:
     """Every finished run below a folder, in the order of their paths."""
-    return [open_run(m.parent) for m in sorted(root.rglob("manifest.json")) if _kind(read_json(m)) == "run"]
+    return [open_run(m.parent, named) for m in sorted(root.rglob("manifest.json")) if _kind(read_json(m)) == "run"]
 
 
 def _kind(manifest: Any) -> str:

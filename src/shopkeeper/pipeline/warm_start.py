@@ -36,7 +36,7 @@ def check_start(cfg: Mapping[str, Any], starts_warm: bool, split: Split | None =
             f"leave init_from out or change the model"
         )
     try:
-        run = open_run(path)
+        run = open_run(path, [str(model["target"])])
     except UserError as e:
         raise UserError(f"init_from={path} is no run of model={model['name']}: {e}") from None
     if run.config["model"].get("target") != model["target"]:

@@ -8,7 +8,6 @@ Shapes: B requests, V = n_items + 1 columns (internal item ids, column 0 is padd
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from shopkeeper.errors import UserError
+from shopkeeper.recommenders.targets import class_of
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 
@@ -71,15 +71,13 @@ class EmbeddingRecommender(Recommender, Protocol):
 
 
 def make(config: Mapping[str, Any]) -> Any:
-    """The model that a `conf/model/*.yaml` describes, with its parameters, untrained."""
-    path = str(config["target"])
-    module, _, name = path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
-        raise UserError(f"conf/model/{config.get('name')}.yaml: target '{path}' cannot be imported ({e})") from e
+    """The model that a `conf/model/*.yaml` describes, with its parameters, untrained.
+
+    Settings that were read from an artifact go through `targets.refuse_foreign` first.
+    """
+    cls = class_of(str(config["target"]), f"conf/model/{config.get('name')}.yaml")
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
     try:
         return cls(**parameters)
     except TypeError as e:
-        raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {name}: {e}") from e
+        raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {cls.__name__}: {e}") from e

@@ -135,7 +135,9 @@ class Prepared:
         return np.repeat(np.arange(1, self.n_users + 1, dtype=np.int32), np.diff(self.offsets))
 
     def split(self, folder: str) -> Split:
-        """Open `splits/<folder>`."""
+        """Open `splits/<folder>`; a `UserError` for a name (of a run's manifest) that leads elsewhere."""
+        if Path(folder).name != folder or folder == ".." or "\\" in folder:
+            raise UserError(f"{folder!r:.80} is no name of a split of {self.path}; train again")
         return Split.open(self, self.path / "splits" / folder)
 
 

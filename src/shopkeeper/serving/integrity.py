@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError
+from shopkeeper.files import member
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -58,9 +59,8 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _read(folder: Path, name: str) -> bytes:
     """Bytes of a file of the bundle; names that lead out of the folder are refused."""
-    relative = PurePosixPath(name)
-    path = folder / name
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name or ":" in name or path.is_symlink():
+    path = member(folder, name)
+    if path.is_symlink():
         raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; refused")
     try:
         return path.read_bytes()

@@ -1,0 +1,73 @@
+"""Which class a `target` may name: an artifact is data, so it never chooses what is imported.
+
+Allowed are this package's own models, told by their place alone before anything is imported, and what the person who
+types the command names himself: the `conf/model/*.yaml` he works with, or `model.target=…`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shopkeeper import configuration
+from shopkeeper.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]
+OWN = re.compile(r"shopkeeper\.(recommenders|customers)\.([a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9_]*)")
+METHODS = ("fit", "save", "load")
+
+
+def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> str:
+    """The target of a model's settings that were read in `where`; nothing is imported for it.
+
+    Raises:
+        UserError: it is neither a model of this package, nor in `named`, nor in a `conf/model/*.yaml`.
+    """
+    target = model.get("target") if isinstance(model, Mapping) else None
+    if not isinstance(target, str):
+        raise UserError(f"{where} names no model (no model.target as text); train again")
+    if not (is_own(target) or target in set(named) or target in named_by_conf()):
+        raise UserError(
+            f"{where}: model.target '{target:.80}' is neither a model of this package nor named by conf/model/*.yaml, "
+            f"and a file does not choose what is run; if the model is yours, name it in conf/model/<name>.yaml"
+        )
+    return target
+
+
+def is_own(target: str) -> bool:
+    """Whether a target lies among this package's models, by the names of its folders and files alone."""
+    found = OWN.fullmatch(target)
+    return found is not None and (PACKAGE / found[1] / f"{found[2]}.py").is_file()
+
+
+def named_by_conf() -> set[str]:
+    """Targets of the `conf/model/*.yaml` that one works with."""
+    targets = set()
+    for path in (p for folder in configuration.folders() for p in sorted((folder / "model").glob("*.yaml"))):
+        try:
+            said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):  # said by whoever chooses that file
+            continue
+        if isinstance(said, dict) and isinstance(said.get("target"), str):
+            targets.add(said["target"])
+    return targets
+
+
+def class_of(target: str, where: str) -> Any:
+    """Import what a target names; of this package only a model that is defined in the file that is named."""
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise UserError(f"{where}: target '{target}' cannot be imported ({e})") from e
+    if OWN.fullmatch(target):
+        here = inspect.isclass(found) and found.__module__ == module and not getattr(found, "_is_protocol", False)
+        if not here or not all(callable(getattr(found, method, None)) for method in METHODS):
+            raise UserError(f"{where}: target '{target}' is no model; conf/model/*.yaml name those there are")
+    return found
