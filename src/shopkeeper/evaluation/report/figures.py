@@ -25,6 +25,7 @@ LABELS = {
     "recency": "Recency",
     "personal_frequency": "Personal frequency",
     "tifu_knn": "TIFU-KNN",
+    "two_stage": "Two-stage",
 }
 BASELINES = ("popularity", "base_rate")
 

@@ -1,0 +1,171 @@
+"""What is known of a (request, item) pair before the request's instant: input of a ranker.
+
+Three kinds: the customer's own history with the item, the customer, and the item as the training rows show it (so item
+statistics are frozen at the training end). Ages are in days before the request's instant; where there is none, before
+the history's last event. What cannot be known is NaN.
+
+Shapes: B requests, P pairs, V = n_items + 1 columns, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shopkeeper.recommenders.baskets import Baskets
+from shopkeeper.recommenders.item_knn import NO_INTEREST
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.prepared import Split
+from shopkeeper.sequences.requests import Requests
+
+SPANS = (7, 30, 90)  # days of recent demand
+OWN = (
+    "own_count", "own_share", "own_days", "own_baskets_ago", "own_gap", "own_due",
+    "other_count", "other_days", "any_place", "usual_due",
+)  # fmt: skip
+CUSTOMER = ("baskets", "lines", "basket_size", "order_days", "tenure_days", "events", "repeat_share")
+ITEM = (*(f"demand_{d}" for d in SPANS), "demand", "buyers", "repeat_rate", "usual_gap", "trend", "price", "age_days")
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """Statistics of the items in the training rows: float32 (V, len(ITEM)); row 0 is padding."""
+
+    table_VF: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split, types: list[int]) -> ItemFacts:
+        """Counts of target events (types: codes) over all, and over the last days before the last training row."""
+        events, n = split.prepared.events, split.prepared.n_items + 1
+        _, rows = split.training_rows(types)
+        item = events.item[rows]
+        columns = dict.fromkeys(ITEM, np.full(n, np.nan))
+        count = np.bincount(item, minlength=n).astype(np.float64)
+        columns["demand"] = count
+        baskets = Baskets.of(Requests(events, split.prepared.offsets[:-1], np.asarray(split.train_end)), types, n)
+        key = baskets.owner.astype(np.int64) * n + baskets.item
+        pair, times = np.unique(key, return_counts=True)
+        buyers = np.bincount(pair % n, minlength=n).astype(np.float64)
+        again = np.bincount(pair[times > 1] % n, minlength=n)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns["buyers"], columns["repeat_rate"] = buyers, again / buyers
+            if events.timestamp is not None and len(rows):
+                at = events.timestamp[rows]
+                age = (at.max() - at) / MICROSECONDS_PER_DAY
+                for days in SPANS:
+                    columns[f"demand_{days}"] = np.bincount(item[age < days], minlength=n).astype(np.float64)
+                columns["trend"] = columns["demand_30"] / (columns["demand_90"] / 3)
+                first = np.full(n, np.nan)
+                np.fmax.at(first, item, age)
+                columns["age_days"] = first
+                newest, oldest = np.full(len(pair), np.inf), np.zeros(len(pair))
+                at_pair = np.searchsorted(pair, key)
+                np.minimum.at(newest, at_pair, baskets.age_days)
+                np.maximum.at(oldest, at_pair, baskets.age_days)
+                span = np.bincount(pair % n, np.where(times > 1, oldest - newest, 0), n)
+                gaps = np.bincount(pair % n, times - 1, n)
+                overall = span.sum() / max(gaps.sum(), 1)
+                columns["usual_gap"] = (span + 3 * overall) / (gaps + 3)  # a rare item's gap leans on all items'
+            if events.price is not None:
+                price = events.price[rows]
+                told = np.isfinite(price)
+                total = np.bincount(item[told], price[told], n)
+                columns["price"] = total / np.bincount(item[told], minlength=n)
+        return cls(np.stack([columns[name] for name in ITEM], axis=1).astype(np.float32))
+
+
+def pair_features(
+    requests: Requests, owner: np.ndarray, item: np.ndarray, facts: ItemFacts, types: list[int]
+) -> np.ndarray:
+    """Features float32 (P, F) of the pairs (`owner[p]`, `item[p]`), in the order OWN, CUSTOMER, ITEM."""
+    n_columns = len(facts.table_VF)
+    baskets = Baskets.of(requests, types, n_columns)
+    now, customer_BF = _customer(requests, baskets)
+    gap_V = facts.table_VF[:, ITEM.index("usual_gap")]
+    own = _own(requests, baskets, now, owner, item, types, n_columns, gap_V)
+    return np.concatenate([own, customer_BF[owner], facts.table_VF[item]], axis=1, dtype=np.float32)
+
+
+def _customer(requests: Requests, baskets: Baskets) -> tuple[np.ndarray, np.ndarray]:
+    """The instants that ages are measured from, float64 µs (B,), and the customers' features (B, len(CUSTOMER))."""
+    n, events = len(requests), requests.events
+    lines = np.bincount(baskets.owner, minlength=n).astype(np.float64)
+    distinct = np.unique(baskets.owner.astype(np.int64) * (1 << 32) + baskets.item)
+    different = np.bincount((distinct >> 32).astype(np.int64), minlength=n)
+    now, order_days, tenure = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    some = requests.lengths > 0
+    if events.timestamp is not None:
+        now[some] = events.timestamp[requests.end[some] - 1]
+        if requests.instant is not None:
+            now = requests.instant.astype(np.float64)
+        tenure[some] = (now[some] - events.timestamp[requests.start[some]]) / MICROSECONDS_PER_DAY
+        bought = baskets.n_baskets > 0
+        if baskets.last is not None:
+            order_days[bought] = (now[bought] - baskets.last[bought]) / MICROSECONDS_PER_DAY
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = [baskets.n_baskets, lines, lines / baskets.n_baskets, order_days, tenure, requests.lengths,
+                   1 - different / lines]  # fmt: skip
+    return now, np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
+
+
+def _own(
+    requests: Requests,
+    baskets: Baskets,
+    now: np.ndarray,
+    owner: np.ndarray,
+    item: np.ndarray,
+    types: list[int],
+    n_columns: int,
+    gap_V: np.ndarray,
+) -> np.ndarray:
+    """The customer's own history with the item: float64 (P, len(OWN))."""
+    wanted = owner.astype(np.int64) * n_columns + item
+    key = baskets.owner.astype(np.int64) * n_columns + baskets.item
+    pair, inverse, times = np.unique(key, return_inverse=True, return_counts=True)
+    newest, oldest, place = np.full(len(pair), np.inf), np.zeros(len(pair)), np.full(len(pair), np.inf)
+    np.minimum.at(newest, inverse, baskets.age_days)
+    np.maximum.at(oldest, inverse, baskets.age_days)
+    np.minimum.at(place, inverse, baskets.basket)
+    at, found = _places(pair, wanted)
+    count = np.where(found, times[at] if len(times) else 0, 0).astype(np.float64)
+    blank = np.full(len(wanted), np.nan)
+
+    def own(values: np.ndarray) -> np.ndarray:
+        return np.where(found, values[at], np.nan) if len(values) else blank
+
+    since_last = np.zeros(len(requests))  # days from the last basket to the instant
+    if baskets.last is not None:
+        since_last = (now - baskets.last) / MICROSECONDS_PER_DAY
+    days = own(newest) + since_last[owner] if requests.events.timestamp is not None else blank
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gap = np.where(count > 1, own(oldest - newest) / (count - 1), np.nan)
+        share = count / baskets.n_baskets[owner]
+        own_due, usual_due = days / np.maximum(gap, 0.5), days / np.maximum(gap_V[item], 0.5)
+    interest = event_codes([t for t in EVENT_TYPES if t not in NO_INTEREST])
+    offsets, rows = requests.flat(interest)
+    who = np.repeat(np.arange(len(requests)), np.diff(offsets))
+    key_of_row = who.astype(np.int64) * n_columns + requests.events.item[rows]
+    from_end = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))
+    any_pair, last_row = np.unique(key_of_row[::-1], return_index=True)
+    any_at, any_found = _places(any_pair, wanted)
+    any_place = np.where(any_found, from_end[::-1][last_row][any_at], np.nan) if len(any_pair) else blank
+    other = ~np.isin(requests.events.event_type[rows], np.asarray(types, np.int8))
+    other_pair, other_last, other_times = np.unique(key_of_row[other][::-1], return_index=True, return_counts=True)
+    other_at, other_found = _places(other_pair, wanted)
+    other_count, other_days = np.zeros(len(wanted)), blank
+    if len(other_pair):
+        other_count = np.where(other_found, other_times[other_at], 0)
+        if requests.events.timestamp is not None:
+            then = requests.events.timestamp[rows[other][::-1][other_last][other_at]]
+            other_days = np.where(other_found, (now[owner] - then) / MICROSECONDS_PER_DAY, np.nan)
+    columns = [count, share, days, own(place), gap, own_due, other_count, other_days, any_place, usual_due]
+    return np.stack(columns, axis=1)
+
+
+def _places(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each wanted key stands among the sorted ones (0 where it does not), and whether it does."""
+    if not len(sorted_keys):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+    return at, sorted_keys[at] == wanted

@@ -1,0 +1,262 @@
+r"""Two stages: several models propose, gradient-boosted trees (LambdaRank) put what they propose in order.
+
+Candidates of a request are the best `per_model` items of each candidate model and everything of the customer's own
+history. The ranker learns from earlier windows of the same timeline (`windows.py`): candidate models of a window are
+fitted on the rows before its cutoff alone, its labels are what was then taken. Validation requests choose the number of
+trees. For answering, the candidate models are those of the training end. It reads the request's instant (how long ago).
+What nobody proposes stands below, by popularity; so does everything after an empty history.
+
+LambdaRank: C. J. C. Burges, "From RankNet to LambdaRank to LambdaMART", MSR-TR-2010-82. Two stages for baskets: the
+Instacart and H&M competitions' winning solutions, and A. Kasalicky et al., "Multi-stage recommender systems", 2023.
+
+Shapes: B requests, P pairs, V = n_items + 1 columns, M candidate models.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import write_text
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.pair_features import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
+from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.windows import earlier_windows
+from shopkeeper.schema import event_codes
+from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.requests import Requests, Targets
+
+log = logging.getLogger(__name__)
+REQUESTS_AT_ONCE = 512
+FEWEST = 20  # requests with a hit among their candidates; a ranker is not learnt from fewer
+
+
+class TwoStage:
+    """Candidate models, then a ranker.
+
+    Args:
+        candidates: settings of each candidate model (as its own YAML has them), by name.
+        per_model: items that each proposes.
+        windows: earlier windows to learn from.
+        window_days: their length.
+        trees: limit; with `patience` the number that is best on validation requests.
+        patience: trees without gain in NDCG@10 on validation; null: always `trees`.
+        learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
+        num_threads: fixed, because sums depend on it.
+    """
+
+    uses_instant = True
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Mapping[str, Any]],
+        per_model: int = 100,
+        windows: int = 4,
+        window_days: float = 28.0,
+        trees: int = 600,
+        patience: int | None = 50,
+        learning_rate: float = 0.05,
+        num_leaves: int = 31,
+        min_data_in_leaf: int = 50,
+        feature_fraction: float = 0.6,
+        lambda_l2: float = 1.0,
+        num_threads: int = 1,
+    ) -> None:
+        if not candidates:
+            raise UserError("two_stage: there is no candidate model; name one in model.candidates")
+        for name, value in (("per_model", per_model), ("windows", windows), ("trees", trees)):
+            if value < 1:
+                raise UserError(f"two_stage: {name} is {value}; give at least 1")
+        if not window_days > 0:
+            raise UserError(f"two_stage: window_days is {window_days}; give a number above 0")
+        self.settings = {name: dict(settings) for name, settings in candidates.items() if settings}
+        self.per_model, self.n_windows, self.window_days = per_model, windows, window_days
+        self.trees, self.patience = trees, patience
+        self.parameters: dict[str, Any] = {
+            "objective": "lambdarank",
+            "metric": "ndcg",
+            "eval_at": [10],
+            "lambdarank_truncation_level": 20,
+            "learning_rate": learning_rate,
+            "num_leaves": num_leaves,
+            "min_data_in_leaf": min_data_in_leaf,
+            "feature_fraction": feature_fraction,
+            "lambda_l2": lambda_l2,
+            "num_threads": num_threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        self.models: dict[str, Any] = {}
+        self.booster: Any = None  # None: too little to learn from; the first candidate model answers
+        self.facts = ItemFacts(np.zeros((1, len(ITEM)), np.float32))
+        self.types: list[int] = []
+        self.catalogue = np.zeros(0, np.int32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Columns of the ranker's input."""
+        return (*OWN, *CUSTOMER, *ITEM, *(f"{m}_{what}" for m in self.settings for what in ("score", "place")))
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Learn the ranker from earlier windows, then fit the candidate models on all training rows."""
+        self.types = event_codes(list(fit.target_events))
+        windows = earlier_windows(split, self.types, self.window_days, self.n_windows)
+        parts = []
+        for window in windows:
+            self._fit_candidates(window.split, fit)
+            parts.append(self._examples(window.requests, window.targets, fit.filter_seen))
+        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
+        self._fit_candidates(split, fit)
+        self.booster = self._rank(parts, split, fit)
+
+    def _fit_candidates(self, split: Split, fit: Fit) -> None:
+        """Fit every candidate model and the items' statistics on the split's training rows."""
+        self.models = {}
+        for name, settings in self.settings.items():
+            model = make(settings)
+            if getattr(model, "resumes", False):
+                raise UserError(
+                    f"two_stage: candidate '{name}' stops by validation requests, which earlier windows have not; "
+                    f"choose a model without epochs"
+                )
+            model.fit(
+                split.prepared, split, Fit(fit.seed, target_events=fit.target_events, filter_seen=fit.filter_seen)
+            )
+            self.models[name] = model
+        self.facts = ItemFacts.of(split, self.types)
+        self.catalogue = np.asarray(split.catalogue)
+
+    def _rank(self, parts: Sequence[tuple[np.ndarray, ...]], split: Split, fit: Fit) -> Any:
+        """LightGBM's ranker on the windows' examples; None where there are too few."""
+        import lightgbm as lgb
+
+        if not parts or sum(len(part[2]) for part in parts) < FEWEST:
+            log.warning(
+                "two_stage: fewer than %s requests to learn from; %s answers alone", FEWEST, next(iter(self.models))
+            )
+            return None
+        parameters = {**self.parameters, "seed": fit.seed}
+        names = list(self.feature_names)
+
+        def data(x: np.ndarray, y: np.ndarray, group: np.ndarray, **options: Any) -> Any:
+            return lgb.Dataset(x, y, group=group, feature_name=names, params=parameters, **options)
+
+        x, y, group = (np.concatenate(column) for column in zip(*parts, strict=True))
+        train = data(x, y, group)
+        if self.patience is None:
+            return lgb.train(parameters, train, self.trees)
+        held = self._examples(*split.part("validation"), fit.filter_seen)
+        if not len(held[2]):
+            return lgb.train(parameters, train, self.trees)
+        stop = lgb.early_stopping(self.patience, verbose=False)
+        booster = lgb.train(parameters, train, self.trees, valid_sets=[data(*held, reference=train)], callbacks=[stop])
+        log.info("two_stage: %s trees, NDCG@10 among candidates of validation %.4f", booster.best_iteration,
+                 booster.best_score["valid_0"]["ndcg@10"])  # fmt: skip
+        return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+
+    def _examples(self, requests: Requests, targets: Targets, filter_seen: bool) -> tuple[np.ndarray, ...]:
+        """Features (P, F), labels (P,) and pairs per request, of requests that have a hit among their candidates."""
+        x, y, group = [], [], []
+        width = len(self.fallback_V) if len(self.fallback_V) > 1 else len(self.facts.table_VF)
+        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+            part, wanted = requests[first : first + REQUESTS_AT_ONCE], targets[first : first + REQUESTS_AT_ONCE]
+            owner, item, features = self._pairs(part)
+            key = owner * width + item
+            label = np.isin(key, wanted.request * width + wanted.item)
+            if filter_seen:
+                offsets, rows = part.flat()
+                seen = np.repeat(np.arange(len(part)), np.diff(offsets)) * width + part.events.item[rows]
+                open_to = ~np.isin(key, seen)
+                owner, features, label = owner[open_to], features[open_to], label[open_to]
+            hits = np.bincount(owner[label], minlength=len(part)) > 0
+            kept = hits[owner]
+            x.append(features[kept])
+            y.append(label[kept].astype(np.int8))
+            group.append(np.bincount(owner[kept], minlength=len(part))[hits])
+        if not x:
+            return np.zeros((0, len(self.feature_names)), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64)
+        return np.concatenate(x), np.concatenate(y), np.concatenate(group)
+
+    def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
+        n, width = len(requests), len(self.facts.table_VF)
+        open_V = np.zeros(width, bool)
+        open_V[self.catalogue] = True
+        offsets, rows = requests.flat()
+        own_item = requests.events.item[rows]
+        own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
+        keys = [own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]]
+        scored, places = [], []
+        for model in self.models.values():
+            score_BV = model.score(requests)
+            best_BK = _best(np.where(open_V, score_BV, -np.inf), self.per_model)
+            keys.append((np.arange(n)[:, None] * width + best_BK).ravel())
+            scored.append(score_BV)
+            places.append(best_BK)
+        pair = np.unique(np.concatenate(keys))
+        owner, item = pair // width, pair % width
+        columns = [pair_features(requests, owner, item, self.facts, self.types)]
+        for score_BV, best_BK in zip(scored, places, strict=True):
+            place_BV = np.full((n, width), best_BK.shape[1], np.int16)
+            np.put_along_axis(place_BV, best_BK, np.arange(best_BK.shape[1], dtype=np.int16)[None, :], axis=1)
+            columns.append(np.stack([score_BV[owner, item], place_BV[owner, item]], axis=1).astype(np.float32))
+        return owner, item, np.concatenate(columns, axis=1)
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Scores float32 (B, V): in (0, 1) for candidates, below 0 by popularity for the rest."""
+        if self.booster is None:
+            alone: np.ndarray = next(iter(self.models.values())).score(requests)
+            return alone
+        scores_BV = np.repeat(self.fallback_V[None, :], len(requests), axis=0)
+        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+            part = requests[first : first + REQUESTS_AT_ONCE]
+            owner, item, features = self._pairs(part)
+            asked = part.lengths[owner] > 0
+            if asked.any():
+                raw = self.booster.predict(features[asked], num_threads=self.parameters["num_threads"])
+                scores_BV[first + owner[asked], item[asked]] = 0.5 + np.arctan(raw) / np.pi  # keeps the order
+        return scores_BV
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.npz` (item statistics, catalogue, fallback), `trees.txt` and the candidates' own folders."""
+        arrays = {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.fallback_V}
+        save_arrays(folder, "two_stage", arrays | {"types": np.array(self.types, np.int8)})
+        for name, model in self.models.items():
+            model.save(folder / "candidates" / name)
+        (folder / "trees.txt").unlink(missing_ok=True)
+        if self.booster is not None:
+            write_text(folder / "trees.txt", self.booster.model_to_string())
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types"))
+        self.facts, self.catalogue, self.fallback_V = ItemFacts(a["facts"]), a["catalogue"], a["fallback"]
+        self.types = a["types"].tolist()
+        self.models = {name: make(settings) for name, settings in self.settings.items()}
+        for name, model in self.models.items():
+            model.load(Path(folder) / "candidates" / name)
+        self.booster = None
+        if (Path(folder) / "trees.txt").is_file():
+            import lightgbm as lgb
+
+            try:
+                self.booster = lgb.Booster(model_file=str(Path(folder) / "trees.txt"))
+            except lgb.basic.LightGBMError as e:
+                raise UserError(f"{folder}/trees.txt is damaged ({e}); train the model again") from None
+
+
+def _best(score_BV: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k highest scores of each row, best first, ties to the lower column: int64 (B, k)."""
+    k = min(k, score_BV.shape[1] - 1)
+    part_BK = np.sort(np.argpartition(-score_BV, k - 1, axis=1)[:, :k], axis=1)
+    order = np.argsort(-np.take_along_axis(score_BV, part_BK, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part_BK, order, axis=1)

@@ -1,0 +1,100 @@
+"""Earlier windows of a split's own timeline: questions whose answers lie in the training rows.
+
+A ranker learns from what candidate models proposed *before* the purchases that it is judged on. So each window has its
+own cutoff, models are fitted on the rows before it alone, and its targets are what followed within the window's days.
+On data that has only an order there is one window: everybody's last target event of the training rows.
+
+Shapes: B requests, N target items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.sequences.prepared import Split
+from shopkeeper.sequences.ranges import lower_bound
+from shopkeeper.sequences.requests import Requests, Targets
+
+
+@dataclass(frozen=True)
+class Window:
+    """What may be learnt before a cutoff, and the questions that follow it."""
+
+    split: Split  # training rows end at the window's cutoff; it has no validation or test of its own
+    requests: Requests
+    targets: Targets
+
+
+def earlier_windows(split: Split, types: list[int], days: float, count: int) -> list[Window]:
+    """Up to `count` windows of `days` days before the end of the training rows, the newest first.
+
+    Each customer is asked once a window, at his first target event in it (types: event codes); all lines of that order
+    (or instant) are targets. Windows before which nobody has a target event are left out.
+    """
+    time = split.prepared.events.timestamp
+    if time is None:
+        window = _of(split, _last_steps(split, types), types)
+        return [window] if len(window.requests) else []
+    if not len(split.training_rows()[1]):
+        return []
+    cutoffs = split.timeline.get("cutoffs") or {}
+    end = int(cutoffs["validation"]["us"]) if "validation" in cutoffs else int(time[split.training_rows()[1]].max()) + 1
+    found = []
+    for number in range(1, count + 1):
+        cutoff = end - round(number * days * MICROSECONDS_PER_DAY)
+        window = _of(split, _ends_at(split, cutoff), types, cutoff + round(days * MICROSECONDS_PER_DAY))
+        if not len(window.requests) or not len(window.split.training_rows(types)[1]):
+            break
+        found.append(window)
+    return found
+
+
+def _ends_at(split: Split, cutoff: int) -> np.ndarray:
+    """End of each user's rows strictly before the cutoff, never past the training end: int64 (n_users,)."""
+    time = split.prepared.events.timestamp
+    assert time is not None
+    return lower_bound(time, split.prepared.offsets[:-1], np.asarray(split.train_end), cutoff)
+
+
+def _last_steps(split: Split, types: list[int]) -> np.ndarray:
+    """Row of each user's last target event before the training end, else the training end: int64 (n_users,)."""
+    events, ends = split.prepared.events, np.asarray(split.train_end, np.int64).copy()
+    _, rows = split.training_rows(types)
+    owner = np.searchsorted(split.prepared.offsets, rows, side="right") - 1
+    last = np.full(len(ends), -1, np.int64)
+    last[owner] = rows  # rows are ascending: the last one stays
+    assert len(events.item) >= len(rows)
+    return np.where(last >= 0, last, ends)
+
+
+def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = None) -> Window:
+    """The window whose training rows end at `ends`; targets lie at or after them and before `until` (µs)."""
+    prepared, events = split.prepared, split.prepared.events
+    offsets, rows = split.training_rows(types)
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    inside = rows >= ends[owner]
+    if until is not None and events.timestamp is not None:
+        inside &= events.timestamp[rows] < until
+    owner, rows = owner[inside], rows[inside]
+    asked, first, request = np.unique(owner, return_index=True, return_inverse=True)
+    instant, history_end = None, ends[asked]
+    same = rows == rows[first][request]
+    if events.timestamp is not None:
+        instant = np.asarray(events.timestamp[rows[first]], np.int64)
+        history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
+        same |= events.timestamp[rows] == instant[request]
+    if events.order is not None:
+        order = events.order[rows]
+        same |= (order > 0) & (order == order[first][request])
+    request, rows = request[same], rows[same]
+    counts = np.bincount(request, minlength=len(asked))
+    learnt = replace(split, train_end=ends)
+    seen = np.unique(events.item[learnt.training_rows()[1]])
+    return Window(
+        replace(learnt, catalogue=seen.astype(np.int32)),
+        Requests(events, prepared.offsets[asked], history_end, instant, (asked + 1).astype(np.int32)),
+        Targets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), events.item[rows], rows),
+    )
