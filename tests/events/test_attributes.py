@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.events.matches import as_line, doubtful, matches_of
 from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.sequences.prepared import Prepared
@@ -30,6 +32,7 @@ USERS = "who,since,tier\nal,2020-01-01,gold\nbo,2020-02-01,silver\nal,2020-03-01
 
 def prepare(tmp_path: Path, **files: str) -> Prepared:
     changes = files.pop("config", {})
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
     for name, text in {"log": LOG, "items": ITEMS, "users": USERS, **files}.items():
         (tmp_path / f"{name}.csv").write_text(text)
     return Prepared.open(prepare_dataset({**CONFIG, **changes}, tmp_path, tmp_path / "out", progress=False))
@@ -84,3 +87,42 @@ def test_a_missing_attribute_column_or_bad_date_is_named(tmp_path: Path):
         prepare(tmp_path, items=ITEMS.replace("sku", "skv"))
     with pytest.raises(UserError, match=r"users.csv, data row 2, column 'since': not a time ISO"):
         prepare(tmp_path, users=USERS.replace("2020-02-01", "soon"))
+
+
+ZEROS = {"log": "user,item,time,label\nal,007,1600000000,\nbo,012,1600000001,\n", "users": USERS}
+
+
+def test_a_table_that_matches_nothing_is_said_and_that_only_zeros_are_missing(tmp_path: Path):
+    p = prepare(tmp_path, **ZEROS, items="sku,tags,year\n7,a,1\n12,b,2\n")
+    (items, users) = matches_of(p.manifest)
+    assert doubtful(items)
+    assert as_line(items).startswith(
+        "items.csv: 0 of 2 items matched; 2 ids differ by leading zeros only ('007' in the log, '7' in the table); look"
+    )
+    assert not doubtful(users)
+    assert as_line(users) == "users.csv: 2 of 2 customers matched"
+
+
+@pytest.mark.parametrize(("rows", "doubt"), [("pen,a,1\n", False), ("glue,a,1\n", True), ("PEN,a,1\nink,b,2\n", True)])
+def test_a_table_that_matches_little_or_but_for_its_spelling_is_a_doubt(rows: str, doubt: bool, tmp_path: Path):
+    (items, _) = matches_of(prepare(tmp_path, items="sku,tags,year\n" + rows).manifest)
+    assert doubtful(items) == doubt
+
+
+def test_no_customer_is_named_where_a_table_of_customers_matches_nobody(tmp_path: Path):
+    p = prepare(tmp_path, users=USERS.replace("al,", "AL,").replace("bo,", "BO,"))
+    (_, users) = matches_of(p.manifest)
+    assert (users["found"], users["but_for_case"], users["example"]) == (0, 2, None)
+    assert "0 of 2 customers matched; 2 ids differ by capital letters only; look at users.id" in as_line(users)
+
+
+def test_an_attribute_from_the_log_is_known_since_the_event_that_showed_it_first(tmp_path: Path):
+    p = prepare(tmp_path, config={"items": {"from_events": {"label": "label"}}, "users": {}})
+    second = 1_000_000
+    never = np.iinfo(np.int64).max
+    assert p.known_since("items", "label").tolist() == [never, 1600000000 * second, 1600000000 * second]
+    assert p.known_since("items", "year") is None
+    late = LOG.replace("al,pen,1600000000,P1", "al,pen,1600000000,") + "al,cup,1600000002,\n"
+    later = prepare(tmp_path, log=late, config={"items": {"from_events": {"label": "label"}}, "users": {}})
+    assert later.items["label"].to_pylist() == ["I", "P2", None]
+    assert later.known_since("items", "label").tolist() == [never, 1600000000 * second, 1600000001 * second, never]

@@ -24,7 +24,10 @@ from shopkeeper.events.consent_erasure import (
     without_erased,
 )
 from shopkeeper.events.consent_rules import customer_rules, pin_rules
+from shopkeeper.events.dataset import parse
 from shopkeeper.events.identity import FOREVER, merge_identities
+from shopkeeper.events.log import read_log
+from shopkeeper.events.matches import as_line, doubtful
 from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.events.splits_ties import shuffle_ties
 from shopkeeper.sequences.consent import LATEST
@@ -278,3 +281,31 @@ def test_only_tied_events_change_places_and_only_among_themselves(rows, seed):
     assert sorted(place.tolist()) == list(range(len(rows)))
     np.testing.assert_array_equal(user[place], user)
     np.testing.assert_array_equal(ts[place], ts)
+
+
+@pytest.mark.parametrize(
+    ("rule", "files", "line"),
+    [
+        (
+            "erasure",
+            {"gone.txt": "Zoe\nnobody\n"},
+            "gone.txt: 0 of 2 listed customers matched; 1 ids differ by capital",
+        ),
+        ("identity", {"links.csv": "account,key,valid_from\nx,y,2001-10-01\n"}, "links.csv: 0 of 2 keys matched; look"),
+        (
+            "consent",
+            {"consent.csv": "account,purpose,granted\nAmy,personalisation,2001-01-01\n"},
+            "consent.csv: 0 of 4 customers with a record of consent matched; 1 ids differ by capital",
+        ),
+    ],
+)
+def test_a_table_about_customers_that_matches_nobody_is_a_doubt(rule, files, line, tmp_path):
+    shop(tmp_path)
+    clean = {**SHOP, rule: RULES[rule]}
+    done = customer_rules(clean, tmp_path)(read_log(parse(clean), tmp_path))
+    assert not doubtful(done[rule]["match"])
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    match = customer_rules(clean, tmp_path)(read_log(parse(clean), tmp_path))[rule]["match"]
+    assert doubtful(match)
+    assert as_line(match).startswith(line)

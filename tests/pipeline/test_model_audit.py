@@ -177,7 +177,7 @@ def test_a_feature_that_sees_a_day_too_much_fails_without_the_full_audit(place, 
     monkeypatch.setattr(
         cohorts,
         "rfm_features",
-        lambda events, offsets, user, cutoff, *rest: honest(events, offsets, user, cutoff + DAY, *rest),
+        lambda events, offsets, user, cutoff, *rest, **more: honest(events, offsets, user, cutoff + DAY, *rest, **more),
     )
     with pytest.raises(AuditError, match=r"orders.* change with what follows"):
         train_model(config(place, "model=base_rate"), tmp_path / "run")

@@ -55,7 +55,8 @@ def build_cohort(
         labels: False for a cutoff whose future is not known yet.
 
     Raises:
-        UserError: no time stamps, a label window beyond the log, or a cutoff at which nobody is active.
+        UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
+            at which nobody is, is counted in `left_out`).
     """
     instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
     time = prepared.events.timestamp
@@ -74,7 +75,8 @@ def build_cohort(
     first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
     bought = np.asarray(time)[kept]
 
-    users, at, label = [], [], []
+    users: list[np.ndarray] = []
+    at, label = [], []
     left_out: Counter[str] = Counter()
     for t in instants:
         if labels and t + horizon > observed_until:
@@ -89,6 +91,9 @@ def build_cohort(
         known = before(t)
         is_active = known > (first if active is None else before(t - active))
         if not is_active.any():
+            if len(instants) > 1 and not (t == instants[-1] and not users):
+                left_out["cutoffs at which nobody was active"] += 1
+                continue
             span = "time" if active_days is None else f"{active_days:g} days"
             raise UserError(
                 f"no customer has a {' / '.join(events)} in the {span} before {iso(t)}; "
@@ -123,7 +128,8 @@ def build_cohort(
 def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
     """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
     categories, channels = item_categories(prepared), channel_names(prepared.manifest)
-    return rfm_features(prepared.events, prepared.offsets, customer, cutoff, categories, channels)
+    since = None if categories is None else prepared.known_since("items", "category")
+    return rfm_features(prepared.events, prepared.offsets, customer, cutoff, categories, channels, category_since=since)
 
 
 def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:
@@ -177,15 +183,20 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
 
 
 def item_categories(prepared: Prepared) -> np.ndarray | None:
-    """Category code of every item, int32 (n_items + 1,), from the item table's column `category`; None without one."""
+    """Category code of every item, int32 (n_items + 1,), from the item table's column `category`; None without one.
+
+    0 where it is unknown: that is no category.
+    """
     if "items" not in prepared.__dict__ and not (Path(prepared.path) / "items.parquet").is_file():
         return None
     table = prepared.items
     if "category" not in table.column_names:
         return None
-    names = np.array([str(x) for x in table["category"].to_pylist()])
-    codes = np.zeros(max(len(names), prepared.n_items) + 1, np.int32)  # an item without a row has no category
-    codes[table["item"].to_numpy()] = np.unique(names, return_inverse=True)[1] + 1
+    column = table["category"].to_pylist()
+    known = np.array([i for i, x in enumerate(column) if x is not None and str(x).strip()], np.int64)
+    codes = np.zeros(max(len(column), prepared.n_items) + 1, np.int32)  # an item without a row has no category
+    names = np.array([str(column[i]) for i in known])
+    codes[table["item"].to_numpy()[known]] = np.unique(names, return_inverse=True)[1] + 1
     return codes
 
 

@@ -276,8 +276,9 @@ def _quarters(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | None) -> dict[str, np.ndarray]:
-    """One slice per attribute of users, `user_<name>`, as it was known at the instant where the data has versions.
+    """One slice per attribute of users, `user_<name>`, as it was known at the instant.
 
+    Of an attribute with versions the one that held; one that comes from events is unknown until one has shown it.
     `user` int (n,) internal ids, `instant` int64 (n,) µs or None. Identifiers (mostly different values) are left out.
     """
     found: dict[str, np.ndarray] = {}
@@ -291,12 +292,18 @@ def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | 
         kind = column.type
         if name in ("user", "user_id"):
             continue
-        if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and len(column.unique()) > MOST_VALUES:
+        since = prepared.known_since("users", name)
+        if since is not None and instant is not None:
+            column = pc.if_else(pa.array(since[user] < instant), column, pa.scalar(None, kind))
+        n_values = len(column.drop_null().unique())  # what is unknown is no value
+        if n_values == 0:
+            continue
+        if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and n_values > MOST_VALUES:
             number = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
             if not np.isnan(number).all():
                 found[f"user_{name}"] = _quarters(number, number[~np.isnan(number)])
         elif pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-            if len(column.unique()) > max(MOST_VALUES, len(column) // 10):
+            if n_values > max(MOST_VALUES, len(column) // 10):
                 continue
             found[f"user_{name}"] = _most_frequent(
                 np.array(pc.fill_null(column.cast(pa.string()), "unknown").to_pylist(), object)
@@ -305,10 +312,11 @@ def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | 
 
 
 def _most_frequent(values: np.ndarray) -> np.ndarray:
-    """The most frequent values, the rest as "other"."""
+    """The most frequent values, the rest as "other"; what is unknown is no value and stays "unknown"."""
     kinds, code, count = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-    if len(kinds) <= MOST_VALUES + 1:
+    unknown = kinds == "unknown"
+    if len(kinds) - unknown.sum() <= MOST_VALUES + 1:
         return values
-    kept = np.zeros(len(kinds), bool)
-    kept[np.argsort(-count, kind="stable")[:MOST_VALUES]] = True
+    kept = unknown.copy()
+    kept[np.argsort(-np.where(unknown, 0, count), kind="stable")[:MOST_VALUES]] = True
     return np.where(kept[code], values, "other").astype(object)

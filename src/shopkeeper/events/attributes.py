@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.events.dataset import DatasetConfig, find_files
+from shopkeeper.events.matches import matched
 from shopkeeper.events.order import Arranged
 from shopkeeper.events.readers import reader
 from shopkeeper.events.times import to_micros
@@ -28,16 +29,21 @@ KEY = "external id"  # name of a column that no table of ours has
 OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
 
 
-def entity_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged) -> pa.Table:
-    """The table of `item` or `user` (`kind`): row i-1 is id i; attributes of an id without a row are null."""
+def entity_table(
+    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+) -> pa.Table:
+    """The table of `item` or `user` (`kind`): row i-1 is id i; attributes of an id without a row are null.
+
+    `matches` gets how many ids the file knows (`matches.py`).
+    """
     for key in spec:
         if key not in OPTIONS:
             raise UserError(f"conf/dataset/{config.name}.yaml: unknown option `{kind}s.{key}`.{nearest(key, OPTIONS)}")
     names = log.names[f"{kind}_id"]
     table = pa.table({kind: pa.array(np.arange(1, len(names) + 1, dtype=np.int32)), f"{kind}_id": names})
     for attribute, column in (spec.get("from_events") or {}).items():
-        ids = log.user if kind == "user" else log.columns["item"]
-        table = table.append_column(attribute, _first_known(ids, log, f"file:{column}", len(names)))
+        value, _ = _first_known(kind, log, f"file:{column}")
+        table = table.append_column(attribute, value)
     if spec.get("file") and not spec.get("valid_from"):
         frame = _read_table(kind, spec, config, raw)
         double = frame.filter(pl.col(f"{kind}_id").is_duplicated())
@@ -46,6 +52,7 @@ def entity_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw:
                 f"{spec['file']}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
                 f"or name the column of its dates in {kind}s.valid_from"
             )
+        matches.append(_matched(kind, spec, log, frame))
         own = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.Series(KEY, pl.from_arrow(_keys(kind, log))))
         joined = own.join(frame.rename({f"{kind}_id": KEY}), on=KEY, how="left", maintain_order="left").drop(KEY)
         table = _plain(joined.to_arrow())
@@ -57,9 +64,19 @@ def _keys(kind: str, log: Arranged) -> pa.Array:
     return log.real_users if kind == "user" and log.real_users is not None else log.names[f"{kind}_id"]
 
 
-def version_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged) -> pa.Table:
+def _matched(kind: str, spec: Mapping[str, Any], log: Arranged, frame: pl.DataFrame) -> dict[str, Any]:
+    what = "items" if kind == "item" else "customers"
+    ids = _keys(kind, log)
+    ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+    return matched(str(spec["file"]), what, ids, frame[f"{kind}_id"].to_arrow().cast(pa.string()))
+
+
+def version_table(
+    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+) -> pa.Table:
     """Versions of attributes: internal id, `valid_from` (timestamp[us, UTC]), attributes; by id, then time."""
     frame = _read_table(kind, spec, config, raw)
+    matches.append(_matched(kind, spec, log, frame))
     names = _keys(kind, log)
     ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(names.type), value_set=names)
     frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
@@ -67,16 +84,36 @@ def version_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw
     return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
 
 
-def _first_known(ids: np.ndarray, log: Arranged, column: str, n: int) -> pa.Array:
+def known_table(kind: str, spec: Mapping[str, Any], log: Arranged) -> pa.Table | None:
+    """Since when each attribute that comes `from_events` is known: timestamp[us, UTC] per id, null where it never is.
+
+    Row i-1 is id i, as in the entity table. None where no attribute comes from events or the log has no time.
+    """
+    columns = spec.get("from_events") or {}
+    if not columns or "timestamp" not in log.columns:
+        return None
+    table = pa.table({kind: pa.array(np.arange(1, len(log.names[f"{kind}_id"]) + 1, dtype=np.int32))})
+    for attribute, column in columns.items():
+        _, row = _first_known(kind, log, f"file:{column}")
+        at = log.columns["timestamp"][np.maximum(row, 0)]
+        table = table.append_column(attribute, pa.array(at, pa.timestamp("us", "UTC"), mask=row < 0))
+    return table
+
+
+def _first_known(kind: str, log: Arranged, column: str) -> tuple[pa.Array, np.ndarray]:
+    """The first known value of each id in time, and the row that has it: (n,), int64 (n,) with -1 where none has."""
+    ids = log.user if kind == "user" else log.columns["item"]
     codes = log.columns[column]  # 0 = unknown
     known = np.flatnonzero(codes > 0)
     if "timestamp" in log.columns:  # rows are sorted by user; the first in time counts
         known = known[np.argsort(log.columns["timestamp"][known], kind="stable")]
     else:
         known = known[np.argsort(log.rows[known], kind="stable")]
-    value = np.zeros(n + 1, np.int64)
-    value[ids[known][::-1]] = codes[known][::-1]
-    return log.names[column].take(pa.array(value[1:] - 1, mask=value[1:] == 0))
+    row = np.full(len(log.names[f"{kind}_id"]) + 1, -1, np.int64)
+    row[ids[known][::-1]] = known[::-1]
+    row = row[1:]
+    code = np.where(row >= 0, codes[np.maximum(row, 0)], 0).astype(np.int64)
+    return log.names[column].take(pa.array(code - 1, mask=code == 0)), row
 
 
 def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:

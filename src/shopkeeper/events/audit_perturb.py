@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from shopkeeper.events.audit_error import AuditError
 from shopkeeper.events.splits_catalogue import known_items
@@ -15,7 +17,7 @@ from shopkeeper.events.splits_steps import training_mask
 from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Events
-from shopkeeper.timeline import SplitSpec, iso
+from shopkeeper.timeline import DAY, SplitSpec, iso
 
 COLUMNS = ("item", "event_type", "timestamp", "price", "quantity", "order", "session", "channel")
 
@@ -105,7 +107,34 @@ def perturb_after(prepared: Prepared, cutoff: int, seed: int = 0, *, grow: bool 
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users + 1)[1:])]).astype(np.int64)
     manifest = {**prepared.manifest, "n_items": prepared.n_items + new}
     consent = None if prepared.consent is None else _other_consent(prepared.consent, n_users, cutoff, last, rng)
-    return replace(prepared, manifest=manifest, offsets=offsets, events=Events(**columns), consent=consent)
+    changed = replace(prepared, manifest=manifest, offsets=offsets, events=Events(**columns), consent=consent)
+    _other_attributes(prepared, changed, cutoff, rng)
+    return changed
+
+
+def _other_attributes(old: Prepared, changed: Prepared, cutoff: int, rng: np.random.Generator) -> None:
+    """Attributes that an event at or after the cutoff has shown first, or none, become others, of other instants."""
+    for kind in ("items", "users"):
+        known = getattr(old, f"{kind}_known")
+        if known is None:
+            continue
+        table = getattr(old, kind)
+        for name in known.column_names[1:]:
+            since = pc.fill_null(known[name].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
+            late = np.flatnonzero(since >= cutoff)
+            values = table[name].combine_chunks()
+            # A value of another id, or none; of few values a chance draw may be the old one.
+            source = np.arange(len(values))
+            source[late] = rng.integers(0, len(values), len(late))
+            gone = np.zeros(len(values), bool)
+            gone[late] = rng.random(len(late)) < 0.5
+            at = np.array(since)
+            at[late] = cutoff + rng.integers(0, 1 + DAY * 30, len(late))
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, values.take(pa.array(source, mask=gone)))
+            instants = pa.array(at, pa.timestamp("us", "UTC"), mask=gone | (at == np.iinfo(np.int64).max))
+            known = known.set_column(known.column_names.index(name), name, instants)
+        vars(changed)[kind], vars(changed)[f"{kind}_known"] = table, known  # cached properties of the copy
 
 
 def _other_consent(old: Consent, n_users: int, cutoff: int, last: int, rng: np.random.Generator) -> Consent:

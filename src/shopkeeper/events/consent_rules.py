@@ -19,6 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.events.consent import apply_consent, read_consents
 from shopkeeper.events.consent_erasure import (
@@ -30,6 +33,7 @@ from shopkeeper.events.consent_erasure import (
 )
 from shopkeeper.events.identity import merge_identities, read_links
 from shopkeeper.events.log import Log
+from shopkeeper.events.matches import matched
 from shopkeeper.events.splits_ties import shuffle_log
 from shopkeeper.files import sha256_file
 from shopkeeper.sequences.consent import LATEST
@@ -73,17 +77,23 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
         if "erasure" in rules:
             path = folder / rules["erasure"]["file"]
             ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
-            done["erasure"] = apply_erasure(log, ids, links, key)
+            match = matched(path.name, "listed customers", pa.array(sorted(ids), pa.string()), _customers(log))
+            done["erasure"] = {**apply_erasure(log, ids, links, key), "match": match}
             links = without_erased(links, ids) if links is not None else None
-        if links is not None and as_of is not None:
-            done["identity"] = merge_identities(log, links, as_of)
+        if identity and links is not None and as_of is not None:
+            keys = pa.concat_arrays([links.account, links.key])
+            match = matched(str(identity["file"]), "keys", keys, _customers(log))
+            done["identity"] = {**merge_identities(log, links, as_of), "match": match}
         else:
             links = None  # every key is a customer of its own until a cutoff is given
         if "consent" in rules:
             rule = rules["consent"]
             consents = read_consents(folder / rule["file"], rule["purpose"], rule.get("columns"))
             until = _consent_instant(rule.get("as_of", CUTOFF))
+            accounts = consents.account if links is None else pa.concat_arrays([consents.account, links.key])
+            match = matched(str(rule["file"]), "customers with a record of consent", _customers(log), accounts)
             done["consent"] = {"purpose": rule["purpose"], **apply_consent(log, consents, links, until, as_of)}
+            done["consent"]["match"] = match
         if key is not None:
             log.real_users = log.ids["user_id"].values
             done["pseudonyms"] = pseudonymise(log, key)
@@ -92,6 +102,11 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
         return done
 
     return change
+
+
+def _customers(log: Log) -> pa.Array:
+    """The texts of a log's customers."""
+    return pc.cast(log.ids["user_id"].values, pa.string())
 
 
 def identity_instant(config: Mapping[str, Any]) -> int | None:

@@ -114,12 +114,16 @@ def _old_log(old: Prepared, config: DatasetConfig, known: Mapping[str, pa.Array]
     for name in ("order_id", "session_id", "channel"):
         if name in known:
             ids[name] = Ids(getattr(events, COLUMN_OF[name]).astype(np.int32) - 1, known[name])
-    for owner, spec in (("item_id", config.items), ("user_id", config.users)):
-        for column in (spec.get("from_events") or {}).values():
-            # Every event of an item carries the value that was first known of it; null where none was.
+    for kind, owner, spec in (("items", "item_id", config.items), ("users", "user_id", config.users)):
+        for attribute, column in (spec.get("from_events") or {}).items():
+            # An item's events carry the value that was first known of it, from then on; null where none was.
             values = known[f"file:{column}"]
             code = np.where(values.is_valid().to_numpy(zero_copy_only=False), np.arange(len(values)), -1)
-            ids[f"file:{column}"] = Ids(code.astype(np.int32)[ids[owner].codes], pc.fill_null(values, ""))
+            codes = code.astype(np.int32)[ids[owner].codes]
+            first = old.known_since(kind, attribute)
+            if first is not None and events.timestamp is not None:
+                codes = np.where(events.timestamp < first[ids[owner].codes + 1], np.int32(-1), codes)
+            ids[f"file:{column}"] = Ids(codes, pc.fill_null(values, ""))
     for name, column in config.extra.items():
         texts = pq.read_table(old.path / "events.parquet", columns=[name])[name].combine_chunks().cast(pa.string())
         codes = pc.fill_null(pc.index_in(texts, value_set=known[f"file:{column}"]), -1)

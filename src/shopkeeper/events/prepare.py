@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.events import dataset, writer
-from shopkeeper.events.attributes import entity_table, version_table
+from shopkeeper.events.attributes import entity_table, known_table, version_table
 from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.engine import Change, run_engine
 from shopkeeper.events.filters import Row
@@ -77,10 +77,15 @@ def write_folder(
     )
     writer.write_arrays(folder, arranged)
     writer.write_events(folder / "events.parquet", arranged, returns, config.extra)
+    matches: list[dict[str, Any]] = []
     for kind, spec in (("item", config.items), ("user", config.users)):
-        writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged))
+        writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged, matches))
+        if (known := known_table(kind, spec, arranged)) is not None:
+            writer.write_table(folder / f"{kind}s_known.parquet", known)
         if spec.get("valid_from"):
-            writer.write_table(folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged))
+            writer.write_table(
+                folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged, matches)
+            )
     writer.write_table(folder / "rejected.parquet", rejected)
     if arranged.consent is not None:
         writer.write_table(folder / consent.FILE, arranged.consent.table())
@@ -94,6 +99,7 @@ def write_folder(
         "filters": filters,
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
+        "tables": matches,
         "raw_files": [] if config.simulate is not None else raw_files(config, raw),
         "config": config.plain,
         "files": hashes,

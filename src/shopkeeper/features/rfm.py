@@ -48,6 +48,7 @@ def rfm_features(
     item_category: np.ndarray | None = None,
     channels: Sequence[str] = (),
     block: int = BLOCK,
+    category_since: np.ndarray | None = None,
 ) -> FeatureTable:
     """Features of customers `user` (n,) at instants `cutoff` (n,), in the order given.
 
@@ -56,9 +57,12 @@ def rfm_features(
         offsets: int64 (n_users + 1,): events of user u are rows offsets[u-1]:offsets[u].
         user: internal ids, 1..n_users.
         cutoff: int64 µs UTC; only events strictly before count.
-        item_category: int32 (n_items + 1,), category code per internal item id; None: `categories` is NaN.
+        item_category: int32 (n_items + 1,), category code per internal item id, 0 = unknown, which counts as none;
+            None: `categories` is NaN.
         channels: declared channel names; code c of `events.channel` is `channels[c-1]`.
         block: events worked on at once.
+        category_since: int64 (n_items + 1,) µs: the event in which an item's category was first written; before the
+            end of that instant it is unknown. None: known from the start.
 
     Raises:
         UserError: the log has no time stamps.
@@ -76,6 +80,7 @@ def rfm_features(
             np.asarray(cutoff, np.int64)[rows],
             item_category,
             len(channels),
+            category_since,
         )
         values[rows] = np.stack(columns, axis=1)
     return FeatureTable(names, values)
@@ -102,6 +107,7 @@ def _block_features(
     cutoff: np.ndarray,
     item_category: np.ndarray | None,
     n_channels: int,
+    category_since: np.ndarray | None,
 ) -> list[np.ndarray]:
     """Feature columns, in the order of `_names`, for the customers of one block; `person` (n,) counts from 0."""
     time = events.timestamp
@@ -149,9 +155,12 @@ def _block_features(
     if item_category is None:
         categories = np.full(len(person), np.nan)
     else:
-        new_category = np.zeros(M, bool)
-        new_category[bought] = first_of_key(owner[bought], item_category[events.item[bought]])
-        categories = total(new_category).astype(np.float64)
+        kind = item_category[events.item]
+        with_category = np.flatnonzero(bought & (kind > 0))
+        seen = time[with_category]  # the instant from which the customer has bought from a category, as far as known
+        if category_since is not None:
+            seen = np.maximum(seen, category_since[events.item[with_category]])
+        categories = _distinct(owner[with_category], kind[with_category], seen, person, cutoff).astype(np.float64)
 
     viewed, carted = is_type("view"), is_type("add_to_cart")
     day = time // MICROSECONDS_PER_DAY
@@ -205,6 +214,21 @@ def _order_starts(bought: np.ndarray, owner: np.ndarray, order: np.ndarray | Non
     for part, key in ((row[known], order), (row[~known], time)):
         first[part] = first_of_key(owner[part], key[part])
     return first
+
+
+def _distinct(
+    owner: np.ndarray, kind: np.ndarray, seen: np.ndarray, person: np.ndarray, cutoff: np.ndarray
+) -> np.ndarray:
+    """How many different kinds each person has seen strictly before a cutoff: int64 (n,).
+
+    `owner`, `kind` and `seen` are those of some events, sorted by owner; `person` those of the rows asked for.
+    """
+    if (np.diff(seen)[np.diff(owner) == 0] < 0).any():
+        order = np.lexsort((seen, owner))
+        owner, kind, seen = owner[order], kind[order], seen[order]
+    running = prefix(first_of_key(owner, kind))
+    start, stop = np.searchsorted(owner, person, "left"), np.searchsorted(owner, person, "right")
+    return running[lower_bound(seen, start, stop, cutoff)] - running[start]
 
 
 def _gaps(new_order: np.ndarray, owner: np.ndarray, time: np.ndarray) -> np.ndarray:

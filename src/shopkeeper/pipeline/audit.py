@@ -122,6 +122,8 @@ def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in windows.parts.items()}
     for part, rows in cohort.items():
         cutoffs = windows.parts[part]
+        for reason, n in rows.left_out.items():
+            log.info("%s: %s %s left out", part, f"{n:,}", reason)
         at = iso(cutoffs[0]) if len(cutoffs) == 1 else f"{iso(cutoffs[0])} to {iso(cutoffs[-1])}"
         log.info("%s: %s customers asked at %s, %s cutoffs", part, f"{len(rows):,}", at, len(cutoffs))
     log.info("audit: customers, features and labels are what the log says")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
+from shopkeeper.events.matches import as_line, doubtful, matches_of
 from shopkeeper.files import read_json, sha256_file, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -37,7 +39,10 @@ def prepare(config: DictConfig) -> None:
     for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for rule, done in (manifest.get("changes") or {}).items():
-        log.info("  %s: %s", rule, done)
+        log.info("  %s: %s", rule, {k: v for k, v in done.items() if k != "match"})
+    for match in matches_of(manifest):
+        if not doubtful(match):
+            log.info("  %s", as_line(match))
     if context.known_per_cutoff(cfg):
         _prepare_cutoffs(cfg, prepared)
     if cfg["task"]["name"] == "next_item":
@@ -81,7 +86,17 @@ def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepare
     if not _up_to_date(folder, spec, span):
         _make(config, spec, folder, span)
     check_files(folder)
-    return Prepared.open(folder)
+    prepared = Prepared.open(folder)
+    for match in matches_of(prepared.manifest):
+        if doubtful(match):
+            _warn_once(as_line(match))
+    return prepared
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """A command opens a dataset several times."""
+    log.warning("%s", line)
 
 
 def prepare_to_train(config: Mapping[str, Any]) -> tuple[Prepared, Split]:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, read_parquet
@@ -124,10 +125,37 @@ class Prepared:
         return read_parquet(self.path / "users.parquet")
 
     @cached_property
+    def items_known(self) -> pa.Table | None:
+        """Since when attributes of items that come from events are known: `item`, then a timestamp per attribute."""
+        return self._optional("items_known")
+
+    @cached_property
+    def users_known(self) -> pa.Table | None:
+        """The same of users."""
+        return self._optional("users_known")
+
+    def known_since(self, kind: str, attribute: str) -> np.ndarray | None:
+        """Since when an attribute of each item or user (`kind`: items, users) is known, int64 (n + 1,) µs by id.
+
+        None: it is not from events, so always. What was first written in an event is known strictly after it; where
+        it never is written stands the largest int64.
+        """
+        table = self.items_known if kind == "items" else self.users_known
+        if table is None or attribute not in table.column_names:
+            return None
+        never = np.iinfo(np.int64).max
+        since = np.full(max(self.n_items if kind == "items" else self.n_users, len(table)) + 1, never)
+        since[1 : len(table) + 1] = pc.fill_null(table[attribute].cast(pa.int64()).combine_chunks(), never).to_numpy()
+        return since
+
+    def _optional(self, name: str) -> pa.Table | None:
+        path = self.path / f"{name}.parquet"
+        return read_parquet(path) if path.is_file() else None
+
+    @cached_property
     def user_versions(self) -> pa.Table | None:
         """Versions of user attributes (`user`, `valid_from`, attributes), by user and time; None without any."""
-        path = self.path / "user_versions.parquet"
-        return read_parquet(path) if path.is_file() else None
+        return self._optional("user_versions")
 
     @cached_property
     def event_user(self) -> np.ndarray:
