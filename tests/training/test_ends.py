@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,20 +67,79 @@ def test_ctrl_c_comes_out_as_an_interrupt_and_the_next_one_is_heard(tiny_shop, m
         signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupted_process_says_how_to_go_on_and_ends_with_130(tmp_path: Path):
-    code = (
-        "import sys, runpy; from shopkeeper.pipeline.entry import one_line_errors; sys.argv = sys.argv[1:]\n"
-        "with one_line_errors(): runpy.run_path(sys.argv[0])"
-    )
-    command = [sys.executable, "-c", code, str(CHILD), str(tmp_path / "data"), str(tmp_path / "run"), "100000"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+ENTRY = (
+    "import sys, runpy; from shopkeeper.pipeline.entry import one_line_errors; sys.argv = sys.argv[1:]\n"
+    "with one_line_errors(): runpy.run_path(sys.argv[0])"
+)
+
+
+def started(place: Path, **trainer: object) -> subprocess.Popen[str]:
+    """A training in a process of its own (and a group of its own) that has begun its steps."""
+    settings = json.dumps({"checkpoint_minutes": 1000.0, "checkpoint_epochs": 10**6, **trainer})
+    command = [sys.executable, "-c", ENTRY, str(CHILD), str(place / "data"), str(place / "run"), "100000", settings]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_training_that_a_signal_ends_has_a_checkpoint_of_its_last_step_and_another_exit_code(
+    number: signal.Signals, tmp_path: Path
+):
+    child = started(tmp_path)
     assert child.stdout is not None
     for _ in range(8):  # it prints at each step
         child.stdout.readline()
-    child.send_signal(signal.SIGINT)
-    _, said = child.communicate()
-    assert child.returncode == 130
-    assert said.splitlines()[-1].startswith("error: interrupted; run the same command again")
+    child.send_signal(number)
+    out, said = child.communicate()
+    assert child.returncode == 128 + number
+    assert said.splitlines()[-1].startswith(f"error: stopped by {number.name}; ")
+    steps = [line for line in out.splitlines() if line.startswith("step")]
+    (saved,) = (tmp_path / "run" / "checkpoint").glob("step-*")
+    last = int(steps[-1].split()[1]) if steps else 7
+    assert int(saved.name.removeprefix("step-")) == last + 1
+
+
+def test_processes_that_share_a_training_end_with_a_checkpoint_when_all_are_sent_sigterm(tmp_path: Path):
+    child = started(tmp_path, devices=2, accelerator="cpu")
+    errors = []
+    assert child.stderr is not None
+    for line in child.stderr:
+        errors.append(line)
+        if line.startswith("execution plan"):
+            break
+    time.sleep(1.0)  # its steps take thousandths of a second
+    os.killpg(child.pid, signal.SIGTERM)
+    said = "".join(errors) + child.communicate()[1]
+    assert child.returncode == 143, said
+    assert said.splitlines()[-1].startswith("error: stopped by SIGTERM; ")
+    assert list((tmp_path / "run" / "checkpoint").glob("step-*")), said
+
+
+SECOND = """
+import os, signal, sys, time
+from shopkeeper import stopping
+with stopping.listening(), stopping.held_back():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("held", flush=True)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    print("not reached", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_on_the_spot(number: signal.Signals):
+    done = subprocess.run([sys.executable, "-c", SECOND, str(int(number))], capture_output=True, text=True)
+    assert done.returncode == 128 + number
+    assert done.stdout == "held\n"
+    assert done.stderr == f"error: stopped by {number.name}, at once; run the same command again\n"
+
+
+def test_what_the_parent_had_ignored_stays_ignored():
+    code = (
+        "import os, signal; from shopkeeper import stopping; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with stopping.listening(): os.kill(os.getpid(), signal.SIGHUP)\nprint('on')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "on\n"
 
 
 def test_an_error_closes_the_bar(tiny_shop, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shopkeeper import configuration
+from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import write_error
 
@@ -21,11 +21,12 @@ def one_line_errors() -> Iterator[None]:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        yield
+        with stopping.listening():
+            yield
     except UserError as e:
         _stop(str(e))
-    except KeyboardInterrupt:
-        _stop("interrupted; run the same command again to go on from the last checkpoint", code=130)
+    except KeyboardInterrupt as e:
+        _stop(stopping.describe(e), stopping.exit_code(e))
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:

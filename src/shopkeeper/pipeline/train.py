@@ -123,6 +123,7 @@ def train_recommender(
     place = checkpoint_folder(cfg, facts)
     if getattr(model, "resumes", False):
         held.enter_context(alone(place))
+        held.push(_says_how_to_go_on(place))
     fit = Fit(
         seed=int(cfg["seed"]),
         folder=place,
@@ -176,6 +177,17 @@ def train_recommender(
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     return model, facts, metrics, tables
+
+
+def _says_how_to_go_on(place: Path) -> Callable[..., bool]:
+    """For an `ExitStack`: an interruption is told which checkpoint the same command goes on from."""
+
+    def tell(kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, KeyboardInterrupt) and (found := sorted(place.rglob("step-*"))):
+            error.add_note(f"the same command goes on from {context.relative(found[-1])}")
+        return False
+
+    return tell
 
 
 def _and_say(log_epoch: Log) -> Log:

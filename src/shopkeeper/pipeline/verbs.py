@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from shopkeeper import configuration
 from shopkeeper.pipeline.entry import one_line_errors
@@ -22,18 +23,17 @@ VERBS = {
 
 def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     """Compose the verb's configuration with Hydra from the words of a command line, and hand it to the pipeline."""
-    import hydra
-    from omegaconf import DictConfig
-
     words = list(sys.argv[1:] if words is None else words)
     added = configuration.added_folder()
     if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
         words += ["--config-dir", str(added)]
     sys.argv = [f"{verb}.py", *words]  # Hydra reads them there
 
-    def run(config: DictConfig) -> None:
+    def run(config: Any) -> None:
         with one_line_errors():
             getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
 
     with one_line_errors():  # for what Hydra finds wrong before it calls `run`
+        import hydra
+
         hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()

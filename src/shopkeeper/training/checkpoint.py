@@ -20,6 +20,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 from safetensors.torch import load_file, save_file
 
+from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, sha256_file
 
@@ -90,14 +91,21 @@ class Resumable(Checkpoint):
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:
-        """Save when the last checkpoint is old; not on the last batch, after which the epoch's end saves anyway."""
-        if time.monotonic() - self.saved > self.every_seconds and module.step % module.n_batches:
+        """Save when the last checkpoint is old or a signal asks for the end; not on the last batch.
+
+        After that one the epoch's end saves anyway.
+        """
+        old = time.monotonic() - self.saved > self.every_seconds
+        if (old or stopping.noted()) and module.step % module.n_batches:
             self.save(trainer, module)
+            stopping.due()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Save, after validation and early stopping have had their say."""
-        if (module.step // module.n_batches) % self.every_epochs == 0 or trainer.should_stop:
+        due = (module.step // module.n_batches) % self.every_epochs == 0
+        if due or trainer.should_stop or stopping.noted():
             self.save(trainer, module)
+        stopping.due()
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """Write `step-<number>`, then delete what is older than the newest two."""

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from shopkeeper.errors import UserError
 
 log = logging.getLogger(__name__)
+PATIENCE_SECONDS = 20  # for the last step: whoever sends SIGTERM often sends SIGKILL half a minute later
 
 
 def sum_gradients(network: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:
@@ -54,7 +55,8 @@ def join(folder: Path, rank: int, processes: int, device: torch.device) -> None:
 def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> None:
     """Run the workers on `folder/spec.json` until all have ended; a worker's failure ends them all and is reported.
 
-    Their stdin is a pipe that nobody writes to: it closes when this process ends, and they end with it.
+    Their stdin is a pipe that closes when this process ends, and they end with it. When this process is asked to end,
+    one byte in the pipe asks process 0 to save after its step; signals are nothing to them.
     """
     threads = max(torch.get_num_threads() // processes, 1)
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -85,12 +87,26 @@ def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float]
                 tell()
                 return
             time.sleep(0.05)
+    except KeyboardInterrupt:
+        _save_and_end(workers[0])
+        raise
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
             assert worker.stdin is not None
             worker.stdin.close()
+
+
+def _save_and_end(worker: subprocess.Popen[bytes]) -> None:
+    """Have process 0 write a checkpoint; one that does not come to it in time leaves the last one."""
+    assert worker.stdin is not None
+    try:
+        worker.stdin.write(b"s")
+        worker.stdin.flush()
+        worker.wait(timeout=PATIENCE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
 
 
 class _Lines:

@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,8 +19,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file, save_file
 
+from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.schema import event_codes
@@ -281,7 +284,7 @@ def _trainer(
         "pytorch_lightning.accelerators.cuda",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [OwnSignals()]
     if progress:
         callbacks.append(Progress())
     if module.validator is not None and module.recipe.patience:
@@ -296,7 +299,7 @@ def _trainer(
         devices=1 if device.type == "cpu" else [device.index or 0],
         max_epochs=module.recipe.epochs,
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO(), LightningEnvironment()],  # a cluster's own would take its signals
         logger=False,
         enable_checkpointing=folder is not None,
         enable_progress_bar=False,
@@ -310,17 +313,33 @@ def _trainer(
 
 
 def _fit(trainer: pl.Trainer, module: SequenceModule, checkpoint: Path | None) -> None:
-    """`trainer.fit`, from which Ctrl-C comes out as what it is: Lightning exits with 1 and ignores further ones."""
+    """`trainer.fit`, from which Ctrl-C comes out as what it is: Lightning exits with 1 and ignores further ones.
+
+    A signal waits for the end of the step, where `Resumable` saves and raises it.
+    """
     heard = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
+        with stopping.held_back(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
     except SystemExit as e:
         if not isinstance(e.__context__, KeyboardInterrupt):
+            stopping.due()
             raise
         signal.signal(signal.SIGINT, heard)
-        raise KeyboardInterrupt from None
+        raise e.__context__ from None
+
+
+class OwnSignals(Callback):
+    """Lightning takes SIGTERM for itself just before it trains, and ends with exit code 0 for it: taken back."""
+
+    def __init__(self) -> None:
+        self.heard = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """After Lightning has taken it."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.heard)
 
 
 class Patience(EarlyStopping):

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
+from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_json
 from shopkeeper.sequences.prepared import Prepared
@@ -65,15 +67,19 @@ def main(folder: Path, rank: int) -> None:
 def end_with_parent(folder: Path) -> None:
     """End when the parent is gone, however it ended: the system then closes the pipe that is this process' stdin.
 
-    A worker that went on would delete the checkpoints that the next training reads.
+    A worker that went on would delete the checkpoints that the next training reads. A byte in the pipe asks for a
+    checkpoint after this step.
     """
-    os.read(0, 1)
+    while os.read(0, 1):
+        stopping.note(signal.SIGTERM)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
 if __name__ == "__main__":
     place, own = Path(sys.argv[1]), int(sys.argv[2])
+    for number in stopping.ENDING:  # a terminal and some clusters send them to all processes: the parent decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, args=[place], daemon=True).start()
     if own == 0:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -84,3 +90,5 @@ if __name__ == "__main__":
     except UserError as e:
         (place / f"error-{own}.txt").write_text(str(e), encoding="utf-8")
         sys.exit(1)
+    except stopping.Stopped as e:
+        os._exit(stopping.exit_code(e))  # the others wait for this process' share: the parent ends them
