@@ -84,18 +84,25 @@ def write_log(
 
 
 def random_log(
-    folder: Path, seed: int, n: int = 400, days: int = 60, orders: bool = True, config=None, consent: bool = False
+    folder: Path,
+    seed: int,
+    n: int = 400,
+    days: int = 60,
+    orders: bool = True,
+    config=None,
+    consent: bool = False,
+    n_items: int = 1000,
 ) -> Prepared:
     """A random shop: views and purchases with ties in time, orders of several lines, sessions, late new items.
 
     With `consent` some customers withdraw in the course of time, some of them agree again; what they do in between
-    is not in the log.
+    is not in the log. Few items: orders with an item on several lines.
     """
     rng = np.random.default_rng(seed)
     user = rng.integers(0, 25, n)
     day = np.sort(rng.integers(0, days, n))
     ts = START + day * DAY + rng.integers(0, 6, n) * 3_600_000_000  # whole hours: many ties
-    item = rng.integers(0, 10 + day, n)  # later days know more items
+    item = rng.integers(0, 10 + day, n) % n_items  # later days know more items
     kind = np.where(rng.random(n) < 0.6, "purchase", "view")
     order = np.zeros(n, np.int32)
     if orders:

@@ -141,14 +141,13 @@ def test_sessions_ask_for_each_step_of_a_session_that_began_after_the_cutoff(tmp
     cut = {k: v["us"] for k, v in split.timeline["cutoffs"].items()}
     want = {"validation": [], "test": []}
     for u in range(1, p.n_users + 1):
-        begin = {}
+        begin, newest = {}, {}
         for row in range(p.offsets[u - 1], p.offsets[u]):
-            fresh = row == p.offsets[u - 1]
-            if not fresh and (session[row] or session[row - 1]):
-                fresh = session[row] != session[row - 1]
-            elif not fresh:
-                fresh = ts[row] - ts[row - 1] > 200 * 60_000_000
-            begin[row] = row if fresh else begin[row - 1]
+            before = newest.get(session[row])  # the row before it of the same session id, or of none
+            longest = DAY if session[row] else 200 * 60_000_000
+            fresh = before is None or ts[row] - ts[before] > longest
+            begin[row] = row if fresh else begin[before]
+            newest[session[row]] = row
         for step in user_steps(p, u):
             start = begin[step[0]]
             for part, low, high in (("validation", cut["validation"], cut["test"]), ("test", cut["test"], cut["end"])):
@@ -161,6 +160,58 @@ def test_sessions_ask_for_each_step_of_a_session_that_began_after_the_cutoff(tmp
         rows = [tuple(targets.row[a:b].tolist()) for a, b in zip(targets.offsets, targets.offsets[1:], strict=False)]
         got = list(zip(requests.user.tolist(), requests.start.tolist(), requests.end.tolist(), rows, strict=True))
         assert got == want[part]
+
+
+@pytest.mark.parametrize("targets", ["first", "last", "all"])
+def test_sessions_whose_rows_alternate_are_told_apart_by_their_id(tmp_path, targets):
+    hour, t = DAY // 24, START + 10 * DAY
+    user = ["a"] * 10 + ["b"] * 2
+    session = [1, 1, 2, 3, 2, 3, 2, 4, 5, 4, 6, 6]  # 2 and 3, 4 and 5 in two tabs
+    time = [
+        START,
+        START + 1,
+        *(t + k for k in range(5)),
+        *(t + 5 * DAY + k for k in range(3)),
+        t + 5 * DAY,
+        t + 5 * DAY + hour,
+    ]
+    p = write_log(tmp_path / "log", user, np.arange(12), time, ["view"] * 12, session=session)
+    split = opened(p, spec("sessions", target_events=["view"], targets=targets, validation_days=5, test_days=1))
+    n = {"first": (2, 2), "last": (2, 2), "all": (3, 2)}[targets]
+    assert (len(split.part("validation")[0]), len(split.part("test")[0])) == n
+    rows = split.part("validation")[1].row.tolist()
+    assert rows == {"first": [4, 5], "last": [5, 6], "all": [4, 5, 6]}[targets]
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("seed", [1, 5])
+def test_the_lines_of_the_targets_are_all_lines_of_the_steps_that_are_asked_for(tmp_path, name, seed):
+    p = random_log(tmp_path / "log", seed, consent=seed == 5, n_items=4)
+    split = opened(p, spec(name))
+    steps = {row: step for u in range(1, p.n_users + 1) for step in user_steps(p, u) for row in step}
+    several = 0
+    for part in ("validation", "test"):
+        requests, targets = split.part(part)
+        end = split.timeline["cutoffs"] and split.timeline["cutoffs"]["end" if part == "test" else "test"]["us"]
+        target, line = targets.all_lines
+        for b in range(len(requests)):
+            a, z = targets.offsets[b : b + 2]
+            own = {
+                row
+                for first in targets.row[a:z]
+                for row in steps[int(first)]
+                if not end or p.events.timestamp[row] < end
+            }
+            assert sorted(line[(target >= a) & (target < z)].tolist()) == sorted(own)
+        money = np.bincount(targets.request, targets.money(p.events), minlength=len(requests))
+        paid = np.bincount(targets.request[target], p.events.price[line], minlength=len(requests))
+        np.testing.assert_allclose(money, paid)
+        high = [max(p.events.price[line[target == i]]) for i in range(len(targets.row))]
+        assert targets.price(p.events).tolist() == high
+        cut = targets[1:3]
+        assert cut.money(p.events).tolist() == targets.money(p.events)[targets.offsets[1] : targets.offsets[3]].tolist()
+        several += len(line) - len(targets.row)
+    assert several > 0
 
 
 def test_rolling_folds_are_the_last_window_moved_back_each_in_a_folder_of_its_own(tmp_path):

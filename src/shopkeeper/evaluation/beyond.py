@@ -97,18 +97,14 @@ class Shop:
         return found
 
     def _money(self, requests: Requests, targets: Targets, hits: Hits) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Money spent on each distinct target, and its price per unit."""
+        """Money spent on each distinct target, all its lines, and its price per unit."""
         if requests.events.price is None:
             return None, None
         assert hits.source is not None
-        price = np.asarray(requests.events.price[targets.row], np.float64)
-        units = np.ones(len(price))
-        if requests.events.quantity is not None:
-            units = np.nan_to_num(np.asarray(requests.events.quantity[targets.row], np.float64), nan=1.0)
         n = len(hits.better)
-        money = np.bincount(hits.source, np.nan_to_num(price) * units, minlength=n)
+        money = np.bincount(hits.source, targets.money(requests.events), minlength=n)
         highest = np.zeros(n)
-        np.maximum.at(highest, hits.source, np.nan_to_num(price))
+        np.maximum.at(highest, hits.source, np.nan_to_num(targets.price(requests.events)))
         return money, highest
 
     def _again(self, targets: Targets, hits: Hits, bought: Flat) -> np.ndarray:

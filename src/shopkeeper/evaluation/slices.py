@@ -262,7 +262,7 @@ def _price_band(prepared: Prepared, split: Split, targets: Targets) -> np.ndarra
     known = price[rows][~np.isnan(price[rows])]
     if len(known) == 0:
         return None
-    of_target = np.asarray(price[targets.row], np.float64)
+    of_target = targets.price(prepared.events)
     middle = _middle_target(targets, of_target)
     own = np.where(middle >= 0, of_target[middle], np.nan)
     return _quarters(own, known)

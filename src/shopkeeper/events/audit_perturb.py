@@ -192,7 +192,8 @@ def _training(p: Prepared, train_end: np.ndarray, changed: Prepared, changed_end
 def _stored(split: Split) -> Part:
     requests, targets = split.part("validation")
     assert requests.user is not None
-    return Part(requests.user, requests.start, requests.end, requests.instant, targets.offsets, targets.row)
+    t = targets
+    return Part(requests.user, requests.start, requests.end, requests.instant, t.offsets, t.row, t.lines)
 
 
 def _content(p: Prepared, part: Part) -> bytes:
@@ -207,5 +208,13 @@ def _content(p: Prepared, part: Part) -> bytes:
         part.offsets,
         part.row - first[of_request],
         p.events.item[part.row],
+        *_line_content(p, part),
     )
     return b"|".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+
+
+def _line_content(p: Prepared, part: Part) -> list[np.ndarray]:
+    if part.lines is None:
+        return []
+    offsets, rows = part.lines
+    return [offsets, rows - p.offsets[p.event_user[rows] - 1]]

@@ -34,6 +34,11 @@ def check_part(
     first, past = p.offsets[user - 1], p.offsets[user]
     owner = targets.request
     low = (targets.row < first[owner]) | (targets.row >= past[owner])
+    if targets.lines is not None:
+        target, line = targets.all_lines
+        if len(targets.lines[0]) != len(targets.row) + 1:
+            return {"requests are readable": [f"{name}.parquet does not hold the lines of each target"]}
+        low[target[(line < first[owner[target]]) | (line >= past[owner[target]])]] = True
     if (np.diff(targets.offsets) < 1).any() or low.any():
         wrong = np.flatnonzero(low)
         who = f", e.g. request {owner[wrong[0]]}" if len(wrong) else ""
@@ -67,9 +72,15 @@ def _targets(p: Prepared, spec: SplitSpec, name: str, targets: Targets) -> list[
     if len(wrong):
         found.append(f"{name}: target {targets.item[wrong[0]]} is not the item of row {targets.row[wrong[0]]}")
     types = np.asarray(event_codes(spec.target_events), np.int8)
-    wrong = np.flatnonzero(~np.isin(p.events.event_type[targets.row], types))
+    target, line = targets.all_lines
+    wrong = np.flatnonzero(~np.isin(p.events.event_type[line], types))
     if len(wrong):
-        found.append(f"{name}: row {targets.row[wrong[0]]} is a target but no {' or '.join(spec.target_events)}")
+        found.append(f"{name}: row {line[wrong[0]]} is a target but no {' or '.join(spec.target_events)}")
+    if targets.lines is not None:
+        offsets = targets.lines[0]
+        wrong = np.flatnonzero(p.events.item[line] != targets.item[target])
+        if len(wrong) or (np.diff(offsets) < 1).any() or (line[offsets[:-1]] != targets.row).any():
+            found.append(f"{name}: the lines of a target are not those of its item")
     return found
 
 

@@ -21,7 +21,7 @@ from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import SplitSpec, iso
 
-FORMAT = 1  # of the split folder; a higher number makes older folders be written again
+FORMAT = 2  # of the split folder; a higher number makes older folders be written again
 
 
 def write_split(
@@ -66,8 +66,8 @@ def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.n
     item = prepared.events.item[part.row]
     offsets = pa.array(part.offsets.astype(np.int32))
 
-    def lists(values: np.ndarray) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, pa.array(values))
+    def lists(values: np.ndarray | pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, values if isinstance(values, pa.Array) else pa.array(values))
 
     columns: dict[str, Any] = {
         "request": np.arange(len(part), dtype=np.int64),
@@ -79,9 +79,11 @@ def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.n
         columns["instant"] = part.instant
     if prepared.events.channel is not None:
         columns["channel"] = prepared.events.channel[part.row[part.offsets[:-1]]]
+    columns |= {"targets": lists(item), "target_rows": lists(part.row)}
+    if part.lines is not None:  # where each target has one line, target_rows says it all
+        at, rows = part.lines
+        columns["target_lines"] = lists(pa.ListArray.from_arrays(pa.array(at.astype(np.int32)), pa.array(rows)))
     columns |= {
-        "targets": lists(item),
-        "target_rows": lists(part.row),
         "warm_user": train_end[part.user - 1] > prepared.offsets[part.user - 1],
         "warm_targets": lists(seen[item]),
     }

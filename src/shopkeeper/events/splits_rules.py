@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.splits_steps import first_of_each, last_of_each, steps, uniform_hash
+from shopkeeper.events.splits_steps import first_of_each, first_within, last_of_each, steps, uniform_hash
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
 from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.sequences.ranges import lower_bound
-from shopkeeper.timeline import Cutoffs, SplitSpec, iso
+from shopkeeper.timeline import DAY, Cutoffs, SplitSpec, iso
 
 PARTS = ("validation", "test")
+SAME_SESSION = DAY  # an id that is silent for longer and comes back is another session
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Part:
     end: np.ndarray  # int64 (B,)
     instant: np.ndarray | None  # int64 (B,) µs; None for order-only data
     offsets: np.ndarray  # int64 (B+1,)
-    row: np.ndarray  # int64 (N,)
+    row: np.ndarray  # int64 (N,) first line of each target
+    lines: tuple[np.ndarray, np.ndarray] | None = None  # offsets (N+1,), rows of all lines; None: each has one
 
     def __len__(self) -> int:
         return len(self.user)
@@ -83,7 +85,12 @@ def _agreed(p: Prepared, division: Division) -> Division:
         n = np.diff(old.offsets)
         instant = None if old.instant is None else old.instant[asked]
         offsets = np.concatenate([[0], np.cumsum(n[asked])]).astype(np.int64)
-        return Part(old.user[asked], old.start[asked], old.end[asked], instant, offsets, old.row[np.repeat(asked, n)])
+        kept, lines = np.repeat(asked, n), None
+        if old.lines is not None:
+            per_target = np.diff(old.lines[0])
+            at = np.concatenate([[0], np.cumsum(per_target[kept])]).astype(np.int64)
+            lines = (at, old.lines[1][np.repeat(kept, per_target)])
+        return Part(old.user[asked], old.start[asked], old.end[asked], instant, offsets, old.row[kept], lines)
 
     return Division(train_end, {name: part(old) for name, old in division.parts.items()}, cutoffs)
 
@@ -193,27 +200,34 @@ def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
 def sessions(p: Prepared, gap_minutes: float) -> np.ndarray:
     """First row of the session of each event, int64 (M,).
 
-    A session is a run of rows of one user with the same session id; rows without an id (0) are cut where more than
-    `gap_minutes` pass between two events.
+    A session is all rows of one user with the same session id, whatever lies between them (two tabs); an id that is
+    silent for more than a day and comes back is another session. Rows without an id (0) are cut where more than
+    `gap_minutes` pass between two of them.
     """
     ts, session = p.events.timestamp, p.events.session
     assert ts is not None
-    begins = np.zeros(len(ts), bool)
-    begins[p.offsets[:-1][np.diff(p.offsets) > 0]] = True
-    wait = np.diff(ts) > round(gap_minutes * 60_000_000)
+    gap = round(gap_minutes * 60_000_000)
     if session is None:
-        begins[1:] |= wait
-    else:
-        known = (session[1:] > 0) | (session[:-1] > 0)
-        begins[1:] |= np.where(known, session[1:] != session[:-1], wait)
-    return np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))
+        begins = np.zeros(len(ts), bool)
+        begins[p.offsets[:-1][np.diff(p.offsets) > 0]] = True
+        begins[1:] |= np.diff(ts) > gap
+        return np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))
+    key = p.event_user.astype(np.int64) * (int(session.max(initial=0)) + 1) + session
+    by_session = np.argsort(key, kind="stable")  # inside a session by time
+    key, at = key[by_session], ts[by_session]
+    longest = np.where(session[by_session] > 0, SAME_SESSION, gap)[1:]
+    begins = np.append(True, (key[1:] != key[:-1]) | (np.diff(at) > longest))[: len(ts)]
+    first = np.empty(len(ts), np.int64)
+    first[by_session] = by_session[np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))]
+    return first
 
 
 def _sessions(p: Prepared, spec: SplitSpec) -> Division:
     """Requests inside the sessions that begin in a part's window: what comes next, given the session so far.
 
-    The session's first step is never asked for (nothing is known of the session then). Time stamps of the history
-    lie strictly before the instant. Training rows lie before the validation cutoff, as in other splits by time.
+    The session's first step is never asked for (nothing is known of the session then). The history is what the
+    customer did from the session's first row on, in other sessions that run beside it, too; its time stamps lie
+    strictly before the instant. Training rows lie before the validation cutoff, as in other splits by time.
     """
     ts, order = p.events.timestamp, p.events.order
     assert ts is not None
@@ -227,9 +241,9 @@ def _sessions(p: Prepared, spec: SplitSpec) -> Division:
         inside = (ts[step_session] >= low) & (ts[step_session] < high) & (step_time < high)
         asked = np.flatnonzero(inside & (found.row > step_session))
         if spec.targets == "first":
-            asked = asked[first_of_each(step_session[asked])]
+            asked = asked[first_within(step_session[asked])]
         elif spec.targets == "last":
-            asked = asked[last_of_each(step_session[asked])]
+            asked = asked[first_within(step_session[asked][::-1])[::-1]]
         rows, of_row = found.lines(asked)
         rows, of_row = rows[ts[rows] < high], of_row[ts[rows] < high]
         user = p.event_user[found.row[asked]]
@@ -263,16 +277,25 @@ def _part(
 ) -> Part:
     """Put requests and their target rows together; `request` (ascending) says which request a row belongs to.
 
-    An item that occurs twice among the targets of a request (two lines of an order) is one target, at its first row.
+    An item that occurs twice among the targets of a request (two lines of an order) is one target, at its first row;
+    its further lines are kept beside it.
     """
+    lines = None
     if len(rows) > len(user):
         key = request * (p.n_items + 1) + p.events.item[rows]
-        first = np.sort(np.unique(key, return_index=True)[1])
+        _, first, inverse, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+        if len(first) < len(rows):
+            by_row = np.argsort(first, kind="stable")  # targets in the order of their first lines
+            place = np.empty_like(by_row)
+            place[by_row] = np.arange(len(by_row))
+            at = np.concatenate([[0], np.cumsum(count[by_row])]).astype(np.int64)
+            lines = (at, rows[np.argsort(place[inverse], kind="stable")])
+        first = np.sort(first)
         request, rows = request[first], rows[first]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(user)))]).astype(np.int64)
     assert len(offsets) == len(user) + 1
     start = p.offsets[user - 1] if start is None else start
-    return Part(user.astype(np.int32), start.astype(np.int64), end.astype(np.int64), instant, offsets, rows)
+    return Part(user.astype(np.int32), start.astype(np.int64), end.astype(np.int64), instant, offsets, rows, lines)
 
 
 def _rows(mask: np.ndarray) -> np.ndarray:

@@ -74,6 +74,13 @@ def first_of_each(sorted_values: np.ndarray) -> np.ndarray:
     return np.concatenate([[True], sorted_values[1:] != sorted_values[:-1]])[: len(sorted_values)]
 
 
+def first_within(values: np.ndarray) -> np.ndarray:
+    """Where each value occurs for the first time in an array of any order: bool, same length."""
+    first = np.zeros(len(values), bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
 def last_of_each(sorted_values: np.ndarray) -> np.ndarray:
     """Where a value is about to change in a sorted array: bool, same length."""
     return first_of_each(sorted_values[::-1])[::-1]

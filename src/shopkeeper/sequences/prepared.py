@@ -230,6 +230,7 @@ class Split:
             targets.offsets.to_numpy().astype(np.int64),
             targets.values.to_numpy().astype(np.int32),
             rows.values.to_numpy().astype(np.int64),
+            _lines(table),
         )
 
     def request_table(self, name: str) -> pa.Table:
@@ -254,6 +255,13 @@ class Split:
             keep &= np.isin(events.event_type, np.asarray(event_types, np.int8))
         position = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
         return position[offsets], np.flatnonzero(keep)
+
+
+def _lines(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:
+    if "target_lines" not in table.column_names:
+        return None
+    lines = table["target_lines"].combine_chunks().values
+    return lines.offsets.to_numpy().astype(np.int64), lines.values.to_numpy().astype(np.int64)
 
 
 def _load(path: Path, dtype: type) -> np.ndarray:

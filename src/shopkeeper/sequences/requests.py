@@ -123,11 +123,16 @@ class Requests:
 
 @dataclass(frozen=True)
 class Targets:
-    """What happened after each request: items `item[offsets[b]:offsets[b+1]]`, at rows `row` of the event arrays."""
+    """What happened after each request: items `item[offsets[b]:offsets[b+1]]`, at rows `row` of the event arrays.
+
+    An item that a request holds on several lines (of an order, of several orders) is one target at its first row;
+    `lines` has them all, so that amounts are whole: target i is rows `lines[1][lines[0][i]:lines[0][i+1]]`.
+    """
 
     offsets: np.ndarray  # int64 (B+1,)
     item: np.ndarray  # int32 (N,)
     row: np.ndarray  # int64 (N,)
+    lines: tuple[np.ndarray, np.ndarray] | None = None  # offsets int64 (N+1,), rows int64; None: each has one line
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -136,7 +141,38 @@ class Targets:
         """Targets of a slice of the requests."""
         first, last, _ = rows.indices(len(self))
         span = self.offsets[first : last + 1]
-        return Targets(span - span[0], self.item[span[0] : span[-1]], self.row[span[0] : span[-1]])
+        low, high = span[0], span[-1]
+        lines = self.lines
+        if lines is not None:
+            at = lines[0][low : high + 1]
+            lines = (at - at[0], lines[1][at[0] : at[-1]])
+        return Targets(span - low, self.item[low:high], self.row[low:high], lines)
+
+    @property
+    def all_lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every line of the targets: the target that it belongs to, int64 (L,), and its row, int64 (L,)."""
+        if self.lines is None:
+            return np.arange(len(self.row), dtype=np.int64), self.row
+        offsets, rows = self.lines
+        return np.repeat(np.arange(len(self.row), dtype=np.int64), np.diff(offsets)), rows
+
+    def money(self, events: Events) -> np.ndarray:
+        """What was paid for each target, all its lines: float64 (N,); unknown prices count 0, unknown units 1."""
+        assert events.price is not None
+        target, rows = self.all_lines
+        units = np.ones(len(rows))
+        if events.quantity is not None:
+            units = np.nan_to_num(np.asarray(events.quantity[rows], np.float64), nan=1.0)
+        paid = np.nan_to_num(np.asarray(events.price[rows], np.float64)) * units
+        return np.bincount(target, paid, minlength=len(self.row))
+
+    def price(self, events: Events) -> np.ndarray:
+        """Price per unit of each target, the highest of its lines: float64 (N,), NaN where none is known."""
+        assert events.price is not None
+        target, rows = self.all_lines
+        highest = np.full(len(self.row), np.nan)
+        np.fmax.at(highest, target, np.asarray(events.price[rows], np.float64))
+        return highest
 
     @property
     def request(self) -> np.ndarray:
