@@ -41,13 +41,13 @@ def sha256_tree(folder: Path, skip: frozenset[str] = frozenset({"manifest.json"}
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
 
 
-def member(folder: Path, name: object) -> Path:
+def member(folder: Path, name: object, what: str = "folder") -> Path:
     """A file below `folder` by the name that a manifest gives it; a `UserError` for one that leads elsewhere.
 
     A link is followed inside the folder and into DVC's cache, which may link what it checks out.
     """
     refused = UserError(
-        f"{folder / 'manifest.json'} names the file {name!r:.80}, which may lie outside {folder}; refused"
+        f"{folder / 'manifest.json'} names the file {name!r:.80}, which may lie outside the {what}; refused"
     )
     if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
         raise refused

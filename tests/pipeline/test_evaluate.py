@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -294,3 +296,32 @@ def test_weights_of_another_version_are_one_line(data: Data, tmp_path: Path) -> 
         patch.setattr("shopkeeper.recommenders.base.make", lambda config: Newer())
         with pytest.raises(UserError, match=r"do not fit this version's model .*train again"):
             changed.model()
+
+
+def test_no_customers_id_is_on_the_page_or_in_the_tables_beside_it_unless_asked_for(
+    runs: list[RunFolder], data: Data, tmp_path: Path
+) -> None:
+    ids = set(data[0].users["user_id"].to_pylist())
+
+    def shown(out: Path) -> tuple[set[str], set[str], str]:
+        text = (out / "report.html").read_text(encoding="utf-8")
+        table = pq.read_table(out / "requests.parquet")
+        footer = text[text.index("<footer>") : text.index("</footer>")]
+        return ids & set(re.findall(r"\bu\d+\b", text)), ids & set(table["user_id"].to_pylist()), footer
+
+    evaluated(runs, tmp_path / "plain", customers=12)
+    page, table, footer = shown(tmp_path / "plain")
+    assert (page, table) == (set(), set())
+    assert re.search("personal data.*12 customers.*under numbers instead of their ids", footer)
+    whole = pq.read_table(tmp_path / "plain" / "requests.parquet")
+    assert len(set(whole["user_id"].to_pylist())) == len(set(runs[0].table("test")["user_id"].to_pylist()))
+    evaluated(runs, tmp_path / "chosen", customers=3, chosen=["u7"])
+    page, table, footer = shown(tmp_path / "chosen")
+    assert (page, table) == ({"u7"}, set())
+    assert "1 of them under their ids" in footer
+    evaluated(runs, tmp_path / "asked", customers=12, ids=True)
+    page, table, footer = shown(tmp_path / "asked")
+    assert len(page) == 12
+    assert table == ids
+    evaluated(runs, tmp_path / "nobody", customers=0)
+    assert "No single customer is on this page" in shown(tmp_path / "nobody")[2]

@@ -200,3 +200,34 @@ def test_it_runs_where_only_numpy_pyarrow_and_onnxruntime_are_installed(whole: P
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "2"
+
+
+@pytest.mark.parametrize(
+    ("exclude", "said"),
+    [
+        (["i1"], r"exclude\[0\] is 'i1' instead of a list; exclude wants one list of item ids per history"),
+        ("i1", r"exclude is 'i1'; exclude wants one list"),
+        ([[5]], r"exclude\[0\] has 5; ids are text"),
+        ([["i1"], ["i2"]], "exclude has 2 lists for 1 histories"),
+        ([None], r"exclude\[0\] is None instead of a list"),
+    ],
+)
+def test_what_is_no_list_to_exclude_is_said_with_how_to_write_it(whole: Path, exclude: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Bundle.load(whole).recommend([["i1", "i2"]], exclude=exclude)
+
+
+def test_excluded_items_are_not_shown_in_other_spellings_either_and_unknown_ones_are_counted(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    best = bundle.recommend([["i1"]], k=1)[0][0][0]
+    for spelling in (best, f" {best}", f"{best}\u00a0"):
+        assert best not in dict(bundle.recommend([["i1"]], exclude=[[spelling]])[0])
+    assert bundle.seen["unknown_excluded"] == 0
+    assert best in dict(bundle.recommend([["i1"]], exclude=[[best.upper(), "gone"]])[0])
+    assert bundle.seen["unknown_excluded"] == 2
+
+
+@pytest.mark.parametrize("histories", [["i1", "i2"], ["i1"], [["i1", "view"]], [["i1", "view"], ["i2", "purchase"]]])
+def test_a_bracket_too_few_is_said_with_how_to_write_it(whole: Path, histories: Any) -> None:
+    with pytest.raises(UserError, match=r"e\.g\. \[\["):
+        Bundle.load(whole).recommend(histories)

@@ -3,7 +3,7 @@
 exports/<name>/
     model.onnx             histories in, best k items and scores out
     items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`, `known`
-    golden.json            requests in your ids with the trained model's answers
+    golden.json            invented requests in your ids, nobody's history, with the trained model's answers
     manifest.json          what it is, where it comes from, SHA-256 of every file
     manifest.json.sha256   SHA-256 of the manifest
 """
@@ -26,7 +26,7 @@ from shopkeeper.export.onnx_file import write_onnx
 from shopkeeper.export.ranking import RankingGraph, Scorer
 from shopkeeper.export.seal import seal
 from shopkeeper.files import atomic_folder, write_text
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.serving.bundle import Bundle
 from shopkeeper.serving.verify import verify
@@ -68,7 +68,8 @@ def export_bundle(
     with atomic_folder(Path(out)) as folder:
         write_onnx(graph, folder / "model.onnx", scorer.max_length)
         pq.write_table(_item_table(prepared, split, scorer), folder / "items.parquet")
-        kept = cases_of.real_cases(split, golden, seed)
+        usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
+        kept = cases_of.invented_cases(prepared, split, golden, seed, usual, scorer.max_length)
         expected = cases_of.best(cases_of.trained_scores(model, kept, split.catalogue), graph.k)
         item_ids = prepared.items["item_id"].to_pylist()
         lines = [json.dumps(_golden(*pair, item_ids)) for pair in zip(kept, expected, strict=True)]
@@ -81,7 +82,7 @@ def export_bundle(
                 "history": {
                     "max_length": scorer.max_length,
                     "event_types": None if scorer.event_types is None else list(scorer.event_types),
-                    "usual_type": _usual_type(prepared),
+                    "usual_type": usual,  # what an event without a type counts as, here and in `recommend`
                 },
             },
         )
@@ -110,12 +111,6 @@ def _prove(model: Any, prepared: Prepared, split: Split, folder: Path, out: Path
         )
 
 
-def _usual_type(prepared: Prepared) -> str:
-    """The commonest event type of the log: what an event without a type counts as."""
-    codes = np.bincount(prepared.events.event_type, minlength=1)
-    return EVENT_TYPES[int(codes.argmax()) - 1]
-
-
 def _item_table(prepared: Prepared, split: Split, scorer: Scorer) -> pa.Table:
     """Item table with two marks: may be recommended (`in_catalogue`), is read in a history (`known`)."""
     inside = np.isin(prepared.items["item"].to_numpy(), split.catalogue)
@@ -132,6 +127,7 @@ def _golden(case: cases_of.Case, expected: list[tuple[int, float]], item_ids: li
     return {
         "history": cases_of.external(case, item_ids),
         "filter_seen": case.filter_seen,
+        "exclude": [item_ids[i - 1] for i in case.exclude],
         "expected": [{"item_id": item_ids[i - 1], "score": score} for i, score in expected],
     }
 

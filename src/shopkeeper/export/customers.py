@@ -2,7 +2,7 @@
 
 exports/<name>/
     arrays.npz             the fitted numbers
-    golden.json            customers' features with the trained model's probabilities
+    golden.json            invented customers' features with the trained model's probabilities
     manifest.json          what it is: scorer, feature names, calibration, SHA-256 of every file
     manifest.json.sha256   SHA-256 of the manifest
 """
@@ -23,6 +23,7 @@ from shopkeeper.export.seal import seal
 from shopkeeper.export.trees import tree_arrays
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.sequences.requests import Events
 from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
 from shopkeeper.serving.verify import verify
 
@@ -65,8 +66,8 @@ def export_customer_bundle(
         prepared: the dataset.
         run_manifest: of the run: `model`, `task`, `seed`, `metrics`, `commit`, `split`, `target_hash`.
         out: the folder, replaced when it exists.
-        golden: number of customers whose features and probabilities travel with the bundle.
-        seed: chooses them.
+        golden: number of invented customers whose features and probabilities travel with the bundle.
+        seed: invents them.
 
     Raises:
         UserError: the model cannot be exported, or the arrays do not score as the trained model does.
@@ -74,11 +75,12 @@ def export_customer_bundle(
     parts = _parts(model)
     asked = replace(cohort, end=np.maximum(cohort.end, cohort.start + 1))  # features alone decide: no blanks here
     probability = model.predict(asked).probability
-    chosen = np.sort(np.random.default_rng(seed).choice(len(cohort), min(golden, len(cohort)), replace=False))
+    invented = _invented(cohort, golden, seed)
+    expected = model.predict(invented).probability
     with atomic_folder(Path(out)) as folder:
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **parts.arrays)  # type: ignore[arg-type]
-        lines = [json.dumps(_golden(cohort, row, float(probability[row]))) for row in chosen]
+        lines = [json.dumps(_golden(invented, row, float(expected[row]))) for row in range(len(invented))]
         write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")
         seal(folder, _manifest(cohort, prepared, run_manifest, parts))
         wrong = verify(folder, repeat=0).wrong
@@ -89,6 +91,29 @@ def export_customer_bundle(
                 f"{np.nanmax(difference):.2g} in probability; report it with what `python -m shopkeeper doctor` prints"
             )
     return Path(out)
+
+
+def _invented(cohort: Cohort, count: int, seed: int) -> Cohort:
+    """Customers who do not exist: one of whom nothing is known, one of zeros, then mixtures.
+
+    Each feature of a mixture lies somewhere between those of two customers, other two for each feature, and is unknown
+    as often as there. A row that is some customer's all the same is left out.
+    """
+    rng = np.random.default_rng(seed)
+    n, width = cohort.features.shape
+    odd_nF = np.array([[np.nan] * width, [0.0] * width])
+    if n:
+        pair = rng.integers(0, n, (2, max(count, 2), width))
+        one_nF, other_nF = (np.take_along_axis(cohort.features, rows, axis=0) for rows in pair)
+        rows_nF = one_nF + (other_nF - one_nF) * rng.uniform(0.2, 0.8, one_nF.shape)
+        real = {row.tobytes() for row in np.asarray(cohort.features, np.float64)}
+        nobody = [row.tobytes() not in real for row in rows_nF]
+        odd_nF = np.concatenate([odd_nF, rows_nF[nobody]])
+    features = odd_nF[:count]
+    one = np.zeros(len(features), np.int64)
+    events = Events(np.ones(1, np.int32), np.ones(1, np.int8), np.zeros(1, np.int64))
+    return Cohort(one.astype(np.int32), one, features, cohort.feature_names, events, one, one + 1, one,
+                  horizon_days=cohort.horizon_days)  # fmt: skip
 
 
 def _golden(cohort: Cohort, row: int, probability: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Requests whose answers are known from the trained model: some travel with the bundle, more are checked before it.
+"""Requests whose answers are known from the trained model: invented ones travel with the bundle, more are checked.
 
 Shapes: B requests, V = n_items + 1, K list length.
 """
@@ -14,10 +14,12 @@ import numpy as np
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
-from shopkeeper.serving.bundle import Answer, Bundle
+from shopkeeper.serving.bundle import Answer, Bundle, Event
 from shopkeeper.serving.verify import SAME_RANK, SAME_SCORE
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
+SAYS_NOTHING = 2  # items in a history that may be somebody's: too few to tell whose
+TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,75 @@ class Case:
     items: list[int]
     types: list[int]  # event type codes
     filter_seen: bool
+    exclude: tuple[int, ...] = ()
+    typed: bool = True  # False: the client writes no types, and `types` is what such events count as
+    strangers: int = 0  # so many ids that nobody knows stand before and between the items
+
+
+def invented_cases(
+    prepared: Prepared, split: Split, count: int, seed: int, usual: str, max_length: int | None = None
+) -> list[Case]:
+    """Requests that travel with a bundle: histories that belong to nobody, an empty one first.
+
+    Each event is drawn from the log on its own, of any customer, so that popular items and types are common. A history
+    of three items or more that some customer has, at the beginning or anywhere (of one event type, too), is drawn
+    again, then cut to two items, which say nothing about anybody. In turn: typed, without types, with unknown ids,
+    with items to leave out; the second one is longer than the model reads.
+    """
+    rng = np.random.default_rng(seed)
+    events = prepared.events
+    longest = min(LONGEST, (max_length or 250) + 50)
+    own = _Sequences.of(prepared)
+    cases = [Case([], [], filter_seen=False)]
+    for number in range(1, count):
+        length = longest if number == 1 else int(np.exp(rng.uniform(0, np.log(60))))
+        typed = number % 4 != 2
+        for _ in range(TRIES):
+            rows = rng.integers(0, len(events.item), length)
+            items = events.item[rows].tolist()
+            if not own.hold(items):
+                break
+        else:
+            rows, items = rows[:2], items[:2]
+        types = events.event_type[rows].tolist() if typed else [EVENT_CODE[usual]] * len(items)
+        exclude = tuple(rng.choice(split.catalogue, min(2, len(split.catalogue))).tolist()) if number % 4 == 0 else ()
+        cases.append(Case(items, types, number % 2 == 0, exclude, typed, strangers=2 if number % 4 == 3 else 0))
+    return cases
+
+
+@dataclass(frozen=True)
+class _Sequences:
+    """What every customer has had: all events, and those of one type, each with a gap (0) between customers."""
+
+    of_kind: list[np.ndarray]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> _Sequences:
+        item, kind = np.asarray(prepared.events.item), np.asarray(prepared.events.event_type)
+        user = prepared.event_user
+        kinds = np.unique(kind)
+        masks = [np.ones(len(item), bool)] + ([kind == k for k in kinds] if len(kinds) > 1 else [])
+        ends = [np.flatnonzero(np.diff(user[mask])) + 1 for mask in masks]
+        return cls([np.insert(item[mask], end, 0) for mask, end in zip(masks, ends, strict=True)])
+
+    def hold(self, items: Sequence[int]) -> bool:
+        """Whether a list of three items or more is a run of some customer's sequence."""
+        if len(items) < SAYS_NOTHING + 1:
+            return False
+        for sequence in self.of_kind:
+            at = np.flatnonzero(sequence[: max(0, len(sequence) - len(items) + 1)] == items[0])
+            for place, item in enumerate(items[1:], start=1):
+                at = at[sequence[at + place] == item]
+            if len(at):
+                return True
+        return False
 
 
 def real_cases(split: Split, count: int, seed: int) -> list[Case]:
-    """An empty history, then histories of randomly chosen test requests; seen items are masked in every other one."""
+    """An empty history, then those of randomly chosen test requests: to check a bundle with, never to keep.
+
+    Seen items are masked in every other one.
+    """
     requests, _ = split.part("test")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(requests), min(count - 1, len(requests)), replace=False))
@@ -64,6 +131,7 @@ def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> 
     for scores_V, case in zip(scores_BV, cases, strict=True):
         if case.filter_seen:
             scores_V[case.items] = -np.inf
+        scores_V[list(case.exclude)] = -np.inf
     return scores_BV
 
 
@@ -76,9 +144,17 @@ def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
     return answers
 
 
-def external(case: Case, item_ids: Sequence[str]) -> list[list[str]]:
-    """A history as a client writes it: `[item id, event type]`."""
-    return [[item_ids[i - 1], EVENT_TYPES[t - 1]] for i, t in zip(case.items, case.types, strict=True)]
+def external(case: Case, item_ids: Sequence[str]) -> list[Event]:
+    """A history as a client writes it: `[item id, event type]`, or ids alone; ids that nobody knows among them."""
+    events: list[Event] = [item_ids[i - 1] for i in case.items]
+    if case.typed:
+        events = [[item_ids[i - 1], EVENT_TYPES[t - 1]] for i, t in zip(case.items, case.types, strict=True)]
+    for number in range(case.strangers):
+        name = f"unknown-{number + 1}"
+        while name in item_ids:
+            name += "-x"
+        events.insert(2 * number, [name, EVENT_TYPES[0]] if case.typed else name)
+    return events
 
 
 def answer(bundle: Bundle, cases: Sequence[Case]) -> list[Answer]:

@@ -1,6 +1,7 @@
 """`evaluate`: finished runs of one dataset and split -> comparisons, leaderboard and the report.
 
-requests.parquet      one row per request and model: the per-request tables, with slices
+requests.parquet      one row per request and model: the per-request tables, with slices; customers as numbers, see
+                      `report.ids`
 baselines/            runs of the simple baselines that nobody had trained
 customers.parquet     the same for customer models, where there are any
 leaderboard.json      task -> model -> metric -> value (DVC's metrics)
@@ -21,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
@@ -71,7 +73,9 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
             for run in added:
                 shutil.copytree(run.path, folder / "baselines" / run.path.name)
             for task, section in sections.items():
-                pq.write_table(_together(section["tables"]), folder / TABLE.get(task, "customers.parquet"))
+                table = _together(section["tables"])
+                table = table if cfg["report"].get("ids") else _numbered(table)
+                pq.write_table(table, folder / TABLE.get(task, "customers.parquet"))
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
             write_json(folder / "manifest.json", _manifest([*runs, *(_moved(run, out) for run in added)]))
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
@@ -196,6 +200,15 @@ def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
     """One table, one row per request and model."""
     parts = [t.add_column(0, "model", pa.array([name] * t.num_rows)) for name, t in tables.items()]
     return pa.concat_tables([p.replace_schema_metadata(None) for p in parts], promote_options="permissive")
+
+
+def _numbered(table: pa.Table) -> pa.Table:
+    """The table with a number instead of each customer's id, the same in all of a customer's rows; in random order."""
+    ids = table["user_id"].combine_chunks().dictionary_encode()
+    number = np.random.default_rng(0).permutation(len(ids.dictionary)) + 1
+    names = pa.array([f"customer {n}" for n in number.tolist()], pa.string())
+    hidden = pa.DictionaryArray.from_arrays(ids.indices, names).dictionary_decode()
+    return table.set_column(table.column_names.index("user_id"), "user_id", hidden)
 
 
 def _write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,31 +10,38 @@ from omegaconf import DictConfig
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.sequences.requests import Requests
+from shopkeeper.serving.bundle import typed_event
 
 log = logging.getLogger(__name__)
 
 
 def recommend(config: DictConfig) -> None:
-    """The verb: print the best items for `history=[…]` (external ids, oldest first)."""
+    """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first)."""
     cfg = context.plain(config)
     run = open_run(cfg["run"], context.named_targets(cfg))
     if run.task != "next_item":
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
-    history = [str(x) for x in cfg["history"]]
+    if not isinstance(cfg["history"], list):
+        raise UserError(f"history={cfg['history']} is no list; write history=[item1,item2], oldest first")
+    model = run.model()
+    usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
+    events = [typed_event(x, 0) if isinstance(x, list) else (str(x), usual) for x in cfg["history"]]
+    history = [item_id for item_id, _ in events]
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
     known = [internal[x] for x in history if x in internal]
     if len(known) < len(history):
         log.info("left out, not in the data: %s", ", ".join(x for x in history if x not in internal))
-    usual = EVENT_CODE[split.timeline["spec"]["target_events"][0]]
+    types = [EVENT_CODE[kind] for item_id, kind in events if item_id in internal]
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
-    requests = Requests.from_histories([known], [[usual] * len(known)], instant=instant)
-    scores_V = np.asarray(run.model().score(requests))[0].astype(np.float64)
+    requests = Requests.from_histories([known], [types], instant=instant)
+    scores_V = np.asarray(model.score(requests))[0].astype(np.float64)
     allowed = np.zeros(len(scores_V), bool)
     allowed[split.catalogue] = True
     if run.metrics["filter_seen"] if cfg["filter_seen"] is None else cfg["filter_seen"]:

@@ -8,7 +8,7 @@ Shapes: B requests, V = n_items + 1 columns (internal item ids, column 0 is padd
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ import numpy as np
 
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.targets import class_of
+from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 
@@ -81,3 +82,18 @@ def make(config: Mapping[str, Any]) -> Any:
         return cls(**parameters)
     except TypeError as e:
         raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {cls.__name__}: {e}") from e
+
+
+def untyped_event(model: Any, target_events: Sequence[str]) -> str:
+    """What an event without a type counts as, wherever this model is asked: `recommend` and bundles alike.
+
+    The first target event that the model reads, else the first type that it reads: a plain list of items is mostly
+    what somebody took.
+    """
+    read: Any = getattr(model, "types", None)
+    for weights in (getattr(model, name, None) for name in ("weight_of_type", "counts_type")):
+        if weights is not None and len(weights) > 1:
+            read = np.flatnonzero(weights).tolist()
+    targets = list(target_events) or list(Fit.target_events)
+    names = targets if read is None else [EVENT_TYPES[code - 1] for code in read]
+    return next((name for name in targets if name in names), names[0] if names else targets[0])

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.serving.integrity import AGAIN, checked_files
 
@@ -44,7 +45,9 @@ class Bundle:
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
     internal: dict[str, int]
     known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
-    seen: Counter[str] = field(default_factory=Counter)  # requests, events, unknown_items, empty_histories so far
+    seen: Counter[str] = field(
+        default_factory=Counter
+    )  # requests, events, unknown_items, unknown_excluded, empty_histories
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int = 1) -> Bundle:
@@ -110,14 +113,15 @@ class Bundle:
 
         Args:
             histories: per request the events of one person, oldest first: `item_id` or `(item_id, event_type)`.
-                Without a type an event counts as one that the model reads. Unknown items are skipped and counted in
-                `seen["unknown_items"]`; an empty history gets the fallback list.
+                Without a type an event counts as `history.usual_type` of the manifest. Unknown items are skipped and
+                counted in `seen["unknown_items"]`; an empty history gets the fallback list.
             k: at most the k that was exported, which is the default.
             filter_seen: leave out every item of the history; default: as the model was evaluated.
-            exclude: per request further items to leave out (what lies in the basket, what is sold out).
+            exclude: per request a list of further items to leave out (what lies in the basket, what is sold out);
+                ids that the bundle does not know are counted in `seen["unknown_excluded"]`.
 
         Raises:
-            UserError: k out of range, a history that is not a list of ids, an unknown event type.
+            UserError: k out of range, a history or list to exclude that is not a list of ids, an unknown event type.
         """
         k = self.k if k is None else k
         if not isinstance(k, int) or not 1 <= k <= self.k:
@@ -125,17 +129,14 @@ class Bundle:
         if filter_seen is None:
             filter_seen = bool(self.manifest["filter_seen"])
         if isinstance(histories, str) or not isinstance(histories, Sequence):
-            raise UserError("histories must be a list with one list of item ids per person")
-        if exclude is not None and len(exclude) != len(histories):
-            raise UserError(f"exclude has {len(exclude)} lists for {len(histories)} histories; give one per history")
+            raise UserError("histories must be a list with one list of item ids per person, e.g. [['sku-1', 'sku-2']]")
 
         parsed = [self._history(events, position) for position, events in enumerate(histories)]
         read = [items for items, _, _ in parsed]
         types = [codes for _, codes, _ in parsed]
         hidden = [every if filter_seen else [] for _, _, every in parsed]
         if exclude is not None:
-            more = [[self.internal[i] for i in items if i in self.internal] for items in exclude]
-            hidden = [a + b for a, b in zip(hidden, more, strict=True)]
+            hidden = [a + b for a, b in zip(hidden, self._excluded(exclude, len(read)), strict=True)]
         self.seen["requests"] += len(read)
         self.seen["empty_histories"] += sum(not known for known in read)
 
@@ -152,18 +153,47 @@ class Bundle:
                 answers.append([(self.item_ids[i - 1], score) for i, score in shown if i > 0])
         return answers
 
+    def _item(self, item_id: str) -> int | None:
+        """Internal id of an external one, also in another spelling of it (blanks around it, `17.0`)."""
+        item = self.internal.get(item_id)
+        return item if item is not None else self.internal.get(normal_id(item_id))
+
+    def _excluded(self, exclude: Sequence[Sequence[str]], n: int) -> list[list[int]]:
+        """Internal ids to leave out of each of n requests."""
+        how = "exclude wants one list of item ids per history, e.g. exclude=[['sku-1']] for one history"
+        if isinstance(exclude, str) or not isinstance(exclude, Sequence):
+            raise UserError(f"exclude is {exclude!r:.80}; {how}")
+        for position, items in enumerate(exclude):
+            if isinstance(items, str) or not isinstance(items, Sequence):
+                raise UserError(f"exclude[{position}] is {items!r:.80} instead of a list; {how}")
+            if wrong := [i for i in items if not isinstance(i, str)]:
+                raise UserError(f"exclude[{position}] has {wrong[0]!r:.80}; ids are text, also where they are digits")
+        if len(exclude) != n:
+            raise UserError(f"exclude has {len(exclude)} lists for {n} histories; {how}")
+        found = [[self._item(i) for i in items] for items in exclude]
+        self.seen["unknown_excluded"] += sum(item is None for items in found for item in items)
+        return [[item for item in items if item is not None] for items in found]
+
     def _history(self, events: Sequence[Event], position: int) -> tuple[list[int], list[int], list[int]]:
         """Internal ids that the model reads, their event type codes, and every known item of the history."""
         if isinstance(events, str) or not isinstance(events, Sequence):
-            raise UserError(f"history {position} must be a list of item ids, not {type(events).__name__}")
+            raise UserError(
+                f"history {position} must be a list of item ids, not {type(events).__name__} {events!r:.80}; "
+                f"histories holds one list per person, e.g. [['sku-1', 'sku-2']] for one person"
+            )
         wanted = self.event_types
-        usual = wanted[0] if wanted else str(self.manifest["history"]["usual_type"])
+        usual = str(self.manifest["history"]["usual_type"])
+        if len(events) == 2 and events[1] in EVENT_TYPES and self._item(str(events[1])) is None:
+            raise UserError(
+                f"history {position} is one event with its type, {events!r:.80}; a history is a list of events, "
+                f"e.g. [[['sku-1', 'view'], ['sku-2', 'purchase']]] for one person"
+            )
         read: list[int] = []
         codes: list[int] = []
         every: list[int] = []
         for event in events:
-            item_id, kind = (event, usual) if isinstance(event, str) else _pair(event, position)
-            item = self.internal.get(item_id)
+            item_id, kind = (event, usual) if isinstance(event, str) else typed_event(event, position)
+            item = self._item(item_id)
             if item is None:
                 self.seen["unknown_items"] += 1
                 continue
@@ -178,7 +208,7 @@ class Bundle:
         return read[cut:], codes[cut:], every
 
 
-def _pair(event: Any, position: int) -> tuple[str, str]:
+def typed_event(event: Any, position: int) -> tuple[str, str]:
     """An `(item_id, event_type)` event, checked."""
     if not isinstance(event, Sequence) or len(event) != 2 or not all(isinstance(x, str) for x in event):
         raise UserError(

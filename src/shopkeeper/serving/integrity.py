@@ -59,7 +59,7 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _read(folder: Path, name: str) -> bytes:
     """Bytes of a file of the bundle; names that lead out of the folder are refused."""
-    path = member(folder, name)
+    path = member(folder, name, "bundle")
     if path.is_symlink():
         raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; refused")
     try:

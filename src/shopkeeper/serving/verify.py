@@ -61,7 +61,7 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     golden = golden_requests(path, content)
     wrong = []
     for position, request in enumerate(golden):
-        answer = bundle.recommend([request["history"]], filter_seen=request["filter_seen"])[0]
+        answer = _replay(bundle, request)
         difference = first_difference(answer, [(e["item_id"], e["score"]) for e in request["expected"]])
         if difference:
             wrong.append(f"golden request {position}: {difference}")
@@ -70,13 +70,18 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     for _ in range(repeat):
         for request in golden:
             start = time.perf_counter()
-            bundle.recommend([request["history"]], filter_seen=request["filter_seen"])
+            _replay(bundle, request)
             times.append(time.perf_counter() - start)
     start = time.perf_counter()
     bundle.recommend([request["history"] for request in golden])
     batch = time.perf_counter() - start
     p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
     return Verification(path, str(manifest.get("model")), len(golden), wrong, p50, p99, len(golden) / batch)
+
+
+def _replay(bundle: Bundle, request: dict[str, Any]) -> Answer:
+    exclude = [request["exclude"]] if request.get("exclude") else None
+    return bundle.recommend([request["history"]], filter_seen=request["filter_seen"], exclude=exclude)[0]
 
 
 def golden_requests(path: Path, content: dict[str, bytes]) -> list[dict[str, Any]]:

@@ -46,6 +46,22 @@ def render(report: Report) -> str:
         data=data,
         script=_file("report.js"),
         version=escape(__version__),
+        personal=escape(personal_data(report.window)),
+    )
+
+
+def personal_data(window: Mapping[str, Any] | None) -> str:
+    """What the page holds of single people: for the footer, so that whoever passes it on knows."""
+    cases = window["cases"] if window else []
+    if not cases:
+        return "No single customer is on this page: it can be mailed and archived as it is."
+    several = "one customer" if len(cases) == 1 else f"{len(cases):,} customers"
+    ids = int(window["with_ids"]) if window else 0
+    under = f", {ids:,} of them under their ids" if ids else ", under numbers instead of their ids"
+    return (
+        f"It holds personal data: in the shop window, what {several} did, with dates, and what they then took{under}. "
+        f"Whoever knows a purchase may recognise who made it: pass it on to those alone who may see the shop’s log, or "
+        f"write it with report.customers=0."
     )
 
 

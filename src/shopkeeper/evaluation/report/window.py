@@ -25,6 +25,8 @@ KINDS = ("chosen", "found", "missed", "nobody", "random", "new")
 def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """Cases as `report.js` reads them; items are numbers into `items`, models indices into `models`.
 
+    Customers are numbers; ids stand there of those who were chosen by their id, and of all with `options["ids"]`.
+
     Chosen customers (`options["chosen"]`) come first; then, in equal parts where there are enough: the best model was
     right and no other was; it was wrong and another was right; nobody was right; drawn at random; without history.
     """
@@ -40,6 +42,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
     rank = {m.name: _first_rank(tables[m.name]) for m in models}
     picked = _pick(first, requests.lengths[rows], rank, [m.name for m in models if not m.is_oracle], wanted, options)
 
+    named = bool(options.get("ids"))
     used: set[int] = set()  # items named anywhere
     cases = []
     for row, kind in picked:
@@ -55,7 +58,9 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
         used |= {h[0] for h in history} | set(after[:SHOWN_TARGETS]) | {i for shown in lists for i in shown}
         cases.append(
             {
-                "user": str(first["user_id"][row].as_py()),
+                "user": str(first["user_id"][row].as_py())
+                if named or kind == "chosen"
+                else f"Customer {len(cases) + 1}",
                 "kind": kind,
                 "when": _moment(requests.instant, r),
                 "events": end - start,
@@ -71,6 +76,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
         "models": [{"label": m.label, "colour": m.colour} for m in models],
         "types": {code: name.replace("_", " ") for code, name in enumerate(EVENT_TYPES, start=1)},
         "items": _items(prepared.items, sorted(used)),
+        "with_ids": sum(named or kind == "chosen" for _, kind in picked),
         "dated": prepared.events.timestamp is not None,
         "cases": cases,
     }
