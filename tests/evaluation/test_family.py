@@ -91,7 +91,7 @@ def test_equal_leads_of_too_few_customers_are_no_finding(n, told):
 def test_a_few_customers_get_student_like_intervals():
     """Of twelve normal values the 95 % interval reaches 2.2 standard errors (Student) or a little more, not 1.96."""
     found = [judge([Part(np.random.default_rng(s).normal(size=(12, 1)), np.ones((12, 1)))], 12) for s in range(20)]
-    assert np.mean([(j.high - j.mean) / j.error for j in found]) == pytest.approx(2.25, abs=0.1)
+    assert 2.2 <= np.mean([(j.high - j.mean) / j.error for j in found]) <= 2.45
 
 
 def test_columns_of_a_few_customers_do_not_hide_what_many_say():

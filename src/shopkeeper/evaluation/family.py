@@ -11,6 +11,9 @@ testing, JASA 100, 2005. The step-down form finds a little more, but has no inte
 of one difference do not hide another, t is brought to the scale of a normal deviate first: D. L. Wallace, Bounds on
 normal approximations to Student's and the chi-square distributions, Ann. Math. Statist. 30, 1959.
 
+Of k resamples beyond, $(1 + \sqrt k)^2$ are counted: two standard errors more, so that the resampling's own noise makes
+no finding.
+
 Resampled are the signs of the customers' deviations from the mean (randomisation; for few customers and heavy tails
 close to exact: R. Davidson and E. Flachaire, The wild bootstrap, tamed at last, J. Econometrics 146, 2008), or the
 customers (bootstrap). Without assumptions k customers whose values differ at all cannot give a p-value below
@@ -31,7 +34,7 @@ METHOD = {
     "randomisation": "joint sign flips of customers, largest |t| of the family",
     "bootstrap": "joint bootstrap of customers, largest |t| of the family",
 }
-BEYOND = 200  # resamples that lie beyond the level at least: it is then kept to about 7 % of itself
+BEYOND = 200  # resamples beyond the level at least: its noise is then a fourteenth of it
 LEAST = 2000  # so that the smallest p-value is below what is shown, 0.001
 FEW = 16  # customers whose values differ: up to here their number alone may decide
 _BLOCK_BYTES = 64 << 20
@@ -110,8 +113,9 @@ def judge(
         first = rows.stop
     largest = np.sort(largest)
     beyond = resamples - np.searchsorted(largest, observed)
-    p_adjusted, p_value = (np.maximum((1 + k) / (resamples + 1), least) for k in (beyond, reached))
-    critical = float(np.sqrt(largest[resamples - 1 - max(0, floor(level * (resamples + 1) + 1e-9) - 1)]))
+    p_adjusted, p_value = (np.maximum((1 + np.sqrt(k)) ** 2 / (resamples + 1), least) for k in (beyond, reached))
+    allowed = floor((np.sqrt(level * (resamples + 1)) - 1) ** 2 + 1e-9)  # how many p-values at the level are beyond
+    critical = float(np.sqrt(largest[resamples - 1 - allowed]))
     with np.errstate(invalid="ignore"):
         reach = np.where(error == 0, 0.0, np.sqrt(_student(critical**2, n)) * error)
     unclear = p_adjusted > level
