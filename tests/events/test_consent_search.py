@@ -70,7 +70,9 @@ def test_a_file_that_cannot_be_read_is_no_proof(tmp_path):
     parquet(tmp_path / "test.parquet", user_id=["bob"])
     whole = (tmp_path / "test.parquet").read_bytes()
     (tmp_path / "test.parquet").write_bytes(whole[:-20])
-    assert "unreadable" in find_customer({"amy"}, tmp_path).traces[0].where
+    found = find_customer({"amy"}, tmp_path)
+    assert not found.gone
+    assert "cannot be read" in found.unknown[0].where
 
 
 def run_of(root, fingerprint, model="sasrec"):
@@ -118,7 +120,8 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
 
 def test_a_customer_under_a_pseudonym_is_found_with_the_key(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOPKEEPER_PSEUDONYM_KEY", KEY)
-    parquet(tmp_path / "test.parquet", user_id=[pseudonym("amy", KEY.encode())])
+    (tmp_path / "models").mkdir()
+    parquet(tmp_path / "models" / "test.parquet", user_id=[pseudonym("amy", KEY.encode())])
     assert len(erased("amy", tmp_path)) == 1
     monkeypatch.delenv("SHOPKEEPER_PSEUDONYM_KEY")
     assert erased("amy", tmp_path) == []
@@ -129,3 +132,118 @@ def test_a_root_that_is_no_folder_and_an_empty_id_are_refused(tmp_path):
         find_customer({"amy"}, tmp_path / "none")
     with pytest.raises(UserError, match="give the customer's external id"):
         print_erased("  ", tmp_path)
+
+
+SPELLINGS = {
+    "a blank at the end": ("amy ", "amy"), "a no-break space": ("amy\u00a0", "amy"), "in the data": ("amy", " amy "),
+    "a float": ("7.0", "7"), "a float in the data": ("7", "7.0"), "hash, other case": ("DEADBEEF0123", "deadbeef0123"),
+    "hash in the data": ("deadbeef0123", "DEADBEEF0123"),
+}  # fmt: skip
+FILES = {
+    "parquet": lambda f, user: parquet(f / "test.parquet", user_id=[user]),
+    "json": lambda f, user: (f / "a.json").write_text(json.dumps({"users": {user: 1}})),
+    "csv": lambda f, user: (f / "a.csv").write_text(f"id,score\n{user},1\n", encoding="utf-8"),
+    "npy": lambda f, user: np.save(f / "a.npy", np.array([user])),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_another_spelling_of_the_id_is_the_same_customer(tmp_path, spelling, file):
+    asked, there = SPELLINGS[spelling]
+    FILES[file](tmp_path, there)
+    assert not find_customer({asked}, tmp_path).gone
+    assert find_customer({"17", "eve"}, tmp_path).gone
+
+
+def test_numbers_in_a_column_or_key_of_customers_are_ids(tmp_path):
+    parquet(tmp_path / "a.parquet", customer_id=[7.0, 8.0], price=[9.0, 9.0])
+    (tmp_path / "b.json").write_text(json.dumps({"user_id": 7, "n": 9}))
+    assert len(find_customer({"7"}, tmp_path).traces) == 2
+    assert find_customer({"9"}, tmp_path).gone
+
+
+def test_nothing_to_look_at_is_no_proof(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "letter.txt").write_text("Dear Sir,\n")
+    for name in ("empty", "foreign"):
+        with pytest.raises(UserError, match="nothing to look at"):
+            print_erased("amy", tmp_path / name)
+        with pytest.raises(UserError, match="nothing to look at"):
+            erased("amy", tmp_path / name)
+    assert "gone" not in capsys.readouterr().out
+
+
+def test_it_says_how_much_it_looked_at_and_what_it_could_not_read(tmp_path, capsys):
+    models = tmp_path / "models"
+    models.mkdir()
+    parquet(models / "test.parquet", user_id=["bob"] * 5)
+    (models / "plot.png").write_bytes(b"\x89PNG....")
+    print_erased("amy", tmp_path)
+    said = capsys.readouterr().out
+    size = sum(p.stat().st_size for p in models.iterdir())
+    assert f"in 2 files below {tmp_path}: 5 rows and lines, {size:,} bytes" in said
+    assert ".png 1" in said
+    (models / "test.parquet").write_bytes((models / "test.parquet").read_bytes()[:-20])
+    with pytest.raises(UserError, match="1 files cannot be read, so nobody can tell"):
+        print_erased("amy", tmp_path)
+
+
+LOST = "ab" * 32
+REMEMBER = {
+    "a killed training's checkpoint": ("outputs/checkpoints/sasrec-12/checkpoint/step/state.json",
+                                       json.dumps({"sha256": "00", "tree": {"identity": {"data": LOST}}})),
+    "a copied page": ("mlartifacts/1/artifacts/report.html", f"<dt>Data fingerprint</dt><dd>{LOST}</dd>"),
+    "a report": ("reports/shop/manifest.json", json.dumps({"kind": "report", "dataset_fingerprint": LOST})),
+    "a run in a folder of its own": ("my run/manifest.json", json.dumps({"kind": "run", "dataset_fingerprint": LOST})),
+    "a bundle": ("handed/over/manifest.json", json.dumps({"kind": "recommender", "data": {"fingerprint": LOST}})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", REMEMBER)
+def test_what_was_made_from_data_that_is_gone_is_listed_with_what_to_do(tmp_path, place, capsys):
+    name, text = REMEMBER[place]
+    (tmp_path / "models").mkdir()
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="1 things were made from data that is no longer here"):
+        print_erased("amy", tmp_path)
+    assert name in capsys.readouterr().out
+
+
+def test_a_studys_database_that_names_the_data_is_listed(tmp_path):
+    (tmp_path / "studies").mkdir()
+    with sqlite3.connect(tmp_path / "studies" / "s.db") as db:
+        db.execute("create table attributes (value text)")
+        db.execute("insert into attributes values (?)", [json.dumps({"data": {"fingerprint": LOST}})])
+    db.close()
+    assert [t.path.name for t in find_customer({"amy"}, tmp_path).unknown] == ["s.db"]
+
+
+def test_what_a_run_wrote_elsewhere_is_looked_at_too_and_servers_are_named(tmp_path, capsys):
+    run = tmp_path / "models" / "run"
+    run.mkdir(parents=True)
+    (tmp_path / "tracked").mkdir()
+    (tmp_path / "tracked" / "customers.csv").write_text("user\namy\n")
+    database(tmp_path / "runs.sqlite3")
+    tracking = "{uri: 'sqlite:///runs.sqlite3', artifacts: tracked}"
+    (run / "config.yaml").write_text(f"tracking: {tracking}\n")
+    assert {t.path.name for t in find_customer({"amy"}, tmp_path).traces} == {"customers.csv", "runs.sqlite3"}
+    (run / "config.yaml").write_text("tracking: {uri: 'https://me:secret@mlflow.example'}\n")
+    with pytest.raises(UserError):
+        print_erased("amy", tmp_path)
+    said = capsys.readouterr().out
+    assert "MLflow server https://mlflow.example" in said
+    assert "secret" not in said
+
+
+def test_a_folder_on_another_disk_is_followed(tmp_path):
+    (tmp_path / "disk").mkdir()
+    parquet(tmp_path / "disk" / "test.parquet", user_id=["amy"])
+    (tmp_path / "root" / "models").mkdir(parents=True)
+    (tmp_path / "root" / "models" / "shop").symlink_to(tmp_path / "disk")
+    (tmp_path / "root" / "models" / "round").symlink_to(tmp_path / "root" / "models")
+    found = find_customer({"amy"}, tmp_path / "root")
+    assert [t.path.name for t in found.traces] == ["test.parquet"]
+    assert found.files == 1

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shopkeeper.errors import UserError
+from shopkeeper.identifiers import normal_id
+
+if TYPE_CHECKING:
+    from shopkeeper.events.consent_search import Search
 
 KEY_VARIABLE = "SHOPKEEPER_PSEUDONYM_KEY"
 
@@ -22,45 +27,71 @@ def erased(user: str, *roots: Path, key_env: str = KEY_VARIABLE) -> list[tuple[P
     found = []
     for root in roots:
         search = find_customer(_names(user, key_env), Path(root))
+        _something(search, Path(root))
         found += [(t.path, t.where, t.count, t.step) for t in search.traces + search.unknown]
     return found
 
 
 def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE) -> None:
-    """Print where the customer still is; a `UserError` (exit code 1) when anywhere."""
+    """Print where the customer still is; a `UserError` (exit code 1) when anywhere, or when nothing was looked at."""
     from shopkeeper.events.consent_search import find_customer
 
     names = _names(user, key_env)
     search = find_customer(names, Path(root))
+    shown = normal_id(user)
     also = " (and its pseudonym)" if len(names) > 1 else ""
-    print(f"looked for customer '{user}'{also} in {search.files} files below {root}")
+    if shown != user:
+        print(f"customer {user!r} is spelled '{shown}' here")
+    tally = search.tally
+    print(
+        f"looked for customer '{shown}'{also} in {tally.files:,} files below {root}: "
+        f"{tally.rows:,} rows and lines, {tally.bytes:,} bytes"
+    )
+    if tally.other:
+        kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.other.items()))
+        print(f"  files of kinds that hold no texts, not read: {kinds}")
+    for server in search.elsewhere:
+        print(f"  not looked at: runs were logged to the MLflow server {server}; look for them there")
     for trace in search.traces:
         times = f", {trace.count} times" if trace.count > 1 else ""
         print(f"  {trace.path}: {trace.where}{times}")
     for trace in search.unknown:
         print(f"  cannot tell: {trace.path} {trace.where}")
-    if not search.gone:
+    if search.traces or search.unknown:
         print("run again, in this order:")
         for step in sorted({t.step for t in search.traces + search.unknown}, key=_order):
             print(f"  {step}")
     if search.traces:
         raise UserError(
-            f"customer '{user}' is still in {len({t.path for t in search.traces})} files; see the steps above"
+            f"customer '{shown}' is still in {len({t.path for t in search.traces})} files; see the steps above"
         )
+    if unread := len(tally.unreadable):
+        raise UserError(f"{unread} files cannot be read, so nobody can tell whether '{shown}' is gone; see them above")
     if search.unknown:
         raise UserError(
-            f"no file names customer '{user}', but {len(search.unknown)} things were made from data that is no longer "
+            f"no file names customer '{shown}', but {len(search.unknown)} things were made from data that is no longer "
             f"here and may remember them; see the steps above"
         )
+    _something(search, root)
     print("gone: no file names the customer, and nothing here was made from data that did")
+
+
+def _something(search: Search, root: Path) -> None:
+    """A `UserError` where nothing was looked at: that proves nothing."""
+    if search.files == 0 or not (search.ours or search.traces or search.unknown):
+        raise UserError(
+            f"nothing to look at: below {root} is nothing that this project made ({search.files:,} files), which is no "
+            f"proof; give the folder that holds data, models, reports and exports as --root"
+        )
 
 
 def _names(user: str, key_env: str) -> set[str]:
     from shopkeeper.events.consent_erasure import pseudonym, pseudonym_key
 
-    if not user.strip():
+    if not normal_id(user):
         raise UserError("give the customer's external id, e.g. `python -m shopkeeper erased 13085`")
-    return {user, pseudonym(user, pseudonym_key(key_env))} if os.environ.get(key_env) else {user}
+    name = normal_id(user)
+    return {name, pseudonym(name, pseudonym_key(key_env))} if os.environ.get(key_env) else {name}
 
 
 def _order(step: str) -> tuple[int, str]:

@@ -44,7 +44,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
 
     named = bool(options.get("ids"))
     used: set[int] = set()  # items named anywhere
-    cases = []
+    cases: list[dict[str, Any]] = []
     for row, kind in picked:
         r = int(rows[row])
         start, end = int(requests.start[r]), int(requests.end[r])
