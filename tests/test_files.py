@@ -26,24 +26,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
 
 
 def test_a_failed_folder_leaves_the_old_folder_and_no_litter(tmp_path: Path):
-    with atomic_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out", "composed") as folder:
         (folder / "good").write_text("1")
+        write_json(folder / "manifest.json", {"kind": "composed", "files": {"good": ""}})
 
     def killed_half_way() -> None:
-        with atomic_folder(tmp_path / "out") as folder:
+        with atomic_folder(tmp_path / "out", "composed") as folder:
             (folder / "bad").write_text("2")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         killed_half_way()
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good", "manifest.json"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path):
     stale = tmp_path / ".out.dead.tmp"
     stale.mkdir()
-    with atomic_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out", "composed") as folder:
         (folder / "good").write_text("1")
     assert not stale.exists()
 
@@ -51,14 +52,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path):
 def test_a_folder_that_another_process_is_writing_stays(tmp_path: Path):
     busy = tmp_path / f".out.{os.getppid()}-1a2b3c4d.tmp"
     busy.mkdir()
-    with atomic_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out", "composed") as folder:
         (folder / "good").write_text("1")
     assert busy.exists()
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path):
     def full_disk(path: Path) -> None:
-        with atomic_folder(path) as folder:
+        with atomic_folder(path, "composed") as folder:
             (folder / "x").write_text("1")
             raise OSError(28, "No space left on device")
 

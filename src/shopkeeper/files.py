@@ -1,18 +1,22 @@
-"""Writing so that nothing half-written ever looks finished (temporary name, fsync, rename), and hashing it."""
+"""Writing so that nothing half-written ever looks finished (temporary name, fsync, rename), and hashing it.
+
+Here alone folders are replaced and removed, and only what this project made: `check_target` is the rule.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +26,42 @@ from shopkeeper.errors import UserError
 CANNOT_WRITE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS}
 # Libraries that write by themselves (safetensors, LightGBM, SQLite) hide the system's error in their own.
 FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded|database or disk is full", re.I)
+MANIFEST, UNFINISHED = "manifest.json", ".unfinished.json"
+# Beside any manifest: what seals it, what a killed process of ours left, what a system's file browser leaves.
+ALWAYS = (
+    r"(.*/)?(manifest\.json|manifest\.json\.sha256|\.unfinished\.json|\.DS_Store|\.[^/]+\.lock)"
+    r"|(.*/)?\.[^/]+\.\d+-[0-9a-f]{8}\.tmp(/.*)?"
+)
+Unlike = Callable[[Mapping[str, Any]], str | None]
+
+
+class Kind(NamedTuple):
+    """A kind of folder that this project makes."""
+
+    title: str
+    way_out: str
+    called: tuple[str, ...] = ()  # the `kind` in its manifest, where that has other names
+    mark: str = MANIFEST  # the file without which it is none
+    beside: str = r"(?!)"  # what it holds though its manifest does not list it
+    shared: bool = False  # filled, not replaced: others may write there, too
+
+
+_SPLIT = r"[^/]+\.(npy|parquet|json)"
+_STUDY = r"study\.db.*|trials\.json|best\.yaml|(history|importance|slice|curves)\.png"
+KINDS = {
+    "prepared": Kind(
+        "prepared dataset", "set prepared_folder or paths.prepared to a new folder", beside=rf"splits/[^/]+/{_SPLIT}"
+    ),
+    "split": Kind("split", "set paths.prepared to a new folder", mark="timeline.json", beside=_SPLIT),
+    "run": Kind("run", "set hydra.run.dir to a new folder", beside=r"log|[^/]+\.log|\.hydra/[^/]+", shared=True),
+    "report": Kind("report", "set out to a new folder"),
+    "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer")),
+    "study": Kind("study", "set tuning.name to another one", beside=_STUDY, shared=True),
+    "composed": Kind("folder of composed configs", "run in another folder"),
+    "checkpoint": Kind(
+        "checkpoint", "set paths.checkpoints to a new folder", mark="state.json", beside=r"state\.(json|safetensors)"
+    ),
+}
 
 
 def sha256_file(path: Path) -> str:
@@ -126,36 +166,173 @@ def atomic_file(path: Path) -> Iterator[Path]:
         tmp.unlink(missing_ok=True)
 
 
+def check_target(folder: Path, kind: str, unlike: Unlike | None = None) -> Path:
+    """The folder that a target stands for (a link leads to its own); a `UserError` where writing would lose something.
+
+    A target is new, or empty, or made by this project: it carries a manifest of the same kind and holds nothing that
+    this project did not put there. To be called before the work begins; the functions that write ask again.
+
+    Args:
+        folder: the target.
+        kind: one of `KINDS`.
+        unlike: given the manifest that is there, says of what else it is ("dataset a, not b"), or None. Left out where
+            `overwrite=true` was said.
+    """
+    folder, title, way_out = _real(Path(folder)), KINDS[kind].title, KINDS[kind].way_out
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; {way_out}")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder} is the folder that this command runs in, or lies above it; {way_out}")
+    manifest = made_here(folder, kind)
+    foreign = _foreign(folder, kind, manifest)
+    if foreign and manifest is None:
+        raise UserError(
+            f"{folder} holds '{foreign}' and is no {title} that this project made; move it away, or {way_out}"
+        )
+    if foreign:
+        raise UserError(f"'{foreign}' in the {title} {folder} is not this project's; move it away, or {way_out}")
+    if manifest is not None and unlike is not None and (said := unlike(manifest)):
+        raise UserError(f"{folder} holds a {title} of {said}; say overwrite=true to replace it, or {way_out}")
+    return folder
+
+
+def made_here(folder: Path, kind: str) -> Mapping[str, Any] | None:
+    """What the manifest of a folder says, where this project made it and it is of that kind, finished or not."""
+    called, mark = KINDS[kind].called or (kind,), KINDS[kind].mark
+    for name in (mark, UNFINISHED):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and (mark != MANIFEST or found.get("kind") in called):
+            return found
+    return None
+
+
+def _foreign(folder: Path, kind: str, manifest: Mapping[str, Any] | None) -> str | None:
+    """The first thing within a folder that this project did not put there; None where there is none."""
+    if not folder.is_dir():
+        return None
+    about = KINDS[kind]
+    if manifest is None and not about.shared:
+        return min(os.listdir(folder), default=None)
+    if manifest is not None and about.mark == MANIFEST and "files" not in manifest:
+        return None  # of a version that did not list them
+    listed = set((manifest or {}).get("files") or {})
+    beside = re.compile(about.beside if manifest is None else f"{ALWAYS}|{about.beside}")
+    nested = [p for p in sorted((folder / "as_of").glob("*")) if made_here(p, kind)] if kind == "prepared" else []
+    for path in sorted(_within(folder)):
+        name = path.relative_to(folder).as_posix()
+        if not (name in listed or beside.fullmatch(name) or any(path.is_relative_to(p) for p in nested)):
+            return name
+    found = ((p, _foreign(p, kind, made_here(p, kind))) for p in nested)
+    return next((f"as_of/{p.name}/{name}" for p, name in found if name), None)
+
+
+def _within(folder: Path) -> list[Path]:
+    """Every file and link below a folder; links are not followed."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        found += [Path(place, name) for name in files]
+        found += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
+    return found
+
+
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it replaces `path` whole, on failure nothing is left.
 
-    A process killed in between leaves only a folder called `.<name>.<process>-<id>.tmp`, which no reader looks at
-    and which the next call removes; that of a process still at work stays.
+    `check_target` says what may be replaced. A process killed in between leaves only a folder called
+    `.<name>.<process>-<id>.tmp`, which no reader looks at and which the next call removes; that of a process still at
+    work stays.
     """
+    path = check_target(path, kind, unlike)
+    with _room(path) as tmp:
+        yield tmp
+        _flush(tmp)
+        check_target(path, kind, unlike)  # somebody may have put something there meanwhile
+        if not path.exists():
+            os.replace(tmp, path)
+        else:
+            old = _beside(path)
+            os.replace(path, old)
+            try:
+                os.replace(tmp, path)
+            except OSError:
+                os.replace(old, path)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        _fsync(path.parent)
+
+
+@contextmanager
+def filled_folder(path: Path, kind: str) -> Iterator[Path]:
+    """As `atomic_folder`, for a folder that others write into as well: what they wrote stays.
+
+    What is given must hold a `manifest.json` that lists its files. They are moved in one by one and the manifest last;
+    the files of the manifest that was there go. A process killed meanwhile leaves no manifest, but `.unfinished.json`,
+    by which the folder is known.
+    """
+    path = check_target(path, kind)
+    with _room(path) as tmp:
+        yield tmp
+        _flush(tmp)
+        check_target(path, kind)
+        before: set[str] = set((made_here(path, kind) or {}).get("files") or {})
+        names = sorted(p.relative_to(tmp).as_posix() for p in _within(tmp))
+        old = [member(path, name) for name in before.difference(names)]
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / UNFINISHED, {"kind": kind, "files": dict.fromkeys(sorted(before | set(names)), "")})
+        (path / MANIFEST).unlink(missing_ok=True)
+        for file in old:
+            file.unlink(missing_ok=True)
+        for name in sorted(names, key=lambda name: name == MANIFEST):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(tmp / name, path / name)
+        _fsync(path)
+        (path / UNFINISHED).unlink()
+        for place in sorted({(path / name).parent for name in before}, reverse=True):
+            with suppress(OSError):  # it is not empty
+                place.rmdir()
+
+
+def remove_made(folder: Path, pattern: str) -> None:
+    """Remove what this project put into its own folder, by a pattern of names; the folder too, when empty."""
+    for path in folder.glob(pattern):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def _room(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, gone at the end; those that killed processes left there go first."""
     tmp = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             if not _at_work(stale):
                 shutil.rmtree(stale, ignore_errors=True)
         tmp.mkdir()
         yield tmp
-        for file in tmp.rglob("*"):
-            _fsync(file)
-        if path.exists():
-            old = _beside(path)
-            os.replace(path, old)
-            os.replace(tmp, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(tmp, path)
-        _fsync(path.parent)
     except Exception as e:
         _refuse(e, path, tmp)
         raise
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        _fsync(file)
+
+
+def _real(path: Path) -> Path:
+    """What a link leads to, and the name behind `.` and `..`; other paths as they were given."""
+    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
 
 
 @contextmanager

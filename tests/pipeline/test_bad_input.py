@@ -175,11 +175,14 @@ def test_a_half_written_split_is_named(name: str, shop: Path, line: Line):
     assert str(file) in line(lambda: train_model(config(shop, "train", "model=popularity"), shop / "run"))
 
 
-def test_a_folder_without_a_manifest_is_not_finished_and_is_made_again(shop: Path):
+def test_a_folder_without_a_manifest_is_nobodys_and_is_made_again_where_it_was_moved_away(shop: Path, line: Line):
     folder = shop / "prepared/online_retail"
     before = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").unlink()
-    (folder / "item.npy").write_bytes(b"half")
+    said = line(lambda: prepare(shop))
+    assert f"{folder} holds '" in said
+    assert "move it away, or set prepared_folder" in said
+    folder.rename(shop / "away")
     prepare(shop)
     assert json.loads((folder / "manifest.json").read_text()) == before
     check_files(folder, hashes=True)
@@ -325,7 +328,7 @@ def test_a_disk_that_fills_up_while_training_leaves_no_finished_run(model: str, 
 
 def test_a_full_device_is_told_from_a_raw_file_that_cannot_be_read(tmp_path: Path, line: Line):
     def write(error: OSError) -> None:
-        with atomic_folder(tmp_path / "out"):
+        with atomic_folder(tmp_path / "out", "composed"):
             raise error
 
     full = line(lambda: write(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))

@@ -25,6 +25,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY, metadata_of
 from shopkeeper.metrics.classification import (
+    BrierParts,
     auroc,
     average_precision,
     brier,
@@ -140,7 +141,9 @@ def summarise_customers(
     label, p, customer, n_blank = _scored(table)
     n = len(label)
     if n == 0:
-        return {"scored": _entry(0.0, None, n_blank)}
+        nothing = {name: _entry(np.nan, None, 0) for name in (*AGGREGATES, "base_rate", "emp", "ece_if_calibrated")}
+        nothing |= {f"brier_{name}": _entry(np.nan, None, 0) for name in BrierParts._fields}
+        return nothing | {"scored": _entry(0.0, None, n_blank)}
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", "emp"]}
     for w_Rn in _customer_weights(customer, resamples, seed):
         for name, metric in AGGREGATES.items():

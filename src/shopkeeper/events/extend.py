@@ -53,7 +53,7 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     filters = apply_filters(merged, checked.filters)
     arranged = arrange(merged, {name: names for name, names in known.items() if not name.startswith("file:")})
     extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh)}}
-    with atomic_folder(Path(out)) as folder:
+    with atomic_folder(Path(out), "prepared") as folder:
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
     return Path(out)
 

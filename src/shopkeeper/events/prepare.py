@@ -48,7 +48,7 @@ def prepare_dataset(
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
     """
     checked, out = dataset.parse(config), Path(out)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "prepared") as folder:
         simulation = None
         if checked.simulate is not None:
             simulation = simulate_log(checked, folder / SIMULATED)

@@ -48,7 +48,7 @@ def write_split(
     train_end, catalogue, seen = known_items(prepared, division.train_end, spec)
     division = Division(train_end, division.parts, division.cutoffs)
     timeline = describe(prepared, spec, division, catalogue, seen, real_users() if real_users else None)
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, "split") as folder:
         np.save(folder / "train_end.npy", train_end)
         np.save(folder / "catalogue.npy", catalogue)
         for name, part in division.parts.items():

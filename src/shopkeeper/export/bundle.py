@@ -24,7 +24,7 @@ from shopkeeper.export import golden as cases_of
 from shopkeeper.export.graphs import scorer_of
 from shopkeeper.export.onnx_file import write_onnx
 from shopkeeper.export.ranking import RankingGraph, Scorer
-from shopkeeper.export.seal import seal
+from shopkeeper.export.seal import another, seal
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -45,6 +45,7 @@ def export_bundle(
     k: int = 10,
     golden: int = 100,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> Path:
     """Write the bundle of a trained recommender to `out`, whole or not at all, and prove that it answers as the model.
 
@@ -53,10 +54,11 @@ def export_bundle(
         prepared: the dataset that it was trained on.
         split: the split, whose catalogue goes into the graph.
         run_manifest: of the run: `model`, `task`, `seed`, `filter_seen`, `metrics`, `commit`; what is missing is null.
-        out: the folder, replaced when it exists.
+        out: the folder; a bundle of the same dataset and model that is there is replaced.
         k: length of the lists; never longer than the catalogue.
         golden: number of requests that travel with the bundle, an empty history among them.
         seed: chooses the golden requests.
+        overwrite: replace a bundle of another dataset or model, too.
 
     Raises:
         UserError: the model cannot be exported, or ONNX Runtime does not answer as the trained model does.
@@ -65,7 +67,8 @@ def export_bundle(
         raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
     scorer = scorer_of(model, prepared, split)
     graph = RankingGraph(scorer, split.catalogue, prepared.n_items, k)
-    with atomic_folder(Path(out)) as folder:
+    unlike = None if overwrite else another(run_manifest, prepared.name)
+    with atomic_folder(Path(out), "bundle", unlike) as folder:
         write_onnx(graph, folder / "model.onnx", scorer.max_length)
         pq.write_table(_item_table(prepared, split, scorer), folder / "items.parquet")
         usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())

@@ -19,7 +19,7 @@ import numpy as np
 
 from shopkeeper.customers.cohort import Cohort
 from shopkeeper.errors import UserError
-from shopkeeper.export.seal import seal
+from shopkeeper.export.seal import another, seal
 from shopkeeper.export.trees import tree_arrays
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.sequences.prepared import Prepared
@@ -57,6 +57,7 @@ def export_customer_bundle(
     *,
     golden: int = 100,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> Path:
     """Write the bundle of a trained customer model to `out`, whole or not at all, and prove that it scores alike.
 
@@ -65,9 +66,10 @@ def export_customer_bundle(
         cohort: customers to check on, usually the test cohort; all of them are compared.
         prepared: the dataset.
         run_manifest: of the run: `model`, `task`, `seed`, `metrics`, `commit`, `split`, `target_hash`.
-        out: the folder, replaced when it exists.
+        out: the folder; a bundle of the same dataset and model that is there is replaced.
         golden: number of invented customers whose features and probabilities travel with the bundle.
         seed: invents them.
+        overwrite: replace a bundle of another dataset or model, too.
 
     Raises:
         UserError: the model cannot be exported, or the arrays do not score as the trained model does.
@@ -77,7 +79,8 @@ def export_customer_bundle(
     probability = model.predict(asked).probability
     invented = _invented(cohort, golden, seed)
     expected = model.predict(invented).probability
-    with atomic_folder(Path(out)) as folder:
+    unlike = None if overwrite else another(run_manifest, prepared.name)
+    with atomic_folder(Path(out), "bundle", unlike) as folder:
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **parts.arrays)  # type: ignore[arg-type]
         lines = [json.dumps(_golden(invented, row, float(expected[row]))) for row in range(len(invented))]

@@ -7,8 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.files import sha256_tree, write_json
+from shopkeeper.files import Unlike, sha256_tree, write_json
 from shopkeeper.serving.integrity import FORMAT_VERSION, MANIFEST, SEAL
+
+
+def another(run: Mapping[str, Any], dataset: str) -> Unlike:
+    """What `files.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?"""
+    ours = {"dataset": dataset, "task": run.get("task"), "model": run.get("model")}
+
+    def unlike(manifest: Mapping[str, Any]) -> str | None:
+        theirs = {**manifest, "dataset": (manifest.get("data") or {}).get("dataset")}
+        said = [f"{key}={theirs.get(key)}, not {own}" for key, own in ours.items() if theirs.get(key) != own]
+        return "; ".join(said) or None
+
+    return unlike
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:

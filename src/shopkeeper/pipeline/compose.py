@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 
 from shopkeeper import configuration
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.files import MANIFEST, atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.pipeline import context
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
 READS = {
     "prepare": ("dataset", "split", "task", "paths", "engine", "timeline", "audit", "progress", "prepared_folder"),
-    "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out"),
-    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden"),
+    "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
+    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite"),
 }
 
 
@@ -45,10 +45,11 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     stages["stage-export"] = ("export", [f"model={plan['export']}"])
     for model in plan.get("tune") or []:
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "composed") as folder:
         for stage, (verb, overrides) in stages.items():
             config = _compose(stage, verb, common + overrides)
             write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
+        write_json(folder / MANIFEST, {"kind": "composed", "files": sha256_tree(folder)})
     return sorted(out.glob("*.yaml"))
 
 

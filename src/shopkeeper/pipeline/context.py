@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shopkeeper import configuration
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
+from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, iso
@@ -22,6 +23,8 @@ CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
 
 def plain(config: DictConfig | Config) -> dict[str, Any]:
     """A composed Hydra config as plain dicts and lists, interpolations resolved."""
+    if isinstance(config, DictConfig) and isinstance(k := OmegaConf.select(config, "evaluation.k"), int):
+        raise UserError(f"evaluation.k={k} must be a list; write evaluation.k=[{k}]")  # before others read its first
     value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     assert isinstance(value, dict)
     return {str(k): v for k, v in value.items() if k != "hydra"}
@@ -153,6 +156,27 @@ def check_task(config: Config) -> None:
         raise UserError(
             f"model={model['name']} is for task={model['task']}, not task={task}; leave task out or change it"
         )
+    check_evaluation(config)
+
+
+def check_evaluation(config: Config) -> None:
+    """What cannot be evaluated is refused before anything is trained."""
+    e = config["evaluation"]
+    k = e["k"]
+    if not isinstance(k, list) or not k or not all(type(c) is int and c > 0 for c in k) or len(set(k)) < len(k):
+        raise UserError(f"evaluation.k={k} must be a list of different whole numbers from 1, such as [10] or [5,20]")
+    if e["ties"] not in TIES:
+        raise UserError(f"there is no evaluation.ties={e['ties']}.{nearest(str(e['ties']), TIES)}")
+    for key, least in (("top_k", 1), ("resamples", 1), ("batch_size", 1)):
+        if e.get(key) is not None and not (type(e[key]) is int and e[key] >= least):
+            raise UserError(f"evaluation.{key}={e[key]} must be a whole number from {least}")
+    for key, most in (("confidence", 1.0), ("smallest_effect", float("inf"))):
+        if isinstance(e[key], bool) or not isinstance(e[key], int | float) or not 0 < e[key] < most:
+            raise UserError(f"evaluation.{key}={e[key]} must be above 0{' and below 1' if most == 1 else ''}")
+    headline = str(config["task"]["headline"])
+    cut = headline.partition("@")[2]
+    if cut and cut not in map(str, k):
+        raise UserError(f"task.headline={headline} is not among evaluation.k={k}; add {cut} there")
 
 
 def named_targets(config: Config) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,38 +30,69 @@ from omegaconf import DictConfig
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_folder, write_json
+from shopkeeper.files import Unlike, atomic_folder, check_target, sha256_tree, write_json
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
-from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run
+from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
 
 log = logging.getLogger(__name__)
+BASELINES = "baselines"  # the folder of the runs that were made for the table
 TABLE = {"next_item": "requests.parquet"}  # every other task: customers.parquet
-SHOWN = ("recall@10", "hit@10", "mrr", "coverage@10", "auroc", "brier", "ece")  # in the terminal, beside the headline
+UNDEFINED = {"value": None, "low": None, "high": None, "n": 0}  # of a model that scored nobody
+SHOWN = (
+    "recall@{k}",
+    "hit@{k}",
+    "mrr",
+    "coverage@{k}",
+    "auroc",
+    "brier",
+    "ece",
+)  # in the terminal, beside the headline
 
 
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
     cfg = context.plain(config)
-    place = Path(cfg["dataset"]["name"]) / cfg["split"]["name"]
-    root = Path(cfg["paths"]["models"]) / place
+    root = Path(cfg["paths"]["models"]) / cfg["dataset"]["name"] / cfg["split"]["name"]
     named = context.named_targets(cfg)
     runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
     if not runs:
         raise UserError(
             f"there is no finished run below {root}; `dvc repro` or `python train.py` makes them, or runs=[…]"
         )
-    out = Path(cfg["out"]) if cfg["out"] else Path(cfg["paths"]["reports"]) / place
-    evaluate_runs(cfg, runs, out)
+    say_contradictions(cfg, runs)
+    cfg = _named_by(cfg, runs)
+    out = Path(cfg["out"] or Path(cfg["paths"]["reports"]) / cfg["dataset"]["name"] / cfg["split"]["name"])
+    out = evaluate_runs(cfg, runs, out)
     print((out / "leaderboard.txt").read_text(encoding="utf-8"))
     log.info("report: %s", context.relative(out / "report.html"))
 
 
+def _named_by(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """The config with the dataset and split that the runs are of; a `UserError` where they are of several."""
+    found = {}
+    for group in ("dataset", "split"):
+        names: dict[str, RunFolder] = {}
+        for run in runs:
+            if group == "dataset" or run.task == "next_item":  # customer models have windows of their own, no split
+                names.setdefault(str(run.metrics[group]), run)
+        if len(names) > 1:
+            (a, one), (b, other) = list(names.items())[:2]
+            raise UserError(f"{one.path} is of {group}={a}, {other.path} of {group}={b}; evaluate them one by one")
+        found[group] = {**cfg[group], "name": str(_first(runs).metrics[group])}
+    tracking_of = cfg["tracking"]
+    if tracking_of.get("experiment") == cfg["dataset"]["name"]:  # the default
+        tracking_of = {**tracking_of, "experiment": found["dataset"]["name"]}
+    return {**cfg, **found, "tracking": tracking_of}
+
+
 def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) -> Path:
-    """Compare runs task by task and write the folder of the report."""
+    """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
 
+    unlike = None if cfg.get("overwrite") else _unlike(runs)
+    out = check_target(out, "report", unlike)
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)
@@ -69,24 +101,42 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
         if added:
             by_task["next_item"] += added
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
-        with atomic_folder(out) as folder:
+        with atomic_folder(out, "report", unlike) as folder:
             for run in added:
-                shutil.copytree(run.path, folder / "baselines" / run.path.name)
+                shutil.copytree(run.path, folder / BASELINES / run.path.name)
             for task, section in sections.items():
                 table = _together(section["tables"])
                 table = table if cfg["report"].get("ids") else _numbered(table)
                 pq.write_table(table, folder / TABLE.get(task, "customers.parquet"))
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
-            write_json(folder / "manifest.json", _manifest([*runs, *(_moved(run, out) for run in added)]))
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             _write_csv(folder / "leaderboard.csv", sections)
             (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
             write_report(folder, sections, cfg["report"])
+            about = _manifest([*runs, *(_moved(run, out) for run in added)])
+            write_json(folder / "manifest.json", {**about, "files": sha256_tree(folder)})
     if cfg["tracking"]["name"] != "none":
         for section in sections.values():
-            _track(cfg, section, out)
+            with show.only_shown("the runs' pages in MLflow"):
+                _track(cfg, section, out)
     return out
+
+
+def _unlike(runs: Sequence[RunFolder]) -> Unlike:
+    """What `files.check_target` asks of a report that is in the way: is it of this dataset, and all in this one?"""
+    dataset, split = (str(_first(runs).metrics[key]) for key in ("dataset", "split"))
+    here = {(run.task, str(run.metrics["model"])) for run in runs}
+
+    def unlike(manifest: Mapping[str, Any]) -> str | None:
+        for key, own in (("dataset", dataset), ("split_name", split)):
+            if (theirs := manifest.get(key)) not in (None, own):
+                return f"{key.partition('_')[0]}={theirs}, not {own}"
+        asked = [r for r in manifest.get("runs") or [] if Path(r["path"]).parent.name != BASELINES]
+        lost = dict.fromkeys(f"{r['model']}" for r in asked if (r["task"], r["model"]) not in here)
+        return f"{', '.join(lost)}, which would not be in this one" if lost else None
+
+    return unlike
 
 
 def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> None:
@@ -104,13 +154,14 @@ def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> Non
 
 def _moved(run: RunFolder, out: Path) -> RunFolder:
     """A baseline's run as it lies in the finished report."""
-    return replace(run, path=out / "baselines" / run.path.name)
+    return replace(run, path=out / BASELINES / run.path.name)
 
 
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.compare import compare_family
     from shopkeeper.evaluation.oracle_alarm import oracle_alarms
+    from shopkeeper.evaluation.table import metadata_of
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"
@@ -123,6 +174,16 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
+    for name, run in by_name.items():
+        if headline in metrics[name]["test"]:
+            continue
+        if task == "next_item":
+            k = metadata_of(tables[name]).get("k")
+            raise UserError(
+                f"{run.path} has no {headline}, by which {runs[0].path} is judged: it was evaluated with "
+                f"evaluation.k={k}; train one of them again with the other's evaluation.k"
+            )
+        metrics[name] = {**metrics[name], "test": {**metrics[name]["test"], headline: UNDEFINED}}
     e = cfg["evaluation"]
     options = {k: e[k] for k in ("confidence", "resamples", "smallest_effect")}
     options["test"] = cfg["report"].get("test", "randomisation")
@@ -166,13 +227,15 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
     }
 
 
-def _best_first(value: Mapping[str, float], seeds: Mapping[str, Any], lower: bool) -> list[str]:
+def _best_first(value: Mapping[str, float | None], seeds: Mapping[str, Any], lower: bool) -> list[str]:
     """Names by the mean over a model's seeds, then by seed: a lucky seed neither leads nor speaks for its model."""
     several = {run: found for found in seeds.values() for run in found["runs"]}
 
     def key(name: str) -> tuple[float, int]:
         of = several.get(name)
         mean = of["mean"] if of else value[name]
+        if mean is None:  # not defined for anybody
+            return math.inf, 0
         return (mean if lower else -mean), (of["runs"].index(name) if of else 0)
 
     return sorted(value, key=key)
@@ -227,7 +290,9 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     for task, section in sections.items():
         metrics, level = section["metrics"], f"{100 * section['confidence']:g} %"
         first = metrics[section["names"][0]]
-        shown = [m for m in dict.fromkeys((section["headline"], *SHOWN)) if m in first["test"]][:4]
+        k = section["headline"].partition("@")[2] or 10
+        wanted = dict.fromkeys((section["headline"], *(name.format(k=k) for name in SHOWN)))
+        shown = [m for m in wanted if m in first["test"]][:4]
         rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
         n = first["test"][section["headline"]]["n"]
         parts.append(
@@ -250,8 +315,17 @@ def _manifest(runs: Sequence[RunFolder]) -> dict[str, Any]:
     return {
         "format_version": 1,
         "kind": "report",
-        "dataset": first.get("dataset"),
+        "dataset": _first(runs).metrics["dataset"],
+        "split_name": _first(runs).metrics["split"],
         "dataset_fingerprint": first["dataset_fingerprint"],
         "erasure_list": first.get("erasure_list"),
-        "runs": [{"path": context.relative(run.path), **{k: run.manifest.get(k) for k in about}} for run in runs],
+        "runs": [
+            {"path": context.relative(run.path), **{k: run.manifest.get(k, run.metrics.get(k)) for k in about}}
+            for run in runs
+        ],
     }
+
+
+def _first(runs: Sequence[RunFolder]) -> RunFolder:
+    """The run that names the report: of a recommender where there is one, since customer models have no split."""
+    return next((run for run in runs if run.task == "next_item"), runs[0])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
@@ -159,6 +160,12 @@ def _one_per_model(runs: Mapping[str, RunFolder]) -> dict[str, str]:
     return found
 
 
+def _has_values(table: pa.Table, metric: str) -> bool:
+    from shopkeeper.evaluation.table import values_of
+
+    return metric in table.column_names and not bool(np.isnan(values_of(table, metric)).all())
+
+
 def over_seeds_of(
     runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str, confidence: float = 0.95
 ) -> dict[str, Any]:
@@ -176,7 +183,7 @@ def over_seeds_of(
         alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[int(run.metrics["seed"])] = name
     several: dict[str, dict[int, str]] = {}
     for key, of_seed in alike.items():
-        if len(of_seed) > 1 and all(metric in tables[n].column_names for n in of_seed.values()):
+        if len(of_seed) > 1 and all(_has_values(tables[n], metric) for n in of_seed.values()):
             several[key.partition("\n")[0]] = dict(sorted(of_seed.items()))  # AUROC is no mean over rows
     found = {}
     for model, by_seed in several.items():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from shopkeeper.errors import UserError
+from shopkeeper.export.seal import another
+from shopkeeper.files import check_target
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.runs import RunFolder, open_run
+from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 
 log = logging.getLogger(__name__)
 
@@ -21,26 +25,42 @@ def export(config: DictConfig) -> None:
 
     cfg = context.plain(config)
     run = open_run(cfg["run"] or context.run_folder(cfg), context.named_targets(cfg))
-    out = Path(cfg["paths"]["exports"]) / cfg["name"]
-    export_run(run, out, k=int(cfg["k"]), golden=int(cfg["golden"]))
+    say_contradictions(cfg, [run])
+    out = Path(cfg["paths"]["exports"]) / bundle_name(cfg.get("name"), run)
+    out = export_run(run, out, k=int(cfg["k"]), golden=int(cfg["golden"]), overwrite=bool(cfg.get("overwrite")))
     log.info("%s", verify(out))
 
 
-def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100) -> Path:
+def bundle_name(name: Any, run: RunFolder) -> str:
+    """The folder below `exports/`: as told, else after the dataset and the model of the run."""
+    if name is None:
+        return f"{run.metrics['dataset']}-{run.metrics['model']}"
+    if not re.fullmatch(r"\w[\w .+-]*(/\w[\w .+-]*)*", str(name)):
+        raise UserError(
+            f"name='{name}' names no folder below paths.exports; give a plain name such as name=shop-sasrec"
+        )
+    return str(name)
+
+
+def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, overwrite: bool = False) -> Path:
     """Write the bundle of a run, whichever its task."""
-    prepared, model = context.prepared_of(run.manifest), run.model()
     facts = about(run)
+    out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
+    prepared, model = context.prepared_of(run.manifest), run.model()
     if run.task == "next_item":
         from shopkeeper.export.bundle import export_bundle
 
-        return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden)
+        return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden,
+                             overwrite=overwrite)  # fmt: skip
     from shopkeeper.export.customers import export_customer_bundle
     from shopkeeper.pipeline.train_customers import test_cohort
 
-    return export_customer_bundle(model, test_cohort(run.config, prepared), prepared, facts, out, golden=golden)
+    return export_customer_bundle(model, test_cohort(run.config, prepared), prepared, facts, out, golden=golden,
+                                  overwrite=overwrite)  # fmt: skip
 
 
 def about(run: RunFolder) -> dict[str, Any]:
     """What the bundle's manifest says about the run it was made from."""
     kept: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k not in ("kind", "format_version", "files")}
+    kept = {"task": run.task, "model": run.metrics["model"]} | dict(kept)
     return {**kept, "seed": run.metrics["seed"], "filter_seen": run.metrics["filter_seen"], "metrics": run.metrics}

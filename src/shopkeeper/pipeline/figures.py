@@ -23,7 +23,8 @@ def run_figures(
 ) -> dict[str, Any]:
     """Figures of one run by file name: `intervals.png`, and where there is something to draw `learning_curve.png`
     and `reliability.png`. `history` has one row per epoch."""
-    figures = {"intervals.png": intervals(metrics)}
+    drawn = intervals(metrics)
+    figures = {} if drawn is None else {"intervals.png": drawn}
     if len(history) > 1 and headline in history[-1]:
         figures["learning_curve.png"] = learning_curve(history, headline, str(metrics["model"]))
     if "test" in tables and "probability" in tables["test"].column_names:
@@ -35,6 +36,8 @@ def run_figures(
 
 def board_figures(board: Any, name: str) -> dict[str, Any]:
     """Figures that set a run beside the others of its task, from `evaluation.report.gather.board`."""
+    if not board.models:
+        return {}
     figures = {"comparison.png": comparison(board, name)}
     rows = [row for panel in board.slices for row in panel.rows if name in row.models]
     if rows:
@@ -59,9 +62,11 @@ def learning_curve(history: Sequence[Mapping[str, float]], metric: str, model: s
     return figure
 
 
-def intervals(metrics: Mapping[str, Any]) -> Any:
-    """Every mean of a run with its interval, validation above test."""
+def intervals(metrics: Mapping[str, Any]) -> Any | None:
+    """Every mean of a run with its interval, validation above test; None where none is defined."""
     names = [n for n, v in metrics["test"].items() if v.get("low") is not None and 0 <= v["value"] <= 1]
+    if not names:
+        return None
     figure, (ax,) = _axes(1, height=0.9 + 0.34 * len(names))
     for part, colour, shift in (("validation", ORANGE, -0.16), ("test", BLUE, 0.16)):
         entries = [metrics.get(part, {}).get(n) for n in names]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.matches import as_line, doubtful, matches_of
-from shopkeeper.files import read_json, sha256_file, sha256_json
+from shopkeeper.files import check_target, read_json, sha256_file, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, SplitSpec, customer_windows, iso
@@ -127,6 +127,7 @@ def _make(
     from shopkeeper.events.extend import extend_dataset
     from shopkeeper.events.prepare import prepare_dataset
 
+    folder = check_target(folder, "prepared")  # before the log is read
     raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
     if config.get("extend") and log_span is None:
         log.info("extending %s", config["extend"])

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.sequences.requests import Requests
@@ -22,6 +22,7 @@ def recommend(config: DictConfig) -> None:
     """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first)."""
     cfg = context.plain(config)
     run = open_run(cfg["run"], context.named_targets(cfg))
+    say_contradictions(cfg, [run])
     if run.task != "next_item":
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
     prepared = context.prepared_of(run.manifest)

@@ -11,6 +11,9 @@ manifest.json          written last: kind, model, dataset and split fingerprints
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +27,11 @@ import yaml
 from shopkeeper.errors import UserError
 from shopkeeper.files import (
     atomic_file,
+    filled_folder,
     member,
     read_json,
     read_parquet,
+    remove_made,
     sha256_file,
     sha256_tree,
     write_json,
@@ -34,7 +39,9 @@ from shopkeeper.files import (
 )
 from shopkeeper.pipeline.context import git_commit
 
+log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
+HIDDEN = shutil.ignore_patterns(".*")  # what a checkpoint is written under
 
 
 @dataclass(frozen=True)
@@ -83,29 +90,47 @@ def write_run(
     facts: Mapping[str, Any],
     checkpoint: Path | None = None,
 ) -> RunFolder:
-    """Write a run folder; `manifest.json` comes last, so that a killed run never looks finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=True))
-    model.save(folder)
-    for part, table in tables.items():
-        with atomic_file(folder / f"{part}.parquet") as tmp:
-            pq.write_table(table, tmp)
-    write_json(folder / "metrics.json", metrics)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    if checkpoint is not None and checkpoint.is_dir():
-        shutil.move(str(checkpoint), str(folder / "checkpoint"))
-        facts = {**facts, "checkpoint": checkpoint.name}  # which training it is: the folder may be used again
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "kind": "run",
-        "commit": git_commit(),
-        **facts,
-        "files": sha256_tree(folder),
-    }
-    write_json(folder / "manifest.json", manifest)
+    """Write a run folder, whole or not at all: a run that was there stays until this one is complete.
+
+    The `checkpoint` is taken into it once everything is written.
+    """
+    with filled_folder(folder, "run") as room:
+        write_text(room / "config.yaml", yaml.safe_dump(dict(config), sort_keys=True))
+        model.save(room)
+        for part, table in tables.items():
+            with atomic_file(room / f"{part}.parquet") as tmp:
+                pq.write_table(table, tmp)
+        write_json(room / "metrics.json", metrics)
+        if checkpoint is not None and checkpoint.is_dir():
+            shutil.copytree(checkpoint, room / "checkpoint", copy_function=_link_or_copy, ignore=HIDDEN)
+            facts = {**facts, "checkpoint": checkpoint.name}  # which training it is: the folder may be used again
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "kind": "run",
+            "commit": git_commit(),
+            **facts,
+            "files": sha256_tree(room),
+        }
+        write_json(room / "manifest.json", manifest)
+    if checkpoint is not None:
+        remove_checkpoints(checkpoint)
     named = (str(config["model"]["target"]),)  # it was trained by this very command
     return RunFolder(folder, dict(config), dict(metrics), manifest, named)
+
+
+def remove_checkpoints(place: Path) -> None:
+    """Remove the resumable state of a training: nobody goes on with it."""
+    for step in place.glob("checkpoint/step-*"):
+        remove_made(step, "state.*")
+    remove_made(place / "checkpoint", ".step-*.tmp")
+    remove_made(place, ".view-*")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copy2(source, target)
 
 
 def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
@@ -152,6 +177,32 @@ def find_runs(root: Path, named: Sequence[str] = ()) -> list[RunFolder]:
 
 def _kind(manifest: Any) -> str:
     return str(manifest.get("kind", "foreign folder")) if isinstance(manifest, dict) else "foreign folder"
+
+
+OF_A_RUN = ("dataset", "split", "task", "model", "loss", "trainer", "timeline", "seed", "init_from")
+ASKED = tuple(f"evaluation.{key}" for key in ("k", "top_k", "ties", "batch_size"))
+
+
+def say_contradictions(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> None:
+    """Warn of settings on the command line that no run agrees with: what a run is, it says itself."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for key in dict.fromkeys(re.split("[=@]", word.lstrip("+~"))[0].replace("/", ".") for word in words):
+        if key.partition(".")[0] not in OF_A_RUN and key not in ASKED:
+            continue
+        told, said = _setting(cfg, key), [_setting(run.config, key) for run in runs]
+        if told not in said:
+            of = ", ".join(dict.fromkeys(str(s) for s in said))
+            log.warning("%s=%s is left aside: %s says %s", key, told, ", ".join(str(run.path) for run in runs), of)
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; of a group, its name. None where there is none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value.get("name", value) if isinstance(value, Mapping) else value
 
 
 def distinct_names(runs: Sequence[RunFolder]) -> list[str]:

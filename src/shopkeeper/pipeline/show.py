@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from shopkeeper.errors import UserError
 
+log = logging.getLogger(__name__)
 # Okabe and Ito (2008): told apart with any colour vision.
+NOTHING = "\u2013"
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a900")
+
+
+@contextmanager
+def only_shown(what: str) -> Iterator[None]:
+    """Around what is only displayed, once the result is written: a failure is a warning and loses nothing."""
+    try:
+        yield
+    except Exception as e:
+        log.warning("%s could not be made (%s: %s); the result is written all the same", what, type(e).__name__, e)
+        log.debug("where that happened", exc_info=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -29,7 +43,9 @@ def with_interval(entry: Mapping[str, Any] | None) -> str:
     """`0.1234 (0.1200 to 0.1268)`; a set statistic, which has no interval, stands alone."""
     if entry is None:
         return ""
-    if entry.get("low") is None:
+    if entry.get("value") is None:  # not defined: 0/0
+        return NOTHING
+    if entry.get("low") is None or entry.get("high") is None:
         return f"{entry['value']:.4f}"
     return f"{entry['value']:.4f} ({entry['low']:.4f} to {entry['high']:.4f})"
 
@@ -69,7 +85,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 def note(metrics: Mapping[str, Any], headline: str) -> str:
     """A run in Markdown, for the top of its page in MLflow: the headline figure, what it was asked, a table."""
-    entry = metrics["test"].get(headline, {})  # missing where no customer could be scored
+    entry = metrics["test"].get(headline) or {}  # missing where no customer could be scored
     rows = [f"| {name} | {with_interval(value)} |" for name, value in metrics["test"].items()]
     return "\n".join(
         [
@@ -99,6 +115,9 @@ def colour(model: str) -> str:
 def find_metric(metrics: Mapping[str, Any], part: str, name: str) -> float:
     """One metric's value out of a `metrics.json`; a `UserError` lists what is there."""
     try:
-        return float(metrics[part][name]["value"])
+        value = metrics[part][name]["value"]
     except KeyError:
         raise UserError(f"no metric '{name}' on {part}; there are {', '.join(metrics.get(part, {}))}") from None
+    if value is None:
+        raise UserError(f"{name} on {part} is not defined for any request: nothing can be chosen by it")
+    return float(value)

@@ -14,14 +14,15 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.files import alone, atomic_folder, read_json, sha256_json, write_json
+from shopkeeper.files import alone, atomic_folder, check_target, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.runs import RunFolder, write_run
+from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.warm_start import check_start, trained_until
 from shopkeeper.sequences.prepared import Prepared, Split
 
 log = logging.getLogger(__name__)
+NOT_TOLD = ("files", "format_version", "kind", "mlflow_run", "checkpoint")  # of a manifest, to the tracker
 Log = Callable[[Mapping[str, float], int], None]
 NOT_DECIDING = (
     "name",
@@ -43,13 +44,15 @@ def train(config: DictConfig) -> None:
     cfg = context.plain(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
     run = train_model(cfg, folder)
-    print(show.metrics_table(run.metrics))
+    with show.only_shown("the table of metrics"):
+        print(show.metrics_table(run.metrics))
     log.info("run folder: %s", context.relative(folder))
 
 
 def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
+    folder = check_target(folder, "run")
     name = f"{cfg['model']['name']}-{cfg['task']['name']}-{cfg['seed']}"
     with tracking.start(cfg["tracking"], name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
         history: list[Mapping[str, float]] = []
@@ -65,25 +68,37 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None)
 
             check_start(cfg, starts_warm=False)
             model, facts, metrics, tables = train_customer_model(cfg, ("validation", "test"))
-        about = {"commit": context.git_commit(), "run_folder": context.relative(folder)}
-        tracked.tags({**facts, **about, "mlflow.runColor": show.colour(facts["model"])})
-        tracked.results(metrics)
-        tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
-        tracked.describe(show.note(metrics, cfg["task"]["headline"]))
         place = checkpoint_folder(cfg, facts)
         facts = {**facts, "mlflow_run": tracked.run_id}
         run = write_run(folder, _with_plan(cfg, model), model, metrics, tables, facts, place)
         _remember(place, folder, cfg)
-        for file in ("metrics.json", "config.yaml"):
-            tracked.file(folder / file)
-        if tracked.run_id is not None:
-            from shopkeeper.pipeline.figures import run_figures
-
-            trained = getattr(model, "trained", None)  # of a resumed one, this process has seen only the later epochs
-            whole = history if trained is None else trained.history
-            for file, figure in run_figures(metrics, tables, whole, cfg["task"]["headline"]).items():
-                tracked.figure(figure, f"figures/{file}")
+        trained = getattr(model, "trained", None)  # of a resumed one, this process has seen only the later epochs
+        with show.only_shown("the tracker's page"):
+            _track(tracked, run, cfg["task"]["headline"], tables, history if trained is None else trained.history)
     return run
+
+
+def _track(
+    tracked: tracking.Run,
+    run: RunFolder,
+    headline: str,
+    tables: Mapping[str, pa.Table],
+    history: Sequence[Mapping[str, float]],
+) -> None:
+    """Tell the tracker of a run that is written."""
+    facts = {k: v for k, v in run.manifest.items() if k not in NOT_TOLD}
+    about = {"run_folder": context.relative(run.path), "mlflow.runColor": show.colour(facts["model"])}
+    tracked.tags({**facts, **about})
+    tracked.results(run.metrics)
+    tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
+    tracked.describe(show.note(run.metrics, headline))
+    for file in ("metrics.json", "config.yaml"):
+        tracked.file(run.path / file)
+    if tracked.run_id is not None:
+        from shopkeeper.pipeline.figures import run_figures
+
+        for file, figure in run_figures(run.metrics, tables, history, headline).items():
+            tracked.figure(figure, f"figures/{file}")
 
 
 def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
@@ -92,7 +107,7 @@ def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
     if cfg["task"]["name"] == "next_item":
         with ExitStack() as held:
             _, facts, metrics, _ = train_recommender(cfg, ("validation",), log_epoch, held)
-            shutil.rmtree(checkpoint_folder(cfg, facts), ignore_errors=True)
+            remove_checkpoints(checkpoint_folder(cfg, facts))
     else:
         from shopkeeper.pipeline.train_customers import train_customer_model
 
@@ -130,6 +145,7 @@ def train_recommender(
         trainer=cfg["trainer"],
         target_events=tuple(split.timeline["spec"]["target_events"]),
         filter_seen=bool(cfg["dataset"]["filter_seen"]),
+        k=int(cfg["evaluation"]["k"][0]),
         init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
         log=log_epoch if bar else _and_say(log_epoch),
         progress=bar,
@@ -139,7 +155,7 @@ def train_recommender(
         model.fit(prepared, split, fit)
     except Exception:
         if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
-            shutil.rmtree(place, ignore_errors=True)
+            remove_checkpoints(place)
         raise
     audit_recommender(cfg, model, split, fit, parts)
     e = cfg["evaluation"]
@@ -207,6 +223,8 @@ def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
     limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
     decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
     decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
+    if (k := cfg["evaluation"]["k"][0]) != 10:  # which epoch is the best
+        decides["k"] = k
     if "trial" in cfg:  # of a search: another one may have the same settings at the same time
         decides["trial"] = cfg["trial"]
     key = sha256_json(decides | {k: facts[k] for k in ("dataset_fingerprint", "split")})
@@ -236,8 +254,9 @@ def _recall(place: Path, cfg: Mapping[str, Any]) -> None:
         log.info("%s holds another training by now: this one starts afresh", context.relative(run))
         return
     log.info("going on from %s epochs of %s", done["epochs"], context.relative(run))
-    with atomic_folder(place) as folder:
-        shutil.copytree(run / "checkpoint", folder, dirs_exist_ok=True)
+    for step in sorted((run / "checkpoint").rglob("step-*")):
+        with atomic_folder(place / step.relative_to(run / "checkpoint"), "checkpoint") as folder:
+            shutil.copytree(step, folder, dirs_exist_ok=True)
 
 
 def _with_plan(cfg: Mapping[str, Any], model: Any) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
+from shopkeeper.files import MANIFEST, check_target, write_json
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.prepare import prepare_data, prepare_to_train
@@ -59,9 +60,10 @@ def tune_model(cfg: Config) -> Path:
 
     settings = cfg["tuning"]
     name = settings["name"] or f"{cfg['dataset']['name']}-{cfg['split']['name']}-{cfg['model']['name']}"
-    folder = Path(cfg["paths"]["studies"]) / name
+    folder = check_target(Path(cfg["paths"]["studies"]) / name, "study")
     asks = _asks(cfg, data_of(cfg))  # what is wrong with the data is found here, not in every trial
     study = open_study(name, folder, settings, cfg["task"].get("direction", "maximize"), asks)
+    write_json(folder / MANIFEST, {"kind": "study", "study": study.study_name})
     limit, done = settings["trials"], spent(study)
     log.info("study %s: %s%s trials done", name, done, "" if limit is None else f" of {limit}")
     with tracking.start(cfg["tracking"], f"tune-{name}", context.tracked(cfg)) as parent:

@@ -33,6 +33,7 @@ class Fit:
     trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
     target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
     filter_seen: bool = False
+    k: int = 10  # cut-off of the headline metric, which chooses the best epoch
     init_from: Path | None = None  # run folder to start from, for a model that says `starts_warm`
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None
     progress: bool = True

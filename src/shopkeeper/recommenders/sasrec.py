@@ -92,6 +92,7 @@ class SASRec:
             target_events=fit.target_events,
             max_length=shape.max_length,
             filter_seen=fit.filter_seen,
+            k=fit.k,
             fallback_V=self.fallback_V,
             with_types=typed,
             identity={"model": FORMAT, "inputs": self.inputs, "init_from": start, **asdict(shape)},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_folder, read_json, sha256_file
+from shopkeeper.files import atomic_folder, read_json, remove_made, sha256_file
 
 log = logging.getLogger(__name__)
+STATE = "state.*"  # the files of a checkpoint
 KEEP = 2  # the newest, and one to fall back to
 
 
@@ -35,7 +35,7 @@ class SafeCheckpointIO(CheckpointIO):
         """Write atomically; tensors keep their bits."""
         tensors: dict[str, torch.Tensor] = {}
         tree = _encode(checkpoint, tensors)
-        with atomic_folder(Path(path)) as folder:
+        with atomic_folder(Path(path), "checkpoint") as folder:
             save_file(tensors, folder / "state.safetensors")
             digest = sha256_file(folder / "state.safetensors")
             text = json.dumps({"sha256": digest, "tree": tree}, allow_nan=True)
@@ -56,7 +56,7 @@ class SafeCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete the folder."""
-        shutil.rmtree(path, ignore_errors=True)
+        remove_made(Path(path), STATE)
 
 
 def newest_good(folder: Path) -> Path | None:
@@ -114,7 +114,7 @@ class Resumable(Checkpoint):
             trainer.save_checkpoint(newest)
             others = sorted((p for p in self.folder.glob("step-*") if p != newest), reverse=True)
             for old in others if self.afresh else others[KEEP - 1 :]:
-                shutil.rmtree(old, ignore_errors=True)
+                remove_made(old, STATE)
             self.afresh = False
         self.saved = time.monotonic()
 

@@ -32,7 +32,7 @@ class Recipe:
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
-    patience: int = 10  # validations without a better NDCG@10; 0: all epochs
+    patience: int = 10  # validations without a better NDCG@k; 0: all epochs
     validate_every: int = 1  # epochs
 
     RULES: ClassVar[dict[str, Rule]] = {

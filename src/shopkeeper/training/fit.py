@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import signal
 import tempfile
 import threading
@@ -24,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, write_json
+from shopkeeper.files import read_json, remove_made, write_json
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.batches import TrainingView
 from shopkeeper.sequences.prepared import Split
@@ -48,8 +47,9 @@ class Trained:
     plan: Plan
     history: list[dict[str, float]]  # one row per epoch: loss, seconds, events_per_s, ndcg@10, …
     best_epoch: int  # from 1; the last one where nothing was validated
-    best_value: float  # validation NDCG@10, NaN where nothing was validated
+    best_value: float  # validation NDCG@k, NaN where nothing was validated
     last_weights: dict[str, torch.Tensor]
+    k: int = 10
 
     def summary(self) -> dict[str, Any]:
         """What a run folder keeps of it: `plan` can be given to `trainer.plan` again."""
@@ -57,7 +57,7 @@ class Trained:
         return {
             "plan": self.plan.to_json(),
             "best_epoch": self.best_epoch,
-            "best_ndcg@10": best,
+            f"best_ndcg@{self.k}": best,
             "history": self.history,
         }
 
@@ -74,7 +74,7 @@ def train(
     on_epoch: OnEpoch = lambda metrics, epoch: None,
     **arguments: Any,
 ) -> Trained:
-    """Train until validation NDCG@10 has not risen for `recipe.patience` validations; leave the best weights in place.
+    """Train until validation NDCG@k has not risen for `recipe.patience` validations; leave the best weights in place.
 
     `arguments` are those of `train_here`. With `trainer.devices` > 1 that many processes work on each batch.
     """
@@ -113,7 +113,9 @@ def train(
     network.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
     network.eval()
     last = {k[5:]: v for k, v in tensors.items() if k.startswith("last.")}
-    return Trained(Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last)
+    return Trained(
+        Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last, arguments["k"]
+    )
 
 
 def train_here(
@@ -127,6 +129,7 @@ def train_here(
     target_events: Sequence[str],
     max_length: int,
     filter_seen: bool,
+    k: int,
     fallback_V: np.ndarray,
     with_types: bool,
     identity: Mapping[str, Any],
@@ -154,7 +157,7 @@ def train_here(
             spill = _room_for_files(folder, rank, stack)
             log.info("the training rows are streamed from files in %s", spill)
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
-        identity = identity_of(identity, recipe, config, split, seed)
+        identity = identity_of(identity, recipe, config, split, seed) | ({} if k == 10 else {"k": k})
         checkpoint = find_checkpoint(folder, config, identity, recipe.epochs)
         plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
         if plan.device == "cpu" and not config.threads:
@@ -172,6 +175,7 @@ def train_here(
             edges=plan.edges,
             device=device,
             limit=0 if config.overfit_batches else config.validation_requests,
+            k=k,
         )
         module = SequenceModule(
             network,
@@ -198,14 +202,14 @@ def train_here(
     network.to("cpu").eval()
     validated = module.best["epoch"] >= 0
     epoch = module.best["epoch"] if validated else len(module.history)
-    return Trained(module.plan, module.history, epoch, module.best["value"] if validated else math.nan, last)
+    return Trained(module.plan, module.history, epoch, module.best["value"] if validated else math.nan, last, k)
 
 
 def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
     """Beside the checkpoints, where there are any: a temporary folder may lie in memory. Gone at the end."""
     if folder is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-view-")))
-    stack.callback(shutil.rmtree, place := Path(folder) / f".view-{rank}", ignore_errors=True)
+    stack.callback(remove_made, place := Path(folder) / f".view-{rank}", "*")
     return place
 
 
@@ -289,7 +293,9 @@ def _trainer(
         callbacks.append(Progress())
     if module.validator is not None and module.recipe.patience:
         callbacks.append(
-            Patience("ndcg@10", mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True)
+            Patience(
+                module.validator.headline, mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True
+            )
         )
     if folder is not None:
         place = folder / "checkpoint"

@@ -226,11 +226,11 @@ class SequenceModule(pl.LightningModule):
             started = time.perf_counter()
             metrics |= self.validate()
             metrics["validation_seconds"] = time.perf_counter() - started
-            if metrics["ndcg@10"] > self.best["value"]:
-                self.best = {"value": metrics["ndcg@10"], "epoch": epoch, "weights": self.weights()}
+            headline = self.validator.headline
+            if metrics[headline] > self.best["value"]:
+                self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
+            self.log(headline, metrics[headline], logger=False)  # for `fit.Patience`
         self.history.append({"epoch": epoch, **metrics})
-        if "ndcg@10" in metrics:
-            self.log("ndcg@10", metrics["ndcg@10"], logger=False)  # for `fit.Patience`
         self.on_epoch(metrics, epoch)
 
     def validate(self) -> dict[str, float]:

@@ -17,7 +17,6 @@ from shopkeeper.metrics.cores import Cores
 from shopkeeper.sequences.batches import Batch, Histories
 from shopkeeper.sequences.prepared import Split
 
-K = 10
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors (B, D)
 
 
@@ -36,6 +35,12 @@ class Validator:
     device: torch.device
     with_types: bool
     batch_size: int = 512
+    k: int = 10  # cut-off
+
+    @property
+    def headline(self) -> str:
+        """The figure that chooses the best epoch."""
+        return f"ndcg@{self.k}"
 
     @classmethod
     def of(
@@ -50,6 +55,7 @@ class Validator:
         edges: Sequence[int],
         device: torch.device,
         limit: int,
+        k: int = 10,
     ) -> Validator | None:
         """None where the split has no validation requests (or `limit` is 0). A larger part is sampled, always alike."""
         requests, targets = split.part("validation")
@@ -82,13 +88,14 @@ class Validator:
             edges,
             device,
             with_types,
+            k=k,
         )
 
     @torch.inference_mode()
     def __call__(
         self, encode: Encode, item_VD: Tensor, cores: Cores | None = None, rank: int = 0, world: int = 1
     ) -> dict[str, float]:
-        """Means over all requests: `ndcg@10`, `recall@10`, `hit@10`, `mrr`. With `world` > 1 each rank does a share."""
+        """Means over all requests: `ndcg@k`, `recall@k`, `hit@k`, `mrr`. With `world` > 1 each rank does a share."""
         cores = cores or Cores(1)
         n = len(self.offsets) - 1
         mine = slice(n * rank // world, n * (rank + 1) // world)
@@ -105,7 +112,8 @@ class Validator:
             mine,
         )
         rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores)
-        return means(gather(per_request(rank_N, self.offsets[mine.start : mine.stop + 1]), world))
+        rows_B4 = per_request(rank_N, self.offsets[mine.start : mine.stop + 1], self.k)
+        return means(gather(rows_B4, world), self.k)
 
     def _ranks(
         self, vector_BD: Tensor, blank_B: Tensor, item_VD: Tensor, mine: slice, cores: Cores | None = None
@@ -141,13 +149,13 @@ class Validator:
         return out
 
 
-def per_request(rank_N: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """NDCG@10, Recall@10, Hit@10 and reciprocal rank of each request: (B, 4). `rank_N` counts from 1, inf = none."""
+def per_request(rank_N: np.ndarray, offsets: np.ndarray, k: int = 10) -> np.ndarray:
+    """NDCG@k, Recall@k, Hit@k and reciprocal rank of each request: (B, 4). `rank_N` counts from 1, inf = none."""
     n_targets = np.diff(offsets)
     request = np.repeat(np.arange(len(n_targets)), n_targets)
-    hit = rank_N <= K
+    hit = rank_N <= k
     gain = np.where(hit, 1 / np.log2(np.where(hit, rank_N, 1) + 1), 0.0)
-    ideal = np.append(0, np.cumsum(1 / np.log2(np.arange(2, K + 2))))[np.minimum(n_targets, K)]
+    ideal = np.append(0, np.cumsum(1 / np.log2(np.arange(2, k + 2))))[np.minimum(n_targets, k)]
     hits = np.bincount(request, hit, len(n_targets))
     best = np.full(len(n_targets), np.inf)
     np.minimum.at(best, request, rank_N)
@@ -157,9 +165,9 @@ def per_request(rank_N: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     )
 
 
-def means(rows_B4: np.ndarray) -> dict[str, float]:
+def means(rows_B4: np.ndarray, k: int = 10) -> dict[str, float]:
     """Averages over requests, by name; summed exactly (`math.fsum`), so that no order of ranks changes them."""
-    names = ("ndcg@10", "recall@10", "hit@10", "mrr")
+    names = (f"ndcg@{k}", f"recall@{k}", f"hit@{k}", "mrr")
     return {name: math.fsum(rows_B4[:, i]) / max(len(rows_B4), 1) for i, name in enumerate(names)}
 
 

@@ -6,7 +6,6 @@ import importlib
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
-from shopkeeper.files import write_json
+from shopkeeper.files import remove_made, write_json
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.training import distributed, execution
 from shopkeeper.training.config import Recipe, TrainerConfig
@@ -72,7 +71,8 @@ def end_with_parent(folder: Path) -> None:
     """
     while os.read(0, 1):
         stopping.note(signal.SIGTERM)
-    shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "spec.json").is_file():
+        remove_made(folder, "*")
     os._exit(1)
 
 

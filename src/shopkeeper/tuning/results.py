@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LOST = "its process was killed or lost"
 # What of the trainer decides what is learned; the rest belongs to the machine.
 LEARNS = ("max_epochs", "max_batches", "overfit_batches", "validation_requests")
-KEPT = ("dataset", "split", "task", "timeline", "loss", "model", "trainer", "init_from", "seed")
+KEPT = ("dataset", "split", "task", "timeline", "loss", "model", "trainer", "init_from", "seed", "evaluation")
 
 
 def write_trials(study: Study, folder: Path) -> Path:
@@ -46,7 +46,11 @@ def write_best(
     default = {k: shipped[k] for k in KEPT if k in shipped}
     for config in (best, default):
         config["trainer"] = {k: config["trainer"][k] for k in LEARNS}
+        config["evaluation"] = {k: config["evaluation"][k] for k in ("k", "ties")}  # by which the best one was chosen
     values = {k: _nested(best[k], default[k]) for k in default if k in best and best[k] != default[k]}
+    if best["task"]["headline"] == f"ndcg@{best['evaluation']['k'][0]}":
+        values.get("task", {}).pop("headline", None)  # it follows from evaluation.k
+        values = {k: v for k, v in values.items() if v != {}}
     if "loss" not in choices:
         values.pop("loss", None)
     elif best["model"]["loss"] == best["loss"]:

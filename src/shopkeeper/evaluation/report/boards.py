@@ -34,6 +34,8 @@ def leaderboard(b: Board) -> Section:
     foot = axis_cells(axis, len(metrics))
     better = "more is better" if b.higher_is_better else "less is better"
     lead = f"{escape(heading_of(b.metric))} with {b.level} intervals over {b.n:,} {who(b)}; {better}."
+    if b.unscored:
+        lead += f" Not defined for {escape(', '.join(b.unscored))}."
     if ceiling is not None:
         lead += " The dashed line is the ceiling: what somebody who knows the simulated shop’s rules would reach."
     table = (
@@ -152,15 +154,14 @@ def _all_figures(b: Board) -> str:
 
 def coverage(b: Board) -> Section | None:
     """Accuracy against coverage, and coverage by number of requests."""
+    name = f"coverage@{b.k}"
     points = [
-        (m, m.metrics["coverage@10"], m.metrics[b.metric])
-        for m in b.models
-        if "coverage@10" in m.metrics and b.metric in m.metrics
+        (m, m.metrics[name], m.metrics[b.metric]) for m in b.models if name in m.metrics and b.metric in m.metrics
     ]  # all seeds: how far they are apart is seen here
     if len(points) < 2:
         return None
     lead = (
-        f"How much of the catalogue somebody is shown among the ten, against {escape(label_of(b.metric))}. "
+        f"How much of the catalogue somebody is shown among the {b.places}, against {escape(label_of(b.metric))}. "
         f"Up is accurate, right is varied. Coverage has no interval: it depends on how many were asked, "
         f"{b.n:,} for every model here."
     )

@@ -163,6 +163,18 @@ class Board:
     seeds: list[SeedRow] = field(default_factory=list)
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
     confidence: float = 0.95  # of all intervals
+    unscored: Sequence[str] = ()  # models for which the metric is not defined: they stand in no table
+
+    @property
+    def k(self) -> int:
+        """The cut-off of lists: that of the metric, else the first one."""
+        cut = self.metric.partition("@")[2]
+        return int(cut or (self.meta.get("k") or [10])[0])
+
+    @property
+    def places(self) -> str:
+        """The places of a list in words: "ten"."""
+        return {1: "one", 5: "five", 10: "ten", 20: "twenty"}.get(self.k, str(self.k))
 
     @property
     def level(self) -> str:

@@ -82,6 +82,11 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         options.get(*(("baseline", BASELINES[0]) if task == "next_item" else ("churn_baseline", BASELINES[1])))
     )
     models = _models(section, baseline)
+    unscored = [m.label for m in models if metric not in m.metrics]
+    models = [m for m in models if metric in m.metrics]
+    better = not section.get("lower_is_better", metric.partition("@")[0] in LOWER_IS_BETTER)
+    if not models:
+        return Board(task, metric, better, [], unscored=unscored)
     rivals = rivals_of(models)
     sanity = section.get("sanity") or {}
     first = section["metrics"][models[0].name]
@@ -89,9 +94,13 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
     made = Board(
         task=task,
         metric=metric,
-        higher_is_better=not section.get("lower_is_better", metric.partition("@")[0] in LOWER_IS_BETTER),
+        higher_is_better=better,
         models=models,
-        differences=[_difference(c) for c in section["comparisons"] if c["metric"] == metric],
+        differences=[
+            _difference(c)
+            for c in section["comparisons"]
+            if c["metric"] == metric and {c["a"], c["b"]} <= {m.name for m in models}
+        ],
         slices=_slices(section, rivals, baseline, options),
         reliability=_reliability(section, rivals),
         meta={**metadata_of(tables[models[0].name]), **{k: v for k, v in first.items() if k not in PARTS}},
@@ -102,6 +111,7 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline),
         confidence=float(section.get("confidence", 0.95)),
+        unscored=unscored,
     )
     return made
 
@@ -134,12 +144,13 @@ def _value(entry: Mapping[str, Any]) -> Value:
 
 
 def _coverage(table: pa.Table, known: Mapping[str, Value]) -> dict[str, Value]:
-    """Share of the catalogue that anybody is shown in the top ten, where metrics.json does not say it."""
-    if "coverage@10" in known or "top_items" not in table.column_names:
+    """Share of the catalogue that anybody is shown in the top k, where metrics.json does not say it."""
+    k = (metadata_of(table).get("k") or [10])[0]
+    if f"coverage@{k}" in known or "top_items" not in table.column_names:
         return {}
-    lists = pc.list_slice(table["top_items"].combine_chunks(), 0, 10)
+    lists = pc.list_slice(table["top_items"].combine_chunks(), 0, k)
     shown = len(np.unique(lists.flatten().to_numpy(zero_copy_only=False)))
-    return {"coverage@10": Value(shown / max(1, int(metadata_of(table)["n_catalogue"])), n=table.num_rows)}
+    return {f"coverage@{k}": Value(shown / max(1, int(metadata_of(table)["n_catalogue"])), n=table.num_rows)}
 
 
 def _difference(c: Mapping[str, Any]) -> Difference:
@@ -259,7 +270,7 @@ def _seed_row(name: str, found: Mapping[str, Any]) -> SeedRow:
 def shown_metrics(b: Board) -> list[str]:
     """The figures of a board's table, headline first."""
     wanted = (
-        ["ndcg@10", "hit@10", "recall@10", "mrr", "coverage@10"]
+        [f"ndcg@{b.k}", f"hit@{b.k}", f"recall@{b.k}", "mrr", f"coverage@{b.k}"]
         if b.task == "next_item"
         else ["log_loss", "auroc", "average_precision", "brier", "ece"]
     )

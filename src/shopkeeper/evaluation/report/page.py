@@ -23,7 +23,7 @@ FOLDED_SLICES = 6  # panels shown at once; the rest is behind a click
 def render(report: Report) -> str:
     """The whole document."""
     sections: list[Section | None] = [_answers(report)]
-    for b in report.boards:
+    for b in [b for b in report.boards if b.models]:
         sections.append(boards.leaderboard(b))
         if b.task == "next_item":
             sections.append(boards.coverage(b))

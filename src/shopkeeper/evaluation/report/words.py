@@ -45,6 +45,9 @@ class Answer:
 def answer(b: Board) -> Answer:
     """Which model, by how much, for whom not, and how far from the best possible."""
     question = QUESTIONS.get(b.task, b.task.replace("_", " ").capitalize())
+    if not b.models:
+        nothing = f"Nothing can be said: {label_of(b.metric)} is not defined for {', '.join(b.unscored)}"
+        return Answer(question, escape(nothing), [], [])
     if not b.rivals:
         return Answer(question, "Only the ceiling was measured", [], [])
     best = b.rivals[0]
@@ -104,10 +107,10 @@ def _headline(b: Board, best: Model) -> str:
 
 
 def _how_good(b: Board, best: Model) -> str:
-    hit, auc = best.metrics.get("hit@10"), best.metrics.get("auroc")
+    hit, auc = best.metrics.get(f"hit@{b.k}"), best.metrics.get("auroc")
     if b.task == "next_item" and hit:
         return (
-            f"In {_share(hit)} of {b.n:,} test requests, its ten suggestions hold something that the customer "
+            f"In {_share(hit)} of {b.n:,} test requests, its {b.places} suggestions hold something that the customer "
             f"then took.{_all_ranked(b)}"
         )
     if auc:
@@ -124,7 +127,7 @@ def _how_good(b: Board, best: Model) -> str:
 
 def _all_ranked(b: Board) -> str:
     n = b.meta.get("n_catalogue")
-    return f" All {n:,} items of the catalogue competed for the ten places." if n else ""
+    return f" All {n:,} items of the catalogue competed for the {b.places} places." if n else ""
 
 
 def _calibration(best: Model) -> str:
@@ -210,8 +213,8 @@ def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
     """Three or four figures at a glance."""
     tiles: list[tuple[str, str]] = []
     m = best.metrics
-    if hit := m.get("hit@10"):
-        tiles.append((f"{hit.value:.1%}", "of requests: something among the ten was then taken"))
+    if hit := m.get(f"hit@{b.k}"):
+        tiles.append((f"{hit.value:.1%}", f"of requests: something among the {b.places} was then taken"))
     if auc := m.get("auroc"):
         tiles.append((number(auc.value), f"AUROC ({number(auc.low)} to {number(auc.high)})"))
     tiles.append((number(m[b.metric].value), f"{heading_of(b.metric)} ({_bounds(m[b.metric])})"))
@@ -222,7 +225,7 @@ def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
     top = b.ceiling
     if top is not None and b.higher_is_better:
         tiles.append((f"{m[b.metric].value / top.metrics[b.metric].value:.0%}", "of the best possible score"))
-    elif coverage := m.get("coverage@10"):
+    elif coverage := m.get(f"coverage@{b.k}"):
         tiles.append((f"{coverage.value:.0%}", "of the catalogue is shown to somebody"))
     return tiles[:4]
 
