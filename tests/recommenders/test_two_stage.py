@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +66,20 @@ def test_a_window_hands_out_nothing_from_its_cutoff_on_but_the_histories_of_its_
         assert targets.min() >= cutoff
         assert targets.max() < cutoff + 3 * DAY
         assert (time[window.requests.end - 1] < window.requests.instant).all()
-        np.testing.assert_array_equal(targets, window.requests.instant[window.targets.request])  # the first step alone
-        assert len(np.unique(window.requests.user)) == len(window.requests)
+        np.testing.assert_array_equal(targets, window.requests.instant[window.targets.request])
+        assert len(window.requests) == 60 * 3  # everybody takes something every day
+
+
+def test_lines_of_one_order_are_the_targets_of_one_question(tmp_path: Path):
+    bought = [[1, 2, 3, 4, 5, 6]]
+    prepared, split = tiny_prepared(tmp_path, bought, days(bought))  # the last two are held out
+    orders = np.array([1, 1, 2, 2, 3, 4], np.int32)
+    events = replace(prepared.events, order=orders)
+    split = replace(split, prepared=replace(prepared, events=events))
+    (window,) = earlier_windows(split, PURCHASE, days=2, count=1)
+    assert window.targets.item.tolist() == [3, 4]
+    assert window.targets.offsets.tolist() == [0, 2]
+    assert window.requests.end.tolist() == [2]
 
 
 def test_without_time_the_window_is_the_last_step_of_the_training_rows(tmp_path: Path):
@@ -103,7 +116,7 @@ def test_features_of_a_pair_are_as_counted_by_hand(tmp_path: Path):
 
 def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(tmp_path: Path):
     prepared, split = shoppers(tmp_path)
-    model = fitted(small, prepared, split)
+    model = fitted(partial(small, windows=1, window_days=1), prepared, split)
     assert model.booster is None
     alone = fitted(lambda: make(CANDIDATES["personal_frequency"]), prepared, split)
     asked = stranger([[3], [7, 6], []])

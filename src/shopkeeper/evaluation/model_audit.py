@@ -165,7 +165,7 @@ def another_future(split: Split, seed: int = 0) -> Split:
     else:
         changed = perturb_rows(p, ~training_mask(p.offsets, np.asarray(split.train_end)), seed, grow=False)
     train_end = changed.offsets[:-1] + (split.train_end - p.offsets[:-1])
-    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, split)
+    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, original=split)
 
 
 def elsewhere(requests: Requests, n_items: int, rng: np.random.Generator) -> Requests:

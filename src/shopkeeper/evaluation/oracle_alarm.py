@@ -95,7 +95,10 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
         split.timeline,
         split.train_end,
         split.catalogue,
-        (requests_of(requests, rows), replace(targets, offsets=offsets, item=targets.item[at], row=targets.row[at])),
+        asked=(
+            requests_of(requests, rows),
+            replace(targets, offsets=offsets, item=targets.item[at], row=targets.row[at]),
+        ),
     )
     oracle = Oracle()
     try:

@@ -137,8 +137,9 @@ def prepared_of(manifest: Config) -> Prepared:
 
 
 def split_of(prepared: Prepared, manifest: Config) -> Split:
-    """The split that a run was trained on."""
-    return prepared.split(str(manifest["split"]))
+    """The split that a run was trained on; of a run that was refitted after validation, all until the test cutoff."""
+    split = prepared.split(str(manifest["split"]))
+    return split.until_test() if manifest.get("refit") else split
 
 
 def run_folder(config: Config, model: str | None = None) -> Path:

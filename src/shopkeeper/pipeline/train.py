@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,7 @@ def train_recommender(
     from shopkeeper.recommenders.base import Fit, make
 
     prepared, split = prepare_to_train(cfg)
+    later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
     model = make(cfg["model"])
     start = check_start(cfg, getattr(model, "starts_warm", False), split)
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
@@ -159,8 +161,9 @@ def train_recommender(
         raise
     audit_recommender(cfg, model, split, fit, parts)
     e = cfg["evaluation"]
-    tables = {
-        part: evaluate_requests(
+
+    def table(part: str, **told: Any) -> pa.Table:
+        return evaluate_requests(
             model,
             split,
             part,
@@ -169,10 +172,16 @@ def train_recommender(
             batch_size=e["batch_size"],
             ties=e["ties"],
             top_k=int(e["top_k"]),
-            metadata={"model": facts["model"], "seed": fit.seed},
+            metadata={"model": facts["model"], "seed": fit.seed, **told},
         )
-        for part in parts
-    }
+
+    tables = {part: table(part) for part in parts if part != "test" or later is None}
+    if later is not None:
+        split = later
+        facts |= {"refit": True, "trained_until": trained_until(split)}
+        model = _refitted(cfg, model, split, fit, held)
+        audit_recommender({**cfg, "audit": "always"}, model, split, fit, ("test",))  # how it learns is seen above
+        tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,
         "split": cfg["split"]["name"],
@@ -184,6 +193,8 @@ def train_recommender(
         "confidence": float(e["confidence"]),
         "target_hash": split.target_hash(),
     }
+    if later is not None:
+        metrics["refit"] = True
     if start:
         metrics["init_from"] = start
     if "test" in tables:
@@ -204,6 +215,27 @@ def _says_how_to_go_on(place: Path) -> Callable[..., bool]:
         return False
 
     return tell
+
+
+def model_steps(model: Any) -> int | None:
+    """Epochs or trees that validation chose for a trained model; None for one without steps."""
+    steps: int | None = getattr(model, "steps", None)
+    return steps
+
+
+def _refitted(cfg: Mapping[str, Any], chosen: Any, split: Split, fit: Any, held: ExitStack) -> Any:
+    """A new model trained on all until the test cutoff, for as many steps as validation chose."""
+    from shopkeeper.recommenders.base import make
+
+    model, steps = make(cfg["model"]), model_steps(chosen)
+    log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
+    place = fit.folder.with_name(f"{fit.folder.name}-refit")
+    if getattr(model, "resumes", False):
+        held.enter_context(alone(place))
+    trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
+    model.fit(split.prepared, split, replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None))
+    remove_checkpoints(place)
+    return model
 
 
 def _and_say(log_epoch: Log) -> Log:

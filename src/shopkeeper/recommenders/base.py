@@ -35,6 +35,7 @@ class Fit:
     filter_seen: bool = False
     k: int = 10  # cut-off of the headline metric, which chooses the best epoch
     init_from: Path | None = None  # run folder to start from, for a model that says `starts_warm`
+    steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None
     progress: bool = True
 

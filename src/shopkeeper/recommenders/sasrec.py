@@ -71,7 +71,7 @@ class SASRec:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
-        config = TrainerConfig.of(fit.trainer)
+        config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
         codes = event_codes(list(fit.target_events))
         kinds, self.fallback_V = seen_in_training(split, codes)
         typed = self.inputs == "all" and len(kinds) > 1
@@ -100,6 +100,11 @@ class SASRec:
             progress=fit.progress,
             on_epoch=fit.log,
         )
+
+    @property
+    def steps(self) -> int | None:
+        """The epoch that validation chose."""
+        return None if self.trained is None else self.trained.best_epoch
 
     def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
         """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""

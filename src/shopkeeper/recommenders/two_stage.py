@@ -105,6 +105,11 @@ class TwoStage:
         """Columns of the ranker's input."""
         return (*OWN, *CUSTOMER, *ITEM, *(f"{m}_{what}" for m in self.settings for what in ("score", "place")))
 
+    @property
+    def steps(self) -> int | None:
+        """Trees of the ranker."""
+        return None if self.booster is None else int(self.booster.num_trees())
+
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Learn the ranker from earlier windows, then fit the candidate models on all training rows."""
         self.types = event_codes(list(fit.target_events))
@@ -152,8 +157,8 @@ class TwoStage:
 
         x, y, group = (np.concatenate(column) for column in zip(*parts, strict=True))
         train = data(x, y, group)
-        if self.patience is None:
-            return lgb.train(parameters, train, self.trees)
+        if self.patience is None or fit.steps:
+            return lgb.train(parameters, train, fit.steps or self.trees)
         held = self._examples(*split.part("validation"), fit.filter_seen)
         if not len(held[2]):
             return lgb.train(parameters, train, self.trees)
@@ -166,7 +171,7 @@ class TwoStage:
     def _examples(self, requests: Requests, targets: Targets, filter_seen: bool) -> tuple[np.ndarray, ...]:
         """Features (P, F), labels (P,) and pairs per request, of requests that have a hit among their candidates."""
         x, y, group = [], [], []
-        width = len(self.fallback_V) if len(self.fallback_V) > 1 else len(self.facts.table_VF)
+        width = len(self.facts.table_VF)
         for first in range(0, len(requests), REQUESTS_AT_ONCE):
             part, wanted = requests[first : first + REQUESTS_AT_ONCE], targets[first : first + REQUESTS_AT_ONCE]
             owner, item, features = self._pairs(part)

@@ -16,7 +16,7 @@ import numpy as np
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.sequences.prepared import Split
 from shopkeeper.sequences.ranges import lower_bound
-from shopkeeper.sequences.requests import Requests, Targets
+from shopkeeper.sequences.requests import Events, Requests, Targets
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Window:
 def earlier_windows(split: Split, types: list[int], days: float, count: int) -> list[Window]:
     """Up to `count` windows of `days` days before the end of the training rows, the newest first.
 
-    Each customer is asked once a window, at his first target event in it (types: event codes); all lines of that order
-    (or instant) are targets. Windows before which nobody has a target event are left out.
+    Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
+    where there are no order ids, at every instant. Windows before which nobody has a target event are left out.
     """
     time = split.prepared.events.timestamp
     if time is None:
@@ -79,17 +79,13 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
     if until is not None and events.timestamp is not None:
         inside &= events.timestamp[rows] < until
     owner, rows = owner[inside], rows[inside]
-    asked, first, request = np.unique(owner, return_index=True, return_inverse=True)
-    instant, history_end = None, ends[asked]
-    same = rows == rows[first][request]
+    step = _steps(events, owner, rows)
+    _, first, request = np.unique(step, return_index=True, return_inverse=True)
+    asked = owner[first]
+    instant, history_end = None, rows[first]
     if events.timestamp is not None:
         instant = np.asarray(events.timestamp[rows[first]], np.int64)
         history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
-        same |= events.timestamp[rows] == instant[request]
-    if events.order is not None:
-        order = events.order[rows]
-        same |= (order > 0) & (order == order[first][request])
-    request, rows = request[same], rows[same]
     counts = np.bincount(request, minlength=len(asked))
     learnt = replace(split, train_end=ends)
     seen = np.unique(events.item[learnt.training_rows()[1]])
@@ -98,3 +94,16 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
         Requests(events, prepared.offsets[asked], history_end, instant, (asked + 1).astype(np.int32)),
         Targets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), events.item[rows], rows),
     )
+
+
+def _steps(events: Events, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Number of the step that each row belongs to: lines of one order, or of one instant, of one customer; int64."""
+    new = np.ones(len(rows), bool)
+    if len(rows) > 1:
+        same = np.zeros(len(rows) - 1, bool)
+        if events.timestamp is not None:
+            same |= events.timestamp[rows[1:]] == events.timestamp[rows[:-1]]
+        if events.order is not None:
+            same |= (events.order[rows[1:]] == events.order[rows[:-1]]) & (events.order[rows[1:]] > 0)
+        new[1:] = ~(same & (owner[1:] == owner[:-1]))
+    return np.cumsum(new) - 1

@@ -17,7 +17,7 @@ Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, read_parquet
 from shopkeeper.sequences.consent import Consent
+from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events, Requests, Targets
 
 COLUMNS = {
@@ -178,6 +179,7 @@ class Split:
     timeline: dict[str, Any]  # spec, cutoffs, protocol, target hashes, counts, audit
     train_end: np.ndarray  # int64 (n_users,): training rows of user u are offsets[u-1]:train_end[u-1]
     catalogue: np.ndarray  # int32, sorted: the items that may be recommended
+    validates: bool = True  # False: its validation part is empty, since those rows are trained on
 
     @classmethod
     def open(cls, prepared: Prepared, path: Path) -> Split:
@@ -208,6 +210,9 @@ class Split:
 
     def part(self, name: str) -> tuple[Requests, Targets]:
         """Requests and targets of `validation` or `test`, in file order."""
+        if name == "validation" and not self.validates:
+            requests, targets = self.part("test")
+            return requests[0:0], targets[0:0]
         table = read_parquet(self.path / f"{name}.parquet")
         targets = table["targets"].combine_chunks()
         rows = table["target_rows"].combine_chunks()
@@ -231,6 +236,31 @@ class Split:
             targets.values.to_numpy().astype(np.int32),
             rows.values.to_numpy().astype(np.int64),
             _lines(table),
+        )
+
+    def until_test(self) -> Split:
+        """What a model that goes live would be trained on: all before the test cutoff, after validation has chosen.
+
+        A `UserError` where the split has no cutoff in time, or takes its catalogue from the whole log.
+        """
+        cutoffs, time = self.timeline.get("cutoffs") or {}, self.prepared.events.timestamp
+        if "test" not in cutoffs or time is None or self.protocol != "strict" or self.timeline["spec"].get("k_core"):
+            raise UserError(
+                f"evaluation.refit=true needs a strict split with a cutoff in time and without k_core, which "
+                f"{self.name} is not; use split=temporal, or evaluation.refit=false"
+            )
+        offsets = self.prepared.offsets
+        train_end = lower_bound(time, offsets[:-1], offsets[1:], int(cutoffs["test"]["us"]))
+        inside = np.zeros(len(time) + 1, np.int64)
+        np.add.at(inside, offsets[:-1], 1)
+        np.add.at(inside, train_end, -1)
+        catalogue = np.unique(self.prepared.events.item[np.cumsum(inside[:-1]) > 0])
+        return replace(
+            self,
+            timeline={**self.timeline, "cutoffs": {**cutoffs, "validation": cutoffs["test"]}},
+            train_end=train_end,
+            catalogue=catalogue.astype(np.int32),
+            validates=False,
         )
 
     def request_table(self, name: str) -> pa.Table:

@@ -1,0 +1,96 @@
+"""`evaluation.refit=true`: after validation has chosen, a model learns from all until the test cutoff."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.train import train_recommender
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """60 days; item `new` is first sold on day 45, between the validation cutoff (40) and the test cutoff (50)."""
+    place = tmp_path_factory.mktemp("refit")
+    rng = np.random.default_rng(0)
+    rows = [
+        f"c{c},{'new' if d >= 45 and c % 2 else f'i{rng.integers(1, 9)}'},2024-{1 + d // 30:02d}-{1 + d % 30:02d} 10:00"
+        for d in range(59)
+        for c in range(12)
+    ]
+    (place / "log.csv").write_text("customer,item,time\n" + "\n".join(sorted(rows)) + "\n", encoding="utf-8")
+    words = [
+        "dataset=ml_100k", "split=temporal", "tracking=none", "progress=false", "dataset.name=refit",
+        f"paths.raw={place}", f"paths.prepared={place}/prepared", f"paths.checkpoints={place}/checkpoints",
+    ]  # fmt: skip
+    return place, words
+
+
+def config(shop: tuple[Path, list[str]], *more: str) -> dict:
+    _, words = shop
+    cfg = context.plain(composed("train", [*words, *more]))
+    cfg["dataset"] = {
+        "name": "refit", "target_events": ["purchase"], "filter_seen": False,
+        "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+        "columns": {"user_id": "customer", "item_id": "item", "timestamp": "time"}, "event_type": "purchase",
+        "filters": {}, "temporal": {"validation_days": 10, "test_days": 10}, "max_rejected_share": 0,
+    }  # fmt: skip
+    if cfg["split"]["name"] == "temporal":
+        cfg["split"] |= {"validation_days": 10, "test_days": 10}
+    return cfg
+
+
+def trained(cfg: dict):
+    with ExitStack() as held:
+        return train_recommender(cfg, ("validation", "test"), lambda values, epoch: None, held)
+
+
+def test_test_is_asked_of_a_model_that_has_seen_validation_and_validation_is_not(shop):
+    cfg = config(shop, "model=popularity", "evaluation.refit=true")
+    model, facts, metrics, _ = trained(cfg)
+    plain_model, plain_facts, plain, _ = trained(config(shop, "model=popularity"))
+    prepared, split = prepare_to_train(cfg)
+    new = int(np.flatnonzero(np.array(prepared.items["item_id"].to_pylist()) == "new")[0]) + 1
+    assert plain_model.scores_V[new] == 0
+    assert model.scores_V[new] > 0
+    assert metrics["validation"] == plain["validation"]
+    assert metrics["refit"] is True
+    assert "refit" not in plain
+    assert metrics["test"]["ndcg@10"]["value"] > plain["test"]["ndcg@10"]["value"]
+    assert facts["trained_until"] > plain_facts["trained_until"]
+    assert context.split_of(prepared, {"split": split.name, "refit": True}).catalogue.tolist() == sorted(
+        {*split.catalogue.tolist(), new}
+    )
+
+
+def test_no_row_from_the_test_cutoff_on_is_trained_on(shop):
+    prepared, split = prepare_to_train(config(shop, "model=popularity"))
+    again = split.until_test()
+    rows = again.training_rows()[1]
+    cutoff = split.timeline["cutoffs"]["test"]["us"]
+    assert prepared.events.timestamp[rows].max() < cutoff
+    assert len(rows) == (prepared.events.timestamp < cutoff).sum()
+    assert len(again.part("validation")[0]) == 0
+    assert len(again.part("test")[0]) == len(split.part("test")[0])
+
+
+def test_a_network_takes_the_epoch_that_validation_chose(shop):
+    words = ("model=sasrec", "model.width=8", "model.blocks=1", "model.epochs=6", "evaluation.refit=true")
+    model, _, metrics, _ = trained(config(shop, *words))
+    assert model.steps is not None
+    first, _, _, _ = trained(config(shop, *words[:-1]))
+    assert len(model.trained.history) == first.steps == model.steps
+    assert all("ndcg@10" not in epoch for epoch in model.trained.history)
+    assert metrics["refit"] is True
+
+
+def test_a_split_that_has_no_cutoff_in_time_says_what_to_do(shop):
+    with pytest.raises(UserError, match=r"split=temporal, or evaluation\.refit=false"):
+        trained(config(shop, "model=popularity", "split=leave_one_out", "evaluation.refit=true"))
