@@ -110,5 +110,16 @@ def test_a_test_is_read_out_and_a_broken_split_is_not(tmp_path: Path, capsys: Ou
     assert "cuped: +0.3" in text
     csv.write_csv(table.filter(pa.array((treated == 0) | (rng.random(4000) < 0.8))), path)
     assert "Do not read this test" in refused(["read-test", str(path)], capsys)
+    assert "each of the 4,000 rows is taken for a customer of its own" in text
+    csv.write_csv(table.append_column("user_id", pa.array(np.arange(4000) // 4 * 2 + treated)), path)
+    text = said(["read-test", str(path), "--planned", "2000"], capsys)
+    assert "4,000 rows of 2,000 customers: each customer counts once, with the mean of its values" in text
+    assert "customers: 1,000 in control, 1,000 in treatment" in text
+    assert "the sum of its values" in said(["read-test", str(path), "--rows", "sum"], capsys)
+    csv.write_csv(table.append_column("user_id", pa.array(np.arange(4000) // 2)), path)
+    assert "customer 0 is in both arms (2,000 of 2,000 customers are)" in refused(["read-test", str(path)], capsys)
+    blank = pa.array([None, *map(str, range(3999))], pa.string())
+    csv.write_csv(table.append_column("user_id", blank), path)
+    assert "'user_id' of" in refused(["read-test", str(path)], capsys)
     csv.write_csv(table.drop_columns(["treated"]), path)
     assert "lacks the column 'treated'" in refused(["read-test", str(path)], capsys)

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
 
+CUSTOMER = ("user_id", "user", "customer_id", "customer")  # columns that say whose a row is, first come first
+
 
 def print_counterfactual(log: Path, uniform: bool, resamples: int) -> None:
     """What another policy would have earned, by every estimator that the log allows, with what speaks against it.
@@ -76,8 +78,10 @@ def print_plan(run: Path, metric: str | None, effect: float, per_day: float, **o
     print("an offline metric only stands in for what the test will measure: plan with the test's own where you have it")
 
 
-def print_readout(file: Path, planned: int | None, share: float, level: float) -> None:
-    """Read a test out: `file` (Parquet or CSV) has a row per customer: `value`, `treated` (0 or 1), `covariate` or not.
+def print_readout(file: Path, planned: int | None, share: float, level: float, rows: str = "mean") -> None:
+    """Read a test out: `file` (Parquet or CSV) has `value`, `treated` (0 or 1), `covariate` or not, and whose a row is.
+
+    A customer counts once, with the mean (or `rows="sum"`) of its values; without a column of `CUSTOMER` a row is one.
 
     A sample ratio that does not fit the plan comes first and is an error: nothing may be read from such a test.
     """
@@ -86,7 +90,16 @@ def print_readout(file: Path, planned: int | None, share: float, level: float) -
     table = _read(file)
     covariate = _column(table, "covariate", file) if "covariate" in table.column_names else None
     value, treated = (_column(table, name, file) for name in ("value", "treated"))
-    found = read_out(value, treated, covariate, planned_n=planned, treatment_share=share, level=level)
+    customer = _customers(table, file)
+    found = read_out(
+        value, treated, covariate, customer=customer, total=rows == "sum", planned_n=planned, treatment_share=share,
+        level=level,
+    )  # fmt: skip
+    n = found["difference"]["n"]
+    if customer is None:
+        print(f"no column {' or '.join(CUSTOMER)}: each of the {n:,} rows is taken for a customer of its own")
+    elif n < len(value):
+        print(f"{len(value):,} rows of {n:,} customers: each customer counts once, with the {rows} of its values")
     ratio = found["sample_ratio"]
     print(f"customers: {ratio['control']:,} in control, {ratio['treatment']:,} in treatment (p = {ratio['p']:.3g})")
     if not ratio["ok"]:
@@ -101,6 +114,20 @@ def print_readout(file: Path, planned: int | None, share: float, level: float) -
     if covariate is not None:
         print(f"CUPED left {found['variance_left']:.0%} of the variance")
     print(found["words"])
+
+
+def _customers(table: pa.Table, path: Path) -> np.ndarray | None:
+    """Whose each row is, None where no column says so."""
+    from shopkeeper.identifiers import normal_ids
+
+    name = next((n for n in CUSTOMER if n in table.column_names), None)
+    if name is None:
+        return None
+    ids = normal_ids(table[name].combine_chunks())
+    blank = sum(not text for text in ids.to_pylist())
+    if blank:
+        raise UserError(f"column '{name}' of {path} is empty in {blank:,} rows; say whose they are or drop them")
+    return np.asarray(ids.to_pylist(), object).astype(str)
 
 
 def _read(path: Path) -> pa.Table:

@@ -72,7 +72,10 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--power", type=_share, default=0.8)
     one.add_argument("--level", type=_share, default=0.05)
     one = command("read-test", _read_test, "read an online test out: sample ratio, CUPED, sequential interval")
-    one.add_argument("file", type=Path, help="Parquet or CSV, a row per customer: value, treated, covariate or not")
+    one.add_argument("file", type=Path, help="Parquet or CSV: value, treated, user_id, covariate or not")
+    one.add_argument(
+        "--rows", default="mean", choices=["mean", "sum"], help="of the values of a customer with several rows"
+    )
     one.add_argument("--planned", type=int, help="customers of both arms in the plan; fixed before the test")
     one.add_argument("--share", type=_share, default=0.5, help="of customers in treatment, as planned")
     one.add_argument("--level", type=_share, default=0.05)
@@ -136,7 +139,7 @@ def _plan_test(arguments: argparse.Namespace) -> None:
 def _read_test(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.experiments import print_readout
 
-    print_readout(arguments.file, arguments.planned, arguments.share, arguments.level)
+    print_readout(arguments.file, arguments.planned, arguments.share, arguments.level, arguments.rows)
 
 
 def _new_dataset(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from shopkeeper.errors import UserError
 
+ENOUGH = 100  # customers from which on the sequential interval is as good as it says
 SRM_LEVEL = 0.0005  # strict: a test with this little chance of an honest split is broken, not unlucky
 
 
@@ -128,12 +129,51 @@ def cuped(value_n: np.ndarray, covariate_n: np.ndarray, treated_n: np.ndarray) -
     return adjusted_n, left
 
 
+def by_customer(
+    value_m: np.ndarray,
+    treated_m: np.ndarray,
+    covariate_m: np.ndarray | None,
+    customer_m: np.ndarray,
+    total: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Value, treated and covariate (n,) of n customers from m rows: means of a customer's rows, or the sum of values.
+
+    Rows of one customer depend on each other: taken for independent they make differences out of nothing. The
+    covariate is from before the test and is averaged in any case.
+
+    Raises:
+        UserError: a customer is in both arms, or `customer_m` is not of the rows' length.
+    """
+    if len(customer_m) != len(value_m) or len(treated_m) != len(value_m):
+        raise UserError(f"column customer has {len(customer_m)} rows for {len(value_m)} values; give one for each row")
+    names, code_m = np.unique(customer_m, return_inverse=True)
+    count_n = np.bincount(code_m)
+    treated_n = np.bincount(code_m, treated_m) / count_n
+    both = np.flatnonzero((treated_n > 0) & (treated_n < 1))
+    if len(both):
+        raise UserError(
+            f"customer {names[both[0]]} is in both arms ({len(both):,} of {len(names):,} customers are): an effect "
+            f"cannot be told; find out how they were assigned, or leave them all out and say so"
+        )
+    value_n = np.bincount(code_m, value_m)
+    covariate_n = None if covariate_m is None else np.bincount(code_m, covariate_m) / count_n
+    return (value_n if total else value_n / count_n), treated_n, covariate_n
+
+
 def difference(value_n: np.ndarray, treated_n: np.ndarray) -> tuple[float, float]:
     """Treatment mean minus control mean, and its standard error with unequal variances (Welch)."""
     arm = treated_n.astype(bool)
     treated, control = value_n[arm], value_n[~arm]
     error = sqrt(treated.var(ddof=1) / len(treated) + control.var(ddof=1) / len(control))
     return float(treated.mean() - control.mean()), error
+
+
+def _freedom(value_n: np.ndarray, arm: np.ndarray) -> float:
+    """Welch's degrees of freedom: what few customers in one arm take from the certainty of the standard error."""
+    part = [float(side.var(ddof=1)) / len(side) for side in (value_n[arm], value_n[~arm])]
+    if sum(part) == 0:
+        return float(len(value_n) - 2)
+    return sum(part) ** 2 / sum(v**2 / (n - 1) for v, n in zip(part, (arm.sum(), (~arm).sum()), strict=True))
 
 
 def sequential_margin(standard_error: float, n: int, planned_n: int, level: float = 0.05) -> float:
@@ -157,46 +197,54 @@ def read_out(
     treated_n: np.ndarray,
     covariate_n: np.ndarray | None = None,
     *,
+    customer: np.ndarray | None = None,
+    total: bool = False,
     planned_n: int | None = None,
     treatment_share: float = 0.5,
     level: float = 0.05,
 ) -> dict[str, Any]:
-    """Read a test, one row per customer: sample ratio, plain and CUPED differences, fixed and sequential intervals.
+    """Read a test, one row per customer, or any number with `customer` (m,) naming whose they are (`by_customer`).
+
+    Gives sample ratio, plain and CUPED differences, fixed and sequential intervals.
 
     Keys: `sample_ratio`, `difference` and, with a covariate, `cuped` (each value, low, high at a single look;
     sequential_low, sequential_high for any number of looks; n), `variance_left`, `words`. When the sample ratio is
     off, `words` says that the test must not be read. `planned_n` (both arms) is where the sequential interval is
     tightest; it must be fixed before the test.
     """
-    from scipy.special import ndtri
+    from scipy.special import stdtrit
 
     value_n, treated_n = np.asarray(value_n, np.float64), np.asarray(treated_n)
     _check_finite("value", value_n)
     if treated_n.shape != value_n.shape or not np.isin(treated_n, (0, 1)).all():
         raise UserError("column treated must hold 0 or 1 for each customer")
+    if covariate_n is not None:
+        covariate_n = np.asarray(covariate_n, np.float64)
+        if covariate_n.shape != value_n.shape:
+            raise UserError(f"column covariate has shape {covariate_n.shape}; give one value per row ({len(value_n)})")
+        _check_finite("covariate", covariate_n)
+    if customer is not None:
+        value_n, treated_n, covariate_n = by_customer(value_n, treated_n, covariate_n, np.asarray(customer), total)
     arm = treated_n.astype(bool)
     sizes = (int((~arm).sum()), int(arm.sum()))
     if min(sizes) < 2:
         raise UserError(f"the arms hold {sizes[0]} and {sizes[1]} customers; a readout needs at least 2 in each")
-    z = float(ndtri(1 - level / 2))
     n = len(value_n)
 
-    def interval(values: np.ndarray) -> dict[str, Any]:
+    def interval(values: np.ndarray, fitted: int = 0) -> dict[str, Any]:
         value, error = difference(values, arm)
+        error *= sqrt((n - 2) / max(n - 2 - fitted, 1))  # a fitted covariate has taken a degree of freedom
         wide = sequential_margin(error, n, planned_n or n, level)
-        row = {"value": value, "low": value - z * error, "high": value + z * error, "standard_error": error, "n": n}
+        once = float(stdtrit(max(_freedom(values, arm) - fitted, 1), 1 - level / 2)) * error
+        row = {"value": value, "low": value - once, "high": value + once, "standard_error": error, "n": n}
         return row | {"sequential_low": value - wide, "sequential_high": value + wide}
 
     ratio = sample_ratio(sizes, treatment_share)
     result: dict[str, Any] = {"sample_ratio": ratio, "difference": interval(value_n), "variance_left": 1.0}
     best = result["difference"]
     if covariate_n is not None:
-        covariate_n = np.asarray(covariate_n, np.float64)
-        if covariate_n.shape != value_n.shape:
-            raise UserError(f"column covariate has shape {covariate_n.shape}; give one value per customer ({n})")
-        _check_finite("covariate", covariate_n)
         adjusted_n, result["variance_left"] = cuped(value_n, covariate_n, arm)
-        best = result["cuped"] = interval(adjusted_n)
+        best = result["cuped"] = interval(adjusted_n, fitted=1)
     result["words"] = _words(ratio, best, level)
     return result
 
@@ -209,6 +257,11 @@ def _words(ratio: dict[str, Any], best: dict[str, Any], level: float) -> str:
         )
     low, high = best["sequential_low"], best["sequential_high"]
     span = f"{best['value']:+.4g} ({low:+.4g} to {high:+.4g}, {1 - level:.0%}, valid at every look)"
+    if best["n"] < ENOUGH:
+        return (
+            f"Cannot tell the arms apart yet: {best['n']} customers are too few for an interval that is valid at every "
+            f"look; wait for {ENOUGH}."
+        )
     if low > 0:
         return f"The treatment is better: {span}."
     if high < 0:
