@@ -23,7 +23,11 @@ from shopkeeper.evaluation.customer_table import (
     customer_table,
     summarise_customers,
 )
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.table import metadata_of
+
+OWN_VALUES = {"currency": "EUR", "customer_value": 200, "offer_cost": 10, "contact_cost": 1, "success_rate": 0.3}
+SHOP = {"name": "shop", "profit": {**OWN_VALUES, "success_trials": 20}}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_every_row_of_the_cohort_is_there_with_label_probability_and_losses(sett
 
 def test_the_summary_is_json_with_intervals_around_the_values(setting):
     _, cohort, tables = setting
-    summary = summarise_customers(tables["Logistic"], resamples=200)
+    summary = summarise_customers(tables["Logistic"], resamples=200, profit=Profit.of(SHOP))
     json.dumps(summary, allow_nan=False)
     p = tables["Logistic"]["probability"].to_numpy()
     assert summary["auroc"]["value"] == pytest.approx(roc_auc_score(cohort.label, p))
@@ -164,3 +168,35 @@ def compare_free_brier(table, seed: int) -> tuple[float, float]:
     customer = np.arange(len(rows))
     means = np.concatenate([w @ rows / w.sum(axis=1) for w in _customer_weights(customer, 200, seed)])
     return tuple(np.quantile(means, (0.025, 0.975)))
+
+
+def test_there_is_no_profit_without_the_shops_own_values(setting):
+    table = setting[2]["Logistic"]
+    assert Profit.of({"name": "shop"}) is None
+    assert "emp" not in summarise_customers(table, resamples=20)
+    whole = summarise_customers(table, resamples=20, profit=Profit.of(SHOP))["emp"]["value"]
+    money = ("customer_value", "offer_cost", "contact_cost")
+    twice = Profit.of({"name": "shop", "profit": SHOP["profit"] | {k: 2 * OWN_VALUES[k] for k in money}})
+    assert summarise_customers(table, resamples=20, profit=twice)["emp"]["value"] == pytest.approx(2 * whole)
+
+
+def test_a_rate_that_is_known_exactly_earns_what_it_says():
+    """All who leave are contacted: (rate (value - offer) - contact) for each of them, half of the base."""
+    known = Profit.of({"name": "shop", "profit": OWN_VALUES})
+    assert known.per_customer(np.array([1, 0]), np.array([0.9, 0.1])) == pytest.approx((0.3 * 190 - 1) / 2, rel=1e-6)
+    assert known.as_json() == OWN_VALUES
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"offer_cost": None}, "lacks offer_cost; give the shop's own values"),
+        ({"ofer_cost": 1}, "unknown key 'ofer_cost'. Did you mean 'offer_cost'"),
+        ({"offer_cost": 300}, "needs 0 < offer_cost < customer_value"),
+        ({"success_rate": 1.5}, "needs success_rate between 0 and 1"),
+        ({"contact_cost": "cheap"}, "a value that is no number"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_with_their_place(change, said):
+    with pytest.raises(UserError, match=f"conf/dataset/shop.yaml: profit .*{said}"):
+        Profit.of({"name": "shop", "profit": {**OWN_VALUES, **change}})

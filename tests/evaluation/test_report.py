@@ -432,3 +432,13 @@ def test_nothing_sticks_out_of_a_phones_screen(page: Path, tmp_path: Path, opene
 def test_a_picture_can_be_taken(page: Path, tmp_path: Path) -> None:
     png = screenshot(page, tmp_path / "page.png", 800, 600)
     assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_shops_own_values_stand_beside_a_figure_of_profit(sections: dict[str, Any]) -> None:
+    own = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.2}
+    churn = dict(sections["churn"])
+    churn["metrics"] = {name: {**m, "profit": own} for name, m in churn["metrics"].items()}
+    said = dict(gather({"churn": churn}, {"resamples": 100}).protocol)["Expected maximum profit"]
+    assert "EUR per customer" in said
+    assert "worth 120, an offer that is taken costs 10, a contact 0.5; 20% of those" in said
+    assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, {"resamples": 100}).protocol)

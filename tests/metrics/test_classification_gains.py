@@ -13,6 +13,8 @@ from scipy import integrate, stats
 from shopkeeper.metrics import classification_gains
 from shopkeeper.metrics.classification_gains import deciles, expected_maximum_profit, gains_curve, lift_quality
 
+THEIRS = {"alpha": 6, "beta": 14, "clv": 200, "incentive": 10, "contact": 1}  # of the paper
+
 
 def sample(seed: int, n: int, digits: int = 9) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
@@ -92,9 +94,11 @@ def test_expected_maximum_profit_equals_its_definition_integrated_numerically(di
 
 def test_a_better_ranking_earns_more_and_contacting_nobody_earns_nothing():
     y, p = sample(5, 400)
-    profits = [expected_maximum_profit(y, s).profit for s in (np.zeros(400), p, y)]
+    profits = [expected_maximum_profit(y, s, **THEIRS).profit for s in (np.zeros(400), p, y)]
     assert profits == sorted(profits)
-    assert expected_maximum_profit(y, p, clv=10.5).profit == pytest.approx(0, abs=1e-6)  # nothing is worth the cost
+    assert expected_maximum_profit(y, p, **THEIRS | {"clv": 10.5}).profit == pytest.approx(
+        0, abs=1e-6
+    )  # nothing is worth the cost
     assert profits[0] >= 0
 
 
@@ -102,7 +106,9 @@ def test_weights_are_repeated_rows_and_one_class_has_no_profit():
     y, p = sample(6, 50)
     w = np.random.default_rng(0).integers(0, 3, 50).astype(float)
     rows = np.repeat(np.arange(50), w.astype(int))
-    assert expected_maximum_profit(y, p, w).profit == pytest.approx(expected_maximum_profit(y[rows], p[rows]).profit)
-    assert np.isnan(expected_maximum_profit(np.zeros(5), p[:5]).profit)
+    assert expected_maximum_profit(y, p, w, **THEIRS).profit == pytest.approx(
+        expected_maximum_profit(y[rows], p[rows], **THEIRS).profit
+    )
+    assert np.isnan(expected_maximum_profit(np.zeros(5), p[:5], **THEIRS).profit)
     with pytest.raises(ValueError, match="incentive < clv"):
-        expected_maximum_profit(y, p, incentive=300)
+        expected_maximum_profit(y, p, **THEIRS | {"incentive": 300})

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY, metadata_of
 from shopkeeper.metrics.classification import (
@@ -34,7 +35,7 @@ from shopkeeper.metrics.classification import (
     log_loss,
     log_loss_rows,
 )
-from shopkeeper.metrics.classification_gains import expected_maximum_profit, lift_quality
+from shopkeeper.metrics.classification_gains import lift_quality
 from shopkeeper.metrics.classification_reliability import ece, ece_if_calibrated
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import iso
@@ -127,33 +128,37 @@ def _band(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...]) 
 
 
 def summarise_customers(
-    table: pa.Table, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
+    table: pa.Table, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0, profit: Profit | None = None
 ) -> dict[str, dict[str, float | int | None]]:
     """Metrics with intervals (`confidence`) by customer, over the rows that have a score.
 
     Gives auroc, average_precision, base_rate (what average precision is for random scores), log_loss, brier and its
     parts `brier_miscalibration - brier_discrimination + brier_uncertainty` (no interval: they are fitted), ece,
-    lift_quality, `emp` (expected maximum profit per customer), `ece_if_calibrated` (what a perfectly calibrated model
-    would show at this n, with the interval of that simulation), `scored` (share of rows with a score). Each is
-    {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls. A resample adds noise to the
-    noise of the sample, and calibration error only grows by it: its interval is moved back by the mean excess.
+    lift_quality, `emp` (expected maximum profit per customer; only with the shop's own `profit`), `ece_if_calibrated`
+    (what a perfectly calibrated model would show at this n, with the interval of that simulation), `scored` (share of
+    rows with a score). Each is {"value", "low", "high", "n"}; a metric that is undefined (one class only) has nulls. A
+    resample adds noise to the noise of the sample, and calibration error only grows by it: its interval is moved back
+    by the mean excess.
     """
     label, p, customer, n_blank = _scored(table)
-    n = len(label)
+    n, money = len(label), ["emp"] if profit else []
     if n == 0:
-        nothing = {name: _entry(np.nan, None, 0) for name in (*AGGREGATES, "base_rate", "emp", "ece_if_calibrated")}
+        nothing = {name: _entry(np.nan, None, 0) for name in (*AGGREGATES, "base_rate", *money, "ece_if_calibrated")}
         nothing |= {f"brier_{name}": _entry(np.nan, None, 0) for name in BrierParts._fields}
         return nothing | {"scored": _entry(0.0, None, n_blank)}
-    resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", "emp"]}
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", *money]}
     for w_Rn in _customer_weights(customer, resamples, seed):
         for name, metric in AGGREGATES.items():
             if name != "lift_quality":
                 resampled[name].append(metric(label, p, w_Rn))
         resampled["lift_quality"].append(2 * resampled["auroc"][-1] - 1)
         resampled["base_rate"].append((w_Rn @ label) / w_Rn.sum(axis=1))
-        resampled["emp"].append(np.array([expected_maximum_profit(label, p, w_n).profit for w_n in w_Rn]))
+        if profit:
+            resampled["emp"].append(np.array([profit.per_customer(label, p, w_n) for w_n in w_Rn]))
     values = {name: float(metric(label, p, None)) for name, metric in AGGREGATES.items()}
-    values |= {"base_rate": float(label.mean()), "emp": expected_maximum_profit(label, p).profit}
+    values["base_rate"] = float(label.mean())
+    if profit:
+        values["emp"] = profit.per_customer(label, p)
     draws = {name: np.concatenate(resampled[name]) for name in values}
     draws["ece"] = np.maximum(draws["ece"] + (values["ece"] - draws["ece"].mean()), 0.0)
     summary = {name: _entry(values[name], draws[name], n, confidence) for name in values}

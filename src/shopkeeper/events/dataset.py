@@ -36,7 +36,7 @@ from shopkeeper.schema import EVENT_COLUMNS, event_codes
 
 KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
-    "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn",
+    "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn", "profit",
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
     "erasure", "ties", "missing",
 }  # fmt: skip

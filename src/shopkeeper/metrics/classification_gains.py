@@ -91,11 +91,11 @@ def expected_maximum_profit(
     probability: np.ndarray,
     weight: np.ndarray | None = None,
     *,
-    alpha: float = 6,
-    beta: float = 14,
-    clv: float = 200,
-    incentive: float = 10,
-    contact: float = 1,
+    alpha: float,
+    beta: float,
+    clv: float,
+    incentive: float,
+    contact: float,
 ) -> MaximumProfit:
     r"""Expected maximum profit of a retention campaign (EMPC), in the currency of `clv`, per customer of the base.
 
@@ -109,10 +109,12 @@ def expected_maximum_profit(
 
     Exact: the best threshold is a corner of the ROC curve's convex hull, and between the acceptance rates at which
     it moves on, the integral is an incomplete beta function. Verbraken, Verbeke and Baesens, IEEE TKDE 25 (2013),
-    whose parameters are the defaults. NaN with one class only. Weights (n,). A perfect ranking contacts the churners
-    (here half of the base) and earns (E[gamma] (CLV - d) - f) / 2, all but the rare gamma where nobody is contacted:
+    whose telephone company is the example below; every shop has values of its own. NaN with one class only. Weights
+    (n,). A perfect ranking contacts the churners (here half of the base) and earns (E[gamma] (CLV - d) - f) / 2, all
+    but the rare gamma where nobody is contacted:
 
-    >>> found = expected_maximum_profit(np.array([1, 0]), np.array([0.9, 0.1]))
+    >>> theirs = {"alpha": 6, "beta": 14, "clv": 200, "incentive": 10, "contact": 1}
+    >>> found = expected_maximum_profit(np.array([1, 0]), np.array([0.9, 0.1]), **theirs)
     >>> round(found.profit, 3), round((0.3 * (200 - 10) - 1) / 2, 3), round(found.contacted, 3)
     (28.0, 28.0, 0.5)
     """

@@ -245,8 +245,11 @@ def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[st
     """A run's `metrics.json`; its figures on test are made again where other intervals are asked for now."""
     e, method = cfg["evaluation"], cfg["report"].get("intervals", "percentile")
     then = run.config.get("evaluation") or {}
+    known = dict(run.metrics["test"])
+    if "profit" not in run.metrics:  # of an older run: a profit from nobody's values
+        known.pop("emp", None)
     if method == "percentile" and all(then.get(k, e[k]) == e[k] for k in ("confidence", "resamples")):
-        return run.metrics
+        return {**run.metrics, "test": known}
     confidence, resamples = float(e["confidence"]), int(e["resamples"])
     if run.task == "next_item":
         from shopkeeper.evaluation.table import summarise
@@ -254,9 +257,11 @@ def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[st
         test = summarise(table, confidence=confidence, resamples=resamples, method=method)
     else:
         from shopkeeper.evaluation.customer_table import summarise_customers
+        from shopkeeper.evaluation.profit import Profit
 
-        test = summarise_customers(table, resamples=resamples, confidence=confidence)
-    return {**run.metrics, "test": run.metrics["test"] | test}
+        profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
+        test = summarise_customers(table, resamples=resamples, confidence=confidence, profit=profit)
+    return {**run.metrics, "test": known | test}
 
 
 def _together(tables: Mapping[str, pa.Table]) -> pa.Table:

@@ -29,8 +29,10 @@ def train_customer_model(
     """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
     from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
+    from shopkeeper.evaluation.profit import Profit
     from shopkeeper.pipeline.audit import audit_customer_model, say
 
+    profit = Profit.of(cfg["dataset"]) if cfg["task"]["name"] == "churn" else None
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
@@ -67,8 +69,11 @@ def train_customer_model(
         facts |= say(alarm_of_customer_model(facts["model"], tables["test"], data["test"], cohort["test"], headline))
     e = cfg["evaluation"]
     metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": float(e["confidence"])}
+    if profit:
+        metrics["profit"] = profit.as_json()
+    options: dict[str, Any] = {"resamples": int(e["resamples"]), "confidence": float(e["confidence"]), "profit": profit}
     for part, table in tables.items():
-        metrics[part] = summarise_customers(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+        metrics[part] = summarise_customers(table, **options)
     return model, facts, metrics, tables
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,6 +114,8 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         for key in ("horizon_days", "active_days"):
             if windows.get(key) is not None:
                 rows.append((f"{task.replace('_', ' ').capitalize()}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
+        for said in _distinct(m.get("profit") for m in sections[task]["metrics"].values()):
+            rows.append(("Expected maximum profit", profit_in_words(said)))
     level, kind = f"{100 * section.get('confidence', 0.95):g} %", section.get("intervals", "percentile")
     kind = {"bca": "bias-corrected and accelerated (BCa)"}.get(kind, kind)
     text = f"{level}, {kind} bootstrap over customers (all requests of a customer are drawn together)"
@@ -133,6 +135,24 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
     if commits:
         rows.append(("Git commit", ", ".join(commits)))
     return rows
+
+
+def profit_in_words(said: Mapping[str, Any]) -> str:
+    """The shop's own values behind a figure of profit."""
+    seen = f", seen on {said['success_trials']:g} offers" if "success_trials" in said else ""
+    return (
+        f"{said['currency']} per customer of the base, with the shop’s own values: a customer who stays is worth "
+        f"{said['customer_value']:g}, an offer that is taken costs {said['offer_cost']:g}, a contact "
+        f"{said['contact_cost']:g}; {said['success_rate']:.0%} of those about to leave stay when asked{seen}"
+    )
+
+
+def _distinct(values: Iterable[Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for value in values:
+        if value and value not in found:
+            found.append(value)
+    return found
 
 
 def _config(section: Mapping[str, Any], group: str) -> Mapping[str, Any]:

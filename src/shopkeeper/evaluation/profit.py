@@ -1,0 +1,86 @@
+"""What a retention campaign costs and earns in this shop: from the dataset's YAML, never from the source.
+
+profit:
+  currency: EUR
+  customer_value: 120   # what a customer who stays is worth
+  offer_cost: 10        # of the offer, when it is taken
+  contact_cost: 0.5     # of asking one customer
+  success_rate: 0.2     # share of those about to leave whom the offer keeps
+  success_trials: 200   # optional: so many offers that rate was seen on; left out, it counts as known exactly
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.metrics.classification_gains import expected_maximum_profit
+
+KNOWN_EXACTLY = 1e6  # trials: as good as certain
+
+
+@dataclass(frozen=True)
+class Profit:
+    """A shop's own values; amounts in `currency`."""
+
+    currency: str
+    customer_value: float
+    offer_cost: float
+    contact_cost: float
+    success_rate: float
+    success_trials: float | None = None
+
+    @classmethod
+    def of(cls, dataset: Mapping[str, Any]) -> Profit | None:
+        """From a dataset's config; None where the shop says nothing.
+
+        Raises:
+            UserError: a value is missing, unknown or impossible; the message names the key.
+        """
+        said = dataset.get("profit")
+        if not said:
+            return None
+        where = f"conf/dataset/{dataset.get('name')}.yaml: profit"
+        needed = [k for k in cls.__annotations__ if k != "success_trials"]
+        if not isinstance(said, Mapping):
+            raise UserError(f"{where} must hold {', '.join(needed)}; leave it out for no figure of profit")
+        if unknown := [k for k in said if k not in cls.__annotations__]:
+            raise UserError(
+                f"{where} has the unknown key '{unknown[0]}'.{nearest(str(unknown[0]), cls.__annotations__)}"
+            )
+        if lacks := [k for k in needed if said.get(k) is None]:
+            raise UserError(f"{where} lacks {', '.join(lacks)}; give the shop's own values, or leave profit out")
+        try:
+            numbers = {k: float(v) for k, v in said.items() if k != "currency" and v is not None}
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{where} has a value that is no number; amounts are numbers, e.g. offer_cost: 10"
+            ) from None
+        found = cls(currency=str(said["currency"]), **numbers)
+        if not 0 < found.offer_cost < found.customer_value or found.contact_cost < 0:
+            raise UserError(f"{where} needs 0 < offer_cost < customer_value and contact_cost of 0 or more")
+        if not 0 < found.success_rate < 1 or not (found.success_trials is None or found.success_trials > 0):
+            raise UserError(f"{where} needs success_rate between 0 and 1 and success_trials above 0 (or left out)")
+        return found
+
+    def per_customer(self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float:
+        """Expected maximum profit per customer of the base, in `currency`."""
+        trials = self.success_trials or KNOWN_EXACTLY
+        return expected_maximum_profit(
+            label,
+            probability,
+            weight,
+            alpha=self.success_rate * trials,
+            beta=(1 - self.success_rate) * trials,
+            clv=self.customer_value,
+            incentive=self.offer_cost,
+            contact=self.contact_cost,
+        ).profit
+
+    def as_json(self) -> dict[str, Any]:
+        """What stands beside every figure of it."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
