@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from shopkeeper.evaluation.compare import compare_family, compare_tables, p_show
 from shopkeeper.evaluation.counterfactual import estimators
 from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
 from shopkeeper.files import write_json
+from shopkeeper.pipeline import show
 
 FACTS = {
     "dataset": "d", "split": "s", "protocol": "strict", "part": "test", "task": "next_item", "filter_seen": False,
@@ -189,6 +191,36 @@ def test_a_difference_over_seeds_counts_the_users_once():
     assert result.low < 0.02 < result.high
     assert result.high - result.low < 0.02  # the users' own level, which is the same for both, has dropped out
     assert len(result.per_seed) == 4
+
+
+def test_differences_over_seeds_of_a_family_hold_together():
+    """Equal models, four of them with three seeds each: any of six intervals misses 0 in one family of twenty."""
+    rng, wrong = np.random.default_rng(8), {1: 0, 6: 0}
+    for _ in range(120):
+        user = rng.normal(0.5, 0.3, (60, 1))
+        models = [user + rng.normal(0, 0.1, (60, 3)) for _ in range(4)]
+        runs = [[table(v, seed=s) for s, v in enumerate(m.T)] for m in models]
+        for family in wrong:
+            found = [difference_over_seeds(a, b, "ndcg@10", family=family) for a, b in combinations(runs, 2)]
+            wrong[family] += not all(d.low <= 0 <= d.high for d in found)
+    assert wrong[6] <= 12
+    assert wrong[1] > 12  # each for itself
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounds", "said"),
+    [
+        ("ndcg@10", (0.01, 0.03), "better than ease: by 0.0200 (0.0100 to 0.0300)"),
+        ("log_loss", (0.01, 0.03), "worse than ease: by"),
+        ("ndcg@10", (-0.03, 0.07), "cannot be told apart from ease: 0.0200 (-0.0300 to 0.0700)"),
+    ],
+)
+def test_over_seeds_a_model_is_ahead_only_where_its_interval_says_so(metric, bounds, said):
+    low, high = bounds
+    ahead = {"ease": {"mean": 0.02, "low": low, "high": high, "n_users": 9}}
+    found = {"from_users": 1.0, "from_seeds": 1.0, "seeds": ["1", "2"], "spread": 0.1, "mean": 0.5, "low": 0.4,
+             "high": 0.6, "ahead_of": ahead}  # fmt: skip
+    assert said in show.over_seeds("sasrec", metric, found)
 
 
 def test_the_same_seed_twice_is_not_two_seeds(base):

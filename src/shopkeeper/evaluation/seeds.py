@@ -71,13 +71,17 @@ def over_seeds(tables: Sequence[pa.Table], metric: str, confidence: float = 0.95
     return _estimate(metric, value_US, weight_U, confidence)
 
 
-def difference_over_seeds(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, confidence: float = 0.95) -> Seeds:
+def difference_over_seeds(
+    a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, confidence: float = 0.95, family: int = 1
+) -> Seeds:
     """Mean of model b minus mean of model a, each over its seeds; `per_seed` pairs them where they are equally many.
 
     The interval counts the users once (they are the same for both) and the seeds of each model on their own. With two
-    seeds each it is too confident: see `too_few`.
+    seeds each it is too confident: see `too_few`. Of a `family` of so many differences all intervals hold together
+    (Bonferroni: each is given its share of 1 - confidence).
     """
     align({f"run {i + 1}": table for i, table in enumerate([*a, *b])})
+    confidence = 1 - (1 - confidence) / family
     value_a_US, weight_U = _by_user(a, metric)
     value_b_US, _ = _by_user(b, metric)
     parts = [_estimate(metric, v, weight_U, confidence) for v in (value_a_US, value_b_US)]

@@ -172,7 +172,8 @@ def over_seeds_of(
     """Mean and spread of each model that is there with several seeds and otherwise the same settings.
 
     `runs`: their names by seed. `ahead_of`: by other such model, the difference to it, with an interval for new users
-    and new seeds of both. `too_few`: what a reader must know where there are few seeds, else None.
+    and new seeds of both; the intervals of all pairs of such models hold together. `too_few`: what a reader must know
+    where there are few seeds, else None.
     """
     from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds, too_few
 
@@ -185,11 +186,13 @@ def over_seeds_of(
     for key, of_seed in alike.items():
         if len(of_seed) > 1 and all(_has_values(tables[n], metric) for n in of_seed.values()):
             several[key.partition("\n")[0]] = dict(sorted(of_seed.items()))  # AUROC is no mean over rows
-    found = {}
+    found, family = {}, max(1, len(several) * (len(several) - 1) // 2)
     for model, by_seed in several.items():
         own = [tables[name] for name in by_seed.values()]
         ahead = {
-            other: difference_over_seeds([tables[n] for n in theirs.values()], own, metric, confidence).as_dict()
+            other: difference_over_seeds(
+                [tables[n] for n in theirs.values()], own, metric, confidence, family
+            ).as_dict()
             for other, theirs in several.items()
             if other != model
         }

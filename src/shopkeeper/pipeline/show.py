@@ -52,6 +52,8 @@ def with_interval(entry: Mapping[str, Any] | None) -> str:
 
 def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
     """A model over its seeds in words, as `pipeline.evaluate_checks.over_seeds_of` found it."""
+    from shopkeeper.evaluation.compare import LOWER_IS_BETTER
+
     variance = found["from_users"] + found["from_seeds"]
     share = found["from_seeds"] / variance if variance else 0.0
     mean = with_interval({**found, "value": found["mean"]})
@@ -60,7 +62,12 @@ def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
         f"{share:.0%} of the mean's variance is due to seeds, the rest to who was asked"
     )
     for other, d in found["ahead_of"].items():
-        text += f"\n  ahead of {other} by {with_interval({**d, 'value': d['mean']})}, for new users and new seeds"
+        by = f"{with_interval({**d, 'value': d['mean']})}, for new users and new seeds"
+        if d["low"] is None or d["low"] <= 0 <= d["high"]:
+            text += f"\n  cannot be told apart from {other}: {by}"
+        else:
+            ahead = (d["mean"] > 0) != (metric.partition("@")[0] in LOWER_IS_BETTER)
+            text += f"\n  {'better' if ahead else 'worse'} than {other}: by {by}"
     return f"{text}\n  {found['too_few']}" if found.get("too_few") else text
 
 

@@ -110,7 +110,8 @@ def _between_seeds(b: Board) -> str:
                 f"{names[0]} is better than {names[1]} by {number(abs(d.value))} {label_of(b.metric)} "
                 f"({number(bounds[0])} to {number(bounds[1])})"
             )
-    return f"<p>Over seeds, {escape('; '.join(said))}.</p>" if said else ""
+    together = " (these intervals hold together)" if len(said) > 1 else ""
+    return f"<p>Over seeds, {escape('; '.join(said))}{together}.</p>" if said else ""
 
 
 def _pairs(b: Board) -> str:
