@@ -112,7 +112,7 @@ def _cutoffs(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:
     ts = p.events.timestamp
     if ts is None:
         return ["a split by time of data without time stamps"]
-    cutoffs = spec.cutoffs(*p.span)
+    cutoffs = p.cutoffs(spec)
     found = []
     if split.timeline["cutoffs"] != cutoffs.as_json():
         found.append(
@@ -165,7 +165,7 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
     if spec.timed:
         ts, order = p.events.timestamp, p.events.order
         assert ts is not None
-        cutoffs = spec.cutoffs(*p.span)
+        cutoffs = p.cutoffs(spec)
         for name, (requests, _) in parts.items():
             low, high = cutoffs.window(name)
             rows = np.flatnonzero(target & (ts >= low) & (ts < high))

@@ -142,7 +142,7 @@ def _instants(p: Prepared, spec: SplitSpec, name: str, requests: Requests, targe
     if gap.any():
         found.append(f"{name}: {int(gap.sum())} histories end too early, e.g. request {inner[gap][0]}")
     if spec.timed:
-        low, high = spec.cutoffs(*p.span).window(name)
+        low, high = p.cutoffs(spec).window(name)
         outside = (ts[targets.row] < low) | (ts[targets.row] >= high)
         if outside.any():
             found.append(f"{name}: {int(outside.sum())} targets lie outside of the window")

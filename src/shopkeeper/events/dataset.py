@@ -38,7 +38,7 @@ KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
     "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn", "profit",
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
-    "erasure", "ties", "missing",
+    "erasure", "ties", "missing", "observed_from", "observed_until",
 }  # fmt: skip
 ID_COLUMNS = ("user_id", "item_id", "session_id", "order_id", "channel")
 MISSING_RULES, NUMBER_RULES = {"required", "required_for"}, {"min", "above", "max"}

@@ -22,6 +22,7 @@ from shopkeeper.events.returns import link_returns
 from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences import consent
+from shopkeeper.timeline.observation import observe
 
 FORMAT_VERSION = 1
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
@@ -133,6 +134,7 @@ def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
         inside[a.offsets[:-1]] = False  # a user's first event has none before it
         ties = int((same & inside[1:]).sum())
         out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
+        out["observation"] = observe(times)
         out["ties"] = {"rows": ties, "share": ties / len(times)}
     if returns is not None:
         linked = int((returns >= 0).sum())

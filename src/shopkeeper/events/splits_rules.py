@@ -17,6 +17,7 @@ from shopkeeper.sequences.consent import LATEST
 from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.timeline import DAY, Cutoffs, SplitSpec, iso
+from shopkeeper.timeline.observation import tail_line
 
 PARTS = ("validation", "test")
 SAME_SESSION = DAY  # an id that is silent for longer and comes back is another session
@@ -309,7 +310,7 @@ def _instant(p: Prepared, rows: np.ndarray) -> np.ndarray | None:
 def _cutoffs(p: Prepared, spec: SplitSpec) -> Cutoffs:
     ts = p.events.timestamp
     assert ts is not None
-    return spec.cutoffs(*p.span)
+    return p.cutoffs(spec)
 
 
 def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
@@ -317,7 +318,10 @@ def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
     if division.cutoffs is not None:
         low, high = (iso(t) for t in division.cutoffs.window(part))
         what = "session with a request" if spec.kind == "sessions" else f"{kinds} event"
-        return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); raise split.{part}_days"
+        then = f"raise split.{part}_days"
+        if (tail := p.observation.get("tail")) and spec.end is None:  # more days of nearly nothing would not help
+            then = tail_line("the log", tail, tail["border"])
+        return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); {then}"
     if spec.kind == "held_out_users":
         return (
             f"split={spec.name}: no held-out user has a {kinds} for {part}; raise split.{part}_share or lower fold_in"

@@ -80,6 +80,8 @@ def split_spec(config: Config) -> dict[str, Any]:
     for key, value in (dataset.get("temporal") or {}).items():
         if key in spec and spec[key] is None:
             spec[key] = value
+    if "end" in spec and spec["end"] is None:
+        spec["end"] = watched(config).get("observed_until")
     return spec
 
 
@@ -110,12 +112,23 @@ def _overridden(config: Config) -> bool:
     return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config["dataset"])))
 
 
+def watched(config: Config, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Settings with since when and until when the log was watched: their own, `timeline`'s, or the dataset's."""
+    found = {}
+    for key in ("observed_from", "observed_until"):
+        for place in (config.get("timeline") or {}, config["dataset"]):
+            if place.get(key) is not None and key not in found:
+                found[key] = place[key]
+    return {**found, **(settings or {})}
+
+
 def customer_spec(config: Config) -> CustomerSpec:
     """Windows of a customer task: the dataset's (`churn: {horizon_days, …}`) under the task's own settings."""
     task = config["task"]
     settings = dict(config["dataset"].get(task["name"]) or {})
     settings |= {k: v for k, v in (task.get("windows") or {}).items() if v is not None}
-    if not settings:
+    settings = watched(config, settings)
+    if "horizon_days" not in settings and not config["dataset"].get(task["name"]):
         raise UserError(
             f"dataset={config['dataset']['name']} says nothing about task={task['name']}; "
             f"set task.windows.horizon_days and task.windows.active_days"

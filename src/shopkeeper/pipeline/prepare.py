@@ -17,10 +17,12 @@ from shopkeeper.events.matches import as_line, doubtful, matches_of
 from shopkeeper.files import check_target, read_json, sha256_file, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.timeline import CustomerSpec, SplitSpec, customer_windows, iso
+from shopkeeper.timeline import DAY, CustomerSpec, SplitSpec, customer_windows, iso
+from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
 
 log = logging.getLogger(__name__)
+LOPSIDED = 10  # times more requests in one part than in the other are worth a word
 
 
 def prepare(config: DictConfig) -> None:
@@ -62,7 +64,7 @@ def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
         instants.add(training_cutoff(config, prepared))
     for task in ("churn", "propensity", "value"):
         if prepared.events.timestamp is not None and config["dataset"].get(task):
-            spec = CustomerSpec.from_config(config["dataset"][task])
+            spec = CustomerSpec.from_config(context.watched(config, config["dataset"][task]))
             instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
     for instant in sorted(instants):
         found = prepare_data(config, instant)
@@ -116,7 +118,7 @@ def training_cutoff(config: Mapping[str, Any], prepared: Prepared) -> int:
             f"set dataset.identity.as_of to a date"
         )
     spec = SplitSpec.from_config(context.split_spec(config))
-    return spec.cutoffs(*prepared.span).validation if spec.timed else prepared.span[1] + 1
+    return prepared.cutoffs(spec).validation if spec.timed else prepared.span[1] + 1
 
 
 def _make(
@@ -159,11 +161,38 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     _check_times(config, prepared)
     path = write_split(prepared, context.split_spec(config), real_users(config, prepared))
     split = Split.open(prepared, path)
+    _say_windows(config, prepared, split)
     if config.get("audit") == "full":
         from shopkeeper.events.audit import audit_by_perturbation
 
         log.info("audit=full: %s", audit_by_perturbation(prepared, split, features_at_training_cutoff(split)))
     return split
+
+
+def say_ends(config: Mapping[str, Any], prepared: Prepared, customers: bool, end: int | None = None) -> None:
+    """Warn where a few events far from all others decide where windows lie, unless their `end` is set (µs)."""
+    tail, head = (prepared.observation.get(key) for key in ("tail", "head"))
+    if tail and end is None:
+        _warn_once(tail_line(prepared.name, tail, tail["border"] - (DAY if customers else 0)))
+    if head and customers and not context.customer_spec(config).observed_from:
+        _warn_once(head_line(prepared.name, head))
+
+
+def _say_windows(config: Mapping[str, Any], prepared: Prepared, split: Split) -> None:
+    """Where windows end that do not end with the last event, and parts of very different size."""
+    spec = SplitSpec.from_config(context.split_spec(config))
+    if not spec.timed:
+        return
+    say_ends(config, prepared, customers=False, end=spec.end)
+    cutoffs, n = prepared.cutoffs(spec), split.timeline["n_requests"]
+    if cutoffs.end == prepared.observation.get("sliver"):
+        log.info("%s: the last day is not whole, windows end at its midnight, %s", prepared.name, iso(cutoffs.end))
+    if LOPSIDED * min(n.values()) < max(n.values()):
+        _warn_once(
+            f"split={spec.name}: {n['test']:,} requests for test from {iso(cutoffs.test)} on, {n['validation']:,} for "
+            f"validation from {iso(cutoffs.validation)} on; if that is not meant, set split.test_days, "
+            f"split.validation_days or split.end"
+        )
 
 
 def _check_times(config: Mapping[str, Any], prepared: Prepared) -> None:

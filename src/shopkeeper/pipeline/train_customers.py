@@ -16,9 +16,9 @@ from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.cohort import Cohort, NeedsDataset
 from shopkeeper.customers.cohorts import build_cohort, join_cohorts
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.prepare import prepare_data, real_users
+from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
 from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.timeline import CustomerWindows, customer_windows
+from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
@@ -92,7 +92,10 @@ def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
     """Cutoffs of the config's task on this data."""
     if prepared.events.timestamp is None:
         raise context.needs_time(prepared.name, cfg["task"]["name"])
-    return customer_windows(context.customer_spec(cfg), *prepared.span)
+    spec = context.customer_spec(cfg)
+    until = spec.observed_until if spec.observed_until is not None else spec.test
+    say_ends(cfg, prepared, customers=True, end=None if until is None else instant(until, "observed_until"))
+    return customer_windows(spec, *prepared.span)
 
 
 def known_at(cfg: Mapping[str, Any], cutoff: int) -> Prepared:

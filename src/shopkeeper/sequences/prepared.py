@@ -31,6 +31,7 @@ from shopkeeper.files import read_json, read_parquet
 from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events, Requests, Targets
+from shopkeeper.timeline import Cutoffs, SplitSpec
 
 COLUMNS = {
     "item": np.int32,
@@ -98,6 +99,15 @@ class Prepared:
             return int(said["first"]), int(said["last"])
         assert self.events.timestamp is not None
         return int(self.events.timestamp.min()), int(self.events.timestamp.max())
+
+    @property
+    def observation(self) -> dict[str, Any]:
+        """What the log's days say about its ends, as `timeline.observation.observe` gives it; empty: not known."""
+        return dict(self.manifest.get("observation") or {})
+
+    def cutoffs(self, spec: SplitSpec) -> Cutoffs:
+        """Where a split's windows lie on this log."""
+        return spec.cutoffs(*self.span, sliver=self.observation.get("sliver"))
 
     @property
     def erasure_list(self) -> str | None:

@@ -17,7 +17,10 @@ class CustomerSpec:
     Days may be fractions. `gap_days` leaves that much unused time between the end of one label window and the
     next cutoff, e.g. because labels arrive late. `min_history_days` is what a training cutoff needs before it
     (default: `active_days`, so that the active filter sees its whole window). `n_train` limits the training
-    cutoffs (default: as many as fit). `test` and `calibration` are given by the log's end unless set by hand.
+    cutoffs (default: as many as fit; more than fit are refused). `test` and `calibration` are given by the log's end
+    unless set by hand. `observed_until`: the log is complete before this instant (default: the midnight before the
+    last event, whose own day may be cut off); `observed_from`: and was watched from this one on (default: the first
+    event).
     """
 
     horizon_days: float
@@ -27,6 +30,8 @@ class CustomerSpec:
     n_train: int | None = None
     test: Any = None
     calibration: Any = None
+    observed_from: Any = None
+    observed_until: Any = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CustomerSpec:
@@ -103,6 +108,15 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
     active = None if spec.active_days is None else round(spec.active_days * DAY)
     needed = round((spec.min_history_days or 0) * DAY) if spec.min_history_days is not None else (active or 0)
     observed_until = floor_day(last)
+    if spec.observed_until is not None:
+        observed_until = instant(spec.observed_until, "observed_until")
+        if not first < observed_until <= floor_day(last) + DAY:
+            raise UserError(
+                f"observed_until={iso(observed_until)} lies outside of the log, which runs from {iso(first)} to "
+                f"{iso(last)}; choose an instant in it"
+            )
+    if spec.observed_from is not None:
+        first = max(first, instant(spec.observed_from, "observed_from"))
     step = horizon + gap
     test = observed_until - horizon if spec.test is None else instant(spec.test, "test")
     calibration = test - step if spec.calibration is None else instant(spec.calibration, "calibration")
@@ -119,8 +133,14 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
         )
     earliest = max(first + needed, first + 1)
     n = max(0, (calibration - earliest) // step)
-    if spec.n_train is not None:
-        n = min(n, spec.n_train)
+    if n >= 1 and spec.n_train is not None:
+        if n < spec.n_train:
+            raise UserError(
+                f"n_train={spec.n_train}, but only {n} training cutoff{'s fit' if n > 1 else ' fits'} between "
+                f"{iso(earliest)} and {iso(calibration)}, {step / DAY:g} days apart; lower n_train (null: as many as "
+                f"fit), or shorten horizon_days, gap_days or min_history_days"
+            )
+        n = spec.n_train
     if n < 1:
         raise UserError(
             f"no training cutoff fits: the log runs from {iso(first)} to {iso(last)}, and three windows of "

@@ -141,12 +141,13 @@ class SplitSpec:
         """`<name>-<hash8>`."""
         return f"{self.name}-{sha256_json(self.as_json())[:8]}"
 
-    def cutoffs(self, first: int, last: int) -> Cutoffs:
+    def cutoffs(self, first: int, last: int, sliver: int | None = None) -> Cutoffs:
         """Where validation and test begin and test ends, from the instants of the log's first and last event.
 
-        Whole days end at midnight UTC, so that a window never starts in the middle of a day; fractions of a day
-        count back from the last event. Raises `UserError` when a window has neither days nor a cutoff, when cutoffs do
-        not follow each other, and when no event lies before the first.
+        Whole days end at midnight UTC, so that a window never starts in the middle of a day: the midnight after the
+        last event, or, where the last day was not watched to its end, the one at which it began (`sliver`, see
+        `observation.observe`). Fractions of a day count back from the last event. Raises `UserError` when a window has
+        neither days nor a cutoff, when cutoffs do not follow each other, and when no event lies before the first.
         """
         assert self.timed
         for part in ("test", "validation"):
@@ -158,7 +159,8 @@ class SplitSpec:
         days = [d for d in (self.validation_days, self.test_days) if d is not None]
         end = last + 1 if self.end is None else self.end
         if self.end is None and all(float(d).is_integer() for d in days):
-            end += -end % DAY
+            needed = self.test + 1 if self.test is not None else first + 1 + round(sum(days) * DAY)
+            end = sliver if sliver is not None and sliver > needed else end + -end % DAY
         test = self.test if self.test is not None else end - round((self.test_days or 0) * DAY)
         step = round((self.step_days or (end - test) / DAY) * DAY)
         validation = self.validation if self.validation is not None else test - round((self.validation_days or 0) * DAY)
