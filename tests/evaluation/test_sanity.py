@@ -10,9 +10,11 @@ import pytest
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
 from shopkeeper.evaluation.sanity import (
+    asked_without_order,
     checks,
     missing_baselines,
     order_matters,
+    orders_worth,
     shuffled_histories,
     shuffled_training,
     split_gap,
@@ -95,6 +97,22 @@ def test_order_matters_to_a_model_of_sequences_and_not_to_one_of_sets(shop):
     assert found.winner == "as it was"
     assert found.difference > 0.3
     assert order_matters(Bag(), evaluate_requests(Bag(), split), split).difference == 0.0
+
+
+def test_what_order_is_worth_to_several_models_is_judged_as_one_family(shop):
+    _, split = shop
+    tables = {"next": evaluate_requests(Next(), split), "bag": evaluate_requests(Bag(), split)}
+    models = {"next": Next(), "bag": Bag()}
+    mixed = {name: asked_without_order(models[name], tables[name], split, "ndcg@10") for name in models}
+    found = orders_worth(mixed, tables, "ndcg@10")
+    assert {name: (c.a, c.b, c.family) for name, c in found.items()} == dict.fromkeys(
+        models, ("shuffled", "as it was", 2)
+    )
+    alone = order_matters(Next(), tables["next"], split)
+    assert found["next"].difference == alone.difference
+    assert found["next"].p_adjusted >= alone.p_adjusted
+    assert found["bag"].difference == 0.0
+    assert orders_worth({}, tables, "ndcg@10") == {}
 
 
 def test_checks_count_what_no_model_can_find_and_answers_that_say_nothing(tmp_path):

@@ -77,6 +77,12 @@ def order_matters(
     worth. With a model that was trained again on `shuffled_training` it is what the order was worth in training, too.
     `options` as of `compare_family`.
     """
+    mixed = asked_without_order(model, table, split, metric, seed)
+    return orders_worth({"model": mixed}, {"model": table}, metric, **options)["model"]
+
+
+def asked_without_order(model: Any, table: pa.Table, split: Split, metric: str, seed: int = 0) -> pa.Table:
+    """What the model answers to the table's requests when their histories are shuffled: requests, users, metric."""
     meta = metadata_of(table)
     requests, _ = split.part(meta["part"])
     mixed = evaluate_requests(
@@ -89,7 +95,19 @@ def order_matters(
         requests=shuffled_histories(requests, seed),
         beyond=False,
     )
-    return compare_family({"shuffled": mixed, "as it was": table}, [metric], **options)[0]
+    return mixed.select([c for c in ("request", "user", metric) if c in mixed.column_names])
+
+
+def orders_worth(
+    mixed: Mapping[str, pa.Table], tables: Mapping[str, pa.Table], metric: str, **options: Any
+) -> dict[str, Comparison]:
+    """By model: its answers as they were against those of `asked_without_order`, all models judged as one family."""
+    if not mixed:
+        return {}
+    pairs = [(f"{name}, shuffled", name) for name in mixed]
+    both = {a: mixed[b] for a, b in pairs} | {b: tables[b] for _, b in pairs}
+    found = compare_family(both, [metric], pairs=pairs, **options)
+    return {c.b: replace(c, a="shuffled", b="as it was") for c in found}
 
 
 def checks(table: pa.Table, split: Split) -> dict[str, Any]:

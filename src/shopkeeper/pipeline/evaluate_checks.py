@@ -34,11 +34,9 @@ def sanity_of(
     options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples", "smallest_effect")}
     rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
     again = _to_retrain(cfg["report"].get("retrain") or [], runs)
-    shuffled, retrained = {}, {}
-    for name, run in rivals.items() if cfg["report"].get("shuffle", True) else ():
-        shuffled[name] = _order_worth(run, tables[name], headline, split, options, retrain=False)
-    for name in again:
-        retrained[name] = _order_worth(runs[name], tables[name], headline, split, options, retrain=True)
+    asked = rivals if cfg["report"].get("shuffle", True) else {}
+    shuffled = _orders_worth(asked, tables, headline, split, options, retrain=False)
+    retrained = _orders_worth({name: runs[name] for name in again}, tables, headline, split, options, retrain=True)
     return {
         "missing_baselines": missing_baselines(list(runs)),
         "notes": boards["notes"],
@@ -64,20 +62,30 @@ def _to_retrain(wanted: Sequence[str], runs: Mapping[str, RunFolder]) -> list[st
     return list(dict.fromkeys(found))
 
 
-def _order_worth(
-    run: RunFolder, table: pa.Table, metric: str, split: Split, options: Mapping[str, Any], *, retrain: bool
-) -> dict[str, Any]:
-    """What a model loses when the items of each history are shuffled: a comparison, or `{"not_run": why}`.
+def _orders_worth(
+    runs: Mapping[str, RunFolder],
+    tables: Mapping[str, pa.Table],
+    metric: str,
+    split: Split,
+    options: Mapping[str, Any],
+    *,
+    retrain: bool,
+) -> dict[str, dict[str, Any]]:
+    """What models lose when the items of each history are shuffled: comparisons of one family, or `{"not_run": why}`.
 
     A positive `difference` is what the order was worth.
     """
-    from shopkeeper.evaluation.sanity import order_matters
+    from shopkeeper.evaluation.sanity import asked_without_order, orders_worth
 
-    try:
-        model = _trained_without_order(run, split) if retrain else run.model()
-        return order_matters(model, table, split, metric, **options).as_dict()
-    except UserError as e:
-        return {"not_run": str(e)}
+    mixed, not_run = {}, {}
+    for name, run in runs.items():
+        try:
+            model = _trained_without_order(run, split) if retrain else run.model()
+            mixed[name] = asked_without_order(model, tables[name], split, metric)
+        except UserError as e:
+            not_run[name] = {"not_run": str(e)}
+    found = {name: c.as_dict() for name, c in orders_worth(mixed, tables, metric, **options).items()}
+    return {name: found.get(name) or not_run[name] for name in runs}
 
 
 def _trained_without_order(run: RunFolder, split: Split) -> Any:
