@@ -124,6 +124,22 @@ def test_the_better_model_is_found_and_a_model_equals_itself(setting):
     assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)
 
 
+def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
+    """Models that differ a little, at several levels: found and not found, and never one without the other."""
+    prepared, cohort, tables = setting
+    p = tables["Logistic"]["probability"].to_numpy()
+    said = set()
+    for noise in (0.02, 0.05, 0.12):
+        moved = np.clip(p + np.random.default_rng(1).normal(0, noise, len(p)), 0.01, 0.99)
+        other = customer_table(prepared, cohort, Predictions(moved), {})
+        for confidence in (0.5, 0.8, 0.95, 0.99):
+            found = compare_customers(tables["Logistic"], other, "brier", resamples=200, confidence=confidence)
+            excluded = not found["low"] <= 0 <= found["high"]
+            assert excluded == (found["p_value"] <= 1 - confidence), found
+            said.add(excluded)
+    assert said == {True, False}
+
+
 def test_rows_are_paired_by_customer_and_cutoff_not_by_position(setting):
     _, _, tables = setting
     shuffled = tables["Logistic"].take(np.random.default_rng(0).permutation(tables["Logistic"].num_rows))

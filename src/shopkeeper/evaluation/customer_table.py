@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import pyarrow as pa
 
 from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.intervals import finite
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY, metadata_of
@@ -180,8 +182,11 @@ def compare_customers(
 ) -> dict[str, float | int | None]:
     """Paired difference `b - a` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
 
-    Both tables are resampled with the same customers. The p-value is two-sided: twice the smaller share of
-    resamples on either side of 0. Rows that either model left blank are left out and counted.
+    Both tables are resampled with the same customers. Interval and p-value are of the same resamples: the p-value is
+    two-sided, twice the smaller share of them on either side of 0 (0 itself counts on both), and the bounds are the
+    outermost that leave as many beyond as the level allows, so that 0 is outside exactly when the p-value is at or
+    below 1 - `confidence`. There are as many resamples as that level needs. Of one comparison; a family of AUROCs is
+    to be divided up by the caller. Rows that either model left blank are left out and counted.
 
     Raises:
         UserError: the tables answer different tasks (target hash), or the metric is not one of `AGGREGATES`.
@@ -204,16 +209,21 @@ def compare_customers(
     if not both.any():
         return {"difference": None, "low": None, "high": None, "p_value": None, **result}
     measure = AGGREGATES[metric]
+    resamples = max(resamples, ceil(20 / (1 - confidence)))
     resampled_R = np.concatenate(
         [measure(label, p_b, w_Rn) - measure(label, p_a, w_Rn) for w_Rn in _customer_weights(customer, resamples, seed)]
     )
-    entry = _entry(float(measure(label, p_b, None) - measure(label, p_a, None)), resampled_R, len(label), confidence)
-    usable = resampled_R[~np.isnan(resampled_R)]
-    p_value = None
-    if len(usable):
-        side = min((usable <= 0).sum() + 1, (usable >= 0).sum() + 1)
-        p_value = float(min(1.0, 2 * side / (len(usable) + 1)))
-    return {"difference": entry["value"], "low": entry["low"], "high": entry["high"], "p_value": p_value, **result}
+    value = finite(float(measure(label, p_b, None) - measure(label, p_a, None)))
+    usable = np.sort(resampled_R[~np.isnan(resampled_R)])
+    if value is None or not len(usable):
+        return {"difference": value, "low": None, "high": None, "p_value": None, **result}
+    side = min((usable <= 0).sum(), (usable >= 0).sum())
+    p_value = float(min(1.0, 2 * (1 + side) / (len(usable) + 1)))
+    out = floor((1 - confidence) * (len(usable) + 1) / 2 + 1e-9) - 1  # resamples that may lie beyond either bound
+    low, high = (float(usable[i]) for i in (max(out, 0), len(usable) - 1 - max(out, 0)))
+    if p_value > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return {"difference": value, "low": low, "high": high, "p_value": p_value, **result}
 
 
 def compare_auroc(
