@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import yaml
 from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import _trained_without_order
@@ -325,3 +330,36 @@ def test_no_customers_id_is_on_the_page_or_in_the_tables_beside_it_unless_asked_
     assert table == ids
     evaluated(runs, tmp_path / "nobody", customers=0)
     assert "No single customer is on this page" in shown(tmp_path / "nobody")[2]
+
+
+def printed(page: Path) -> list[str]:
+    """The commands on a page, as a reader copies them."""
+    text = html.unescape(re.sub(r"<br>", "\n", page.read_text(encoding="utf-8")))
+    return sorted(set(re.findall(r"<code>((?:python|shopkeeper) [^<]*)</code>", text)))
+
+
+def test_commands_of_the_page_typed_as_printed_do_what_the_page_says_for_that_page(
+    runs: list[RunFolder], tmp_path: Path
+) -> None:
+    words = ["dataset=demo_shop", "split=leave_one_out", f"runs=[{','.join(str(r.path) for r in runs)}]"]
+    words += ["report.shuffle=false", "tracking=none", f"out={tmp_path / 'page'}", f"paths.models={tmp_path / 'm'}"]
+    subprocess.run([sys.executable, "evaluate.py", *words], check=True, capture_output=True)
+    page = tmp_path / "page" / "report.html"
+    commands = printed(page)
+    (again,) = [c for c in commands if "report.shuffle=true" in c]
+    assert again in page.read_text(encoding="utf-8"), "what stands in the file is what is typed"
+    assert "report.shuffle=false" not in again
+    done = subprocess.run(again.replace("python ", f"{sys.executable} ", 1), shell=True, executable="/bin/bash",
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "page" / "sanity.json").read_text())["next_item"]["shuffled"]
+    after = printed(page)
+    assert again not in after
+    others = set(commands + after) - {again}
+    assert any("report.retrain=[item_knn]" in c for c in others), others
+    for command in others:  # those cost a training: here it is seen that they are about this page's data and folders
+        program, file, *rest = shlex.split(command)
+        composed(Path("conf"), file.removesuffix(".py"), [w for w in rest if not w.startswith("hydra.")])
+        assert (program, (Path(file).is_file())) == ("python", True)
+        assert f"out={tmp_path / 'page'}" in rest or "hydra.run.dir=" in command
+        assert "dataset=" in command or file == "evaluate.py"

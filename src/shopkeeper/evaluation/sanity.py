@@ -8,7 +8,7 @@ Shapes: B requests, N targets, M rows of the event arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -168,13 +168,15 @@ def _extremes(scores: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     return values[last], values[first]
 
 
-def missing_baselines(names: Sequence[str]) -> str | None:
-    """A sentence when a simple baseline is not beside the models, else None."""
+def missing_baselines(
+    names: Sequence[str], train: Callable[[str], str] = "python train.py model={}".format
+) -> str | None:
+    """A sentence when a simple baseline is not beside the models, else None; `train`: model -> the command for it."""
     have = {name.partition("#")[0].partition(" (")[0] for name in names}
     if not (lacking := [name for name in BASELINES if name not in have]):
         return None
     return (
-        f"no {' and no '.join(lacking)} baseline is in the table: `python train.py model={lacking[0]}` makes one in "
+        f"no {' and no '.join(lacking)} baseline is in the table: `{train(lacking[0])}` makes one in "
         f"seconds, and report.baselines as shipped adds it"
     )
 

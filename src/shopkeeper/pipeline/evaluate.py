@@ -32,6 +32,7 @@ from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.files import Unlike, atomic_folder, check_target, sha256_tree, write_json
 from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline.commands import evaluate_again
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
@@ -219,6 +220,7 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         "comparisons": comparisons,
         "leaderboard": {n: {m: v["value"] for m, v in metrics[n]["test"].items()} for n in order},
         "sanity": sanity,
+        "command": evaluate_again(cfg),
         "prepared": prepared,
         "split": split,
         "confidence": float(e["confidence"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
+from shopkeeper.pipeline.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, find_runs
 from shopkeeper.sequences.prepared import Split
 
@@ -38,7 +40,7 @@ def sanity_of(
     shuffled = _orders_worth(asked, tables, headline, split, options, retrain=False)
     retrained = _orders_worth({name: runs[name] for name in again}, tables, headline, split, options, retrain=True)
     return {
-        "missing_baselines": missing_baselines(list(runs)),
+        "missing_baselines": missing_baselines(list(runs), lambda model: shlex.join(train_also(cfg, model))),
         "notes": boards["notes"],
         "checks": boards["sanity"],
         "uses_instant": [model["name"] for uses_instant, model in models if uses_instant],
@@ -156,7 +158,7 @@ def _split_gap(
     except UserError as e:  # a damaged run of the other split is no reason to go without a report of this one
         return {"not_run": str(e)}
     model = some.metrics["model"]
-    command = f"python train.py dataset={dataset} split={other} model={model} hydra.run.dir={folder / model}"
+    command = shlex.join(train_also(cfg, model, other))
     return {"not_run": f"no model has a run on {other}; `{command}` makes one"}
 
 

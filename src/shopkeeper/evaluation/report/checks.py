@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,14 +25,22 @@ OF_TARGETS = (
 )
 
 
-def sanity_rows(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str) -> list[Row]:
-    """What `pipeline.evaluate` found out about a board of recommenders; none where it says nothing."""
+def sanity_rows(
+    sanity: Mapping[str, Any],
+    models: Sequence[Model],
+    baseline: str,
+    command: Sequence[str] = ("python", "evaluate.py"),
+) -> list[Row]:
+    """What `pipeline.evaluate` found out about a board of recommenders; none where it says nothing.
+
+    `command`: the words that make this very report anew.
+    """
     alarms: list[Row] = [("Better than the oracle", alarm, "bad") for alarm in sanity.get("alarms") or []]
     if not sanity.get("checks"):
         return alarms
     rivals = [m.name for m in models if not m.is_oracle]
     rows = [*alarms, _baseline(sanity, models, baseline)]
-    rows += _order(sanity, rivals)
+    rows += _order(sanity, rivals, command)
     checks = {name: sanity["checks"][name] for name in rivals or list(sanity["checks"]) if name in sanity["checks"]}
     first = next(iter(checks.values()))
     for key, name, meaning in OF_TARGETS:
@@ -55,24 +64,32 @@ def _baseline(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str)
     return name, ", ".join(own), "good"
 
 
-def _order(sanity: Mapping[str, Any], rivals: Sequence[str]) -> list[Row]:
+def _order(sanity: Mapping[str, Any], rivals: Sequence[str], command: Sequence[str]) -> list[Row]:
     """Does the order of the events matter at all? Of the best model it should; of the others it is worth knowing."""
     rows = []
     asked, again = sanity.get("shuffled") or {}, sanity.get("retrained") or {}
     text = "\n".join(_worth(n, asked[n]) for n in rivals if n in asked)
     used = any(asked[n].get("winner") == "as it was" for n in rivals[:1] if n in asked)
     name = "Does order matter? Each history shuffled when asked"
-    rows.append((name, text or "not run; `python evaluate.py report.shuffle=true` does it", "good" if used else "note"))
+    rows.append(
+        (name, text or f"not run; `{_with(command, 'report.shuffle=true')}` does it", "good" if used else "note")
+    )
     text = "\n".join(_worth(n, again[n]) for n in rivals if n in again)
     lost = [n.partition("#")[0] for n in rivals if n in asked and asked[n].get("winner") == "as it was"]
     some = ",".join(dict.fromkeys(lost))
     if text or some:
         used = any(c.get("winner") == "as it was" for c in again.values())
-        missing = f"not run; `python evaluate.py 'report.retrain=[{some}]'` does it, at the cost of that much training"
+        missing = f"not run; `{_with(command, f'report.retrain=[{some}]')}` does it, at the cost of that much training"
         rows.append(
             ("… and the model trained again on shuffled histories", text or missing, "good" if used else "note")
         )
     return rows
+
+
+def _with(command: Sequence[str], word: str) -> str:
+    """The command with one setting changed, as it is typed into a shell."""
+    key = word.partition("=")[0]
+    return shlex.join([*(w for w in command if w.lstrip("+").partition("=")[0] != key), word])
 
 
 def _worth(name: str, c: Mapping[str, Any]) -> str:

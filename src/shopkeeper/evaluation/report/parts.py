@@ -35,11 +35,14 @@ def axis_cells(axis: tuple[float, float], after: int = 1) -> str:
 
 
 def check_table(found: list[tuple[str, str, str]]) -> str:
-    """Checks with their findings and signs; text in `backticks` is code, a line break stays one."""
+    """Checks with their findings and signs; text in `backticks` is code, a line break stays one.
+
+    Quotes stay as they are: they are part of what is typed.
+    """
     signs = {"good": "✓", "note": "•", "bad": "✗"}
 
     def text(finding: str) -> str:
-        return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(finding)).replace("\n", "<br>")
+        return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(finding, quote=False)).replace("\n", "<br>")
 
     rows = "".join(
         f'<tr class="{state}"><td class="sign" aria-hidden="true">{signs[state]}</td>'

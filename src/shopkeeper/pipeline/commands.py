@@ -1,0 +1,51 @@
+"""Commands that pages and messages print: typed as printed, they are about the same data, runs and folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper import configuration
+
+
+def program(verb: str) -> list[str]:
+    """How a verb is called here: by its file in a clone, else by the program that was installed."""
+    return ["python", f"{verb}.py"] if Path(f"{verb}.py").is_file() else ["shopkeeper", verb]
+
+
+def evaluate_again(cfg: Mapping[str, Any]) -> list[str]:
+    """The words of the command that makes this report anew: what was typed, and what the report is about."""
+    typed = _typed("evaluate")
+    about = {group: (cfg.get(group) or {}).get("name") for group in ("dataset", "split")} | {"out": cfg.get("out")}
+    about["runs"] = f"[{','.join(map(str, cfg['runs']))}]" if cfg.get("runs") else None
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    added = [f"{k}={v}" for k, v in about.items() if v and k not in keys and _is_known(k, str(v))]
+    return [*program("evaluate"), *added, *typed]
+
+
+def train_also(cfg: Mapping[str, Any], model: str, split: str | None = None) -> list[str]:
+    """The words that train a recommender on a report's data, where its next report finds the run."""
+    dataset, split = cfg["dataset"]["name"], split or (cfg.get("split") or {}).get("name")
+    folder = Path(cfg["paths"]["models"]) / dataset / str(split) / "next_item" / model
+    about = {"dataset": dataset, "split": split, "model": model, "hydra.run.dir": folder}
+    return [*program("train"), *(f"{k}={v}" for k, v in about.items() if v)]
+
+
+def _is_known(key: str, value: str) -> bool:
+    """Whether a choice of a group is one that can be typed here."""
+    return key not in ("dataset", "split") or configuration.find(key, value) is not None
+
+
+def _typed(verb: str) -> list[str]:
+    """The words of the command line, where this is such a command; without the folder that every command adds."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized() or Path(sys.argv[0]).name != f"{verb}.py":
+        return []
+    words = list(sys.argv[1:])
+    added = configuration.added_folder()
+    if added is not None and words[-2:] == ["--config-dir", str(added)]:
+        words = words[:-2]
+    return words
