@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -102,25 +103,27 @@ def member(folder: Path, name: object, what: str = "folder") -> Path:
     return path
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; a `UserError` names the file when it is missing or damaged."""
+def read_json(path: Path, shown: Path | None = None) -> Any:
+    """Parse a JSON file; a `UserError` names the file (as `shown`) when it is missing or damaged."""
+    shown = path if shown is None else shown
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: the folder is incomplete; run the step that writes it again") from None
+        raise UserError(f"{shown} is missing: the folder is incomplete; run the step that writes it again") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path} is not readable as JSON ({e}); delete its folder and run the step again") from None
+        raise UserError(f"{shown} is not readable as JSON ({e}); delete its folder and run the step again") from None
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file; a `UserError` names the file when it is missing or damaged."""
+def read_parquet(path: Path, columns: list[str] | None = None, shown: Path | None = None) -> pa.Table:
+    """Read a Parquet file; a `UserError` names the file (as `shown`) when it is missing or damaged."""
+    shown = path if shown is None else shown
     try:
         return pq.read_table(path, columns=columns)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: the folder is incomplete; delete it and run its step again") from None
+        raise UserError(f"{shown} is missing: the folder is incomplete; delete it and run its step again") from None
     except (pa.ArrowException, OSError) as e:
         first = str(e).strip().splitlines()[0]
-        raise UserError(f"{path} is damaged ({first}); delete its folder and run its step again") from None
+        raise UserError(f"{shown} is damaged ({first}); delete its folder and run its step again") from None
 
 
 def write_error(error: BaseException) -> str | None:
@@ -242,7 +245,8 @@ def _within(folder: Path) -> list[Path]:
 def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it replaces `path` whole, on failure nothing is left.
 
-    `check_target` says what may be replaced. A process killed in between leaves only a folder called
+    `check_target` says what may be replaced. Who holds the folder that is replaced (`Held`) reads it to the end: it
+    goes when nobody does any more. A process killed in between leaves only a folder called
     `.<name>.<process>-<id>.tmp`, which no reader looks at and which the next call removes; that of a process still at
     work stays.
     """
@@ -261,7 +265,7 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
             except OSError:
                 os.replace(old, path)
                 raise
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
         _fsync(path.parent)
 
 
@@ -315,7 +319,7 @@ def _room(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             if not _at_work(stale):
-                shutil.rmtree(stale, ignore_errors=True)
+                _remove(stale)
         tmp.mkdir()
         yield tmp
     except Exception as e:
@@ -335,9 +339,49 @@ def _real(path: Path) -> Path:
     return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
 
 
+class Held:
+    """A folder that is being read: `place` leads to it also when another one has taken its name meanwhile.
+
+    While this object lives, nobody of this program deletes the folder; the system lets go of a dead process' folders.
+    Where there is no `/proc`, `place` is the name itself. Raises `OSError` where there is no such folder.
+    """
+
+    def __init__(self, path: Path, called: Path | None = None) -> None:
+        import fcntl
+
+        self.path = Path(path if called is None else called)
+        self.handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        weakref.finalize(self, os.close, self.handle)
+        with suppress(OSError):  # a file system without locks, or a folder on its way out
+            fcntl.flock(self.handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        through = Path(f"/proc/self/fd/{self.handle}")
+        self.place = through if through.is_dir() else Path(path)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder that has lost its name, unless somebody still reads it."""
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold `path` for this process; a `UserError` when another one holds it. The system lets go of a dead one's.
+def alone(path: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold `path` for this process. The system lets go of a dead one's.
+
+    Where another process holds it: a `UserError`; with `wait`, this is called once (to say so) and the lock awaited.
 
     The lock is a file `.<name>.lock` beside `path`. Where the file system has no locks, nobody is kept out.
     """
@@ -350,7 +394,13 @@ def alone(path: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"another process is at work on {path}; wait until it has ended, or end it") from None
+                if wait is None:
+                    raise UserError(
+                        f"another process is at work on {path}; wait until it has ended, or end it"
+                    ) from None
+                wait()
+                wait = _silent
+                fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:
                 pass
             try:
@@ -363,6 +413,10 @@ def alone(path: Path) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
             return
+
+
+def _silent() -> None:
+    """Said already."""
 
 
 def _beside(path: Path) -> Path:
@@ -390,6 +444,10 @@ def _refuse(error: Exception, path: Path, tmp: Path) -> None:
     elsewhere = isinstance(name, str) and tmp.name not in name and Path(name).parent != path.parent
     if isinstance(error, UserError) or elsewhere:
         return
+    if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
+        raise UserError(
+            f"{path} was replaced or removed by another process while it was written; run the same command again"
+        ) from error
     if write_error(error) is not None or isinstance(error, OSError):
         raise UserError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,7 +186,7 @@ def item_categories(prepared: Prepared) -> np.ndarray | None:
 
     0 where it is unknown: that is no category.
     """
-    if "items" not in prepared.__dict__ and not (Path(prepared.path) / "items.parquet").is_file():
+    if "items" not in prepared.__dict__ and not (prepared.place / "items.parquet").is_file():
         return None
     table = prepared.items
     if "category" not in table.column_names:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shopkeeper.events.audit_error import AuditError
 from shopkeeper.events.audit_perturb import audit_by_perturbation
@@ -266,7 +265,7 @@ def _consent(p: Prepared, split: Split, parts: dict[str, tuple[Requests, Targets
     """Customers are learned from and asked about only while they agree; read from the file, record by record."""
     if p.consent is None:
         return []
-    table = pq.read_table(p.path / CONSENT_FILE)
+    table = p.table(CONSENT_FILE)
     state: dict[int, list[tuple[int, bool]]] = {}
     for user, at, agrees in zip(*(table[name].to_pylist() for name in ("user", "at", "in_force")), strict=True):
         state.setdefault(user, []).append((at, agrees))

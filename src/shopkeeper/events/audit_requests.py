@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -25,7 +24,7 @@ def check_part(
 
     `seen`, bool (n_items + 1,): the item occurs in a row that a model may train on.
     """
-    table = pq.read_table(split.path / f"{name}.parquet", columns=["request", "warm_user", "warm_targets"])
+    table = split.request_table(name, ["request", "warm_user", "warm_targets"])
     user = requests.user
     if user is None or len(user) == 0 or len(targets) != len(requests):
         return {"requests are readable": [f"{name}.parquet holds no users or not one target list per request"]}

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
 from shopkeeper.events import dataset
@@ -23,9 +22,10 @@ from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.filters import apply_filters
 from shopkeeper.events.log import Ids, Log, read_log
 from shopkeeper.events.order import COLUMN_OF, arrange
-from shopkeeper.events.prepare import raw_files, write_folder
+from shopkeeper.events.prepare import write_folder
+from shopkeeper.events.raw import RawFile, check_still, raw_files, states
 from shopkeeper.files import atomic_folder
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.sequences.prepared import FORMAT_VERSION, Prepared
 
 PER_ROW_FILTERS = {"event_types", "consecutive_repeats"}
 
@@ -37,8 +37,9 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     another setting than the files has changed, when old files have changed, or when new events are late.
     """
     old, checked = Prepared.open(Path(prepared)), dataset.parse(config)
-    new = _new_files(old, checked, Path(raw))
-    fresh = read_log(replace(checked, files=tuple(new)), Path(raw), progress)
+    before, now = states(config, Path(raw)), raw_files(config, Path(raw))
+    new = _new_files(old, checked, now)
+    fresh = read_log(replace(checked, files=tuple(new)), Path(raw), progress, _rows(old))
     if old.events.timestamp is not None and fresh.timestamp is not None and len(old.events.timestamp):
         last = int(old.events.timestamp.max())
         late = int((fresh.timestamp < last).sum())
@@ -47,18 +48,28 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
                 f"{', '.join(new)}: {late:,} of {len(fresh):,} rows are from before the last event in {prepared} "
                 f"({np.datetime64(last, 'us')} UTC); prepare all files together: python prepare.py"
             )
-    rejected = pa.concat_tables([pq.read_table(old.path / "rejected.parquet"), fresh.rejected]).combine_chunks()
+    rejected = pa.concat_tables([old.table("rejected.parquet"), fresh.rejected]).combine_chunks()
     known = _known(old, checked)
     merged = _merge(_old_log(old, checked, known), fresh)
     filters = apply_filters(merged, checked.filters)
     arranged = arrange(merged, {name: names for name, names in known.items() if not name.startswith("file:")})
-    extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh)}}
+    read = _rows(old)[0] + len(fresh)
+    extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh), "rows_of_all": read}}
     with atomic_folder(Path(out), "prepared") as folder:
-        write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra)
+        write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
+        check_still(config, Path(raw), before)
     return Path(out)
 
 
-def _new_files(old: Prepared, config: DatasetConfig, raw: Path) -> list[str]:
+def _rows(old: Prepared) -> tuple[int, int]:
+    """Rows of the files that are there already: those that passed the checks, and the rejected ones."""
+    manifest = old.manifest
+    filters = manifest.get("filters") or []
+    passed = filters[0]["rows_before"] if filters else manifest["n_events"]
+    return int((manifest.get("extended") or {}).get("rows_of_all", passed)), int(manifest["n_rejected"])
+
+
+def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list[str]:
     before = old.manifest["config"]
     for key in sorted({*before, *config.plain} - {"raw"}):
         if before.get(key) != config.plain.get(key):
@@ -72,13 +83,18 @@ def _new_files(old: Prepared, config: DatasetConfig, raw: Path) -> list[str]:
     columns += config.extra.values()
     if len(set(columns)) < len(columns):
         raise UserError(f"dataset '{config.name}' uses one column of the log twice; prepare all files together")
-    have = {f["name"]: f["bytes"] for f in old.manifest["raw_files"]}
-    now = {f["name"]: f["bytes"] for f in raw_files(config, raw)}
-    for name, size in have.items():
-        if now.get(name, size) != size:
+    if old.manifest.get("format_version", 1) < FORMAT_VERSION:
+        raise UserError(f"{old.path} was prepared by an older shopkeeper, without hashes; prepare all files together")
+    have = {(f["role"], f["name"]): f["hash"] for f in old.manifest["raw_files"]}
+    here = {(f.role, f.name): f.hash for f in now}
+    for role, name in have:
+        if (role, name) not in here:
+            raise UserError(f"{name} has gone since {old.path} was prepared; prepare all files together")
+        if role == "log" and here[role, name] != have[role, name]:  # the whole tables are read anew in any case
             raise UserError(f"{name} has changed since {old.path} was prepared; prepare all files together")
-    new = [name for name in now if name not in have]
-    if not new or [name for name in now if name in have] != list(now)[: len(now) - len(new)]:
+    names, known = [f.name for f in now if f.role == "log"], {name for role, name in have if role == "log"}
+    new = [name for name in names if name not in known]
+    if not new or [name for name in names if name in known] != names[: len(names) - len(new)]:
         raise UserError(f"config '{config.name}' names no new file after those of {old.path}; add it to raw.files")
     return new
 
@@ -94,7 +110,7 @@ def _known(old: Prepared, config: DatasetConfig) -> dict[str, pa.Array]:
         if ids is not None:
             row = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
             row[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)
-            texts = pq.read_table(old.path / "events.parquet", columns=[name])[name].combine_chunks()
+            texts = old.table("events.parquet", [name])[name].combine_chunks()
             known[name] = texts.take(pa.array(row[1:])).cast(pa.string())
     if old.events.channel is not None:
         known["channel"] = pa.array(old.manifest["channels"], pa.string())
@@ -102,7 +118,7 @@ def _known(old: Prepared, config: DatasetConfig) -> dict[str, pa.Array]:
         for attribute, column in (spec.get("from_events") or {}).items():
             known[f"file:{column}"] = table[attribute].combine_chunks().cast(pa.string())
     for name, column in config.extra.items():
-        texts = pq.read_table(old.path / "events.parquet", columns=[name])[name]
+        texts = old.table("events.parquet", [name])[name]
         known[f"file:{column}"] = pc.unique(texts.cast(pa.string()).drop_null())
     return known
 
@@ -125,7 +141,7 @@ def _old_log(old: Prepared, config: DatasetConfig, known: Mapping[str, pa.Array]
                 codes = np.where(events.timestamp < first[ids[owner].codes + 1], np.int32(-1), codes)
             ids[f"file:{column}"] = Ids(codes, pc.fill_null(values, ""))
     for name, column in config.extra.items():
-        texts = pq.read_table(old.path / "events.parquet", columns=[name])[name].combine_chunks().cast(pa.string())
+        texts = old.table("events.parquet", [name])[name].combine_chunks().cast(pa.string())
         codes = pc.fill_null(pc.index_in(texts, value_set=known[f"file:{column}"]), -1)
         ids[f"file:{column}"] = Ids(codes.to_numpy(zero_copy_only=False).astype(np.int32), known[f"file:{column}"])
     return Log(ids, events.event_type, events.timestamp, events.price, events.quantity)

@@ -72,8 +72,10 @@ class Log:
                 setattr(self, name, column[mask])
 
 
-def read_log(config: DatasetConfig, raw: Path, progress: bool = True) -> Log:
+def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tuple[int, int] = (0, 0)) -> Log:
     """Read and check all files of a dataset.
+
+    `before`: kept and rejected rows that are there already, which count when the share of rejected ones is judged.
 
     Raises `UserError` when a file is missing or damaged, when no row is left, and when the share of rejected rows is
     above `max_rejected_share`: the message names the file, the first bad row, its column and what to do.
@@ -81,7 +83,7 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True) -> Log:
     paths = find_files(config, raw, config.files)
     total = sum(p.stat().st_size for p in paths)
     with progress_bar(f"read {config.name}", total, progress) as advance:
-        return collect(_blocks(config, paths, advance), config)
+        return collect(_blocks(config, paths, advance), config, before)
 
 
 def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], object]) -> Iterator[Block]:
@@ -90,7 +92,7 @@ def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], o
         yield from read(path, wanted, config.reader, advance)
 
 
-def collect(blocks: Iterator[Block], config: DatasetConfig) -> Log:
+def collect(blocks: Iterator[Block], config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> Log:
     """Check blocks one by one and join what passes."""
     parts: list[Rows] = []
     rejects: list[pa.Table] = []
@@ -104,7 +106,7 @@ def collect(blocks: Iterator[Block], config: DatasetConfig) -> Log:
         if len(bad):
             rejects.append(bad)
     rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
-    judge(rejected, sum(map(len, parts)), config)
+    judge(rejected, sum(map(len, parts)), config, before)
     return _join(parts, rejected)
 
 
@@ -115,19 +117,22 @@ def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
     return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
 
 
-def judge(rejected: pa.Table, kept: int, config: DatasetConfig) -> None:
-    """A `UserError` when no row was kept or the share of rejected ones is above `max_rejected_share`."""
-    total = kept + len(rejected)
-    if not total:
+def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> None:
+    """A `UserError` when no row was kept or the share of rejected ones is above `max_rejected_share`.
+
+    `before`: kept and rejected rows of the files that are there already.
+    """
+    total, out = kept + len(rejected) + sum(before), len(rejected) + before[1]
+    if not kept + len(rejected):
         raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")
-    share = len(rejected) / total
-    if share > config.max_rejected_share or not kept:
+    share = out / total
+    if len(rejected) and (share > config.max_rejected_share or not kept):
         first = rejected.slice(0, 1).to_pylist()[0]
         at = f", column '{first['column']}'" if first["column"] else ""
         counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
         raise UserError(
             f"{first['file']}, row {first['row']}{at}: {first['reason']} (value {first['value']!r}); in all "
-            f"{len(rejected):,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the "
+            f"{out:,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the "
             f"dataset's config, or allow it with max_rejected_share (now {config.max_rejected_share})"
         )
 

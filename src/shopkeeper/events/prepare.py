@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from shopkeeper.events.engine import Change, run_engine
 from shopkeeper.events.filters import Row
 from shopkeeper.events.log import reasons
 from shopkeeper.events.order import Arranged
+from shopkeeper.events.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.events.returns import link_returns
-from shopkeeper.files import atomic_folder, sha256_json, sha256_tree, write_json
+from shopkeeper.files import atomic_folder, sha256_json, write_json
+from shopkeeper.hashing import hash_tree
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences import consent
+from shopkeeper.sequences.prepared import FORMAT_VERSION
 from shopkeeper.timeline.observation import observe
 
-FORMAT_VERSION = 1
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
 SIMULATED_LOG = tuple(f"{SIMULATED}/{name}.parquet" for name in ("events", "items", "users"))
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ def prepare_dataset(
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
     """
     checked, out = dataset.parse(config), Path(out)
+    before, now = states(config, Path(raw)), raw_files(config, Path(raw))
+    given = Path(raw)
     with atomic_folder(out, "prepared") as folder:
         simulation = None
         if checked.simulate is not None:
@@ -57,9 +61,10 @@ def prepare_dataset(
         done = run_engine(engine, checked, Path(raw), change, progress)
         span = None if log_span is None else dict(zip(("first", "last"), log_span, strict=True))
         extra = {"simulation": simulation, "changes": done.changes, "log_span": span}
-        write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra)
+        write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra, now)
         if simulation is not None:
             _drop_simulated_log(folder / SIMULATED)
+        check_still(config, given, before)
     return out
 
 
@@ -71,8 +76,9 @@ def write_folder(
     rejected: pa.Table,
     filters: list[Row],
     extra: Mapping[str, Any],
+    read: Sequence[RawFile],
 ) -> None:
-    """All files of a prepared folder, manifest last."""
+    """All files of a prepared folder, manifest last; `read` are the raw files that it was made from."""
     returns = link_returns(
         arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
     )
@@ -90,7 +96,7 @@ def write_folder(
     writer.write_table(folder / "rejected.parquet", rejected)
     if arranged.consent is not None:
         writer.write_table(folder / consent.FILE, arranged.consent.table())
-    hashes = sha256_tree(folder, skip=frozenset({"manifest.json"}))
+    hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
     hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -101,20 +107,13 @@ def write_folder(
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
         "tables": matches,
-        "raw_files": [] if config.simulate is not None else raw_files(config, raw),
+        "raw_files": as_json(read),
         "config": config.plain,
         "files": hashes,
         "fingerprint": sha256_json(hashes),
         **{key: value for key, value in extra.items() if value is not None},
     }
     write_json(folder / "manifest.json", manifest)
-
-
-def raw_files(config: DatasetConfig, raw: Path) -> list[dict[str, Any]]:
-    """Name (below raw.folder) and size of each file of the log, in the order in which they are read."""
-    folder = Path(raw) / config.folder
-    found = dataset.find_files(config, raw, config.files)
-    return [{"name": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size} for path in found]
 
 
 def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:

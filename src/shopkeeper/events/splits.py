@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from shopkeeper.events.splits_catalogue import known_items
 from shopkeeper.events.splits_hash import target_hash
 from shopkeeper.events.splits_rules import Division, Part, divide
 from shopkeeper.events.splits_steps import tied
-from shopkeeper.files import atomic_folder, read_json, write_json
+from shopkeeper.files import alone, atomic_folder, read_json, write_json
+from shopkeeper.hashing import hash_tree
 from shopkeeper.sequences.consent import LATEST
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.prepared import SPLIT_FORMAT, Prepared, Split
 from shopkeeper.timeline import SplitSpec, iso
 
-FORMAT = 2  # of the split folder; a higher number makes older folders be written again
+log = logging.getLogger(__name__)
 
 
 def write_split(
@@ -41,24 +43,31 @@ def write_split(
         UserError: the split does not fit the data or a part is empty (names the setting), or the audit failed.
     """
     spec = spec if isinstance(spec, SplitSpec) else SplitSpec.from_config(spec)
-    path = prepared.path / "splits" / spec.folder
-    if _up_to_date(path, prepared, spec):
+    path, place = prepared.path / "splits" / spec.folder, prepared.place / "splits" / spec.folder
+    if _up_to_date(place, prepared, spec):
         return path
+    with alone(place, lambda: log.info("another process is at work on %s; waiting for it", path)):
+        if not _up_to_date(place, prepared, spec):
+            _write(place, prepared, spec, real_users)
+    return path
+
+
+def _write(place: Path, prepared: Prepared, spec: SplitSpec, real_users: Callable[[], pa.Array] | None) -> None:
     division = divide(prepared, spec)
     train_end, catalogue, seen = known_items(prepared, division.train_end, spec)
     division = Division(train_end, division.parts, division.cutoffs)
     timeline = describe(prepared, spec, division, catalogue, seen, real_users() if real_users else None)
-    with atomic_folder(path, "split") as folder:
+    with atomic_folder(place, "split") as folder:
         np.save(folder / "train_end.npy", train_end)
         np.save(folder / "catalogue.npy", catalogue)
         for name, part in division.parts.items():
             pq.write_table(
                 part_table(prepared, part, train_end, seen), folder / f"{name}.parquet", use_dictionary=False
             )
+        timeline["files"] = hash_tree(folder)
         write_json(folder / "timeline.json", timeline)
         timeline["audit"] = audit_split(prepared, Split.open(prepared, folder))
         write_json(folder / "timeline.json", timeline)
-    return path
 
 
 def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.ndarray) -> pa.Table:
@@ -118,7 +127,7 @@ def describe(
         }
 
     return {
-        "format": FORMAT,
+        "format": SPLIT_FORMAT,
         "name": spec.name,
         "kind": spec.kind,
         "dataset": prepared.manifest.get("dataset"),
@@ -163,7 +172,7 @@ def _up_to_date(path: Path, prepared: Prepared, spec: SplitSpec) -> bool:
     except UserError:
         return False
     return bool(
-        old.get("format") == FORMAT
+        old.get("format") == SPLIT_FORMAT
         and old.get("spec") == spec.as_json()
         and old.get("fingerprint") is not None
         and old.get("fingerprint") == prepared.manifest.get("fingerprint")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from shopkeeper.recommenders.targets import refuse_foreign
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, iso
 
+log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
 
@@ -147,6 +149,15 @@ def prepared_of(manifest: Config) -> Prepared:
     if prepared.fingerprint != manifest["dataset_fingerprint"]:
         raise UserError(f"{prepared.path} has changed since the run was trained (fingerprints differ); train again")
     return prepared
+
+
+def say_if_raw_changed(manifest: Config, raw: Path) -> None:
+    """One line where the raw files are no longer those that a run's data were prepared from."""
+    from shopkeeper.pipeline.prepare import raw_changes
+
+    prepared = Prepared.open(Path(manifest["prepared"]))
+    if changed := raw_changes(prepared.manifest, raw):
+        log.warning("%s: %s; prepare and train again to have them counted", prepared.path, changed)
 
 
 def split_of(prepared: Prepared, manifest: Config) -> Split:

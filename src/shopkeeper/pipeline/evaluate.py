@@ -63,6 +63,8 @@ def evaluate(config: DictConfig) -> None:
             f"there is no finished run below {root}; `dvc repro` or `python train.py` makes them, or runs=[…]"
         )
     say_contradictions(cfg, runs)
+    for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
+        context.say_if_raw_changed(manifest, Path(cfg["paths"]["raw"]))
     cfg = _named_by(cfg, runs)
     out = Path(cfg["out"] or Path(cfg["paths"]["reports"]) / cfg["dataset"]["name"] / cfg["split"]["name"])
     out = evaluate_runs(cfg, runs, out)

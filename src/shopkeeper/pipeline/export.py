@@ -26,6 +26,7 @@ def export(config: DictConfig) -> None:
     cfg = context.plain(config)
     run = open_run(cfg["run"] or context.run_folder(cfg), context.named_targets(cfg))
     say_contradictions(cfg, [run])
+    context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
     out = Path(cfg["paths"]["exports"]) / bundle_name(cfg.get("name"), run)
     out = export_run(run, out, k=int(cfg["k"]), golden=int(cfg["golden"]), overwrite=bool(cfg.get("overwrite")))
     log.info("%s", verify(out))

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.matches import as_line, doubtful, matches_of
-from shopkeeper.files import check_target, read_json, sha256_file, sha256_json
+from shopkeeper.events.raw import are_here, changes, raw_files
+from shopkeeper.files import alone, check_target, read_json, sha256_json
 from shopkeeper.pipeline import context
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.sequences.prepared import FORMAT_VERSION, Prepared, Split
 from shopkeeper.timeline import DAY, CustomerSpec, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
@@ -29,7 +30,6 @@ def prepare(config: DictConfig) -> None:
     """The verb: prepare the dataset and the split of a config, print what was kept, rejected and found."""
     cfg = context.plain(config)
     prepared = prepare_data(cfg)
-    check_files(prepared.path, hashes=True)
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
@@ -85,9 +85,15 @@ def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepare
     else:
         spec, span = context.dataset_spec(config, as_of), prepare_data(config).span
         folder = folder / "as_of" / iso(as_of).replace(":", "")
-    if not _up_to_date(folder, spec, span):
-        _make(config, spec, folder, span)
-    check_files(folder)
+    raw = Path(config["paths"]["raw"])
+    if _stale(folder, spec, raw, span):
+        with alone(folder, lambda: log.info("another process is preparing %s; waiting for it", folder)):
+            reason = _stale(folder, spec, raw, span)  # whoever was first has done it
+            if reason:
+                log.info("%s: %s", folder, reason)
+                _make(config, spec, folder, span)
+    elif config.get("extend") and as_of is None:
+        log.info("extend=%s adds nothing: %s holds all its files already", config["extend"], folder)
     prepared = Prepared.open(folder)
     for match in matches_of(prepared.manifest):
         if doubtful(match):
@@ -139,19 +145,6 @@ def _make(
     change = customer_rules(spec, raw)
     engine = config.get("engine")
     prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=engine, log_span=log_span)
-
-
-def check_files(folder: Path, hashes: bool = False) -> None:
-    """Every file that the manifest of a prepared folder lists is there and, with `hashes`, has its bytes of then."""
-    listed = read_json(folder / "manifest.json").get("files") or {}
-    for name, digest in listed.items():
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing; delete {folder} and run `python prepare.py` again")
-        if hashes and sha256_file(folder / name) != digest:
-            raise UserError(
-                f"{folder / name} was changed or damaged after it was prepared (SHA-256 differs); "
-                f"delete {folder} and run `python prepare.py` again"
-            )
 
 
 def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
@@ -218,15 +211,35 @@ def real_users(config: Mapping[str, Any], prepared: Prepared) -> Callable[[], pa
     return read
 
 
-def _up_to_date(folder: Path, spec: Mapping[str, Any], log_span: tuple[int, int] | None = None) -> bool:
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        return False
-    found = read_json(manifest)
+def _stale(folder: Path, spec: Mapping[str, Any], raw: Path, log_span: tuple[int, int] | None = None) -> str | None:
+    """Why a folder has to be prepared (anew): nothing there, another config, other raw files; None where it has not."""
+    if not (folder / "manifest.json").is_file():
+        return "nothing prepared there yet"
+    found = read_json(folder / "manifest.json")
     if not isinstance(found, dict) or found.get("kind") != "prepared":
         raise UserError(f"{folder} holds something else than a prepared dataset; move it away or set paths.prepared")
     span = None if log_span is None else {"first": log_span[0], "last": log_span[1]}
-    return bool(sha256_json(found.get("config")) == sha256_json(spec) and found.get("log_span") == span)
+    if sha256_json(found.get("config")) != sha256_json(spec) or found.get("log_span") != span:
+        return "prepared from another config before"
+    if found.get("format_version", 1) < FORMAT_VERSION:
+        return "prepared by an older version before"
+    return raw_changes(found, raw)
+
+
+def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
+    """What differs between the raw files that a prepared folder was made from and those below `raw`, in words.
+
+    Where none of them is there (prepared data came without), that is said and taken for no change.
+    """
+    before, config = manifest.get("raw_files") or [], manifest["config"]
+    if not before:
+        return None
+    if not are_here(before, config, raw):
+        log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
+                    manifest["dataset"], raw)  # fmt: skip
+        return None
+    changed = changes(before, raw_files(config, raw))
+    return changed and f"raw files differ from those it was prepared from ({changed})"
 
 
 def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,6 +26,7 @@ def recommend(config: DictConfig) -> None:
     say_contradictions(cfg, [run])
     if run.task != "next_item":
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
+    context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
     if not isinstance(cfg["history"], list):

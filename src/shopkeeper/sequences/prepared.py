@@ -2,7 +2,7 @@
 
 Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
 
-    manifest.json         row counts, SHA-256 of every file, config, fingerprint
+    manifest.json         row counts, hash of every file, what raw files it was made from, config, fingerprint
     events.parquet        every kept event with external ids, sorted by (user, timestamp, file order)
     items.parquet         column `item` (int32, 1..n_items in order), `item_id` (str), attributes
     users.parquet         column `user` (int32, 1..n_users in order), `user_id` (str), attributes
@@ -13,11 +13,16 @@ Layout of `data/prepared/<dataset>/` (written by `shopkeeper.events.writer`):
     item.npy, event_type.npy, timestamp.npy, price.npy, quantity.npy, order.npy, session.npy, channel.npy
     splits/<name>-<hash8>/  timeline.json, train_end.npy, catalogue.npy, validation.parquet, test.parquet
     as_of/<instant>/      only where identities are as of each cutoff: the dataset as it was known at that instant
+
+Whoever opens a folder reads one version of it to the end: files are opened through the folder itself, whatever has its
+name by then, and each is checked against the hash that its manifest (a split's: `timeline.json`) has of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+import time
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,12 +32,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, read_parquet
+from shopkeeper.files import Held, read_json, read_parquet
+from shopkeeper.hashing import check_hashes
 from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events, Requests, Targets
 from shopkeeper.timeline import Cutoffs, SplitSpec
 
+FORMAT_VERSION = 2  # of a prepared folder; 2: raw files with their hashes
+SPLIT_FORMAT = 3  # of a split folder; a higher number makes older ones be written again; 3: hashes of its files
 COLUMNS = {
     "item": np.int32,
     "event_type": np.int8,
@@ -54,19 +62,47 @@ class Prepared:
     offsets: np.ndarray  # int64 (n_users + 1,)
     events: Events
     consent: Consent | None = None  # whose consent is in force when; None where the dataset has no consent table
+    held: Held | None = field(default=None, repr=False, compare=False, kw_only=True)  # the folder that was opened
 
     @classmethod
     def open(cls, path: Path) -> Prepared:
-        """Open a prepared folder; a `UserError` says what is missing or damaged and how to mend it."""
+        """Open a prepared folder; a `UserError` says what is missing, damaged or newer, and how to mend it."""
         path = Path(path)
-        if not (path / "manifest.json").is_file():
+        for patience in (0.05, 0.2, 1.0, 0.0):
+            try:
+                held = Held(path)
+            except OSError:
+                held = None
+            try:
+                if held is None:
+                    raise UserError(
+                        f"{path} holds no prepared dataset (no manifest.json); run `python prepare.py` first"
+                    )
+                return cls._open(path, held)
+            except UserError:
+                if not patience or not _in_between(path, held):
+                    raise
+            time.sleep(patience)
+        raise AssertionError("the last try returns or raises")
+
+    @classmethod
+    def _open(cls, path: Path, held: Held) -> Prepared:
+        place = held.place
+        if not (place / "manifest.json").is_file():
             raise UserError(f"{path} holds no prepared dataset (no manifest.json); run `python prepare.py` first")
-        manifest = read_json(path / "manifest.json")
+        manifest = read_json(place / "manifest.json", path / "manifest.json")
+        if manifest.get("format_version", 1) > FORMAT_VERSION:
+            raise UserError(
+                f"{path} was prepared by a newer shopkeeper (format {manifest['format_version']}, this one knows "
+                f"{FORMAT_VERSION}); upgrade, or delete the folder and run `python prepare.py` again"
+            )
+        listed = manifest.get("files") or {}
+        check_hashes(place, listed, f"delete {path} and run `python prepare.py` again", path)
         arrays: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
-            if (path / f"{name}.npy").is_file():
-                arrays[name] = _load(path / f"{name}.npy", dtype)
-        offsets = _load(path / "offsets.npy", np.int64)
+            if f"{name}.npy" in listed or (not listed and (place / f"{name}.npy").is_file()):
+                arrays[name] = _load(place / f"{name}.npy", dtype, path)
+        offsets = _load(place / "offsets.npy", np.int64, path)
         for name in ("item", "event_type"):
             if name not in arrays:
                 raise UserError(f"{path / name}.npy is missing; delete {path} and run `python prepare.py` again")
@@ -76,7 +112,16 @@ class Prepared:
                     f"{path / name}.npy has {len(values)} rows where offsets.npy says {offsets[-1]}: "
                     f"the folder is damaged; delete it and run `python prepare.py` again"
                 )
-        return cls(path, manifest, offsets, Events(**arrays), Consent.read(path, len(offsets) - 1))
+        return cls(path, manifest, offsets, Events(**arrays), Consent.read(place, len(offsets) - 1), held=held)
+
+    @property
+    def place(self) -> Path:
+        """Where files are read: leads to the folder that was opened, also after another one has taken its name."""
+        return _place(self.path, self.held)
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file of the folder as it was when it was opened; a `UserError` where it has gone meanwhile."""
+        return _table(self.place, self.path, name, columns)
 
     @property
     def name(self) -> str:
@@ -128,12 +173,12 @@ class Prepared:
     @cached_property
     def items(self) -> pa.Table:
         """Item table: row i-1 is item i; columns `item`, `item_id`, attributes."""
-        return read_parquet(self.path / "items.parquet")
+        return self.table("items.parquet")
 
     @cached_property
     def users(self) -> pa.Table:
         """User table: row u-1 is user u; columns `user`, `user_id`, attributes."""
-        return read_parquet(self.path / "users.parquet")
+        return self.table("users.parquet")
 
     @cached_property
     def items_known(self) -> pa.Table | None:
@@ -160,8 +205,7 @@ class Prepared:
         return since
 
     def _optional(self, name: str) -> pa.Table | None:
-        path = self.path / f"{name}.parquet"
-        return read_parquet(path) if path.is_file() else None
+        return self.table(f"{name}.parquet") if (self.place / f"{name}.parquet").is_file() else None
 
     @cached_property
     def user_versions(self) -> pa.Table | None:
@@ -174,10 +218,15 @@ class Prepared:
         return np.repeat(np.arange(1, self.n_users + 1, dtype=np.int32), np.diff(self.offsets))
 
     def split(self, folder: str) -> Split:
-        """Open `splits/<folder>`; a `UserError` for a name (of a run's manifest) that leads elsewhere."""
+        """Open `splits/<folder>`; a `UserError` where the name leads elsewhere, or it was made from other data."""
         if Path(folder).name != folder or folder == ".." or "\\" in folder:
             raise UserError(f"{folder!r:.80} is no name of a split of {self.path}; train again")
-        return Split.open(self, self.path / "splits" / folder)
+        found = Split.open(self, self.path / "splits" / folder)
+        if found.timeline.get("fingerprint", self.manifest.get("fingerprint")) != self.manifest.get("fingerprint"):
+            raise UserError(
+                f"{found.path} is a split of other data than {self.path} holds by now; run `python prepare.py`"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -190,18 +239,34 @@ class Split:
     train_end: np.ndarray  # int64 (n_users,): training rows of user u are offsets[u-1]:train_end[u-1]
     catalogue: np.ndarray  # int32, sorted: the items that may be recommended
     validates: bool = True  # False: its validation part is empty, since those rows are trained on
+    held: Held | None = field(default=None, repr=False, compare=False, kw_only=True)  # the folder that was opened
 
     @classmethod
     def open(cls, prepared: Prepared, path: Path) -> Split:
-        """Open a split folder; a `UserError` says what is missing."""
-        if not (path / "timeline.json").is_file():
-            raise UserError(f"{path} holds no split (no timeline.json); run `python prepare.py` with this split")
+        """Open a split folder; a `UserError` says what is missing, damaged or newer."""
+        path, place = Path(path), Path(path)
+        again = f"delete {path} and run `python prepare.py` with this split again"
+        if path.is_relative_to(prepared.path):
+            place = prepared.place / path.relative_to(prepared.path)
+        try:
+            held = Held(place, path)
+            if not (held.place / "timeline.json").is_file():
+                raise FileNotFoundError
+        except OSError:
+            raise UserError(
+                f"{path} holds no split (no timeline.json); run `python prepare.py` with this split"
+            ) from None
+        timeline = read_json(held.place / "timeline.json", path / "timeline.json")
+        if timeline.get("format", 1) > SPLIT_FORMAT:
+            raise UserError(f"{path} was written by a newer shopkeeper (format {timeline['format']}); upgrade")
+        check_hashes(held.place, timeline.get("files") or {}, again, path)
         return cls(
             path,
             prepared,
-            read_json(path / "timeline.json"),
-            _load(path / "train_end.npy", np.int64),
-            _load(path / "catalogue.npy", np.int32),
+            timeline,
+            _load(held.place / "train_end.npy", np.int64, path),
+            _load(held.place / "catalogue.npy", np.int32, path),
+            held=held,
         )
 
     @property
@@ -223,7 +288,7 @@ class Split:
         if name == "validation" and not self.validates:
             requests, targets = self.part("test")
             return requests[0:0], targets[0:0]
-        table = read_parquet(self.path / f"{name}.parquet")
+        table = self.request_table(name)
         targets = table["targets"].combine_chunks()
         rows = table["target_rows"].combine_chunks()
 
@@ -273,9 +338,9 @@ class Split:
             validates=False,
         )
 
-    def request_table(self, name: str) -> pa.Table:
+    def request_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The part's whole Parquet table, with the columns that only slices need (`warm_user`, `warm_targets`, …)."""
-        return read_parquet(self.path / f"{name}.parquet")
+        return _table(_place(self.path, self.held), self.path, f"{name}.parquet", columns)
 
     def training_rows(self, event_types: list[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows a model may learn from: offsets int64 (n_users + 1,) into the returned row numbers int64.
@@ -304,13 +369,34 @@ def _lines(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:
     return lines.offsets.to_numpy().astype(np.int64), lines.values.to_numpy().astype(np.int64)
 
 
-def _load(path: Path, dtype: type) -> np.ndarray:
+def _place(path: Path, held: Held | None) -> Path:
+    return held.place if held is not None and held.path == path else path
+
+
+def _in_between(path: Path, held: Held | None) -> bool:
+    """Whether a folder is just being replaced: its name is free for a moment, or another folder has it by now."""
+    if held is None:
+        return any(path.parent.glob(f".{path.name}.*.tmp"))
+    return not path.is_dir() or not os.path.samestat(os.stat(path), os.fstat(held.handle))
+
+
+def _table(place: Path, shown: Path, name: str, columns: list[str] | None) -> pa.Table:
+    if not (place / name).is_file():
+        raise UserError(
+            f"{shown / name} has gone: the folder was deleted or prepared anew while it was read; "
+            f"run the same command again"
+        )
+    return read_parquet(place / name, columns, shown / name)
+
+
+def _load(path: Path, dtype: type, folder: Path) -> np.ndarray:
+    shown = folder / path.name
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; delete {path.parent} and run `python prepare.py` again") from None
+        raise UserError(f"{shown} is missing; delete {folder} and run `python prepare.py` again") from None
     except (ValueError, OSError, EOFError) as e:
-        raise UserError(f"{path} is damaged ({e}); delete {path.parent} and run `python prepare.py` again") from None
+        raise UserError(f"{shown} is damaged ({e}); delete {folder} and run `python prepare.py` again") from None
     if array.dtype != dtype:
-        raise UserError(f"{path} holds {array.dtype}, expected {np.dtype(dtype)}; run `python prepare.py` again")
+        raise UserError(f"{shown} holds {array.dtype}, expected {np.dtype(dtype)}; run `python prepare.py` again")
     return array
