@@ -121,11 +121,11 @@ def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in windows.parts.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in windows.parts.items()}
     for part, rows in cohort.items():
-        cutoffs = windows.parts[part]
         for reason, n in rows.left_out.items():
             log.info("%s: %s %s left out", part, f"{n:,}", reason)
-        at = iso(cutoffs[0]) if len(cutoffs) == 1 else f"{iso(cutoffs[0])} to {iso(cutoffs[-1])}"
-        log.info("%s: %s customers asked at %s, %s cutoffs", part, f"{len(rows):,}", at, len(cutoffs))
+        cutoffs = np.unique(rows.cutoff)
+        at = f"at {iso(cutoffs[0])}" if len(cutoffs) == 1 else f"at {len(cutoffs)} cutoffs up to {iso(cutoffs[-1])}"
+        log.info("%s: %s customers asked %s", part, f"{len(rows):,}", at)
     log.info("audit: customers, features and labels are what the log says")
     if cfg.get("audit") == "full":
         for judged in ("calibration", "test"):
