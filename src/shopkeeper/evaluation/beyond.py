@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat
-from shopkeeper.metrics.tiles import among
+from shopkeeper.metrics.sorted_keys import among
 from shopkeeper.schema import event_codes
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets

@@ -148,13 +148,13 @@ def _allowed(
     from shopkeeper.metrics.ranks import Flat
 
     n, k = list_BK.shape
-    keys_BK = ranker.keys(Flat(np.arange(n + 1, dtype=np.int64) * k, list_BK.ravel()))[0].reshape(n, k)
-    hidden = np.zeros(0, np.int64) if seen is None else np.unique(ranker.keys(seen)[0])
+    keys_BK = ranker.columns.keys(Flat(np.arange(n + 1, dtype=np.int64) * k, list_BK.ravel()))[0].reshape(n, k)
+    hidden = np.zeros(0, np.int64) if seen is None else np.unique(ranker.columns.keys(seen)[0])
     hidden = hidden[hidden >= 0]
     if named is None:
         count = len(ranker.catalogue) - np.bincount(hidden // ranker.size, minlength=n)
         return (keys_BK >= 0) & ~np.isin(keys_BK, hidden), count
-    open_to = np.setdiff1d(ranker.keys(named)[0], hidden)
+    open_to = np.setdiff1d(ranker.columns.keys(named)[0], hidden)
     open_to = open_to[open_to >= 0]
     return np.isin(keys_BK, open_to), np.bincount(open_to // ranker.size, minlength=n)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shopkeeper.metrics.ranks import Flat
-from shopkeeper.metrics.tiles import among, distinct
+from shopkeeper.metrics.sorted_keys import among, distinct
 
 _ROWS = 4096  # requests worked on at once
 

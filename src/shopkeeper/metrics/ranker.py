@@ -19,7 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.metrics.cores import Cores, n_cores
 from shopkeeper.metrics.products import packed, product
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
-from shopkeeper.metrics.tiles import Cells, Tile
+from shopkeeper.metrics.tiles import Cells, Columns, Tile
 from shopkeeper.metrics.topk import GROUP, best_columns
 
 _BYTES = {"cpu": (128 << 20, 3 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
@@ -74,13 +74,14 @@ class Ranker:
         if catalogue.min() < 1 or catalogue.max() >= n_columns:
             raise UserError(f"the catalogue holds item {catalogue.max()}, but scores have {n_columns} columns")
         self.n_columns, self.k, self.catalogue, self.size = n_columns, k, catalogue, len(catalogue)
-        self.column = np.full(n_columns, -1, np.int64)  # item id -> column of the tile, -1: not in the catalogue
-        self.column[catalogue] = np.arange(self.size)
+        column = np.full(n_columns, -1, np.int64)
+        column[catalogue] = np.arange(self.size)
         self._items = torch.from_numpy(catalogue).to(self.device)
         whole, part = _BYTES.get(self.device.type, _BYTES["cpu"])
         self.tile = tile or int(np.clip(whole // (4 * self.size) // 16 * 16, 16, 512))
         self.n_blocks = -(-self.size // max(part // (4 * self.tile), GROUP))
         self.block = -(-self.size // self.n_blocks // GROUP) * GROUP
+        self.columns = Columns(column, self.size, self.block, self.n_blocks)
         self.width = 0 if item_VD is None else item_VD.shape[1]
         self._rooms: list[_Room] = []
         self._item_CD: torch.Tensor | None = None
@@ -97,14 +98,6 @@ class Ranker:
             fallback_C = torch.as_tensor(fallback_V).to(self.device, torch.float32)[self._items]
             _refuse(fallback_C[:, None], lambda row, _, value: self._broken("fallback score", row, value))
             self._fallback_C = torch.nn.functional.pad(fallback_C, (0, self.n_blocks * self.block - self.size))
-
-    def keys(self, lists: Flat) -> tuple[np.ndarray, np.ndarray]:
-        """Row of the list times catalogue size plus column, and the column; -1 for an item not in the catalogue."""
-        item = np.asarray(lists.item, np.int64)
-        known = (item > 0) & (item < self.n_columns)
-        column = np.where(known, self.column[np.where(known, item, 0)], -1)
-        row = np.repeat(np.arange(len(lists.offsets) - 1, dtype=np.int64), np.diff(lists.offsets))
-        return np.where(column >= 0, row * self.size + column, -1), column
 
     @torch.inference_mode()
     def rank_vectors(
@@ -173,7 +166,7 @@ class Ranker:
 
         def work(room: _Room, first: int) -> None:
             last = min(first + self.tile, n)
-            tile = Tile(self, targets.rows(first, last), _cut(seen, first, last), _cut(candidates, first, last))
+            tile = Tile(self.columns, targets.rows(first, last), _cut(seen, first, last), _cut(candidates, first, last))
             rows = first + tile.order
             lo, hi = targets.offsets[first], targets.offsets[last]
             better[lo:hi], tied[lo:hi] = self._count(room, torch.from_numpy(rows).to(self.device), fill, tile, check)

@@ -5,14 +5,31 @@ Shapes: n requests, C items in the catalogue, W columns of a block.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from shopkeeper.metrics.ranker import Ranker
-    from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.sorted_keys import among, distinct
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How the catalogue lies in the columns of a tile: `n_blocks` blocks of `block` columns, the last ones empty."""
+
+    column: np.ndarray  # int64 (n_items + 1,): item id -> column, -1: not in the catalogue
+    size: int  # items in the catalogue
+    block: int
+    n_blocks: int
+
+    def keys(self, lists: Flat) -> tuple[np.ndarray, np.ndarray]:
+        """Row of the list times catalogue size plus column, and the column; -1 for an item not in the catalogue."""
+        item = np.asarray(lists.item, np.int64)
+        known = (item > 0) & (item < len(self.column))
+        column = np.where(known, self.column[np.where(known, item, 0)], -1)
+        row = np.repeat(np.arange(len(lists.offsets) - 1, dtype=np.int64), np.diff(lists.offsets))
+        return np.where(column >= 0, row * self.size + column, -1), column
 
 
 class Cells:
@@ -38,11 +55,11 @@ class Tile:
     Requests with many targets come first: those with more than j targets are then the first rows.
     """
 
-    def __init__(self, ranker: Ranker, targets: Flat, seen: Flat | None, candidates: Flat | None):
-        n, size = len(targets.offsets) - 1, ranker.size
-        key, column = ranker.keys(targets)
-        gone = None if seen is None else distinct(ranker.keys(seen)[0])
-        only = None if candidates is None else distinct(ranker.keys(candidates)[0])
+    def __init__(self, columns: Columns, targets: Flat, seen: Flat | None, candidates: Flat | None):
+        n, size = len(targets.offsets) - 1, columns.size
+        key, column = columns.keys(targets)
+        gone = None if seen is None else distinct(columns.keys(seen)[0])
+        only = None if candidates is None else distinct(columns.keys(candidates)[0])
         self.rankable = column >= 0
         count = np.full(n, size, np.int64)
         if only is not None:
@@ -64,22 +81,8 @@ class Tile:
         self.row, self.column = place[key // size], key % size
 
         def cells(keys: np.ndarray) -> Cells:
-            return Cells(place[keys // size], keys % size, ranker.block, ranker.n_blocks)
+            return Cells(place[keys // size], keys % size, columns.block, columns.n_blocks)
 
         self.own = cells(key)
         self.gone = None if gone is None else cells(gone)
         self.only = None if only is None else cells(only)
-
-
-def among(ascending: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Whether each key is in the sorted array, bool in the shape of `keys`; faster than `np.isin` on long arrays."""
-    if len(ascending) == 0:
-        return np.zeros(keys.shape, bool)
-    found: np.ndarray = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
-    return found
-
-
-def distinct(keys: np.ndarray) -> np.ndarray:
-    """Each key once, ascending, without those below 0; faster than `np.unique` on long arrays."""
-    keys = np.sort(keys[keys >= 0])
-    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys

@@ -7,7 +7,6 @@ bundle.predict([{"orders": 3, "days_since_order": 12.5, …}])
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.serving.integrity import AGAIN, checked_files
 from shopkeeper.serving.scorers import SCORERS, calibrated
-from shopkeeper.serving.verify import Verification, golden_requests
 
 SAME_PROBABILITY = 1e-6
 
@@ -84,27 +82,3 @@ class CustomerBundle:
                     raise UserError(f"customer {row}: feature '{name}' is {value!r:.80}, not a number")
                 table_nF[row, column[name]] = np.nan if value is None else value
         return table_nF
-
-
-def verify_customer_bundle(path: Path, *, repeat: int = 3) -> Verification:
-    """Replay the golden customers and measure latency, as `verify` does for recommenders."""
-    _, content = checked_files(path)
-    bundle = CustomerBundle.load(path)
-    golden = golden_requests(path, content)
-    asked = [g["features"] for g in golden]
-    wrong = []
-    for position, (got, request) in enumerate(zip(bundle.predict(asked), golden, strict=True)):
-        if not abs(got - request["expected"]) <= SAME_PROBABILITY:
-            wrong.append(f"golden request {position}: probability {got:.6g} instead of {request['expected']:.6g}")
-    times = []
-    for _ in range(repeat):
-        for customer in asked:
-            start = time.perf_counter()
-            bundle.predict([customer])
-            times.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    bundle.predict(asked)
-    batch = time.perf_counter() - start
-    p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
-    model = str(bundle.manifest.get("model"))
-    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)

@@ -13,6 +13,7 @@ import numpy as np
 
 from shopkeeper.errors import UserError
 from shopkeeper.serving.bundle import Answer, Bundle
+from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
 from shopkeeper.serving.integrity import AGAIN, checked_files
 
 SAME_SCORE = 1e-4  # largest difference between a score of the runtime and of the trained model
@@ -54,8 +55,6 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     path = Path(path)
     manifest, content = checked_files(path)
     if manifest.get("kind") == "customer":
-        from shopkeeper.serving.customers import verify_customer_bundle
-
         return verify_customer_bundle(path, repeat=repeat)
     bundle = Bundle.load(path, threads=threads)
     golden = golden_requests(path, content)
@@ -77,6 +76,30 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     batch = time.perf_counter() - start
     p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
     return Verification(path, str(manifest.get("model")), len(golden), wrong, p50, p99, len(golden) / batch)
+
+
+def verify_customer_bundle(path: Path, *, repeat: int = 3) -> Verification:
+    """Replay the golden customers and measure latency, as `verify` does for recommenders."""
+    _, content = checked_files(path)
+    bundle = CustomerBundle.load(path)
+    golden = golden_requests(path, content)
+    asked = [g["features"] for g in golden]
+    wrong = []
+    for position, (got, request) in enumerate(zip(bundle.predict(asked), golden, strict=True)):
+        if not abs(got - request["expected"]) <= SAME_PROBABILITY:
+            wrong.append(f"golden request {position}: probability {got:.6g} instead of {request['expected']:.6g}")
+    times = []
+    for _ in range(repeat):
+        for customer in asked:
+            start = time.perf_counter()
+            bundle.predict([customer])
+            times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    bundle.predict(asked)
+    batch = time.perf_counter() - start
+    p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
+    model = str(bundle.manifest.get("model"))
+    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)
 
 
 def _replay(bundle: Bundle, request: dict[str, Any]) -> Answer:
