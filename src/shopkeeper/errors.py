@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -17,6 +18,19 @@ class UserError(ValueError):
     The message is one line, names the file / column / option at fault and the way out. Entry points print it
     without a traceback and exit with code 1. Programmer errors stay `assert`.
     """
+
+
+_NAMED = re.compile(r"(?i)\b([\w-]*(?:password|passwd|pwd|token|secret|access_key|api_key)[\w-]*=)[^&;\s\"']+")
+_IN_ADDRESS = re.compile(r"(\w[\w+.-]*\\?://)[^\s\"'<>]*@")
+
+
+def without_secrets(value: Any) -> Any:
+    """Text, or nested dicts and lists of it, without what an address carries: `//user:password@`, `?token=…`."""
+    if isinstance(value, str):
+        return _NAMED.sub(r"\1…", _IN_ADDRESS.sub(r"\1", value))
+    if isinstance(value, Mapping):
+        return {k: without_secrets(v) for k, v in value.items()}
+    return [without_secrets(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from shopkeeper import configuration, stopping
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
 
 
@@ -20,6 +22,7 @@ def one_line_errors() -> Iterator[None]:
     Hydra is told to raise instead of printing (HYDRA_FULL_ERROR), so that its messages can be shortened here.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.setLogRecordFactory(_without_secrets)
     try:
         with stopping.listening():
             yield
@@ -36,8 +39,20 @@ def one_line_errors() -> Iterator[None]:
         _stop(message)
 
 
+def _without_secrets(*words: Any, **named: Any) -> logging.LogRecord:
+    """A log record, without the passwords of addresses: Hydra, for one, says what a sweep was called with."""
+    record = logging.LogRecord(*words, **named)
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):  # a slip in the call: logging says so when it prints
+        return record
+    if (clean := without_secrets(text)) != text:
+        record.msg, record.args = clean, ()
+    return record
+
+
 def _stop(message: str, code: int = 1) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {without_secrets(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 

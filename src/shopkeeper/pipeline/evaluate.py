@@ -120,9 +120,10 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
             write_json(folder / "manifest.json", {**about, "files": sha256_tree(folder)})
     if cfg["tracking"]["name"] != "none":
+        pages = tracking.Pages(cfg["tracking"])
         for section in sections.values():
             with show.only_shown("the runs' pages in MLflow"):
-                _track(cfg, section, out)
+                _track(cfg, section, out, pages)
     return out
 
 
@@ -142,17 +143,19 @@ def _unlike(runs: Sequence[RunFolder]) -> Unlike:
     return unlike
 
 
-def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path) -> None:
+def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path, pages: tracking.Pages) -> None:
     """Add the report, and figures that set it beside the others, to every run's page in MLflow."""
     from shopkeeper.evaluation.report.gather import board
     from shopkeeper.pipeline.figures import board_figures
 
     compared = board(section, {**cfg["report"], "resamples": 200})
     for place, name in enumerate(section["names"], start=1):
+        if pages.closed:
+            return
         figures = {f"figures/{file}": figure for file, figure in board_figures(compared, name).items()}
         run_id = section["manifests"][name].get("mlflow_run")
         tags = {"report": context.relative(out), "place": f"{place} of {len(section['names'])}"}
-        tracking.log_to(cfg["tracking"], run_id, {"report": out / "report.html"}, tags, figures)
+        pages.add(run_id, {"report": out / "report.html"}, tags, figures)
 
 
 def _moved(run: RunFolder, out: Path) -> RunFolder:

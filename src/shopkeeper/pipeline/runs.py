@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import (
     atomic_file,
     filled_folder,
@@ -95,7 +95,7 @@ def write_run(
     The `checkpoint` is taken into it once everything is written.
     """
     with filled_folder(folder, "run") as room:
-        write_text(room / "config.yaml", yaml.safe_dump(dict(config), sort_keys=True))
+        write_text(room / "config.yaml", yaml.safe_dump(without_secrets(dict(config)), sort_keys=True))
         model.save(room)
         for part, table in tables.items():
             with atomic_file(room / f"{part}.parquet") as tmp:

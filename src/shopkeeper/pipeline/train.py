@@ -50,7 +50,7 @@ def train(config: DictConfig) -> None:
     log.info("run folder: %s", context.relative(folder))
 
 
-def train_model(cfg: Mapping[str, Any], folder: Path, parent: str | None = None) -> RunFolder:
+def train_model(cfg: Mapping[str, Any], folder: Path, parent: tracking.Run | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
     folder = check_target(folder, "run")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import MANIFEST, check_target, write_json
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
@@ -72,7 +72,7 @@ def tune_model(cfg: Config) -> Path:
             if limit is None or done < limit:
                 with _bar(cfg, name, done) as (show, tick):
                     study.optimize(
-                        _objective(study, cfg, parent.run_id, tick),
+                        _objective(study, cfg, parent, tick),
                         timeout=settings["hours"] and settings["hours"] * 3600,
                         catch=(Exception,),
                         callbacks=[stop_at(limit), _say, show],
@@ -116,7 +116,7 @@ def _asks(cfg: Config, data: Config) -> dict[str, Any]:
     }
 
 
-def _objective(study: Study, cfg: Config, parent: str | None, tick: Callable[[], None]) -> Callable[[Any], float]:
+def _objective(study: Study, cfg: Config, parent: tracking.Run, tick: Callable[[], None]) -> Callable[[Any], float]:
     from shopkeeper.tuning.space import read_space, suggest, with_settings
     from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try
 
@@ -155,9 +155,10 @@ def _objective(study: Study, cfg: Config, parent: str | None, tick: Callable[[],
             raise
         except BaseException as e:  # an interruption, too
             trial.set_user_attr(
-                "error", INTERRUPTED if isinstance(e, KeyboardInterrupt) else f"{type(e).__name__}: {e}"
+                "error",
+                INTERRUPTED if isinstance(e, KeyboardInterrupt) else without_secrets(f"{type(e).__name__}: {e}"),
             )
-            trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
+            trial.set_user_attr("traceback", without_secrets(traceback.format_exc())[-4000:])
             raise
 
     return objective

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from shopkeeper import configuration
+from shopkeeper.errors import without_secrets
+from shopkeeper.files import write_text
 from shopkeeper.pipeline.entry import one_line_errors
 
 # verb -> what it does; the verb is also the name of its file in `conf/`, and of the function in `pipeline/<verb>.py`
@@ -31,9 +34,21 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
 
     def run(config: Any) -> None:
         with one_line_errors():
+            _hide_secrets_of_sweep()
             getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
 
     with one_line_errors():  # for what Hydra finds wrong before it calls `run`
         import hydra
 
         hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
+
+
+def _hide_secrets_of_sweep() -> None:
+    """Hydra writes down what a sweep (`-m`) was called with, passwords in addresses too: taken out before each job."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    settings = HydraConfig.get()
+    file = Path(settings.sweep.dir) / "multirun.yaml"
+    if settings.mode == RunMode.MULTIRUN and file.is_file():
+        write_text(file, without_secrets(file.read_text(encoding="utf-8")))

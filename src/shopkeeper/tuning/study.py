@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial as Trial
 from optuna.trial import TrialState as State
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import sha256_json
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
             if not isinstance(e, IntegrityError | ProgrammingError):
                 break
             time.sleep(0.5)
-    place = url.rpartition("@")[2]  # without user and password
-    raise UserError(f"cannot open the study at {place}: {str(first).splitlines()[0]}")
+    place = without_secrets(url.rpartition("@")[2])  # without user and password
+    raise UserError(f"cannot open the study at {place}: {without_secrets(str(first).splitlines()[0])}")
 
 
 def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:
@@ -219,6 +219,6 @@ def database_error(error: BaseException | None) -> str | None:
     """The first line of what the database said, where that is behind an error."""
     while error is not None:
         if isinstance(error, SQLAlchemyError):
-            return re.sub(r"//[^@/\s]*@", "//", str(error).splitlines()[0])
+            return str(without_secrets(str(error).splitlines()[0]))
         error = error.__cause__ or error.__context__
     return None

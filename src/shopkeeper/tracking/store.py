@@ -1,0 +1,106 @@
+"""Which MLflow store and experiment a run belongs to: connected within seconds, or told why not in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from shopkeeper.errors import UserError, without_secrets
+from shopkeeper.tracking.calls import Line, reason
+
+log = logging.getLogger(__name__)
+# Within MLflow's own minutes of retries a training would stand still. Whoever has set one of these keeps it.
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "PGCONNECT_TIMEOUT": "10",
+             "AWS_MAX_ATTEMPTS": "2"}  # fmt: skip
+
+
+def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) -> Any:
+    """The module mlflow, set to the store and, with `experiment`, to the experiment of `tracking`.
+
+    A `UserError` when the package is missing, the store does not answer or refuses, or the experiment is deleted.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name, value in IMPATIENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow
+    except ImportError:
+        raise UserError('MLflow is not installed: `pip install "shopkeeper[track]"`, or tracking=none') from None
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):  # what they warn of comes as an error, too
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        line.call(lambda: _set(mlflow, tracking, experiment))
+    except UserError:
+        raise
+    except Exception as e:  # whatever the store's driver raises: a refused connection, a missing driver, a bad URI
+        raise cannot(tracking, e) from e
+    return mlflow
+
+
+def cannot(tracking: Mapping[str, Any], error: BaseException) -> UserError:
+    """The error for a store that does not answer or refuses."""
+    shown = without_secrets(str(tracking["uri"]))
+    return UserError(f"cannot reach MLflow at {shown} ({reason(error)}); set tracking.uri, or tracking=none")
+
+
+def _set(mlflow: Any, tracking: Mapping[str, Any], experiment: bool) -> None:
+    uri = str(tracking["uri"])
+    mlflow.set_tracking_uri(uri)
+    if not experiment:
+        return
+    name = str(tracking["experiment"])
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"MLflow's experiment '{name}' at {without_secrets(uri)} is deleted: restore it (`MLFLOW_TRACKING_URI=… "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}`), or take another name with "
+            f"tracking.experiment=…"
+        )
+    if uri.startswith("sqlite"):
+        place = f"{Path(tracking['artifacts']).resolve().as_uri()}/{name}"
+        if found is None:
+            mlflow.create_experiment(name, artifact_location=place)
+        else:
+            _bring_along(uri, name, found, place, Path(tracking["artifacts"]).resolve())
+    mlflow.set_experiment(name)
+
+
+def _bring_along(uri: str, name: str, experiment: Any, place: str, artifacts: Path) -> None:
+    """In a project that was copied or renamed with its SQLite file, the artifacts lie below the new folder.
+
+    MLflow keeps absolute paths. They are changed where the file lies beside the folder of artifacts and the old place
+    was one of ours (`<artifacts>/<experiment>`); earlier runs follow if their files are here.
+    """
+    old = str(experiment.artifact_location)
+    file = Path(uri.partition("///")[2].partition("?")[0]).resolve()
+    ours = _path(old).name == name and _path(old).parent.name == artifacts.name
+    if old == place or not ours or _path(old) == _path(place) or file.parent != artifacts.parent:
+        return
+    with sqlite3.connect(file, timeout=5) as database:
+        of = database.execute(
+            "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ?", [int(experiment.experiment_id)]
+        ).fetchall()
+        moved = [(place + uri[len(old) :], run) for run, uri in of if uri and uri.startswith(f"{old}/")]
+        here = [(new, run) for new, run in moved if _path(new).exists()]
+        database.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", here)
+        database.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+            [place, int(experiment.experiment_id)],
+        )
+    database.close()
+    log.info(
+        "MLflow's artifacts of '%s' lie below %s from now on, not %s: this project was copied or moved (%d of %d "
+        "earlier runs came along)", name, artifacts, _path(old).parent, len(here), len(of)
+    )  # fmt: skip
+
+
+def _path(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path)) if uri.startswith("file:") else Path(uri)
