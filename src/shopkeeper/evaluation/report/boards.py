@@ -8,9 +8,9 @@ from shopkeeper.evaluation.compare import p_shown
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, key, legend, number, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, label_of_model
-from shopkeeper.evaluation.report.gather import heading_of, label_of, shown_metrics
+from shopkeeper.evaluation.report.gather import shown_metrics
+from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
 from shopkeeper.evaluation.report.parts import Section, axis_cells, section, task_name, who
-from shopkeeper.evaluation.report.words import labelled
 
 
 def leaderboard(b: Board) -> Section:

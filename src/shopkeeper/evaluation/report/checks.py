@@ -9,6 +9,7 @@ from typing import Any
 from shopkeeper.evaluation.compare import metric_label
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Model, label_of_model
+from shopkeeper.evaluation.report.names import labelled
 from shopkeeper.evaluation.sanity import BASELINES
 
 Row = tuple[str, str, str]  # check, finding, state: good | note | bad
@@ -123,6 +124,5 @@ def _gap(gap: Mapping[str, Any]) -> Row:
 
 
 def _with_labels(text: str, names: Sequence[str]) -> str:
-    from shopkeeper.evaluation.report.words import labelled
 
     return labelled(text, list(names))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.evaluation.compare import LOWER_IS_BETTER, metric_label
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.report.charts import CEILING, GREY
 from shopkeeper.evaluation.report.checks import sanity_rows
 from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
@@ -39,20 +39,6 @@ from shopkeeper.metrics.classification_reliability import reliability_curve
 MOST_IN_SLICES = 4  # models drawn in the slices: more could not be told apart
 HISTOGRAM = 20  # bars under a reliability curve
 PARTS = ("validation", "test")
-OWN_NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "ece": "ECE",
-    "coverage": "coverage",
-    "ece_if_calibrated": "ECE of perfect probabilities",
-    "base_rate": "base rate",
-    "lift_quality": "lift quality",
-    "emp": "expected maximum profit",
-    "scored": "share with a score",
-    "brier_miscalibration": "Brier: miscalibration",
-    "brier_discrimination": "Brier: discrimination",
-    "brier_uncertainty": "Brier: uncertainty",
-}
 
 
 def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> Report:
@@ -276,14 +262,3 @@ def shown_metrics(b: Board) -> list[str]:
     )
     have = b.models[0].metrics
     return [b.metric, *(m for m in wanted if m in have and m != b.metric)]
-
-
-def label_of(metric: str) -> str:
-    """Metric as people write it; the customer metrics have names of their own."""
-    base, at, cut = metric.partition("@")
-    return f"{OWN_NAMES[base]}{at}{cut}" if base in OWN_NAMES else metric_label(metric)
-
-
-def heading_of(metric: str) -> str:
-    """The same at the beginning of a line."""
-    return label_of(metric)[:1].upper() + label_of(metric)[1:]

@@ -13,7 +13,7 @@ from shopkeeper import __version__
 from shopkeeper.evaluation.report import boards, charts
 from shopkeeper.evaluation.report.charts import interval, legend, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, Report, SlicePanel
-from shopkeeper.evaluation.report.gather import heading_of, label_of
+from shopkeeper.evaluation.report.names import heading_of, label_of
 from shopkeeper.evaluation.report.parts import Section, axis_cells, check_table, section, task_name
 from shopkeeper.evaluation.report.words import answer, slice_name
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from html import escape
 
 from shopkeeper.evaluation.report.charts import interval, number
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Value, label_of_model
-from shopkeeper.evaluation.report.gather import heading_of, label_of
+from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
 
 QUESTIONS = {
     "next_item": "What will they want next?",
@@ -65,13 +64,6 @@ def slice_name(name: str) -> str:
         return SLICES[name]
     own = name.removeprefix("user_").replace("_", " ")
     return f"Customer’s {own}" if name.startswith("user_") else own.capitalize()
-
-
-def labelled(statement: str, names: list[str]) -> str:
-    """A statement with the names of the models as people write them."""
-    pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
-    text = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", lambda m: label_of_model(m[1]), statement)
-    return re.sub(r"(?<=[( ])-(?=\d)", "\u2212", text)
 
 
 def strong(text: str) -> str:
