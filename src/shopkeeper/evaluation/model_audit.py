@@ -46,25 +46,30 @@ def audit_answers(model: Any, name: str, split: Split, parts: tuple[str, ...] = 
         if len(requests) == 0:
             continue
         asked = _sample(requests, split.prepared.n_items)
-        said = _answers(model, asked)
-        rng = np.random.default_rng(0)
-        for _ in range(max(1, min(8, LEAST // len(asked)))):  # a chance find must not hide a leak
-            other = elsewhere(asked, split.prepared.n_items, rng)
-            moved = _moved(said, _answers(model, other))
-            if moved.any() and not _moved(said, _answers(model, asked)).any():
-                found.append(
-                    f"{moved.sum()} of {len(asked)} answers to {part} requests change with rows that the request does "
-                    f"not hand out, such as what happens at or after its instant"
-                )
-                break
-            half = len(asked) // 2
-            apart = [_answers(model, part_of) for part_of in (other[:half], other[half:]) if len(part_of)]
-            moved = moved | _moved(said, np.concatenate(apart))
-            if moved.any():
-                found.append(f"{moved.sum()} of {len(asked)} answers to {part} requests depend on what else is asked")
-                break
+        if moved := _moves(model, asked, split.prepared.n_items):
+            found.append(f"{moved[0]} of {len(asked)} answers to {part} requests {moved[1]}")
     if found:
         raise AuditError(name, found, "model", THEN)
+
+
+def _moves(model: Any, asked: Requests, n_items: int) -> tuple[int, str] | None:
+    """How many answers change, and with what; None: not one does."""
+    said, rng = _answers(model, asked), np.random.default_rng(0)
+    for _ in range(max(1, min(8, LEAST // len(asked)))):  # with few requests a chance find must not hide a leak
+        other = elsewhere(asked, n_items, rng)
+        if (n := _moved(said, _answers(model, other)).sum()) and _moved(said, _answers(model, asked)).any():
+            return n, "are not the same when asked twice"
+        if n:
+            return n, "change with rows that the request does not hand out, such as what happens from its instant on"
+        half = len(asked) // 2
+        apart = [_answers(model, some) for some in (other[:half], other[half:]) if len(some)]
+        if n := _moved(said, np.concatenate(apart)).sum():
+            return n, "depend on what else is asked"
+        if other.instant is not None and not model.uses_instant:
+            later = other.instant + rng.integers(1, 60 * MICROSECONDS_PER_DAY, len(other))
+            if n := _moved(said, _answers(model, replace(other, instant=later))).sum():
+                return n, "change with the instant, which the model says it does not read (uses_instant)"
+    return None
 
 
 def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
@@ -117,13 +122,14 @@ class _OtherFuture(Split):
     """A split of a log with another future. Validation, which may choose when to stop, is asked as it was."""
 
     original: Split | None = None
+    model: str = ""
 
     def part(self, name: str) -> tuple[Requests, Targets]:
         """The original's validation requests; test is none of a fit's business."""
         assert self.original is not None
         if name == "validation":
             return self.original.part(name)
-        raise AuditError("in training", ["it asks for the test requests while it learns"], "model", THEN)
+        raise AuditError(self.model, ["it asks for the test requests while it learns"], "model", THEN)
 
 
 def audit_learning(
@@ -144,7 +150,7 @@ def audit_learning(
     """
     short = bool(getattr(trained, "resumes", False))
     then = learn(split.prepared, split, True) if short else trained
-    other = another_future(split, seed)
+    other = another_future(split, name, seed)
     model = learn(other.prepared, other, short)
     asked = [_sample(split.part(part)[0], split.prepared.n_items) for part in ("validation", "test")]
     asked.append(_strangers(split))
@@ -156,8 +162,11 @@ def audit_learning(
     return {"passed": True, "perturbed": where, "compared": f"{len(moved)} answers of {name}"}
 
 
-def another_future(split: Split, seed: int = 0) -> Split:
-    """The split on a log with the same customers, items and training rows, and other rows everywhere else."""
+def another_future(split: Split, model: str, seed: int = 0) -> Split:
+    """The split on a log with the same customers, items and training rows, and other rows everywhere else.
+
+    `model` is named where it asks for the test requests.
+    """
     p = split.prepared
     cutoffs = split.timeline.get("cutoffs") or {}
     if "validation" in cutoffs:
@@ -165,7 +174,7 @@ def another_future(split: Split, seed: int = 0) -> Split:
     else:
         changed = perturb_rows(p, ~training_mask(p.offsets, np.asarray(split.train_end)), seed, grow=False)
     train_end = changed.offsets[:-1] + (split.train_end - p.offsets[:-1])
-    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, original=split)
+    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, original=split, model=model)
 
 
 def elsewhere(requests: Requests, n_items: int, rng: np.random.Generator) -> Requests:
