@@ -99,7 +99,9 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
     said = capsys.readouterr().out
     steps = [line.strip() for line in said.splitlines()[said.splitlines().index("run again, in this order:") + 1 :]]
     assert [s.split()[1] for s in steps] == ["prepare.py", "train.py", "export.py"]
-    assert "model=sasrec" in steps[1]
+    run = "models/shop/temporal/next_item/sasrec"
+    assert steps[1] == f"python train.py dataset=shop split=temporal task=next_item model=sasrec hydra.run.dir={run}"
+    assert steps[2] == "python export.py name=shop-sasrec (after training again)"
     assert {str(path.relative_to(tmp_path)) for path, *_ in erased("zoe", tmp_path)} == {
         "data/prepared/shop/events.parquet",
         "data/prepared/shop/users.parquet",
@@ -247,3 +249,13 @@ def test_a_folder_on_another_disk_is_followed(tmp_path):
     found = find_customer({"amy"}, tmp_path / "root")
     assert [t.path.name for t in found.traces] == ["test.parquet"]
     assert found.files == 1
+
+
+def test_the_step_for_a_bundle_says_which_run_is_exported_again(tmp_path):
+    bundle = tmp_path / "exports" / "shop-1"
+    bundle.mkdir(parents=True)
+    data = {"fingerprint": LOST, "dataset": "shop", "split": "temporal-0123abcd"}
+    said = {"kind": "recommender", "task": "next_item", "model": "ease", "data": data}
+    (bundle / "manifest.json").write_text(json.dumps(said))
+    (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
+    assert step.startswith("python export.py dataset=shop split=temporal task=next_item model=ease name=shop-1")

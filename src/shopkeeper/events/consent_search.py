@@ -184,6 +184,16 @@ def _by_fingerprint(
     return made, unknown
 
 
+def _bundle(folder: Path) -> str:
+    """The words that export the bundle in a folder again, as far as its manifest says them."""
+    said = _manifest(folder / "manifest.json")
+    data = said.get("data")
+    data = data if isinstance(data, dict) else {}
+    split = re.sub(r"-[0-9a-f]{8}$", "", str(data.get("split") or "")) or None
+    about = {"dataset": data.get("dataset"), "split": split, "task": said.get("task"), "model": said.get("model")}
+    return "".join(f" {k}={v}" for k, v in about.items() if v) + f" name={folder.name}"
+
+
 def _step(path: Path, root: Path) -> str:
     """The command that makes this file anew, from where it lies."""
     try:
@@ -196,7 +206,8 @@ def _step(path: Path, root: Path) -> str:
     if place == "data" and len(parts) > 2:
         return f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
     if place == "models" and len(parts) > 5:
-        return f"python train.py dataset={parts[1]} split={parts[2]} task={parts[3]} model={parts[4]}"
+        about = f"dataset={parts[1]} split={parts[2]} task={parts[3]} model={parts[4]}"
+        return f"python train.py {about} hydra.run.dir={'/'.join(parts[:5])}"
     if parts[:2] == ("outputs", "checkpoints") and len(parts) > 3:
         return f"delete {root / Path(*parts[:3])} (the state of a training that did not end)"
     if place in ("models", "outputs", "multirun"):
@@ -205,9 +216,9 @@ def _step(path: Path, root: Path) -> str:
         chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
         return f"python evaluate.py{chosen}"
     if place == "exports":
-        return "python export.py (after training again)"
+        return f"python export.py{_bundle(root / place / parts[1])} (after training again)"
     if place == "studies":
-        return "python tune.py"
+        return f"python tune.py with what made {root / place / parts[1]}, after deleting it"
     if place in ("mlruns", "mlartifacts", "mlflow.db"):
         return "delete the MLflow runs that were logged from this data, then `mlflow gc`"
     kind = _manifest(path.parent / "manifest.json").get("kind")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.files import Unlike, atomic_folder, check_target, sha256_tree, write_json
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.commands import evaluate_again
+from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
@@ -60,7 +61,8 @@ def evaluate(config: DictConfig) -> None:
     runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
     if not runs:
         raise UserError(
-            f"there is no finished run below {root}; `dvc repro` or `python train.py` makes them, or runs=[…]"
+            f"there is no finished run below {root}; `{shlex.join(train_also(cfg, 'popularity'))}` makes one, or name "
+            f"some: runs=[…]"
         )
     say_contradictions(cfg, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():

@@ -165,8 +165,9 @@ def test_a_manifest_cannot_name_a_split_outside_its_dataset(run: RunFolder, spli
 def test_a_config_that_a_tool_wrote_does_not_choose_the_class_that_is_trained() -> None:
     """A search's best.yaml or a stage's file, composed into a command: refused like a run's config."""
     from shopkeeper.pipeline import context
+    from shopkeeper.pipeline.compose import composed
 
-    config = {"task": {"name": "next_item"}, "model": {"name": "popularity", "task": "next_item"}}
-    context.check_task({**config, "model": {**config["model"], "target": POPULARITY}})
+    config = context.plain(composed("train", ["model=popularity"]))
+    context.check_task(config)
     with pytest.raises(UserError, match="a file does not choose what is run"):
         context.check_task({**config, "model": {**config["model"], "target": "warnings.warn"}})
