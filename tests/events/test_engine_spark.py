@@ -153,3 +153,16 @@ def test_ml_100k_is_the_same_on_spark(spark, raw: Path, tmp_path: Path):
     spark.conf.set("spark.sql.files.maxPartitionBytes", 500_000)
     arrays, other = both(tmp_path, {**config, "filters": {"k_core": 5}}, raw)
     assert sha256_tree(other, skip=frozenset()) == sha256_tree(arrays, skip=frozenset())
+
+
+def test_spark_tells_orders_apart_that_share_a_number(tmp_path: Path, spark):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    days = [f"{7 + i % 3},u{i % 2},i{i % 5},2023-0{1 + i % 6}-1{i % 5} 23:{10 + i}:00" for i in range(40)]
+    (raw / "log.csv").write_text("\n".join(["bill,who,what,when", *days, ",u1,i1,2023-01-01"]) + "\n")
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when", "order_id": "bill"}
+    config = {"name": "till", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+              "columns": columns, "timestamp": {"time_zone": "Asia/Tokyo"}, "event_type": "purchase"}  # fmt: skip
+    arrays, other = both(tmp_path, config, raw)
+    assert arrays == other
+    assert len(set(Prepared.open(tmp_path / "arrays").events.order.tolist())) > 10

@@ -15,6 +15,7 @@ price_is             unit (default) or total of the row's quantity
 missing              names that stand for nobody or nothing in this shop (`[NA, guest]`, or per column of ours
                      `{user_id: [NA], order_id: ["0"]}`): such ids count as blank. Default: none; `0` is a real
                      customer somewhere, so `prepare` tells how many rows such names have, and this decides
+order_days           an order number that comes back after as many days is another order (default 1; null: never)
 extra                further columns of events.parquet: name: name in the file
 items users          attribute tables (see attributes.py)
 filters              event_types retention_days bots consecutive_repeats k_core min_history max_history
@@ -33,12 +34,13 @@ from typing import Any
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_COLUMNS, event_codes
+from shopkeeper.timeline.zones import zone_of
 
 KEYS = {
     "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
     "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn", "profit",
     "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
-    "erasure", "ties", "missing", "observed_from", "observed_until",
+    "erasure", "ties", "missing", "order_days", "observed_from", "observed_until",
 }  # fmt: skip
 ID_COLUMNS = ("user_id", "item_id", "session_id", "order_id", "channel")
 MISSING_RULES, NUMBER_RULES = {"required", "required_for"}, {"min", "above", "max"}
@@ -87,8 +89,14 @@ class DatasetConfig:
     filters: dict[str, Any]
     max_rejected_share: float
     simulate: dict[str, Any] | None = None
+    order_days: int | None = 1
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
+
+    @property
+    def zone(self) -> str:
+        """The shop's time zone: whose days and hours are meant."""
+        return zone_of(self.plain)
 
     @property
     def ordered_only(self) -> bool:
@@ -164,6 +172,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         filters=filters,
         max_rejected_share=float(share),
         simulate=simulate,
+        order_days=_order_days(where, plain.get("order_days", 1)),
         missing=_missing(where, plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )
@@ -219,6 +228,12 @@ def _missing(where: str, spec: Any) -> dict[str, frozenset[str]]:
         if not isinstance(names, list):
             raise UserError(f"{where}: missing is {names!r}; give a list of names, e.g. [NA, guest]")
     return {str(column): frozenset(map(normal_id, names)) for column, names in per_column.items() if names}
+
+
+def _order_days(where: str, given: Any) -> int | None:
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        raise UserError(f"{where}: order_days is {given!r}; give a whole number of at least 1, or null for never")
+    return given
 
 
 def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:

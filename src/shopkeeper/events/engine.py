@@ -26,6 +26,7 @@ from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.filters import Row, apply_filters
 from shopkeeper.events.log import Log, judge, read_log, reasons
 from shopkeeper.events.order import Arranged, arrange, with_customers
+from shopkeeper.events.order_numbers import plain_numbers, split_orders
 
 OPTIONS = {
     "arrays": {"name"},
@@ -67,6 +68,7 @@ def run_engine(
     events = read_log(config, raw, progress)
     _report(events.rejected, len(events))
     changes = change(events) if change is not None else None
+    split_orders(events, config.zone, config.order_days)
     if not len(events):
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")
     rejected = events.rejected
@@ -149,6 +151,8 @@ def _on_spark(engine: Mapping[str, Any], config: DatasetConfig, raw: Path, chang
         judge(rejected, kept, config)
         _report(rejected, kept)
         arranged, filters = engine_plan.arrange(checked, config.filters, engine_spark.settle)
+        if "order_id" in arranged.names:
+            arranged.names["order_id"] = plain_numbers(arranged.names["order_id"])
     return Outcome(arranged, rejected, filters, None)
 
 

@@ -40,7 +40,10 @@ from shopkeeper.events.checks import Rows, check, wanted_columns
 from shopkeeper.events.chunks import record_starts
 from shopkeeper.events.dataset import ID_COLUMNS, DatasetConfig, find_files
 from shopkeeper.events.engine_plan import Checked, Frame
+from shopkeeper.events.order_numbers import split_orders_of
 from shopkeeper.events.readers import reader
+from shopkeeper.timeline import DAY
+from shopkeeper.timeline.zones import local
 
 LINES = ("csv", "tsv", "dat", "blank_separated", "recbole", "json_lines")  # formats with a record per line
 WITH_HEADER = ("csv", "tsv", "blank_separated", "recbole")
@@ -135,9 +138,11 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
         next(iter(reader(kind)(path, wanted_columns(config), config.reader, None)), None)  # header, options, damage
     ids = {name: f"id{i}" for i, name in enumerate(_id_names(config))} | {"user_id": "user", "item_id": "item"}
     names = [name for name in ("price", "quantity") if name in config.columns]
+    dated = "order_id" in ids and "timestamp" in config.columns and config.order_days is not None
+    day = [("day", pa.int64())] if dated else []
     shape = pa.schema(
         [("kind", pa.int8()), ("place", pa.int64()), *((column, pa.string()) for column in ids.values()),
-         ("event_type", pa.int8()), ("time", pa.int64()), *((name, pa.float64()) for name in names), *REJECTED]
+         ("event_type", pa.int8()), ("time", pa.int64()), *day, *((name, pa.float64()) for name in names), *REJECTED]
     )  # fmt: skip
     if kind in LINES:
         found = _text(spark, config, paths, ids, shape)
@@ -153,6 +158,9 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
         raise UserError(errors["reason"][0].as_py())
     rejected = bad.select(REJECTED.names).cast(REJECTED).combine_chunks()
     frame = nw.from_native(found.where(f"kind = {KEPT}").drop("kind", *REJECTED.names))
+    if dated:
+        assert config.order_days is not None
+        frame = settle(split_orders_of(frame, ids["user_id"], ids["order_id"], config.order_days))
     return Checked(frame, ids, "timestamp" in config.columns), rejected, found.where(f"kind = {KEPT}").count()
 
 
@@ -255,7 +263,7 @@ class _TextFile:
             rows = rows[
                 pc.not_equal(pc.ascii_trim_whitespace(lines.cast(pa.string())), "").to_numpy(False)[rows - line]
             ]
-        yield from _rows([part for kept, _ in found for part in kept], rejected, rows, number, ids, shape)
+        yield from _rows([part for kept, _ in found for part in kept], rejected, rows, number, ids, shape, config.zone)
 
 
 def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[str, str], shape: pa.Schema) -> Any:
@@ -276,13 +284,19 @@ def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[
             assert pc.all(pc.equal(batch.column(0), number)).as_py()  # a partition is of one file: union keeps them
             table = pa.table(batch.columns[2:], names=names)
             kept, rejected = check(Block(shown[number], table, rows.__getitem__), config)
-            yield from _rows(kept, rejected, rows, number, ids, shape)
+            yield from _rows(kept, rejected, rows, number, ids, shape, config.zone)
 
     return reduce(lambda a, b: a.unionAll(b), frames).mapInArrow(work, _ddl(shape))
 
 
 def _rows(
-    kept: list[Rows], rejected: pa.Table, rows: np.ndarray, number: int, ids: Mapping[str, str], shape: pa.Schema
+    kept: list[Rows],
+    rejected: pa.Table,
+    rows: np.ndarray,
+    number: int,
+    ids: Mapping[str, str],
+    shape: pa.Schema,
+    zone: str,
 ) -> Iterator[pa.RecordBatch]:
     """What came through the checks and what did not, in one shape; `rows` are the numbers of both in file `number`."""
     rows = rows[~np.isin(rows, rejected["row"].to_numpy())]
@@ -292,6 +306,7 @@ def _rows(
         columns: dict[str, Any] = {column: part.ids[name].cast(pa.string()) for name, column in ids.items()}
         columns |= {"event_type": part.event_type, "price": part.price, "quantity": part.quantity}
         columns |= {"time": np.zeros(len(part), np.int64) if part.timestamp is None else part.timestamp}
+        columns |= {"day": local(columns["time"], zone) // DAY} if "day" in shape.names else {}
         columns |= {"place": base + rows[at : at + len(part)], "kind": np.full(len(part), KEPT, np.int8)}
         at += len(part)
         yield _batch(columns, len(part), shape)

@@ -22,6 +22,7 @@ from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.filters import apply_filters
 from shopkeeper.events.log import Ids, Log, read_log
 from shopkeeper.events.order import COLUMN_OF, arrange
+from shopkeeper.events.order_numbers import split_orders
 from shopkeeper.events.prepare import write_folder
 from shopkeeper.events.raw import RawFile, check_still, raw_files, states
 from shopkeeper.files import atomic_folder
@@ -51,8 +52,15 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     rejected = pa.concat_tables([old.table("rejected.parquet"), fresh.rejected]).combine_chunks()
     known = _known(old, checked)
     merged = _merge(_old_log(old, checked, known), fresh)
+    orders = None  # texts by code of the log, where one text may stand for several orders
+    if split_orders(merged, checked.zone, checked.order_days):
+        orders = merged.ids["order_id"].values
+        known["order_id"] = _tell_apart(merged, old)
     filters = apply_filters(merged, checked.filters)
-    arranged = arrange(merged, {name: names for name, names in known.items() if not name.startswith("file:")})
+    known = {name: names for name, names in known.items() if not name.startswith("file:")}
+    arranged = arrange(merged, known)
+    if orders is not None:
+        arranged.names["order_id"] = orders.take(arranged.names["order_id"].cast(pa.int64()))
     read = _rows(old)[0] + len(fresh)
     extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh), "rows_of_all": read}}
     with atomic_folder(Path(out), "prepared") as folder:
@@ -145,6 +153,16 @@ def _old_log(old: Prepared, config: DatasetConfig, known: Mapping[str, pa.Array]
         codes = pc.fill_null(pc.index_in(texts, value_set=known[f"file:{column}"]), -1)
         ids[f"file:{column}"] = Ids(codes.to_numpy(zero_copy_only=False).astype(np.int32), known[f"file:{column}"])
     return Log(ids, events.event_type, events.timestamp, events.price, events.quantity)
+
+
+def _tell_apart(merged: Log, old: Prepared) -> pa.Array:
+    """Call each order of a merged log by its code, in place, and say what those of the old folder are called so."""
+    ids, codes = merged.ids["order_id"], old.events.order
+    assert codes is not None
+    called = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+    called[codes] = ids.codes[: len(codes)]
+    merged.ids["order_id"] = Ids(ids.codes, pa.array(np.arange(len(ids.values))).cast(pa.string()))
+    return pa.array(called[1:]).cast(pa.string())
 
 
 def _merge(a: Log, b: Log) -> Log:

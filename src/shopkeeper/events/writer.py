@@ -46,6 +46,9 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None, extra: M
     fields += [(name, v.type) for name, v in values.items()]
     schema = pa.schema(fields)
     types = pa.array(["", *EVENT_TYPES])
+    columns_of = {name: (log.columns[texts[name]], log.names[name]) for name in texts if texts[name] in log.columns}
+    if "order_id" in columns_of:
+        columns_of["order_id"] = _each_text_once(*columns_of["order_id"])
     users, offsets = log.names["user_id"], log.offsets
     n = int(offsets[-1])
     dictionaries = [name for name, kind in fields if kind == TEXT]
@@ -69,7 +72,8 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None, extra: M
                     assert returns is not None
                     columns.append(pa.array(returns[rows], mask=returns[rows] < 0))
                 elif kind == TEXT:
-                    columns.append(_texts(log.columns[texts[name]][rows], log.names[name]))
+                    ids, names = columns_of[name]
+                    columns.append(_texts(ids[rows], names))
                 elif name == "timestamp":
                     columns.append(pa.array(log.columns[name][rows]).cast(kind))
                 else:
@@ -80,6 +84,14 @@ def write_events(path: Path, log: Arranged, returns: np.ndarray | None, extra: M
 def write_table(path: Path, table: pa.Table) -> None:
     """A table as one Parquet file."""
     pq.write_table(table, path, compression="zstd")
+
+
+def _each_text_once(ids: np.ndarray, names: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """The same texts, one id for each: orders may share a number (`order_numbers`), entries of a dictionary may not."""
+    once = names.dictionary_encode()
+    if len(once.dictionary) == len(names):
+        return ids, names
+    return np.append(0, once.indices.to_numpy() + 1)[ids], once.dictionary
 
 
 def _texts(ids: np.ndarray, names: pa.Array) -> pa.Array:
