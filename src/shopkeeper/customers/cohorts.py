@@ -128,7 +128,16 @@ def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) ->
     """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
     categories, channels = item_categories(prepared), channel_names(prepared.manifest)
     since = None if categories is None else prepared.known_since("items", "category")
-    return rfm_features(prepared.events, prepared.offsets, customer, cutoff, categories, channels, category_since=since)
+    return rfm_features(
+        prepared.events,
+        prepared.offsets,
+        customer,
+        cutoff,
+        categories,
+        channels,
+        category_since=since,
+        zone=prepared.zone,
+    )
 
 
 def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:

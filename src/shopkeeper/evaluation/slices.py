@@ -25,6 +25,7 @@ from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests, Targets
+from shopkeeper.timeline.zones import local
 
 SMALL = 100  # requests; a smaller slice is marked and not tested
 LAPSED_DAYS, LOYAL_DAYS = 90, 5
@@ -49,22 +50,22 @@ def add_slices(table: pa.Table, prepared: Prepared, split: Split, part: str) -> 
     `history_length`; `lifecycle` (new: seen on at most one day before; lapsed: silent for 90 days; loyal: seen on
     five days or more; else returning); `item_popularity` (head: the items that together have the first half of the
     training events; middle: the next 40 %; tail: the rest); `user` and `item` (warm: has training rows); `category`;
-    `channel`; `time_of_day` and `weekday` (UTC); `price_band` (quarters of the prices in training); and every
-    attribute of users with few enough values, as known at the instant, numbers as quarters of the requests.
+    `channel`; `time_of_day` and `weekday` (the shop's); `price_band` (quarters of the prices in training); and
+    every attribute of users with few enough values, as known at the instant, numbers as quarters of the requests.
     """
     requests, targets = split.part(part)
     asked = split.request_table(part)
     rows = table["request"].to_numpy()
     found: dict[str, np.ndarray | None] = {
         "history_length": _bands(requests.lengths, (1, 5, 20, 50, 200), ORDER[:6]),
-        "lifecycle": _lifecycle(requests),
+        "lifecycle": _lifecycle(requests, prepared.zone),
         "item_popularity": _popularity(prepared, split, targets),
         "user": _warm_users(asked),
         "item": _warm_items(asked),
         "category": _category(prepared, targets),
         "channel": _channel(prepared, requests),
-        "time_of_day": _time_of_day(requests),
-        "weekday": _weekday(requests),
+        "time_of_day": _time_of_day(requests, prepared.zone),
+        "weekday": _weekday(requests, prepared.zone),
         "price_band": _price_band(prepared, split, targets),
         **({} if requests.user is None else user_attributes(prepared, requests.user, requests.instant)),
     }
@@ -168,11 +169,11 @@ def _bands(values: np.ndarray, edges: Sequence[float], names: Sequence[str]) -> 
     return np.array(names, object)[np.digitize(values, edges)]
 
 
-def _lifecycle(requests: Requests) -> np.ndarray | None:
+def _lifecycle(requests: Requests, zone: str) -> np.ndarray | None:
     time, instant = requests.events.timestamp, requests.instant
     if time is None or instant is None or len(time) == 0:
         return None
-    day = np.asarray(time) // MICROSECONDS_PER_DAY
+    day = local(np.asarray(time), zone) // MICROSECONDS_PER_DAY
     changes = np.concatenate([[0], np.cumsum(day[1:] != day[:-1])])  # days begun up to each row, users run on
     some = requests.lengths > 0
     last = np.where(some, requests.end - 1, 0)
@@ -240,17 +241,17 @@ def _channel(prepared: Prepared, requests: Requests) -> np.ndarray | None:
     return np.array(["unknown", *names], object)[requests.channel]
 
 
-def _time_of_day(requests: Requests) -> np.ndarray | None:
+def _time_of_day(requests: Requests, zone: str) -> np.ndarray | None:
     if requests.instant is None:
         return None
-    hour = requests.instant % MICROSECONDS_PER_DAY * 24 / MICROSECONDS_PER_DAY
+    hour = local(requests.instant, zone) % MICROSECONDS_PER_DAY * 24 / MICROSECONDS_PER_DAY
     return _bands(hour, (6, 12, 18), ("night 0-6", "morning 6-12", "afternoon 12-18", "evening 18-24"))
 
 
-def _weekday(requests: Requests) -> np.ndarray | None:
+def _weekday(requests: Requests, zone: str) -> np.ndarray | None:
     if requests.instant is None:
         return None
-    weekday = (requests.instant // MICROSECONDS_PER_DAY + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
+    weekday = (local(requests.instant, zone) // MICROSECONDS_PER_DAY + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
     return np.where(weekday < 5, "weekday", "weekend").astype(object)
 
 

@@ -102,7 +102,7 @@ def write_folder(
         "format_version": FORMAT_VERSION,
         "kind": "prepared",
         "dataset": config.name,
-        **_counts(arranged, returns),
+        **_counts(arranged, returns, config.zone),
         "filters": filters,
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
@@ -116,7 +116,7 @@ def write_folder(
     write_json(folder / "manifest.json", manifest)
 
 
-def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
+def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
     types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
     out: dict[str, Any] = {
         "n_events": int(a.offsets[-1]),
@@ -133,7 +133,7 @@ def _counts(a: Arranged, returns: np.ndarray | None) -> dict[str, Any]:
         inside[a.offsets[:-1]] = False  # a user's first event has none before it
         ties = int((same & inside[1:]).sum())
         out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
-        out["observation"] = observe(times)
+        out["observation"] = observe(times, zone)
         out["ties"] = {"rows": ties, "share": ties / len(times)}
     if returns is not None:
         linked = int((returns >= 0).sum())

@@ -8,6 +8,7 @@ they show twice is read as the earlier of the two. Dates before `not_before` (de
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -149,11 +150,39 @@ def _from_text(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, B
     ]
 
 
+# What each strftime code means here; a code that is in none of these is refused.
+DATED = frozenset("YCymbBhdejDFxvuwaAUWGgV")
+TIMED = frozenset("HkIlMSpPTRrXcs+") | {".f", "3f", "6f", "9f", ".3f", ".6f", ".9f"}
+ZONED = frozenset({"z", ":z", "::z", "#z", "+"})
+MUTE = frozenset("%nt")
+PADDED = frozenset("kle")
+_CODE = re.compile(r"%[-_0]?((?:::|:|#)?z|\.?[369]?f|.)")
+
+
+def check_format(pattern: str) -> frozenset[str]:
+    """The codes of a format, without their padding (`%-H` is `H`); a `UserError` for one that no time has."""
+    codes = frozenset(match[1] for match in _CODE.finditer(pattern))
+    for code in sorted(codes):
+        if code not in DATED | TIMED | ZONED | MUTE:
+            raise UserError(
+                f"timestamp.format: '{pattern}' has the code %{code}, which is not known; write it with "
+                f"%Y %m %d %H %M %S, %I %p (twelve hours), %b (month's name), %z (zone)"
+            )
+    if not codes & (DATED | frozenset("cs+")):
+        raise UserError(f"timestamp.format: '{pattern}' has a time of day and no date; name both, or join two columns")
+    return codes
+
+
 def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series | None]:
     """Naive times, and instants for the values that name their zone (None where no value does)."""
     if pattern is not None:
-        zoned = "%z" in pattern or "%#z" in pattern or "%:z" in pattern
-        dated = not any(code in pattern for code in ("%H", "%I", "%T", "%R", "%s", "%X", "%c"))
+        pattern = pattern.replace(".%f", "%.f")  # as Python writes a fraction of a second
+        codes = check_format(pattern)
+        zoned = bool(codes & ZONED) or "s" in codes
+        dated = not codes & TIMED
+        if codes & PADDED:  # `%l` and `%k` pad with a blank, which the parser wants to see or not to see
+            text = text.str.replace_all(r"\s+", " ")
+            pattern = re.sub(r"\s+", " ", pattern)
         try:
             if zoned:
                 when = text.str.to_datetime(pattern, time_unit="us", time_zone="UTC", strict=False)

@@ -4,7 +4,7 @@ All (customer, cutoff) rows are answered in one pass over the log: integer runni
 (`point_in_time.prefix`), and for each row the difference between two of them. An *order* is one step of a customer:
 the purchase lines of one order id, or, where the log has none, of one time stamp. A returned purchase stays a
 purchase; the return shows in `return_share` and `money_returned_share` from the moment at which it happens. A *visit*
-is a day (UTC) with any event.
+is a day (of the shop's calendar) with any event.
 
 Every feature is 0 or more, or NaN where it is undefined (e.g. the gap between orders of a customer with one order).
 Times are in days, money in the log's currency.
@@ -25,6 +25,7 @@ from shopkeeper.features.point_in_time import first_of_key, prefix
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events
+from shopkeeper.timeline.zones import local
 
 WINDOWS = (30, 60, 90, 180)  # days
 MONEY_UNIT = 1e-4  # money is summed in ten-thousandths, as integers
@@ -49,6 +50,7 @@ def rfm_features(
     channels: Sequence[str] = (),
     block: int = BLOCK,
     category_since: np.ndarray | None = None,
+    zone: str = "UTC",
 ) -> FeatureTable:
     """Features of customers `user` (n,) at instants `cutoff` (n,), in the order given.
 
@@ -63,6 +65,7 @@ def rfm_features(
         block: events worked on at once.
         category_since: int64 (n_items + 1,) µs: the event in which an item's category was first written; before the
             end of that instant it is unknown. None: known from the start.
+        zone: the shop's time zone: a visit is one of its days.
 
     Raises:
         UserError: the log has no time stamps.
@@ -81,6 +84,7 @@ def rfm_features(
             item_category,
             len(channels),
             category_since,
+            zone,
         )
         values[rows] = np.stack(columns, axis=1)
     return FeatureTable(names, values)
@@ -108,6 +112,7 @@ def _block_features(
     item_category: np.ndarray | None,
     n_channels: int,
     category_since: np.ndarray | None,
+    zone: str,
 ) -> list[np.ndarray]:
     """Feature columns, in the order of `_names`, for the customers of one block; `person` (n,) counts from 0."""
     time = events.timestamp
@@ -163,7 +168,7 @@ def _block_features(
         categories = _distinct(owner[with_category], kind[with_category], seen, person, cutoff).astype(np.float64)
 
     viewed, carted = is_type("view"), is_type("add_to_cart")
-    day = time // MICROSECONDS_PER_DAY
+    day = local(time, zone) // MICROSECONDS_PER_DAY
     visit = np.ones(M, bool)  # the first event of each day on which the customer was there
     visit[1:] = (day[1:] != day[:-1]) | (owner[1:] != owner[:-1])
     visit_gap = ratio(total(_gaps(visit, owner, time)), np.maximum(total(visit) - 1, 0)) / per_day

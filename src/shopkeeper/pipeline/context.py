@@ -17,6 +17,7 @@ from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, iso
+from shopkeeper.timeline.zones import zone_of
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
@@ -84,6 +85,8 @@ def split_spec(config: Config) -> dict[str, Any]:
             spec[key] = value
     if "end" in spec and spec["end"] is None:
         spec["end"] = watched(config).get("observed_until")
+    if (zone := zone_of(dataset)) != "UTC":
+        spec["zone"] = zone
     return spec
 
 
@@ -135,7 +138,7 @@ def customer_spec(config: Config) -> CustomerSpec:
             f"dataset={config['dataset']['name']} says nothing about task={task['name']}; "
             f"set task.windows.horizon_days and task.windows.active_days"
         )
-    return CustomerSpec.from_config(settings)
+    return CustomerSpec.from_config({"zone": zone_of(config["dataset"]), **settings})
 
 
 def needs_time(dataset: str, task: str) -> UserError:

@@ -18,7 +18,7 @@ from shopkeeper.events.raw import are_here, changes, raw_files
 from shopkeeper.files import alone, check_target, read_json, sha256_json
 from shopkeeper.pipeline import context
 from shopkeeper.sequences.prepared import FORMAT_VERSION, Prepared, Split
-from shopkeeper.timeline import DAY, CustomerSpec, SplitSpec, customer_windows, iso
+from shopkeeper.timeline import DAY, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
 
@@ -64,7 +64,7 @@ def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
         instants.add(training_cutoff(config, prepared))
     for task in ("churn", "propensity", "value"):
         if prepared.events.timestamp is not None and config["dataset"].get(task):
-            spec = CustomerSpec.from_config(context.watched(config, config["dataset"][task]))
+            spec = context.customer_spec({**config, "task": {"name": task}})
             instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
     for instant in sorted(instants):
         found = prepare_data(config, instant)

@@ -38,6 +38,7 @@ from shopkeeper.sequences.consent import Consent
 from shopkeeper.sequences.ranges import lower_bound
 from shopkeeper.sequences.requests import Events, Requests, Targets
 from shopkeeper.timeline import Cutoffs, SplitSpec
+from shopkeeper.timeline.zones import zone_of
 
 FORMAT_VERSION = 2  # of a prepared folder; 2: raw files with their hashes
 SPLIT_FORMAT = 3  # of a split folder; a higher number makes older ones be written again; 3: hashes of its files
@@ -127,6 +128,11 @@ class Prepared:
     def name(self) -> str:
         """Name of the dataset, e.g. `ml_100k`."""
         return str(self.manifest["dataset"])
+
+    @property
+    def zone(self) -> str:
+        """The shop's time zone, whose days and hours people mean; UTC where the dataset names none."""
+        return zone_of(self.manifest.get("config") or {})
 
     @property
     def fingerprint(self) -> str:

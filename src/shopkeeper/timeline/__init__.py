@@ -5,8 +5,9 @@ cutoff t is known at t, what lies in [t, t + H) is what happens next.
 """
 
 from shopkeeper.timeline.customers import CustomerSpec, CustomerWindows, customer_windows
-from shopkeeper.timeline.instants import DAY, floor_day, instant, iso
+from shopkeeper.timeline.instants import DAY, instant, iso
 from shopkeeper.timeline.spec import Cutoffs, SplitSpec
+from shopkeeper.timeline.zones import floor_day
 
 __all__ = [
     "DAY",

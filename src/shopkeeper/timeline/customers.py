@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.timeline.instants import DAY, floor_day, instant, iso
+from shopkeeper.timeline.instants import DAY, instant, iso
+from shopkeeper.timeline.zones import floor_day
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class CustomerSpec:
     calibration: Any = None
     observed_from: Any = None
     observed_until: Any = None
+    zone: str = "UTC"  # the shop's: dates are its midnights. A horizon is 24 hours a day, clock changes or not
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CustomerSpec:
@@ -107,19 +109,19 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
         )
     active = None if spec.active_days is None else round(spec.active_days * DAY)
     needed = round((spec.min_history_days or 0) * DAY) if spec.min_history_days is not None else (active or 0)
-    observed_until = floor_day(last)
+    observed_until = floor_day(last, spec.zone)
     if spec.observed_until is not None:
-        observed_until = instant(spec.observed_until, "observed_until")
-        if not first < observed_until <= floor_day(last) + DAY:
+        observed_until = instant(spec.observed_until, "observed_until", spec.zone)
+        if not first < observed_until <= floor_day(last, spec.zone) + DAY:
             raise UserError(
                 f"observed_until={iso(observed_until)} lies outside of the log, which runs from {iso(first)} to "
                 f"{iso(last)}; choose an instant in it"
             )
     if spec.observed_from is not None:
-        first = max(first, instant(spec.observed_from, "observed_from"))
+        first = max(first, instant(spec.observed_from, "observed_from", spec.zone))
     step = horizon + gap
-    test = observed_until - horizon if spec.test is None else instant(spec.test, "test")
-    calibration = test - step if spec.calibration is None else instant(spec.calibration, "calibration")
+    test = observed_until - horizon if spec.test is None else instant(spec.test, "test", spec.zone)
+    calibration = test - step if spec.calibration is None else instant(spec.calibration, "calibration", spec.zone)
     if test + horizon > observed_until:
         raise UserError(
             f"the test window of {spec.horizon_days:g} days from {iso(test)} ends after the log is complete "

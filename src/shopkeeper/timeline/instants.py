@@ -7,6 +7,7 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.timeline.zones import instant_of
 
 DAY = MICROSECONDS_PER_DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,8 +19,8 @@ def iso(instant: int) -> str:
     return moment.replace(tzinfo=None).isoformat() + "Z"
 
 
-def instant(value: Any, setting: str) -> int:
-    """An instant from a config: an ISO date or date and time (UTC unless it says otherwise), or microseconds.
+def instant(value: Any, setting: str, zone: str = "UTC") -> int:
+    """An instant from a config: an ISO date or date and time (of `zone` unless it names its own), or microseconds.
 
     Raises `UserError` naming `setting` when the value is none of these.
     """
@@ -34,10 +35,6 @@ def instant(value: Any, setting: str) -> int:
     except ValueError:
         message = f"{setting}: '{value}' is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z"
         raise UserError(message) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if moment.tzinfo is None:
+        return instant_of((moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1), zone)
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def floor_day(instant: int) -> int:
-    """Midnight (UTC) at or before an instant."""
-    return instant - instant % DAY

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.timeline.instants import DAY, floor_day, iso
+from shopkeeper.timeline.instants import DAY, iso
+from shopkeeper.timeline.zones import floor_day, instant_of, local
 
 USUAL = 20  # events that a stretch must usually hold, so that few in it mean anything
 SPARSE = 10  # times fewer events than usual in a stretch are a doubt
@@ -23,7 +24,7 @@ BLOCK = 1 << 17  # events counted at once
 SHORTEST_HEAD = 7  # days: a shop may begin slowly
 
 
-def observe(timestamps: np.ndarray) -> dict[str, Any]:
+def observe(timestamps: np.ndarray, zone: str = "UTC") -> dict[str, Any]:
     """What a log's instants (int64 µs, in any order) say about its ends, for the manifest.
 
     Returns:
@@ -31,6 +32,7 @@ def observe(timestamps: np.ndarray) -> dict[str, Any]:
         weekday did before, else None. `tail`, `head`: None, or a sparse stretch at an end of the log: `events` in the
         `days` days that begin (tail) or end (head) at the midnight `border` (µs), where `usual` are in as many days.
     """
+    timestamps = local(timestamps, zone)
     origin = floor_day(int(timestamps.min()))
     D = (int(timestamps.max()) - origin) // DAY + 1
     count_D = np.zeros(D, np.int64)
@@ -38,12 +40,12 @@ def observe(timestamps: np.ndarray) -> dict[str, Any]:
         count_D += np.bincount((timestamps[begin : begin + BLOCK] - origin) // DAY, minlength=D)
     tail, head = _sparse(count_D), _sparse(count_D[::-1])
     if tail:
-        tail["border"] = origin + (D - tail["days"]) * DAY
+        tail["border"] = instant_of(origin + (D - tail["days"]) * DAY, zone)
     if head and head["days"] >= SHORTEST_HEAD and 2 * np.count_nonzero(count_D[: head["days"]]) <= head["days"]:
-        head["border"] = origin + head["days"] * DAY
+        head["border"] = instant_of(origin + head["days"] * DAY, zone)
     else:
         head = None
-    sliver = origin + (D - 1) * DAY if not tail and _is_sliver(count_D) else None
+    sliver = instant_of(origin + (D - 1) * DAY, zone) if not tail and _is_sliver(count_D) else None
     return {"sliver": sliver, "tail": tail, "head": head}
 
 
@@ -90,19 +92,24 @@ def _is_sliver(count_D: np.ndarray) -> bool:
     return bool(usual >= USUAL and SLIVER * last < usual)
 
 
+def _date(midnight: int) -> str:
+    """The day that begins at a midnight of the shop: its noon has the same date in UTC."""
+    return iso(midnight + DAY // 2)[:10]
+
+
 def tail_line(name: str, tail: Mapping[str, Any], until: int) -> str:
     """The doubt about the end of a log in one line; `until` is the end to set where the tail is none."""
     n = tail["events"]
     return (
         f"{name}: the last {n:,} event{'s lie' if n > 1 else ' lies'} in the {tail['days']:,} days from "
-        f"{iso(tail['border'])[:10]} on, before which as long a time held {tail['usual']:,}; windows count back from "
-        f"the last event: if the log is not complete up to there, set timeline.observed_until={iso(until)[:10]}"
+        f"{_date(tail['border'])} on, before which as long a time held {tail['usual']:,}; windows count back from "
+        f"the last event: if the log is not complete up to there, set timeline.observed_until={_date(until)}"
     )
 
 
 def head_line(name: str, head: Mapping[str, Any]) -> str:
     """The same about the beginning."""
-    border, n = iso(head["border"])[:10], head["events"]
+    border, n = _date(head["border"]), head["events"]
     return (
         f"{name}: the first {n:,} event{'s lie' if n > 1 else ' lies'} in the {head['days']:,} days before {border}, "
         f"after which as long a time held {head['usual']:,}; if the log does not begin before, set "

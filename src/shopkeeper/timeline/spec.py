@@ -10,6 +10,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline.instants import DAY, instant, iso
+from shopkeeper.timeline.zones import add_days, floor_day
 
 WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
 # What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
@@ -21,7 +22,7 @@ KINDS: dict[str, frozenset[str]] = {
     "sessions": WINDOW | {"gap_minutes", "history"},
     "held_out_users": frozenset({"validation_share", "test_share", "fold_in", "seed"}),
 }
-COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core"})
+COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core", "zone"})
 TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
 PROTOCOLS = ("published", "strict")
 TARGETS = ("first", "last", "all")
@@ -60,6 +61,7 @@ class SplitSpec:
     test_share: float = 0.1
     fold_in: float = 0.8  # share of a held-out user's events that is known
     seed: int = 0
+    zone: str = "UTC"  # the shop's: days are its days, from midnight to midnight. Part of the hash where it is another
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SplitSpec:
@@ -80,7 +82,7 @@ class SplitSpec:
         values["target_events"] = tuple(values.get("target_events") or ())
         for key in ("validation", "test", "end"):
             if key in values:
-                values[key] = instant(values[key], f"split.{key}")
+                values[key] = instant(values[key], f"split.{key}", str(values.get("zone", "UTC")))
         for key in NUMBERS:  # 30 and 30.0 are one setting with one hash
             if key in values:
                 try:
@@ -133,7 +135,7 @@ class SplitSpec:
         return {
             f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v
             for f in fields(self)
-            if f.name in read
+            if f.name in read and (f.name != "zone" or (self.timed and self.zone != "UTC"))
         }
 
     @property
@@ -144,7 +146,7 @@ class SplitSpec:
     def cutoffs(self, first: int, last: int, sliver: int | None = None) -> Cutoffs:
         """Where validation and test begin and test ends, from the instants of the log's first and last event.
 
-        Whole days end at midnight UTC, so that a window never starts in the middle of a day: the midnight after the
+        Whole days end at midnight in the shop, so that no window starts in the middle of a day: the midnight after the
         last event, or, where the last day was not watched to its end, the one at which it began (`sliver`, see
         `observation.observe`). Fractions of a day count back from the last event. Raises `UserError` when a window has
         neither days nor a cutoff, when cutoffs do not follow each other, and when no event lies before the first.
@@ -160,10 +162,12 @@ class SplitSpec:
         end = last + 1 if self.end is None else self.end
         if self.end is None and all(float(d).is_integer() for d in days):
             needed = self.test + 1 if self.test is not None else first + 1 + round(sum(days) * DAY)
-            end = sliver if sliver is not None and sliver > needed else end + -end % DAY
-        test = self.test if self.test is not None else end - round((self.test_days or 0) * DAY)
+            end = sliver if sliver is not None and sliver > needed else _midnight_after(end, self.zone)
+        test = self.test if self.test is not None else _days_before(end, self.test_days, self.zone)
         step = round((self.step_days or (end - test) / DAY) * DAY)
-        validation = self.validation if self.validation is not None else test - round((self.validation_days or 0) * DAY)
+        validation = (
+            self.validation if self.validation is not None else _days_before(test, self.validation_days, self.zone)
+        )
         if validation - self.fold * step <= first and self.fold and validation > first:
             most = (validation - first - 1) // step
             raise UserError(
@@ -181,6 +185,17 @@ class SplitSpec:
                 f"{iso(first)}); lower split.validation_days or split.test_days"
             )
         return Cutoffs(validation, test, end)
+
+
+def _midnight_after(end: int, zone: str) -> int:
+    midnight = floor_day(end, zone)
+    return end if midnight == end else add_days(midnight, 1, zone)
+
+
+def _days_before(instant: int, days: float | None, zone: str) -> int:
+    """Whole days are the shop's, whose clocks may change in between; fractions are of 24 hours."""
+    days = days or 0.0
+    return add_days(instant, -int(days), zone) if float(days).is_integer() else instant - round(days * DAY)
 
 
 @dataclass(frozen=True)

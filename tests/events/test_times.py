@@ -1,0 +1,54 @@
+"""A format says what it says: the time of day of every code that has one, and no code that nobody knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.times import DATED, MUTE, TIMED, ZONED, to_micros
+
+
+def read(pattern: str, text: str) -> str:
+    micros, why = to_micros(pa.array([text]), {"format": pattern})
+    return str(why[0]) or str(np.datetime64(int(micros[0]), "us").astype("datetime64[ms]"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "right"),
+    [
+        ("%m/%d/%Y %-H:%M", "1/3/2023 2:41", "2023-01-03T02:41:00.000"),
+        ("%m/%d/%Y %k:%M", "1/3/2023  2:41", "2023-01-03T02:41:00.000"),
+        ("%m/%d/%Y %k:%M", "1/3/2023 14:41", "2023-01-03T14:41:00.000"),
+        ("%m/%d/%Y %l:%M %p", "1/3/2023  2:41 PM", "2023-01-03T14:41:00.000"),
+        ("%m/%d/%Y %l:%M %p", "01/03/2023 12:41 AM", "2023-01-03T00:41:00.000"),
+        ("%-m/%-d/%Y %-I:%M %p", "1/3/2023 2:41 PM", "2023-01-03T14:41:00.000"),
+        ("%Y-%m-%d %T", "2023-01-03 02:41:05", "2023-01-03T02:41:05.000"),
+        ("%Y-%m-%d %R", "2023-01-03 02:41", "2023-01-03T02:41:00.000"),
+        ("%Y-%m-%d %r", "2023-01-03 02:41:05 PM", "2023-01-03T14:41:05.000"),
+        ("%D %X", "01/03/23 02:41:05", "2023-01-03T02:41:05.000"),
+        ("%c", "Tue Jan  3 02:41:05 2023", "2023-01-03T02:41:05.000"),
+        ("%s", "1672713665", "2023-01-03T02:41:05.000"),
+        ("%Y-%m-%d %H:%M:%S.%f", "2023-01-03 02:41:05.250", "2023-01-03T02:41:05.250"),
+        ("%Y-%m-%d %H:%M:%S %z", "2023-01-03 02:41:05 +0100", "2023-01-03T01:41:05.000"),
+        ("%d-%b-%y", "03-Jan-23", "2023-01-03T00:00:00.000"),
+        ("%F", "2023-01-03", "2023-01-03T00:00:00.000"),
+    ],
+)
+def test_every_way_to_write_an_hour_is_read(pattern: str, text: str, right: str):
+    assert read(pattern, text) == right
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wrong"),
+    [("%Y-%m-%d %Q", "the code %Q"), ("%H:%M", "a time of day and no date"), ("%Y-%m-%d %H%f", "the code %f")],
+)
+def test_a_format_that_cannot_be_meant_is_refused(pattern: str, wrong: str):
+    with pytest.raises(UserError, match=wrong):
+        read(pattern, "2023-01-03 02")
+
+
+def test_each_code_is_of_one_kind():
+    kinds = [DATED, TIMED, ZONED - {"+"}, MUTE]
+    assert len(frozenset().union(*kinds)) == sum(map(len, kinds))
