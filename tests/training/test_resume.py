@@ -247,3 +247,60 @@ def test_an_epoch_of_fewer_batches_is_another_training(tiny_shop, tmp_path: Path
     fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1, "max_batches": 2})
     with pytest.raises(UserError, match=r"max_batches: 2 there, None here"):
         fit(*tiny_shop, folder=tmp_path)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """From now on a training is killed after so many steps."""
+    original, left = SequenceModule.training_step, iter(range(steps))
+
+    def step(self, batch, batch_idx):
+        if next(left, None) is None:
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SequenceModule, "training_step", step)
+
+
+@pytest.mark.parametrize("what", ["code", "torch"])
+def test_a_training_whose_code_or_library_has_changed_says_so_and_starts_afresh(
+    tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+):
+    from shopkeeper.recommenders import sasrec
+    from shopkeeper.training import resume
+
+    with monkeypatch.context() as patch:
+        if what == "code":
+            other = sasrec.code_of(sasrec.__name__) | {"nn/sasrec.py": "the code of then"}
+            patch.setattr(sasrec, "code_of", lambda *_: other)
+        else:
+            patch.setattr(resume.torch, "__version__", "1.0")
+        stop_after(patch, 9)
+        with pytest.raises(Killed):
+            fit(*tiny_shop, folder=tmp_path)
+    assert newest_good(tmp_path / "checkpoint") is not None
+    with caplog.at_level(logging.INFO):
+        again = fit(*tiny_shop, folder=tmp_path)
+    assert "starts afresh" in caplog.text
+    assert ("nn/sasrec.py" if what == "code" else "torch 1.0 then") in caplog.text
+    assert "going on from" not in caplog.text
+    assert_same(weights(whole), weights(again))
+    assert len(again.trained.history) == 5
+
+
+def test_the_same_weights_give_the_same_bytes_in_every_process(tiny_shop, tmp_path: Path):
+    """Several entries of a header would be written in an order that differs from process to process."""
+    model = fit(*tiny_shop, epochs=1)
+    model.save(tmp_path / "here")
+    code = (
+        "import sys; from pathlib import Path; from shopkeeper.recommenders.sasrec import SASRec; m = SASRec()\n"
+        "m.load(Path(sys.argv[1]))\nfor i in range(8): m.save(Path(f'{sys.argv[2]}{i}'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "here"), str(tmp_path / "there")])
+    assert done.returncode == 0
+    files = [p / "weights.safetensors" for p in tmp_path.iterdir()]
+    assert len(files) == 9
+    assert len({p.read_bytes() for p in files}) == 1
+    with open(files[0], "rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little")).decode()
+    assert header.count('"shopkeeper"') == 1
+    assert '"spec"' not in header.partition("shopkeeper")[0]

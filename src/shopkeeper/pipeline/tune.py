@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
+from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import MANIFEST, check_target, write_json
 from shopkeeper.pipeline import context
@@ -112,6 +113,7 @@ def _asks(cfg: Config, data: Config) -> dict[str, Any]:
         "init_from": cfg["init_from"],
         "evaluation": {k: cfg["evaluation"][k] for k in ("k", "ties")},
         "seeds": cfg["tuning"]["seeds"],
+        "code": code_of(str(cfg["model"]["target"]).rpartition(".")[0]),
         "space": {k: dict(v) for k, v in space.items()},
     }
 

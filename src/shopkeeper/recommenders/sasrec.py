@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.cores import Cores
@@ -95,7 +97,13 @@ class SASRec:
             k=fit.k,
             fallback_V=self.fallback_V,
             with_types=typed,
-            identity={"model": FORMAT, "inputs": self.inputs, "init_from": start, **asdict(shape)},
+            identity={
+                "model": FORMAT,
+                "inputs": self.inputs,
+                "init_from": start,
+                "code": code_of(__name__, "shopkeeper.training.worker"),
+                **asdict(shape),
+            },
             folder=fit.folder,
             progress=fit.progress,
             on_epoch=fit.log,
@@ -157,7 +165,8 @@ class SASRec:
         spec = {"shape": asdict(network.shape), "types": self.types, "inputs": self.inputs}
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_file(Path(folder) / "weights.safetensors") as tmp:
-            save_file(tensors, tmp, {"format": FORMAT, "spec": json.dumps(spec)})
+            # One entry: several are written in an order that changes from process to process.
+            save_file(tensors, tmp, {"shopkeeper": json.dumps({"format": FORMAT, **spec}, sort_keys=True)})
         if self.trained is not None:
             write_json(Path(folder) / "training.json", self.trained.summary())
 
@@ -166,15 +175,14 @@ class SASRec:
         path = Path(folder) / "weights.safetensors"
         try:
             with safe_open(path, "pt") as file:
-                meta = file.metadata() or {}
-                if meta.get("format") != FORMAT:
-                    raise UserError(f"{path} holds {meta.get('format', 'something else')}, not {FORMAT}; check run=")
+                spec = _spec(file.metadata() or {})
+                if spec.get("format") != FORMAT:
+                    raise UserError(f"{path} holds {spec.get('format', 'something else')}, not {FORMAT}; check run=")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise UserError(f"{path} is missing; train the model again") from None
         except (SafetensorError, OSError) as e:
             raise UserError(f"{path} is damaged ({e}); train the model again") from None
-        spec = json.loads(meta["spec"])
         self.network = SASRecNetwork(SASRecShape(**spec["shape"]))
         self.types, self.inputs = spec["types"], spec["inputs"]
         self.fallback_V = tensors.pop("fallback").numpy()
@@ -221,6 +229,15 @@ class SASRec:
         if self.network is None:
             raise UserError("this SASRec has no weights yet: call fit or load first")
         return self.network
+
+
+def _spec(meta: Mapping[str, str]) -> dict[str, Any]:
+    """What the header of a file of weights says; also of files that had it in two entries."""
+    try:
+        found = json.loads(meta["shopkeeper"]) if "shopkeeper" in meta else json.loads(meta.get("spec", "{}"))
+    except ValueError:
+        return {}
+    return {"format": meta.get("format"), **found} if isinstance(found, dict) else {}
 
 
 def keys_of(prepared: Prepared) -> np.ndarray:

@@ -157,7 +157,8 @@ def train_here(
             spill = _room_for_files(folder, rank, stack)
             log.info("the training rows are streamed from files in %s", spill)
         view = TrainingView.build(split, target_events, inputs, max_length, spill)
-        identity = identity_of(identity, recipe, config, split, seed) | ({} if k == 10 else {"k": k})
+        asked = {"filter_seen": filter_seen, "target_events": list(target_events)}
+        identity = identity_of({**identity, **asked}, recipe, config, split, seed) | ({} if k == 10 else {"k": k})
         checkpoint = find_checkpoint(folder, config, identity, recipe.epochs)
         plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
         if plan.device == "cpu" and not config.threads:

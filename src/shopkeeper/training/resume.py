@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from shopkeeper.closure import differences
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
 from shopkeeper.sequences.prepared import Split
@@ -28,13 +30,18 @@ def identity_of(
         fixed["epochs"] = recipe.epochs
     fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
     train_end = sha256_json(np.asarray(split.train_end).tolist())
-    return dict(given) | fixed | {"data": split.prepared.fingerprint, "train_end": train_end, "seed": seed}
+    asked = {"split": split.name, "targets": split.timeline.get("target_hash")}  # what chooses the epoch
+    libraries = {"torch": str(torch.__version__), "numpy": np.__version__}
+    data = {"data": split.prepared.fingerprint, "train_end": train_end, "asked": asked}
+    return dict(given) | fixed | data | {"seed": seed, "libraries": libraries}
 
 
 def find_checkpoint(
     folder: Path | None, config: TrainerConfig, identity: Mapping[str, Any], epochs: int
 ) -> Path | None:
     """The newest good checkpoint of this training in `folder`, or None: then it starts afresh.
+
+    So it does, with a warning, where the code of model or training has changed since, or a library's version.
 
     A `UserError` where the checkpoint belongs to another training, with what differs and the way out, or is beyond
     the limit of `epochs`.
@@ -47,6 +54,12 @@ def find_checkpoint(
     checkpoint = SafeCheckpointIO().load_checkpoint(path)
     stored, state = checkpoint["identity"], checkpoint["shopkeeper"]
     differs = sorted(k for k in identity.keys() | stored.keys() if stored.get(k) != identity.get(k))
+    if "code" not in stored:  # of a version that noted neither
+        differs = [k for k in differs if k not in ("asked", "filter_seen", "target_events")]
+    if differs and set(differs) <= {"code", "libraries"}:
+        log.warning("training starts afresh: %s was made by other code (%s)", path, _made_by(stored, identity))
+        return None
+    differs = [k for k in differs if k not in ("code", "libraries")]  # of the rest there is more to say
     if differs == ["epochs"] and identity.get("decay") == stored.get("decay"):
         log.warning(
             "training starts afresh: the cosine decay of %s was planned for %s epochs, now there are %s "
@@ -70,3 +83,13 @@ def find_checkpoint(
             f"more to go on, or start over with trainer.resume=false"
         )
     return path
+
+
+def _made_by(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """Which source files and which libraries are others than those that wrote a checkpoint, in words."""
+    if "code" not in stored:
+        return "which it does not name"
+    then, now = stored.get("libraries") or {}, identity.get("libraries") or {}
+    said = [f"{k} {then.get(k)} then, {now.get(k)} now" for k in sorted({*then, *now}) if then.get(k) != now.get(k)]
+    files = differences(stored["code"], identity.get("code") or {})
+    return "; ".join([*([f"since then changed: {files}"] if files else []), *said])
