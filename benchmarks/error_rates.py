@@ -60,7 +60,7 @@ def coverage(experiments: int, make, method: str) -> float:
 
 
 def false_positives(experiments: int, test: str, models: int) -> float:
-    """Share of experiments in which equally good models are told apart (any pair, after Holm)."""
+    """Share of experiments in which equally good models are told apart (any pair; all are one family)."""
     rng, wrong = np.random.default_rng(2), 0
     for e in range(experiments):
         times = rng.integers(1, 7, 200)

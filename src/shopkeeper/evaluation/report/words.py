@@ -85,7 +85,9 @@ def _headline(b: Board, best: Model) -> str:
     if not others:
         return f"{strong(best.group_label)} stands alone: nothing to compare it with"
     found = [_against(b, best.name, m.name) for m in others]
-    unclear = [m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear]
+    unclear = [
+        m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear or d.better != best.name
+    ]
     unclear = list(dict.fromkeys(unclear))
     verb = "recommends best" if b.task == "next_item" else "predicts best"
     if not unclear:
