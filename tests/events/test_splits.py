@@ -438,3 +438,13 @@ def test_every_shipped_config_splits_a_log(tmp_path, name):
     split = opened(random_log(tmp_path / "log", 3, n=800), config)
     assert split.name.startswith(name + "-")
     assert split.timeline["audit"]["passed"]
+
+
+def test_a_refit_learns_only_from_those_who_agree_at_the_test_cutoff(tmp_path):
+    p = random_log(tmp_path / "log", 1, consent=True)
+    again = Split.open(p, write_split(p, spec("temporal_all"))).until_test()
+    agrees = p.consent.holds(np.arange(1, p.n_users + 1), again.timeline["cutoffs"]["test"]["us"])
+    trained = again.train_end > p.offsets[:-1]
+    assert trained.any()
+    assert (~agrees).any()
+    assert not (trained & ~agrees).any()

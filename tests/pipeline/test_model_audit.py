@@ -277,3 +277,12 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
     monkeypatch.setattr(train_customers, "audit_cohort", lambda *_: None)  # the sample would find it, too
     with pytest.raises(AuditError, match="when events after"):
         audit.prepare_customers(cfg, train_customers.prepare_data(cfg))
+
+
+def test_a_refit_that_learns_from_the_test_window_fails_the_full_audit(place, tmp_path, monkeypatch):
+    words = ("model=item_knn", "evaluation.refit=true", "audit=full")
+    assert train_model(config(place, *words), tmp_path / "honest").manifest["refit"]
+    honest = Split.until_test
+    monkeypatch.setattr(Split, "until_test", lambda s: replace(honest(s), train_end=np.array(s.prepared.offsets[1:])))
+    with pytest.raises(AuditError, match=r"model item_knn failed: .* answers change when it learns"):
+        train_model(config(place, *words), tmp_path / "run")

@@ -174,7 +174,8 @@ def another_future(split: Split, model: str, seed: int = 0) -> Split:
     else:
         changed = perturb_rows(p, ~training_mask(p.offsets, np.asarray(split.train_end)), seed, grow=False)
     train_end = changed.offsets[:-1] + (split.train_end - p.offsets[:-1])
-    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, original=split, model=model)
+    about = {"validates": split.validates, "original": split, "model": model}
+    return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, **about)
 
 
 def elsewhere(requests: Requests, n_items: int, rng: np.random.Generator) -> Requests:

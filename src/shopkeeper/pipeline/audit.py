@@ -40,7 +40,14 @@ def audit_recommender(cfg: Mapping[str, Any], model: Any, split: Split, fit: Fit
         again.fit(
             prepared,
             data,
-            replace(fit, folder=None, trainer={**fit.trainer, **limits}, log=lambda *_: None, progress=False),
+            replace(
+                fit,
+                folder=None,
+                steps=min(fit.steps, 2) if short and fit.steps else fit.steps,
+                trainer={**fit.trainer, **limits},
+                log=lambda *_: None,
+                progress=False,
+            ),
         )
         return again
 

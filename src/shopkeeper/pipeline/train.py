@@ -179,8 +179,9 @@ def train_recommender(
     if later is not None:
         split = later
         facts |= {"refit": True, "trained_until": trained_until(split)}
+        again = replace(fit, steps=model_steps(model), init_from=None)
         model = _refitted(cfg, model, split, fit, held)
-        audit_recommender({**cfg, "audit": "always"}, model, split, fit, ("test",))  # how it learns is seen above
+        audit_recommender(cfg, model, split, again, ("test",))
         tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,

@@ -332,6 +332,9 @@ class Split:
             )
         offsets = self.prepared.offsets
         train_end = lower_bound(time, offsets[:-1], offsets[1:], int(cutoffs["test"]["us"]))
+        if (consent := self.prepared.consent) is not None:  # as at every cutoff, only who agrees then is trained on
+            agrees = consent.holds(np.arange(1, self.prepared.n_users + 1), int(cutoffs["test"]["us"]))
+            train_end = np.where(agrees, train_end, offsets[:-1])
         inside = np.zeros(len(time) + 1, np.int64)
         np.add.at(inside, offsets[:-1], 1)
         np.add.at(inside, train_end, -1)
