@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from shopkeeper.errors import UserError
+from shopkeeper.identifiers import normal_id
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
@@ -34,6 +35,7 @@ def recommend(config: DictConfig) -> None:
     model = run.model()
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     events = [typed_event(x, 0) if isinstance(x, list) else (str(x), usual) for x in cfg["history"]]
+    events = [(normal_id(item_id), kind) for item_id, kind in events]  # as the log spells them
     history = [item_id for item_id, _ in events]
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}

@@ -12,6 +12,7 @@ from shopkeeper import configuration
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
 from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.typed_ids import keep_ids
 
 # verb -> what it does; the verb is also the name of its file in `conf/`, and of the function in `pipeline/<verb>.py`
 VERBS = {
@@ -30,7 +31,8 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     added = configuration.added_folder()
     if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
         words += ["--config-dir", str(added)]
-    sys.argv = [f"{verb}.py", *words]  # Hydra reads them there
+    with one_line_errors():
+        sys.argv = [f"{verb}.py", *keep_ids(words)]  # Hydra reads them there
 
     def run(config: Any) -> None:
         with one_line_errors():

@@ -12,6 +12,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
+from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_TYPES
 
 SHOWN_EVENTS = 12  # last events of a history
@@ -113,7 +114,7 @@ def _pick(
         "random": known,
         "new": ~known,
     }
-    chosen = [str(x) for x in options.get("chosen") or []]
+    chosen = [normal_id(x) for x in options.get("chosen") or []]
     if unknown := [who for who in chosen if not (user == who).any()]:
         raise UserError(f"report.chosen: customer '{unknown[0]}' has no test request, so there is nothing to show")
     picked = [(int(np.flatnonzero(user == who)[0]), "chosen") for who in chosen if (user == who).any()]
