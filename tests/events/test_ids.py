@@ -10,7 +10,8 @@ import pytest
 from shopkeeper.errors import UserError
 from shopkeeper.events.consent_rules import customer_rules
 from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.events.splits import write_split
+from shopkeeper.sequences.prepared import Prepared, Split
 
 SHOP = {
     "name": "shop",
@@ -104,3 +105,22 @@ def test_an_event_type_that_became_a_float_is_the_one_of_the_map(tmp_path: Path)
     log = "who,what,when,kind\n1,p1,2023-01-01,1.0\n2,p1,2023-01-02,2\n"
     p = made(tmp_path, {"1.log": log}, event_type={"column": "kind", "map": {1: "view", "2.0": "purchase"}})
     assert p.manifest["event_types"] == {"view": 1, "purchase": 1}
+
+
+@pytest.mark.parametrize("engine", ["arrays", "polars", "duckdb"])
+@pytest.mark.parametrize(("stores", "kind"), [(127, "int8"), (130, "int16"), (33_000, "int32")])
+def test_a_chain_may_have_as_many_stores_as_it_likes(tmp_path: Path, engine: str, stores: int, kind: str):
+    rows = [f"c{i % 9},s{i % 7},{1_600_000_000 + i},store{i}" for i in range(stores)]
+    (tmp_path / "1.log").write_text("\n".join(["who,what,when,store", *rows]) + "\n")
+    config = {**SHOP, "columns": {**SHOP["columns"], "channel": "store"}, "timestamp": {"unit": "s"}}
+    out = prepare_dataset(config, tmp_path, tmp_path / "out", progress=False, engine={"name": engine})
+    p = Prepared.open(out)
+    assert p.events.channel is not None
+    assert p.events.channel.dtype == kind
+    assert sorted(p.events.channel.tolist()) == list(range(1, stores + 1))
+    assert p.manifest["channels"][-1] == f"store{stores - 1}"
+    if stores == 130:
+        spec = {"name": "leave_one_out", "target_events": ["purchase"]}
+        requests, _ = Split.open(p, write_split(p, spec)).part("test")
+        assert requests.channel is not None
+        assert requests.channel.max() == 130

@@ -208,6 +208,9 @@ def item_categories(prepared: Prepared) -> np.ndarray | None:
     return codes
 
 
+MOST_CHANNELS = 127  # a feature each; a column with more values is hardly a channel
+
+
 def channel_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Declared channels of a dataset, in the order of their codes; empty where it has none."""
-    return tuple(str(c) for c in manifest.get("channels") or ())
+    """Channels of a dataset that features tell apart, in the order of their codes: the first that occurred."""
+    return tuple(str(c) for c in (manifest.get("channels") or ())[:MOST_CHANNELS])

@@ -21,6 +21,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.events.filters import Row
 from shopkeeper.events.order import COLUMN_OF, Arranged
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.sequences.prepared import code_type
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Settle = Callable[[Frame], Frame]  # computes a frame now, so that later steps do not compute it again
@@ -166,8 +167,9 @@ def _arranged(rows: pa.Table, names: dict[str, pa.Array], checked: Checked) -> A
     user = numbers(_id(checked.ids["user_id"]))
     offsets = np.zeros(len(names["user_id"]) + 1, np.int64)
     np.cumsum(np.bincount(user, minlength=len(offsets))[1:], out=offsets[1:])
+    types = {"channel": code_type(len(names.get("channel", ())))}
     columns = {
-        COLUMN_OF.get(name, name): numbers(_id(column)).astype(np.int8 if name == "channel" else np.int32, copy=False)
+        COLUMN_OF.get(name, name): numbers(_id(column)).astype(types.get(name, np.int32), copy=False)
         for name, column in checked.ids.items()
         if name != "user_id"
     }

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from shopkeeper.events.log import Log
 from shopkeeper.sequences.consent import Consent
+from shopkeeper.sequences.prepared import code_type
 
 
 @dataclass
@@ -57,7 +58,7 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
     rows = by_user if by_time is None else by_time[by_user]
     columns = {COLUMN_OF.get(name, name): numbered.pop(name)[by_user] for name in list(numbered)}
     if "channel" in columns:
-        columns["channel"] = columns["channel"].astype(np.int8)
+        columns["channel"] = columns["channel"].astype(code_type(len(names["channel"])))
     columns["event_type"] = log.event_type[rows]
     for name in ("timestamp", "price", "quantity"):
         values = getattr(log, name)

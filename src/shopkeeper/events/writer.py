@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from shopkeeper.events.order import Arranged
 from shopkeeper.events.values import typed
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.sequences.prepared import COLUMNS
+from shopkeeper.sequences.prepared import COLUMNS, code_type
 
 GROUP_ROWS = 1 << 20
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -24,6 +24,7 @@ def write_arrays(folder: Path, log: Arranged) -> None:
     np.save(folder / "offsets.npy", log.offsets, allow_pickle=False)
     for name, dtype in COLUMNS.items():
         if name in log.columns:
+            dtype = code_type(len(log.names["channel"])) if name == "channel" else dtype
             np.save(folder / f"{name}.npy", log.columns[name].astype(dtype, copy=False), allow_pickle=False)
 
 

@@ -24,12 +24,13 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.lstrip("+~") not in KEYS or value.strip() in ("", "null") or "${" in value:
         return word
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     while at < len(value.rstrip()):
         found = _PIECE.match(value, at)
         if found is None or (at and found[1][0] in "'\"" and pieces[-1] not in "[,"):
             raise UserError(
-                f"{word}: a quote stands inside of an id; write the id in double quotes, the whole word in single ones: "
+                f"{word}: a quote stands inside of an id; write the id in double quotes, the whole in single ones: "
                 f"'{key}=[\"6' ladder\",other]'"
             )
         pieces.append(found[1])

@@ -50,8 +50,13 @@ COLUMNS = {
     "quantity": np.float64,
     "order": np.int32,
     "session": np.int32,
-    "channel": np.int8,
+    "channel": np.int8,  # or wider, as many as there are (`code_type`)
 }
+
+
+def code_type(n: int) -> type[np.signedinteger[Any]]:
+    """The narrowest type for codes 1..n of a column with few different values (0 = unknown): int8 up to 127."""
+    return next(kind for kind in (np.int8, np.int16, np.int32) if n <= np.iinfo(kind).max)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ class Prepared:
         arrays: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
             if f"{name}.npy" in listed or (not listed and (place / f"{name}.npy").is_file()):
-                arrays[name] = _load(place / f"{name}.npy", dtype, path)
+                wide = code_type(len(manifest.get("channels") or ())) if name == "channel" else dtype
+                arrays[name] = _load(place / f"{name}.npy", wide, path)
         offsets = _load(place / "offsets.npy", np.int64, path)
         for name in ("item", "event_type"):
             if name not in arrays:
@@ -310,7 +316,7 @@ class Split:
             end,
             instant=column("instant", np.int64),
             user=column("user", np.int32),
-            channel=column("channel", np.int8),
+            channel=column("channel", code_type(len(self.prepared.manifest.get("channels") or ()))),
         )
         return requests, Targets(
             targets.offsets.to_numpy().astype(np.int64),
