@@ -231,9 +231,10 @@ def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
 
     Where none of them is there (prepared data came without), that is said and taken for no change.
     """
-    before, config = manifest.get("raw_files") or [], manifest["config"]
+    before = manifest.get("raw_files") or []
     if not before:
         return None
+    config = manifest["config"]
     if not are_here(before, config, raw):
         log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
                     manifest["dataset"], raw)  # fmt: skip
