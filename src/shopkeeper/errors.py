@@ -48,6 +48,19 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "")
             raise UserError(f"{where}{name}={values[name]} {wrong}")
 
 
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def check_kinds(values: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], where: str = "") -> None:
+    """A `UserError` for the first value that is of none of the kinds of its name. A whole number is a number, too."""
+    for name, of in kinds.items():
+        if name not in values:
+            continue
+        value = values[name]
+        if type(value) not in of and not (type(value) is int and float in of):
+            raise UserError(f"{where}{name}={value} must be {' or '.join(WORDS[kind] for kind in of)}")
+
+
 def whole(least: int) -> Rule:
     """A whole number from `least` on."""
     return f"must be a whole number of at least {least}", lambda x: _is(x, Integral) and x >= least

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ir_measures as ir
 import numpy as np
 import pytest
+from scipy import linalg
 
 from recommenders.checks import FIT, check_recommender, shipped, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
-from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.ease import EASE, ease_weights
 from tiny import tiny_prepared
 
 
@@ -96,3 +97,29 @@ def test_more_items_than_a_dense_inverse_should_have_is_a_clear_error(tmp_path):
         EASE(max_items=2).fit(prepared, split, FIT)
     with pytest.raises(UserError, match="l2 is 0"):
         EASE(l2=0)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1024])
+def test_the_inverse_in_blocks_is_the_inverse(block: int):
+    rng = np.random.default_rng(2)
+    x = (rng.random((90, 64)) < 0.2).astype(float)
+    gram = x.T @ x
+    p = np.linalg.inv(gram + 3.0 * np.eye(64))
+    expected = -p / np.diag(p)
+    np.fill_diagonal(expected, 0.0)
+    assert np.abs(ease_weights(gram.copy(), 3.0, block) - expected).max() < 1e-7
+
+
+def test_no_library_is_handed_a_matrix_of_the_whole_catalogue(monkeypatch: pytest.MonkeyPatch):
+    handed = []
+    for name in ("cho_factor", "cho_solve"):
+        original = getattr(linalg, name)
+
+        def watch(first, *more, original=original, **named):
+            handed.extend(a.shape for a in (first, *more) if isinstance(a, np.ndarray))
+            return original(first, *more, **named)
+
+        monkeypatch.setattr(linalg, name, watch)
+    ease_weights(np.eye(50), 1.0, block=8)
+    assert len(handed) > 10
+    assert max(max(shape) for shape in handed) <= 8

@@ -61,6 +61,7 @@ def guess_dataset(path: Path) -> str:
     frame = _head(path, options)
     if not frame.height:
         raise UserError(f"{path} holds no rows; a config cannot be guessed from it")
+    _refuse_nested(path, frame, options)
     columns = _columns(frame, nameless="names" in options)
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
@@ -90,6 +91,20 @@ def guess_dataset(path: Path) -> str:
         lines += ["temporal:", "  validation_days: 28", "  test_days: 28"]
     lines += ["max_rejected_share: 0.01"]
     return "\n".join(lines) + "\n"
+
+
+def _refuse_nested(path: Path, frame: pl.DataFrame, options: dict[str, Any]) -> None:
+    """A `UserError` where a column holds lists of events: a row has to be one event."""
+    if options["format"] not in ("json_lines", "parquet"):
+        return
+    for name in frame.columns:
+        kind, first = frame[name].dtype, next((v for v in frame[name] if v is not None), None)
+        if isinstance(kind, pl.List | pl.Array) or (isinstance(first, str) and first.lstrip().startswith("[{")):
+            raise UserError(
+                f"{path}: column '{name}' holds lists, and a row must be one event; write a row per entry first, e.g. "
+                f"`jq -c '. as $row | .{name}[] + ($row | del(.{name}))' {path.name} > flat.jsonl` for JSON lines, or "
+                f'pandas\' `explode("{name}")`'
+            )
 
 
 def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -185,8 +200,11 @@ def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any])
         if ours not in columns:
             spare = [c for c in frame.columns if c not in columns.values()]
             if not spare:
-                lines[:0] = [f"{DOUBT}no column is left for {ours}: every row is of the one `all`", "constants:"]
-                lines.insert(2, f"  {ours}: all")
+                if "constants:" not in lines:
+                    lines[:0] = ["constants:"]
+                at = lines.index("constants:") + 1
+                lines[at:at] = [f"  {DOUBT}no column is left for {ours}: every row is of the one `all`",
+                                f"  {ours}: all"]  # fmt: skip
                 continue
             candidate = max(spare, key=lambda c: frame[c].n_unique())
             why = f"no column is called like a {ours}; '{candidate}' has the most different values"

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shopkeeper import configuration
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign
@@ -176,9 +176,16 @@ def run_folder(config: Config, model: str | None = None) -> Path:
     return Path(config["paths"]["models"]).joinpath(*parts)
 
 
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "seed": (int,), "progress": (bool,), "audit": (str,), "init_from": (str, type(None)),
+    "prepared_folder": (str, type(None)),
+}  # fmt: skip
+
+
 def check_task(config: Config) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
     refuse_foreign(config["model"], "the composed config", named_targets(config))
+    check_kinds(config, SETTINGS)
     task, model = config["task"]["name"], config["model"]
     if model["task"] != task:
         raise UserError(

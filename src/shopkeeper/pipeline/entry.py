@@ -14,6 +14,14 @@ from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
 
+EXTRAS = {
+    "polars": "prepare", "duckdb": "prepare", "narwhals": "prepare", "fastexcel": "prepare", "dvc": "prepare",
+    "torch": "train", "pytorch_lightning": "train", "safetensors": "train", "hydra": "train", "omegaconf": "train",
+    "tqdm": "train", "scipy": "train", "sklearn": "tabular", "lightgbm": "tabular", "mlflow": "track",
+    "matplotlib": "track", "optuna": "tune", "sqlalchemy": "tune", "onnxruntime": "serving", "onnx": "export",
+    "onnxscript": "export", "pyspark": "spark", "psycopg": "postgres", "pandas": "notebook",
+}  # fmt: skip
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -33,7 +41,7 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:
-        message = explain_hydra(e) or write_error(e)
+        message = explain_hydra(e) or explain_yaml(e) or missing_package(e) or write_error(e)
         if message is None:
             raise
         _stop(message)
@@ -56,6 +64,27 @@ def _stop(message: str, code: int = 1) -> None:
     sys.exit(code)
 
 
+def missing_package(error: BaseException) -> str | None:
+    """The command that installs what an import did not find; None for modules of this package."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or error.name.startswith("shopkeeper"):
+        return None
+    package = error.name.partition(".")[0]
+    wanted = f'"shopkeeper[{EXTRAS[package]}]"' if package in EXTRAS else package
+    return f"{package} is not installed: `pip install {wanted}`"
+
+
+def explain_yaml(error: BaseException) -> str | None:
+    """File, line and column of a slip in a YAML file; None for anything else."""
+    from yaml import MarkedYAMLError
+
+    if not isinstance(error, MarkedYAMLError):
+        return None
+    mark = error.problem_mark or error.context_mark
+    place = "a YAML file" if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+    what = " ".join(str(error.problem or error.context).split())
+    return f"{place}: {what}; look at the indentation, the colons and the quotes there"
+
+
 def explain_hydra(error: BaseException) -> str | None:
     """One line for what Hydra and OmegaConf raise about a command line; None for anything else."""
     from hydra.errors import HydraException
@@ -64,6 +93,9 @@ def explain_hydra(error: BaseException) -> str | None:
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
+    if "LexerNoViableAlt" in text or "token recognition" in text:
+        word = text.split(": ", 1)[-1].splitlines()[0]
+        return f"cannot read {word} on the command line; put it in quotes within quotes, e.g. 'history=[\"é\"]'"
     if missing := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text):
         group, name = missing.groups()
         return f"there is no {group}={name}.{nearest(name, configuration.names(group))}"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
 
 import numpy as np
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, check_kinds
 from shopkeeper.recommenders.targets import class_of
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -80,10 +80,21 @@ def make(config: Mapping[str, Any]) -> Any:
     """
     cls = class_of(str(config["target"]), f"conf/model/{config.get('name')}.yaml")
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
+    check_kinds(parameters, _kinds(cls.__init__), "model.")
     try:
         return cls(**parameters)
     except TypeError as e:
         raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {cls.__name__}: {e}") from e
+
+
+def _kinds(function: Any) -> dict[str, tuple[type, ...]]:
+    """Which plain kinds each argument takes, by its annotation; without those that take anything else, too."""
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
+    kinds = {name: get_args(hint) or (hint,) for name, hint in hints.items()}
+    return {name: of for name, of in kinds.items() if set(of) <= {int, float, bool, str, type(None)}}
 
 
 def untyped_event(model: Any, target_events: Sequence[str]) -> str:

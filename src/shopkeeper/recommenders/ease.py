@@ -14,6 +14,7 @@ Shapes: B requests, V = n_items + 1 columns, U users, A items with training rows
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,10 @@ from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.sequences.requests import Requests
 
+log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024
+BLOCK = 1024  # rows that are inverted at once
+BYTES_OF_A_PAIR = 8 + 4 + 12  # the inverse, the weights, the counts as a sparse matrix at their worst
 
 
 class EASE:
@@ -55,17 +59,18 @@ class EASE:
         shown = self.counts_type[prepared.events.event_type[rows]]
         user, item = user[shown], prepared.events.item[rows][shown]
         self.items_A, column = np.unique(item, return_inverse=True)
+        gib = (BYTES_OF_A_PAIR * len(self.items_A) ** 2) / 2**30
         if len(self.items_A) > self.max_items:
-            gib = 2 * 8 * len(self.items_A) ** 2 / 2**30
             raise UserError(
-                f"ease: {len(self.items_A):,} items need a dense inverse of about {gib:.0f} GiB; filter rare items, "
+                f"ease: {len(self.items_A):,} items need a dense inverse, about {gib:.1f} GiB; filter rare items, "
                 f"raise model.max_items, or take model=item_knn"
             )
+        log.info("memory: ease inverts a matrix of %d items, about %.1f GiB", len(self.items_A), gib)
         shape = (len(offsets) - 1, len(self.items_A))
         x_UA = sparse.coo_array((np.ones(len(user)), (user, column)), shape=shape).tocsr()
         x_UA.sum_duplicates()
         x_UA.data[:] = 1.0
-        self.weight_AA = ease_weights((x_UA.T @ x_UA).toarray(), self.l2).astype(np.float32)
+        self.weight_AA = ease_weights((x_UA.T @ x_UA).toarray(), self.l2)
         self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
 
     def score(self, requests: Requests) -> np.ndarray:
@@ -106,11 +111,33 @@ class EASE:
         self.weight_AA, self.items_A, self.fallback_V = arrays["weight"], arrays["items"], arrays["fallback"]
 
 
-def ease_weights(gram_AA: np.ndarray, l2: float) -> np.ndarray:
-    """B of the closed form from X^T X, float64 (A, A); the input is overwritten."""
-    gram_AA[np.diag_indices_from(gram_AA)] += l2
-    factor = linalg.cho_factor(gram_AA, lower=True, overwrite_a=True, check_finite=False)
-    inverse_AA = linalg.cho_solve(factor, np.eye(len(gram_AA)), overwrite_b=True, check_finite=False)
-    weight_AA = -inverse_AA / np.diag(inverse_AA)[None, :]
+def ease_weights(gram_AA: np.ndarray, l2: float, block: int = BLOCK) -> np.ndarray:
+    r"""B of the closed form from X^T X, float64 (A, A), which is overwritten; float32 (A, A).
+
+    The inverse is found in place by sweeping `block` rows after the other: with pivot rows P, D = A_PP^{-1} and
+    W = A_{:P},
+
+        A \leftarrow A - W D W^T, \qquad A_{:P} \leftarrow W D, \qquad A_{PP} \leftarrow -D,
+
+    which ends in -A^{-1} (J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician 1979; every
+    pivot block is a Schur complement, so positive definite). LAPACK sees `block` x `block` and BLAS `block` x A, so no
+    library counts the cells of a large catalogue in 32 bits, and nothing of the matrix' size is held beside it.
+    """
+    n = len(gram_AA)
+    pieces = [slice(first, min(first + block, n)) for first in range(0, n, block)]
+    gram_AA[np.diag_indices(n)] += l2
+    for p in pieces:
+        pivot = linalg.cho_factor(gram_AA[p, p], lower=True, check_finite=False)
+        inverse_PP = linalg.cho_solve(pivot, np.eye(p.stop - p.start), check_finite=False)
+        w_AP = gram_AA[:, p].copy()
+        d_PA = inverse_PP @ w_AP.T
+        for rows in pieces:
+            gram_AA[rows] -= w_AP[rows] @ d_PA
+        gram_AA[:, p], gram_AA[p] = d_PA.T, d_PA
+        gram_AA[p, p] = -inverse_PP
+    diagonal_A = np.diag(gram_AA).copy()
+    weight_AA = np.empty((n, n), np.float32)
+    for rows in pieces:
+        weight_AA[rows] = -gram_AA[rows] / diagonal_A
     np.fill_diagonal(weight_AA, 0.0)
     return weight_AA

@@ -1,0 +1,140 @@
+"""What a person may write wrongly, or lack, ends in one line with place and way out; what is shipped works as it is."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from shopkeeper.errors import UserError
+from shopkeeper.events.new_dataset import guess_dataset
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.entry import EXTRAS, one_line_errors
+from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.recommenders.base import make
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "shopkeeper"
+
+
+def said_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise error
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    "text", ["name: a\n target_events: [b]\n", "name: [a\nb: c\n", "name: 'a\n", "a: b: c\n", "a: 1\n\tb: 2\n"]
+)
+def test_a_slip_in_a_yaml_is_one_line_with_file_line_and_column(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(yaml.YAMLError) as e, open(file) as opened:
+        yaml.safe_load(opened)
+    line = said_by(e.value, capsys)
+    assert str(file) in line
+    assert re.search(r"line \d+, column \d+", line)
+
+
+def test_every_extra_names_its_command_when_a_package_is_missing(capsys: pytest.CaptureFixture[str]):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package, extra in EXTRAS.items():
+        assert extra in extras
+        line = said_by(ModuleNotFoundError(f"No module named '{package}'", name=f"{package}.part"), capsys)
+        assert line == f'error: {package} is not installed: `pip install "shopkeeper[{extra}]"`'
+    with pytest.raises(ModuleNotFoundError), one_line_errors():
+        raise ModuleNotFoundError("No module named 'shopkeeper.nothing'", name="shopkeeper.nothing")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=x", "seed=1.5", "progress=maybe", "model.half_life_days=x", "evaluation.resamples=many", "audit=[a]"],
+)
+def test_a_setting_of_another_kind_is_named(word: str):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = context.plain(compose("train", ["model=popularity", word]))
+
+    def begin() -> None:
+        context.check_task(cfg)
+        make(cfg["model"])
+
+    with pytest.raises(UserError) as e:
+        begin()
+    assert word.partition("=")[0] in str(e.value)
+    assert "must be" in str(e.value)
+
+
+def test_rees46_works_as_it_is_shipped(tmp_path: Path):
+    raw = tmp_path / "raw" / "rees46-oct2019-sample"
+    raw.mkdir(parents=True)
+    head = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+    rows = [
+        f"2019-10-01 {m // 60:02d}:{m % 60:02d}:00 UTC,view,{m % 7 + 1},1,a.b,c,9.5,{m // 5 + 1},s{m // 5}\n"
+        for m in range(180)
+    ]
+    with gzip.open(raw / "2019-Oct_first3h.csv.gz", "wt") as file:
+        file.writelines([head, *rows])
+    words = ["dataset=rees46", f"paths.raw={tmp_path / 'raw'}", f"paths.prepared={tmp_path / 'p'}", "progress=false"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = context.plain(compose("prepare", words))
+    counts = prepare_split(cfg, prepare_data(cfg)).timeline["n_requests"]
+    assert counts["test"] > 0
+    assert counts["validation"] > 0
+
+
+def test_new_dataset_says_of_nested_lists_what_to_do_first(tmp_path: Path):
+    (tmp_path / "nested.jsonl").write_text('{"visit": 0, "events": [{"sku": "a", "ms": 1}, {"sku": "b", "ms": 2}]}\n')
+    with pytest.raises(UserError, match=r"nested\.jsonl: column 'events' holds lists, .*jq -c .*explode"):
+        guess_dataset(tmp_path / "nested.jsonl")
+
+
+def test_new_dataset_writes_no_key_twice_where_no_column_is_left(tmp_path: Path):
+    (tmp_path / "times.csv").write_text("when\n2024-01-01\n2024-01-02\n")
+    text = guess_dataset(tmp_path / "times.csv")
+    keys = [line.partition(":")[0] for line in text.splitlines() if line and line[0] not in " #"]
+    assert len(keys) == len(set(keys))
+    assert yaml.safe_load(text)["constants"] == {"user_id": "all", "item_id": "all"}
+
+
+def user_errors() -> list[tuple[str, ast.Call]]:
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "UserError":
+                found.append((f"{path.relative_to(SOURCE)}:{node.lineno}", node))
+    return found
+
+
+def test_every_user_error_is_one_line_and_prints_no_traceback():
+    errors = user_errors()
+    assert len(errors) > 100
+    for place, call in errors:
+        assert len(call.args) == 1, place
+        for part in ast.walk(call.args[0]):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                assert "\n" not in part.value, place
+            if isinstance(part, ast.Attribute):
+                assert part.attr not in ("format_exc", "__traceback__"), place
+
+
+CONFIGS = sorted(p for p in (ROOT / "conf").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_shipped_yaml_composes(path: Path):
+    verb = {"tuning": "tune"}.get(path.parent.name, "train")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = context.plain(compose(verb, [f"{path.parent.name}={path.stem}"]))
+    assert cfg[path.parent.name]
+    if path.parent.name == "dataset":
+        assert context.split_spec(cfg)["target_events"]
