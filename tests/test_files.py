@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,26 @@ def test_the_tree_hash_sees_every_byte_but_not_the_manifest(tmp_path: Path):
 
 def test_a_misspelt_name_gets_its_nearest_neighbour():
     assert "Did you mean 'sasrec'?" in nearest("sasrek", ["sasrec", "popularity"])
+
+
+def test_a_signal_between_the_two_renames_loses_neither_folder(tmp_path: Path):
+    """In a process of its own, which sends SIGTERM to itself as soon as the old folder has been moved away."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from shopkeeper import files, stopping
+target = Path(sys.argv[1])
+with files.atomic_folder(target, "report") as room:
+    (room / "manifest.json").write_text('{"kind": "report", "version": 1}')
+replace = os.replace
+def killed(a, b):
+    replace(a, b)
+    os.kill(os.getpid(), signal.SIGTERM) if Path(a) == target else None
+os.replace = killed
+with stopping.listening(), files.atomic_folder(target, "report") as room:
+    (room / "manifest.json").write_text('{"kind": "report", "version": 2}')
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], capture_output=True, text=True)
+    assert "Stopped" in done.stderr, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+    assert '"version": 2' in (tmp_path / "r" / "manifest.json").read_text()

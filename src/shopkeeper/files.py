@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper import stopping
 from shopkeeper.errors import UserError
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS}
@@ -255,17 +256,18 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
         yield tmp
         _flush(tmp)
         check_target(path, kind, unlike)  # somebody may have put something there meanwhile
-        if not path.exists():
-            os.replace(tmp, path)
-        else:
-            old = _beside(path)
-            os.replace(path, old)
-            try:
+        with stopping.held_back():  # a signal between the two renames would lose both folders
+            if not path.exists():
                 os.replace(tmp, path)
-            except OSError:
-                os.replace(old, path)
-                raise
-            _remove(old)
+            else:
+                old = _beside(path)
+                os.replace(path, old)
+                try:
+                    os.replace(tmp, path)
+                except OSError:
+                    os.replace(old, path)
+                    raise
+                _remove(old)
         _fsync(path.parent)
 
 
@@ -286,18 +288,19 @@ def filled_folder(path: Path, kind: str) -> Iterator[Path]:
         names = sorted(p.relative_to(tmp).as_posix() for p in _within(tmp))
         old = [member(path, name) for name in before.difference(names)]
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / UNFINISHED, {"kind": kind, "files": dict.fromkeys(sorted(before | set(names)), "")})
-        (path / MANIFEST).unlink(missing_ok=True)
-        for file in old:
-            file.unlink(missing_ok=True)
-        for name in sorted(names, key=lambda name: name == MANIFEST):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(tmp / name, path / name)
-        _fsync(path)
-        (path / UNFINISHED).unlink()
-        for place in sorted({(path / name).parent for name in before}, reverse=True):
-            with suppress(OSError):  # it is not empty
-                place.rmdir()
+        with stopping.held_back():
+            write_json(path / UNFINISHED, {"kind": kind, "files": dict.fromkeys(sorted(before | set(names)), "")})
+            (path / MANIFEST).unlink(missing_ok=True)
+            for file in old:
+                file.unlink(missing_ok=True)
+            for name in sorted(names, key=lambda name: name == MANIFEST):
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(tmp / name, path / name)
+            _fsync(path)
+            (path / UNFINISHED).unlink()
+            for place in sorted({(path / name).parent for name in before}, reverse=True):
+                with suppress(OSError):  # it is not empty
+                    place.rmdir()
 
 
 def remove_made(folder: Path, pattern: str) -> None:
