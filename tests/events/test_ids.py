@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.errors import UserError
 from shopkeeper.events.consent_rules import customer_rules
+from shopkeeper.events.new_dataset import guess_dataset
 from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.events.splits import write_split
 from shopkeeper.sequences.prepared import Prepared, Split
@@ -124,3 +125,23 @@ def test_a_chain_may_have_as_many_stores_as_it_likes(tmp_path: Path, engine: str
         requests, _ = Split.open(p, write_split(p, spec)).part("test")
         assert requests.channel is not None
         assert requests.channel.max() == 130
+
+
+def test_a_name_that_stands_for_nobody_is_said_by_prepare_and_new_dataset(tmp_path: Path):
+    rows = [f"{'NA' if i % 10 < 7 else f'c{i % 4}'},i{i % 9},2023-01-{1 + i % 28:02}" for i in range(60)]
+    text = "\n".join(["who,what,when", *rows]) + "\n"
+    line = "user_id: 70.0% of the rows have 'NA', which stands for nobody in many shops"
+    assert made(tmp_path, {"1.log": text}).manifest["id_doubts"][0].startswith(line)
+    (tmp_path / "views.csv").write_text(text.replace("who", "userId").replace("what", "itemId"))
+    assert f"# DOUBT: {line}" in guess_dataset(tmp_path / "views.csv")
+
+
+def test_spellings_that_cannot_be_known_and_numbers_that_came_back_are_said(tmp_path: Path):
+    log = "who,what,when,bill\n7,AB,2023-01-01,1\n007,ab,2023-01-02,1\n7,4.00840E+12,2023-02-02,1\n"
+    p = made(tmp_path, {"1.log": log}, columns={**SHOP["columns"], "order_id": "bill"})
+    assert [line.split(",")[0] for line in p.manifest["id_doubts"]] == [
+        "user_id: 1 of 2 ids are another one but for leading zeros",
+        "item_id: 1 of 3 ids are another one but for letter case",
+        "item_id: 1 ids are written like 4.00840E+12 and have lost digits; export them as text",
+        "order_id: 1 orders have a number that was there on an earlier day; each is an order of its own (order_days)",
+    ]

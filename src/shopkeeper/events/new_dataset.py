@@ -13,9 +13,11 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.events.block import Block
 from shopkeeper.events.chunks import read_chunks
+from shopkeeper.events.id_doubts import id_doubts
 from shopkeeper.events.readers import reader
 from shopkeeper.events.readers.delimited import NO_NUMBER
 from shopkeeper.events.times import MISSING, to_micros
+from shopkeeper.events.values import as_ids
 
 LOOKED_AT = 20_000  # rows
 NAMES = {  # our column -> what shops call it, most telling first
@@ -222,6 +224,12 @@ def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any])
                 f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
             )
         lines.append(f"  {ours}: {_quote(theirs)}{note}")
+        if ours in ("user_id", "item_id", "order_id", "session_id"):
+            ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
+            rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
+            there = np.flatnonzero(rows)
+            found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
+            lines += [f"  {DOUBT}{line}" for line in found]
         low = _numbers(frame[theirs]) if ours in ("price", "quantity") else None
         if low is not None and low < 0:
             lines.append(f"  {DOUBT}'{theirs}' has negative values; are these returns? see event_type.rules")

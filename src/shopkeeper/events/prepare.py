@@ -16,6 +16,7 @@ from shopkeeper.events.attributes import entity_table, known_table, version_tabl
 from shopkeeper.events.dataset import DatasetConfig
 from shopkeeper.events.engine import Change, run_engine
 from shopkeeper.events.filters import Row
+from shopkeeper.events.id_doubts import id_doubts
 from shopkeeper.events.log import reasons
 from shopkeeper.events.order import Arranged
 from shopkeeper.events.raw import RawFile, as_json, check_still, raw_files, states
@@ -116,6 +117,25 @@ def write_folder(
     write_json(folder / "manifest.json", manifest)
 
 
+def _id_doubts(a: Arranged) -> list[str]:
+    n, lines = int(a.offsets[-1]), []
+    for name, column in {"user_id": None, "item_id": "item", "order_id": "order", "session_id": "session"}.items():
+        if name in a.names:
+            count = len(a.names[name])
+            rows = np.diff(a.offsets) if column is None else np.bincount(a.columns[column], minlength=count + 1)[1:]
+            texts = a.names[name].cast(pa.string())
+            if name == "order_id":
+                once = texts.dictionary_encode()
+                if again := count - len(once.dictionary):
+                    lines.append(
+                        f"order_id: {again:,} orders have a number that was there on an earlier day; each is an order "
+                        f"of its own (order_days)"
+                    )
+                texts, rows = once.dictionary, np.bincount(once.indices.to_numpy(), rows, len(once.dictionary))
+            lines += id_doubts(name, texts, rows, n)
+    return lines
+
+
 def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
     types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
     out: dict[str, Any] = {
@@ -123,6 +143,7 @@ def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any
         "n_users": len(a.names["user_id"]),
         "n_items": len(a.names["item_id"]),
         "channels": a.names["channel"].to_pylist() if "channel" in a.names else [],
+        "id_doubts": _id_doubts(a),
         "event_types": {name: int(types[code]) for code, name in enumerate(EVENT_TYPES, start=1) if types[code]},
         "unknown": {name: int(np.isnan(a.columns[name]).sum()) for name in ("price", "quantity") if name in a.columns},
     }

@@ -40,6 +40,8 @@ def prepare(config: DictConfig) -> None:
     rejected = manifest.get("rejected") or {}
     for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
+    for doubt in manifest.get("id_doubts") or []:
+        log.info("  %s", doubt)
     for rule, done in (manifest.get("changes") or {}).items():
         log.info("  %s: %s", rule, {k: v for k, v in done.items() if k != "match"})
     for match in matches_of(manifest):

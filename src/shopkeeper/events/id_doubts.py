@@ -1,0 +1,46 @@
+"""What ids look like that may not be one person or thing each: said by `prepare` and `new-dataset`, decided by people.
+
+No customer's id is repeated here, but for names that stand for nobody.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.identifiers import doubts, placeholders
+
+PLENTY = 0.1  # share of all rows that one id may hold without a word
+OFTEN = 10  # … and times as many as ids hold on average
+NOTABLE = 0.01  # share from which on a number such as 0 is taken for a placeholder
+
+
+def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[str]:
+    """Lines about one column: different `ids` (text, spelled as in the log), and how many of `n_rows` each has."""
+    if not len(ids) or not n_rows:
+        return []
+    lines, share, usual = [], rows / n_rows, 1 / len(ids)
+    stand_in = placeholders(ids)
+    for at in stand_in[np.argsort(-rows[stand_in], kind="stable")].tolist():
+        text = ids[at].as_py()
+        if re.search(r"[^0-9.-]", text) or share[at] >= max(NOTABLE, OFTEN * usual) or share[at] >= PLENTY:
+            lines.append(
+                f"{name}: {share[at]:.1%} of the rows have '{text}', which stands for nobody in many shops; if it does "
+                f"here, set missing: {{{name}: ['{text}']}}"
+            )
+    top = int(np.argmax(rows))
+    if top not in stand_in and share[top] >= PLENTY and share[top] >= OFTEN * usual:
+        lines.append(
+            f"{name}: one id holds {share[top]:.1%} of all rows; is it one? Else set missing: {{{name}: [that id]}}"
+        )
+    found = doubts(ids)
+    for n, what in ((found.zeros, "leading zeros"), (found.case, "letter case")):
+        if n:
+            lines.append(f"{name}: {n:,} of {len(ids):,} ids are another one but for {what}, and are kept apart")
+    if found.exponents:
+        lines.append(
+            f"{name}: {found.exponents:,} ids are written like 4.00840E+12 and have lost digits; export them as text"
+        )
+    return lines
