@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
 
 def plain(config: DictConfig | Config) -> dict[str, Any]:
     """A composed Hydra config as plain dicts and lists, interpolations resolved."""
-    if isinstance(config, DictConfig) and isinstance(k := OmegaConf.select(config, "evaluation.k"), int):
-        raise UserError(f"evaluation.k={k} must be a list; write evaluation.k=[{k}]")  # before others read its first
+    if isinstance(config, DictConfig) and "evaluation" in config:
+        check_k(OmegaConf.select(config, "evaluation.k"))  # before others read its first
     value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     assert isinstance(value, dict)
     return {str(k): v for k, v in value.items() if k != "hydra"}
@@ -194,12 +194,20 @@ def check_task(config: Config) -> None:
     check_evaluation(config)
 
 
+def check_k(k: Any) -> None:
+    """A `UserError` for cut-offs that are no list of different whole numbers from 1."""
+    if type(k) is int:
+        raise UserError(f"evaluation.k={k} must be a list; write evaluation.k=[{k}]")
+    plain_k = list(k) if isinstance(k, Sequence) and not isinstance(k, str) else []
+    if not plain_k or not all(type(c) is int and c > 0 for c in plain_k) or len(set(plain_k)) < len(plain_k):
+        raise UserError(f"evaluation.k={k} must be a list of different whole numbers from 1, such as [10] or [5,20]")
+
+
 def check_evaluation(config: Config) -> None:
     """What cannot be evaluated is refused before anything is trained."""
     e = config["evaluation"]
     k = e["k"]
-    if not isinstance(k, list) or not k or not all(type(c) is int and c > 0 for c in k) or len(set(k)) < len(k):
-        raise UserError(f"evaluation.k={k} must be a list of different whole numbers from 1, such as [10] or [5,20]")
+    check_k(k)
     if e["ties"] not in TIES:
         raise UserError(f"there is no evaluation.ties={e['ties']}.{nearest(str(e['ties']), TIES)}")
     for key, least in (("top_k", 1), ("resamples", 1), ("batch_size", 1)):
