@@ -85,3 +85,8 @@ def test_the_lines_say_how_much_where_and_the_way_out():
     assert line.startswith("shop: the last 1 event lies in the 29 days from 2022-07-20 on, before which as long a time")
     assert line.endswith("set timeline.observed_until=2022-07-20")
     assert head_line("shop", found["head"]).endswith("set timeline.observed_from=2022-01-01")
+
+
+def test_the_lines_speak_of_the_days_of_the_shop():
+    tail = observe(with_rows(log() - DAY // 24, 228), "Europe/London")["tail"]  # 200 days on London's summer clocks
+    assert tail_line("shop", tail, tail["border"], "Europe/London").endswith("observed_until=2022-07-20")

@@ -320,7 +320,7 @@ def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
         what = "session with a request" if spec.kind == "sessions" else f"{kinds} event"
         then = f"raise split.{part}_days"
         if (tail := p.observation.get("tail")) and spec.end is None:  # more days of nearly nothing would not help
-            then = tail_line("the log", tail, tail["border"])
+            then = tail_line("the log", tail, tail["border"], p.zone)
         return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); {then}"
     if spec.kind == "held_out_users":
         return (

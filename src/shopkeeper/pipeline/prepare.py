@@ -168,9 +168,9 @@ def say_ends(config: Mapping[str, Any], prepared: Prepared, customers: bool, end
     """Warn where a few events far from all others decide where windows lie, unless their `end` is set (µs)."""
     tail, head = (prepared.observation.get(key) for key in ("tail", "head"))
     if tail and end is None:
-        _warn_once(tail_line(prepared.name, tail, tail["border"] - (DAY if customers else 0)))
+        _warn_once(tail_line(prepared.name, tail, tail["border"] - (DAY if customers else 0), prepared.zone))
     if head and customers and not context.customer_spec(config).observed_from:
-        _warn_once(head_line(prepared.name, head))
+        _warn_once(head_line(prepared.name, head, prepared.zone))
 
 
 def _say_windows(config: Mapping[str, Any], prepared: Prepared, split: Split) -> None:

@@ -97,7 +97,7 @@ def _date(midnight: int) -> str:
     return iso(midnight + DAY // 2)[:10]
 
 
-def tail_line(name: str, tail: Mapping[str, Any], until: int) -> str:
+def tail_line(name: str, tail: Mapping[str, Any], until: int, zone: str = "UTC") -> str:
     """The doubt about the end of a log in one line; `until` is the end to set where the tail is none."""
     n = tail["events"]
     return (
@@ -107,7 +107,7 @@ def tail_line(name: str, tail: Mapping[str, Any], until: int) -> str:
     )
 
 
-def head_line(name: str, head: Mapping[str, Any]) -> str:
+def head_line(name: str, head: Mapping[str, Any], zone: str = "UTC") -> str:
     """The same about the beginning."""
     border, n = _date(head["border"]), head["events"]
     return (
@@ -115,3 +115,8 @@ def head_line(name: str, head: Mapping[str, Any]) -> str:
         f"after which as long a time held {head['usual']:,}; if the log does not begin before, set "
         f"timeline.observed_from={border}"
     )
+
+
+def _day(midnight: int, zone: str) -> str:
+    """The date that begins at a midnight of the zone, as settings are written."""
+    return iso(int(local(np.array(midnight), zone)))[:10]
