@@ -26,9 +26,12 @@ def code_of(*modules: str) -> dict[str, str]:
     return {name: said["code"][:16] for name, said in sorted(_closure(modules).items())}
 
 
-def source_of(*modules: str) -> dict[str, str]:
-    """File (below the package) -> hash of its bytes, for all that `modules` import."""
-    return {name: said["bytes"][:16] for name, said in sorted(_closure(modules).items())}
+def source_of(*modules: str, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """File (below the package) -> hash of its bytes, for all that `modules` import.
+
+    `without`: modules, with what is below them, that are left out and not followed.
+    """
+    return {name: said["bytes"][:16] for name, said in sorted(_closure(modules, without).items())}
 
 
 def differences(before: dict[str, str], now: dict[str, str], shown: int = 3) -> str:
@@ -37,13 +40,13 @@ def differences(before: dict[str, str], now: dict[str, str], shown: int = 3) -> 
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def _closure(modules: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _closure(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     waiting = list(modules)
     seen: set[str] = set()
     while waiting:
         module = waiting.pop()
-        if module in seen:
+        if module in seen or any(f"{module}.".startswith(f"{name}.") for name in without):
             continue
         seen.add(module)
         path = _file(module)

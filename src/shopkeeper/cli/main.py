@@ -49,6 +49,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         return one
 
     command("compose", _compose, "write the resolved config of every stage into data/composed (a DVC stage)")
+    command("inputs", _inputs, "note raw files and the code of every stage in data/inputs (a DVC stage)")
     one = command("leaderboard", _leaderboard, "print the leaderboard of a finished report")
     one.add_argument("report", type=Path, nargs="?", help="report folder; default: that of conf/pipeline.yaml")
     one = command("compare", _compare, "compare two or more runs request by request")
@@ -105,6 +106,12 @@ def _compose(arguments: argparse.Namespace) -> None:
 
     for path in compose_stages():
         print(path)
+
+
+def _inputs(arguments: argparse.Namespace) -> None:
+    from shopkeeper.pipeline.inputs import write_inputs
+
+    write_inputs()
 
 
 def _leaderboard(arguments: argparse.Namespace) -> None:

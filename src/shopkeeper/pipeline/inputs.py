@@ -1,0 +1,84 @@
+"""The stage `inputs`: what later stages read that is in no config (raw files, the code they run), so that DVC sees it.
+
+raw.json             the raw files of the dataset, with size and hash; as it was where no raw file is here
+code-<stage>.json    the source files that a stage executes: the closure of its verb's imports and of its model's
+
+It runs at every `dvc repro`, since raw files may lie anywhere (`SHOPKEEPER_RAW`) and a closure has no fixed files; what
+it writes is the same where nothing has changed, and the later stages are skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shopkeeper.closure import source_of
+from shopkeeper.errors import UserError
+from shopkeeper.events.raw import are_here, as_json, raw_files
+from shopkeeper.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+# What a verb imports and no figure of a run comes from: data are made by `prepare`, and pictures are shown elsewhere.
+DATA = ("shopkeeper.pipeline.prepare", "shopkeeper.events", "shopkeeper.pipeline.audit")
+SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.figures", "shopkeeper.tracking")
+CUSTOMERS = ("shopkeeper.pipeline.train_customers", "shopkeeper.customers")
+NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
+
+
+def write_inputs(composed: Path = Path("data/composed"), out: Path = Path("data/inputs")) -> None:
+    """Write what has changed of the files above into `out`."""
+    configs = {path.stem: _config(path) for path in sorted(composed.glob("*.yaml"))}
+    if "stage-prepare" not in configs:
+        raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
+    models = {str(c["model"]["target"]).rpartition(".")[0] for name, c in configs.items() if name.startswith("train-")}
+    wanted = {"raw.json": _raw(configs["stage-prepare"], out / "raw.json")}
+    for stage, config in configs.items():
+        first, _, last = stage.partition("-")
+        verb = last if first == "stage" else first
+        wanted[f"code-{stage}.json"] = _code(verb, config, sorted(models))
+    for stale in set(out.glob("code-*.json")) - {out / name for name in wanted}:
+        stale.unlink()
+    for name, value in wanted.items():
+        if not (out / name).is_file() or read_json(out / name) != value:
+            write_json(out / name, value)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kept = OmegaConf.create({k: found[k] for k in ("dataset", "task", "paths", "model", "report") if k in found})
+    return OmegaConf.to_container(kept, resolve=True)  # type: ignore[return-value]
+
+
+def _code(verb: str, config: Mapping[str, Any], models: list[str]) -> dict[str, str]:
+    """Source files of a stage: of its verb, and of the models that it trains, exports or compares."""
+    own = [target.rpartition(".")[0] for target in _targets(config)]
+    without = NOT_DECIDING[verb]
+    if verb in ("train", "tune") and config["task"]["name"] == "next_item":
+        without = (*without, *CUSTOMERS)
+    of_models = source_of(*own, *(models if verb == "evaluate" else [])) if own or models else {}
+    return dict(sorted((source_of(f"shopkeeper.pipeline.{verb}", without=without) | of_models).items()))
+
+
+def _targets(config: Mapping[str, Any]) -> Iterator[str]:
+    if "model" in config:
+        yield str(config["model"]["target"])
+    for model in ((config.get("report") or {}).get("baselines") or {}).values():
+        yield str(model["target"])
+
+
+def _raw(config: Mapping[str, Any], before: Path) -> dict[str, Any]:
+    dataset, raw = config["dataset"], Path(config["paths"]["raw"])
+    known = read_json(before) if before.is_file() else {"files": []}
+    try:
+        return {"files": as_json(raw_files(dataset, raw))}
+    except UserError as e:
+        if are_here(known["files"], dataset, raw):  # one of them has gone: prepare says so
+            return {"files": [], "missing": str(e)}
+        log.warning("no raw file of %s is in %s: whether they have changed could not be checked", dataset["name"], raw)
+        return dict(known)

@@ -1,0 +1,103 @@
+"""What the stage `inputs` notes changes exactly where a stage would do something else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shopkeeper import closure, hashing
+from shopkeeper.files import read_json
+from shopkeeper.pipeline.inputs import write_inputs
+
+DATASET: dict[str, Any] = {
+    "name": "shop",
+    "raw": {"folder": "", "files": ["day-*.csv"]},
+    "reader": {"format": "csv"},
+    "columns": {"user_id": "user", "item_id": "item"},
+}
+TARGETS = {
+    "sasrec": ("next_item", "shopkeeper.recommenders.sasrec.SASRec"),
+    "popularity": ("next_item", "shopkeeper.recommenders.popularity.Popularity"),
+    "logistic": ("churn", "shopkeeper.customers.logistic.Logistic"),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with composed configs, one raw file, and a copy of the package that may be edited."""
+    shutil.copytree(closure.PACKAGE, tmp_path / "shopkeeper", ignore=shutil.ignore_patterns("__pycache__", "conf"))
+    monkeypatch.setattr(closure, "PACKAGE", tmp_path / "shopkeeper")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashing, "_here", {})
+    monkeypatch.setenv("SHOPKEEPER_RAW", str(tmp_path / "raw"))
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/day-1.csv").write_text("user,item\nu,i\n")
+    common = {"dataset": DATASET, "paths": {"raw": "${oc.env:SHOPKEEPER_RAW,data/raw}"}, "task": {"name": "next_item"}}
+    stages: dict[str, Any] = {"stage-prepare": common}
+    for name, (task, target) in TARGETS.items():
+        stages[f"train-{name}"] = {**common, "task": {"name": task}, "model": {"name": name, "target": target}}
+    baselines = {"recency": {"name": "recency", "target": "shopkeeper.recommenders.recency.Recency"}}
+    stages["stage-evaluate"] = {**common, "report": {"baselines": baselines}}
+    stages["stage-export"] = stages["train-sasrec"]
+    (tmp_path / "composed").mkdir()
+    for name, config in stages.items():
+        (tmp_path / "composed" / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def changed(place: Path) -> set[str]:
+    """The files that are written anew with other content; those that are as before are not touched."""
+    out = place / "inputs"
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.glob("*")}
+    write_inputs(place / "composed", out)
+    after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.glob("*")}
+    assert all(after[n] == before[n] for n in before.keys() & after.keys() if after[n][1] == before[n][1])
+    return {n.removesuffix(".json") for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
+
+
+def edit(place: Path, name: str) -> None:
+    with open(place / "shopkeeper" / name, "a") as file:
+        file.write("EDITED = 1\n")
+
+
+def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
+    every = changed(place)
+    assert every == {"raw", *(f"code-{p.stem}" for p in (place / "composed").iterdir())}
+    assert changed(place) == set()
+
+    edit(place, "nn/attention.py")  # imported by one model alone
+    assert changed(place) == {"code-train-sasrec", "code-stage-evaluate", "code-stage-export"}
+    edit(place, "recommenders/recency.py")  # a baseline of the report
+    assert changed(place) == {"code-stage-evaluate"}
+    edit(place, "schema.py")  # imported by all
+    assert changed(place) == every - {"raw"}
+    edit(place, "evaluation/report/page.py")  # shown, and nothing that is learned
+    assert changed(place) == {"code-stage-evaluate"}
+    edit(place, "customers/cohorts.py")
+    assert "code-train-logistic" in (again := changed(place))
+    assert not {"code-train-sasrec", "code-train-popularity"} & again
+    (place / "shopkeeper/recommenders/new_model.py").write_text("X = 1\n")
+    assert changed(place) == set()
+
+
+def test_raw_files_are_noted_and_kept_where_there_are_none(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    changed(place)
+    (place / "raw/day-1.csv").write_text("user,item\nv,i\n")
+    assert changed(place) == {"raw"}
+    (place / "raw/day-2.csv").write_text("user,item\nu,i\n")
+    assert changed(place) == {"raw"}
+    monkeypatch.setenv("SHOPKEEPER_RAW", str(tmp_path / "nowhere"))
+    assert changed(place) == set()
+    assert "could not be checked" in caplog.text
+    assert [f["name"] for f in read_json(place / "inputs/raw.json")["files"]] == ["day-1.csv", "day-2.csv"]
+
+
+def test_no_path_of_the_machine_is_noted(place: Path):
+    changed(place)
+    assert not [p for p in (place / "inputs").iterdir() if str(place) in p.read_text()]
