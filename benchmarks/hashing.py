@@ -1,6 +1,6 @@
 """How fast what is read is hashed, and what an unchanged large log costs the next command.
 
-    python benchmarks/hashing.py            # needs 1 GiB of memory for the page cache; the log of 10 GB is a sparse file
+    python benchmarks/hashing.py     # 1 GiB on disk and in the page cache; the log of 10 GB is a sparse file
 
 `BLAKE3` is `shopkeeper.hashing.hash_file` on a file in the page cache, beside SHA-256 of the standard library. The
 remembered log is asked for by a process of its own, its interpreter's start left out.
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 from _results import at_least, at_most, row, write_result
-
 from shopkeeper import hashing
 from shopkeeper.files import sha256_file
 
