@@ -34,7 +34,7 @@ def environment(peer: str) -> Path | None:
 
 def prepare(dataset: str, folder: Path) -> Path:
     """Prepare the data set as the pipeline does; its training rows and its whole log as sequences for the peers."""
-    from shopkeeper.sequences.prepared import Prepared
+    from shopkeeper.data.prepared import Prepared
 
     command = [sys.executable, "prepare.py", f"dataset={dataset}", "split=leave_one_out"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -28,10 +28,10 @@ def main(repetitions: int) -> None:
     import torch
     from hydra import compose, initialize_config_dir
 
+    from shopkeeper.data.prepared import Prepared
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.pipeline.context import plain
     from shopkeeper.recommenders.base import Fit, make
-    from shopkeeper.sequences.prepared import Prepared
 
     torch.set_num_threads(2)
     command = [sys.executable, "prepare.py", f"dataset={DATASET}", "split=leave_one_out"]

@@ -18,8 +18,8 @@ import torch
 
 from _results import at_most, row, write_result
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.sequences.batches import TrainingView
 from shopkeeper.training import execution, memory
+from shopkeeper.training.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 

@@ -53,14 +53,14 @@ def shopkeeper(path: Path, out: Path) -> dict:
     """The listed steps by this project's own functions: no check of a row, no events.parquet."""
     import pyarrow as pa
 
-    from shopkeeper.events.checks import wanted_columns
-    from shopkeeper.events.dataset import parse
-    from shopkeeper.events.filters import apply_filters
-    from shopkeeper.events.log import Log, join_ids
-    from shopkeeper.events.order import arrange
-    from shopkeeper.events.readers import reader
-    from shopkeeper.events.values import as_ids
-    from shopkeeper.events.writer import write_arrays, write_table
+    from shopkeeper.arrange.filters import apply_filters
+    from shopkeeper.arrange.order import arrange
+    from shopkeeper.arrange.writer import write_arrays, write_table
+    from shopkeeper.ingest.checks import wanted_columns
+    from shopkeeper.ingest.dataset import parse
+    from shopkeeper.ingest.log import Log, join_ids
+    from shopkeeper.ingest.readers import reader
+    from shopkeeper.ingest.values import as_ids
 
     clock = Clock()
     spec = parse(config(path))
@@ -89,11 +89,11 @@ def shopkeeper_checked(path: Path, out: Path) -> dict:
     """The listed steps with every check of every row."""
     import pyarrow as pa
 
-    from shopkeeper.events.dataset import parse
-    from shopkeeper.events.filters import apply_filters
-    from shopkeeper.events.log import read_log
-    from shopkeeper.events.order import arrange
-    from shopkeeper.events.writer import write_arrays, write_table
+    from shopkeeper.arrange.filters import apply_filters
+    from shopkeeper.arrange.order import arrange
+    from shopkeeper.arrange.writer import write_arrays, write_table
+    from shopkeeper.ingest.dataset import parse
+    from shopkeeper.ingest.log import read_log
 
     clock = Clock()
     spec = parse(config(path))
@@ -112,9 +112,9 @@ def shopkeeper_checked(path: Path, out: Path) -> dict:
 
 def shopkeeper_everything(path: Path, out: Path) -> dict:
     """All of `prepare`: checks, arrays, events.parquet, hashes, manifest, and a split with the always-on audit."""
-    from shopkeeper.events.prepare import prepare_dataset
-    from shopkeeper.events.splits import write_split
-    from shopkeeper.sequences.prepared import Prepared
+    from shopkeeper.arrange.prepare import prepare_dataset
+    from shopkeeper.data.prepared import Prepared
+    from shopkeeper.splits.write import write_split
 
     clock = Clock()
     prepared = Prepared.open(prepare_dataset(config(path), path.parent, out / "prepared", progress=False))
@@ -131,9 +131,9 @@ def by_engine(name: str, path: Path, out: Path) -> dict:
     import narwhals  # noqa: F401
     import polars  # noqa: F401
 
-    from shopkeeper.events import engine_plan  # noqa: F401
-    from shopkeeper.events.dataset import parse
-    from shopkeeper.events.engine import run_engine
+    from shopkeeper.arrange import engine_plan  # noqa: F401
+    from shopkeeper.arrange.engine import run_engine
+    from shopkeeper.ingest.dataset import parse
 
     clock = Clock()
     arranged = run_engine({"name": name}, parse(config(path)), path.parent, progress=False).arranged

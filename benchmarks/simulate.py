@@ -37,7 +37,7 @@ FIGURES = {  # key -> figure, unit
 
 def one(preset: str, events: int) -> dict[str, float]:
     """Write one shop in this process."""
-    from shopkeeper.events.simulated import simulate
+    from shopkeeper.simulated import simulate
 
     shutil.rmtree(FOLDER, ignore_errors=True)
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def one(preset: str, events: int) -> dict[str, float]:
 
 
 def main(preset: str, sizes: list[int], repetitions: int) -> None:
-    from shopkeeper.events.simulated import CHUNK, EVENTS_PER_CUSTOMER
+    from shopkeeper.simulated import CHUNK, EVENTS_PER_CUSTOMER
 
     chunk = round(CHUNK * EVENTS_PER_CUSTOMER[preset])
     rows, peaks = [], {}

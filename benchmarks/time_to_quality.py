@@ -38,10 +38,10 @@ class EnoughError(Exception):
 
 def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     """This project's curve; runs in a process of its own."""
+    from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.requests import Requests
     from shopkeeper.recommenders.base import Fit
     from shopkeeper.recommenders.sasrec import SASRec
-    from shopkeeper.sequences.prepared import Prepared
-    from shopkeeper.sequences.requests import Requests
 
     prepared = Prepared.open(split_path.parents[1])
     split = prepared.split(split_path.name)
@@ -71,7 +71,7 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
 
 def save_validation(split_path: Path, file: Path) -> None:
     """Histories and targets of the split's validation requests, for every system alike."""
-    from shopkeeper.sequences.prepared import Prepared
+    from shopkeeper.data.prepared import Prepared
 
     prepared = Prepared.open(split_path.parents[1])
     requests, targets = prepared.split(split_path.name).part("validation")

@@ -43,9 +43,9 @@ REQUIRED = {  # data, peer -> times as fast: required, aim
 
 def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     """This project's figures; runs in a process of its own."""
+    from shopkeeper.data.prepared import Prepared
     from shopkeeper.recommenders.base import Fit
     from shopkeeper.recommenders.sasrec import SASRec
-    from shopkeeper.sequences.prepared import Prepared
     from shopkeeper.training.module import SequenceModule
 
     prepared = Prepared.open(split_path.parents[1])

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from _results import ROOT, at_least, at_most, not_had, row, write_result
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.sequences.batches import TrainingView
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.training.batches import TrainingView
 
 LENGTH, LR, KEEPS = 200, 1e-3, 0.99
 EPOCH = "ml_1m epoch at width 64 on one H100, s"

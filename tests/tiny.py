@@ -1,4 +1,4 @@
-"""Tiny prepared datasets for tests, written straight to disk in the layout of `sequences/prepared.py`.
+"""Tiny prepared datasets for tests, written straight to disk in the layout of `data/prepared.py`.
 
 No reader, validation or splitter runs, so a test of a model or a metric fails only when that model or metric is wrong.
 
@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.data.prepared import COLUMNS, Prepared, Split
 from shopkeeper.files import sha256_json, sha256_tree, write_json
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import COLUMNS, Prepared, Split
 
 DAY = MICROSECONDS_PER_DAY
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.customer_table import compare_customers, customer_table, summarise_customers
 from shopkeeper.recommenders.base import make
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -18,7 +18,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    from shopkeeper.events.prepare import prepare_dataset
+    from shopkeeper.arrange.prepare import prepare_dataset
 
     config = yaml.safe_load((CONF / "dataset" / "demo_shop.yaml").read_text())
     config["simulate"]["customers"] = 1500

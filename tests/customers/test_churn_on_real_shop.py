@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.customer_table import compare_customers, customer_table, summarise_customers
 from shopkeeper.recommenders.base import make
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -20,7 +20,7 @@ REFERENCE = {"logistic": 0.740, "lightgbm": 0.734}  # AUROC, fitted on both earl
 
 @pytest.fixture(scope="module")
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    from shopkeeper.events.prepare import prepare_dataset
+    from shopkeeper.arrange.prepare import prepare_dataset
 
     config = yaml.safe_load((CONF / "dataset" / "online_retail.yaml").read_text())
     return Prepared.open(prepare_dataset(config, raw, tmp_path_factory.mktemp("prepared"), progress=False))

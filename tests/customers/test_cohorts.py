@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.errors import UserError
 from tiny import DAY, tiny_prepared
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.slices import user_attributes
-from shopkeeper.events.audit_perturb import perturb_after
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.splits.perturb import perturb_after
 from shopkeeper.timeline import instant
 
 CONFIG = {

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.base_rate import BaseRate
-from shopkeeper.customers.cohort import Cohort, CustomerModel
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.data.prepared import Prepared
 from tiny import DAY, tiny_prepared
 
 CUTOFFS = [200 * DAY, 300 * DAY, 400 * DAY]  # train, calibration, test

@@ -11,9 +11,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.customers.base import Predictions
 from shopkeeper.customers.base_rate import BaseRate
-from shopkeeper.customers.cohort import Predictions
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.customer_table import (

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pytest
 
 from browser import console_errors, document, screenshot
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
@@ -29,8 +31,6 @@ from shopkeeper.evaluation.report.words import answer
 from shopkeeper.evaluation.seeds import over_seeds, too_few
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import KEY, evaluate_requests, metadata_of, summarise
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 from tiny import DAY, days, tiny_prepared
 
 N = 320  # customers

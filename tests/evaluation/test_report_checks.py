@@ -14,6 +14,7 @@ import pytest
 from test_report import churners, recommenders, shop  # noqa: F401  (a fixture)
 
 from browser import console_errors
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.checks import sanity_rows
@@ -22,7 +23,6 @@ from shopkeeper.evaluation.report.page import render
 from shopkeeper.evaluation.report.words import answer
 from shopkeeper.evaluation.seeds import over_seeds
 from shopkeeper.evaluation.table import metadata_of
-from shopkeeper.sequences.prepared import Prepared, Split
 
 FAST = {"resamples": 100}
 Shop = tuple[Prepared, Split]

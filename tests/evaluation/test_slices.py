@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.data.requests import Targets
 from shopkeeper.evaluation.slices import (
     _middle_target,
     add_slices,
@@ -17,7 +18,6 @@ from shopkeeper.evaluation.slices import (
     user_attributes,
 )
 from shopkeeper.evaluation.table import evaluate_requests
-from shopkeeper.sequences.requests import Targets
 from tiny import DAY, tiny_prepared
 
 HOUR = DAY // 24

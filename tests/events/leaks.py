@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from split_logs import SPECS, random_log, spec
 
-from shopkeeper.events import splits
-from shopkeeper.events.splits import write_split
+from shopkeeper.data.consent import Consent
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.hashing import hash_tree
-from shopkeeper.sequences.consent import Consent
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.splits import write as splits
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY
 
 TIMED = [name for name, s in SPECS.items() if s["name"] in ("temporal", "rolling", "sessions")]

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import DAY, instant
 
 START = instant("2024-01-01", "start")

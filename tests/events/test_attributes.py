@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.matches import as_line, doubtful, matches_of
-from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.features.point_in_time import attributes_as_of
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 
 CONFIG = {
     "name": "shop",

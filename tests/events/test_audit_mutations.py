@@ -26,13 +26,14 @@ from leaks import (
 )
 from split_logs import SPECS, spec
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events import splits, splits_rules
-from shopkeeper.events.audit import AuditError, audit_by_perturbation, audit_split
-from shopkeeper.events.splits import write_split
-from shopkeeper.events.splits_rules import lower_bound
-from shopkeeper.events.splits_steps import training_mask
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.splits import rules as splits_rules
+from shopkeeper.splits import write as splits
+from shopkeeper.splits.audit import AuditError, audit_by_perturbation, audit_split
+from shopkeeper.splits.rules import lower_bound
+from shopkeeper.splits.steps import training_mask
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY
 
 quick = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
-from shopkeeper.events.splits_steps import training_mask
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.splits.steps import training_mask
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY, instant
 
 START = instant("2024-01-01", "start")

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from broken import CASES, Case
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.sequences.prepared import Prepared
 
 BASE = {
     "name": "shop",
@@ -38,8 +38,8 @@ def test_there_are_at_least_sixty_broken_inputs():
 def test_a_broken_input_loads_correctly_or_says_what_to_do(
     case: Case, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shopkeeper.events.chunks.CHUNK_BYTES", chunk)
-    monkeypatch.setattr("shopkeeper.events.readers.parquet.BATCH_ROWS", chunk // 8)
+    monkeypatch.setattr("shopkeeper.ingest.chunks.CHUNK_BYTES", chunk)
+    monkeypatch.setattr("shopkeeper.ingest.readers.parquet.BATCH_ROWS", chunk // 8)
     monkeypatch.setattr("os.fsync", lambda fd: None)  # hundreds of folders: not a test of the disk
     if case.error:
         with pytest.raises(UserError, match=case.error) as caught:

@@ -12,10 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_identity import links, log, names
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.arrange.ties import shuffle_ties
+from shopkeeper.data.consent import LATEST
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.block import REJECTED
-from shopkeeper.events.consent import Consents, apply_consent, read_consents
-from shopkeeper.events.consent_erasure import (
+from shopkeeper.ingest.block import REJECTED
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.log import read_log
+from shopkeeper.ingest.matches import as_line, doubtful
+from shopkeeper.people.consent import Consents, apply_consent, read_consents
+from shopkeeper.people.erasure import (
     apply_erasure,
     erasure_hash,
     pseudonym,
@@ -23,15 +30,8 @@ from shopkeeper.events.consent_erasure import (
     read_erasure,
     without_erased,
 )
-from shopkeeper.events.consent_rules import customer_rules, pin_rules
-from shopkeeper.events.dataset import parse
-from shopkeeper.events.identity import FOREVER, merge_identities
-from shopkeeper.events.log import read_log
-from shopkeeper.events.matches import as_line, doubtful
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits_ties import shuffle_ties
-from shopkeeper.sequences.consent import LATEST
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.people.identity import FOREVER, merge_identities
+from shopkeeper.people.rules import customer_rules, pin_rules
 
 KEY = "a secret of at least sixteen bytes"
 

@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import save_file
 from test_consent import KEY, RULES, SHOP, shop
 
+from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.erased import erased, print_erased
 from shopkeeper.errors import UserError
-from shopkeeper.events.consent_erasure import pseudonym
-from shopkeeper.events.consent_rules import customer_rules
-from shopkeeper.events.consent_search import find_customer
-from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.people.erasure import pseudonym
+from shopkeeper.people.rules import customer_rules
+from shopkeeper.people.search import find_customer
 
 
 def parquet(path, **columns):

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from engine_logs import SHOP, SPLIT, shop_files, shop_log
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
 from shopkeeper.files import sha256_tree
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.splits.write import write_split
 
 ENGINE = {
     "name": "spark",
@@ -45,7 +45,7 @@ def spark():
     if missing:
         reason = f"engine=spark cannot be tried: {', '.join(missing)} not installed"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    from shopkeeper.events.engine_spark import session
+    from shopkeeper.arrange.engine_spark import session
 
     with session(ENGINE) as running:
         yield running

@@ -12,14 +12,14 @@ from engine_logs import HEADER, SHOP, SPLIT, shop_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shopkeeper.arrange.engine import OPTIONS, engine_name, run_engine
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.consent_rules import customer_rules
-from shopkeeper.events.dataset import parse
-from shopkeeper.events.engine import OPTIONS, engine_name, run_engine
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
 from shopkeeper.files import sha256_tree
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.people.rules import customer_rules
+from shopkeeper.splits.write import write_split
 
 ROOT = Path(__file__).parents[2]
 PLANNED = ("polars", "duckdb")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shopkeeper.arrange.extend import extend_dataset
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.extend import extend_dataset
-from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.files import sha256_tree
-from shopkeeper.sequences.prepared import Prepared
 
 CONFIG = {
     "name": "shop",

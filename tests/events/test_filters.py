@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shopkeeper.arrange.filters import apply_filters, as_lines, k_core
 from shopkeeper.errors import UserError
-from shopkeeper.events.filters import apply_filters, as_lines, k_core
-from shopkeeper.events.log import Ids, Log
+from shopkeeper.ingest.log import Ids, Log
 
 HOUR = 3_600_000_000
 

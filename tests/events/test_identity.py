@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.identity import FOREVER, Links, connect, merge_identities, read_links
-from shopkeeper.events.log import Ids, Log
+from shopkeeper.ingest.log import Ids, Log
+from shopkeeper.people.identity import FOREVER, Links, connect, merge_identities, read_links
 from shopkeeper.timeline import instant
 
 

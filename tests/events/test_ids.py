@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.consent_rules import customer_rules
-from shopkeeper.events.new_dataset import guess_dataset
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.ingest.new_dataset import guess_dataset
+from shopkeeper.people.rules import customer_rules
+from shopkeeper.splits.write import write_split
 
 SHOP = {
     "name": "shop",

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.new_dataset import guess_dataset
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.ingest.new_dataset import guess_dataset
 
 
 def guess(tmp_path: Path, text: str | bytes, name: str = "My Shop-2020.csv") -> tuple[dict, str]:

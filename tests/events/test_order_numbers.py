@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from shopkeeper.customers.cohorts import build_cohort
+from shopkeeper.arrange.extend import extend_dataset
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.dataset import parse
-from shopkeeper.events.extend import extend_dataset
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
 from shopkeeper.files import sha256_tree
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import instant
 
 TILL = {

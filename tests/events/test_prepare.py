@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.files import read_json, sha256_tree
-from shopkeeper.sequences.prepared import Prepared
 
 SHOP = {
     "name": "shop",
@@ -234,7 +234,7 @@ def test_each_file_of_open_bandit_is_one_override_away(
 KILLED = """
 import sys
 from pathlib import Path
-from shopkeeper.events.prepare import prepare_dataset
+from shopkeeper.arrange.prepare import prepare_dataset
 from tests.events.test_prepare import SHOP
 prepare_dataset(SHOP, Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
 """

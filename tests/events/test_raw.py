@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange import prepare as prepare_module
+from shopkeeper.arrange.extend import extend_dataset
+from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.errors import UserError
-from shopkeeper.events import log as log_module
-from shopkeeper.events import prepare as prepare_module
-from shopkeeper.events.extend import extend_dataset
-from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.files import read_json
+from shopkeeper.ingest import log as log_module
 from shopkeeper.pipeline.prepare import prepare_data
 
 CONFIG: dict[str, Any] = {
@@ -154,7 +154,7 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(raw: Path, monkeypat
             file.write("u1,i1,1600000999,3.0\n")
         return found
 
-    monkeypatch.setattr("shopkeeper.events.engine.read_log", slow)
+    monkeypatch.setattr("shopkeeper.arrange.engine.read_log", slow)
     with pytest.raises(UserError, match=r"day-1.csv changed while it was read"):
         prepare_dataset({**CONFIG, "erasure": None}, raw, raw.parent / "out", progress=False)
     assert not (raw.parent / "out").exists()

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.errors import UserError
-from shopkeeper.events.prepare import prepare_dataset
 from shopkeeper.files import sha256_tree
 
 CONFIG = {
@@ -66,7 +66,7 @@ def row_holds(data: bytes, line: int, value: str) -> bool:
 
 def prepared(data: bytes, chunk: int, folder: Path, **changes) -> tuple[dict[str, str], Path] | str:
     (folder / "log.csv").write_bytes(data)
-    with patch("shopkeeper.events.chunks.CHUNK_BYTES", chunk), patch("os.fsync"):
+    with patch("shopkeeper.ingest.chunks.CHUNK_BYTES", chunk), patch("os.fsync"):
         try:
             out = prepare_dataset({**CONFIG, **changes}, folder, folder / f"out{chunk}", progress=False)
         except UserError as e:
@@ -120,7 +120,7 @@ def test_no_format_depends_on_where_its_chunks_are_cut(table, form, chunk):
         changes |= {"columns": {}, "timestamp": {}, "event_type": "view"}
     with tempfile.TemporaryDirectory() as tmp:
         whole = prepared(as_file(form, table), 1 << 20, Path(tmp), **changes)
-        with patch("shopkeeper.events.readers.parquet.BATCH_ROWS", chunk):
+        with patch("shopkeeper.ingest.readers.parquet.BATCH_ROWS", chunk):
             pieces = prepared(as_file(form, table), chunk, Path(tmp), **changes)
     assert pieces == whole if isinstance(whole, str) else pieces[0] == whole[0]
 

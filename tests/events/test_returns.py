@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopkeeper.events.returns import PURCHASE, RETURN, link_returns
+from shopkeeper.arrange.returns import PURCHASE, RETURN, link_returns
 
 
 def link(rows: list[tuple[int, int, str, int]], quantities: bool = True) -> list[int]:

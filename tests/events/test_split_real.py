@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shopkeeper.events.audit import audit_by_perturbation
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.splits.audit import audit_by_perturbation
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from split_logs import SPECS, START, random_log, spec, write_log
 
+from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.splits import write_split
-from shopkeeper.events.splits_catalogue import k_core
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.prepared import Split
+from shopkeeper.splits.catalogue import k_core
+from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY, SplitSpec
 
 CONF = Path(__file__).parents[2] / "conf" / "split"

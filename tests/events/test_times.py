@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.times import DATED, MUTE, TIMED, ZONED, to_micros
+from shopkeeper.ingest.times import DATED, MUTE, TIMED, ZONED, to_micros
 
 
 def read(pattern: str, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared, Split
 from tiny import days, tiny_prepared
 
 

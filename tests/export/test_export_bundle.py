@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.export import export_bundle
 from shopkeeper.export.golden import best, disagreements
@@ -18,7 +19,6 @@ from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.sequences.requests import Requests
 from shopkeeper.serving import Bundle, verify
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
-from shopkeeper.sequences.ranges import lower_bound
-from shopkeeper.sequences.requests import Events
 
 DAY = MICROSECONDS_PER_DAY
 CHANNELS = ("web", "shop")

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from shopkeeper.metrics.cores import Cores
+from shopkeeper.metrics.parallel import Cores
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
-from shopkeeper.metrics import products, ranks
+from shopkeeper.metrics import inner_products as products
 from shopkeeper.metrics import ranker as ranker_module
+from shopkeeper.metrics import ranks
 from shopkeeper.metrics.ranker import Ranker, rank_scores
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, positions, rank_in_lists
 

@@ -9,8 +9,8 @@ import torch
 from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.sequences import layout as layouts
-from shopkeeper.sequences.layout import Layout, even, regular
+from shopkeeper.training import layout as layouts
+from shopkeeper.training.layout import Layout, even, regular
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 EDGES = (2, 4, 10)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder
 from shopkeeper.pipeline import context
@@ -26,7 +27,6 @@ from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.runs import find_runs, open_run
 from shopkeeper.pipeline.train import checkpoint_folder, train_model
-from shopkeeper.sequences.prepared import Prepared
 
 ROOT = Path(__file__).parents[2]
 RETAIL = "online-retail-ii-2009-2010/online_retail_2009_2010.csv.gz"

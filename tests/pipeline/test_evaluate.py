@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from shopkeeper.cli.main import main
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.pipeline.compose import composed
@@ -28,7 +29,6 @@ from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.evaluate_checks import _trained_without_order
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
-from shopkeeper.sequences.prepared import Prepared, Split
 from tiny import cycle_histories, days, tiny_prepared
 
 Data = tuple[Prepared, Split]

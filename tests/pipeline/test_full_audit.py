@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.events.audit import AuditError
 from shopkeeper.pipeline import context, prepare
+from shopkeeper.splits.audit import AuditError
 
 ROOT = Path(__file__).parents[2]
 

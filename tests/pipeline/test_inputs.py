@@ -77,7 +77,7 @@ def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
     assert changed(place) == every - {"raw"}
     edit(place, "evaluation/report/page.py")  # shown, and nothing that is learned
     assert changed(place) == {"code-stage-evaluate"}
-    edit(place, "customers/cohorts.py")
+    edit(place, "customers/build_cohort.py")
     assert "code-train-logistic" in (again := changed(place))
     assert not {"code-train-sasrec", "code-train-popularity"} & again
     (place / "shopkeeper/recommenders/new_model.py").write_text("X = 1\n")

@@ -59,9 +59,9 @@ def look(folder: Path) -> dict[str, Any]:
 
 def main(place: Path) -> None:
     """One undisturbed run, then ten that are killed and run again; a JSON line for each."""
-    import shopkeeper.events.prepare
-    import shopkeeper.events.simulated
-    import shopkeeper.events.splits  # noqa: F401 (imported once here, not in every child)
+    import shopkeeper.arrange.prepare
+    import shopkeeper.simulated
+    import shopkeeper.splits.write  # noqa: F401 (imported once here, not in every child)
 
     began = time.monotonic()
     assert status(start(place / "undisturbed")) == 0

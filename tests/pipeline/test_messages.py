@@ -13,7 +13,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
-from shopkeeper.events.new_dataset import guess_dataset
+from shopkeeper.ingest.new_dataset import guess_dataset
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.entry import EXTRAS, one_line_errors
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.customers import cohorts
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers import build_cohort as cohorts
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.logistic import Logistic
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.model_audit import elsewhere
-from shopkeeper.events.audit import AuditError
 from shopkeeper.pipeline import audit, context, train_customers
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.splits.audit import AuditError
 from shopkeeper.timeline import DAY
 
 ROOT = Path(__file__).parents[2]

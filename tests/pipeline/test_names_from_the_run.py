@@ -143,7 +143,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train.prepare_to_train", "train.tracking.start", "evaluate.missing_baselines", "evaluate._section",
                  "export.context.prepared_of"):  # fmt: skip
         monkeypatch.setattr(f"shopkeeper.pipeline.{name}", work)
-    monkeypatch.setattr("shopkeeper.events.prepare.prepare_dataset", work)
+    monkeypatch.setattr("shopkeeper.arrange.prepare.prepare_dataset", work)
 
 
 @pytest.mark.usefixtures("no_work")

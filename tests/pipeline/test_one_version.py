@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.events.prepare import prepare_dataset
-from shopkeeper.events.splits import write_split
 from shopkeeper.files import alone, atomic_folder, read_json, write_json
-from shopkeeper.sequences.prepared import Prepared
+from shopkeeper.splits.write import write_split
 
 CONFIG = {
     "name": "shop",

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import yaml
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit, Recommender
 from shopkeeper.recommenders.base import make as make_model
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 from tiny import DAY, cycle_histories, days, tiny_prepared
 
 FIT = Fit(seed=1, progress=False)

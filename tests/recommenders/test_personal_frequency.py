@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.requests import Requests
 from tiny import DAY, days
 
 

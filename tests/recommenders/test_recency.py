@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.requests import Requests
 from tiny import DAY, days
 
 

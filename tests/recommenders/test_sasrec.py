@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import EmbeddingRecommender, Fit
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.sequences.requests import Requests
 from tiny import cycle_histories, tiny_prepared
 
 CPU = {"accelerator": "cpu", "precision": "fp32", "threads": 1}

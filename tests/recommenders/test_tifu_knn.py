@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.baskets import Baskets
 from shopkeeper.recommenders.tifu_knn import TIFUKNN
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.requests import Events, Requests
 from tiny import DAY
 
 PURCHASE = EVENT_CODE["purchase"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recommenders.checks import check_recommender, fitted, shoppers, stranger
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
@@ -18,7 +19,6 @@ from shopkeeper.recommenders.pair_features import CUSTOMER, ITEM, OWN, ItemFacts
 from shopkeeper.recommenders.two_stage import TwoStage
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes
-from shopkeeper.sequences.requests import Requests
 from tiny import DAY, days, tiny_prepared
 
 PURCHASE = event_codes(["purchase"])

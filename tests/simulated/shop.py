@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.events.simulated import simulate
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events, Requests
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.sequences.requests import Events, Requests
+from shopkeeper.simulated import simulate
 
 DAY = MICROSECONDS_PER_DAY
 CHANNELS = ["store", "web"]  # the order in which a preparer meets them is its own affair

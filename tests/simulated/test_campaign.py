@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from shopkeeper.events.simulated import simulate
-from shopkeeper.events.simulated.campaign import campaign_day, uplift_table
-from shopkeeper.events.simulated.filtering import filter_days, replay, visits
-from shopkeeper.events.simulated.link import Link
+from shopkeeper.data.requests import Requests
 from shopkeeper.files import sha256_file
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.simulated import simulate
+from shopkeeper.simulated.campaign import campaign_day, uplift_table
+from shopkeeper.simulated.filtering import filter_days, replay, visits
+from shopkeeper.simulated.link import Link
 from simulated.shop import Shop, shop
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shopkeeper.events.simulated.choice import mixture
-from shopkeeper.events.simulated.customers import CART, ORDER, RETURN, VIEW, hidden_paths, live
-from shopkeeper.events.simulated.filtering import Histories, filter_days, replay, survival, visits
-from shopkeeper.events.simulated.world import World, build
 from shopkeeper.recommenders.oracle import order_days, order_posterior
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
+from shopkeeper.simulated.choice import mixture
+from shopkeeper.simulated.customers import CART, ORDER, RETURN, VIEW, hidden_paths, live
+from shopkeeper.simulated.filtering import Histories, filter_days, replay, survival, visits
+from shopkeeper.simulated.world import World, build
 
 LIVELY = [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.1, 0.0, 0.9]]
 SLEEPY = [[0.4, 0.5, 0.1], [0.2, 0.6, 0.2], [0.05, 0.05, 0.9]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shopkeeper.events.simulated.choice import pointers
-from shopkeeper.events.simulated.customers import RETURN, VIEW, Hidden, hidden_paths, live
-from shopkeeper.events.simulated.filtering import Histories, Replay, filter_days, replay, visits
-from shopkeeper.events.simulated.presets import world_of
-from shopkeeper.events.simulated.world import COMPONENTS, World
+from shopkeeper.simulated.choice import pointers
+from shopkeeper.simulated.customers import RETURN, VIEW, Hidden, hidden_paths, live
+from shopkeeper.simulated.filtering import Histories, Replay, filter_days, replay, visits
+from shopkeeper.simulated.presets import world_of
+from shopkeeper.simulated.world import COMPONENTS, World
 
 
 @pytest.fixture(scope="module", params=["demo_shop", "seasonal"])

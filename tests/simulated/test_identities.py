@@ -11,9 +11,9 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from shopkeeper.events.identity import merge_identities, read_links
-from shopkeeper.events.log import Ids, Log
-from shopkeeper.events.simulated import simulate
+from shopkeeper.ingest.log import Ids, Log
+from shopkeeper.people.identity import merge_identities, read_links
+from shopkeeper.simulated import simulate
 from shopkeeper.timeline import instant
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.customers.cohort import Cohort, NeedsDataset
+from shopkeeper.customers.base import Cohort, NeedsDataset
 from shopkeeper.customers.oracle import ChurnOracle
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.events.simulated.presets import transition_matrix, world_of
 from shopkeeper.recommenders.base import Fit, Recommender
 from shopkeeper.recommenders.oracle import Oracle
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.simulated.presets import transition_matrix, world_of
 from simulated.shop import DAY, Shop, order_requests, shop
 from tiny import tiny_prepared
 

@@ -9,10 +9,10 @@ import pytest
 
 import shopkeeper
 from shopkeeper.errors import UserError
-from shopkeeper.events.dataset import parse
-from shopkeeper.events.log import read_log
-from shopkeeper.events.simulated import simulate
-from shopkeeper.events.simulated.planted_errors import KINDS, plant, write_csv
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.log import read_log
+from shopkeeper.simulated import simulate
+from shopkeeper.simulated.planted_errors import KINDS, plant, write_csv
 
 COLUMNS = ("user_id", "item_id", "event_type", "timestamp", "session_id", "order_id", "quantity", "price", "channel")
 CONFIG = {

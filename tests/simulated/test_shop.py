@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper import simulated
 from shopkeeper.errors import UserError
-from shopkeeper.events import simulated
-from shopkeeper.events.simulated import simulate
-from shopkeeper.events.simulated.presets import FROZEN, PRESETS, parameters_hash
 from shopkeeper.files import read_json, sha256_file
+from shopkeeper.simulated import simulate
+from shopkeeper.simulated.presets import FROZEN, PRESETS, parameters_hash
 
 
 @pytest.fixture(scope="module")

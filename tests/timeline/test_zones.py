@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
-from shopkeeper.sequences.requests import Events
 from shopkeeper.timeline import CustomerSpec, SplitSpec, customer_windows, instant, iso
 from shopkeeper.timeline.zones import add_days, floor_day, instant_of, local
 

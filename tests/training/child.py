@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from small_training import fit, shop  # noqa: E402
 
-from shopkeeper.sequences.prepared import Prepared  # noqa: E402
+from shopkeeper.data.prepared import Prepared  # noqa: E402
 from shopkeeper.training import checkpoint  # noqa: E402
 from shopkeeper.training.module import SequenceModule  # noqa: E402
 

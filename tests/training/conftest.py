@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_training import shop
 
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared, Split
 
 
 @pytest.fixture(scope="session")

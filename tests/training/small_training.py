@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.sequences.prepared import Prepared, Split
 from tiny import tiny_prepared
 
 MODEL: dict[str, Any] = {

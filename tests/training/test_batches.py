@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_training import fit
 
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.sequences import blocks
-from shopkeeper.sequences.batches import Histories, TrainingView, next_step_labels
-from shopkeeper.sequences.blocks import Columns
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.training import blocks
+from shopkeeper.training.batches import Histories, TrainingView, next_step_labels
+from shopkeeper.training.blocks import Columns
 from tiny import tiny_prepared
 
 EDGES = (2, 4, 8, 20)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from small_training import TRAINER, assert_close, fit
 
+from shopkeeper.training.batch_parallel import share_of
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.shares import share_of
 
 
 def trainer(cores: int, **changes) -> dict:

@@ -10,7 +10,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 
 if TYPE_CHECKING:
-    from shopkeeper.events.consent_search import Search
+    from shopkeeper.people.search import Search
 
 KEY_VARIABLE = "SHOPKEEPER_PSEUDONYM_KEY"
 
@@ -22,7 +22,7 @@ def erased(user: str, *roots: Path, key_env: str = KEY_VARIABLE) -> list[tuple[P
     Also looked for under the pseudonym when the environment variable `key_env` holds the key. An empty list is the
     proof that the customer is gone.
     """
-    from shopkeeper.events.consent_search import find_customer
+    from shopkeeper.people.search import find_customer
 
     found = []
     for root in roots:
@@ -34,7 +34,7 @@ def erased(user: str, *roots: Path, key_env: str = KEY_VARIABLE) -> list[tuple[P
 
 def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE) -> None:
     """Print where the customer still is; a `UserError` (exit code 1) when anywhere, or when nothing was looked at."""
-    from shopkeeper.events.consent_search import find_customer
+    from shopkeeper.people.search import find_customer
 
     names = _names(user, key_env)
     search = find_customer(names, Path(root))
@@ -86,7 +86,7 @@ def _something(search: Search, root: Path) -> None:
 
 
 def _names(user: str, key_env: str) -> set[str]:
-    from shopkeeper.events.consent_erasure import pseudonym, pseudonym_key
+    from shopkeeper.people.erasure import pseudonym, pseudonym_key
 
     if not normal_id(user):
         raise UserError("give the customer's external id, e.g. `python -m shopkeeper erased 13085`")

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort
-from shopkeeper.customers.cohorts import features_of
-from shopkeeper.events.audit_error import AuditError
+from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.build_cohort import features_of
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
-from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.sequences.requests import Events
+from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import iso
 
 SAMPLE = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 
 

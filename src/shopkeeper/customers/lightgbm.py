@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.calibration import Calibrator, choose_calibrator
-from shopkeeper.customers.cohort import Cohort, Predictions
 from shopkeeper.customers.state import (
     labels_of,
     read_state,

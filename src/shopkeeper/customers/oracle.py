@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import read_arrays, read_state, with_blanks, write_state
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.events.simulated.filtering import filter_days, replay, survival, visits
-from shopkeeper.events.simulated.link import Link, hidden_truth
 from shopkeeper.files import atomic_file
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.simulated.filtering import filter_days, replay, survival, visits
+from shopkeeper.simulated.link import Link, hidden_truth
 
 _ARRAYS = "weights.npz"
 _BLOCK = 20_000  # rows at a time: the filter holds a few (rows, K, S) arrays

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat
 from shopkeeper.metrics.sorted_keys import among
 from shopkeeper.schema import event_codes
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests, Targets
 
 # Where item tables keep the category, the first that is there.
 CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre")

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.customers.cohort import Cohort, Predictions
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.intervals import finite
 from shopkeeper.evaluation.profit import Profit
@@ -39,7 +40,6 @@ from shopkeeper.metrics.classification import (
 )
 from shopkeeper.metrics.classification_gains import lift_quality
 from shopkeeper.metrics.classification_reliability import ece, ece_if_calibrated
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import iso
 
 RESAMPLES = 1000

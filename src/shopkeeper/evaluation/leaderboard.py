@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.data.prepared import Split
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, compare_family
 from shopkeeper.evaluation.sanity import checks, missing_baselines
 from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import rarefied_coverage
-from shopkeeper.sequences.prepared import Split
 
 
 def leaderboard(

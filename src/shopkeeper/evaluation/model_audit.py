@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort
-from shopkeeper.events.audit_error import AuditError
-from shopkeeper.events.audit_perturb import perturb_after, perturb_rows
-from shopkeeper.events.splits_steps import training_mask
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Events, Requests, Targets
+from shopkeeper.splits.audit_error import AuditError
+from shopkeeper.splits.perturb import perturb_after, perturb_rows
+from shopkeeper.splits.steps import training_mask
 from shopkeeper.timeline import iso
 
 AROUND = 8  # rows of another content before and after each history

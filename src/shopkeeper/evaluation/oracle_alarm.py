@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.model_audit import requests_of, rows_of
 from shopkeeper.evaluation.table import evaluate_requests, users_of, values_of
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests, Targets
 
 ORACLE = "oracle_observable"
 SIZE = 256  # requests that the oracle is asked when a model was trained

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix
 from shopkeeper.evaluation.compare import Comparison, compare_family, metric_label
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import duplicates
-from shopkeeper.sequences.prepared import Split
-from shopkeeper.sequences.requests import Events, Requests
 
 BASELINES = ("popularity", "recency")  # what sold best of late; the customer's own newest items, then the newest hits
 _CONTENT = ("item", "event_type", "price", "quantity")  # what moves when a history is shuffled; the times stay

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, digits_of, metric_label
 from shopkeeper.evaluation.family import METHOD, Part, judge
@@ -23,8 +25,6 @@ from shopkeeper.evaluation.intervals import finite, mean_interval, per_user
 from shopkeeper.evaluation.table import users_of, values_of
 from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests, Targets
 from shopkeeper.timeline.zones import local
 
 SMALL = 100  # requests; a smaller slice is marked and not tested

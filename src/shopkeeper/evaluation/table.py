@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.files import atomic_file
 from shopkeeper.schema import NO_TIME
-from shopkeeper.sequences.prepared import Split
-from shopkeeper.sequences.requests import Requests, Targets
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
     from shopkeeper.evaluation.beyond import Shop

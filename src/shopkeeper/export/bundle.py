@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.export import golden as cases_of
 from shopkeeper.export.graphs import scorer_of
@@ -27,7 +28,6 @@ from shopkeeper.export.ranking import RankingGraph, Scorer
 from shopkeeper.export.seal import another, seal
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.recommenders.base import untyped_event
-from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.serving.bundle import Bundle
 from shopkeeper.serving.verify import verify
 

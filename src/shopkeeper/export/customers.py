@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.export.seal import another, seal
 from shopkeeper.export.trees import tree_arrays
 from shopkeeper.files import atomic_folder, write_text
-from shopkeeper.sequences.prepared import Prepared
-from shopkeeper.sequences.requests import Events
 from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
 from shopkeeper.serving.verify import verify
 

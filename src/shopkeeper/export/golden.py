@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 from shopkeeper.serving.bundle import Answer, Bundle, Event
 from shopkeeper.serving.verify import SAME_RANK, SAME_SCORE
 

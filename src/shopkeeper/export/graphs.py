@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.export.ranking import RankingGraph, Scorer
-from shopkeeper.sequences.prepared import Prepared, Split
 
 SCORERS = {
     "Popularity": "shopkeeper.export.popularity",

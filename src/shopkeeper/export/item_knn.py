@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.export.ranking import Scorer
 from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.sequences.prepared import Prepared, Split
 
 
 def scorer(model: ItemKNN, prepared: Prepared, split: Split) -> Scorer:

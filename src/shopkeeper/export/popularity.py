@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.export.ranking import Scorer
 from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.sequences.prepared import Prepared, Split
 
 
 def scorer(model: Popularity, prepared: Prepared, split: Split) -> Scorer:

@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.export.ranking import Scorer
 from shopkeeper.nn.sasrec import SASRecNetwork
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.sequences.prepared import Prepared, Split
 
 
 def scorer(model: SASRec, prepared: Prepared, split: Split) -> Scorer:

@@ -20,11 +20,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.features.point_in_time import first_of_key, prefix
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
-from shopkeeper.sequences.ranges import lower_bound
-from shopkeeper.sequences.requests import Events
 from shopkeeper.timeline.zones import local
 
 WINDOWS = (30, 60, 90, 180)  # days

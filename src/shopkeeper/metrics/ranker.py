@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from shopkeeper.errors import UserError
-from shopkeeper.metrics.cores import Cores, n_cores
-from shopkeeper.metrics.products import packed, product
+from shopkeeper.metrics.inner_products import packed, product
+from shopkeeper.metrics.parallel import Cores, n_cores
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
 from shopkeeper.metrics.tiles import Cells, Columns, Tile
 from shopkeeper.metrics.topk import GROUP, best_columns

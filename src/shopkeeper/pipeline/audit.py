@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.cohort import Cohort
-from shopkeeper.events.audit_error import AuditError
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.recommenders.base import Fit, make
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,8 @@ def audit_cohorts(
     Raises:
         AuditError: naming the features, labels or customers that change.
     """
-    from shopkeeper.events.audit_perturb import perturb_after
     from shopkeeper.pipeline.train_customers import cohort_at
+    from shopkeeper.splits.perturb import perturb_after
 
     cutoff = int(cohort[judged].cutoff.min())
     parts = {part: t for part, t in windows.parts.items() if part in cohort}

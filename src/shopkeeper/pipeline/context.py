@@ -11,11 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shopkeeper import configuration
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign
-from shopkeeper.sequences.prepared import Prepared, Split
 from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
 
@@ -43,7 +43,7 @@ def known_per_cutoff(config: Config) -> bool:
     """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
     if not config["dataset"].get("identity"):
         return False
-    from shopkeeper.events.consent_rules import identity_instant
+    from shopkeeper.people.rules import identity_instant
 
     return identity_instant(config["dataset"]) is None
 
@@ -68,7 +68,7 @@ def dataset_spec(config: Config, as_of: int | None = None) -> dict[str, Any]:
         spec["identity"] = {**spec["identity"], "as_of": iso(as_of)}
     if not any(spec.get(rule) for rule in CUSTOMER_RULES):
         return spec  # training needs no Polars, which reading the rules' files does
-    from shopkeeper.events.consent_rules import pin_rules
+    from shopkeeper.people.rules import pin_rules
 
     return pin_rules(spec, Path(config["paths"]["raw"]))
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, find_runs
-from shopkeeper.sequences.prepared import Split
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,13 @@ import yaml
 
 from shopkeeper.closure import source_of
 from shopkeeper.errors import UserError
-from shopkeeper.events.raw import are_here, as_json, raw_files
 from shopkeeper.files import read_json, write_json
+from shopkeeper.ingest.raw import are_here, as_json, raw_files
 
 log = logging.getLogger(__name__)
 # What a verb imports and no figure of a run comes from: data are made by `prepare`, and pictures are shown elsewhere.
-DATA = ("shopkeeper.pipeline.prepare", "shopkeeper.events", "shopkeeper.pipeline.audit")
+MAKING = tuple(f"shopkeeper.{room}" for room in ("ingest", "arrange", "people", "splits"))
+DATA = ("shopkeeper.pipeline.prepare", *MAKING, "shopkeeper.pipeline.audit")
 SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.figures", "shopkeeper.tracking")
 CUSTOMERS = ("shopkeeper.pipeline.train_customers", "shopkeeper.customers")
 NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}

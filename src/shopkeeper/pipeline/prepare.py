@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from omegaconf import DictConfig
 
+from shopkeeper.data.prepared import FORMAT_VERSION, Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.events.matches import as_line, doubtful, matches_of
-from shopkeeper.events.raw import are_here, changes, raw_files
 from shopkeeper.files import alone, check_target, read_json, sha256_json
+from shopkeeper.ingest.matches import as_line, doubtful, matches_of
+from shopkeeper.ingest.raw import are_here, changes, raw_files
 from shopkeeper.pipeline import context
-from shopkeeper.sequences.prepared import FORMAT_VERSION, Prepared, Split
 from shopkeeper.timeline import DAY, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
@@ -33,7 +33,7 @@ def prepare(config: DictConfig) -> None:
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
-    from shopkeeper.events.filters import as_lines
+    from shopkeeper.arrange.filters import as_lines
 
     for line in as_lines(manifest.get("filters") or []):
         log.info("  %s", line)
@@ -133,9 +133,9 @@ def _make(
     config: Mapping[str, Any], spec: Mapping[str, Any], folder: Path, log_span: tuple[int, int] | None = None
 ) -> None:
     """Prepare from the raw files, or, with `extend=<prepared folder>`, read only the files that are new."""
-    from shopkeeper.events.consent_rules import customer_rules
-    from shopkeeper.events.extend import extend_dataset
-    from shopkeeper.events.prepare import prepare_dataset
+    from shopkeeper.arrange.extend import extend_dataset
+    from shopkeeper.arrange.prepare import prepare_dataset
+    from shopkeeper.people.rules import customer_rules
 
     folder = check_target(folder, "prepared")  # before the log is read
     raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
@@ -151,14 +151,14 @@ def _make(
 
 def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     """Write (or find) the split of a config and audit it."""
-    from shopkeeper.events.splits import write_split
+    from shopkeeper.splits.write import write_split
 
     _check_times(config, prepared)
     path = write_split(prepared, context.split_spec(config), real_users(config, prepared))
     split = Split.open(prepared, path)
     _say_windows(config, prepared, split)
     if config.get("audit") == "full":
-        from shopkeeper.events.audit import audit_by_perturbation
+        from shopkeeper.splits.audit import audit_by_perturbation
 
         log.info("audit=full: %s", audit_by_perturbation(prepared, split, features_at_training_cutoff(split)))
     return split
@@ -206,7 +206,7 @@ def real_users(config: Mapping[str, Any], prepared: Prepared) -> Callable[[], pa
         return None
 
     def read() -> pa.Array:
-        from shopkeeper.events.real_users import real_user_ids
+        from shopkeeper.people.real_users import real_user_ids
 
         return real_user_ids(prepared, Path(config["paths"]["raw"]))
 
@@ -250,7 +250,7 @@ def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], 
     cutoffs = split.timeline.get("cutoffs") or {}
     if "validation" not in cutoffs:
         return {}
-    from shopkeeper.customers.cohorts import build_cohort
+    from shopkeeper.customers.build_cohort import build_cohort
 
     cutoff = int(cutoffs["validation"]["us"])
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.files import alone, atomic_folder, check_target, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.warm_start import check_start, trained_until
-from shopkeeper.sequences.prepared import Prepared, Split
 
 log = logging.getLogger(__name__)
 NOT_TOLD = ("files", "format_version", "kind", "mlflow_run", "checkpoint")  # of a manifest, to the tracker

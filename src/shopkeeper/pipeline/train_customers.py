@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.customers.audit import audit_cohort
-from shopkeeper.customers.cohort import Cohort, NeedsDataset
-from shopkeeper.customers.cohorts import build_cohort, join_cohorts
+from shopkeeper.customers.base import Cohort, NeedsDataset
+from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run
-from shopkeeper.sequences.prepared import Split
 from shopkeeper.timeline import instant, iso
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, check_kinds
 from shopkeeper.recommenders.targets import class_of
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 NOT_PARAMETERS = ("name", "task", "target", "defaults")
 

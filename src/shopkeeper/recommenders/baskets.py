@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.data.requests import Requests
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.requests import Requests
 
 
 @dataclass(frozen=True)

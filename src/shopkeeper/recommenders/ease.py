@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from scipy import linalg, sparse
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import NO_INTEREST
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 NO_INTEREST = ("remove_from_cart", "return", "exposure")  # event types that count nothing unless asked for
 PAIRS_AT_ONCE = 20_000_000  # products of one block of the co-occurrence: bounds the memory to some 400 MiB

@@ -25,9 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.events.simulated.choice import mixture
-from shopkeeper.events.simulated.filtering import (
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.simulated.choice import mixture
+from shopkeeper.simulated.filtering import (
     BROWSED,
     Visits,
     filter_days,
@@ -36,12 +40,8 @@ from shopkeeper.events.simulated.filtering import (
     replay,
     visits,
 )
-from shopkeeper.events.simulated.link import Link, hidden_truth
-from shopkeeper.events.simulated.world import World
-from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.simulated.link import Link, hidden_truth
+from shopkeeper.simulated.world import World
 
 _KEPT = ("preset", "hash", "item", "channel", "kind")
 

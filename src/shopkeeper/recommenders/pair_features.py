@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.baskets import Baskets
 from shopkeeper.recommenders.item_knn import NO_INTEREST
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
-from shopkeeper.sequences.prepared import Split
-from shopkeeper.sequences.requests import Requests
 
 SPANS = (7, 30, 90)  # days of recent demand
 OWN = (

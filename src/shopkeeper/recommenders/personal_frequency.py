@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity, type_weights
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 
 class PersonalFrequency:

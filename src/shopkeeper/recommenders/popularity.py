@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 REFERENCES = ("cutoff", "user")
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import NO_INTEREST
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 INTEREST = event_codes([name for name in EVENT_TYPES if name not in NO_INTEREST])
 

@@ -16,16 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from shopkeeper.closure import code_of
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, sha256_file, write_json
-from shopkeeper.metrics.cores import Cores
+from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.sequences.batches import Batch, Histories
-from shopkeeper.sequences.blocks import training_blocks
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
+from shopkeeper.training.batches import Batch, Histories
+from shopkeeper.training.blocks import training_blocks
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.execution import edges_up_to
 from shopkeeper.training.fit import Trained, train

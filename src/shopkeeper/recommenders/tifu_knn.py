@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.baskets import Baskets, nearest_rows
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.schema import event_codes
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests
 
 DECAYS = ("groups", "calendar")
 CELLS_AT_ONCE = 20_000_000  # requests x customers, or x items, in one block: bounds the memory

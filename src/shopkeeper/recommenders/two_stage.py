@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_text
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -29,8 +31,6 @@ from shopkeeper.recommenders.pair_features import CUSTOMER, ITEM, OWN, ItemFacts
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import event_codes
-from shopkeeper.sequences.prepared import Prepared, Split
-from shopkeeper.sequences.requests import Requests, Targets
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 512

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.sequences.prepared import Split
-from shopkeeper.sequences.ranges import lower_bound
-from shopkeeper.sequences.requests import Events, Requests, Targets
 
 
 @dataclass(frozen=True)

@@ -22,18 +22,18 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
+from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, remove_made, write_json
 from shopkeeper.schema import event_codes
-from shopkeeper.sequences.batches import TrainingView
-from shopkeeper.sequences.prepared import Split
 from shopkeeper.training import distributed, execution, memory
+from shopkeeper.training.autotune import settle
+from shopkeeper.training.batches import TrainingView
 from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.progress import Progress
 from shopkeeper.training.resume import find_checkpoint, identity_of
-from shopkeeper.training.trial import settle
 from shopkeeper.training.validation import Validator
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from torch import Tensor
 from shopkeeper.errors import UserError
 from shopkeeper.nn.losses import Negatives, sampled_loss
 from shopkeeper.nn.softmax import softmax_cross_entropy
-from shopkeeper.sequences.batches import Batch, TrainingView
 from shopkeeper.training import distributed, memory
+from shopkeeper.training.batch_parallel import Shares, share_of
+from shopkeeper.training.batches import Batch, TrainingView
 from shopkeeper.training.config import Plan, Recipe
-from shopkeeper.training.shares import Shares, share_of
 from shopkeeper.training.validation import Validator
 
 NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from shopkeeper.closure import differences
+from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_json
-from shopkeeper.sequences.prepared import Split
 from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
 from shopkeeper.training.config import Recipe, TrainerConfig
 

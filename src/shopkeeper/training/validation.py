@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.metrics.cores import Cores
-from shopkeeper.sequences.batches import Batch, Histories
-from shopkeeper.sequences.prepared import Split
+from shopkeeper.data.prepared import Split
+from shopkeeper.metrics.parallel import Cores
+from shopkeeper.training.batches import Batch, Histories
 
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors (B, D)
 

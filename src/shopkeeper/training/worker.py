@@ -16,9 +16,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_made, write_json
-from shopkeeper.sequences.prepared import Prepared
 from shopkeeper.training import distributed, execution
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.fit import train_here

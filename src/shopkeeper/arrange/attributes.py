@@ -1,0 +1,177 @@
+"""Item and user tables: internal id, external id, attributes; and versions of attributes (`features/point_in_time.py`).
+
+A table's config: `file` (below raw.folder), `reader`, `id` (column of the external id), `columns` (attribute ->
+column of the file; all when left out), `lists` (attribute -> separator: a list of texts), `id_map` (`file` of two
+blank-separated columns: our id, the table's id), `valid_from` (column: the table holds versions), and `from_events`
+(attribute -> column of the log; the first known value in time stays, so no later row changes it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.arrange.order import Arranged
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.matches import matched
+from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.times import to_micros
+from shopkeeper.ingest.values import as_ids, typed
+
+KEY = "external id"  # name of a column that no table of ours has
+OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
+
+
+def entity_table(
+    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+) -> pa.Table:
+    """The table of `item` or `user` (`kind`): row i-1 is id i; attributes of an id without a row are null.
+
+    `matches` gets how many ids the file knows (`matches.py`).
+    """
+    for key in spec:
+        if key not in OPTIONS:
+            raise UserError(f"conf/dataset/{config.name}.yaml: unknown option `{kind}s.{key}`.{nearest(key, OPTIONS)}")
+    names = log.names[f"{kind}_id"]
+    table = pa.table({kind: pa.array(np.arange(1, len(names) + 1, dtype=np.int32)), f"{kind}_id": names})
+    for attribute, column in (spec.get("from_events") or {}).items():
+        value, _ = _first_known(kind, log, f"file:{column}")
+        table = table.append_column(attribute, value)
+    if spec.get("file") and not spec.get("valid_from"):
+        frame = _read_table(kind, spec, config, raw)
+        double = frame.filter(pl.col(f"{kind}_id").is_duplicated())
+        if double.height:
+            raise UserError(
+                f"{spec['file']}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
+                f"or name the column of its dates in {kind}s.valid_from"
+            )
+        matches.append(_matched(kind, spec, log, frame))
+        own = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.Series(KEY, pl.from_arrow(_keys(kind, log))))
+        joined = own.join(frame.rename({f"{kind}_id": KEY}), on=KEY, how="left", maintain_order="left").drop(KEY)
+        table = _plain(joined.to_arrow())
+    return table
+
+
+def _keys(kind: str, log: Arranged) -> pa.Array:
+    """External ids by internal id as tables from outside know them: before pseudonyms."""
+    return log.real_users if kind == "user" and log.real_users is not None else log.names[f"{kind}_id"]
+
+
+def _matched(kind: str, spec: Mapping[str, Any], log: Arranged, frame: pl.DataFrame) -> dict[str, Any]:
+    what = "items" if kind == "item" else "customers"
+    ids = _keys(kind, log)
+    ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+    return matched(str(spec["file"]), what, ids, frame[f"{kind}_id"].to_arrow().cast(pa.string()))
+
+
+def version_table(
+    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+) -> pa.Table:
+    """Versions of attributes: internal id, `valid_from` (timestamp[us, UTC]), attributes; by id, then time."""
+    frame = _read_table(kind, spec, config, raw)
+    matches.append(_matched(kind, spec, log, frame))
+    names = _keys(kind, log)
+    ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(names.type), value_set=names)
+    frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
+    frame = frame.drop(f"{kind}_id").sort(kind, "valid_from", maintain_order=True)
+    return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
+
+
+def known_table(kind: str, spec: Mapping[str, Any], log: Arranged) -> pa.Table | None:
+    """Since when each attribute that comes `from_events` is known: timestamp[us, UTC] per id, null where it never is.
+
+    Row i-1 is id i, as in the entity table. None where no attribute comes from events or the log has no time.
+    """
+    columns = spec.get("from_events") or {}
+    if not columns or "timestamp" not in log.columns:
+        return None
+    table = pa.table({kind: pa.array(np.arange(1, len(log.names[f"{kind}_id"]) + 1, dtype=np.int32))})
+    for attribute, column in columns.items():
+        _, row = _first_known(kind, log, f"file:{column}")
+        at = log.columns["timestamp"][np.maximum(row, 0)]
+        table = table.append_column(attribute, pa.array(at, pa.timestamp("us", "UTC"), mask=row < 0))
+    return table
+
+
+def _first_known(kind: str, log: Arranged, column: str) -> tuple[pa.Array, np.ndarray]:
+    """The first known value of each id in time, and the row that has it: (n,), int64 (n,) with -1 where none has."""
+    ids = log.user if kind == "user" else log.columns["item"]
+    codes = log.columns[column]  # 0 = unknown
+    known = np.flatnonzero(codes > 0)
+    if "timestamp" in log.columns:  # rows are sorted by user; the first in time counts
+        known = known[np.argsort(log.columns["timestamp"][known], kind="stable")]
+    else:
+        known = known[np.argsort(log.rows[known], kind="stable")]
+    row = np.full(len(log.names[f"{kind}_id"]) + 1, -1, np.int64)
+    row[ids[known][::-1]] = known[::-1]
+    row = row[1:]
+    code = np.where(row >= 0, codes[np.maximum(row, 0)], 0).astype(np.int64)
+    return log.names[column].take(pa.array(code - 1, mask=code == 0)), row
+
+
+def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    options = dict(spec.get("reader") or config.reader)
+    frame = _read_all(config, raw, str(spec["file"]), options)
+    key = str(spec.get("id") or f"{kind}_id")
+    wanted = dict(spec.get("columns") or {c: c for c in frame.columns if c and c not in (key, spec.get("valid_from"))})
+    for column in [key, *wanted.values(), *([spec["valid_from"]] if spec.get("valid_from") else [])]:
+        if column not in frame.columns:
+            raise UserError(f"{spec['file']}: no column '{column}'.{nearest(str(column), frame.columns)}")
+    ids = pl.Series(f"{kind}_id", pl.from_arrow(as_ids(frame[key].to_arrow(), key).cast(pa.string())))
+    out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
+    for attribute, separator in (spec.get("lists") or {}).items():
+        out = out.with_columns(pl.when(pl.col(attribute) != "").then(pl.col(attribute).str.split(separator)))
+    out = out.with_columns(typed(out[a]) for a in wanted if out[a].dtype == pl.String)
+    if spec.get("valid_from"):
+        micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp", config.timestamp))
+        if (why != "").any():
+            row = int(np.flatnonzero(why != "")[0])
+            where = f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}'"
+            raise UserError(f"{where}: {why[row]}; mend it, or say in {kind}s.timestamp how its times are written")
+        out = out.with_columns(pl.Series("valid_from", micros).cast(pl.Datetime("us", "UTC")))
+    if spec.get("id_map"):
+        out = _mapped(kind, out, spec["id_map"], config, raw)
+    return out.filter(pl.col(f"{kind}_id").is_not_null())
+
+
+def _mapped(kind: str, frame: pl.DataFrame, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    options = spec.get("reader") or {"format": "blank_separated", "names": ["ours", "theirs"]}
+    read = _read_all(config, raw, str(spec["file"]), options)
+    pairs = pl.DataFrame(
+        {c: pl.from_arrow(as_ids(read[c].to_arrow(), c).cast(pa.string())) for c in ("ours", "theirs")}
+    )
+    joined = pairs.join(frame.rename({f"{kind}_id": "theirs"}), on="theirs", how="inner", maintain_order="left")
+    return joined.drop("theirs").rename({"ours": f"{kind}_id"})
+
+
+def _read_all(config: DatasetConfig, raw: Path, name: str, options: Mapping[str, Any]) -> pl.DataFrame:
+    frames = []
+    for path in find_files(config, raw, [name]):
+        for block in reader(str(options.get("format")))(path, None, options, None):
+            if block.broken:
+                bad = block.broken[0]
+                raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")
+            frames.append(pl.DataFrame(pl.from_arrow(block.table)))
+    if not frames:
+        raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Polars' view types as the plain Arrow types that every Parquet reader knows."""
+    fields = []
+    for field in table.schema:
+        kind = field.type
+        if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+            kind = pa.string()
+        elif pa.types.is_large_list(kind):
+            kind = pa.list_(pa.string())
+        fields.append(pa.field(field.name, kind))
+    return table.cast(pa.schema(fields))

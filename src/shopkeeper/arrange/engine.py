@@ -1,0 +1,163 @@
+"""`engine=…`: what computes the relational steps of preparation (filters, numbering, sort). All write the same bytes.
+
+    arrays   flat NumPy arrays: the default; of the engines on one machine the fastest and the smallest in memory
+    polars   the plan of `engine_plan` on Polars' lazy frames
+    duckdb   the same plan on DuckDB
+    spark    the same plan on Apache Spark, whose workers also read and check the files (`engine_spark`)
+
+The first three read and check with this process's readers, so consent, identities, erasure, pseudonyms and shuffled
+ties (`change`) work with all of them; Spark holds the log elsewhere and refuses these.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.arrange.filters import Row, apply_filters
+from shopkeeper.arrange.order import Arranged, arrange, with_customers
+from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.ingest.dataset import DatasetConfig
+from shopkeeper.ingest.log import Log, judge, read_log, reasons
+
+OPTIONS = {
+    "arrays": {"name"},
+    "polars": {"name"},
+    "duckdb": {"name"},
+    "spark": {"name", "master", "memory", "shuffle_partitions", "settings"},
+}
+ENGINES = tuple(OPTIONS)
+NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms")  # they change the log in this process's memory
+Change = Callable[[Log], dict[str, Any] | None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an engine made of the raw files."""
+
+    arranged: Arranged
+    rejected: pa.Table
+    filters: list[Row]  # the table of counts
+    changes: dict[str, Any] | None  # what `change` returned
+
+
+def run_engine(
+    engine: Mapping[str, Any] | None,
+    config: DatasetConfig,
+    raw: Path,
+    change: Change | None = None,
+    progress: bool = True,
+) -> Outcome:
+    """Read, check, change, filter, number and sort with an engine's config (conf/engine; None: arrays).
+
+    Raises `UserError` for an unknown engine or option, for what the engine cannot do, and for everything that is wrong
+    with the data.
+    """
+    name = engine_name(engine)
+    if name == "spark":
+        return _on_spark(engine or {}, config, raw, change)
+    events = read_log(config, raw, progress)
+    _report(events.rejected, len(events))
+    changes = change(events) if change is not None else None
+    split_orders(events, config.zone, config.order_days)
+    if not len(events):
+        raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")
+    rejected = events.rejected
+    if name == "arrays":
+        filters = apply_filters(events, config.filters)
+        return Outcome(arrange(events), rejected, filters, changes)
+    arranged, filters = _by_plan(events, config.filters, name)
+    return Outcome(arranged, rejected, filters, changes)
+
+
+def engine_name(engine: Mapping[str, Any] | None) -> str:
+    """The name in an engine config; a `UserError` names the nearest engine or option for an unknown one."""
+    name = str((engine or {}).get("name", "arrays"))
+    if name not in OPTIONS:
+        raise UserError(f"engine: unknown engine '{name}'.{nearest(name, ENGINES)}")
+    for key in engine or {}:
+        if key not in OPTIONS[name]:
+            raise UserError(f"unknown option `engine.{key}` of engine={name}.{nearest(str(key), OPTIONS[name])}")
+    return name
+
+
+def _by_plan(events: Log, filters: Mapping[str, Any], name: str) -> tuple[Arranged, list[Row]]:
+    """The plan on Polars or DuckDB over a log in memory, whose ids it sees as codes. The log is used up."""
+    from shopkeeper.arrange import engine_plan
+
+    table, ids = _as_table(events)
+    texts = {name: column.values for name, column in events.ids.items()}
+    timed = events.timestamp is not None
+    frame, settle = _polars(table) if name == "polars" else _duckdb(table)
+    del table
+    arranged, counts = engine_plan.arrange(engine_plan.Checked(frame, ids, timed, texts), filters, settle)
+    return with_customers(arranged, events, texts["user_id"]), counts
+
+
+def _as_table(events: Log) -> tuple[pa.Table, dict[str, str]]:
+    ids = {name: f"id{i}" for i, name in enumerate(events.ids)} | {"user_id": "user", "item_id": "item"}
+    columns: dict[str, Any] = {"place": np.arange(len(events)), "event_type": events.event_type}
+    columns["time"] = np.zeros(len(events), np.int64) if events.timestamp is None else events.timestamp
+    columns |= {name: v for name in ("price", "quantity") if (v := getattr(events, name)) is not None}
+    for name, column in ids.items():
+        codes = events.ids[name].codes
+        columns[column] = pa.array(codes, mask=codes < 0)
+    return pa.table(columns), ids
+
+
+def _polars(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
+    import narwhals as nw
+    import polars as pl
+
+    return nw.from_native(pl.DataFrame(pl.from_arrow(table)).lazy()), lambda frame: frame.collect("polars").lazy()
+
+
+def _duckdb(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
+    import duckdb
+    import narwhals as nw
+
+    connection = duckdb.connect()
+    connection.execute("SET preserve_insertion_order = false")  # no step looks at the order in which rows are held
+    names = (f"settled_{i}" for i in count())
+
+    def settle(frame: Any) -> Any:
+        name = next(names)
+        nw.to_native(frame).create(name)
+        return nw.from_native(connection.table(name))
+
+    return nw.from_native(connection.from_arrow(table)), settle
+
+
+def _on_spark(engine: Mapping[str, Any], config: DatasetConfig, raw: Path, change: Change | None) -> Outcome:
+    """The driver holds what is written in the end (columns of the kept events, texts of the ids), not the raw data."""
+    from shopkeeper.arrange import engine_plan, engine_spark
+
+    wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
+    wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
+    wanted = wanted or (["a change of the log"] if change is not None else [])
+    if wanted:
+        raise UserError(f"engine=spark does not apply {', '.join(wanted)} (dataset '{config.name}'); use engine=arrays")
+    with engine_spark.session(engine) as spark:
+        checked, rejected, kept = engine_spark.read(spark, config, raw)
+        judge(rejected, kept, config)
+        _report(rejected, kept)
+        arranged, filters = engine_plan.arrange(checked, config.filters, engine_spark.settle)
+        if "order_id" in arranged.names:
+            arranged.names["order_id"] = plain_numbers(arranged.names["order_id"])
+    return Outcome(arranged, rejected, filters, None)
+
+
+def _report(rejected: pa.Table, kept: int) -> None:
+    if len(rejected):
+        log.info("rejected %s of %s rows:", f"{len(rejected):,}", f"{len(rejected) + kept:,}")
+        for column, reason, n in reasons(rejected):
+            log.info("  %8s  %s: %s", f"{n:,}", column, reason)

@@ -1,0 +1,180 @@
+"""The relational steps of preparation as lazy Narwhals code, written once: Polars, DuckDB and Spark run these lines.
+
+A checked frame has a row per event that passed the checks, in no particular order: `place` (int64, the position in
+the raw files: file order), `time` (int64 microseconds UTC, 0 where the data has only an order), `event_type` (int8),
+`price` and `quantity` (float64) where the data has them, and columns of ids (texts, or codes into `Checked.texts`),
+`user` and `item` among them. Every step is defined by `place` and `time`, never by the order in which an engine
+happens to hold rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.arrange.filters import Row
+from shopkeeper.arrange.order import COLUMN_OF, Arranged
+from shopkeeper.data.prepared import code_type
+from shopkeeper.errors import UserError
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+
+Frame: TypeAlias = "nw.LazyFrame[Any]"
+Settle = Callable[[Frame], Frame]  # computes a frame now, so that later steps do not compute it again
+LONG_AGO = 1_000_000 * MICROSECONDS_PER_DAY  # added to a time before `%`: engines differ on negative numbers
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checked frame: `ids` maps our name of an id column (user_id, "file:brand", …) to its column in the frame."""
+
+    frame: Frame
+    ids: Mapping[str, str]
+    timed: bool
+    texts: Mapping[str, pa.Array] | None = None  # our name -> what the codes in its column stand for; None: texts
+
+
+def arrange(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tuple[Arranged, list[Row]]:
+    """Filter, number, sort: the same result as `filters.apply_filters` and `order.arrange` give in memory."""
+    frame, table = apply_filters(checked, filters, settle)
+    numbers = {name: settle(numbered(frame, column)) for name, column in checked.ids.items()}
+    for name, ids in numbers.items():
+        frame = frame.join(ids, on=checked.ids[name], how="left").drop(checked.ids[name])
+    frame = frame.sort(_id(checked.ids["user_id"]), "time", "place")
+    rows = frame.collect(backend="pyarrow").to_arrow()
+    names = {name: _texts(ids, name, checked) for name, ids in numbers.items()}
+    return _arranged(rows, names, checked), table
+
+
+def numbered(frame: Frame, column: str) -> Frame:
+    """Each id of a column with its number, dense from 1 by first appearance in (time, place); missing ids have none.
+
+    Only the distinct ids meet in one place, not the events.
+    """
+    known = frame.filter(~nw.col(column).is_null())
+    first = known.filter(nw.col("time") == nw.col("time").min().over(column))
+    first = first.group_by(column).agg(nw.col("time").min(), nw.col("place").min())
+    number = nw.col("place").cum_count().over(order_by=["time", "place"])
+    return first.select(column, number.cast(nw.Int32).alias(_id(column)))
+
+
+def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tuple[Frame, list[Row]]:
+    """The frame without the rows that the filters drop, and the table of counts; order as in `filters.py`."""
+    frame, table = checked.frame, list[Row]()
+    count = _count(frame) if filters else {}
+
+    def drop(name: str, setting: Any, kept: Frame) -> None:
+        nonlocal frame, count
+        frame, before = settle(kept), count
+        count = _count(frame)
+        table.append({"filter": name, "setting": setting, **_named(before, "before"), **_named(count, "after")})
+        if not count["rows"]:
+            raise UserError(f"filters.{name}={setting} leaves no rows of {before['rows']:,}; relax it")
+
+    for name in ("retention_days", "bots"):
+        if filters.get(name) and not checked.timed:
+            raise UserError(f"filters.{name} needs time stamps, and this data has only an order; remove it")
+    if filters.get("event_types"):
+        kept = list(filters["event_types"])
+        drop("event_types", kept, frame.filter(nw.col("event_type").is_in(event_codes(kept))))
+    if filters.get("retention_days"):
+        last = int(frame.select(nw.col("time").max()).collect(backend="pyarrow").item())
+        oldest = last - int(float(filters["retention_days"]) * MICROSECONDS_PER_DAY)
+        drop("retention_days", filters["retention_days"], frame.filter(nw.col("time") >= oldest))
+    if filters.get("bots"):
+        drop("bots", dict(filters["bots"]), _without_bots(frame, filters["bots"]))
+    if filters.get("consecutive_repeats"):
+        drop("consecutive_repeats", True, _without_repeats(frame))
+    if filters.get("k_core"):
+        drop("k_core", filters["k_core"], k_core(frame, int(filters["k_core"]), settle))
+    if filters.get("min_history"):
+        drop("min_history", filters["min_history"], frame.filter(nw.len().over("user") >= int(filters["min_history"])))
+    if filters.get("max_history"):
+        drop("max_history", filters["max_history"], frame.filter(nw.len().over("user") <= int(filters["max_history"])))
+    return frame, table
+
+
+def k_core(frame: Frame, k: int, settle: Settle) -> Frame:
+    """Rows left when users and items with fewer than `k` rows are dropped until none is left (Seidman 1983).
+
+    Rounds look at pairs of user and item with their number of rows, not at the rows.
+    """
+    pairs = settle(frame.group_by("user", "item").agg(nw.len().alias("n")))
+    before, now = -1, _rows(pairs)
+    while now != before:
+        pairs = pairs.filter(nw.col("n").sum().over("user") >= k).filter(nw.col("n").sum().over("item") >= k)
+        pairs = settle(pairs)
+        before, now = now, _rows(pairs)
+    return frame.join(pairs.select("user", "item"), on=["user", "item"], how="semi")
+
+
+def _without_bots(frame: Frame, limits: Mapping[str, Any]) -> Frame:
+    kept = frame
+    for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
+        if limits.get(key):
+            since = (nw.col("time") + LONG_AGO) % span
+            counts = frame.with_columns(cell=nw.col("time") - since).group_by("user", "cell").agg(nw.len().alias("n"))
+            bots = counts.filter(nw.col("n") > int(limits[key])).select("user").unique()
+            kept = kept.join(bots, on="user", how="anti")
+    return kept
+
+
+def _without_repeats(frame: Frame) -> Frame:
+    same = [
+        (nw.col(name) == nw.col(name).shift(1).over("user", order_by=["time", "place"])).fill_null(False)
+        for name in ("item", "event_type")
+    ]
+    return frame.with_columns(repeat=same[0] & same[1]).filter(~nw.col("repeat")).drop("repeat")
+
+
+def _count(frame: Frame) -> dict[str, int]:
+    counts = frame.select(
+        nw.len().alias("rows"), nw.col("user").n_unique().alias("users"), nw.col("item").n_unique().alias("items")
+    )
+    found = counts.collect(backend="pyarrow").to_arrow().to_pydict()
+    return {name: int(n[0] or 0) for name, n in found.items()}  # of no rows DuckDB and Spark count null users
+
+
+def _named(count: Mapping[str, int], when: str) -> Row:
+    return {f"{name}_{when}": n for name, n in count.items()}
+
+
+def _rows(frame: Frame) -> int:
+    return int(frame.select(nw.len()).collect(backend="pyarrow").item())
+
+
+def _id(column: str) -> str:
+    return f"{column}_number"
+
+
+def _texts(ids: Frame, name: str, checked: Checked) -> pa.Array:
+    """The text of id 1, 2, …"""
+    column = checked.ids[name]
+    table = ids.collect(backend="pyarrow").to_arrow()
+    found = table[column].combine_chunks().take(pa.array(np.argsort(table[_id(column)].to_numpy())))
+    return found.cast(pa.string()) if checked.texts is None else checked.texts[name].take(found)
+
+
+def _arranged(rows: pa.Table, names: dict[str, pa.Array], checked: Checked) -> Arranged:
+    def numbers(name: str, missing: int = 0) -> np.ndarray:
+        column = rows[name]
+        return (column.fill_null(missing) if column.null_count else column).to_numpy()
+
+    user = numbers(_id(checked.ids["user_id"]))
+    offsets = np.zeros(len(names["user_id"]) + 1, np.int64)
+    np.cumsum(np.bincount(user, minlength=len(offsets))[1:], out=offsets[1:])
+    types = {"channel": code_type(len(names.get("channel", ())))}
+    columns = {
+        COLUMN_OF.get(name, name): numbers(_id(column)).astype(types.get(name, np.int32), copy=False)
+        for name, column in checked.ids.items()
+        if name != "user_id"
+    }
+    columns["event_type"] = numbers("event_type").astype(np.int8, copy=False)
+    if checked.timed:
+        columns["timestamp"] = numbers("time")
+    columns |= {name: numbers(name) for name in ("price", "quantity") if name in rows.column_names}
+    return Arranged(offsets, columns, names, numbers("place"))

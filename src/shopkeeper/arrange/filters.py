@@ -1,0 +1,125 @@
+"""Filters over a whole log; each is counted before and after: rows, users, items.
+
+Order: event types, retention, bots, consecutive repeats, k-core, shortest and longest history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.log import Log
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+
+Row = dict[str, Any]
+
+
+def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
+    """Rows left when users and items with fewer than `k` rows are dropped again and again until none is left.
+
+    `user` and `item` are codes from 0 (int, (n,)); returns a mask (bool (n,)). O(n) a round; rounds look only at the
+    rows that are left. The k-core of a bipartite multigraph is unique, so the order of dropping does not matter
+    (Seidman 1983, Network structure and minimum degree).
+    """
+    mask = np.ones(len(user), bool)
+    if not len(user) or k <= 1:
+        return mask
+    rows: np.ndarray | None = None  # rows left, once some are gone
+    while True:
+        per_user, per_item = np.bincount(user), np.bincount(item)
+        if (per_user[per_user > 0] >= k).all() and (per_item[per_item > 0] >= k).all():
+            return mask
+        stays = (per_user >= k)[user]
+        stays &= (per_item >= k)[item]
+        gone = np.flatnonzero(~stays)
+        mask[gone if rows is None else rows[gone]] = False
+        rows = np.flatnonzero(stays) if rows is None else rows[stays]
+        user, item = user[stays], item[stays]
+        if not len(user):
+            return mask
+
+
+def apply_filters(log: Log, filters: Mapping[str, Any]) -> list[Row]:
+    """Drop rows of the log in place; returns the table of counts. Raises `UserError` when nothing is left."""
+    table: list[Row] = []
+
+    def drop(name: str, setting: Any, mask: np.ndarray) -> None:
+        before = _counts(log, "before")
+        log.keep(mask)
+        table.append({"filter": name, "setting": setting, **before, **_counts(log, "after")})
+        if not len(log):
+            raise UserError(f"filters.{name}={setting} leaves no rows of {before['rows_before']:,}; relax it")
+
+    if filters.get("event_types"):
+        kept = np.array(event_codes(list(filters["event_types"])), np.int8)
+        drop("event_types", list(filters["event_types"]), np.isin(log.event_type, kept))
+    if filters.get("retention_days"):
+        times = _times(log, "retention_days")
+        oldest = times.max() - int(float(filters["retention_days"]) * MICROSECONDS_PER_DAY)
+        drop("retention_days", filters["retention_days"], times >= oldest)
+    if filters.get("bots"):
+        drop("bots", dict(filters["bots"]), ~_is_bot(log, filters["bots"])[log.user])
+    if filters.get("consecutive_repeats"):
+        drop("consecutive_repeats", True, ~_repeats(log))
+    if filters.get("k_core"):
+        drop("k_core", filters["k_core"], k_core(log.user, log.item, int(filters["k_core"])))
+    for name, wrong in (("min_history", np.less), ("max_history", np.greater)):
+        if filters.get(name):
+            drop(name, filters[name], ~wrong(np.bincount(log.user), int(filters[name]))[log.user])
+    return table
+
+
+def as_lines(table: Sequence[Row]) -> list[str]:
+    """The table of counts for the screen: a line of names, then a line for each filter; nothing without filters."""
+    names = [f"{what} {when}" for what in ("rows", "users", "items") for when in ("before", "after")]
+    lines = [["filter", *names]]
+    for row in table:
+        setting = row["setting"]
+        words = [f"{k}={v}" for k, v in setting.items()] if isinstance(setting, Mapping) else setting
+        text = " ".join(words) if isinstance(words, list) else str(words)
+        lines.append([f"{row['filter']} {text}", *(f"{row[name.replace(' ', '_')]:,}" for name in names)])
+    first, *rest = (max(map(len, column)) for column in zip(*lines, strict=True))
+    shown = [
+        "  ".join([line[0].ljust(first), *(c.rjust(w) for c, w in zip(line[1:], rest, strict=True))]) for line in lines
+    ]
+    return shown if table else []
+
+
+def _counts(log: Log, when: str) -> Row:
+    def distinct(codes: np.ndarray) -> int:
+        return int(np.count_nonzero(np.bincount(codes))) if len(codes) else 0
+
+    return {f"rows_{when}": len(log), f"users_{when}": distinct(log.user), f"items_{when}": distinct(log.item)}
+
+
+def _times(log: Log, name: str) -> np.ndarray:
+    if log.timestamp is None:
+        raise UserError(f"filters.{name} needs time stamps, and this data has only an order; remove it")
+    return log.timestamp
+
+
+def _is_bot(log: Log, limits: Mapping[str, Any]) -> np.ndarray:
+    """Users with more events in some calendar hour (`per_hour`) or day (`per_day`), UTC, than a person can make."""
+    times = _times(log, "bots")
+    bot = np.zeros(len(log.ids["user_id"].values), bool)
+    for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
+        if limits.get(key):
+            window = times // span
+            window -= window.min()
+            cell = log.user.astype(np.int64) * (int(window.max()) + 1) + window
+            cells, count = np.unique(cell, return_counts=True)
+            bot[cells[count > int(limits[key])] // (int(window.max()) + 1)] = True
+    return bot
+
+
+def _repeats(log: Log) -> np.ndarray:
+    """Rows that repeat the item and event type of the same user's row before them (in time, then file order)."""
+    keys = (log.user,) if log.timestamp is None else (log.timestamp, log.user)
+    order = np.lexsort(keys)
+    same = np.zeros(len(log), bool)
+    a, b = order[:-1], order[1:]
+    same[b] = (log.user[a] == log.user[b]) & (log.item[a] == log.item[b]) & (log.event_type[a] == log.event_type[b])
+    return same

@@ -1,0 +1,91 @@
+"""An order is a number of one customer on one day: receipt numbers start again, and a constant is no order number.
+
+Lines of one customer under one number are one order while less than `order_days` days (of the shop's calendar) lie
+between one line and the next, or less than an hour (an order that is written over midnight). What comes later under
+the same number is another order, with a code of its own and the same text. `order_days: null` keeps each number one
+order for ever. Data without time stamps has nothing to tell such orders apart by.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.ingest.log import Ids, Log
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.timeline.zones import local
+
+if TYPE_CHECKING:
+    from shopkeeper.arrange.engine_plan import Frame
+
+HOUR = MICROSECONDS_PER_DAY // 24
+MARK = "\x1f"  # between an order number and what tells its later orders apart, in frames of texts
+
+
+def split_orders(log: Log, zone: str, days: int | None) -> int:
+    """Give numbers that came back codes of their own, in place; returns how many orders were told apart so.
+
+    Only numbers whose lines lie more than an hour apart are looked at, so a log without any costs a few passes.
+    """
+    ids, time = log.ids.get("order_id"), log.timestamp
+    if ids is None or time is None or days is None or not len(log):
+        return 0
+    wide = np.append(_span(ids.codes, time, len(ids.values)) > HOUR, False)  # the last is for missing ids (-1)
+    rows = np.flatnonzero(wide[ids.codes])
+    if not len(rows):
+        return 0
+    rows = rows[np.lexsort((time[rows], ids.codes[rows], log.user[rows]))]
+    code, user, at = ids.codes[rows], log.user[rows], time[rows]
+    day = local(at, zone) // MICROSECONDS_PER_DAY
+    same = (code[1:] == code[:-1]) & (user[1:] == user[:-1])
+    again = np.append(False, same & (np.diff(day) >= days) & (np.diff(at) > HOUR))
+    if not again.any():
+        return 0
+    begins = again | np.append(True, ~same)
+    later = np.maximum.accumulate(np.where(begins, np.arange(len(rows)), 0))  # where each row's order begins
+    is_new = again[later]
+    number = np.cumsum(again) - 1
+    codes = ids.codes.copy()
+    codes[rows[is_new]] = len(ids.values) + number[later[is_new]]
+    log.ids["order_id"] = Ids(codes, pa.concat_arrays([ids.values, ids.values.take(pa.array(code[again]))]))
+    return int(again.sum())
+
+
+def _span(codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:
+    """Time (µs) between the first and the last line of each number, int64 (n,): over runs of equal numbers."""
+    starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    run = codes[starts]
+    low, high = np.minimum.reduceat(time, starts)[run >= 0], np.maximum.reduceat(time, starts)[run >= 0]
+    run = run[run >= 0]
+    first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, np.iinfo(np.int64).min)
+    np.minimum.at(first, run, low)
+    np.maximum.at(last, run, high)
+    return np.where(last >= first, last - first, 0)
+
+
+def split_orders_of(frame: Frame, user: str, order: str, days: int) -> Frame:
+    """The same on a lazy frame of texts with columns `time`, `place` and `day` (local); drops `day`.
+
+    Later orders are called `number`, MARK, customer, MARK, how many came before; `plain_numbers` takes that off.
+    """
+    import narwhals as nw
+
+    def before(column: str) -> Any:
+        return nw.col(column).shift(1).over(user, order, order_by=["time", "place"])
+
+    again = (nw.col("day") - before("day") >= days) & (nw.col("time") - before("time") > HOUR)
+    frame = frame.with_columns(again=nw.when(again.fill_null(False)).then(nw.lit(1)).otherwise(nw.lit(0)))
+    frame = frame.with_columns(order_again=nw.col("again").cum_sum().over(user, order, order_by=["time", "place"]))
+    called = nw.concat_str(nw.col(order), nw.col(user), nw.col("order_again").cast(nw.String), separator=MARK)
+    later = ~nw.col(order).is_null() & (nw.col("order_again") > 0)
+    frame = frame.with_columns(nw.when(later).then(called).otherwise(nw.col(order)).alias(order))
+    return frame.drop("again", "order_again", "day")
+
+
+def plain_numbers(names: pa.Array) -> pa.Array:
+    """Order numbers without what `split_orders_of` added."""
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(names, pattern=f"(?s){MARK}.*", replacement="")

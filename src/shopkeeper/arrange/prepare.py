@@ -1,0 +1,196 @@
+"""Raw data -> prepared folder: read, check, filter, number, sort, write. The order of the steps is the order below."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.arrange import writer
+from shopkeeper.arrange.attributes import entity_table, known_table, version_table
+from shopkeeper.arrange.engine import Change, run_engine
+from shopkeeper.arrange.filters import Row
+from shopkeeper.arrange.order import Arranged
+from shopkeeper.arrange.returns import link_returns
+from shopkeeper.data import consent
+from shopkeeper.data.prepared import FORMAT_VERSION
+from shopkeeper.files import atomic_folder, sha256_json, write_json
+from shopkeeper.hashing import hash_tree
+from shopkeeper.ingest import dataset
+from shopkeeper.ingest.dataset import DatasetConfig
+from shopkeeper.ingest.id_doubts import id_doubts
+from shopkeeper.ingest.log import reasons
+from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
+from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.timeline.observation import observe
+
+SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
+SIMULATED_LOG = tuple(f"{SIMULATED}/{name}.parquet" for name in ("events", "items", "users"))
+log = logging.getLogger(__name__)
+
+
+def prepare_dataset(
+    config: Mapping[str, Any],
+    raw: Path,
+    out: Path,
+    *,
+    progress: bool = True,
+    change: Change | None = None,
+    engine: Mapping[str, Any] | None = None,
+    log_span: tuple[int, int] | None = None,
+) -> Path:
+    """Write the prepared folder `out` of a dataset config from the files below `raw`, and return its path.
+
+    `change` may alter the checked log in place before filters and numbering (consent, identity, erasure); what it
+    returns is kept in the manifest under `changes`. `engine` is the config of conf/engine (default: arrays); it
+    does not change what is written. `log_span` (µs of the first and last event) is set where this folder shows the log
+    as known at one cutoff (`Prepared.span`). The folder appears whole or not at all, and the same input gives
+    the same bytes. Raises `UserError` for everything in config or data that the user can mend.
+    """
+    checked, out = dataset.parse(config), Path(out)
+    before, now = states(config, Path(raw)), raw_files(config, Path(raw))
+    given = Path(raw)
+    with atomic_folder(out, "prepared") as folder:
+        simulation = None
+        if checked.simulate is not None:
+            simulation = simulate_log(checked, folder / SIMULATED)
+            checked, raw = simulated_config(checked, folder), folder
+        done = run_engine(engine, checked, Path(raw), change, progress)
+        span = None if log_span is None else dict(zip(("first", "last"), log_span, strict=True))
+        extra = {"simulation": simulation, "changes": done.changes, "log_span": span}
+        write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra, now)
+        if simulation is not None:
+            _drop_simulated_log(folder / SIMULATED)
+        check_still(config, given, before)
+    return out
+
+
+def write_folder(
+    folder: Path,
+    config: DatasetConfig,
+    raw: Path,
+    arranged: Arranged,
+    rejected: pa.Table,
+    filters: list[Row],
+    extra: Mapping[str, Any],
+    read: Sequence[RawFile],
+) -> None:
+    """All files of a prepared folder, manifest last; `read` are the raw files that it was made from."""
+    returns = link_returns(
+        arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
+    )
+    writer.write_arrays(folder, arranged)
+    writer.write_events(folder / "events.parquet", arranged, returns, config.extra)
+    matches: list[dict[str, Any]] = []
+    for kind, spec in (("item", config.items), ("user", config.users)):
+        writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged, matches))
+        if (known := known_table(kind, spec, arranged)) is not None:
+            writer.write_table(folder / f"{kind}s_known.parquet", known)
+        if spec.get("valid_from"):
+            writer.write_table(
+                folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged, matches)
+            )
+    writer.write_table(folder / "rejected.parquet", rejected)
+    if arranged.consent is not None:
+        writer.write_table(folder / consent.FILE, arranged.consent.table())
+    hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
+    hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": "prepared",
+        "dataset": config.name,
+        **_counts(arranged, returns, config.zone),
+        "filters": filters,
+        "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
+        "n_rejected": len(rejected),
+        "tables": matches,
+        "raw_files": as_json(read),
+        "config": config.plain,
+        "files": hashes,
+        "fingerprint": sha256_json(hashes),
+        **{key: value for key, value in extra.items() if value is not None},
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def _id_doubts(a: Arranged) -> list[str]:
+    n, lines = int(a.offsets[-1]), []
+    for name, column in {"user_id": None, "item_id": "item", "order_id": "order", "session_id": "session"}.items():
+        if name in a.names:
+            count = len(a.names[name])
+            rows = np.diff(a.offsets) if column is None else np.bincount(a.columns[column], minlength=count + 1)[1:]
+            texts = a.names[name].cast(pa.string())
+            if name == "order_id":
+                once = texts.dictionary_encode()
+                if again := count - len(once.dictionary):
+                    lines.append(
+                        f"order_id: {again:,} orders have a number that was there on an earlier day; each is an order "
+                        f"of its own (order_days)"
+                    )
+                texts, rows = once.dictionary, np.bincount(once.indices.to_numpy(), rows, len(once.dictionary))
+            lines += id_doubts(name, texts, rows, n)
+    return lines
+
+
+def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
+    types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
+    out: dict[str, Any] = {
+        "n_events": int(a.offsets[-1]),
+        "n_users": len(a.names["user_id"]),
+        "n_items": len(a.names["item_id"]),
+        "channels": a.names["channel"].to_pylist() if "channel" in a.names else [],
+        "id_doubts": _id_doubts(a),
+        "event_types": {name: int(types[code]) for code, name in enumerate(EVENT_TYPES, start=1) if types[code]},
+        "unknown": {name: int(np.isnan(a.columns[name]).sum()) for name in ("price", "quantity") if name in a.columns},
+    }
+    if "timestamp" in a.columns:
+        times = a.columns["timestamp"]
+        same = times[1:] == times[:-1]
+        inside = np.ones(len(times), bool)
+        inside[a.offsets[:-1]] = False  # a user's first event has none before it
+        ties = int((same & inside[1:]).sum())
+        out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
+        out["observation"] = observe(times, zone)
+        out["ties"] = {"rows": ties, "share": ties / len(times)}
+    if returns is not None:
+        linked = int((returns >= 0).sum())
+        out["returns"] = {"linked": linked, "without_purchase": int(out["event_types"].get("return", 0)) - linked}
+    return out
+
+
+def simulate_log(config: DatasetConfig, folder: Path) -> dict[str, Any]:
+    """Write the simulated shop of a config into a new folder; what the manifest says of it."""
+    from shopkeeper.simulated import simulate
+
+    folder.mkdir(parents=True)
+    assert config.simulate is not None
+    return dict(simulate(config.simulate, folder))
+
+
+def simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """The config that reads what the simulator wrote: our own column names in Parquet files."""
+    from dataclasses import replace
+
+    names = pq.ParquetFile(folder / SIMULATED / "events.parquet").schema_arrow.names
+    columns = {name: name for name in dataset.EVENT_COLUMNS if name in names}
+    own = {"reader": {"format": "parquet"}}
+    return replace(
+        config,
+        folder=SIMULATED,
+        files=("events.parquet",),
+        reader=own["reader"],
+        columns=columns,
+        items={"file": "items.parquet", **own, **config.items},
+        users={"file": "users.parquet", **own, **config.users},
+    )
+
+
+def _drop_simulated_log(folder: Path) -> None:
+    """Remove what was read; what else the simulator wrote (truth, campaign, identities) stays."""
+    for name in SIMULATED_LOG:
+        (folder.parent / name).unlink()

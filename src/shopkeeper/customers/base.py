@@ -1,0 +1,71 @@
+"""The contract of a customer model: a cohort of customers at cutoffs in, probabilities out.
+
+Shapes: n rows (customer, cutoff), F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Customers at an instant: what was known strictly before it, and what happened in [cutoff, cutoff + horizon)."""
+
+    customer: np.ndarray  # int32 (n,) internal user ids
+    cutoff: np.ndarray  # int64 (n,) microseconds UTC
+    features: np.ndarray  # float64 (n, F)
+    feature_names: tuple[str, ...]
+    events: Events  # sequence view: the history of row j is rows start[j]:end[j]
+    start: np.ndarray  # int64 (n,)
+    end: np.ndarray  # int64 (n,)
+    observed_until: np.ndarray  # int64 (n,): the label window must end at or before this
+    label: np.ndarray | None = None  # float64 (n,); None when asked about the future
+    horizon_days: float = 0.0
+    left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Calibrated probabilities, and why a score is blank (NaN) where it is."""
+
+    probability: np.ndarray  # float64 (n,), NaN where blank
+    blank_reason: np.ndarray | None = None  # str (n,), "" where scored
+
+
+@runtime_checkable
+class CustomerModel(Protocol):
+    """What every customer model does."""
+
+    uses_instant: bool
+
+    def fit(self, train: Cohort, calibration: Cohort | None, seed: int) -> None:
+        """Learn from `train`; calibrate on `calibration`, a later cutoff that the fit has not seen."""
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """Probability that the label is 1, per row."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted state into `folder`; nothing executable."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+
+@runtime_checkable
+class NeedsDataset(Protocol):
+    """A customer model that must know which dataset it is asked about (oracles): the pipeline binds it before `fit`."""
+
+    def bind(self, prepared: Prepared) -> None:
+        """Read what it needs from the prepared dataset's manifest and tables."""

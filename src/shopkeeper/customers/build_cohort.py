@@ -1,0 +1,216 @@
+"""Cohorts from a prepared dataset: who is asked about at each cutoff, what was known, and whether they came back.
+
+Churn, as defined here: a customer with a purchase in [t - active, t) has *churned* at cutoff t (label 1) when no
+purchase follows in [t, t + horizon). A purchase that is returned later counts as a purchase, in the active window
+and in the label window alike: the customer came. (Netting it would need events from after the window.) Returns
+alone count for neither.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.consent import Consent
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.requests import Events
+from shopkeeper.errors import UserError
+from shopkeeper.features.point_in_time import prefix
+from shopkeeper.features.rfm import FeatureTable, rfm_features
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.timeline import floor_day, iso
+
+
+def build_cohort(
+    prepared: Prepared,
+    cutoffs: int | Sequence[int],
+    horizon_days: float,
+    active_days: float | None,
+    *,
+    events: Sequence[str] = ("purchase",),
+    observed_until: int | None = None,
+    labels: bool = True,
+) -> Cohort:
+    """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, churn labels.
+
+    Rows are ordered by (cutoff as given, internal user id). Where the dataset has a consent table, only customers whose
+    consent is in force at the cutoff are asked about; who withdraws inside the label window has no label (whether he
+    came back may not be known) and is left out of labelled cohorts, bought or not. Both are counted in `left_out`.
+
+    Args:
+        prepared: the dataset.
+        cutoffs: one instant or several, µs UTC.
+        horizon_days: length of the label window [t, t + horizon).
+        active_days: a row needs one of `events` in [t - active, t); None: at any time before t.
+        events: event types that show that the customer is there.
+        observed_until: the log is complete before this instant (default: midnight before its last event).
+        labels: False for a cutoff whose future is not known yet.
+
+    Raises:
+        UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
+            at which nobody is, is counted in `left_out`).
+    """
+    instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
+    time = prepared.events.timestamp
+    if time is None:
+        raise UserError(f"dataset '{prepared.name}' has no time stamps: customer models need them; choose another")
+    if horizon_days <= 0 or (active_days is not None and active_days <= 0):
+        raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
+    if observed_until is None:
+        observed_until = floor_day(prepared.span[1]) if len(time) else 0
+    horizon = round(horizon_days * MICROSECONDS_PER_DAY)
+    active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
+
+    # Only the target events, as a log of their own with its own offsets.
+    kept = np.isin(prepared.events.event_type, np.asarray(event_codes(tuple(events)), np.int8))
+    position = prefix(kept)
+    first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
+    bought = np.asarray(time)[kept]
+
+    users: list[np.ndarray] = []
+    at, label = [], []
+    left_out: Counter[str] = Counter()
+    for t in instants:
+        if labels and t + horizon > observed_until:
+            raise UserError(
+                f"the label window of {horizon_days:g} days from {iso(t)} ends after the log is complete "
+                f"({iso(observed_until)}); choose an earlier cutoff or a shorter horizon_days"
+            )
+
+        def before(instant: int) -> np.ndarray:
+            return lower_bound(bought, first, after, instant)
+
+        known = before(t)
+        is_active = known > (first if active is None else before(t - active))
+        if not is_active.any():
+            if len(instants) > 1 and not (t == instants[-1] and not users):
+                left_out["cutoffs at which nobody was active"] += 1
+                continue
+            span = "time" if active_days is None else f"{active_days:g} days"
+            raise UserError(
+                f"no customer has a {' / '.join(events)} in the {span} before {iso(t)}; "
+                f"choose a later cutoff or a longer active_days"
+            )
+        chosen = np.flatnonzero(is_active)
+        if prepared.consent is not None:
+            chosen = _agreeing(prepared.consent, chosen + 1, t, t + horizon if labels else t, left_out) - 1
+        users.append((chosen + 1).astype(np.int32))
+        at.append(np.full(len(chosen), t, np.int64))
+        if labels:
+            label.append((before(t + horizon) == known)[chosen].astype(np.float64))
+
+    customer, cutoff = np.concatenate(users), np.concatenate(at)
+    features = features_of(prepared, customer, cutoff)
+    start = prepared.offsets[customer - 1]
+    return Cohort(
+        customer=customer,
+        cutoff=cutoff,
+        features=features.values,
+        feature_names=features.names,
+        events=prepared.events,
+        start=start,
+        end=lower_bound(time, start, prepared.offsets[customer], cutoff),
+        observed_until=np.full(len(customer), observed_until, np.int64),
+        label=np.concatenate(label) if labels else None,
+        horizon_days=float(horizon_days),
+        left_out={reason: n for reason, n in left_out.items() if n},
+    )
+
+
+def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
+    """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
+    categories, channels = item_categories(prepared), channel_names(prepared.manifest)
+    since = None if categories is None else prepared.known_since("items", "category")
+    return rfm_features(
+        prepared.events,
+        prepared.offsets,
+        customer,
+        cutoff,
+        categories,
+        channels,
+        category_since=since,
+        zone=prepared.zone,
+    )
+
+
+def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:
+    """Those of the users who agree at the cutoff and do not withdraw before `until`; the others are counted."""
+    agrees = consent.holds(user, cutoff)
+    stays = consent.next_end(user[agrees], cutoff) >= until
+    left_out["no consent at the cutoff"] += int((~agrees).sum())
+    left_out["consent withdrawn inside the label window"] += int((~stays).sum())
+    if not stays.any():
+        raise UserError(f"no active customer agrees at {iso(cutoff)} and stays; choose a later cutoff")
+    return user[agrees][stays]
+
+
+def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
+    """Cohorts of several cutoffs, each from the dataset as it was known at its own, as one; oldest first.
+
+    Items are numbered as in the newest dataset; what it does not know (it can only be a customer's who no longer
+    agrees) becomes 0.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+    names = parts[-1][0].items["item_id"].combine_chunks()
+    columns: dict[str, list[np.ndarray]] = {}
+    start, end, before = [], [], 0
+    for prepared, cohort in parts:
+        ids = pc.fill_null(pc.index_in(prepared.items["item_id"].combine_chunks(), value_set=names), -1)
+        number = np.concatenate([[0], ids.to_numpy(zero_copy_only=False) + 1]).astype(np.int32)
+        for column, values in vars(cohort.events).items():
+            if values is not None:
+                columns.setdefault(column, []).append(number[values] if column == "item" else values)
+        start.append(cohort.start + before)
+        end.append(cohort.end + before)
+        before += len(cohort.events.item)
+    cohorts = [cohort for _, cohort in parts]
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(c, name) for c in cohorts])
+
+    return replace(
+        cohorts[0],
+        customer=joined("customer"),
+        cutoff=joined("cutoff"),
+        features=joined("features"),
+        observed_until=joined("observed_until"),
+        events=Events(**{name: np.concatenate(values) for name, values in columns.items()}),
+        start=np.concatenate(start),
+        end=np.concatenate(end),
+        label=None if cohorts[0].label is None else joined("label"),
+        left_out=dict(sum((Counter(c.left_out) for c in cohorts), Counter())),
+    )
+
+
+def item_categories(prepared: Prepared) -> np.ndarray | None:
+    """Category code of every item, int32 (n_items + 1,), from the item table's column `category`; None without one.
+
+    0 where it is unknown: that is no category.
+    """
+    if "items" not in prepared.__dict__ and not (prepared.place / "items.parquet").is_file():
+        return None
+    table = prepared.items
+    if "category" not in table.column_names:
+        return None
+    column = table["category"].to_pylist()
+    known = np.array([i for i, x in enumerate(column) if x is not None and str(x).strip()], np.int64)
+    codes = np.zeros(max(len(column), prepared.n_items) + 1, np.int32)  # an item without a row has no category
+    names = np.array([str(column[i]) for i in known])
+    codes[table["item"].to_numpy()[known]] = np.unique(names, return_inverse=True)[1] + 1
+    return codes
+
+
+MOST_CHANNELS = 127  # a feature each; a column with more values is hardly a channel
+
+
+def channel_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Channels of a dataset that features tell apart, in the order of their codes: the first that occurred."""
+    return tuple(str(c) for c in (manifest.get("channels") or ())[:MOST_CHANNELS])

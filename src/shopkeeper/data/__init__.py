@@ -1,0 +1,1 @@
+"""A prepared dataset on disk, opened as questions; NumPy only."""

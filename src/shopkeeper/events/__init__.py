@@ -1,1 +1,0 @@
-"""Raw data -> one validated, consented log; the simulated shop."""

@@ -1,0 +1,187 @@
+"""The log in memory: every column as one flat array in file order, ids as codes into a dictionary of texts.
+
+About 30 bytes a row whatever the ids look like: texts are kept once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from shopkeeper.data.consent import Consent
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import REJECTED, Block
+from shopkeeper.ingest.checks import Rows, check, wanted_columns
+from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.values import CODES
+
+WORST_SHOWN = 3
+
+
+@dataclass
+class Ids:
+    """A column of ids: int32 codes (n,), -1 where missing, into `values` (text, in no particular order)."""
+
+    codes: np.ndarray
+    values: pa.Array
+
+
+@dataclass
+class Log:
+    """Checked events in file order (n rows)."""
+
+    ids: dict[str, Ids]  # user_id, item_id, and where there are such columns session_id, order_id, channel, "file:…"
+    event_type: np.ndarray  # int8
+    timestamp: np.ndarray | None = None  # int64 microseconds UTC
+    price: np.ndarray | None = None  # float64
+    quantity: np.ndarray | None = None  # float64
+    rejected: pa.Table = field(default_factory=REJECTED.empty_table)
+    consent: Consent | None = None  # by user code + 1, where a consent table was applied
+    real_users: pa.Array | None = None  # text of each user code before pseudonyms, where these were given
+
+    def __len__(self) -> int:
+        return len(self.event_type)
+
+    @property
+    def user(self) -> np.ndarray:
+        """Codes of the users, int32 (n,)."""
+        return self.ids["user_id"].codes
+
+    @property
+    def item(self) -> np.ndarray:
+        """Codes of the items, int32 (n,)."""
+        return self.ids["item_id"].codes
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Keep only the rows of a mask (bool (n,)), column by column so that memory stays flat."""
+        if mask.all():
+            return
+        for ids in self.ids.values():
+            ids.codes = ids.codes[mask]
+        for name in ("event_type", "timestamp", "price", "quantity"):
+            column = getattr(self, name)
+            if column is not None:
+                setattr(self, name, column[mask])
+
+
+def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tuple[int, int] = (0, 0)) -> Log:
+    """Read and check all files of a dataset.
+
+    `before`: kept and rejected rows that are there already, which count when the share of rejected ones is judged.
+
+    Raises `UserError` when a file is missing or damaged, when no row is left, and when the share of rejected rows is
+    above `max_rejected_share`: the message names the file, the first bad row, its column and what to do.
+    """
+    paths = find_files(config, raw, config.files)
+    total = sum(p.stat().st_size for p in paths)
+    with progress_bar(f"read {config.name}", total, progress) as advance:
+        return collect(_blocks(config, paths, advance), config, before)
+
+
+def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], object]) -> Iterator[Block]:
+    wanted, read = wanted_columns(config), reader(str(config.reader.get("format")))
+    for path in paths:
+        yield from read(path, wanted, config.reader, advance)
+
+
+def collect(blocks: Iterator[Block], config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> Log:
+    """Check blocks one by one and join what passes."""
+    parts: list[Rows] = []
+    rejects: list[pa.Table] = []
+    for block in blocks:
+        try:
+            rows, bad = check(block, config)
+        except (pa.ArrowException, pl.exceptions.PolarsError) as e:
+            reason = str(e).splitlines()[0]
+            raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
+        parts += rows
+        if len(bad):
+            rejects.append(bad)
+    rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
+    judge(rejected, sum(map(len, parts)), config, before)
+    return _join(parts, rejected)
+
+
+def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
+    """Column ("row" where the whole row is at fault), reason and number of rows, most frequent first."""
+    counts = rejected.group_by(["column", "reason"], use_threads=False).aggregate([("row", "count")]).to_pylist()
+    rows = [(c["column"] or "row", c["reason"], c["row_count"]) for c in counts]
+    return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
+
+
+def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> None:
+    """A `UserError` when no row was kept or the share of rejected ones is above `max_rejected_share`.
+
+    `before`: kept and rejected rows of the files that are there already.
+    """
+    total, out = kept + len(rejected) + sum(before), len(rejected) + before[1]
+    if not kept + len(rejected):
+        raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")
+    share = out / total
+    if len(rejected) and (share > config.max_rejected_share or not kept):
+        first = rejected.slice(0, 1).to_pylist()[0]
+        at = f", column '{first['column']}'" if first["column"] else ""
+        counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
+        raise UserError(
+            f"{first['file']}, row {first['row']}{at}: {first['reason']} (value {first['value']!r}); in all "
+            f"{out:,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the "
+            f"dataset's config, or allow it with max_rejected_share (now {config.max_rejected_share})"
+        )
+
+
+def _join(parts: list[Rows], rejected: pa.Table) -> Log:
+    names = list(parts[0].ids)
+    first = parts[0]
+    with ThreadPoolExecutor(2) as pool:  # Arrow lets go of the interpreter while it joins
+        joined = pool.map(join_ids, [[p.ids.pop(name) for p in parts] for name in names])
+        ids = dict(zip(names, joined, strict=True))
+
+    def column(name: str) -> np.ndarray | None:
+        return None if getattr(first, name) is None else np.concatenate([getattr(p, name) for p in parts])
+
+    event_type = column("event_type")
+    assert event_type is not None
+    return Log(ids, event_type, column("timestamp"), column("price"), column("quantity"), rejected)
+
+
+def join_ids(parts: list[pa.DictionaryArray]) -> Ids:
+    """Dictionary-encoded pieces as one column over one dictionary."""
+    joined = pa.chunked_array(parts, CODES).unify_dictionaries()
+    parts.clear()
+    codes = np.empty(len(joined), np.int32)
+    at = 0
+    for chunk in joined.chunks:
+        indices = chunk.indices
+        if indices.null_count:
+            indices = indices.fill_null(-1)
+        codes[at : at + len(indices)] = indices.to_numpy(zero_copy_only=False)
+        at += len(indices)
+    return Ids(codes, joined.chunk(0).dictionary)
+
+
+class progress_bar:  # noqa: N801 (used like a function)
+    """A progress bar over bytes in a terminal or a notebook, nothing elsewhere; `with progress_bar(…) as advance`."""
+
+    def __init__(self, text: str, total: int, show: bool) -> None:
+        self.bar: Any = None
+        if show:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=total, desc=text, unit="B", unit_scale=True, disable=None, leave=False)
+
+    def __enter__(self) -> Callable[[int], object]:
+        return self.bar.update if self.bar is not None else lambda n: None
+
+    def __exit__(self, *args: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

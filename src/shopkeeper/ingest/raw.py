@@ -1,0 +1,115 @@
+"""Which raw files a prepared dataset was made from: every file that `prepare` reads, with size and hash.
+
+The log's files, tables of items and users with their maps of ids, lists of erasure, consent and identities: what a
+pattern matches today is part of it. Reads no table and needs no Polars, so that training can ask, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.errors import UserError
+from shopkeeper.hashing import hash_file, state_of
+from shopkeeper.ingest import dataset
+
+RULES = ("erasure", "identity", "consent")  # with a `file`; see `consent_rules`
+WORST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One file: its name below raw.folder (or as the config gives it), what it is for, its bytes and their hash."""
+
+    name: str
+    role: str  # log, items, users, erasure, identity, consent
+    bytes: int
+    hash: str
+
+
+def raw_files(config: Mapping[str, Any], raw: Path) -> list[RawFile]:
+    """Every raw file that preparing `config` reads, the log's first, in the order in which they are read.
+
+    Raises `UserError` for one that is missing.
+    """
+    out = []
+    for role, path, name in _paths(config, Path(raw)):
+        if not path.is_file():
+            raise UserError(f"{path} is missing ({role}.file of dataset {config.get('name')}); put the table there")
+        out.append(RawFile(name, role, path.stat().st_size, hash_file(path)))
+    return out
+
+
+def states(config: Mapping[str, Any], raw: Path) -> dict[str, str]:
+    """By name, what tells without reading a byte whether a file was written or replaced meanwhile."""
+    return {name: state_of(path) if path.is_file() else "gone" for _, path, name in _paths(config, Path(raw))}
+
+
+def check_still(config: Mapping[str, Any], raw: Path, before: Mapping[str, str]) -> None:
+    """A `UserError` when a file was written, replaced, added or removed since `states` gave `before`."""
+    after = states(config, raw)
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if names:
+        raise UserError(f"{_some(names)} changed while it was read; wait until it is written, then run prepare again")
+
+
+def as_json(files: Iterable[RawFile]) -> list[dict[str, Any]]:
+    """The form of a prepared folder's manifest, under `raw_files`."""
+    return [asdict(file) for file in files]
+
+
+def changes(before: Sequence[Mapping[str, Any]], now: Sequence[RawFile]) -> str | None:
+    """In words, what differs between the files of a manifest and those of today; None where nothing does."""
+    old, new = {(f["role"], f["name"]): f for f in before}, {(f.role, f.name): f for f in now}
+    said = []
+    for words, keys in (
+        ("changed", [k for k in new if k in old and new[k].hash != old[k].get("hash")]),
+        ("new", [k for k in new if k not in old]),
+        ("gone", [k for k in old if k not in new]),
+    ):
+        if keys:
+            said.append(f"{words}: {_some([name for _, name in keys])}")
+    if not said and list(old) != list(new):
+        said.append("the order of the files")
+    return "; ".join(said) or None
+
+
+def are_here(before: Sequence[Mapping[str, Any]], config: Mapping[str, Any], raw: Path) -> bool:
+    """Whether one of the files of a manifest is below `raw` at all: else nothing can be compared."""
+    folder = Path(raw) / _folder(config)
+    return any((folder / f["name"]).is_file() for f in before)
+
+
+def _paths(config: Mapping[str, Any], raw: Path) -> list[tuple[str, Path, str]]:
+    checked = dataset.parse(config)
+    folder = raw / checked.folder
+    found: list[tuple[str, Path, str]] = []
+
+    def add(role: str, patterns: Sequence[str]) -> None:
+        for path in dataset.find_files(checked, raw, patterns):
+            found.append(
+                (role, path, path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path))
+            )
+
+    if checked.simulate is None:
+        add("log", checked.files)
+        for role, spec in (("items", checked.items), ("users", checked.users)):
+            if spec.get("file"):
+                add(role, [str(spec["file"])])
+                if spec.get("id_map"):
+                    add(role, [str(spec["id_map"]["file"])])
+    for role in RULES:
+        if file := (config.get(role) or {}).get("file"):
+            found.append((role, folder / str(file), str(file)))
+    return found
+
+
+def _folder(config: Mapping[str, Any]) -> str:
+    return str((config.get("raw") or {}).get("folder") or "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - WORST_SHOWN
+    return ", ".join(names[:WORST_SHOWN]) + (f" and {more} more" if more > 0 else "")

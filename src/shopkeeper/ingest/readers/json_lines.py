@@ -1,0 +1,102 @@
+"""JSON lines: one object per line; columns are its top-level keys, values are read as the text they are written in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, check_options, shown
+from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
+
+
+def read_json_lines(
+    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+) -> Iterator[Block]:
+    """Rows of a JSON lines file, plain or compressed. A key that a line lacks is a missing value."""
+    check_options(options, {"encoding"})
+    first = True
+    unseen: set[str] = set()
+    for chunk in read_chunks(path, quotes=False, encoding=str(options.get("encoding", "utf-8")), advance=advance):
+        starts, lines = record_starts(chunk.data, quotes=False)
+        if not len(starts):
+            continue
+        if first:
+            first = False
+            keys = _first_keys(path, chunk, int(starts[0]), int(lines[0]))
+            if wanted is None:
+                wanted = Wanted(dict.fromkeys(keys, pa.string()))
+            unseen = set(wanted.names) - set(keys)
+        assert wanted is not None
+        unseen -= {name for name in unseen if json.dumps(name).encode() in chunk.data}
+        yield _block(path, chunk, starts, lines, wanted)
+    if first:
+        raise UserError(f"{path} is empty; expected one JSON object per line")
+    if unseen:  # a key may be missing from a line, not from all of them
+        check_columns(path, keys, [n for n in wanted.names if n in unseen] if wanted is not None else [])
+
+
+def _first_keys(path: Path, chunk: Chunk, start: int, line: int) -> list[str]:
+    text = chunk.data[start : chunk.data.find(b"\n", start) + 1 or None]
+    try:
+        value = json.loads(text)
+    except ValueError as e:
+        raise UserError(f"{path}, line {chunk.line + line}: not JSON ({e}); expected one object per line") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}, line {chunk.line + line}: not a JSON object; expected one object per line")
+    return list(value)
+
+
+def _block(path: Path, chunk: Chunk, starts: np.ndarray, lines: np.ndarray, wanted: Wanted) -> Block:
+    schema = dict.fromkeys(wanted.names, pl.String)
+    try:
+        if b"\0" in chunk.data:
+            raise ValueError
+        chunk.data.decode("utf-8")
+        frame = pl.read_ndjson(chunk.data, schema=schema)
+        if frame.height != len(starts):
+            raise ValueError
+        broken: list[Reject] = []
+    except (pl.exceptions.PolarsError, ValueError):
+        frame, keep, broken = _line_by_line(path, chunk, starts, lines, schema)
+        lines = lines[keep]
+    numbers = chunk.line + lines
+    return Block(shown(path), frame.to_arrow(), lambda i: numbers[i], broken)
+
+
+def _line_by_line(
+    path: Path, chunk: Chunk, starts: np.ndarray, lines: np.ndarray, schema: Mapping[str, Any]
+) -> tuple[pl.DataFrame, np.ndarray, list[Reject]]:
+    """A chunk with a bad line: each line is tried by itself, so that only the bad ones are rejected."""
+    stops = np.append(starts[1:], len(chunk.data))
+    good, broken = [], []
+    keep = np.ones(len(starts), bool)
+    for i, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        text = chunk.data[start:stop].strip()
+        reason = ""
+        try:
+            if not isinstance(json.loads(text.decode("utf-8")), dict):
+                reason = "not a JSON object"
+        except UnicodeDecodeError:
+            reason = "not UTF-8 (set reader.encoding when the whole file is in another one)"
+        except ValueError as e:
+            reason = f"not JSON ({e})"
+        if not reason:
+            try:
+                pl.read_ndjson(text, schema=schema)
+            except pl.exceptions.PolarsError as e:
+                reason = f"not JSON ({str(e).splitlines()[0]})"
+        if reason:
+            keep[i] = False
+            shown_as = text[:200].decode("utf-8", "replace").replace("\0", "\\0")
+            broken.append(Reject(shown(path), chunk.line + int(lines[i]), "", reason, shown_as))
+        else:
+            good.append(text)
+    frame = pl.read_ndjson(b"\n".join(good), schema=schema) if good else pl.DataFrame(schema=schema)
+    return frame, keep, broken

@@ -1,0 +1,245 @@
+"""Time stamps of a log as int64 microseconds since 1970 UTC: numbers with a unit, ISO 8601, own formats, local time.
+
+Local times are read in `timestamp.time_zone`. A time that the clocks skip does not exist and is rejected; one that
+they show twice is read as the earlier of the two. Dates before `not_before` (default 1980) and after `not_after`
+(default: a day from now) are rejected: they come of a wrong unit, an empty field or a wrong clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import UNITS
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+MISSING = np.int64(-(2**63))
+_FURTHEST = 2**62 // 1_000_000  # seconds: what still fits in microseconds
+
+
+def to_micros(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Microseconds (int64, MISSING where there is none) and why a value is none: "" or a reason, object (n,).
+
+    `column` is text, integers, floats, dates or time stamps. Raises `UserError` for a bad zone or format.
+    """
+    if pa.types.is_dictionary(column.type):
+        micros, why = to_micros(column.dictionary, spec)
+        codes = pc.fill_null(column.indices, len(micros)).to_numpy(zero_copy_only=False)
+        return np.append(micros, MISSING)[codes], np.append(why, "missing")[codes]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        micros, bad = _from_text(column, spec)
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        micros, bad = _from_numbers(column, spec)
+    elif pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        micros, bad = _from_arrow_times(column, spec)
+    else:
+        raise UserError(f"the time stamp column holds {column.type}; it must be text, numbers, dates or time stamps")
+    why = np.full(len(micros), "", object)
+    why[micros == MISSING] = "missing"
+    for mask, reason in bad:
+        why[mask] = reason
+    known = why == ""
+    low, high = limits(spec)
+    why[known & (micros < low)] = f"before {_day(low)} (timestamp.unit or not_before wrong?)"
+    why[known & (micros > high)] = "in the future (timestamp.unit or not_after wrong?)"
+    return micros, why
+
+
+def limits(spec: Mapping[str, Any]) -> tuple[int, int]:
+    """First and last instant that is believed, microseconds UTC."""
+    low = _instant(spec.get("not_before", "1980-01-01"), "not_before")
+    after = spec.get("not_after")
+    high = int(dt.datetime.now(dt.UTC).timestamp() * 1e6) + MICROSECONDS_PER_DAY
+    return low, high if after is None else _instant(after, "not_after")
+
+
+def _instant(value: Any, option: str) -> int:
+    try:
+        when = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise UserError(f"timestamp.{option}: '{value}' is no date; write it like 2020-01-31") from None
+    when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+    return int((when - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))
+
+
+def _day(micros: int) -> str:
+    return str((dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=micros)).date())
+
+
+Bad = list[tuple[np.ndarray, str]]
+
+
+def _from_numbers(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+    factor = UNITS[spec.get("unit", "s")]
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(column.type):
+        values = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        missing = missing | np.isnan(values)
+        outside = ~missing & ~(np.abs(values) < _FURTHEST * (1_000_000 / factor))
+        micros = np.rint(np.where(missing | outside, 0.0, values) * factor).astype(np.int64)
+    else:
+        if pa.types.is_uint64(column.type):
+            column = pc.if_else(pc.greater(column, 2**62), 2**62, column)
+        values = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        outside = np.abs(values) >= int(_FURTHEST * (1_000_000 / factor))
+        values = np.where(outside, 0, values) if outside.any() else values
+        micros = values // 1000 if factor == 0.001 else (values if factor == 1 else values * int(factor))
+    if missing.any():
+        micros = np.where(missing, MISSING, micros)
+    return micros, [(outside, "not a time (too large for its unit)")]
+
+
+def _from_arrow_times(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
+    micros = np.array(
+        column.cast(pa.timestamp("us", column.type.tz if zoned else None), safe=False)
+        .cast(pa.int64())
+        .fill_null(0)
+        .to_numpy(zero_copy_only=False)
+    )
+    bad: Bad = []
+    if not zoned:
+        micros, bad = _localise(pl.Series(micros).cast(pl.Datetime("us")), spec)
+    micros[missing] = MISSING
+    return micros, [(mask & ~missing, reason) for mask, reason in bad]
+
+
+def _from_text(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+    text = pl.Series(pl.from_arrow(column)).cast(pl.String).str.strip_chars()
+    missing = (text.is_null() | (text == "")).to_numpy()
+    if "unit" in spec or "format" not in spec:
+        numbers = text.cast(pl.Int64, strict=False)
+        whole = numbers.is_not_null().to_numpy()
+        if "unit" in spec:
+            micros, bad = _from_numbers(numbers.to_arrow(), spec)
+            rest = ~whole & ~missing
+            if rest.any():
+                floats = text.filter(pl.Series(rest)).cast(pl.Float64, strict=False)
+                micros = micros.copy()
+                micros[rest], more = _from_numbers(floats.to_arrow(), spec)
+                bad = [(_spread(mask, rest) | bad[0][0], reason) for mask, reason in more]
+                bad.append((rest & (micros == MISSING), "not a number (timestamp.unit is set)"))
+            return micros, bad
+    pattern = spec.get("format")
+    if "year" in spec:  # the file writes month and day only
+        text, pattern = pl.Series([f"{spec['year']}-"]) + text, f"%Y-{pattern}"
+    parsed, zoned = _parse(text, pattern)
+    if zoned is not None:
+        micros, bad = zoned.dt.epoch("us").fill_null(int(MISSING)).to_numpy().copy(), []
+        naive = parsed.is_not_null().to_numpy()
+        if naive.any():
+            local, bad = _localise(parsed, spec)
+            micros[naive] = local[naive]
+            bad = [(mask & naive, reason) for mask, reason in bad]
+    else:
+        micros, bad = _localise(parsed, spec)
+    micros[missing] = MISSING
+    shape = "ISO 8601 (2020-01-31 12:00:00)" if pattern is None else f"of the form {pattern}"
+    return micros, [
+        *[(mask & ~missing, reason) for mask, reason in bad],
+        (~missing & (micros == MISSING) & ~_any([m for m, _ in bad], len(micros)), f"not a time {shape}"),
+    ]
+
+
+# What each strftime code means here; a code that is in none of these is refused.
+DATED = frozenset("YCymbBhdejDFxvuwaAUWGgV")
+TIMED = frozenset("HkIlMSpPTRrXcs+") | {".f", "3f", "6f", "9f", ".3f", ".6f", ".9f"}
+ZONED = frozenset({"z", ":z", "::z", "#z", "+"})
+MUTE = frozenset("%nt")
+PADDED = frozenset("kle")
+_CODE = re.compile(r"%[-_0]?((?:::|:|#)?z|\.?[369]?f|.)")
+
+
+def check_format(pattern: str) -> frozenset[str]:
+    """The codes of a format, without their padding (`%-H` is `H`); a `UserError` for one that no time has."""
+    codes = frozenset(match[1] for match in _CODE.finditer(pattern))
+    for code in sorted(codes):
+        if code not in DATED | TIMED | ZONED | MUTE:
+            raise UserError(
+                f"timestamp.format: '{pattern}' has the code %{code}, which is not known; write it with "
+                f"%Y %m %d %H %M %S, %I %p (twelve hours), %b (month's name), %z (zone)"
+            )
+    if not codes & (DATED | frozenset("cs+")):
+        raise UserError(f"timestamp.format: '{pattern}' has a time of day and no date; name both, or join two columns")
+    return codes
+
+
+def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series | None]:
+    """Naive times, and instants for the values that name their zone (None where no value does)."""
+    if pattern is not None:
+        pattern = pattern.replace(".%f", "%.f")  # as Python writes a fraction of a second
+        codes = check_format(pattern)
+        zoned = bool(codes & ZONED) or "s" in codes
+        dated = not codes & TIMED
+        if codes & PADDED:  # `%l` and `%k` pad with a blank, which the parser wants to see or not to see
+            text = text.str.replace_all(r"\s+", " ")
+            pattern = re.sub(r"\s+", " ", pattern)
+        try:
+            if zoned:
+                when = text.str.to_datetime(pattern, time_unit="us", time_zone="UTC", strict=False)
+                return pl.Series([None] * len(text), dtype=pl.Datetime("us")), when
+            if dated:
+                return text.str.to_date(pattern, strict=False).cast(pl.Datetime("us")), None
+            return text.str.to_datetime(pattern, time_unit="us", strict=False), None
+        except pl.exceptions.PolarsError as e:
+            raise UserError(f"timestamp.format: '{pattern}' cannot be used ({str(e).splitlines()[0]})") from None
+    frame = pl.DataFrame({"t": text})
+    has_zone = pl.col("t").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("t").str.contains(":")
+    bare = pl.col("t").str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "").str.replace("T", " ", literal=True)
+    zone = pl.col("t").str.extract(r"([+-]\d{2}:?\d{2})$").str.replace(":", "", literal=True)
+    shift = (
+        pl.when(has_zone & zone.is_not_null())
+        .then(
+            (zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3, 2).cast(pl.Int64, strict=False))
+            * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+        )
+        .otherwise(0)
+    )
+    body = pl.when(has_zone).then(bare).otherwise(pl.col("t").str.replace("T", " ", literal=True))
+    when_ = pl.coalesce(
+        body.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False),
+        body.str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", strict=False),
+        body.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+    )
+    out = frame.select(zoned=has_zone.fill_null(False), when=when_, shift=shift)
+    naive = out.select(pl.when(~pl.col("zoned")).then(pl.col("when")))["when"]
+    if not out["zoned"].any():
+        return naive, None
+    instants = out.select(
+        pl.when(pl.col("zoned"))
+        .then((pl.col("when") - pl.duration(minutes=pl.col("shift"))).dt.replace_time_zone("UTC"))
+        .alias("when")
+    )["when"]
+    return naive, instants
+
+
+def _localise(naive: pl.Series, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+    zone = str(spec.get("time_zone", "UTC"))
+    known = naive.is_not_null().to_numpy()
+    if zone == "UTC":
+        return naive.dt.epoch("us").fill_null(int(MISSING)).to_numpy().copy(), []
+    try:
+        local = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    except pl.exceptions.PolarsError:
+        raise UserError(f"timestamp.time_zone: '{zone}' is not known; use a name like Europe/London") from None
+    micros = local.dt.epoch("us").fill_null(int(MISSING)).to_numpy().copy()
+    return micros, [(known & (micros == MISSING), f"does not exist in {zone} (the clocks go forward over it)")]
+
+
+def _spread(mask: np.ndarray, over: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(over), bool)
+    out[over] = mask
+    return out
+
+
+def _any(masks: list[np.ndarray], n: int) -> np.ndarray:
+    return np.logical_or.reduce(masks) if masks else np.zeros(n, bool)

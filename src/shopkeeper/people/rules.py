@@ -1,0 +1,167 @@
+"""From a dataset's config to what is done to its log before anything else: erasure, persons, consent, pseudonyms, ties.
+
+    erasure:    {file: erased.csv, column: user_id}
+    identity:   {file: links.csv, columns: {…}, as_of: cutoff}
+    consent:    {file: consent.csv, columns: {…}, purpose: personalisation, as_of: cutoff}
+    pseudonyms: {key_env: SHOPKEEPER_PSEUDONYM_KEY}
+    ties:       {order: shuffled, seed: 0}
+
+`as_of` is `cutoff` (the default: every split and every cohort sees what was known at its own cutoff), an instant, or,
+for consent, `latest` (nobody who has withdrawn by now is in the data at all). Links as of each cutoff are not joined
+here: the pipeline prepares the dataset once per cutoff, with that instant as `identity.as_of`.
+
+Files lie beside the raw files (`raw.folder`) or have absolute paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.arrange.ties import shuffle_log
+from shopkeeper.data.consent import LATEST
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import sha256_file
+from shopkeeper.ingest.log import Log
+from shopkeeper.ingest.matches import matched
+from shopkeeper.people.consent import apply_consent, read_consents
+from shopkeeper.people.erasure import (
+    apply_erasure,
+    pseudonym_key,
+    pseudonymise,
+    read_erasure,
+    without_erased,
+)
+from shopkeeper.people.identity import merge_identities, read_links
+from shopkeeper.timeline import instant
+
+CUTOFF = "cutoff"  # `as_of`: each split and each cohort as of its own cutoff
+# Options of each rule; `sha256` is filled in by `pin_rules`.
+RULES: dict[str, frozenset[str]] = {
+    "erasure": frozenset({"file", "column", "sha256"}),
+    "identity": frozenset({"file", "columns", "as_of", "sha256"}),
+    "consent": frozenset({"file", "columns", "purpose", "as_of", "sha256"}),
+    "pseudonyms": frozenset({"key_env", "key_id"}),
+    "ties": frozenset({"order", "seed"}),
+}
+NEEDED = {
+    "erasure": ("file",),
+    "identity": ("file",),
+    "consent": ("file", "purpose"),
+    "pseudonyms": ("key_env",),
+}
+
+
+def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict[str, Any]] | None:
+    """What `prepare_dataset(change=…)` shall do to the checked log, or None where the config asks for nothing.
+
+    Order: erasure first of all, then persons from keys, consent, pseudonyms, and last the order of ties. The function
+    returns what the manifest keeps of each under `changes`; no id and no key is in it.
+    """
+    rules = _checked(config)
+    if not rules:
+        return None
+    folder = _folder(config, raw)
+
+    def change(log: Log) -> dict[str, Any]:
+        done: dict[str, Any] = {}
+        key = pseudonym_key(rules["pseudonyms"]["key_env"]) if "pseudonyms" in rules else None
+        identity, links, as_of = rules.get("identity"), None, None
+        if identity:
+            links = read_links(folder / identity["file"], identity.get("columns"))
+            as_of = identity_instant(config)
+        if "erasure" in rules:
+            path = folder / rules["erasure"]["file"]
+            ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
+            match = matched(path.name, "listed customers", pa.array(sorted(ids), pa.string()), _customers(log))
+            done["erasure"] = {**apply_erasure(log, ids, links, key), "match": match}
+            links = without_erased(links, ids) if links is not None else None
+        if identity and links is not None and as_of is not None:
+            keys = pa.concat_arrays([links.account, links.key])
+            match = matched(str(identity["file"]), "keys", keys, _customers(log))
+            done["identity"] = {**merge_identities(log, links, as_of), "match": match}
+        else:
+            links = None  # every key is a customer of its own until a cutoff is given
+        if "consent" in rules:
+            rule = rules["consent"]
+            consents = read_consents(folder / rule["file"], rule["purpose"], rule.get("columns"))
+            until = _consent_instant(rule.get("as_of", CUTOFF))
+            accounts = consents.account if links is None else pa.concat_arrays([consents.account, links.key])
+            match = matched(str(rule["file"]), "customers with a record of consent", _customers(log), accounts)
+            done["consent"] = {"purpose": rule["purpose"], **apply_consent(log, consents, links, until, as_of)}
+            done["consent"]["match"] = match
+        if key is not None:
+            log.real_users = log.ids["user_id"].values
+            done["pseudonyms"] = pseudonymise(log, key)
+        if rules.get("ties", {}).get("order") == "shuffled":
+            done["ties"] = shuffle_log(log, int(rules["ties"].get("seed", 0)))
+        return done
+
+    return change
+
+
+def _customers(log: Log) -> pa.Array:
+    """The texts of a log's customers."""
+    return pc.cast(log.ids["user_id"].values, pa.string())
+
+
+def identity_instant(config: Mapping[str, Any]) -> int | None:
+    """The instant (µs) as of which a dataset's keys are joined; None: as of each cutoff, or no identity table."""
+    as_of = (config.get("identity") or {}).get("as_of") or CUTOFF
+    return None if as_of == CUTOFF else instant(as_of, "identity.as_of (an instant, or 'cutoff')")
+
+
+def _consent_instant(as_of: Any) -> int | None:
+    """None: each cutoff sees for itself; `LATEST`; or an instant, µs."""
+    if as_of in (CUTOFF, "latest"):
+        return None if as_of == CUTOFF else LATEST
+    return instant(as_of, "consent.as_of (an instant, 'cutoff' or 'latest')")
+
+
+def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
+    """The dataset config with the SHA-256 of each rule's file in it, so that a new erasure list makes data stale.
+
+    Put it into whatever decides whether a prepared folder is up to date and where it lies. Rules that ask for nothing
+    are left out; a config without any comes back unchanged.
+    """
+    rules, folder = _checked(config), _folder(config, raw)
+    out = {key: value for key, value in config.items() if key not in RULES}
+    for name, rule in rules.items():
+        out[name] = dict(rule)
+        if "file" in rule:
+            path = folder / rule["file"]
+            if not path.is_file():
+                raise UserError(f"{path} is missing ({name}.file of dataset {config.get('name')}); put the table there")
+            out[name]["sha256"] = sha256_file(path)
+    return out
+
+
+def _folder(config: Mapping[str, Any], raw: Path) -> Path:
+    return Path(raw) / str((config.get("raw") or {}).get("folder") or "")
+
+
+def _checked(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    where = f"conf/dataset/{config.get('name')}.yaml"
+    rules: dict[str, dict[str, Any]] = {}
+    for name, valid in RULES.items():
+        rule = {k: v for k, v in (config.get(name) or {}).items() if v is not None}
+        if not rule or (name == "ties" and rule.get("order", "file") == "file"):
+            continue
+        for key in rule:
+            if key not in valid:
+                raise UserError(
+                    f"{where}: unknown option `{name}.{key}`.{nearest(str(key), valid - {'sha256', 'key_id'})}"
+                )
+        for key in NEEDED.get(name, ()):
+            if key not in rule:
+                raise UserError(f"{where}: {name}.{key} is missing; set it or leave `{name}` out")
+        if name == "ties" and rule["order"] != "shuffled":
+            raise UserError(
+                f"{where}: ties.order is '{rule['order']}'.{nearest(str(rule['order']), ('file', 'shuffled'))}"
+            )
+        rules[name] = rule
+    return rules

@@ -1,0 +1,227 @@
+"""Where is a customer still? Looks through everything that was made, whatever the files are called."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from shopkeeper.errors import UserError
+from shopkeeper.people.look import Names, Tally, look
+
+# Below the root these are searched, and what else there was made by this project; raw data is not ours to search.
+MADE = [
+    *("data/prepared", "data/composed", "models", "outputs", "multirun", "reports", "exports", "studies"),
+    *("mlruns", "mlartifacts", "mlflow.db", ".dvc/cache"),
+]
+KINDS = frozenset({"run", "report", "prepared", "recommender", "customer"})  # of a manifest.json
+NOT_MADE = frozenset({".git", ".venv", "node_modules", "__pycache__", "src", "tests", "conf", "raw", "site-packages"})
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Something that still names the customer, or was made from data that did."""
+
+    path: Path
+    where: str  # column, key or table
+    count: int
+    step: str  # what must be run again
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found and how much was looked at.
+
+    `unknown` could not be read, or was made from data that is no longer there to look at.
+    """
+
+    traces: list[Trace]
+    unknown: list[Trace]
+    tally: Tally
+    places: list[Path]  # what was searched below the root
+    ours: bool  # whether any of it was made by this project
+    elsewhere: list[str]  # what a run names and cannot be looked at from here: servers
+
+    @property
+    def files(self) -> int:
+        """How many files were looked at."""
+        return self.tally.files
+
+    @property
+    def gone(self) -> bool:
+        """Whether this proves that the customer is gone: something was looked at, nothing found, all could be read."""
+        return self.files > 0 and not self.traces and not self.unknown
+
+
+def find_customer(ids: set[str], root: Path) -> Search:
+    """Look for a customer (external id, and pseudonym where ids are hidden) in all that lies below `root`.
+
+    Parquet (text columns and lists), JSON, NumPy files, safetensors headers, SQLite (MLflow, Optuna), text and HTML are
+    read by their content, DVC's cache included, and so is what runs say that they wrote elsewhere (another tracking
+    store, other folders). What names the fingerprint of prepared data that holds the customer is a trace too, be it a
+    run, a bundle, a study, a copied page or the checkpoint of a training that was killed: a model can remember what its
+    files do not name. Ids are compared in one spelling (`identifiers.normal_id`), hashes without case.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder; give the one that holds data, models, reports and exports as --root")
+    names, tally = Names.of(ids), Tally()
+    places = [root / name for name in MADE if (root / name).exists()]
+    places += list(_made_elsewhere(root, places))
+    ours = bool(places)
+    queue, elsewhere = list(places or [root]), set()
+    traces: list[Trace] = []
+    manifests: list[Path] = []
+    uses: dict[Path, set[str]] = {}  # file -> fingerprints of prepared data that it names
+    seen: set[Path] = set()
+    for place in queue:
+        for path in _files(place, seen):
+            found, fingerprints = look(path, names, tally)
+            traces += [Trace(path, where, count, _step(path, root)) for where, count in found]
+            if fingerprints:
+                uses[path] = fingerprints
+            if path.name == "manifest.json":
+                manifests.append(path)
+            elif path.name == "config.yaml":
+                local, far = _named_places(path, root)
+                queue += [p for p in local if p not in queue]
+                elsewhere |= far
+    made, unknown = _by_fingerprint(manifests, uses, {t.path for t in traces}, root)
+    unknown += [Trace(p, f"cannot be read: {why}", 0, _step(p, root)) for p, why in tally.unreadable]
+    return Search(traces + made, unknown, tally, queue, ours or bool(manifests), sorted(elsewhere))
+
+
+def _made_elsewhere(root: Path, known: list[Path]) -> Iterator[Path]:
+    """Runs, reports, bundles and prepared data in folders of other names, and databases beside them."""
+    for folder, inner, files in os.walk(root):
+        here = Path(folder)
+        inner[:] = sorted(n for n in inner if n not in NOT_MADE and here / n not in known)
+        if here != root and "manifest.json" in files and _manifest(here / "manifest.json").get("kind") in KINDS:
+            inner.clear()
+            yield here
+            continue
+        for name in sorted(files):
+            if name.endswith((".db", ".sqlite", ".sqlite3")) and here / name not in known:
+                yield here / name
+
+
+def _named_places(config: Path, root: Path) -> tuple[list[Path], set[str]]:
+    """Folders and files that a run's config.yaml says were written, where they are here; servers that it names."""
+    try:
+        said = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
+        return [], set()
+    said = said if isinstance(said, dict) else {}
+    paths = {k: v for k, v in (said.get("paths") or {}).items() if k != "raw"}
+    tracking = said.get("tracking") or {}
+    uri = str(tracking.get("uri") or "")
+    if uri.startswith("sqlite:///"):
+        paths |= {"uri": uri.removeprefix("sqlite:///"), "artifacts": tracking.get("artifacts")}
+    far = {re.sub(r"//[^@/]*@", "//", uri)} if re.match(r"https?:", uri) else set()
+    places = [root / str(value) for value in paths.values() if value and str(value) not in (".", "/")]
+    return [p for p in places if p.exists() and p.resolve() != root.resolve()], far
+
+
+def _files(place: Path, seen: set[Path]) -> Iterator[Path]:
+    """Every file once; links are followed, also to folders on another disk."""
+    if place.is_file():
+        walk: Iterable[tuple[str, list[str], list[str]]] = [(str(place.parent), [], [place.name])]
+    else:
+        walk = os.walk(place, followlinks=True)
+    for folder, inner, files in walk:
+        real = Path(folder).resolve()
+        if place.is_dir():
+            if real in seen:  # a link to where we have been
+                inner.clear()
+                continue
+            seen.add(real)
+            inner.sort()
+        for name in sorted(files):
+            path = Path(folder) / name
+            target = path.resolve()
+            if target not in seen and target.is_file():
+                seen.add(target)
+                yield path
+
+
+def _manifest(path: Path) -> dict[str, object]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _by_fingerprint(
+    manifests: list[Path], uses: dict[Path, set[str]], named: set[Path], root: Path
+) -> tuple[list[Trace], list[Trace]]:
+    """What was made from prepared data that holds the customer, and what from data that is no longer here."""
+    fingerprints: dict[str, bool] = {}  # of prepared data -> holds the customer
+    for path in manifests:
+        said = _manifest(path)
+        if said.get("kind") == "prepared":
+            holds = any(path.parent in trace.parents for trace in named)
+            key = str(said.get("fingerprint"))
+            fingerprints[key] = fingerprints.get(key, False) or holds
+            uses.pop(path, None)
+    folders = {path.parent for path in manifests if path in uses}
+    made, unknown = [], []
+    for path, those in uses.items():
+        inside = next((p for p in path.parents if p in folders), None)
+        if inside is not None and path != inside / "manifest.json":  # its folder is listed already
+            continue
+        known = {f: h for f, h in fingerprints.items() if any(f.startswith(x) for x in those)}
+        lost = [x for x in those if not any(f.startswith(x) for f in fingerprints)]
+        if any(known.values()):
+            made.append(Trace(path, "was made from data that holds the customer", 1, _step(path, root)))
+        elif lost:
+            where = f"was made from data that is no longer here (fingerprint {min(lost)[:12]})"
+            unknown.append(Trace(path, where, 0, _step(path, root)))
+    return made, unknown
+
+
+def _bundle(folder: Path) -> str:
+    """The words that export the bundle in a folder again, as far as its manifest says them."""
+    said = _manifest(folder / "manifest.json")
+    data = said.get("data")
+    data = data if isinstance(data, dict) else {}
+    split = re.sub(r"-[0-9a-f]{8}$", "", str(data.get("split") or "")) or None
+    about = {"dataset": data.get("dataset"), "split": split, "task": said.get("task"), "model": said.get("model")}
+    return "".join(f" {k}={v}" for k, v in about.items() if v) + f" name={folder.name}"
+
+
+def _step(path: Path, root: Path) -> str:
+    """The command that makes this file anew, from where it lies."""
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        return f"delete {path} or make it again"
+    place = parts[0] if len(parts) > 1 else path.name
+    if ".dvc" in parts:
+        return "dvc gc --workspace (after the steps above)"
+    if place == "data" and len(parts) > 2:
+        return f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
+    if place == "models" and len(parts) > 5:
+        about = f"dataset={parts[1]} split={parts[2]} task={parts[3]} model={parts[4]}"
+        return f"python train.py {about} hydra.run.dir={'/'.join(parts[:5])}"
+    if parts[:2] == ("outputs", "checkpoints") and len(parts) > 3:
+        return f"delete {root / Path(*parts[:3])} (the state of a training that did not end)"
+    if place in ("models", "outputs", "multirun"):
+        return f"delete {path.parent} and train again"
+    if place == "reports":
+        chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
+        return f"python evaluate.py{chosen}"
+    if place == "exports":
+        return f"python export.py{_bundle(root / place / parts[1])} (after training again)"
+    if place == "studies":
+        return f"python tune.py with what made {root / place / parts[1]}, after deleting it"
+    if place in ("mlruns", "mlartifacts", "mlflow.db"):
+        return "delete the MLflow runs that were logged from this data, then `mlflow gc`"
+    kind = _manifest(path.parent / "manifest.json").get("kind")
+    if kind in KINDS:
+        return f"delete {path.parent} or make it again"
+    return f"delete {path} or make it again"

@@ -1,1 +1,0 @@
-"""Prepared dataset on disk -> requests and batches on the device."""
