@@ -16,6 +16,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.files import member, sha256_file
+from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.recommenders.targets import refuse_foreign
@@ -70,6 +71,25 @@ def test_a_target_that_only_an_artifact_names_is_refused_before_anything_is_impo
         with pytest.raises(UserError, match=r"config\.yaml"):
             open_run(foreign)
     assert "spy_of_this_test" not in set(sys.modules) - known
+
+
+@pytest.mark.parametrize("target", ["subprocess.getoutput", "spy_of_this_test.Model", ["os", "system"]])
+def test_a_target_of_a_model_within_a_model_is_refused_as_well(run: RunFolder, tmp_path: Path, target: Any) -> None:
+    """`two_stage` is made of candidate models, each with a target of its own."""
+    own = {name: {"name": name, "target": POPULARITY} for name in ("a", "b")}
+    two_stage = "shopkeeper.recommenders.two_stage.TwoStage"
+    open_run(changed(run, tmp_path / "good", target=two_stage, candidates=own))
+    for place, candidates in (("one", own | {"b": {"target": target, "cmd": "true"}}), ("list", [{"target": target}])):
+        foreign = changed(run, tmp_path / place, target=two_stage, candidates=candidates)
+        with pytest.raises(UserError, match=r"config\.yaml: model\.candidates\S+ "):
+            open_run(foreign)
+
+
+def test_a_baseline_that_a_stages_config_names_is_refused_as_well(run: RunFolder, tmp_path: Path) -> None:
+    foreign = {"name": "popular", "target": "subprocess.getoutput", "cmd": f"touch {tmp_path / 'called'}"}
+    with pytest.raises(UserError, match=r"report\.baselines: model\.target .subprocess\.getoutput"):
+        missing_baselines({"report": {"baselines": {"popularity": foreign}}}, [run], tmp_path / "room")
+    assert not (tmp_path / "called").exists()
 
 
 @pytest.mark.parametrize("name", ["base.Recommender", "popularity.Mapping", "popularity.Fit", "base.Fit"])

@@ -15,7 +15,7 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.ranks import TIES
-from shopkeeper.recommenders.targets import refuse_foreign
+from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
 
@@ -223,7 +223,7 @@ def check_evaluation(config: Config) -> None:
 
 
 def named_targets(config: Config) -> tuple[str, ...]:
-    """Targets that the person at the command line names himself: `model.target=…`, or a `model=` of his `--config-dir`.
+    """Targets that the person at the command line names himself: `….target=…`, or a `model=` of his `--config-dir`.
 
     Whatever else is in the composed config may come from a file that a tool wrote (a search's best.yaml, a stage).
     """
@@ -233,12 +233,13 @@ def named_targets(config: Config) -> tuple[str, ...]:
         return ()
     hydra = HydraConfig.get()
     words = [str(word).lstrip("+").split("=", 1) for word in hydra.overrides.task]
-    named = [word[1].strip("'\"") for word in words if word[0] == "model.target" and len(word) == 2]
+    named = [word[1].strip("'\"") for word in words if word[0].endswith(".target") and len(word) == 2]
     chosen = [word[1] for word in words if word[0] == "model" and len(word) == 2]
     for source in hydra.runtime.config_sources:
         for path in (Path(source.path) / "model" / f"{name}.yaml" for name in chosen):
             if source.schema == "file" and path.is_file():
-                named.append(str(OmegaConf.select(OmegaConf.load(path), "target")))
+                found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+                named += [str(target) for _, target in targets_in(found, "model")]
     return tuple(named)
 
 

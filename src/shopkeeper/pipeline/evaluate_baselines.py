@@ -10,6 +10,7 @@ from typing import Any
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate_checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, write_run
+from shopkeeper.recommenders.targets import refuse_foreign
 
 log = logging.getLogger(__name__)
 NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
@@ -28,6 +29,9 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
     wanted = list((cfg["report"].get("baselines") or {}).values())
     if not runs[0].metrics["filter_seen"]:
         wanted += (cfg["report"].get("shop_baselines") or {}).values()
+    named = context.named_targets(cfg)
+    for model in wanted:  # a stage's config is a file that a tool wrote
+        refuse_foreign(model, "report.baselines", named)
     return [_trained(cfg, model, runs[0], folder / model["name"]) for model in wanted if model["name"] not in have]
 
 

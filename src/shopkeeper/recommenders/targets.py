@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,35 @@ def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> 
     """The target of a model's settings that were read in `where`; nothing is imported for it.
 
     Raises:
-        UserError: it is neither a model of this package, nor in `named`, nor in a `conf/model/*.yaml`.
+        UserError: it, or that of a model within the model, is neither a model of this package, nor in `named`, nor in
+            a `conf/model/*.yaml`.
     """
     target = model.get("target") if isinstance(model, Mapping) else None
     if not isinstance(target, str):
         raise UserError(f"{where} names no model (no model.target as text); train again")
-    if not (is_own(target) or target in set(named) or target in named_by_conf()):
-        raise UserError(
-            f"{where}: model.target '{target:.80}' is neither a model of this package nor named by conf/model/*.yaml, "
-            f"and a file does not choose what is run; if the model is yours, name it in conf/model/<name>.yaml"
-        )
+    for key, named_there in targets_in(model, "model"):
+        if not isinstance(named_there, str):
+            raise UserError(f"{where}: {key} must be text, the name of a class; train again")
+        if not (is_own(named_there) or named_there in set(named) or named_there in named_by_conf()):
+            raise UserError(
+                f"{where}: {key} '{named_there:.80}' is neither a model of this package nor named by "
+                f"conf/model/*.yaml, and a file does not choose what is run; if the model is yours, name it in "
+                f"conf/model/<name>.yaml"
+            )
     return target
+
+
+def targets_in(settings: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every `target` in settings, however deep (a model may be made of models), with its dotted key."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            if name == "target":
+                yield f"{key}.target", value
+            else:
+                yield from targets_in(value, f"{key}.{name}")
+    elif isinstance(settings, list | tuple):
+        for place, value in enumerate(settings):
+            yield from targets_in(value, f"{key}[{place}]")
 
 
 def is_own(target: str) -> bool:
@@ -48,14 +66,13 @@ def is_own(target: str) -> bool:
 
 def named_by_conf() -> set[str]:
     """Targets of the `conf/model/*.yaml` that one works with."""
-    targets = set()
+    targets: set[str] = set()
     for path in (p for folder in configuration.folders() for p in sorted((folder / "model").glob("*.yaml"))):
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):  # said by whoever chooses that file
             continue
-        if isinstance(said, dict) and isinstance(said.get("target"), str):
-            targets.add(said["target"])
+        targets.update(target for _, target in targets_in(said, "model") if isinstance(target, str))
     return targets
 
 
