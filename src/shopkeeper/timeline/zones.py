@@ -69,6 +69,11 @@ def add_days(instant: int, days: int, zone: str = "UTC") -> int:
     return instant_of(int(local(np.array(instant), zone)) + days * MICROSECONDS_PER_DAY, zone)
 
 
+def clock(instant: int, zone: str = "UTC") -> datetime:
+    """What the clocks of a zone show at an instant (µs UTC), as a date and time without a zone: name it beside."""
+    return (_EPOCH + int(local(np.array(instant), zone)) * _MICROSECOND).replace(tzinfo=None)
+
+
 @lru_cache(maxsize=64)
 def _clock(zone: str, first_year: int, last_year: int) -> tuple[np.ndarray, np.ndarray]:
     """When a zone's clocks change (int64 µs UTC (C,)) and how far they are ahead of UTC before and after (C + 1,)."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from shopkeeper.evaluation.family import METHOD
 from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.timeline.zones import clock
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -81,8 +82,8 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         }
         rows.append(("Protocol", meaning.get(split.protocol, split.protocol)))
         cutoffs = timeline.get("cutoffs") or {}
-        for name in sorted(cutoffs, key=lambda n: _instant(cutoffs[n])):
-            rows.append((f"Cutoff: {name}", _instant(cutoffs[name])))
+        for name in sorted(cutoffs, key=lambda n: _micros(cutoffs[n])):
+            rows.append((f"Cutoff: {name}", _instant(cutoffs[name], prepared.zone)))
         if "n_training_events" in timeline:
             n_users = timeline.get("n_training_users", 0)
             rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers"))
@@ -105,7 +106,7 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         windows = sections[task]["metrics"][sections[task]["names"][0]].get("windows") or {}
         for part in ("train", "calibration", "test"):
             listed = windows.get(part) or []
-            listed = [_instant(t) for t in ([listed] if isinstance(listed, str) else listed)]
+            listed = [_instant(t, prepared.zone) for t in ([listed] if isinstance(listed, str) else listed)]
             if listed:
                 several = (
                     f"{len(listed)} cutoffs, {listed[0]} to {listed[-1]}" if len(listed) > 2 else ", ".join(listed)
@@ -165,18 +166,19 @@ def _period(prepared: Any) -> str:
     time = prepared.events.timestamp
     if time is None or len(time) == 0:
         return ""
-    first, last = (datetime.fromtimestamp(int(t) / 1e6, UTC) for t in (time.min(), time.max()))
+    first, last = (clock(int(t), prepared.zone) for t in (time.min(), time.max()))
     return f"{first:%B %Y} to {last:%B %Y}" if f"{first:%Y%m}" != f"{last:%Y%m}" else f"{first:%B %Y}"
 
 
-def _instant(value: Any) -> str:
-    """Microseconds, ISO text or both -> a date and time."""
-    value = value.get("us") if isinstance(value, Mapping) else value
-    if isinstance(value, str):
-        value = int(datetime.fromisoformat(value).timestamp() * 1e6)
-    if isinstance(value, int):
-        return f"{datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
-    return str(value)
+def _micros(value: Any) -> int:
+    """Microseconds, ISO text or both -> microseconds."""
+    value = value["us"] if isinstance(value, Mapping) else value
+    return round(datetime.fromisoformat(value).timestamp() * 1e6) if isinstance(value, str) else int(value)
+
+
+def _instant(value: Any, zone: str) -> str:
+    """Microseconds, ISO text or both -> the shop's date and time, with its zone."""
+    return f"{clock(_micros(value), zone):%Y-%m-%d %H:%M} {zone}"
 
 
 def _checks(names: Sequence[str]) -> list[str]:

@@ -163,6 +163,7 @@ class Board:
     seeds: list[SeedRow] = field(default_factory=list)
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
     confidence: float = 0.95  # of all intervals
+    zone: str = "UTC"  # the shop's, whose days and hours are meant
     unscored: Sequence[str] = ()  # models for which the metric is not defined: they stand in no table
 
     @property

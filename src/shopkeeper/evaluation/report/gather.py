@@ -97,6 +97,7 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
         confidence=float(section.get("confidence", 0.95)),
+        zone=str(section["prepared"].zone),
         unscored=unscored,
     )
     return made

@@ -130,7 +130,7 @@ def _panel(p: SlicePanel, shown: list[Model], axis: tuple[float, float], b: Boar
             f'<td class="num">{r.n:,}</td></tr>'
         )
     return (
-        f'<table class="panel"><caption>{escape(slice_name(p.name))}</caption><thead><tr>'
+        f'<table class="panel"><caption>{escape(slice_name(p.name, b.zone))}</caption><thead><tr>'
         f'<th scope="col"><span class="visually-hidden">Kind</span></th><th scope="col" class="wide">'
         f'<span class="visually-hidden">{escape(label_of(b.metric))}</span></th>'
         f'<th scope="col" class="num">n</th></tr></thead><tbody>{"".join(rows)}{axis_cells(axis)}</tbody></table>'

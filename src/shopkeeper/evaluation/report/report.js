@@ -52,7 +52,7 @@
   function show(index) {
     const found = data.cases[index];
     const bought = new Set(found.taken);
-    const when = found.when ? " on " + found.when + " UTC" : "";
+    const when = found.when ? " on " + found.when : "";
     const events = found.events === 0 ? "with nothing on record" :
       "after " + found.events.toLocaleString("en") + (found.events === 1 ? " event" : " events");
     who.replaceChildren(node("strong", "", found.user), when + ", " + events + ".");

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
 from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.timeline.zones import clock
 
 SHOWN_EVENTS = 12  # last events of a history
 SHOWN_ITEMS = 10
@@ -54,7 +54,8 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
         after = targets.item[targets.offsets[r] : targets.offsets[r + 1]].tolist()
         lists = [tables[m.name]["top_items"][row].as_py()[:SHOWN_ITEMS] for m in models]
         history: list[Any] = [
-            [int(events.item[e]), int(events.event_type[e]), _day(events.timestamp, e)] for e in reversed(last)
+            [int(events.item[e]), int(events.event_type[e]), _day(events.timestamp, e, prepared.zone)]
+            for e in reversed(last)
         ]
         used |= {h[0] for h in history} | set(after[:SHOWN_TARGETS]) | {i for shown in lists for i in shown}
         cases.append(
@@ -63,7 +64,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
                 if named or kind == "chosen"
                 else f"Customer {len(cases) + 1}",
                 "kind": kind,
-                "when": _moment(requests.instant, r),
+                "when": _moment(requests.instant, r, prepared.zone),
                 "events": end - start,
                 "history": history,
                 "lists": lists,
@@ -158,9 +159,9 @@ def _text(value: Any, column: str) -> str:
     return str(value).replace("_", " ").replace("|", ", ")[:60]
 
 
-def _day(timestamp: np.ndarray | None, row: int) -> str:
-    return "" if timestamp is None else f"{datetime.fromtimestamp(int(timestamp[row]) / 1e6, UTC):%Y-%m-%d}"
+def _day(timestamp: np.ndarray | None, row: int, zone: str) -> str:
+    return "" if timestamp is None else f"{clock(int(timestamp[row]), zone):%Y-%m-%d}"
 
 
-def _moment(instant: np.ndarray | None, row: int) -> str:
-    return "" if instant is None else f"{datetime.fromtimestamp(int(instant[row]) / 1e6, UTC):%Y-%m-%d %H:%M}"
+def _moment(instant: np.ndarray | None, row: int, zone: str) -> str:
+    return "" if instant is None else f"{clock(int(instant[row]), zone):%Y-%m-%d %H:%M} {zone}"

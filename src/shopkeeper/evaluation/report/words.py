@@ -58,12 +58,20 @@ def answer(b: Board) -> Answer:
     return Answer(question, _headline(b, best), paragraphs, _tiles(b, best))
 
 
-def slice_name(name: str) -> str:
-    """A way to cut the requests, as a heading."""
+OF_THE_CLOCK = ("time_of_day", "weekday")
+
+
+def slice_name(name: str, zone: str) -> str:
+    """A way to cut the requests, as a heading; the shop's time zone where it is cut by its clock."""
     if name in SLICES:
-        return SLICES[name]
+        return f"{SLICES[name]} ({zone})" if name in OF_THE_CLOCK else SLICES[name]
     own = name.removeprefix("user_").replace("_", " ")
     return f"Customer’s {own}" if name.startswith("user_") else own.capitalize()
+
+
+def _inside(heading: str) -> str:
+    """A heading inside of a sentence; a zone keeps its capitals."""
+    return heading[:1].lower() + heading[1:]
 
 
 def strong(text: str) -> str:
@@ -172,7 +180,7 @@ def _for_whom_not(b: Board, best: Model) -> str:
             f"another model significantly better."
         )
     listed = "; ".join(
-        f"{escape(slice_name(p.name).lower())} <em>{escape(r.value)}</em> ({r.n:,}): "
+        f"{escape(_inside(slice_name(p.name, b.zone)))} <em>{escape(r.value)}</em> ({r.n:,}): "
         f"{strong(label_of_model(r.loses_to))} is better"
         for p, r in losses[:4]
     )
