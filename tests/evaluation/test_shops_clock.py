@@ -14,7 +14,7 @@ from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import evaluate_requests
-from shopkeeper.sequences.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.timeline import instant
 from tiny import tiny_prepared
 

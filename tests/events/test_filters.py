@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shopkeeper.arrange import engine, engine_plan
 from shopkeeper.arrange.filters import apply_filters, as_lines, k_core
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.log import Ids, Log
@@ -83,3 +84,38 @@ def test_the_table_of_filters_is_aligned_for_the_screen():
         "k_core 1                   4           4             2            2             3            3",
     ]
     assert as_lines([]) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours", "limits", "bots"),
+    [
+        # from 20:00 to 23:00 UTC and from 1:00 to 4:00: one day in Los Angeles (12:00 to 20:00), two in UTC
+        ("America/Los_Angeles", [20, 21, 22, 23, 25, 26, 27, 28], {"per_day": 5}, True),
+        ("UTC", [20, 21, 22, 23, 25, 26, 27, 28], {"per_day": 5}, False),
+        # 10:15 to 10:45 UTC is one hour of UTC and lies in two of India's, 15:45 to 16:15
+        ("UTC", [10.25, 10.3, 10.7, 10.75], {"per_hour": 3}, True),
+        ("Asia/Kolkata", [10.25, 10.3, 10.7, 10.75], {"per_hour": 3}, False),
+        ("Asia/Kolkata", [10.75, 10.8, 11.25, 11.3], {"per_hour": 3}, True),
+        # the first hour of 25 October 1970 came twice in New York, at 5:00 and 6:00 UTC: two hours of one day
+        ("America/New_York", [297 * 24 + h for h in (5.1, 5.2, 6.1, 6.2)], {"per_hour": 3}, False),
+        ("America/New_York", [297 * 24 + h for h in (4.5, 5.2, 6.1, 28.5)], {"per_day": 3}, True),
+    ],
+)
+def test_the_hours_and_days_of_a_robot_are_the_shops_on_every_engine(zone: str, hours, limits: dict, bots: bool):
+    data = log([0] * len(hours) + [1], list(range(len(hours))) + [1], hours=[*hours, hours[0]])
+    table, _ = engine._as_table(data)
+    for make in (engine._polars, engine._duckdb):
+        frame, _ = make(table)
+        left = engine_plan._without_bots(frame, limits, zone).select("user").collect(backend="pyarrow").to_native()
+        assert (0 not in left["user"].to_pylist()) is bots
+    apply_filters(data, {"bots": limits}, zone)
+    assert (0 not in data.user.tolist()) is bots
+
+
+def test_whole_days_of_retention_step_over_a_clock_change():
+    # London, 29 March 2020: a day of 23 hours; the last event is at 12:00 on the 30th, which is 11:00 UTC
+    hours = (18_351 * 24 + 11) + np.array([-71.5, -47.5, -46.5, 0])  # two days before: at 11:30 and 12:30
+    for zone, kept in (("Europe/London", [3, 4]), ("UTC", [2, 3, 4])):
+        data = log([0] * 4, [1, 2, 3, 4], hours=hours.tolist())
+        apply_filters(data, {"retention_days": 2}, zone)
+        assert data.item.tolist() == kept

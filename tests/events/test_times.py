@@ -52,3 +52,10 @@ def test_a_format_that_cannot_be_meant_is_refused(pattern: str, wrong: str):
 def test_each_code_is_of_one_kind():
     kinds = [DATED, TIMED, ZONED - {"+"}, MUTE]
     assert len(frozenset().union(*kinds)) == sum(map(len, kinds))
+
+
+def test_the_first_day_that_is_believed_begins_in_the_shop():
+    spec = {"time_zone": "America/Los_Angeles", "not_before": "2023-03-03", "not_after": "2023-03-04"}
+    texts = pa.array(["2023-03-02 23:00", "2023-03-03 00:00", "2023-03-04 00:00", "2023-03-04 01:00"])
+    _, why = to_micros(texts, spec)
+    assert [reason.split(" (")[0] for reason in why] == ["before 2023-03-03", "", "", "in the future"]

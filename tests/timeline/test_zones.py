@@ -85,3 +85,11 @@ def test_a_visit_in_the_afternoon_is_one_visit():
     table = rfm_features(events, np.array([0, 8]), np.array([1]), np.array([at("2023-03-01")]), zone=COAST)
     of = dict(zip(table.names, table.values[0].tolist(), strict=True))
     assert (of["visits_30d"], of["visit_gap_mean"]) == (4, 7)
+
+
+def test_folds_of_whole_days_begin_at_midnight_in_the_shop_before_and_after_a_clock_change():
+    spec = split(kind="rolling", name="rolling", test_days=7, validation_days=7, fold=3, zone=COAST)
+    cutoffs = spec.cutoffs(at("2023-01-01"), at("2023-03-20T20:00"))  # summer time since the 12th
+    assert [iso(t) for t in (cutoffs.validation, cutoffs.test, cutoffs.end)] == [
+        "2023-02-14T08:00:00Z", "2023-02-21T08:00:00Z", "2023-02-28T08:00:00Z",
+    ]  # fmt: skip

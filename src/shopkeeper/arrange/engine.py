@@ -73,9 +73,9 @@ def run_engine(
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")
     rejected = events.rejected
     if name == "arrays":
-        filters = apply_filters(events, config.filters)
+        filters = apply_filters(events, config.filters, config.zone)
         return Outcome(arrange(events), rejected, filters, changes)
-    arranged, filters = _by_plan(events, config.filters, name)
+    arranged, filters = _by_plan(events, config, name)
     return Outcome(arranged, rejected, filters, changes)
 
 
@@ -90,7 +90,7 @@ def engine_name(engine: Mapping[str, Any] | None) -> str:
     return name
 
 
-def _by_plan(events: Log, filters: Mapping[str, Any], name: str) -> tuple[Arranged, list[Row]]:
+def _by_plan(events: Log, config: DatasetConfig, name: str) -> tuple[Arranged, list[Row]]:
     """The plan on Polars or DuckDB over a log in memory, whose ids it sees as codes. The log is used up."""
     from shopkeeper.arrange import engine_plan
 
@@ -99,7 +99,8 @@ def _by_plan(events: Log, filters: Mapping[str, Any], name: str) -> tuple[Arrang
     timed = events.timestamp is not None
     frame, settle = _polars(table) if name == "polars" else _duckdb(table)
     del table
-    arranged, counts = engine_plan.arrange(engine_plan.Checked(frame, ids, timed, texts), filters, settle)
+    checked = engine_plan.Checked(frame, ids, timed, config.zone, texts)
+    arranged, counts = engine_plan.arrange(checked, config.filters, settle)
     return with_customers(arranged, events, texts["user_id"]), counts
 
 

@@ -22,6 +22,7 @@ from shopkeeper.arrange.order import COLUMN_OF, Arranged
 from shopkeeper.data.prepared import code_type
 from shopkeeper.errors import UserError
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.timeline.zones import changes_between, days_before
 
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 Settle = Callable[[Frame], Frame]  # computes a frame now, so that later steps do not compute it again
@@ -35,6 +36,7 @@ class Checked:
     frame: Frame
     ids: Mapping[str, str]
     timed: bool
+    zone: str
     texts: Mapping[str, pa.Array] | None = None  # our name -> what the codes in its column stand for; None: texts
 
 
@@ -83,10 +85,10 @@ def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) 
         drop("event_types", kept, frame.filter(nw.col("event_type").is_in(event_codes(kept))))
     if filters.get("retention_days"):
         last = int(frame.select(nw.col("time").max()).collect(backend="pyarrow").item())
-        oldest = last - int(float(filters["retention_days"]) * MICROSECONDS_PER_DAY)
+        oldest = days_before(last, float(filters["retention_days"]), checked.zone)
         drop("retention_days", filters["retention_days"], frame.filter(nw.col("time") >= oldest))
     if filters.get("bots"):
-        drop("bots", dict(filters["bots"]), _without_bots(frame, filters["bots"]))
+        drop("bots", dict(filters["bots"]), _without_bots(frame, filters["bots"], checked.zone))
     if filters.get("consecutive_repeats"):
         drop("consecutive_repeats", True, _without_repeats(frame))
     if filters.get("k_core"):
@@ -112,15 +114,28 @@ def k_core(frame: Frame, k: int, settle: Settle) -> Frame:
     return frame.join(pairs.select("user", "item"), on=["user", "item"], how="semi")
 
 
-def _without_bots(frame: Frame, limits: Mapping[str, Any]) -> Frame:
+def _without_bots(frame: Frame, limits: Mapping[str, Any], zone: str) -> Frame:
     kept = frame
     for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
         if limits.get(key):
-            since = (nw.col("time") + LONG_AGO) % span
-            counts = frame.with_columns(cell=nw.col("time") - since).group_by("user", "cell").agg(nw.len().alias("n"))
+            shown = nw.col("time") + _ahead(frame, zone, span if key == "per_hour" else None)
+            cell = shown - (shown + LONG_AGO) % span
+            counts = frame.with_columns(cell=cell).group_by("user", "cell").agg(nw.len().alias("n"))
             bots = counts.filter(nw.col("n") > int(limits[key])).select("user").unique()
             kept = kept.join(bots, on="user", how="anti")
     return kept
+
+
+def _ahead(frame: Frame, zone: str, within: int | None) -> Any:
+    """How far the shop's clock is ahead of UTC at each row's time, µs, or the part of it that is `within` a span."""
+    ends = frame.select(first=nw.col("time").min(), last=nw.col("time").max()).collect(backend="pyarrow")
+    changes, shifts = changes_between(ends["first"].item(), ends["last"].item(), zone)
+    shifts = shifts if within is None else shifts % within
+    ahead = nw.lit(int(shifts[0]))
+    for change, by in zip(changes.tolist(), np.diff(shifts).tolist(), strict=True):
+        if by:
+            ahead = ahead + nw.when(nw.col("time") >= change).then(nw.lit(by)).otherwise(nw.lit(0))
+    return ahead
 
 
 def _without_repeats(frame: Frame) -> Frame:

@@ -161,7 +161,8 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
     if dated:
         assert config.order_days is not None
         frame = settle(split_orders_of(frame, ids["user_id"], ids["order_id"], config.order_days))
-    return Checked(frame, ids, "timestamp" in config.columns), rejected, found.where(f"kind = {KEPT}").count()
+    checked = Checked(frame, ids, "timestamp" in config.columns, config.zone)
+    return checked, rejected, found.where(f"kind = {KEPT}").count()
 
 
 def _id_names(config: DatasetConfig) -> list[str]:

@@ -56,7 +56,7 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     if split_orders(merged, checked.zone, checked.order_days):
         orders = merged.ids["order_id"].values
         known["order_id"] = _tell_apart(merged, old)
-    filters = apply_filters(merged, checked.filters)
+    filters = apply_filters(merged, checked.filters, checked.zone)
     known = {name: names for name, names in known.items() if not name.startswith("file:")}
     arranged = arrange(merged, known)
     if orders is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.log import Log
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.timeline.zones import days_before, local
 
 Row = dict[str, Any]
 
@@ -42,8 +43,11 @@ def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
             return mask
 
 
-def apply_filters(log: Log, filters: Mapping[str, Any]) -> list[Row]:
-    """Drop rows of the log in place; returns the table of counts. Raises `UserError` when nothing is left."""
+def apply_filters(log: Log, filters: Mapping[str, Any], zone: str = "UTC") -> list[Row]:
+    """Drop rows of the log in place; returns the table of counts. Raises `UserError` when nothing is left.
+
+    Days and hours are those of the shop's time zone.
+    """
     table: list[Row] = []
 
     def drop(name: str, setting: Any, mask: np.ndarray) -> None:
@@ -58,10 +62,10 @@ def apply_filters(log: Log, filters: Mapping[str, Any]) -> list[Row]:
         drop("event_types", list(filters["event_types"]), np.isin(log.event_type, kept))
     if filters.get("retention_days"):
         times = _times(log, "retention_days")
-        oldest = times.max() - int(float(filters["retention_days"]) * MICROSECONDS_PER_DAY)
+        oldest = days_before(int(times.max()), float(filters["retention_days"]), zone)
         drop("retention_days", filters["retention_days"], times >= oldest)
     if filters.get("bots"):
-        drop("bots", dict(filters["bots"]), ~_is_bot(log, filters["bots"])[log.user])
+        drop("bots", dict(filters["bots"]), ~_is_bot(log, filters["bots"], zone)[log.user])
     if filters.get("consecutive_repeats"):
         drop("consecutive_repeats", True, ~_repeats(log))
     if filters.get("k_core"):
@@ -101,13 +105,17 @@ def _times(log: Log, name: str) -> np.ndarray:
     return log.timestamp
 
 
-def _is_bot(log: Log, limits: Mapping[str, Any]) -> np.ndarray:
-    """Users with more events in some calendar hour (`per_hour`) or day (`per_day`), UTC, than a person can make."""
+def _is_bot(log: Log, limits: Mapping[str, Any], zone: str) -> np.ndarray:
+    """Users with more events in some hour (`per_hour`) or day (`per_day`) of the shop's clock than a person can make.
+
+    Where the clock is put back, the hour that it shows twice is two hours.
+    """
     times = _times(log, "bots")
+    ahead = local(times, zone) - times
     bot = np.zeros(len(log.ids["user_id"].values), bool)
     for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
         if limits.get(key):
-            window = times // span
+            window = (times + ahead % span if key == "per_hour" else times + ahead) // span
             window -= window.min()
             cell = log.user.astype(np.int64) * (int(window.max()) + 1) + window
             cells, count = np.unique(cell, return_counts=True)

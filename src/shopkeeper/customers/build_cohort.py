@@ -64,7 +64,7 @@ def build_cohort(
     if horizon_days <= 0 or (active_days is not None and active_days <= 0):
         raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
     if observed_until is None:
-        observed_until = floor_day(prepared.span[1]) if len(time) else 0
+        observed_until = floor_day(prepared.span[1], prepared.zone) if len(time) else 0
     horizon = round(horizon_days * MICROSECONDS_PER_DAY)
     active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
 

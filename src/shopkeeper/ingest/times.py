@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import UNITS
 from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.timeline.zones import clock, instant_of, zone_of
 
 MISSING = np.int64(-(2**63))
+MICROSECOND = dt.timedelta(microseconds=1)
 _FURTHEST = 2**62 // 1_000_000  # seconds: what still fits in microseconds
 
 
@@ -48,30 +50,28 @@ def to_micros(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, np
         why[mask] = reason
     known = why == ""
     low, high = limits(spec)
-    why[known & (micros < low)] = f"before {_day(low)} (timestamp.unit or not_before wrong?)"
+    first = clock(low, zone_of({"timestamp": spec})).date()
+    why[known & (micros < low)] = f"before {first} (timestamp.unit or not_before wrong?)"
     why[known & (micros > high)] = "in the future (timestamp.unit or not_after wrong?)"
     return micros, why
 
 
 def limits(spec: Mapping[str, Any]) -> tuple[int, int]:
-    """First and last instant that is believed, microseconds UTC."""
-    low = _instant(spec.get("not_before", "1980-01-01"), "not_before")
+    """First and last instant that is believed, microseconds UTC; dates are the shop's."""
+    zone = zone_of({"timestamp": spec})
+    low = _instant(spec.get("not_before", "1980-01-01"), "not_before", zone)
     after = spec.get("not_after")
     high = int(dt.datetime.now(dt.UTC).timestamp() * 1e6) + MICROSECONDS_PER_DAY
-    return low, high if after is None else _instant(after, "not_after")
+    return low, high if after is None else _instant(after, "not_after", zone)
 
 
-def _instant(value: Any, option: str) -> int:
+def _instant(value: Any, option: str, zone: str) -> int:
     try:
         when = dt.datetime.fromisoformat(str(value))
     except ValueError:
         raise UserError(f"timestamp.{option}: '{value}' is no date; write it like 2020-01-31") from None
-    when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
-    return int((when - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))
-
-
-def _day(micros: int) -> str:
-    return str((dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=micros)).date())
+    micros = (when.replace(tzinfo=when.tzinfo or dt.UTC) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // MICROSECOND
+    return micros if when.tzinfo else instant_of(micros, zone)
 
 
 Bad = list[tuple[np.ndarray, str]]

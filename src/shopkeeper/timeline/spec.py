@@ -10,7 +10,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline.instants import DAY, instant, iso
-from shopkeeper.timeline.zones import add_days, floor_day
+from shopkeeper.timeline.zones import add_days, days_before, floor_day
 
 WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
 # What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
@@ -163,17 +163,19 @@ class SplitSpec:
         if self.end is None and all(float(d).is_integer() for d in days):
             needed = self.test + 1 if self.test is not None else first + 1 + round(sum(days) * DAY)
             end = sliver if sliver is not None and sliver > needed else _midnight_after(end, self.zone)
-        test = self.test if self.test is not None else _days_before(end, self.test_days, self.zone)
-        step = round((self.step_days or (end - test) / DAY) * DAY)
-        validation = (
-            self.validation if self.validation is not None else _days_before(test, self.validation_days, self.zone)
-        )
+        test = self.test if self.test is not None else days_before(end, self.test_days or 0, self.zone)
+        step_days = self.step_days or (self.test_days if self.test is None else None) or (end - test) / DAY
+        step = round(step_days * DAY)
+        validation = self.validation
+        if validation is None:
+            validation = days_before(test, self.validation_days or 0, self.zone)
         if validation - self.fold * step <= first and self.fold and validation > first:
             most = (validation - first - 1) // step
             raise UserError(
                 f"split.fold={self.fold} lies before the log's first event; the last fold that fits is {most}"
             )
-        validation, test, end = (t - self.fold * step for t in (validation, test, end))
+        if self.fold:
+            validation, test, end = (days_before(t, self.fold * step_days, self.zone) for t in (validation, test, end))
         if not validation < test < end:
             raise UserError(
                 f"split={self.name}: cutoffs must follow each other, but validation starts {iso(validation)}, test "
@@ -190,12 +192,6 @@ class SplitSpec:
 def _midnight_after(end: int, zone: str) -> int:
     midnight = floor_day(end, zone)
     return end if midnight == end else add_days(midnight, 1, zone)
-
-
-def _days_before(instant: int, days: float | None, zone: str) -> int:
-    """Whole days are the shop's, whose clocks may change in between; fractions are of 24 hours."""
-    days = days or 0.0
-    return add_days(instant, -int(days), zone) if float(days).is_integer() else instant - round(days * DAY)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,18 @@ def local(instants: np.ndarray, zone: str) -> np.ndarray:
     instants = np.asarray(instants)
     if zone == "UTC" or not instants.size:
         return instants
-    low, high = (1970 + int(np.clip(t, -60 * _YEAR, 200 * _YEAR)) // _YEAR for t in (instants.min(), instants.max()))
-    changes, shifts = _clock(zone, low - 1, high + 1)
+    changes, shifts = changes_between(int(instants.min()), int(instants.max()), zone)
     return instants + shifts[np.searchsorted(changes, instants, side="right")]
+
+
+def changes_between(first: int, last: int, zone: str) -> tuple[np.ndarray, np.ndarray]:
+    """When a zone's clocks change from `first` to `last` (int64 µs UTC (C,)), and by how much they are ahead of UTC
+    before, between and after (int64 µs (C + 1,)); a few changes outside of that span may be among them.
+    """
+    if zone == "UTC":
+        return np.zeros(0, np.int64), np.zeros(1, np.int64)
+    low, high = (1970 + int(np.clip(t, -60 * _YEAR, 200 * _YEAR)) // _YEAR for t in (first, last))
+    return _clock(zone, low - 1, high + 1)
 
 
 def instant_of(local_time: int, zone: str) -> int:
@@ -67,6 +76,13 @@ def floor_day(instant: int, zone: str = "UTC") -> int:
 def add_days(instant: int, days: int, zone: str = "UTC") -> int:
     """The instant (µs UTC) at which the clocks of a zone show the same time whole days later (or, below 0, earlier)."""
     return instant_of(int(local(np.array(instant), zone)) + days * MICROSECONDS_PER_DAY, zone)
+
+
+def days_before(instant: int, days: float, zone: str = "UTC") -> int:
+    """Whole days are the shop's, whose clocks may change in between; fractions are of 24 hours."""
+    if float(days).is_integer():
+        return add_days(instant, -int(days), zone)
+    return instant - round(days * MICROSECONDS_PER_DAY)
 
 
 def clock(instant: int, zone: str = "UTC") -> datetime:
