@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.report.facts import protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import Board, SlicePanel, SliceRow, Value
 from shopkeeper.evaluation.report.page import _panel
@@ -14,7 +15,6 @@ from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import evaluate_requests
-from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.timeline import instant
 from tiny import tiny_prepared
 

@@ -87,9 +87,11 @@ def _from_numbers(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray
         micros = np.rint(np.where(missing | outside, 0.0, values) * factor).astype(np.int64)
     else:
         if pa.types.is_uint64(column.type):
-            column = pc.if_else(pc.greater(column, 2**62), 2**62, column)
+            most = pa.scalar(2**62, pa.uint64())
+            column = pc.if_else(pc.greater(column, most), most, column)
         values = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        outside = np.abs(values) >= int(_FURTHEST * (1_000_000 / factor))
+        furthest = int(_FURTHEST * (1_000_000 / factor))
+        outside = (values >= furthest) | (values <= -furthest)
         values = np.where(outside, 0, values) if outside.any() else values
         micros = values // 1000 if factor == 0.001 else (values if factor == 1 else values * int(factor))
     if missing.any():
@@ -99,17 +101,17 @@ def _from_numbers(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray
 
 def _from_arrow_times(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
     missing = column.is_null().to_numpy(zero_copy_only=False)
-    zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
-    micros = np.array(
-        column.cast(pa.timestamp("us", column.type.tz if zoned else None), safe=False)
-        .cast(pa.int64())
-        .fill_null(0)
-        .to_numpy(zero_copy_only=False)
-    )
-    bad: Bad = []
-    if not zoned:
-        micros, bad = _localise(pl.Series(micros).cast(pl.Datetime("us")), spec)
-    micros[missing] = MISSING
+    if pa.types.is_timestamp(column.type):
+        micros, bad = _from_numbers(column.cast(pa.int64()), {"unit": column.type.unit})
+    elif pa.types.is_date64(column.type):
+        micros, bad = _from_numbers(column.cast(pa.int64()), {"unit": "ms"})
+    else:
+        days = pc.multiply(column.cast(pa.int32()).cast(pa.int64()), MICROSECONDS_PER_DAY // 1_000_000)
+        micros, bad = _from_numbers(days, {"unit": "s"})
+    if not (pa.types.is_timestamp(column.type) and column.type.tz is not None):
+        micros, skipped = _localise(pl.Series(np.where(missing, 0, micros)).cast(pl.Datetime("us")), spec)
+        bad = [*bad, *skipped]
+    micros = np.where(missing, MISSING, micros)
     return micros, [(mask & ~missing, reason) for mask, reason in bad]
 
 
@@ -196,13 +198,12 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
     has_zone = pl.col("t").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("t").str.contains(":")
     bare = pl.col("t").str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "").str.replace("T", " ", literal=True)
     zone = pl.col("t").str.extract(r"([+-]\d{2}:?\d{2})$").str.replace(":", "", literal=True)
+    hours, minutes = (zone.str.slice(at, 2).cast(pl.Int64, strict=False) for at in (1, 3))
     shift = (
-        pl.when(has_zone & zone.is_not_null())
-        .then(
-            (zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3, 2).cast(pl.Int64, strict=False))
-            * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-        )
-        .otherwise(0)
+        pl.when(has_zone & zone.is_not_null() & (hours < 24) & (minutes < 60))
+        .then((hours * 60 + minutes) * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1))
+        .when(~has_zone | zone.is_null())
+        .then(0)  # no zone, or Z; what no zone can be ahead by stays unknown
     )
     body = pl.when(has_zone).then(bare).otherwise(pl.col("t").str.replace("T", " ", literal=True))
     when_ = pl.coalesce(
