@@ -216,7 +216,10 @@ class _Checker:
 
     def _timestamp(self) -> np.ndarray:
         theirs = self.config.columns["timestamp"]
-        column = self.batch.column(theirs)
+        if theirs in self.config.joined:
+            column = _date_and_clock([as_texts(self.batch.column(c), c) for c in self.config.joined[theirs]])
+        else:
+            column = self.batch.column(theirs)
         if pa.types.is_integer(column.type) and column.null_count == 0:
             micros, bad = _plain_micros(column, self.config)
             if not bad:
@@ -257,6 +260,13 @@ class _Checker:
 def _joined(parts: list[pa.DictionaryArray]) -> pa.DictionaryArray:
     """Several id columns as one, joined by `|`; missing where one of them is."""
     return pc.binary_join_element_wise(*[p.cast(pa.string()) for p in parts], "|").dictionary_encode()
+
+
+def _date_and_clock(parts: list[pa.DictionaryArray]) -> pa.Array:
+    """A date and a time of day that stand in columns of their own, with a blank between; null where one is missing."""
+    day, *clock = (pc.utf8_trim_whitespace(part.cast(pa.string())) for part in parts)
+    day = pc.replace_substring_regex(day, pattern=r"[ T]00:00(:00(\.0+)?)?$", replacement="")  # a spreadsheet's date
+    return pc.binary_join_element_wise(day, *clock, " ")
 
 
 def _plain_micros(column: pa.Array, config: DatasetConfig) -> tuple[np.ndarray, bool]:

@@ -4,7 +4,8 @@ name                 required; the prepared folder is called so
 title source licence what it is, where people get it, on which terms
 raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order)
 reader               format (see readers/__init__.py) and that format's options
-columns              our name: name in the file; a list of names makes one id of several columns
+columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
+                     date and a time of day
 constants            our name: the one value of every row (data without items)
 timestamp            unit (s ms us ns) | format (strptime) [+ year]; time_zone of local times; not_before, not_after
 event_type           one of schema.EVENT_TYPES for all rows, or value | column + map, and rules (column, matches, value)
@@ -135,6 +136,11 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     if timestamp and "timestamp" not in columns and not simulate:
         raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
     _known(where, "timestamp.", timestamp, TIMESTAMP_KEYS)
+    if "unit" in timestamp and columns.get("timestamp") in joined:
+        n = len(joined[columns["timestamp"]])
+        raise UserError(
+            f"{where}: columns.timestamp names {n} columns and timestamp.unit says that it is a number; name one column"
+        )
     if timestamp.get("unit", "s") not in UNITS:
         raise UserError(f"{where}: timestamp.unit is '{timestamp['unit']}'. Valid: {', '.join(UNITS)}.")
     value, mapping, rules = _event_type(where, plain.get("event_type"), columns)

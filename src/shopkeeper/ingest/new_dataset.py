@@ -13,10 +13,10 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
+from shopkeeper.ingest.guess_times import join_date_and_clock, time_options
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
-from shopkeeper.ingest.times import MISSING, to_micros
 from shopkeeper.ingest.values import as_ids
 
 LOOKED_AT = 20_000  # rows
@@ -43,10 +43,6 @@ EVENTS = {
     "exposure": r"impression|exposure|shown",
     "view": r"view|click|page|visit|detail|pv",
 }
-FORMATS = (
-    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d",
-)  # fmt: skip
 DOUBT = "# DOUBT: "
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
@@ -64,6 +60,7 @@ def guess_dataset(path: Path) -> str:
     if not frame.height:
         raise UserError(f"{path} holds no rows; a config cannot be guessed from it")
     _refuse_nested(path, frame, options)
+    frame, joined = join_date_and_clock(frame, NAMES["timestamp"])
     columns = _columns(frame, nameless="names" in options)
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
@@ -76,7 +73,7 @@ def guess_dataset(path: Path) -> str:
         "source: null # where people get the data",
         "licence: null",
     ]
-    body, targets = _body(frame, columns, options)
+    body, targets = _body(frame, columns, options, joined)
     timed = "timestamp" in columns
     lines += [
         f"target_events: [{', '.join(targets)}]",
@@ -179,7 +176,7 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
     Of a file without a header: the first column that holds times; the others go by their place.
     """
     if nameless:
-        return {"timestamp": times[0]} if (times := [c for c in frame.columns if _time_options(frame[c])[0]]) else {}
+        return {"timestamp": times[0]} if (times := [c for c in frame.columns if time_options(frame[c])[0]]) else {}
     found: dict[str, str] = {}
     for ours, pattern in NAMES.items():
         names = [c for c in frame.columns if c not in found.values() and re.search(pattern, c, re.IGNORECASE)]
@@ -190,13 +187,15 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
         if ours in ("price", "quantity"):
             names = [c for c in names if _numbers(frame[c]) is not None]
         if ours == "timestamp":
-            names = [c for c in names if _time_options(frame[c])[0] is not None]
+            names = [c for c in names if time_options(frame[c])[0] is not None]
         if names:
             found[ours] = names[0]
     return found
 
 
-def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _body(
+    frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any], joined: dict[str, tuple[str, str]]
+) -> tuple[list[str], list[str]]:
     lines = ["columns:"]
     for ours in ("user_id", "item_id"):
         if ours not in columns:
@@ -223,7 +222,8 @@ def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any])
             note += (
                 f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
             )
-        lines.append(f"  {ours}: {_quote(theirs)}{note}")
+        named = f"[{', '.join(map(_quote, joined[theirs]))}]" if theirs in joined else _quote(theirs)
+        lines.append(f"  {ours}: {named}{note}")
         if ours in ("user_id", "item_id", "order_id", "session_id"):
             ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
             rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
@@ -237,7 +237,7 @@ def _body(frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any])
     if unused:
         lines.append(f"  # not used: {', '.join(unused)}")
     if "timestamp" in columns:
-        guess, notes = _time_options(frame[columns["timestamp"]])
+        guess, notes = time_options(frame[columns["timestamp"]])
         lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
         lines += [f"  {key}: {_quote(str(value))}" for key, value in (guess or {}).items()]
     else:
@@ -282,40 +282,6 @@ def _schema_lines(frame: pl.DataFrame, columns: dict[str, str], kind: pl.Series)
             note = f" {DOUBT}{' and '.join(few)} and are rejected" if few else ""
             lines.append(f"  {ours}: {{required_for: [{', '.join(wanted)}]}}{note}")
     return ["schema:", *lines] if lines else []
-
-
-def _time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
-    """Options of `timestamp` for a column, None where it holds no times; and doubts."""
-    if column.dtype.is_temporal():
-        zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone
-        return {} if zoned else {"time_zone": "UTC"}, [] if zoned else ["the times name no zone; UTC is a guess"]
-    text = column.cast(pl.String).drop_nulls().str.strip_chars()
-    text = text.filter(text != "")
-    if not len(text):
-        return None, []
-    numbers = text.cast(pl.Float64, strict=False)
-    if not numbers.null_count() and not _good(text, {"format": "%Y%m%d"}):
-        size = float(numbers.median() or 0)  # type: ignore[arg-type]
-        for unit, largest in (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20)):
-            if 1e8 < size < largest:
-                return {"unit": unit}, [] if _good(text, {"unit": unit}) else ["some values are outside 1980 to today"]
-        return None, []
-    zone_note = "the times name no zone; UTC is a guess"
-    if _good(text, {}):
-        named = bool(text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$").all()) and bool(text.str.contains(":").all())
-        return ({}, []) if named else ({"time_zone": "UTC"}, [zone_note])
-    fitting = [f for f in FORMATS if _good(text, {"format": f})]
-    if not fitting:
-        return None, []
-    notes = [zone_note]
-    if len(fitting) > 1:
-        notes.append(f"the dates fit {' and '.join(fitting)} alike; is the day or the month first?")
-    return {"format": fitting[0], "time_zone": "UTC"}, notes
-
-
-def _good(text: pl.Series, spec: dict[str, str]) -> bool:
-    micros, why = to_micros(pa.array(text.to_list(), pa.string()), spec)
-    return bool(((why == "") & (micros != MISSING)).mean() > 0.95)
 
 
 def _numbers(column: pl.Series) -> float | None:

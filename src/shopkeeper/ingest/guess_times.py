@@ -1,0 +1,99 @@
+"""Which column of a file holds its times and how they are written; a date and a time of day that stand apart."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+import pyarrow as pa
+
+from shopkeeper.ingest.times import MISSING, to_micros
+
+DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d")
+CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
+FORMATS = (*(f"{date} {clock}" for date in DATES for clock in CLOCKS), *DATES)
+_CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?$"
+ZONE = "the times name no zone; UTC is a guess"
+NO_CLOCK = (
+    "the times are dates: events of one day share an instant, in the order of the file; if a column has the time of "
+    "day, write timestamp: [date, time]"
+)
+
+
+def join_date_and_clock(frame: pl.DataFrame, pattern: str) -> tuple[pl.DataFrame, dict[str, tuple[str, str]]]:
+    """The frame with its date and its time of day as one column, which is named in {column: (date, time of day)}.
+
+    `pattern` is what columns of times are called. Unchanged where no column holds a time of day, or no date stands by.
+    """
+    clocks = [c for c in frame.columns if _is_clock(frame[c])]
+    dates = [c for c in frame.columns if re.search(pattern, c, re.IGNORECASE) and c not in clocks and _dated(frame[c])]
+    if not clocks or not dates:
+        return frame, {}
+    date, clock = dates[0], clocks[0]
+    name = f"{date}+{clock}"
+    both = pl.concat_str(_texts(frame[date]), _texts(frame[clock]), separator=" ")
+    at = frame.columns.index(date)
+    return frame.insert_column(at, frame.select(both.alias(name))[name]).drop(date, clock), {name: (date, clock)}
+
+
+def time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
+    """Options of `timestamp` for a column, None where it holds no times; and doubts."""
+    if column.dtype == pl.Time:
+        return None, []
+    dates_only = [NO_CLOCK] if _dated(column) else []
+    if column.dtype.is_temporal():
+        zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone
+        return ({}, dates_only) if zoned else ({"time_zone": "UTC"}, [ZONE, *dates_only])
+    text = column.cast(pl.String).drop_nulls().str.strip_chars()
+    text = text.filter(text != "")
+    if not len(text):
+        return None, []
+    numbers = text.cast(pl.Float64, strict=False)
+    if not numbers.null_count() and not _good(text, {"format": "%Y%m%d"}):
+        size = float(numbers.median() or 0)  # type: ignore[arg-type]
+        for unit, largest in (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20)):
+            if 1e8 < size < largest:
+                return {"unit": unit}, [] if _good(text, {"unit": unit}) else ["some values are outside 1980 to today"]
+        return None, []
+    if _good(text, {}):
+        named = bool(text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$").all()) and bool(text.str.contains(":").all())
+        return ({}, []) if named else ({"time_zone": "UTC"}, [ZONE, *dates_only])
+    fitting = [f for f in FORMATS if _good(text, {"format": f})]
+    if not fitting:
+        return None, []
+    notes = [ZONE, *dates_only]
+    if len(fitting) > 1:
+        notes.append(f"the dates fit {' and '.join(fitting)} alike; is the day or the month first?")
+    return {"format": fitting[0], "time_zone": "UTC"}, notes
+
+
+def _texts(column: pl.Series) -> pl.Series:
+    """As they are written, or would be in a file of text."""
+    if column.dtype.is_temporal() and column.dtype != pl.Time:
+        return column.dt.strftime("%Y-%m-%d")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _is_clock(column: pl.Series) -> bool:
+    if column.dtype == pl.Time:
+        return True
+    if column.dtype != pl.String:
+        return False
+    text = column.drop_nulls().str.strip_chars()
+    return bool(len(text) and text.str.contains(_CLOCK).mean() > 0.95)  # type: ignore[operator]
+
+
+def _dated(column: pl.Series) -> bool:
+    """Whether a column holds days without a time of day."""
+    if column.dtype.is_temporal():
+        return column.dtype != pl.Time and bool((column.drop_nulls().dt.truncate("1d") == column.drop_nulls()).all())
+    text = column.cast(pl.String).drop_nulls().str.strip_chars()
+    text = text.filter(text != "")
+    if not len(text) or text.str.contains(":").any():
+        return False
+    return _good(text, {}) or any(_good(text, {"format": date}) for date in DATES)
+
+
+def _good(text: pl.Series, spec: dict[str, str]) -> bool:
+    micros, why = to_micros(pa.array(text.to_list(), pa.string()), spec)
+    return bool(((why == "") & (micros != MISSING)).mean() > 0.95)
