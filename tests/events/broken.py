@@ -213,7 +213,10 @@ CASES = [
          config=reader(delimiter=";", decimal=",")),
     Case("decimal comma, not declared", b"user;item;time;price\nu1;a;1600000000;1,5\n", error="reader.decimal",
          config=reader(delimiter=";")),
-    Case("thousands separator", HEAD + GOOD + b'u3,a,1600000000,"1,000.50"\n', BOTH,
+    Case("thousands separator", HEAD + GOOD + b'u3,a,1600000000,"1,000.50"\n', [BOTH[0], ("u3", "a"), BOTH[1]]),
+    Case("a comma that may be either sign", HEAD + GOOD + b'u3,a,1600000000,"1,299"\n', BOTH,
+         [(4, "not a number (reader.decimal wrong?)")], config=SOME),
+    Case("groups that are no thousands", HEAD + GOOD + b'u3,a,1600000000,"1,00.50"\n', BOTH,
          [(4, "not a number (reader.decimal wrong?)")], config=SOME),
     # other formats
     Case("parquet", parquet(TABLE), BOTH, **PARQUET),

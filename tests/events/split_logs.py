@@ -100,6 +100,8 @@ def random_log(
     """
     rng = np.random.default_rng(seed)
     user = rng.integers(0, 25, n)
+    visit = np.flatnonzero(rng.random(n - 1) < 0.3) + 1  # often several events of one customer on a day
+    user[visit] = user[visit - 1]
     day = np.sort(rng.integers(0, days, n))
     ts = START + day * DAY + rng.integers(0, 6, n) * 3_600_000_000  # whole hours: many ties
     item = rng.integers(0, 10 + day, n) % n_items  # later days know more items
@@ -109,7 +111,9 @@ def random_log(
         hours = (1, 36)[seed % 2]  # odd seeds: orders whose lines are torn apart in time, across cutoffs, too
         key = user * 10**8 + (ts - START) // (hours * 3_600_000_000)
         order = np.where(kind == "purchase", np.unique(key, return_inverse=True)[1] + 1, 0)
-    session, channel = rng.integers(0, 3, n) * (user + 1), rng.integers(0, 3, n)
+    tab = rng.choice(3, n, p=[0.2, 0.5, 0.3])  # 0: without a session
+    session = np.where(tab > 0, np.unique((user * 100 + day // 2) * 3 + tab, return_inverse=True)[1] + 1, 0)
+    channel = rng.integers(0, 3, n)
     kept, changes = np.ones(n, bool), None
     if consent:
         changes = [(f"u{u}", START, True) for u in range(25)]

@@ -42,6 +42,22 @@ def test_without_returns_there_is_nothing_to_link():
     assert link([(1, 1, "buy", 1)]) == []
 
 
+def test_no_more_comes_back_than_was_bought():
+    buy, back = (1, 1, "buy", 1), (1, 1, "back", 1)
+    assert link([buy, back, back, back]) == [-1, 0, -1, -1]
+    assert link([(1, 1, "buy", 3), (1, 1, "back", 2), (1, 1, "back", 2), (1, 1, "back", 1)]) == [-1, 0, -1, 0]
+
+
+def test_without_quantities_each_purchase_comes_back_once():
+    buy, back = (1, 1, "buy", 0), (1, 1, "back", 0)
+    assert link([buy, buy, back, back, back], quantities=False) == [-1, -1, 1, 0, -1]
+    assert link([(1, 1, "buy", np.nan), (1, 1, "back", 2), (1, 1, "back", 3)]) == [-1, 0, -1]
+
+
+def test_a_return_that_no_single_purchase_can_hold_is_without_one():
+    assert link([(1, 1, "buy", 2), (1, 1, "buy", 1), (1, 1, "back", 3), (1, 1, "back", 2)]) == [-1, -1, -1, 0]
+
+
 def slow(rows: list[tuple[int, int, str, int]]) -> list[int]:
     """The rule, one row at a time."""
     links = [-1] * len(rows)
@@ -52,14 +68,18 @@ def slow(rows: list[tuple[int, int, str, int]]) -> list[int]:
             stack.append(at)
         elif kind == "back" and stack:
             links[at] = stack.pop()
-    for at, (user, item, kind, _) in enumerate(rows):
+    whole = set(links)
+    left = {i: 0 if i in whole else row[3] for i, row in enumerate(rows) if row[2] == "buy"}
+    for at, (user, item, kind, units) in enumerate(rows):
         if kind == "back" and links[at] < 0:
-            earlier = [i for i in range(at) if rows[i][:3] == (user, item, "buy")]
-            links[at] = earlier[-1] if earlier else -1
+            earlier = [i for i in range(at) if rows[i][:3] == (user, item, "buy") and left[i] >= units]
+            if earlier:
+                links[at] = earlier[-1]
+                left[earlier[-1]] -= units
     return links
 
 
-events = st.tuples(st.integers(1, 3), st.integers(1, 2), st.sampled_from(["buy", "back", "see"]), st.integers(1, 2))
+events = st.tuples(st.integers(1, 3), st.integers(1, 2), st.sampled_from(["buy", "back", "see"]), st.integers(1, 4))
 
 
 @given(st.lists(events, min_size=1, max_size=30))
@@ -67,3 +87,11 @@ def test_linking_whole_arrays_equals_linking_row_by_row(rows):
     rows.sort(key=lambda r: r[0])
     expected = slow(rows)
     assert link(rows) == ([] if all(r[2] != "back" for r in rows) else expected)
+
+
+@given(st.lists(events, min_size=1, max_size=30))
+def test_the_units_that_come_back_of_a_purchase_are_never_more_than_it_had(rows):
+    rows.sort(key=lambda r: r[0])
+    links = link(rows) or [-1] * len(rows)
+    for purchase in set(links) - {-1}:
+        assert sum(rows[i][3] for i, to in enumerate(links) if to == purchase) <= rows[purchase][3]

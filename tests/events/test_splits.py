@@ -188,7 +188,9 @@ def test_sessions_whose_rows_alternate_are_told_apart_by_their_id(tmp_path, targ
 def test_the_lines_of_the_targets_are_all_lines_of_the_steps_that_are_asked_for(tmp_path, name, seed):
     p = random_log(tmp_path / "log", seed, consent=seed == 5, n_items=4)
     split = opened(p, spec(name))
-    steps = {row: step for u in range(1, p.n_users + 1) for step in user_steps(p, u) for row in step}
+    of_user = {u: user_steps(p, u) for u in range(1, p.n_users + 1)}
+    steps = {row: step for own in of_user.values() for step in own for row in step}
+    n_steps = {"leave_k_out": 2, "temporal_all": None, "held_out_users": None}.get(name, 1)  # of a request; None: all
     several = 0
     for part in ("validation", "test"):
         requests, targets = split.part(part)
@@ -196,20 +198,19 @@ def test_the_lines_of_the_targets_are_all_lines_of_the_steps_that_are_asked_for(
         target, line = targets.all_lines
         for b in range(len(requests)):
             a, z = targets.offsets[b : b + 2]
-            own = {
-                row
-                for first in targets.row[a:z]
-                for row in steps[int(first)]
-                if not end or p.events.timestamp[row] < end
-            }
+            asked = [steps[int(targets.row[a])]]
+            if n_steps != 1:
+                asked = [s for s in of_user[requests.user[b]] if s[0] >= requests.end[b]][:n_steps]
+                asked = [s for s in asked if not end or p.events.timestamp[s[0]] < end]
+            own = [row for step in asked for row in step if not end or p.events.timestamp[row] < end]
             assert sorted(line[(target >= a) & (target < z)].tolist()) == sorted(own)
         money = np.bincount(targets.request, targets.money(p.events), minlength=len(requests))
         paid = np.bincount(targets.request[target], p.events.price[line], minlength=len(requests))
         np.testing.assert_allclose(money, paid)
         high = [max(p.events.price[line[target == i]]) for i in range(len(targets.row))]
         assert targets.price(p.events).tolist() == high
-        cut = targets[1:3]
-        assert cut.money(p.events).tolist() == targets.money(p.events)[targets.offsets[1] : targets.offsets[3]].tolist()
+        cut, span = targets[1:3], slice(targets.offsets[:2][-1], targets.offsets[:4][-1])
+        assert cut.money(p.events).tolist() == targets.money(p.events)[span].tolist()
         several += len(line) - len(targets.row)
     assert several > 0
 

@@ -128,7 +128,7 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
     out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
     for attribute, separator in (spec.get("lists") or {}).items():
         out = out.with_columns(pl.when(pl.col(attribute) != "").then(pl.col(attribute).str.split(separator)))
-    out = out.with_columns(typed(out[a]) for a in wanted if out[a].dtype == pl.String)
+    out = out.with_columns(typed(out[a], options.get("decimal")) for a in wanted if out[a].dtype == pl.String)
     if spec.get("valid_from"):
         micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp", config.timestamp))
         if (why != "").any():

@@ -17,7 +17,7 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.arrange.filters import Row
+from shopkeeper.arrange.filters import Row, repeats_of
 from shopkeeper.arrange.order import COLUMN_OF, Arranged
 from shopkeeper.data.prepared import code_type
 from shopkeeper.errors import UserError
@@ -77,7 +77,7 @@ def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) 
         if not count["rows"]:
             raise UserError(f"filters.{name}={setting} leaves no rows of {before['rows']:,}; relax it")
 
-    for name in ("retention_days", "bots"):
+    for name in ("retention_days", "repeats", "bots"):
         if filters.get(name) and not checked.timed:
             raise UserError(f"filters.{name} needs time stamps, and this data has only an order; remove it")
     if filters.get("event_types"):
@@ -87,6 +87,9 @@ def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) 
         last = int(frame.select(nw.col("time").max()).collect(backend="pyarrow").item())
         oldest = days_before(last, float(filters["retention_days"]), checked.zone)
         drop("retention_days", filters["retention_days"], frame.filter(nw.col("time") >= oldest))
+    if filters.get("repeats"):
+        span, orders = repeats_of(filters["repeats"], "order_id" in checked.ids)
+        drop("repeats", dict(filters["repeats"]), _without_sent_again(frame, checked.ids, span, orders))
     if filters.get("bots"):
         drop("bots", dict(filters["bots"]), _without_bots(frame, filters["bots"], checked.zone))
     if filters.get("consecutive_repeats"):
@@ -136,6 +139,16 @@ def _ahead(frame: Frame, zone: str, within: int | None) -> Any:
         if by:
             ahead = ahead + nw.when(nw.col("time") >= change).then(nw.lit(by)).otherwise(nw.lit(0))
     return ahead
+
+
+def _without_sent_again(frame: Frame, ids: Mapping[str, str], span: int, orders: bool) -> Frame:
+    names = ["user", "item", "event_type", *([ids["order_id"]] if "order_id" in ids else [])]
+    names += [name for name in ("quantity", "price") if name in frame.collect_schema().names()]
+    wait = nw.col("time") - nw.col("time").shift(1).over(*names, order_by=["time", "place"])
+    again = (wait <= span).fill_null(False)
+    if orders:
+        again = again & ~nw.col(ids["order_id"]).is_null()
+    return frame.with_columns(repeat=again).filter(~nw.col("repeat")).drop("repeat")
 
 
 def _without_repeats(frame: Frame) -> Frame:

@@ -1,6 +1,6 @@
 """Filters over a whole log; each is counted before and after: rows, users, items.
 
-Order: event types, retention, bots, consecutive repeats, k-core, shortest and longest history.
+Order: event types, retention, repeats, bots, consecutive repeats, k-core, shortest and longest history.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.log import Log
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.timeline.zones import days_before, local
@@ -64,6 +64,12 @@ def apply_filters(log: Log, filters: Mapping[str, Any], zone: str = "UTC") -> li
         times = _times(log, "retention_days")
         oldest = days_before(int(times.max()), float(filters["retention_days"]), zone)
         drop("retention_days", filters["retention_days"], times >= oldest)
+    if filters.get("repeats"):
+        drop(
+            "repeats",
+            dict(filters["repeats"]),
+            ~_sent_again(log, *repeats_of(filters["repeats"], "order_id" in log.ids)),
+        )
     if filters.get("bots"):
         drop("bots", dict(filters["bots"]), ~_is_bot(log, filters["bots"], zone)[log.user])
     if filters.get("consecutive_repeats"):
@@ -121,6 +127,41 @@ def _is_bot(log: Log, limits: Mapping[str, Any], zone: str) -> np.ndarray:
             cells, count = np.unique(cell, return_counts=True)
             bot[cells[count > int(limits[key])] // (int(window.max()) + 1)] = True
     return bot
+
+
+def repeats_of(setting: Mapping[str, Any], has_orders: bool) -> tuple[int, bool]:
+    """The span in µs of `filters.repeats`, and whether only rows with an order count (default where there are any)."""
+    for key in setting:
+        if key not in ("seconds", "of"):
+            raise UserError(f"filters.repeats: unknown option '{key}'.{nearest(str(key), ('seconds', 'of'))}")
+    seconds, of = setting.get("seconds"), setting.get("of", "orders" if has_orders else "all")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 1e9:
+        raise UserError(f"filters.repeats.seconds is {seconds!r}; give the span in which an equal row is a repeat")
+    if of not in ("orders", "all"):
+        raise UserError(f"filters.repeats.of is {of!r}; Valid: orders, all.")
+    if of == "orders" and not has_orders:
+        raise UserError("filters.repeats.of=orders needs columns.order_id; name it, or set of: all")
+    return int(seconds * 1_000_000), of == "orders"
+
+
+def _sent_again(log: Log, span: int, orders: bool) -> np.ndarray:
+    """Rows that equal an earlier one of the same user in order, item, event type, quantity and price, at most `span`
+    µs after the last such row (a page that was loaded again, two files that overlap)."""
+    times = _times(log, "repeats")
+    keys: list[np.ndarray] = [log.user, log.item, log.event_type]
+    if "order_id" in log.ids:
+        keys.append(log.ids["order_id"].codes)
+    keys += [np.nan_to_num(v, nan=-1.0) for v in (log.quantity, log.price) if v is not None]
+    order = np.lexsort((times, *keys))
+    a, b = order[:-1], order[1:]
+    again = times[b] - times[a] <= span
+    for key in keys:
+        again &= key[a] == key[b]
+    if orders:
+        again &= log.ids["order_id"].codes[b] >= 0
+    same = np.zeros(len(log), bool)
+    same[b] = again
+    return same
 
 
 def _repeats(log: Log) -> np.ndarray:

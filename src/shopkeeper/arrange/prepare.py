@@ -85,7 +85,7 @@ def write_folder(
         arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
     )
     writer.write_arrays(folder, arranged)
-    writer.write_events(folder / "events.parquet", arranged, returns, config.extra)
+    writer.write_events(folder / "events.parquet", arranged, returns, config.extra, config.reader.get("decimal"))
     matches: list[dict[str, Any]] = []
     for kind, spec in (("item", config.items), ("user", config.users)):
         writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged, matches))

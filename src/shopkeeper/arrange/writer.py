@@ -28,14 +28,18 @@ def write_arrays(folder: Path, log: Arranged) -> None:
             np.save(folder / f"{name}.npy", log.columns[name].astype(dtype, copy=False), allow_pickle=False)
 
 
-def write_events(path: Path, log: Arranged, returns: np.ndarray | None, extra: Mapping[str, str]) -> None:
+def write_events(
+    path: Path, log: Arranged, returns: np.ndarray | None, extra: Mapping[str, str], decimal: str | None = None
+) -> None:
     """Every kept event with its external ids, sorted by (user, timestamp, file order).
 
     Columns: user_id, item_id, event_type, and those the data has of timestamp (UTC), session_id, order_id, quantity,
     price, channel, returns_row (row of the purchase that a return undoes, from 0), and the `extra` ones (name ->
-    column of the file; numbers where all values are). Texts are written as dictionaries.
+    column of the file; numbers where all values are, with the file's decimal sign). Texts are written as dictionaries.
     """
-    values = {name: typed(pl.Series(pl.from_arrow(log.names[f"file:{c}"]))).to_arrow() for name, c in extra.items()}
+    values = {
+        name: typed(pl.Series(pl.from_arrow(log.names[f"file:{c}"])), decimal).to_arrow() for name, c in extra.items()
+    }
     values = {name: v.cast(pa.string()) if pa.types.is_string_view(v.type) else v for name, v in values.items()}
     texts = {"item_id": "item", "session_id": "session", "order_id": "order", "channel": "channel"}
     fields = [("user_id", TEXT), ("item_id", TEXT), ("event_type", TEXT)]

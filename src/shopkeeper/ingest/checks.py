@@ -1,10 +1,10 @@
 """The declared schema of a log, checked block by block while it is read; every check is a mask over the block.
 
-Order of the checks (a row is reported for the first that it fails): the dataset's own `reject` rules, ids, event
-type, time stamp, quantity, price, further ids. Prices are per unit, finite and not negative; quantities are units
-and positive: for a return the units that came back, so a negative number is taken as its size there and rejected
-elsewhere. What is missing in an optional column is unknown (NaN, 0), not wrong, unless `schema` says `required` or
-`required_for` the row's event type.
+Order of the checks (a row is reported for the first that it fails): the dataset's own `reject` rules, ids, event type,
+time stamp, quantity, price, further ids. Prices are per unit (`price_is: total`: divided by the quantity, by 1 where
+it is unknown), finite and not negative; quantities are units and positive. Both are sizes: for a return, the units and
+the money that came back, so a negative number is taken as its size there and rejected elsewhere. What is missing in an
+optional column is unknown (NaN, 0), not wrong, unless `schema` says `required` or `required_for` the row's event type.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class _Checker:
         for column in config.carried:
             found[f"file:{column}"] = texts(column)
         if config.price_is == "total" and price is not None and quantity is not None:
-            price = price / np.where(quantity > 0, quantity, np.nan)
+            price = price / np.where(quantity > 0, quantity, 1.0)  # unknown units count as one, so the money is kept
         return Rows(found, event_type, timestamp, price, quantity)
 
     def _missing(self, name: str, missing: np.ndarray, kinds: str = "") -> None:
@@ -233,7 +233,7 @@ class _Checker:
         theirs = self.config.columns.get(name)
         if theirs is None:
             return None
-        values, bad = as_floats(self.batch.column(theirs), str(self.config.reader.get("decimal", ".")))
+        values, bad = as_floats(self.batch.column(theirs), self.config.reader.get("decimal"))
         rule = self.config.rules.get(name, {})
         self._fail(bad, theirs, "not a number (reader.decimal wrong?)")
         low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))  # NaN only where all are
@@ -246,6 +246,7 @@ class _Checker:
             if not low > 0:
                 self._fail(values == 0, theirs, "zero quantity")
         elif not low >= 0:
+            values = np.where((event_type == RETURN) & (values < 0), -values, values)
             self._fail(values < 0, theirs, "negative price")
         if rule:
             self._required(name, np.isnan(values) & ~bad, event_type)

@@ -19,7 +19,8 @@ missing              names that stand for nobody or nothing in this shop (`[NA, 
 order_days           an order number that comes back after as many days is another order (default 1; null: never)
 extra                further columns of events.parquet: name: name in the file
 items users          attribute tables (see attributes.py)
-filters              event_types retention_days bots consecutive_repeats k_core min_history max_history
+filters              event_types retention_days repeats (seconds [of: orders | all]: rows that were sent again) bots
+                     consecutive_repeats k_core min_history max_history
 max_rejected_share   above it the run stops (default 0.01)
 simulate             settings of the simulated shop, in place of raw and reader
 target_events filter_seen temporal churn …   read by splits and tasks, not here
@@ -53,7 +54,9 @@ COLUMN_RULES = {name: MISSING_RULES | {"matches"} for name in EVENT_COLUMNS} | {
 }
 TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001, "d": 86_400_000_000}
-FILTERS = ("event_types", "retention_days", "bots", "consecutive_repeats", "k_core", "min_history", "max_history")
+FILTERS = (
+    "event_types", "retention_days", "repeats", "bots", "consecutive_repeats", "k_core", "min_history", "max_history",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -54,18 +55,16 @@ def _without(indices: pa.Array, values: pa.Array, gone: pa.Array) -> pa.Dictiona
     return pa.DictionaryArray.from_arrays(indices, values)
 
 
-def as_floats(column: pa.Array, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:
-    """Numbers as float64 (NaN where missing) and which values are no numbers (bool)."""
+def as_floats(column: pa.Array, decimal: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as float64 (NaN where missing) and which values are no numbers (bool); text as of `plain_numbers`."""
     if pa.types.is_dictionary(column.type):
         values, bad = as_floats(column.dictionary, decimal)
         codes = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
         return np.append(values, np.nan)[codes], np.append(bad, False)[codes]
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         text = pl.Series(pl.from_arrow(column)).cast(pl.String).str.strip_chars()
-        if decimal != ".":
-            text = text.str.replace(decimal, ".", literal=True)
         missing = text.is_null() | text.is_in(NO_NUMBER)
-        numbers = text.set(missing, None).cast(pl.Float64, strict=False)
+        numbers = plain_numbers(text.set(missing, None), decimal)
         bad = (numbers.is_null() & ~missing).to_numpy()
         return numbers.fill_null(float("nan")).to_numpy().copy(), bad
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
@@ -76,6 +75,29 @@ def as_floats(column: pa.Array, decimal: str = ".") -> tuple[np.ndarray, np.ndar
         return column.to_numpy(), np.zeros(len(column), bool)
     values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
     return values, np.zeros(len(column), bool)
+
+
+def plain_numbers(text: pl.Series, decimal: str | None = None) -> pl.Series:
+    """Written numbers as Float64, null where one cannot be known. `decimal` is the decimal sign, None: nobody said.
+
+    Signs of thousands (the other of dot and comma, blanks, apostrophes) must stand between groups of three digits. The
+    sign of thousands is never read as a decimal sign; `1,299` is refused where nobody said what the comma is. Signs of
+    currency are refused: what they mean differs between rows.
+    """
+    point = decimal or "."
+    numbers = (text if point == "." else text.str.replace(point, ".", literal=True)).cast(pl.Float64, strict=False)
+    odd = text.is_not_null() & (numbers.is_null() | (point != "." and text.str.contains(".", literal=True)))
+    if not odd.any():
+        return numbers
+    signs = [("," if point == "." else "."), " ", "\u00a0", "\u202f", "\u2009", "'", "\u2019"]
+    groups = "|".join(rf"[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+" for sign in signs if sign != point)
+    written = text.filter(odd)
+    known = written.str.contains(rf"^[+-]?(?:{groups})(?:{re.escape(point)}\d*)?$")
+    if decimal is None:
+        known &= ~written.str.contains(r"^[+-]?\d+,\d{3}$")
+    bare = written.str.replace_all("[" + re.escape("".join(s for s in signs if s != point)) + "]", "")
+    bare = bare.str.replace(point, ".", literal=True).cast(pl.Float64, strict=False)
+    return numbers.scatter(odd.arg_true(), bare.set(~known, None))
 
 
 def values_at(column: pa.Array, positions: np.ndarray) -> pa.Array:
@@ -92,14 +114,17 @@ def values_at(column: pa.Array, positions: np.ndarray) -> pa.Array:
     return pc.if_else(pc.greater(pc.utf8_length(text), 200), short, text)
 
 
-def typed(column: pl.Series) -> pl.Series:
-    """Text as numbers where all of it is (blank = null), so that ages and years are numbers; "007" stays text."""
+def typed(column: pl.Series, decimal: str | None = None) -> pl.Series:
+    """Text as numbers where all of it is (blank = null), so that ages and years are numbers; "007" stays text.
+
+    With a decimal sign of their own (`reader.decimal`) numbers are read as those of the log are.
+    """
     text = column.set(column.str.strip_chars() == "", None)
     known = text.drop_nulls()
     if not len(known) or known.str.contains(r"^[+-]?0\d").any():
         return text
     for kind in (pl.Int64, pl.Float64):
-        cast = text.cast(kind, strict=False)
+        cast = text.cast(kind, strict=False) if kind == pl.Int64 or not decimal else plain_numbers(text, decimal)
         if cast.null_count() == text.null_count():
             return cast
     return text
