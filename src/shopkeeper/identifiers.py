@@ -34,11 +34,25 @@ _MARKS = b".+ \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"  # an ASCII id without any of thes
 _POINT_ZERO = r"^([+-]?[0-9]+)\.(?:0|00|0000+)$"
 # As spreadsheets, C, Python and R write it (`1.5E+07`), and Java from ten million on (`1.5E7`); `10E2` is a code.
 _EXPONENT = r"^[+-]?[0-9](?:(?:\.[0-9]+)?[eE]\+[0-9]{2,3}|\.[0-9]+E(?:[7-9]|[1-9][0-9]))$"
+# What tools make of ids on the way and cannot be undone (the same text may be an id elsewhere): in words, as a pattern,
+# and the bytes of which one is in all of them.
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+REWRITTEN = (
+    ("like 17,0, a number with a decimal comma", r"^[+-]?[0-9]+,0+$", b","),
+    ("like 4,0084E+12, a number that has lost digits", r"^[+-]?[0-9],[0-9]+[eE][+-]?[0-9]+$", b","),
+    ("like 1,234,567 or 1.234.567, a number in groups",
+     r"^[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:\.[0-9]{3}){2,})$", b",."),
+    ("with quotes or =\"…\" around, a spreadsheet's text", r"^(?:=?[\"'].*[\"']|')", b"\"'"),
+    ("like #### or #NAME?, a spreadsheet's error", r"^#(?:#+|NAME\?|NUM!|DIV/0!)$", b"#"),
+    ("like 1-Mar or Mar-05, a spreadsheet's date", rf"^(?:[0-3]?[0-9]-{_MONTH}|{_MONTH}-[0-9]{{2}})$", b"-"),
+)  # fmt: skip
 # Texts that stand for "nobody" or "nothing" in one shop or another; compared without case. Some are real ids elsewhere.
 PLACEHOLDERS = (
     "0", "00", "-1", "-", "--", "?", "na", "n/a", "#n/a", "nan", "null", "nil", "none", "\\n", "undefined", "unknown",
     "unbekannt", "missing", "empty", "(not set)", "not set", "(none)", "(null)", "(empty)", "(blank)", "blank",
     "guest", "anonymous", "anon", "default", "test", "dummy", "no_user", "nouser", "9999", "99999", "999999",
+    "n.a.", "<na>", "<null>", "[null]", "#value!", "#ref!", "(other)", "not available", "not applicable", "no id",
+    "not logged in", "logged out", "anonym", "invalid", "void",
     "00000000-0000-0000-0000-000000000000",
 )  # fmt: skip
 
@@ -159,6 +173,7 @@ class Doubts:
     zeros: int = 0  # ids that are another id but for leading zeros
     case: int = 0  # … but for letter case
     exponents: int = 0  # `4.00840E+12`: digits are lost
+    rewritten: tuple[tuple[str, int], ...] = ()  # how tools wrote ids over, in words, with how many look so
     zeros_example: tuple[str, str] | None = None
     case_example: tuple[str, str] | None = None
     exponent_example: str | None = None
@@ -175,10 +190,16 @@ def doubts(ids: pa.Array) -> Doubts:
         found |= _pairs("zeros", ids, r"^0+[0-9]", _without_zeros)
     if data != data.lower():
         found |= _pairs("case", ids, r"[A-Z]", pc.utf8_lower)
+    some = [(words, pattern) for words, pattern, marks in REWRITTEN if any(mark in data for mark in marks)]
+    found["rewritten"] = tuple((words, n) for words, pattern in some if (n := _count(ids, pattern)))
     if b"+" in data or b"." in data:
         lost = ids.filter(pc.match_substring_regex(ids, pattern=_EXPONENT))
         found |= {"exponents": len(lost), "exponent_example": lost[0].as_py()} if len(lost) else {}
     return Doubts(**found)
+
+
+def _count(ids: pa.Array, pattern: str) -> int:
+    return int(pc.sum(pc.match_substring_regex(ids, pattern=pattern)).as_py() or 0)
 
 
 def _pairs(name: str, ids: pa.Array, pattern: str, change: Callable[[pa.Array], pa.Array]) -> dict[str, Any]:

@@ -139,9 +139,54 @@ def test_a_name_that_stands_for_nobody_is_said_by_prepare_and_new_dataset(tmp_pa
 def test_spellings_that_cannot_be_known_and_numbers_that_came_back_are_said(tmp_path: Path):
     log = "who,what,when,bill\n7,AB,2023-01-01,1\n007,ab,2023-01-02,1\n7,4.00840E+12,2023-02-02,1\n"
     p = made(tmp_path, {"1.log": log}, columns={**SHOP["columns"], "order_id": "bill"})
-    assert [line.split(",")[0] for line in p.manifest["id_doubts"]] == [
+    assert [line.split(", and")[0] for line in p.manifest["id_doubts"]] == [
         "user_id: 1 of 2 ids are another one but for leading zeros",
         "item_id: 1 of 3 ids are another one but for letter case",
         "item_id: 1 ids are written like 4.00840E+12 and have lost digits; export them as text",
-        "order_id: 1 orders have a number that was there on an earlier day; each is an order of its own (order_days)",
+        "order_id: 1 of 1 order numbers have lines more than a day apart; 1 orders of a later day are orders of their "
+        "own (order_days)",
     ]
+
+
+@pytest.mark.parametrize(("days", "own"), [(1, 2), (10, 1), (None, 0)])
+def test_every_order_number_whose_lines_are_days_apart_is_counted_split_or_not(tmp_path: Path, days: int | None, own):
+    rows = ["ann,a,2023-01-01,5", "ann,b,2023-01-08,5", "ann,c,2023-02-01,6", "ann,c,2023-03-01,6"]
+    rows += [
+        "bob,a,2023-04-01,7",
+        "cy,a,2023-04-09,7",
+        "bob,b,2023-05-01,8",
+        "bob,c,2023-05-01 10:00,8",
+        "bob,d,2023-06-01,",
+    ]
+    p = made(tmp_path, {"1.log": "\n".join(["who,what,when,bill", *rows])}, order_days=days,
+             columns={**SHOP["columns"], "order_id": "bill"})  # fmt: skip
+    (line,) = (line for line in p.manifest["id_doubts"] if line.startswith("order_id"))
+    assert line.startswith(f"order_id: 3 of 4 order numbers have lines more than a day apart; {own} orders")
+
+
+def test_numbers_that_a_tool_wrote_over_are_said_with_what_it_did(tmp_path: Path):
+    ids = ["17", "17,0", "18,00", "4,0084E+12", "1,234,567", "1.234.567", "'007", '=""009""', "####", "1-Mar", "Mar-05"]
+    rows = [f'c{i},"{name}",2023-01-0{i % 9 + 1}' for i, name in enumerate(ids)]
+    p = made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows]).replace('=""009""', '=""""009""""')})
+    said = [line for line in p.manifest["id_doubts"] if "are written" in line]
+    assert [line.split(" are written ")[0] for line in said] == [f"item_id: {n} of 11 ids" for n in (2, 1, 2, 2, 1, 2)]
+    assert said[0].endswith("like 17,0, a number with a decimal comma; export them as text")
+
+
+@pytest.mark.parametrize("name", ["17.0", "1.5", "12.345", "AB-1", "a,b", "O'Neil", "2023-01", "ma-05", "#12", "17"])
+def test_plain_ids_are_no_such_doubt(tmp_path: Path, name: str):
+    p = made(tmp_path, {"1.log": f'who,what,when\nann,"{name}",2023-01-01\nbob,x,2023-01-02\n'})
+    assert not [line for line in p.manifest["id_doubts"] if "are written" in line]
+
+
+@pytest.mark.parametrize("name", ["0", "N.A.", "not logged in", "c9"])
+def test_who_holds_most_of_a_small_log_is_said_also_where_customers_are_few(tmp_path: Path, name: str):
+    rows = [f"{name if i % 10 < 7 else f'c{i % 3}'},i{i % 9},2023-01-{1 + i % 28:02}" for i in range(30)]
+    lines = made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows])}).manifest["id_doubts"]
+    line = f"'{name}', which stands for nobody" if name != "c9" else "one id holds 70.0% of all rows"
+    assert any(line in said for said in lines)
+
+
+def test_three_customers_of_equal_weight_are_no_doubt(tmp_path: Path):
+    rows = [f"c{i % 3},i{i % 9},2023-01-{1 + i % 28:02}" for i in range(30)]
+    assert made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows])}).manifest["id_doubts"] == []

@@ -26,7 +26,7 @@ from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.timeline.observation import observe
 
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
@@ -127,14 +127,28 @@ def _id_doubts(a: Arranged) -> list[str]:
             texts = a.names[name].cast(pa.string())
             if name == "order_id":
                 once = texts.dictionary_encode()
-                if again := count - len(once.dictionary):
+                number, n_numbers = once.indices.to_numpy(), len(once.dictionary)
+                wide = _spread(a, number, n_numbers)
+                if (again := count - n_numbers) or wide:
                     lines.append(
-                        f"order_id: {again:,} orders have a number that was there on an earlier day; each is an order "
-                        f"of its own (order_days)"
+                        f"order_id: {wide:,} of {n_numbers:,} order numbers have lines more than a day apart; "
+                        f"{again:,} orders of a later day are orders of their own (order_days)"
                     )
-                texts, rows = once.dictionary, np.bincount(once.indices.to_numpy(), rows, len(once.dictionary))
+                texts, rows = once.dictionary, np.bincount(number, rows, n_numbers)
             lines += id_doubts(name, texts, rows, n)
     return lines
+
+
+def _spread(a: Arranged, number: np.ndarray, n: int) -> int:
+    """How many of n order numbers have lines more than a day apart; `number` int (orders,) is that of each order."""
+    time, order = a.columns.get("timestamp"), a.columns["order"]
+    if time is None:
+        return 0
+    some = order > 0
+    first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, np.iinfo(np.int64).min)
+    np.minimum.at(first, number[order[some] - 1], time[some])
+    np.maximum.at(last, number[order[some] - 1], time[some])
+    return int(((last > first) & (last - first > MICROSECONDS_PER_DAY)).sum())
 
 
 def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:

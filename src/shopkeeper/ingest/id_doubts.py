@@ -14,6 +14,7 @@ from shopkeeper.identifiers import doubts, placeholders
 
 PLENTY = 0.1  # share of all rows that one id may hold without a word
 OFTEN = 10  # … and times as many as ids hold on average
+MOST = 0.5  # … or half of all rows, where ids are few
 NOTABLE = 0.01  # share from which on a number such as 0 is taken for a placeholder
 
 
@@ -31,7 +32,8 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
                 f"here, set missing: {{{name}: ['{text}']}}"
             )
     top = int(np.argmax(rows))
-    if top not in stand_in and share[top] >= PLENTY and share[top] >= OFTEN * usual:
+    much = share[top] >= OFTEN * usual or (share[top] >= MOST and len(ids) > 2)
+    if top not in stand_in and share[top] >= PLENTY and much:
         lines.append(
             f"{name}: one id holds {share[top]:.1%} of all rows; is it one? Else set missing: {{{name}: [that id]}}"
         )
@@ -39,6 +41,8 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
     for n, what in ((found.zeros, "leading zeros"), (found.case, "letter case")):
         if n:
             lines.append(f"{name}: {n:,} of {len(ids):,} ids are another one but for {what}, and are kept apart")
+    for how, n in found.rewritten:
+        lines.append(f"{name}: {n:,} of {len(ids):,} ids are written {how}; export them as text")
     if found.exponents:
         lines.append(
             f"{name}: {found.exponents:,} ids are written like 4.00840E+12 and have lost digits; export them as text"
