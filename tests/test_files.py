@@ -1,5 +1,6 @@
 """What would go wrong for a user: a half-written file or folder that looks finished."""
 
+import errno
 import json
 import os
 import subprocess
@@ -57,6 +58,22 @@ def test_a_folder_that_another_process_is_writing_stays(tmp_path: Path):
     with atomic_folder(tmp_path / "out", "composed") as folder:
         (folder / "good").write_text("1")
     assert busy.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "choose another folder"), (errno.EIO, "choose another folder"),
+        (errno.ENAMETOOLONG, "choose another folder"), (errno.EACCES, "change its rights"),
+        (errno.ENOENT, "run the same command again"), (errno.ENOTEMPTY, "run the same command again"),
+    ],
+)  # fmt: skip
+def test_more_space_is_advised_for_a_full_disk_and_for_nothing_else(tmp_path: Path, number: int, advice: str):
+    with pytest.raises(UserError) as e, atomic_folder(tmp_path / "out", "composed"):
+        raise OSError(number, os.strerror(number))
+    assert advice in str(e.value)
+    assert ("free some space" in str(e.value)) is (number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path):

@@ -134,12 +134,24 @@ def write_error(error: BaseException) -> str | None:
         return f"no permission for {name or 'a file'}; change its rights or choose another folder"
     if not (FULL.search(str(error)) or (isinstance(error, OSError) and error.errno in CANNOT_WRITE)):
         return None
-    return f"cannot write{f' {name}' if name else ''}: {_reason(error)}; free some space or choose another folder"
+    return f"cannot write{f' {name}' if name else ''}: {_reason(error)}; {_way_out(error)}"
 
 
 def _reason(error: BaseException) -> str:
     found = FULL.search(str(error))
     return found[0] if found else str(getattr(error, "strerror", None) or error)
+
+
+def _way_out(error: BaseException) -> str:
+    """What helps against a refused write: more space only where there is none."""
+    number, reason = getattr(error, "errno", None), _reason(error)
+    if number == errno.EFBIG or reason.lower() == "file too large":
+        return "raise the limit on the size of a file (`ulimit -f`) or choose a folder on another disk"
+    if number in (errno.ENOSPC, errno.EDQUOT) or FULL.search(reason):
+        return "free some space or choose another folder"
+    if isinstance(error, PermissionError):
+        return "change its rights or choose another folder"
+    return "choose another folder"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -452,7 +464,7 @@ def _refuse(error: Exception, path: Path, tmp: Path) -> None:
             f"{path} was replaced or removed by another process while it was written; run the same command again"
         ) from error
     if write_error(error) is not None or isinstance(error, OSError):
-        raise UserError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
+        raise UserError(f"cannot write {path}: {_reason(error)}; {_way_out(error)}") from error
 
 
 def _fsync(path: Path) -> None:

@@ -305,7 +305,7 @@ def test_a_disk_that_fills_up_while_preparing_leaves_no_folder(size: int, shop: 
 
     said = line(call)
     assert str(shop / "prepared/online_retail") in said
-    assert "File too large; free some space or choose another folder" in said
+    assert "File too large; raise the limit on the size of a file (`ulimit -f`) or choose a folder on" in said
     assert os.listdir(shop / "prepared") == []
     prepare(shop)  # with room again
 
@@ -320,7 +320,7 @@ def test_a_disk_that_fills_up_while_training_leaves_no_finished_run(model: str, 
 
     said = line(call)
     assert "cannot write" in said
-    assert "File too large; free some space" in said
+    assert "File too large; raise the limit on the size of a file" in said
     assert not (shop / "run/manifest.json").exists()
 
 

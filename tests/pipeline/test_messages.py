@@ -74,6 +74,27 @@ def test_a_setting_of_another_kind_is_named(word: str):
     assert "must be" in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=popularity", "task.windows.horizon_days=30"],
+         "error: there is no option 'task.windows'. It is one of task=churn; leave it out for the others, or run these "
+         "apart."),
+        (["model=popularity", "model.max_length=5"],
+         "error: there is no option 'model.max_length'. It is one of model=sasrec; leave it out for the others, or run "
+         "these apart."),
+        (["model=popularity", "model.event_wieghts=5"], "error: there is no option 'model.event_wieghts'. Did"),
+    ],
+)  # fmt: skip
+def test_an_option_of_some_models_of_a_sweep_says_whose_it_is(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), pytest.raises(SystemExit), one_line_errors():
+        compose("train", words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
 def test_rees46_works_as_it_is_shipped(tmp_path: Path):
     raw = tmp_path / "raw" / "rees46-oct2019-sample"
     raw.mkdir(parents=True)

@@ -227,6 +227,23 @@ def test_excluded_items_are_not_shown_in_other_spellings_either_and_unknown_ones
     assert bundle.seen["unknown_excluded"] == 2
 
 
+def test_a_history_in_other_spellings_is_answered_alike_and_they_are_counted(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    right = bundle.recommend([["i1", "i2"], [("i3", "view")]])
+    assert bundle.seen["respelled"] == 0
+    assert bundle.recommend([[" i1", "i2\u00a0"], [("\ufeffi3 ", "view")]]) == right
+    assert (bundle.seen["respelled"], bundle.seen["unknown_items"]) == (3, 0)
+
+
+def test_a_number_that_became_a_float_is_the_item_of_that_number(whole: Path) -> None:
+    bundle = Bundle.load(whole)
+    bundle.internal |= {"17": bundle.internal["i1"], "12345678": bundle.internal["i2"]}
+    right = bundle.recommend([["i1", "i2"]], filter_seen=True)
+    assert bundle.recommend([["17.0", "1.2345678E+07"]], filter_seen=True) == right
+    assert bundle.recommend([["17", "12345678"]], filter_seen=True) == right
+    assert bundle.seen["respelled"] == 2
+
+
 @pytest.mark.parametrize("histories", [["i1", "i2"], ["i1"], [["i1", "view"]], [["i1", "view"], ["i2", "purchase"]]])
 def test_a_bracket_too_few_is_said_with_how_to_write_it(whole: Path, histories: Any) -> None:
     with pytest.raises(UserError, match=r"e\.g\. \[\["):

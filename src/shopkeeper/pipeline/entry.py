@@ -127,10 +127,14 @@ def _nearest_key(key: str) -> str:
     names: set[str] = set()
     first, *others = head.split(".")
     of_group = [p for name in configuration.names(first) if (p := configuration.find(first, name))]
+    owners = []
     for source in of_group or shared.glob("*.yaml"):
         node = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
         for part in others if of_group else [first, *others]:
             node = node.get(part, {}) if isinstance(node, dict) else {}
         if isinstance(node, dict):
             names |= {str(k) for k in node if k != "defaults"}
+            owners += [source.stem] if of_group and tail in node else []
+    if owners:  # of several models in one command some know it
+        return f" It is one of {first}={','.join(owners)}; leave it out for the others, or run these apart."
     return nearest(tail, names) if names else f" To add what the config does not name, write `+{key}=…`."

@@ -45,9 +45,8 @@ class Bundle:
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
     internal: dict[str, int]
     known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
-    seen: Counter[str] = field(
-        default_factory=Counter
-    )  # requests, events, unknown_items, unknown_excluded, empty_histories
+    # requests, events, unknown_items, unknown_excluded, empty_histories, respelled (ids known by another spelling)
+    seen: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int = 1) -> Bundle:
@@ -114,7 +113,8 @@ class Bundle:
         Args:
             histories: per request the events of one person, oldest first: `item_id` or `(item_id, event_type)`.
                 Without a type an event counts as `history.usual_type` of the manifest. Unknown items are skipped and
-                counted in `seen["unknown_items"]`; an empty history gets the fallback list.
+                counted in `seen["unknown_items"]`, ids in another spelling are read and counted in
+                `seen["respelled"]`; an empty history gets the fallback list.
             k: at most the k that was exported, which is the default.
             filter_seen: leave out every item of the history; default: as the model was evaluated.
             exclude: per request a list of further items to leave out (what lies in the basket, what is sold out);
@@ -154,9 +154,11 @@ class Bundle:
         return answers
 
     def _item(self, item_id: str) -> int | None:
-        """Internal id of an external one, also in another spelling of it (blanks around it, `17.0`)."""
+        """Internal id of an external one; another spelling of it (blanks around it, `17.0`) is read and counted."""
         item = self.internal.get(item_id)
-        return item if item is not None else self.internal.get(normal_id(item_id))
+        if item is None and (item := self.internal.get(normal_id(item_id))) is not None:
+            self.seen["respelled"] += 1
+        return item
 
     def _excluded(self, exclude: Sequence[Sequence[str]], n: int) -> list[list[int]]:
         """Internal ids to leave out of each of n requests."""
