@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.golden import best, disagreements
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.export import export_bundle
-from shopkeeper.export.golden import best, disagreements
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.serving import Bundle, verify
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
 MODELS: dict[str, Any] = {
@@ -142,7 +142,7 @@ class Drifting(Popularity):
 def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_leaves_nothing(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopkeeper.export import graphs
+    from shopkeeper.bundles.write import graphs
 
     monkeypatch.setitem(graphs.SCORERS, "Drifting", graphs.SCORERS["Popularity"])
     model = Drifting()

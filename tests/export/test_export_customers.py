@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shopkeeper.bundles.answer import CustomerBundle, verify
+from shopkeeper.bundles.write import export_customer_bundle
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.export import export_customer_bundle
-from shopkeeper.serving import CustomerBundle, verify
 
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": lambda: LightGBM(max_trees=60)}
 

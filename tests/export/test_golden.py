@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.write import export_bundle, export_customer_bundle
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Events, Requests
-from shopkeeper.export import export_bundle, export_customer_bundle
 from shopkeeper.recommenders.base import Fit, untyped_event
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.serving import Bundle, verify
 from tiny import cycle_histories, days, tiny_prepared
 
 Shop = tuple[Prepared, Split]

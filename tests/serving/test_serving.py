@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
-from shopkeeper.export import export_bundle
-from shopkeeper.export.seal import seal
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.serving import Bundle, verify
 from tiny import tiny_prepared
 
 
@@ -184,7 +184,7 @@ WITHOUT_TORCH = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'polars', 'pandas', 'sklearn', 'scipy', 'onnx', 'mlflow', 'hydra'):
+        if name.split('.')[0] in ('torch', 'polars', 'pandas', 'sklearn', 'scipy', 'onnx', 'mlflow', 'lightgbm'):
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Blocked())
 from shopkeeper.serving import Bundle, verify

@@ -9,7 +9,7 @@ from shopkeeper.errors import UserError
 
 def print_verified(bundle: Path) -> None:
     """Check hashes, replay the golden requests, print latency; a `UserError` when an answer differs."""
-    from shopkeeper.serving.verify import verify
+    from shopkeeper.bundles.answer.verify import verify
 
     found = verify(bundle)
     print(found)

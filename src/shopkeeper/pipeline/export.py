@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
-from shopkeeper.export.seal import another
 from shopkeeper.files import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def export(config: DictConfig) -> None:
     """The verb: write `exports/<name>/` from `run=…` (default: the stage's run of `model`) and verify it."""
-    from shopkeeper.serving.verify import verify
+    from shopkeeper.bundles.answer.verify import verify
 
     cfg = context.plain(config)
     run = open_run(cfg["run"] or context.run_folder(cfg), context.named_targets(cfg))
@@ -49,11 +49,11 @@ def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, ove
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared, model = context.prepared_of(run.manifest), run.model()
     if run.task == "next_item":
-        from shopkeeper.export.bundle import export_bundle
+        from shopkeeper.bundles.write.recommender import export_bundle
 
         return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden,
                              overwrite=overwrite)  # fmt: skip
-    from shopkeeper.export.customers import export_customer_bundle
+    from shopkeeper.bundles.write.customers import export_customer_bundle
     from shopkeeper.pipeline.train_customers import test_cohort
 
     return export_customer_bundle(model, test_cohort(run.config, prepared), prepared, facts, out, golden=golden,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from shopkeeper.bundles.answer.bundle import typed_event
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
@@ -15,7 +16,6 @@ from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.serving.bundle import typed_event
 
 log = logging.getLogger(__name__)
 

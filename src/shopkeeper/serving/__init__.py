@@ -1,10 +1,5 @@
-"""Reads a bundle and answers, without torch.
+"""The public name by which serving teams import the answering side of bundles (`bundles.answer`): no torch needed."""
 
-from shopkeeper.serving import Bundle, CustomerBundle, verify
-"""
-
-from shopkeeper.serving.bundle import Bundle
-from shopkeeper.serving.customers import CustomerBundle
-from shopkeeper.serving.verify import Verification, verify
+from shopkeeper.bundles.answer import Bundle, CustomerBundle, Verification, verify
 
 __all__ = ["Bundle", "CustomerBundle", "Verification", "verify"]

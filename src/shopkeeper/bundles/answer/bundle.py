@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
-from shopkeeper.serving.integrity import AGAIN, checked_files
 
 # One event of a history: an item id, or an item id with its event type. Oldest event first.
 Event = str | Sequence[str]

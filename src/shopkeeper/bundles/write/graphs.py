@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from shopkeeper.bundles.write.ranking import RankingGraph, Scorer
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.export.ranking import RankingGraph, Scorer
 
 SCORERS = {
-    "Popularity": "shopkeeper.export.popularity",
-    "ItemKNN": "shopkeeper.export.item_knn",
-    "SASRec": "shopkeeper.export.sasrec",
+    "Popularity": "shopkeeper.bundles.write.popularity",
+    "ItemKNN": "shopkeeper.bundles.write.item_knn",
+    "SASRec": "shopkeeper.bundles.write.sasrec",
 }
 
 
@@ -29,7 +29,7 @@ def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
     if family not in SCORERS:
         raise UserError(
             f"{family} models cannot be exported yet; families that can: {', '.join(sorted(SCORERS))} "
-            f"(add a file to shopkeeper/export and a line to export/graphs.py)"
+            f"(add a file to shopkeeper/bundles/write and a line to bundles/write/graphs.py)"
         )
     if getattr(model, "uses_instant", False):
         raise UserError(f"this {family} reads the instant of the request, which a bundle does not carry yet")

@@ -1,4 +1,4 @@
-"""Trained churn or propensity model -> a folder of plain arrays that NumPy scores (`serving.customers`).
+"""Trained churn or propensity model -> a folder of plain arrays that NumPy scores (`bundles.answer.customers`).
 
 exports/<name>/
     arrays.npz             the fitted numbers
@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.customers import SAME_PROBABILITY, CustomerBundle
+from shopkeeper.bundles.answer.verify import verify
+from shopkeeper.bundles.write.seal import another, seal
+from shopkeeper.bundles.write.trees import tree_arrays
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.export.seal import another, seal
-from shopkeeper.export.trees import tree_arrays
 from shopkeeper.files import atomic_folder, write_text
-from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
-from shopkeeper.serving.verify import verify
 
 
 @dataclass(frozen=True)
 class _Parts:
-    scorer: str  # name in serving.scorers.SCORERS
+    scorer: str  # name in bundles.answer.scorers.SCORERS
     arrays: dict[str, np.ndarray]
     calibrator: dict[str, Any] | None
 

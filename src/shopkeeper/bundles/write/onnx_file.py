@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from shopkeeper.bundles.write.ranking import RankingGraph
 from shopkeeper.errors import UserError
-from shopkeeper.export.ranking import RankingGraph
 
 INPUTS = ("history", "event_type", "exclude")
 OUTPUTS = ("items", "scores")
@@ -61,7 +61,9 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
             )
     except torch.onnx.OnnxExporterError as e:
         reason = str(e).strip().splitlines()[0]
-        raise UserError(f"the model cannot be written as an ONNX graph ({reason}); see `shopkeeper.export`") from e
+        raise UserError(
+            f"the model cannot be written as an ONNX graph ({reason}); see `shopkeeper.bundles.write`"
+        ) from e
     assert program is not None
     proto = program.model_proto
     # The exporter notes source paths and stack traces of this machine at every node: they are nobody's business.

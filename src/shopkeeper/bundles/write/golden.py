@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.bundle import Answer, Bundle, Event
+from shopkeeper.bundles.answer.verify import SAME_RANK, SAME_SCORE
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
-from shopkeeper.serving.bundle import Answer, Bundle, Event
-from shopkeeper.serving.verify import SAME_RANK, SAME_SCORE
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
 SAYS_NOTHING = 2  # items in a history that may be somebody's: too few to tell whose

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.bundles.answer.integrity import FORMAT_VERSION, MANIFEST, SEAL
 from shopkeeper.files import Unlike, sha256_tree, write_json
-from shopkeeper.serving.integrity import FORMAT_VERSION, MANIFEST, SEAL
 
 
 def another(run: Mapping[str, Any], dataset: str) -> Unlike:

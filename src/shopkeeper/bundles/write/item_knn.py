@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.bundles.write.ranking import Scorer
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.export.ranking import Scorer
 from shopkeeper.recommenders.item_knn import ItemKNN
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
+from shopkeeper.bundles.answer.scorers import SCORERS, calibrated
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.serving.integrity import AGAIN, checked_files
-from shopkeeper.serving.scorers import SCORERS, calibrated
 
 SAME_PROBABILITY = 1e-6
 

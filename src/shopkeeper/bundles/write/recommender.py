@@ -19,17 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.verify import verify
+from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.bundles.write.graphs import scorer_of
+from shopkeeper.bundles.write.onnx_file import write_onnx
+from shopkeeper.bundles.write.ranking import RankingGraph, Scorer
+from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.export import golden as cases_of
-from shopkeeper.export.graphs import scorer_of
-from shopkeeper.export.onnx_file import write_onnx
-from shopkeeper.export.ranking import RankingGraph, Scorer
-from shopkeeper.export.seal import another, seal
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.recommenders.base import untyped_event
-from shopkeeper.serving.bundle import Bundle
-from shopkeeper.serving.verify import verify
 
 RANDOM_CASES = 200  # histories that nobody had, checked beside the golden and the real ones
 REAL_CASES = 300

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.bundles.write.ranking import Scorer
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.export.ranking import Scorer
 from shopkeeper.nn.sasrec import SASRecNetwork
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES

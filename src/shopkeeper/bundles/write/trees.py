@@ -1,4 +1,4 @@
-"""LightGBM's trees as rectangles of numbers that `serving.scorers.trees` walks.
+"""LightGBM's trees as rectangles of numbers that `bundles.answer.scorers.trees` walks.
 
 Shapes: T trees, M nodes of the largest tree.
 """

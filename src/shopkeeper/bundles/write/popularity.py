@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shopkeeper.bundles.write.ranking import Scorer
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.export.ranking import Scorer
 from shopkeeper.recommenders.popularity import Popularity
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.bundle import Answer, Bundle
+from shopkeeper.bundles.answer.customers import SAME_PROBABILITY, CustomerBundle
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
 from shopkeeper.errors import UserError
-from shopkeeper.serving.bundle import Answer, Bundle
-from shopkeeper.serving.customers import SAME_PROBABILITY, CustomerBundle
-from shopkeeper.serving.integrity import AGAIN, checked_files
 
 SAME_SCORE = 1e-4  # largest difference between a score of the runtime and of the trained model
 SAME_RANK = 1e-5  # items whose scores lie closer than this may stand in either order
