@@ -18,6 +18,7 @@ FLOOR = {
     "splits": 2,
     "features": 2, "training": 2,
     "recommenders": 3, "customers": 3,
+    "tasks": 3.5,
     "evaluation": 4, "decisions": 4,
     "bundles": 4, "serving": 4.1,  # `serving` is the name by which serving teams import `bundles.answer`
     "tracking": 5, "tuning": 5,

@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms.customers import known_at, windows_of
 from shopkeeper.pipeline.prepare import prepare, prepare_data, prepare_to_train
 from shopkeeper.pipeline.train import train_model
-from shopkeeper.pipeline.train_customers import known_at, windows_of
 from shopkeeper.timeline import DAY, instant, iso
 
 ROOT = Path(__file__).parents[2]

@@ -23,10 +23,11 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.checkpoints import checkpoint_folder
 from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.runs import find_runs, open_run
-from shopkeeper.pipeline.train import checkpoint_folder, train_model
+from shopkeeper.pipeline.train import train_model
 
 ROOT = Path(__file__).parents[2]
 RETAIL = "online-retail-ii-2009-2010/online_retail_2009_2010.csv.gz"

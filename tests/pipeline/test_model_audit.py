@@ -14,7 +14,8 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.model_audit import elsewhere
-from shopkeeper.pipeline import audit, context, train_customers
+from shopkeeper.pipeline import audit, context
+from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.item_knn import ItemKNN
@@ -204,7 +205,7 @@ def test_a_label_of_another_window_fails_without_the_full_audit(side, place, tmp
         cohort = honest(*args, **kwargs)
         return replace(cohort, label=1 - cohort.label) if side == "left" else replace(cohort, end=cohort.end + 1)
 
-    monkeypatch.setattr(train_customers, "build_cohort", wrong)
+    monkeypatch.setattr(customers, "build_cohort", wrong)
     with pytest.raises(AuditError, match="not what the log says" if side == "left" else "at or after the cutoff"):
         train_model(config(place, "model=base_rate"), tmp_path / "run")
 
@@ -217,7 +218,7 @@ def test_an_active_customer_who_is_not_asked_is_found(place, tmp_path, monkeypat
         names = ("customer", "cutoff", "features", "start", "end", "observed_until", "label")
         return replace(cohort, **{name: getattr(cohort, name)[::2] for name in names})
 
-    monkeypatch.setattr(train_customers, "build_cohort", every_other)
+    monkeypatch.setattr(customers, "build_cohort", every_other)
     with pytest.raises(AuditError, match="is not asked about"):
         train_model(config(place, "model=base_rate"), tmp_path / "run")
 
@@ -245,15 +246,15 @@ def test_a_customer_model_that_looks_past_the_cutoff_is_named(leak, place, tmp_p
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_calibrating_on_what_a_part_is_judged_by_fails_the_full_audit(part, place, tmp_path, monkeypatch):
-    honest = train_customers.fitted
+    honest = customers.fitted
 
     def wrong(cfg, of, cohort, prepared):
         if of == part:  # both are fitted with the cohort that they are judged on as their calibration
-            cohort = {**cohort, "calibration": cohort[train_customers.JUDGED_ON[part]]}
+            cohort = {**cohort, "calibration": cohort[customers.JUDGED_ON[part]]}
             return honest(cfg, "test", cohort, prepared)
         return honest(cfg, of, cohort, prepared)
 
-    monkeypatch.setattr(train_customers, "fitted", wrong)
+    monkeypatch.setattr(customers, "fitted", wrong)
     with pytest.raises(AuditError, match=rf"model logistic failed: .* \({part}, from"):
         train_model(config(place, "model=logistic", "audit=full"), tmp_path / "run")
 
@@ -265,7 +266,7 @@ def test_an_honest_customer_model_passes_the_full_audit(place, tmp_path):
 def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplog):
     cfg = config(place, "model=base_rate", "audit=full")
     with caplog.at_level("INFO"):
-        audit.prepare_customers(cfg, train_customers.prepare_data(cfg))
+        audit.prepare_customers(cfg, customers.prepare_data(cfg))
     assert [line for line in caplog.messages if "audit" in line]
     honest = cohorts.features_of
 
@@ -274,9 +275,9 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
         return replace(table, values=table.values + prepared.events.price[-1000:].mean())
 
     monkeypatch.setattr(cohorts, "features_of", leaky)
-    monkeypatch.setattr(train_customers, "audit_cohort", lambda *_: None)  # the sample would find it, too
+    monkeypatch.setattr(customers, "audit_cohort", lambda *_: None)  # the sample would find it, too
     with pytest.raises(AuditError, match="when events after"):
-        audit.prepare_customers(cfg, train_customers.prepare_data(cfg))
+        audit.prepare_customers(cfg, customers.prepare_data(cfg))
 
 
 def test_a_refit_that_learns_from_the_test_window_fails_the_full_audit(place, tmp_path, monkeypatch):

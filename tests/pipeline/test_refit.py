@@ -11,8 +11,8 @@ import pytest
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.forms.requests import train
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.train import train_recommender
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def config(shop: tuple[Path, list[str]], *more: str) -> dict:
 
 def trained(cfg: dict):
     with ExitStack() as held:
-        return train_recommender(cfg, ("validation", "test"), lambda values, epoch: None, held)
+        return train(cfg, ("validation", "test"), lambda values, epoch: None, held)
 
 
 def test_test_is_asked_of_a_model_that_has_seen_validation_and_validation_is_not(shop):

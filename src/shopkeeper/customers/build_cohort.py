@@ -9,7 +9,7 @@ alone count for neither.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,13 @@ from shopkeeper.features.rfm import FeatureTable, rfm_features
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.timeline import floor_day, iso
 
+Truth = Callable[[np.ndarray], np.ndarray]
+
+
+def stayed_away(bought: np.ndarray) -> np.ndarray:
+    """1 where nothing was bought."""
+    return (bought == 0).astype(np.float64)
+
 
 def build_cohort(
     prepared: Prepared,
@@ -37,6 +44,7 @@ def build_cohort(
     events: Sequence[str] = ("purchase",),
     observed_until: int | None = None,
     labels: bool = True,
+    truth: Truth = stayed_away,
 ) -> Cohort:
     """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, churn labels.
 
@@ -52,6 +60,7 @@ def build_cohort(
         events: event types that show that the customer is there.
         observed_until: the log is complete before this instant (default: midnight before its last event).
         labels: False for a cutoff whose future is not known yet.
+        truth: number of `events` in the label window, int64 (n,) -> label, float64 (n,).
 
     Raises:
         UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
@@ -104,7 +113,7 @@ def build_cohort(
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
         if labels:
-            label.append((before(t + horizon) == known)[chosen].astype(np.float64))
+            label.append(truth((before(t + horizon) - known)[chosen]))
 
     customer, cutoff = np.concatenate(users), np.concatenate(at)
     features = features_of(prepared, customer, cutoff)

@@ -109,15 +109,16 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
     return better_than_oracle(name, table.take(rows), answers, metric)
 
 
-def alarm_of_customer_model(name: str, table: pa.Table, prepared: Prepared, cohort: Cohort, metric: str) -> str | None:
-    """The same of a churn model: the oracle says of some customers of the cohort how probable churn is."""
-    from shopkeeper.customers.oracle import ChurnOracle
+def alarm_of_customer_model(
+    name: str, table: pa.Table, prepared: Prepared, cohort: Cohort, metric: str, oracle: Any
+) -> str | None:
+    """The same of a customer model: the task's oracle says of some of the cohort how probable the label is."""
     from shopkeeper.evaluation.customer_table import customer_table
 
     if not prepared.manifest.get("simulation") or name.startswith("oracle") or metric not in table.column_names:
         return None
     rows = np.sort(np.random.default_rng(1).permutation(table.num_rows)[:SIZE])
-    some, oracle = rows_of(cohort, rows), ChurnOracle()
+    some = rows_of(cohort, rows)
     try:
         oracle.bind(prepared)
         answers = customer_table(prepared, some, oracle.predict(some), {})

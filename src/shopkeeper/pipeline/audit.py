@@ -76,7 +76,7 @@ def audit_customer_model(
     the way in which this one was; on what it is judged by, both must say the same.
     """
     from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
-    from shopkeeper.pipeline.train_customers import JUDGED_ON, fitted
+    from shopkeeper.pipeline.forms.customers import JUDGED_ON, fitted
 
     name, judged = str(cfg["model"]["name"]), JUDGED_ON[part]
     audit_predictions(model, name, cohort[judged])
@@ -100,7 +100,7 @@ def audit_cohorts(
     Raises:
         AuditError: naming the features, labels or customers that change.
     """
-    from shopkeeper.pipeline.train_customers import cohort_at
+    from shopkeeper.pipeline.forms.customers import cohort_at
     from shopkeeper.splits.perturb import perturb_after
 
     cutoff = int(cohort[judged].cutoff.min())
@@ -122,7 +122,7 @@ def audit_cohorts(
 
 def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
     """Build and audit the cohorts of the config's task, and say where they lie: what `prepare` does for it."""
-    from shopkeeper.pipeline.train_customers import cohort_at, known_at, windows_of
+    from shopkeeper.pipeline.forms.customers import cohort_at, known_at, windows_of
 
     windows = windows_of(cfg, prepared)
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in windows.parts.items()}

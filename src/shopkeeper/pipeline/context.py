@@ -223,7 +223,7 @@ def check_evaluation(config: Config) -> None:
 
 
 def named_targets(config: Config) -> tuple[str, ...]:
-    """Targets that the person at the command line names himself: `….target=…`, or a `model=` of his `--config-dir`.
+    """Targets that the person at the command line names: `….target=…`, a `model=` or `task=` of his `--config-dir`.
 
     Whatever else is in the composed config may come from a file that a tool wrote (a search's best.yaml, a stage).
     """
@@ -234,12 +234,12 @@ def named_targets(config: Config) -> tuple[str, ...]:
     hydra = HydraConfig.get()
     words = [str(word).lstrip("+").split("=", 1) for word in hydra.overrides.task]
     named = [word[1].strip("'\"") for word in words if word[0].endswith(".target") and len(word) == 2]
-    chosen = [word[1] for word in words if word[0] == "model" and len(word) == 2]
+    chosen = [word for word in words if word[0] in ("model", "task") and len(word) == 2]
     for source in hydra.runtime.config_sources:
-        for path in (Path(source.path) / "model" / f"{name}.yaml" for name in chosen):
+        for path in (Path(source.path) / group / f"{name}.yaml" for group, name in chosen):
             if source.schema == "file" and path.is_file():
                 found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-                named += [str(target) for _, target in targets_in(found, "model")]
+                named += [str(target) for _, target in targets_in(found, path.parent.name)]
     return tuple(named)
 
 

@@ -15,6 +15,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
+from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +50,13 @@ def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, ove
     facts = about(run)
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared, model = context.prepared_of(run.manifest), run.model()
-    if run.task == "next_item":
+    if find_task({**run.config["task"], "name": run.task}, run.named).asks == REQUESTS:
         from shopkeeper.bundles.write.recommender import export_bundle
 
         return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden,
                              overwrite=overwrite)  # fmt: skip
     from shopkeeper.bundles.write.customers import export_customer_bundle
-    from shopkeeper.pipeline.train_customers import test_cohort
+    from shopkeeper.pipeline.forms.customers import test_cohort
 
     return export_customer_bundle(model, test_cohort(run.config, prepared), prepared, facts, out, golden=golden,
                                   overwrite=overwrite)  # fmt: skip

@@ -20,13 +20,14 @@ from shopkeeper.closure import source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, raw_files
+from shopkeeper.pipeline.forms import ALONE
+from shopkeeper.tasks.find import find_task, module_of
 
 log = logging.getLogger(__name__)
 # What a verb imports and no figure of a run comes from: data are made by `prepare`, and pictures are shown elsewhere.
 MAKING = tuple(f"shopkeeper.{room}" for room in ("ingest", "arrange", "people", "splits"))
 DATA = ("shopkeeper.pipeline.prepare", *MAKING, "shopkeeper.pipeline.audit")
 SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.figures", "shopkeeper.tracking")
-CUSTOMERS = ("shopkeeper.pipeline.train_customers", "shopkeeper.customers")
 NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
 
 
@@ -60,8 +61,11 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str]) -> dict[str, 
     """Source files of a stage: of its verb, and of the models that it trains, exports or compares."""
     own = [target.rpartition(".")[0] for target in _targets(config)]
     without = NOT_DECIDING[verb]
-    if verb in ("train", "tune") and config["task"]["name"] == "next_item":
-        without = (*without, *CUSTOMERS)
+    if "task" in config:
+        own.append(module_of(config["task"]))
+    if verb in ("train", "tune"):
+        asks = find_task(config["task"]).asks
+        without = (*without, *(room for form, rooms in ALONE.items() if form != asks for room in rooms))
     of_models = source_of(*own, *(models if verb == "evaluate" else [])) if own or models else {}
     return dict(sorted((source_of(f"shopkeeper.pipeline.{verb}", without=without) | of_models).items()))
 

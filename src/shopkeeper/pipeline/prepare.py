@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 from omegaconf import DictConfig
 
+from shopkeeper import configuration
 from shopkeeper.data.prepared import FORMAT_VERSION, Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import alone, check_target, read_json, sha256_json
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.ingest.raw import are_here, changes, raw_files
 from shopkeeper.pipeline import context
+from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import DAY, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
@@ -49,22 +51,19 @@ def prepare(config: DictConfig) -> None:
             log.info("  %s", as_line(match))
     if context.known_per_cutoff(cfg):
         _prepare_cutoffs(cfg, prepared)
-    if cfg["task"]["name"] == "next_item":
-        _, split = prepare_to_train(cfg)
-        counts = split.timeline.get("n_requests", {})
-        log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
-    else:
-        from shopkeeper.pipeline.audit import prepare_customers
+    from shopkeeper.pipeline.forms import form_of, task_of
 
-        prepare_customers(cfg, prepared)
+    form_of(task_of(cfg)).prepare(cfg, prepared)
 
 
 def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
     """The dataset as it was known at each cutoff that a split or a customer model of this config asks about."""
+    from shopkeeper.pipeline.forms import task_of
+
     instants = set()
-    if prepared.events.timestamp is not None or config["task"]["name"] == "next_item":
+    if prepared.events.timestamp is not None or task_of(config).asks == REQUESTS:
         instants.add(training_cutoff(config, prepared))
-    for task in ("churn", "propensity", "value"):
+    for task in configuration.names("task"):
         if prepared.events.timestamp is not None and config["dataset"].get(task):
             spec = context.customer_spec({**config, "task": {"name": task}})
             instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}

@@ -21,7 +21,7 @@ from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import MANIFEST, check_target, write_json
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
-from shopkeeper.pipeline.prepare import prepare_data, prepare_to_train
+from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.train import validate_model
 
 if TYPE_CHECKING:
@@ -88,13 +88,8 @@ def tune_model(cfg: Config) -> Path:
 
 def data_of(cfg: Config) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
-    if cfg["task"]["name"] == "next_item":
-        prepared, split = prepare_to_train(cfg)
-        return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
-    from shopkeeper.pipeline.train_customers import windows_of
-
-    prepared = prepare_data(cfg)
-    return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
+    found: dict[str, Any] = form_of(task_of(cfg)).data_of(cfg)
+    return found
 
 
 def _asks(cfg: Config, data: Config) -> dict[str, Any]:

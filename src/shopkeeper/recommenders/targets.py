@@ -64,15 +64,15 @@ def is_own(target: str) -> bool:
     return found is not None and (PACKAGE / found[1] / f"{found[2]}.py").is_file()
 
 
-def named_by_conf() -> set[str]:
-    """Targets of the `conf/model/*.yaml` that one works with."""
+def named_by_conf(group: str = "model") -> set[str]:
+    """Targets of the `conf/<group>/*.yaml` that one works with."""
     targets: set[str] = set()
-    for path in (p for folder in configuration.folders() for p in sorted((folder / "model").glob("*.yaml"))):
+    for path in (p for folder in configuration.folders() for p in sorted((folder / group).glob("*.yaml"))):
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):  # said by whoever chooses that file
             continue
-        targets.update(target for _, target in targets_in(said, "model") if isinstance(target, str))
+        targets.update(target for _, target in targets_in(said, group) if isinstance(target, str))
     return targets
 
 

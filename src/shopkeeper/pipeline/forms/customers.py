@@ -1,4 +1,6 @@
-"""`train` for customer models: cohorts at rolling cutoffs, fitted on the earlier ones, calibrated on a later one.
+"""What the verbs do for tasks that are asked of customers.
+
+Cohorts at rolling cutoffs: fitted on the earlier ones, calibrated on a later one.
 
 Test is the latest window. The validation figures come from a fit on the training cutoffs alone, without calibration,
 asked at the calibration cutoff: so the calibration data choose the settings and fit the calibration, and nothing
@@ -8,6 +10,7 @@ that test is judged by has been looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -17,14 +20,17 @@ from shopkeeper.customers.base import Cohort, NeedsDataset
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms import Log, task_of
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
+from shopkeeper.pipeline.warm_start import check_start
+from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
-def train_customer_model(
-    cfg: Mapping[str, Any], parts: Sequence[str]
+def train(
+    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
 ) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
     """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
@@ -32,7 +38,9 @@ def train_customer_model(
     from shopkeeper.evaluation.profit import Profit
     from shopkeeper.pipeline.audit import audit_customer_model, say
 
-    profit = Profit.of(cfg["dataset"]) if cfg["task"]["name"] == "churn" else None
+    check_start(cfg, starts_warm=False)
+    truth = truth_of(cfg)
+    profit = Profit.of(cfg["dataset"]) if truth.profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
@@ -64,9 +72,9 @@ def train_customer_model(
         audit_customer_model(cfg, model, part, cohort, known, windows)
         metadata = {**about, "part": part, "target_hash": hashes[part]}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
-    if "test" in tables and cfg["task"]["name"] == "churn":
-        headline = cfg["task"]["headline"]
-        facts |= say(alarm_of_customer_model(facts["model"], tables["test"], data["test"], cohort["test"], headline))
+    if "test" in tables and truth.oracle is not None:
+        asked_of = (tables["test"], data["test"], cohort["test"], cfg["task"]["headline"])
+        facts |= say(alarm_of_customer_model(facts["model"], *asked_of, truth.oracle()))
     e = cfg["evaluation"]
     metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": float(e["confidence"])}
     if profit:
@@ -88,6 +96,26 @@ def fitted(cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prep
     return model
 
 
+def truth_of(cfg: Mapping[str, Any]) -> Truth:
+    """What the config's task holds to be true of customers."""
+    truth = task_of(cfg).truth
+    assert truth is not None, "a task about customers says what is true of them"
+    return truth
+
+
+def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+    """Build and audit the cohorts of the config's task, and say where they lie."""
+    from shopkeeper.pipeline.audit import prepare_customers
+
+    prepare_customers(cfg, prepared)
+
+
+def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
+    prepared = prepare_data(cfg)
+    return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
+
+
 def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
     """Cutoffs of the config's task on this data."""
     if prepared.events.timestamp is None:
@@ -107,11 +135,11 @@ def cohort_at(
     cfg: Mapping[str, Any], known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]
 ) -> Cohort:
     """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
-    spec = context.customer_spec(cfg)
+    spec, label = context.customer_spec(cfg), truth_of(cfg).label
 
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
         until = windows.observed_until
-        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=until)
+        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=until, truth=label)
         audit_cohort(prepared, cohort, spec.active_days)
         return cohort
 

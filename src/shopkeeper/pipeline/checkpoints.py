@@ -1,0 +1,81 @@
+"""Where a training that can be resumed keeps its state, and how a later command finds it again."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
+from shopkeeper.pipeline import context
+
+log = logging.getLogger(__name__)
+NOT_DECIDING = (
+    "name",
+    "max_epochs",
+    "resume",
+    "checkpoint_epochs",
+    "checkpoint_minutes",
+    "memory_gib",
+    "micro_batch",
+    "resident",
+    "profiler",
+)  # settings of the trainer that a training may change when it goes on; the rest is its execution plan
+
+
+def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
+    """Where resumable state lies while training: keyed by what decides the weights, outside of any stage's output.
+
+    A killed training is found again by the same command, also when that one is to train for longer or with less memory;
+    DVC deletes a stage's outputs before it runs.
+    """
+    limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
+    decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
+    decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
+    if (k := cfg["evaluation"]["k"][0]) != 10:  # which epoch is the best
+        decides["k"] = k
+    if "trial" in cfg:  # of a search: another one may have the same settings at the same time
+        decides["trial"] = cfg["trial"]
+    key = sha256_json(decides | {k: facts[k] for k in ("dataset_fingerprint", "split")})
+    return Path(cfg["paths"]["checkpoints"]) / f"{cfg['model']['name']}-{key[:16]}"
+
+
+def says_how_to_go_on(place: Path) -> Callable[..., bool]:
+    """For an `ExitStack`: an interruption is told which checkpoint the same command goes on from."""
+
+    def tell(kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, KeyboardInterrupt) and (found := sorted(place.rglob("step-*"))):
+            error.add_note(f"the same command goes on from {context.relative(found[-1])}")
+        return False
+
+    return tell
+
+
+def _epochs(cfg: Mapping[str, Any]) -> int:
+    return int(cfg["trainer"].get("max_epochs") or cfg["model"].get("epochs") or 0)
+
+
+def remember(place: Path, run: Path, cfg: Mapping[str, Any]) -> None:
+    """Note beside the checkpoints which finished run took them, so that a longer one can go on from there."""
+    if (run / "checkpoint").is_dir():
+        write_json(place.with_suffix(".json"), {"run": str(run.resolve()), "epochs": _epochs(cfg)})
+
+
+def recall(place: Path, cfg: Mapping[str, Any]) -> None:
+    """Bring back the checkpoint of a finished run of the same training that was to end earlier."""
+    note = place.with_suffix(".json")
+    if place.is_dir() or not note.is_file() or not cfg["trainer"].get("resume", True):
+        return
+    done = read_json(note)
+    run = Path(done["run"])
+    if _epochs(cfg) <= done["epochs"] or not (run / "manifest.json").is_file():
+        return
+    if read_json(run / "manifest.json").get("checkpoint") != place.name:
+        log.info("%s holds another training by now: this one starts afresh", context.relative(run))
+        return
+    log.info("going on from %s epochs of %s", done["epochs"], context.relative(run))
+    for step in sorted((run / "checkpoint").rglob("step-*")):
+        with atomic_folder(place / step.relative_to(run / "checkpoint"), "checkpoint") as folder:
+            shutil.copytree(step, folder, dirs_exist_ok=True)

@@ -1,0 +1,172 @@
+"""What the verbs do for tasks that are asked of a split's requests: fit, answer every one, audit, refit."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.files import alone
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
+from shopkeeper.pipeline.forms import Log
+from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.runs import remove_checkpoints
+from shopkeeper.pipeline.warm_start import check_start, trained_until
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
+) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
+    """Fit a recommender and answer every request of the parts: model, facts, `metrics.json`, per-request tables.
+
+    Until `held` is closed, the checkpoints are this process' alone.
+    """
+    from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
+    from shopkeeper.evaluation.table import evaluate_requests, summarise
+    from shopkeeper.pipeline.audit import audit_recommender, say
+    from shopkeeper.recommenders.base import Fit, make
+
+    prepared, split = prepare_to_train(cfg)
+    later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
+    model = make(cfg["model"])
+    start = check_start(cfg, getattr(model, "starts_warm", False), split)
+    bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
+    facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant), "init_from": start}
+    if start and not start["checked"]:
+        facts["trained_until"] = None
+    place = checkpoint_folder(cfg, facts)
+    if getattr(model, "resumes", False):
+        held.enter_context(alone(place))
+        held.push(says_how_to_go_on(place))
+    fit = Fit(
+        seed=int(cfg["seed"]),
+        folder=place,
+        trainer=cfg["trainer"],
+        target_events=tuple(split.timeline["spec"]["target_events"]),
+        filter_seen=bool(cfg["dataset"]["filter_seen"]),
+        k=int(cfg["evaluation"]["k"][0]),
+        init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
+        log=log_epoch if bar else _and_say(log_epoch),
+        progress=bar,
+    )
+    recall(place, cfg)
+    try:
+        model.fit(prepared, split, fit)
+    except Exception:
+        if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
+            remove_checkpoints(place)
+        raise
+    audit_recommender(cfg, model, split, fit, parts)
+    e = cfg["evaluation"]
+
+    def table(part: str, **told: Any) -> pa.Table:
+        return evaluate_requests(
+            model,
+            split,
+            part,
+            k=tuple(e["k"]),
+            filter_seen=fit.filter_seen,
+            batch_size=e["batch_size"],
+            ties=e["ties"],
+            top_k=int(e["top_k"]),
+            metadata={"task": facts["task"], "model": facts["model"], "seed": fit.seed, **told},
+        )
+
+    tables = {part: table(part) for part in parts if part != "test" or later is None}
+    if later is not None:
+        split = later
+        facts |= {"refit": True, "trained_until": trained_until(split)}
+        again = replace(fit, steps=model_steps(model), init_from=None)
+        model = _refitted(cfg, model, split, fit, held)
+        audit_recommender(cfg, model, split, again, ("test",))
+        tables["test"] = table("test", refit=True)
+    metrics: dict[str, Any] = {
+        "dataset": prepared.name,
+        "split": cfg["split"]["name"],
+        "protocol": split.protocol,
+        "task": cfg["task"]["name"],
+        "model": facts["model"],
+        "seed": fit.seed,
+        "filter_seen": fit.filter_seen,
+        "confidence": float(e["confidence"]),
+        "target_hash": split.target_hash(),
+    }
+    if later is not None:
+        metrics["refit"] = True
+    if start:
+        metrics["init_from"] = start
+    if "test" in tables:
+        options = {"k": tuple(e["k"]), "filter_seen": fit.filter_seen, "ties": e["ties"]}
+        headline = cfg["task"]["headline"]
+        facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
+    for part, table in tables.items():
+        metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+    return model, facts, metrics, tables
+
+
+def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+    """Make the config's split and say what is in it."""
+    _, split = prepare_to_train(cfg)
+    counts = split.timeline.get("n_requests", {})
+    log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
+
+
+def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
+    prepared, split = prepare_to_train(cfg)
+    return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
+
+
+def model_steps(model: Any) -> int | None:
+    """Epochs or trees that validation chose for a trained model; None for one without steps."""
+    steps: int | None = getattr(model, "steps", None)
+    return steps
+
+
+def _refitted(cfg: Mapping[str, Any], chosen: Any, split: Split, fit: Any, held: ExitStack) -> Any:
+    """A new model trained on all until the test cutoff, for as many steps as validation chose."""
+    from shopkeeper.recommenders.base import make
+
+    model, steps = make(cfg["model"]), model_steps(chosen)
+    log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
+    place = fit.folder.with_name(f"{fit.folder.name}-refit")
+    if getattr(model, "resumes", False):
+        held.enter_context(alone(place))
+    trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
+    model.fit(split.prepared, split, replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None))
+    remove_checkpoints(place)
+    return model
+
+
+def _and_say(log_epoch: Log) -> Log:
+    def both(metrics: Mapping[str, float], step: int) -> None:
+        log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+        log_epoch(metrics, step)
+
+    return both
+
+
+def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str, Any]:
+    """What a run's manifest and its tracker say about where it comes from."""
+    return {
+        "task": cfg["task"]["name"],
+        "model": cfg["model"]["name"],
+        "dataset": prepared.name,
+        "dataset_fingerprint": prepared.fingerprint,
+        "prepared": context.relative(prepared.path),
+        "split": split.name,
+        "protocol": split.protocol,
+        "target_hash": split.target_hash(),
+        "erasure_list": prepared.erasure_list,
+        "trained_until": trained_until(split),
+    }

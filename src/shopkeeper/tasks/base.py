@@ -1,0 +1,76 @@
+"""What a task is: everything that differs between "what next?", "who leaves?" and whatever is asked after them.
+
+A task is a file with a `TASK` and a `conf/task/<name>.yaml`. It asks either of a split's requests (which items?) or of
+customers at cutoffs (a label in the window that follows, see `Truth`); all else follows from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of customers at a cutoff, and what can be held against it."""
+
+    label: Callable[[np.ndarray], np.ndarray]  # target events in the window, int64 (n,) -> label, 0 or 1, float64 (n,)
+    oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
+    profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the report says."""
+
+    question: str = ""
+    models: str = "Models"  # heading of the leaderboard
+    verb: str = "predicts best"
+    row: str = "customer"  # what is asked about; an s makes it plural
+    slices: str = "Slices"  # in the table of contents
+    who: str = "By kind of customer"  # heading of the slices
+    # A metric of the best model ({k}: cut-off of lists) and a sentence about it, of {share} (as a percentage, with its
+    # bounds), {interval}, {n} and {places}.
+    said: tuple[str, str] = ("auroc", "AUROC {interval} over {n:,} customers.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, as its file declares it."""
+
+    name: str
+    baseline: str  # the model that the best one is always set beside, unless `baseline_setting` says otherwise
+    rows: str  # the file in a report with one row per question and model
+    shown: tuple[str, ...]  # metrics in the report's table beside the headline; {k}: cut-off of lists
+    truth: Truth | None = None  # of customers; None: the items that were taken after a request
+    words: Words = field(default_factory=Words)
+    baseline_setting: str = ""  # the key in `report:` that names another baseline
+
+    @property
+    def asks(self) -> str:
+        """Of what it is asked: `requests` or `customers`."""
+        return REQUESTS if self.truth is None else CUSTOMERS
+
+
+def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
+    """A task about customers, with the words and metrics that such tasks have in common; `other`: fields of `Task`."""
+    title = name.replace("_", " ").capitalize()
+    words = Words(
+        question=question,
+        models=f"{title} models",
+        slices=f"{name.capitalize()} slices",
+        who=f"{title} models, by kind of customer",
+        **({"said": other.pop("said")} if "said" in other else {}),
+    )
+    usual: dict[str, Any] = {
+        "baseline": "base_rate",
+        "rows": f"{name}.parquet",
+        "shown": ("log_loss", "auroc", "average_precision", "brier", "ece"),
+        "baseline_setting": f"{name}_baseline",
+    }
+    return Task(name, truth=truth, words=words, **(usual | other))
