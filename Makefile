@@ -64,5 +64,5 @@ kernels: .venv-kernels ## fused softmax kernels, for their test in Triton's inte
 	$(PYTHON) -m pip install --quiet --no-deps --target $@.part triton==3.9.0 cut-cross-entropy==25.1.1 liger-kernel==0.8.5
 	mv $@.part $@
 
-clean: ## remove what commands have made (not .venv, not data/raw)
-	rm -rf data/composed data/prepared models/*/ outputs reports exports studies mlflow.db mlartifacts
+clean: ## remove what commands have made, told by its manifests (not .venv, raw data, MLflow's database)
+	python -m shopkeeper clean

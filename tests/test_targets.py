@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import KINDS, atomic_folder, check_target, filled_folder, remove_made, write_json
+from shopkeeper.files import atomic_folder, filled_folder, remove_made, remove_ours, write_json
+from shopkeeper.folders import KINDS, check_target
 
 Manifest = dict[str, Any]
 WITH_MANIFEST = [kind for kind, about in KINDS.items() if about.mark == "manifest.json"]
@@ -230,3 +232,76 @@ def test_a_manifest_does_not_choose_what_outside_its_folder_is_removed(name: str
         fill(tmp_path / "run", weights="2")
     assert (tmp_path / "keep.txt").read_text() == "mine"
     assert (tmp_path / "run/manifest.json").is_file()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, about in KINDS.items() if about.shared])
+def test_what_a_killed_process_left_in_a_new_folder_does_not_bar_the_way(kind: str, tmp_path: Path):
+    """SIGKILL, or another process at work, between the first temporary file and the manifest."""
+    left = tmp_path / "new" / "..unfinished.json.123-0123abcd.tmp"
+    left.parent.mkdir()
+    left.write_text("{")
+    check_target(left.parent, kind)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("checkpoint", "state.json"), ("split", "timeline.json")])
+def test_a_persons_file_that_is_called_like_one_of_ours_is_no_manifest(kind: str, name: str, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text('{"a": 1}')
+    refused(tmp_path / "mine", kind, f"holds '{name}'")
+
+
+NAMES = [f"{n}.txt" for n in range(6)]
+
+
+def write_often(root: Path, kind: str, who: str) -> None:
+    make = filled_folder if KINDS[kind].shared else atomic_folder
+    for turn in range(15):
+        with make(root / kind, kind) as room:
+            for name in NAMES:
+                (room / name).write_text(f"{who}{turn}")
+            write_json(room / "manifest.json", {"kind": kind, "by": f"{who}{turn}", "files": dict.fromkeys(NAMES)})
+
+
+@pytest.mark.parametrize("kind", ["run", "report"])
+def test_several_that_write_into_one_folder_at_once_do_not_mix_their_files(kind: str, tmp_path: Path):
+    processes = [multiprocessing.Process(target=write_often, args=(tmp_path, kind, who)) for who in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    by = json.loads((tmp_path / kind / "manifest.json").read_text())["by"]
+    assert {(tmp_path / kind / name).read_text() for name in NAMES} == {by}
+    assert files(tmp_path / kind) == sorted([*NAMES, "manifest.json"])
+    assert [p.name for p in tmp_path.iterdir()] == [kind]
+
+
+def test_clean_removes_what_this_project_made_and_nothing_else(tmp_path: Path):
+    root = tmp_path / "outputs"
+    made(root / "day/run", "run")
+    (root / "day/run/log").write_text("said")
+    made(root / "mixed", "report")
+    (root / "mixed/notes.txt").write_text("mine")
+    made(root / "prepared/shop", "prepared")
+    write_json(root / "prepared/shop/splits/a/timeline.json", {"spec": {}})
+    made(root / "prepared/shop/as_of/2020", "prepared")
+    write_json(root / "tpe/manifest.json", {"kind": "study"})
+    (root / "tpe/study.db").write_text("x")
+    (root / ".old.999999999-0123abcd.tmp/x").mkdir(parents=True)
+    busy = root / f".new.{os.getppid()}-0123abcd.tmp"
+    made(busy, "run")
+    write_json(root / "theirs/manifest.json", {"kind": "another program's", "files": {"a": "b"}})
+    write_json(root / "theirs/state.json", {"a": 1})
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_text("mine")
+    (root / "photos").symlink_to(tmp_path / "photos", target_is_directory=True)
+    everything = files(tmp_path)
+    assert remove_ours(root, dry_run=True)[0]
+    assert files(tmp_path) == everything
+    removed, stay = remove_ours(root)
+    assert {str(p.relative_to(root)) for p in removed} >= {"day/run", "mixed", "prepared/shop", "tpe"}
+    left = [f"{busy.name}/manifest.json", f"{busy.name}/own.npy", "mixed/notes.txt", "photos", "theirs/manifest.json",
+            "theirs/state.json"]  # fmt: skip
+    assert sorted(p.relative_to(root).as_posix() for p in stay) == sorted(left)
+    assert not (root / "day").exists()
+    assert (tmp_path / "photos/a.png").exists()

@@ -1,6 +1,6 @@
 """Writing so that nothing half-written ever looks finished (temporary name, fsync, rename), and hashing it.
 
-Here alone folders are replaced and removed, and only what this project made: `check_target` is the rule.
+Here alone folders are replaced and removed, and only what this project made: `folders.py` has the rule.
 """
 
 from __future__ import annotations
@@ -13,57 +13,22 @@ import os
 import re
 import shutil
 import uuid
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
+from shopkeeper.folders import KINDS, LEFT, MANIFEST, UNFINISHED, Unlike, check_target, is_ours, made_here, within
+from shopkeeper.locks import alone, silent
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS}
 # Libraries that write by themselves (safetensors, LightGBM, SQLite) hide the system's error in their own.
 FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded|database or disk is full", re.I)
-MANIFEST, UNFINISHED = "manifest.json", ".unfinished.json"
-# Beside any manifest: what seals it, what a killed process of ours left, what a system's file browser leaves.
-ALWAYS = (
-    r"(.*/)?(manifest\.json|manifest\.json\.sha256|\.unfinished\.json|\.DS_Store|\.[^/]+\.lock)"
-    r"|(.*/)?\.[^/]+\.\d+-[0-9a-f]{8}\.tmp(/.*)?"
-)
-Unlike = Callable[[Mapping[str, Any]], str | None]
-
-
-class Kind(NamedTuple):
-    """A kind of folder that this project makes."""
-
-    title: str
-    way_out: str
-    called: tuple[str, ...] = ()  # the `kind` in its manifest, where that has other names
-    mark: str = MANIFEST  # the file without which it is none
-    beside: str = r"(?!)"  # what it holds though its manifest does not list it
-    shared: bool = False  # filled, not replaced: others may write there, too
-
-
-_SPLIT = r"[^/]+\.(npy|parquet|json)"
-_STUDY = r"study\.db.*|trials\.json|best\.yaml|(history|importance|slice|curves)\.png"
-KINDS = {
-    "prepared": Kind(
-        "prepared dataset", "set prepared_folder or paths.prepared to a new folder", beside=rf"splits/[^/]+/{_SPLIT}"
-    ),
-    "split": Kind("split", "set paths.prepared to a new folder", mark="timeline.json", beside=_SPLIT),
-    "run": Kind("run", "set hydra.run.dir to a new folder", beside=r"log|[^/]+\.log|\.hydra/[^/]+", shared=True),
-    "report": Kind("report", "set out to a new folder"),
-    "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer")),
-    "study": Kind("study", "set tuning.name to another one", beside=_STUDY, shared=True),
-    "composed": Kind("folder of composed configs", "run in another folder"),
-    "checkpoint": Kind(
-        "checkpoint", "set paths.checkpoints to a new folder", mark="state.json", beside=r"state\.(json|safetensors)"
-    ),
-}
 
 
 def sha256_file(path: Path) -> str:
@@ -83,14 +48,14 @@ def sha256_tree(folder: Path, skip: frozenset[str] = frozenset({"manifest.json"}
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
 
 
-def member(folder: Path, name: object, what: str = "folder") -> Path:
+def member(folder: Path, name: object, what: str = "folder", listed_in: Path | None = None) -> Path:
     """A file below `folder` by the name that a manifest gives it; a `UserError` for one that leads elsewhere.
 
-    A link is followed inside the folder and into DVC's cache, which may link what it checks out.
+    A link is followed inside the folder and into DVC's cache, which may link what it checks out. `listed_in` is how
+    messages call the manifest.
     """
-    refused = UserError(
-        f"{folder / 'manifest.json'} names the file {name!r:.80}, which may lie outside the {what}; refused"
-    )
+    listed_in = folder / MANIFEST if listed_in is None else listed_in
+    refused = UserError(f"{listed_in} names the file {name!r:.80}, which may lie outside the {what}; refused")
     if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
         raise refused
     relative = PurePosixPath(name)
@@ -182,78 +147,6 @@ def atomic_file(path: Path) -> Iterator[Path]:
         tmp.unlink(missing_ok=True)
 
 
-def check_target(folder: Path, kind: str, unlike: Unlike | None = None) -> Path:
-    """The folder that a target stands for (a link leads to its own); a `UserError` where writing would lose something.
-
-    A target is new, or empty, or made by this project: it carries a manifest of the same kind and holds nothing that
-    this project did not put there. To be called before the work begins; the functions that write ask again.
-
-    Args:
-        folder: the target.
-        kind: one of `KINDS`.
-        unlike: given the manifest that is there, says of what else it is ("dataset a, not b"), or None. Left out where
-            `overwrite=true` was said.
-    """
-    folder, title, way_out = _real(Path(folder)), KINDS[kind].title, KINDS[kind].way_out
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; {way_out}")
-    if Path.cwd().is_relative_to(folder.resolve()):
-        raise UserError(f"{folder} is the folder that this command runs in, or lies above it; {way_out}")
-    manifest = made_here(folder, kind)
-    foreign = _foreign(folder, kind, manifest)
-    if foreign and manifest is None:
-        raise UserError(
-            f"{folder} holds '{foreign}' and is no {title} that this project made; move it away, or {way_out}"
-        )
-    if foreign:
-        raise UserError(f"'{foreign}' in the {title} {folder} is not this project's; move it away, or {way_out}")
-    if manifest is not None and unlike is not None and (said := unlike(manifest)):
-        raise UserError(f"{folder} holds a {title} of {said}; say overwrite=true to replace it, or {way_out}")
-    return folder
-
-
-def made_here(folder: Path, kind: str) -> Mapping[str, Any] | None:
-    """What the manifest of a folder says, where this project made it and it is of that kind, finished or not."""
-    called, mark = KINDS[kind].called or (kind,), KINDS[kind].mark
-    for name in (mark, UNFINISHED):
-        try:
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict) and (mark != MANIFEST or found.get("kind") in called):
-            return found
-    return None
-
-
-def _foreign(folder: Path, kind: str, manifest: Mapping[str, Any] | None) -> str | None:
-    """The first thing within a folder that this project did not put there; None where there is none."""
-    if not folder.is_dir():
-        return None
-    about = KINDS[kind]
-    if manifest is None and not about.shared:
-        return min(os.listdir(folder), default=None)
-    if manifest is not None and about.mark == MANIFEST and "files" not in manifest:
-        return None  # of a version that did not list them
-    listed = set((manifest or {}).get("files") or {})
-    beside = re.compile(about.beside if manifest is None else f"{ALWAYS}|{about.beside}")
-    nested = [p for p in sorted((folder / "as_of").glob("*")) if made_here(p, kind)] if kind == "prepared" else []
-    for path in sorted(_within(folder)):
-        name = path.relative_to(folder).as_posix()
-        if not (name in listed or beside.fullmatch(name) or any(path.is_relative_to(p) for p in nested)):
-            return name
-    found = ((p, _foreign(p, kind, made_here(p, kind))) for p in nested)
-    return next((f"as_of/{p.name}/{name}" for p, name in found if name), None)
-
-
-def _within(folder: Path) -> list[Path]:
-    """Every file and link below a folder; links are not followed."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        found += [Path(place, name) for name in files]
-        found += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
-    return found
-
-
 @contextmanager
 def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it replaces `path` whole, on failure nothing is left.
@@ -267,8 +160,9 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
     with _room(path) as tmp:
         yield tmp
         _flush(tmp)
-        check_target(path, kind, unlike)  # somebody may have put something there meanwhile
-        with stopping.held_back():  # a signal between the two renames would lose both folders
+        # One process after the other, and a signal between the two renames would lose both folders.
+        with _moving(path), stopping.held_back():
+            check_target(path, kind, unlike)  # somebody may have put something there meanwhile
             if not path.exists():
                 os.replace(tmp, path)
             else:
@@ -295,12 +189,12 @@ def filled_folder(path: Path, kind: str) -> Iterator[Path]:
     with _room(path) as tmp:
         yield tmp
         _flush(tmp)
-        check_target(path, kind)
-        before: set[str] = set((made_here(path, kind) or {}).get("files") or {})
-        names = sorted(p.relative_to(tmp).as_posix() for p in _within(tmp))
-        old = [member(path, name) for name in before.difference(names)]
-        path.mkdir(parents=True, exist_ok=True)
-        with stopping.held_back():
+        names = sorted(p.relative_to(tmp).as_posix() for p in within(tmp))
+        with _moving(path), stopping.held_back():  # two that write here at once would mix their files
+            check_target(path, kind)
+            before: set[str] = set((made_here(path, kind) or {}).get("files") or {})
+            old = [member(path, name) for name in before.difference(names)]
+            path.mkdir(parents=True, exist_ok=True)
             write_json(path / UNFINISHED, {"kind": kind, "files": dict.fromkeys(sorted(before | set(names)), "")})
             (path / MANIFEST).unlink(missing_ok=True)
             for file in old:
@@ -313,6 +207,41 @@ def filled_folder(path: Path, kind: str) -> Iterator[Path]:
             for place in sorted({(path / name).parent for name in before}, reverse=True):
                 with suppress(OSError):  # it is not empty
                     place.rmdir()
+
+
+def _moving(path: Path) -> AbstractContextManager[None]:
+    return alone(path.with_name(f"{path.name}.move"), silent)
+
+
+def remove_ours(root: Path, dry_run: bool = False) -> tuple[list[Path], list[Path]]:
+    """Remove what this project made below a folder: the folders removed, and the files that stay for they are not ours.
+
+    With `dry_run` nothing is removed. Links are not followed. In a folder of ours the files go that its manifest lists
+    or that belong to its kind; what killed processes left goes, too, and folders that are empty by then.
+    """
+    found = [Path(place) for place, _, _ in os.walk(root)]
+    busy = [f for f in found if re.fullmatch(LEFT, f.name) and _at_work(f)]
+    ours: set[Path] = set()
+    removed = []
+    for folder in found:
+        if any(folder.is_relative_to(b) for b in busy):
+            continue
+        left = re.fullmatch(LEFT, folder.name) is not None
+        of = [(kind, made) for kind in KINDS if (made := made_here(folder, kind)) is not None]
+        if left or of:
+            removed.append(folder)
+        for path in within(folder) if left or of else []:
+            name = path.relative_to(folder).as_posix()
+            if left or any(is_ours(name, kind, made) for kind, made in of):
+                ours.add(path)
+    stay = sorted(set(within(root)) - ours)
+    if not dry_run:
+        for path in ours:
+            path.unlink()
+        for folder in reversed(found):  # from the inside out
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+    return removed, stay
 
 
 def remove_made(folder: Path, pattern: str) -> None:
@@ -349,30 +278,6 @@ def _flush(folder: Path) -> None:
         _fsync(file)
 
 
-def _real(path: Path) -> Path:
-    """What a link leads to, and the name behind `.` and `..`; other paths as they were given."""
-    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
-
-
-class Held:
-    """A folder that is being read: `place` leads to it also when another one has taken its name meanwhile.
-
-    While this object lives, nobody of this program deletes the folder; the system lets go of a dead process' folders.
-    Where there is no `/proc`, `place` is the name itself. Raises `OSError` where there is no such folder.
-    """
-
-    def __init__(self, path: Path, called: Path | None = None) -> None:
-        import fcntl
-
-        self.path = Path(path if called is None else called)
-        self.handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        weakref.finalize(self, os.close, self.handle)
-        with suppress(OSError):  # a file system without locks, or a folder on its way out
-            fcntl.flock(self.handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        through = Path(f"/proc/self/fd/{self.handle}")
-        self.place = through if through.is_dir() else Path(path)
-
-
 def _remove(folder: Path) -> None:
     """Delete a folder that has lost its name, unless somebody still reads it."""
     import fcntl
@@ -390,48 +295,6 @@ def _remove(folder: Path) -> None:
     finally:
         os.close(handle)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def alone(path: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold `path` for this process. The system lets go of a dead one's.
-
-    Where another process holds it: a `UserError`; with `wait`, this is called once (to say so) and the lock awaited.
-
-    The lock is a file `.<name>.lock` beside `path`. Where the file system has no locks, nobody is kept out.
-    """
-    import fcntl
-
-    lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if wait is None:
-                    raise UserError(
-                        f"another process is at work on {path}; wait until it has ended, or end it"
-                    ) from None
-                wait()
-                wait = _silent
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:
-                pass
-            try:
-                if not os.path.samestat(os.stat(lock), os.fstat(file.fileno())):
-                    continue
-            except FileNotFoundError:  # whoever had it deleted it between the opening and the locking
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _silent() -> None:
-    """Said already."""
 
 
 def _beside(path: Path) -> Path:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import sha256_file
+from shopkeeper.files import member, sha256_file
+from shopkeeper.folders import MANIFEST
 
 PREFIX = "blake3:"  # a digest without it is SHA-256
 RACY_NS = 2_000_000_000  # coarsest time stamps of file systems in use (FAT)
@@ -47,15 +48,20 @@ def hash_tree(folder: Path, skip: frozenset[str] = frozenset({"manifest.json"}))
     return {p.relative_to(folder).as_posix(): hash_file(p) for p in files}
 
 
-def check_hashes(folder: Path, listed: Mapping[str, str], way_out: str, shown: Path | None = None) -> None:
+def check_hashes(
+    folder: Path, listed: Mapping[str, str], way_out: str, shown: Path | None = None, manifest: str = MANIFEST
+) -> None:
     """A `UserError` for the first file of a manifest that is missing from `folder` or holds other bytes than then.
 
-    `shown` is how messages call the folder.
+    `shown` is how messages call the folder. A name that leads out of it is refused before anything is opened.
     """
     shown = folder if shown is None else shown
+    if not isinstance(listed, Mapping) or not all(isinstance(digest, str) for digest in listed.values()):
+        raise UserError(f"{shown / manifest} does not list files with their hashes; {way_out}")
     for name, digest in listed.items():
+        path = member(folder, name, listed_in=shown / manifest)
         try:
-            same = same_bytes(folder / name, digest)
+            same = same_bytes(path, digest)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise UserError(f"{shown / name} is missing; {way_out}") from None
         if not same:

@@ -16,6 +16,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.files import member, sha256_file
+from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
@@ -90,6 +91,21 @@ def test_a_baseline_that_a_stages_config_names_is_refused_as_well(run: RunFolder
     with pytest.raises(UserError, match=r"report\.baselines: model\.target .subprocess\.getoutput"):
         missing_baselines({"report": {"baselines": {"popularity": foreign}}}, [run], tmp_path / "room")
     assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("said", ["../elsewhere", "data/../../x", "", 7, None, ["data"], "da\0ta"])
+def test_a_run_does_not_lead_to_data_outside_of_the_working_folder(run: RunFolder, said: Any) -> None:
+    manifest = {**run.manifest, "prepared": said}
+    with pytest.raises(UserError, match=r"names .* as its prepared dataset, which is refused"):
+        context.prepared_of(manifest)
+
+
+def test_a_run_opens_no_data_but_those_with_its_own_fingerprint(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shopkeeper.data.prepared.Prepared.open", lambda path: pytest.fail(f"{path} was opened"))
+    with pytest.raises(UserError, match="fingerprints differ"):
+        context.prepared_of({**run.manifest, "dataset_fingerprint": "0" * 64})
 
 
 @pytest.mark.parametrize("name", ["base.Recommender", "popularity.Mapping", "popularity.Fit", "base.Fit"])

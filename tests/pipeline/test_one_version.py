@@ -16,7 +16,9 @@ import pytest
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.files import alone, atomic_folder, read_json, write_json
+from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
+from shopkeeper.hashing import hash_file
+from shopkeeper.locks import alone
 from shopkeeper.splits.write import write_split
 
 CONFIG = {
@@ -119,8 +121,76 @@ def add_prices(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [permute, move_train_end, move_history, add_prices])
 def test_a_run_reads_only_what_prepare_wrote(folder: Path, damage: Callable[[Path], None]):
     damage(folder)
-    with pytest.raises(UserError, match=r"(changed or damaged|is missing).*run `python prepare.py`"):
+    with pytest.raises(UserError, match=r"(changed or damaged|is missing).*run `python prepare\.py dataset=shop`"):
         Prepared.open(folder).split(next((folder / "splits").iterdir()).name)
+
+
+OUTSIDE = ["../../log.csv", "../shop/item.npy", "/etc/hostname", "..\\log.csv", "", "x\0", "link.csv"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("of_split", [False, True])
+def test_a_file_outside_of_the_folder_is_not_opened_on_the_word_of_its_manifest(
+    folder: Path, name: str, of_split: bool, monkeypatch: pytest.MonkeyPatch
+):
+    place = next((folder / "splits").iterdir())
+    (folder / "link.csv").symlink_to(folder.parents[1] / "log.csv")
+    (place / "link.csv").symlink_to(folder.parents[1] / "log.csv")
+    path = place / "timeline.json" if of_split else folder / "manifest.json"
+    found = read_json(path)
+    files = {**found["files"], name: "blake3:00"}
+    write_json(path, {**found, "files": files} | ({} if of_split else {"fingerprint": sha256_json(files)}))
+    opened = []
+    monkeypatch.setattr("shopkeeper.hashing.same_bytes", lambda path, digest: opened.append(path) or True)
+    with pytest.raises(UserError, match=rf"{path.name} names the file .* refused"):
+        Prepared.open(folder).split(place.name)
+    assert all("log.csv" not in str(p.resolve()) for p in opened)
+
+
+@pytest.mark.parametrize(
+    "name", ["offsets.npy", "train_end.npy", "catalogue.npy", "test.parquet", "validation.parquet"]
+)
+def test_a_file_that_is_read_and_that_no_manifest_lists_is_refused(folder: Path, name: str):
+    path = folder / "manifest.json"
+    if name != "offsets.npy":
+        path = next((folder / "splits").iterdir()) / "timeline.json"
+    found = read_json(path)
+    del found["files"][name]
+    write_json(path, {**found, **({"fingerprint": sha256_json(found["files"])} if name == "offsets.npy" else {})})
+    with pytest.raises(UserError, match=f"does not list {name}.*python prepare.py"):
+        Prepared.open(folder).split(next((folder / "splits").iterdir()).name)
+
+
+def test_a_manifest_whose_hashes_were_written_anew_is_not_of_the_data_that_it_says(folder: Path):
+    permute(folder)
+    found = read_json(folder / "manifest.json")
+    found["files"]["item.npy"] = hash_file(folder / "item.npy")
+    write_json(folder / "manifest.json", found)
+    with pytest.raises(UserError, match="fingerprint is not that of the files it lists"):
+        Prepared.open(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"kind": "report"}', '{"files": [], "format_version": 2}', '{"files": {"a": 3}}']
+)
+def test_what_is_no_manifest_of_prepared_data_is_one_line(folder: Path, text: str):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(UserError):
+        Prepared.open(folder)
+    anew_split = next((folder / "splits").iterdir()) / "timeline.json"
+    anew_split.write_text(text)
+    with pytest.raises(UserError):
+        Prepared.open(folder)
+
+
+def test_the_way_out_names_the_dataset(folder: Path, tmp_path: Path):
+    (folder / "item.npy").unlink()
+    with pytest.raises(UserError, match=r"run `python prepare\.py dataset=shop` again"):
+        Prepared.open(folder)
+    with pytest.raises(UserError, match=r"run `python prepare\.py dataset=demo_shop` first"):
+        Prepared.open(tmp_path / "demo_shop-0123abcd")
+    with pytest.raises(UserError, match=r"run `python prepare\.py` first"):
+        Prepared.open(tmp_path / "whatever")
 
 
 def test_a_column_that_prepare_did_not_write_is_not_read(folder: Path):

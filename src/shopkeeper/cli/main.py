@@ -86,6 +86,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
     one.add_argument("--root", type=Path, default=Path("."), help="folder that holds data, models, reports, exports")
+    one = command("clean", _clean, "remove what the verbs have made (prepared data, runs, reports, …), and that alone")
+    one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     one = command("doctor", _doctor, "print what this machine has and how fast training runs on it")
     one.add_argument("--seconds", type=float, default=10.0, help="length of the training check; 0 leaves it out")
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
@@ -159,6 +161,12 @@ def _erased(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.erased import print_erased
 
     print_erased(arguments.user, arguments.root)
+
+
+def _clean(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.clean import clean
+
+    clean(arguments.dry_run)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,9 @@ name by then, and each is checked against the hash that its manifest (a split's:
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,16 +33,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper import configuration
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.errors import UserError
-from shopkeeper.files import Held, read_json, read_parquet
+from shopkeeper.files import read_json, read_parquet, sha256_json
 from shopkeeper.hashing import check_hashes
+from shopkeeper.locks import Held
 from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
 FORMAT_VERSION = 2  # of a prepared folder; 2: raw files with their hashes
+SPLIT_FILES = ("train_end.npy", "catalogue.npy", "validation.parquet", "test.parquet")
+HASHED_SPLIT = 3  # the format of splits since which they list the hashes of their files
 SPLIT_FORMAT = 3  # of a split folder; a higher number makes older ones be written again; 3: hashes of its files
 COLUMNS = {
     "item": np.int32,
@@ -81,9 +87,7 @@ class Prepared:
                 held = None
             try:
                 if held is None:
-                    raise UserError(
-                        f"{path} holds no prepared dataset (no manifest.json); run `python prepare.py` first"
-                    )
+                    raise UserError(f"{path} holds no prepared dataset (no manifest.json); run {_command(path)} first")
                 return cls._open(path, held)
             except UserError:
                 if not patience or not _in_between(path, held):
@@ -95,15 +99,27 @@ class Prepared:
     def _open(cls, path: Path, held: Held) -> Prepared:
         place = held.place
         if not (place / "manifest.json").is_file():
-            raise UserError(f"{path} holds no prepared dataset (no manifest.json); run `python prepare.py` first")
+            raise UserError(f"{path} holds no prepared dataset (no manifest.json); run {_command(path)} first")
         manifest = read_json(place / "manifest.json", path / "manifest.json")
+        if not isinstance(manifest, dict) or manifest.get("kind", "prepared") != "prepared":
+            raise UserError(f"{path / 'manifest.json'} is none of a prepared dataset; run {_command(path)}")
+        again = _command(path, manifest)
         if manifest.get("format_version", 1) > FORMAT_VERSION:
             raise UserError(
                 f"{path} was prepared by a newer shopkeeper (format {manifest['format_version']}, this one knows "
-                f"{FORMAT_VERSION}); upgrade, or delete the folder and run `python prepare.py` again"
+                f"{FORMAT_VERSION}); upgrade, or delete the folder and run {again} again"
             )
         listed = manifest.get("files") or {}
-        check_hashes(place, listed, f"delete {path} and run `python prepare.py` again", path)
+        if not listed and manifest.get("format_version", 1) >= FORMAT_VERSION:
+            raise UserError(f"{path / 'manifest.json'} lists no files; delete {path} and run {again} again")
+        if listed and sha256_json(listed) != manifest.get("fingerprint"):
+            raise UserError(
+                f"{path / 'manifest.json'} was changed: its fingerprint is not that of the files it lists; delete "
+                f"{path} and run {again} again"
+            )
+        check_hashes(place, listed, f"delete {path} and run {again} again", path)
+        if listed and "offsets.npy" not in listed:
+            raise UserError(f"{path / 'manifest.json'} does not list offsets.npy; delete {path} and run {again} again")
         arrays: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
             if f"{name}.npy" in listed or (not listed and (place / f"{name}.npy").is_file()):
@@ -112,12 +128,12 @@ class Prepared:
         offsets = _load(place / "offsets.npy", np.int64, path)
         for name in ("item", "event_type"):
             if name not in arrays:
-                raise UserError(f"{path / name}.npy is missing; delete {path} and run `python prepare.py` again")
+                raise UserError(f"{path / name}.npy is missing; delete {path} and run {again} again")
         for name, values in arrays.items():
             if len(values) != offsets[-1]:
                 raise UserError(
                     f"{path / name}.npy has {len(values)} rows where offsets.npy says {offsets[-1]}: "
-                    f"the folder is damaged; delete it and run `python prepare.py` again"
+                    f"the folder is damaged; delete it and run {again} again"
                 )
         return cls(path, manifest, offsets, Events(**arrays), Consent.read(place, len(offsets) - 1), held=held)
 
@@ -235,9 +251,8 @@ class Prepared:
             raise UserError(f"{folder!r:.80} is no name of a split of {self.path}; train again")
         found = Split.open(self, self.path / "splits" / folder)
         if found.timeline.get("fingerprint", self.manifest.get("fingerprint")) != self.manifest.get("fingerprint"):
-            raise UserError(
-                f"{found.path} is a split of other data than {self.path} holds by now; run `python prepare.py`"
-            )
+            again = _command(self.path, self.manifest)
+            raise UserError(f"{found.path} is a split of other data than {self.path} holds by now; run {again}")
         return found
 
 
@@ -257,7 +272,8 @@ class Split:
     def open(cls, prepared: Prepared, path: Path) -> Split:
         """Open a split folder; a `UserError` says what is missing, damaged or newer."""
         path, place = Path(path), Path(path)
-        again = f"delete {path} and run `python prepare.py` with this split again"
+        command = _command(prepared.path, prepared.manifest)
+        again = f"delete {path} and run {command} with this split again"
         if path.is_relative_to(prepared.path):
             place = prepared.place / path.relative_to(prepared.path)
         try:
@@ -265,13 +281,16 @@ class Split:
             if not (held.place / "timeline.json").is_file():
                 raise FileNotFoundError
         except OSError:
-            raise UserError(
-                f"{path} holds no split (no timeline.json); run `python prepare.py` with this split"
-            ) from None
+            raise UserError(f"{path} holds no split (no timeline.json); run {command} with this split") from None
         timeline = read_json(held.place / "timeline.json", path / "timeline.json")
+        if not isinstance(timeline, dict):
+            raise UserError(f"{path / 'timeline.json'} describes no split; {again}")
         if timeline.get("format", 1) > SPLIT_FORMAT:
             raise UserError(f"{path} was written by a newer shopkeeper (format {timeline['format']}); upgrade")
-        check_hashes(held.place, timeline.get("files") or {}, again, path)
+        listed = timeline.get("files") or {}
+        check_hashes(held.place, listed, again, path, "timeline.json")
+        if timeline.get("format", 1) >= HASHED_SPLIT and (lacks := [f for f in SPLIT_FILES if f not in listed]):
+            raise UserError(f"{path / 'timeline.json'} does not list {lacks[0]}, so it cannot be believed; {again}")
         return cls(
             path,
             prepared,
@@ -404,14 +423,22 @@ def _table(place: Path, shown: Path, name: str, columns: list[str] | None) -> pa
     return read_parquet(place / name, columns, shown / name)
 
 
+def _command(path: Path, manifest: Mapping[str, Any] | None = None) -> str:
+    """The command that makes a prepared folder, as far as its manifest or its name (`<dataset>-<hash8>`) says."""
+    folder = next((up for up in path.parents if up.name in ("splits", "as_of")), path / "x").parent
+    name = str((manifest or {}).get("dataset") or re.sub("-[0-9a-f]{8}$", "", folder.name))
+    known = manifest is not None or configuration.find("dataset", name) is not None
+    return f"`python prepare.py dataset={name}`" if known else "`python prepare.py`"
+
+
 def _load(path: Path, dtype: type, folder: Path) -> np.ndarray:
     shown = folder / path.name
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{shown} is missing; delete {folder} and run `python prepare.py` again") from None
+        raise UserError(f"{shown} is missing; delete {folder} and run {_command(folder)} again") from None
     except (ValueError, OSError, EOFError) as e:
-        raise UserError(f"{shown} is damaged ({e}); delete {folder} and run `python prepare.py` again") from None
+        raise UserError(f"{shown} is damaged ({e}); delete {folder} and run {_command(folder)} again") from None
     if array.dtype != dtype:
-        raise UserError(f"{shown} holds {array.dtype}, expected {np.dtype(dtype)}; run `python prepare.py` again")
+        raise UserError(f"{shown} holds {array.dtype}, expected {np.dtype(dtype)}; run {_command(folder)} again")
     return array

@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from shopkeeper import configuration
 from shopkeeper.errors import UserError
-from shopkeeper.files import MANIFEST, atomic_folder, sha256_tree, write_json, write_text
+from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
+from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from shopkeeper import configuration
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError, check_kinds, nearest
-from shopkeeper.files import sha256_json
+from shopkeeper.files import read_json, sha256_json
 from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.timeline import CustomerSpec, iso
@@ -148,17 +148,36 @@ def needs_time(dataset: str, task: str) -> UserError:
 
 def prepared_of(manifest: Config) -> Prepared:
     """The prepared dataset that a run was trained on; refused when its data have changed since."""
-    prepared = Prepared.open(Path(manifest["prepared"]))
+    prepared = Prepared.open(_place_of(manifest))
     if prepared.fingerprint != manifest["dataset_fingerprint"]:
         raise UserError(f"{prepared.path} has changed since the run was trained (fingerprints differ); train again")
     return prepared
+
+
+def _place_of(manifest: Config) -> Path:
+    """Where a run's manifest says that its data lie: below the working folder, or as an absolute path elsewhere.
+
+    Only data with the run's own fingerprint are opened there (whoever wrote the manifest knew them). A `UserError` for
+    what is no such path, or leads out of the working folder.
+    """
+    said = manifest["prepared"]
+    if not isinstance(said, str) or not said or "\0" in said or ".." in Path(said).parts:
+        raise UserError(
+            f"the run's manifest.json names {said!r:.80} as its prepared dataset, which is refused; train again"
+        )
+    place = Path(said)
+    if (place / "manifest.json").is_file():
+        found = read_json(place / "manifest.json")
+        if not isinstance(found, dict) or found.get("fingerprint") != manifest["dataset_fingerprint"]:
+            raise UserError(f"{place} has changed since the run was trained (fingerprints differ); train again")
+    return place
 
 
 def say_if_raw_changed(manifest: Config, raw: Path) -> None:
     """One line where the raw files are no longer those that a run's data were prepared from."""
     from shopkeeper.pipeline.prepare import raw_changes
 
-    prepared = Prepared.open(Path(manifest["prepared"]))
+    prepared = Prepared.open(_place_of(manifest))
     if changed := raw_changes(prepared.manifest, raw):
         log.warning("%s: %s; prepare and train again to have them counted", prepared.path, changed)
 

@@ -31,7 +31,8 @@ from omegaconf import DictConfig
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
-from shopkeeper.files import Unlike, atomic_folder, check_target, sha256_tree, write_json
+from shopkeeper.files import atomic_folder, sha256_tree, write_json
+from shopkeeper.folders import Unlike, check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.evaluate_baselines import missing_baselines
@@ -130,7 +131,7 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
 
 
 def _unlike(runs: Sequence[RunFolder]) -> Unlike:
-    """What `files.check_target` asks of a report that is in the way: is it of this dataset, and all in this one?"""
+    """What `folders.check_target` asks of a report that is in the way: is it of this dataset, and all in this one?"""
     dataset, split = (str(_first(runs).metrics[key]) for key in ("dataset", "split"))
     here = {(run.task, str(run.metrics["model"])) for run in runs}
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
-from shopkeeper.files import check_target
+from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.tasks.base import REQUESTS

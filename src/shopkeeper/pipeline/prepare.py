@@ -15,9 +15,11 @@ from omegaconf import DictConfig
 from shopkeeper import configuration
 from shopkeeper.data.prepared import FORMAT_VERSION, Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.files import alone, check_target, read_json, sha256_json
+from shopkeeper.files import read_json, sha256_json
+from shopkeeper.folders import check_target
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.ingest.raw import are_here, changes, raw_files
+from shopkeeper.locks import alone
 from shopkeeper.pipeline import context
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import DAY, SplitSpec, customer_windows, iso

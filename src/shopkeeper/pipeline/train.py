@@ -12,7 +12,7 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.files import check_target
+from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms import Log, form_of, task_of

@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.files import MANIFEST, check_target, write_json
+from shopkeeper.files import write_json
+from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.forms import form_of, task_of

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from shopkeeper.data.consent import LATEST
 from shopkeeper.data.prepared import SPLIT_FORMAT, Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.files import alone, atomic_folder, read_json, write_json
+from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree
+from shopkeeper.locks import alone
 from shopkeeper.splits.audit import audit_split
 from shopkeeper.splits.catalogue import known_items
 from shopkeeper.splits.rules import Division, Part, divide

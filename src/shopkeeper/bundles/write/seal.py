@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.bundles.answer.integrity import FORMAT_VERSION, MANIFEST, SEAL
-from shopkeeper.files import Unlike, sha256_tree, write_json
+from shopkeeper.files import sha256_tree, write_json
+from shopkeeper.folders import Unlike
 
 
 def another(run: Mapping[str, Any], dataset: str) -> Unlike:
-    """What `files.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?"""
+    """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?"""
     ours = {"dataset": dataset, "task": run.get("task"), "model": run.get("model")}
 
     def unlike(manifest: Mapping[str, Any]) -> str | None:

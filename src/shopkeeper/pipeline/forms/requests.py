@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.files import alone
+from shopkeeper.locks import alone
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
 from shopkeeper.pipeline.forms import Log

@@ -1,0 +1,39 @@
+"""`python -m shopkeeper clean`: remove what the verbs have made, told by its manifests; all else stays and is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shopkeeper.errors import UserError
+from shopkeeper.files import remove_ours
+from shopkeeper.pipeline.compose import composed
+
+MADE = ("prepared", "models", "outputs", "checkpoints", "reports", "exports", "studies")  # of conf/paths
+COMPOSED = "data/composed"
+SHOWN = 5
+
+
+def clean(dry_run: bool = False) -> None:
+    """Remove every folder of ours below `paths.*`, whose files a manifest lists, and print what goes and what stays.
+
+    Raw data, `.venv`, MLflow's database and artifacts, and whatever a person put beside ours are not touched. A
+    `UserError` where a path leads to the working folder or above it.
+    """
+    paths = composed("prepare", []).paths
+    roots = dict.fromkeys([Path(COMPOSED), *(Path(str(paths[name])) for name in MADE)])
+    for root in roots:
+        if Path.cwd().is_relative_to(root.resolve()):
+            raise UserError(f"{root} is the folder that this command runs in, or lies above it; set paths.* to others")
+    stay: list[Path] = []
+    for root in roots:
+        removed, left = remove_ours(root, dry_run)
+        for folder in removed:
+            print(f"{'would remove' if dry_run else 'removed'} {folder}")
+        stay += [path for path in left if path.name not in ("README.md", ".gitkeep")]
+    for path in stay[:SHOWN]:
+        print(f"stays, not this project's: {path}")
+    if len(stay) > SHOWN:
+        print(f"and {len(stay) - SHOWN:,} more files")
+    for name in ("mlflow.db", "mlartifacts"):
+        if Path(name).exists():
+            print(f"stays, MLflow's: {name}; delete it by hand if no other runs are in it")
