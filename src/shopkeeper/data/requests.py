@@ -121,6 +121,14 @@ class Requests:
         return cls(events, start=ends - lengths, end=ends, instant=at, user=np.zeros(len(lengths), np.int32))
 
 
+def emptied_by_ties(start: np.ndarray, end: np.ndarray, first_target: np.ndarray) -> np.ndarray:
+    """bool (B,): requests without a history only because what happened before the target shares its instant.
+
+    `start`, `end`, `first_target`: rows, int64 (B,); the rows from `end` to the target are of its instant.
+    """
+    return (end == start) & (first_target > start)
+
+
 @dataclass(frozen=True)
 class Targets:
     """What happened after each request: items `item[offsets[b]:offsets[b+1]]`, at rows `row` of the event arrays.

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.data.prepared import Split
-from shopkeeper.data.requests import Events, Requests
+from shopkeeper.data.requests import Events, Requests, emptied_by_ties
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix
 from shopkeeper.evaluation.compare import Comparison, compare_family, metric_label
@@ -115,12 +115,13 @@ def checks(table: pa.Table, split: Split) -> dict[str, Any]:
 
     requests, targets; `cold_targets`: share of targets in no training row; `outside_catalogue`: share of targets that
     no model may recommend; `without_rank`: share of targets without a rank (outside the catalogue, seen and filtered,
-    or beyond a list); `empty_histories`; `unanswered`: share of requests with an empty list; `constant`: share whose
+    or beyond a list); `empty_histories`; `emptied_by_ties`: those that times without a time of day (or without seconds)
+    leave nothing to go on; `unanswered`: share of requests with an empty list; `constant`: share whose
     listed scores are all equal, so that the order says nothing; `short_lists`; `lists_with_duplicates`;
     `warnings`: what of this a reader must know, in words.
     """
     part = str(metadata_of(table)["part"])
-    _, targets = split.part(part)
+    requests, targets = split.part(part)
     _, rows = split.training_rows()
     trained = np.zeros(split.prepared.n_items + 1, bool)
     trained[split.prepared.events.item[rows]] = True
@@ -143,6 +144,7 @@ def checks(table: pa.Table, split: Split) -> dict[str, Any]:
         "outside_catalogue": share(~allowed[targets.item]),
         "without_rank": ranks.null_count / max(len(ranks), 1),
         "empty_histories": share(table["n_history"].to_numpy() == 0),
+        "emptied_by_ties": share(emptied_by_ties(requests.start, requests.end, targets.row[targets.offsets[:-1]])),
         "unanswered": share(length == 0),
         "constant": share((length > 1) & (low == high)),
         "short_lists": share((length > 0) & (length < longest)),
@@ -151,6 +153,8 @@ def checks(table: pa.Table, split: Split) -> dict[str, Any]:
     said = {
         "cold_targets": "of the targets are in no training row: no model without item attributes can find them",
         "outside_catalogue": "of the targets are outside the catalogue and count as misses",
+        "emptied_by_ties": "of the requests have an empty history, because all that came before shares its instant "
+        "with the target: no model can know more than popularity there",
         "unanswered": "of the requests got an empty list",
         "constant": "of the requests got equal scores for the whole list: its order says nothing",
         "lists_with_duplicates": "of the lists hold an item twice",

@@ -28,6 +28,7 @@ from shopkeeper.timeline.spec import TIMED
 
 log = logging.getLogger(__name__)
 LOPSIDED = 10  # times more requests in one part than in the other are worth a word
+WORTH_A_WORD = 0.05  # share of requests without a history because of ties
 
 
 def prepare(config: DictConfig) -> None:
@@ -158,6 +159,7 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     path = write_split(prepared, context.split_spec(config), real_users(config, prepared))
     split = Split.open(prepared, path)
     _say_windows(config, prepared, split)
+    _say_ties(prepared, split)
     if config.get("audit") == "full":
         from shopkeeper.splits.audit import audit_by_perturbation
 
@@ -188,6 +190,17 @@ def _say_windows(config: Mapping[str, Any], prepared: Prepared, split: Split) ->
             f"split={spec.name}: {n['test']:,} requests for test from {iso(cutoffs.test)} on, {n['validation']:,} for "
             f"validation from {iso(cutoffs.validation)} on; if that is not meant, set split.test_days, "
             f"split.validation_days or split.end"
+        )
+
+
+def _say_ties(prepared: Prepared, split: Split) -> None:
+    """Requests that no model can answer, because their whole history shares the target's instant."""
+    share = max((split.timeline.get("emptied_by_ties_share") or {}).values(), default=0.0)
+    if share >= WORTH_A_WORD:
+        _warn_once(
+            f"split={split.name}: {share:.0%} of the requests have an empty history, because all that came before "
+            f"shares its instant with the target; give the times of {prepared.name} a time of day "
+            f"(columns.timestamp: [date, time]), or take split=leave_one_out, which goes by the order of the file"
         )
 
 

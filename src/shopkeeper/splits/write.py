@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from shopkeeper.data.consent import LATEST
 from shopkeeper.data.prepared import SPLIT_FORMAT, Prepared, Split
+from shopkeeper.data.requests import emptied_by_ties
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree
@@ -145,11 +146,16 @@ def describe(
         "tied_requests_share": None
         if mask is None
         else {name: float(mask[part.row[part.offsets[:-1]]].mean()) for name, part in parts.items()},
+        "emptied_by_ties_share": {name: _emptied(part) for name, part in parts.items()},
         "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
         "catalogue": {"n_items": len(catalogue), "from": "training rows" if spec.strict else "the whole log"},
         "cold": {name: cold(part) for name, part in parts.items()},
         **_consent(prepared, division),
     }
+
+
+def _emptied(part: Part) -> float:
+    return float(emptied_by_ties(part.start, part.end, part.row[part.offsets[:-1]]).mean()) if len(part) else 0.0
 
 
 def _consent(p: Prepared, division: Division) -> dict[str, Any]:

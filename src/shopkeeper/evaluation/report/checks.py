@@ -47,6 +47,9 @@ def sanity_rows(
     for key, name, meaning in OF_TARGETS:
         text = f"{first[key]:.1%} of {first['targets']:,}; {meaning}" if first[key] else "none"
         rows.append((name, text, "note" if first[key] else "good"))
+    if tied := first.get("emptied_by_ties"):
+        text = f"{tied:.1%} of {first['requests']:,}; all that came before shares its instant with the target"
+        rows.append(("Requests whose history is empty because of ties", text, "bad"))
     for key, name, meaning, state in OF_LISTS:
         found = [f"{label_of_model(n)}: {c[key]:.1%}" for n, c in checks.items() if c[key]]
         rows.append((name, "\n".join([*found, meaning]), state) if found else (name, "none, by any model", "good"))
