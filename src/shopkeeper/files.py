@@ -55,7 +55,7 @@ def member(folder: Path, name: object, what: str = "folder", listed_in: Path | N
     messages call the manifest.
     """
     listed_in = folder / MANIFEST if listed_in is None else listed_in
-    refused = UserError(f"{listed_in} names the file {name!r:.80}, which may lie outside the {what}; refused")
+    refused = UserError(f"{listed_in} names the file {name!r:.80}, which may lie outside the {what}; make it anew")
     if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
         raise refused
     relative = PurePosixPath(name)

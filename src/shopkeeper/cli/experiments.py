@@ -135,13 +135,12 @@ def _read(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {path}; give the path of a CSV or Parquet file")
     try:
         return pq.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
     except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(
-            f"{path} is not readable as {'Parquet' if path.suffix == '.parquet' else 'CSV'} ({e})"
-        ) from None
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        raise UserError(f"{path} is not readable as {kind} ({e}); save it as CSV (UTF-8) or Parquet") from None
 
 
 def _column(table: pa.Table, name: str, path: Path, way_out: str = "") -> np.ndarray:

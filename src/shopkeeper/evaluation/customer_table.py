@@ -86,7 +86,8 @@ def customer_table(
     reason = np.full(n, "") if predictions.blank_reason is None else predictions.blank_reason
     scored = ~np.isnan(p)
     if np.any(~scored & (reason == "")):
-        raise UserError(f"{int(np.sum(~scored & (reason == '')))} scores are NaN without a reason why they are blank")
+        n_bare = int(np.sum(~scored & (reason == "")))
+        raise UserError(f"{n_bare} scores are NaN without a reason; set the model's blank_reason for these")
     if np.any((p[scored] < 0) | (p[scored] > 1)):
         raise UserError("probabilities must lie in [0, 1]; calibrate the model's scores")
 

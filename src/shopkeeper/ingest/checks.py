@@ -286,6 +286,8 @@ def _matches(column: pa.DictionaryArray, rule: Rule) -> np.ndarray:
         hit = pc.match_substring_regex(column.dictionary, rule.matches)
         empty = pc.match_substring_regex(pa.scalar(""), rule.matches).as_py()
     except pa.ArrowInvalid as e:
-        raise UserError(f"the rule for column '{rule.column}' has a bad pattern '{rule.matches}' ({e})") from None
+        raise UserError(
+            f"the rule for column '{rule.column}' has a bad pattern '{rule.matches}' ({e}); mend the regular expression"
+        ) from None
     table = np.append(hit.to_numpy(zero_copy_only=False).astype(bool), bool(empty))
     return table[column.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)]

@@ -253,7 +253,9 @@ def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[st
         _mapping(where, f"schema.{column}", rule)
         _known(where, f"schema.{column}.", rule, COLUMN_RULES[column])
         if columns is not None and column not in columns:
-            raise UserError(f"{where}: schema.{column} has rules, but columns.{column} does not say which column it is")
+            raise UserError(
+                f"{where}: schema.{column} has rules, but no column; set columns.{column} or drop the rules"
+            )
         for key in ("min", "above", "max"):
             if not isinstance(rule.get(key, 0), int | float):
                 raise UserError(f"{where}: schema.{column}.{key} is {rule[key]!r}; give a number")

@@ -58,7 +58,7 @@ def guess_dataset(path: Path) -> str:
     options, doubts = _format(path)
     frame = _head(path, options)
     if not frame.height:
-        raise UserError(f"{path} holds no rows; a config cannot be guessed from it")
+        raise UserError(f"{path} holds no rows; give a file with some")
     _refuse_nested(path, frame, options)
     frame, joined = join_date_and_clock(frame, NAMES["timestamp"])
     columns = _columns(frame, nameless="names" in options)
@@ -115,7 +115,7 @@ def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         head = next(read_chunks(path, size=1 << 20)).data
     except StopIteration:
-        raise UserError(f"{path} is empty; a config cannot be guessed from it") from None
+        raise UserError(f"{path} is empty; give a file with rows") from None
     except UserError as e:
         if "UTF-16" not in str(e):
             raise
@@ -166,7 +166,7 @@ def _head(path: Path, options: dict[str, Any]) -> pl.DataFrame:
         if rows >= LOOKED_AT:
             break
     if not frames:
-        raise UserError(f"{path} holds no rows; a config cannot be guessed from it")
+        raise UserError(f"{path} holds no rows; give a file with some")
     return pl.concat(frames, how="vertical_relaxed").head(LOOKED_AT)
 
 

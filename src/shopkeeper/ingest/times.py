@@ -193,7 +193,9 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
                 return text.str.to_date(pattern, strict=False).cast(pl.Datetime("us")), None
             return text.str.to_datetime(pattern, time_unit="us", strict=False), None
         except pl.exceptions.PolarsError as e:
-            raise UserError(f"timestamp.format: '{pattern}' cannot be used ({str(e).splitlines()[0]})") from None
+            raise UserError(
+                f"timestamp.format: '{pattern}' cannot be used ({str(e).splitlines()[0]}); write it like %Y-%m-%d %H:%M"
+            ) from None
     frame = pl.DataFrame({"t": text})
     has_zone = pl.col("t").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("t").str.contains(":")
     bare = pl.col("t").str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "").str.replace("T", " ", literal=True)

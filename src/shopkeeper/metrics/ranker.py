@@ -72,7 +72,10 @@ class Ranker:
         if len(catalogue) == 0:
             raise UserError("the catalogue is empty: there is nothing to rank; check the split's catalogue.npy")
         if catalogue.min() < 1 or catalogue.max() >= n_columns:
-            raise UserError(f"the catalogue holds item {catalogue.max()}, but scores have {n_columns} columns")
+            raise UserError(
+                f"the catalogue holds items {catalogue.min()} to {catalogue.max()}, but scores have {n_columns} "
+                f"columns; give a column to each item of it, and column 0 to none"
+            )
         self.n_columns, self.k, self.catalogue, self.size = n_columns, k, catalogue, len(catalogue)
         column = np.full(n_columns, -1, np.int64)
         column[catalogue] = np.arange(self.size)

@@ -126,5 +126,5 @@ def find_metric(metrics: Mapping[str, Any], part: str, name: str) -> float:
     except KeyError:
         raise UserError(f"no metric '{name}' on {part}; there are {', '.join(metrics.get(part, {}))}") from None
     if value is None:
-        raise UserError(f"{name} on {part} is not defined for any request: nothing can be chosen by it")
+        raise UserError(f"{name} on {part} is not defined for any request: choose by another metric")
     return float(value)

@@ -248,7 +248,7 @@ def _write_results(study: Study, cfg: Config, folder: Path, parent: tracking.Run
     if not completed(study):
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
         why = f" ({errors[-1]})" if errors else ""
-        raise UserError(f"no trial of study {study.study_name} has finished{why}; {trials} has all of them")
+        raise UserError(f"no trial of study {study.study_name} has finished{why}; look at {trials}")
     groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg["model"] else [])]
     choices = {group: str(cfg[group]["name"]) for group in groups}
     shipped = composed("train", [f"{group}={name}" for group, name in choices.items()])

@@ -82,9 +82,11 @@ def class_of(target: str, where: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:
-        raise UserError(f"{where}: target '{target}' cannot be imported ({e})") from e
+        raise UserError(
+            f"{where}: target '{target}' cannot be imported ({e}); name a class as conf/model/*.yaml do"
+        ) from e
     if OWN.fullmatch(target):
         here = inspect.isclass(found) and found.__module__ == module and not getattr(found, "_is_protocol", False)
         if not here or not all(callable(getattr(found, method, None)) for method in METHODS):
-            raise UserError(f"{where}: target '{target}' is no model; conf/model/*.yaml name those there are")
+            raise UserError(f"{where}: target '{target}' is no model; take one that conf/model/*.yaml name")
     return found

@@ -163,5 +163,5 @@ def _whole(name: str, value: Any, least: int) -> int:
         if number != float(value) or number < least:
             raise ValueError
     except (TypeError, ValueError):
-        raise UserError(f"simulate.{name}: {value!r} is not a whole number of at least {least}") from None
+        raise UserError(f"simulate.{name}: {value!r} must be a whole number of at least {least}") from None
     return number

@@ -78,8 +78,8 @@ def _check_key(cfg: Mapping[str, Any], key: str) -> None:
     path = path_of(key)
     if path[0] not in GROUPS:
         raise UserError(
-            f"tuning space: '{key}' cannot be searched, a search changes {', '.join(GROUPS)} alone: with other data "
-            f"the trials would answer different requests"
+            f"tuning space: '{key}' cannot be searched, a search changes {', '.join(GROUPS)} alone (with other data "
+            f"the trials would answer different requests); take it out"
         )
     node: Any = cfg
     for i, part in enumerate(path):
@@ -101,7 +101,7 @@ def _check_spec(key: str, spec: Any) -> None:
             raise UserError(f"tuning space: '{key}' ({kind}) knows no '{field}'.{nearest(str(field), FIELDS[kind])}")
     needed = ("choices",) if kind == "categorical" else ("low", "high")
     if missing := [n for n in needed if spec.get(n) is None]:
-        raise UserError(f"tuning space: '{key}' ({kind}) lacks {', '.join(missing)}")
+        raise UserError(f"tuning space: '{key}' ({kind}) lacks {', '.join(missing)}; add what is missing")
     if kind == "categorical":
         if not isinstance(spec["choices"], list) or not spec["choices"]:
             raise UserError(f"tuning space: the choices of '{key}' must be a list with something in it")
@@ -109,8 +109,8 @@ def _check_spec(key: str, spec: Any) -> None:
     for field in ("low", "high", "step"):
         value, wanted = spec.get(field, 1), (int,) if kind == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
-            raise UserError(f"tuning space: '{key}' ({kind}) has {field}={value}, which is no {kind}")
+            raise UserError(f"tuning space: '{key}' ({kind}) has {field}={value}, which is no {kind}; give a number")
     if spec["low"] > spec["high"]:
-        raise UserError(f"tuning space: '{key}' has low={spec['low']} above high={spec['high']}")
+        raise UserError(f"tuning space: '{key}' has low={spec['low']} above high={spec['high']}; swap them")
     if spec.get("log") and (spec["low"] <= 0 or spec.get("step") is not None):
         raise UserError(f"tuning space: '{key}' with log: true needs low above 0 and no step")

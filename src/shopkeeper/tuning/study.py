@@ -79,7 +79,8 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
                 break
             time.sleep(0.5)
     place = without_secrets(url.rpartition("@")[2])  # without user and password
-    raise UserError(f"cannot open the study at {place}: {without_secrets(str(first).splitlines()[0])}")
+    reason = without_secrets(str(first).splitlines()[0])
+    raise UserError(f"cannot open the study at {place}: {reason}; check tuning.storage and whether the server runs")
 
 
 def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:

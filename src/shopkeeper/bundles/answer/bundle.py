@@ -187,7 +187,7 @@ class Bundle:
         usual = str(self.manifest["history"]["usual_type"])
         if len(events) == 2 and events[1] in EVENT_TYPES and self._item(str(events[1])) is None:
             raise UserError(
-                f"history {position} is one event with its type, {events!r:.80}; a history is a list of events, "
+                f"history {position} is one event with its type, {events!r:.80}; write a list of events, "
                 f"e.g. [[['sku-1', 'view'], ['sku-2', 'purchase']]] for one person"
             )
         read: list[int] = []

@@ -79,6 +79,8 @@ class CustomerBundle:
                 if name not in column:
                     raise UserError(f"customer {row}: there is no feature '{name:.80}'.{nearest(name, column)}")
                 if value is not None and not isinstance(value, int | float):
-                    raise UserError(f"customer {row}: feature '{name}' is {value!r:.80}, not a number")
+                    raise UserError(
+                        f"customer {row}: feature '{name}' is {value!r:.80}, not a number; give one, or null"
+                    )
                 table_nF[row, column[name]] = np.nan if value is None else value
         return table_nF

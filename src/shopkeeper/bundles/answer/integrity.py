@@ -61,7 +61,7 @@ def _read(folder: Path, name: str) -> bytes:
     """Bytes of a file of the bundle; names that lead out of the folder are refused."""
     path = member(folder, name, "bundle")
     if path.is_symlink():
-        raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; refused")
+        raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; {AGAIN}")
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -45,7 +45,7 @@ def _parts(model: Any) -> _Parts:
         return _Parts("logistic", dict(model.arrays), model.calibrator.as_json())
     if family == "LightGBM":
         return _Parts("trees", tree_arrays(model.booster.dump_model()), model.calibrator.as_json())
-    raise UserError(f"{family} models cannot be exported yet; customer models that can: BaseRate, LightGBM, Logistic")
+    raise UserError(f"{family} models cannot be exported yet; take BaseRate, LightGBM or Logistic")
 
 
 def export_customer_bundle(

@@ -32,7 +32,9 @@ def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
             f"(add a file to shopkeeper/bundles/write and a line to bundles/write/graphs.py)"
         )
     if getattr(model, "uses_instant", False):
-        raise UserError(f"this {family} reads the instant of the request, which a bundle does not carry yet")
+        raise UserError(
+            f"this {family} reads the instant of the request, which a bundle does not carry yet; export another model"
+        )
     scorer: Scorer = importlib.import_module(SCORERS[family]).scorer(model, prepared, split)
     return scorer
 

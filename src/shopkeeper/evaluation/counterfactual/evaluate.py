@@ -53,7 +53,10 @@ def evaluate_policy(
     if not 0 < level < 1 or resamples < 1:
         raise UserError(f"level is {level} and resamples {resamples}; give a level between 0 and 1, resamples above 0")
     if predicted_nA is not None and predicted_nA.shape != log.target.shape:
-        raise UserError(f"the reward model predicts {predicted_nA.shape} values for a log of {log.target.shape}")
+        raise UserError(
+            f"the reward model predicts {predicted_nA.shape} values for a log of {log.target.shape}; give one per "
+            f"round and action"
+        )
     if predicted_nA is not None and not np.isfinite(predicted_nA).all():
         raise UserError("the reward model predicts values that are not finite; mend it or leave it out")
     weight_n = log.weight

@@ -97,7 +97,7 @@ class Log:
         if certain.any():
             raise UserError(
                 f"no support: in {certain.sum()} of {n} rounds the logging policy was deterministic (propensity 1) "
-                "where the target would also do something else; a log without exploration cannot answer that"
+                "where the target would also do something else, which such a log cannot answer; log with exploration"
             )
 
     def __len__(self) -> int:

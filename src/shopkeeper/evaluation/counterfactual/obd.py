@@ -64,13 +64,16 @@ def evaluate_obd(folder: Path, resamples: int = 2000, seed: int = 0) -> pa.Table
 def read_obd(path: Path) -> dict[str, np.ndarray]:
     """Columns of one log as arrays: item_id, position, click, propensity_score, user (n, 4) str, affinity (n, A)."""
     if not path.is_file():
-        raise UserError(f"{path} is missing; the Open Bandit Dataset has <policy>/<campaign>/<campaign>.csv(.gz)")
+        raise UserError(f"{path} is missing; get the Open Bandit Dataset, which has it as <policy>/<campaign>/")
     table = csv.read_csv(path)
     needed = ("item_id", "position", "click", "propensity_score")
     users = [f"user_feature_{k}" for k in range(4)]
     missing = [c for c in (*needed, *users) if c not in table.column_names]
     if missing:
-        raise UserError(f"{path} lacks column '{missing[0]}'; its columns are {', '.join(table.column_names[:10])}, …")
+        raise UserError(
+            f"{path} lacks column '{missing[0]}' (it has {', '.join(table.column_names[:10])}, …); take the file as it "
+            f"was published"
+        )
     affinities = [c for c in table.column_names if c.startswith("user-item_affinity_")]
     columns = {c: table[c].to_numpy() for c in needed}
     columns["user"] = np.stack([table[c].to_numpy().astype(str) for c in users], axis=1)

@@ -117,7 +117,7 @@ def _pick(
     }
     chosen = [normal_id(x) for x in options.get("chosen") or []]
     if unknown := [who for who in chosen if not (user == who).any()]:
-        raise UserError(f"report.chosen: customer '{unknown[0]}' has no test request, so there is nothing to show")
+        raise UserError(f"report.chosen: customer '{unknown[0]}' has no test request to show; choose another")
     picked = [(int(np.flatnonzero(user == who)[0]), "chosen") for who in chosen if (user == who).any()]
     taken = {user[row] for row, _ in picked}
     rng = np.random.default_rng(int(options.get("seed", 0)))

@@ -136,7 +136,7 @@ def _take_header(path: Path, chunk: Chunk, dialect: Dialect) -> tuple[Chunk, byt
             f"{path}, line {chunk.line}: the header is not UTF-8; set reader.encoding (latin-1, cp1252, …)"
         ) from None
     if "\0" in text:
-        raise UserError(f"{path}, line {chunk.line}: the header contains NUL bytes; is this a text file?")
+        raise UserError(f"{path}, line {chunk.line}: the header contains NUL bytes; save it as text")
     quoting = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
     names = [n.strip() for n in next(csv.reader(io.StringIO(text), delimiter=dialect.delimiter, **quoting))]
     if dialect.typed_header:
