@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import ir_measures as ir
 import numpy as np
 import pytest
-from scipy import linalg
+from scipy import linalg, sparse
 
 from recommenders.checks import FIT, check_recommender, shipped, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
-from shopkeeper.recommenders.ease import EASE, ease_weights
+from shopkeeper.recommenders.ease import EASE, _counts_together, ease_weights
 from tiny import tiny_prepared
 
 
@@ -123,3 +125,23 @@ def test_no_library_is_handed_a_matrix_of_the_whole_catalogue(monkeypatch: pytes
     ease_weights(np.eye(50), 1.0, block=8)
     assert len(handed) > 10
     assert max(max(shape) for shape in handed) <= 8
+
+
+def test_counts_are_put_together_without_a_second_matrix_beside_the_first():
+    rng = np.random.default_rng(0)
+    x = sparse.csr_array((rng.random((60, 600)) < 0.9).astype(np.float64))
+    tracemalloc.start()
+    found = _counts_together(x, block=64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found, (x.T @ x).toarray())
+    assert peak < 12 * 600**2  # the matrix takes 8 a pair; as a sparse one it would take another 12
+
+
+def test_more_memory_than_there_is_is_said_before_it_is_asked_for(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    prepared, split = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 4)
+    monkeypatch.setattr("shopkeeper.training.memory.available", lambda device: 1000)
+    with pytest.raises(UserError, match=r"ease: \d items need about .* GiB and 0.0 GiB are free; filter rare items"):
+        EASE().fit(prepared, split, FIT)
+    monkeypatch.setattr("shopkeeper.training.memory.available", lambda device: 10**9)
+    EASE().fit(prepared, split, FIT)
