@@ -186,7 +186,7 @@ def test_sessions_whose_rows_alternate_are_told_apart_by_their_id(tmp_path, targ
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("seed", [1, 5])
 def test_the_lines_of_the_targets_are_all_lines_of_the_steps_that_are_asked_for(tmp_path, name, seed):
-    p = random_log(tmp_path / "log", seed, consent=seed == 5, n_items=4)
+    p = random_log(tmp_path / "log", seed, n=1200, consent=seed == 5, n_items=4)
     split = opened(p, spec(name))
     of_user = {u: user_steps(p, u) for u in range(1, p.n_users + 1)}
     steps = {row: step for own in of_user.values() for step in own for row in step}
