@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -229,6 +230,10 @@ def test_a_baseline_that_nobody_trained_is_trained_for_the_table(
     same = ("target_hash", "filter_seen", "k", "ties", "n_catalogue")
     assert {k: own[k] for k in same} == {k: other[k] for k in same}
     assert own["model"] == "recency"
+    rows = pq.read_table(out / "requests.parquet").filter(pc.field("model") == "recency")
+    hidden = recency.table()["user_id"].to_pylist()
+    assert hidden == rows["user_id"].to_pylist()  # the same number for a customer everywhere in the report
+    assert all(name.startswith("customer ") for name in hidden)
     shutil.rmtree(out)
     assert evaluated(runs, out, baselines={})["missing_baselines"].startswith("no recency baseline")
 

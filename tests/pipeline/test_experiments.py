@@ -96,6 +96,21 @@ def test_a_run_says_how_long_a_test_must_be(tmp_path: Path, capsys: Out) -> None
     assert "CUPED leaves 36% of the variance" in less
     assert "ndcg@10: mean" in plain
     assert "no metric 'ndgc@10'. Did you mean 'ndcg@10'?" in refused([*words, "--metric", "ndgc@10"], capsys)
+    for column in ("user", "user_id", "n_history", "targets"):  # numbers or not, they say nothing of the model
+        assert f"no metric '{column}'" in refused([*words, "--metric", column], capsys)
+
+    table = run.table()
+    nobody = pa.array([None] * len(table), pa.float64())
+    blank = table.set_column(table.column_names.index("ndcg@10"), "ndcg@10", nobody)
+    for name in ("a", "b"):
+        about = {"task": "next_item", "model": name, "seed": 1}
+        write_run(tmp_path / name, config, model, about, {"test": blank}, facts)
+    undefined = ["plan-test", str(tmp_path / "a"), "--effect", "0.01", "--per-day", "100"]
+    assert "ndcg@10 is not defined for any request" in refused(undefined, capsys)
+    text = said(["compare", str(tmp_path / "a"), str(tmp_path / "b")], capsys)
+    assert next(line for line in text.splitlines() if line.startswith("b - a")).split()[3:5] == ["–", "–"]
+    assert "nan" not in text
+    assert "nothing can be said of a and b" in text
 
 
 def test_a_test_is_read_out_and_a_broken_split_is_not(tmp_path: Path, capsys: Out) -> None:

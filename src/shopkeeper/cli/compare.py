@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shopkeeper.errors import UserError
+
+if TYPE_CHECKING:
+    from shopkeeper.evaluation.compare import Comparison
+
+
+def _signed(value: float, digits: int) -> str:
+    """A number with its sign; a dash where it is not defined (no request has the metric, or nothing varies)."""
+    return f"{value:+.{digits}f}" if isfinite(value) else "–"
+
+
+def _difference(c: Comparison) -> str:
+    if not isfinite(c.difference):
+        return "–"
+    bounds = f" ({_signed(c.low, 4)} to {_signed(c.high, 4)})" if isfinite(c.low) and isfinite(c.high) else ""
+    return f"{_signed(c.difference, 4)}{bounds}"
 
 
 def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **options: Any) -> None:
@@ -27,10 +43,8 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     metric = metric or str(runs[0].config["task"]["headline"])
     found = compare_family(tables, [metric], **options)
     rows = [
-        [f"{c.b} - {c.a}", f"{c.difference:+.4f} ({c.low:+.4f} to {c.high:+.4f})", p_shown(c.p_adjusted),
-         f"{c.effect_size:+.3f}", f"{c.n:,}"]
-        for c in found
-    ]  # fmt: skip
+        [f"{c.b} - {c.a}", _difference(c), p_shown(c.p_adjusted), _signed(c.effect_size, 3), f"{c.n:,}"] for c in found
+    ]
     level = f"{100 * found[0].confidence:g} %"
     print(show.table([f"{metric} on {part}", f"difference ({level})", "p", "effect size", "n"], rows))
     if len(found) > 1:

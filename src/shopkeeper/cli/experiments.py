@@ -67,6 +67,8 @@ def print_plan(run: Path, metric: str | None, effect: float, per_day: float, **o
     metric = metric or str(opened.config["task"]["headline"])
     value, user = values_of(table, metric), users_of(table)
     some = ~np.isnan(value)
+    if not some.any():
+        raise UserError(f"{metric} is not defined for any request of {run}; choose another one with --metric")
     mean, variance, n = customer_variance(value[some], user[some])
     plan = plan_test(variance, effect, per_day, **options)
     print(f"{metric}: mean {mean:.4f}, standard deviation between customers {variance**0.5:.4f} ({n:,} customers)")

@@ -45,7 +45,7 @@ def customer_variance(value_m: np.ndarray, user_m: np.ndarray) -> tuple[float, f
     user_n = np.unique(user_m, return_inverse=True)[1]
     count_n = np.bincount(user_n)
     if len(count_n) < 2:
-        raise UserError(f"{len(count_n)} customer: a variance between customers needs at least 2")
+        raise UserError(f"{len(count_n)} customers have a value: a variance between customers needs at least 2")
     sum_n = np.bincount(user_n, value_m)
     mean = float(sum_n.sum() / count_n.sum())
     return mean, float(np.var(sum_n - mean * count_n, ddof=1) / count_n.mean() ** 2), len(count_n)

@@ -249,7 +249,7 @@ def metrics_of(table: pa.Table) -> list[str]:
 
 def values_of(table: pa.Table, metric: str) -> np.ndarray:
     """One metric column as float64, NaN where null; a `UserError` names the nearest when there is no such column."""
-    if metric not in table.column_names:
+    if metric not in metrics_of(table):  # other columns are numbers, too: whose a request is, how long its history
         raise UserError(f"the per-request table has no metric '{metric}'.{nearest(metric, metrics_of(table))}")
     return table[metric].to_numpy().astype(np.float64, copy=False)
 

@@ -17,14 +17,12 @@ import csv
 import logging
 import math
 import shlex
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
@@ -35,7 +33,7 @@ from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
-from shopkeeper.pipeline.evaluate_baselines import missing_baselines
+from shopkeeper.pipeline.evaluate_baselines import copy_baseline, missing_baselines, numbered
 from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
 
@@ -109,10 +107,10 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:
-                shutil.copytree(run.path, folder / BASELINES / run.path.name)
+                copy_baseline(run, folder / BASELINES / run.path.name, ids=bool(cfg["report"].get("ids")))
             for task, section in sections.items():
                 table = _together(section["tables"])
-                table = table if cfg["report"].get("ids") else _numbered(table)
+                table = table if cfg["report"].get("ids") else numbered(table)
                 pq.write_table(table, folder / TABLE.get(task, "customers.parquet"))
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
@@ -278,15 +276,6 @@ def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
     """One table, one row per request and model."""
     parts = [t.add_column(0, "model", pa.array([name] * t.num_rows)) for name, t in tables.items()]
     return pa.concat_tables([p.replace_schema_metadata(None) for p in parts], promote_options="permissive")
-
-
-def _numbered(table: pa.Table) -> pa.Table:
-    """The table with a number instead of each customer's id, the same in all of a customer's rows; in random order."""
-    ids = table["user_id"].combine_chunks().dictionary_encode()
-    number = np.random.default_rng(0).permutation(len(ids.dictionary)) + 1
-    names = pa.array([f"customer {n}" for n in number.tolist()], pa.string())
-    hidden = pa.DictionaryArray.from_arrays(ids.indices, names).dictionary_decode()
-    return table.set_column(table.column_names.index("user_id"), "user_id", hidden)
 
 
 def _write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:

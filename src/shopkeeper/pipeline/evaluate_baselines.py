@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shopkeeper.files import read_json, sha256_file, write_json
+from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate_checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, write_run
@@ -67,3 +74,23 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
         {"test": table},
         {**facts, "model": settings["name"], "uses_instant": bool(model.uses_instant), "commit": context.git_commit()},
     )
+
+
+def numbered(table: pa.Table) -> pa.Table:
+    """The table with a number instead of each customer's id, the same in all of a customer's rows; in random order."""
+    ids = table["user_id"].combine_chunks().dictionary_encode()
+    number = np.random.default_rng(0).permutation(len(ids.dictionary)) + 1
+    names = pa.array([f"customer {n}" for n in number.tolist()], pa.string())
+    hidden = pa.DictionaryArray.from_arrays(ids.indices, names).dictionary_decode()
+    return table.set_column(table.column_names.index("user_id"), "user_id", hidden)
+
+
+def copy_baseline(run: RunFolder, folder: Path, ids: bool) -> None:
+    """A baseline's run into the report; without `ids` its customers have the numbers that they have in the tables."""
+    shutil.copytree(run.path, folder)
+    if ids:
+        return
+    pq.write_table(numbered(run.table("test")), folder / "test.parquet")
+    manifest = read_json(folder / MANIFEST)
+    manifest["files"]["test.parquet"] = sha256_file(folder / "test.parquet")
+    write_json(folder / MANIFEST, manifest)
