@@ -47,6 +47,9 @@ def prepare(config: DictConfig) -> None:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for doubt in manifest.get("id_doubts") or []:
         log.info("  %s", doubt)
+    if (again := manifest.get("sent_again")) and not (manifest["config"].get("filters") or {}).get("repeats"):
+        log.info("  %s lines repeat a line of their order (item, quantity and price are equal) and are counted; where "
+                 "pages were loaded again, `filters: {repeats: {seconds: 3600}}` drops them", f"{again:,}")  # fmt: skip
     for rule, done in (manifest.get("changes") or {}).items():
         log.info("  %s: %s", rule, {k: v for k, v in done.items() if k != "match"})
     for match in matches_of(manifest):
