@@ -120,6 +120,30 @@ def test_parquet_with_time_stamps_needs_no_units(tmp_path: Path):
     assert config["columns"] == {"user_id": "user", "item_id": "product_id", "timestamp": "created_at"}
 
 
+def lines_of_orders(total: bool, n: int = 60, name: str = "line_amount") -> str:
+    rows = [f"order,customer,sku,when,quantity,{name}"]
+    for i in range(n):
+        quantity, piece = 1 + i // 5 % 4, (3.5, 9.9, 41.0, 7.25, 120.0)[i % 5]
+        rows.append(f"o{i},k{i % 7},K{i % 5},2023-01-{1 + i % 28:02d} 10:00:00,{quantity},"
+                    f"{piece * (quantity if total else 1):.2f}")  # fmt: skip
+    return "\n".join(rows) + "\n"
+
+
+def test_an_amount_that_rises_with_the_quantity_is_taken_for_the_lines_with_a_doubt(tmp_path: Path):
+    config, text = guess(tmp_path, lines_of_orders(total=True))
+    assert (config["columns"]["price"], config["price_is"]) == ("line_amount", "total")
+    assert "# DOUBT: 'line_amount' rises with the quantity" in text
+
+
+@pytest.mark.parametrize(
+    ("n", "name", "doubt"), [(60, "line_amount", False), (3, "line_amount", True), (3, "price", False)]
+)
+def test_a_price_for_a_piece_is_a_doubt_only_by_its_name_where_few_rows_can_tell(tmp_path: Path, n, name, doubt):
+    config, text = guess(tmp_path, lines_of_orders(total=False, n=n, name=name))
+    assert config.get("price_is", "unit") == "unit"
+    assert ("for one piece or for the whole line?" in text) == doubt
+
+
 def test_what_is_no_table_gets_one_line(tmp_path: Path):
     for name, data in (("empty.csv", b""), ("none.csv", b"a,b\n"), ("zip.csv", b"PK\x03\x04")):
         (tmp_path / name).write_bytes(data)

@@ -14,6 +14,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
 from shopkeeper.ingest.guess_times import join_date_and_clock, time_options
+from shopkeeper.ingest.guess_totals import price_lines
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
@@ -236,6 +237,7 @@ def _body(
     unused = [c for c in frame.columns if c not in columns.values()]
     if unused:
         lines.append(f"  # not used: {', '.join(unused)}")
+    lines += price_lines(frame, columns)
     if "timestamp" in columns:
         guess, notes = time_options(frame[columns["timestamp"]])
         lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
