@@ -6,6 +6,7 @@ pattern matches today is part of it. Reads no table and needs no Polars, so that
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.hashing import hash_file, state_of
 from shopkeeper.ingest import dataset
 
+log = logging.getLogger(__name__)
 RULES = ("erasure", "identity", "consent")  # with a `file`; see `consent_rules`
 WORST_SHOWN = 3
 
@@ -80,6 +82,23 @@ def are_here(before: Sequence[Mapping[str, Any]], config: Mapping[str, Any], raw
     """Whether one of the files of a manifest is below `raw` at all: else nothing can be compared."""
     folder = Path(raw) / _folder(config)
     return any((folder / f["name"]).is_file() for f in before)
+
+
+def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
+    """What differs between the raw files that a prepared folder was made from and those below `raw`, in words.
+
+    Where none of them is there (prepared data came without), that is said and taken for no change.
+    """
+    before = manifest.get("raw_files") or []
+    if not before:
+        return None
+    config = manifest["config"]
+    if not are_here(before, config, raw):
+        log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
+                    manifest["dataset"], raw)  # fmt: skip
+        return None
+    changed = changes(before, raw_files(config, raw))
+    return changed and f"raw files differ from those it was prepared from ({changed})"
 
 
 def _paths(config: Mapping[str, Any], raw: Path) -> list[tuple[str, Path, str]]:

@@ -175,7 +175,7 @@ def _place_of(manifest: Config) -> Path:
 
 def say_if_raw_changed(manifest: Config, raw: Path) -> None:
     """One line where the raw files are no longer those that a run's data were prepared from."""
-    from shopkeeper.pipeline.prepare import raw_changes
+    from shopkeeper.ingest.raw import raw_changes
 
     prepared = Prepared.open(_place_of(manifest))
     if changed := raw_changes(prepared.manifest, raw):

@@ -18,7 +18,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.folders import check_target
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
-from shopkeeper.ingest.raw import are_here, changes, raw_files
+from shopkeeper.ingest.raw import raw_changes
 from shopkeeper.locks import alone
 from shopkeeper.pipeline import context
 from shopkeeper.tasks.base import REQUESTS
@@ -243,23 +243,6 @@ def _stale(folder: Path, spec: Mapping[str, Any], raw: Path, log_span: tuple[int
     if found.get("format_version", 1) < FORMAT_VERSION:
         return "prepared by an older version before"
     return raw_changes(found, raw)
-
-
-def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
-    """What differs between the raw files that a prepared folder was made from and those below `raw`, in words.
-
-    Where none of them is there (prepared data came without), that is said and taken for no change.
-    """
-    before = manifest.get("raw_files") or []
-    if not before:
-        return None
-    config = manifest["config"]
-    if not are_here(before, config, raw):
-        log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
-                    manifest["dataset"], raw)  # fmt: skip
-        return None
-    changed = changes(before, raw_files(config, raw))
-    return changed and f"raw files differ from those it was prepared from ({changed})"
 
 
 def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], np.ndarray]]:
