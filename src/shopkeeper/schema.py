@@ -24,6 +24,7 @@ EVENT_TYPES = (
 EVENT_CODE = {name: code for code, name in enumerate(EVENT_TYPES, start=1)}
 
 PAD = 0  # internal id of "no item" / "no user"; real ids start at 1
+NO_HISTORY = "no history before the cutoff"  # why a customer has no score, in evaluation and bundles alike
 NO_TIME = -(2**63)  # instant of a request to order-only data
 
 MICROSECONDS_PER_DAY = 86_400_000_000

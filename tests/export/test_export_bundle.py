@@ -94,7 +94,7 @@ def test_an_empty_history_gets_the_fallback_list_of_the_trained_model(exported: 
 def test_manifest_says_what_the_bundle_is_and_where_it_comes_from(exported: Any, shop: Any) -> None:
     prepared, split = shop
     manifest = json.loads((exported[1] / "manifest.json").read_text())
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert manifest["kind"] == "recommender"
     assert manifest["git_commit"] == "abc"
     assert manifest["metrics"]["test"]["ndcg@10"]["value"] == 0.1

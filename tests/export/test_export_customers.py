@@ -1,80 +1,192 @@
-"""Customer models travel as arrays and are scored without the library that trained them."""
+"""Churn models travel as arrays and answer from raw events, without the library that trained them."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from shopkeeper.bundles.answer import CustomerBundle, verify
+from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_customer_bundle
-from shopkeeper.customers.base import Cohort
+from shopkeeper.bundles.write.golden_customers import external, invented_people, real_people, trained_scores
 from shopkeeper.customers.base_rate import BaseRate
+from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
-from shopkeeper.data.requests import Events
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.schema import NO_HISTORY
+from shopkeeper.timeline import CustomerSpec, customer_windows
 
+CONF = Path(__file__).parents[2] / "conf"
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": lambda: LightGBM(max_trees=60)}
+INACTIVE = "no purchase in the 90 days before the cutoff"
 
 
-def cohort(seed: int, n: int = 400) -> Cohort:
-    """Customers of whom the inactive ones churn; some features are unknown."""
-    rng = np.random.default_rng(seed)
-    features = rng.gamma(1.0, 20.0, (n, 4))
-    features[rng.random((n, 4)) < 0.1] = np.nan
-    features[rng.random((n, 4)) < 0.1] = 0
-    label = (rng.random(n) < 1 / (1 + np.exp(-(np.nan_to_num(features[:, 0]) - 20) / 10))).astype(float)
-    rows = np.arange(n, dtype=np.int64)
-    events = Events(np.ones(n + 1, np.int32), np.ones(n + 1, np.int8))
-    names = ("days_since_order", "orders", "money", "gap_mean")
-    return Cohort((rows + 1).astype(np.int32), rows, features, names, events, rows, rows + 1, rows, label, 30.0)
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, list[Any]]:
+    prepared = toy_shop(tmp_path_factory.mktemp("toys") / "toys")
+    return prepared, [build_cohort(prepared, t, 60, 90) for t in CUTOFFS]
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def exported(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def exported(request: pytest.FixtureRequest, toys: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    prepared, (train, calibration, test) = toys
     model: Any = MODELS[request.param]()
-    model.fit(cohort(1), cohort(2), seed=0)
+    model.fit(train, calibration, seed=0)
     out = tmp_path_factory.mktemp("exports") / request.param
-    return model, export_customer_bundle(model, cohort(3), shop[0], {"model": request.param, "task": "churn"}, out)
+    return model, export_customer_bundle(model, test, prepared, {"model": request.param, "task": "churn"}, out)
 
 
-def test_new_customers_get_the_probability_of_the_trained_model(exported: Any) -> None:
+def asked(prepared: Prepared, people: list[Any]) -> dict[str, Any]:
+    ids, channels = prepared.items["item_id"].to_pylist(), prepared.manifest.get("channels") or ()
+    return {
+        "customers": [external(p, ids, channels) for p in people],
+        "as_of": [write_instant(p.instant) for p in people],
+    }
+
+
+def test_new_customers_get_the_probability_of_the_trained_model(exported: Any, toys: Any) -> None:
     model, path = exported
-    new = cohort(4)
-    assert np.allclose(CustomerBundle.load(path).predict(new.features), model.predict(new).probability, atol=1e-9)
+    prepared, (_, _, test) = toys
+    people = invented_people(prepared, test, 120, seed=9)
+    wanted = trained_scores(model, prepared, test, people)
+    got = Bundle.load(path).score(**asked(prepared, people))
+    assert [g.reason for g in got] == [w.reason for w in wanted]
+    assert {g.reason for g in got} == {"", NO_HISTORY, INACTIVE}
+    pairs = [(g.probability, w.probability) for g, w in zip(got, wanted, strict=True) if w.probability is not None]
+    assert len(pairs) > 60
+    assert max(abs(a - b) for a, b in pairs) < 1e-9
+    if type(model) is not BaseRate:
+        assert len({a for a, _ in pairs}) > 5
 
 
 def test_golden_customers_are_replayed(exported: Any) -> None:
-    found = verify(exported[1])
+    found = verify(exported[1], repeat=1)
     assert found.ok
     assert found.requests == 100
 
 
-def test_an_unknown_feature_is_named_and_an_absent_one_counts_as_unknown(exported: Any) -> None:
-    _, path = exported
-    bundle = CustomerBundle.load(path)
-    with pytest.raises(UserError, match=r"no feature 'order'. Did you mean 'orders'"):
-        bundle.predict([{"order": 1}])
-    with pytest.raises(UserError, match="not a number"):
-        bundle.predict([{"orders": "many"}])  # type: ignore[dict-item]
-    with pytest.raises(UserError, match=r"shape \(2, 3\)"):
-        bundle.predict(np.zeros((2, 3)))
-    assert np.array_equal(bundle.predict([{"orders": 2}]), bundle.predict(np.array([[np.nan, 2, np.nan, np.nan]])))
+@pytest.mark.parametrize("exported", ["lightgbm"], indirect=True)
+def test_events_may_come_as_tuples_in_any_order_with_any_offset(exported: Any) -> None:
+    bundle = Bundle.load(exported[1])
+    day = {"item_id": "i1", "event_type": "purchase", "price": 4.0}
+    one = [day | {"timestamp": "1971-01-10T10:00:00Z"}, day | {"timestamp": "1971-01-20T10:00:00Z"}]
+    other = [("i1", "purchase", "1971-01-20T12:00:00+02:00", 4.0), ("i1", None, "1971-01-10T10:00:00", 4)]
+    a, b, late, nothing = bundle.score([one, other, [*one, ("i2", "purchase", "1971-02-04")], []], as_of="1971-02-04")
+    assert a == b == late
+    assert a.probability is not None
+    assert nothing == (None, NO_HISTORY)
+    assert bundle.seen["future_events"] == 1
+    assert bundle.score([one], as_of="1971-05-01T00:00:00")[0] == (None, INACTIVE)
 
 
-def test_arrays_that_score_differently_are_refused(shop: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("exported", ["base_rate"], indirect=True)
+@pytest.mark.parametrize(
+    ("customers", "as_of", "said"),
+    [
+        ([["i1"]], "1971-02-04", "customer 0: the event 'i1' has no timestamp"),
+        ([[{"item": "i1"}]], "1971-02-04", "customer 0: an event has no 'item'. Did you mean 'item_id'"),
+        ([[("i1", "purchase", "tomorrow")]], "1971-02-04", "customer 0: 'tomorrow' is no time; write text such as"),
+        ([[("i1", "purchase", 34e15)]], "1971-02-04", "is no time; write text such as"),
+        ([[("i1", "buy", "1971-02-01")]], "1971-02-04", "customer 0: unknown event type 'buy'"),
+        ([[("i1", "purchase", "1971-02-01", "4,50")]], "1971-02-04", "customer 0: price is '4,50', not a number"),
+        ([[(1, "purchase", "1971-02-01")]], "1971-02-04", "ids are text"),
+        ([[]], None, "as_of: None is no time"),
+        ([[]], ["1971-02-04"] * 2, "as_of has 2 instants for 1 customers"),
+        ([{"events": []}], "1971-02-04", "customer 0 must be a list of events"),
+    ],
+)
+def test_what_cannot_be_scored_is_said_in_a_line(exported: Any, customers: Any, as_of: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Bundle.load(exported[1]).score(customers, as_of=as_of)
+
+
+@pytest.mark.parametrize("exported", ["base_rate"], indirect=True)
+def test_each_family_says_which_call_is_its_own(exported: Any) -> None:
+    with pytest.raises(UserError, match="holds a churn model, which lists no items; use `score`"):
+        Bundle.load(exported[1]).recommend([["i1"]])
+
+
+def test_arrays_that_score_differently_are_refused(toys: Any, tmp_path: Path) -> None:
+    prepared, (train, calibration, test) = toys
     model = Logistic()
-    model.fit(cohort(1), cohort(2))
+    model.fit(train, calibration)
     predict = model.predict
-    model.predict = lambda c: type(p := predict(c))(p.probability + 1e-3)  # type: ignore[method-assign]
+    model.predict = lambda c: type(p := predict(c))(p.probability + 1e-3, p.blank_reason)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="was not written"):
-        export_customer_bundle(model, cohort(3), shop[0], {}, tmp_path / "bad")
+        export_customer_bundle(model, test, prepared, {}, tmp_path / "bad")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_without_scores_is_refused_with_its_reason(shop: Any, tmp_path: Path) -> None:
+def test_a_model_without_scores_is_refused_with_its_reason(toys: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no scores to export: not fitted"):
-        export_customer_bundle(Logistic(), cohort(3), shop[0], {}, tmp_path / "bad")
+        export_customer_bundle(Logistic(), toys[1][2], toys[0], {}, tmp_path / "bad")
+
+
+def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path) -> None:
+    from shopkeeper.bundles.write.seal import seal
+
+    model = BaseRate()
+    model.fit(toys[1][0], toys[1][1])
+    old = export_customer_bundle(model, toys[1][2], toys[0], {"task": "churn"}, tmp_path / "old", golden=5)
+    seal(old, json.loads((old / "manifest.json").read_text()), version=1)
+    with pytest.raises(UserError, match="format 1, whose customer models wanted finished features; export the model"):
+        Bundle.load(old)
+
+
+WITHOUT = """
+import json, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'polars', 'lightgbm', 'sklearn', 'scipy', 'pandas', 'onnx'):
+            raise ImportError(name + ' is blocked')
+sys.meta_path.insert(0, Blocked())
+from shopkeeper.serving import Bundle
+print(json.dumps(Bundle.load(sys.argv[1]).score(**json.load(sys.stdin))))
+"""
+
+
+def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_learner_is_installed(
+    tmp_path: Path,
+) -> None:
+    from shopkeeper.arrange.prepare import prepare_dataset
+    from shopkeeper.evaluation.customer_table import customer_table
+
+    config = yaml.safe_load((CONF / "dataset" / "demo_shop.yaml").read_text())
+    config["simulate"]["customers"] = 3400
+    prepared = Prepared.open(prepare_dataset(config, tmp_path / "raw", tmp_path / "demo_shop", progress=False))
+    churn, (first, last) = config["churn"], prepared.span
+    windows = customer_windows(CustomerSpec.from_config(churn), first, last)
+    train, calibration, test = (
+        build_cohort(prepared, windows.parts[part], churn["horizon_days"], churn["active_days"])
+        for part in ("train", "calibration", "test")
+    )
+    model = LightGBM(max_trees=80)
+    model.fit(train, calibration, 1)
+    bundle = export_customer_bundle(model, test, prepared, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
+    table = customer_table(prepared, test, model.predict(test), {"model": "lightgbm"})
+    rows = np.random.default_rng(5).permutation(len(test))[:1000].tolist()
+    question = asked(prepared, real_people(test, rows))
+    question["customers"] += [[], [{"item_id": "new", "timestamp": question["as_of"][0]}]]
+    question["as_of"] += question["as_of"][:2]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(bundle)], input=json.dumps(question), capture_output=True, text=True,
+        env=os.environ, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got[-2:] == [[None, NO_HISTORY]] * 2
+    wanted = np.array(table["probability"].to_pylist(), float)[rows]
+    assert np.abs(np.array([p for p, _ in got[:-2]], float) - wanted).max() <= 1e-6
+    assert len(rows) == 1000
+    assert len(set(wanted.tolist())) > 100

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle, export_customer_bundle
-from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.base_rate import BaseRate
+from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.data.requests import Events, Requests
+from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.base import Fit, untyped_event
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
-from tiny import cycle_histories, days, tiny_prepared
+from tiny import DAY, cycle_histories, days, tiny_prepared
 
 Shop = tuple[Prepared, Split]
 
@@ -83,23 +84,23 @@ def test_excluded_items_of_a_golden_request_are_not_expected(shop: Shop, tmp_pat
         assert not set(request["exclude"]) & {e["item_id"] for e in request["expected"]}
 
 
-@pytest.mark.parametrize("features", [np.random.default_rng(0).gamma(1, 9, (60, 4)).round(), np.zeros((60, 3))])
-def test_golden_customers_of_a_churn_bundle_do_not_exist(shop: Shop, tmp_path: Path, features: np.ndarray) -> None:
-    n, width = features.shape
-    features = features.copy()
-    features[: n // 4, 1] = np.nan
-    rows = np.arange(n)
-    events = Events(np.ones(n + 1, np.int32), np.ones(n + 1, np.int8))
-    names = tuple(f"f{j}" for j in range(width))
-    label = (rows % 2 == 0).astype(float)
-    cohort = Cohort((rows + 1).astype(np.int32), rows, features, names, events, rows, rows + 1, rows, label, 30.0)
+def test_golden_customers_of_a_churn_bundle_do_not_exist(tmp_path: Path) -> None:
+    """Everybody buys at the same hour of the same days: none of these instants may be handed on."""
+    histories = [[1, 2, 1, 2]] * 30 + [[1, 2, 1]] * 30
+    prepared, _ = tiny_prepared(tmp_path / "tiny", histories, days(histories))
+    cohort = build_cohort(prepared, 2 * DAY + 1, 1, None, observed_until=4 * DAY)
     model = BaseRate()
     model.fit(cohort, cohort, 0)
-    out = export_customer_bundle(model, cohort, shop[0], {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
-    real = {tuple(None if np.isnan(x) else x for x in row) for row in features.tolist()} - {(0.0,) * width}
-    golden = [tuple(g["features"].values()) for g in json.loads((out / "golden.json").read_text())["requests"]]
-    assert len(golden) >= 2
-    assert not set(golden) & real
+    out = export_customer_bundle(model, cohort, prepared, {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
+    requests = json.loads((out / "golden.json").read_text())["requests"]
+    times = [event["timestamp"] for request in requests for event in request["events"]]
+    real = {write_instant(int(t)) for t in prepared.events.timestamp}
+    assert len(times) > 100
+    assert not set(times) & real
+    assert {r["expected"]["reason"] for r in requests} >= {"", "no history before the cutoff"}
+    assert any(e["item_id"] == "unknown-item" for r in requests for e in r["events"])
+    assert any("event_type" not in e for r in requests for e in r["events"])
+    assert any(e["timestamp"] >= r["as_of"] for r in requests for e in r["events"])
     assert verify(out).ok
 
 

@@ -105,9 +105,15 @@ def test_a_truncated_file_is_refused(copy: Path) -> None:
         Bundle.load(copy)
 
 
+def test_a_recommender_of_the_first_format_answers_as_ever(whole: Path, copy: Path) -> None:
+    reseal(copy, format_version=1)
+    assert Bundle.load(copy).recommend([["i1"], []]) == Bundle.load(whole).recommend([["i1"], []])
+    assert verify(copy, repeat=0).ok
+
+
 def test_a_newer_format_says_to_update(copy: Path) -> None:
-    reseal(copy, format_version=2)
-    with pytest.raises(UserError, match=r"bundle format 2.*install a newer shopkeeper"):
+    reseal(copy, format_version=3)
+    with pytest.raises(UserError, match=r"bundle format 3.*install a newer shopkeeper"):
         Bundle.load(copy)
 
 

@@ -30,6 +30,8 @@ class Cohort:
     observed_until: np.ndarray  # int64 (n,): the label window must end at or before this
     label: np.ndarray | None = None  # float64 (n,); None when asked about the future
     horizon_days: float = 0.0
+    active_events: tuple[str, ...] = ()  # a customer is asked about after one of these …
+    active_days: float | None = None  # … in so many days before the cutoff; None: at any time before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
 
     def __len__(self) -> int:

@@ -129,6 +129,8 @@ def build_cohort(
         observed_until=np.full(len(customer), observed_until, np.int64),
         label=np.concatenate(label) if labels else None,
         horizon_days=float(horizon_days),
+        active_events=tuple(events),
+        active_days=None if active_days is None else float(active_days),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
 

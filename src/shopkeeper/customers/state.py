@@ -10,6 +10,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
+from shopkeeper.schema import NO_HISTORY
 
 STATE_FILE = "model.json"
 
@@ -37,7 +38,7 @@ def labels_of(cohort: Cohort) -> np.ndarray:
 
 def with_blanks(cohort: Cohort, probability: np.ndarray, untrainable: str = "") -> Predictions:
     """Predictions with NaN and a reason for customers without any history, or for everybody if `untrainable`."""
-    reason = np.where(cohort.end > cohort.start, untrainable, untrainable or "no history before the cutoff")
+    reason = np.where(cohort.end > cohort.start, untrainable, untrainable or NO_HISTORY)
     return Predictions(np.where(reason == "", probability, np.nan), reason.astype(str))
 
 

@@ -7,8 +7,12 @@ Shapes: M rows of the event log.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def prefix(values: np.ndarray) -> np.ndarray:
@@ -38,6 +42,8 @@ def attributes_as_of(table: pa.Table, instants: np.ndarray, ids: np.ndarray | No
     `table` is one like `Prepared.user_versions`; `instants` int64 (n,) microseconds UTC, `ids` internal ids (n,)
     (default: 1..n). Returns n rows in the order asked for; null where nothing was known yet.
     """
+    import pyarrow as pa
+
     kind = table.column_names[0]
     instants = np.asarray(instants, np.int64)
     asked = np.arange(1, len(instants) + 1) if ids is None else np.asarray(ids)

@@ -1,9 +1,10 @@
-"""Opens an exported recommender and answers with it: external item ids in, external item ids with scores out.
+"""Opens a bundle of either family and answers with it: raw events in, best items or a probability out.
 
 Needs NumPy, PyArrow and ONNX Runtime; no torch, no Polars.
 
     bundle = Bundle.load(Path("exports/sasrec"))
     bundle.recommend([["B0009RF9DW", "B000142FVW"], []], k=5)
+    Bundle.load(Path("exports/churn")).score([[("sku-1", "purchase", "2026-02-01T10:00Z")]], as_of="2026-03-01")
 
 Shapes: B requests, L positions, S items to leave out, K list length.
 """
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.bundles.answer.customers import CustomerModel, Score
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
@@ -36,16 +38,17 @@ EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
 
 @dataclass
 class Bundle:
-    """A recommender that was exported. Safe to share between threads, the counters aside."""
+    """A model that was exported. Safe to share between threads, the counters aside."""
 
     path: Path
     manifest: dict[str, Any]
+    customers: CustomerModel | None  # None: a recommender, whose fields follow
     session: Any  # onnxruntime.InferenceSession
     inputs: frozenset[str]  # those of INPUTS that the graph takes
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
     internal: dict[str, int]
     known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
-    # requests, events, unknown_items, unknown_excluded, empty_histories, respelled (ids known by another spelling)
+    # requests, events, unknown_items, …, respelled (ids known by another spelling)
     seen: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -57,14 +60,14 @@ class Bundle:
             threads: threads that ONNX Runtime may use for one request.
 
         Raises:
-            UserError: not a bundle, damaged, of a newer format, not a recommender, ids that do not fit the graph.
+            UserError: not a bundle, damaged, of a newer format, ids that do not fit the graph.
         """
         path = Path(path)
         manifest, content = checked_files(path)
+        if manifest.get("kind") == "customer":
+            return cls(path, manifest, CustomerModel.of(path, manifest, content), None, frozenset(), [], {}, [])
         if manifest.get("kind") != "recommender":
-            raise UserError(
-                f"{path} holds a {manifest.get('kind')!r} bundle, not a recommender; open it with `CustomerBundle.load`"
-            )
+            raise UserError(f"{path} holds a {manifest.get('kind')!r} bundle, unknown to this shopkeeper; update it")
         if missing := {"k", "n_items", "filter_seen", "history"} - set(manifest):
             raise UserError(f"{path / 'manifest.json'} lacks '{min(missing)}'; {AGAIN}")
         for name in ("model.onnx", "items.parquet"):
@@ -83,7 +86,7 @@ class Bundle:
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
         known = np.concatenate([[False], items["known"].to_numpy(zero_copy_only=False)])
-        return cls(path, manifest, session, inputs, item_ids, internal, known.tolist())
+        return cls(path, manifest, None, session, inputs, item_ids, internal, known.tolist())
 
     @property
     def k(self) -> int:
@@ -123,6 +126,8 @@ class Bundle:
         Raises:
             UserError: k out of range, a history or list to exclude that is not a list of ids, an unknown event type.
         """
+        if self.customers is not None:
+            raise UserError(f"{self.path} holds a {self.manifest['task']} model, which lists no items; use `score`")
         k = self.k if k is None else k
         if not isinstance(k, int) or not 1 <= k <= self.k:
             raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
@@ -152,6 +157,23 @@ class Bundle:
                 shown = zip(items_K, scores_K, strict=True)
                 answers.append([(self.item_ids[i - 1], score) for i, score in shown if i > 0])
         return answers
+
+    def score(self, customers: Sequence[Sequence[Any]], *, as_of: Any) -> list[Score]:
+        """The probability for each customer, or why there is none.
+
+        Args:
+            customers: per customer the events that are known of them, in any order: mappings or tuples as in
+                `events.COLUMNS`, each with its time. What happens at or after `as_of` is not read (counted in
+                `seen["future_events"]`); items and channels that are new since training count as such.
+            as_of: the instant that is asked about, one for all or one for each: text (ISO 8601) or `datetime`;
+                without an offset it is what the shop's clocks show.
+
+        Raises:
+            UserError: a recommender, an event that is none or has no time, an instant that is none.
+        """
+        if self.customers is None:
+            raise UserError(f"{self.path} holds a recommender, which scores no customers; use `recommend`")
+        return self.customers.score(customers, as_of, self.seen)
 
     def _item(self, item_id: str) -> int | None:
         """Internal id of an external one; another spelling of it (blanks around it, `17.0`) is read and counted."""

@@ -1,86 +1,181 @@
-"""Opens an exported churn or propensity model and scores customers from their features, with NumPy alone.
+"""Customers scored from what they did: raw events in, a probability or the reason why there is none out.
 
-bundle = CustomerBundle.load(Path("exports/churn"))
-bundle.predict([{"orders": 3, "days_since_order": 12.5, …}])
+Features are computed here by the declarations that training used (`features.rfm`), with NumPy alone.
+
+Shapes: n customers, M events of all of them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
+from shopkeeper.bundles.answer.events import Row, read_event, read_instant
+from shopkeeper.bundles.answer.integrity import AGAIN
 from shopkeeper.bundles.answer.scorers import SCORERS, calibrated
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.data.requests import Events
+from shopkeeper.errors import UserError
+from shopkeeper.features.rfm import rfm_features
+from shopkeeper.identifiers import normal_id
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, NO_HISTORY
 
 SAME_PROBABILITY = 1e-6
+VOCABULARY = "vocabulary.json"
+
+
+class Score(NamedTuple):
+    """What is said of one customer."""
+
+    probability: float | None  # None where blank
+    reason: str = ""  # why it is blank
 
 
 @dataclass(frozen=True)
-class CustomerBundle:
-    """A customer model that was exported."""
+class CustomerModel:
+    """A churn or propensity model that was exported, with what turns events into features."""
 
-    path: Path
     manifest: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    vocabulary: dict[str, Any]
+    internal: dict[str, int]  # item id -> row of `category`; empty where categories are not known
+    category: np.ndarray | None  # int32 (items + 1,), 0 where unknown
+    category_since: np.ndarray | None  # int64 (items + 1,) µs
 
     @classmethod
-    def load(cls, path: Path | str) -> CustomerBundle:
-        """Check every hash, then open. A `UserError` when this is no customer model, or damaged, or newer."""
-        path = Path(path)
-        manifest, content = checked_files(path)
-        if manifest.get("kind") != "customer":
-            raise UserError(f"{path} holds a {manifest.get('kind')!r} bundle, not a customer model; use `Bundle.load`")
+    def of(cls, path: Path, manifest: dict[str, Any], content: dict[str, bytes]) -> CustomerModel:
+        """From the checked files of a bundle; a `UserError` when they do not fit together."""
+        if manifest["format_version"] < 2:
+            raise UserError(
+                f"{path} has bundle format 1, whose customer models wanted finished features; {AGAIN} "
+                f"to have it answer from events"
+            )
         if manifest.get("scorer") not in SCORERS:
             raise UserError(
                 f"{path} needs the scorer '{manifest.get('scorer')}', unknown to this shopkeeper; update it"
             )
-        if "arrays.npz" not in content:
-            raise UserError(f"{path / 'arrays.npz'} is not listed in the manifest of this customer model; {AGAIN}")
+        for name in ("arrays.npz", VOCABULARY):
+            if name not in content:
+                raise UserError(f"{path / name} is not listed in the manifest of this customer model; {AGAIN}")
         with np.load(io.BytesIO(content["arrays.npz"]), allow_pickle=False) as file:
-            return cls(path, manifest, {name: file[name] for name in file.files})
+            arrays = {name: file[name] for name in file.files}
+        vocabulary = json.loads(content[VOCABULARY])
+        items, category, since = (vocabulary[name] for name in ("item_ids", "category", "category_since"))
+        internal = {item_id: i for i, item_id in enumerate(items or (), start=1)}
+        if category is not None and len(category) != len(internal) + 1:
+            raise UserError(f"{path / VOCABULARY}: item_ids and category do not fit together; {AGAIN}")
+        return cls(
+            manifest,
+            arrays,
+            vocabulary,
+            internal,
+            None if category is None else np.array(category, np.int32),
+            None if since is None else np.array(since, np.int64),
+        )
 
-    @property
-    def feature_names(self) -> list[str]:
-        """Features in the order of the columns."""
-        return list(self.manifest["feature_names"])
+    def score(self, histories: Sequence[Sequence[Any]], as_of: Any, seen: Counter[str]) -> list[Score]:
+        """As `Bundle.score`."""
+        if isinstance(histories, str) or not isinstance(histories, Sequence):
+            raise UserError("customers must be a list with one list of events per customer")
+        read = [self._history(events, f"customer {n}") for n, events in enumerate(histories)]
+        instants = self._instants(as_of, len(read))
+        for rows, instant in zip(read, instants.tolist(), strict=True):
+            seen["future_events"] += sum(row.timestamp is not None and row.timestamp >= instant for row in rows)
+        seen["customers"] += len(read)
+        seen["events"] += sum(map(len, read))
+        reasons = [self._blank(rows, t) for rows, t in zip(read, instants.tolist(), strict=True)]
+        asked = [n for n, reason in enumerate(reasons) if not reason]
+        found: dict[int, float] = {}
+        if asked:
+            features_nF = self._features([read[n] for n in asked], instants[asked], seen)
+            raw_n = SCORERS[self.manifest["scorer"]](features_nF, self.arrays)
+            calibrator = self.manifest["calibrator"]
+            raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
+            found = dict(zip(asked, raw_n.tolist(), strict=True))
+        return [Score(found.get(n), reason) for n, reason in enumerate(reasons)]
 
-    def predict(self, customers: np.ndarray | Sequence[Mapping[str, float | None]]) -> np.ndarray:
-        """Calibrated probability per customer, float64 (n,).
+    def _history(self, events: Sequence[Any], where: str) -> list[Row]:
+        """Events of one customer, checked and in order of time."""
+        if isinstance(events, str) or not isinstance(events, Sequence):
+            raise UserError(f"{where} must be a list of events, not {type(events).__name__} {events!r:.80}")
+        usual, zone = self.vocabulary["usual_type"], self.vocabulary["time_zone"]
+        rows = [read_event(event, where, usual, zone) for event in events]
+        for event, row in zip(events, rows, strict=True):
+            if row.timestamp is None:
+                raise UserError(f"{where}: the event {event!r:.80} has no timestamp, which customer models need")
+        return sorted(rows, key=lambda row: row.timestamp or 0)
 
-        Args:
-            customers: float array (n, F) in the order of `feature_names`, or one mapping per customer. A feature that
-                is None, NaN or absent is unknown.
+    def _instants(self, as_of: Any, n: int) -> np.ndarray:
+        """The instant that each customer is asked about: int64 (n,) µs UTC."""
+        one = isinstance(as_of, str | datetime) or not isinstance(as_of, Sequence)
+        each = [as_of] * n if one else list(as_of)
+        if len(each) != n:
+            raise UserError(f"as_of has {len(each)} instants for {n} customers; give one for all, or one for each")
+        return np.array([read_instant(t, "as_of", self.vocabulary["time_zone"]) for t in each], np.int64)
 
-        Raises:
-            UserError: a wrong number of columns, an unknown feature name, a value that is not a number.
-        """
-        features_nF = customers if isinstance(customers, np.ndarray) else self._table(customers)
-        if features_nF.ndim != 2 or features_nF.shape[1] != len(self.feature_names):
-            raise UserError(
-                f"features have the shape {features_nF.shape}; expected (customers, {len(self.feature_names)}), "
-                f"in the order of `feature_names`"
-            )
-        raw_n = SCORERS[self.manifest["scorer"]](features_nF.astype(np.float64), self.arrays)
-        calibrator = self.manifest["calibrator"]
-        return raw_n if calibrator is None else calibrated(raw_n, calibrator)
+    def _blank(self, rows: list[Row], instant: int) -> str:
+        """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""
+        before = [row for row in rows if row.timestamp is not None and row.timestamp < instant]
+        if not before:
+            return NO_HISTORY
+        wanted, days = self.manifest["active_events"], self.manifest["active_days"]
+        since = -np.inf if days is None else instant - round(days * MICROSECONDS_PER_DAY)
+        here = any(EVENT_TYPES[row.event_type - 1] in wanted and (row.timestamp or 0) >= since for row in before)
+        if here or not wanted:
+            return ""
+        return f"no {' / '.join(wanted)} in the {'time' if days is None else f'{days:g} days'} before the cutoff"
 
-    def _table(self, customers: Sequence[Mapping[str, float | None]]) -> np.ndarray:
-        """Mappings -> float64 (n, F), NaN where unknown."""
-        column = {name: j for j, name in enumerate(self.feature_names)}
-        table_nF = np.full((len(customers), len(column)), np.nan)
-        for row, customer in enumerate(customers):
-            for name, value in customer.items():
-                if name not in column:
-                    raise UserError(f"customer {row}: there is no feature '{name:.80}'.{nearest(name, column)}")
-                if value is not None and not isinstance(value, int | float):
-                    raise UserError(
-                        f"customer {row}: feature '{name}' is {value!r:.80}, not a number; give one, or null"
-                    )
-                table_nF[row, column[name]] = np.nan if value is None else value
-        return table_nF
+    def _features(self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]) -> np.ndarray:
+        """Features float64 (n, F) of customers who have events."""
+        rows = [row for history in histories for row in history]
+        offsets = np.concatenate([[0], np.cumsum([len(h) for h in histories])]).astype(np.int64)
+        columns, channels = self.vocabulary["columns"], self.vocabulary["channels"]
+        code = {name: c for c, name in enumerate(channels, start=1)}
+        order: dict[str, int] = {}
+        strange: dict[str, int] = {}  # items that the bundle does not know: different ones, of no category
+        seen["unknown_channels"] += sum(row.channel is not None and row.channel not in code for row in rows)
+
+        def item(item_id: str) -> int:
+            known = self.internal.get(item_id) or self.internal.get(normal_id(item_id))
+            return known or strange.setdefault(normal_id(item_id), len(self.internal) + 1 + len(strange))
+
+        def column(name: str, values: list[Any], dtype: Any) -> np.ndarray | None:
+            return np.array(values, dtype) if name in columns else None  # what training did not have is not read
+
+        numbers = np.array([item(row.item_id) for row in rows], np.int32)
+        seen["unknown_items"] += int((numbers > len(self.internal)).sum()) if self.internal else 0
+        orders = [0 if not row.order_id else order.setdefault(row.order_id, len(order) + 1) for row in rows]
+        events = Events(
+            numbers,
+            np.array([row.event_type for row in rows], np.int8),
+            np.array([row.timestamp for row in rows], np.int64),
+            column("price", [row.price for row in rows], np.float64),
+            column("quantity", [row.quantity for row in rows], np.float64),
+            column("order", orders, np.int32),
+            None,
+            column("channel", [code.get(row.channel or "", 0) for row in rows], np.int32),
+        )
+        category, since = self.category, self.category_since
+        if category is not None:
+            category = np.append(category, np.zeros(len(strange), np.int32))
+            since = None if since is None else np.append(since, np.zeros(len(strange), np.int64))
+        table = rfm_features(
+            events,
+            offsets,
+            np.arange(1, len(histories) + 1),
+            instants,
+            category,
+            channels[: self.vocabulary["channel_features"]],
+            category_since=since,
+            zone=self.vocabulary["time_zone"],
+        )
+        if list(table.names) != self.manifest["feature_names"]:
+            raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
+        return table.values

@@ -15,7 +15,7 @@ from typing import Any
 from shopkeeper.errors import UserError
 from shopkeeper.files import member
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: customer models answer from events; recommenders of format 1 are read as they are
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 

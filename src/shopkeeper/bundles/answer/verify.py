@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.bundles.answer.bundle import Answer, Bundle
-from shopkeeper.bundles.answer.customers import SAME_PROBABILITY, CustomerBundle
+from shopkeeper.bundles.answer.customers import SAME_PROBABILITY, Score
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
 from shopkeeper.errors import UserError
 
@@ -81,25 +81,35 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
 def verify_customer_bundle(path: Path, *, repeat: int = 3) -> Verification:
     """Replay the golden customers and measure latency, as `verify` does for recommenders."""
     _, content = checked_files(path)
-    bundle = CustomerBundle.load(path)
+    bundle = Bundle.load(path)
     golden = golden_requests(path, content)
-    asked = [g["features"] for g in golden]
+    start = time.perf_counter()
+    answers = bundle.score([g["events"] for g in golden], as_of=[g["as_of"] for g in golden])
+    batch = time.perf_counter() - start
     wrong = []
-    for position, (got, request) in enumerate(zip(bundle.predict(asked), golden, strict=True)):
-        if not abs(got - request["expected"]) <= SAME_PROBABILITY:
-            wrong.append(f"golden request {position}: probability {got:.6g} instead of {request['expected']:.6g}")
+    for position, (got, request) in enumerate(zip(answers, golden, strict=True)):
+        if not same_score(got, wanted := Score(**request["expected"])):
+            wrong.append(f"golden request {position}: {_said(got)} instead of {_said(wanted)}")
     times = []
     for _ in range(repeat):
-        for customer in asked:
+        for request in golden:
             start = time.perf_counter()
-            bundle.predict([customer])
+            bundle.score([request["events"]], as_of=request["as_of"])
             times.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    bundle.predict(asked)
-    batch = time.perf_counter() - start
     p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
     model = str(bundle.manifest.get("model"))
     return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)
+
+
+def same_score(one: Score, other: Score) -> bool:
+    """Blank for the same reason, or as good as the same probability."""
+    if one.probability is None or other.probability is None:
+        return one == other
+    return one.reason == other.reason and abs(one.probability - other.probability) <= SAME_PROBABILITY
+
+
+def _said(score: Score) -> str:
+    return f"blank ({score.reason})" if score.probability is None else f"probability {score.probability:.7g}"
 
 
 def _replay(bundle: Bundle, request: dict[str, Any]) -> Answer:

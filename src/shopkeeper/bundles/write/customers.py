@@ -1,8 +1,9 @@
-"""Trained churn or propensity model -> a folder of plain arrays that NumPy scores (`bundles.answer.customers`).
+"""Trained churn or propensity model -> a folder that answers from raw events with NumPy.
 
 exports/<name>/
     arrays.npz             the fitted numbers
-    golden.json            invented customers' features with the trained model's probabilities
+    vocabulary.json        item ids and their categories, channels, time zone: what turns events into features
+    golden.json            invented customers' events with the trained model's probabilities
     manifest.json          what it is: scorer, feature names, calibration, SHA-256 of every file
     manifest.json.sha256   SHA-256 of the manifest
 """
@@ -11,21 +12,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.customers import SAME_PROBABILITY, CustomerBundle
-from shopkeeper.bundles.answer.verify import verify
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.customers import VOCABULARY, Score
+from shopkeeper.bundles.answer.events import write_instant
+from shopkeeper.bundles.answer.verify import same_score, verify
+from shopkeeper.bundles.write import golden_customers as cases_of
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.bundles.write.trees import tree_arrays
 from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.files import atomic_folder, write_json, write_text
+
+REAL_CUSTOMERS = 1000
 
 
 @dataclass(frozen=True)
@@ -63,65 +69,72 @@ def export_customer_bundle(
 
     Args:
         model: BaseRate, Logistic or LightGBM, trained.
-        cohort: customers to check on, usually the test cohort; all of them are compared.
+        cohort: customers to check on, usually the test cohort; up to REAL_CUSTOMERS of them are compared.
         prepared: the dataset.
         run_manifest: of the run: `model`, `task`, `seed`, `metrics`, `commit`, `split`, `target_hash`.
         out: the folder; a bundle of the same dataset and model that is there is replaced.
-        golden: number of invented customers whose features and probabilities travel with the bundle.
+        golden: number of invented customers whose events and probabilities travel with the bundle.
         seed: invents them.
         overwrite: replace a bundle of another dataset or model, too.
 
     Raises:
-        UserError: the model cannot be exported, or the arrays do not score as the trained model does.
+        UserError: the model cannot be exported, or the bundle does not score as the trained model does.
     """
     parts = _parts(model)
-    asked = replace(cohort, end=np.maximum(cohort.end, cohort.start + 1))  # features alone decide: no blanks here
-    probability = model.predict(asked).probability
-    invented = _invented(cohort, golden, seed)
-    expected = model.predict(invented).probability
+    item_ids, channels = prepared.items["item_id"].to_pylist(), prepared.manifest.get("channels") or ()
+    invented = cases_of.invented_people(prepared, cohort, golden, seed)
+    expected = cases_of.trained_scores(model, prepared, cohort, invented)
     unlike = None if overwrite else another(run_manifest, prepared.name)
     with atomic_folder(Path(out), "bundle", unlike) as folder:
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **parts.arrays)  # type: ignore[arg-type]
-        lines = [json.dumps(_golden(invented, row, float(expected[row]))) for row in range(len(invented))]
+        write_json(folder / VOCABULARY, _vocabulary(prepared, cohort))
+        lines = [
+            json.dumps({"events": cases_of.external(person, item_ids, channels),
+                        "as_of": write_instant(person.instant), "expected": score._asdict()})
+            for person, score in zip(invented, expected, strict=True)
+        ]  # fmt: skip
         write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")
         seal(folder, _manifest(cohort, prepared, run_manifest, parts))
         wrong = verify(folder, repeat=0).wrong
-        difference = np.abs(CustomerBundle.load(folder).predict(cohort.features) - probability)
-        if wrong or not (difference <= SAME_PROBABILITY).all():
+        rows = np.sort(np.random.default_rng(seed).permutation(len(cohort))[:REAL_CUSTOMERS])
+        real = cases_of.real_people(cohort, rows.tolist())
+        predictions = model.predict(cohort)
+        got = Bundle.load(folder).score(
+            [cases_of.external(person, item_ids, channels) for person in real],
+            as_of=[write_instant(person.instant) for person in real],
+        )
+        for row, score in zip(rows.tolist(), got, strict=True):
+            reason = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
+            wanted = Score(None if reason else float(predictions.probability[row]), reason)
+            if not same_score(score, wanted):
+                wrong.append(f"a customer of the cohort: {score.probability} instead of {wanted.probability}")
+        if wrong:
             raise UserError(
-                f"{out} was not written: the exported arrays and the trained model differ by up to "
-                f"{np.nanmax(difference):.2g} in probability; report it with what `python -m shopkeeper doctor` prints"
+                f"{out} was not written: the bundle and the trained model differ in {len(wrong)} of "
+                f"{len(invented) + len(real)} customers (first: {wrong[0]}); report it with what "
+                f"`python -m shopkeeper doctor` prints"
             )
     return Path(out)
 
 
-def _invented(cohort: Cohort, count: int, seed: int) -> Cohort:
-    """Customers who do not exist: one of whom nothing is known, one of zeros, then mixtures.
-
-    Each feature of a mixture lies somewhere between those of two customers, other two for each feature, and is unknown
-    as often as there. A row that is some customer's all the same is left out.
-    """
-    rng = np.random.default_rng(seed)
-    n, width = cohort.features.shape
-    odd_nF = np.array([[np.nan] * width, [0.0] * width])
-    if n:
-        pair = rng.integers(0, n, (2, max(count, 2), width))
-        one_nF, other_nF = (np.take_along_axis(cohort.features, rows, axis=0) for rows in pair)
-        rows_nF = one_nF + (other_nF - one_nF) * rng.uniform(0.2, 0.8, one_nF.shape)
-        real = {row.tobytes() for row in np.asarray(cohort.features, np.float64)}
-        nobody = [row.tobytes() not in real for row in rows_nF]
-        odd_nF = np.concatenate([odd_nF, rows_nF[nobody]])
-    features = odd_nF[:count]
-    one = np.zeros(len(features), np.int64)
-    events = Events(np.ones(1, np.int32), np.ones(1, np.int8), np.zeros(1, np.int64))
-    return Cohort(one.astype(np.int32), one, features, cohort.feature_names, events, one, one + 1, one,
-                  horizon_days=cohort.horizon_days)  # fmt: skip
-
-
-def _golden(cohort: Cohort, row: int, probability: float) -> dict[str, Any]:
-    values = (None if np.isnan(x) else float(x) for x in cohort.features[row])
-    return {"features": dict(zip(cohort.feature_names, values, strict=True)), "expected": probability}
+def _vocabulary(prepared: Prepared, cohort: Cohort) -> dict[str, Any]:
+    """What turns a client's events into the arrays that features are made of."""
+    events = prepared.events
+    columns = [name for name in ("price", "quantity", "order", "channel") if getattr(events, name) is not None]
+    category, since = item_categories(prepared), prepared.known_since("items", "category")
+    item_ids = None if category is None else prepared.items["item_id"].to_pylist()
+    n = 0 if item_ids is None else len(item_ids) + 1
+    return {
+        "columns": columns,  # of the training log; what it lacked is not read
+        "channels": list(prepared.manifest.get("channels") or ()),
+        "channel_features": len(channel_names(prepared.manifest)),
+        "time_zone": prepared.zone,
+        "usual_type": cases_of.usual_type(cohort),
+        "item_ids": item_ids,  # null where categories are not known: then any id is as good as another
+        "category": None if category is None else category[:n].tolist(),  # by place in item_ids from 1; 0: unknown
+        "category_since": None if category is None or since is None else since[:n].tolist(),
+    }
 
 
 def _manifest(cohort: Cohort, prepared: Prepared, run: Mapping[str, Any], parts: _Parts) -> dict[str, Any]:
@@ -131,6 +144,8 @@ def _manifest(cohort: Cohort, prepared: Prepared, run: Mapping[str, Any], parts:
         "calibrator": parts.calibrator,
         "feature_names": list(cohort.feature_names),
         "horizon_days": cohort.horizon_days,
+        "active_events": list(cohort.active_events),  # who was asked about: others are blank
+        "active_days": cohort.active_days,
         "model": run.get("model"),
         "task": run.get("task"),
         "seed": run.get("seed"),

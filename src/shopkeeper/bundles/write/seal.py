@@ -24,9 +24,9 @@ def another(run: Mapping[str, Any], dataset: str) -> Unlike:
     return unlike
 
 
-def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+def seal(folder: Path, manifest: Mapping[str, Any], version: int = FORMAT_VERSION) -> None:
     """Write `manifest.json` (with format version and the SHA-256 of every file) and the hash of the manifest."""
     files = sha256_tree(folder, skip=frozenset({MANIFEST, SEAL}))
-    write_json(folder / MANIFEST, {**manifest, "format_version": FORMAT_VERSION, "files": files})
+    write_json(folder / MANIFEST, {**manifest, "format_version": version, "files": files})
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     (folder / SEAL).write_text(f"{digest}  {MANIFEST}\n", encoding="utf-8")

@@ -1,0 +1,156 @@
+"""Customers whose scores are known from the trained model: invented ones travel with a bundle, real ones are checked.
+
+Shapes: n customers, M events of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.bundles.answer.customers import Score
+from shopkeeper.bundles.answer.events import write_instant
+from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.build_cohort import features_of
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.requests import Events
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
+
+STRANGER = "unknown-item"
+LONGEST = 40  # events of an invented customer
+
+
+@dataclass(frozen=True)
+class Person:
+    """One customer in internal ids: a table of events in order of time, and the instant asked about."""
+
+    events: Events  # item 0: one that nobody knows
+    instant: int
+    typed: bool = True  # False: the client writes no types; all are the usual one
+
+
+def invented_people(prepared: Prepared, cohort: Cohort, count: int, seed: int) -> list[Person]:
+    """Customers who do not exist: one without events, one with a future only, one long gone, then mixtures.
+
+    Each event is drawn from the log on its own, of any customer; when it happens is invented. In turn: as they are,
+    without types, with an item that nobody knows, with events at and after the instant.
+    """
+    rng = np.random.default_rng(seed)
+    log = prepared.events
+    usual = EVENT_CODE[usual_type(cohort)]
+    instant = int(cohort.cutoff.max())
+    people = []
+    for number in range(count):
+        length = 0 if number == 0 else 2 if number < 3 else int(np.exp(rng.uniform(0, np.log(LONGEST))))
+        rows = rng.integers(0, len(log.item), length)
+        gaps = rng.exponential(np.exp(rng.uniform(np.log(0.5), np.log(30))), length) * MICROSECONDS_PER_DAY
+        time = np.sort(instant - 1 - np.cumsum(gaps).astype(np.int64))
+        shift = {1: 200, 2: -20_000}.get(number, 0)  # days: nothing before the instant; nothing for a long time
+        time += shift * MICROSECONDS_PER_DAY + (int(gaps.sum()) if number == 1 else 0)
+        kind = np.asarray(log.event_type[rows])
+        typed = number % 4 != 1
+        kind = kind if typed else np.full(length, usual, np.int8)
+        if length and number > 2:
+            kind[-1] = usual  # mostly somebody whom evaluation would ask about
+        if length and number > 2 and number % 4 == 3:
+            time = np.append(time[1:], instant + (number % 8 == 3) * MICROSECONDS_PER_DAY)
+        item = np.asarray(log.item[rows]).astype(np.int32)
+        if length > 1 and number % 4 == 2:
+            item[length // 2] = 0
+        order = None
+        if log.order is not None:  # about every other line belongs to the order before it
+            new = rng.random(length) < 0.5
+            order = np.where(log.order[rows] > 0, np.cumsum(new) + 1, 0).astype(np.int32)
+
+        def drawn(column: np.ndarray | None, rows: np.ndarray = rows) -> np.ndarray | None:
+            return None if column is None else np.asarray(column[rows])
+
+        events = Events(item, kind, time, drawn(log.price), drawn(log.quantity), order, None, drawn(log.channel))
+        people.append(Person(events, instant, typed))
+    return people
+
+
+def real_people(cohort: Cohort, rows: Sequence[int]) -> list[Person]:
+    """Customers of a cohort with all that was known of them: to check a bundle with, never to keep."""
+    people = []
+    for row in rows:
+        span = slice(int(cohort.start[row]), int(cohort.end[row]))
+        columns: dict[str, Any] = {n: None if c is None else c[span] for n, c in vars(cohort.events).items()}
+        people.append(Person(Events(**columns), int(cohort.cutoff[row])))
+    return people
+
+
+def usual_type(cohort: Cohort) -> str:
+    """What an event without a type counts as: what makes a customer active."""
+    return cohort.active_events[0] if cohort.active_events else "purchase"
+
+
+def trained_scores(model: Any, prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> list[Score]:
+    """What the trained model says, asked as evaluation asks: a cohort with features made by `features_of`.
+
+    Evaluation asks about active customers only: the others are blank.
+    """
+    lengths = [len(p.events.item) for p in people]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    columns: dict[str, Any] = {
+        name: None if column is None else np.concatenate([getattr(p.events, name) for p in people])
+        for name, column in vars(people[0].events).items()
+    }
+    events = Events(**columns)
+    who, cutoff = np.arange(1, len(people) + 1), np.array([p.instant for p in people], np.int64)
+    table = features_of(replace(prepared, offsets=offsets, events=events, consent=None), who, cutoff)
+    start = offsets[:-1]
+    assert events.timestamp is not None
+    end = lower_bound(events.timestamp, start, offsets[1:], cutoff)
+    asked = replace(
+        cohort, customer=who.astype(np.int32), cutoff=cutoff, features=table.values, events=events, label=None,
+        start=start, end=end, observed_until=cutoff,
+    )  # fmt: skip
+    predictions = model.predict(asked)
+    reasons = predictions.blank_reason if predictions.blank_reason is not None else [""] * len(people)
+    scores = []
+    for person, probability, reason in zip(people, predictions.probability.tolist(), reasons, strict=True):
+        reason = str(reason) or _inactive(person, cohort)
+        scores.append(Score(None if reason else probability, reason))
+    return scores
+
+
+def _inactive(person: Person, cohort: Cohort) -> str:
+    """Why evaluation would not ask about this customer; "" where it would."""
+    if not cohort.active_events:
+        return ""
+    codes = [EVENT_CODE[name] for name in cohort.active_events]
+    time = person.events.timestamp
+    assert time is not None
+    there = np.isin(person.events.event_type, codes) & (time < person.instant)
+    span = "time"
+    if cohort.active_days is not None:
+        there &= time >= person.instant - round(cohort.active_days * MICROSECONDS_PER_DAY)
+        span = f"{cohort.active_days:g} days"
+    return "" if there.any() else f"no {' / '.join(cohort.active_events)} in the {span} before the cutoff"
+
+
+def external(person: Person, item_ids: Sequence[str], channels: Sequence[str]) -> list[dict[str, Any]]:
+    """Events as a client writes them; what is unknown is left out."""
+    e = person.events
+    assert e.timestamp is not None
+    said = []
+    for row in range(len(e.item)):
+        event: dict[str, Any] = {"item_id": item_ids[e.item[row] - 1] if e.item[row] else STRANGER}
+        if person.typed:
+            event["event_type"] = EVENT_TYPES[e.event_type[row] - 1]
+        event["timestamp"] = write_instant(int(e.timestamp[row]))
+        for name in ("price", "quantity"):
+            column = getattr(e, name)
+            if column is not None and not np.isnan(column[row]):
+                event[name] = float(column[row])
+        if e.order is not None and e.order[row]:
+            event["order_id"] = f"order-{e.order[row]}"
+        if e.channel is not None and e.channel[row]:
+            event["channel"] = channels[e.channel[row] - 1]
+        said.append(event)
+    return said
