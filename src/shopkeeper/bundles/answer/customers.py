@@ -109,7 +109,7 @@ class CustomerModel:
         rows = [read_event(event, where, usual, zone) for event in events]
         for event, row in zip(events, rows, strict=True):
             if row.timestamp is None:
-                raise UserError(f"{where}: the event {event!r:.80} has no timestamp, which customer models need")
+                raise UserError(f"{where}: the event {event!r:.80} has no timestamp; customer models need one each")
         return sorted(rows, key=lambda row: row.timestamp or 0)
 
     def _instants(self, as_of: Any, n: int) -> np.ndarray:

@@ -52,12 +52,12 @@ def read_event(event: Any, where: str, usual: str, zone: str) -> Row:
     elif isinstance(event, Sequence) and 2 <= len(event) <= len(COLUMNS):
         values = [*event, *[None] * (len(COLUMNS) - len(event))]
     else:
-        raise UserError(f"{where} has the event {event!r:.80}; {HOW}")
+        raise UserError(f"{where} has the event {event!r:.80}; write it anew: {HOW}")
     item_id, kind, time, price, quantity, order_id, channel = values
     kind = usual if kind is None else kind
     texts = (item_id, kind, "" if order_id is None else order_id, "" if channel is None else channel)
     if not all(isinstance(x, str) for x in texts):
-        raise UserError(f"{where} has the event {event!r:.80}; {HOW}")
+        raise UserError(f"{where} has the event {event!r:.80}; write it anew: {HOW}")
     if kind not in EVENT_CODE:
         raise UserError(f"{where}: unknown event type '{kind:.80}'.{nearest(kind, EVENT_TYPES)}")
     at = None if time is None else read_instant(time, where, zone)
@@ -90,5 +90,5 @@ def _number(value: Any, name: str, where: str) -> float:
     if value is None:
         return NAN
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{where}: {name} is {value!r:.80}, not a number")
+        raise UserError(f"{where}: {name} is {value!r:.80}, not a number; give one, or null")
     return float(value)
