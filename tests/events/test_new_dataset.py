@@ -144,6 +144,32 @@ def test_a_price_for_a_piece_is_a_doubt_only_by_its_name_where_few_rows_can_tell
     assert ("for one piece or for the whole line?" in text) == doubt
 
 
+def test_times_are_found_by_their_values_and_a_column_of_kinds_is_named(tmp_path: Path):
+    lines = ["quand;client_id;product_id;geste;note"]
+    lines += [
+        f"{1 + i % 28:02d}.01.2024 10:00:00;c{i % 3};p{i % 5};{('voir', 'prendre')[i % 2]};{i}" for i in range(60)
+    ]
+    config, text = guess(tmp_path, "\n".join(lines) + "\n")
+    assert config["columns"]["timestamp"] == "quand"
+    assert config["timestamp"]["format"] == "%d.%m.%Y %H:%M:%S"
+    assert "'quand' holds times" in text
+    assert "if 'geste' does, write event_type" in text
+
+
+def test_a_german_export_needs_no_renaming(tmp_path: Path):
+    lines = ["Zeitpunkt;Kundenkarte;Sitzung;Vorgang;Artikelnummer;Menge;Preis;Bon"]
+    for i in range(60):
+        end = ("Ansicht;00001;;;", f"Kauf;00001;2;3,5;B{i}")[i % 2]
+        kind, _, rest = end.partition(";")
+        lines.append(f"{1 + i % 28:02d}.01.2024 10:00:00;{i % 3:05d};s{i // 2};{kind};{rest}")
+    config, _ = guess(tmp_path, "\n".join(lines) + "\n")
+    assert config["columns"] == {
+        "timestamp": "Zeitpunkt", "user_id": "Kundenkarte", "session_id": "Sitzung", "item_id": "Artikelnummer",
+        "quantity": "Menge", "price": "Preis", "order_id": "Bon",
+    }  # fmt: skip
+    assert config["event_type"] == {"column": "Vorgang", "map": {"Ansicht": "view", "Kauf": "purchase"}}
+
+
 def test_what_is_no_table_gets_one_line(tmp_path: Path):
     for name, data in (("empty.csv", b""), ("none.csv", b"a,b\n"), ("zip.csv", b"PK\x03\x04")):
         (tmp_path / name).write_bytes(data)

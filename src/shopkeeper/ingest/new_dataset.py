@@ -22,29 +22,30 @@ from shopkeeper.ingest.values import as_ids
 
 LOOKED_AT = 20_000  # rows
 NAMES = {  # our column -> what shops call it, most telling first
-    "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde)|"
+    "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde|besucher)|"
     r"(user|customer|client|cust).?(id|no|nr|number)?$|^uid$",
     "item_id": r"^(item|product|sku|article|stock.?code|asin|isbn|movie|track|book|brand|good|artikel)",
-    "timestamp": r"time|date|^ts$|_at$|datum|^when$",
-    "event_type": r"event|action|behaviou?r|^type$|kind|interaction",
-    "order_id": r"order|invoice|transaction|basket|receipt|bestell",
-    "session_id": r"session|visit(?!or)",
+    "timestamp": r"time|date|^ts$|_at$|datum|zeit|^when$",
+    "event_type": r"event|action|behaviou?r|^type$|kind|interaction|vorgang|ereignis|^aktion",
+    "order_id": r"order|invoice|transaction|basket|receipt|bestell|^bon|beleg|rechnung|auftrag",
+    "session_id": r"session|visit(?!or)|sitzung|besuch(?!er)",
     "quantity": r"quantity|qty|units|count|^n$|number_of|menge",
     "price": r"price|amount|value|cost|revenue|preis",
     "channel": r"channel|device|platform|store|source|kanal",
 }
 EVENTS = {
-    "remove_from_cart": r"remove|delete",
-    "add_to_cart": r"cart|basket",
+    "remove_from_cart": r"remove|delete|entfernt",
+    "add_to_cart": r"cart|basket|warenkorb",
     "favourite": r"fav|wish|like|collect",
-    "return": r"return|refund|cancel",
-    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid",
-    "search": r"search|query",
+    "return": r"return|refund|cancel|retoure|storno|rückgabe",
+    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestell",
+    "search": r"search|query|suche",
     "rating": r"rat(e|ing)|review|star",
     "exposure": r"impression|exposure|shown",
-    "view": r"view|click|page|visit|detail|pv",
+    "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick",
 }
 DOUBT = "# DOUBT: "
+MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
 
@@ -191,7 +192,17 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
             names = [c for c in names if time_options(frame[c])[0] is not None]
         if names:
             found[ours] = names[0]
+    if "timestamp" not in found:  # whatever it is called, in whatever language
+        spare = [c for c in frame.columns if c not in found.values() and not frame[c].dtype.is_numeric()]
+        found |= {"timestamp": times[0]} if (times := [c for c in spare if _holds_times(frame[c])]) else {}
     return found
+
+
+def _holds_times(column: pl.Series) -> bool:
+    """Whether values that are no plain numbers are times: a number may be anything."""
+    if not column.dtype.is_temporal() and _numbers(column) is not None:
+        return False
+    return time_options(column)[0] is not None
 
 
 def _body(
@@ -239,7 +250,10 @@ def _body(
         lines.append(f"  # not used: {', '.join(unused)}")
     lines += price_lines(frame, columns)
     if "timestamp" in columns:
-        guess, notes = time_options(frame[columns["timestamp"]])
+        theirs = columns["timestamp"]
+        guess, notes = time_options(frame[theirs])
+        if not re.search(NAMES["timestamp"], theirs, re.IGNORECASE):
+            notes = [f"no column is called like a time; '{theirs}' holds times", *notes]
         lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
         lines += [f"  {key}: {_quote(str(value))}" for key, value in (guess or {}).items()]
     else:
@@ -250,8 +264,11 @@ def _body(
 def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str]) -> tuple[list[str], list[str]]:
     if "event_type" not in columns:
         kind = "purchase" if {"order_id", "price", "quantity"} & set(columns) else "view"
+        few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS]
+        names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count())
+        hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
         lines += [
-            f"{DOUBT}no column tells kinds of events apart; every row is taken as a {kind}",
+            f"{DOUBT}no column tells kinds of events apart; every row is taken as a {kind}{hint}",
             f"event_type: {kind}",
         ]
         return lines, [kind]
