@@ -100,6 +100,14 @@ def test_a_run_does_not_lead_to_data_outside_of_the_working_folder(run: RunFolde
         context.prepared_of(manifest)
 
 
+def test_in_another_working_folder_a_run_says_where_its_data_are_looked_for(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"there is no data/prepared below .* run this command there"):
+        context.prepared_of({**run.manifest, "prepared": "data/prepared/shop"})
+
+
 def test_a_run_opens_no_data_but_those_with_its_own_fingerprint(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

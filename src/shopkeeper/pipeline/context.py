@@ -166,6 +166,11 @@ def _place_of(manifest: Config) -> Path:
             f"the run's manifest.json names {said!r:.80} as its prepared dataset, which is refused; train again"
         )
     place = Path(said)
+    if not place.is_absolute() and not place.parent.is_dir():
+        raise UserError(
+            f"there is no {place.parent} below {Path.cwd()}: a run names its data as seen from the folder in which it "
+            f"was trained; run this command there"
+        )
     if (place / "manifest.json").is_file():
         found = read_json(place / "manifest.json")
         if not isinstance(found, dict) or found.get("fingerprint") != manifest["dataset_fingerprint"]:
