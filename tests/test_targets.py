@@ -243,6 +243,13 @@ def test_what_a_killed_process_left_in_a_new_folder_does_not_bar_the_way(kind: s
     check_target(left.parent, kind)
 
 
+@pytest.mark.parametrize("kind", WITH_MANIFEST)
+def test_a_manifest_that_lists_files_in_another_way_is_not_ours(kind: str, tmp_path: Path):
+    folder = made(tmp_path / "theirs", kind)
+    write_json(folder / "manifest.json", {"kind": (KINDS[kind].called or (kind,))[0], "files": ["own.npy"]})
+    refused(folder, kind, "is no ")
+
+
 @pytest.mark.parametrize(("kind", "name"), [("checkpoint", "state.json"), ("split", "timeline.json")])
 def test_a_persons_file_that_is_called_like_one_of_ours_is_no_manifest(kind: str, name: str, tmp_path: Path):
     (tmp_path / "mine").mkdir()

@@ -95,7 +95,9 @@ def made_here(folder: Path, kind: str) -> Mapping[str, Any] | None:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict) and says in found and (mark != MANIFEST or found["kind"] in called):
+        if not isinstance(found, dict) or not isinstance(found.get("files") or {}, dict):
+            continue
+        if says in found and (mark != MANIFEST or found["kind"] in called):
             return found
     return None
 

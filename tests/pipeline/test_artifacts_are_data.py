@@ -108,6 +108,14 @@ def test_in_another_working_folder_a_run_says_where_its_data_are_looked_for(
         context.prepared_of({**run.manifest, "prepared": "data/prepared/shop"})
 
 
+@pytest.mark.parametrize("said", [{"files": ["config.yaml"]}, {"files": 3}, {"format_version": "1"}])
+def test_a_manifest_of_another_shape_is_one_line(run: RunFolder, tmp_path: Path, said: dict[str, Any]) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run/manifest.json").write_text(json.dumps({**run.manifest, **said}))
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        open_run(tmp_path / "run")
+
+
 def test_a_run_opens_no_data_but_those_with_its_own_fingerprint(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

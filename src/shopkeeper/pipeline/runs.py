@@ -152,6 +152,8 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
         raise UserError(f"{path} is a {_kind(manifest)}, not a run; `ls models outputs` shows the runs")
     if lacks := [k for k in ("format_version", "files", "prepared", "dataset_fingerprint") if k not in manifest]:
         raise UserError(f"{path / 'manifest.json'} has no '{lacks[0]}': not written by train, or damaged; train again")
+    if not isinstance(manifest["files"], dict) or not isinstance(manifest["format_version"], int):
+        raise UserError(f"{path / 'manifest.json'} is damaged (its files or format_version); train again")
     if manifest["format_version"] > FORMAT_VERSION:
         raise UserError(f"{path} was written by a newer shopkeeper (format {manifest['format_version']}); upgrade")
     for name, expected in manifest["files"].items():
