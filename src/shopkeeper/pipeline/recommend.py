@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from shopkeeper.bundles.answer.bundle import typed_event
+from shopkeeper.bundles.answer.events import read_event
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
-from shopkeeper.schema import EVENT_CODE
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +33,15 @@ def recommend(config: DictConfig) -> None:
         raise UserError(f"history={cfg['history']} is no list; write history=[item1,item2], oldest first")
     model = run.model()
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
-    events = [typed_event(x, 0) if isinstance(x, list) else (str(x), usual) for x in cfg["history"]]
-    events = [(normal_id(item_id), kind) for item_id, kind in events]  # as the log spells them
+    rows = [read_event(x if isinstance(x, list) else str(x), "history", usual, prepared.zone) for x in cfg["history"]]
+    events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
     history = [item_id for item_id, _ in events]
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
     known = [internal[x] for x in history if x in internal]
     if len(known) < len(history):
         log.info("left out, not in the data: %s", ", ".join(x for x in history if x not in internal))
-    types = [EVENT_CODE[kind] for item_id, kind in events if item_id in internal]
+    types = [kind for item_id, kind in events if item_id in internal]
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
     requests = Requests.from_histories([known], [types], instant=instant)
@@ -54,7 +53,7 @@ def recommend(config: DictConfig) -> None:
     order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(int(cfg["k"]), int(allowed.sum()))]
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
-    rows = [
+    shown = [
         [item_ids[i - 1], f"{scores_V[i]:.4f}", *(str(attributes[c][i - 1]) for c in extra)] for i in order.tolist()
     ]
-    print(show.table(["item", "score", *extra], rows))
+    print(show.table(["item", "score", *extra], shown))

@@ -12,7 +12,7 @@ Shapes: B requests, L positions, S items to leave out, K list length.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.bundles.answer.customers import CustomerModel, Score
-from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.bundles.answer.events import read_event
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, read_arrays
+from shopkeeper.bundles.answer.ranking import SCORERS, best
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
-from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
+from shopkeeper.schema import EVENT_TYPES
 
-# One event of a history: an item id, or an item id with its event type. Oldest event first.
-Event = str | Sequence[str]
+# One event of a history: an item id, or more of what is known of it (`events.COLUMNS`). Oldest event first.
+Event = str | Sequence[Any] | Mapping[str, Any]
 Answer = list[tuple[str, float]]
 
 INPUTS = ("history", "event_type", "exclude")  # a graph may leave out what its model does not read
@@ -43,8 +46,9 @@ class Bundle:
     path: Path
     manifest: dict[str, Any]
     customers: CustomerModel | None  # None: a recommender, whose fields follow
-    session: Any  # onnxruntime.InferenceSession
+    session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
     inputs: frozenset[str]  # those of INPUTS that the graph takes
+    arrays: dict[str, np.ndarray]  # of a model without a graph, and the `catalogue`
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i
     internal: dict[str, int]
     known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
@@ -65,12 +69,15 @@ class Bundle:
         path = Path(path)
         manifest, content = checked_files(path)
         if manifest.get("kind") == "customer":
-            return cls(path, manifest, CustomerModel.of(path, manifest, content), None, frozenset(), [], {}, [])
+            return cls(path, manifest, CustomerModel.of(path, manifest, content), None, frozenset(), {}, [], {}, [])
         if manifest.get("kind") != "recommender":
             raise UserError(f"{path} holds a {manifest.get('kind')!r} bundle, unknown to this shopkeeper; update it")
         if missing := {"k", "n_items", "filter_seen", "history"} - set(manifest):
             raise UserError(f"{path / 'manifest.json'} lacks '{min(missing)}'; {AGAIN}")
-        for name in ("model.onnx", "items.parquet"):
+        scorer = manifest.get("scorer")
+        if scorer is not None and scorer not in SCORERS:
+            raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")
+        for name in ("model.onnx" if scorer is None else "arrays.npz", "items.parquet"):
             if name not in content:
                 raise UserError(f"{path / name} is not listed in the manifest of this recommender; {AGAIN}")
         items = pq.read_table(pa.BufferReader(content["items.parquet"]), columns=["item", "item_id", "known"])
@@ -81,12 +88,16 @@ class Bundle:
                 f"{path / 'items.parquet'} does not fit the graph: ids are not 1..n_items, each once; {AGAIN}"
             )
         internal = {item_id: i for i, item_id in enumerate(item_ids, start=1)}
-        session = _session(path, content["model.onnx"], threads)
-        inputs = frozenset(node.name for node in session.get_inputs())
+        session, inputs, arrays = None, frozenset[str](), {}
+        if scorer is None:
+            session = _session(path, content["model.onnx"], threads)
+            inputs = frozenset(node.name for node in session.get_inputs())
+        else:
+            arrays = read_arrays(content["arrays.npz"])
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
         known = np.concatenate([[False], items["known"].to_numpy(zero_copy_only=False)])
-        return cls(path, manifest, None, session, inputs, item_ids, internal, known.tolist())
+        return cls(path, manifest, None, session, inputs, arrays, item_ids, internal, known.tolist())
 
     @property
     def k(self) -> int:
@@ -103,6 +114,11 @@ class Bundle:
         """Only events of these types are history; None: all."""
         return self.manifest["history"]["event_types"]
 
+    @property
+    def needs_time(self) -> bool:
+        """Whether each event must have its time."""
+        return bool(self.manifest["history"].get("needs_time"))
+
     def recommend(
         self,
         histories: Sequence[Sequence[Event]],
@@ -114,8 +130,9 @@ class Bundle:
         """The best `k` items for each history, best first; shorter where the catalogue has no more to show.
 
         Args:
-            histories: per request the events of one person, oldest first: `item_id` or `(item_id, event_type)`.
-                Without a type an event counts as `history.usual_type` of the manifest. Unknown items are skipped and
+            histories: per request the events of one person, oldest first: `item_id` or `(item_id, event_type, time, …)`
+                or a mapping, as in `events.COLUMNS`. Without a type an event counts as
+                `history.usual_type` of the manifest. Unknown items are skipped and
                 counted in `seen["unknown_items"]`, ids in another spelling are read and counted in
                 `seen["respelled"]`; an empty history gets the fallback list.
             k: at most the k that was exported, which is the default.
@@ -137,9 +154,8 @@ class Bundle:
             raise UserError("histories must be a list with one list of item ids per person, e.g. [['sku-1', 'sku-2']]")
 
         parsed = [self._history(events, position) for position, events in enumerate(histories)]
-        read = [items for items, _, _ in parsed]
-        types = [codes for _, codes, _ in parsed]
-        hidden = [every if filter_seen else [] for _, _, every in parsed]
+        read, types, times, every = (list(column) for column in zip(*parsed, strict=True)) if parsed else ([],) * 4
+        hidden: list[list[int]] = every if filter_seen else [[] for _ in every]
         if exclude is not None:
             hidden = [a + b for a, b in zip(hidden, self._excluded(exclude, len(read)), strict=True)]
         self.seen["requests"] += len(read)
@@ -150,9 +166,14 @@ class Bundle:
         answers: list[Answer] = []
         for first in range(0, len(read), step):
             part = slice(first, first + step)
-            tables = map(_padded, (read[part], types[part], hidden[part]))
-            feed = {name: table for name, table in zip(INPUTS, tables, strict=True) if name in self.inputs}
-            items_BK, scores_BK = self.session.run(None, feed)
+            if self.session is not None:
+                tables = map(_padded, (read[part], types[part], hidden[part]))
+                feed = {name: table for name, table in zip(INPUTS, tables, strict=True) if name in self.inputs}
+                items_BK, scores_BK = self.session.run(None, feed)
+            else:
+                asked = Requests.from_histories(read[part], types[part], times[part] if self.needs_time else None)
+                scores_BV = SCORERS[self.manifest["scorer"]](asked, self.arrays)
+                items_BK, scores_BK = best(scores_BV, self.arrays["catalogue"], hidden[part], k)
             for items_K, scores_K in zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), strict=True):
                 shown = zip(items_K, scores_K, strict=True)
                 answers.append([(self.item_ids[i - 1], score) for i, score in shown if i > 0])
@@ -198,8 +219,8 @@ class Bundle:
         self.seen["unknown_excluded"] += sum(item is None for items in found for item in items)
         return [[item for item in items if item is not None] for items in found]
 
-    def _history(self, events: Sequence[Event], position: int) -> tuple[list[int], list[int], list[int]]:
-        """Internal ids that the model reads, their event type codes, and every known item of the history."""
+    def _history(self, events: Sequence[Event], position: int) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Internal ids that the model reads, their event type codes and times, and every known item of the history."""
         if isinstance(events, str) or not isinstance(events, Sequence):
             raise UserError(
                 f"history {position} must be a list of item ids, not {type(events).__name__} {events!r:.80}; "
@@ -207,41 +228,43 @@ class Bundle:
             )
         wanted = self.event_types
         usual = str(self.manifest["history"]["usual_type"])
-        if len(events) == 2 and events[1] in EVENT_TYPES and self._item(str(events[1])) is None:
+        if (
+            len(events) == 2
+            and isinstance(events[1], str)
+            and events[1] in EVENT_TYPES
+            and self._item(str(events[1])) is None
+        ):
             raise UserError(
                 f"history {position} is one event with its type, {events!r:.80}; write a list of events, "
                 f"e.g. [[['sku-1', 'view'], ['sku-2', 'purchase']]] for one person"
             )
+        zone = str(self.manifest["history"].get("time_zone", "UTC"))
         read: list[int] = []
         codes: list[int] = []
+        times: list[int] = []
         every: list[int] = []
         for event in events:
-            item_id, kind = (event, usual) if isinstance(event, str) else typed_event(event, position)
-            item = self._item(item_id)
+            row = read_event(event, f"history {position}", usual, zone)
+            item = self._item(row.item_id)
             if item is None:
                 self.seen["unknown_items"] += 1
                 continue
             every.append(item)
             if not self.known[item]:
                 self.seen["unknown_items"] += 1
-            elif wanted is None or kind in wanted:
+            elif wanted is None or EVENT_TYPES[row.event_type - 1] in wanted:
+                if self.needs_time and (row.timestamp is None or row.timestamp < (times or [row.timestamp])[-1]):
+                    what = "has no timestamp" if row.timestamp is None else "is older than the one before it"
+                    raise UserError(
+                        f"history {position}: the event {event!r:.80} {what}; this model weighs events by their age, "
+                        f"so it needs each as [item id, event type, time], oldest first"
+                    )
                 read.append(item)
-                codes.append(EVENT_CODE[kind])
+                codes.append(row.event_type)
+                times.append(row.timestamp or 0)
         self.seen["events"] += len(events)
         cut = 0 if self.max_length is None else max(0, len(read) - self.max_length)
-        return read[cut:], codes[cut:], every
-
-
-def typed_event(event: Any, position: int) -> tuple[str, str]:
-    """An `(item_id, event_type)` event, checked."""
-    if not isinstance(event, Sequence) or len(event) != 2 or not all(isinstance(x, str) for x in event):
-        raise UserError(
-            f"history {position} has the event {event!r:.80}; "
-            f"an event is an item id as text, or [item id, event type] (ids are text, also where they are digits)"
-        )
-    if event[1] not in EVENT_TYPES:
-        raise UserError(f"history {position}: unknown event type '{event[1]:.80}'.{nearest(event[1], EVENT_TYPES)}")
-    return event[0], event[1]
+        return read[cut:], codes[cut:], times[cut:], every
 
 
 def _padded(lists: list[list[int]]) -> np.ndarray:

@@ -7,7 +7,6 @@ Shapes: n customers, M events of all of them.
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shopkeeper.bundles.answer.events import Row, read_event, read_instant
-from shopkeeper.bundles.answer.integrity import AGAIN
+from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.bundles.answer.scorers import SCORERS, calibrated
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
@@ -64,8 +63,7 @@ class CustomerModel:
         for name in ("arrays.npz", VOCABULARY):
             if name not in content:
                 raise UserError(f"{path / name} is not listed in the manifest of this customer model; {AGAIN}")
-        with np.load(io.BytesIO(content["arrays.npz"]), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(content["arrays.npz"])
         vocabulary = json.loads(content[VOCABULARY])
         items, category, since = (vocabulary[name] for name in ("item_ids", "category", "category_since"))
         internal = {item_id: i for i, item_id in enumerate(items or (), start=1)}

@@ -45,6 +45,10 @@ def _parts(model: Any) -> _Parts:
     family = type(model).__name__
     if getattr(model, "untrainable", ""):
         raise UserError(f"this {family} has no scores to export: {model.untrainable}; train it on more customers")
+    if family == "ChurnOracle":
+        raise UserError(
+            "an oracle is not exported: it is no candidate, it knows the simulation's truth; export another model"
+        )
     if family == "BaseRate":
         return _Parts("constant", {"probability": np.array([model.probability])}, None)
     if family == "Logistic":

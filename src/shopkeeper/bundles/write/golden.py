@@ -6,16 +6,17 @@ Shapes: B requests, V = n_items + 1, K list length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from shopkeeper.bundles.answer.bundle import Answer, Bundle, Event
+from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.answer.verify import SAME_RANK, SAME_SCORE
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
 SAYS_NOTHING = 2  # items in a history that may be somebody's: too few to tell whose
@@ -31,11 +32,18 @@ class Case:
     filter_seen: bool
     exclude: tuple[int, ...] = ()
     typed: bool = True  # False: the client writes no types, and `types` is what such events count as
+    times: list[int] | None = None  # µs UTC, for a model that reads them
     strangers: int = 0  # so many ids that nobody knows stand before and between the items
 
 
 def invented_cases(
-    prepared: Prepared, split: Split, count: int, seed: int, usual: str, max_length: int | None = None
+    prepared: Prepared,
+    split: Split,
+    count: int,
+    seed: int,
+    usual: str,
+    max_length: int | None = None,
+    timed: bool = False,
 ) -> list[Case]:
     """Requests that travel with a bundle: histories that belong to nobody, an empty one first.
 
@@ -62,7 +70,18 @@ def invented_cases(
         types = events.event_type[rows].tolist() if typed else [EVENT_CODE[usual]] * len(items)
         exclude = tuple(rng.choice(split.catalogue, min(2, len(split.catalogue))).tolist()) if number % 4 == 0 else ()
         cases.append(Case(items, types, number % 2 == 0, exclude, typed, strangers=2 if number % 4 == 3 else 0))
-    return cases
+    return _with_times(cases, prepared, seed) if timed else cases
+
+
+def _with_times(cases: list[Case], prepared: Prepared, seed: int) -> list[Case]:
+    """The cases with invented times before the end of the log."""
+    rng = np.random.default_rng(seed + 1)
+    timed = []
+    for case in cases:
+        gaps = rng.exponential(rng.choice([0.01, 1.0, 20.0]), len(case.items)) * MICROSECONDS_PER_DAY
+        times = prepared.span[1] - np.cumsum(gaps.astype(np.int64))[::-1]
+        timed.append(replace(case, times=times.tolist()))
+    return timed
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class _Sequences:
         return False
 
 
-def real_cases(split: Split, count: int, seed: int) -> list[Case]:
+def real_cases(split: Split, count: int, seed: int, timed: bool = False) -> list[Case]:
     """An empty history, then those of randomly chosen test requests: to check a bundle with, never to keep.
 
     Seen items are masked in every other one.
@@ -101,15 +120,19 @@ def real_cases(split: Split, count: int, seed: int) -> list[Case]:
     requests, _ = split.part("test")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(requests), min(count - 1, len(requests)), replace=False))
-    cases = [Case([], [], filter_seen=False)]
+    cases = [Case([], [], filter_seen=False, times=[] if timed else None)]
     for number, row in enumerate(chosen):
         start, end = max(requests.start[row], requests.end[row] - LONGEST), requests.end[row]
         events = requests.events
-        cases.append(Case(events.item[start:end].tolist(), events.event_type[start:end].tolist(), number % 2 == 0))
+        times = events.timestamp[start:end].tolist() if timed and events.timestamp is not None else None
+        items, types = events.item[start:end].tolist(), events.event_type[start:end].tolist()
+        cases.append(Case(items, types, number % 2 == 0, times=times))
     return cases
 
 
-def random_cases(prepared: Prepared, count: int, seed: int, event_types: Sequence[str] | None) -> list[Case]:
+def random_cases(
+    prepared: Prepared, count: int, seed: int, event_types: Sequence[str] | None, timed: bool = False
+) -> list[Case]:
     """Histories that nobody had: any items in any order, of 1 to 300 events, of the types that the model reads."""
     rng = np.random.default_rng(seed)
     codes = [EVENT_CODE[t] for t in event_types] if event_types else np.unique(prepared.events.event_type).tolist()
@@ -118,12 +141,13 @@ def random_cases(prepared: Prepared, count: int, seed: int, event_types: Sequenc
         length = int(np.exp(rng.uniform(0, np.log(300))))
         items = rng.integers(1, prepared.n_items + 1, length).tolist()
         cases.append(Case(items, rng.choice(codes, length).tolist(), number % 2 == 0))
-    return cases
+    return _with_times(cases, prepared, seed) if timed else cases
 
 
 def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> np.ndarray:
     """What the trained model says, float32 (B, V): -inf outside the catalogue and, where asked, for seen items."""
-    requests = Requests.from_histories([c.items for c in cases], [c.types for c in cases])
+    times = None if any(c.times is None for c in cases) else [c.times or [] for c in cases]
+    requests = Requests.from_histories([c.items for c in cases], [c.types for c in cases], times)
     scores_BV = np.array(model.score(requests), np.float32)
     closed = np.ones(scores_BV.shape[1], bool)
     closed[catalogue] = False
@@ -145,10 +169,16 @@ def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
 
 
 def external(case: Case, item_ids: Sequence[str]) -> list[Event]:
-    """A history as a client writes it: `[item id, event type]`, or ids alone; ids that nobody knows among them."""
+    """A history as a client writes it: ids alone, or lists with types and times; ids that nobody knows among them."""
     events: list[Event] = [item_ids[i - 1] for i in case.items]
     if case.typed:
         events = [[item_ids[i - 1], EVENT_TYPES[t - 1]] for i, t in zip(case.items, case.types, strict=True)]
+    if case.times is not None:
+        kinds = [EVENT_TYPES[t - 1] if case.typed else None for t in case.types]
+        events = [
+            [item_ids[i - 1], kind, write_instant(at)]
+            for i, kind, at in zip(case.items, kinds, case.times, strict=True)
+        ]
     for number in range(case.strangers):
         name = f"unknown-{number + 1}"
         while name in item_ids:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from shopkeeper.bundles.write.arrays import FAMILIES as ARRAYS
 from shopkeeper.bundles.write.ranking import RankingGraph, Scorer
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
@@ -18,6 +19,12 @@ SCORERS = {
     "SASRec": "shopkeeper.bundles.write.sasrec",
 }
 
+REFUSED = {
+    "Oracle": "an oracle is no candidate, it knows the simulation's truth",
+    "TwoStage": "its second stage reads the instant of the request, which a bundle is not told",
+    "TIFUKNN": "it answers from the vectors of its training customers, which a bundle does not carry",
+}
+
 
 def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
     """How the model scores, as a torch module with its fallback and limits.
@@ -26,9 +33,11 @@ def scorer_of(model: Any, prepared: Prepared, split: Split) -> Scorer:
         UserError: the family cannot be exported yet, or the model reads the request's instant.
     """
     family = type(model).__name__
+    if reason := REFUSED.get(family):
+        raise UserError(f"{family} models are not exported: {reason}; export another model")
     if family not in SCORERS:
         raise UserError(
-            f"{family} models cannot be exported yet; families that can: {', '.join(sorted(SCORERS))} "
+            f"{family} models cannot be exported yet; families that can: {', '.join(sorted({*SCORERS, *ARRAYS}))} "
             f"(add a file to shopkeeper/bundles/write and a line to bundles/write/graphs.py)"
         )
     if getattr(model, "uses_instant", False):

@@ -11,21 +11,14 @@ from torch import Tensor, nn
 
 from shopkeeper.bundles.write.ranking import Scorer
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.errors import UserError
 from shopkeeper.recommenders.item_knn import ItemKNN
 
 
 def scorer(model: ItemKNN, prepared: Prepared, split: Split) -> Scorer:
     """Neighbour lists, weights of event types, decay by position, fallback.
 
-    Raises:
-        UserError: the model weighs events by their age in days; a bundle's histories carry no time stamps yet.
+    One that weighs events by their age in days travels as arrays (`write.arrays`).
     """
-    if model.half_life_days is not None and prepared.events.timestamp is not None:
-        raise UserError(
-            f"item_knn with half_life_days={model.half_life_days:g} reads time stamps, which a bundle's histories "
-            f"do not carry yet; train with half_life_events instead to export it"
-        )
     return Scorer(_Neighbours(model))
 
 

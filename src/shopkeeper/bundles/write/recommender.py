@@ -1,7 +1,7 @@
 """Trained model -> the folder that a serving team receives.
 
 exports/<name>/
-    model.onnx             histories in, best k items and scores out
+    model.onnx             histories in, best k items and scores out; or arrays.npz, which `answer.ranking` reads
     items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`, `known`
     golden.json            invented requests in your ids, nobody's history, with the trained model's answers
     manifest.json          what it is, where it comes from, SHA-256 of every file
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.bundles.write.arrays import Arrays, arrays_of
 from shopkeeper.bundles.write.graphs import scorer_of
 from shopkeeper.bundles.write.onnx_file import write_onnx
 from shopkeeper.bundles.write.ranking import RankingGraph, Scorer
@@ -50,7 +51,7 @@ def export_bundle(
     """Write the bundle of a trained recommender to `out`, whole or not at all, and prove that it answers as the model.
 
     Args:
-        model: trained; its family must be one of `graphs.SCORERS`.
+        model: trained; of a family in `graphs.SCORERS` or `arrays.arrays_of`.
         prepared: the dataset that it was trained on.
         split: the split, whose catalogue goes into the graph.
         run_manifest: of the run: `model`, `task`, `seed`, `filter_seen`, `metrics`, `commit`; what is missing is null.
@@ -61,19 +62,25 @@ def export_bundle(
         overwrite: replace a bundle of another dataset or model, too.
 
     Raises:
-        UserError: the model cannot be exported, or ONNX Runtime does not answer as the trained model does.
+        UserError: the model cannot be exported, or the bundle does not answer as the trained model does.
     """
     if k < 1 or golden < 1:
         raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
-    scorer = scorer_of(model, prepared, split)
-    graph = RankingGraph(scorer, split.catalogue, prepared.n_items, k)
+    program = arrays_of(model, prepared)
+    scorer: Scorer | Arrays = program or scorer_of(model, prepared, split)
+    k, timed = min(k, len(split.catalogue)), bool(program and program.needs_time)
     unlike = None if overwrite else another(run_manifest, prepared.name)
     with atomic_folder(Path(out), "bundle", unlike) as folder:
-        write_onnx(graph, folder / "model.onnx", scorer.max_length)
+        if isinstance(scorer, Scorer):
+            graph = RankingGraph(scorer, split.catalogue, prepared.n_items, k)
+            write_onnx(graph, folder / "model.onnx", scorer.max_length)
+        else:
+            with open(folder / "arrays.npz", "wb") as f:
+                np.savez(f, **scorer.arrays, catalogue=np.asarray(split.catalogue))  # type: ignore[arg-type]
         pq.write_table(_item_table(prepared, split, scorer), folder / "items.parquet")
         usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
-        kept = cases_of.invented_cases(prepared, split, golden, seed, usual, scorer.max_length)
-        expected = cases_of.best(cases_of.trained_scores(model, kept, split.catalogue), graph.k)
+        kept = cases_of.invented_cases(prepared, split, golden, seed, usual, scorer.max_length, timed)
+        expected = cases_of.best(cases_of.trained_scores(model, kept, split.catalogue), k)
         item_ids = prepared.items["item_id"].to_pylist()
         lines = [json.dumps(_golden(*pair, item_ids)) for pair in zip(kept, expected, strict=True)]
         write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")  # one request a line
@@ -81,10 +88,13 @@ def export_bundle(
             folder,
             _manifest(prepared, split, run_manifest)
             | {
-                "k": graph.k,
+                "k": k,
+                "scorer": program.scorer if program else None,  # null: model.onnx
                 "history": {
                     "max_length": scorer.max_length,
                     "event_types": None if scorer.event_types is None else list(scorer.event_types),
+                    "needs_time": timed,  # each event must have its time
+                    "time_zone": prepared.zone,  # of times without an offset
                     "usual_type": usual,  # what an event without a type counts as, here and in `recommend`
                 },
             },
@@ -99,8 +109,8 @@ def _prove(model: Any, prepared: Prepared, split: Split, folder: Path, out: Path
     asked = len(wrong)
     if not wrong:
         bundle = Bundle.load(folder)
-        checked = cases_of.real_cases(split, REAL_CASES, seed + 1)
-        checked += cases_of.random_cases(prepared, RANDOM_CASES, seed, bundle.event_types)
+        checked = cases_of.real_cases(split, REAL_CASES, seed + 1, bundle.needs_time)
+        checked += cases_of.random_cases(prepared, RANDOM_CASES, seed, bundle.event_types, bundle.needs_time)
         for first in range(0, len(checked), 64):
             part = checked[first : first + 64]
             scores_BV = cases_of.trained_scores(model, part, split.catalogue)
@@ -108,13 +118,13 @@ def _prove(model: Any, prepared: Prepared, split: Split, folder: Path, out: Path
         asked = len(checked)
     if wrong:
         raise UserError(
-            f"{out} was not written: ONNX Runtime and the trained model differ in {len(wrong)} of {asked} requests "
+            f"{out} was not written: the bundle and the trained model differ in {len(wrong)} of {asked} requests "
             f"(first: {wrong[0]}); train with trainer.precision=fp32, or report it with what "
             f"`python -m shopkeeper doctor` prints"
         )
 
 
-def _item_table(prepared: Prepared, split: Split, scorer: Scorer) -> pa.Table:
+def _item_table(prepared: Prepared, split: Split, scorer: Scorer | Arrays) -> pa.Table:
     """Item table with two marks: may be recommended (`in_catalogue`), is read in a history (`known`)."""
     inside = np.isin(prepared.items["item"].to_numpy(), split.catalogue)
     table = prepared.items
