@@ -142,7 +142,7 @@ def test_a_file_outside_of_the_folder_is_not_opened_on_the_word_of_its_manifest(
     write_json(path, {**found, "files": files} | ({} if of_split else {"fingerprint": sha256_json(files)}))
     opened = []
     monkeypatch.setattr("shopkeeper.hashing.same_bytes", lambda path, digest: opened.append(path) or True)
-    with pytest.raises(UserError, match=rf"{path.name} names the file .* refused"):
+    with pytest.raises(UserError, match=rf"{path.name} names the file .* may lie outside the folder"):
         Prepared.open(folder).split(place.name)
     assert all("log.csv" not in str(p.resolve()) for p in opened)
 
