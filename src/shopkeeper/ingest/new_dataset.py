@@ -282,7 +282,10 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
         kinds.append(found or "view")
         lines.append(f"    {_quote(value)}: {found or 'view'} # {n:,} rows{note}")
     kind_of = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
-    lines += _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(kind_of, default=""))
+    schema = _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(kind_of, default=""))
+    told = [line.partition(":")[0] + ":" for line in schema[1:] if DOUBT not in line]  # lacked by other kinds alone
+    lines = [re.sub(f" {DOUBT}[0-9.]+% of it is missing", "", s) if s.startswith(tuple(told)) else s for s in lines]
+    lines += schema
     return lines, ["purchase"] if "purchase" in kinds else kinds[:1]
 
 

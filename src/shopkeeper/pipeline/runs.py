@@ -143,7 +143,8 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     path = Path(path)
     if not path.is_dir():
         raise UserError(
-            f"there is no run folder {path}; `ls models outputs` shows the runs, `python train.py` makes one"
+            f"there is no run folder {path}; `ls -d outputs/*/* models/*/*/*/*` shows the runs, each is named by its "
+            f"folder, and `python train.py` makes one"
         )
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")
