@@ -22,6 +22,7 @@ from shopkeeper.training import execution, memory
 from shopkeeper.training.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.next_item import NextItem
 
 BATCH, LENGTH, LIMIT_GIB = 512, 200, 40.0
 
@@ -61,10 +62,13 @@ def main() -> None:
     shape = network.shape
     estimate = memory.estimate_memory(
         data_bytes=view.bytes, n_parameters=sum(p.numel() for p in network.parameters()), n_classes=a.items,
-        width=shape.width, blocks=shape.blocks, heads=shape.heads, max_length=LENGTH, plan=plan,
+        width=shape.width, activations=network.activation_bytes(memory.value_bytes(plan), plan.fused_attention),
+        length=LENGTH, plan=plan,
     )  # fmt: skip
     print(f"plan: {plan}\nmemory: about {estimate}", flush=True)
-    module = SequenceModule(network, view.to(device), None, recipe, plan, seed=0).to(device)
+    objective = NextItem().learn_from(view, network, recipe.loss)
+    objective.ready(None, network, plan, device, 0)
+    module = SequenceModule(network, objective, recipe, plan, seed=0).to(device)
     optimizer = module.configure_optimizers()
     seconds, losses = [], []
     for step in range(a.steps):

@@ -8,6 +8,7 @@ import torch
 
 from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
+from shopkeeper.nn.network import Inputs
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training import layout as layouts
 from shopkeeper.training.layout import Layout, even, regular
@@ -31,7 +32,7 @@ def packed(network: SASRecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor 
         return torch.zeros(layout.n_slots, dtype=torch.int64).index_copy_(0, layout.slot_N, value_N)
 
     position_BL = torch.arange(9, -1, -1).expand(6, 10)
-    x_PD = network.embed(flat(item_BL), None if type_BL is None else flat(type_BL), flat(position_BL))
+    x_PD = network.embed(Inputs(flat(item_BL), flat(position_BL), None if type_BL is None else flat(type_BL)))
     return layout, lambda fused, last=None: network(x_PD, layout.groups, fused, last)
 
 

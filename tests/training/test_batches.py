@@ -217,7 +217,7 @@ def test_histories_leave_out_unknown_items_and_requests_without_any():
     known_V = np.array([False, True, True, True, True])
     histories = Histories.of(requests, known_V, None, 2)
     assert histories.request_R.tolist() == [0, 3]
-    batch = histories.batch(np.array([1, 0]), EDGES, torch.device("cpu"), False)
+    batch = histories.batch(np.array([1, 0]), EDGES, torch.device("cpu"), ())
     assert batch.item_P[batch.layout.slot_N].tolist() == [3, 1, 2]
     assert Histories.of(requests, known_V, [EVENT_CODE["purchase"]], 2).request_R.tolist() == []
 

@@ -75,7 +75,7 @@ def test_a_catalogue_with_gaps_learns_about_its_own_items(tmp_path: Path, loss, 
 
 
 def test_few_negatives_make_a_large_catalogue_affordable():
-    sizes = {"data_bytes": 0, "n_parameters": 1, "n_classes": 10**6, "width": 64, "blocks": 2, "heads": 1,
-             "max_length": 200, "plan": Plan(micro_batch=512, chunk=25_000)}  # fmt: skip
+    sizes = {"data_bytes": 0, "n_parameters": 1, "n_classes": 10**6, "width": 64, "activations": 10_000,
+             "length": 200, "plan": Plan(micro_batch=512, chunk=25_000)}  # fmt: skip
     full, sampled = (memory.estimate_memory(**sizes, negatives=n).softmax for n in (0, 256))
     assert sampled < 0.05 * full

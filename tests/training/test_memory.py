@@ -19,8 +19,8 @@ from shopkeeper.training.module import SequenceModule
 
 CONF = Path(__file__).parents[2] / "conf"
 SIZES = {
-    "data_bytes": 10**6, "n_parameters": 10**6, "n_classes": 10**5, "width": 64, "blocks": 2, "heads": 1,
-    "max_length": 200,
+    "data_bytes": 10**6, "n_parameters": 10**6, "n_classes": 10**5, "width": 64, "activations": 7_000,
+    "length": 200,
 }  # fmt: skip
 
 

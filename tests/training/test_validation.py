@@ -24,7 +24,7 @@ def test_ranks_equal_those_of_the_evaluation(tmp_path: Path, filter_seen: bool):
     blank_B = torch.arange(50) % 7 == 0
     fallback_V = rng.integers(0, 5, 31).astype(np.float32)
     validator = Validator.of(
-        split, types=None, with_types=False, max_length=8, filter_seen=filter_seen, fallback_V=fallback_V,
+        split, types=None, max_length=8, filter_seen=filter_seen, fallback_V=fallback_V,
         edges=(8,), device=torch.device("cpu"), limit=10**6,
     )  # fmt: skip
     assert validator is not None
@@ -54,7 +54,7 @@ def test_means_by_hand():
 def test_a_sample_of_the_requests_is_always_the_same_one(tiny_shop):
     def sample(limit: int):
         return Validator.of(
-            tiny_shop[1], types=None, with_types=False, max_length=8, filter_seen=True,
+            tiny_shop[1], types=None, max_length=8, filter_seen=True,
             fallback_V=np.zeros(31, np.float32), edges=(8,), device=torch.device("cpu"), limit=limit,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -22,3 +22,16 @@ def dropout(x: Tensor, p: float, generator: torch.Generator | None = None) -> Te
         keep = (bits.view(torch.uint8)[: x.numel()] >= drop).view(x.shape)
         scale = keep.to(x.dtype).mul_(256 / (256 - drop))
     return x * scale
+
+
+class Dropping(nn.Module):
+    """A module with dropout while it trains, drawn from `generator` (None: PyTorch's own)."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout, or nothing."""
+        return dropout(x, self.p, self.generator) if self.training else x

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn as nn
@@ -24,8 +24,9 @@ from torch import Tensor
 
 from shopkeeper.errors import UserError, check, number, one_of, whole
 from shopkeeper.nn.attention import Groups, causal_attention, last_attention
-from shopkeeper.nn.dropout import dropout
+from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
+from shopkeeper.nn.network import Inputs, SequenceNetwork
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,6 @@ class SASRecShape:
             raise UserError(
                 f"model.width={self.width} is not divisible by model.heads={self.heads}; choose a multiple of the heads"
             )
-
-
-class Dropping(nn.Module):
-    """A module with dropout while it trains, drawn from `generator` (None: PyTorch's own)."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-        self.generator: torch.Generator | None = None
-
-    def drop(self, x: Tensor) -> Tensor:
-        """Dropout, or nothing."""
-        return dropout(x, self.p, self.generator) if self.training else x
 
 
 class Block(Dropping):
@@ -135,8 +123,11 @@ class GatedBlock(Dropping):
         return x_BLD + torch.sigmoid(self.gate_f(x_BLD)) * self.down(F.silu(gate) * up)
 
 
-class SASRecNetwork(Dropping):
+class SASRecNetwork(SequenceNetwork):
     """Item, position and type embeddings, the blocks, the last norm. `forward` gives a vector per position."""
+
+    tables: ClassVar[tuple[str, ...]] = ("item", "position", "event_type")
+    by_position: ClassVar[tuple[str, ...]] = ("position",)
 
     def __init__(self, shape: SASRecShape):
         super().__init__(shape.dropout)
@@ -156,18 +147,18 @@ class SASRecNetwork(Dropping):
         with torch.no_grad():
             self.item.weight[0] = 0
 
-    def embed(self, item_P: Tensor, type_P: Tensor | None, position_P: Tensor) -> Tensor:
+    def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32: (P, D)."""
-        x_PD = self.item(item_P) * math.sqrt(self.shape.width) + self.position(position_P)
-        if self.event_type is not None and type_P is not None:
-            x_PD = x_PD + self.event_type(type_P)
+        x_PD = self.item(inputs.item_P) * math.sqrt(self.shape.width) + self.position(inputs.position_P)
+        if self.event_type is not None and inputs.type_P is not None:
+            x_PD = x_PD + self.event_type(inputs.type_P)
         return self.drop(x_PD)
 
-    def draw_from(self, generator: torch.Generator) -> None:
-        """Let every dropout (CPU) draw from this generator, so that twins of a network can be at work at once."""
-        for module in self.modules():
-            if isinstance(module, Dropping):
-                module.generator = generator
+    def activation_bytes(self, value: int, fused: bool) -> int:
+        """Of each block norms, q, k, v, attention, masks of dropout and the feed-forward layer, and the scores."""
+        shape = self.shape
+        scores = 0 if fused else 2 * shape.heads * shape.max_length * value
+        return int(shape.blocks * (18 * shape.width * value + scores) + 8 * 4 * shape.width)
 
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from shopkeeper.metrics.parallel import Cores
 
-TABLES = ("item.", "position.", "event_type.")  # embeddings, looked up in float32 whatever the precision
-
 
 def share_of(users: np.ndarray, length_U: np.ndarray, part: int, parts: int) -> np.ndarray:
     """Part 0 to `parts` - 1 of a batch, all of like lengths: dealt out from the longest down, to and fro."""
@@ -90,7 +88,7 @@ class Shares:
 
 
 def _twin(network: Any, dtype: torch.dtype) -> Any:
-    twin = copy.deepcopy(network)
+    twin, tables = copy.deepcopy(network), tuple(f"{table}." for table in network.tables)
     for (name, mine), its in zip(twin.named_parameters(), network.parameters(), strict=True):
-        mine.data = its.data if dtype == its.dtype or name.startswith(TABLES) else its.data.to(dtype)
+        mine.data = its.data if dtype == its.dtype or name.startswith(tables) else its.data.to(dtype)
     return twin

@@ -12,7 +12,7 @@ Shapes: M training rows, B sequences of a batch, N their positions, P positions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from torch import Tensor
 from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
-from shopkeeper.schema import event_codes
+from shopkeeper.nn.network import Inputs
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.training.blocks import Columns, stretches, training_blocks
 from shopkeeper.training.layout import Layout
 
@@ -30,14 +31,11 @@ _PRIME = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Inputs):
     """One (micro-)batch: what the network reads (P) and what it learns (N)."""
 
-    item_P: Tensor  # int64, 0 = padding
-    type_P: Tensor | None  # int64 event codes
-    position_P: Tensor  # int64, 0 = newest
-    label_N: Tensor  # int64 class = position of the item in the catalogue
-    layout: Layout
+    label_N: Tensor = field(kw_only=True)  # int64 class = position of the item in the catalogue
+    layout: Layout = field(kw_only=True)
 
 
 @dataclass
@@ -53,6 +51,7 @@ class TrainingView:
     length_U: np.ndarray  # int64
     catalogue: np.ndarray  # int32: class -> item
     max_length: int
+    time_M: Tensor | None = None  # int64 µs; only for networks that read ages
 
     def __len__(self) -> int:
         return len(self.start_U)
@@ -65,7 +64,7 @@ class TrainingView:
     @property
     def bytes(self) -> int:
         """Size of the flat arrays."""
-        parts = (self.item_M, self.type_M, self.label_lo_M, self.label_count_M, self.label_class_T)
+        parts = (self.item_M, self.type_M, self.time_M, self.label_lo_M, self.label_count_M, self.label_class_T)
         return sum(p.numel() * p.element_size() for p in parts if p is not None)
 
     @classmethod
@@ -76,8 +75,11 @@ class TrainingView:
         inputs: str = "all",
         max_length: int = 200,
         folder: Path | None = None,
+        reads: Sequence[str] = ("type",),
     ) -> TrainingView:
         """From `split.training_rows()`. `inputs`: `all` event types are read, or only `targets`.
+
+        `reads`: columns that the network looks at beside items and positions (`nn.network.COLUMNS`); no other is kept.
 
         With `folder` the arrays are written there, block by block, and memory-mapped: for data that does not fit into
         memory. Then nothing of the log's size is held, only of the number of customers and items.
@@ -88,8 +90,14 @@ class TrainingView:
         class_of = np.zeros(split.prepared.n_items + 1, np.int32)
         class_of[split.catalogue] = np.arange(len(split.catalogue))
         columns = Columns(folder, split)
+        typed, aged = inputs == "all" and "type" in reads, "age" in reads
+        if aged and split.prepared.events.timestamp is None:
+            raise UserError(
+                f"this model reads how long ago events were, and {split.prepared.name} has only their order; "
+                f"choose a model that reads the order (model=sasrec) or data with time stamps"
+            )
         start_U, length_U, single = [], [], True
-        for block in training_blocks(split, codes if inputs == "targets" else None):
+        for block in training_blocks(split, codes if inputs == "targets" else None, aged):
             wanted = np.isin(block.event_type, np.asarray(codes, np.int8))
             lo, count, target = next_step_labels(block.offsets, wanted, block.order)
             # the labelled events of a customer are a prefix of the training rows
@@ -103,8 +111,11 @@ class TrainingView:
             columns.append("class", class_of[block.item[target]])
             columns.append("count", count)
             columns.append("item", block.item)
-            if inputs == "all":
+            if typed:
                 columns.append("type", block.event_type)
+            if aged:
+                assert block.timestamp is not None
+                columns.append("time", block.timestamp)
         start, length = (np.concatenate([np.zeros(0, np.int64), *x]) for x in (start_U, length_U))
         if len(start) == 0:
             raise UserError(
@@ -113,7 +124,7 @@ class TrainingView:
             )
         return cls(
             columns.tensor("item"),
-            columns.tensor("type") if inputs == "all" else None,
+            columns.tensor("type") if typed else None,
             columns.tensor("lo"),
             None if single else columns.tensor("count"),
             columns.tensor("class"),
@@ -121,6 +132,7 @@ class TrainingView:
             length,
             split.catalogue,
             max_length,
+            columns.tensor("time") if aged else None,
         )
 
     def to(self, device: torch.device) -> TrainingView:
@@ -157,7 +169,11 @@ class TrainingView:
         item_P = _scatter(self.item_M[at_N], layout)
         type_P = None if self.type_M is None else _scatter(self.type_M[at_N], layout)
         position_P = _scatter(length_N - 1 - layout.column_N, layout)
-        batch = Batch(item_P, type_P, position_P, label_N, layout)
+        age_P = None
+        if self.time_M is not None:
+            last_B = start_B + torch.from_numpy(length_B - 1).to(home)
+            age_P = _scatter(_days(self.time_M[last_B][layout.row_N] - self.time_M[at_N]), layout)
+        batch = Batch(item_P, position_P, type_P, age_P, label_N=label_N, layout=layout)
         return batch if device == home else _move(batch, device)
 
 
@@ -198,28 +214,44 @@ class Histories:
     request_R: np.ndarray  # position of each usable request
     item_M: np.ndarray  # int32
     type_M: np.ndarray  # int8
+    time_M: np.ndarray  # int64 µs; empty where no ages are read
 
     @classmethod
-    def of(cls, requests: Requests, known_V: np.ndarray, types: Sequence[int] | None, max_length: int) -> Histories:
+    def of(
+        cls,
+        requests: Requests,
+        known_V: np.ndarray,
+        types: Sequence[int] | None,
+        max_length: int,
+        with_time: bool = False,
+    ) -> Histories:
         """The last `max_length` usable events of each request; no more than a block of the log is looked at at once."""
         if len(requests) == 0:
-            return cls(*(np.zeros(0, t) for t in (np.int64, np.int64, np.int64, np.int32, np.int8)))
+            return cls(*(np.zeros(0, t) for t in (np.int64, np.int64, np.int64, np.int32, np.int8, np.int64)))
+        if with_time and requests.events.timestamp is None:
+            raise UserError("this model reads how long ago events were, and these have no time stamps; give them")
         order = np.argsort(requests.start, kind="stable")
         parts = list(stretches(requests.start[order], requests.end[order], order))
         if len(parts) == 1:
-            return cls._of_stretch(requests, np.arange(len(requests)), known_V, types, max_length)
-        pieces = [cls._of_stretch(requests, rows, known_V, types, max_length) for rows in parts]
+            return cls._of_stretch(requests, np.arange(len(requests)), known_V, types, max_length, with_time)
+        pieces = [cls._of_stretch(requests, rows, known_V, types, max_length, with_time) for rows in parts]
         base = np.cumsum([0, *(len(p.item_M) for p in pieces)])
-        start_R, length_R, request_R, item_M, type_M = (
+        start_R, length_R, request_R, item_M, type_M, time_M = (
             np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(cls)
         )
         start_R += np.repeat(base[:-1], [len(p.start_R) for p in pieces])
         back = np.argsort(request_R, kind="stable")
-        return cls(start_R[back], length_R[back], request_R[back], item_M, type_M)
+        return cls(start_R[back], length_R[back], request_R[back], item_M, type_M, time_M)
 
     @classmethod
     def _of_stretch(
-        cls, requests: Requests, rows: np.ndarray, known_V: np.ndarray, types: Sequence[int] | None, max_length: int
+        cls,
+        requests: Requests,
+        rows: np.ndarray,
+        known_V: np.ndarray,
+        types: Sequence[int] | None,
+        max_length: int,
+        with_time: bool,
     ) -> Histories:
         """Of the requests `rows`, whose histories lie near each other; only their windows are kept."""
         start_R, end_R = requests.start[rows], np.maximum(requests.end, requests.start)[rows]
@@ -235,26 +267,41 @@ class Histories:
         length = np.minimum(end - start, max_length)
         usable = np.flatnonzero(length > 0)
         begin, length = (end - length)[usable], length[usable]
-        item, kind = item[keep], kind[keep]
+        item, kind, time = item[keep], kind[keep], np.zeros(0, np.int64)
+        if with_time:
+            assert events.timestamp is not None
+            time = np.asarray(events.timestamp[low:high])[keep]
         if len(rows) < len(requests):  # the stretch is to be forgotten
             at = np.cumsum(length) - length
             window = np.repeat(begin - at, length) + np.arange(length.sum())
             begin, item, kind = at, item[window], kind[window]
-        return cls(begin, length, rows[usable], item, kind)
+            time = time[window] if with_time else time
+        return cls(begin, length, rows[usable], item, kind, time)
 
-    def batch(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, with_types: bool) -> Batch:
+    def batch(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, reads: Sequence[str]) -> Batch:
         """The histories `rows` (already sorted by length), laid out for the device; labels are empty."""
         layout = Layout.of(self.length_R[rows], edges, torch.device("cpu"))
         length_N = torch.from_numpy(self.length_R[rows])[layout.row_N]
         at_N = (torch.from_numpy(self.start_R[rows])[layout.row_N] + layout.column_N).numpy()
         item_P = _scatter(torch.from_numpy(self.item_M[at_N]), layout)
-        type_P = _scatter(torch.from_numpy(self.type_M[at_N]), layout) if with_types else None
+        type_P = _scatter(torch.from_numpy(self.type_M[at_N]), layout) if "type" in reads else None
+        age_P = None
+        if "age" in reads:
+            newest_N = np.repeat(self.time_M[self.start_R[rows] + self.length_R[rows] - 1], self.length_R[rows])
+            age_P = _scatter(_days(torch.from_numpy(newest_N - self.time_M[at_N])), layout)
         position_P = _scatter(length_N - 1 - layout.column_N, layout)
-        return _move(Batch(item_P, type_P, position_P, length_N[:0], layout), device)
+        return _move(Batch(item_P, position_P, type_P, age_P, label_N=length_N[:0], layout=layout), device)
 
 
 def _scatter(value_N: Tensor, layout: Layout) -> Tensor:
-    return value_N.new_zeros(layout.n_slots, dtype=torch.int64).index_copy_(0, layout.slot_N, value_N.long())
+    """Into the slots of the rectangles; codes as int64, ages as they are."""
+    value_N = value_N if value_N.is_floating_point() else value_N.long()
+    return value_N.new_zeros(layout.n_slots).index_copy_(0, layout.slot_N, value_N)
+
+
+def _days(microseconds_N: Tensor) -> Tensor:
+    """Differences are taken in whole microseconds; only then may they become float32."""
+    return (microseconds_N.double() / MICROSECONDS_PER_DAY).float()
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:
@@ -265,8 +312,13 @@ def _move(batch: Batch, device: torch.device) -> Batch:
         t.to(device, non_blocking=True) for t in (lay.slot_N, lay.row_N, lay.column_N, lay.last_B)
     )
     layout = Layout(lay.groups, slot_N, row_N, column_N, last_B, lay.n_slots)
-    type_P = None if batch.type_P is None else batch.type_P.to(device, non_blocking=True)
-    return Batch(batch.item_P.to(device), type_P, batch.position_P.to(device), batch.label_N.to(device), layout)
+    read = {
+        name: getattr(batch, name).to(device, non_blocking=True)
+        for name in ("type_P", "age_P")
+        if getattr(batch, name) is not None
+    }
+    item_P, position_P, label_N = (t.to(device) for t in (batch.item_P, batch.position_P, batch.label_N))
+    return replace(batch, item_P=item_P, position_P=position_P, label_N=label_N, layout=layout, **read)
 
 
 def _draw(at_N: Tensor, seed: int, epoch: int) -> Tensor:

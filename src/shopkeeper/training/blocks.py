@@ -31,9 +31,10 @@ class Block:
     item: np.ndarray  # int32
     event_type: np.ndarray  # int8
     order: np.ndarray | None  # int32
+    timestamp: np.ndarray | None = None  # int64 µs, where it was asked for
 
 
-def training_blocks(split: Split, event_types: Sequence[int] | None = None) -> Iterator[Block]:
+def training_blocks(split: Split, event_types: Sequence[int] | None = None, with_time: bool = False) -> Iterator[Block]:
     """`split.training_rows(event_types)` for some customers at a time, so many as have `BLOCK_ROWS` rows of the log."""
     offsets, events = split.prepared.offsets, split.prepared.events
     in_catalogue = np.zeros(split.prepared.n_items + 1, bool)
@@ -48,8 +49,9 @@ def training_blocks(split: Split, event_types: Sequence[int] | None = None) -> I
         if event_types is not None:
             keep &= np.isin(kind, np.asarray(event_types, np.int8))
         order = None if events.order is None else events.order[low:high][keep]
+        time = events.timestamp[low:high][keep] if with_time and events.timestamp is not None else None
         position = np.append(0, np.cumsum(keep))
-        yield Block(position[offsets[first : last + 1] - low], item[keep], kind[keep], order)
+        yield Block(position[offsets[first : last + 1] - low], item[keep], kind[keep], order, time)
         first = last
 
 
@@ -66,12 +68,14 @@ def stretches(start_R: np.ndarray, end_R: np.ndarray, rows: np.ndarray) -> Itera
 class Columns:
     """Flat arrays that grow block by block, in memory or in files as long as the training rows can be."""
 
-    DTYPES: ClassVar[dict[str, type]] = {"item": np.int32, "type": np.int8, "count": np.int32, "class": np.int32}
+    DTYPES: ClassVar[dict[str, type]] = {
+        "item": np.int32, "type": np.int8, "time": np.int64, "count": np.int32, "class": np.int32,
+    }  # fmt: skip
 
     def __init__(self, folder: Path | None, split: Split):
         self.folder = folder
         self.limit = int((split.train_end - split.prepared.offsets[:-1]).sum())
-        self.rows = dict.fromkeys(("item", "type", "lo", "count", "class"), 0)
+        self.rows = dict.fromkeys(("item", "type", "time", "lo", "count", "class"), 0)
         self.parts: dict[str, list[np.ndarray]] = {name: [] for name in self.rows}
 
     def append(self, name: str, values: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,16 +25,15 @@ from shopkeeper import stopping
 from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, remove_made, write_json
-from shopkeeper.schema import event_codes
+from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training import distributed, execution, memory
 from shopkeeper.training.autotune import settle
-from shopkeeper.training.batches import TrainingView
 from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.objective import Objective
 from shopkeeper.training.progress import Progress
 from shopkeeper.training.resume import find_checkpoint, identity_of
-from shopkeeper.training.validation import Validator
 
 log = logging.getLogger(__name__)
 OnEpoch = Callable[[Mapping[str, float], int], None]
@@ -47,9 +46,9 @@ class Trained:
     plan: Plan
     history: list[dict[str, float]]  # one row per epoch: loss, seconds, events_per_s, ndcg@10, …
     best_epoch: int  # from 1; the last one where nothing was validated
-    best_value: float  # validation NDCG@k, NaN where nothing was validated
+    best_value: float  # of the headline, NaN where nothing was validated
     last_weights: dict[str, torch.Tensor]
-    k: int = 10
+    headline: str = "ndcg@10"
 
     def summary(self) -> dict[str, Any]:
         """What a run folder keeps of it: `plan` can be given to `trainer.plan` again."""
@@ -57,55 +56,62 @@ class Trained:
         return {
             "plan": self.plan.to_json(),
             "best_epoch": self.best_epoch,
-            f"best_ndcg@{self.k}": best,
+            f"best_{self.headline}": best,
             "history": self.history,
         }
 
 
 def train(
-    network: Any,
+    network: SequenceNetwork,
     split: Split,
+    objective: Objective,
     *,
     recipe: Recipe,
     config: TrainerConfig,
-    fallback_V: np.ndarray,
+    seed: int,
+    identity: Mapping[str, Any],
     folder: Path | None = None,
     progress: bool = True,
     on_epoch: OnEpoch = lambda metrics, epoch: None,
-    **arguments: Any,
 ) -> Trained:
-    """Train until validation NDCG@k has not risen for `recipe.patience` validations; leave the best weights in place.
+    """Train until the objective's headline has not risen for `recipe.patience` validations; leave the best weights in
+    place.
 
-    `arguments` are those of `train_here`. With `trainer.devices` > 1 that many processes work on each batch.
+    With `trainer.devices` > 1 that many processes work on each batch. Arguments: see `train_here`.
     """
     if config.devices == 1:
         return train_here(
             network,
             split,
+            objective,
             recipe=recipe,
             config=config,
-            fallback_V=fallback_V,
+            seed=seed,
+            identity=identity,
             folder=folder,
             progress=progress,
             on_epoch=on_epoch,
-            **arguments,
         )
     assert isinstance(split.prepared.events.item, np.memmap), "the processes read the split from disk, not from memory"
     with tempfile.TemporaryDirectory(prefix="shopkeeper-ddp-") as name:
         room = Path(name)
         start = {k: v.contiguous() for k, v in network.state_dict().items()}
-        save_file(start | {"#fallback": torch.from_numpy(fallback_V)}, room / "start.safetensors")
+        arrays = {f"#{k}": torch.from_numpy(v) for k, v in objective.arrays().items()}
+        save_file(start | arrays, room / "start.safetensors")
         spec = {
-            "network": f"{type(network).__module__}.{type(network).__name__}",
-            "shape_class": type(network.shape).__name__,
+            "network": _name_of(network),
+            "shape_class": _name_of(network.shape),
             "shape": asdict(network.shape),
+            "objective": _name_of(objective),
+            "asked": objective.asked(),
             "prepared": str(split.prepared.path.resolve()),
             "split": split.name,
             "recipe": asdict(recipe),
             "config": asdict(config),
             "folder": None if folder is None else str(Path(folder).resolve()),
             "progress": progress,
-            "arguments": arguments,
+            "seed": seed,
+            "identity": dict(identity),
         }
         write_json(room / "spec.json", spec)
         distributed.launch(room, config.devices, on_epoch)
@@ -114,24 +120,22 @@ def train(
     network.eval()
     last = {k[5:]: v for k, v in tensors.items() if k.startswith("last.")}
     return Trained(
-        Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last, arguments["k"]
+        Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last, result["headline"]
     )
 
 
+def _name_of(thing: Any) -> str:
+    return f"{type(thing).__module__}.{type(thing).__name__}"
+
+
 def train_here(
-    network: Any,
+    network: SequenceNetwork,
     split: Split,
+    objective: Objective,
     *,
     recipe: Recipe,
     config: TrainerConfig,
     seed: int,
-    inputs: str,
-    target_events: Sequence[str],
-    max_length: int,
-    filter_seen: bool,
-    k: int,
-    fallback_V: np.ndarray,
-    with_types: bool,
     identity: Mapping[str, Any],
     folder: Path | None = None,
     progress: bool = True,
@@ -141,7 +145,7 @@ def train_here(
     """Train in this process, as `rank` of `config.devices`.
 
     With `folder`, checkpoints lie in `folder/checkpoint` and a killed run goes on from the newest good one. `identity`
-    is what must agree for that: a checkpoint of another configuration is a `UserError`.
+    is what must agree for that, beside what the objective asks: a checkpoint of another configuration is a `UserError`.
     """
     if config.max_epochs:
         recipe = replace(recipe, epochs=config.max_epochs)
@@ -153,35 +157,20 @@ def train_here(
     with ExitStack() as stack:
         stack.enter_context(memory.said())
         spill = None
-        if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config)):
+        if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config, network)):
             spill = _room_for_files(folder, rank, stack)
             log.info("the training rows are streamed from files in %s", spill)
-        view = TrainingView.build(split, target_events, inputs, max_length, spill)
-        asked = {"filter_seen": filter_seen, "target_events": list(target_events)}
-        identity = identity_of({**identity, **asked}, recipe, config, split, seed) | ({} if k == 10 else {"k": k})
+        objective.open(split, network, recipe, spill)
+        identity = identity_of({**identity, **objective.asked()}, recipe, config, split, seed)
         checkpoint = find_checkpoint(folder, config, identity, recipe.epochs)
-        plan = _plan(config, checkpoint, view, recipe, device, spilled=spill is not None)
+        plan = _plan(config, checkpoint, objective, network, recipe, device, spilled=spill is not None)
         if plan.device == "cpu" and not config.threads:
             torch.set_num_threads(plan.threads)  # sums of a resumed run in the order of the first
-        _check_memory(config, plan, view, network, device, recipe.loss.drawn(len(view.catalogue)))
-        if plan.resident:
-            view = view.to(device)
-        validator = Validator.of(
-            split,
-            types=event_codes(list(target_events)) if inputs == "targets" else None,
-            with_types=with_types,
-            max_length=max_length,
-            filter_seen=filter_seen,
-            fallback_V=fallback_V,
-            edges=plan.edges,
-            device=device,
-            limit=0 if config.overfit_batches else config.validation_requests,
-            k=k,
-        )
+        _check_memory(config, plan, objective, network, device)
+        objective.ready(split, network, plan, device, 0 if config.overfit_batches else config.validation_requests)
         module = SequenceModule(
             network,
-            view,
-            validator,
+            objective,
             recipe,
             plan,
             seed,
@@ -203,7 +192,8 @@ def train_here(
     network.to("cpu").eval()
     validated = module.best["epoch"] >= 0
     epoch = module.best["epoch"] if validated else len(module.history)
-    return Trained(module.plan, module.history, epoch, module.best["value"] if validated else math.nan, last, k)
+    value = module.best["value"] if validated else math.nan
+    return Trained(module.plan, module.history, epoch, value, last, objective.headline or Trained.headline)
 
 
 def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
@@ -214,17 +204,20 @@ def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
     return place
 
 
-def _fits_memory(split: Split, config: TrainerConfig) -> bool:
-    """Whether the flat arrays, at most 17 bytes a training row and twice that while they are made, fit into memory."""
+def _fits_memory(split: Split, config: TrainerConfig, network: SequenceNetwork) -> bool:
+    """Whether the flat arrays, at most 17 bytes a training row (25 with ages) and twice that while they are made, fit
+    into memory."""
+    each = 25 if "age" in network.reads else 17
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     cpu = torch.device("cpu")
-    return 2 * 17 * rows < min(memory.room(config, cpu), memory.available(cpu) // config.devices)
+    return 2 * each * rows < min(memory.room(config, cpu), memory.available(cpu) // config.devices)
 
 
 def _plan(
     config: TrainerConfig,
     checkpoint: Path | None,
-    view: TrainingView,
+    objective: Objective,
+    network: SequenceNetwork,
     recipe: Recipe,
     device: torch.device,
     spilled: bool,
@@ -242,12 +235,12 @@ def _plan(
             plan = replace(plan, micro_batch=config.micro_batch)
         resident = plan.resident and config.resident != "mapped"
         return replace(plan, processes=config.devices, resident=resident)
-    fits = view.bytes < memory.available(device) // 2 and not (spilled and device.type == "cpu")
+    fits = objective.bytes < memory.available(device) // 2 and not (spilled and device.type == "cpu")
     plan = execution.choose(
         config,
         device=device,
-        n_classes=len(view.catalogue),
-        max_length=view.max_length,
+        n_classes=objective.n_classes,
+        max_length=network.shape.max_length,
         batch_size=recipe.batch_size,
         resident=config.resident == "device" or (config.resident == "auto" and fits),
     )
@@ -256,20 +249,17 @@ def _plan(
 
 
 def _check_memory(
-    config: TrainerConfig, plan: Plan, view: TrainingView, network: Any, device: torch.device, negatives: int
+    config: TrainerConfig, plan: Plan, objective: Objective, network: SequenceNetwork, device: torch.device
 ) -> None:
-    shape = network.shape
     estimate = memory.estimate_memory(
-        data_bytes=view.bytes,
+        data_bytes=objective.bytes,
         n_parameters=sum(p.numel() for p in network.parameters()),
-        n_classes=len(view.catalogue),
-        width=shape.width,
-        blocks=shape.blocks,
-        heads=shape.heads,
-        max_length=shape.max_length,
-        mean_length=float(view.length_U.mean()),
+        n_classes=objective.n_classes,
+        width=network.shape.width,
+        activations=network.activation_bytes(memory.value_bytes(plan), plan.fused_attention),
+        length=float(objective.length_U.mean()),
         plan=plan,
-        negatives=negatives,
+        negatives=objective.negatives,
     )
     log.info("memory: training takes about %s", estimate)
     memory.refuse_if_too_big(estimate, memory.room(config, device))
@@ -292,12 +282,8 @@ def _trainer(
     callbacks: list[Callback] = [OwnSignals()]
     if progress:
         callbacks.append(Progress())
-    if module.validator is not None and module.recipe.patience:
-        callbacks.append(
-            Patience(
-                module.validator.headline, mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True
-            )
-        )
+    if (headline := module.objective.headline) is not None and module.recipe.patience:
+        callbacks.append(Patience(headline, mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True))
     if folder is not None:
         place = folder / "checkpoint"
         callbacks.append(Resumable(place, config.checkpoint_epochs, config.checkpoint_minutes, afresh))

@@ -49,23 +49,18 @@ def estimate_memory(
     n_parameters: int,
     n_classes: int,
     width: int,
-    blocks: int,
-    heads: int,
-    max_length: int,
+    activations: float,
+    length: float,
     plan: Plan,
-    mean_length: float | None = None,
     negatives: int = 0,
 ) -> MemoryEstimate:
-    """Before training, from sizes alone. `mean_length`: mean positions of a sequence (default: `max_length`).
+    """Before training, from sizes alone. `activations`: bytes that are kept of a position (`network.activation_bytes`);
+    `length`: mean positions of a sequence.
 
     `negatives`: drawn ones of a sampled loss, whose logits are held whole; 0: the full softmax.
     """
-    value = 2 if plan.precision == "bf16" else 4
-    length = mean_length or max_length
+    value = value_bytes(plan)
     positions = plan.micro_batch * length
-    # Tensors of width D that a block keeps per position: norms, q, k, v, attention, masks of dropout, feed-forward.
-    per_block = 18 * width * value
-    attention = 0 if plan.fused_attention else 2 * heads * max_length * value
     kernel = plan.softmax == "chunked"
     cores = plan.cores  # a chunk, rounded embeddings and their gradient for each
     logits = min(cores * plan.chunk, positions) * n_classes * value if kernel else 0
@@ -76,9 +71,14 @@ def estimate_memory(
         data=data_bytes if plan.resident else 0,
         model=2 * 4 * n_parameters,
         optimizer=(2 + cores) * 4 * n_parameters,
-        activations=int(positions * (blocks * (per_block + attention) + 8 * 4 * width)),
+        activations=int(positions * activations),
         softmax=int(softmax),
     )
+
+
+def value_bytes(plan: Plan) -> int:
+    """Bytes of one number of the network's arithmetic."""
+    return 2 if plan.precision == "bf16" else 4
 
 
 def available(device: torch.device) -> int:

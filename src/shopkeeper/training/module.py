@@ -15,36 +15,29 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
 from shopkeeper.errors import UserError
-from shopkeeper.nn.losses import Negatives, sampled_loss
-from shopkeeper.nn.softmax import softmax_cross_entropy
+from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training import distributed, memory
 from shopkeeper.training.batch_parallel import Shares, share_of
-from shopkeeper.training.batches import Batch, TrainingView
+from shopkeeper.training.batches import Batch
 from shopkeeper.training.config import Plan, Recipe
-from shopkeeper.training.validation import Validator
+from shopkeeper.training.objective import Objective
 
 NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class SequenceModule(pl.LightningModule):
-    """Trains a sequence encoder with the full softmax over the catalogue, or another of `nn.losses`.
+    """Trains a network (`nn.network`) for an objective (`training.objective`), and knows of them what is said there."""
 
-    `network` has `item` (the embedding, tied), `embed(item_P, type_P, position_P)` -> (P, D), and
-    `forward(x_PD, groups, fused, last)` -> (P, D) or, at the positions `last`, (B, D): see `nn.sasrec.SASRecNetwork`.
-    """
-
-    network: Any
+    network: SequenceNetwork
 
     def __init__(
         self,
-        network: Any,
-        view: TrainingView,
-        validator: Validator | None,
+        network: SequenceNetwork,
+        objective: Objective,
         recipe: Recipe,
         plan: Plan,
         seed: int,
@@ -56,10 +49,10 @@ class SequenceModule(pl.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.view, self.validator = network, view, validator
+        self.network, self.objective = network, objective
         self.recipe, self.plan, self.seed, self.rank = recipe, plan, seed, rank
         self.overfit_batches, self.on_epoch = overfit_batches, on_epoch
-        full = -(-len(view) // recipe.batch_size)
+        full = -(-len(objective.length_U) // recipe.batch_size)
         self.n_batches = min(overfit_batches or full, epoch_batches or full, full)
         self.step = 0  # optimizer steps done; with the seed it determines everything random
         self.best: dict[str, Any] = {"value": -math.inf, "epoch": -1, "weights": None}
@@ -68,14 +61,6 @@ class SequenceModule(pl.LightningModule):
         self.micro_batch = plan.micro_batch
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
-        self._class_items: Tensor | None = None
-        if len(view.catalogue) != network.item.num_embeddings - 1:
-            self._class_items = torch.from_numpy(view.catalogue.astype(np.int64))
-        self.negatives: Negatives | None = None
-        if recipe.loss.drawn(n := len(view.catalogue)):
-            parts = view.label_class_T.split(1 << 22) if recipe.loss.draw == "popularity" else ()
-            counts = [torch.bincount(part, minlength=n) for part in parts]
-            self.negatives = Negatives(recipe.loss, n, torch.stack(counts).sum(0) if counts else None)
         self._running = dict.fromkeys(("loss", "positions", "seconds"), 0.0)  # of the epoch so far
         self._clock: float | None = None  # when the epoch began
         self._loss_sum = torch.zeros(())
@@ -95,10 +80,11 @@ class SequenceModule(pl.LightningModule):
         """The customers of the global batch of a step."""
         epoch, i = divmod(step, self.n_batches)
         if self.overfit_batches:
-            order = np.arange(len(self.view))
+            order = np.arange(len(self.objective.length_U))
         else:
             if self._order[0] != epoch:
-                self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.view)))
+                n = len(self.objective.length_U)
+                self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(n))
             order = self._order[1]
         return order[i * self.recipe.batch_size : (i + 1) * self.recipe.batch_size]
 
@@ -110,9 +96,9 @@ class SequenceModule(pl.LightningModule):
             self._clock = time.perf_counter() - self._running["seconds"]
             self._loss_sum = torch.tensor(self._running["loss"], dtype=torch.float64, device=self.device)
         users = self.users_of(self.step)
-        positions = int(self.view.length_U[users].sum())
+        positions = int(self.objective.length_U[users].sum())
         optimizer: Any = self.optimizers()
-        mine = share_of(users, self.view.length_U, self.rank, self.plan.processes)
+        mine = share_of(users, self.objective.length_U, self.rank, self.plan.processes)
         loss = self.accumulate(mine, positions, optimizer)
         if self.plan.processes > 1:
             loss = distributed.sum_gradients(self.network, loss)
@@ -137,7 +123,7 @@ class SequenceModule(pl.LightningModule):
             try:
                 for first in range(0, len(users), self.micro_batch):
                     some = users[first : first + self.micro_batch]
-                    total += self.shares.learn(partial(self.loss, scale=1 / positions), some, self.view.length_U)
+                    total += self.shares.learn(partial(self.loss, scale=1 / positions), some, self.objective.length_U)
                 return total * positions
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
@@ -152,36 +138,13 @@ class SequenceModule(pl.LightningModule):
         if self.plan.graphs:
             torch.compiler.cudagraph_mark_step_begin()
         epoch = self.step // self.n_batches
-        batch = self.view.batch(users, self.plan.edges, self.seed, epoch, self.device, self.plan.pad)
-        h_ND = self.encode(network, batch).index_select(0, batch.layout.slot_N)
-        weight = network.item.weight
-        if self.negatives is not None:
-            return self._sampled(h_ND, batch.label_N, weight) * scale
-        classes_VD, first = (weight, 1) if self._class_items is None else (weight[self._class_items], 0)
-        return softmax_cross_entropy(
-            h_ND,
-            classes_VD,
-            batch.label_N,
-            scale=scale,
-            first=first,
-            kernel=self.plan.softmax,
-            chunk=self.plan.chunk,
-        )
-
-    def _sampled(self, h_ND: Tensor, label_N: Tensor, weight_VD: Tensor) -> Tensor:
-        """The loss over this step's negatives, which are the same for every process and micro-batch."""
-        assert self.negatives is not None
-        class_C, log_q_C = self.negatives.draw(_mix(self.seed, self.step, NEGATIVES), h_ND.device)
-        own_N, other_C = label_N + 1, class_C + 1
-        if self._class_items is not None:
-            self._class_items = self._class_items.to(label_N.device)
-            own_N, other_C = self._class_items[label_N], self._class_items[class_C]
-        own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
-        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.recipe.loss)
+        batch = self.objective.show(users, self.plan, self.seed, epoch, self.device)
+        drawn = _mix(self.seed, self.step, NEGATIVES)
+        return self.objective.loss(self.encode(network, batch), batch, network, self.plan, scale, drawn)
 
     def encode(self, network: Any, batch: Batch, last: Tensor | None = None) -> Tensor:
         """Vectors of a batch by a twin of the network, in the plan's precision."""
-        x_PD = network.embed(batch.item_P, batch.type_P, batch.position_P).to(self.shares.dtype)
+        x_PD = network.embed(batch).to(self.shares.dtype)
         out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last)
         return out
 
@@ -222,11 +185,11 @@ class SequenceModule(pl.LightningModule):
         metrics = {"loss": loss, "seconds": now["seconds"], "events_per_s": now["positions"] / now["seconds"]}
         self._clock, self._running = None, dict.fromkeys(("loss", "positions", "seconds"), 0.0)
         due = epoch % self.recipe.validate_every == 0
-        if self.validator is not None and due:
+        headline = self.objective.headline
+        if headline is not None and due:
             started = time.perf_counter()
             metrics |= self.validate()
             metrics["validation_seconds"] = time.perf_counter() - started
-            headline = self.validator.headline
             if metrics[headline] > self.best["value"]:
                 self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
             self.log(headline, metrics[headline], logger=False)  # for `fit.Patience`
@@ -234,24 +197,25 @@ class SequenceModule(pl.LightningModule):
         self.on_epoch(metrics, epoch)
 
     def validate(self) -> dict[str, float]:
-        """Ranking figures on the validation requests; fewer of them at a time from now on where memory runs out."""
-        assert self.validator is not None
+        """The objective's figures on validation requests; fewer of them at a time from now on where memory runs out."""
         self.shares.refresh()
         for twin in self.shares.twins:
             twin.eval()  # `Shares.begin` sets it back
         while True:
             try:
-                return self.validator(
-                    lambda core, batch: self.encode(self.shares.twins[core], batch, batch.layout.last_B),
-                    self.network.item.weight.detach(),
-                    self.shares.cores,
-                    self.rank,
-                    self.plan.processes,
+                return dict(
+                    self.objective.measure(
+                        lambda core, batch: self.encode(self.shares.twins[core], batch, batch.layout.last_B),
+                        self.network,
+                        self.shares.cores,
+                        self.rank,
+                        self.plan.processes,
+                    )
                 )
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
                     raise
-                self.validator.batch_size = memory.halve(self.validator.batch_size, "validation request")
+                self.objective.fewer()
             memory.release(self.device)
 
     def weights(self) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from shopkeeper.training.autotune import settle
 from shopkeeper.training.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.next_item import NextItem
 
 
 def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int = 50) -> dict[str, Any]:
@@ -38,7 +39,9 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
     torch.manual_seed(0)
     network = SASRecNetwork(shape).to(device).train()
     view = _made_up(2_000, n_items, max_length).to(device)
-    module = SequenceModule(network, view, None, recipe, plan, seed=0).to(device)
+    objective = NextItem().learn_from(view, network, recipe.loss)
+    objective.ready(None, network, plan, device, 0)
+    module = SequenceModule(network, objective, recipe, plan, seed=0).to(device)
     settle(module, TrainerConfig(compile="off"))  # a softmax kernel that is installed need not work
     optimizer = module.configure_optimizers()
     positions, step, start = 0, 0, time.perf_counter()

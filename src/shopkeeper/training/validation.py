@@ -17,7 +17,7 @@ from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.training.batches import Batch, Histories
 
-Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors (B, D)
+Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Validator:
     fallback_V: np.ndarray
     edges: Sequence[int]
     device: torch.device
-    with_types: bool
+    reads: Sequence[str]  # columns of a batch beside items and positions
     batch_size: int = 512
     k: int = 10  # cut-off
 
@@ -48,7 +48,7 @@ class Validator:
         split: Split,
         *,
         types: Sequence[int] | None,
-        with_types: bool,
+        reads: Sequence[str] = (),
         max_length: int,
         filter_seen: bool,
         fallback_V: np.ndarray,
@@ -78,7 +78,9 @@ class Validator:
             cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
-            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length),
+            Histories.of(
+                picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, "age" in reads
+            ),
             offsets,
             class_of[targets.item[at]],
             request_of_target,
@@ -87,7 +89,7 @@ class Validator:
             fallback_V,
             edges,
             device,
-            with_types,
+            reads,
             k=k,
         )
 
@@ -105,7 +107,7 @@ class Validator:
             n,
             self.edges,
             self.device,
-            self.with_types,
+            self.reads,
             item_VD.shape[1],
             max(self.batch_size // cores.n, 1),
             cores,
@@ -192,7 +194,7 @@ def encode_all(
     n: int,
     edges: Sequence[int],
     device: torch.device,
-    with_types: bool,
+    reads: Sequence[str],
     width: int,
     batch_size: int,
     cores: Cores,
@@ -213,7 +215,7 @@ def encode_all(
     def task(core: int, first: int) -> None:
         some = rows[first : first + batch_size]
         at = torch.from_numpy(histories.request_R[some]).to(device)
-        vector_BD[at] = encode(core, histories.batch(some, edges, device, with_types)).float()
+        vector_BD[at] = encode(core, histories.batch(some, edges, device, reads)).float()
         blank_B[at] = False
 
     firsts = range(0, len(rows), batch_size)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -28,11 +29,8 @@ def main(folder: Path, rank: int) -> None:
     """Train as process `rank`; process 0 writes the history while it trains and the result at the end."""
     spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
     start = load_file(folder / "start.safetensors")
-    fallback_V = start.pop("#fallback").numpy()
-    module, _, name = spec["network"].rpartition(".")
-    cls = getattr(importlib.import_module(module), name)
-    shape_cls = getattr(importlib.import_module(module), spec["shape_class"])
-    network = cls(shape_cls(**spec["shape"]))
+    arrays = {name[1:]: start.pop(name).numpy() for name in [*start] if name.startswith("#")}
+    network = _class(spec["network"])(_class(spec["shape_class"])(**spec["shape"]))
     network.load_state_dict(start)
     config = TrainerConfig(**spec["config"])
     distributed.join(folder, rank, config.devices, execution.device_of(config, rank))
@@ -44,23 +42,30 @@ def main(folder: Path, rank: int) -> None:
     trained = train_here(
         network,
         Prepared.open(Path(spec["prepared"])).split(spec["split"]),
+        _class(spec["objective"])(**spec["asked"], **arrays),
         recipe=Recipe(**spec["recipe"]),
         config=config,
-        fallback_V=fallback_V,
+        seed=spec["seed"],
+        identity=spec["identity"],
         folder=None if spec["folder"] is None else Path(spec["folder"]),
         progress=spec["progress"] and rank == 0,
         on_epoch=tell if rank == 0 else lambda metrics, epoch: None,
         rank=rank,
-        **spec["arguments"],
     )
     if rank == 0:
         weights = {f"best.{k}": v.contiguous() for k, v in network.state_dict().items()}
         weights |= {f"last.{k}": v for k, v in trained.last_weights.items()}
         save_file(weights, folder / "result.safetensors")
-        result = {"plan": trained.plan.to_json(), "history": trained.history}
+        result = {"plan": trained.plan.to_json(), "history": trained.history, "headline": trained.headline}
         write_json(folder / "result.json", result | {"epoch": trained.best_epoch, "value": str(trained.best_value)})
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _class(name: str) -> Any:
+    """What the parent process has named, which wrote the file a moment ago and has it imported itself."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def end_with_parent(folder: Path) -> None:

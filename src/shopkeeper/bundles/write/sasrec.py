@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shopkeeper.bundles.write.ranking import Scorer
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.nn.sasrec import SASRecNetwork
+from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_TYPES
 
@@ -29,7 +29,7 @@ def scorer(model: SASRec, prepared: Prepared, split: Split) -> Scorer:
 
 
 class _LastVector(nn.Module):
-    def __init__(self, network: SASRecNetwork):
+    def __init__(self, network: SequenceNetwork):
         super().__init__()
         self.network = network
 

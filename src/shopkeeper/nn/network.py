@@ -1,0 +1,85 @@
+"""What a sequence network is to the rest of the project: the one thing that training, answering and export know of it.
+
+A network is a subclass of `SequenceNetwork` made from its shape, a frozen dataclass with at least `n_items`, `width`
+(of the vectors) and `max_length`; a field `n_types` says that it can tell event types apart.
+
+Shapes: P positions of a batch in flat order (see attention.py), D width, B sequences, L their length, V items + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from shopkeeper.nn.attention import Groups
+from shopkeeper.nn.dropout import Dropping
+
+COLUMNS = ("type", "age")  # of a batch, beyond item and position: only what a network `reads` is made
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns of a batch: item and position always, the others where the network reads them."""
+
+    item_P: Tensor  # int64, 0 = padding
+    position_P: Tensor  # int64, 0 = newest
+    type_P: Tensor | None = None  # int64 event codes, 0 = padding
+    age_P: Tensor | None = None  # float32 days before the newest event of the sequence
+
+
+class SequenceNetwork(Dropping):
+    """Makes a vector of each position from what stands at it and before it; scores are products with `item`.
+
+    A network gives `item`, `embed`, `forward`, `plain` and `activation_bytes`, and declares its tables. Its random
+    numbers all come through `drop`: then the cores of a batch can be at work at once, and a resumed run stays the same.
+    """
+
+    tables: ClassVar[tuple[str, ...]] = ("item",)  # embeddings, looked up in float32 whatever the precision
+    by_position: ClassVar[tuple[str, ...]] = ()  # those whose rows count from the newest event; a warm start cuts them
+
+    shape: Any
+    item: nn.Embedding  # (V, D), row 0 is padding; what enters and what is ranked
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which of `COLUMNS` a batch must carry."""
+        return ("type",) if getattr(self.shape, "n_types", 0) else ()
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """What enters the network, in float32: (P, D)."""
+        raise NotImplementedError
+
+    def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
+        """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D).
+
+        `groups` are the rectangles (b sequences of L positions) that the P positions consist of, one after another.
+        Each sequence begins at column 0; what follows it is padding, whose vectors nobody reads, and which no vector
+        may depend on. `fused`: PyTorch's fused kernels are the faster ones here.
+        """
+        raise NotImplementedError
+
+    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+        """The same by the textbook, from left-padded histories: for export, and as the reference. (B, D).
+
+        Float32, no dropout; a history of padding only gives a vector without meaning.
+        """
+        raise NotImplementedError
+
+    def activation_bytes(self, value: int, fused: bool) -> int:
+        """What training keeps of a position for the backward pass, in bytes; `value`: bytes of one number."""
+        raise NotImplementedError
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """Let every dropout (CPU) draw from this generator, so that twins of a network can be at work at once."""
+        for module in self.modules():
+            if isinstance(module, Dropping):
+                module.generator = generator
+
+    def compile_parts(self, graphs: bool = False) -> None:
+        """Compile what gains from it, while training; nothing, unless a network says otherwise."""
+
+    def undo_compile(self) -> None:
+        """Back to eager."""

@@ -1,0 +1,267 @@
+"""A sequence network as a recommender: what all of them share, so that a model is its network and a few lines.
+
+A model is a subclass of `SequenceRecommender` that names its network and the shape it is made from:
+
+    class SASRec(SequenceRecommender):
+        format, network_class, shape_class = "shopkeeper.sasrec/1", SASRecNetwork, SASRecShape
+
+Its settings are the fields of the shape (without `n_items` and `n_types`, which the data say) and of
+`training.config.Recipe`, and `inputs`. It is trained by `training/` and answers from histories alone.
+
+Shapes: B requests, D width, V items + 1, P positions of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from shopkeeper.closure import code_of
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file, sha256_file, write_json
+from shopkeeper.metrics.parallel import Cores
+from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.schema import EVENT_TYPES, event_codes
+from shopkeeper.training.batches import Batch, Histories
+from shopkeeper.training.blocks import training_blocks
+from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.execution import edges_up_to
+from shopkeeper.training.fit import Trained, train
+from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.validation import encode_all, known_items
+
+OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
+log = logging.getLogger(__name__)
+
+
+class SequenceRecommender:
+    """Scores are inner products of a history's last vector with the item embeddings.
+
+    `inputs`: `all` reads every event type (with an embedding of the type, where the network has one), `targets` only
+    the target events. Further keyword arguments are those of the shape and of `training.config.Recipe`.
+    """
+
+    format: ClassVar[str]  # of the weights, such as "shopkeeper.sasrec/1"
+    network_class: ClassVar[type[SequenceNetwork]]
+    shape_class: ClassVar[type[Any]]
+
+    uses_instant = False
+    starts_warm = True  # reads Fit.init_from
+    resumes = True  # keeps checkpoints in Fit.folder
+
+    def __init__(self, inputs: str = "all", **settings: Any):
+        default = self._shape(1)
+        self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
+        self._shape(1, **self.settings)  # checks them
+        self.inputs = inputs
+        self.recipe = Recipe(**settings)
+        self.network: SequenceNetwork | None = None
+        self.known_V = np.zeros(0, bool)
+        self.item_keys = np.zeros(0, np.int64)  # hashes of external item ids, to find items again in other data
+        self.types: list[int] | None = None  # event codes that are read; None: all
+        self.fallback_V = np.zeros(0, np.float32)
+        self.trained: Trained | None = None
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Learn from `split.training_rows()`; validation requests choose the epoch."""
+        config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
+        codes = event_codes(list(fit.target_events))
+        kinds, self.fallback_V = seen_in_training(split, codes)
+        typed = self.inputs == "all" and len(kinds) > 1
+        self.types = None if self.inputs == "all" else codes
+        shape = self._shape(prepared.n_items, len(EVENT_TYPES) if typed else 0, **self.settings)
+        self.known_V = known_items(prepared.n_items, split.catalogue)
+        torch.manual_seed(fit.seed)
+        self.network = self.network_class(shape)
+        self.item_keys = keys_of(prepared)
+        start = None if fit.init_from is None else self._start_from(fit.init_from)
+        self.trained = train(
+            self.network,
+            split,
+            NextItem(fit.target_events, self.inputs, fit.filter_seen, fit.k, fallback_V=self.fallback_V),
+            recipe=self.recipe,
+            config=config,
+            seed=fit.seed,
+            identity={
+                "model": self.format,
+                "init_from": start,
+                "code": code_of(type(self).__module__, "shopkeeper.training.worker"),
+                **asdict(shape),
+            },
+            folder=fit.folder,
+            progress=fit.progress,
+            on_epoch=fit.log,
+        )
+
+    @property
+    def steps(self) -> int | None:
+        """The epoch that validation chose."""
+        return None if self.trained is None else self.trained.best_epoch
+
+    def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""
+        network = self._network()
+        shape = network.shape
+        histories = Histories.of(requests, self.known_V, self.types, shape.max_length, "age" in network.reads)
+
+        def last_vectors(core: int, batch: Batch) -> torch.Tensor:
+            out: torch.Tensor = network(network.embed(batch), batch.layout.groups, False, batch.layout.last_B)
+            return out
+
+        with Cores(torch.get_num_threads()) as cores, torch.inference_mode():
+            vector_BD, blank_B = encode_all(
+                last_vectors,
+                histories,
+                len(requests),
+                edges_up_to(shape.max_length),
+                torch.device("cpu"),
+                network.reads,
+                shape.width,
+                batch_size=64,  # activations of a small batch stay in the cache: a quarter less time than 256
+                cores=cores,
+            )
+        return vector_BD.numpy(), blank_B.numpy()
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Scores float32 (B, V); rows without a usable history get the popularity of items."""
+        vector_BD, blank_B = self.encode(requests)
+        score_BV: np.ndarray = vector_BD @ self.item_vectors().T
+        score_BV[blank_B] = self.fallback_V
+        return score_BV
+
+    def item_vectors(self) -> np.ndarray:
+        """Item embeddings float32 (V, D); row 0 is padding."""
+        vectors: np.ndarray = self._network().item.weight.detach().numpy()
+        return vectors
+
+    def fallback(self) -> np.ndarray:
+        """Scores float32 (V,) for a request without a usable history."""
+        return self.fallback_V
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
+        network = self._network()
+        tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
+        tensors["fallback"] = torch.from_numpy(self.fallback_V)
+        tensors["known"] = torch.from_numpy(self.known_V)
+        tensors["item_keys"] = torch.from_numpy(self.item_keys)
+        spec = {"shape": asdict(network.shape), "types": self.types, "inputs": self.inputs}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with atomic_file(Path(folder) / "weights.safetensors") as tmp:
+            # One entry: several are written in an order that changes from process to process.
+            save_file(tensors, tmp, {"shopkeeper": json.dumps({"format": self.format, **spec}, sort_keys=True)})
+        if self.trained is not None:
+            write_json(Path(folder) / "training.json", self.trained.summary())
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; a `UserError` when it is damaged or belongs to another model."""
+        path = Path(folder) / "weights.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                spec = _spec(file.metadata() or {})
+                if spec.get("format") != self.format:
+                    said = spec.get("format", "something else")
+                    raise UserError(f"{path} holds {said}, not {self.format}; check run=")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; train the model again") from None
+        except (SafetensorError, OSError) as e:
+            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+        self.network = self.network_class(self.shape_class(**spec["shape"]))
+        self.types, self.inputs = spec["types"], spec["inputs"]
+        self.fallback_V = tensors.pop("fallback").numpy()
+        self.known_V = tensors.pop("known").numpy()
+        self.item_keys = tensors.pop("item_keys").numpy()
+        self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
+        self.network.eval()
+
+    def _start_from(self, run: Path) -> str:
+        """Take over the weights of another run, and say which they are (a hash).
+
+        Items are matched by external id; new ones, and event types where the other run had none, keep their random
+        start.
+        """
+        old, network = type(self)(), self._network()
+        try:
+            old.load(run)
+        except UserError as e:
+            raise UserError(f"init_from={run} is no run of this model: {e}") from None
+        mine, theirs = asdict(network.shape), asdict(old._network().shape)
+        free = (*OF_DATA, "max_length")
+        for name in (name for name in mine if name not in free and not name.startswith("dropout")):
+            if mine[name] != theirs[name]:
+                raise UserError(
+                    f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
+                    f"set model.{name}={theirs[name]} or train from scratch"
+                )
+        state, given = network.state_dict(), old._network().state_dict()
+        if given.keys() - state.keys():
+            raise UserError(
+                f"init_from={run} tells event types apart and this training has only one type to read; "
+                f"set model.inputs=all where the data have several, or train from scratch"
+            )
+        common, here, there = np.intersect1d(self.item_keys, old.item_keys, return_indices=True)
+        by_position = {f"{name}.weight" for name in network.by_position}
+        for name in given.keys() - by_position - {"item.weight"}:
+            state[name] = given[name]
+        for name in by_position:  # positions count from the newest event
+            newest = min(len(state[name]), len(given[name]))
+            state[name][:newest] = given[name][:newest]
+        state["item.weight"][here + 1] = given["item.weight"][there + 1]
+        network.load_state_dict(state)
+        log.info("warm start from %s: %d of %d items were known there", run, len(common), len(self.item_keys))
+        return sha256_file(run / "weights.safetensors")[:16]
+
+    def _network(self) -> SequenceNetwork:
+        if self.network is None:
+            raise UserError(f"this {type(self).__name__} has no weights yet: call fit or load first")
+        return self.network
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        """Fields of the shape that may be set."""
+        return [f.name for f in fields(cls.shape_class) if f.name not in OF_DATA]
+
+    @classmethod
+    def _shape(cls, n_items: int, n_types: int = 0, **settings: Any) -> Any:
+        can = any(f.name == "n_types" for f in fields(cls.shape_class))
+        return cls.shape_class(n_items, **({"n_types": n_types} if can else {}), **settings)
+
+
+def _spec(meta: Mapping[str, str]) -> dict[str, Any]:
+    """What the header of a file of weights says; also of files that had it in two entries."""
+    try:
+        found = json.loads(meta["shopkeeper"]) if "shopkeeper" in meta else json.loads(meta.get("spec", "{}"))
+    except ValueError:
+        return {}
+    return {"format": meta.get("format"), **found} if isinstance(found, dict) else {}
+
+
+def keys_of(prepared: Prepared) -> np.ndarray:
+    """The first 8 bytes of the SHA-256 of each external item id: int64 (n_items,)."""
+    ids = prepared.items["item_id"].to_pylist()
+    digests = b"".join(hashlib.sha256(str(x).encode()).digest()[:8] for x in ids)
+    return np.frombuffer(digests, np.int64).copy()
+
+
+def seen_in_training(split: Split, codes: list[int]) -> tuple[list[int], np.ndarray]:
+    """Event types of the training rows, and target events per item: float32 (V,)."""
+    kinds: set[int] = set()
+    count_V = np.zeros(split.prepared.n_items + 1, np.int64)
+    for block in training_blocks(split):
+        kinds |= set(np.unique(block.event_type).tolist())
+        count_V += np.bincount(block.item[np.isin(block.event_type, codes)], minlength=len(count_V))
+    return sorted(kinds), count_V.astype(np.float32)

@@ -1,0 +1,148 @@
+"""The next item as an objective: at each position the next target event, against the catalogue or drawn negatives.
+
+Shapes: N labelled positions, D width, V items + 1, C negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
+from torch import Tensor
+
+from shopkeeper.data.prepared import Split
+from shopkeeper.metrics.parallel import Cores
+from shopkeeper.nn.losses import Loss, Negatives, sampled_loss
+from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.nn.softmax import softmax_cross_entropy
+from shopkeeper.schema import event_codes
+from shopkeeper.training import memory
+from shopkeeper.training.batches import Batch, TrainingView
+from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.validation import Encode, Validator
+
+
+class NextItem:
+    """An `Objective`. `inputs`: `all` event types are read, or `targets` alone; `k`: cut-off of the headline.
+
+    `fallback_V`: scores float32 (V,) of requests without a usable history.
+    """
+
+    def __init__(
+        self,
+        target_events: Sequence[str] = (),
+        inputs: str = "all",
+        filter_seen: bool = False,
+        k: int = 10,
+        *,
+        fallback_V: np.ndarray | None = None,
+    ):
+        self.target_events, self.inputs, self.filter_seen, self.k = tuple(target_events), inputs, filter_seen, k
+        self.fallback_V = np.zeros(0, np.float32) if fallback_V is None else fallback_V
+        self.view: Any = None  # a TrainingView, once it is opened
+        self.validator: Validator | None = None
+        self._class_items: Tensor | None = None
+        self._drawn: Negatives | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """Its arguments, without the arrays."""
+        values = {"target_events": list(self.target_events), "inputs": self.inputs, "filter_seen": self.filter_seen}
+        return values | ({} if self.k == 10 else {"k": self.k})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its arrays."""
+        return {"fallback_V": self.fallback_V}
+
+    def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
+        """Read the training rows."""
+        length = network.shape.max_length
+        self.learn_from(
+            TrainingView.build(split, self.target_events, self.inputs, length, folder, network.reads),
+            network,
+            recipe.loss,
+        )
+
+    def learn_from(self, view: TrainingView, network: SequenceNetwork, loss: Loss) -> NextItem:
+        """Take this view, whatever it was made from; gives itself."""
+        self.view, self.length_U, self.n_classes = view, view.length_U, len(view.catalogue)
+        self.settings, self.negatives, self.bytes = loss, loss.drawn(self.n_classes), view.bytes
+        return self
+
+    def ready(
+        self, split: Split | None, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int
+    ) -> None:
+        """Flat arrays to the device where the plan says so; validation requests made ready."""
+        if plan.resident:
+            self.view = self.view.to(device)
+        view = self.view
+        if self.n_classes != network.item.num_embeddings - 1:
+            self._class_items = torch.from_numpy(view.catalogue.astype(np.int64))
+        if self.negatives:
+            parts = view.label_class_T.split(1 << 22) if self.settings.draw == "popularity" else ()
+            counts = [torch.bincount(part, minlength=self.n_classes) for part in parts]
+            self._drawn = Negatives(self.settings, self.n_classes, torch.stack(counts).sum(0) if counts else None)
+        if split is not None:
+            self.validator = Validator.of(
+                split,
+                types=event_codes(list(self.target_events)) if self.inputs == "targets" else None,
+                reads=network.reads,
+                max_length=network.shape.max_length,
+                filter_seen=self.filter_seen,
+                fallback_V=self.fallback_V,
+                edges=plan.edges,
+                device=device,
+                limit=limit,
+                k=self.k,
+            )
+
+    def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:
+        """The newest events of these customers, each with the next target event as its label."""
+        batch: Batch = self.view.batch(users, plan.edges, seed, epoch, device, plan.pad)
+        return batch
+
+    def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
+        """Cross-entropy over the catalogue, or another loss of `nn.losses` over this step's negatives."""
+        h_ND, weight_VD = x_PD.index_select(0, batch.layout.slot_N), network.item.weight
+        if self._drawn is not None:
+            return self._sampled(h_ND, batch.label_N, weight_VD, self._drawn, seed) * scale
+        classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
+        return softmax_cross_entropy(
+            h_ND,
+            classes_VD,
+            batch.label_N,
+            scale=scale,
+            first=first,
+            kernel=plan.softmax,
+            chunk=plan.chunk,
+        )
+
+    def _sampled(self, h_ND: Tensor, label_N: Tensor, weight_VD: Tensor, drawn: Negatives, seed: int) -> Tensor:
+        """The negatives are the same for every process and micro-batch."""
+        class_C, log_q_C = drawn.draw(seed, h_ND.device)
+        own_N, other_C = label_N + 1, class_C + 1
+        if self._class_items is not None:
+            self._class_items = self._class_items.to(label_N.device)
+            own_N, other_C = self._class_items[label_N], self._class_items[class_C]
+        own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
+        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.settings)
+
+    @property
+    def headline(self) -> str | None:
+        """NDCG@k over the whole catalogue."""
+        return None if self.validator is None else self.validator.headline
+
+    def measure(
+        self, encode: Encode, network: SequenceNetwork, cores: Cores, rank: int, world: int
+    ) -> Mapping[str, float]:
+        """Ranking figures on the validation requests."""
+        assert self.validator is not None
+        return self.validator(encode, network.item.weight.detach(), cores, rank, world)
+
+    def fewer(self) -> None:
+        """Half as many requests at a time."""
+        assert self.validator is not None
+        self.validator.batch_size = memory.halve(self.validator.batch_size, "validation request")
