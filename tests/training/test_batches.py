@@ -20,7 +20,7 @@ from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training import blocks
 from shopkeeper.training.batches import Histories, TrainingView, next_step_labels
 from shopkeeper.training.blocks import Columns
-from tiny import tiny_prepared
+from tiny import DAY, tiny_prepared
 
 EDGES = (2, 4, 8, 20)
 
@@ -252,3 +252,26 @@ def test_positions_filled_up_for_fixed_shapes_change_nothing_else(tiny_shop):
     assert (padded.item_P[len(plain.item_P) :] == 0).all()
     assert torch.equal(padded.label_N, plain.label_N)
     assert torch.equal(padded.layout.slot_N, plain.layout.slot_N)
+
+
+def test_ages_are_days_before_the_newest_event_of_the_window_and_kept_for_those_who_read_them_alone(tmp_path: Path):
+    far = 2**53 + 1  # µs; float64 cannot tell it from its neighbour, nor float32 the days in between
+    times = [[far + day * DAY for day in (0, 1, 1, 4, 9, 9, 11)]]
+    _, split = tiny_prepared(tmp_path / "p", [[1, 2, 3, 4, 5, 6, 7]], times, event_types=[["view"] + ["purchase"] * 6])
+    view = TrainingView.build(split, ("purchase",), "all", 3, reads=("age",))
+    assert view.type_M is None
+    batch = view.batch(np.array([0]), EDGES, 0, 0)
+    assert batch.type_P is None
+    assert batch.age_P.dtype == torch.float32
+    assert batch.age_P[batch.layout.slot_N].tolist() == [3.0, 3.0, 0.0]  # of items 2, 3 and 4
+    assert TrainingView.build(split, ("purchase",), "all", 3).batch(np.array([0]), EDGES, 0, 0).age_P is None
+    mapped = TrainingView.build(split, ("purchase",), "all", 3, tmp_path / "view", ("age",))
+    assert torch.equal(mapped.batch(np.array([0]), EDGES, 0, 0).age_P, batch.age_P)
+
+    requests = Requests.from_histories([[1, 2, 3], [1, 8, 2]], timestamps=[[0, DAY // 2, 4 * DAY], [0, DAY, 5 * DAY]])
+    known_V = np.arange(9) % 8 > 0  # item 8 is not known
+    histories = Histories.of(requests, known_V, None, 2, with_time=True)
+    asked = histories.batch(np.array([0, 1]), EDGES, torch.device("cpu"), ("age",))
+    assert asked.age_P[asked.layout.slot_N].tolist() == [3.5, 0.0, 5.0, 0.0]
+    with pytest.raises(UserError, match="reads how long ago events were, and these have no time stamps"):
+        Histories.of(Requests.from_histories([[1]]), known_V, None, 2, with_time=True)

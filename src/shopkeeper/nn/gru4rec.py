@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class GRU4RecNetwork(SequenceNetwork):
         self.shape, d = shape, shape.width
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
-        self.layers = nn.ModuleList(nn.GRU(d, d, batch_first=True) for _ in range(shape.layers))
+        self.layers: Any = nn.ModuleList(nn.GRU(d, d, batch_first=True) for _ in range(shape.layers))
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=1 / math.sqrt(d))

@@ -63,6 +63,10 @@ class SequenceRecommender:
     resumes = True  # keeps checkpoints in Fit.folder
 
     def __init__(self, inputs: str = "all", **settings: Any):
+        if not hasattr(self, "shape_class"):
+            raise UserError(
+                f"{type(self).__name__} is what models are made from; conf/model/*.yaml name those there are"
+            )
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them

@@ -1,0 +1,138 @@
+"""A sequence model of one's own is one network file and one YAML, outside of this package: no other file is touched."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_bad_input import HEAD, ROWS, write_raw
+
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.train import train_model
+from shopkeeper.training.module import SequenceModule
+
+NETWORK = '''
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.recommenders.sequence import SequenceRecommender
+
+
+@dataclass(frozen=True)
+class FadingShape:
+    n_items: int
+    width: int = 8
+    max_length: int = 6
+    dropout: float = 0.1
+
+
+class FadingNetwork(SequenceNetwork):
+    """A running sum of item vectors that count the less the older they are."""
+
+    reads = ("age",)
+
+    def __init__(self, shape):
+        super().__init__(shape.dropout)
+        self.shape = shape
+        self.item = nn.Embedding(shape.n_items + 1, shape.width, padding_idx=0)
+        self.out = nn.Linear(shape.width, shape.width)
+
+    def embed(self, inputs):
+        return self.drop(self.item(inputs.item_P) * torch.exp(-inputs.age_P / 30)[:, None])
+
+    def forward(self, x_PD, groups, fused=False, last=None):
+        parts = x_PD.split([b * length for b, length in groups])
+        sums = [x.view(b, n, -1).cumsum(1).flatten(0, 1) for x, (b, n) in zip(parts, groups, strict=True)]
+        h_PD = self.out(torch.cat(sums))
+        return h_PD if last is None else h_PD[last]
+
+    def activation_bytes(self, value, fused):
+        return 8 * self.shape.width * value
+
+
+class Fading(SequenceRecommender):
+    format, network_class, shape_class = "mine.fading/1", FadingNetwork, FadingShape
+'''
+YAML = """
+name: fading
+task: next_item
+target: my_fading.Fading
+width: 8
+max_length: 6
+lr: 0.01
+loss: ${loss}
+epochs: 4
+patience: 0
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder with a shop's log, the network file and a `conf/` that holds the model's YAML alone."""
+    write_raw(tmp_path, HEAD + "".join(ROWS))
+    (tmp_path / "my_fading.py").write_text(NETWORK, encoding="utf-8")
+    (tmp_path / "conf/model").mkdir(parents=True)
+    (tmp_path / "conf/model/fading.yaml").write_text(YAML, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("my_fading", None)
+
+
+def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
+    paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "models", "reports", "exports", "outputs")]
+    always = ["dataset=online_retail", "tracking=none", "progress=false", "trainer=cpu", "evaluation.resamples=50"]
+    return context.plain(composed(verb, [*always, *paths, "trainer.precision=fp32", *words]))
+
+
+def test_it_trains_resumes_and_is_evaluated(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    whole = train_model(config(shop, "train", "model=fading", "trainer.resume=false"), shop / "models/whole")
+    ages: list[torch.Tensor] = []
+    original = SequenceModule.training_step
+
+    def step(self: SequenceModule, *args: Any) -> None:
+        if self.step == 2:
+            raise RuntimeError("killed")
+        batch = self.objective.show(self.users_of(self.step), self.plan, 0, 0, self.device)
+        assert batch.type_P is None  # nobody asked for types
+        ages.append(batch.age_P[batch.layout.slot_N])
+        original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceModule, "training_step", step)
+        with pytest.raises(RuntimeError, match="killed"):
+            train_model(config(shop, "train", "model=fading"), shop / "models/again")
+    assert torch.cat(ages).max() > 5  # days
+    with caplog.at_level(logging.INFO):
+        again = train_model(config(shop, "train", "model=fading"), shop / "models/again")
+    assert "going on from" in caplog.text
+    one, other = (load_file(run.path / "weights.safetensors") for run in (whole, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    page = evaluate_runs(config(shop, "evaluate"), [open_run(again.path)], shop / "reports/page")
+    assert "fading" in json.loads((page / "leaderboard.json").read_text())["next_item"]
+
+
+def test_a_model_that_reads_ages_says_so_where_there_are_none(shop: Path, tmp_path: Path):
+    import my_fading
+
+    from shopkeeper.recommenders.base import Fit
+    from tiny import cycle_histories, tiny_prepared
+
+    prepared, split = tiny_prepared(tmp_path / "order-only", cycle_histories(6, 5, 6))
+    with pytest.raises(UserError, match=r"reads how long ago events were, and tiny has only their order; choose a"):
+        my_fading.Fading(epochs=1).fit(prepared, split, Fit(progress=False))
