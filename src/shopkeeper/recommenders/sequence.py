@@ -64,9 +64,7 @@ class SequenceRecommender:
 
     def __init__(self, inputs: str = "all", **settings: Any):
         if not hasattr(self, "shape_class"):
-            raise UserError(
-                f"{type(self).__name__} is what models are made from; conf/model/*.yaml name those there are"
-            )
+            raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them
