@@ -123,3 +123,16 @@ def test_nothing_executable_is_loaded_from_an_artifact():
         if word in path.read_text(encoding="utf-8").replace(".eval(", "").replace("_eval(", "")
     ]
     assert not wrong
+
+
+def test_no_task_is_named_where_every_task_is_served():
+    tasks = [path.stem for path in (SOURCE / "tasks").glob("*.py") if path.stem not in ("__init__", "base", "find")]
+    assert {"next_item", "churn"} <= set(tasks)
+    wrong = [
+        f"{path.relative_to(SOURCE)} names {task}"
+        for room in ("pipeline", "evaluation", "tuning")
+        for path in sorted((SOURCE / room).rglob("*.py"))
+        for task in tasks
+        if f'"{task}"' in path.read_text(encoding="utf-8")
+    ]
+    assert not wrong

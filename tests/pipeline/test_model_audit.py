@@ -275,7 +275,7 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
         return replace(table, values=table.values + prepared.events.price[-1000:].mean())
 
     monkeypatch.setattr(cohorts, "features_of", leaky)
-    monkeypatch.setattr(customers, "audit_cohort", lambda *_: None)  # the sample would find it, too
+    monkeypatch.setattr(customers, "audit_cohort", lambda *_, **__: None)  # the sample would find it, too
     with pytest.raises(AuditError, match="when events after"):
         audit.prepare_customers(cfg, customers.prepare_data(cfg))
 

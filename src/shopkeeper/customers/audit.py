@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import features_of
+from shopkeeper.customers.build_cohort import Truth, features_of, stayed_away
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
@@ -25,9 +25,13 @@ THEN = "Mend the cohort or the feature: only what lies strictly before the cutof
 
 
 def audit_cohort(
-    prepared: Prepared, cohort: Cohort, active_days: float | None, events: Sequence[str] = ("purchase",)
+    prepared: Prepared,
+    cohort: Cohort,
+    active_days: float | None,
+    events: Sequence[str] = ("purchase",),
+    truth: Truth = stayed_away,
 ) -> None:
-    """Check a cohort that was built from `prepared` alone.
+    """Check a cohort that was built from `prepared` alone; `truth`: as `build_cohort` was told.
 
     Raises:
         AuditError: with every violation, each naming a customer and a cutoff.
@@ -50,7 +54,7 @@ def audit_cohort(
     if not found:
         rows = np.sort(rng.permutation(len(cohort))[:SAMPLE])
         codes = np.asarray(event_codes(tuple(events)), np.int8)
-        found += _asked(p, cohort, rows, active_days, codes) + _forgotten(p, cohort, active_days, codes, rng)
+        found += _asked(p, cohort, rows, active_days, codes, truth) + _forgotten(p, cohort, active_days, codes, rng)
         found += _features(p, cohort, rows)
     if found:
         raise AuditError(p.name, found, "the customers of", THEN)
@@ -63,7 +67,9 @@ def _times(p: Prepared, customer: int, codes: np.ndarray) -> np.ndarray:
     return np.asarray(p.events.timestamp[rows])[np.isin(p.events.event_type[rows], codes)]
 
 
-def _asked(p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | None, codes: np.ndarray) -> list[str]:
+def _asked(
+    p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | None, codes: np.ndarray, truth: Truth
+) -> list[str]:
     """Customers of the sample who were not active, or whose label says something else than the log."""
     horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
     found = []
@@ -73,8 +79,8 @@ def _asked(p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | N
         since = np.iinfo(np.int64).min if active_days is None else t - round(active_days * MICROSECONDS_PER_DAY)
         if not ((at >= since) & (at < t)).any():
             found.append(f"customer {customer} is asked about at {iso(t)} and was not active before")
-        stayed_away = not ((at >= t) & (at < t + horizon)).any()
-        if cohort.label is not None and (cohort.label[row] > 0.5) != stayed_away:
+        bought = ((at >= t) & (at < t + horizon)).sum(keepdims=True)
+        if cohort.label is not None and cohort.label[row] != truth(bought)[0]:
             found.append(f"the label of customer {customer} at {iso(t)} is not what the log says")
     return found[:1]
 

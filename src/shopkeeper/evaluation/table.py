@@ -82,7 +82,6 @@ def iter_requests(
         "protocol": split.protocol,
         "part": part,
         "model": type(model).__name__,
-        "task": "next_item",
         "seed": None,
         "filter_seen": bool(filter_seen),
         "target_hash": split.target_hash(part),

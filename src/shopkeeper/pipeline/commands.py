@@ -25,10 +25,10 @@ def evaluate_again(cfg: Mapping[str, Any]) -> list[str]:
     return [*program("evaluate"), *added, *typed]
 
 
-def train_also(cfg: Mapping[str, Any], model: str, split: str | None = None) -> list[str]:
-    """The words that train a recommender on a report's data, where its next report finds the run."""
+def train_also(cfg: Mapping[str, Any], task: str, model: str, split: str | None = None) -> list[str]:
+    """The words that train a model for a task on a report's data, where its next report finds the run."""
     dataset, split = cfg["dataset"]["name"], split or (cfg.get("split") or {}).get("name")
-    folder = Path(cfg["paths"]["models"]) / dataset / str(split) / "next_item" / model
+    folder = Path(cfg["paths"]["models"]) / dataset / str(split) / task / model
     about = {"dataset": dataset, "split": split, "model": model, "hydra.run.dir": folder}
     return [*program("train"), *(f"{k}={v}" for k, v in about.items() if v)]
 

@@ -16,6 +16,7 @@ from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.metrics.ranks import TIES
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
+from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
 
@@ -210,11 +211,12 @@ def check_task(config: Config) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
     refuse_foreign(config["model"], "the composed config", named_targets(config))
     check_kinds(config, SETTINGS)
-    task, model = config["task"]["name"], config["model"]
-    if model["task"] != task:
-        raise UserError(
-            f"model={model['name']} is for task={model['task']}, not task={task}; leave task out or change it"
-        )
+    task, model = find_task(config["task"], named_targets(config)), config["model"]
+    serves = model.get("tasks") or [model["task"]]  # names, or what tasks are asked of
+    if task.asks != serves if isinstance(serves, str) else task.name not in serves:
+        known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
+        said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
+        raise UserError(f"model={model['name']} is for {said}, not task={task.name}; leave task out or change it")
     check_evaluation(config)
 
 

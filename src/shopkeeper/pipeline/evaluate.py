@@ -33,14 +33,13 @@ from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
-from shopkeeper.pipeline.evaluate_baselines import copy_baseline, missing_baselines, numbered
-from shopkeeper.pipeline.evaluate_checks import over_seeds_of, sanity_of
+from shopkeeper.pipeline.evaluate_baselines import copy_baseline, numbered
+from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
+from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
 BASELINES = "baselines"  # the folder of the runs that were made for the table
-TABLE = {"next_item": "requests.parquet"}  # every other task: customers.parquet
-UNDEFINED = {"value": None, "low": None, "high": None, "n": 0}  # of a model that scored nobody
 SHOWN = (
     "recall@{k}",
     "hit@{k}",
@@ -59,10 +58,9 @@ def evaluate(config: DictConfig) -> None:
     named = context.named_targets(cfg)
     runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
     if not runs:
-        raise UserError(
-            f"there is no finished run below {root}; `{shlex.join(train_also(cfg, 'popularity'))}` makes one, or name "
-            f"some: runs=[…]"
-        )
+        task = task_of(cfg)
+        words = shlex.join(train_also(cfg, task.name, task.baseline))
+        raise UserError(f"there is no finished run below {root}; `{words}` makes one, or name some: runs=[…]")
     say_contradictions(cfg, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
         context.say_if_raw_changed(manifest, Path(cfg["paths"]["raw"]))
@@ -79,7 +77,7 @@ def _named_by(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> dict[str, An
     for group in ("dataset", "split"):
         names: dict[str, RunFolder] = {}
         for run in runs:
-            if group == "dataset" or run.task == "next_item":  # customer models have windows of their own, no split
+            if group == "dataset" or run.about.asks == REQUESTS:  # customer models have windows of their own, no split
                 names.setdefault(str(run.metrics[group]), run)
         if len(names) > 1:
             (a, one), (b, other) = list(names.items())[:2]
@@ -95,23 +93,26 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
     """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
 
+    _one_file_per_task(runs)
     unlike = None if cfg.get("overwrite") else _unlike(runs)
     out = check_target(out, "report", unlike)
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)
     with tempfile.TemporaryDirectory() as place:
-        added = missing_baselines(cfg, by_task.get("next_item", []), Path(place))
-        if added:
-            by_task["next_item"] += added
+        added: list[RunFolder] = []
+        for some in by_task.values():
+            missing = form_of(some[0].about).missing_baselines(cfg, some, Path(place))
+            some += missing
+            added += missing
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:
                 copy_baseline(run, folder / BASELINES / run.path.name, ids=bool(cfg["report"].get("ids")))
-            for task, section in sections.items():
+            for section in sections.values():
                 table = _together(section["tables"])
                 table = table if cfg["report"].get("ids") else numbered(table)
-                pq.write_table(table, folder / TABLE.get(task, "customers.parquet"))
+                pq.write_table(table, folder / section["about"].rows)
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
@@ -126,6 +127,15 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
             with show.only_shown("the runs' pages in MLflow"):
                 _track(cfg, section, out, pages)
     return out
+
+
+def _one_file_per_task(runs: Sequence[RunFolder]) -> None:
+    """A `UserError` where two tasks would write their rows into one file."""
+    tasks = {run.task: run.about for run in runs}
+    for task in tasks.values():
+        for other in tasks.values():
+            if task.name < other.name and task.rows == other.rows:
+                raise UserError(f"tasks {task.name} and {other.name} both name {task.rows} for their rows; rename one")
 
 
 def _unlike(runs: Sequence[RunFolder]) -> Unlike:
@@ -166,9 +176,7 @@ def _moved(run: RunFolder, out: Path) -> RunFolder:
 
 def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
-    from shopkeeper.evaluation.compare import compare_family
     from shopkeeper.evaluation.oracle_alarm import oracle_alarms
-    from shopkeeper.evaluation.table import metadata_of
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"
@@ -181,33 +189,15 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
+    form = form_of(runs[0].about)
     for name, run in by_name.items():
-        if headline in metrics[name]["test"]:
-            continue
-        if task == "next_item":
-            k = metadata_of(tables[name]).get("k")
-            raise UserError(
-                f"{run.path} has no {headline}, by which {runs[0].path} is judged: it was evaluated with "
-                f"evaluation.k={k}; train one of them again with the other's evaluation.k"
-            )
-        metrics[name] = {**metrics[name], "test": {**metrics[name]["test"], headline: UNDEFINED}}
+        if headline not in metrics[name]["test"]:
+            undefined = form.without_headline(run, runs[0], headline, tables[name])
+            metrics[name] = {**metrics[name], "test": {**metrics[name]["test"], headline: undefined}}
     e = cfg["evaluation"]
     options = {k: e[k] for k in ("confidence", "resamples", "smallest_effect")}
     options["test"] = cfg["report"].get("test", "randomisation")
-    split = None
-    if task == "next_item":
-        from shopkeeper.evaluation.leaderboard import leaderboard
-        from shopkeeper.evaluation.slices import add_slices
-
-        split = context.split_of(prepared, runs[0].manifest)
-        tables = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
-        boards = leaderboard(tables, headline, split=split, **options)
-        comparisons = boards["comparisons"]
-        sanity = sanity_of(cfg, by_name, tables, headline, split, boards)
-    else:
-        found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
-        comparisons = [c.as_dict() for c in found]
-        sanity = {"seeds": over_seeds_of(by_name, tables, headline, e["confidence"])}
+    tables, comparisons, sanity, split = form.compared(cfg, by_name, tables, headline, prepared, options)
     alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
     for alarm in alarms:
         log.warning("alarm: %s", alarm)
@@ -215,6 +205,7 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
     order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
     return {
         "task": task,
+        "about": runs[0].about,
         "headline": headline,
         "lower_is_better": lower,
         "names": order,
@@ -259,16 +250,7 @@ def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[st
     if method == "percentile" and all(then.get(k, e[k]) == e[k] for k in ("confidence", "resamples")):
         return {**run.metrics, "test": known}
     confidence, resamples = float(e["confidence"]), int(e["resamples"])
-    if run.task == "next_item":
-        from shopkeeper.evaluation.table import summarise
-
-        test = summarise(table, confidence=confidence, resamples=resamples, method=method)
-    else:
-        from shopkeeper.evaluation.customer_table import summarise_customers
-        from shopkeeper.evaluation.profit import Profit
-
-        profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
-        test = summarise_customers(table, resamples=resamples, confidence=confidence, profit=profit)
+    test = form_of(run.about).summarised(run, table, confidence=confidence, resamples=resamples, method=method)
     return {**run.metrics, "test": known | test}
 
 
@@ -332,4 +314,4 @@ def _manifest(runs: Sequence[RunFolder]) -> dict[str, Any]:
 
 def _first(runs: Sequence[RunFolder]) -> RunFolder:
     """The run that names the report: of a recommender where there is one, since customer models have no split."""
-    return next((run for run in runs if run.task == "next_item"), runs[0])
+    return next((run for run in runs if run.about.asks == REQUESTS), runs[0])

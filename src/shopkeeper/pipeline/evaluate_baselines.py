@@ -61,7 +61,7 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
         filter_seen=bool(asked["filter_seen"]),
         ties=asked["ties"],
         top_k=int(e.get("top_k") or max(asked["k"])),
-        metadata={"model": settings["name"], "seed": like.metrics["seed"]},
+        metadata={"task": asked.get("task"), "model": settings["name"], "seed": like.metrics["seed"]},
     )
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
     test = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))

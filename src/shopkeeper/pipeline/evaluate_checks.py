@@ -32,6 +32,7 @@ def sanity_of(
     """All checks of a board as JSON; the report has them as a section."""
     from shopkeeper.evaluation.sanity import missing_baselines
 
+    task = next(iter(runs.values())).task
     models = [(board["uses_instant"], model) for board in boards["boards"] for model in board["models"]]
     options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples", "smallest_effect")}
     rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
@@ -40,7 +41,7 @@ def sanity_of(
     shuffled = _orders_worth(asked, tables, headline, split, options, retrain=False)
     retrained = _orders_worth({name: runs[name] for name in again}, tables, headline, split, options, retrain=True)
     return {
-        "missing_baselines": missing_baselines(list(runs), lambda model: shlex.join(train_also(cfg, model))),
+        "missing_baselines": missing_baselines(list(runs), lambda model: shlex.join(train_also(cfg, task, model))),
         "notes": boards["notes"],
         "checks": boards["sanity"],
         "uses_instant": [model["name"] for uses_instant, model in models if uses_instant],
@@ -129,7 +130,7 @@ def _split_gap(
 ) -> dict[str, Any] | None:
     """Leave-one-out against temporal where models have runs on both, else how to make them; None: no such pair.
 
-    Sibling runs lie in `<paths.models>/<dataset>/<other split>/next_item`. Of a model with several runs the one with
+    Sibling runs lie in `<paths.models>/<dataset>/<other split>/<task>`. Of a model with several runs the one with
     the lowest seed is taken; runs of other data (another fingerprint) are none.
     """
     from shopkeeper.evaluation.sanity import split_gap
@@ -142,7 +143,7 @@ def _split_gap(
         return None
     other = pair[1 - pair.index(some.metrics["split"])]
     dataset = str(cfg["dataset"]["name"])
-    folder = Path(cfg["paths"]["models"]) / dataset / other / "next_item"
+    folder = Path(cfg["paths"]["models"]) / dataset / other / some.task
     options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples")}
     try:
         same = some.manifest["dataset_fingerprint"]
@@ -158,7 +159,7 @@ def _split_gap(
     except UserError as e:  # a damaged run of the other split is no reason to go without a report of this one
         return {"not_run": str(e)}
     model = some.metrics["model"]
-    command = shlex.join(train_also(cfg, model, other))
+    command = shlex.join(train_also(cfg, some.task, model, other))
     return {"not_run": f"no model has a run on {other}; `{command}` makes one"}
 
 

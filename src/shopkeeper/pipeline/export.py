@@ -16,7 +16,6 @@ from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.tasks.base import REQUESTS
-from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, ove
     facts = about(run)
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared, model = context.prepared_of(run.manifest), run.model()
-    if find_task({**run.config["task"], "name": run.task}, run.named).asks == REQUESTS:
+    if run.about.asks == REQUESTS:
         from shopkeeper.bundles.write.recommender import export_bundle
 
         return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden,

@@ -15,6 +15,7 @@ from shopkeeper.identifiers import normal_id
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
+from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def recommend(config: DictConfig) -> None:
     cfg = context.plain(config)
     run = open_run(cfg["run"], context.named_targets(cfg))
     say_contradictions(cfg, [run])
-    if run.task != "next_item":
+    if run.about.asks != REQUESTS:
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
     context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
     prepared = context.prepared_of(run.manifest)

@@ -38,6 +38,8 @@ from shopkeeper.files import (
     write_text,
 )
 from shopkeeper.pipeline.context import git_commit
+from shopkeeper.tasks.base import Task
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
@@ -56,8 +58,13 @@ class RunFolder:
 
     @property
     def task(self) -> str:
-        """`next_item`, `churn`, …"""
+        """The name of what it was trained for."""
         return str(self.metrics["task"])
+
+    @property
+    def about(self) -> Task:
+        """The task itself; a `UserError` where its target is foreign."""
+        return find_task({**(self.config.get("task") or {}), "name": self.task}, self.named)
 
     def table(self, part: str = "test") -> pa.Table:
         """The per-request table of a part."""

@@ -21,7 +21,7 @@ from shopkeeper.errors import UserError, check_kinds
 from shopkeeper.recommenders.targets import class_of
 from shopkeeper.schema import EVENT_TYPES
 
-NOT_PARAMETERS = ("name", "task", "target", "defaults")
+NOT_PARAMETERS = ("name", "task", "tasks", "target", "defaults")
 
 
 @dataclass

@@ -10,7 +10,7 @@ from shopkeeper.evaluation.report.charts import interval, key, legend, number, s
 from shopkeeper.evaluation.report.figures import Board, Model, label_of_model
 from shopkeeper.evaluation.report.gather import shown_metrics
 from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
-from shopkeeper.evaluation.report.parts import Section, axis_cells, section, task_name, who
+from shopkeeper.evaluation.report.parts import Section, axis_cells, section
 
 
 def leaderboard(b: Board) -> Section:
@@ -33,7 +33,7 @@ def leaderboard(b: Board) -> Section:
     rows += "".join(apart)
     foot = axis_cells(axis, len(metrics))
     better = "more is better" if b.higher_is_better else "less is better"
-    lead = f"{escape(heading_of(b.metric))} with {b.level} intervals over {b.n:,} {who(b)}; {better}."
+    lead = f"{escape(heading_of(b.metric))} with {b.level} intervals over {b.n:,} {b.words.row}s; {better}."
     if b.unscored:
         lead += f" Not defined for {escape(', '.join(b.unscored))}."
     if ceiling is not None:
@@ -45,8 +45,8 @@ def leaderboard(b: Board) -> Section:
     )
     return (
         anchor,
-        task_name(b),
-        section(anchor, f"{task_name(b)} side by side", lead, table + _seeds(b) + _pairs(b) + _all_figures(b)),
+        b.words.models,
+        section(anchor, f"{b.words.models} side by side", lead, table + _seeds(b) + _pairs(b) + _all_figures(b)),
     )
 
 

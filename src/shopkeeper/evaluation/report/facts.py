@@ -101,8 +101,6 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         rows.append(("Items seen before", seen))
         rows.append(("Ties", f"counted as “{meta.get('ties', 'expected')}”"))
     for task in tasks:
-        if task == "next_item":
-            continue
         windows = sections[task]["metrics"][sections[task]["names"][0]].get("windows") or {}
         for part in ("train", "calibration", "test"):
             listed = windows.get(part) or []

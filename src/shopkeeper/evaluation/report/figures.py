@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shopkeeper.tasks.base import Words
+
 LABELS = {
     "popularity": "Popularity",
     "item_knn": "Item-kNN",
@@ -164,6 +166,8 @@ class Board:
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
     confidence: float = 0.95  # of all intervals
     zone: str = "UTC"  # the shop's, whose days and hours are meant
+    words: Words = field(default_factory=Words)  # the task's own
+    shown: Sequence[str] = ()  # metrics in the table beside the headline; {k}: cut-off of lists
     unscored: Sequence[str] = ()  # models for which the metric is not defined: they stand in no table
 
     @property

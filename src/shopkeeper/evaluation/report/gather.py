@@ -35,6 +35,8 @@ from shopkeeper.evaluation.slices import slice_results
 from shopkeeper.evaluation.table import metadata_of
 from shopkeeper.metrics.classification_gains import deciles
 from shopkeeper.metrics.classification_reliability import reliability_curve
+from shopkeeper.tasks.base import REQUESTS, Task
+from shopkeeper.tasks.find import find_task
 
 MOST_IN_SLICES = 4  # models drawn in the slices: more could not be told apart
 HISTOGRAM = 20  # bars under a reliability curve
@@ -45,17 +47,18 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
     """Everything on the page.
 
     Args:
-        sections: per task: `headline`, `lower_is_better`, `names` (best first), `metrics` (name -> metrics.json),
-            `tables` (name -> per-request table), `comparisons`, `prepared`, `split` (None for customer models),
-            `confidence` (.95 where it is not there), and `sanity` as in `sanity.json`, where it was found out.
-        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, `baseline` and
-            `churn_baseline` (the model that the best one is always set beside).
+        sections: per task: `about` (the task, where it is not this package's own), `headline`, `lower_is_better`,
+            `names` (best first), `metrics` (name -> metrics.json), `tables` (name -> per-request table),
+            `comparisons`, `prepared`, `split` (None for customer models), `confidence` (.95 where it is not there), and
+            `sanity` as in `sanity.json`, where it was found out.
+        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, and each task's
+            `baseline_setting` (the model that the best one is always set beside).
     """
-    tasks = sorted(sections, key=lambda task: (task != "next_item", task))  # recommenders first
+    tasks = sorted(sections, key=lambda task: (_task(sections[task]).asks != REQUESTS, task))  # recommenders first
     boards = [board(sections[task], options) for task in tasks]
     window = None
     for b, task in zip(boards, tasks, strict=True):
-        if task == "next_item":
+        if _task(sections[task]).asks == REQUESTS:
             window = shop_window(sections[task], b, options)
     title, subtitle = title_of(sections, tasks)
     return Report(title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks))
@@ -63,16 +66,14 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 
 def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
     """One task's models, differences, slices and reliability curves."""
-    task, metric = str(section["task"]), str(section["headline"])
-    baseline = str(
-        options.get(*(("baseline", BASELINES[0]) if task == "next_item" else ("churn_baseline", BASELINES[1])))
-    )
+    task, metric, about = str(section["task"]), str(section["headline"]), _task(section)
+    baseline = str(options.get(about.baseline_setting, about.baseline))
     models = _models(section, baseline)
     unscored = [m.label for m in models if metric not in m.metrics]
     models = [m for m in models if metric in m.metrics]
     better = not section.get("lower_is_better", metric.partition("@")[0] in LOWER_IS_BETTER)
     if not models:
-        return Board(task, metric, better, [], unscored=unscored)
+        return Board(task, metric, better, [], words=about.words, unscored=unscored)
     rivals = rivals_of(models)
     sanity = section.get("sanity") or {}
     first = section["metrics"][models[0].name]
@@ -98,9 +99,16 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
         confidence=float(section.get("confidence", 0.95)),
         zone=str(section["prepared"].zone),
+        words=about.words,
+        shown=about.shown,
         unscored=unscored,
     )
     return made
+
+
+def _task(section: Mapping[str, Any]) -> Task:
+    """A section's task; by its name, where it is this package's."""
+    return section.get("about") or find_task({"name": section["task"]})
 
 
 def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
@@ -256,10 +264,6 @@ def _seed_row(name: str, found: Mapping[str, Any]) -> SeedRow:
 
 def shown_metrics(b: Board) -> list[str]:
     """The figures of a board's table, headline first."""
-    wanted = (
-        [f"ndcg@{b.k}", f"hit@{b.k}", f"recall@{b.k}", "mrr", f"coverage@{b.k}"]
-        if b.task == "next_item"
-        else ["log_loss", "auroc", "average_precision", "brier", "ece"]
-    )
+    wanted = [m.format(k=b.k) for m in b.shown]
     have = b.models[0].metrics
     return [b.metric, *(m for m in wanted if m in have and m != b.metric)]

@@ -14,7 +14,7 @@ from shopkeeper.evaluation.report import boards, charts
 from shopkeeper.evaluation.report.charts import interval, legend, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, Report, SlicePanel
 from shopkeeper.evaluation.report.names import heading_of, label_of
-from shopkeeper.evaluation.report.parts import Section, axis_cells, check_table, section, task_name
+from shopkeeper.evaluation.report.parts import Section, axis_cells, check_table, section
 from shopkeeper.evaluation.report.words import answer, slice_name
 
 FOLDED_SLICES = 6  # panels shown at once; the rest is behind a click
@@ -25,8 +25,7 @@ def render(report: Report) -> str:
     sections: list[Section | None] = [_answers(report)]
     for b in [b for b in report.boards if b.models]:
         sections.append(boards.leaderboard(b))
-        if b.task == "next_item":
-            sections.append(boards.coverage(b))
+        sections.append(boards.coverage(b))
         sections.append(_slices(b))
         sections.append(boards.reliability(b))
         sections.append(boards.gains(b))
@@ -99,7 +98,7 @@ def _slices(b: Board) -> Section | None:
         if more
         else ""
     )
-    of_what = "request" if b.task == "next_item" else "customer"
+    of_what = b.words.row
     lead = (
         f"{escape(heading_of(b.metric))} by kind of {of_what}, on one scale. "
         f"Faded rows are too small to tell (under 100). "
@@ -107,11 +106,10 @@ def _slices(b: Board) -> Section | None:
         f"all kinds of {of_what}s and models judged together."
     )
     content = f'{legend(shown)}<div class="panels">{"".join(panels[:FOLDED_SLICES])}</div>{folded}'
-    title = "Who is served how well" if b.task == "next_item" else f"{task_name(b)}, by kind of customer"
     return (
         anchor,
-        "Slices" if b.task == "next_item" else f"{b.task.capitalize()} slices",
-        section(anchor, title, lead, content),
+        b.words.slices,
+        section(anchor, b.words.who, lead, content),
     )
 
 

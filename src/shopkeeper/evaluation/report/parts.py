@@ -6,7 +6,6 @@ import re
 from html import escape
 
 from shopkeeper.evaluation.report.charts import axis_row
-from shopkeeper.evaluation.report.figures import Board
 
 Section = tuple[str, str, str]  # anchor, name in the table of contents, HTML
 
@@ -16,16 +15,6 @@ def section(anchor: str, title: str, lead: str, content: str) -> str:
     lead = f'<p class="lead">{lead}</p>' if lead else ""
     heading = f'<h2 id="{anchor}-h">{escape(title)}</h2>'
     return f'<section id="{anchor}" aria-labelledby="{anchor}-h">{heading}{lead}{content}</section>'
-
-
-def task_name(b: Board) -> str:
-    """What a board compares, as a heading."""
-    return "Recommenders" if b.task == "next_item" else f"{b.task.replace('_', ' ').capitalize()} models"
-
-
-def who(b: Board) -> str:
-    """What the n of a board counts."""
-    return "requests" if b.task == "next_item" else "customers"
 
 
 def axis_cells(axis: tuple[float, float], after: int = 1) -> str:

@@ -9,12 +9,6 @@ from shopkeeper.evaluation.report.charts import interval, number
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Value, label_of_model
 from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
 
-QUESTIONS = {
-    "next_item": "What will they want next?",
-    "churn": "Who is about to leave?",
-    "propensity": "Who is about to buy?",
-    "value": "What will they be worth?",
-}
 SLICES = {
     "history_length": "Events before the request",
     "lifecycle": "Kind of customer",
@@ -43,7 +37,7 @@ class Answer:
 
 def answer(b: Board) -> Answer:
     """Which model, by how much, for whom not, and how far from the best possible."""
-    question = QUESTIONS.get(b.task, b.task.replace("_", " ").capitalize())
+    question = b.words.question or b.task.replace("_", " ").capitalize()
     if not b.models:
         nothing = f"Nothing can be said: {label_of(b.metric)} is not defined for {', '.join(b.unscored)}"
         return Answer(question, escape(nothing), [], [])
@@ -97,7 +91,7 @@ def _headline(b: Board, best: Model) -> str:
         m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear or d.better != best.name
     ]
     unclear = list(dict.fromkeys(unclear))
-    verb = "recommends best" if b.task == "next_item" else "predicts best"
+    verb = b.words.verb
     if not unclear:
         return f"{strong(best.group_label)} {verb}"
     rest = (
@@ -109,22 +103,12 @@ def _headline(b: Board, best: Model) -> str:
 
 
 def _how_good(b: Board, best: Model) -> str:
-    hit, auc = best.metrics.get(f"hit@{b.k}"), best.metrics.get("auroc")
-    if b.task == "next_item" and hit:
-        return (
-            f"In {_share(hit)} of {b.n:,} test requests, its {b.places} suggestions hold something that the customer "
-            f"then took.{_all_ranked(b)}"
-        )
-    if auc:
-        text = (
-            f"Of a customer who leaves and one who stays, it gives the higher risk to the one who leaves "
-            f"in {_share(auc)} of cases (AUROC), over {b.n:,} customers."
-            if b.task == "churn"
-            else f"AUROC {interval(auc)} over {b.n:,} customers."
-        )
-        return text + _calibration(best)
+    metric, sentence = b.words.said
+    if said := best.metrics.get(metric.format(k=b.k)):
+        text = sentence.format(share=_share(said), interval=interval(said), n=b.n, places=b.places)
+        return text + _all_ranked(b) + _calibration(best)
     value = best.metrics[b.metric]
-    return f"{escape(heading_of(b.metric))} {interval(value)} over {b.n:,} requests."
+    return f"{escape(heading_of(b.metric))} {interval(value)} over {b.n:,} {b.words.row}s."
 
 
 def _all_ranked(b: Board) -> str:
@@ -173,7 +157,7 @@ def _for_whom_not(b: Board, best: Model) -> str:
     tested = sum(not r.small for _, r in rows)
     if not tested or not _others(b, best):
         return ""
-    who = "requests" if b.task == "next_item" else "customers"
+    who = f"{b.words.row}s"
     if not losses:
         return (
             f"{strong('For whom not?')} In none of the {tested} kinds of {who} that are large enough to tell is "

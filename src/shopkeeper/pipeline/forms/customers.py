@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +19,11 @@ import pyarrow as pa
 from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.base import Cohort, NeedsDataset
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
-from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import Log, task_of
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
+from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
@@ -116,6 +118,42 @@ def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
 
 
+def compared(
+    cfg: Mapping[str, Any],
+    runs: Mapping[str, RunFolder],
+    tables: Mapping[str, pa.Table],
+    headline: str,
+    prepared: Prepared,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
+    """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
+    from shopkeeper.evaluation.compare import compare_family
+    from shopkeeper.pipeline.evaluate_checks import over_seeds_of
+
+    found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
+    seeds = over_seeds_of(runs, tables, headline, options["confidence"])
+    return dict(tables), [c.as_dict() for c in found], {"seeds": seeds}, None
+
+
+def summarised(run: RunFolder, table: pa.Table, *, confidence: float, resamples: int, method: str) -> dict[str, Any]:
+    """The figures of a run's table; percentile intervals whatever `method` says of means."""
+    from shopkeeper.evaluation.customer_table import summarise_customers
+    from shopkeeper.evaluation.profit import Profit
+
+    profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
+    return summarise_customers(table, resamples=resamples, confidence=confidence, profit=profit)
+
+
+def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:
+    """What stands for the headline of a run that has none: it scored nobody."""
+    return {"value": None, "low": None, "high": None, "n": 0}
+
+
+def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+    """None: a customer model's baseline is a run like any other."""
+    return []
+
+
 def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
     """Cutoffs of the config's task on this data."""
     if prepared.events.timestamp is None:
@@ -140,7 +178,7 @@ def cohort_at(
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
         until = windows.observed_until
         cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=until, truth=label)
-        audit_cohort(prepared, cohort, spec.active_days)
+        audit_cohort(prepared, cohort, spec.active_days, truth=label)
         return cohort
 
     if len({p.path for p in known}) == 1:

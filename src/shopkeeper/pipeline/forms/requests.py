@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.errors import UserError
 from shopkeeper.locks import alone
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
 from shopkeeper.pipeline.forms import Log
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.runs import remove_checkpoints
+from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.warm_start import check_start, trained_until
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,49 @@ def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
     prepared, split = prepare_to_train(cfg)
     return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
+
+
+def compared(
+    cfg: Mapping[str, Any],
+    runs: Mapping[str, RunFolder],
+    tables: Mapping[str, pa.Table],
+    headline: str,
+    prepared: Prepared,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
+    """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
+    from shopkeeper.evaluation.leaderboard import leaderboard
+    from shopkeeper.evaluation.slices import add_slices
+    from shopkeeper.pipeline.evaluate_checks import sanity_of
+
+    split = context.split_of(prepared, next(iter(runs.values())).manifest)
+    sliced = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
+    boards = leaderboard(sliced, headline, split=split, **options)
+    return sliced, boards["comparisons"], sanity_of(cfg, runs, sliced, headline, split, boards), split
+
+
+def summarised(run: RunFolder, table: pa.Table, **options: Any) -> dict[str, Any]:
+    """The figures of a run's table; `options`: confidence, resamples, method."""
+    from shopkeeper.evaluation.table import summarise
+
+    return summarise(table, **options)
+
+
+def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:
+    """What stands for the headline of a run that has none: a `UserError`, since it was asked for other cut-offs."""
+    from shopkeeper.evaluation.table import metadata_of
+
+    raise UserError(
+        f"{run.path} has no {headline}, by which {first.path} is judged: it was evaluated with "
+        f"evaluation.k={metadata_of(table).get('k')}; train one of them again with the other's evaluation.k"
+    )
+
+
+def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+    """Runs of the simple baselines that nobody had trained, made in `folder`."""
+    from shopkeeper.pipeline import evaluate_baselines
+
+    return evaluate_baselines.missing_baselines(cfg, runs, folder)
 
 
 def model_steps(model: Any) -> int | None:

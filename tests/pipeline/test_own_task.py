@@ -1,0 +1,105 @@
+"""A task of one's own: one file and one YAML outside of this package, and every verb serves it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from house import House
+
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.tasks.find import find_task
+
+TASK_FILE = '''"""Who is about to buy? Label 1: a purchase in the window."""
+
+import numpy as np
+
+from shopkeeper.tasks.base import Truth, customer_task
+
+
+def comes_back(bought: np.ndarray) -> np.ndarray:
+    return (bought > 0).astype(np.float64)
+
+
+TASK = customer_task("propensity", Truth(comes_back), "Who is about to buy?")
+'''
+TASK_YAML = """name: propensity
+target: my_propensity.TASK
+direction: minimize
+headline: log_loss
+windows: {horizon_days: 20, active_days: 60, gap_days: null, min_history_days: null, n_train: 1,
+  observed_until: null, observed_from: null, test: null, calibration: null}
+"""
+SMALL = ("model.min_positives=1", "dataset=rhythm", "split=temporal")
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """60 customers over 200 days: each has a rhythm of his own, and every third stops half way."""
+    rng, found = np.random.default_rng(3), []
+    for customer in range(60):
+        gap, last = rng.uniform(5, 40), 100 if customer % 3 == 0 else 199
+        for day in np.cumsum(rng.exponential(gap, 60)):
+            if day < last:
+                date = np.datetime64("2023-01-01") + int(day)
+                found.append((f"c{customer}", f"s{rng.integers(9)}", f"{date} 12:00:00", "2.5"))
+    return sorted(found, key=lambda row: row[2])
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_propensity.py").write_text(TASK_FILE)
+    (tmp_path / "conf/task").mkdir(parents=True)
+    (tmp_path / "conf/task/propensity.yaml").write_text(TASK_YAML)
+    house = House(tmp_path)
+    house.dataset("rhythm", rows(), churn={"horizon_days": 20, "active_days": 60, "n_train": 1})
+    return house
+
+
+def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_churn(house: House):
+    place = "models/rhythm/temporal/{}/{}"
+    runs = {
+        (task, model): house.train(place.format(task, model), f"model={model}", f"task={task}", *SMALL)
+        for task, model in (("churn", "base_rate"), ("propensity", "base_rate"), ("propensity", "logistic"))
+    }
+    here = {name: run.table("test") for name, run in runs.items()}
+    churned, bought = (here[task, "base_rate"]["label"].to_numpy() for task in ("churn", "propensity"))
+    assert 0 < churned.sum() < len(churned)
+    np.testing.assert_array_equal(bought, 1 - churned)  # the same customers and windows, the other question
+    house.evaluate("dataset=rhythm", "split=temporal", "report.resamples=20")
+    report = Path("reports/rhythm/temporal")
+    assert {"customers.parquet", "propensity.parquet"} <= {path.name for path in report.iterdir()}
+    assert set(json.loads((report / "leaderboard.json").read_text())["propensity"]) == {"base_rate", "logistic"}
+    (one,) = json.loads((report / "comparisons.json").read_text())["propensity"]
+    assert {one["a"], one["b"]} == {"base_rate", "logistic"}
+    page = (report / "report.html").read_text(encoding="utf-8")
+    for words in ("Who is about to buy?", "Propensity models side by side", "Who is about to leave?"):
+        assert words in page
+
+
+def test_a_model_says_which_tasks_it_serves(house: House):
+    both = ("model=base_rate", "model.tasks=[churn,propensity]", *SMALL)
+    for task in ("churn", "propensity"):
+        context.check_task(house.config("train", *both, f"task={task}"))
+    with pytest.raises(UserError, match="model=base_rate is for task=churn, not task=propensity"):
+        context.check_task(house.config("train", "model=base_rate", "model.tasks=[churn]", *SMALL, "task=propensity"))
+    with pytest.raises(UserError, match="model=base_rate is for tasks about customers, not task=next_item"):
+        context.check_task(house.config("train", "model=base_rate", *SMALL, "task=next_item"))
+    with pytest.raises(UserError, match="model=popularity is for task=next_item, not task=propensity"):
+        context.check_task(house.config("train", "model=popularity", "dataset=rhythm", "task=propensity"))
+
+
+def test_an_artifact_names_no_task_that_is_imported(house: House):
+    run = house.train("run", "model=base_rate", "task=propensity", *SMALL)
+    assert open_run("run").about.words.question == "Who is about to buy?"
+    (house.place / "conf/task/propensity.yaml").unlink()
+    with pytest.raises(UserError, match="a file does not choose what is run"):
+        open_run("run").about  # noqa: B018
+    with pytest.raises(UserError, match=r"there is no task=churm\. Did you mean 'churn'\?"):
+        find_task({"name": "churm"})
+    assert run.task == "propensity"
