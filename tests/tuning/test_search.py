@@ -12,6 +12,7 @@ from searches import config, stub, trials
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context, tune
+from shopkeeper.tuning import space
 
 Patch = pytest.MonkeyPatch
 
@@ -143,6 +144,37 @@ def test_an_interrupted_trial_is_tried_again_first_and_costs_no_budget(tmp_path:
     names = [cfg["trial"] for cfg in seen]
     assert names[3] == names[2]
     assert len(set(names)) == 5
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("when", ["at its first setting", "at its second", "in training"])
+def test_after_an_interruption_a_search_draws_what_it_would_have_drawn(
+    tmp_path: Path, monkeypatch: Patch, sampler: str, when: str
+):
+    def value(cfg: dict[str, Any], log: Any) -> float:
+        if when == "in training" and len(seen) == 4:
+            raise KeyboardInterrupt
+        return -abs(cfg["model"]["shrinkage"] - 5)
+
+    drawn, nth = [], {"at its first setting": 7, "at its second": 8, "in training": 0}[when]
+    original = space._suggest
+
+    def draw(*words: Any) -> Any:
+        drawn.append(words[1])
+        if len(drawn) == nth:
+            raise KeyboardInterrupt
+        return original(*words)
+
+    seen = stub(monkeypatch, value)
+    monkeypatch.setattr(space, "_suggest", draw)
+    words = [f"tuning={sampler}", "tuning.startup_trials=3", "tuning.trials=7"]
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune_model(config(tmp_path / "broken", *words))
+    assert len(set(drawn)) == 3
+    tune.tune_model(config(tmp_path / "broken", *words))
+    done = [tuple(t["params"].values()) for t in trials(tmp_path / "broken") if t["state"] == "complete"]
+    tune.tune_model(config(tmp_path / "whole", *words))
+    assert done == settings(tmp_path / "whole")
 
 
 def test_a_trial_is_the_mean_over_its_seeds(tmp_path: Path, monkeypatch: Patch):

@@ -5,6 +5,7 @@ Akiba et al. (2019), "Optuna: A Next-generation Hyperparameter Optimization Fram
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import re
@@ -90,7 +91,7 @@ def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks
         url,
         heartbeat_interval=beat,
         grace_period=3 * beat,
-        heartbeat_stale_trial_callback=_again(max_retry=1, inherit_intermediate_values=True),
+        heartbeat_stale_trial_callback=lambda study, trial: _try_again(study, trial, 1),
     )
     full = f"{name}-{sha256_json(asks)[:8]}"
     earlier = [s for s in optuna.get_all_study_names(storage) if s.startswith(f"{name}-")]
@@ -109,8 +110,16 @@ def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks
             log.info("a new search: %s", _differences(other, asks))
     for trial in study.get_trials(deepcopy=False, states=(State.FAIL,)):
         if trial.user_attrs.get("error") == INTERRUPTED and trial.number not in _tried_again(study):
-            _again(inherit_intermediate_values=True)(study, trial)
+            _try_again(study, trial)
     return study
+
+
+def _try_again(study: Study, trial: Trial, most: int | None = None) -> None:
+    """Have a lost trial wait for another try; one that had only some of its settings draws all of them anew."""
+    if not set((study.user_attrs.get("asks") or {}).get("space") or ()) <= set(trial.params):
+        trial = copy.deepcopy(trial)
+        trial.params, trial.distributions = {}, {}
+    _again(max_retry=most, inherit_intermediate_values=True)(study, trial)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -128,6 +137,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 class Reseeded(BaseSampler):
     """Optuna's sampler, made anew for each trial with a seed of `tuning.seed` and the trial's number.
+
+    A trial that is tried again has the number of its first try, and those after it are not moved on by it.
 
     So a search that goes on draws what it would have drawn without the break, and processes that share a study draw
     different settings. With `tuning.seed=null` every search draws others.
@@ -148,7 +159,7 @@ class Reseeded(BaseSampler):
     def before_trial(self, study: Study, trial: Trial) -> None:
         """Called by Optuna before the first setting is drawn."""
         if (seed := self._settings["seed"]) is not None:
-            self._sampler = self._made(int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0]))
+            self._sampler = self._made(int(np.random.SeedSequence([seed, _turn(study, trial)]).generate_state(1)[0]))
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: Trial) -> dict[str, Any]:
@@ -166,6 +177,14 @@ class Reseeded(BaseSampler):
     def after_trial(self, study: Study, trial: Trial, state: State, values: Any) -> None:
         """Called by Optuna with the outcome."""
         self._sampler.after_trial(study, trial, state, values)
+
+
+def _turn(study: Study, trial: Trial) -> int:
+    """How many trials began before the first try of this one, each counted once however often it was tried."""
+    first = _again.retried_trial_number(trial)
+    first = trial.number if first is None else first
+    tries = study.get_trials(deepcopy=False)
+    return sum(t.number < first and _again.retried_trial_number(t) is None for t in tries)
 
 
 def _pruner(settings: Mapping[str, Any]) -> optuna.pruners.BasePruner:
