@@ -137,6 +137,8 @@ class House:
         try:
             os.setpgid(0, 0)
             os.chdir(self.place)
+            for number in SIGNALS[:2]:  # whoever started this program may have had them ignored
+                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
             for number, name in ((1, "out"), (2, "err")):
                 os.dup2(os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             if words[0] == "dvc":
@@ -321,35 +323,32 @@ def fresh(house: House, base: Path) -> None:
 
 
 class Known(NamedTuple):
-    """What a stage does undisturbed, on its two beginnings: nothing, or an earlier result, under its name."""
+    """A stage's two beginnings (nothing, or an earlier result, under its name), and what it does undisturbed."""
 
     bases: list[Path]
-    right: list[dict[str, str]]
-    seconds: list[float]
-    changes: list[int]
+    right: dict[str, str]
+    seconds: float
+    changes: int
 
 
 def know(house: House, name: str, stage: Stage, base: Path) -> Known:
-    """Run a stage undisturbed, twice from each beginning: what differs between the two is not compared."""
-    known = Known([base], [], [], [])
+    """Make an earlier result; then run a stage undisturbed, twice: what differs between the two is not compared."""
+    bases = [base]
     if stage.earlier:
         fresh(house, base)
         ended = house.run([*(w for w in stage.words if w.partition("=")[0] != stage.earlier[0].partition("=")[0]),
                            *stage.earlier], learn=True)  # fmt: skip
         assert ended.code == 0, (name, ended.said)
-        known.bases.append(house.top / f"{name}-over")
-        shutil.copytree(house.place, known.bases[-1], symlinks=True)
-    for beginning in known.bases:
-        results = []
-        for learn in (True, False):
-            fresh(house, beginning)
-            ended = house.run(stage.words, learn=learn)
-            assert ended.code == 0, (name, ended.said)
-            results.append(result_of(house, stage, ended))
-        known.right.append({n: h if results[1].get(n) == h else "" for n, h in results[0].items()})
-        known.seconds.append(ended.seconds)
-        known.changes.append(ended.changes)
-    return known
+        bases.append(house.top / f"{name}-over")
+        shutil.copytree(house.place, bases[-1], symlinks=True)
+    results = []
+    for learn in (True, False):
+        fresh(house, base)
+        ended = house.run(stage.words, learn=learn)
+        assert ended.code == 0, (name, ended.said)
+        results.append(result_of(house, stage, ended))
+    right = {n: h if results[1].get(n) == h else "" for n, h in results[0].items()}
+    return Known(bases, right, ended.seconds, ended.changes)
 
 
 def main(kills: int, names: list[str], say_json: bool, all_changes: bool) -> None:
@@ -366,16 +365,16 @@ def main(kills: int, names: list[str], say_json: bool, all_changes: bool) -> Non
             house.place.rename(top / "clone")
         for name in names:
             known[name] = know(house, name, STAGES[name], top / ("clone" if name == "dvc repro" else "base"))
-        for number in range(kills):
-            turn, number_of = divmod(number, len(names))
+        order = [(turn, i) for turn in range(kills) for i, name in enumerate(names) if name != "dvc repro" or turn < 3]
+        for number, (turn, number_of) in enumerate(order[:kills]):
             name = names[number_of]
             stage, about = STAGES[name], known[name]
             sent, which = SIGNALS[(turn + number_of) % len(SIGNALS)], turn % len(about.bases)
             timed = (turn // len(SIGNALS) + number_of) % 2 == 0 and not all_changes
-            timed = timed or not about.changes[which]  # DVC, and `recommend`, which writes nothing
-            moment = Moment(sent, draw.uniform(0.03, about.seconds[which]) if timed else None,
-                            None if timed else draw.randint(1, about.changes[which]))  # fmt: skip
-            found = attempt(house, stage, about.bases[which], about.right[which], moment)
+            timed = timed or not about.changes  # DVC, and `recommend`, which writes nothing
+            moment = Moment(sent, draw.uniform(0.03, about.seconds) if timed else None,
+                            None if timed else draw.randint(1, about.changes))  # fmt: skip
+            found = attempt(house, stage, about.bases[which], about.right, moment)
             for fault in {kind for kind, _ in found["wrong"]}:
                 wrong[fault] += 1
             results.append({"stage": name, "signal": sent.name, "earlier": which, **moment._asdict(), **found})
@@ -395,7 +394,7 @@ def main(kills: int, names: list[str], say_json: bool, all_changes: bool) -> Non
         rows = []
         for name in names:
             about = known[name]
-            rows.append(row(name, "tiny shops", "undisturbed, in a forked process", "s", about.seconds))
+            rows.append(row(name, "tiny shops", "undisturbed, with all imported", "s", [about.seconds]))
             rows += [
                 row(f"{name}, {sent.name}", "tiny shops", "exit code", "", codes)
                 for sent in SIGNALS
