@@ -99,7 +99,7 @@ def test_what_another_process_warns_of_is_said(tiny_shop, tmp_path: Path, caplog
     # That memory ran out is known to the process alone; a damaged checkpoint is what both can be made to warn of.
     fit(*tiny_shop, folder=tmp_path, epochs=2)
     newest = sorted((tmp_path / "checkpoint").glob("step-*"))[-1]
-    (newest / "state.json").write_text("{}")
+    (newest / "state.json").write_text('{"tree": {}}')
     with caplog.at_level(logging.WARNING):
         fit(*tiny_shop, folder=tmp_path, epochs=2, trainer={"devices": 2})
     assert f"training process 1: checkpoint {newest} cannot be used" in caplog.text
