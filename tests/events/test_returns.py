@@ -68,14 +68,15 @@ def slow(rows: list[tuple[int, int, str, int]]) -> list[int]:
             stack.append(at)
         elif kind == "back" and stack:
             links[at] = stack.pop()
-    whole = set(links)
-    left = {i: 0 if i in whole else row[3] for i, row in enumerate(rows) if row[2] == "buy"}
+    anew = {rows[i][:2] for i, row in enumerate(rows) if row[2] == "back" and links[i] < 0}
+    left = {i: row[3] for i, row in enumerate(rows) if row[2] == "buy"}
     for at, (user, item, kind, units) in enumerate(rows):
-        if kind == "back" and links[at] < 0:
+        if kind == "back" and (user, item) in anew:  # one return after another, in time
             earlier = [i for i in range(at) if rows[i][:3] == (user, item, "buy") and left[i] >= units]
-            if earlier:
-                links[at] = earlier[-1]
-                left[earlier[-1]] -= units
+            same = [i for i in earlier if left[i] == rows[i][3] == units]
+            links[at] = (same or earlier or [-1])[-1]
+            if links[at] >= 0:
+                left[links[at]] -= units
     return links
 
 

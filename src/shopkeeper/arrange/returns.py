@@ -15,11 +15,12 @@ def link_returns(
 ) -> np.ndarray | None:
     """Row of the purchase that each return undoes: int64 (n,), -1 where there is none; None where nothing is returned.
 
-    Rows are sorted by (user, timestamp, file order). First a return takes the latest purchase before it of the same
-    user, item and quantity that no later return has taken (as brackets match). What is left takes part of the latest
-    purchase before it of the same user and item of which as many units are left. No more units of a purchase come back
-    than were bought: a return that no single purchase can hold is without a purchase. Where units are unknown a
-    purchase comes back as a whole, once.
+    Rows are sorted by (user, timestamp, file order). A return takes the latest purchase before it of the same user,
+    item and quantity that no later return has taken (as brackets match). Where that leaves one of a customer's returns
+    of an item without a purchase, they are looked at anew in time: each takes the latest untouched purchase of as many
+    units, else part of the latest one of which as many are left. No more units of a purchase come back than were
+    bought: a return that no single purchase can hold is without a purchase. Where units are unknown a purchase comes
+    back as a whole, once.
     """
     rows = np.flatnonzero((event_type == PURCHASE) | (event_type == RETURN))
     returned = event_type[rows] == RETURN
@@ -35,34 +36,35 @@ def link_returns(
     starts = np.flatnonzero((np.diff(pair[order], prepend=-1) != 0) | (np.diff(units[order], prepend=-2.0) != 0))
     _match_brackets(rows[order], event_type[rows[order]] == RETURN, starts, links)
     back = event_type[rows] == RETURN
-    open_pairs = np.unique(pair[back & (links[rows] < 0)])
-    rest = np.isin(pair, open_pairs)
+    rest = np.isin(pair, np.unique(pair[back & (links[rows] < 0)]))  # of these not all came back as they were bought
     order = np.argsort(pair[rest], kind="stable")
-    _match_parts(rows[rest][order], pair[rest][order], back[rest][order], units[rest][order], links)
+    links[rows[rest]] = -1
+    _match_in_time(rows[rest][order], pair[rest][order], back[rest][order], units[rest][order], links)
     return links
 
 
-def _match_parts(rows: np.ndarray, pair: np.ndarray, back: np.ndarray, units: np.ndarray, links: np.ndarray) -> None:
-    """Link the returns that have no purchase yet to what is left of purchases; rows of one pair stand together."""
-    whole = set(links[rows[back & (links[rows] >= 0)]].tolist())  # purchases that came back as they were bought
-    now, left = -1, list[tuple[int, float]]()  # of the pair: purchases so far, oldest first, and their units left
+def _match_in_time(rows: np.ndarray, pair: np.ndarray, back: np.ndarray, units: np.ndarray, links: np.ndarray) -> None:
+    """One return after another: the latest untouched purchase of as many units, else the latest with as many left.
+
+    Rows of one pair stand together, in time. A later return cannot take a purchase from an earlier one.
+    """
+    now, bought = -1, list[list[float]]()  # of the pair: purchases so far, oldest first: row, units, units left
     for row, of, returned, n in zip(rows.tolist(), pair.tolist(), back.tolist(), units.tolist(), strict=True):
         if of != now:
-            now, left = of, []
+            now, bought = of, []
         if not returned:
-            if row not in whole:
-                left.append((row, n))
-        elif links[row] < 0:
-            for place in range(len(left) - 1, -1, -1):
-                purchase, units_left = left[place]
-                if n == UNKNOWN or units_left == UNKNOWN or n >= units_left * (1 - 1e-9):
-                    if n > units_left * (1 + 1e-9) and units_left != UNKNOWN:
-                        continue
-                    del left[place]
-                else:
-                    left[place] = (purchase, units_left - n)
-                links[row] = purchase
-                break
+            bought.append([row, n, n])
+            continue
+        same = (p for p in reversed(bought) if p[1] == p[2] == n)
+        some = (p for p in reversed(bought) if UNKNOWN in (n, p[2]) or n <= p[2] * (1 + 1e-9))
+        found = next(same, None) or next(some, None)
+        if found is None:
+            continue
+        links[row] = int(found[0])
+        if UNKNOWN in (n, found[2]) or n >= found[2] * (1 - 1e-9):
+            bought.remove(found)  # all of it came back
+        else:
+            found[2] -= n
 
 
 def _match_brackets(rows: np.ndarray, closes: np.ndarray, starts: np.ndarray, links: np.ndarray) -> None:

@@ -34,9 +34,9 @@ def check_part(
     owner = targets.request
     low = (targets.row < first[owner]) | (targets.row >= past[owner])
     if targets.lines is not None:
-        target, line = targets.all_lines
         if len(targets.lines[0]) != len(targets.row) + 1:
             return {"requests are readable": [f"{name}.parquet does not hold the lines of each target"]}
+        target, line = targets.all_lines
         low[target[(line < first[owner[target]]) | (line >= past[owner[target]])]] = True
     if (np.diff(targets.offsets) < 1).any() or low.any():
         wrong = np.flatnonzero(low)
