@@ -60,3 +60,13 @@ def test_a_model_of_the_users_own_counts_with_what_it_imports_from_here(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {"own_model_of_a_user.py", "recommenders/ease.py"} <= set(closure.code_of("own_model_of_a_user"))
     assert closure.code_of("no_such_module") == {}
+
+
+def test_the_pages_of_a_report_are_source_of_the_stage_that_writes_it_and_of_no_other(package: Path):
+    verbs = {verb: closure.source_of(f"shopkeeper.pipeline.{verb}") for verb in ("prepare", "evaluate")}
+    page = package / "evaluation/report/templates/page.html"
+    page.write_text(page.read_text() + "<!-- more -->")
+    said = closure.differences(verbs["evaluate"], closure.source_of("shopkeeper.pipeline.evaluate"))
+    assert said == "evaluation/report/templates/page.html"
+    assert {f"evaluation/report/report.{kind}" for kind in ("css", "js")} <= set(verbs["evaluate"])
+    assert closure.source_of("shopkeeper.pipeline.prepare") == verbs["prepare"]

@@ -53,6 +53,9 @@ def test_every_configuration_file_travels_with_the_package(installed: Path):
         p.relative_to(installed / "shopkeeper/conf").as_posix() for p in (installed / "shopkeeper/conf").rglob("*.yaml")
     }
     assert here == there
+    report = Path("shopkeeper/evaluation/report")
+    pages = [sorted(p.name for p in (place / report / "templates").iterdir()) for place in (ROOT / "src", installed)]
+    assert pages[0] == pages[1]
 
 
 def test_a_folder_with_nothing_but_a_dataset_of_its_own_trains_a_model_of_the_package(installed: Path, tmp_path: Path):

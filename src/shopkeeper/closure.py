@@ -19,6 +19,7 @@ from shopkeeper.hashing import remembered
 
 PACKAGE = Path(__file__).parent
 NAME = PACKAGE.name
+PAGE = (".css", ".html", ".js")
 
 
 def code_of(*modules: str) -> dict[str, str]:
@@ -27,11 +28,15 @@ def code_of(*modules: str) -> dict[str, str]:
 
 
 def source_of(*modules: str, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """File (below the package) -> hash of its bytes, for all that `modules` import.
+    """File (below the package) -> hash of its bytes, for all that `modules` import, and for what a page is made of.
 
     `without`: modules, with what is below them, that are left out and not followed.
     """
-    return {name: said["bytes"][:16] for name, said in sorted(_closure(modules, without).items())}
+    found = {name: said["bytes"] for name, said in _closure(modules, without).items()}
+    for room in [PACKAGE / name for name in found if name.endswith("/__init__.py")]:
+        pages = [p for place in (room.parent, room.parent / "templates") for p in place.glob("*.*") if p.suffix in PAGE]
+        found |= {p.relative_to(PACKAGE).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in pages}
+    return {name: found[name][:16] for name in sorted(found)}
 
 
 def differences(before: dict[str, str], now: dict[str, str], shown: int = 3) -> str:

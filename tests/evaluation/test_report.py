@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -256,9 +258,8 @@ def test_nothing_is_not_negative() -> None:
 
 def test_a_name_in_a_chart_does_not_hide_a_mark_or_another_name() -> None:
     points = [(Model(f"m{i}", {}, i), Value(0.9 + i / 50), Value(0.30 - i / 100)) for i in range(4)]
-    svg = scatter(points, "x", "y")
-    at = [(float(y), float(d)) for y, d in re.findall(r'class="name" x="[^"]*" y="([\d.]+)%".*?dy="([-\d.]+)"', svg)]
-    height = sorted(320 * y / 100 + d for y, d in at)
+    names = [m.at for m in scatter(points, "x", "y").marks if m.at["class"] == "name"]
+    height = sorted(320 * float(at["y"].rstrip("%")) / 100 + float(at["dy"]) for at in names)
     assert len(height) == 4
     assert min(np.diff(height)) >= 14
 
@@ -274,6 +275,59 @@ def test_names_from_the_data_cannot_become_markup(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert NASTY not in html
     assert html.count("</script>") == 2
+
+
+EVIL = """it's <img src=x onerror=alert(1)> & "`</script><b>`'"""
+
+
+class Text(HTMLParser):
+    """Every tag with its attributes, and the text in between."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: dict[str, set[str]] = {}
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attributes:
+            self.attributes.setdefault(name, set()).add(str(value))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_models_titles_kinds_and_customers_may_be_called_anything(shop: tuple[Prepared, Split]) -> None:
+    found = recommenders(shop, {EVIL: 0.7, "item_knn": 0.4, "popularity": 0.0})
+    named = np.where(np.arange(len(found["tables"][EVIL])) % 2, EVIL, "tea")
+    for name, table in found["tables"].items():
+        at = table.column_names.index("slice:category")
+        found["tables"][name] = table.set_column(at, "slice:category", pa.array(named))
+    found["configs"] = {name: {"dataset": {"title": EVIL, "licence": EVIL}} for name in found["tables"]}
+    found["sanity"] = {"alarms": [EVIL]}
+    report = gather({"next_item": found}, {"customers": 3, "resamples": 100})
+    assert report.window is not None
+    report.window["cases"][0]["user"] = EVIL
+    calm = Text(render(gather({"next_item": recommenders(shop, {"a": 0.7, "popularity": 0.0})}, {"resamples": 100})))
+    wild = Text(render(report))
+    assert wild.tags - calm.tags <= {"code", "em"}  # no img, and no b where none was meant
+    assert not [name for name in wild.attributes if name.startswith("on")]
+    text = "".join(wild.text)
+    assert text.count(EVIL) > 10  # title, licence, kind of request, leaderboard, legend, comparisons, …
+    assert any(EVIL in said for said in wild.attributes["aria-label"])
+    data = next(json.loads(t) for t in wild.text if t.startswith('{"models"'))
+    assert data["cases"][0]["user"] == EVIL
+
+
+def test_only_a_page_brings_jinja() -> None:
+    code = (
+        "import sys, shopkeeper.evaluation.report.figures; before = set(sys.modules); "
+        "import shopkeeper.evaluation.report.page; print('jinja2' in before, 'jinja2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 class Shape(HTMLParser):

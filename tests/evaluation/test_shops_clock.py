@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.evaluation.report.boards import panel
 from shopkeeper.evaluation.report.facts import protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import Board, SlicePanel, SliceRow, Value
-from shopkeeper.evaluation.report.page import _panel
 from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
 from shopkeeper.evaluation.slices import add_slices
@@ -52,8 +52,8 @@ def test_slices_of_the_clock_name_its_zone():
     assert slice_name("time_of_day", COAST) == f"Time of day ({COAST})"
     assert slice_name("weekday", "UTC") == "Day (UTC)"
     assert slice_name("category", COAST) == "Category of what was taken"
-    panel = SlicePanel("weekday", [SliceRow("weekend", 200, False, {"a": Value(0.1)}, "")])
-    assert f"Day ({COAST})" in _panel(panel, [], (0, 1), Board("next_item", "mrr", True, [], zone=COAST))
+    days = SlicePanel("weekday", [SliceRow("weekend", 200, False, {"a": Value(0.1)}, "")])
+    assert panel(days, [], (0, 1), Board("next_item", "mrr", True, [], zone=COAST))["caption"] == f"Day ({COAST})"
 
 
 def test_instants_on_the_page_are_the_shops_and_say_so(tmp_path: Path):

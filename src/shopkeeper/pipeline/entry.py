@@ -16,6 +16,7 @@ from shopkeeper.files import write_error
 
 EXTRAS = {
     "polars": "prepare", "duckdb": "prepare", "narwhals": "prepare", "fastexcel": "prepare", "dvc": "prepare",
+    "jinja2": "prepare", "markupsafe": "prepare",
     "torch": "train", "pytorch_lightning": "train", "safetensors": "train", "hydra": "train", "omegaconf": "train",
     "tqdm": "train", "scipy": "train", "sklearn": "tabular", "lightgbm": "tabular", "mlflow": "track",
     "matplotlib": "track", "optuna": "tune", "sqlalchemy": "tune", "onnxruntime": "serving", "onnx": "export",

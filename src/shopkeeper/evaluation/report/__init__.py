@@ -1,7 +1,7 @@
 """The report: one self-contained HTML file that says which model, by how much, how sure, and for whom not.
 
 `gather` turns the evaluated sections into figures (`figures`), `words` puts the answer into sentences, `charts` draws,
-`page` lays out. Opens without a network.
+`page` fills the `templates/`. Opens without a network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.evaluation.report.gather import gather
-from shopkeeper.evaluation.report.page import render
 from shopkeeper.files import write_text
 
 
@@ -25,6 +24,8 @@ def write_report(
         sections: per task what `pipeline.evaluate` has gathered; see `gather`.
         options: `customers` in the shop window, `chosen` (external ids shown first), `seed`, `resamples` for slices.
     """
+    from shopkeeper.evaluation.report.page import render  # brings Jinja2, which only a page needs
+
     path = Path(folder) / "report.html"
     write_text(path, render(gather(sections, options or {})))
     return path

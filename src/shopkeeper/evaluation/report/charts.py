@@ -1,61 +1,51 @@
-"""Charts as HTML and SVG strings. Positions are percentages, so that a chart fits any width with text at one size.
+"""Where the marks of a chart stand. Positions are percentages, so that a chart fits any width with text at one size.
 
-Colours are those of Okabe and Ito (2008), told apart with any colour vision; each also has a shape of its own.
+A chart is a list of `Mark`s; `templates/charts.html` writes them as SVG. Colours are those of Okabe and Ito (2008),
+told apart with any colour vision; each also has a shape of its own (`templates/shapes.html`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from shopkeeper.evaluation.report.figures import Model, Value, one_per_group
 
-SHAPES = (
-    '<circle r="5.5"/>',
-    '<rect x="-5" y="-5" width="10" height="10"/>',
-    '<path d="M0-6.5 6 5H-6Z"/>',
-    '<path d="M0-7 7 0 0 7-7 0Z"/>',
-    '<path d="M-2-6h4v4h4v4H2v4h-4V2h-4v-4h4Z"/>',
-    '<path d="M0 6.5 6-5H-6Z"/>',
-    '<path d="M-6-3.5 0-7 6-3.5v7L0 7l-6-3.5Z"/>',
-)
+Axis = tuple[float, float]  # its ends
+
+GREY = 7  # colour index of baselines: the first seven are the models'
+CEILING = GREY + 1  # and of oracles
 _WIDTH, _LETTER = 500, 7.5  # pixels: of a two-dimensional chart, about, and of a letter
 _SHIFTS = (0, 14, -14, 22, -22, 30, -30, 40)  # of a name beside its mark, until it hides nothing
-GREY = len(SHAPES)  # colour index of baselines
-CEILING = GREY + 1  # and of oracles
 
 
-def definitions() -> str:
-    """The shapes, once per page."""
-    shapes = [
-        *SHAPES,
-        '<path d="M-5-5 5 5M5-5-5 5" class="cross"/>',
-        '<path d="M0-6.5 6.5 0 0 6.5-6.5 0Z" class="hollow"/>',
-    ]
-    marks = "".join(f'<g id="m{i}">{shape}</g>' for i, shape in enumerate(shapes))
-    return f'<svg width="0" height="0" class="defs" aria-hidden="true"><defs>{marks}</defs></svg>'
+@dataclass(frozen=True)
+class Mark:
+    """One SVG element."""
+
+    tag: str  # line | use | text | rect | polyline (in a picture of its own, stretched: its points have no unit)
+    at: dict[str, str]  # attributes
+    text: str = ""
 
 
-def key(model: Model) -> str:
-    """A model's mark and name, as in a legend."""
-    return f'<span class="key">{mark(model.colour)}<span>{escape(model.label)}</span></span>'
+@dataclass(frozen=True)
+class Track:
+    """A cell with dots and whiskers on a scale that it shares with the other rows of its table."""
+
+    height: int
+    marks: list[Mark] = field(default_factory=list)
 
 
-def legend(models: Iterable[Model]) -> str:
-    """Marks and names, one per model whatever its seeds, as a list."""
-    parts = []
-    for m in one_per_group(list(models)):
-        parts.append(f'<li><span class="key">{mark(m.colour)}<span>{escape(m.group_label)}</span></span></li>')
-    return f'<ul class="legend">{"".join(parts)}</ul>'
+@dataclass(frozen=True)
+class Chart:
+    """A picture with two axes; `summary` is read out in its place."""
 
-
-def mark(colour: int) -> str:
-    """The mark alone."""
-    return (
-        f'<svg class="mark c{colour}" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">'
-        f'<use href="#m{colour}"/></svg>'
-    )
+    marks: list[Mark]
+    x_name: str
+    y_name: str
+    height: int
+    summary: str
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -69,7 +59,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def span(values: Sequence[Value], zero: bool = True, pad: float = 0.04) -> tuple[float, float]:
+def span(values: Sequence[Value], zero: bool = True, pad: float = 0.04) -> Axis:
     """An axis that holds every value and interval; from 0 unless the values lie far above it."""
     lows = [v.value if v.low is None else min(v.low, v.value) for v in values]
     highs = [v.value if v.high is None else max(v.high, v.value) for v in values]
@@ -80,7 +70,7 @@ def span(values: Sequence[Value], zero: bool = True, pad: float = 0.04) -> tuple
     return (low if zero and low == 0 else low - room), high + room
 
 
-def percent(x: float, axis: tuple[float, float]) -> str:
+def percent(x: float, axis: Axis) -> str:
     """Position on an axis, for an SVG attribute."""
     return f"{100 * (x - axis[0]) / (axis[1] - axis[0]):.2f}%"
 
@@ -105,77 +95,62 @@ def tick_text(x: float) -> str:
     return f"{x:g}".replace("-", "\u2212")
 
 
-def track(
-    rows: Sequence[tuple[int, Value]], axis: tuple[float, float], gap: int = 11, ceiling: float | None = None
-) -> str:
-    """One cell with a dot and whisker per (colour, value), below each other on a shared axis."""
+def _line(css: str, x: tuple[str, str], y: tuple[str, str]) -> Mark:
+    return Mark("line", {"class": css, "x1": x[0], "x2": x[1], "y1": y[0], "y2": y[1]})
+
+
+def _dot(colour: int, x: str, y: str) -> Mark:
+    return Mark("use", {"href": f"#m{colour}", "class": f"dot c{colour}", "x": x, "y": y})
+
+
+def track(rows: Sequence[tuple[int, Value]], axis: Axis, gap: int = 11, ceiling: float | None = None) -> Track:
+    """A dot and whisker per (colour, value), below each other."""
     height = gap * len(rows) + 13
-    parts = [
-        f'<line class="grid" x1="{percent(t, axis)}" x2="{percent(t, axis)}" y1="0" y2="100%"/>' for t in ticks(*axis)
-    ]
-    if ceiling is not None:
-        x = percent(ceiling, axis)
-        parts.append(f'<line class="ceiling" x1="{x}" x2="{x}" y1="0" y2="100%"/>')
+    grid = [("grid", t) for t in ticks(*axis)] + ([("ceiling", ceiling)] if ceiling is not None else [])
+    marks = [_line(css, (percent(t, axis),) * 2, ("0", "100%")) for css, t in grid]
     for i, (colour, v) in enumerate(rows):
-        y = (height - gap * (len(rows) - 1)) / 2 + gap * i
+        y = f"{(height - gap * (len(rows) - 1)) / 2 + gap * i:g}"
         if v.low is not None and v.high is not None:
-            parts.append(
-                f'<line class="whisker c{colour}" x1="{percent(v.low, axis)}" x2="{percent(v.high, axis)}" '
-                f'y1="{y:g}" y2="{y:g}"/>'
-            )
-        parts.append(f'<use href="#m{colour}" class="dot c{colour}" x="{percent(v.value, axis)}" y="{y:g}"/>')
-    return f'<svg class="track" height="{height}" aria-hidden="true">{"".join(parts)}</svg>'
+            marks.append(_line(f"whisker c{colour}", (percent(v.low, axis), percent(v.high, axis)), (y, y)))
+        marks.append(_dot(colour, percent(v.value, axis), y))
+    return Track(height, marks)
 
 
-def axis_row(axis: tuple[float, float]) -> str:
+def scale(axis: Axis) -> Track:
     """The numbers under a column of tracks."""
-    texts = "".join(
-        f'<text x="{percent(t, axis)}" y="14" text-anchor="middle">{tick_text(t)}</text>' for t in ticks(*axis)
-    )
-    return f'<svg class="track axis" height="18" aria-hidden="true">{texts}</svg>'
+    at = [(tick_text(t), {"x": percent(t, axis), "y": "14", "text-anchor": "middle"}) for t in ticks(*axis)]
+    return Track(18, [Mark("text", place, text) for text, place in at])
 
 
-def frame(
-    marks: str,
-    x_axis: tuple[float, float],
-    y_axis: tuple[float, float],
-    x_name: str,
-    y_name: str,
-    height: int,
-    summary: str,
-) -> str:
-    """Axes, grid and names around the marks of a two-dimensional chart; `summary` is read out in its place."""
+def _chart(marks: list[Mark], x_axis: Axis, y_axis: Axis, x_name: str, y_name: str, height: int, summary: str) -> Chart:
+    """Axes and grid under the marks of a chart."""
     grid = []
     for t in ticks(*x_axis):
         x = percent(t, x_axis)
-        grid.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="100%"/>')
-        grid.append(f'<text class="tick" x="{x}" y="100%" dy="18" text-anchor="middle">{tick_text(t)}</text>')
+        at = {"class": "tick", "x": x, "y": "100%", "dy": "18", "text-anchor": "middle"}
+        grid += [_line("grid", (x, x), ("0", "100%")), Mark("text", at, tick_text(t))]
     for t in ticks(*y_axis):
         y = percent(y_axis[1] + y_axis[0] - t, y_axis)
-        grid.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
-        grid.append(f'<text class="tick" x="-8" y="{y}" dy="4" text-anchor="end">{tick_text(t)}</text>')
-    return (
-        f'<div class="chart"><p class="y-name" aria-hidden="true">{escape(y_name)}</p>'
-        f'<div class="plot" style="height:{height}px"><svg role="img" aria-label="{escape(summary, quote=True)}">'
-        f'{"".join(grid)}{marks}</svg></div><p class="x-name" aria-hidden="true">{escape(x_name)}</p></div>'
-    )
+        at = {"class": "tick", "x": "-8", "y": y, "dy": "4", "text-anchor": "end"}
+        grid += [_line("grid", ("0", "100%"), (y, y)), Mark("text", at, tick_text(t))]
+    return Chart(grid + marks, x_name, y_name, height, summary)
 
 
 def scatter(
     points: Sequence[tuple[Model, Value, Value]], x_name: str, y_name: str, height: int = 320, zero: bool = True
-) -> str:
+) -> Chart:
     """Models by two figures (x, y), whiskers where there are intervals, names beside the marks."""
     x_axis = span([x for _, x, _ in points], zero, 0.08)
     y_axis = span([y for _, _, y in points], zero, 0.1)
-    parts = []
+    marks = []
     top = y_axis[1] + y_axis[0]
     place: dict[str, tuple[float, float]] = {}  # of each mark, in pixels of a plot of usual width
     for model, x, y in sorted(points, key=lambda p: -p[2].value):
         px, py = percent(x.value, x_axis), percent(top - y.value, y_axis)
         if y.low is not None and y.high is not None:
             ends = percent(top - y.low, y_axis), percent(top - y.high, y_axis)
-            parts.append(f'<line class="whisker c{model.colour}" x1="{px}" x2="{px}" y1="{ends[0]}" y2="{ends[1]}"/>')
-        parts.append(f'<use href="#m{model.colour}" class="dot c{model.colour}" x="{px}" y="{py}"/>')
+            marks.append(_line(f"whisker c{model.colour}", (px, px), ends))
+        marks.append(_dot(model.colour, px, py))
         place[model.name] = _WIDTH * float(px[:-1]) / 100, height * float(py[:-1]) / 100
     taken: list[tuple[float, float, float]] = []  # left, right and middle of the names so far
     for model in one_per_group([m for m, _, _ in sorted(points, key=lambda p: -p[2].value)]):
@@ -190,67 +165,54 @@ def scatter(
         ]
         shift = free[0] if free else 0
         taken.append((left, end, at_y + shift))
-        side = 'dx="12"' if right else 'dx="-12" text-anchor="end"'
-        x_text, y_text = f"{100 * at_x / _WIDTH:.2f}%", f"{100 * at_y / height:.2f}%"
-        name = escape(model.group_label)
-        parts.append(f'<text class="name" x="{x_text}" y="{y_text}" {side} dy="{shift + 4:g}">{name}</text>')
+        side = {"dx": "12"} if right else {"dx": "-12", "text-anchor": "end"}
+        at = {"x": f"{100 * at_x / _WIDTH:.2f}%", "y": f"{100 * at_y / height:.2f}%", "dy": f"{shift + 4:g}"}
+        marks.append(Mark("text", {"class": "name", **at, **side}, model.group_label))
     said = "; ".join(f"{m.label}: {x_name} {number(x.value)}, {y_name} {interval(y)}" for m, x, y in points)
-    return frame("".join(parts), x_axis, y_axis, x_name, y_name, height, said)
+    return _chart(marks, x_axis, y_axis, x_name, y_name, height, said)
+
+
+_DIAGONAL = _line("diagonal", ("0", "100%"), ("100%", "0"))
 
 
 def lines(
     series: Sequence[tuple[Model, Sequence[float], Sequence[float]]],
-    x_axis: tuple[float, float],
-    y_axis: tuple[float, float],
+    x_axis: Axis,
+    y_axis: Axis,
     x_name: str,
     y_name: str,
     *,
     marked: bool = True,
     diagonal: bool = False,
     height: int = 260,
-) -> str:
+) -> Chart:
     """One line per model; a mark at every point, or (`marked=False`) at its end only."""
-    parts = ['<line class="diagonal" x1="0" y1="100%" x2="100%" y2="0"/>'] if diagonal else []
+    marks = [_DIAGONAL] if diagonal else []
     for model, xs, ys in reversed(series):  # the best on top
-        at = [
-            (percent(x, x_axis)[:-1], percent(y_axis[1] + y_axis[0] - y, y_axis)[:-1])
-            for x, y in zip(xs, ys, strict=True)
-        ]
-        # A picture of its own, stretched: points of a polyline cannot be percentages.
-        path = " ".join(f"{x},{y}" for x, y in at)
-        parts.append(
-            f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%" aria-hidden="true" '
-            f'class="line c{model.colour}"><polyline points="{path}"/></svg>'
-        )
-        parts += [
-            f'<use href="#m{model.colour}" class="dot c{model.colour}" x="{x}%" y="{y}%"/>'
-            for x, y in (at if marked else at[-1:])
-        ]
+        at = [(percent(x, x_axis), percent(y_axis[1] + y_axis[0] - y, y_axis)) for x, y in zip(xs, ys, strict=True)]
+        path = " ".join(f"{x[:-1]},{y[:-1]}" for x, y in at)
+        marks.append(Mark("polyline", {"class": f"line c{model.colour}", "points": path}))
+        marks += [_dot(model.colour, x, y) for x, y in (at if marked else at[-1:])]
     said = "; ".join(f"{m.label}: " + ", ".join(f"{number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True))
                      for m, xs, ys in series)  # fmt: skip
-    return frame("".join(parts), x_axis, y_axis, x_name, y_name, height, said)
+    return _chart(marks, x_axis, y_axis, x_name, y_name, height, said)
 
 
 def reliability(
     points: Sequence[tuple[float, float, float, float, int]], histogram: Sequence[int], colour: int, label: str
-) -> str:
+) -> Chart:
     """Observed share over predicted probability, with the diagonal; below, how often each probability is given."""
     axis = (0.0, 1.0)
-    parts = ['<line class="diagonal" x1="0" y1="100%" x2="100%" y2="0"/>']
+    marks = [_DIAGONAL]
     most = max(histogram, default=0) or 1
     width = 100 / max(len(histogram), 1)
     for i, count in enumerate(histogram):
         h = 14 * count / most
-        parts.append(
-            f'<rect class="bar" x="{i * width + 0.4:.2f}%" width="{width - 0.8:.2f}%" '
-            f'y="{100 - h:.2f}%" height="{h:.2f}%"/>'
-        )
+        at = {"x": f"{i * width + 0.4:.2f}%", "width": f"{width - 0.8:.2f}%"}
+        marks.append(Mark("rect", {"class": "bar", **at, "y": f"{100 - h:.2f}%", "height": f"{h:.2f}%"}))
     for p, share, low, high, _ in points:
         x = percent(p, axis)
-        parts.append(
-            f'<line class="whisker c{colour}" x1="{x}" x2="{x}" y1="{percent(1 - low, axis)}" '
-            f'y2="{percent(1 - high, axis)}"/>'
-            f'<use href="#m{colour}" class="dot c{colour}" x="{x}" y="{percent(1 - share, axis)}"/>'
-        )
+        marks.append(_line(f"whisker c{colour}", (x, x), (percent(1 - low, axis), percent(1 - high, axis))))
+        marks.append(_dot(colour, x, percent(1 - share, axis)))
     said = "; ".join(f"said {number(p, 2)}, seen {number(s, 2)} ({n} customers)" for p, s, _, _, n in points)
-    return frame("".join(parts), axis, axis, "predicted probability", "share that did", 260, f"{label}: {said}")
+    return _chart(marks, axis, axis, "predicted probability", "share that did", 260, f"{label}: {said}")

@@ -1,9 +1,13 @@
-"""The answer in words: which model, by how much, how sure, and for whom not. HTML strings, everything escaped."""
+"""The answer in words: which model, by how much, how sure, and for whom not.
+
+What is emphasised is `Markup`; its `format` and `join` escape what is put in, and the page escapes plain text.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup, escape
 
 from shopkeeper.evaluation.report.charts import interval, number
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Value, label_of_model
@@ -40,7 +44,7 @@ def answer(b: Board) -> Answer:
     question = b.words.question or b.task.replace("_", " ").capitalize()
     if not b.models:
         nothing = f"Nothing can be said: {label_of(b.metric)} is not defined for {', '.join(b.unscored)}"
-        return Answer(question, escape(nothing), [], [])
+        return Answer(question, nothing, [], [])
     if not b.rivals:
         return Answer(question, "Only the ceiling was measured", [], [])
     best = b.rivals[0]
@@ -68,9 +72,9 @@ def _inside(heading: str) -> str:
     return heading[:1].lower() + heading[1:]
 
 
-def strong(text: str) -> str:
+def strong(text: str) -> Markup:
     """Emphasised, escaped."""
-    return f"<strong>{escape(text)}</strong>"
+    return Markup("<strong>{}</strong>").format(text)
 
 
 def _against(b: Board, one: str, other: str) -> Difference | None:
@@ -85,7 +89,7 @@ def _others(b: Board, best: Model) -> list[Model]:
 def _headline(b: Board, best: Model) -> str:
     others = _others(b, best)
     if not others:
-        return f"{strong(best.group_label)} stands alone: nothing to compare it with"
+        return Markup("{} stands alone: nothing to compare it with").format(strong(best.group_label))
     found = [_against(b, best.name, m.name) for m in others]
     unclear = [
         m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear or d.better != best.name
@@ -93,22 +97,19 @@ def _headline(b: Board, best: Model) -> str:
     unclear = list(dict.fromkeys(unclear))
     verb = b.words.verb
     if not unclear:
-        return f"{strong(best.group_label)} {verb}"
-    rest = (
-        strong(unclear[0])
-        if len(unclear) == 1
-        else " and ".join([", ".join(map(strong, unclear[:-1])), strong(unclear[-1])])
-    )
-    return f"{strong(best.group_label)} leads, but cannot be told apart from {rest}"
+        return Markup("{} {}").format(strong(best.group_label), verb)
+    *some, last = map(strong, unclear)
+    rest = Markup(" and ").join([Markup(", ").join(some), last]) if some else last
+    return Markup("{} leads, but cannot be told apart from {}").format(strong(best.group_label), rest)
 
 
 def _how_good(b: Board, best: Model) -> str:
     metric, sentence = b.words.said
     if said := best.metrics.get(metric.format(k=b.k)):
-        text = sentence.format(share=_share(said), interval=interval(said), n=b.n, places=b.places)
+        text = escape(sentence).format(share=_share(said), interval=interval(said), n=b.n, places=b.places)
         return text + _all_ranked(b) + _calibration(best)
     value = best.metrics[b.metric]
-    return f"{escape(heading_of(b.metric))} {interval(value)} over {b.n:,} {b.words.row}s."
+    return f"{heading_of(b.metric)} {interval(value)} over {b.n:,} {b.words.row}s."
 
 
 def _all_ranked(b: Board) -> str:
@@ -136,7 +137,7 @@ def _by_how_much(b: Board, best: Model) -> str:
     wanted = [m for i, m in enumerate(_others(b, best)) if i == 0 or m is b.base]
     found = [d for m in wanted if (d := _against(b, best.name, m.name))]
     sentences = [labelled(d.statement, names) for d in found]
-    return " ".join(f"{escape(s[:1].upper() + s[1:])}." for s in sentences)
+    return " ".join(f"{s[:1].upper() + s[1:]}." for s in sentences)
 
 
 def _over_seeds(b: Board, best: Model) -> str:
@@ -144,11 +145,13 @@ def _over_seeds(b: Board, best: Model) -> str:
     row = next((r for r in b.seeds if r.model == best.group), None)
     if row is None:
         return ""
-    return (
-        f"Trained with {len(row.seeds)} seeds, {escape(best.group_label)} has {label_of(b.metric)} "
-        f"{strong(number(row.mean.value))} ({_bounds(row.mean)}, for new customers and new seeds) on average; "
-        f"from seed to seed it moves by {number(row.spread, 4)}."
-    )
+    return Markup(
+        "Trained with {} seeds, {} has {} {} ({}, for new customers and new seeds) on average; "
+        "from seed to seed it moves by {}."
+    ).format(
+        len(row.seeds), best.group_label, label_of(b.metric), strong(number(row.mean.value)), _bounds(row.mean),
+        number(row.spread, 4),
+    )  # fmt: skip
 
 
 def _for_whom_not(b: Board, best: Model) -> str:
@@ -159,23 +162,27 @@ def _for_whom_not(b: Board, best: Model) -> str:
         return ""
     who = f"{b.words.row}s"
     if not losses:
-        return (
-            f"{strong('For whom not?')} In none of the {tested} kinds of {who} that are large enough to tell is "
-            f"another model significantly better."
+        return Markup(
+            "{} In none of the {} kinds of {} that are large enough to tell is another model significantly better."
+        ).format(strong("For whom not?"), tested, who)
+    listed = Markup("; ").join(
+        Markup("{} <em>{}</em> ({:,}): {} is better").format(
+            _inside(slice_name(p.name, b.zone)), r.value, r.n, strong(label_of_model(r.loses_to))
         )
-    listed = "; ".join(
-        f"{escape(_inside(slice_name(p.name, b.zone)))} <em>{escape(r.value)}</em> ({r.n:,}): "
-        f"{strong(label_of_model(r.loses_to))} is better"
         for p, r in losses[:4]
     )
     more = f"; and {len(losses) - 4} more, marked below" if len(losses) > 4 else ""
-    return f'<span class="warn">{strong("For whom not?")} {listed}{more}.</span>'
+    return _warning("For whom not?", listed + more)
 
 
 def _wrong(b: Board) -> str:
     """Sanity checks that say that something is broken; what is merely worth knowing stands further down."""
     found = [f"{check}: {finding}".replace("\n", "; ") for check, finding, state in b.sanity if state == "bad"]
-    return f'<span class="warn">{strong("Look at this first.")} {escape(". ".join(found))}.</span>' if found else ""
+    return _warning("Look at this first.", ". ".join(found)) if found else ""
+
+
+def _warning(what: str, text: str) -> Markup:
+    return Markup('<span class="warn">{} {}.</span>').format(strong(what), text)
 
 
 def _ceiling(b: Board, best: Model) -> str:
@@ -183,15 +190,14 @@ def _ceiling(b: Board, best: Model) -> str:
     if top is None or b.metric not in top.metrics:
         return ""
     ours, best_possible = best.metrics[b.metric].value, top.metrics[b.metric].value
-    name = escape(label_of(b.metric))
+    name = label_of(b.metric)
     if b.higher_is_better:
-        return (
-            f"The shop is simulated, so the best possible score is known: {name} {number(best_possible)}. "
-            f"{escape(best.label)} reaches {strong(f'{ours / best_possible:.0%}')} of it."
+        return Markup("The shop is simulated, so the best possible score is known: {} {}. {} reaches {} of it.").format(
+            name, number(best_possible), best.label, strong(f"{ours / best_possible:.0%}")
         )
     return (
         f"The shop is simulated, so the best possible {name} is known: {number(best_possible)}; "
-        f"{escape(best.label)} is {number(ours - best_possible)} above it."
+        f"{best.label} is {number(ours - best_possible)} above it."
     )
 
 
@@ -219,7 +225,7 @@ def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
 def _share(v: Value) -> str:
     if v.low is None or v.high is None:
         return strong(f"{v.value:.1%}")
-    return f"{strong(f'{v.value:.1%}')} ({100 * v.low:.1f} to {100 * v.high:.1f})"
+    return Markup("{} ({:.1f} to {:.1f})").format(strong(f"{v.value:.1%}"), 100 * v.low, 100 * v.high)
 
 
 def _bounds(v: Value) -> str:
