@@ -117,7 +117,10 @@ def test_an_unknown_option_names_the_nearest_one(tmp_path: Path):
         ({"schema": {"price": {"required_for": "purchase"}}}, "give a list of event types"),
         ({"schema": {"price": {"required_for": ["buy"]}}}, "unknown event type 'buy'"),
         ({"schema": {"timestamp": {"min": 0}}}, "unknown option `schema.timestamp.min`"),
-        ({"schema": {"order_id": {"required": True}}}, "columns.order_id does not say which column it is"),
+        (
+            {"schema": {"order_id": {"required": True}}},
+            "schema.order_id has rules, but no column; set columns.order_id",
+        ),
         ({"reject": [{"column": "what", "matches": "(", "reason": "x"}]}, "column 'what' has a bad pattern"),
         ({"max_rejected_share": 7}, "max_rejected_share is 7"),
         ({"raw": None}, "give `raw`"),

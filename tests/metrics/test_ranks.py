@@ -226,7 +226,7 @@ def test_large_finite_scores_are_no_error():
 def test_a_catalogue_that_does_not_fit_is_refused():
     with pytest.raises(UserError, match="catalogue is empty"):
         Ranker(5, np.array([], np.int64))
-    with pytest.raises(UserError, match="item 5"):
+    with pytest.raises(UserError, match="items 1 to 5, but scores have 5 columns"):
         Ranker(5, np.array([1, 5]))
     with pytest.raises(UserError, match="expected 5 columns"):
         Ranker(5).rank_scores(np.zeros((1, 4), np.float32), Flat.of([[1]]))

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from small_training import MODEL, fit
 
 from shopkeeper.errors import UserError
+from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.config import Recipe, TrainerConfig
@@ -74,13 +75,14 @@ def test_streamed_from_files_it_learns_the_same_and_leaves_no_files(tiny_shop, t
 
 def test_what_does_not_fit_into_memory_is_streamed_without_being_asked(tiny_shop, monkeypatch):
     split = tiny_shop[1]
+    network = SASRecNetwork(SASRecShape(n_items=5, n_types=3))
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     for room, fits in ((40 * rows, True), (30 * rows, False)):
         monkeypatch.setattr("shopkeeper.training.memory.available", lambda device, room=room: room)
-        assert _fits_memory(split, TrainerConfig()) is fits
+        assert _fits_memory(split, TrainerConfig(), network) is fits
     monkeypatch.undo()
     assert fit(*tiny_shop, epochs=1).trained.plan.resident
-    monkeypatch.setattr("shopkeeper.training.fit._fits_memory", lambda split, config: False)
+    monkeypatch.setattr("shopkeeper.training.fit._fits_memory", lambda *_: False)
     assert not fit(*tiny_shop, epochs=1).trained.plan.resident
 
 

@@ -30,9 +30,8 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.item_knn import NO_INTEREST
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.schema import INTEREST
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024
@@ -51,7 +50,7 @@ class EASE:
             raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
         self.l2 = l2
         self.max_items = max_items
-        weights: Mapping[str, float] = dict.fromkeys(event_types or [t for t in EVENT_TYPES if t not in NO_INTEREST], 1)
+        weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST, 1)
         self.counts_type = type_weights(weights) > 0
         self.weight_AA = np.zeros((0, 0), np.float32)
         self.items_A = np.zeros(0, np.int32)

@@ -28,9 +28,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
-from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY
 
-NO_INTEREST = ("remove_from_cart", "return", "exposure")  # event types that count nothing unless asked for
 PAIRS_AT_ONCE = 20_000_000  # products of one block of the co-occurrence: bounds the memory to some 400 MiB
 REQUESTS_AT_ONCE = 1024
 
@@ -65,7 +64,7 @@ class ItemKNN:
         self.half_life_events = half_life_events
         self.half_life_days = half_life_days
         self.self_similarity = self_similarity
-        self.event_weights = event_weights or {t: 1.0 for t in EVENT_TYPES if t not in NO_INTEREST}
+        self.event_weights = event_weights or dict.fromkeys(INTEREST, 1.0)
         self.weight_of_type = type_weights(self.event_weights)
         self.similarity_VV = sparse.csr_array((1, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)

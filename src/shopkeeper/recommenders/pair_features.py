@@ -16,8 +16,7 @@ import numpy as np
 from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.baskets import Baskets
-from shopkeeper.recommenders.item_knn import NO_INTEREST
-from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
 
 SPANS = (7, 30, 90)  # days of recent demand
 OWN = (
@@ -142,7 +141,7 @@ def _own(
         gap = np.where(count > 1, own(oldest - newest) / (count - 1), np.nan)
         share = count / baskets.n_baskets[owner]
         own_due, usual_due = days / np.maximum(gap, 0.5), days / np.maximum(gap_V[item], 0.5)
-    interest = event_codes([t for t in EVENT_TYPES if t not in NO_INTEREST])
+    interest = event_codes(INTEREST)
     offsets, rows = requests.flat(interest)
     who = np.repeat(np.arange(len(requests)), np.diff(offsets))
     key_of_row = who.astype(np.int64) * n_columns + requests.events.item[rows]

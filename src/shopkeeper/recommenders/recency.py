@@ -20,11 +20,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.item_knn import NO_INTEREST
 from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.schema import EVENT_TYPES, event_codes
-
-INTEREST = event_codes([name for name in EVENT_TYPES if name not in NO_INTEREST])
+from shopkeeper.schema import INTEREST, event_codes
 
 
 class Recency:
@@ -45,7 +42,7 @@ class Recency:
     def score(self, requests: Requests) -> np.ndarray:
         """Above 1 for items of the history, below for all others: float32 (B, V)."""
         scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
-        offsets, rows = requests.flat(list(INTEREST))
+        offsets, rows = requests.flat(event_codes(INTEREST))
         length = np.diff(offsets)
         owner = np.repeat(np.arange(len(requests)), length)
         place = np.arange(len(rows)) - np.repeat(offsets[:-1], length)

@@ -53,7 +53,7 @@ def cannot(tracking: Mapping[str, Any], error: BaseException) -> UserError:
 
 def _set(mlflow: Any, tracking: Mapping[str, Any], experiment: bool) -> None:
     uri = str(tracking["uri"])
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(_whole(uri))
     if not experiment:
         return
     name = str(tracking["experiment"])
@@ -71,6 +71,15 @@ def _set(mlflow: Any, tracking: Mapping[str, Any], experiment: bool) -> None:
         else:
             _bring_along(uri, name, found, place, Path(tracking["artifacts"]).resolve())
     mlflow.set_experiment(name)
+
+
+def _whole(uri: str) -> str:
+    """A file's address with its whole path: MLflow keeps connections by address, whatever folder the process is in."""
+    scheme, found, rest = uri.partition(":///")
+    file, *options = rest.partition("?")
+    if not found or not scheme.startswith("sqlite") or not file or file.startswith((":", "file:")):
+        return uri
+    return f"{scheme}:///{Path(file).absolute()}{''.join(options)}"
 
 
 def _bring_along(uri: str, name: str, experiment: Any, place: str, artifacts: Path) -> None:

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.profilers import PyTorchProfiler
 from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
@@ -299,7 +300,8 @@ def _trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         deterministic=config.deterministic or None,
-        profiler=config.profiler,
+        # Lightning's usual 20 rows end before the matrix products of a small network
+        profiler=PyTorchProfiler(row_limit=100) if config.profiler == "pytorch" else config.profiler,
         default_root_dir=str(folder) if folder else tempfile.gettempdir(),
         use_distributed_sampler=False,
     )

@@ -38,9 +38,8 @@ class Progress(pl.Callback):
             loss, rate = running["loss"] / running["positions"], running["positions"] / running["seconds"]
             figures = {"loss": f"{loss:.3f}", "events/s": f"{rate:,.0f}"}
             if module.best["epoch"] >= 0:
-                figures[f"best {module.validator.headline}"] = (
-                    f"{module.best['value']:.4f} (epoch {module.best['epoch']})"
-                )
+                best = module.best
+                figures[f"best {module.objective.headline}"] = f"{best['value']:.4f} (epoch {best['epoch']})"
             self.bar.set_description(f"epoch {epoch}/{trainer.max_epochs}", refresh=False)
             self.bar.set_postfix(figures, refresh=False)
 

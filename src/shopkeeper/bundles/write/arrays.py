@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.recommenders.recency import INTEREST
+from shopkeeper.schema import INTEREST, event_codes
 
 FAMILIES = ("EASE", "ItemKNN", "PersonalFrequency", "Recency")
 
@@ -32,7 +32,7 @@ def arrays_of(model: Any, prepared: Prepared) -> Arrays | None:
         arrays = {"weight": model.weight_AA, "items": model.items_A, "fallback": model.fallback_V}
         return Arrays("ease", arrays | {"counts_type": model.counts_type})
     if family == "Recency":
-        return Arrays("recency", {"rest": model.rest_V, "types": np.array(INTEREST, np.int8)})
+        return Arrays("recency", {"rest": model.rest_V, "types": np.array(event_codes(INTEREST), np.int8)})
     if family == "PersonalFrequency":
         arrays = {"rest": model.rest_V, "weight_of_type": model.weight_of_type}
         half_life = model.half_life_days if timed else None
