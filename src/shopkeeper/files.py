@@ -16,15 +16,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.folders import KINDS, LEFT, MANIFEST, UNFINISHED, Unlike, check_target, is_ours, made_here, within
 from shopkeeper.locks import alone, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS}
 # Libraries that write by themselves (safetensors, LightGBM, SQLite) hide the system's error in their own.
@@ -82,6 +82,9 @@ def read_json(path: Path, shown: Path | None = None) -> Any:
 
 def read_parquet(path: Path, columns: list[str] | None = None, shown: Path | None = None) -> pa.Table:
     """Read a Parquet file; a `UserError` names the file (as `shown`) when it is missing or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     shown = path if shown is None else shown
     try:
         return pq.read_table(path, columns=columns)

@@ -9,52 +9,23 @@ Ids are texts. What tools do to them on the way is undone where the id is known 
 
 Nothing else is one id: `007` and `7`, `1.50` and `1.5`, `1_000`, `10E2` and `1000`, `ab` and `AB` may be different
 products or people. `1.000` stays, too: it is a thousand where points group digits. An exponent that lost digits
-(`4.00840E+12`) cannot be undone. `doubts` counts such spellings, `overlap` says how many ids of two columns would
-meet but for them.
+(`4.00840E+12`) cannot be undone. Whole columns: `id_columns.py`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 # Unicode's blanks, then zero-width and direction marks that spreadsheets and web pages leave at the ends.
 BLANKS = (
     " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\u200b\u200e\u200f\u202a\u202c\u2060\ufeff"
 )
-_MARKS = b".+ \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"  # an ASCII id without any of these is spelled as it should be
-_POINT_ZERO = r"^([+-]?[0-9]+)\.(?:0|00|0000+)$"
+POINT_ZERO = r"^([+-]?[0-9]+)\.(?:0|00|0000+)$"
 # As spreadsheets, C, Python and R write it (`1.5E+07`), and Java from ten million on (`1.5E7`); `10E2` is a code.
-_EXPONENT = r"^[+-]?[0-9](?:(?:\.[0-9]+)?[eE]\+[0-9]{2,3}|\.[0-9]+E(?:[7-9]|[1-9][0-9]))$"
-# What tools make of ids on the way and cannot be undone (the same text may be an id elsewhere): in words, as a pattern,
-# and the bytes of which one is in all of them.
-_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-REWRITTEN = (
-    ("like 17,0, a number with a decimal comma", r"^[+-]?[0-9]+,0+$", b","),
-    ("like 4,0084E+12, a number that has lost digits", r"^[+-]?[0-9],[0-9]+[eE][+-]?[0-9]+$", b","),
-    ("like 1,234,567 or 1.234.567, a number in groups",
-     r"^[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:\.[0-9]{3}){2,})$", b",."),
-    ("with quotes or =\"…\" around, a spreadsheet's text", r"^(?:=?[\"'].*[\"']|')", b"\"'"),
-    ("like #### or #NAME?, a spreadsheet's error", r"^#(?:#+|NAME\?|NUM!|DIV/0!)$", b"#"),
-    ("like 1-Mar or Mar-05, a spreadsheet's date", rf"^(?:[0-3]?[0-9]-{_MONTH}|{_MONTH}-[0-9]{{2}})$", b"-"),
-)  # fmt: skip
-# Texts that stand for "nobody" or "nothing" in one shop or another; compared without case. Some are real ids elsewhere.
-PLACEHOLDERS = (
-    "0", "00", "-1", "-", "--", "?", "na", "n/a", "#n/a", "nan", "null", "nil", "none", "\\n", "undefined", "unknown",
-    "unbekannt", "missing", "empty", "(not set)", "not set", "(none)", "(null)", "(empty)", "(blank)", "blank",
-    "guest", "anonymous", "anon", "default", "test", "dummy", "no_user", "nouser", "9999", "99999", "999999",
-    "n.a.", "<na>", "<null>", "[null]", "#value!", "#ref!", "(other)", "not available", "not applicable", "no id",
-    "not logged in", "logged out", "anonym", "invalid", "void",
-    "00000000-0000-0000-0000-000000000000",
-)  # fmt: skip
+EXPONENT = r"^[+-]?[0-9](?:(?:\.[0-9]+)?[eE]\+[0-9]{2,3}|\.[0-9]+E(?:[7-9]|[1-9][0-9]))$"
 
 
 def normal_id(value: Any) -> str:
@@ -62,175 +33,15 @@ def normal_id(value: Any) -> str:
     if value is None:
         return ""
     text = unicodedata.normalize("NFC", str(value)).strip(BLANKS)
-    point_zero = re.match(_POINT_ZERO, text, re.ASCII)
-    return point_zero[1] if point_zero else _without_exponent(text)
+    point_zero = re.match(POINT_ZERO, text, re.ASCII)
+    return point_zero[1] if point_zero else without_exponent(text)
 
 
-def normal_ids(values: pa.Array) -> pa.Array:
-    """A column of ids (n,) of any plain type as texts in this project's spelling; "" for blanks, null stays null.
-
-    Cheap where nothing is to be done: one look at the bytes. Dictionaries: give their values.
-    """
-    text = plain_text(values)
-    if _plain(text):
-        return text
-    if not _bytes(text).isascii():  # Arrow 25 has NFC, too, and takes letters apart with it
-        wide = pc.fill_null(pc.match_substring_regex(text, pattern=r"[^\x00-\x7F]"), False)
-        composed = [unicodedata.normalize("NFC", t) for t in text.filter(wide).to_pylist()]
-        text = pc.replace_with_mask(text, wide, pa.array(composed, pa.string()))
-    text = pc.utf8_trim(text, characters=BLANKS)
-    text = pc.replace_substring_regex(text, pattern=_POINT_ZERO, replacement=r"\1")
-    exponent = pc.fill_null(pc.match_substring_regex(text, pattern=_EXPONENT), False)
-    if pc.any(exponent).as_py():
-        known = pa.array([_without_exponent(t) for t in text.filter(exponent).to_pylist()], pa.string())
-        text = pc.replace_with_mask(text, exponent, known)
-    return text
-
-
-def _without_exponent(text: str) -> str:
+def without_exponent(text: str) -> str:
     """`1.2345678E+07` -> `12345678`; unchanged where digits are lost, or where it is no such number."""
-    if not re.match(_EXPONENT, text, re.ASCII):
+    if not re.match(EXPONENT, text, re.ASCII):
         return text
     mantissa, exponent = re.split("[eE]", text)
     whole, _, digits = mantissa.partition(".")
     n = int(exponent)
     return whole + digits[:n] if len(digits) >= n > 0 and not digits[n:].strip("0") else text
-
-
-def plain_text(values: pa.Array) -> pa.Array:
-    """Any plain type as text; whole numbers that are stored as floats or decimals without their `.0`."""
-    kind = values.type
-    if pa.types.is_string(kind):
-        return values
-    if pa.types.is_floating(kind):
-        as_float = values.cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.floor(as_float), as_float), pc.less(pc.abs(as_float), 2.0**53))
-        whole_part = pc.if_else(whole, as_float, pa.scalar(None, pa.float64())).cast(pa.int64()).cast(pa.string())
-        known = pc.if_else(pc.is_nan(as_float), pa.scalar(None, pa.float64()), as_float)
-        return pc.coalesce(whole_part, known.cast(pa.string()))
-    if pa.types.is_decimal(kind):
-        return pc.replace_substring_regex(values.cast(pa.string()), pattern=r"\.0+$", replacement="")
-    return values.cast(pa.string())
-
-
-def _bytes(text: pa.Array) -> bytes:
-    """All characters of a column of texts, one after another."""
-    if not len(text):
-        return b""
-    _, offsets, data = text.buffers()
-    if data is None:
-        return b""
-    at = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
-    return data.slice(int(at[0]), int(at[-1] - at[0])).to_pybytes()
-
-
-def _plain(text: pa.Array) -> bool:
-    """Whether no text can need anything: ASCII without blanks, points and the sign of an exponent."""
-    data = _bytes(text)
-    return data.isascii() and len(data.translate(None, _MARKS)) == len(data)
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many of n different ids are in another column: as they are, and only up to a spelling."""
-
-    ids: int
-    found: int
-    zeros: int  # not found, but found without leading zeros
-    case: int  # not found, but found without regard to letter case
-    example: tuple[str, str] | None = None  # one such pair: (here, there)
-
-    @property
-    def spelling(self) -> int:
-        """Ids that are found only up to leading zeros or letter case."""
-        return self.zeros + self.case
-
-
-def overlap(ids: pa.Array, others: pa.Array) -> Overlap:
-    """How many different `ids` (texts or numbers) are among `others`, and how many would be but for their spelling.
-
-    `17.0` and `17` are one id here as everywhere. Leading zeros and letter case are looked at for the rest.
-    """
-    mine, theirs = (pc.unique(pc.drop_null(normal_ids(_decoded(x)))) for x in (ids, others))
-    there = pc.is_in(mine, value_set=theirs)
-    rest = mine.filter(pc.invert(there))
-    counts, example = {}, None
-    for name, change in (("zeros", _without_zeros), ("case", pc.utf8_lower)):
-        place = pc.index_in(change(rest), value_set=change(theirs))
-        hit = place.is_valid()
-        counts[name] = int(pc.sum(hit).as_py() or 0)
-        if counts[name] and example is None:
-            here = rest.filter(hit)[0].as_py()
-            example = (here, theirs[place.filter(hit)[0].as_py()].as_py())
-        rest = rest.filter(pc.invert(hit))
-    return Overlap(len(mine), len(mine) - len(rest) - sum(counts.values()), counts["zeros"], counts["case"], example)
-
-
-@dataclass(frozen=True)
-class Doubts:
-    """What cannot be known of the spelling of n different ids: pairs that a tool may have made of one id."""
-
-    zeros: int = 0  # ids that are another id but for leading zeros
-    case: int = 0  # … but for letter case
-    exponents: int = 0  # `4.00840E+12`: digits are lost
-    rewritten: tuple[tuple[str, int], ...] = ()  # how tools wrote ids over, in words, with how many look so
-    zeros_example: tuple[str, str] | None = None
-    case_example: tuple[str, str] | None = None
-    exponent_example: str | None = None
-
-
-def doubts(ids: pa.Array) -> Doubts:
-    """Doubtful spellings among different ids (texts as `normal_ids` gives them, no nulls).
-
-    Only ids that could be meant are compared with all: those with leading zeros, and those with capital letters.
-    """
-    found: dict[str, Any] = {}
-    data = _bytes(ids)
-    if b"0" in data:
-        found |= _pairs("zeros", ids, r"^0+[0-9]", _without_zeros)
-    if data != data.lower():
-        found |= _pairs("case", ids, r"[A-Z]", pc.utf8_lower)
-    some = [(words, pattern) for words, pattern, marks in REWRITTEN if any(mark in data for mark in marks)]
-    found["rewritten"] = tuple((words, n) for words, pattern in some if (n := _count(ids, pattern)))
-    if b"+" in data or b"." in data:
-        lost = ids.filter(pc.match_substring_regex(ids, pattern=_EXPONENT))
-        found |= {"exponents": len(lost), "exponent_example": lost[0].as_py()} if len(lost) else {}
-    return Doubts(**found)
-
-
-def _count(ids: pa.Array, pattern: str) -> int:
-    return int(pc.sum(pc.match_substring_regex(ids, pattern=pattern)).as_py() or 0)
-
-
-def _pairs(name: str, ids: pa.Array, pattern: str, change: Callable[[pa.Array], pa.Array]) -> dict[str, Any]:
-    some = ids.filter(pc.match_substring_regex(ids, pattern=pattern))
-    if not len(some):
-        return {}
-    changed = change(some)
-    other = pc.index_in(changed, value_set=ids)  # the plain spelling is there itself
-    shared = changed.dictionary_encode().indices.to_numpy()  # two that are spellings of one another: `AB`, `Ab`
-    plain = other.is_valid().to_numpy(zero_copy_only=False)
-    first = np.full(len(some), -1)
-    first[shared[::-1]] = np.arange(len(some))[::-1]
-    doubtful = np.flatnonzero(plain | (first[shared] < np.arange(len(some))))
-    if not len(doubtful):
-        return {}
-    at = int(doubtful[0])
-    twin = changed[at] if plain[at] else some[int(first[shared[at]])]
-    return {name: len(doubtful), f"{name}_example": (some[at].as_py(), twin.as_py())}
-
-
-def placeholders(ids: pa.Array) -> np.ndarray:
-    """Positions (intp) of ids that stand for "nobody" or "nothing" in one shop or another."""
-    short = np.flatnonzero(pc.less_equal(pc.binary_length(ids), max(map(len, PLACEHOLDERS))).to_numpy(False))
-    some = pc.utf8_lower(ids.take(pa.array(short)))
-    return short[pc.is_in(some, value_set=pa.array(PLACEHOLDERS)).to_numpy(zero_copy_only=False)]
-
-
-def _without_zeros(texts: pa.Array) -> pa.Array:
-    return pc.replace_substring_regex(texts, pattern=r"^0+([0-9])", replacement=r"\1")
-
-
-def _decoded(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

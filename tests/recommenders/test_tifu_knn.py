@@ -8,7 +8,7 @@ import pytest
 from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.baskets import Baskets
+from shopkeeper.features.baskets import Baskets
 from shopkeeper.recommenders.tifu_knn import TIFUKNN
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY

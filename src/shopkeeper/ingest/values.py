@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_ids, plain_text
+from shopkeeper.id_columns import normal_ids, plain_text
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 
 CODES = pa.dictionary(pa.int32(), pa.string())

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shopkeeper.identifiers import normal_id, normal_ids, plain_text
+from shopkeeper.id_columns import normal_ids, plain_text
+from shopkeeper.identifiers import normal_id
 
 OTHER_IDS = frozenset({"item_id", "order_id", "session_id", "event_type", "channel"})  # text that is never a customer
 PERSON = re.compile(r"user_?id|customer|client|visitor|member|person", re.I)  # numbers of such a name are ids, too

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.identifiers import normal_ids
+from shopkeeper.id_columns import normal_ids
 
 
 def read_columns(

@@ -25,9 +25,9 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.features.baskets import Baskets, nearest_rows
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.baskets import Baskets, nearest_rows
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.schema import event_codes
 
@@ -101,7 +101,10 @@ class TIFUKNN:
             n_groups = -(-n // m)
             size = np.where(group == n_groups - 1, n - m * (n_groups - 1), m)  # the oldest group may be smaller
             weight = self.group_decay**group * self.basket_decay**place / np.maximum(size * n_groups, 1)
-        return baskets.weighted(weight, len(self.fallback_V))
+        shape = (len(requests), len(self.fallback_V))
+        x_BV = sparse.coo_array((weight, (baskets.owner, baskets.item)), shape=shape).tocsr()
+        x_BV.eliminate_zeros()
+        return x_BV.astype(np.float32)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Mixed frequencies float32 (B, V), positive where anybody took the item; below 0 for the rest."""

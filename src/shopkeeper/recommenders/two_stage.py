@@ -24,10 +24,10 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
+from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
 from shopkeeper.files import write_text
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit, make
-from shopkeeper.recommenders.pair_features import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import event_codes

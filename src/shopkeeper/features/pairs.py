@@ -10,13 +10,16 @@ Shapes: B requests, P pairs, V = n_items + 1 columns, F features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.recommenders.baskets import Baskets
+from shopkeeper.features.baskets import Baskets
 from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
+
+if TYPE_CHECKING:
+    from shopkeeper.data.prepared import Split
 
 SPANS = (7, 30, 90)  # days of recent demand
 OWN = (
@@ -141,8 +144,7 @@ def _own(
         gap = np.where(count > 1, own(oldest - newest) / (count - 1), np.nan)
         share = count / baskets.n_baskets[owner]
         own_due, usual_due = days / np.maximum(gap, 0.5), days / np.maximum(gap_V[item], 0.5)
-    interest = event_codes(INTEREST)
-    offsets, rows = requests.flat(interest)
+    offsets, rows = requests.flat(event_codes(INTEREST))
     who = np.repeat(np.arange(len(requests)), np.diff(offsets))
     key_of_row = who.astype(np.int64) * n_columns + requests.events.item[rows]
     from_end = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.schema import MICROSECONDS_PER_DAY
@@ -21,7 +20,6 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 class Baskets:
     """One row per (history, basket, item), each item once; rows of a history are together, in any order of items."""
 
-    n_requests: int
     owner: np.ndarray  # int64 (R,): which history
     item: np.ndarray  # int32 (R,)
     basket: np.ndarray  # int64 (R,): 0 = the newest of its history
@@ -60,13 +58,7 @@ class Baskets:
             last = np.zeros(len(requests), np.int64)
             np.maximum.at(last, owner, at)
             age = (last[owner] - at) / MICROSECONDS_PER_DAY
-        return cls(len(requests), owner[first], item[first], basket[first], age[first], n_baskets, last)
-
-    def weighted(self, weight: np.ndarray, n_columns: int) -> sparse.csr_array:
-        """Weights (R,) summed by history and item: float32 sparse (B, V)."""
-        table = sparse.coo_array((weight, (self.owner, self.item)), shape=(self.n_requests, n_columns)).tocsr()
-        table.eliminate_zeros()
-        return table.astype(np.float32)
+        return cls(owner[first], item[first], basket[first], age[first], n_baskets, last)
 
 
 def nearest_rows(similarity_BU: np.ndarray, k: int) -> np.ndarray:
