@@ -1,4 +1,4 @@
-"""Tiny prepared datasets for tests, written straight to disk in the layout of `data/prepared.py`.
+"""Tiny prepared datasets for tests, written straight to disk in the layout of `data/layout.py`.
 
 No reader, validation or splitter runs, so a test of a model or a metric fails only when that model or metric is wrong.
 

@@ -1,4 +1,4 @@
-"""An arranged log as the files of a prepared folder (layout: `data/prepared.py`); equal logs, equal bytes."""
+"""An arranged log as the files of a prepared folder (layout: `data/layout.py`); equal logs, equal bytes."""
 
 from __future__ import annotations
 

@@ -83,6 +83,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("new-dataset", _new_dataset, "look at a file and write a first dataset YAML, with its doubts")
     one.add_argument("file", type=Path)
     one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<file name>.yaml")
+    command("formats", _formats, "print what every file that the verbs write holds, as docs/formats.md says it")
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
     one.add_argument("--root", type=Path, default=Path("."), help="folder that holds data, models, reports, exports")
@@ -167,6 +168,12 @@ def _clean(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.clean import clean
 
     clean(arguments.dry_run)
+
+
+def _formats(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.formats import page
+
+    print(page(), end="")
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -1,18 +1,6 @@
 """What `prepare` leaves on disk, opened: flat memory-mapped arrays, item and user tables, splits.
 
-Layout of `data/prepared/<dataset>/` (written by `shopkeeper.arrange.writer`):
-
-    manifest.json         row counts, hash of every file, what raw files it was made from, config, fingerprint
-    events.parquet        every kept event with external ids, sorted by (user, timestamp, file order)
-    items.parquet         column `item` (int32, 1..n_items in order), `item_id` (str), attributes
-    users.parquet         column `user` (int32, 1..n_users in order), `user_id` (str), attributes
-    user_versions.parquet, item_versions.parquet  attributes with the instant since which each value is known
-    rejected.parquet      what was not kept: file, row, column, reason, value
-    consent.parquet       only with a consent table: whose consent is in force when (`consent.py`)
-    offsets.npy           int64 (n_users + 1,): events of user u are rows offsets[u-1]:offsets[u]
-    item.npy, event_type.npy, timestamp.npy, price.npy, quantity.npy, order.npy, session.npy, channel.npy
-    splits/<name>-<hash8>/  timeline.json, train_end.npy, catalogue.npy, validation.parquet, test.parquet
-    as_of/<instant>/      only where identities are as of each cutoff: the dataset as it was known at that instant
+Which files there are and what each holds is declared in `layout.py`.
 
 Whoever opens a folder reads one version of it to the end: files are opened through the folder itself, whatever has its
 name by then, and each is checked against the hash that its manifest (a split's: `timeline.json`) has of it.

@@ -1,14 +1,6 @@
 """`evaluate`: finished runs of one dataset and split -> comparisons, leaderboard and the report.
 
-requests.parquet      one row per request and model: the per-request tables, with slices; customers as numbers, see
-                      `report.ids`
-baselines/            runs of the simple baselines that nobody had trained
-customers.parquet     the same for customer models, where there are any
-leaderboard.json      task -> model -> metric -> value (DVC's metrics)
-leaderboard.csv       the headline metric with its interval (DVC's plots)
-comparisons.json      every paired difference on the headline metric, adjusted as one family per task
-sanity.json           do the figures mean what they seem to: order, unseen targets, empty answers, other split, seeds
-report.html           all of it, to be read
+Which files there are and what each holds is declared in `layout.py`.
 """
 
 from __future__ import annotations

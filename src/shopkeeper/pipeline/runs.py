@@ -1,12 +1,6 @@
 """The run folder that `train` leaves: only a finished one has a manifest; it is opened with its hashes checked.
 
-config.yaml            the composed config, with the execution plan that was chosen
-weights.safetensors    or weights.npz / model text: what `model.save` wrote
-validation.parquet     per-request tables, from which every figure can be made again
-test.parquet
-metrics.json           means with intervals
-checkpoint/            resumable state, where the model has one
-manifest.json          written last: kind, model, dataset and split fingerprints, commit, SHA-256 of every file
+Which files there are and what each holds is declared in `layout.py`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,6 @@
 """Trained churn or propensity model -> a folder that answers from raw events with NumPy.
 
-exports/<name>/
-    arrays.npz             the fitted numbers
-    vocabulary.json        item ids and their categories, channels, time zone: what turns events into features
-    golden.json            invented customers' events with the trained model's probabilities
-    manifest.json          what it is: scorer, feature names, calibration, SHA-256 of every file
-    manifest.json.sha256   SHA-256 of the manifest
+Which files there are and what each holds is declared in `bundles/layout.py`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,6 @@
 """Trained model -> the folder that a serving team receives.
 
-exports/<name>/
-    model.onnx             histories in, best k items and scores out; or arrays.npz, which `answer.ranking` reads
-    items.parquet          `item` (id inside the graph), `item_id` (yours), attributes, `in_catalogue`, `known`
-    golden.json            invented requests in your ids, nobody's history, with the trained model's answers
-    manifest.json          what it is, where it comes from, SHA-256 of every file
-    manifest.json.sha256   SHA-256 of the manifest
+Which files there are and what each holds is declared in `bundles/layout.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,16 @@
+"""`formats`: what every file that this project writes holds, as docs/formats.md says it."""
+
+from __future__ import annotations
+
+from shopkeeper.bundles.layout import CUSTOMER, RECOMMENDER
+from shopkeeper.data.layout import PREPARED, SPLIT
+from shopkeeper.formats import as_markdown
+from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
+from shopkeeper.tuning.layout import STUDY
+
+FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, RECOMMENDER, CUSTOMER, STUDY]
+
+
+def page() -> str:
+    """The page in Markdown."""
+    return as_markdown(FOLDERS)

@@ -1,0 +1,38 @@
+"""What the tables hold that every figure comes from: one row per request, or per customer and cutoff."""
+
+from __future__ import annotations
+
+from shopkeeper.formats import fields
+
+WHO = """
+    request       int64                  number of the request or of the customer, from 0
+    user          int32                  internal id
+    user_id       string                 external id, or its pseudonym; in a report a number, unless report.ids=true
+    instant       timestamp[us, tz=UTC]  when is asked; null where the data has only an order
+    n_history     int32                  events before it
+"""
+SLICES = """
+    slice:<name>?  string                 which kind of request or customer this is
+"""
+REQUEST_ROWS = fields(
+    WHO
+    + """
+    targets       list<int32>            items that were then taken
+    ranks         list<double>           where the model put each, from 1; null: beyond its list
+    <metric>      double                 a column per metric (`metrics/ranking.py`, `evaluation/beyond.py`); null: none
+    top_items     list<int32>            the model's list, best first
+    top_scores    list<float>            its scores
+    """
+    + SLICES
+)
+CUSTOMER_ROWS = fields(
+    WHO
+    + """
+    label         double                 what then happened: 1 or 0
+    probability   double                 what the model said; null where blank
+    blank_reason  string                 why there is none; empty where there is one
+    log_loss      double                 of this row; null where blank
+    brier         double                 of this row; null where blank
+    """
+    + SLICES
+)

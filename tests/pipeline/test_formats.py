@@ -1,0 +1,112 @@
+"""What docs/formats.md says is what the code declares, and what the code declares is what it writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from house import House
+
+from layouts import differences
+from shopkeeper.bundles.layout import CUSTOMER, RECOMMENDER
+from shopkeeper.cli.formats import FOLDERS, page
+from shopkeeper.data.layout import PREPARED, SPLIT
+from shopkeeper.formats import Folder
+from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
+from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.tuning.layout import STUDY
+
+DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
+SMALL = ("dataset.simulate.customers=300", "evaluation.resamples=20", "report.resamples=20", "report.shuffle=false")
+NETWORK = ("model=gru4rec", "model.width=4", "model.max_length=10", "trainer.max_epochs=1", "trainer.max_batches=1")
+
+
+def test_the_page_about_formats_is_the_one_that_the_code_makes():
+    told = "run `python -m shopkeeper formats > docs/formats.md`"
+    assert DOCS.read_text(encoding="utf-8") == page(), told
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder in which every verb has run."""
+    place = tmp_path_factory.mktemp("formats")
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(place)
+        house = House(place)
+        (place / "conf").mkdir()
+        prepared = prepare_data(house.config("prepare", *SMALL[:1], "prepared_folder=data"))
+        of = (*SMALL[:2], "prepared_folder=data")
+        for name, words in {
+            "popularity": (),
+            "recency": (),
+            "network": NETWORK,
+            "logistic": (),
+            "lightgbm": (),
+        }.items():
+            house.train(f"runs/{name}", *of, *(words or (f"model={name}",)))
+        runs = ",".join(f"runs/{p.name}" for p in sorted(Path("runs").iterdir()))
+        house.evaluate(*SMALL, f"runs=[{runs}]", "out=report")
+        for name in ("popularity", "recency", "logistic"):
+            house.export(f"run=runs/{name}", f"name={name}", "golden=4")
+        from shopkeeper.pipeline.tune import tune_model
+
+        words = ("model=popularity", "tuning.trials=2", "tuning.name=study", "tuning.startup_trials=1")
+        tune_model(house.config("tune", *of, *words))
+        assert prepared.path == Path("data")
+    return place
+
+
+PLACES = {
+    "prepared": (PREPARED, "data"),
+    "split": (SPLIT, "data/splits/*"),
+    "network": (RUN, "runs/network"),
+    "popularity": (RUN, "runs/popularity"),
+    "recency": (RUN, "runs/recency"),
+    "logistic": (CUSTOMER_RUN, "runs/logistic"),
+    "lightgbm": (CUSTOMER_RUN, "runs/lightgbm"),
+    "report": (REPORT, "report"),
+    "graph": (RECOMMENDER, "exports/popularity"),
+    "arrays": (RECOMMENDER, "exports/recency"),
+    "customer bundle": (CUSTOMER, "exports/logistic"),
+    "study": (STUDY, "studies/study"),
+}
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_what_is_declared_is_what_is_written(written: Path, what: str):
+    folder, where = PLACES[what]
+    for place in written.glob(where):
+        assert differences(folder, place) == []
+        break
+    else:
+        pytest.fail(f"nothing was written to {where}")
+
+
+def test_every_declared_kind_of_folder_is_looked_at():
+    assert {folder.title for folder, _ in PLACES.values()} == {folder.title for folder in FOLDERS}
+
+
+def test_what_is_not_declared_or_missing_or_of_another_kind_is_found(written: Path, tmp_path: Path):
+    place = Path(shutil.copytree(written / "runs/popularity", tmp_path / "run"))
+    (place / "notes.txt").write_text("")
+    table = pq.read_table(place / "test.parquet")
+    pq.write_table(table.drop_columns(["ranks"]).append_column("mood", table["user_id"]), place / "test.parquet")
+    told = json.loads((place / "manifest.json").read_text())
+    told["wind"], told["dataset"] = "west", 3
+    del told["task"]
+    (place / "manifest.json").write_text(json.dumps(told))
+    assert sorted(differences(RUN, place)) == [
+        "manifest.json: dataset is 3, not text",
+        "manifest.json: task is missing",
+        "manifest.json: wind is not declared",
+        "notes.txt: no such file is declared",
+        "test.parquet: column mood is string, not double",  # a metric would be a number
+        "test.parquet: column ranks is missing",
+    ]
+    assert differences(Folder("", "", "", RUN.files[1:]), place)[0].startswith("config.yaml")
+    needed = replace(RUN.files[1], name="weights.bin", optional=False)
+    assert "weights.bin is missing" in differences(replace(RUN, files=(*RUN.files, needed)), place)
