@@ -228,12 +228,12 @@ def test_the_same_seed_twice_is_not_two_seeds(base):
         over_seeds([table(base), table(base)], "ndcg@10")
 
 
-@pytest.mark.parametrize("have", [0, 1])
-def test_nothing_is_said_of_models_that_share_no_two_users(base, have):
+@pytest.mark.parametrize(("have", "users"), [(0, "0 users have"), (1, "1 user has")])
+def test_nothing_is_said_of_models_that_share_no_two_users(base, have, users):
     b = np.where(np.arange(len(base)) < have, base + 0.1, np.nan)
     c = compare_tables(table(base, model="A"), table(b, model="B"), "ndcg@10")
     assert c.winner is None
-    assert c.statement == f"nothing can be said of A and B on NDCG@10: {have} users have a value of both"
+    assert c.statement == f"nothing can be said of A and B on NDCG@10: {users} a value of both"
 
 
 def test_a_resample_that_drew_nobody_does_not_blank_the_interval():

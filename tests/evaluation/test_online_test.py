@@ -133,7 +133,7 @@ def test_a_customer_counts_once_by_mean_or_by_sum():
 def test_too_few_customers_get_no_sentence_that_is_valid_at_every_look():
     treated = np.arange(98) % 2
     value = np.random.default_rng(1).normal(size=98) + 5 * treated
-    assert "98 customers are too few" in read_out(value, treated)["words"]
+    assert "an arm of 49 customers is too small" in read_out(value, treated)["words"]
     more = np.tile(value, 2), np.tile(treated, 2)
     assert read_out(*more)["words"].startswith("The treatment is better")
 

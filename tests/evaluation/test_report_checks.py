@@ -195,6 +195,7 @@ def test_several_seeds_of_a_model_have_a_row_with_mean_and_spread(shop: Shop) ->
     ("low", "high", "said"),
     [(0.01, 0.03, "SASRec is better than GRU4Rec by 0.020 NDCG@10 (0.010 to 0.030)"),
      (-0.03, -0.01, "GRU4Rec is better than SASRec by 0.020 NDCG@10 (0.010 to 0.030)"),
+     (0.0001, 0.0003, "SASRec is better than GRU4Rec by 0.00020 NDCG@10 (0.00010 to 0.00030)"),
      (-0.01, 0.05, "SASRec and GRU4Rec cannot be told apart (−0.010 to 0.050)")],
 )  # fmt: skip
 def test_two_models_are_compared_over_their_seeds_in_words(

@@ -19,10 +19,14 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _difference(c: Comparison) -> str:
+    from shopkeeper.evaluation.compare import digits_apart
+
     if not isfinite(c.difference):
         return "–"
-    bounds = f" ({_signed(c.low, 4)} to {_signed(c.high, 4)})" if isfinite(c.low) and isfinite(c.high) else ""
-    return f"{_signed(c.difference, 4)}{bounds}"
+    if not (isfinite(c.low) and isfinite(c.high)):
+        return _signed(c.difference, 4)
+    digits = max(4, digits_apart(c.difference, c.low, c.high)) if c.significant else 4
+    return f"{_signed(c.difference, digits)} ({_signed(c.low, digits)} to {_signed(c.high, digits)})"
 
 
 def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **options: Any) -> None:

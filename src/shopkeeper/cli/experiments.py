@@ -87,7 +87,7 @@ def print_readout(file: Path, planned: int | None, share: float, level: float, r
 
     A sample ratio that does not fit the plan comes first and is an error: nothing may be read from such a test.
     """
-    from shopkeeper.evaluation.online_test import read_out
+    from shopkeeper.evaluation.online_test import ENOUGH, p_in_words, read_out
 
     table = _read(file)
     covariate = _column(table, "covariate", file) if "covariate" in table.column_names else None
@@ -103,16 +103,17 @@ def print_readout(file: Path, planned: int | None, share: float, level: float, r
     elif n < len(value):
         print(f"{len(value):,} rows of {n:,} customers: each customer counts once, with the {rows} of its values")
     ratio = found["sample_ratio"]
-    print(f"customers: {ratio['control']:,} in control, {ratio['treatment']:,} in treatment (p = {ratio['p']:.3g})")
+    odds = p_in_words(ratio["p"])
+    print(f"customers: {ratio['control']:,} in control, {ratio['treatment']:,} in treatment (p {odds})")
     if not ratio["ok"]:
         raise UserError(found["words"])
     for name in ("difference", "cuped"):
         if name in found:
             row = found[name]
-            print(
-                f"{name}: {row['value']:+.4g}; looked at once {row['low']:+.4g} to {row['high']:+.4g}; at every look "
-                f"{row['sequential_low']:+.4g} to {row['sequential_high']:+.4g}"
-            )
+            text = f"{name}: {row['value']:+.4g}; looked at once {row['low']:+.4g} to {row['high']:+.4g}"
+            if 2 * min(ratio["control"], ratio["treatment"]) >= ENOUGH:
+                text += f"; at every look {row['sequential_low']:+.4g} to {row['sequential_high']:+.4g}"
+            print(text)
     if covariate is not None:
         print(f"CUPED left {found['variance_left']:.0%} of the variance")
     print(found["words"])

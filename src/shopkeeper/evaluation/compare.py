@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.evaluation.family import METHOD, Part, judge
+from shopkeeper.evaluation.family import METHOD, Part, judge, least_p
 from shopkeeper.evaluation.intervals import per_user
 from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
@@ -80,14 +80,17 @@ class Comparison:
         """The result in words."""
         name = metric_label(self.metric)
         if self.n_users < 2 or not np.isfinite(self.low):
-            return f"nothing can be said of {self.a} and {self.b} on {name}: {self.n_users} users have a value of both"
-        far, near = sorted((abs(self.low), abs(self.high)), reverse=True)
-        digits = max(digits_of(self.difference), digits_of(10 * near)) if self.winner else digits_of(far)
+            return (
+                f"nothing can be said of {self.a} and {self.b} on {name}: {_users(self.n_users, ('has', 'have'))} a "
+                f"value of both"
+            )
+        bounds = self.low, self.high
+        digits = digits_apart(self.difference, *bounds) if self.winner else digits_of(max(map(abs, bounds)))
         if self.winner is not None:
             loser, sign = (self.a, 1) if self.winner == self.b else (self.b, -1)
             if self.metric.partition("@")[0] in LOWER_IS_BETTER:
                 sign = -sign
-            bounds = sorted((sign * self.low, sign * self.high))
+            bounds = min(sign * self.low, sign * self.high), max(sign * self.low, sign * self.high)
             text = (
                 f"{self.winner} is better than {loser} by {sign * self.difference:.{digits}f} {name} "
                 f"({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})"
@@ -98,8 +101,8 @@ class Comparison:
         text = f"cannot tell {self.a} and {self.b} apart on {name} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
         if max(abs(self.low), abs(self.high)) < self.smallest_effect:
             return f"{text}; if they differ, it is by less than the {self.smallest_effect:g} that matters here"
-        if self.n_differing > 0 and 2.0 ** (1 - self.n_differing) > 1 - self.confidence:
-            return f"{text}; their values differ for {self.n_differing} users, too few to tell"
+        if self.n_differing > 0 and least_p(self.n_differing) > 1 - self.confidence:
+            return f"{text}; their values differ for {_users(self.n_differing)}, too few to tell"
         more = self.users_needed - self.n_users
         if more > 0:
             return (
@@ -157,7 +160,7 @@ def compare_family(
         raise UserError(f"the reference '{reference}' is not among the models.{nearest(reference, names)}")
     aligned = align(tables)
     user = users_of(aligned[names[0]])
-    values = {(n, m): values_of(aligned[n], m) for n in names for m in metrics}
+    values = {(n, m): finite_values(aligned[n], n, m) for n in names for m in metrics}
     if reference is not None:
         pairs = [(reference, n) for n in names if n != reference]
     elif pairs is None:
@@ -226,12 +229,14 @@ def _part(
 def p_shown(p: float | None) -> str:
     """A p-value as people read it: what lies below the resolution of the resampling is written as such.
 
-    >>> p_shown(0.00025), p_shown(0.0412)
-    ('< 0.001', '0.041')
+    Rounded up, so that none that is above a level looks as if it had reached it.
+
+    >>> p_shown(0.00025), p_shown(0.05), p_shown(0.0502)
+    ('< 0.001', '0.050', '0.051')
     """
     if p is None or not np.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{ceil(1000 * p - 1e-6) / 1000:.3f}"
 
 
 def metric_label(metric: str) -> str:
@@ -241,8 +246,28 @@ def metric_label(metric: str) -> str:
 
 
 def digits_of(value: float) -> int:
-    """Decimals at which the value shows two digits; three at least, six at most."""
-    return min(6, max(3, 1 - floor(log10(abs(value))))) if value and np.isfinite(value) else 3
+    """Decimals at which the value shows two digits; three at least. Below 1e-12 is nothing."""
+    return max(3, 1 - floor(log10(abs(value)))) if 1e-12 <= abs(value) < np.inf else 3
+
+
+def digits_apart(difference: float, low: float, high: float) -> int:
+    """Decimals of a difference at which no bound that is off 0 is read as 0."""
+    return max(digits_of(difference), digits_of(10 * min(abs(low), abs(high))))
+
+
+def finite_values(table: pa.Table, name: str, metric: str) -> np.ndarray:
+    """`values_of` the model called `name`, NaN where there is none; a `UserError` where one is infinite."""
+    values = values_of(table, metric)
+    if n := int(np.isinf(values).sum()):
+        raise UserError(
+            f"{metric} of '{name}' is infinite for {n:,} requests, so that no mean of it says anything; "
+            f"let the metric give a number, or nothing"
+        )
+    return values
+
+
+def _users(n: int, verb: tuple[str, str] = ("", "")) -> str:
+    return f"{n} user{'' if n == 1 else 's'} {verb[n != 1]}".strip()
 
 
 def _rounded(n: int) -> int:

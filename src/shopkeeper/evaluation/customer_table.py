@@ -24,6 +24,7 @@ import pyarrow as pa
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.intervals import finite
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.slices import user_attributes
@@ -164,7 +165,8 @@ def summarise_customers(
         values["emp"] = profit.per_customer(label, p)
     draws = {name: np.concatenate(resampled[name]) for name in values}
     draws["ece"] = np.maximum(draws["ece"] + (values["ece"] - draws["ece"].mean()), 0.0)
-    summary = {name: _entry(values[name], draws[name], n, confidence) for name in values}
+    several = bool(customer.max() > 0)  # one customer says nothing of others
+    summary = {name: _entry(values[name], draws[name] if several else None, n, confidence) for name in values}
     parts = brier_decomposition(label, p)._asdict()
     summary |= {f"brier_{name}": _entry(value, None, n) for name, value in parts.items()}
     calibrated = ece_if_calibrated(p, seed=seed)
@@ -183,11 +185,12 @@ def compare_customers(
 ) -> dict[str, float | int | None]:
     """Paired difference `b - a` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
 
-    Both tables are resampled with the same customers. Interval and p-value are of the same resamples: the p-value is
-    two-sided, twice the smaller share of them on either side of 0 (0 itself counts on both), and the bounds are the
-    outermost that leave as many beyond as the level allows, so that 0 is outside exactly when the p-value is at or
-    below 1 - `confidence`. There are as many resamples as that level needs. Of one comparison; a family of AUROCs is
-    to be divided up by the caller. Rows that either model left blank are left out and counted.
+    Both tables are resampled with the same customers; of fewer than two nothing is said. Interval and p-value are of
+    the same resamples: the p-value is two-sided, twice the smaller share of them on either side of 0 (0 itself counts
+    on both) but not below what so few customers can give, and the bounds are the outermost that leave as many beyond
+    as the level allows, so that 0 is outside exactly when the p-value is at or below 1 - `confidence`. There are as
+    many resamples as that level needs. Of one comparison; a family of AUROCs is to be divided up by the caller. Rows
+    that either model left blank are left out and counted.
 
     Raises:
         UserError: the tables answer different tasks (target hash), or the metric is not one of `AGGREGATES`.
@@ -209,6 +212,7 @@ def compare_customers(
     result: dict[str, float | int | None] = {"n": int(both.sum()), "n_left_out": int((~both).sum())}
     if not both.any():
         return {"difference": None, "low": None, "high": None, "p_value": None, **result}
+    n_customers = int(customer.max()) + 1
     measure = AGGREGATES[metric]
     resamples = max(resamples, ceil(20 / (1 - confidence)))
     resampled_R = np.concatenate(
@@ -216,10 +220,10 @@ def compare_customers(
     )
     value = finite(float(measure(label, p_b, None) - measure(label, p_a, None)))
     usable = np.sort(resampled_R[~np.isnan(resampled_R)])
-    if value is None or not len(usable):
+    if value is None or not len(usable) or n_customers < 2:
         return {"difference": value, "low": None, "high": None, "p_value": None, **result}
     side = min((usable <= 0).sum(), (usable >= 0).sum())
-    p_value = float(min(1.0, 2 * (1 + side) / (len(usable) + 1)))
+    p_value = float(min(1.0, max(2 * (1 + side) / (len(usable) + 1), least_p(n_customers))))
     out = floor((1 - confidence) * (len(usable) + 1) / 2 + 1e-9) - 1  # resamples that may lie beyond either bound
     low, high = (float(usable[i]) for i in (max(out, 0), len(usable) - 1 - max(out, 0)))
     if p_value > 1 - confidence:

@@ -92,7 +92,7 @@ def judge(
     mean, error, n, differ = (
         np.concatenate([np.zeros(0), *(getattr(c, k) for c in columns)]) for k in ("mean", "error", "n", "differ")
     )
-    least = 2.0 ** (1 - np.minimum(differ, 1000))  # all of those who differ have the same sign
+    least = least_p(differ)
     for c in columns:
         c.bound(level, len(mean))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -124,6 +124,11 @@ def judge(
         values[n < 2] = np.nan
     one = np.minimum(1.0, p_value), np.minimum(1.0, p_adjusted)
     return Joint(mean, error, mean - reach, mean + reach, *one, n, differ, critical, resamples)
+
+
+def least_p(differing: np.ndarray | int) -> np.ndarray:
+    """The smallest p-value that so many customers can give without assumptions: all of their signs are alike."""
+    return 2.0 ** (1 - np.minimum(differing, 1000))
 
 
 class _Columns:
@@ -169,7 +174,7 @@ class _Columns:
             small = self.sums[:, self.pairs[1][few]] - self.sums[:, self.pairs[0][few]]
         rows = np.flatnonzero((small != 0).any(axis=1))
         self.few, self.few_rows, self.small = few, rows, small[rows]
-        self.idle = (self.differ == 0) | (self.n < 2) | (2.0 ** (1 - np.minimum(self.differ, 1000)) > level)
+        self.idle = (self.differ == 0) | (self.n < 2) | (least_p(self.differ) > level)
         self.most = ndtri(2.0 ** -np.clip(self.n, 1, 1000) / max(family, 1)) ** 2
 
     def flipped(self, heads: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def leaderboard(
 
     {"headline", "boards": [{"uses_instant", "models": [{"name", "metrics", "like_the_best", "coverage_curve"}]}],
     "comparisons": […], "sanity": {name: checks}, "notes": […]}. `like_the_best`: the comparison with the first model
-    of the board finds no difference. All pairs are judged as one family (`family.py`), which also covers that
+    of the board does not find that better. All pairs are judged as one family (`family.py`), which also covers that
     the first was chosen for coming out first. Sanity checks need `split`.
     """
     facts = {name: metadata_of(table) for name, table in tables.items()}
@@ -43,7 +43,7 @@ def leaderboard(
         "confidence": confidence, "resamples": resamples, "smallest_effect": smallest_effect, "test": test,
     }  # fmt: skip
     found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
-    apart = {frozenset((c.a, c.b)): c.winner is not None for c in found}
+    ahead = {frozenset((c.a, c.b)): c.winner for c in found}
     boards = []
     for uses_instant in (False, True):
         names = [n for n in tables if bool(facts[n].get("uses_instant")) == uses_instant]
@@ -52,7 +52,8 @@ def leaderboard(
             {
                 "name": name,
                 "metrics": summary[name],
-                "like_the_best": name == names[0] or not apart[frozenset((names[0], name))],
+                "like_the_best": summary[name][headline]["value"] is not None
+                and (name == names[0] or ahead[frozenset((names[0], name))] != names[0]),
                 "coverage_curve": _curve(tables[name], facts[name]),
             }
             for name in names

@@ -9,14 +9,15 @@ Shapes: n customers, m requests.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf, log, sqrt
+from math import ceil, exp, inf, lgamma, log, sqrt
 from typing import Any
 
 import numpy as np
 
 from shopkeeper.errors import UserError
 
-ENOUGH = 100  # customers from which on the sequential interval is as good as it says
+ENOUGH = 100  # customers from which on the sequential interval is as good as it says: half of them in each arm
+ROUNDING = 1e-12  # of the largest value: a difference below is none
 SRM_LEVEL = 0.0005  # strict: a test with this little chance of an honest split is broken, not unlucky
 
 
@@ -161,11 +162,17 @@ def by_customer(
 
 
 def difference(value_n: np.ndarray, treated_n: np.ndarray) -> tuple[float, float]:
-    """Treatment mean minus control mean, and its standard error with unequal variances (Welch)."""
+    """Treatment mean minus control mean, and its standard error with unequal variances (Welch).
+
+    An arm whose values are all alike says nothing of its spread: then the arms' common one is taken.
+    """
     arm = treated_n.astype(bool)
     treated, control = value_n[arm], value_n[~arm]
-    error = sqrt(treated.var(ddof=1) / len(treated) + control.var(ddof=1) / len(control))
-    return float(treated.mean() - control.mean()), error
+    spread = [float(side.var(ddof=1)) for side in (treated, control)]
+    if min(np.ptp(treated), np.ptp(control)) == 0:
+        common = float(np.dot(spread, [len(treated) - 1, len(control) - 1])) / (len(value_n) - 2)
+        spread = [common, common]
+    return float(treated.mean() - control.mean()), sqrt(spread[0] / len(treated) + spread[1] / len(control))
 
 
 def _freedom(value_n: np.ndarray, arm: np.ndarray) -> float:
@@ -230,12 +237,17 @@ def read_out(
     if min(sizes) < 2:
         raise UserError(f"the arms hold {sizes[0]} and {sizes[1]} customers; a readout needs at least 2 in each")
     n = len(value_n)
+    ways = lgamma(n + 1) - lgamma(sizes[0] + 1) - lgamma(sizes[1] + 1)  # log of how many, to deal them out to the arms
+    certain = 1 - 2 * exp(-ways)  # no more can be said without assumptions, whatever their values
 
     def interval(values: np.ndarray, fitted: int = 0) -> dict[str, Any]:
         value, error = difference(values, arm)
+        value, error = (0.0 if abs(x) <= ROUNDING * np.abs(value_n).max() else x for x in (value, error))
         error *= sqrt((n - 2) / max(n - 2 - fitted, 1))  # a fitted covariate has taken a degree of freedom
         wide = sequential_margin(error, n, planned_n or n, level)
         once = float(stdtrit(max(_freedom(values, arm) - fitted, 1), 1 - level / 2)) * error
+        if certain < 1 - level:
+            once = max(once, abs(value))
         row = {"value": value, "low": value - once, "high": value + once, "standard_error": error, "n": n}
         return row | {"sequential_low": value - wide, "sequential_high": value + wide}
 
@@ -245,28 +257,45 @@ def read_out(
     if covariate_n is not None:
         adjusted_n, result["variance_left"] = cuped(value_n, covariate_n, arm)
         best = result["cuped"] = interval(adjusted_n, fitted=1)
-    result["words"] = _words(ratio, best, level)
+    result["words"] = _words(ratio, best, level, "" if covariate_n is None else " with CUPED")
     return result
 
 
-def _words(ratio: dict[str, Any], best: dict[str, Any], level: float) -> str:
+def _words(ratio: dict[str, Any], best: dict[str, Any], level: float, how: str) -> str:
     if not ratio["ok"]:
         return (
             f"Do not read this test: {ratio['control']} and {ratio['treatment']} customers cannot come from the "
-            f"planned split (p = {ratio['p']:.2g}); find out where customers are lost first."
+            f"planned split (p {p_in_words(ratio['p'])}); find out where customers are lost first."
         )
     low, high = best["sequential_low"], best["sequential_high"]
-    span = f"{best['value']:+.4g} ({low:+.4g} to {high:+.4g}, {1 - level:.0%}, valid at every look)"
-    if best["n"] < ENOUGH:
-        return (
-            f"Cannot tell the arms apart yet: {best['n']} customers are too few for an interval that is valid at every "
-            f"look; wait for {ENOUGH}."
+    span = f"{best['value']:+.4g}{how} ({low:+.4g} to {high:+.4g}, {100 * (1 - level):.4g} %, valid at every look)"
+    fewer = min(ratio["control"], ratio["treatment"])
+    if 2 * fewer < ENOUGH:
+        text = (
+            f"Nothing holds at every look yet: an arm of {fewer} customers is too small; wait for {ENOUGH // 2} in "
+            f"each."
         )
-    if low > 0:
+    elif low > 0:
         return f"The treatment is better: {span}."
-    if high < 0:
+    elif high < 0:
         return f"The treatment is worse: {span}."
-    return f"Cannot tell the arms apart yet: {span}."
+    else:
+        text = f"Cannot tell the arms apart yet: {span}."
+    if best["low"] > 0 or best["high"] < 0:
+        text += (
+            f" Had this been planned as the only look, the treatment would be "
+            f"{'better' if best['low'] > 0 else 'worse'} ({best['low']:+.4g} to {best['high']:+.4g})."
+        )
+    return text
+
+
+def p_in_words(p: float) -> str:
+    """`= 0.0021`, and `< 1e-12` for what no count of customers can tell from nothing.
+
+    >>> p_in_words(0.00214), p_in_words(0.0)
+    ('= 0.0021', '< 1e-12')
+    """
+    return f"= {p:.2g}" if p >= 1e-12 else "< 1e-12"
 
 
 def _check_finite(name: str, column: np.ndarray) -> None:

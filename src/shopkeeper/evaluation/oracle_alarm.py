@@ -17,12 +17,13 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
+from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.model_audit import requests_of, rows_of
 from shopkeeper.evaluation.table import evaluate_requests, users_of, values_of
 
 ORACLE = "oracle_observable"
 SIZE = 256  # requests that the oracle is asked when a model was trained
-ERRORS = 3.5  # standard errors: an honest model that is as good as the oracle is suspected once in 4,000 times
+CHANCE = 1 / 4000  # that an honest model is suspected that is as good as the oracle
 
 
 def oracle_alarms(tables: Mapping[str, pa.Table], metric: str) -> list[str]:
@@ -41,6 +42,8 @@ def better_than_oracle(name: str, table: pa.Table, oracle: pa.Table, metric: str
     """The alarm of one model, None where it is not better beyond chance. Both tables hold the same rows."""
     if metric not in table.column_names or metric not in oracle.column_names or table.num_rows != oracle.num_rows:
         return None
+    from scipy.special import stdtrit
+
     own, best = values_of(table, metric), values_of(oracle, metric)
     ahead = (best - own) if metric.partition("@")[0] in LOWER_IS_BETTER else (own - best)
     known = np.isfinite(ahead)
@@ -50,7 +53,10 @@ def better_than_oracle(name: str, table: pa.Table, oracle: pa.Table, metric: str
     size = np.bincount(person)
     off = np.bincount(person, ahead[known] - ahead[known].mean())  # rows of one customer belong together
     error = float(np.sqrt((off**2).sum())) / known.sum()
-    if len(size) < 2 or ahead[known].mean() <= ERRORS * error + 1e-9:
+    differing = int((np.bincount(person, np.abs(ahead[known])) > 1e-9).sum())
+    if len(size) < 2 or least_p(differing) / 2 > CHANCE:
+        return None
+    if ahead[known].mean() <= stdtrit(len(size) - 1, 1 - CHANCE) * error + 1e-9:
         return None
     return (
         f"{name} is better than the oracle ({metric} {own[known].mean():.4f} against {best[known].mean():.4f} on the "

@@ -21,9 +21,11 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
+from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.intervals import per_user
 from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
+ROUNDING = 1e-12  # of the largest value: a difference below is none
 ENOUGH_SEEDS = 5  # from here on a 95 % interval covers about 95 %
 
 
@@ -65,9 +67,10 @@ class Seeds:
 def over_seeds(tables: Sequence[pa.Table], metric: str, confidence: float = 0.95) -> Seeds:
     """Mean over runs that differ in their seed alone, with an interval that holds for new users and new seeds.
 
-    Two seeds are too few for it to hold as often as it says: see `too_few`.
+    Over the requests of which all runs have a value; of fewer than two users there is no interval (NaN). Two seeds are
+    too few for it to hold as often as it says: see `too_few`.
     """
-    value_US, weight_U = _by_user(tables, metric)
+    value_US, weight_U = _by_user([tables], metric)
     return _estimate(metric, value_US, weight_U, confidence)
 
 
@@ -78,14 +81,16 @@ def difference_over_seeds(
 
     The interval counts the users once (they are the same for both) and the seeds of each model on their own. With two
     seeds each it is too confident: see `too_few`. Of a `family` of so many differences all intervals hold together
-    (Bonferroni: each is given its share of 1 - confidence).
+    (Bonferroni: each is given its share of 1 - confidence). Where fewer users differ than can be told apart at all
+    (`least_p`) the interval holds 0.
     """
-    align({f"run {i + 1}": table for i, table in enumerate([*a, *b])})
     confidence = 1 - (1 - confidence) / family
-    value_a_US, weight_U = _by_user(a, metric)
-    value_b_US, _ = _by_user(b, metric)
+    value_US, weight_U = _by_user([a, b], metric)
+    value_a_US, value_b_US = value_US[:, : len(a)], value_US[:, len(a) :]
     parts = [_estimate(metric, v, weight_U, confidence) for v in (value_a_US, value_b_US)]
-    users = _estimate(metric, (value_b_US.mean(1) - value_a_US.mean(1))[:, None], weight_U, confidence)
+    difference_U = value_b_US.mean(1) - value_a_US.mean(1)
+    difference_U[np.abs(difference_U) <= ROUNDING * np.abs(value_US).max(initial=0.0)] = 0.0
+    users = _estimate(metric, difference_U[:, None], weight_U, confidence)
     # The spread of users' mean differences also holds the residual noise of the seeds, as it should.
     between = parts[0].from_seeds + parts[1].from_seeds
     freedom = [len(p.per_seed) - 1 for p in parts]
@@ -94,28 +99,37 @@ def difference_over_seeds(
         [(users.from_users, users.n_users - 1), *((p.from_seeds, f) for p, f in zip(parts, freedom, strict=True))],
         confidence,
     )
+    if least_p(int((difference_U != 0).sum())) > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)  # NaN stays
     paired = len(a) == len(b)
     each = tuple(y - x for x, y in zip(parts[0].per_seed, parts[1].per_seed, strict=True)) if paired else ()
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else 0.0
     return Seeds(metric, users.mean, low, high, each, spread, users.from_users, between, error, users.n_users)
 
 
-def _by_user(tables: Sequence[pa.Table], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Contribution of each user to the mean of each run (U, S), scaled so that their plain mean is the run's mean."""
-    if not tables:
-        raise UserError("there is no run to average over: give one per-request table per seed")
-    ordered = list(align({f"run {i + 1}": table for i, table in enumerate(tables)}).values())
-    seeds = [metadata_of(t).get("seed") for t in ordered]
-    if len(set(map(str, seeds))) < len(seeds):
-        raise UserError(f"runs over seeds must differ in their seed; found {', '.join(map(str, seeds))}")
+def _by_user(models: Sequence[Sequence[pa.Table]], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Contribution of each user to the mean of each run (U, S), scaled so that their plain mean is the run's mean.
+
+    The runs of all models stand side by side, over the requests of which each has a value.
+    """
+    for tables in models:
+        if not tables:
+            raise UserError("there is no run to average over: give one per-request table per seed")
+        seeds = [str(metadata_of(t).get("seed")) for t in tables]
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"runs over seeds must differ in their seed; found {', '.join(seeds)}")
+    runs = [table for tables in models for table in tables]
+    ordered = list(align({f"run {i + 1}": table for i, table in enumerate(runs)}).values())
     value = np.stack([values_of(t, metric) for t in ordered], axis=1)
     complete = ~np.isnan(value).any(1)
     sums, counts = per_user(value[complete], users_of(ordered[0])[complete])
-    return sums * (len(sums) / counts.sum()), counts[:, 0] / counts.mean()
+    return sums * (len(sums) / max(counts.sum(), 1)), counts[:, 0] * (len(sums) / max(counts.sum(), 1))
 
 
 def _estimate(metric: str, value_US: np.ndarray, weight_U: np.ndarray, confidence: float) -> Seeds:
     n_users, n_seeds = value_US.shape
+    if n_users == 0:
+        return Seeds(metric, np.nan, np.nan, np.nan, (), 0.0, 0.0, 0.0, np.nan, 0)
     each = value_US.mean(0)
     mean = float(each.mean())
     # A user with many requests counts more: what varies is the share beyond what that number alone brings.
@@ -135,10 +149,15 @@ def _estimate(metric: str, value_US: np.ndarray, weight_U: np.ndarray, confidenc
 
 
 def _limits(mean: float, parts: list[tuple[float, int]], confidence: float) -> tuple[float, float, float]:
-    """Student limits for a mean whose variance is a sum of estimates with their degrees of freedom."""
+    """Student limits for a mean whose variance is a sum of estimates with their degrees of freedom.
+
+    The first part is of the users: NaN where they leave no freedom.
+    """
     from scipy.special import stdtrit
 
     variance = sum(v for v, _ in parts)
+    if parts[0][1] < 1:
+        return np.nan, np.nan, np.nan
     if variance == 0:
         return mean, mean, 0.0
     freedom = variance**2 / sum(v**2 / f for v, f in parts if v > 0 and f > 0)

@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
-from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, digits_of, metric_label
-from shopkeeper.evaluation.family import METHOD, Part, judge
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, align, digits_apart, finite_values, metric_label
+from shopkeeper.evaluation.family import METHOD, Part, judge, least_p
 from shopkeeper.evaluation.intervals import finite, mean_interval, per_user
-from shopkeeper.evaluation.table import users_of, values_of
+from shopkeeper.evaluation.table import users_of
 from shopkeeper.features.point_in_time import attributes_as_of
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline.zones import local
 
-SMALL = 100  # requests; a smaller slice is marked and not tested
+SMALL = 100  # requests; a smaller slice, or one of too few customers, is marked and not tested
 LAPSED_DAYS, LOYAL_DAYS = 90, 5
 MOST_VALUES = 12  # further values of a category or attribute are put together as "other"
 
@@ -107,9 +107,12 @@ def slice_results(
     first = aligned[names[0]]
     everyone, user = np.unique(users_of(first), return_inverse=True)
     n_all = len(everyone)
-    value = np.stack([values_of(aligned[name], metric) for name in names], axis=1)
+    value = np.stack([finite_values(aligned[name], name, metric) for name in names], axis=1)
     sign = -1 if metric.partition("@")[0] in LOWER_IS_BETTER else 1
-    winner = names[int(np.argmax(sign * np.nanmean(value, axis=0)))] if winner is None else winner
+    if winner is None:
+        filled, n_known = np.nan_to_num(value).sum(0), (~np.isnan(value)).sum(0)
+        means = np.divide(sign * filled, n_known, out=np.full(len(names), -np.inf), where=n_known > 0)
+        winner = names[int(np.argmax(means))]
     own = names.index(winner)
     others = [j for j in range(len(names)) if j != own]
     parts: list[Part] = []
@@ -123,9 +126,10 @@ def slice_results(
             n, n_users = int(mask.sum()), len(np.unique(who))
             facts = {"slice": column, "value": kind, "n": n}
             models = dict(zip(names, interval.as_dicts(), strict=True))
-            rows.append({**facts, "n_users": n_users, "small": n < small, "models": models})
-            if n >= small and n_users > 1 and len(names) > 1:
-                kept = np.flatnonzero((~np.isnan(some[:, [own]] - some[:, others])).any(0))
+            few = bool(n < small or least_p(n_users) > 1 - confidence)
+            rows.append({**facts, "n_users": n_users, "small": few, "models": models})
+            kept = np.flatnonzero((~np.isnan(some[:, [own]] - some[:, others])).any(0))
+            if len(kept) and not few:
                 tests += [{**facts, "to": names[others[i]]} for i in kept]
                 within = some[:, [own]] - some[:, [others[i] for i in kept]]
                 parts.append(Part(*per_user(within, who), users=np.unique(who)))
@@ -136,7 +140,7 @@ def slice_results(
         one |= {k: finite(getattr(found, k)[i]) for k in ("low", "high", "p_value", "p_adjusted")}
         if sign * one["difference"] < 0 and (found.low[i] > 0 or found.high[i] < 0):
             bounds = sorted((-sign * one["low"], -sign * one["high"]))
-            digits = max(digits_of(one["difference"]), digits_of(10 * bounds[0]))
+            digits = digits_apart(one["difference"], *bounds)
             one["statement"] = (
                 f"in {one['slice'].replace('_', ' ')} = {one['value']} ({one['n']:,} requests) {winner} is worse "
                 f"than {one['to']} by {abs(one['difference']):.{digits}f} {metric_label(metric)} "

@@ -39,20 +39,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(["-" * w for w in widths]), *(line(row) for row in rows)])
 
 
-def with_interval(entry: Mapping[str, Any] | None) -> str:
+def with_interval(entry: Mapping[str, Any] | None, digits: int = 4) -> str:
     """`0.1234 (0.1200 to 0.1268)`; a set statistic, which has no interval, stands alone."""
     if entry is None:
         return ""
     if entry.get("value") is None:  # not defined: 0/0
         return NOTHING
     if entry.get("low") is None or entry.get("high") is None:
-        return f"{entry['value']:.4f}"
-    return f"{entry['value']:.4f} ({entry['low']:.4f} to {entry['high']:.4f})"
+        return f"{entry['value']:.{digits}f}"
+    return f"{entry['value']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
 
 
 def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
     """A model over its seeds in words, as `pipeline.evaluate_checks.over_seeds_of` found it."""
-    from shopkeeper.evaluation.compare import LOWER_IS_BETTER
+    from shopkeeper.evaluation.compare import LOWER_IS_BETTER, digits_apart
 
     variance = found["from_users"] + found["from_seeds"]
     share = found["from_seeds"] / variance if variance else 0.0
@@ -62,8 +62,12 @@ def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
         f"{share:.0%} of the mean's variance is due to seeds, the rest to who was asked"
     )
     for other, d in found["ahead_of"].items():
-        by = f"{with_interval({**d, 'value': d['mean']})}, for new users and new seeds"
-        if d["low"] is None or d["low"] <= 0 <= d["high"]:
+        clear = d["low"] is not None and not d["low"] <= 0 <= d["high"]
+        digits = max(4, digits_apart(d["mean"], d["low"], d["high"])) if clear else 4
+        by = f"{with_interval({**d, 'value': d['mean']}, digits)}, for new users and new seeds"
+        if d["low"] is None:
+            text += f"\n  nothing can be said of it and {other}: {d['n_users']} users have a value of both"
+        elif not clear:
             text += f"\n  cannot be told apart from {other}: {by}"
         else:
             ahead = (d["mean"] > 0) != (metric.partition("@")[0] in LOWER_IS_BETTER)

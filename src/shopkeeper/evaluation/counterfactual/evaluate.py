@@ -14,7 +14,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.counterfactual import estimators as est
 from shopkeeper.evaluation.counterfactual.log import Log
-from shopkeeper.evaluation.intervals import per_user, resampled_means
+from shopkeeper.evaluation.intervals import finite, per_user, resampled_means
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ def evaluate_policy(
     draws_RE = resampled_means(top_CE, bottom_CE, resamples, seed)
     tail = (1 - level) / 2
     low_E, high_E = np.nanquantile(draws_RE, [tail, 1 - tail], axis=0)
+    if len(top_CE) < 2:  # of one customer nothing can be said about others
+        low_E, high_E = np.full((2, len(names)), np.nan)
     rows: dict[str, dict[str, Any]] = {
-        name: {"value": float(value_E[e]), "low": float(low_E[e]), "high": float(high_E[e]), "n": len(log)}
+        name: {"value": float(value_E[e]), "low": finite(low_E[e]), "high": finite(high_E[e]), "n": len(log)}
         for e, name in enumerate(names)
     }
     mean_weight = rows.pop("mean_weight")
@@ -101,8 +103,7 @@ def evaluate_policy(
         "effective_sample_size": ess,
         "overlap": float(np.minimum(weight_n, 1).mean()),  # estimates 1 - total variation distance of the policies
         "mean_weight": mean_weight["value"],  # expected to be 1 when the propensities are right
-        "mean_weight_low": mean_weight["low"],
-        "mean_weight_high": mean_weight["high"],
+        **{f"mean_weight_{k}": mean_weight[k] for k in ("low", "high") if mean_weight[k] is not None},
         "max_weight": float(weight_n.max()),
         "largest_weight_share": float(weight_n.max() / weight_n.sum()),
     }
@@ -116,7 +117,9 @@ def _warnings(d: dict[str, float], n: int) -> list[str]:
         found.append(f"one round carries {d['largest_weight_share']:.0%} of all weight: IPS, SNIPS and DR hang on it")
     if d["effective_sample_size"] < max(100, 0.01 * n):
         found.append(f"{n} rounds are worth {d['effective_sample_size']:.0f} of the target policy's own")
-    if not d["mean_weight_low"] <= 1 <= d["mean_weight_high"]:
+    if "mean_weight_low" not in d:
+        found.append("all rounds belong to one customer: nothing can be said of others, and there are no intervals")
+    elif not d["mean_weight_low"] <= 1 <= d["mean_weight_high"]:
         found.append(
             f"mean weight {d['mean_weight']:.3g} is not 1: propensities are wrong, or rare weights are missing"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shopkeeper.evaluation.compare import p_shown
+from shopkeeper.evaluation.compare import digits_apart, p_shown
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, number, scale, span, track
 from shopkeeper.evaluation.report.figures import Board, Model, SlicePanel, Value, label_of_model, one_per_group
@@ -92,10 +92,10 @@ def _between_seeds(b: Board) -> str:
                 continue
             if (d.value > 0) != b.higher_is_better:
                 names.reverse()
-            bounds = sorted((abs(d.low), abs(d.high)))
+            bounds, digits = sorted((abs(d.low), abs(d.high))), digits_apart(d.value, d.low, d.high)
             said.append(
-                f"{names[0]} is better than {names[1]} by {number(abs(d.value))} {label_of(b.metric)} "
-                f"({number(bounds[0])} to {number(bounds[1])})"
+                f"{names[0]} is better than {names[1]} by {number(abs(d.value), digits)} {label_of(b.metric)} "
+                f"({number(bounds[0], digits)} to {number(bounds[1], digits)})"
             )
     together = " (these intervals hold together)" if len(said) > 1 else ""
     return f"Over seeds, {'; '.join(said)}{together}." if said else ""
@@ -206,7 +206,7 @@ def slices(b: Board) -> Section | None:
     of_what = b.words.row
     lead = (
         f"{heading_of(b.metric)} by kind of {of_what}, on one scale. "
-        f"Faded rows are too small to tell (under 100). "
+        f"Faded rows are too small to tell (under 100, or of too few customers). "
         f"A ⚠ marks where the winner is significantly worse than another model, "
         f"all kinds of {of_what}s and models judged together."
     )

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shopkeeper.evaluation.compare import metric_label
+from shopkeeper.evaluation.compare import digits_apart, metric_label
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Model, label_of_model
 from shopkeeper.evaluation.report.names import labelled
@@ -101,14 +101,18 @@ def _worth(name: str, c: Mapping[str, Any]) -> str:
     label = label_of_model(name)
     if "not_run" in c:
         return f"{label}: not run: {c['not_run']}"
-    low, high = (c[k] or 0.0 for k in ("low", "high"))
+    low, high = c["low"], c["high"]
     metric = metric_label(c["metric"])
+    if low is None or high is None:
+        return f"{label}: nothing can be said; {c['n_users']} customers have a value of both"
     if c["difference"] == low == high == 0:
         return f"{label}: no difference; it does not look at the order"
     if c["winner"] is None:
         return f"{label}: no clear difference ({number(low)} to {number(high)} {metric})"
     verb, ends = ("loses", (low, high)) if c["difference"] > 0 else ("gains", (-high, -low))
-    return f"{label}: {verb} {number(abs(c['difference']))} {metric} ({number(ends[0])} to {number(ends[1])})"
+    digits = digits_apart(c["difference"], low, high)
+    least, most = (number(end, digits) for end in ends)
+    return f"{label}: {verb} {number(abs(c['difference']), digits)} {metric} ({least} to {most})"
 
 
 def _gap(gap: Mapping[str, Any]) -> Row:

@@ -5,6 +5,7 @@ What is emphasised is `Markup`; its `format` and `join` escape what is put in, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -90,17 +91,21 @@ def _headline(b: Board, best: Model) -> str:
     others = _others(b, best)
     if not others:
         return Markup("{} stands alone: nothing to compare it with").format(strong(best.group_label))
-    found = [_against(b, best.name, m.name) for m in others]
-    unclear = [
-        m.group_label for m, d in zip(others, found, strict=True) if d is None or not d.clear or d.better != best.name
-    ]
-    unclear = list(dict.fromkeys(unclear))
-    verb = b.words.verb
-    if not unclear:
-        return Markup("{} {}").format(strong(best.group_label), verb)
-    *some, last = map(strong, unclear)
-    rest = Markup(" and ").join([Markup(", ").join(some), last]) if some else last
-    return Markup("{} leads, but cannot be told apart from {}").format(strong(best.group_label), rest)
+    found = [(m.group_label, _against(b, best.name, m.name)) for m in others]
+    unclear = dict.fromkeys(name for name, d in found if d is None or not d.clear)
+    ahead = dict.fromkeys(name for name, d in found if d is not None and d.clear and d.better != best.name)
+    first = strong(best.group_label)
+    if ahead:  # the first by its mean over seeds, or over rows that the other has no value of
+        verb = "is" if len(ahead) == 1 else "are"
+        return Markup("{} comes first, but side by side {} {} better").format(first, _listed(ahead), verb)
+    if unclear:
+        return Markup("{} leads, but cannot be told apart from {}").format(first, _listed(unclear))
+    return Markup("{} {}").format(first, b.words.verb)
+
+
+def _listed(names: Iterable[str]) -> Markup:
+    *some, last = map(strong, names)
+    return Markup(" and ").join([Markup(", ").join(some), last]) if some else last
 
 
 def _how_good(b: Board, best: Model) -> str:
