@@ -12,7 +12,7 @@ from scipy import sparse
 
 from recommenders.checks import check_recommender, fitted, shipped, stranger
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders import item_knn
+from shopkeeper.recommenders import neighbours
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import ItemKNN, cosine_neighbours
 from shopkeeper.recommenders.popularity import Popularity
@@ -51,14 +51,14 @@ def test_neighbours_equal_a_dense_computation_whatever_the_blocks(n_users, n_ite
     dense = dense.astype(np.float32)
     order = np.argsort(-dense, axis=1, kind="stable")[:, k:]
     np.put_along_axis(dense, order, 0, axis=1)
-    before = item_knn.PAIRS_AT_ONCE
+    before = neighbours.PAIRS_AT_ONCE
     try:
         for at_once in (1, 50, before):
-            item_knn.PAIRS_AT_ONCE = at_once
+            neighbours.PAIRS_AT_ONCE = at_once
             found = cosine_neighbours(sparse.csr_array(x), k, 1.5, 0.0).toarray()
             np.testing.assert_allclose(found, dense, rtol=1e-6)
     finally:
-        item_knn.PAIRS_AT_ONCE = before
+        neighbours.PAIRS_AT_ONCE = before
 
 
 def test_the_last_purchase_weighs_most(tmp_path):

@@ -114,6 +114,27 @@ def test_features_of_a_pair_are_as_counted_by_hand(tmp_path: Path):
     np.testing.assert_array_equal(facts.table_VF[1:, ITEM.index("demand")], counts[1:])
 
 
+def test_what_was_seen_since_the_last_order_has_columns_of_its_own(tmp_path: Path):
+    facts = ItemFacts.of(shoppers(tmp_path)[1], PURCHASE)
+    view, cart, purchase = (EVENT_CODE[name] for name in ("view", "add_to_cart", "purchase"))
+    requests = Requests.from_histories(
+        [[3, 4, 5, 5, 3, 6], [4]], [[view, purchase, view, cart, view, cart], [view]],
+        [[0, DAY, 2 * DAY, 2 * DAY, 3 * DAY, 4 * DAY], [DAY]], [5 * DAY, 3 * DAY],
+    )  # fmt: skip
+    owner, item = np.array([0, 0, 0, 0, 1]), np.array([3, 4, 5, 6, 4])
+    values = pair_features(requests, owner, item, facts, PURCHASE)
+    column = dict(zip([*OWN, *CUSTOMER, *ITEM], values.T, strict=True))
+    assert column["since_count"].tolist() == [1, 0, 2, 1, 1]
+    np.testing.assert_array_equal(column["since_place"], [1, np.nan, 2, 0, 0])
+    np.testing.assert_array_equal(column["cart_place"], [np.nan, np.nan, 1, 0, np.nan])
+    assert column["event_days"].tolist() == [1, 1, 1, 1, 2]
+    assert np.isnan(column["visit_place"]).all()  # the log has no sessions
+    session = np.array([1, 2, 2, 2, 3, 3, 4], np.int32)
+    timed = replace(requests, events=replace(requests.events, session=session))
+    column = dict(zip([*OWN, *CUSTOMER, *ITEM], pair_features(timed, owner, item, facts, PURCHASE).T, strict=True))
+    np.testing.assert_array_equal(column["visit_place"], [1, np.nan, np.nan, 0, 0])
+
+
 def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(tmp_path: Path):
     prepared, split = shoppers(tmp_path)
     model = fitted(partial(small, windows=1, window_days=1), prepared, split)

@@ -16,7 +16,7 @@ import numpy as np
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.features.baskets import Baskets
-from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY, event_codes
 
 if TYPE_CHECKING:
     from shopkeeper.data.prepared import Split
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 SPANS = (7, 30, 90)  # days of recent demand
 OWN = (
     "own_count", "own_share", "own_days", "own_baskets_ago", "own_gap", "own_due",
-    "other_count", "other_days", "any_place", "usual_due",
+    "other_count", "other_days", "any_place", "usual_due", "since_count", "since_place", "cart_place", "visit_place",
 )  # fmt: skip
-CUSTOMER = ("baskets", "lines", "basket_size", "order_days", "tenure_days", "events", "repeat_share")
+CUSTOMER = ("baskets", "lines", "basket_size", "order_days", "tenure_days", "events", "repeat_share", "event_days")
 ITEM = (*(f"demand_{d}" for d in SPANS), "demand", "buyers", "repeat_rate", "usual_gap", "trend", "price", "age_days")
 
 
@@ -95,19 +95,20 @@ def _customer(requests: Requests, baskets: Baskets) -> tuple[np.ndarray, np.ndar
     lines = np.bincount(baskets.owner, minlength=n).astype(np.float64)
     distinct = np.unique(baskets.owner.astype(np.int64) * (1 << 32) + baskets.item)
     different = np.bincount((distinct >> 32).astype(np.int64), minlength=n)
-    now, order_days, tenure = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    now, order_days, tenure, event_days = (np.full(n, np.nan) for _ in range(4))
     some = requests.lengths > 0
     if events.timestamp is not None:
         now[some] = events.timestamp[requests.end[some] - 1]
         if requests.instant is not None:
             now = requests.instant.astype(np.float64)
         tenure[some] = (now[some] - events.timestamp[requests.start[some]]) / MICROSECONDS_PER_DAY
+        event_days[some] = (now[some] - events.timestamp[requests.end[some] - 1]) / MICROSECONDS_PER_DAY
         bought = baskets.n_baskets > 0
         if baskets.last is not None:
             order_days[bought] = (now[bought] - baskets.last[bought]) / MICROSECONDS_PER_DAY
     with np.errstate(invalid="ignore", divide="ignore"):
         columns = [baskets.n_baskets, lines, lines / baskets.n_baskets, order_days, tenure, requests.lengths,
-                   1 - different / lines]  # fmt: skip
+                   1 - different / lines, event_days]  # fmt: skip
     return now, np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
 
 
@@ -146,22 +147,75 @@ def _own(
         own_due, usual_due = days / np.maximum(gap, 0.5), days / np.maximum(gap_V[item], 0.5)
     offsets, rows = requests.flat(event_codes(INTEREST))
     who = np.repeat(np.arange(len(requests)), np.diff(offsets))
-    key_of_row = who.astype(np.int64) * n_columns + requests.events.item[rows]
-    from_end = np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(len(rows))
-    any_pair, last_row = np.unique(key_of_row[::-1], return_index=True)
-    any_at, any_found = _places(any_pair, wanted)
-    any_place = np.where(any_found, from_end[::-1][last_row][any_at], np.nan) if len(any_pair) else blank
-    other = ~np.isin(requests.events.event_type[rows], np.asarray(types, np.int8))
-    other_pair, other_last, other_times = np.unique(key_of_row[other][::-1], return_index=True, return_counts=True)
-    other_at, other_found = _places(other_pair, wanted)
-    other_count, other_days = np.zeros(len(wanted)), blank
-    if len(other_pair):
-        other_count = np.where(other_found, other_times[other_at], 0)
-        if requests.events.timestamp is not None:
-            then = requests.events.timestamp[rows[other][::-1][other_last][other_at]]
-            other_days = np.where(other_found, (now[owner] - then) / MICROSECONDS_PER_DAY, np.nan)
-    columns = [count, share, days, own(place), gap, own_due, other_count, other_days, any_place, usual_due]
+    known = requests.events.item[rows] < n_columns
+    rows, who = rows[known], who[known]
+    event = requests.events.event_type[rows]
+    target = np.isin(event, np.asarray(types, np.int8))
+    since = _since_order(who, target, len(requests))
+    looks = _Looks(who, requests.events.item[rows], n_columns, wanted)
+    other = looks.of(~target)
+    other_days = blank
+    if requests.events.timestamp is not None and len(rows):
+        other_days = np.where(other.found, (now[owner] - requests.events.timestamp[rows[other.row]]), np.nan)
+        other_days = other_days / MICROSECONDS_PER_DAY
+    later = looks.of(since)
+    columns = [
+        count, share, days, own(place), gap, own_due, other.count, other_days, looks.of(np.ones(len(rows), bool)).place,
+        usual_due, later.count, later.place, looks.of(since & (event == EVENT_CODE["add_to_cart"])).place,
+        looks.of(_last_visit(requests, rows, who)).place,
+    ]  # fmt: skip
     return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What some kind of a history's rows says of each wanted pair."""
+
+    found: np.ndarray  # bool (P,)
+    count: np.ndarray  # float64 (P,): rows on the item
+    place: np.ndarray  # float64 (P,): rows of that kind after the newest of them; NaN where there is none
+    row: np.ndarray  # int64 (P,): the newest of them, as a position among the rows; 0 where there is none
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Rows of all histories, oldest first: whose they are, on which item; and the pairs that are asked about."""
+
+    who: np.ndarray
+    item: np.ndarray
+    n_columns: int
+    wanted: np.ndarray
+
+    def of(self, kept: np.ndarray) -> _Look:
+        """The rows where `kept` (bool) alone."""
+        position = np.flatnonzero(kept)
+        who = self.who[position]
+        behind = np.searchsorted(who, who, side="right") - 1 - np.arange(len(who))
+        key = who.astype(np.int64) * self.n_columns + self.item[position]
+        pair, first, times = np.unique(key[::-1], return_index=True, return_counts=True)
+        at, found = _places(pair, self.wanted)
+        if not len(pair):
+            nothing = np.zeros(len(self.wanted))
+            return _Look(found, nothing, nothing + np.nan, nothing.astype(np.int64))
+        newest = len(key) - 1 - first[at]
+        return _Look(found, np.where(found, times[at], 0.0), np.where(found, behind[newest], np.nan), position[newest])
+
+
+def _since_order(who: np.ndarray, target: np.ndarray, n: int) -> np.ndarray:
+    """Which rows came after the last target event of their history, of n: bool."""
+    place = np.arange(len(who))
+    last = np.full(n, -1)
+    last[who[target]] = place[target]  # rows are ascending: the last one stays
+    return place > last[who]
+
+
+def _last_visit(requests: Requests, rows: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Which rows are of the session of their history's last event; none where the log has no sessions: bool."""
+    session = requests.events.session
+    if session is None or not len(rows):
+        return np.zeros(len(rows), bool)
+    last = session[np.maximum(requests.end - 1, requests.start)][who]
+    return (session[rows] == last) & (last > 0)
 
 
 def _places(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

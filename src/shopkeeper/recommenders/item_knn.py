@@ -16,7 +16,6 @@ Shapes: B requests, V = n_items + 1 columns, U users, E neighbour pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +26,10 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.neighbours import strongest
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
 from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY
 
-PAIRS_AT_ONCE = 20_000_000  # products of one block of the co-occurrence: bounds the memory to some 400 MiB
 REQUESTS_AT_ONCE = 1024
 
 
@@ -130,30 +129,11 @@ class ItemKNN:
 def cosine_neighbours(
     x_UV: sparse.csr_array, neighbours: int, shrinkage: float, self_similarity: float
 ) -> sparse.csr_array:
-    """The `neighbours` most similar items of each item (ties: lower id first): float32 sparse (V, V).
-
-    The co-occurrence is made in blocks of items, so that memory stays bounded whatever the size of the log.
-    """
-    x_VU = x_UV.T.tocsr()
-    norm_V = np.sqrt(x_VU.power(2).sum(axis=1))
-    # Products that row i of x_VU @ x_UV costs: the sizes of its users' baskets, summed.
-    cost_V = x_VU.astype(bool).astype(np.int64) @ np.diff(x_UV.indptr).astype(np.int64)
-    block_V = np.cumsum(cost_V) // PAIRS_AT_ONCE
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(block_V)) + 1, [len(cost_V)]])
-    parts = []
-    for first, end in pairwise(edges):
-        both = (x_VU[first:end] @ x_UV).tocoo()
-        i, j = both.row + first, both.col
-        value = both.data / (norm_V[i] * norm_V[j] + shrinkage)
-        other = i != j
-        i, j, value = i[other], j[other], value[other].astype(np.float32)
-        order = np.lexsort((j, -value, i))
-        i, j, value = i[order], j[order], value[order]
-        place = np.arange(len(i)) - np.searchsorted(i, i)  # 0 = the nearest neighbour
-        near = place < neighbours
-        parts.append((i[near], j[near], value[near]))
+    """The `neighbours` most similar items of each item (ties: lower id first): float32 sparse (V, V)."""
+    norm_V = np.sqrt(x_UV.power(2).sum(axis=0))
+    near_VV = strongest(x_UV, x_UV, neighbours, lambda i, j, both: both / (norm_V[i] * norm_V[j] + shrinkage))
     if self_similarity > 0:
         known = np.flatnonzero(norm_V > 0)
-        parts.append((known, known, np.full(len(known), self_similarity, np.float32)))
-    i, j, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return sparse.coo_array((value, (i, j)), shape=(len(norm_V), len(norm_V))).tocsr()
+        own = np.full(len(known), self_similarity, np.float32)
+        near_VV = (near_VV + sparse.coo_array((own, (known, known)), shape=near_VV.shape)).tocsr()
+    return near_VV
