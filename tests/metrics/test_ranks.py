@@ -169,7 +169,9 @@ def test_vectors_give_the_ranks_of_their_products(vectors):
     request_BD, item_VD, targets, seen, catalogue = vectors
     score = torch.from_numpy(request_BD) @ torch.from_numpy(item_VD).T
     by_score = ranker_module.rank_scores(score, targets, catalogue=catalogue, seen=seen, k=7)
-    rounded = ranker_module.rank_scores(score.double().round(decimals=4).float(), targets, catalogue=catalogue, seen=seen)
+    rounded = ranker_module.rank_scores(
+        score.double().round(decimals=4).float(), targets, catalogue=catalogue, seen=seen
+    )
     better, tied, candidates, _, top_score = in_batches(vectors, 50)
     assert np.array_equal(candidates, by_score.candidates)
     assert np.allclose(top_score, by_score.top_score, atol=1e-5)
