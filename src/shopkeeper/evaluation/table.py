@@ -138,6 +138,9 @@ def _rank(
         seen = Flat(offsets, requests.events.item[rows])
     candidates = None if requests.candidates is None else Flat(*requests.candidates)
     if tiled:
+        from shopkeeper.metrics.ranker import Ranker
+
+        assert isinstance(ranker, Ranker)
         vector_BD, blank_B = model.encode(requests)
         return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
     if hasattr(model, "score"):
