@@ -19,6 +19,8 @@ from shopkeeper.customers.state import (
 )
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_text
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.trees import tree_arrays
 
 FOLDS = 5
 
@@ -101,6 +103,10 @@ class LightGBM:
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
+
+    def program(self, timed: bool) -> Program:
+        """The trees as arrays, the calibration."""
+        return Program("trees", tree_arrays(self.booster.dump_model()), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `trees.txt` (LightGBM's own text format) and `model.json`."""

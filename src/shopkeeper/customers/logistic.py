@@ -24,6 +24,7 @@ from shopkeeper.customers.state import (
     write_state,
 )
 from shopkeeper.files import atomic_file
+from shopkeeper.programs.base import Program
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
 
@@ -74,6 +75,10 @@ class Logistic:
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
+
+    def program(self, timed: bool) -> Program:
+        """How features are standardised, the weights, the calibration."""
+        return Program("logistic", dict(self.arrays), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz` and `model.json`."""

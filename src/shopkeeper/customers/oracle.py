@@ -25,6 +25,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
+from shopkeeper.programs.base import Program
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.simulated.filtering import filter_days, replay, survival, visits
 from shopkeeper.simulated.link import Link, hidden_truth
@@ -37,6 +38,7 @@ class ChurnOracle:
     """Exact churn probabilities of a simulated shop; calibrated by construction."""
 
     uses_instant = True
+    untrainable = ""  # nothing is learnt
 
     def __init__(self, latent: bool = False) -> None:
         self.latent = latent
@@ -89,6 +91,13 @@ class ChurnOracle:
         alpha[who] = 0.0
         alpha[who, self.kind[customer[who]], self.state[customer[who], day[who]]] = 1.0
         return alpha
+
+    def program(self, timed: bool) -> Program:
+        """None: a `UserError` says why."""
+        raise UserError(
+            "ChurnOracle models are not exported: an oracle is no candidate, it knows the simulation's truth; export "
+            "another model"
+        )
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `weights.npz`."""

@@ -68,6 +68,10 @@ class SequenceNetwork(Dropping):
         """
         raise NotImplementedError
 
+    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+        """`plain`, as `torch.onnx.export` sees it: where a loop over positions stands in that, an operator of ONNX."""
+        return self.plain(item_BL, type_BL)
+
     def activation_bytes(self, value: int, fused: bool) -> int:
         """What training keeps of a position for the backward pass, in bytes; `value`: bytes of one number."""
         raise NotImplementedError

@@ -28,6 +28,7 @@ from scipy import linalg, sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity, type_weights
@@ -114,6 +115,11 @@ class EASE:
         x_BA.sum_duplicates()
         x_BA.data[:] = 1.0
         return x_BA
+
+    def program(self, timed: bool) -> Program:
+        """The item weights and the fallback."""
+        arrays = {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V}
+        return Program("ease", arrays | {"counts_type": self.counts_type})
 
     def save(self, folder: Path) -> None:
         """Write the item weights and the fallback as `weights.npz`."""

@@ -24,6 +24,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.neighbours import strongest
@@ -111,6 +112,14 @@ class ItemKNN:
         item = np.where(item < len(self.fallback_V), item, 0)
         shape = (len(requests), len(self.fallback_V))
         return sparse.csr_array((weight.astype(np.float32), item, offsets), shape=shape)
+
+    def program(self, timed: bool) -> Program:
+        """Neighbour lists, weights of event types, half-lives (0: none) and the fallback."""
+        s, half_life = self.similarity_VV, self.half_life_days if timed else None
+        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.fallback_V}
+        arrays |= {"weight_of_type": self.weight_of_type, "half_life_days": np.array([half_life or 0.0])}
+        arrays["half_life_events"] = np.array([self.half_life_events or 0.0])
+        return Program("item_knn", arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the neighbour lists and the fallback as `weights.npz`."""

@@ -28,6 +28,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.simulated.choice import mixture
@@ -69,6 +70,13 @@ class Oracle:
             raise UserError(f"{self.name} is not fitted; train it or load its run folder first")
         at_world = self._inclusion(requests)
         return at_world[:, self.link.item].astype(np.float32)
+
+    def program(self, timed: bool) -> Program:
+        """None: a `UserError` says why."""
+        raise UserError(
+            "Oracle models are not exported: an oracle is no candidate, it knows the simulation's truth; export "
+            "another model"
+        )
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz`: which world, and the maps of its items and channels."""

@@ -22,6 +22,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity, type_weights
@@ -60,6 +61,13 @@ class PersonalFrequency:
         scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
         scores_BV[own.row, own.col] += 1 + own.data
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The weights of event types, the half-life (0: none) and the scores of the rest."""
+        half_life = self.half_life_days if timed else None
+        arrays: dict[str, np.ndarray] = {"rest": self.rest_V, "weight_of_type": self.weight_of_type}
+        arrays["half_life_days"] = np.array([half_life or 0.0])
+        return Program("personal_frequency", arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the weights of event types and the scores of the rest as `weights.npz`."""

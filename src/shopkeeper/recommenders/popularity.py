@@ -21,6 +21,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
@@ -58,6 +59,10 @@ class Popularity:
     def score(self, requests: Requests) -> np.ndarray:
         """The same scores for each request: float32 (B, V)."""
         return np.repeat(self.scores_V[None, :], len(requests), axis=0)
+
+    def program(self, timed: bool) -> Program:
+        """The scores."""
+        return Program("popularity", {"scores": self.scores_V})
 
     def save(self, folder: Path) -> None:
         """Write the scores as `weights.npz`."""

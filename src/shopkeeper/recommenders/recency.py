@@ -18,6 +18,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
@@ -51,6 +52,10 @@ class Recency:
         # Rows run from old to new, and of several values for one cell NumPy keeps the last.
         scores_BV[owner[known], item[known]] = place[known] + 1
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The scores of the rest, and what shows interest."""
+        return Program("recency", {"rest": self.rest_V, "types": np.array(event_codes(INTEREST), np.int8)})
 
     def save(self, folder: Path) -> None:
         """Write the scores of the rest as `weights.npz`."""

@@ -13,6 +13,7 @@ Shapes: B requests, D width, V items + 1, P positions of a batch.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -33,6 +34,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batches import Batch, Histories
@@ -153,6 +155,18 @@ class SequenceRecommender:
         """Scores float32 (V,) for a request without a usable history."""
         return self.fallback_V
 
+    def program(self, timed: bool) -> Program:
+        """The network's plain form on left-padded histories in float32, and what is done around it."""
+        network = copy.deepcopy(self._network()).float().cpu().eval()
+        return Program(
+            GRAPH,
+            module=_Scores(network),
+            fallback=self.fallback_V,
+            max_length=network.shape.max_length,
+            event_types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
+            known=self.known_V,
+        )
+
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
         network = self._network()
@@ -241,6 +255,20 @@ class SequenceRecommender:
     def _shape(cls, n_items: int, n_types: int = 0, **settings: Any) -> Any:
         can = any(f.name == "n_types" for f in fields(cls.shape_class))
         return cls.shape_class(n_items, **({"n_types": n_types} if can else {}), **settings)
+
+
+class _Scores(torch.nn.Module):
+    """Histories (B, L), padded on the left, and their event types -> scores (B, V)."""
+
+    def __init__(self, network: SequenceNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor) -> torch.Tensor:
+        typed = event_type_BL if "type" in self.network.reads else None
+        last_BD = self.network.exported(history_BL, typed)
+        scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
+        return scores_BV
 
 
 def _spec(meta: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What verbs do differently for tasks asked of requests and for tasks asked of customers: one module each.
 
-Both have `prepare`, `train`, `data_of`, `compared`, `summarised`, `without_headline` and `missing_baselines`; which of
-the two it is, is the task's own business (`tasks.base.Task.asks`).
+Both have `prepare`, `train`, `data_of`, `compared`, `summarised`, `without_headline`, `missing_baselines` and
+`asked_of`; which of the two it is, is the task's own business (`tasks.base.Task.asks`).
 """
 
 from __future__ import annotations

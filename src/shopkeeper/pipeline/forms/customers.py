@@ -186,10 +186,10 @@ def cohort_at(
     return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
 
 
-def test_cohort(cfg: Mapping[str, Any], prepared: Prepared) -> Cohort:
-    """The cohort that test is judged on, of the dataset that the run names."""
-    windows = windows_of(cfg, prepared)
-    return cohort_at(cfg, [prepared], windows, windows.parts["test"])
+def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
+    """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
+    windows = windows_of(run.config, prepared)
+    return cohort_at(run.config, [prepared], windows, windows.parts["test"])
 
 
 def _external(cfg: Mapping[str, Any], prepared: Prepared) -> list[str]:

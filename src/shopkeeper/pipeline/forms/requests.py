@@ -171,6 +171,11 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
     return evaluate_baselines.missing_baselines(cfg, runs, folder)
 
 
+def asked_of(run: RunFolder, prepared: Prepared) -> Split:
+    """What a run is asked, to hold its bundle against: the requests of its split."""
+    return context.split_of(prepared, run.manifest)
+
+
 def model_steps(model: Any) -> int | None:
     """Epochs or trees that validation chose for a trained model; None for one without steps."""
     steps: int | None = getattr(model, "steps", None)
