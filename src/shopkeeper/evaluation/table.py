@@ -25,6 +25,7 @@ from shopkeeper.schema import NO_TIME
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
     from shopkeeper.evaluation.beyond import Shop
+    from shopkeeper.metrics.plain_ranker import PlainRanker
     from shopkeeper.metrics.ranker import Ranker
     from shopkeeper.metrics.ranks import Flat, Ranked
 
@@ -65,7 +66,6 @@ def iter_requests(
     the request. `beyond=False` leaves out the columns beyond accuracy.
     """
     from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranker import Ranker
     from shopkeeper.metrics.ranks import NonFiniteScoreError
 
     own_requests, targets = split.part(part)
@@ -95,8 +95,7 @@ def iter_requests(
     tiled = hasattr(model, "encode") and hasattr(model, "item_vectors")
     if batch_size is None:
         batch_size = 8192 if tiled else int(np.clip(_SCORE_BYTES // (4 * n_columns), 16, 8192))
-    vectors = {"item_VD": model.item_vectors(), "fallback_V": model.fallback()} if tiled else {}
-    ranker = Ranker(n_columns, split.catalogue, k=top_k, device=device, **vectors)
+    ranker = _ranker(model if tiled else None, split, len(requests), top_k, device)
     user_ids = split.prepared.users["user_id"].combine_chunks()
     shop = Shop.of(split, filter_seen) if beyond else None
     for first in range(0, len(requests), batch_size):
@@ -114,7 +113,22 @@ def iter_requests(
         yield _batch(first, asked, happened, ranked, user_ids, shop, meta)
 
 
-def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool) -> Ranked:
+def _ranker(model: Any, split: Split, n_requests: int, k: int, device: str) -> Ranker | PlainRanker:
+    """What counts: in tiles with torch where a model gives vectors or there is much to count, else NumPy alone."""
+    from shopkeeper.metrics.plain_ranker import FEW, PlainRanker
+
+    n_columns = split.prepared.n_items + 1
+    if model is None and device == "cpu" and n_requests * n_columns <= FEW:
+        return PlainRanker(n_columns, split.catalogue, k=k)
+    from shopkeeper.metrics.ranker import Ranker
+
+    vectors = {} if model is None else {"item_VD": model.item_vectors(), "fallback_V": model.fallback()}
+    return Ranker(n_columns, split.catalogue, k=k, device=device, **vectors)
+
+
+def _rank(
+    model: Any, ranker: Ranker | PlainRanker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool
+) -> Ranked:
     from shopkeeper.metrics.ranks import Flat, rank_in_lists
 
     wanted = Flat(targets.offsets, targets.item)
@@ -124,6 +138,9 @@ def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filt
         seen = Flat(offsets, requests.events.item[rows])
     candidates = None if requests.candidates is None else Flat(*requests.candidates)
     if tiled:
+        from shopkeeper.metrics.ranker import Ranker
+
+        assert isinstance(ranker, Ranker)
         vector_BD, blank_B = model.encode(requests)
         return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
     if hasattr(model, "score"):
@@ -141,7 +158,7 @@ def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filt
 
 
 def _allowed(
-    ranker: Ranker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
+    ranker: Ranker | PlainRanker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which places of lists (B, K) hold an item that may be recommended there, and how many may be: int64 (B,)."""
     from shopkeeper.metrics.ranks import Flat

@@ -65,6 +65,8 @@ def _track(
     history: Sequence[Mapping[str, float]],
 ) -> None:
     """Tell the tracker of a run that is written."""
+    if tracked.run_id is None:
+        return
     facts = {k: v for k, v in run.manifest.items() if k not in NOT_TOLD}
     about = {"run_folder": context.relative(run.path), "mlflow.runColor": show.colour(facts["model"])}
     tracked.tags({**facts, **about})
@@ -73,11 +75,10 @@ def _track(
     tracked.describe(show.note(run.metrics, headline))
     for file in ("metrics.json", "config.yaml"):
         tracked.file(run.path / file)
-    if tracked.run_id is not None:
-        from shopkeeper.pipeline.figures import run_figures
+    from shopkeeper.pipeline.figures import run_figures
 
-        for file, figure in run_figures(run.metrics, tables, history, headline).items():
-            tracked.figure(figure, f"figures/{file}")
+    for file, figure in run_figures(run.metrics, tables, history, headline).items():
+        tracked.figure(figure, f"figures/{file}")
 
 
 def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
