@@ -15,7 +15,6 @@ from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import evaluate_requests
-from shopkeeper.models.about import About
 from shopkeeper.timeline import instant
 from tiny import tiny_prepared
 
@@ -23,7 +22,7 @@ COAST = "America/Los_Angeles"
 
 
 class Nothing:
-    about = About()
+    uses_instant = False
 
     def score(self, requests):
         return np.zeros((len(requests), 7), np.float32)

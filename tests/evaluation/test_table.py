@@ -19,14 +19,13 @@ from shopkeeper.evaluation.table import (
     summarise,
     write_table,
 )
-from shopkeeper.models.about import About
 from tiny import cycle_histories, days, tiny_prepared
 
 
 class Scores:
     """A model that scores: the item after the last one seen is best, then the next, and so on round."""
 
-    about = About()
+    uses_instant = False
 
     def __init__(self, n_items: int, spoil=lambda score, requests: score):
         self.n_items, self.spoil = n_items, spoil
@@ -40,8 +39,6 @@ class Scores:
 class Vectors(Scores):
     """The same scores as inner products."""
 
-    about = About(answers="vectors")
-
     def encode(self, requests):
         return self.score(requests), np.zeros(len(requests), bool)
 
@@ -54,8 +51,6 @@ class Vectors(Scores):
 
 class Lists:
     """A model that only makes lists, of three items."""
-
-    about = About(answers="lists")
 
     def recommend(self, requests, k):
         last = requests.last_items(1).astype(int)
@@ -114,7 +109,7 @@ def test_a_model_that_only_makes_lists_has_no_rank_beyond_them(split):
 class Lister:
     """Makes the same list for everybody."""
 
-    about = About(answers="lists")
+    uses_instant = False
 
     def __init__(self, *items):
         self.items = items

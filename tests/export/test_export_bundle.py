@@ -7,28 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
-from shopkeeper.bundles.write.golden import answer, best, disagreements, random_cases, trained_scores
+from shopkeeper.bundles.write.golden import Draw, answer, best, disagreements, trained_scores
+from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.models.about import About
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.oracle import Oracle
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.recommenders.tifu_knn import TIFUKNN
-from shopkeeper.recommenders.two_stage import TwoStage
 from shopkeeper.schema import EVENT_TYPES
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
+GRU = {"width": 8, "layers": 1, "max_length": 12, "epochs": 1}
 MODELS: dict[str, Any] = {
     "popularity": lambda: Popularity(half_life_days=3),
     "item_knn": lambda: ItemKNN(neighbours=5),
@@ -37,6 +36,8 @@ MODELS: dict[str, Any] = {
     "ease": lambda: EASE(l2=5.0),
     "recency": lambda: Recency(),
     "personal_frequency": lambda: PersonalFrequency(),
+    "gru4rec": lambda: GRU4Rec(**GRU | {"layers": 2}),
+    "gru4rec_of_purchases": lambda: GRU4Rec(**GRU | {"inputs": "targets", "max_length": 1}),
     "gated_sasrec": lambda: SASRec(**SMALL | {"gated": True, "heads": 2, "blocks": 2}),
 }
 
@@ -70,7 +71,7 @@ def test_bundle_answers_new_people_as_the_trained_model_does(exported: Any) -> N
     ]
     bundle = Bundle.load(path)
     answers = bundle.recommend(asked, filter_seen=False)
-    assert disagreements(scores_BV, answers, bundle.internal, 10) == []
+    assert disagreements(scores_BV, answers, bundle.vocabulary.internal, 10) == []
     assert all(len(a) == 10 for a in answers)
 
 
@@ -104,17 +105,16 @@ def test_an_empty_history_gets_the_fallback_list_of_the_trained_model(exported: 
 def test_manifest_says_what_the_bundle_is_and_where_it_comes_from(exported: Any, shop: Any) -> None:
     prepared, split = shop
     manifest = json.loads((exported[1] / "manifest.json").read_text())
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
     assert manifest["kind"] == "recommender"
     assert manifest["git_commit"] == "abc"
     assert manifest["metrics"]["test"]["ndcg@10"]["value"] == 0.1
     assert manifest["data"]["fingerprint"] == prepared.fingerprint
     assert manifest["data"]["target_hash"] == split.target_hash("test")
-    program = "model.onnx" if manifest["scorer"] is None else "arrays.npz"
-    assert set(manifest["files"]) == {"items.parquet", "golden.json", program}
-    items = pq.read_table(exported[1] / "items.parquet")
-    assert items["title"].to_pylist()[:2] == ["Thing 1", "Thing 2"]
-    assert items["in_catalogue"].to_pylist() == [True] * 37 + [False] * 3
+    program = "model.onnx" if manifest["scorer"] == "onnx" else "arrays.npz"
+    assert set(manifest["files"]) == {"vocabulary.json", "golden.json", program}
+    words = json.loads((exported[1] / "vocabulary.json").read_text())
+    assert words["item_ids"] == [f"i{i}" for i in range(1, 41)]
 
 
 def test_golden_requests_hold_the_trained_models_answers_and_are_replayed(exported: Any) -> None:
@@ -127,11 +127,9 @@ def test_golden_requests_hold_the_trained_models_answers_and_are_replayed(export
     assert found.requests == 20
 
 
+@pytest.mark.parametrize("exported", ["gru4rec", "gated_sasrec"], indirect=True)
 def test_the_graph_tells_nothing_of_the_machine_that_wrote_it(exported: Any) -> None:
-    graph = exported[1] / "model.onnx"
-    if not graph.is_file():  # arrays have no room for such notes
-        pytest.skip("this model travels as arrays")
-    content = graph.read_bytes()
+    content = (exported[1] / "model.onnx").read_bytes()
     assert str(Path(__file__).parents[2]).encode() not in content
     assert b"stack_trace" not in content
 
@@ -140,7 +138,7 @@ def test_the_graph_tells_nothing_of_the_machine_that_wrote_it(exported: Any) -> 
 def test_exporting_twice_gives_the_same_bytes(exported: Any, shop: Any, tmp_path: Path) -> None:
     model, path = exported
     again = export_bundle(model, *shop, json.loads((path / "manifest.json").read_text()), tmp_path / "again", golden=20)
-    for name in ("model.onnx", "items.parquet", "golden.json"):
+    for name in ("model.onnx", "vocabulary.json", "golden.json"):
         assert (again / name).read_bytes() == (path / name).read_bytes(), name
 
 
@@ -154,11 +152,8 @@ class Drifting(Popularity):
 
 
 def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_leaves_nothing(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Any, tmp_path: Path
 ) -> None:
-    from shopkeeper.bundles.write import graphs
-
-    monkeypatch.setitem(graphs.SCORERS, "Drifting", graphs.SCORERS["Popularity"])
     model = Drifting()
     model.fit(*shop, Fit())
     with pytest.raises(UserError, match="was not written: the bundle and the trained model differ"):
@@ -166,15 +161,13 @@ def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_
     assert list((tmp_path / "exports").iterdir()) == []
 
 
-class NoFamily:
-    about = About()
+class NoProgram:
+    uses_instant = False
 
 
-def test_a_family_without_a_graph_says_which_families_have_one(shop: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"NoFamily models cannot be exported yet; families that can: EASE, ItemKNN, Personal"
-    ):
-        export_bundle(NoFamily(), *shop, {}, tmp_path / "x")
+def test_a_model_without_a_program_is_refused_with_where_one_is_described(shop: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"NoProgram models cannot be exported: they have no `program`"):
+        export_bundle(NoProgram(), *shop, {}, tmp_path / "x")
 
 
 TIMED = {
@@ -188,34 +181,24 @@ def test_a_model_that_weighs_events_by_their_age_is_told_their_times(name: str, 
     model: Any = TIMED[name]()
     model.fit(*shop, Fit())
     bundle = Bundle.load(export_bundle(model, *shop, {"model": name}, tmp_path / "bundle", golden=20))
-    cases = random_cases(shop[0], 300, 5, None, timed=True)
+    cases = Draw(shop[0], model.program(timed=True)).random(300, 5)
     scores_BV = trained_scores(model, cases, shop[1].catalogue)
-    assert disagreements(scores_BV, answer(bundle, cases), bundle.internal, 10) == []
+    assert disagreements(scores_BV, answer(bundle, cases), bundle.vocabulary.internal, 10) == []
     old, new = ["i1", "purchase", "2026-01-01"], ["i2", "purchase", "2026-03-01"]
     late = bundle.recommend([[old, new]])
     assert late != bundle.recommend([[["i1", "purchase", "2026-02-28"], new]])
     assert late == bundle.recommend([[{"item_id": "i1", "timestamp": "2026-01-01T00:00:00+00:00"}, new]])
-    with pytest.raises(UserError, match=r"the event 'i1' has no timestamp; this model weighs events by their age"):
+    with pytest.raises(UserError, match=r"the event 'i1' has no timestamp; this model reads times"):
         bundle.recommend([["i1"]])
-    with pytest.raises(UserError, match="is older than the one before it"):
-        bundle.recommend([[new, old]])
+    assert bundle.recommend([[new, old]]) == late
     assert len(bundle.recommend([[]])[0]) == 10
 
 
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (Oracle, "Oracle models are not exported: an oracle is no candidate, it knows the simulation's truth"),
-        (
-            lambda: TwoStage({"popularity": {"target": ""}}),
-            "TwoStage models are not exported: its second stage reads the instant of the request",
-        ),
-        (TIFUKNN, "TIFUKNN models are not exported: it answers from the vectors of its training customers"),
-    ],
-)
-def test_what_no_bundle_can_carry_is_refused_with_its_reason(make: Any, said: str, shop: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("oracle", [Oracle, ChurnOracle])
+def test_an_oracle_is_refused_with_the_reason(oracle: Any, shop: Any, tmp_path: Path) -> None:
+    said = f"{oracle.__name__} models are not exported: an oracle is no candidate, it knows the simulation's truth"
     with pytest.raises(UserError, match=said):
-        export_bundle(make(), *shop, {}, tmp_path / "x")
+        export_bundle(oracle(), *shop, {}, tmp_path / "x")
 
 
 @pytest.mark.parametrize(

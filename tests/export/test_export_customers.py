@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from customers.toyshop import CUTOFFS, toy_shop
-from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.answer import Answer, Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
-from shopkeeper.bundles.write import export_customer_bundle
-from shopkeeper.bundles.write.golden_customers import external, invented_people, real_people, trained_scores
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.golden_customers import external, invented_people, real_people, trained_answers
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
@@ -44,13 +44,13 @@ def exported(request: pytest.FixtureRequest, toys: Any, tmp_path_factory: pytest
     model: Any = MODELS[request.param]()
     model.fit(train, calibration, seed=0)
     out = tmp_path_factory.mktemp("exports") / request.param
-    return model, export_customer_bundle(model, test, prepared, {"model": request.param, "task": "churn"}, out)
+    return model, export_bundle(model, prepared, test, {"model": request.param, "task": "churn"}, out)
 
 
 def asked(prepared: Prepared, people: list[Any]) -> dict[str, Any]:
     ids, channels = prepared.items["item_id"].to_pylist(), prepared.manifest.get("channels") or ()
     return {
-        "customers": [external(p, ids, channels) for p in people],
+        "histories": [external(p, ids, channels) for p in people],
         "as_of": [write_instant(p.instant) for p in people],
     }
 
@@ -59,8 +59,8 @@ def test_new_customers_get_the_probability_of_the_trained_model(exported: Any, t
     model, path = exported
     prepared, (_, _, test) = toys
     people = invented_people(prepared, test, 120, seed=9)
-    wanted = trained_scores(model, prepared, test, people)
-    got = Bundle.load(path).score(**asked(prepared, people))
+    wanted = trained_answers(model, prepared, test, people)
+    got = Bundle.load(path).answer(**asked(prepared, people))
     assert [g.reason for g in got] == [w.reason for w in wanted]
     assert {g.reason for g in got} == {"", NO_HISTORY, INACTIVE}
     pairs = [(g.probability, w.probability) for g, w in zip(got, wanted, strict=True) if w.probability is not None]
@@ -82,38 +82,38 @@ def test_events_may_come_as_tuples_in_any_order_with_any_offset(exported: Any) -
     day = {"item_id": "i1", "event_type": "purchase", "price": 4.0}
     one = [day | {"timestamp": "1971-01-10T10:00:00Z"}, day | {"timestamp": "1971-01-20T10:00:00Z"}]
     other = [("i1", "purchase", "1971-01-20T12:00:00+02:00", 4.0), ("i1", None, "1971-01-10T10:00:00", 4)]
-    a, b, late, nothing = bundle.score([one, other, [*one, ("i2", "purchase", "1971-02-04")], []], as_of="1971-02-04")
+    a, b, late, nothing = bundle.answer([one, other, [*one, ("i2", "purchase", "1971-02-04")], []], as_of="1971-02-04")
     assert a == b == late
     assert a.probability is not None
-    assert nothing == (None, NO_HISTORY)
+    assert nothing == Answer(reason=NO_HISTORY)
     assert bundle.seen["future_events"] == 1
-    assert bundle.score([one], as_of="1971-05-01T00:00:00")[0] == (None, INACTIVE)
+    assert bundle.answer([one], as_of="1971-05-01T00:00:00")[0] == Answer(reason=INACTIVE)
 
 
 @pytest.mark.parametrize("exported", ["base_rate"], indirect=True)
 @pytest.mark.parametrize(
     ("customers", "as_of", "said"),
     [
-        ([["i1"]], "1971-02-04", "customer 0: the event 'i1' has no timestamp"),
-        ([[{"item": "i1"}]], "1971-02-04", "customer 0: an event has no 'item'. Did you mean 'item_id'"),
-        ([[("i1", "purchase", "tomorrow")]], "1971-02-04", "customer 0: 'tomorrow' is no time; write text such as"),
+        ([["i1"]], "1971-02-04", "history 0: the event 'i1' has no timestamp"),
+        ([[{"item": "i1"}]], "1971-02-04", "history 0: an event has no 'item'. Did you mean 'item_id'"),
+        ([[("i1", "purchase", "tomorrow")]], "1971-02-04", "history 0: 'tomorrow' is no time; write text such as"),
         ([[("i1", "purchase", 34e15)]], "1971-02-04", "is no time; write text such as"),
-        ([[("i1", "buy", "1971-02-01")]], "1971-02-04", "customer 0: unknown event type 'buy'"),
-        ([[("i1", "purchase", "1971-02-01", "4,50")]], "1971-02-04", "customer 0: price is '4,50', not a number"),
+        ([[("i1", "buy", "1971-02-01")]], "1971-02-04", "history 0: unknown event type 'buy'"),
+        ([[("i1", "purchase", "1971-02-01", "4,50")]], "1971-02-04", "history 0: price is '4,50', not a number"),
         ([[(1, "purchase", "1971-02-01")]], "1971-02-04", "ids are text"),
-        ([[]], None, "as_of: None is no time"),
-        ([[]], ["1971-02-04"] * 2, "as_of has 2 instants for 1 customers"),
-        ([{"events": []}], "1971-02-04", "customer 0 must be a list of events"),
+        ([[]], None, "this model needs to know when it is asked; give as_of="),
+        ([[]], ["1971-02-04"] * 2, "as_of has 2 instants for 1 histories"),
+        ([{"events": []}], "1971-02-04", "history 0 must be a list of events"),
     ],
 )
 def test_what_cannot_be_scored_is_said_in_a_line(exported: Any, customers: Any, as_of: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        Bundle.load(exported[1]).score(customers, as_of=as_of)
+        Bundle.load(exported[1]).answer(customers, as_of=as_of)
 
 
 @pytest.mark.parametrize("exported", ["base_rate"], indirect=True)
 def test_each_family_says_which_call_is_its_own(exported: Any) -> None:
-    with pytest.raises(UserError, match="holds a churn model, which lists no items; use `score`"):
+    with pytest.raises(UserError, match="holds a churn model, which lists no items; use `answer`"):
         Bundle.load(exported[1]).recommend([["i1"]])
 
 
@@ -124,13 +124,13 @@ def test_arrays_that_score_differently_are_refused(toys: Any, tmp_path: Path) ->
     predict = model.predict
     model.predict = lambda c: type(p := predict(c))(p.probability + 1e-3, p.blank_reason)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="was not written"):
-        export_customer_bundle(model, test, prepared, {}, tmp_path / "bad")
+        export_bundle(model, prepared, test, {}, tmp_path / "bad")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_scores_is_refused_with_its_reason(toys: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no scores to export: not fitted"):
-        export_customer_bundle(Logistic(), toys[1][2], toys[0], {}, tmp_path / "bad")
+        export_bundle(Logistic(), toys[0], toys[1][2], {}, tmp_path / "bad")
 
 
 def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path)
 
     model = BaseRate()
     model.fit(toys[1][0], toys[1][1])
-    old = export_customer_bundle(model, toys[1][2], toys[0], {"task": "churn"}, tmp_path / "old", golden=5)
+    old = export_bundle(model, toys[0], toys[1][2], {"task": "churn"}, tmp_path / "old", golden=5)
     seal(old, json.loads((old / "manifest.json").read_text()), version=1)
     with pytest.raises(UserError, match="format 1, whose customer models wanted finished features; export the model"):
         Bundle.load(old)
@@ -148,11 +148,11 @@ WITHOUT = """
 import json, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'polars', 'lightgbm', 'sklearn', 'scipy', 'pandas', 'onnx'):
+        if name.split('.')[0] in ('torch', 'polars', 'pyarrow', 'lightgbm', 'sklearn', 'scipy', 'pandas', 'onnx'):
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Blocked())
 from shopkeeper.serving import Bundle
-print(json.dumps(Bundle.load(sys.argv[1]).score(**json.load(sys.stdin))))
+print(json.dumps(Bundle.load(sys.argv[1]).answer(**json.load(sys.stdin))))
 """
 
 
@@ -173,11 +173,11 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     )
     model = LightGBM(max_trees=80)
     model.fit(train, calibration, 1)
-    bundle = export_customer_bundle(model, test, prepared, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
+    bundle = export_bundle(model, prepared, test, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
     table = customer_table(prepared, test, model.predict(test), {"model": "lightgbm"})
     rows = np.random.default_rng(5).permutation(len(test))[:1000].tolist()
     question = asked(prepared, real_people(test, rows))
-    question["customers"] += [[], [{"item_id": "new", "timestamp": question["as_of"][0]}]]
+    question["histories"] += [[], [{"item_id": "new", "timestamp": question["as_of"][0]}]]
     question["as_of"] += question["as_of"][:2]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, str(bundle)], input=json.dumps(question), capture_output=True, text=True,
@@ -185,8 +185,8 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout)
-    assert got[-2:] == [[None, NO_HISTORY]] * 2
+    assert got[-2:] == [[None, None, NO_HISTORY]] * 2
     wanted = np.array(table["probability"].to_pylist(), float)[rows]
-    assert np.abs(np.array([p for p, _ in got[:-2]], float) - wanted).max() <= 1e-6
+    assert np.abs(np.array([p for _, p, _ in got[:-2]], float) - wanted).max() <= 1e-6
     assert len(rows) == 1000
     assert len(set(wanted.tolist())) > 100

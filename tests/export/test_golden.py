@@ -10,7 +10,7 @@ import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
-from shopkeeper.bundles.write import export_bundle, export_customer_bundle
+from shopkeeper.bundles.write import export_bundle
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared, Split
@@ -81,7 +81,7 @@ def test_golden_requests_show_every_kind_of_question(shop: Shop, tmp_path: Path)
 
 def test_excluded_items_of_a_golden_request_are_not_expected(shop: Shop, tmp_path: Path) -> None:
     for request in exported(shop, tmp_path / "bundle"):
-        assert not set(request["exclude"]) & {e["item_id"] for e in request["expected"]}
+        assert not set(request["exclude"]) & {e["item_id"] for e in request["expected"]["items"]}
 
 
 def test_golden_customers_of_a_churn_bundle_do_not_exist(tmp_path: Path) -> None:
@@ -91,16 +91,16 @@ def test_golden_customers_of_a_churn_bundle_do_not_exist(tmp_path: Path) -> None
     cohort = build_cohort(prepared, 2 * DAY + 1, 1, None, observed_until=4 * DAY)
     model = BaseRate()
     model.fit(cohort, cohort, 0)
-    out = export_customer_bundle(model, cohort, prepared, {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
+    out = export_bundle(model, prepared, cohort, {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
     requests = json.loads((out / "golden.json").read_text())["requests"]
-    times = [event["timestamp"] for request in requests for event in request["events"]]
+    times = [event["timestamp"] for request in requests for event in request["history"]]
     real = {write_instant(int(t)) for t in prepared.events.timestamp}
     assert len(times) > 100
     assert not set(times) & real
     assert {r["expected"]["reason"] for r in requests} >= {"", "no history before the cutoff"}
-    assert any(e["item_id"] == "unknown-item" for r in requests for e in r["events"])
-    assert any("event_type" not in e for r in requests for e in r["events"])
-    assert any(e["timestamp"] >= r["as_of"] for r in requests for e in r["events"])
+    assert any(e["item_id"] == "unknown-item" for r in requests for e in r["history"])
+    assert any("event_type" not in e for r in requests for e in r["history"])
+    assert any(e["timestamp"] >= r["as_of"] for r in requests for e in r["history"])
     assert verify(out).ok
 
 

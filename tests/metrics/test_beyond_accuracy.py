@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.beyond_accuracy import (
+    category_mix,
     coverage,
     duplicates,
     exposure,
@@ -89,6 +90,19 @@ def test_miscalibration_is_zero_for_the_customers_own_mix_and_grows_away_from_it
     assert value[0] == pytest.approx(0, abs=1e-12)
     assert 0 < value[1] < value[2]
     assert np.isnan(value[3:]).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 9))
+def test_categories_are_added_up_to_the_same_bits_with_and_without_scipy(seed, n, width):
+    rng = np.random.default_rng(seed)
+    category = (rng.random((12, width)) < 0.4).astype(np.float32)
+    lists = Flat.of([rng.integers(0, 12, rng.integers(0, 30)).tolist() for _ in range(n)])
+    few = category_mix(lists, category)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beyond_accuracy, "_MANY", -1)
+        many = category_mix(lists, category)
+    assert np.array_equal(few, many)
 
 
 def test_the_obvious_list_leaves_out_what_was_seen_as_the_others_must():

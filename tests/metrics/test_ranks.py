@@ -12,10 +12,21 @@ from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
 from shopkeeper.metrics import inner_products as products
+from shopkeeper.metrics import plain_ranker, ranks
 from shopkeeper.metrics import ranker as ranker_module
-from shopkeeper.metrics import ranks
-from shopkeeper.metrics.ranker import Ranker, rank_scores
+from shopkeeper.metrics.plain_ranker import PlainRanker
+from shopkeeper.metrics.ranker import Ranker
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, positions, rank_in_lists
+
+
+@pytest.fixture(params=[Ranker, PlainRanker], ids=["torch", "numpy"])
+def rank_scores(request):
+    """Both ways to count: each test that ranks given scores holds for both."""
+
+    def rank(score, targets, *, catalogue=None, seen=None, candidates=None, k=0):
+        return request.param(score.shape[1], catalogue, k=k).rank_scores(score, targets, seen, candidates)
+
+    return rank
 
 
 def test_the_examples_in_the_docstrings_are_true():
@@ -52,7 +63,7 @@ def sorted_by_hand(score, targets, seen, catalogue, b, k):
 @pytest.mark.parametrize(
     ("n_columns", "k", "levels"), [(40, 5, 0), (40, 5, 4), (3000, 10, 50), (9, 30, 3), (700, 700, 6)]
 )
-def test_ranks_and_lists_equal_those_of_sorting(n_columns, k, levels):
+def test_ranks_and_lists_equal_those_of_sorting(rank_scores, n_columns, k, levels):
     score, targets, seen, catalogue = questions(1, n_columns, 60, levels)
     got = rank_scores(score, targets, catalogue=catalogue, seen=seen, k=k)
     for b in range(len(score)):
@@ -65,14 +76,38 @@ def test_ranks_and_lists_equal_those_of_sorting(n_columns, k, levels):
         assert np.isneginf(got.top_score[b, len(best) :]).all()
 
 
-def test_scores_given_stay_as_they_were():
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_both_ways_to_count_give_the_same_bits(data):
+    """Whatever the scores: NumPy alone for few of them must not be told from torch."""
+    n_columns, n = data.draw(st.integers(2, 200)), data.draw(st.integers(1, 70))
+    score, targets, seen, catalogue = questions(
+        data.draw(st.integers(0, 999)), n_columns, n, data.draw(st.integers(0, 6))
+    )
+    if len(catalogue) == 0:
+        return
+    some = seen if data.draw(st.booleans()) else None
+    only = questions(data.draw(st.integers(0, 999)), n_columns, n)[2] if data.draw(st.booleans()) else None
+    k, room = data.draw(st.integers(0, 2 * n_columns)), data.draw(st.sampled_from([1, 500, 1 << 18]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_ranker, "_TILE", room)
+        plain = PlainRanker(n_columns, catalogue, k=k).rank_scores(score, targets, some, only)
+    fast = Ranker(n_columns, catalogue, k=k, tile=data.draw(st.sampled_from([16, 64]))).rank_scores(
+        score, targets, some, only
+    )
+    for name, ours, theirs in zip(plain._fields, plain, fast, strict=True):
+        assert ours.dtype == theirs.dtype, name
+        assert np.array_equal(ours, theirs), name
+
+
+def test_scores_given_stay_as_they_were(rank_scores):
     score, targets, seen, catalogue = questions(2, 50, 20)
     before = score.copy()
     rank_scores(score, targets, catalogue=catalogue, seen=seen, k=3)
     assert np.array_equal(score, before)
 
 
-def test_candidates_named_by_the_request_are_the_only_ones_ranked():
+def test_candidates_named_by_the_request_are_the_only_ones_ranked(rank_scores):
     score = np.array([[0, 5, 4, 3, 2, 1], [0, 1, 2, 3, 4, 5]], np.float32)
     got = rank_scores(score, Flat.of([[4], [2]]), candidates=Flat.of([[2, 4, 5], [1, 2]]), seen=Flat.of([[2], []]), k=3)
     assert got.better.tolist() == [0, 0]
@@ -133,8 +168,10 @@ def test_a_target_counts_with_the_score_that_stands_in_the_blocks(vectors, monke
 def test_vectors_give_the_ranks_of_their_products(vectors):
     request_BD, item_VD, targets, seen, catalogue = vectors
     score = torch.from_numpy(request_BD) @ torch.from_numpy(item_VD).T
-    by_score = rank_scores(score, targets, catalogue=catalogue, seen=seen, k=7)
-    rounded = rank_scores(score.double().round(decimals=4).float(), targets, catalogue=catalogue, seen=seen)
+    by_score = ranker_module.rank_scores(score, targets, catalogue=catalogue, seen=seen, k=7)
+    rounded = ranker_module.rank_scores(
+        score.double().round(decimals=4).float(), targets, catalogue=catalogue, seen=seen
+    )
     better, tied, candidates, _, top_score = in_batches(vectors, 50)
     assert np.array_equal(candidates, by_score.candidates)
     assert np.allclose(top_score, by_score.top_score, atol=1e-5)
@@ -185,7 +222,7 @@ def test_requests_without_a_vector_are_shown_the_fallback():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_no_number_is_refused_with_its_request_and_item(bad):
+def test_a_score_that_is_no_number_is_refused_with_its_request_and_item(rank_scores, bad):
     score = np.zeros((300, 10), np.float32)
     score[:, 0] = np.nan  # the padding column may hold anything
     rank_scores(score, Flat.of([[1]] * 300))
@@ -218,7 +255,7 @@ def test_vectors_that_overflow_are_refused():
         Ranker(3, item_VD=np.array([[0], [1], [np.nan]], np.float32))
 
 
-def test_large_finite_scores_are_no_error():
+def test_large_finite_scores_are_no_error(rank_scores):
     score = np.full((2, 4), 3e38, np.float32)
     assert rank_scores(score, Flat.of([[1], [2]])).tied.tolist() == [2, 2]
 
@@ -228,8 +265,9 @@ def test_a_catalogue_that_does_not_fit_is_refused():
         Ranker(5, np.array([], np.int64))
     with pytest.raises(UserError, match="items 1 to 5, but scores have 5 columns"):
         Ranker(5, np.array([1, 5]))
-    with pytest.raises(UserError, match="expected 5 columns"):
-        Ranker(5).rank_scores(np.zeros((1, 4), np.float32), Flat.of([[1]]))
+    for kind in (Ranker, PlainRanker):
+        with pytest.raises(UserError, match="expected 5 columns"):
+            kind(5).rank_scores(np.zeros((1, 4), np.float32), Flat.of([[1]]))
 
 
 def test_a_list_gives_no_rank_beyond_its_end():
@@ -243,7 +281,7 @@ def test_policies_for_ties_give_the_places_of_a_list_that_exists(data):
     n_items = data.draw(st.integers(2, 8))
     score = np.array([[0, *data.draw(st.lists(st.integers(0, 3), min_size=n_items, max_size=n_items))]], np.float32)
     target = data.draw(st.lists(st.integers(1, n_items), min_size=1, max_size=n_items, unique=True))
-    got = rank_scores(score, Flat.of([target]))
+    got = ranker_module.rank_scores(score, Flat.of([target]))
     low, mean, high = (
         positions(got.better, got.tied, np.array([0, len(target)]), ties)
         for ties in ("optimistic", "expected", "pessimistic")

@@ -12,7 +12,7 @@ import pytest
 from house import House
 
 from layouts import differences
-from shopkeeper.bundles.layout import CUSTOMER, RECOMMENDER
+from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.cli.formats import FOLDERS, page
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import Folder
@@ -50,7 +50,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             house.train(f"runs/{name}", *of, *(words or (f"model={name}",)))
         runs = ",".join(f"runs/{p.name}" for p in sorted(Path("runs").iterdir()))
         house.evaluate(*SMALL, f"runs=[{runs}]", "out=report")
-        for name in ("popularity", "recency", "logistic"):
+        for name in ("network", "recency", "logistic"):
             house.export(f"run=runs/{name}", f"name={name}", "golden=4")
         from shopkeeper.pipeline.tune import tune_model
 
@@ -69,9 +69,9 @@ PLACES = {
     "logistic": (CUSTOMER_RUN, "runs/logistic"),
     "lightgbm": (CUSTOMER_RUN, "runs/lightgbm"),
     "report": (REPORT, "report"),
-    "graph": (RECOMMENDER, "exports/popularity"),
-    "arrays": (RECOMMENDER, "exports/recency"),
-    "customer bundle": (CUSTOMER, "exports/logistic"),
+    "graph": (BUNDLE, "exports/network"),
+    "arrays": (BUNDLE, "exports/recency"),
+    "customer bundle": (BUNDLE, "exports/logistic"),
     "study": (STUDY, "studies/study"),
 }
 

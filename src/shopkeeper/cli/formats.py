@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from shopkeeper.bundles.layout import CUSTOMER, RECOMMENDER
+from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import as_markdown
 from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
 from shopkeeper.tuning.layout import STUDY
 
-FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, RECOMMENDER, CUSTOMER, STUDY]
+FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, BUNDLE, STUDY]
 
 
 def page() -> str:

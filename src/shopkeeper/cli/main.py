@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shopkeeper import __version__
+from shopkeeper import __version__, startup
 from shopkeeper.errors import nearest
 from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.verbs import VERBS, run_verb
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
         sys.exit(1)
     arguments = parser.parse_args(words)
+    startup.arrow_without_pandas()
     with one_line_errors():
         arguments.run(arguments)
 

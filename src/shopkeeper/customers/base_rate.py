@@ -8,13 +8,13 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
-from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.programs.base import Program
 
 
 class BaseRate:
     """The share of label 1 over all labelled rows there are, the calibration cohort's included."""
 
-    about = About(answers=PROBABILITIES)
+    uses_instant = False
 
     def __init__(self, min_positives: int = 20) -> None:
         self.min_positives = min_positives
@@ -31,6 +31,10 @@ class BaseRate:
     def predict(self, cohort: Cohort) -> Predictions:
         """The base rate for every row."""
         return with_blanks(cohort, np.full(len(cohort), self.probability), self.untrainable)
+
+    def program(self, timed: bool) -> Program:
+        """The base rate."""
+        return Program("constant", {"probability": np.array([self.probability])})
 
     def save(self, folder: Path) -> None:
         """Write `model.json`."""

@@ -24,7 +24,7 @@ from shopkeeper.customers.state import (
     write_state,
 )
 from shopkeeper.files import atomic_file
-from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.programs.base import Program
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
 
@@ -37,7 +37,7 @@ class Logistic:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, needs=("features",))
+    uses_instant = False
 
     def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
         self.inverse_penalty = inverse_penalty
@@ -75,6 +75,10 @@ class Logistic:
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
+
+    def program(self, timed: bool) -> Program:
+        """How features are standardised, the weights, the calibration."""
+        return Program("logistic", dict(self.arrays), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz` and `model.json`."""

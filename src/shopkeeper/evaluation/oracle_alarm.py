@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,21 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.model_audit import requests_of, rows_of
-from shopkeeper.evaluation.table import evaluate_requests, oracle_of, users_of, values_of
+from shopkeeper.evaluation.table import evaluate_requests, users_of, values_of
 
+ORACLE = "oracle_observable"
 SIZE = 256  # requests that the oracle is asked when a model was trained
 CHANCE = 1 / 4000  # that an honest model is suspected that is as good as the oracle
 
 
 def oracle_alarms(tables: Mapping[str, pa.Table], metric: str) -> list[str]:
-    """A line for each model that is better than the oracle of what is observable, where that is among the tables."""
-    told = {name: oracle_of(table) for name, table in tables.items()}
-    oracle = next((name for name, of in told.items() if of == "observable"), None)
-    if oracle is None:
+    """A line for each model that is better than `oracle_observable`, where that is among the tables."""
+    if ORACLE not in tables:
         return []
     found = [
-        better_than_oracle(name, table, tables[oracle], metric) for name, table in tables.items() if not told[name]
+        better_than_oracle(name, table, tables[ORACLE], metric)
+        for name, table in tables.items()
+        if not name.startswith("oracle")
     ]
     return [line for line in found if line]
 
@@ -41,8 +43,6 @@ def better_than_oracle(name: str, table: pa.Table, oracle: pa.Table, metric: str
     """The alarm of one model, None where it is not better beyond chance. Both tables hold the same rows."""
     if metric not in table.column_names or metric not in oracle.column_names or table.num_rows != oracle.num_rows:
         return None
-    from scipy.special import stdtrit
-
     own, best = values_of(table, metric), values_of(oracle, metric)
     ahead = (best - own) if metric.partition("@")[0] in LOWER_IS_BETTER else (own - best)
     known = np.isfinite(ahead)
@@ -55,6 +55,10 @@ def better_than_oracle(name: str, table: pa.Table, oracle: pa.Table, metric: str
     differing = int((np.bincount(person, np.abs(ahead[known])) > 1e-9).sum())
     if len(size) < 2 or least_p(differing) / 2 > CHANCE:
         return None
+    if ahead[known].mean() <= NormalDist().inv_cdf(1 - CHANCE) * error + 1e-9:
+        return None  # nearly always: without the limit of Student's t, which is higher, and SciPy, which knows it
+    from scipy.special import stdtrit
+
     if ahead[known].mean() <= stdtrit(len(size) - 1, 1 - CHANCE) * error + 1e-9:
         return None
     return (
@@ -85,7 +89,7 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
 
     spec = split.timeline.get("spec") or {}
     asks_next_order = list(spec.get("target_events") or []) == ["purchase"] and spec.get("targets", "first") != "all"
-    if not split.prepared.manifest.get("simulation") or not asks_next_order or oracle_of(table):
+    if not split.prepared.manifest.get("simulation") or not asks_next_order or name.startswith("oracle"):
         return None
     if metric not in table.column_names:
         return None
@@ -120,7 +124,7 @@ def alarm_of_customer_model(
     """The same of a customer model: the task's oracle says of some of the cohort how probable the label is."""
     from shopkeeper.evaluation.customer_table import customer_table
 
-    if not prepared.manifest.get("simulation") or oracle_of(table) or metric not in table.column_names:
+    if not prepared.manifest.get("simulation") or name.startswith("oracle") or metric not in table.column_names:
         return None
     rows = np.sort(np.random.default_rng(1).permutation(table.num_rows)[:SIZE])
     some = rows_of(cohort, rows)

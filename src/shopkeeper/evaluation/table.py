@@ -21,17 +21,16 @@ from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.files import atomic_file
-from shopkeeper.models.about import SCORES, VECTORS
 from shopkeeper.schema import NO_TIME
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
     from shopkeeper.evaluation.beyond import Shop
+    from shopkeeper.metrics.plain_ranker import PlainRanker
     from shopkeeper.metrics.ranker import Ranker
     from shopkeeper.metrics.ranks import Flat, Ranked
 
 KEY = b"shopkeeper"
 LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
-EARLIER_ORACLES = {"oracle_observable": "observable", "oracle_latent": "latent"}  # whose tables do not say it
 _SCORE_BYTES = 128 << 20  # a batch of full scores
 
 
@@ -59,15 +58,14 @@ def iter_requests(
 ) -> Iterator[pa.RecordBatch]:
     """Chunks of the per-request table, in the order of the split's requests.
 
-    A model that answers with vectors is multiplied and counted in tiles; one with scores is counted; one with lists,
-    `recommend(requests, k)` (ids, best first), has null ranks beyond its list, and what it lists against the rules
+    A model with `encode` and `item_vectors` is multiplied and counted in tiles; one with `score` is counted; one with
+    only `recommend(requests, k)` (ids, best first) has null ranks beyond its list, and what it lists against the rules
     (seen, not in the catalogue) is taken out. `k` beyond the catalogue is allowed: the list then ends with the
     catalogue and recall is 1. `requests` replaces the split's own (shuffled histories, say) against the same targets.
     `metadata` (model, seed, task, …) is kept with the table. NaN or infinite scores end in a `UserError` that names
     the request. `beyond=False` leaves out the columns beyond accuracy.
     """
     from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranker import Ranker
     from shopkeeper.metrics.ranks import NonFiniteScoreError
 
     own_requests, targets = split.part(part)
@@ -90,16 +88,14 @@ def iter_requests(
         "k": list(k),
         "n_catalogue": len(split.catalogue),
         "ties": ties,
-        "uses_instant": model.about.reads_instant,
-        "oracle": model.about.oracle,
+        "uses_instant": bool(getattr(model, "uses_instant", False)),
         **(metadata or {}),
     }
     n_columns = split.prepared.n_items + 1
-    tiled = model.about.answers == VECTORS
+    tiled = hasattr(model, "encode") and hasattr(model, "item_vectors")
     if batch_size is None:
         batch_size = 8192 if tiled else int(np.clip(_SCORE_BYTES // (4 * n_columns), 16, 8192))
-    vectors = {"item_VD": model.item_vectors(), "fallback_V": model.fallback()} if tiled else {}
-    ranker = Ranker(n_columns, split.catalogue, k=top_k, device=device, **vectors)
+    ranker = _ranker(model if tiled else None, split, len(requests), top_k, device)
     user_ids = split.prepared.users["user_id"].combine_chunks()
     shop = Shop.of(split, filter_seen) if beyond else None
     for first in range(0, len(requests), batch_size):
@@ -117,7 +113,22 @@ def iter_requests(
         yield _batch(first, asked, happened, ranked, user_ids, shop, meta)
 
 
-def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool) -> Ranked:
+def _ranker(model: Any, split: Split, n_requests: int, k: int, device: str) -> Ranker | PlainRanker:
+    """What counts: in tiles with torch where a model gives vectors or there is much to count, else NumPy alone."""
+    from shopkeeper.metrics.plain_ranker import FEW, PlainRanker
+
+    n_columns = split.prepared.n_items + 1
+    if model is None and device == "cpu" and n_requests * n_columns <= FEW:
+        return PlainRanker(n_columns, split.catalogue, k=k)
+    from shopkeeper.metrics.ranker import Ranker
+
+    vectors = {} if model is None else {"item_VD": model.item_vectors(), "fallback_V": model.fallback()}
+    return Ranker(n_columns, split.catalogue, k=k, device=device, **vectors)
+
+
+def _rank(
+    model: Any, ranker: Ranker | PlainRanker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool
+) -> Ranked:
     from shopkeeper.metrics.ranks import Flat, rank_in_lists
 
     wanted = Flat(targets.offsets, targets.item)
@@ -127,9 +138,12 @@ def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filt
         seen = Flat(offsets, requests.events.item[rows])
     candidates = None if requests.candidates is None else Flat(*requests.candidates)
     if tiled:
+        from shopkeeper.metrics.ranker import Ranker
+
+        assert isinstance(ranker, Ranker)
         vector_BD, blank_B = model.encode(requests)
         return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
-    if model.about.answers == SCORES:
+    if hasattr(model, "score"):
         return ranker.rank_scores(model.score(requests), wanted, seen, candidates)
     list_BK = np.asarray(model.recommend(requests, ranker.k))
     if unknown := list_BK[(list_BK < 0) | (list_BK >= ranker.n_columns)].tolist():
@@ -144,7 +158,7 @@ def _rank(model: Any, ranker: Ranker, requests: Requests, targets: Targets, filt
 
 
 def _allowed(
-    ranker: Ranker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
+    ranker: Ranker | PlainRanker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which places of lists (B, K) hold an item that may be recommended there, and how many may be: int64 (B,)."""
     from shopkeeper.metrics.ranks import Flat
@@ -237,12 +251,6 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def metadata_of(table: pa.Table) -> dict[str, Any]:
     """What the figures of a table are conditional on: dataset, split, protocol, part, model, seed, target hash, …"""
     return dict(json.loads((table.schema.metadata or {})[KEY]))
-
-
-def oracle_of(table: pa.Table) -> str:
-    """What the oracle that this table is of was told (`About.oracle`); "" for any other model's."""
-    meta = metadata_of(table)
-    return str(meta.get("oracle", EARLIER_ORACLES.get(str(meta.get("model")), "")))
 
 
 def metrics_of(table: pa.Table) -> list[str]:

@@ -61,6 +61,24 @@ class Baskets:
         return cls(owner[first], item[first], basket[first], age[first], n_baskets, last)
 
 
+def basket_weights(
+    baskets: Baskets, half_life_days: float, basket_decay: float, group_decay: float, group_size: float
+) -> np.ndarray:
+    """What each row weighs in its history's frequencies, float64 (R,): newest most, summing to at most 1 an item.
+
+    By calendar where `half_life_days` is above 0; else by place in groups of `group_size` baskets.
+    """
+    n = baskets.n_baskets[baskets.owner]
+    if half_life_days > 0:
+        return np.exp2(-baskets.age_days / half_life_days) / np.maximum(n, 1)
+    m = int(group_size)
+    group, place = baskets.basket // m, baskets.basket % m
+    n_groups = -(-n // m)
+    size = np.where(group == n_groups - 1, n - m * (n_groups - 1), m)  # the oldest group may be smaller
+    weight: np.ndarray = group_decay**group * basket_decay**place / np.maximum(size * n_groups, 1)
+    return weight
+
+
 def nearest_rows(similarity_BU: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k largest values of each row, ties to the lower column: int64 (B, min(k, U))."""
     k = min(k, similarity_BU.shape[1])

@@ -9,6 +9,7 @@ Shapes: B requests, P pairs, V = n_items + 1 columns, F features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,46 @@ class ItemFacts:
                 total = np.bincount(item[told], price[told], n)
                 columns["price"] = total / np.bincount(item[told], minlength=n)
         return cls(np.stack([columns[name] for name in ITEM], axis=1).astype(np.float32))
+
+
+def pairs(
+    requests: Requests,
+    scored: Sequence[np.ndarray],
+    facts: ItemFacts,
+    types: list[int],
+    catalogue: np.ndarray,
+    per_model: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F).
+
+    Candidates are the best `per_model` items of the catalogue by each model (`scored`: float32 (B, V) each) and all
+    that stands in the history; each model's score and place are features, after those of `pair_features`.
+    """
+    n, width = len(requests), len(facts.table_VF)
+    open_V = np.zeros(width, bool)
+    open_V[catalogue] = True
+    offsets, rows = requests.flat()
+    own_item = requests.events.item[rows]
+    own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
+    keys = [own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]]
+    places = [best_columns(np.where(open_V, score_BV, -np.inf), per_model) for score_BV in scored]
+    keys += [(np.arange(n)[:, None] * width + best_BK).ravel() for best_BK in places]
+    pair = np.unique(np.concatenate(keys))
+    owner, item = pair // width, pair % width
+    columns = [pair_features(requests, owner, item, facts, types)]
+    for score_BV, best_BK in zip(scored, places, strict=True):
+        place_BV = np.full((n, width), best_BK.shape[1], np.int16)
+        np.put_along_axis(place_BV, best_BK, np.arange(best_BK.shape[1], dtype=np.int16)[None, :], axis=1)
+        columns.append(np.stack([score_BV[owner, item], place_BV[owner, item]], axis=1).astype(np.float32))
+    return owner, item, np.concatenate(columns, axis=1)
+
+
+def best_columns(score_BV: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k highest scores of each row, best first, ties to the lower column: int64 (B, k)."""
+    k = min(k, score_BV.shape[1] - 1)
+    part_BK = np.sort(np.argpartition(-score_BV, k - 1, axis=1)[:, :k], axis=1)
+    order = np.argsort(-np.take_along_axis(score_BV, part_BK, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part_BK, order, axis=1)
 
 
 def pair_features(

@@ -6,12 +6,17 @@ Shapes: B requests, S steps of all histories, V columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,27 @@ class Steps:
 
     def bought(self) -> sparse.csr_array:
         """1 for each item of each order: float32 sparse (S, V)."""
+        return self._matrix(*self.bought_entries())
+
+    def bought_entries(self) -> Entries:
+        """Step, item and value of what `bought` holds, by step and item."""
         step, item = self.line
-        return self._matrix(step, item, np.ones(len(step), np.float32))
+        return self._highest(step, item, np.ones(len(step), np.float32))
 
     def seen(self, newest: int, decay: float) -> sparse.csr_array:
         """Weight of the `newest` looks before each order, the highest of each item: float32 sparse (S, V)."""
+        return self._matrix(*self.seen_entries(newest, decay))
+
+    def seen_entries(self, newest: int, decay: float) -> Entries:
+        """Step, item and value of what `seen` holds, by step and item."""
         step, item, place = self.look
         near = place < newest
-        return self._matrix(step[near], item[near], (decay ** place[near]).astype(np.float32))
+        return self._highest(step[near], item[near], (decay ** place[near]).astype(np.float32))
 
     def before(self, bought_SV: sparse.csr_array, days: float | None) -> sparse.csr_array:
         """What the customer's order before held, if it was at most `days` earlier: sparse (S, V)."""
+        from scipy import sparse
+
         n = len(self.owner)
         follows = np.zeros(n, bool)
         follows[1:] = self.owner[1:] == self.owner[:-1]
@@ -93,12 +108,17 @@ class Steps:
         shift = sparse.csr_array((np.ones(len(here), np.float32), (here, here - 1)), shape=(n, n))
         return (shift @ bought_SV).tocsr()
 
-    def _matrix(self, step: np.ndarray, item: np.ndarray, value: np.ndarray) -> sparse.csr_array:
+    def _highest(self, step: np.ndarray, item: np.ndarray, value: np.ndarray) -> Entries:
+        """The highest value of each step and item, by step and item."""
         key = step * self.n_columns + item
         order = np.lexsort((-value, key))
         key, value = key[order], value[order]
         highest = np.ones(len(key), bool)
         highest[1:] = key[1:] != key[:-1]
         key, value = key[highest], value[highest]
-        shape = (len(self.owner), self.n_columns)
-        return sparse.csr_array((value, (key // self.n_columns, key % self.n_columns)), shape=shape)
+        return key // self.n_columns, key % self.n_columns, value
+
+    def _matrix(self, step: np.ndarray, item: np.ndarray, value: np.ndarray) -> sparse.csr_array:
+        from scipy import sparse
+
+        return sparse.csr_array((value, (step, item)), shape=(len(self.owner), self.n_columns))

@@ -19,7 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.metrics.inner_products import packed, product
 from shopkeeper.metrics.parallel import Cores, n_cores
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
-from shopkeeper.metrics.tiles import Cells, Columns, Tile
+from shopkeeper.metrics.tiles import Cells, Columns, Tile, checked_catalogue
 from shopkeeper.metrics.topk import GROUP, best_columns
 
 _BYTES = {"cpu": (128 << 20, 3 << 20), "cuda": (1 << 30, 1 << 30)}  # of a tile, of a block (the cores' own caches)
@@ -68,23 +68,14 @@ class Ranker:
         that end early. `tile`: rows per tile; the default keeps it under 128 MiB (1 GiB on CUDA).
         """
         self.device = torch.device(device)
-        catalogue = np.arange(1, n_columns) if catalogue is None else np.asarray(catalogue, np.int64)
-        if len(catalogue) == 0:
-            raise UserError("the catalogue is empty: there is nothing to rank; check the split's catalogue.npy")
-        if catalogue.min() < 1 or catalogue.max() >= n_columns:
-            raise UserError(
-                f"the catalogue holds items {catalogue.min()} to {catalogue.max()}, but scores have {n_columns} "
-                f"columns; give a column to each item of it, and column 0 to none"
-            )
+        catalogue = checked_catalogue(catalogue, n_columns)
         self.n_columns, self.k, self.catalogue, self.size = n_columns, k, catalogue, len(catalogue)
-        column = np.full(n_columns, -1, np.int64)
-        column[catalogue] = np.arange(self.size)
         self._items = torch.from_numpy(catalogue).to(self.device)
         whole, part = _BYTES.get(self.device.type, _BYTES["cpu"])
         self.tile = tile or int(np.clip(whole // (4 * self.size) // 16 * 16, 16, 512))
         self.n_blocks = -(-self.size // max(part // (4 * self.tile), GROUP))
         self.block = -(-self.size // self.n_blocks // GROUP) * GROUP
-        self.columns = Columns(column, self.size, self.block, self.n_blocks)
+        self.columns = Columns.of(catalogue, n_columns, self.block, self.n_blocks)
         self.width = 0 if item_VD is None else item_VD.shape[1]
         self._rooms: list[_Room] = []
         self._item_CD: torch.Tensor | None = None
@@ -228,7 +219,8 @@ class Ranker:
         """Go through all blocks: how many scores are above each target's, how many reach it, and its own there."""
         above_N, reach_N, found_N = torch.zeros_like(own_N), torch.zeros_like(own_N), own_N.clone()
         # The j-th targets belong to the first rows of the tile: their own scores, what is above, what reaches them.
-        waves = [(own_N[t][:, None], own_N.new_zeros(len(t)), own_N.new_zeros(len(t))) for t in tile.waves]
+        targets = [torch.from_numpy(wave) for wave in tile.waves]
+        waves = [(own_N[t][:, None], own_N.new_zeros(len(t)), own_N.new_zeros(len(t))) for t in targets]
         for b in range(self.n_blocks):
             start, end = b * self.block, (b + 1) * self.block
             place = b % len(room.score)
@@ -256,7 +248,7 @@ class Ranker:
             if self.k:
                 best = room.best[: len(score), start // GROUP : end // GROUP]
                 torch.amax(score.view(len(score), -1, GROUP), -1, out=best)
-        for target, (_, above_m, reach_m) in zip(tile.waves, waves, strict=True):
+        for target, (_, above_m, reach_m) in zip(targets, waves, strict=True):
             above_N[target], reach_N[target] = above_m, reach_m
         return above_N, reach_N, found_N
 

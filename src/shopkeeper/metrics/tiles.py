@@ -8,10 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from shopkeeper.errors import UserError
 from shopkeeper.metrics.ranks import Flat
 from shopkeeper.metrics.sorted_keys import among, distinct
+
+
+def checked_catalogue(catalogue: np.ndarray | None, n_columns: int) -> np.ndarray:
+    """Item ids that may be recommended, int64 (C,); None: 1 to `n_columns` - 1. A `UserError` where they do not fit."""
+    catalogue = np.arange(1, n_columns) if catalogue is None else np.asarray(catalogue, np.int64)
+    if len(catalogue) == 0:
+        raise UserError("the catalogue is empty: there is nothing to rank; check the split's catalogue.npy")
+    if catalogue.min() < 1 or catalogue.max() >= n_columns:
+        raise UserError(
+            f"the catalogue holds items {catalogue.min()} to {catalogue.max()}, but scores have {n_columns} "
+            f"columns; give a column to each item of it, and column 0 to none"
+        )
+    return catalogue
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,13 @@ class Columns:
     size: int  # items in the catalogue
     block: int
     n_blocks: int
+
+    @classmethod
+    def of(cls, catalogue: np.ndarray, n_columns: int, block: int | None = None, n_blocks: int = 1) -> Columns:
+        """In the order of the catalogue; without `block` all in one."""
+        column = np.full(n_columns, -1, np.int64)
+        column[catalogue] = np.arange(len(catalogue))
+        return cls(column, len(catalogue), block or len(catalogue), n_blocks)
 
     def keys(self, lists: Flat) -> tuple[np.ndarray, np.ndarray]:
         """Row of the list times catalogue size plus column, and the column; -1 for an item not in the catalogue."""
@@ -77,7 +97,7 @@ class Tile:
         place[self.order] = np.arange(n)
         first = np.cumsum(n_targets) - n_targets
         most = int(n_targets.max(initial=0))
-        self.waves = [torch.from_numpy(first[self.order[: (n_targets > j).sum()]] + j) for j in range(most)]
+        self.waves = [first[self.order[: (n_targets > j).sum()]] + j for j in range(most)]  # the j-th of each row's
         self.row, self.column = place[key // size], key % size
 
         def cells(keys: np.ndarray) -> Cells:

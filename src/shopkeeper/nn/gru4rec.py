@@ -53,7 +53,6 @@ class GRU4RecNetwork(SequenceNetwork):
         self.shape, d = shape, shape.width
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
-        self.reads = ("type",) if shape.n_types else ()
         self.layers: Any = nn.ModuleList(nn.GRU(d, d, batch_first=True) for _ in range(shape.layers))
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -85,6 +84,22 @@ class GRU4RecNetwork(SequenceNetwork):
             x_PD = self.drop(y_PD)
         return x_PD if last is None else x_PD[last]
 
+    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+        """ONNX's GRU, which reads a history from its first column: so the padding goes to the right."""
+        d, length = self.shape.width, item_BL.shape[1]
+        n_B = (item_BL > 0).sum(1)
+        at_BL = (torch.arange(length) + (length - n_B)[:, None]).clamp(max=length - 1)  # what follows n_B is not read
+        types = None if type_BL is None else torch.gather(type_BL, 1, at_BL)
+        x_LBD = self._embedded(torch.gather(item_BL, 1, at_BL), types).transpose(0, 1)
+        last_B = n_B.clamp(min=1)
+        for layer in self.layers:
+            w, r, b, c = (getattr(layer, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            given = (x_LBD, _as_onnx(w), _as_onnx(r), torch.cat([_as_onnx(b), _as_onnx(c)], 1), last_B.to(torch.int32))
+            settings: dict[str, Any] = {"hidden_size": d, "linear_before_reset": 1}  # as PyTorch defines it
+            shape = (length, 1, item_BL.shape[0], d)
+            x_LBD = torch.onnx.ops.symbolic("GRU", given, settings, dtype=torch.float32, shape=shape)[:, 0]
+        return x_LBD[last_B - 1, torch.arange(item_BL.shape[0])]
+
     def activation_bytes(self, value: int, fused: bool) -> int:
         """Of each layer: three gates before and after, the state, its products, dropout's mask; and the embeddings."""
         return int(self.shape.width * (self.shape.layers * 14 * value + 8 * 4))
@@ -107,3 +122,9 @@ class GRU4RecNetwork(SequenceNetwork):
                 out.append(h_BD)
             x_BLD = torch.stack(out, 1)
         return x_BLD[:, -1]
+
+
+def _as_onnx(weights: Tensor) -> Tensor:
+    """PyTorch's gates r, z, n (3 D, …) in ONNX's order z, r, h, with its axis of directions: (1, 3 D, …)."""
+    r, z, n = weights.chunk(3)
+    return torch.cat([z, r, n])[None]

@@ -14,8 +14,8 @@ from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
-from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +46,13 @@ def bundle_name(name: Any, run: RunFolder) -> str:
 
 def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, overwrite: bool = False) -> Path:
     """Write the bundle of a run, whichever its task."""
+    from shopkeeper.bundles.write import export_bundle
+
     facts = about(run)
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
-    prepared, model = context.prepared_of(run.manifest), run.model()
-    if run.about.asks == REQUESTS:
-        from shopkeeper.bundles.write.recommender import export_bundle
-
-        return export_bundle(model, prepared, context.split_of(prepared, run.manifest), facts, out, k=k, golden=golden,
-                             overwrite=overwrite)  # fmt: skip
-    from shopkeeper.bundles.write.customers import export_customer_bundle
-    from shopkeeper.pipeline.forms.customers import test_cohort
-
-    return export_customer_bundle(model, test_cohort(run.config, prepared), prepared, facts, out, golden=golden,
-                                  overwrite=overwrite)  # fmt: skip
+    prepared = context.prepared_of(run.manifest)
+    asked = form_of(run.about).asked_of(run, prepared)
+    return export_bundle(run.model(), prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite)
 
 
 def about(run: RunFolder) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shopkeeper import configuration
+from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
 from shopkeeper.pipeline.entry import one_line_errors
@@ -42,6 +42,8 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     with one_line_errors():  # for what Hydra finds wrong before it calls `run`
         import hydra
 
+        startup.arrow_without_pandas()
+        startup.compose_once()
         hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
 
 

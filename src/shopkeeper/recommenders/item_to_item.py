@@ -27,7 +27,7 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.steps import Steps
-from shopkeeper.models.about import About
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.neighbours import strongest
@@ -51,7 +51,7 @@ class ItemToItem:
         neighbours: rules kept per item.
     """
 
-    about = About(reads=("event_type", "timestamp", "order"))
+    uses_instant = False
 
     def __init__(
         self,
@@ -121,6 +121,14 @@ class ItemToItem:
         if self.relation == "alternative":
             return steps.seen(self.anchors, self.decay)[steps.last + 1]
         return steps.bought()[np.maximum(steps.last, steps.first)]
+
+    def program(self, timed: bool) -> Program:
+        """The rules, the types of orders, how many seen items are looked at (0: the last order is) and the fallback."""
+        r, seen = self.rules_VV, self.relation == "alternative"
+        arrays = {"indptr": r.indptr, "indices": r.indices, "values": r.data, "fallback": self.fallback_V}
+        arrays |= {"types": np.array(self.types, np.int8), "anchors": np.array([self.anchors if seen else 0])}
+        arrays["decay"] = np.array([self.decay])
+        return Program("item_to_item", arrays, needs_time=timed, columns=("order",))
 
     def save(self, folder: Path) -> None:
         """Write the rules, the types that are read and the fallback as `weights.npz`."""

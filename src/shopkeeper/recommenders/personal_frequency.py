@@ -22,15 +22,17 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.models.about import About
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.popularity import Popularity, counted_types, type_weights
+from shopkeeper.recommenders.popularity import Popularity, type_weights
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 
 class PersonalFrequency:
     """The customer's own items by decayed count. `event_weights` (type: weight) defaults to 1 for each target event."""
+
+    uses_instant = False
 
     def __init__(
         self,
@@ -46,12 +48,6 @@ class PersonalFrequency:
         self.weight_of_type = np.zeros(1)
         self.rest_V = np.zeros(1, np.float32)
 
-    @property
-    def about(self) -> About:
-        """Counts the event types that have a weight, which target events have where none is set."""
-        reads = ("event_type",) if self.half_life_days is None else ("event_type", "timestamp")
-        return About(reads=reads, types=counted_types(self.weight_of_type))
-
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count what sold of late; the customers' own counts come with each request."""
         self.weight_of_type = type_weights(self.event_weights or dict.fromkeys(fit.target_events, 1.0))
@@ -65,6 +61,13 @@ class PersonalFrequency:
         scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
         scores_BV[own.row, own.col] += 1 + own.data
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The weights of event types, the half-life (0: none) and the scores of the rest."""
+        half_life = self.half_life_days if timed else None
+        arrays: dict[str, np.ndarray] = {"rest": self.rest_V, "weight_of_type": self.weight_of_type}
+        arrays["half_life_days"] = np.array([half_life or 0.0])
+        return Program("personal_frequency", arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the weights of event types and the scores of the rest as `weights.npz`."""

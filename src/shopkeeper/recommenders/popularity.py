@@ -21,7 +21,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.models.about import About
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
@@ -32,7 +32,7 @@ REFERENCES = ("cutoff", "user")
 class Popularity:
     """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event."""
 
-    about = About()
+    uses_instant = False
 
     def __init__(
         self,
@@ -59,6 +59,10 @@ class Popularity:
     def score(self, requests: Requests) -> np.ndarray:
         """The same scores for each request: float32 (B, V)."""
         return np.repeat(self.scores_V[None, :], len(requests), axis=0)
+
+    def program(self, timed: bool) -> Program:
+        """The scores."""
+        return Program("popularity", {"scores": self.scores_V})
 
     def save(self, folder: Path) -> None:
         """Write the scores as `weights.npz`."""
@@ -92,11 +96,6 @@ def item_popularity(
             last = at.max()
         weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
     return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
-
-
-def counted_types(weights: np.ndarray) -> tuple[str, ...] | None:
-    """Names of the event types that have a weight (by code); None where weights are not known yet."""
-    return None if len(weights) < 2 else tuple(EVENT_TYPES[code - 1] for code in np.flatnonzero(weights).tolist())
 
 
 def type_weights(event_weights: Mapping[str, float]) -> np.ndarray:

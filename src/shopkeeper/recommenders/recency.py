@@ -18,7 +18,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.models.about import About
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
@@ -28,7 +28,7 @@ from shopkeeper.schema import INTEREST, event_codes
 class Recency:
     """Recommends the customer's own newest items, then what sold best of late (`half_life_days`; null: all time)."""
 
-    about = About(reads=("event_type",), types=INTEREST)
+    uses_instant = False
 
     def __init__(self, half_life_days: float | None = 7.0) -> None:
         self.popularity = Popularity(half_life_days)
@@ -52,6 +52,10 @@ class Recency:
         # Rows run from old to new, and of several values for one cell NumPy keeps the last.
         scores_BV[owner[known], item[known]] = place[known] + 1
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The scores of the rest, and what shows interest."""
+        return Program("recency", {"rest": self.rest_V, "types": np.array(event_codes(INTEREST), np.int8)})
 
     def save(self, folder: Path) -> None:
         """Write the scores of the rest as `weights.npz`."""

@@ -13,6 +13,7 @@ Shapes: B requests, D width, V items + 1, P positions of a batch.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -32,8 +33,8 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.models.about import VECTORS, About, Learned
 from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batches import Batch, Histories
@@ -59,8 +60,12 @@ class SequenceRecommender:
     network_class: ClassVar[type[SequenceNetwork]]
     shape_class: ClassVar[type[Any]]
 
+    uses_instant = False
+    starts_warm = True  # reads Fit.init_from
+    resumes = True  # keeps checkpoints in Fit.folder
+
     def __init__(self, inputs: str = "all", **settings: Any):
-        if type(self) is SequenceRecommender:
+        if not hasattr(self, "shape_class"):
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
@@ -74,19 +79,7 @@ class SequenceRecommender:
         self.fallback_V = np.zeros(0, np.float32)
         self.trained: Trained | None = None
 
-    @property
-    def about(self) -> About:
-        """Event types are told apart, or chosen, by every network; times are read where the network asks for ages."""
-        timed = self.network is not None and "age" in self.network.reads
-        return About(
-            answers=VECTORS,
-            reads=("event_type", "timestamp") if timed else ("event_type",),
-            types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
-            resumes=True,
-            starts_warm=True,
-        )
-
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
         config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
         codes = event_codes(list(fit.target_events))
@@ -116,7 +109,6 @@ class SequenceRecommender:
             progress=fit.progress,
             on_epoch=fit.log,
         )
-        return Learned(self.steps, self.trained.plan.to_json(), self.trained.history)
 
     @property
     def steps(self) -> int | None:
@@ -162,6 +154,18 @@ class SequenceRecommender:
     def fallback(self) -> np.ndarray:
         """Scores float32 (V,) for a request without a usable history."""
         return self.fallback_V
+
+    def program(self, timed: bool) -> Program:
+        """The network's plain form on left-padded histories in float32, and what is done around it."""
+        network = copy.deepcopy(self._network()).float().cpu().eval()
+        return Program(
+            GRAPH,
+            module=_Scores(network),
+            fallback=self.fallback_V,
+            max_length=network.shape.max_length,
+            event_types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
+            known=self.known_V,
+        )
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
@@ -251,6 +255,20 @@ class SequenceRecommender:
     def _shape(cls, n_items: int, n_types: int = 0, **settings: Any) -> Any:
         can = any(f.name == "n_types" for f in fields(cls.shape_class))
         return cls.shape_class(n_items, **({"n_types": n_types} if can else {}), **settings)
+
+
+class _Scores(torch.nn.Module):
+    """Histories (B, L), padded on the left, and their event types -> scores (B, V)."""
+
+    def __init__(self, network: SequenceNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor) -> torch.Tensor:
+        typed = event_type_BL if "type" in self.network.reads else None
+        last_BD = self.network.exported(history_BL, typed)
+        scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
+        return scores_BV
 
 
 def _spec(meta: Mapping[str, str]) -> dict[str, Any]:

@@ -25,12 +25,12 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.features.baskets import Baskets, nearest_rows
-from shopkeeper.models.about import About
+from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.schema import EVENT_TYPES, event_codes
+from shopkeeper.schema import event_codes
 
 DECAYS = ("groups", "calendar")
 CELLS_AT_ONCE = 20_000_000  # requests x customers, or x items, in one block: bounds the memory
@@ -48,6 +48,8 @@ class TIFUKNN:
         group_size: m, baskets of a group.
         half_life_days: h of `decay: calendar`.
     """
+
+    uses_instant = False
 
     def __init__(
         self,
@@ -76,15 +78,6 @@ class TIFUKNN:
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 
-    @property
-    def about(self) -> About:
-        """Its histories are orders; which event types those are, the data say."""
-        return About(
-            reads=("event_type", "timestamp", "order"),
-            types=tuple(EVENT_TYPES[code - 1] for code in self.types),
-            not_exported="it answers from the vectors of its training customers, which a bundle does not carry",
-        )
-
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""
         self.types = event_codes(list(fit.target_events))
@@ -100,19 +93,16 @@ class TIFUKNN:
     def vectors(self, requests: Requests) -> sparse.csr_array:
         """Decayed frequencies of each history: float32 sparse (B, V)."""
         baskets = Baskets.of(requests, self.types, len(self.fallback_V))
-        n = baskets.n_baskets[baskets.owner]
-        if self.decay == "calendar":
-            weight = np.exp2(-baskets.age_days / self.half_life_days) / np.maximum(n, 1)
-        else:
-            m = self.group_size
-            group, place = baskets.basket // m, baskets.basket % m
-            n_groups = -(-n // m)
-            size = np.where(group == n_groups - 1, n - m * (n_groups - 1), m)  # the oldest group may be smaller
-            weight = self.group_decay**group * self.basket_decay**place / np.maximum(size * n_groups, 1)
+        weight = basket_weights(baskets, *self._decay())
         shape = (len(requests), len(self.fallback_V))
         x_BV = sparse.coo_array((weight, (baskets.owner, baskets.item)), shape=shape).tocsr()
         x_BV.eliminate_zeros()
         return x_BV.astype(np.float32)
+
+    def _decay(self) -> tuple[float, float, float, int]:
+        """What `basket_weights` takes."""
+        days = self.half_life_days if self.decay == "calendar" else 0.0
+        return days, self.basket_decay, self.group_decay, self.group_size
 
     def score(self, requests: Requests) -> np.ndarray:
         """Mixed frequencies float32 (B, V), positive where anybody took the item; below 0 for the rest."""
@@ -137,6 +127,17 @@ class TIFUKNN:
         row = np.repeat(np.arange(b), k)
         mean_BU = sparse.csr_array((np.full(b * k, 1 / k, np.float32), (row, chosen_BK.ravel())), shape=(b, n))
         return (mean_BU @ self.x_UV).tocsr()
+
+    def program(self, timed: bool) -> Program:
+        """Customers' vectors by customer and by item, and the squares of their lengths."""
+        x, of_item = self.x_UV, self.x_UV.T.tocsr()
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
+        arrays |= {"square": x.power(2).sum(axis=1), "decay": np.array(self._decay())}
+        arrays |= {"types": np.array(self.types, np.int8), "neighbours": np.array([self.neighbours])}
+        arrays["own_share"] = np.array([self.own_share])
+        # Where the log has times, they say which lines are one basket, too.
+        return Program("tifu_knn", arrays, needs_time=timed, columns=("order",), people=x.shape[0])
 
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""

@@ -24,10 +24,11 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
-from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
-from shopkeeper.models.about import About, Learned
-from shopkeeper.models.trees import FILE as TREES
-from shopkeeper.models.trees import open_trees, save_trees
+from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
+from shopkeeper.files import write_text
+from shopkeeper.programs.base import Exportable, Program
+from shopkeeper.programs.ranking import ranked
+from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.recommenders.popularity import item_popularity
@@ -52,6 +53,8 @@ class TwoStage:
         learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
         num_threads: fixed, because sums depend on it.
     """
+
+    uses_instant = True
 
     def __init__(
         self,
@@ -110,16 +113,7 @@ class TwoStage:
         """Trees of the ranker."""
         return None if self.booster is None else int(self.booster.num_trees())
 
-    @property
-    def about(self) -> About:
-        """Its features know prices and orders, and how long ago events were when it is asked."""
-        return About(
-            reads=("event_type", "timestamp", "price", "order"),
-            reads_instant=True,
-            not_exported="its second stage reads the instant of the request, which a bundle is not told",
-        )
-
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Learn the ranker from earlier windows, then fit the candidate models on all training rows."""
         self.types = event_codes(list(fit.target_events))
         windows = earlier_windows(split, self.types, self.window_days, self.n_windows)
@@ -131,14 +125,13 @@ class TwoStage:
         self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
         self._fit_candidates(split, fit)
         self.booster = self._rank(parts, split, fit)
-        return Learned(self.steps)
 
     def _fit_candidates(self, split: Split, fit: Fit) -> None:
         """Fit every candidate model and the items' statistics on the split's training rows."""
         self.models = {}
         for name, settings in self.settings.items():
             model = make(settings)
-            if model.about.resumes:
+            if getattr(model, "resumes", False):
                 raise UserError(
                     f"two_stage: candidate '{name}' stops by validation requests, which earlier windows have not; "
                     f"choose a model without epochs"
@@ -203,28 +196,8 @@ class TwoStage:
 
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
-        n, width = len(requests), len(self.facts.table_VF)
-        open_V = np.zeros(width, bool)
-        open_V[self.catalogue] = True
-        offsets, rows = requests.flat()
-        own_item = requests.events.item[rows]
-        own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
-        keys = [own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]]
-        scored, places = [], []
-        for model in self.models.values():
-            score_BV = model.score(requests)
-            best_BK = _best(np.where(open_V, score_BV, -np.inf), self.per_model)
-            keys.append((np.arange(n)[:, None] * width + best_BK).ravel())
-            scored.append(score_BV)
-            places.append(best_BK)
-        pair = np.unique(np.concatenate(keys))
-        owner, item = pair // width, pair % width
-        columns = [pair_features(requests, owner, item, self.facts, self.types)]
-        for score_BV, best_BK in zip(scored, places, strict=True):
-            place_BV = np.full((n, width), best_BK.shape[1], np.int16)
-            np.put_along_axis(place_BV, best_BK, np.arange(best_BK.shape[1], dtype=np.int16)[None, :], axis=1)
-            columns.append(np.stack([score_BV[owner, item], place_BV[owner, item]], axis=1).astype(np.float32))
-        return owner, item, np.concatenate(columns, axis=1)
+        scored = [model.score(requests) for model in self.models.values()]
+        return pairs(requests, scored, self.facts, self.types, self.catalogue, self.per_model)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Scores float32 (B, V): in (0, 1) for candidates, below 0 by popularity for the rest."""
@@ -238,8 +211,27 @@ class TwoStage:
             asked = part.lengths[owner] > 0
             if asked.any():
                 raw = self.booster.predict(features[asked], num_threads=self.parameters["num_threads"])
-                scores_BV[first + owner[asked], item[asked]] = 0.5 + np.arctan(raw) / np.pi  # keeps the order
+                scores_BV[first + owner[asked], item[asked]] = ranked(raw)
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The programs of the candidate models, what is known of items, and the trees."""
+        parts = {}
+        for name, model in self.models.items():
+            if not isinstance(model, Exportable):
+                raise UserError(f"two_stage: candidate '{name}' cannot be exported, so neither can this model")
+            parts[name] = model.program(timed)
+        arrays = {"candidates": np.array([part.scorer for part in parts.values()])}
+        for n, part in enumerate(parts.values()):
+            arrays |= {f"{n}/{key}": values for key, values in part.arrays.items()}
+        arrays |= {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.fallback_V}
+        arrays |= {"types": np.array(self.types, np.int8), "per_model": np.array([self.per_model])}
+        if self.booster is not None:
+            arrays |= {f"trees/{key}": values for key, values in tree_arrays(self.booster.dump_model()).items()}
+        people = max(part.people for part in parts.values())
+        return Program(
+            "two_stage", arrays, needs_time=timed, needs_instant=timed, columns=("order", "session"), people=people
+        )
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz` (item statistics, catalogue, fallback), `trees.txt` and the candidates' own folders."""
@@ -247,7 +239,9 @@ class TwoStage:
         save_arrays(folder, "two_stage", arrays | {"types": np.array(self.types, np.int8)})
         for name, model in self.models.items():
             model.save(folder / "candidates" / name)
-        save_trees(folder, self.booster)
+        (folder / "trees.txt").unlink(missing_ok=True)
+        if self.booster is not None:
+            write_text(folder / "trees.txt", self.booster.model_to_string())
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
@@ -257,12 +251,11 @@ class TwoStage:
         self.models = {name: make(settings) for name, settings in self.settings.items()}
         for name, model in self.models.items():
             model.load(Path(folder) / "candidates" / name)
-        self.booster = open_trees(folder) if (Path(folder) / TREES).is_file() else None
+        self.booster = None
+        if (Path(folder) / "trees.txt").is_file():
+            import lightgbm as lgb
 
-
-def _best(score_BV: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k highest scores of each row, best first, ties to the lower column: int64 (B, k)."""
-    k = min(k, score_BV.shape[1] - 1)
-    part_BK = np.sort(np.argpartition(-score_BV, k - 1, axis=1)[:, :k], axis=1)
-    order = np.argsort(-np.take_along_axis(score_BV, part_BK, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(part_BK, order, axis=1)
+            try:
+                self.booster = lgb.Booster(model_file=str(Path(folder) / "trees.txt"))
+            except lgb.basic.LightGBMError as e:
+                raise UserError(f"{folder}/trees.txt is damaged ({e}); train the model again") from None

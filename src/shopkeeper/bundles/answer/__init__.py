@@ -3,8 +3,8 @@
 from shopkeeper.serving import Bundle, verify
 """
 
+from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
-from shopkeeper.bundles.answer.customers import Score
 from shopkeeper.bundles.answer.verify import Verification, verify
 
-__all__ = ["Bundle", "Score", "Verification", "verify"]
+__all__ = ["Answer", "Bundle", "Verification", "verify"]

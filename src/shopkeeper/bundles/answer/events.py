@@ -15,7 +15,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.timeline.zones import instant_of
 
-COLUMNS = ("item_id", "event_type", "timestamp", "price", "quantity", "order_id", "channel")
+COLUMNS = ("item_id", "event_type", "timestamp", "price", "quantity", "order_id", "channel", "session_id")
 NAN = float("nan")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -35,6 +35,7 @@ class Row(NamedTuple):
     quantity: float = NAN
     order_id: str | None = None
     channel: str | None = None
+    session_id: str | None = None
 
 
 def read_event(event: Any, where: str, usual: str, zone: str) -> Row:
@@ -53,16 +54,16 @@ def read_event(event: Any, where: str, usual: str, zone: str) -> Row:
         values = [*event, *[None] * (len(COLUMNS) - len(event))]
     else:
         raise UserError(f"{where} has the event {event!r:.80}; write it anew: {HOW}")
-    item_id, kind, time, price, quantity, order_id, channel = values
+    item_id, kind, time, price, quantity, order_id, channel, session_id = values
     kind = usual if kind is None else kind
-    texts = (item_id, kind, "" if order_id is None else order_id, "" if channel is None else channel)
+    texts = (item_id, kind, *(x for x in (order_id, channel, session_id) if x is not None))
     if not all(isinstance(x, str) for x in texts):
         raise UserError(f"{where} has the event {event!r:.80}; write it anew: {HOW}")
     if kind not in EVENT_CODE:
         raise UserError(f"{where}: unknown event type '{kind:.80}'.{nearest(kind, EVENT_TYPES)}")
     at = None if time is None else read_instant(time, where, zone)
     amounts = (_number(price, "price", where), _number(quantity, "quantity", where))
-    return Row(item_id, EVENT_CODE[kind], at, *amounts, order_id, channel)
+    return Row(item_id, EVENT_CODE[kind], at, *amounts, order_id, channel, session_id)
 
 
 def read_instant(value: Any, where: str, zone: str) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from shopkeeper.errors import UserError
 from shopkeeper.files import member
 
-FORMAT_VERSION = 2  # 2: customer models answer from events; recommenders of format 1 are read as they are
+FORMAT_VERSION = 3  # `older.py` has what the earlier ones were
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 

@@ -5,17 +5,19 @@ Shapes: B requests, V = n_items + 1, K list length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.bundle import Answer, Bundle, Event
+from shopkeeper.bundles.answer.answers import SAME_RANK, SAME_SCORE
+from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
-from shopkeeper.bundles.answer.verify import SAME_RANK, SAME_SCORE
+from shopkeeper.bundles.answer.histories import Event
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.programs.base import Program
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
@@ -33,55 +35,110 @@ class Case:
     exclude: tuple[int, ...] = ()
     typed: bool = True  # False: the client writes no types, and `types` is what such events count as
     times: list[int] | None = None  # µs UTC, for a model that reads them
+    groups: Mapping[str, list[int]] = field(default_factory=dict)  # `order`, `session` of each event; 0: none
+    instant: int | None = None  # µs UTC, for a model that reads it
     strangers: int = 0  # so many ids that nobody knows stand before and between the items
 
 
-def invented_cases(
-    prepared: Prepared,
-    split: Split,
-    count: int,
-    seed: int,
-    usual: str,
-    max_length: int | None = None,
-    timed: bool = False,
-) -> list[Case]:
-    """Requests that travel with a bundle: histories that belong to nobody, an empty one first.
+@dataclass(frozen=True)
+class Draw:
+    """Draws cases with what a program reads of them."""
 
-    Each event is drawn from the log on its own, of any customer, so that popular items and types are common. A history
-    of three items or more that some customer has, at the beginning or anywhere (of one event type, too), is drawn
-    again, then cut to two items, which say nothing about anybody. In turn: typed, without types, with unknown ids,
-    with items to leave out; the second one is longer than the model reads.
-    """
-    rng = np.random.default_rng(seed)
-    events = prepared.events
-    longest = min(LONGEST, (max_length or 250) + 50)
-    own = _Sequences.of(prepared)
-    cases = [Case([], [], filter_seen=False)]
-    for number in range(1, count):
-        length = longest if number == 1 else int(np.exp(rng.uniform(0, np.log(60))))
-        typed = number % 4 != 2
-        for _ in range(TRIES):
-            rows = rng.integers(0, len(events.item), length)
-            items = events.item[rows].tolist()
-            if not own.hold(items):
-                break
-        else:
-            rows, items = rows[:2], items[:2]
-        types = events.event_type[rows].tolist() if typed else [EVENT_CODE[usual]] * len(items)
-        exclude = tuple(rng.choice(split.catalogue, min(2, len(split.catalogue))).tolist()) if number % 4 == 0 else ()
-        cases.append(Case(items, types, number % 2 == 0, exclude, typed, strangers=2 if number % 4 == 3 else 0))
-    return _with_times(cases, prepared, seed) if timed else cases
+    prepared: Prepared
+    program: Program
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of events that the program reads, of those that the log has."""
+        return tuple(name for name in self.program.columns if getattr(self.prepared.events, name) is not None)
 
-def _with_times(cases: list[Case], prepared: Prepared, seed: int) -> list[Case]:
-    """The cases with invented times before the end of the log."""
-    rng = np.random.default_rng(seed + 1)
-    timed = []
-    for case in cases:
-        gaps = rng.exponential(rng.choice([0.01, 1.0, 20.0]), len(case.items)) * MICROSECONDS_PER_DAY
-        times = prepared.span[1] - np.cumsum(gaps.astype(np.int64))[::-1]
-        timed.append(replace(case, times=times.tolist()))
-    return timed
+    def invented(self, split: Split, count: int, seed: int, usual: str) -> list[Case]:
+        """Requests that travel with a bundle: histories that belong to nobody, an empty one first.
+
+        Each event is drawn from the log on its own, of any customer, so that popular items and types are common. A
+        history of three items or more that some customer has, at the beginning or anywhere (of one event type, too),
+        is drawn again, then cut to two items, which say nothing about anybody. In turn: typed, without types, with
+        unknown ids, with items to leave out; the second one is longer than the model reads.
+        """
+        rng = np.random.default_rng(seed)
+        events = self.prepared.events
+        longest = min(LONGEST, (self.program.max_length or 250) + 50)
+        own = _Sequences.of(self.prepared)
+        cases = [Case([], [], filter_seen=False)]
+        for number in range(1, count):
+            length = longest if number == 1 else int(np.exp(rng.uniform(0, np.log(60))))
+            typed = number % 4 != 2
+            for _ in range(TRIES):
+                rows = rng.integers(0, len(events.item), length)
+                items = events.item[rows].tolist()
+                if not own.hold(items):
+                    break
+            else:
+                rows, items = rows[:2], items[:2]
+            types = events.event_type[rows].tolist() if typed else [EVENT_CODE[usual]] * len(items)
+            left = rng.choice(split.catalogue, min(2, len(split.catalogue))) if number % 4 == 0 else np.zeros(0, int)
+            strangers = 2 if number % 4 == 3 else 0
+            cases.append(Case(items, types, number % 2 == 0, tuple(left.tolist()), typed, strangers=strangers))
+        return self._with_times(cases, seed)
+
+    def random(self, count: int, seed: int) -> list[Case]:
+        """Histories that nobody had: any items in any order, of 1 to 300 events, of the types that the model reads."""
+        rng = np.random.default_rng(seed)
+        types = self.program.event_types
+        codes = [EVENT_CODE[t] for t in types] if types else np.unique(self.prepared.events.event_type).tolist()
+        cases = []
+        for number in range(count):
+            length = int(np.exp(rng.uniform(0, np.log(300))))
+            items = rng.integers(1, self.prepared.n_items + 1, length).tolist()
+            cases.append(Case(items, rng.choice(codes, length).tolist(), number % 2 == 0))
+        return self._with_times(cases, seed)
+
+    def real(self, split: Split, count: int, seed: int) -> list[Case]:
+        """An empty history, then those of randomly chosen test requests: to check a bundle with, never to keep.
+
+        Seen items are masked in every other one.
+        """
+        requests, _ = split.part("test")
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(len(requests), min(count - 1, len(requests)), replace=False))
+        events, timed = requests.events, self.program.needs_time
+        when = requests.instant if self.program.needs_instant else None
+        cases = [self._empty()]
+        for number, row in enumerate(chosen):
+            end = requests.end[row]
+            if when is not None and events.timestamp is not None:  # a bundle reads what is strictly before the instant
+                end -= np.count_nonzero(events.timestamp[requests.start[row] : end] >= when[row])
+            span = slice(max(requests.start[row], end - LONGEST), end)
+            cases.append(Case(
+                events.item[span].tolist(), events.event_type[span].tolist(), number % 2 == 0,
+                times=events.timestamp[span].tolist() if timed and events.timestamp is not None else None,
+                groups={name: getattr(events, name)[span].tolist() for name in self.columns},
+                instant=None if when is None else int(when[row]),
+            ))  # fmt: skip
+        return cases
+
+    def _empty(self) -> Case:
+        return self._with_times([Case([], [], filter_seen=False)], 0)[0]
+
+    def _with_times(self, cases: list[Case], seed: int) -> list[Case]:
+        """With invented times before the end of the log, orders, sessions, an instant after it, where they are read."""
+        if not (self.program.needs_time or self.columns):
+            return cases
+        rng = np.random.default_rng(seed + 1)
+        last = self.prepared.span[1] if self.program.needs_time else 0
+        timed = []
+        for case in cases:
+            gaps = rng.exponential(rng.choice([0.01, 1.0, 20.0]), len(case.items)) * MICROSECONDS_PER_DAY
+            case = replace(case, times=(last - np.cumsum(gaps.astype(np.int64))[::-1]).tolist())
+            groups = {}
+            for name in self.columns:  # about every other event belongs to the order before it, some to none
+                number = np.cumsum(rng.random(len(case.items)) < 0.5) + 1
+                groups[name] = np.where(rng.random(len(number)) < 0.8, number, 0).tolist()
+            case = replace(case, groups=groups)
+            if self.program.needs_instant:
+                case = replace(case, instant=int(last + 1 + rng.exponential(3 * MICROSECONDS_PER_DAY)))
+            timed.append(case if self.program.needs_time else replace(case, times=None))
+        return timed
 
 
 @dataclass(frozen=True)
@@ -112,42 +169,9 @@ class _Sequences:
         return False
 
 
-def real_cases(split: Split, count: int, seed: int, timed: bool = False) -> list[Case]:
-    """An empty history, then those of randomly chosen test requests: to check a bundle with, never to keep.
-
-    Seen items are masked in every other one.
-    """
-    requests, _ = split.part("test")
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(requests), min(count - 1, len(requests)), replace=False))
-    cases = [Case([], [], filter_seen=False, times=[] if timed else None)]
-    for number, row in enumerate(chosen):
-        start, end = max(requests.start[row], requests.end[row] - LONGEST), requests.end[row]
-        events = requests.events
-        times = events.timestamp[start:end].tolist() if timed and events.timestamp is not None else None
-        items, types = events.item[start:end].tolist(), events.event_type[start:end].tolist()
-        cases.append(Case(items, types, number % 2 == 0, times=times))
-    return cases
-
-
-def random_cases(
-    prepared: Prepared, count: int, seed: int, event_types: Sequence[str] | None, timed: bool = False
-) -> list[Case]:
-    """Histories that nobody had: any items in any order, of 1 to 300 events, of the types that the model reads."""
-    rng = np.random.default_rng(seed)
-    codes = [EVENT_CODE[t] for t in event_types] if event_types else np.unique(prepared.events.event_type).tolist()
-    cases = []
-    for number in range(count):
-        length = int(np.exp(rng.uniform(0, np.log(300))))
-        items = rng.integers(1, prepared.n_items + 1, length).tolist()
-        cases.append(Case(items, rng.choice(codes, length).tolist(), number % 2 == 0))
-    return _with_times(cases, prepared, seed) if timed else cases
-
-
 def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> np.ndarray:
     """What the trained model says, float32 (B, V): -inf outside the catalogue and, where asked, for seen items."""
-    times = None if any(c.times is None for c in cases) else [c.times or [] for c in cases]
-    requests = Requests.from_histories([c.items for c in cases], [c.types for c in cases], times)
+    requests = _requests(cases)
     scores_BV = np.array(model.score(requests), np.float32)
     closed = np.ones(scores_BV.shape[1], bool)
     closed[catalogue] = False
@@ -157,6 +181,24 @@ def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> 
             scores_V[case.items] = -np.inf
         scores_V[list(case.exclude)] = -np.inf
     return scores_BV
+
+
+def _requests(cases: Sequence[Case]) -> Requests:
+    """As evaluation asks: requests by people who were never seen."""
+    instants = [case.instant for case in cases]
+
+    def all_or_none(name: str) -> list[list[int]] | None:
+        columns = [getattr(case, name) for case in cases]
+        return None if any(column is None for column in columns) else columns
+
+    asked = Requests.from_histories(
+        [c.items for c in cases], [c.types for c in cases], all_or_none("times"),
+        None if None in instants else instants,  # type: ignore[arg-type]
+    )  # fmt: skip
+    groups: dict[str, Any] = {
+        name: np.array([x for case in cases for x in case.groups[name]], np.int32) for name in cases[0].groups
+    }
+    return replace(asked, events=replace(asked.events, **groups))
 
 
 def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
@@ -170,36 +212,44 @@ def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
 
 def external(case: Case, item_ids: Sequence[str]) -> list[Event]:
     """A history as a client writes it: ids alone, or lists with types and times; ids that nobody knows among them."""
-    events: list[Event] = [item_ids[i - 1] for i in case.items]
-    if case.typed:
-        events = [[item_ids[i - 1], EVENT_TYPES[t - 1]] for i, t in zip(case.items, case.types, strict=True)]
-    if case.times is not None:
-        kinds = [EVENT_TYPES[t - 1] if case.typed else None for t in case.types]
-        events = [
-            [item_ids[i - 1], kind, write_instant(at)]
-            for i, kind, at in zip(case.items, kinds, case.times, strict=True)
-        ]
+    events: list[Any] = [item_ids[i - 1] for i in case.items]
+    kinds = [EVENT_TYPES[t - 1] if case.typed else None for t in case.types]
+    times = None if case.times is None else [write_instant(at) for at in case.times]
+    if case.groups:
+        events = [{"item_id": i, "event_type": kind} for i, kind in zip(events, kinds, strict=True)]
+        for n, event in enumerate(events):
+            event |= {} if times is None else {"timestamp": times[n]}
+            event |= {f"{name}_id": f"{name}-{of[n]}" for name, of in case.groups.items() if of[n]}
+    elif times is not None:
+        events = [list(event) for event in zip(events, kinds, times, strict=True)]
+    elif case.typed:
+        events = [list(event) for event in zip(events, kinds, strict=True)]
     for number in range(case.strangers):
         name = f"unknown-{number + 1}"
         while name in item_ids:
             name += "-x"
-        events.insert(2 * number, [name, EVENT_TYPES[0]] if case.typed else name)
+        stranger: Event = [name, EVENT_TYPES[0], write_instant(0)] if times else [name, EVENT_TYPES[0]]
+        events.insert(2 * number, stranger if times or case.typed else name)
     return events
 
 
-def answer(bundle: Bundle, cases: Sequence[Case]) -> list[Answer]:
+def answer(bundle: Bundle, cases: Sequence[Case]) -> list[list[tuple[str, float]]]:
     """What the bundle answers, one batch per setting of `filter_seen`."""
-    answers: list[Answer] = [[] for _ in cases]
+    ids = bundle.vocabulary.item_ids
+    answers: list[list[tuple[str, float]]] = [[] for _ in cases]
     for flag in (False, True):
         rows = [b for b, case in enumerate(cases) if case.filter_seen is flag]
-        if rows:
-            got = bundle.recommend([external(cases[b], bundle.item_ids) for b in rows], filter_seen=flag)
-            for b, answer_ in zip(rows, got, strict=True):
-                answers[b] = answer_
+        instants = [cases[b].instant for b in rows]
+        as_of = None if None in instants else [write_instant(at) for at in instants if at is not None]
+        got = bundle.recommend([external(cases[b], ids) for b in rows], filter_seen=flag, as_of=as_of)
+        for b, items in zip(rows, got, strict=True):
+            answers[b] = items
     return answers
 
 
-def disagreements(scores_BV: np.ndarray, answers: Sequence[Answer], internal: dict[str, int], k: int) -> list[str]:
+def disagreements(
+    scores_BV: np.ndarray, answers: Sequence[Sequence[tuple[str, float]]], internal: dict[str, int], k: int
+) -> list[str]:
     """One line per request in which an answer is not the trained model's, given all of the model's scores.
 
     An item may stand at a rank when its score lies within `SAME_RANK` of the score that belongs there; the score

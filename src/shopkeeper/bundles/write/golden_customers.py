@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.customers import Score
+from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import features_of
@@ -89,7 +89,7 @@ def usual_type(cohort: Cohort) -> str:
     return cohort.active_events[0] if cohort.active_events else "purchase"
 
 
-def trained_scores(model: Any, prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> list[Score]:
+def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> list[Answer]:
     """What the trained model says, asked as evaluation asks: a cohort with features made by `features_of`.
 
     Evaluation asks about active customers only: the others are blank.
@@ -112,11 +112,11 @@ def trained_scores(model: Any, prepared: Prepared, cohort: Cohort, people: Seque
     )  # fmt: skip
     predictions = model.predict(asked)
     reasons = predictions.blank_reason if predictions.blank_reason is not None else [""] * len(people)
-    scores = []
+    answers = []
     for person, probability, reason in zip(people, predictions.probability.tolist(), reasons, strict=True):
         reason = str(reason) or _inactive(person, cohort)
-        scores.append(Score(None if reason else probability, reason))
-    return scores
+        answers.append(Answer(None, None if reason else probability, reason))
+    return answers
 
 
 def _inactive(person: Person, cohort: Cohort) -> str:

@@ -1,28 +1,17 @@
 """The graph that every exported recommender shares: histories in, the best k items and their scores out.
 
-A family of models only says how it scores (`Scorer`); catalogue, items to leave out, fallback and top-k are here.
+A model only says how it scores (`Program.module`); catalogue, items to leave out, fallback and top-k are here.
 
 Shapes: B requests, L positions, S items to leave out, V = n_items + 1 columns (0 is padding), K list length.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Scorer:
-    """How one family scores: `module(history_BL, event_type_BL) -> scores_BV`."""
-
-    module: nn.Module
-    fallback: np.ndarray | None = None  # float32 (V,): scores for an empty history; None: the module knows itself
-    max_length: int | None = None  # the module reads at most so many last events; None: all
-    event_types: tuple[str, ...] | None = None  # only events of these types are history; None: all
-    known: np.ndarray | None = None  # bool (V,): only events of these items are history; None: all
+from shopkeeper.programs.base import Program
 
 
 class RankingGraph(nn.Module):
@@ -37,12 +26,12 @@ class RankingGraph(nn.Module):
     fallback_V: Tensor
     closed_V: Tensor
 
-    def __init__(self, scorer: Scorer, catalogue: np.ndarray, n_items: int, k: int):
+    def __init__(self, program: Program, catalogue: np.ndarray, n_items: int, k: int):
         super().__init__()
-        self.scorer = scorer.module
+        self.scorer = program.module
         self.k = min(k, len(catalogue))
-        self.has_fallback = scorer.fallback is not None
-        fallback = np.zeros(n_items + 1, np.float32) if scorer.fallback is None else scorer.fallback
+        self.has_fallback = program.fallback is not None
+        fallback = np.zeros(n_items + 1, np.float32) if program.fallback is None else program.fallback
         closed = np.ones(n_items + 1, bool)
         closed[catalogue] = False
         self.register_buffer("fallback_V", torch.from_numpy(np.array(fallback, np.float32)))

@@ -15,37 +15,38 @@ import pyarrow as pa
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.locks import alone
-from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
-from shopkeeper.pipeline.forms import Log, Result, model_of
+from shopkeeper.pipeline.forms import Log
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
+from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.warm_start import check_start, trained_until
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
-    """Fit a recommender and answer every request of the parts.
+def train(
+    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
+) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
+    """Fit a recommender and answer every request of the parts: model, facts, `metrics.json`, per-request tables.
 
     Until `held` is closed, the checkpoints are this process' alone.
     """
     from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.pipeline.audit import audit_recommender, say
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.recommenders.base import Fit, make
 
     prepared, split = prepare_to_train(cfg)
     later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
-    model = model_of(cfg)
-    start = check_start(cfg, model.about.starts_warm, split)
+    model = make(cfg["model"])
+    start = check_start(cfg, getattr(model, "starts_warm", False), split)
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
-    facts = _facts(cfg, prepared, split) | {**declared_facts(model), "init_from": start}
+    facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant), "init_from": start}
     if start and not start["checked"]:
         facts["trained_until"] = None
     place = checkpoint_folder(cfg, facts)
-    if model.about.resumes:
+    if getattr(model, "resumes", False):
         held.enter_context(alone(place))
         held.push(says_how_to_go_on(place))
     fit = Fit(
@@ -61,12 +62,12 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     )
     recall(place, cfg)
     try:
-        learned = model.fit(prepared, split, fit) or Learned()
+        model.fit(prepared, split, fit)
     except Exception:
         if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
             remove_checkpoints(place)
         raise
-    audit_recommender(cfg, model, learned, split, fit, parts)
+    audit_recommender(cfg, model, split, fit, parts)
     e = cfg["evaluation"]
 
     def table(part: str, **told: Any) -> pa.Table:
@@ -86,9 +87,9 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     if later is not None:
         split = later
         facts |= {"refit": True, "trained_until": trained_until(split)}
-        again = replace(fit, steps=learned.steps, init_from=None)
-        model, learned = _refitted(cfg, learned.steps, split, fit, held)
-        audit_recommender(cfg, model, learned, split, again, ("test",))
+        again = replace(fit, steps=model_steps(model), init_from=None)
+        model = _refitted(cfg, model, split, fit, held)
+        audit_recommender(cfg, model, split, again, ("test",))
         tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,
@@ -111,7 +112,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
-    return Result(model, learned, facts, metrics, tables)
+    return model, facts, metrics, tables
 
 
 def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
@@ -170,20 +171,30 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
     return evaluate_baselines.missing_baselines(cfg, runs, folder)
 
 
-def _refitted(
-    cfg: Mapping[str, Any], steps: int | None, split: Split, fit: Any, held: ExitStack
-) -> tuple[Any, Learned]:
+def asked_of(run: RunFolder, prepared: Prepared) -> Split:
+    """What a run is asked, to hold its bundle against: the requests of its split."""
+    return context.split_of(prepared, run.manifest)
+
+
+def model_steps(model: Any) -> int | None:
+    """Epochs or trees that validation chose for a trained model; None for one without steps."""
+    steps: int | None = getattr(model, "steps", None)
+    return steps
+
+
+def _refitted(cfg: Mapping[str, Any], chosen: Any, split: Split, fit: Any, held: ExitStack) -> Any:
     """A new model trained on all until the test cutoff, for as many steps as validation chose."""
-    model = model_of(cfg)
+    from shopkeeper.recommenders.base import make
+
+    model, steps = make(cfg["model"]), model_steps(chosen)
     log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
     place = fit.folder.with_name(f"{fit.folder.name}-refit")
-    if model.about.resumes:
+    if getattr(model, "resumes", False):
         held.enter_context(alone(place))
     trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
-    again = replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None)
-    learned = model.fit(split.prepared, split, again) or Learned()
+    model.fit(split.prepared, split, replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None))
     remove_checkpoints(place)
-    return model, learned
+    return model
 
 
 def _and_say(log_epoch: Log) -> Log:

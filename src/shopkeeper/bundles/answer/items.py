@@ -1,0 +1,185 @@
+"""A recommender in a bundle: the best items for each history.
+
+Shapes: B requests, L positions, S items to leave out, K list length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.events import Row
+from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
+from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.errors import UserError
+from shopkeeper.programs.base import GRAPH
+from shopkeeper.programs.ranking import SCORERS, best
+from shopkeeper.schema import EVENT_CODE, NO_HISTORY
+
+INPUTS = ("history", "event_type", "exclude")  # a graph may leave out what its model does not read
+SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
+EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
+
+
+@dataclass(frozen=True)
+class ItemModel:
+    """A recommender that was exported."""
+
+    path: Path
+    manifest: dict[str, Any]
+    vocabulary: Vocabulary
+    known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
+    session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
+    inputs: frozenset[str]  # those of INPUTS that the graph takes
+    arrays: dict[str, np.ndarray]  # of a model without a graph, and the `catalogue`
+
+    @classmethod
+    def of(
+        cls, path: Path, manifest: dict[str, Any], content: dict[str, bytes], vocabulary: Vocabulary, threads: int
+    ) -> ItemModel:
+        """From the checked files of a bundle; a `UserError` when they do not fit together."""
+        if missing := {"k", "n_items", "filter_seen"} - set(manifest):
+            raise UserError(f"{path / 'manifest.json'} lacks '{min(missing)}'; {AGAIN}")
+        if len(vocabulary.item_ids) != manifest["n_items"]:
+            raise UserError(f"{path}: its item ids do not fit the model, there are not n_items of them; {AGAIN}")
+        marks = vocabulary.content["known"]
+        known = [False, *([True] * manifest["n_items"] if marks is None else map(bool, marks))]
+        if manifest["scorer"] != GRAPH:
+            arrays = read_arrays(content["arrays.npz"])
+            return cls(path, manifest, vocabulary, known, None, frozenset(), arrays)
+        session = _session(path, content["model.onnx"], threads)
+        inputs = frozenset(node.name for node in session.get_inputs())
+        if not inputs <= set(INPUTS):
+            raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
+        return cls(path, manifest, vocabulary, known, session, inputs, {})
+
+    @property
+    def k(self) -> int:
+        """Longest list that it gives."""
+        return int(self.manifest["k"])
+
+    def answer(
+        self,
+        asked: Histories,
+        seen: Counter[str],
+        k: int | None = None,
+        filter_seen: bool | None = None,
+        exclude: Sequence[Sequence[str]] | None = None,
+    ) -> list[Answer]:
+        """As `Bundle.answer`."""
+        k = self.k if k is None else k
+        if not isinstance(k, int) or not 1 <= k <= self.k:
+            raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
+        if filter_seen is None:
+            filter_seen = bool(self.manifest["filter_seen"])
+        parsed = [self._read(rows, seen) for rows in asked.rows]
+        hidden = [every if filter_seen else [] for _, _, every in parsed]
+        if exclude is not None:
+            hidden = [a + b for a, b in zip(hidden, self._excluded(exclude, len(parsed), seen), strict=True)]
+        reasons = ["" if items else NO_HISTORY for _, items, _ in parsed]
+        seen["empty_histories"] += sum(map(bool, reasons))
+
+        longest = max((len(items) for _, items, _ in parsed), default=1) or 1
+        step = max(1, min(256, SCORES_AT_ONCE // (len(self.known)), EVENTS_AT_ONCE // longest))
+        answers: list[Answer] = []
+        for first in range(0, len(parsed), step):
+            part = slice(first, first + step)
+            instant = None if asked.instant is None else asked.instant[part]
+            items_BK, scores_BK = self._best([(rows, items) for rows, items, _ in parsed[part]], instant, hidden[part],
+                                             k, seen)  # fmt: skip
+            shown = zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), reasons[part], strict=True)
+            for items_K, scores_K, reason in shown:
+                pairs = zip(items_K, scores_K, strict=True)
+                answers.append(Answer([(self.vocabulary.item_ids[i - 1], s) for i, s in pairs if i > 0], None, reason))
+        return answers
+
+    def _best(
+        self,
+        part: list[tuple[list[Row], list[int]]],
+        instant: np.ndarray | None,
+        hidden: list[list[int]],
+        k: int,
+        seen: Counter[str],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Internal ids and scores of the best items, (B, K) each."""
+        if self.session is not None:
+            read = ([items for _, items in part], [[row.event_type for row in rows] for rows, _ in part], hidden)
+            feed = {n: _padded(lists) for n, lists in zip(INPUTS, read, strict=True) if n in self.inputs}
+            items_BK, scores_BK = self.session.run(None, feed)
+            return items_BK, scores_BK
+        table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
+        for rows, items in part:
+            table.add(rows, items)
+        requests = table.requests(instant, seen)
+        return best(SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
+
+    def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int]]:
+        """The events that the model reads, their internal items, and every known item of the history."""
+        rules = self.manifest["history"]
+        wanted = rules["event_types"]
+        codes = None if wanted is None else {EVENT_CODE[name] for name in wanted}
+        kept: list[Row] = []
+        items: list[int] = []
+        every: list[int] = []
+        for row in rows:
+            item = self.vocabulary.item(row.item_id, seen)
+            if item is not None:
+                every.append(item)
+            if item is None or not self.known[item]:
+                seen["unknown_items"] += 1
+            elif codes is None or row.event_type in codes:
+                kept.append(row)
+                items.append(item)
+        longest = rules["max_length"]
+        cut = 0 if longest is None else max(0, len(items) - longest)
+        return kept[cut:], items[cut:], every
+
+    def _excluded(self, exclude: Sequence[Sequence[str]], n: int, seen: Counter[str]) -> list[list[int]]:
+        """Internal ids to leave out of each of n requests."""
+        how = "exclude wants one list of item ids per history, e.g. exclude=[['sku-1']] for one history"
+        if isinstance(exclude, str) or not isinstance(exclude, Sequence):
+            raise UserError(f"exclude is {exclude!r:.80}; {how}")
+        for position, items in enumerate(exclude):
+            if isinstance(items, str) or not isinstance(items, Sequence):
+                raise UserError(f"exclude[{position}] is {items!r:.80} instead of a list; {how}")
+            if wrong := [i for i in items if not isinstance(i, str)]:
+                raise UserError(f"exclude[{position}] has {wrong[0]!r:.80}; ids are text, also where they are digits")
+        if len(exclude) != n:
+            raise UserError(f"exclude has {len(exclude)} lists for {n} histories; {how}")
+        found = [[self.vocabulary.item(i, seen) for i in items] for items in exclude]
+        seen["unknown_excluded"] += sum(item is None for items in found for item in items)
+        return [[item for item in items if item is not None] for items in found]
+
+
+def _padded(lists: list[list[int]]) -> np.ndarray:
+    """A rectangle, int64, padded with 0 on the left."""
+    width = max(map(len, lists), default=0) or 1
+    table = np.zeros((len(lists), width), np.int64)
+    for b, values in enumerate(lists):
+        table[b, width - len(values) :] = values
+    return table
+
+
+def _session(path: Path, graph: bytes, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("answering from a bundle needs ONNX Runtime: `pip install 'shopkeeper[serving]'`") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # ONNX Runtime raises its own classes straight from Exception
+        reason = str(e).splitlines()[0]
+        raise UserError(
+            f"{path / 'model.onnx'} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({reason}); {AGAIN}"
+        ) from None

@@ -1,0 +1,131 @@
+"""Trained model -> the folder that a serving team receives, the same for both families.
+
+Which files there are and what each holds is declared in `bundles/layout.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.histories import VOCABULARY
+from shopkeeper.bundles.answer.verify import verify
+from shopkeeper.bundles.write.customers import CustomerQuestions
+from shopkeeper.bundles.write.items import ItemQuestions
+from shopkeeper.bundles.write.seal import another, seal
+from shopkeeper.customers.base import Cohort
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_folder, write_json, write_text
+from shopkeeper.programs.base import GRAPH, Exportable, Program
+
+log = logging.getLogger(__name__)
+
+
+def export_bundle(
+    model: Any,
+    prepared: Prepared,
+    asked: Split | Cohort,
+    run_manifest: Mapping[str, Any],
+    out: Path,
+    *,
+    k: int = 10,
+    golden: int = 100,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write the bundle of a trained model to `out`, whole or not at all, and prove that it answers as the model does.
+
+    Args:
+        model: trained; one that has a program (`programs.base.Exportable`).
+        prepared: the dataset that it was trained on.
+        asked: what it is asked: the requests of a split, whose catalogue goes into the bundle, or the customers of a
+            cohort, usually test's. Some of them are compared, none of them travels along.
+        run_manifest: of the run: `model`, `task`, `seed`, `filter_seen`, `metrics`, `commit`, `split`, `target_hash`;
+            what is missing is null.
+        out: the folder; a bundle of the same dataset, task and model that is there is replaced.
+        k: length of the lists of a recommender; never longer than the catalogue.
+        golden: number of invented requests that travel with the bundle.
+        seed: invents them.
+        overwrite: replace a bundle of another dataset, task or model, too.
+
+    Raises:
+        UserError: the model cannot be exported, or the bundle does not answer as the trained model does.
+    """
+    if k < 1 or golden < 1:
+        raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
+    if not isinstance(asked, Split) and model.untrainable:
+        raise UserError(f"this {type(model).__name__} has no scores to export: {model.untrainable}; "
+                        f"train it on more customers")  # fmt: skip
+    program = program_of(model, prepared.events.timestamp is not None)
+    questions: ItemQuestions | CustomerQuestions
+    if isinstance(asked, Split):
+        questions = ItemQuestions(model, program, prepared, asked, min(k, len(asked.catalogue)))
+    else:
+        questions = CustomerQuestions(model, program, prepared, asked)
+    unlike = None if overwrite else another(run_manifest, prepared.name)
+    with atomic_folder(Path(out), "bundle", unlike) as folder:
+        questions.write_program(folder)
+        write_json(folder / VOCABULARY, questions.vocabulary())
+        lines = [json.dumps(request) for request in questions.golden(golden, seed)]
+        write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")  # one request a line
+        seal(folder, _manifest(prepared, run_manifest, questions))
+        wrong = verify(folder, repeat=0).wrong
+        compared = golden
+        if not wrong:
+            wrong, compared = questions.compared(Bundle.load(folder), seed)
+        if wrong:
+            first = "train with trainer.precision=fp32, or " if program.scorer == GRAPH else ""
+            raise UserError(
+                f"{out} was not written: the bundle and the trained model differ in {len(wrong)} of {compared} "
+                f"requests (first: {wrong[0]}); {first}report it with what `python -m "
+                f"shopkeeper doctor` prints"
+            )
+    if program.people:
+        log.warning("%s holds what %d training customers did, without their ids: it is personal data, and to be "
+                    "exported again when one of them is erased", out, program.people)  # fmt: skip
+    return Path(out)
+
+
+def program_of(model: Any, timed: bool) -> Program:
+    """What a bundle of this model runs; a `UserError` says why there is none."""
+    family = type(model).__name__
+    if not isinstance(model, Exportable):
+        raise UserError(
+            f"{family} models cannot be exported: they have no `program` (see `shopkeeper.programs.base`); "
+            f"export another model"
+        )
+    return model.program(timed)
+
+
+def _manifest(
+    prepared: Prepared, run: Mapping[str, Any], questions: ItemQuestions | CustomerQuestions
+) -> dict[str, Any]:
+    """What the bundle is, what it reads and where it comes from."""
+    program = questions.program
+    return {
+        "kind": questions.kind,
+        "scorer": program.scorer,  # onnx: model.onnx; else a function of `programs/` that reads arrays.npz
+        "history": {
+            "max_length": program.max_length,
+            "event_types": None if program.event_types is None else list(program.event_types),
+            "needs_time": program.needs_time,  # each event must have its time
+            "needs_instant": program.needs_instant,  # `as_of` must be said
+            "time_zone": prepared.zone,  # of times without an offset
+            "usual_type": questions.usual_type,  # what an event without a type counts as, here and in `recommend`
+        },
+        "people": program.people,  # training customers whose data are in the arrays, without ids
+        **{name: run.get(name) for name in ("model", "task", "seed", "metrics")},
+        "git_commit": run.get("commit"),
+        "data": {
+            "dataset": prepared.name,
+            "fingerprint": prepared.fingerprint,
+            "erasure_list": prepared.erasure_list,
+            **questions.origin(run),
+        },
+        **questions.facts(run),
+    }

@@ -1,0 +1,103 @@
+"""What a bundle of a recommender holds beside its program, and how it is held against the trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.events import write_instant
+from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.programs.base import GRAPH, Program
+from shopkeeper.recommenders.base import untyped_event
+from shopkeeper.schema import NO_HISTORY
+
+RANDOM_CASES = 200  # histories that nobody had, checked beside the golden and the real ones
+REAL_CASES = 300
+
+
+class ItemQuestions:
+    """Requests for lists of items."""
+
+    kind = "recommender"
+
+    def __init__(self, model: Any, program: Program, prepared: Prepared, split: Split, k: int):
+        self.model, self.program, self.prepared, self.split, self.k = model, program, prepared, split, k
+        self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
+        self.usual_type = untyped_event(model, split.timeline["spec"].get("target_events") or ())
+        self.draw = cases_of.Draw(prepared, program)
+
+    def write_program(self, folder: Path) -> None:
+        """The graph, or the arrays with the catalogue."""
+        program, catalogue = self.program, np.asarray(self.split.catalogue)
+        if program.scorer == GRAPH:
+            from shopkeeper.bundles.write.onnx_file import write_onnx
+            from shopkeeper.bundles.write.ranking import RankingGraph
+
+            graph = RankingGraph(program, catalogue, self.prepared.n_items, self.k)
+            write_onnx(graph, folder / "model.onnx", program.max_length)
+            return
+        with open(folder / "arrays.npz", "wb") as f:
+            np.savez(f, **{**program.arrays, "catalogue": catalogue})  # type: ignore[arg-type]
+
+    def vocabulary(self) -> dict[str, Any]:
+        """Every item, and which of them the model reads."""
+        known = None if self.program.known is None else self.program.known[1:].astype(int).tolist()
+        return {
+            "item_ids": self.item_ids,
+            "known": known,  # null: all
+            "columns": list(self.draw.columns),  # that are read of events, beside item, type and time
+            "channels": [],
+        }
+
+    def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Of lists: how long, of what, without what."""
+        return {
+            "k": self.k,
+            "filter_seen": bool(run.get("filter_seen", False)),
+            "n_items": self.prepared.n_items,
+            "n_catalogue": len(self.split.catalogue),
+        }
+
+    def origin(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what split it is."""
+        split = self.split
+        return {"split": split.name, "protocol": split.protocol, "target_hash": split.target_hash("test")}
+
+    def golden(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
+        """Invented requests with the trained model's answers."""
+        cases = self.draw.invented(self.split, count, seed, self.usual_type)
+        expected = cases_of.best(cases_of.trained_scores(self.model, cases, self.split.catalogue), self.k)
+        for case, listed in zip(cases, expected, strict=True):
+            items = [(self.item_ids[i - 1], score) for i, score in listed]
+            request = {
+                "history": cases_of.external(case, self.item_ids),
+                "filter_seen": case.filter_seen,
+                "exclude": [self.item_ids[i - 1] for i in case.exclude],
+                "expected": Answer(items, None, "" if self._read(case) else NO_HISTORY).as_json(),
+            }
+            yield request if case.instant is None else request | {"as_of": write_instant(case.instant)}
+
+    def _read(self, case: cases_of.Case) -> bool:
+        """Whether the model reads any of its events."""
+        known, types = self.program.known, self.program.event_types
+        return any(
+            (known is None or known[item]) and (types is None or cases_of.EVENT_TYPES[kind - 1] in types)
+            for item, kind in zip(case.items, case.types, strict=True)
+        )
+
+    def compared(self, bundle: Bundle, seed: int) -> tuple[list[str], int]:
+        """Where the bundle differs from the model, of requests that do not travel along, and how many these are."""
+        cases = self.draw.real(self.split, REAL_CASES, seed + 1) + self.draw.random(RANDOM_CASES, seed)
+        wrong = []
+        for first in range(0, len(cases), 64):
+            part = cases[first : first + 64]
+            scores_BV = cases_of.trained_scores(self.model, part, self.split.catalogue)
+            answers = cases_of.answer(bundle, part)
+            wrong += cases_of.disagreements(scores_BV, answers, bundle.vocabulary.internal, self.k)
+        return wrong, len(cases)

@@ -1,1 +1,0 @@
-"""What every model is to the rest of the project, whatever it is asked: see `about`."""

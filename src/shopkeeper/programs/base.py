@@ -1,0 +1,41 @@
+"""What a model hands to a bundle: the name of a function, and all that it reads.
+
+A model that is exported has `program(timed) -> Program`; the functions are in `ranking.SCORERS` (lists of items) and in
+`scoring.SCORERS` (probabilities). GRAPH stands for a torch module, which is written as an ONNX graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+GRAPH = "onnx"
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a trained model answers, and what it reads of a history."""
+
+    scorer: str
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    module: Any = None  # of GRAPH: a torch module, `module(history_BL, event_type_BL) -> scores_BV`
+    fallback: np.ndarray | None = None  # of GRAPH: float32 (V,), the scores after an empty history
+    needs_time: bool = False  # each event must have its time
+    needs_instant: bool = False  # it must be said when it is asked
+    columns: tuple[str, ...] = ()  # that are read of events beside item, type and time: `order`, `session`
+    max_length: int | None = None  # so many last events are read; None: all
+    event_types: tuple[str, ...] | None = None  # events of these types are history; None: all
+    known: np.ndarray | None = None  # bool (V,): events of these items are history; None: all
+    calibrator: Mapping[str, Any] | None = None  # of probabilities: what is done to them at last
+    people: int = 0  # training customers whose data travel along (without ids)
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A model of which a bundle can be made."""
+
+    def program(self, timed: bool) -> Program:
+        """What a bundle runs; `timed`: the training log had times. A `UserError` says why there is none."""

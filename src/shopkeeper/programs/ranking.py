@@ -1,0 +1,215 @@
+"""Recommenders as plain arrays and the NumPy that reads them: one function per family, and the best k of its scores.
+
+Formulas and sources stand with the models (`recommenders/`). What is here gives the same numbers, bit for bit (`_added`
+adds 32 bits in the order of SciPy's sparse products): a second stage sees which of two nearly equal items stands first.
+
+Shapes: B requests, V = n_items + 1 columns, A items with training rows, U training customers, K list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from shopkeeper.data.requests import Requests
+from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
+from shopkeeper.features.pairs import ItemFacts, pairs
+from shopkeeper.features.steps import Steps
+from shopkeeper.programs.trees import tree_sums
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+Arrays = Mapping[str, np.ndarray]
+CELLS = 20_000_000  # requests x customers, or x items, of one block: bounds the memory
+
+
+def popularity(requests: Requests, a: Arrays) -> np.ndarray:
+    """The same scores for each request: float32 (B, V)."""
+    return np.repeat(a["scores"][None, :], len(requests), axis=0)
+
+
+def ease(requests: Requests, a: Arrays) -> np.ndarray:
+    """Summed weights of the distinct items of each history: float32 (B, V)."""
+    items_A, weight_AA = a["items"], a["weight"]
+    scores_BV = np.zeros((len(requests), len(a["fallback"])), np.float32)
+    offsets, rows = requests.flat(np.flatnonzero(a["counts_type"]).tolist())
+    for b, (first, end) in enumerate(pairwise(offsets.tolist())):
+        column = np.flatnonzero(np.isin(items_A, requests.events.item[rows[first:end]]))
+        if len(column):
+            scores_BV[b, items_A] = weight_AA[column].sum(axis=0)
+        else:
+            scores_BV[b] = a["fallback"]
+    return scores_BV
+
+
+def recency(requests: Requests, a: Arrays) -> np.ndarray:
+    """Newest items of the history first, then the rest: float32 (B, V)."""
+    scores_BV = np.repeat(a["rest"][None, :], len(requests), axis=0)
+    offsets, rows = requests.flat(a["types"].tolist())
+    owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+    place = np.arange(len(rows)) - offsets[owner]
+    # Rows run from old to new, and of several values for one cell NumPy keeps the last.
+    scores_BV[owner, requests.events.item[rows]] = place + 1
+    return scores_BV
+
+
+def personal_frequency(requests: Requests, a: Arrays) -> np.ndarray:
+    """Own items by decayed count, then the rest: float32 (B, V)."""
+    V = len(a["rest"])
+    _, rows, owner, weight = _weights(requests, a)
+    cell = owner * V + requests.events.item[rows]
+    own_BV = np.bincount(cell, weight, len(requests) * V).reshape(-1, V)
+    # Asked before the cast: an old item whose weight is too small for float32 is the customer's own all the same.
+    return a["rest"] + np.where(own_BV > 0, 1 + own_BV.astype(np.float32), np.float32(0))
+
+
+def item_knn(requests: Requests, a: Arrays) -> np.ndarray:
+    """Neighbour lists of the history's items added up, where they reach; else the fallback: float32 (B, V)."""
+    V = len(a["fallback"])
+    offsets, rows, owner, weight = _weights(requests, a)
+    if a["half_life_events"][0] > 0:
+        age = offsets[owner + 1] - 1 - np.arange(len(rows))
+        weight = weight * np.exp2(-age / a["half_life_events"][0])
+    items = requests.events.item[rows]
+    reached_BV = _added(owner, items, weight.astype(np.float32), a, "", (len(requests), V))
+    return np.where(reached_BV > 0, reached_BV, a["fallback"])
+
+
+def tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
+    """Own decayed frequencies mixed with those of the nearest training customers: float32 (B, V)."""
+    fallback_V, U = a["fallback"], len(a["square"])
+    scores_BV = np.empty((len(requests), len(fallback_V)), np.float32)
+    step = max(1, CELLS // max(U, len(fallback_V), 1))
+    for first in range(0, len(requests), step):
+        part = requests[first : first + step]
+        scores_BV[first : first + len(part)] = _tifu_knn(part, a)
+    return scores_BV
+
+
+def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
+    fallback_V, U, share = a["fallback"], len(a["square"]), float(a["own_share"][0])
+    B, V = len(requests), len(fallback_V)
+    baskets = Baskets.of(requests, a["types"].tolist(), V)
+    weight = basket_weights(baskets, *a["decay"].tolist())
+    cell = np.bincount(baskets.owner * V + baskets.item, weight, B * V).reshape(B, V)
+    own_BV, some_BV = cell.astype(np.float32), cell > 0
+    owner, item = np.nonzero(some_BV)
+    neighbours_BV = own_BV * np.float32(0)
+    if U:
+        near_BU = 2 * _added(owner, item, own_BV[owner, item], a, "of_item_", (B, U)) - a["square"]
+        chosen_BK = np.sort(nearest_rows(near_BU, int(a["neighbours"][0])), axis=1)
+        k = chosen_BK.shape[1]
+        mean = np.full(B * k, 1 / k, np.float32)
+        neighbours_BV = _added(np.repeat(np.arange(B), k), chosen_BK.ravel(), mean, a, "", (B, V))
+    reached_BV = own_BV * np.float32(share) + neighbours_BV * np.float32(1 - share)
+    reached_BV[~some_BV.any(axis=1)] = 0.0  # nobody is near to an empty history
+    return np.where(reached_BV > 0, reached_BV, fallback_V)
+
+
+def item_to_item(requests: Requests, a: Arrays) -> np.ndarray:
+    """Rules from the last order's lines or, with `anchors` above 0, from what was seen since: float32 (B, V)."""
+    B, V = len(requests), len(a["fallback"])
+    steps = Steps.of(requests, a["types"].tolist(), V)
+    if a["anchors"][0] > 0:
+        step, item, weight = steps.seen_entries(int(a["anchors"][0]), float(a["decay"][0]))
+        wanted_B = steps.last + 1
+    else:
+        step, item, weight = steps.bought_entries()
+        wanted_B = np.maximum(steps.last, steps.first)
+    of_step = np.full(len(steps.owner), -1)
+    of_step[wanted_B] = np.arange(B)
+    owner = of_step[step]
+    here = owner >= 0
+    reached_BV = _added(owner[here], item[here], weight[here], a, "", (B, V))
+    return np.where(reached_BV > 0, reached_BV, a["fallback"])
+
+
+def two_stage(requests: Requests, a: Arrays) -> np.ndarray:
+    """What candidate models propose, in the order of the trees: float32 (B, V); without trees the first model alone.
+
+    The arrays of candidate n are named `n/…`, those of the trees `trees/…`.
+    """
+    names = a["candidates"].tolist()
+    scored = [SCORERS[name](requests, below(a, str(n))) for n, name in enumerate(names)]
+    trees = below(a, "trees")
+    if not trees:
+        return scored[0]
+    scores_BV = np.repeat(a["fallback"][None, :], len(requests), axis=0)
+    facts, types = ItemFacts(a["facts"]), a["types"].tolist()
+    owner, item, features = pairs(requests, scored, facts, types, a["catalogue"], int(a["per_model"][0]))
+    asked = requests.lengths[owner] > 0
+    if asked.any():
+        scores_BV[owner[asked], item[asked]] = ranked(tree_sums(features[asked], trees))
+    return scores_BV
+
+
+def ranked(raw: np.ndarray) -> np.ndarray:
+    """Sums of trees -> (0, 1), in the same order: above whatever nobody proposes."""
+    return 0.5 + np.arctan(raw) / np.pi
+
+
+def below(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `name/`, without it."""
+    return {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
+
+
+def _weights(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Offsets (B+1,), rows, whose they are and their weight by type and, with a half-life in days, by age."""
+    offsets, rows = requests.flat()
+    owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+    weight = a["weight_of_type"][requests.events.event_type[rows]]
+    at = requests.events.timestamp
+    if a["half_life_days"][0] > 0 and at is not None and len(rows):
+        age = at[rows] - at[rows[offsets[owner + 1] - 1]]
+        weight = weight * np.exp2(age / (a["half_life_days"][0] * MICROSECONDS_PER_DAY))
+    return offsets, rows, owner, weight
+
+
+def _added(
+    owner: np.ndarray, row: np.ndarray, weight: np.ndarray, a: Arrays, name: str, shape: tuple[int, int]
+) -> np.ndarray:
+    """Rows of a sparse table (`<name>indptr`, …), each times its weight, added up by owner: float32, of that shape.
+
+    Sums of 32 bits in the order given, as SciPy's sparse product adds.
+    """
+    indptr, indices, values = (a[name + part] for part in ("indptr", "indices", "values"))
+    first, end = indptr[row], indptr[row + 1]
+    length = end - first
+    before = np.cumsum(length) - length
+    place = np.arange(length.sum()) + np.repeat(first - before, length)
+    total = np.zeros(shape[0] * shape[1], np.float32)
+    np.add.at(total, np.repeat(owner * shape[1], length) + indices[place], np.repeat(weight, length) * values[place])
+    return total.reshape(shape)
+
+
+SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
+    "ease": ease,
+    "item_knn": item_knn,
+    "item_to_item": item_to_item,
+    "personal_frequency": personal_frequency,
+    "popularity": popularity,
+    "recency": recency,
+    "tifu_knn": tifu_knn,
+    "two_stage": two_stage,
+}
+
+
+def best(
+    scores_BV: np.ndarray, catalogue: np.ndarray, hidden: Sequence[Sequence[int]], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items of the catalogue that are not hidden and their scores, (B, K); equal scores: lower id first.
+
+    Where fewer may be shown, the rest is item 0 with score -inf: as the graphs of other models answer.
+    """
+    items_BK = np.zeros((len(scores_BV), k), np.int64)
+    scores_BK = np.full((len(scores_BV), k), -np.inf, np.float32)
+    for b, scores_V in enumerate(scores_BV):
+        shown = np.setdiff1d(catalogue, np.asarray(hidden[b], catalogue.dtype))  # ascending
+        scores = scores_V[shown]
+        if len(shown) > k:
+            near = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+            shown, scores = shown[near], scores[near]
+        order = np.argsort(-scores, kind="stable")[:k]
+        items_BK[b, : len(order)], scores_BK[b, : len(order)] = shown[order], scores[order]
+    return items_BK, scores_BK

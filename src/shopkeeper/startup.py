@@ -1,0 +1,63 @@
+"""What a short command does not wait for, where libraries would do it by themselves and this project has no use for it.
+
+Each of these may be left out: nothing changes but the time that a command takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import pyarrow as pa
+
+
+def arrow_without_pandas() -> None:
+    """Let PyArrow look for pandas when somebody asks for a data frame, not when the first array is made.
+
+    It looks once, to see whether what it is given is a series; where that look finds nothing, `to_pandas` and
+    `from_pandas` look again by themselves.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.scalar(0)
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """A finder of modules that says that pandas is not there."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Refuse pandas; leave the rest to the other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError("not now", name=name)
+
+
+def compose_once() -> None:
+    """Let Hydra compose a command's configuration once; it does so twice, the first time to read `hydra.mode` alone.
+
+    A configuration that cannot be composed for a single run (a sweep's) is composed anew, as Hydra would.
+    """
+    from hydra.types import RunMode
+
+    loader = importlib.import_module("hydra._internal.config_loader_impl").ConfigLoaderImpl
+    load = loader.load_configuration
+    kept: list[tuple[str | None, list[str], Any]] = []
+
+    def once(self: Any, config_name: str | None, overrides: list[str], run_mode: Any, *rest: Any, **named: Any) -> Any:
+        if named.get("validate_sweep_overrides") is False:
+            named["validate_sweep_overrides"] = True
+            config = load(self, config_name, overrides, RunMode.RUN, *rest, **named)
+            kept[:] = [(config_name, list(overrides), config)]
+            return config
+        name, words, config = kept.pop() if kept else (None, [], None)
+        asked = [word for word in overrides if word != "hydra.mode=RUN"]  # Hydra adds it where nobody has said a mode
+        if config is not None and run_mode == RunMode.RUN and (name, words) == (config_name, asked):
+            return config
+        return load(self, config_name, overrides, run_mode, *rest, **named)
+
+    loader.load_configuration = once

@@ -1,0 +1,164 @@
+"""What a bundle runs in a model's place gives the model's numbers: bit for bit, since a second stage builds on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.bundle import program_of
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.programs.ranking import SCORERS
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.tifu_knn import TIFUKNN
+from shopkeeper.recommenders.two_stage import TwoStage
+from tiny import DAY, tiny_prepared
+
+BASE = "shopkeeper.recommenders"
+CANDIDATES = {
+    "personal_frequency": {"target": f"{BASE}.personal_frequency.PersonalFrequency", "half_life_days": 20},
+    "tifu_knn": {"target": f"{BASE}.tifu_knn.TIFUKNN", "neighbours": 9},
+    "item_knn": {"target": f"{BASE}.item_knn.ItemKNN"},
+    "ease": {"target": f"{BASE}.ease.EASE", "l2": 5.0},
+    "after": {"target": f"{BASE}.item_to_item.ItemToItem", "relation": "after"},
+    "recency": {"target": f"{BASE}.recency.Recency"},
+    "popularity": {"target": f"{BASE}.popularity.Popularity", "half_life_days": 5},
+}
+WEIGHTS = {"view": 0.3, "purchase": 1.1}
+MODELS: dict[str, Any] = {
+    "popularity": lambda: Popularity(half_life_days=3),
+    "recency": Recency,
+    "personal_frequency": lambda: PersonalFrequency(7, event_weights=WEIGHTS),
+    "item_knn": lambda: ItemKNN(7, half_life_events=3, half_life_days=9, event_weights=WEIGHTS),
+    "ease": lambda: EASE(l2=5.0),
+    "tifu_knn": lambda: TIFUKNN(neighbours=7),
+    "tifu_knn_of_groups": lambda: TIFUKNN(neighbours=70, decay="groups", group_size=2, own_share=0.4),
+    "item_to_item": ItemToItem,
+    "item_to_item_seen": lambda: ItemToItem("alternative", anchors=3),
+    "two_stage": lambda: TwoStage(CANDIDATES, per_model=8, windows=2, window_days=30, trees=40, patience=None,
+                                  min_data_in_leaf=3),
+}  # fmt: skip
+
+
+def orders_shop(path: Path, timed: bool = True) -> tuple[Prepared, Split]:
+    """60 customers who view, and buy in orders of one to four lines, on 40 items, over some months."""
+    rng = np.random.default_rng(3)
+    histories, times, types, orders, sessions, order = [], [], [], [], [], 0
+    for _ in range(60):
+        items, at, kinds, of, now = [], [], [], [], int(rng.integers(0, 30)) * DAY
+        for _ in range(int(rng.integers(3, 16))):
+            now += int(rng.exponential(6) * DAY) + 1
+            bought, order = rng.random() < 0.6, order + 1
+            lines = int(rng.integers(1, 5)) if bought else 1
+            items += rng.zipf(1.5, lines).clip(1, 40).tolist()
+            at += [now] * lines
+            kinds += ["purchase" if bought else "view"] * lines
+            of += [order if bought else 0] * lines
+        histories.append(items)
+        sessions.append([10 + k // 3 for k in range(len(items))])
+        times.append(at)
+        types.append(kinds)
+        orders.append(of)
+    when = times if timed else None
+    columns = {"order": orders, "session": sessions}
+    return tiny_prepared(path, histories, when, event_types=types, columns=columns, n_items=40, catalogue=range(1, 38))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Prepared, Split]:
+    prepared, split = orders_shop(tmp_path_factory.mktemp("orders") / "shop")
+    model = MODELS[request.param]()
+    model.fit(prepared, split, Fit())
+    return model, prepared, split
+
+
+def test_its_numbers_are_the_models_own(trained: Any) -> None:
+    model, prepared, split = trained
+    ends = np.random.default_rng(0).integers(prepared.offsets[:-1], prepared.offsets[1:] + 1)  # some have no history
+    asked = Requests(prepared.events, prepared.offsets[:-1], ends, np.full(len(ends), 400 * DAY))
+    program = program_of(model, timed=True)
+    for requests in (asked, split.part("test")[0], asked[:0]):
+        got, wanted = SCORERS[program.scorer](requests, program.arrays), model.score(requests)
+        if isinstance(model, TwoStage):  # LightGBM adds trees up in another order
+            np.testing.assert_allclose(got, wanted, atol=1e-7)
+        else:
+            np.testing.assert_array_equal(got, wanted)
+        assert got.dtype == np.float32 or isinstance(model, TwoStage)
+
+
+@pytest.mark.parametrize("trained", ["tifu_knn", "two_stage"], indirect=True)
+def test_models_of_baskets_are_exported_and_are_told_orders_and_times(trained: Any, tmp_path: Path) -> None:
+    model, prepared, split = trained
+    if isinstance(model, TwoStage):
+        assert model.booster is not None
+    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=30))
+    assert verify(bundle.path, repeat=0).ok
+    assert 50 < bundle.manifest["people"] <= 60
+    lines = [{"item_id": f"i{i}", "timestamp": "1970-05-01T10:00", "order_id": o} for i, o in ((1, "a"), (2, "a"))]
+    apart = [lines[0], lines[1] | {"order_id": "b"}]
+    as_of = "1970-06-01" if isinstance(model, TwoStage) else None
+    together, divided = bundle.answer([lines, apart], as_of)
+    assert together.items != divided.items
+    assert bundle.answer([lines[::-1]], as_of)[0].items == together.items
+    with pytest.raises(UserError, match=r"the event 'i1' has no timestamp; this model reads times"):
+        bundle.answer([["i1"]], "1970-06-01")
+
+
+@pytest.mark.parametrize("trained", ["two_stage"], indirect=True)
+def test_a_model_that_reads_the_instant_is_asked_at_one(trained: Any, tmp_path: Path) -> None:
+    model, prepared, split = trained
+    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    history = [[f"i{i}", "purchase", f"1970-05-0{i}T10:00"] for i in (1, 2, 3)]
+    with pytest.raises(UserError, match="this model needs to know when it is asked; give as_of="):
+        bundle.answer([history])
+    soon, late, before = bundle.answer([history] * 3, ["1970-05-04", "1970-09-01", "1970-05-03"])
+    assert soon.items != late.items
+    assert before.items == bundle.answer([history[:2]], "1970-05-03")[0].items
+    assert bundle.seen["future_events"] == 1
+    (nothing,) = bundle.answer([history], "1970-01-01")
+    assert nothing.reason == "no history before the cutoff"
+    assert nothing.items == [(i, s) for i, s in bundle.answer([[]], "1971-01-01")[0].items or []]
+
+
+def test_what_is_bought_in_an_order_only_log_is_exported_without_times(tmp_path: Path) -> None:
+    prepared, split = orders_shop(tmp_path / "shop", timed=False)
+    model = MODELS["two_stage"]()
+    model.fit(prepared, split, Fit())
+    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    assert not bundle.manifest["history"]["needs_time"]
+    assert bundle.answer([["i1", "i2"]])[0].items
+
+
+def test_a_second_stage_without_trees_is_its_first_model(tmp_path: Path) -> None:
+    prepared, split = orders_shop(tmp_path / "shop")
+    model = MODELS["two_stage"]()
+    model.fit(prepared, split, Fit())
+    model.booster = None
+    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    line = ["i9", "purchase", "1970-05-01"]
+    own = model.models["personal_frequency"].score(Requests.from_histories([[9]], [[5]], [[0]]))
+    assert bundle.answer([[line]], "1970-05-02")[0].items[0] == ("i9", pytest.approx(own[0, 9]))
+
+
+def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None:
+    prepared, split = orders_shop(tmp_path / "shop")
+    model = MODELS["two_stage"]()
+    model.fit(prepared, split, Fit())
+    facts = model.facts
+    honest = model.program(timed=True)
+    model.program = lambda timed: replace(honest, arrays={**honest.arrays, "facts": facts.table_VF * 2})
+    with pytest.raises(UserError, match="was not written: the bundle and the trained model differ"):
+        export_bundle(model, prepared, split, {}, tmp_path / "m")
