@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from shopkeeper.evaluation.report import charts
@@ -42,9 +43,12 @@ def _environment() -> Environment:
 
 
 def code(text: str) -> Markup:
-    """What stands in `backticks` as code; a line break stays one."""
-    from markupsafe import Markup, escape
+    """What stands in `backticks` as code; a line break stays one. For text between tags, where quotes stay as they are:
 
-    parts = re.split(r"`([^`]+)`", text)
-    marked = (Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+    what is printed there is typed into a shell, also by whoever copies it from the file.
+    """
+    from markupsafe import Markup
+
+    parts = [Markup(escape(part, quote=False)) for part in re.split(r"`([^`]+)`", text)]
+    marked = (Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
     return Markup("").join(marked).replace("\n", Markup("<br>"))
