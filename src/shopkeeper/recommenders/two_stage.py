@@ -219,7 +219,9 @@ class TwoStage:
         parts = {}
         for name, model in self.models.items():
             if not isinstance(model, Exportable):
-                raise UserError(f"two_stage: candidate '{name}' cannot be exported, so neither can this model")
+                raise UserError(
+                    f"two_stage: candidate '{name}' has no `program`, so this model cannot be exported; choose others"
+                )
             parts[name] = model.program(timed)
         arrays = {"candidates": np.array([part.scorer for part in parts.values()])}
         for n, part in enumerate(parts.values()):

@@ -100,7 +100,8 @@ class Bundle:
             return self.model.answer(asked, self.seen, k, filter_seen, exclude)
         if any(told is not None for told in (k, filter_seen, exclude)):
             raise UserError(
-                f"{self.path} holds a {self.manifest['task']} model, which lists no items: it takes histories and as_of"
+                f"{self.path} holds a {self.manifest['task']} model, which lists no items; leave out k, filter_seen "
+                f"and exclude"
             )
         return self.model.answer(asked, self.seen)
 
