@@ -19,7 +19,7 @@ from shopkeeper import configuration
 from shopkeeper.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-OWN = re.compile(r"shopkeeper\.(recommenders|customers)\.([a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9_]*)")
+OWN = re.compile(r"shopkeeper\.(recommenders|customers)\.((?:[a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9_]*)")
 METHODS = ("fit", "save", "load")
 
 
@@ -61,7 +61,7 @@ def targets_in(settings: Any, key: str) -> Iterator[tuple[str, Any]]:
 def is_own(target: str) -> bool:
     """Whether a target lies among this package's models, by the names of its folders and files alone."""
     found = OWN.fullmatch(target)
-    return found is not None and (PACKAGE / found[1] / f"{found[2]}.py").is_file()
+    return found is not None and (PACKAGE / found[1] / f"{found[2].replace('.', '/')}.py").is_file()
 
 
 def named_by_conf(group: str = "model") -> set[str]:

@@ -27,6 +27,8 @@ LABELS = {
     "recency": "Recency",
     "personal_frequency": "Personal frequency",
     "tifu_knn": "TIFU-KNN",
+    "up_cf": "UP-CF",
+    "buy_it_again": "Buy it again",
     "two_stage": "Two-stage",
 }
 BASELINES = ("popularity", "base_rate")

@@ -1,0 +1,1 @@
+"""Models that look for customers or sessions like the one that asks."""

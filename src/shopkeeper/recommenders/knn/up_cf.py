@@ -1,0 +1,115 @@
+r"""UP-CF: what one took in one's last baskets, and what those like oneself took in theirs.
+
+With \pi_u(i) the share of u's r newest baskets that hold i, and the asymmetric cosine \omega of these vectors,
+
+    score(u, .) = \pi_u + \sum_{v \in N_k(u)} \omega(u, v)^q \pi_v
+
+over training customers v: as published u is its own neighbour with \omega = 1, and here it is so for strangers, too.
+A large q (locality) leaves only the customers who are nearly the same. With `half_life_days` a basket weighs half for
+so many days before the customer's newest one. Items without a score stand below in order of popularity; so does all
+after an empty history. G. Faggioli, M. Polato and F. Aiolli, "Recency aware collaborative filtering for next basket
+recommendation", UMAP 2020.
+
+Shapes: B requests, U training customers, V = n_items + 1 columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.features.baskets import Baskets
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, block_size, in_catalogue
+from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.schema import event_codes
+
+
+class UPCF:
+    """Recency-windowed popularity of one's own, and of similar customers.
+
+    Args:
+        last_baskets: r, the newest baskets that count; null: all.
+        locality: q, power of the similarity.
+        asymmetry: alpha, from 0 to 1.
+        neighbours: k, customers that are looked at; null: all who share an item, as published.
+        half_life_days: of a basket; null: all r alike, as published.
+    """
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        last_baskets: int | None = 25,
+        locality: float = 5.0,
+        asymmetry: float = 0.25,
+        neighbours: int | None = None,
+        half_life_days: float | None = None,
+    ) -> None:
+        for name, count in (("last_baskets", last_baskets), ("neighbours", neighbours)):
+            if count is not None and count < 1:
+                raise UserError(f"up_cf: {name} is {count}; give at least 1, or null for all")
+        if not locality > 0:
+            raise UserError(f"up_cf: locality is {locality}; give a number above 0")
+        if not 0 <= asymmetry <= 1:
+            raise UserError(f"up_cf: asymmetry is {asymmetry}; give a number from 0 to 1")
+        if half_life_days is not None and not half_life_days > 0:
+            raise UserError(f"up_cf: half_life_days is {half_life_days}; give a number above 0, or null")
+        self.last_baskets, self.locality, self.asymmetry = last_baskets, locality, asymmetry
+        self.neighbours, self.half_life_days = neighbours, half_life_days
+        self.types: list[int] = []
+        self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Keep the vectors of the customers who have target events among their training rows."""
+        self.types = event_codes(list(fit.target_events))
+        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
+        self.x_UV = in_catalogue(self.vectors(trained), split)
+
+    def vectors(self, requests: Requests) -> sparse.csr_array:
+        """Share of each history's newest baskets that hold each item: float32 sparse (B, V)."""
+        baskets = Baskets.of(requests, self.types, len(self.fallback_V))
+        newest = np.maximum(baskets.n_baskets, 1)
+        if self.last_baskets is not None:
+            newest = np.minimum(newest, self.last_baskets)
+        weight = 1 / newest[baskets.owner]
+        if self.half_life_days is not None:
+            weight = weight * np.exp2(-baskets.age_days / self.half_life_days)
+        counted = baskets.basket < newest[baskets.owner]
+        shape = (len(requests), len(self.fallback_V))
+        cell = (baskets.owner[counted], baskets.item[counted])
+        return sparse.coo_array((weight[counted], cell), shape=shape).tocsr().astype(np.float32)
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Own and neighbours' shares float32 (B, V), positive where anybody took the item; below 0 for the rest."""
+        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
+        block = block_size(self.x_UV.shape[0], len(self.fallback_V))
+        for first in range(0, len(requests), block):
+            own_BV = self.vectors(requests[first : first + block])
+            near_BU = asymmetric_cosine(own_BV, self.x_UV, self.asymmetry)
+            near_BU = best_of_each_row(near_BU.power(self.locality), self.neighbours)
+            reached_BV = (own_BV + near_BU @ self.x_UV).toarray()
+            scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
+        return scores_BV
+
+    def save(self, folder: Path) -> None:
+        """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""
+        x = self.x_UV
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        save_arrays(folder, "up_cf", arrays | {"types": np.array(self.types, np.int8)})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        a = load_arrays(folder, "up_cf", ("indptr", "indices", "values", "fallback", "types"))
+        shape = (len(a["indptr"]) - 1, len(a["fallback"]))
+        self.x_UV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape)
+        self.fallback_V, self.types = a["fallback"], a["types"].tolist()
