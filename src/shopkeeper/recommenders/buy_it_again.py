@@ -258,7 +258,7 @@ class Purchases:
         return within, max(between, LEAST_SPREAD**2)
 
     def later_visits(self, visits: Visits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Visits after each purchase up to the pair's next one: the purchase, log days between, whether it is bought."""
+        """Visits after each purchase up to the pair's next one: the purchase, log days between, whether it is that."""
         count = self.basket - np.maximum(self.until, 0)
         if (step := -(-int(count.sum()) // VISITS_AT_MOST)) > 1:
             count = np.where(self.owner % step == 0, count, 0)
