@@ -20,7 +20,8 @@ from typing import Any
 from _results import ROOT, at_least, row, write_result
 
 MODELS = (
-    "popularity", "recency", "personal_frequency", "item_knn", "ease", "tifu_knn", "up_cf", "buy_it_again", "two_stage",
+    "popularity", "recency", "personal_frequency", "item_knn", "ease", "tifu_knn", "up_cf", "buy_it_again", "ials",
+    "bpr", "two_stage",
 )  # fmt: skip
 REQUIRED = {("online_retail", False): 0.290, ("online_retail", True): 0.300, ("demo_shop", False): 0.335}
 

@@ -64,8 +64,10 @@ class BuyItAgain:
         self.rest_V = np.zeros(1, np.float32)  # share of recent baskets
         self.usual_V = np.zeros(1, np.float32)  # mean log gap in days
         self.factor_V = np.zeros(1, np.float32)  # f
-        self.held = np.zeros((len(TIMES) + 1, len(LATENESS) + 1))  # of c(n, x): visits whose basket held the item,
-        self.visits = np.zeros_like(self.held)  # all visits,
+        self.held: np.ndarray = np.zeros(
+            (len(TIMES) + 1, len(LATENESS) + 1)
+        )  # of c(n, x): visits whose basket held the item,
+        self.visits: np.ndarray = np.zeros_like(self.held)  # all visits,
         self.ends = np.zeros(len(LATENESS) + 1)  # and the share of gaps that end in a bin of those that reach it
         self.shop = np.ones(3)  # variances of log gaps within and between customers, median days between baskets
 
@@ -95,7 +97,7 @@ class BuyItAgain:
 
         purchase, log_age, held = bought.later_visits(visits)
         cell = times(bought.times[purchase]) * len(self.ends) + lateness(log_age - mean[purchase])
-        self.visits = np.bincount(cell, minlength=self.held.size).reshape(self.held.shape).astype(float)
+        self.visits = np.bincount(cell, np.ones(len(cell)), self.held.size).reshape(self.held.shape)
         self.held = np.bincount(cell, held, self.held.size).reshape(self.held.shape)
         item = bought.item[purchase]
         expected_V = np.bincount(item, self._chances().ravel()[cell], V)
@@ -147,9 +149,9 @@ class BuyItAgain:
 
     def save(self, folder: Path) -> None:
         """Write what was learned about items and the shop as `weights.npz`."""
-        arrays = {"rest": self.rest_V, "usual": self.usual_V, "factor": self.factor_V, "held": self.held}
-        arrays |= {"visits": self.visits, "ends": self.ends, "shop": self.shop, "types": np.array(self.types, np.int8)}
-        save_arrays(folder, "buy_it_again", arrays)
+        of_items = {"rest": self.rest_V, "usual": self.usual_V, "factor": self.factor_V}
+        of_shop = {"held": self.held, "visits": self.visits, "ends": self.ends, "shop": self.shop}
+        save_arrays(folder, "buy_it_again", of_items | of_shop | {"types": np.array(self.types, np.int8)})
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""

@@ -29,6 +29,8 @@ LABELS = {
     "tifu_knn": "TIFU-KNN",
     "up_cf": "UP-CF",
     "buy_it_again": "Buy it again",
+    "ials": "iALS",
+    "bpr": "BPR",
     "two_stage": "Two-stage",
 }
 BASELINES = ("popularity", "base_rate")

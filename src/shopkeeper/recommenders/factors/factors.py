@@ -1,0 +1,149 @@
+"""What iALS and BPR share: what is counted, how requests are answered, what is saved.
+
+The library learns the items' vectors; a request's is found at answer time from its own history with NumPy alone, so
+strangers are answered as well as customers, nothing after the cutoff is used, and answering needs no library.
+
+Shapes: B requests, U training customers, V = n_items + 1 columns, D width, L items of a history (padded).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.personal_frequency import own_counts
+from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.schema import INTEREST
+
+CELLS_AT_ONCE = 4_000_000  # B x L x D of one block of requests: some 16 MiB
+
+
+class Factors:
+    """A recommender whose scores are inner products with items' vectors, request vectors folded in.
+
+    A family gives its `name`, `learn` (items' vectors from weights of customers and items) and `fold_in`.
+    """
+
+    name: str
+    uses_instant = False
+
+    def __init__(
+        self, width: int, epochs: int, event_weights: Mapping[str, float] | None, half_life_days: float | None
+    ) -> None:
+        for setting, value in (("width", width), ("epochs", epochs)):
+            if value < 1:
+                raise UserError(f"{self.name}: {setting} is {value}; give at least 1")
+        if half_life_days is not None and not half_life_days > 0:
+            raise UserError(f"{self.name}: half_life_days is {half_life_days}; give a number above 0, or null")
+        self.width, self.epochs, self.half_life_days = width, epochs, half_life_days
+        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        self.item_VD = np.zeros((1, width), np.float32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    def learn(self, x_UA: sparse.csr_array, seed: int) -> np.ndarray:
+        """Items' vectors float32 (A, D) from the weights of customers and items with training rows."""
+        raise NotImplementedError
+
+    def fold_in(self, weight_BL: np.ndarray, item_BL: np.ndarray) -> np.ndarray:
+        """Request vectors (B, D) from the weights (0: padding) of the histories' items."""
+        raise NotImplementedError
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Learn the vectors of the items with training rows; all other items' are zero."""
+        self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
+        x_UV = self._weights(trained, prepared.n_items + 1)
+        seen = np.zeros(x_UV.shape[1], bool)
+        seen[split.catalogue] = True
+        seen[np.bincount(x_UV.indices, minlength=len(seen)) == 0] = False
+        x_UA = x_UV[:, np.flatnonzero(seen)].tocsr()
+        x_UA = x_UA[np.diff(x_UA.indptr) > 0]
+        self.item_VD = np.zeros((len(seen), self.width), np.float32)
+        if x_UA.nnz:
+            with library():
+                vectors_AD = self.learn(x_UA, fit.seed)
+            self.item_VD = np.zeros((len(seen), vectors_AD.shape[1]), np.float32)
+            self.item_VD[seen] = vectors_AD
+        if not np.isfinite(self.item_VD).all():
+            raise UserError(
+                f"{self.name}: the vectors grew beyond all bounds; give more regularisation, or smaller steps"
+            )
+        self.prepare_answers()
+
+    def prepare_answers(self) -> None:
+        """What `fold_in` needs beside the items' vectors, made once."""
+
+    def _weights(self, requests: Requests, n_columns: int) -> sparse.csr_array:
+        return own_counts(requests, n_columns, self.weight_of_type, self.half_life_days)
+
+    def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Request vectors float32 (B, D), and bool (B,): nothing in the history has a vector."""
+        x_BV = self._weights(requests, len(self.fallback_V))
+        has_V = (self.item_VD != 0).any(axis=1)
+        x_BV.data[~has_V[x_BV.indices]] = 0
+        x_BV.eliminate_zeros()
+        length_B = np.diff(x_BV.indptr)
+        vector_BD = np.zeros((len(requests), self.item_VD.shape[1]), np.float32)
+        order = np.argsort(length_B, kind="stable")
+        order = order[length_B[order] > 0]
+        while len(order):  # histories of about one length together, the longest first
+            longest = int(length_B[order[-1]])
+            here = order[-max(1, CELLS_AT_ONCE // (longest * self.item_VD.shape[1])) :]
+            order = order[: -len(here)]
+            place_BL = x_BV.indptr[here][:, None] + np.arange(longest)
+            inside_BL = place_BL < x_BV.indptr[here + 1][:, None]
+            place_BL = np.where(inside_BL, place_BL, 0)
+            weight_BL = np.where(inside_BL, x_BV.data[place_BL], np.float32(0))
+            vector_BD[here] = self.fold_in(weight_BL, x_BV.indices[place_BL])
+        return vector_BD, length_B == 0
+
+    def item_vectors(self) -> np.ndarray:
+        """Items' vectors float32 (V, D)."""
+        return self.item_VD
+
+    def fallback(self) -> np.ndarray:
+        """Popularity float32 (V,)."""
+        return self.fallback_V
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Inner products, or popularity where no item of the history has a vector: float32 (B, V)."""
+        vector_BD, without = self.encode(requests)
+        scores_BV = vector_BD @ self.item_VD.T
+        scores_BV[without] = self.fallback_V
+        return scores_BV
+
+    def save(self, folder: Path) -> None:
+        """Write the items' vectors and the fallback as `weights.npz`."""
+        save_arrays(folder, self.name, {"item": self.item_VD, "fallback": self.fallback_V})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        a = load_arrays(folder, self.name, ("item", "fallback"))
+        self.item_VD, self.fallback_V = a["item"], a["fallback"]
+        self.prepare_answers()
+
+
+@contextmanager
+def library() -> Iterator[None]:
+    """`implicit`, or what to install; one thread of BLAS, as it asks for: its own threads are all that there are."""
+    try:
+        import implicit  # noqa: F401
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise UserError(
+            "models ials and bpr learn with the package implicit, which is not installed: pip install "
+            "'shopkeeper[factors]', or take model=ease"
+        ) from None
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
