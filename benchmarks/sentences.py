@@ -6,11 +6,10 @@ One experiment is one family: all pairs of 3, 15 or 40 models, or the winner's d
 customers (few: 12 and 50). A family is false when any of its sentences is: "better" said of equals, or an interval
 without the truth. Found: of the true differences that each test alone (unadjusted) finds, how many the family finds,
 where the difference is twice the smallest that 500 customers show four times in five, 2 (1.96 + 0.84) standard errors.
-For comparison, the winner against the others with Holm's correction, which forgets that the winner was chosen. The
-parts have between .3 and twice as many experiments as asked for, as their names in the result say.
+For comparison, the winner against the others with Holm's correction, which forgets that the winner was chosen.
 
-Values are NDCG@10 with many zeros; `skewed` ones are log-normal. A file per part lies beside the result until all are
-there, so that the parts can be run one by one: `--only models-3 …`.
+Values are NDCG@10 with many zeros; `skewed` ones are log-normal. The experiments of a part are drawn in portions, each
+with a seed of its own, so that `--jobs` changes nothing but the time: about 20 minutes on one core.
 """
 
 from __future__ import annotations
@@ -18,19 +17,25 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from itertools import repeat
+from multiprocessing import get_context
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from _results import RESULTS, at_least, at_most, row, write_result
+from _results import at_least, at_most, row, write_result
 from shopkeeper.evaluation.compare import Comparison, compare_family
 from shopkeeper.evaluation.slices import slice_results
 
 GAIN = 1 / np.log2(np.arange(2, 12))
 FACTS = json.dumps({"dataset": "simulated", "target_hash": "none"})
 CUSTOMERS = 500
+PORTION = 25  # experiments that are drawn from one seed
 MOST = 0.24  # the largest lead that keeps every chance below 1
 EFFECT = 2 * (NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8))  # in standard errors
 
@@ -58,6 +63,7 @@ def family(values: np.ndarray, seed: int) -> list[Comparison]:
     return compare_family(tables, ["ndcg@10"], seed=seed)
 
 
+@cache
 def standard_error(make: Callable, n: int) -> float:
     """Of a difference between two equal models on n customers."""
     values = make(np.random.default_rng(99), 200_000, np.zeros(2))
@@ -74,35 +80,20 @@ def holm_of_the_winner(values: np.ndarray) -> bool:
     return bool(2 * stdtr(len(d) - 1, -np.abs(t)).min() * d.shape[1] <= 0.05)
 
 
-def models(
-    experiments: int, n_models: int, n: int = CUSTOMERS, make: Callable = ndcg, half: int = 0
-) -> dict[str, float]:
+def models(rng: np.random.Generator, n_models: int, n: int = CUSTOMERS, make: Callable = ndcg) -> dict[str, int]:
     """Equal models; models of which one leads and the others are equal; what is found of that lead."""
-    rng, error = np.random.default_rng([n_models, n, half][: 2 + half]), standard_error(make, n)
-    equal = holm = uncovered = alone = together = 0
-    lead = np.zeros(n_models)
+    seed, error = int(rng.integers(2**31)), standard_error(make, n)
+    values, lead = make(rng, n, np.zeros(n_models)), np.zeros(n_models)
     lead[-1] = min(EFFECT * error, MOST) if make is ndcg else EFFECT * error
-    for e in range(experiments):
-        values = make(rng, n, np.zeros(n_models))
-        equal += any(" is better than " in c.statement for c in family(values, e))
-        holm += holm_of_the_winner(values)
-        found = family(make(rng, n, lead), e)
-        uncovered += any(not covered(c, lead) for c in found)
-        true = [c for c in found if f"m{n_models - 1}" in (c.a, c.b) and c.p_value <= 0.05]
-        alone += len(true)
-        together += sum(c.significant for c in true)
+    equal, found = family(values, seed), family(make(rng, n, lead), seed)
+    true = [c for c in found if f"m{n_models - 1}" in (c.a, c.b) and c.p_value <= 0.05]
     return {
-        "false": equal / experiments,
-        "winner_holm": holm / experiments,
-        "uncovered": uncovered / experiments,
-        "found": together / max(alone, 1),
+        "false": any(" is better than " in c.statement for c in equal),
+        "winner_holm": holm_of_the_winner(values),
+        "uncovered": any(not covered(c, lead) for c in found),
+        "alone": len(true),
+        "found": sum(c.significant for c in true),
     }
-
-
-def halves(experiments: int, n_models: int) -> dict[str, float]:
-    """`models` in two halves, which can be run side by side."""
-    both = [models(experiments // 2, n_models, half=half) for half in (0, 1)]
-    return {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
 
 
 def covered(c: Comparison, lead: np.ndarray) -> bool:
@@ -116,24 +107,20 @@ def covered(c: Comparison, lead: np.ndarray) -> bool:
     return float(bounds[1]) - rounding <= truth <= float(bounds[2]) + rounding and not (c.winner and truth <= 0)
 
 
-def slices(experiments: int, n_slices: int, n_models: int = 4) -> dict[str, float]:
+def slices(rng: np.random.Generator, n_slices: int, n_models: int = 4) -> dict[str, int]:
     """The winner among equals in every slice; and a slice in which another is better by a known lead."""
-    rng = np.random.default_rng(n_slices)
-    error = standard_error(ndcg, 125)  # a slice holds a quarter of the customers
-    wrong = alone = together = 0
-    for e in range(experiments):
-        kinds = {f"slice:s{j}": rng.choice(list("abcd"), CUSTOMERS).tolist() for j in range(-(-n_slices // 4))}
-        values = ndcg(rng, CUSTOMERS, np.zeros(n_models))
-        wrong += bool(deficits(values, kinds, e)["losses"])
-        hole = np.array(kinds["slice:s0"]) == "a"
-        values = ndcg(rng, CUSTOMERS, np.zeros(n_models))
-        values[hole] = ndcg(rng, int(hole.sum()), EFFECT * error * (np.arange(n_models) == 1))
-        found = deficits(values, kinds, e, winner="m0")["losses"]
-        d = values[hole, 1] - values[hole, 0]
-        if d.mean() / (d.std(ddof=1) / np.sqrt(len(d))) > 1.96:
-            alone += 1
-            together += any((x["slice"], x["value"], x["to"]) == ("s0", "a", "m1") for x in found)
-    return {"false": wrong / experiments, "found": together / max(alone, 1)}
+    seed, error = int(rng.integers(2**31)), standard_error(ndcg, CUSTOMERS // 4)  # a slice holds a quarter
+    kinds = {f"slice:s{j}": rng.choice(list("abcd"), CUSTOMERS).tolist() for j in range(-(-n_slices // 4))}
+    values = ndcg(rng, CUSTOMERS, np.zeros(n_models))
+    wrong = bool(deficits(values, kinds, seed)["losses"])
+    hole = np.array(kinds["slice:s0"]) == "a"
+    values = ndcg(rng, CUSTOMERS, np.zeros(n_models))
+    values[hole] = ndcg(rng, int(hole.sum()), EFFECT * error * (np.arange(n_models) == 1))
+    losses = deficits(values, kinds, seed, winner="m0")["losses"]
+    d = values[hole, 1] - values[hole, 0]
+    alone = bool(d.mean() / (d.std(ddof=1) / np.sqrt(len(d))) > 1.96)
+    told = any((x["slice"], x["value"], x["to"]) == ("s0", "a", "m1") for x in losses)
+    return {"false": wrong, "alone": alone, "found": alone and told}
 
 
 def deficits(values: np.ndarray, kinds: dict[str, list[str]], seed: int, winner: str | None = None):
@@ -142,55 +129,66 @@ def deficits(values: np.ndarray, kinds: dict[str, list[str]], seed: int, winner:
     return slice_results(tables, "ndcg@10", winner=winner, small=50, resamples=2, seed=seed)
 
 
-PARTS: dict[str, tuple[float, Callable[[int], dict[str, float]]]] = {  # share of the experiments, what to do
-    "models-3": (2, lambda n: models(n, 3)),
-    "models-15": (1, lambda n: models(n, 15)),
-    "models-40": (1, lambda n: halves(n, 40)),
-    "models-15-skewed": (0.5, lambda n: models(n, 15, make=skewed)),
-    "models-3-on-12-customers": (2, lambda n: models(n, 3, 12)),
-    "models-15-on-50-customers": (0.5, lambda n: models(n, 15, 50)),
-    "slices-12": (1, lambda n: slices(n, 12)),
-    "slices-110": (0.3, lambda n: slices(n, 110)),
+PARTS: dict[str, tuple[float, Callable[[np.random.Generator], dict[str, int]]]] = {  # share of the experiments, one
+    "models-3": (2, partial(models, n_models=3)),
+    "models-15": (2, partial(models, n_models=15)),
+    "models-40": (1, partial(models, n_models=40)),
+    "models-15-skewed": (2, partial(models, n_models=15, make=skewed)),
+    "models-3-on-12-customers": (1, partial(models, n_models=3, n=12)),
+    "models-15-on-50-customers": (0.5, partial(models, n_models=15, n=50)),
+    "slices-12": (0.25, partial(slices, n_slices=12)),
+    "slices-110": (0.075, partial(slices, n_slices=110)),
 }
 
 
-def main(experiments: int, only: list[str]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    paths = {name: RESULTS / f"sentences-{name}.part" for name in PARTS}
-    for name in only or PARTS:
-        share, run = PARTS[name]
-        times = round(share * experiments)
-        if paths[name].exists() and json.loads(paths[name].read_text(encoding="utf-8"))["experiments"] == times:
-            continue
-        found = run(times)
-        print(name, found, flush=True)
-        paths[name].write_text(json.dumps({"experiments": times, **found}), encoding="utf-8")
+def portion(name: str, first: int, n: int) -> dict[str, int]:
+    """Sums over n experiments of a part, of which the `first` is the portion's seed."""
+    rng, experiment = np.random.default_rng([list(PARTS).index(name), first]), PARTS[name][1]
+    return added(experiment(rng) for _ in range(n))
+
+
+def added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The sum of each count."""
+    first, *others = counts
+    return {name: sum((c[name] for c in others), first[name]) for name in first}
+
+
+def main(experiments: int, jobs: int) -> None:
     rows, claims = [], []
-    if not all(path.exists() for path in paths.values()):
-        return
-    for name, path in paths.items():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        times = f"{found.pop('experiments'):,} experiments"
-        for figure, share in found.items():
-            rows.append(row("shopkeeper" if figure != "winner_holm" else "winner, Holm", f"{name}, {times}", figure,
-                            "share", [share]))  # fmt: skip
-        few = "customers" in name
-        claims.append(at_most("trust", f"families with a false sentence, {name}, {times}", found["false"], 0.05))
-        if "uncovered" in found:
-            what = f"families with an interval without the truth or a false sentence, one leads, {name}, {times}"
-            claims.append(at_most("trust", what, found["uncovered"], 0.05, "aim" if few or "skewed" in name else None))
-        what = f"found of the true differences of twice the smallest effect, {name}, {times}"
-        if not few:  # twelve customers do not follow the normal law by which the effect is chosen
-            claims.append(at_least("trust", what, found["found"], 0.8))
-    note = "a share of .05 has a standard error of .005 with 2,000 experiments, .007 with 1,000, .010 with 500"
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for name, (share, _) in PARTS.items():
+            n = max(1, round(share * experiments))
+            first = range(0, n, PORTION)
+            counts = added(pool.map(portion, repeat(name), first, (min(PORTION, n - f) for f in first)))
+            of = {"found": max(counts.pop("alone"), 1)}
+            shares = {figure: count / of.get(figure, n) for figure, count in counts.items()}
+            what = f"{name}, {n:,} experiments"
+            print(what, shares, flush=True)
+            for figure, share in shares.items():
+                system = "winner, Holm" if figure == "winner_holm" else "shopkeeper"
+                rows.append(row(system, what, figure, "share", [share]))
+            claims += claims_of(name, what, shares)
+    note = "a share of .05 has a standard error of .0034 with 4,000 experiments, .005 with 2,000, .007 with 1,000"
     write_result("sentences", rows, claims, note=note)
-    for path in paths.values():
-        path.unlink()
+
+
+def claims_of(name: str, what: str, shares: dict[str, float]) -> list[dict[str, Any]]:
+    """What is required of a part."""
+    few = "customers" in name
+    claims = [at_most("trust", f"families with a false sentence, {what}", shares["false"], 0.05)]
+    if "uncovered" in shares:
+        wrong = f"families with an interval without the truth or a false sentence, one leads, {what}"
+        kind = "aim" if few or "skewed" in name else None
+        claims.append(at_most("trust", wrong, shares["uncovered"], 0.05, kind))
+    if not few:  # twelve customers do not follow the normal law by which the effect is chosen
+        found = f"found of the true differences of twice the smallest effect, {what}"
+        claims.append(at_least("trust", found, shares["found"], 0.8))
+    return claims
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", type=int, default=1000)
-    parser.add_argument("--only", nargs="*", default=[], choices=list(PARTS))
+    parser.add_argument("--experiments", type=int, default=2000)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     arguments = parser.parse_args()
-    main(arguments.experiments, arguments.only)
+    main(arguments.experiments, arguments.jobs)

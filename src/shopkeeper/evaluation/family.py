@@ -12,7 +12,7 @@ of one difference do not hide another, t is brought to the scale of a normal dev
 normal approximations to Student's and the chi-square distributions, Ann. Math. Statist. 30, 1959.
 
 Of k resamples beyond, $(1 + \sqrt k)^2$ are counted: two standard errors more, so that the resampling's own noise makes
-no finding.
+no finding. At a level of .05 a family of equals then has one in .043 of all cases (`benchmarks/sentences.py`).
 
 Resampled are the signs of the customers' deviations from the mean (randomisation; for few customers and heavy tails
 close to exact: R. Davidson and E. Flachaire, The wild bootstrap, tamed at last, J. Econometrics 146, 2008), or the
@@ -37,7 +37,8 @@ METHOD = {
 BEYOND = 200  # resamples beyond the level at least: its noise is then a fourteenth of it
 LEAST = 2000  # so that the smallest p-value is below what is shown, 0.001
 FEW = 16  # customers whose values differ: up to here their number alone may decide
-_BLOCK_BYTES = 64 << 20
+_BLOCK_BYTES = 64 << 20  # of the customers' draws
+_CACHED_BYTES = 2 << 20  # of a block's deviates: what is done to them one by one finds them in the cache
 _FLAT = 1e-24  # squared deviations below this share of the squared values are rounding
 
 
@@ -102,7 +103,7 @@ def judge(
     largest, reached = np.zeros(resamples), np.zeros(len(mean))
     first = 0
     draws = _signs if test == "randomisation" else _weights
-    for drawn in draws(n_users, resamples, seed):
+    for drawn in draws(n_users, len(mean), resamples, seed):
         rows = slice(first, first + len(drawn))
         at = 0
         for c in columns:
@@ -233,23 +234,25 @@ def _differing(difference: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     return (np.abs(difference) > 1e-12 * scale).sum(0)
 
 
-def _signs(n_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _signs(n_users: int, family: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Blocks of uint8 (rows, U): one fair coin per customer."""
     rng = np.random.default_rng([seed, 1])
-    for rows in _rows(n_users, resamples):
+    for rows in _rows(n_users, family, resamples):
         bits = np.frombuffer(rng.bytes(rows * (-(-n_users // 8))), np.uint8).reshape(rows, -1)
         yield np.unpackbits(bits, axis=1, count=n_users)
 
 
-def _weights(n_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _weights(n_users: int, family: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Blocks of float64 (rows, U): how often each customer is drawn, with replacement."""
     rng = np.random.default_rng(seed)
-    for rows in _rows(n_users, resamples):
+    for rows in _rows(n_users, family, resamples):
         drawn = rng.integers(0, n_users, (rows, n_users)) + np.arange(rows)[:, None] * n_users
         yield np.bincount(drawn.ravel(), minlength=rows * n_users).reshape(rows, n_users).astype(np.float64)
 
 
-def _rows(n_users: int, resamples: int) -> Iterator[int]:
-    block = int(np.clip(_BLOCK_BYTES // (8 * max(n_users, 1)), 1, resamples))
+def _rows(n_users: int, family: int, resamples: int) -> Iterator[int]:
+    """Rows of each block: multiples of eight, by which the draws are the same however they are cut."""
+    block = min(_BLOCK_BYTES // (8 * max(n_users, 1)), _CACHED_BYTES // (8 * max(family, 1)), resamples)
+    block = max(8, block // 8 * 8)
     for first in range(0, resamples, block):
         yield min(block, resamples - first)
