@@ -18,6 +18,7 @@ FLOOR = {
     "simulated": 1.1, "ingest": 1.1, "arrange": 1.2, "people": 1.3,  # from a shop's files to a prepared folder
     "splits": 2,
     "features": 2, "training": 2,
+    "models": 2.4,  # what both families of models are to those who use them
     "programs": 2.5,
     "recommenders": 3, "customers": 3,
     "tasks": 3.5,
@@ -34,6 +35,7 @@ KEPT_OUT = {
         "recommenders",
         "data",
         "features",
+        "models",
         "programs",
         "customers",
         "bundles",
@@ -53,6 +55,7 @@ KEPT_OUT = {
         "simulated",
         "data",
         "features",
+        "models",
         "programs",
         "serving",
         "tracking",
@@ -149,4 +152,36 @@ def test_no_task_is_named_where_every_task_is_served():
         for task in tasks
         if f'"{task}"' in path.read_text(encoding="utf-8")
     ]
+    assert not wrong
+
+
+# What may be asked whether it is there: never a model or a task, which say what they are (`models.about`).
+ASKED = {
+    "cli/doctor.py": {"sched_getaffinity"},  # of the system
+    "training/blocks.py": {"posix_fallocate"},
+    "nn/linear.py": {"_linear_pointwise"},  # of the installed PyTorch
+    "metrics/inner_products.py": {None},
+    "files.py": {"filename", "strerror", "errno"},  # of an error that may be any
+    "stopping.py": {"number", "__notes__"},
+    "tracking/__init__.py": {"error_code"},
+    "tracking/calls.py": {"message"},
+    "recommenders/targets.py": {"_is_protocol"},  # of whatever a target names, before it is believed to be a model
+}
+
+
+def test_nothing_is_asked_by_hasattr_or_by_how_a_name_begins():
+    wrong = []
+    for path in FILES:
+        name = path.relative_to(SOURCE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or len(node.args) < 1:
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            of = node.args[-1 if called == "startswith" else min(1, len(node.args) - 1)]
+            literal = of.value if isinstance(of, ast.Constant) else None
+            if called == "startswith" and isinstance(literal, str) and literal.startswith("oracle"):
+                wrong.append(f"{name}:{node.lineno} asks whether a name begins with {literal}")
+            asks = called == "hasattr" or (called == "getattr" and literal is not None)
+            if asks and literal not in ASKED.get(name, ()):
+                wrong.append(f"{name}:{node.lineno} {called}(…, {literal!r})")
     assert not wrong

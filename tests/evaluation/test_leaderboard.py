@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.evaluation.leaderboard import coverage_at_equal_n, leaderboard
 from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.models.about import About
 from tiny import cycle_histories, tiny_prepared
 
 
@@ -16,7 +17,7 @@ class Noisy:
     """Scores the true next item first with the given chance, else at random."""
 
     def __init__(self, chance: float, seed: int, uses_instant: bool = False):
-        self.chance, self.seed, self.uses_instant = chance, seed, uses_instant
+        self.chance, self.seed, self.about = chance, seed, About(reads_instant=uses_instant)
 
     def score(self, requests):
         rng = np.random.default_rng(self.seed)

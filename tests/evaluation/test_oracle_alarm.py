@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.evaluation import model_audit
 from shopkeeper.evaluation.oracle_alarm import better_than_oracle, oracle_alarms
+from shopkeeper.evaluation.table import KEY
 from shopkeeper.pipeline import audit, context
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.recency import Recency
@@ -33,8 +35,9 @@ def config(place: Path, *words: str) -> dict:
     return cfg
 
 
-def table(values: np.ndarray, metric: str = "ndcg@10") -> pa.Table:
-    return pa.table({"user": np.arange(1, len(values) + 1, dtype=np.int32), metric: values})
+def table(values: np.ndarray, metric: str = "ndcg@10", oracle: str = "") -> pa.Table:
+    found = pa.table({"user": np.arange(1, len(values) + 1, dtype=np.int32), metric: values})
+    return found.replace_schema_metadata({KEY: json.dumps({"oracle": oracle})})
 
 
 def test_only_what_is_better_beyond_chance_is_an_alarm():
@@ -43,7 +46,8 @@ def test_only_what_is_better_beyond_chance_is_an_alarm():
     for shift, metric, alarm in ((0.1, "ndcg@10", True), (0.0, "ndcg@10", False), (-0.1, "ndcg@10", False),
                                  (-0.1, "log_loss", True), (0.1, "log_loss", False)):  # fmt: skip
         tables = {
-            "oracle_observable": table(oracle, metric),
+            "latent": table(oracle + 1, metric, "latent"),
+            "whoever": table(oracle, metric, "observable"),
             "a": table(oracle + shift + rng.normal(0, 0.2, 400), metric),
         }
         assert bool(oracle_alarms(tables, metric)) == alarm

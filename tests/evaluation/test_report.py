@@ -33,6 +33,7 @@ from shopkeeper.evaluation.report.words import answer
 from shopkeeper.evaluation.seeds import over_seeds, too_few
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import KEY, evaluate_requests, metadata_of, summarise
+from shopkeeper.models.about import About
 from tiny import DAY, days, tiny_prepared
 
 N = 320  # customers
@@ -43,9 +44,8 @@ NASTY = "</script><script>alert('x')</script> & <b>Co</b>"
 class Told:
     """Scores that know the target of a share of the requests; the rest is popularity."""
 
-    uses_instant = False
-
-    def __init__(self, split: Split, right: np.ndarray):
+    def __init__(self, split: Split, right: np.ndarray, oracle: str = ""):
+        self.about = About(oracle=oracle)
         requests, targets = split.part("test")
         self.target = dict(zip(requests.end.tolist(), targets.item.tolist(), strict=True))
         self.right = dict(zip(requests.end.tolist(), right.tolist(), strict=True))
@@ -110,7 +110,8 @@ def recommenders(shop: tuple[Prepared, Split], shares: Mapping[str, float | np.n
     tables = {}
     for seed, (name, share) in enumerate(shares.items()):
         right = np.random.default_rng(seed).random(n) < share
-        table = evaluate_requests(Told(split, right), split, "test", metadata={"model": name, "seed": 1})
+        told = Told(split, right, "observable" if name == "oracle_observable" else "")
+        table = evaluate_requests(told, split, "test", metadata={"model": name, "seed": 1})
         tables[name] = add_slices(table, prepared, split, "test")
     return section(shop, tables)
 

@@ -20,6 +20,7 @@ from shopkeeper.evaluation.sanity import (
     split_gap,
 )
 from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
 from tiny import cycle_histories, days, tiny_prepared
@@ -28,7 +29,7 @@ from tiny import cycle_histories, days, tiny_prepared
 class Next:
     """Recommends what follows the last item: order is all that counts."""
 
-    uses_instant = False
+    about = About()
 
     def __init__(self, n_items=12, sign=1):
         self.n_items, self.sign = n_items, sign
@@ -130,6 +131,8 @@ def test_checks_count_what_no_model_can_find_and_answers_that_say_nothing(tmp_pa
 
 def test_duplicates_in_lists_are_found(tmp_path):
     class Twice:
+        about = About(answers="lists")
+
         def recommend(self, requests, k):
             return np.tile([1, 2, 1], (len(requests), 1))
 

@@ -15,6 +15,7 @@ from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
 from shopkeeper.evaluation.slices import add_slices
 from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.models.about import About
 from shopkeeper.timeline import instant
 from tiny import tiny_prepared
 
@@ -22,7 +23,7 @@ COAST = "America/Los_Angeles"
 
 
 class Nothing:
-    uses_instant = False
+    about = About()
 
     def score(self, requests):
         return np.zeros((len(requests), 7), np.float32)

@@ -18,13 +18,14 @@ from shopkeeper.evaluation.slices import (
     user_attributes,
 )
 from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.models.about import About
 from tiny import DAY, tiny_prepared
 
 HOUR = DAY // 24
 
 
 class Nothing:
-    uses_instant = False
+    about = About()
 
     def score(self, requests):
         return np.zeros((len(requests), 7), np.float32)

@@ -19,13 +19,14 @@ from shopkeeper.evaluation.table import (
     summarise,
     write_table,
 )
+from shopkeeper.models.about import About
 from tiny import cycle_histories, days, tiny_prepared
 
 
 class Scores:
     """A model that scores: the item after the last one seen is best, then the next, and so on round."""
 
-    uses_instant = False
+    about = About()
 
     def __init__(self, n_items: int, spoil=lambda score, requests: score):
         self.n_items, self.spoil = n_items, spoil
@@ -39,6 +40,8 @@ class Scores:
 class Vectors(Scores):
     """The same scores as inner products."""
 
+    about = About(answers="vectors")
+
     def encode(self, requests):
         return self.score(requests), np.zeros(len(requests), bool)
 
@@ -51,6 +54,8 @@ class Vectors(Scores):
 
 class Lists:
     """A model that only makes lists, of three items."""
+
+    about = About(answers="lists")
 
     def recommend(self, requests, k):
         last = requests.last_items(1).astype(int)
@@ -109,7 +114,7 @@ def test_a_model_that_only_makes_lists_has_no_rank_beyond_them(split):
 class Lister:
     """Makes the same list for everybody."""
 
-    uses_instant = False
+    about = About(answers="lists")
 
     def __init__(self, *items):
         self.items = items

@@ -15,6 +15,7 @@ from shopkeeper.bundles.write.golden import Draw, answer, best, disagreements, t
 from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.gru4rec import GRU4Rec
@@ -162,7 +163,7 @@ def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_
 
 
 class NoProgram:
-    uses_instant = False
+    about = About()
 
 
 def test_a_model_without_a_program_is_refused_with_where_one_is_described(shop: Any, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_recommender_that_reads_the_instant_has_to_say_so(place, tmp_path, mon
     monkeypatch.setattr(Recency, "score", by_the_hour)
     with pytest.raises(AuditError, match=r"change with the instant, which the model says it does not read"):
         train_model(config(place, "model=recency"), tmp_path / "run")
-    monkeypatch.setattr(Recency, "uses_instant", True)
+    monkeypatch.setattr(Recency, "about", replace(Recency.about, reads_instant=True))
     assert train_model(config(place, "model=recency"), tmp_path / "run").manifest["uses_instant"]
 
 

@@ -54,14 +54,15 @@ def trained(cfg: dict):
 
 def test_test_is_asked_of_a_model_that_has_seen_validation_and_validation_is_not(shop):
     cfg = config(shop, "model=popularity", "evaluation.refit=true")
-    model, facts, metrics, _ = trained(cfg)
-    plain_model, plain_facts, plain, _ = trained(config(shop, "model=popularity"))
+    done, before = trained(cfg), trained(config(shop, "model=popularity"))
+    model, facts, metrics = done.model, done.facts, done.metrics
+    plain_model, plain_facts, plain = before.model, before.facts, before.metrics
     prepared, split = prepare_to_train(cfg)
     new = int(np.flatnonzero(np.array(prepared.items["item_id"].to_pylist()) == "new")[0]) + 1
     assert plain_model.scores_V[new] == 0
     assert model.scores_V[new] > 0
     assert metrics["validation"] == plain["validation"]
-    assert metrics["refit"] is True
+    assert done.metrics["refit"] is True
     assert "refit" not in plain
     assert metrics["test"]["ndcg@10"]["value"] > plain["test"]["ndcg@10"]["value"]
     assert facts["trained_until"] > plain_facts["trained_until"]
@@ -83,12 +84,11 @@ def test_no_row_from_the_test_cutoff_on_is_trained_on(shop):
 
 def test_a_network_takes_the_epoch_that_validation_chose(shop):
     words = ("model=sasrec", "model.width=8", "model.blocks=1", "model.epochs=6", "evaluation.refit=true")
-    model, _, metrics, _ = trained(config(shop, *words))
-    assert model.steps is not None
-    first, _, _, _ = trained(config(shop, *words[:-1]))
-    assert len(model.trained.history) == first.steps == model.steps
-    assert all("ndcg@10" not in epoch for epoch in model.trained.history)
-    assert metrics["refit"] is True
+    done, first = trained(config(shop, *words)), trained(config(shop, *words[:-1]))
+    assert first.learned.steps is not None
+    assert len(done.learned.history) == done.learned.steps == first.learned.steps
+    assert all("ndcg@10" not in epoch for epoch in done.learned.history)
+    assert done.metrics["refit"] is True
 
 
 def test_a_split_that_has_no_cutoff_in_time_says_what_to_do(shop):

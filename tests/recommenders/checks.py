@@ -18,6 +18,7 @@ import yaml
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import REQUESTS
 from shopkeeper.recommenders.base import Fit, Recommender
 from shopkeeper.recommenders.base import make as make_model
 from shopkeeper.schema import EVENT_CODE
@@ -49,7 +50,7 @@ def check_answers(make: Callable[[], Any], prepared: Prepared, split: Split, fit
     """Finite scores of the right shape for strangers, for known customers, and for an empty history."""
     model = fitted(make, prepared, split, fit)
     assert isinstance(model, Recommender)
-    assert isinstance(model.uses_instant, bool)
+    assert model.about.asks == REQUESTS
     strangers = stranger([[3], [1, 2, 3, 4, 5, 6, 7], [], [2, 2, 2]])
     for requests in (strangers, split.part("test")[0]):
         scores = model.score(requests)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import linalg, sparse
 
-from recommenders.checks import FIT, check_recommender, shipped, stranger
+from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.recommenders.ease import EASE, _counts_together, ease_weights
@@ -17,7 +17,6 @@ from tiny import tiny_prepared
 
 
 def test_ease_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("ease"), tmp_path / "shipped")
     check_recommender(lambda: EASE(l2=3.0), tmp_path)
 
 

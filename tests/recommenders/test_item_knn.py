@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recommenders.checks import check_recommender, fitted, shipped, stranger
+from recommenders.checks import check_recommender, fitted, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders import neighbours
 from shopkeeper.recommenders.base import Fit
@@ -20,7 +20,6 @@ from tiny import tiny_prepared
 
 
 def test_item_knn_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("item_knn"), tmp_path / "shipped")
     check_recommender(partial(ItemKNN, shrinkage=1.0), tmp_path)
     check_recommender(partial(ItemKNN, half_life_days=2.0, self_similarity=0.5), tmp_path / "by time")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
@@ -22,7 +22,6 @@ def best(model, requests, k):
 
 
 def test_personal_frequency_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("personal_frequency"), tmp_path / "shipped")
     check_recommender(plain(half_life_days=3), tmp_path)
 
 

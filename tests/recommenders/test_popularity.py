@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from recommenders.checks import FIT, check_recommender, shipped, stranger
+from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
@@ -15,7 +15,6 @@ from tiny import DAY, tiny_prepared
 
 
 def test_popularity_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("popularity"), tmp_path / "shipped")
     check_recommender(Popularity, tmp_path)
 
 

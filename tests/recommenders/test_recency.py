@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.schema import EVENT_CODE
@@ -12,7 +12,6 @@ from tiny import DAY, days
 
 
 def test_recency_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("recency"), tmp_path / "shipped")
     check_recommender(lambda: Recency(None), tmp_path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
+from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
@@ -17,7 +17,6 @@ PURCHASE = EVENT_CODE["purchase"]
 
 
 def test_tifu_knn_keeps_the_promises_of_every_recommender(tmp_path):
-    check_recommender(shipped("tifu_knn"), tmp_path / "shipped")
     check_recommender(lambda: TIFUKNN(neighbours=2, decay="groups", group_size=2), tmp_path)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.models.about import About, Learned
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,15 @@ class Predictions:
 class CustomerModel(Protocol):
     """What every customer model does."""
 
-    uses_instant: bool
+    @property
+    def about(self) -> About:
+        """What it is, and what it needs."""
 
-    def fit(self, train: Cohort, calibration: Cohort | None, seed: int) -> None:
+    @property
+    def untrainable(self) -> str:
+        """Why it scores nobody; "" where it does."""
+
+    def fit(self, train: Cohort, calibration: Cohort | None, seed: int) -> Learned | None:
         """Learn from `train`; calibrate on `calibration`, a later cutoff that the fit has not seen."""
 
     def predict(self, cohort: Cohort) -> Predictions:
@@ -65,9 +72,8 @@ class CustomerModel(Protocol):
         """Read what `save` wrote."""
 
 
-@runtime_checkable
-class NeedsDataset(Protocol):
-    """A customer model that must know which dataset it is asked about (oracles): the pipeline binds it before `fit`."""
+class NeedsDataset(CustomerModel, Protocol):
+    """One whose `about.needs` names the dataset (oracles): the pipeline binds it before `fit`."""
 
     def bind(self, prepared: Prepared) -> None:
         """Read what it needs from the prepared dataset's manifest and tables."""

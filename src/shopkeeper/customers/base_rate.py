@@ -8,13 +8,14 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
+from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.programs.base import Program
 
 
 class BaseRate:
     """The share of label 1 over all labelled rows there are, the calibration cohort's included."""
 
-    uses_instant = False
+    about = About(answers=PROBABILITIES)
 
     def __init__(self, min_positives: int = 20) -> None:
         self.min_positives = min_positives

@@ -17,8 +17,8 @@ from shopkeeper.customers.state import (
     with_blanks,
     write_state,
 )
-from shopkeeper.errors import UserError
-from shopkeeper.files import write_text
+from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.trees import open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 
@@ -39,7 +39,7 @@ class LightGBM:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    uses_instant = False
+    about = About(answers=PROBABILITIES, needs=("features",))
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class LightGBM:
 
     def save(self, folder: Path) -> None:
         """Write `trees.txt` (LightGBM's own text format) and `model.json`."""
-        if self.booster is not None:
-            write_text(folder / "trees.txt", self.booster.model_to_string())
+        folder.mkdir(parents=True, exist_ok=True)
+        save_trees(folder, self.booster)
         state = {
             "feature_names": list(self.feature_names),
             "calibrator": self.calibrator.as_json(),
@@ -121,23 +121,11 @@ class LightGBM:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        import lightgbm as lgb
-
         state = read_state(folder, "lightgbm", ("feature_names", "calibrator", "untrainable"))
         self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
         self.calibrator, self.booster = Calibrator(**state["calibrator"]), None
-        if self.untrainable:
-            return
-        path = folder / "trees.txt"
-        try:
-            text = path.read_text(encoding="utf-8")
-            if "end of trees" not in text:
-                raise ValueError("the text ends too early")
-            self.booster = lgb.Booster(model_str=text)
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: the run folder is incomplete; train the model again") from None
-        except (lgb.basic.LightGBMError, ValueError) as e:
-            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+        if not self.untrainable:
+            self.booster = open_trees(folder)
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
         return np.asarray(self.booster.predict(cohort.features, num_threads=self.parameters["num_threads"]))

@@ -24,6 +24,7 @@ from shopkeeper.customers.state import (
     write_state,
 )
 from shopkeeper.files import atomic_file
+from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.programs.base import Program
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
@@ -37,7 +38,7 @@ class Logistic:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    uses_instant = False
+    about = About(answers=PROBABILITIES, needs=("features",))
 
     def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
         self.inverse_penalty = inverse_penalty

@@ -25,7 +25,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
-from shopkeeper.programs.base import Program
+from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.simulated.filtering import filter_days, replay, survival, visits
 from shopkeeper.simulated.link import Link, hidden_truth
@@ -37,15 +37,22 @@ _BLOCK = 20_000  # rows at a time: the filter holds a few (rows, K, S) arrays
 class ChurnOracle:
     """Exact churn probabilities of a simulated shop; calibrated by construction."""
 
-    uses_instant = True
-    untrainable = ""  # nothing is learnt
-
     def __init__(self, latent: bool = False) -> None:
         self.latent = latent
         self.name = "oracle_latent" if latent else "oracle_observable"
+        self.about = About(
+            answers=PROBABILITIES,
+            reads=("event_type", "timestamp", "channel"),
+            needs=("dataset",),
+            reads_instant=True,
+            oracle="latent" if latent else "observable",
+            not_exported="an oracle is no candidate, it knows the simulation's truth",
+        )
         self.link: Link | None = None
         self.kind = np.zeros(1, np.int64)  # latent only: type by internal id …
         self.state = np.full((1, 1), -1, np.int8)  # … and state at the end of each day
+
+    untrainable = ""  # nothing is learnt
 
     def bind(self, prepared: Prepared) -> None:
         """Learn from the dataset's manifest which world it is; a `UserError` when it is not simulated."""
@@ -91,13 +98,6 @@ class ChurnOracle:
         alpha[who] = 0.0
         alpha[who, self.kind[customer[who]], self.state[customer[who], day[who]]] = 1.0
         return alpha
-
-    def program(self, timed: bool) -> Program:
-        """None: a `UserError` says why."""
-        raise UserError(
-            "ChurnOracle models are not exported: an oracle is no candidate, it knows the simulation's truth; export "
-            "another model"
-        )
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `weights.npz`."""

@@ -31,7 +31,7 @@ class Events:
 class Requests:
     """B questions: the history of request b is rows `start[b]:end[b]` of `events`, all before `instant[b]`.
 
-    The request's instant lives only here: a model that reads it must say so (`uses_instant`).
+    The request's instant lives only here: a model that reads it must say so (`about.reads_instant`).
     """
 
     events: Events

@@ -20,6 +20,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Events, Requests, Targets
+from shopkeeper.models.about import SCORES, VECTORS
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.perturb import perturb_after, perturb_rows
@@ -29,7 +30,7 @@ from shopkeeper.timeline import iso
 AROUND = 8  # rows of another content before and after each history
 SHARE = 200  # one request of so many is asked again: the audit costs about a hundredth of the evaluation
 LEAST, MOST = 16, 256  # requests of a part that are asked again
-SCORES = 128 << 20  # bytes of the scores that are held at once
+SCORE_BYTES = 128 << 20  # bytes of the scores that are held at once
 TOLERANCE = 1e-4  # of the range of the scores: sums of floats depend on what else is in a batch
 THEN = "Mend the model: it may read the history that a request hands out and split.training_rows(), nothing else"
 
@@ -65,10 +66,10 @@ def _moves(model: Any, asked: Requests, n_items: int) -> tuple[int, str] | None:
         apart = [_answers(model, some) for some in (other[:half], other[half:]) if len(some)]
         if n := _moved(said, np.concatenate(apart)).sum():
             return n, "depend on what else is asked"
-        if other.instant is not None and not model.uses_instant:
+        if other.instant is not None and not model.about.reads_instant:
             later = other.instant + rng.integers(1, 60 * MICROSECONDS_PER_DAY, len(other))
             if n := _moved(said, _answers(model, replace(other, instant=later))).sum():
-                return n, "change with the instant, which the model says it does not read (uses_instant)"
+                return n, "change with the instant, which the model says it does not read (about.reads_instant)"
     return None
 
 
@@ -148,7 +149,7 @@ def audit_learning(
     Raises:
         AuditError: naming the model.
     """
-    short = bool(getattr(trained, "resumes", False))
+    short = trained.about.resumes
     then = learn(split.prepared, split, True) if short else trained
     other = another_future(split, name, seed)
     model = learn(other.prepared, other, short)
@@ -227,10 +228,10 @@ def _times(
 
 def _answers(model: Any, requests: Requests) -> np.ndarray:
     """What the evaluation would read of a model: vectors, scores or lists, float64 (B, …)."""
-    if hasattr(model, "encode") and hasattr(model, "item_vectors"):
+    if model.about.answers == VECTORS:
         vector_BD, blank_B = model.encode(requests)
         return np.column_stack([np.where(blank_B[:, None], 0, vector_BD), blank_B]).astype(np.float64)
-    if hasattr(model, "score"):
+    if model.about.answers == SCORES:
         return np.asarray(model.score(requests), np.float64)
     return np.asarray(model.recommend(requests, 10), np.float64)
 
@@ -251,7 +252,7 @@ def _sample(requests: Requests, n_items: int) -> Requests:
 
 def _fitting(n_items: int) -> int:
     """How many rows of scores are held at once."""
-    return max(4, min(MOST, SCORES // (8 * (n_items + 1))))
+    return max(4, min(MOST, SCORE_BYTES // (8 * (n_items + 1))))
 
 
 def _chosen(n: int, most: int = MOST) -> np.ndarray:

@@ -20,21 +20,20 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.model_audit import requests_of, rows_of
-from shopkeeper.evaluation.table import evaluate_requests, users_of, values_of
+from shopkeeper.evaluation.table import evaluate_requests, oracle_of, users_of, values_of
 
-ORACLE = "oracle_observable"
 SIZE = 256  # requests that the oracle is asked when a model was trained
 CHANCE = 1 / 4000  # that an honest model is suspected that is as good as the oracle
 
 
 def oracle_alarms(tables: Mapping[str, pa.Table], metric: str) -> list[str]:
-    """A line for each model that is better than `oracle_observable`, where that is among the tables."""
-    if ORACLE not in tables:
+    """A line for each model that is better than the oracle of what is observable, where that is among the tables."""
+    told = {name: oracle_of(table) for name, table in tables.items()}
+    oracle = next((name for name, of in told.items() if of == "observable"), None)
+    if oracle is None:
         return []
     found = [
-        better_than_oracle(name, table, tables[ORACLE], metric)
-        for name, table in tables.items()
-        if not name.startswith("oracle")
+        better_than_oracle(name, table, tables[oracle], metric) for name, table in tables.items() if not told[name]
     ]
     return [line for line in found if line]
 
@@ -89,7 +88,7 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
 
     spec = split.timeline.get("spec") or {}
     asks_next_order = list(spec.get("target_events") or []) == ["purchase"] and spec.get("targets", "first") != "all"
-    if not split.prepared.manifest.get("simulation") or not asks_next_order or name.startswith("oracle"):
+    if not split.prepared.manifest.get("simulation") or not asks_next_order or oracle_of(table):
         return None
     if metric not in table.column_names:
         return None
@@ -124,7 +123,7 @@ def alarm_of_customer_model(
     """The same of a customer model: the task's oracle says of some of the cohort how probable the label is."""
     from shopkeeper.evaluation.customer_table import customer_table
 
-    if not prepared.manifest.get("simulation") or name.startswith("oracle") or metric not in table.column_names:
+    if not prepared.manifest.get("simulation") or oracle_of(table) or metric not in table.column_names:
         return None
     rows = np.sort(np.random.default_rng(1).permutation(table.num_rows)[:SIZE])
     some = rows_of(cohort, rows)

@@ -21,6 +21,7 @@ from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.files import atomic_file
+from shopkeeper.models.about import SCORES, VECTORS
 from shopkeeper.schema import NO_TIME
 
 if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables do
 
 KEY = b"shopkeeper"
 LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
+EARLIER_ORACLES = {"oracle_observable": "observable", "oracle_latent": "latent"}  # whose tables do not say it
 _SCORE_BYTES = 128 << 20  # a batch of full scores
 
 
@@ -58,8 +60,8 @@ def iter_requests(
 ) -> Iterator[pa.RecordBatch]:
     """Chunks of the per-request table, in the order of the split's requests.
 
-    A model with `encode` and `item_vectors` is multiplied and counted in tiles; one with `score` is counted; one with
-    only `recommend(requests, k)` (ids, best first) has null ranks beyond its list, and what it lists against the rules
+    A model that answers with vectors is multiplied and counted in tiles; one with scores is counted; one with lists,
+    `recommend(requests, k)` (ids, best first), has null ranks beyond its list, and what it lists against the rules
     (seen, not in the catalogue) is taken out. `k` beyond the catalogue is allowed: the list then ends with the
     catalogue and recall is 1. `requests` replaces the split's own (shuffled histories, say) against the same targets.
     `metadata` (model, seed, task, …) is kept with the table. NaN or infinite scores end in a `UserError` that names
@@ -88,11 +90,12 @@ def iter_requests(
         "k": list(k),
         "n_catalogue": len(split.catalogue),
         "ties": ties,
-        "uses_instant": bool(getattr(model, "uses_instant", False)),
+        "uses_instant": model.about.reads_instant,
+        "oracle": model.about.oracle,
         **(metadata or {}),
     }
     n_columns = split.prepared.n_items + 1
-    tiled = hasattr(model, "encode") and hasattr(model, "item_vectors")
+    tiled = model.about.answers == VECTORS
     if batch_size is None:
         batch_size = 8192 if tiled else int(np.clip(_SCORE_BYTES // (4 * n_columns), 16, 8192))
     ranker = _ranker(model if tiled else None, split, len(requests), top_k, device)
@@ -143,7 +146,7 @@ def _rank(
         assert isinstance(ranker, Ranker)
         vector_BD, blank_B = model.encode(requests)
         return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
-    if hasattr(model, "score"):
+    if model.about.answers == SCORES:
         return ranker.rank_scores(model.score(requests), wanted, seen, candidates)
     list_BK = np.asarray(model.recommend(requests, ranker.k))
     if unknown := list_BK[(list_BK < 0) | (list_BK >= ranker.n_columns)].tolist():
@@ -251,6 +254,12 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def metadata_of(table: pa.Table) -> dict[str, Any]:
     """What the figures of a table are conditional on: dataset, split, protocol, part, model, seed, target hash, …"""
     return dict(json.loads((table.schema.metadata or {})[KEY]))
+
+
+def oracle_of(table: pa.Table) -> str:
+    """What the oracle that this table is of was told (`About.oracle`); "" for any other model's."""
+    meta = metadata_of(table)
+    return str(meta.get("oracle", EARLIER_ORACLES.get(str(meta.get("model")), "")))
 
 
 def metrics_of(table: pa.Table) -> list[str]:

@@ -53,6 +53,7 @@ class GRU4RecNetwork(SequenceNetwork):
         self.shape, d = shape, shape.width
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
+        self.reads = ("type",) if shape.n_types else ()
         self.layers: Any = nn.ModuleList(nn.GRU(d, d, batch_first=True) for _ in range(shape.layers))
         for module in self.modules():
             if isinstance(module, nn.Embedding):

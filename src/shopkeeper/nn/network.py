@@ -1,7 +1,8 @@
 """What a sequence network is to the rest of the project: the one thing that training, answering and export know of it.
 
 A network is a subclass of `SequenceNetwork` made from its shape, a frozen dataclass with at least `n_items`, `width`
-(of the vectors) and `max_length`; a field `n_types` says that it can tell event types apart.
+(of the vectors) and `max_length`; a field `n_types` says that it can tell event types apart, and is 0 where the data
+have only one to read.
 
 Shapes: P positions of a batch in flat order (see attention.py), D width, B sequences, L their length, V items + 1.
 """
@@ -40,13 +41,9 @@ class SequenceNetwork(Dropping):
     tables: ClassVar[tuple[str, ...]] = ("item",)  # embeddings, looked up in float32 whatever the precision
     by_position: ClassVar[tuple[str, ...]] = ()  # those whose rows count from the newest event; a warm start cuts them
 
+    reads: tuple[str, ...] = ()  # which of `COLUMNS` a batch must carry
     shape: Any
     item: nn.Embedding  # (V, D), row 0 is padding; what enters and what is ranked
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Which of `COLUMNS` a batch must carry."""
-        return ("type",) if getattr(self.shape, "n_types", 0) else ()
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the network, in float32: (P, D)."""

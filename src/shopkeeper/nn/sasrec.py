@@ -135,6 +135,7 @@ class SASRecNetwork(SequenceNetwork):
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.position = nn.Embedding(shape.max_length, d)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
+        self.reads = ("type",) if shape.n_types else ()
         self.blocks: Any = nn.ModuleList((GatedBlock if shape.gated else Block)(shape) for _ in range(shape.blocks))
         self.norm = nn.LayerNorm(d, 1e-6)
         for module in self.modules():

@@ -11,6 +11,7 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.models.about import Learned
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
@@ -18,7 +19,9 @@ from shopkeeper.timeline import CustomerWindows, iso
 log = logging.getLogger(__name__)
 
 
-def audit_recommender(cfg: Mapping[str, Any], model: Any, split: Split, fit: Fit, parts: Sequence[str]) -> None:
+def audit_recommender(
+    cfg: Mapping[str, Any], model: Any, learned: Learned, split: Split, fit: Fit, parts: Sequence[str]
+) -> None:
     """See that a recommender's answers, and with `audit=full` what it learned, do not move with what comes later.
 
     Raises:
@@ -35,7 +38,7 @@ def audit_recommender(cfg: Mapping[str, Any], model: Any, split: Split, fit: Fit
         # In one process, since others would read the split from disk, and with nothing to resume.
         limits: dict[str, Any] = {"devices": 1, "resume": False}
         if short:
-            limits |= {"max_epochs": 2, "plan": model.trained.plan.to_json() if getattr(model, "trained", None) else {}}
+            limits |= {"max_epochs": 2, "plan": dict(learned.plan or {})}
         again = make(cfg["model"])
         again.fit(
             prepared,
@@ -83,7 +86,7 @@ def audit_customer_model(
     if cfg.get("audit") != "full":
         return
     other = audit_cohorts(cfg, known, windows, cohort, judged)
-    again = fitted(cfg, part, other, known[judged][-1])
+    again, _ = fitted(cfg, part, other, known[judged][-1])
     same_predictions(model, again, name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on")
     log.info("audit=full: %s for %s: cohorts and model do not depend on what follows", name, part)
 

@@ -264,6 +264,8 @@ def _write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """The leaderboard for the terminal."""
+    from shopkeeper.evaluation.table import oracle_of
+
     parts = []
     for task, section in sections.items():
         metrics, level = section["metrics"], f"{100 * section['confidence']:g} %"
@@ -279,7 +281,8 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
             + show.table(["model", *shown], rows)
         )
         apart = section["sanity"].get("uses_instant", [])
-        best = next((n for n in section["names"] if not n.startswith("oracle") and n not in apart), section["names"][0])
+        oracles = [name for name, table in section["tables"].items() if oracle_of(table)]
+        best = next((n for n in section["names"] if n not in (*oracles, *apart)), section["names"][0])
         parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
         parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
         parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]

@@ -16,7 +16,7 @@ from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate_checks import fit_of
-from shopkeeper.pipeline.runs import RunFolder, write_run
+from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
 from shopkeeper.recommenders.targets import refuse_foreign
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
         model,
         {**about, "model": settings["name"], "test": test},
         {"test": table},
-        {**facts, "model": settings["name"], "uses_instant": bool(model.uses_instant), "commit": context.git_commit()},
+        {**facts, "model": settings["name"], "commit": context.git_commit(), **declared_facts(model)},
     )
 
 

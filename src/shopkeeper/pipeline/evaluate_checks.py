@@ -31,11 +31,12 @@ def sanity_of(
 ) -> dict[str, Any]:
     """All checks of a board as JSON; the report has them as a section."""
     from shopkeeper.evaluation.sanity import missing_baselines
+    from shopkeeper.evaluation.table import oracle_of
 
     task = next(iter(runs.values())).task
     models = [(board["uses_instant"], model) for board in boards["boards"] for model in board["models"]]
     options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples", "smallest_effect")}
-    rivals = {name: run for name, run in runs.items() if not name.startswith("oracle")}
+    rivals = {name: run for name, run in runs.items() if not oracle_of(tables[name])}
     again = _to_retrain(cfg["report"].get("retrain") or [], runs)
     asked = rivals if cfg["report"].get("shuffle", True) else {}
     shuffled = _orders_worth(asked, tables, headline, split, options, retrain=False)

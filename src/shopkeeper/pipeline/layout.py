@@ -38,6 +38,8 @@ MANIFEST = f"""
     erasure_list         text or null  SHA-256 of the erasure list that was applied to the data
     commit               text          git commit, `-dirty` where files differ
     mlflow_run?          text or null  id at the tracker
+    uses_instant         bool          whether the moment of the request is read
+    oracle               text          of an oracle what it was told: observable or latent; empty for any other model
     alarm?               text          better than the best possible on a simulated shop
     {SHA256}
 """
@@ -70,7 +72,6 @@ RUN = Folder(
             "what it is; written last",
             f"""
             {MANIFEST.strip()}
-            uses_instant         bool          whether the moment of the request is read
             trained_until?       text or null  cutoff of the training rows
             init_from?           any           the run that it started from
             refit?               bool          trained anew on all until the test cutoff

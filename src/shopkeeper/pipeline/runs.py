@@ -82,6 +82,11 @@ class RunFolder:
         return make(self.config["model"])
 
 
+def declared_facts(model: Any) -> dict[str, Any]:
+    """What a run's manifest keeps of what its model declares."""
+    return {"uses_instant": model.about.reads_instant, "oracle": model.about.oracle}
+
+
 def write_run(
     folder: Path,
     config: Mapping[str, Any],

@@ -112,13 +112,13 @@ def note(metrics: Mapping[str, Any], headline: str) -> str:
     )
 
 
-def colour(model: str) -> str:
+def colour(model: str, oracle: str = "") -> str:
     """A model's colour in MLflow's charts: always the same one; baselines and oracles are grey."""
     from shopkeeper.evaluation.report.figures import BASELINES, LABELS
 
-    if model in BASELINES or model.startswith("oracle"):
+    if model in BASELINES or oracle:
         return "#a9a9a9" if model in BASELINES else "#555555"
-    known = [name for name in LABELS if name not in BASELINES and not name.startswith("oracle")]
+    known = [name for name in LABELS if name not in BASELINES]
     place = known.index(model) if model in known else zlib.crc32(model.encode())
     return COLOURS[place % len(COLOURS)]
 

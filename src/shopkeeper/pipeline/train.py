@@ -15,7 +15,7 @@ from shopkeeper import tracking
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
-from shopkeeper.pipeline.forms import Log, form_of, task_of
+from shopkeeper.pipeline.forms import Log, Result, form_of, task_of
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,13 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: tracking.Run | Non
             history.append({"epoch": epoch, **values})
             tracked.metrics({f"training/{name}": value for name, value in values.items()}, epoch)
 
-        model, facts, metrics, tables = form_of(task_of(cfg)).train(cfg, ("validation", "test"), log_epoch, held)
-        place = checkpoint_folder(cfg, facts)
-        facts = {**facts, "mlflow_run": tracked.run_id}
-        run = write_run(folder, _with_plan(cfg, model), model, metrics, tables, facts, place)
+        done: Result = form_of(task_of(cfg)).train(cfg, ("validation", "test"), log_epoch, held)
+        place = checkpoint_folder(cfg, done.facts)
+        facts = {**done.facts, "mlflow_run": tracked.run_id}
+        run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
-        trained = getattr(model, "trained", None)  # of a resumed one, this process has seen only the later epochs
         with show.only_shown("the tracker's page"):
-            _track(tracked, run, cfg["task"]["headline"], tables, history if trained is None else trained.history)
+            _track(tracked, run, cfg["task"]["headline"], done.tables, done.learned.history or history)
     return run
 
 
@@ -68,7 +67,7 @@ def _track(
     if tracked.run_id is None:
         return
     facts = {k: v for k, v in run.manifest.items() if k not in NOT_TOLD}
-    about = {"run_folder": context.relative(run.path), "mlflow.runColor": show.colour(facts["model"])}
+    about = {"run_folder": context.relative(run.path), "mlflow.runColor": show.colour(facts["model"], facts["oracle"])}
     tracked.tags({**facts, **about})
     tracked.results(run.metrics)
     tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])
@@ -85,14 +84,13 @@ def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
     """Train and return the task's headline metric on validation; test is not looked at. For tuning."""
     context.check_task(cfg)
     with ExitStack() as held:
-        _, facts, metrics, _ = form_of(task_of(cfg)).train(cfg, ("validation",), log_epoch, held)
-        remove_checkpoints(checkpoint_folder(cfg, facts))
-    return show.find_metric(metrics, "validation", cfg["task"]["headline"])
+        done: Result = form_of(task_of(cfg)).train(cfg, ("validation",), log_epoch, held)
+        remove_checkpoints(checkpoint_folder(cfg, done.facts))
+    return show.find_metric(done.metrics, "validation", cfg["task"]["headline"])
 
 
-def _with_plan(cfg: Mapping[str, Any], model: Any) -> Mapping[str, Any]:
+def _with_plan(cfg: Mapping[str, Any], done: Result) -> Mapping[str, Any]:
     """The config with the execution plan that was chosen, where the model has one: what makes the run again."""
-    trained = getattr(model, "trained", None)
-    if trained is None:
+    if done.learned.plan is None:
         return cfg
-    return {**cfg, "trainer": {**cfg["trainer"], "plan": trained.plan.to_json()}}
+    return {**cfg, "trainer": {**cfg["trainer"], "plan": dict(done.learned.plan)}}

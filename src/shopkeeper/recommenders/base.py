@@ -18,8 +18,8 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, check_kinds
+from shopkeeper.models.about import About, Learned
 from shopkeeper.recommenders.targets import class_of
-from shopkeeper.schema import EVENT_TYPES
 
 NOT_PARAMETERS = ("name", "task", "tasks", "target", "defaults")
 
@@ -29,12 +29,12 @@ class Fit:
     """What a training run is given besides data: seed, folder for resumable state, trainer settings, where to log."""
 
     seed: int = 0
-    folder: Path | None = None  # for checkpoints, of a model that says `resumes`; None: nothing is written meanwhile
+    folder: Path | None = None  # for checkpoints, of a model that `resumes`; None: nothing is written meanwhile
     trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
     target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
     filter_seen: bool = False
     k: int = 10  # cut-off of the headline metric, which chooses the best epoch
-    init_from: Path | None = None  # run folder to start from, for a model that says `starts_warm`
+    init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
     steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None
     progress: bool = True
@@ -44,9 +44,11 @@ class Fit:
 class Recommender(Protocol):
     """What every recommender does. Answers for people it has never seen, from their history alone."""
 
-    uses_instant: bool  # reads Requests.instant: stands on its own leaderboard
+    @property
+    def about(self) -> About:
+        """What it is, and what it reads."""
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned | None:
         """Learn from `split.training_rows()` only; validation requests may choose when to stop."""
 
     def score(self, requests: Requests) -> np.ndarray:
@@ -82,9 +84,25 @@ def make(config: Mapping[str, Any]) -> Any:
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
     check_kinds(parameters, _kinds(cls.__init__), "model.")
     try:
-        return cls(**parameters)
+        model = cls(**parameters)
     except TypeError as e:
         raise UserError(f"conf/model/{config.get('name')}.yaml does not fit {cls.__name__}: {e}") from e
+    declared(model)
+    return model
+
+
+def declared(model: Any) -> About:
+    """What a model says that it is; a `UserError` where it says nothing."""
+    try:
+        about = model.about
+    except AttributeError:
+        about = None
+    if not isinstance(about, About):
+        raise UserError(
+            f"{type(model).__name__} does not say what it is: give the class `about = About(…)` of "
+            f"shopkeeper.models.about, as every model in shopkeeper/recommenders has"
+        )
+    return about
 
 
 def _kinds(function: Any) -> dict[str, tuple[type, ...]]:
@@ -103,10 +121,7 @@ def untyped_event(model: Any, target_events: Sequence[str]) -> str:
     The first target event that the model reads, else the first type that it reads: a plain list of items is mostly
     what somebody took.
     """
-    read: Any = getattr(model, "types", None)
-    for weights in (getattr(model, name, None) for name in ("weight_of_type", "counts_type")):
-        if weights is not None and len(weights) > 1:
-            read = np.flatnonzero(weights).tolist()
+    read = model.about.types
     targets = list(target_events) or list(Fit.target_events)
-    names = targets if read is None else [EVENT_TYPES[code - 1] for code in read]
+    names = targets if read is None else list(read)
     return next((name for name in targets if name in names), names[0] if names else targets[0])

@@ -28,10 +28,11 @@ from scipy import linalg, sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,6 @@ BESIDE = 4 * 8  # bytes for each of BLOCK x A cells beside it: two blocks and th
 class EASE:
     """`l2` is \\lambda; `event_types` count as interest (null: all that show it); `max_items` bounds the inverse."""
 
-    uses_instant = False
-
     def __init__(self, l2: float = 250.0, event_types: list[str] | None = None, max_items: int = 25_000) -> None:
         if not l2 > 0:
             raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
@@ -53,6 +52,7 @@ class EASE:
         self.max_items = max_items
         weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST, 1)
         self.counts_type = type_weights(weights) > 0
+        self.about = About(reads=("event_type",), types=counted_types(self.counts_type))
         self.weight_AA = np.zeros((0, 0), np.float32)
         self.items_A = np.zeros(0, np.int32)
         self.fallback_V = np.zeros(1, np.float32)

@@ -24,11 +24,12 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.neighbours import strongest
-from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY
 
 REQUESTS_AT_ONCE = 1024
@@ -40,8 +41,6 @@ class ItemKNN:
     `self_similarity` is what an item of the history gives itself: null means 1 where seen items may be recommended
     (shops: people buy again), else 0.
     """
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -66,6 +65,8 @@ class ItemKNN:
         self.self_similarity = self_similarity
         self.event_weights = event_weights or dict.fromkeys(INTEREST, 1.0)
         self.weight_of_type = type_weights(self.event_weights)
+        reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
         self.similarity_VV = sparse.csr_array((1, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 

@@ -27,6 +27,7 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.steps import Steps
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
@@ -51,7 +52,7 @@ class ItemToItem:
         neighbours: rules kept per item.
     """
 
-    uses_instant = False
+    about = About(reads=("event_type", "timestamp", "order"))
 
     def __init__(
         self,

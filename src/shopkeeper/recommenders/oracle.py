@@ -28,7 +28,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.programs.base import Program
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.simulated.choice import mixture
@@ -50,11 +50,15 @@ _KEPT = ("preset", "hash", "item", "channel", "kind")
 class Oracle:
     """Exact probabilities of a simulated shop. Nothing is learnt: `fit` only finds out which world it is."""
 
-    uses_instant = True
-
     def __init__(self, latent: bool = False) -> None:
         self.latent = latent
         self.name = "oracle_latent" if latent else "oracle_observable"
+        self.about = About(
+            reads=("event_type", "timestamp", "channel"),
+            reads_instant=True,
+            oracle="latent" if latent else "observable",
+            not_exported="an oracle is no candidate, it knows the simulation's truth",
+        )
         self.link: Link | None = None
         self.kind = np.zeros(1, np.int64)  # latent only: hidden type by internal user id, -1 = unknown
 
@@ -70,13 +74,6 @@ class Oracle:
             raise UserError(f"{self.name} is not fitted; train it or load its run folder first")
         at_world = self._inclusion(requests)
         return at_world[:, self.link.item].astype(np.float32)
-
-    def program(self, timed: bool) -> Program:
-        """None: a `UserError` says why."""
-        raise UserError(
-            "Oracle models are not exported: an oracle is no candidate, it knows the simulation's truth; export "
-            "another model"
-        )
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz`: which world, and the maps of its items and channels."""

@@ -22,17 +22,16 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.recommenders.popularity import Popularity, type_weights
+from shopkeeper.recommenders.popularity import Popularity, counted_types, type_weights
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 
 class PersonalFrequency:
     """The customer's own items by decayed count. `event_weights` (type: weight) defaults to 1 for each target event."""
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -47,6 +46,12 @@ class PersonalFrequency:
         self.popularity = Popularity(popularity_half_life_days, event_weights=event_weights)
         self.weight_of_type = np.zeros(1)
         self.rest_V = np.zeros(1, np.float32)
+
+    @property
+    def about(self) -> About:
+        """Counts the event types that have a weight, which target events have where none is set."""
+        reads = ("event_type",) if self.half_life_days is None else ("event_type", "timestamp")
+        return About(reads=reads, types=counted_types(self.weight_of_type))
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count what sold of late; the customers' own counts come with each request."""

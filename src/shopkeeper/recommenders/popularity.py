@@ -21,6 +21,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
@@ -32,7 +33,7 @@ REFERENCES = ("cutoff", "user")
 class Popularity:
     """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event."""
 
-    uses_instant = False
+    about = About()
 
     def __init__(
         self,
@@ -96,6 +97,11 @@ def item_popularity(
             last = at.max()
         weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
     return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
+
+
+def counted_types(weights: np.ndarray) -> tuple[str, ...] | None:
+    """Names of the event types that have a weight (by code); None where weights are not known yet."""
+    return None if len(weights) < 2 else tuple(EVENT_TYPES[code - 1] for code in np.flatnonzero(weights).tolist())
 
 
 def type_weights(event_weights: Mapping[str, float]) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
@@ -28,7 +29,7 @@ from shopkeeper.schema import INTEREST, event_codes
 class Recency:
     """Recommends the customer's own newest items, then what sold best of late (`half_life_days`; null: all time)."""
 
-    uses_instant = False
+    about = About(reads=("event_type",), types=INTEREST)
 
     def __init__(self, half_life_days: float | None = 7.0) -> None:
         self.popularity = Popularity(half_life_days)

@@ -33,6 +33,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
+from shopkeeper.models.about import VECTORS, About, Learned
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import Fit
@@ -60,12 +61,8 @@ class SequenceRecommender:
     network_class: ClassVar[type[SequenceNetwork]]
     shape_class: ClassVar[type[Any]]
 
-    uses_instant = False
-    starts_warm = True  # reads Fit.init_from
-    resumes = True  # keeps checkpoints in Fit.folder
-
     def __init__(self, inputs: str = "all", **settings: Any):
-        if not hasattr(self, "shape_class"):
+        if type(self) is SequenceRecommender:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
@@ -79,7 +76,19 @@ class SequenceRecommender:
         self.fallback_V = np.zeros(0, np.float32)
         self.trained: Trained | None = None
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    @property
+    def about(self) -> About:
+        """Event types are told apart, or chosen, by every network; times are read where the network asks for ages."""
+        timed = self.network is not None and "age" in self.network.reads
+        return About(
+            answers=VECTORS,
+            reads=("event_type", "timestamp") if timed else ("event_type",),
+            types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
+            resumes=True,
+            starts_warm=True,
+        )
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
         config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
         codes = event_codes(list(fit.target_events))
@@ -109,6 +118,7 @@ class SequenceRecommender:
             progress=fit.progress,
             on_epoch=fit.log,
         )
+        return Learned(self.steps, self.trained.plan.to_json(), self.trained.history)
 
     @property
     def steps(self) -> int | None:

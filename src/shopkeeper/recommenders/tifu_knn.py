@@ -26,11 +26,12 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
+from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.schema import event_codes
+from shopkeeper.schema import EVENT_TYPES, event_codes
 
 DECAYS = ("groups", "calendar")
 CELLS_AT_ONCE = 20_000_000  # requests x customers, or x items, in one block: bounds the memory
@@ -48,8 +49,6 @@ class TIFUKNN:
         group_size: m, baskets of a group.
         half_life_days: h of `decay: calendar`.
     """
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -77,6 +76,14 @@ class TIFUKNN:
         self.types: list[int] = []
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
+
+    @property
+    def about(self) -> About:
+        """Its histories are orders; which event types those are, the data say."""
+        return About(
+            reads=("event_type", "timestamp", "order"),
+            types=tuple(EVENT_TYPES[code - 1] for code in self.types),
+        )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""

@@ -25,7 +25,9 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
-from shopkeeper.files import write_text
+from shopkeeper.models.about import About, Learned
+from shopkeeper.models.trees import FILE as TREES
+from shopkeeper.models.trees import open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
@@ -53,8 +55,6 @@ class TwoStage:
         learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
         num_threads: fixed, because sums depend on it.
     """
-
-    uses_instant = True
 
     def __init__(
         self,
@@ -113,7 +113,15 @@ class TwoStage:
         """Trees of the ranker."""
         return None if self.booster is None else int(self.booster.num_trees())
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    @property
+    def about(self) -> About:
+        """Its features know prices and orders, and how long ago events were when it is asked."""
+        return About(
+            reads=("event_type", "timestamp", "price", "order", "session"),
+            reads_instant=True,
+        )
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Learn the ranker from earlier windows, then fit the candidate models on all training rows."""
         self.types = event_codes(list(fit.target_events))
         windows = earlier_windows(split, self.types, self.window_days, self.n_windows)
@@ -125,13 +133,14 @@ class TwoStage:
         self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
         self._fit_candidates(split, fit)
         self.booster = self._rank(parts, split, fit)
+        return Learned(self.steps)
 
     def _fit_candidates(self, split: Split, fit: Fit) -> None:
         """Fit every candidate model and the items' statistics on the split's training rows."""
         self.models = {}
         for name, settings in self.settings.items():
             model = make(settings)
-            if getattr(model, "resumes", False):
+            if model.about.resumes:
                 raise UserError(
                     f"two_stage: candidate '{name}' stops by validation requests, which earlier windows have not; "
                     f"choose a model without epochs"
@@ -241,9 +250,7 @@ class TwoStage:
         save_arrays(folder, "two_stage", arrays | {"types": np.array(self.types, np.int8)})
         for name, model in self.models.items():
             model.save(folder / "candidates" / name)
-        (folder / "trees.txt").unlink(missing_ok=True)
-        if self.booster is not None:
-            write_text(folder / "trees.txt", self.booster.model_to_string())
+        save_trees(folder, self.booster)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
@@ -253,11 +260,4 @@ class TwoStage:
         self.models = {name: make(settings) for name, settings in self.settings.items()}
         for name, model in self.models.items():
             model.load(Path(folder) / "candidates" / name)
-        self.booster = None
-        if (Path(folder) / "trees.txt").is_file():
-            import lightgbm as lgb
-
-            try:
-                self.booster = lgb.Booster(model_file=str(Path(folder) / "trees.txt"))
-            except lgb.basic.LightGBMError as e:
-                raise UserError(f"{folder}/trees.txt is damaged ({e}); train the model again") from None
+        self.booster = open_trees(folder) if (Path(folder) / TREES).is_file() else None

@@ -206,4 +206,4 @@ def _last(flag: np.ndarray) -> np.ndarray:
 
 
 def _take(column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    return column[np.maximum(row, 0)] if len(column) else np.zeros(len(row), np.int64)
+    return column[np.maximum(row, 0)] if len(column) else np.zeros(np.shape(row), np.int64)

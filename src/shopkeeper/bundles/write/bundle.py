@@ -94,6 +94,8 @@ def export_bundle(
 def program_of(model: Any, timed: bool) -> Program:
     """What a bundle of this model runs; a `UserError` says why there is none."""
     family = type(model).__name__
+    if reason := model.about.not_exported:
+        raise UserError(f"{family} models are not exported: {reason}; export another model")
     if not isinstance(model, Exportable):
         raise UserError(
             f"{family} models cannot be exported: they have no `program` (see `shopkeeper.programs.base`); "

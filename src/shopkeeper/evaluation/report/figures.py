@@ -16,9 +16,6 @@ LABELS = {
     "gru4rec": "GRU4Rec",
     "bert4rec": "BERT4Rec",
     "hstu": "HSTU",
-    "oracle_observable": "Oracle",
-    "oracle_observable_churn": "Oracle",
-    "oracle_latent": "Oracle (hidden states)",
     "base_rate": "Base rate",
     "logistic": "Logistic regression",
     "lightgbm": "LightGBM",
@@ -33,13 +30,19 @@ LABELS = {
     "bpr": "BPR",
     "two_stage": "Two-stage",
 }
+CEILINGS = {
+    "oracle_observable": "Oracle",
+    "oracle_observable_churn": "Oracle",
+    "oracle_latent": "Oracle (hidden states)",
+}
 BASELINES = ("popularity", "base_rate")
 
 
 def label_of_model(name: str) -> str:
     """How a model is called on the page; "sasrec#2" is the run with seed 2."""
+    labels = LABELS | CEILINGS
     base, mark, seed = name.partition("#")
-    return f"{LABELS.get(base, base)} (seed {seed})" if mark else LABELS.get(name, name)
+    return f"{labels.get(base, base)} (seed {seed})" if mark else labels.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Model:
     colour: int  # index into the palette; shapes follow it, so that colour is never the only sign
     uses_instant: bool = False  # knows the moment of the request, which the others were not told
     family: str = ""  # the model without its seed, where it is there with several; else as `name`
+    oracle: str = ""  # what an oracle was told, see `models.about`; "" for any other
 
     @property
     def label(self) -> str:
@@ -80,7 +84,7 @@ class Model:
     @property
     def is_oracle(self) -> bool:
         """A ceiling: knows the simulated shop's rules, no rival."""
-        return self.name.startswith("oracle")
+        return bool(self.oracle)
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ class Board:
     @property
     def ceiling(self) -> Model | None:
         """The oracle that knows what was observable, where there is one."""
-        return next((m for m in self.models if m.name.startswith("oracle_observable")), None)
+        return next((m for m in self.models if m.oracle == "observable"), None)
 
 
 def rivals_of(models: list[Model]) -> list[Model]:

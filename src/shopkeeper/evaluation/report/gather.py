@@ -32,7 +32,7 @@ from shopkeeper.evaluation.report.figures import (
 )
 from shopkeeper.evaluation.report.window import shop_window
 from shopkeeper.evaluation.slices import slice_results
-from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.evaluation.table import metadata_of, oracle_of
 from shopkeeper.metrics.classification_gains import deciles
 from shopkeeper.metrics.classification_reliability import reliability_curve
 from shopkeeper.tasks.base import REQUESTS, Task
@@ -117,19 +117,20 @@ def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
     sanity = section.get("sanity") or {}
     told = set(sanity.get("uses_instant", []))
     family = {run: model for model, found in (sanity.get("seeds") or {}).items() for run in found.get("runs", [])}
-    names = sorted(section["names"], key=lambda n: (n.startswith("oracle"), n in told))
+    oracle = {name: oracle_of(section["tables"][name]) for name in section["names"]}
+    names = sorted(section["names"], key=lambda n: (bool(oracle[n]), n in told))
     models: list[Model] = []
     colours: dict[str, int] = {}  # one per model, whatever the seed
     for name in names:
         values = {k: _value(v) for k, v in section["metrics"][name]["test"].items() if v.get("value") is not None}
         values |= _coverage(section["tables"][name], values)
-        if name.startswith("oracle"):
+        if oracle[name]:
             colour = CEILING
         elif name.partition("#")[0] in (baseline, *BASELINES):
             colour = GREY
         else:
             colour = colours.setdefault(family.get(name, name), len(colours) % GREY)
-        models.append(Model(name, values, colour, name in told, family.get(name, "")))
+        models.append(Model(name, values, colour, name in told, family.get(name, ""), oracle[name]))
     return models
 
 

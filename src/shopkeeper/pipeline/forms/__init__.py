@@ -7,9 +7,14 @@ Both have `prepare`, `train`, `data_of`, `compared`, `summarised`, `without_head
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+
+from shopkeeper.errors import UserError
+from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
 from shopkeeper.tasks.base import CUSTOMERS, REQUESTS, Task
 from shopkeeper.tasks.find import find_task
@@ -20,6 +25,30 @@ ALONE = {
     REQUESTS: ("shopkeeper.pipeline.forms.requests",),
     CUSTOMERS: ("shopkeeper.pipeline.forms.customers", "shopkeeper.customers"),
 }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training leaves: the model, what its fit told, and what is written beside it into the run folder."""
+
+    model: Any
+    learned: Learned
+    facts: dict[str, Any]  # for `manifest.json`
+    metrics: dict[str, Any]  # `metrics.json`
+    tables: dict[str, pa.Table]  # by part, a row per question
+
+
+def model_of(cfg: Mapping[str, Any]) -> Any:
+    """The config's model, untrained; a `UserError` where what it answers is not what the config's task asks."""
+    from shopkeeper.recommenders.base import make
+
+    model, task = make(cfg["model"]), task_of(cfg)
+    if model.about.asks != task.asks:
+        raise UserError(
+            f"model={cfg['model']['name']} answers {model.about.asks} with {model.about.answers}, and task={task.name} "
+            f"asks {task.asks}; leave task out or choose another model"
+        )
+    return model
 
 
 def task_of(cfg: Mapping[str, Any]) -> Task:

@@ -17,13 +17,14 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.customers.audit import audit_cohort
-from shopkeeper.customers.base import Cohort, NeedsDataset
+from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Log, task_of
+from shopkeeper.pipeline.forms import Log, Result, model_of, task_of
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
-from shopkeeper.pipeline.runs import RunFolder
+from shopkeeper.pipeline.runs import RunFolder, declared_facts
 from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
@@ -31,10 +32,8 @@ from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
-def train(
-    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
-) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
-    """Fit a customer model and score the cohorts of the parts: model, facts, `metrics.json`, per-customer tables."""
+def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+    """Fit a customer model and score the cohorts of the parts."""
     from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
     from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
     from shopkeeper.evaluation.profit import Profit
@@ -69,10 +68,10 @@ def train(
     about |= {"seed": seed, "filter_seen": False}
     tables: dict[str, pa.Table] = {}
     for part in parts:
-        model = fitted(cfg, part, cohort, prepared)
+        model, learned = fitted(cfg, part, cohort, prepared)
         rows = cohort[asked[part]]
         audit_customer_model(cfg, model, part, cohort, known, windows)
-        metadata = {**about, "part": part, "target_hash": hashes[part]}
+        metadata = {**about, "part": part, "target_hash": hashes[part], "oracle": model.about.oracle}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
     if "test" in tables and truth.oracle is not None:
         asked_of = (tables["test"], data["test"], cohort["test"], cfg["task"]["headline"])
@@ -84,18 +83,16 @@ def train(
     options: dict[str, Any] = {"resamples": int(e["resamples"]), "confidence": float(e["confidence"]), "profit": profit}
     for part, table in tables.items():
         metrics[part] = summarise_customers(table, **options)
-    return model, facts, metrics, tables
+    return Result(model, learned, {**facts, **declared_facts(model)}, metrics, tables)
 
 
-def fitted(cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared) -> Any:
+def fitted(cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared) -> tuple[Any, Learned]:
     """The config's model, fitted for a part: on the training cutoffs, for test with calibration as well."""
-    from shopkeeper.recommenders.base import make
-
-    model = make(cfg["model"])
-    if isinstance(model, NeedsDataset):
+    model = model_of(cfg)
+    if "dataset" in model.about.needs:
         model.bind(prepared)
-    model.fit(cohort["train"], cohort["calibration"] if part == "test" else None, int(cfg["seed"]))
-    return model
+    calibration = cohort["calibration"] if part == "test" else None
+    return model, model.fit(cohort["train"], calibration, int(cfg["seed"])) or Learned()
 
 
 def truth_of(cfg: Mapping[str, Any]) -> Truth:

@@ -15,38 +15,37 @@ import pyarrow as pa
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.locks import alone
+from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
-from shopkeeper.pipeline.forms import Log
+from shopkeeper.pipeline.forms import Log, Result, model_of
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
+from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
 from shopkeeper.pipeline.warm_start import check_start, trained_until
 
 log = logging.getLogger(__name__)
 
 
-def train(
-    cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack
-) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, pa.Table]]:
-    """Fit a recommender and answer every request of the parts: model, facts, `metrics.json`, per-request tables.
+def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+    """Fit a recommender and answer every request of the parts.
 
     Until `held` is closed, the checkpoints are this process' alone.
     """
     from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.pipeline.audit import audit_recommender, say
-    from shopkeeper.recommenders.base import Fit, make
+    from shopkeeper.recommenders.base import Fit
 
     prepared, split = prepare_to_train(cfg)
     later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
-    model = make(cfg["model"])
-    start = check_start(cfg, getattr(model, "starts_warm", False), split)
+    model = model_of(cfg)
+    start = check_start(cfg, model.about.starts_warm, split)
     bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
-    facts = _facts(cfg, prepared, split) | {"uses_instant": bool(model.uses_instant), "init_from": start}
+    facts = _facts(cfg, prepared, split) | {**declared_facts(model), "init_from": start}
     if start and not start["checked"]:
         facts["trained_until"] = None
     place = checkpoint_folder(cfg, facts)
-    if getattr(model, "resumes", False):
+    if model.about.resumes:
         held.enter_context(alone(place))
         held.push(says_how_to_go_on(place))
     fit = Fit(
@@ -62,12 +61,12 @@ def train(
     )
     recall(place, cfg)
     try:
-        model.fit(prepared, split, fit)
+        learned = model.fit(prepared, split, fit) or Learned()
     except Exception:
         if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
             remove_checkpoints(place)
         raise
-    audit_recommender(cfg, model, split, fit, parts)
+    audit_recommender(cfg, model, learned, split, fit, parts)
     e = cfg["evaluation"]
 
     def table(part: str, **told: Any) -> pa.Table:
@@ -87,9 +86,9 @@ def train(
     if later is not None:
         split = later
         facts |= {"refit": True, "trained_until": trained_until(split)}
-        again = replace(fit, steps=model_steps(model), init_from=None)
-        model = _refitted(cfg, model, split, fit, held)
-        audit_recommender(cfg, model, split, again, ("test",))
+        again = replace(fit, steps=learned.steps, init_from=None)
+        model, learned = _refitted(cfg, learned.steps, split, fit, held)
+        audit_recommender(cfg, model, learned, split, again, ("test",))
         tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,
@@ -112,7 +111,7 @@ def train(
         facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
-    return model, facts, metrics, tables
+    return Result(model, learned, facts, metrics, tables)
 
 
 def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
@@ -176,25 +175,20 @@ def asked_of(run: RunFolder, prepared: Prepared) -> Split:
     return context.split_of(prepared, run.manifest)
 
 
-def model_steps(model: Any) -> int | None:
-    """Epochs or trees that validation chose for a trained model; None for one without steps."""
-    steps: int | None = getattr(model, "steps", None)
-    return steps
-
-
-def _refitted(cfg: Mapping[str, Any], chosen: Any, split: Split, fit: Any, held: ExitStack) -> Any:
+def _refitted(
+    cfg: Mapping[str, Any], steps: int | None, split: Split, fit: Any, held: ExitStack
+) -> tuple[Any, Learned]:
     """A new model trained on all until the test cutoff, for as many steps as validation chose."""
-    from shopkeeper.recommenders.base import make
-
-    model, steps = make(cfg["model"]), model_steps(chosen)
+    model = model_of(cfg)
     log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
     place = fit.folder.with_name(f"{fit.folder.name}-refit")
-    if getattr(model, "resumes", False):
+    if model.about.resumes:
         held.enter_context(alone(place))
     trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
-    model.fit(split.prepared, split, replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None))
+    again = replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None)
+    learned = model.fit(split.prepared, split, again) or Learned()
     remove_checkpoints(place)
-    return model
+    return model, learned
 
 
 def _and_say(log_epoch: Log) -> Log:

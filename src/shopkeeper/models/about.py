@@ -1,0 +1,66 @@
+"""What a model is, as it says itself. Nothing about a model is asked in any other way: not by looking whether it has a
+method, not by how its name begins.
+
+    class Recency:
+        about = About(reads=("event_type",))
+
+It is an attribute of the class or, where it depends on settings or on what was learned, of the model.
+`tests/test_every_model.py` holds every model of this project to what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.schema import EVENT_TYPES
+
+REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
+SCORES, VECTORS, LISTS, PROBABILITIES = "scores", "vectors", "lists", "probabilities"
+ANSWERS = {SCORES: REQUESTS, VECTORS: REQUESTS, LISTS: REQUESTS, PROBABILITIES: CUSTOMERS}
+COLUMNS = ("event_type", "timestamp", "price", "quantity", "order", "session", "channel")  # of `data.requests.Events`
+NEEDS = ("features", "dataset")
+ORACLES = ("", "observable", "latent")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model declares.
+
+    `answers`: with `scores` it has `score(requests)`; with `vectors` also `encode`, `item_vectors` and `fallback`, and
+    is multiplied in tiles; with `lists` only `recommend(requests, k)`; with `probabilities` it is a customer model.
+    """
+
+    answers: str = SCORES
+    reads: tuple[str, ...] = ()  # of a history, beside its items: some of `COLUMNS`; no other changes an answer
+    types: tuple[str, ...] | None = None  # event types of a history that count; None: all
+    needs: tuple[str, ...] = ()  # features: of a cohort; dataset: a customer model's `bind(prepared)`, before `fit`
+    reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
+    resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
+    starts_warm: bool = False  # reads Fit.init_from
+    oracle: str = ""  # knows a simulated shop's rules and what was observable, or its latent truth: a ceiling, no rival
+    not_exported: str = ""  # why no bundle is made of it; "": one is
+
+    def __post_init__(self) -> None:
+        for name, said, known in (
+            ("answers", (self.answers,), ANSWERS), ("reads", self.reads, COLUMNS), ("needs", self.needs, NEEDS),
+            ("types", self.types or (), EVENT_TYPES), ("oracle", (self.oracle,), ORACLES),
+        ):  # fmt: skip
+            if unknown := [one for one in said if one not in known]:
+                raise UserError(f"About.{name}: there is no '{unknown[0]}'.{nearest(str(unknown[0]), known)}")
+
+    @property
+    def asks(self) -> str:
+        """Of what the tasks are asked that it can serve: `requests` or `customers`."""
+        return ANSWERS[self.answers]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a fit tells beside the model; one that only counts tells nothing and may return None."""
+
+    steps: int | None = None  # epochs or trees that validation chose
+    plan: Mapping[str, Any] | None = None  # how the arithmetic was carried out: what makes the run again
+    history: Sequence[Mapping[str, float]] = field(default=())  # a row per epoch, those before a resume included
