@@ -82,11 +82,11 @@ def test_without_the_moment_of_asking_the_next_visit_is_asked_about(tmp_path):
     prepared, split = kitchen(tmp_path)
     history = [(0, COFFEE), (30, COFFEE), (60, COFFEE)]
     model = fitted(lambda: BuyItAgain(when="next_visit"), prepared, split)
-    assert not model.uses_instant
+    assert not model.about.reads_instant
     answers = model.score(asked(history, 61, 90, 200))
     np.testing.assert_array_equal(answers, answers[[1, 1, 1]])
     reads = fitted(BuyItAgain, prepared, split)
-    assert reads.uses_instant
+    assert reads.about.reads_instant
     np.testing.assert_array_equal(answers[0], reads.score(asked(history, 90))[0])  # his gap is 30 days
 
 

@@ -30,9 +30,10 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME, event_codes
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, NO_TIME, event_codes
 
 WHEN = ("request", "next_visit")
 SHORTEST_DAYS = 0.5  # gaps below count as this long: the same day, twice
@@ -59,7 +60,6 @@ class BuyItAgain:
             if value is not None and not value > 0:
                 raise UserError(f"buy_it_again: {name} is {value}; give a number above 0")
         self.when, self.prior, self.half_life_days = when, prior, half_life_days
-        self.uses_instant = when == "request"
         self.types: list[int] = []
         self.rest_V = np.zeros(1, np.float32)  # share of recent baskets
         self.usual_V = np.zeros(1, np.float32)  # mean log gap in days
@@ -70,6 +70,13 @@ class BuyItAgain:
         self.visits: np.ndarray = np.zeros_like(self.held)  # all visits,
         self.ends = np.zeros(len(LATENESS) + 1)  # and the share of gaps that end in a bin of those that reach it
         self.shop = np.ones(3)  # variances of log gaps within and between customers, median days between baskets
+
+    @property
+    def about(self) -> About:
+        """Its histories are orders; which event types those are, the data say."""
+        types = tuple(EVENT_TYPES[code - 1] for code in self.types)
+        instant = self.when == "request"
+        return About(reads=("event_type", "timestamp", "order"), types=types, reads_instant=instant)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Learn who comes back for what, and when, from the training rows."""

@@ -19,10 +19,11 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import VECTORS, About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.personal_frequency import own_counts
-from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST
 
 CELLS_AT_ONCE = 4_000_000  # B x L x D of one block of requests: some 16 MiB
@@ -35,7 +36,6 @@ class Factors:
     """
 
     name: str
-    uses_instant = False
 
     def __init__(
         self, width: int, epochs: int, event_weights: Mapping[str, float] | None, half_life_days: float | None
@@ -47,6 +47,8 @@ class Factors:
             raise UserError(f"{self.name}: half_life_days is {half_life_days}; give a number above 0, or null")
         self.width, self.epochs, self.half_life_days = width, epochs, half_life_days
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
+        self.about = About(VECTORS, reads=reads, types=counted_types(self.weight_of_type))
         self.item_VD = np.zeros((1, width), np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 

@@ -24,11 +24,12 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.schema import event_codes
+from shopkeeper.schema import EVENT_TYPES, event_codes
 
 
 class UPCF:
@@ -41,8 +42,6 @@ class UPCF:
         neighbours: k, customers that are looked at; null: all who share an item, as published.
         half_life_days: of a basket; null: all r alike, as published.
     """
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -66,6 +65,12 @@ class UPCF:
         self.types: list[int] = []
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
+
+    @property
+    def about(self) -> About:
+        """Its histories are orders; which event types those are, the data say."""
+        types = tuple(EVENT_TYPES[code - 1] for code in self.types)
+        return About(reads=("event_type", "timestamp", "order"), types=types)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""
