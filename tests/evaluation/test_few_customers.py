@@ -76,6 +76,18 @@ def test_an_infinite_value_is_refused_and_makes_no_interval_of_nothing():
         compare_family(tables, ["ndcg@10"])
 
 
+@pytest.mark.parametrize("differing", [0, 1, 5])
+def test_users_without_a_difference_are_no_bound_on_what_differs(differing):
+    """It was said that the two differ by less than what matters, where 119 of 120 had no value in either."""
+    a = np.zeros(120)
+    b = np.where(np.arange(120) < differing, 0.01, a)
+    (c,) = compare_family({"a": table(a), "b": table(b)}, ["ndcg@10"])
+    same, few = "a and b have the same NDCG@10 for all 120 users", f"differ for {differing} user"
+    assert c.winner is None
+    assert "if they differ" not in c.statement
+    assert (few in c.statement) if differing else (c.statement == same)
+
+
 def test_a_slice_of_few_customers_is_small_however_many_requests_it_has():
     own = {"slice:s": ["all"] * 120}
     for user, small in ((ONE, True), (TWO, True), (np.arange(120) % 5 + 1, True), (np.arange(120) % 6 + 1, False)):

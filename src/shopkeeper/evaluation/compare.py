@@ -98,11 +98,13 @@ class Comparison:
             if abs(self.difference) < self.smallest_effect:
                 text += f", less than the {self.smallest_effect:g} that matters here"
             return text
+        if self.n_differing == 0:  # which says little of other users where these are few
+            return f"{self.a} and {self.b} have the same {name} for all {_users(self.n_users)}"
         text = f"cannot tell {self.a} and {self.b} apart on {name} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
+        if least_p(self.n_differing) > 1 - self.confidence:
+            return f"{text}; their values differ for {_users(self.n_differing)}, too few to tell"
         if max(abs(self.low), abs(self.high)) < self.smallest_effect:
             return f"{text}; if they differ, it is by less than the {self.smallest_effect:g} that matters here"
-        if self.n_differing > 0 and least_p(self.n_differing) > 1 - self.confidence:
-            return f"{text}; their values differ for {_users(self.n_differing)}, too few to tell"
         more = self.users_needed - self.n_users
         if more > 0:
             return (
@@ -267,7 +269,7 @@ def finite_values(table: pa.Table, name: str, metric: str) -> np.ndarray:
 
 
 def _users(n: int, verb: tuple[str, str] = ("", "")) -> str:
-    return f"{n} user{'' if n == 1 else 's'} {verb[n != 1]}".strip()
+    return f"{n:,} user{'' if n == 1 else 's'} {verb[n != 1]}".strip()
 
 
 def _rounded(n: int) -> int:
