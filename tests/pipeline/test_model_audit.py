@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.customers import build_cohort as cohorts
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.logistic import Logistic
+from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.model_audit import elsewhere
 from shopkeeper.pipeline import audit, context
@@ -68,7 +69,15 @@ def counts_what_others_ask(self, requests):
     return _SCORE(self, requests) + asked.astype(np.float32)
 
 
+def counts_what_others_bought_until_now(self, requests):
+    sold_V = np.zeros(len(self.rest_V))
+    if requests.nightly is not None:
+        sold_V = np.bincount(requests.nightly.rows[1], minlength=len(sold_V))
+    return _SCORE(self, requests) + sold_V.astype(np.float32)
+
+
 ANSWERS = [
+    counts_what_others_bought_until_now,
     reads_one_row_too_far,
     reads_one_row_before_the_history,
     reads_the_log_that_it_was_fitted_on,
@@ -103,6 +112,23 @@ def test_a_recommender_that_reads_the_instant_has_to_say_so(place, tmp_path, mon
         train_model(config(place, "model=recency"), tmp_path / "run")
     monkeypatch.setattr(Recency, "about", replace(Recency.about, reads_instant=True))
     assert train_model(config(place, "model=recency"), tmp_path / "run").manifest["uses_instant"]
+
+
+def test_a_recommender_that_reads_the_nights_has_to_say_so_and_reads_no_later_one(place, tmp_path, monkeypatch):
+    def by_demand(self, requests):
+        night_B = requests.nightly.nights(requests.instant)
+        sold = {int(n): np.bincount(requests.nightly.until(int(n))[1], minlength=len(self.rest_V)) for n in night_B}
+        return _SCORE(self, requests) + np.stack([sold[int(n)] for n in night_B]).astype(np.float32)
+
+    monkeypatch.setattr(Recency, "score", by_demand)
+    honest = replace(Recency.about, reads_instant=True, needs=("nightly",))
+    monkeypatch.setattr(Recency, "about", honest)
+    assert train_model(config(place, "model=recency"), tmp_path / "run").manifest["uses_instant"]
+
+    until = Nightly.until
+    monkeypatch.setattr(Nightly, "until", lambda self, night: until(self, night + DAY))
+    with pytest.raises(AuditError, match="what other customers did from the midnight before the request on"):
+        train_model(config(place, "model=recency"), tmp_path / "late")
 
 
 # Leaks in what a recommender learns: `audit=full` sees them.

@@ -23,12 +23,14 @@ import pyarrow.compute as pc
 
 from shopkeeper import configuration
 from shopkeeper.data.consent import Consent
+from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, read_parquet, sha256_json
 from shopkeeper.hashing import check_hashes
 from shopkeeper.locks import Held
+from shopkeeper.schema import event_codes
 from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
@@ -324,6 +326,7 @@ class Split:
             instant=column("instant", np.int64),
             user=column("user", np.int32),
             channel=column("channel", code_type(len(self.prepared.manifest.get("channels") or ()))),
+            nightly=self.nightly,
         )
         return requests, Targets(
             targets.offsets.to_numpy().astype(np.int64),
@@ -331,6 +334,13 @@ class Split:
             rows.values.to_numpy().astype(np.int64),
             _lines(table),
         )
+
+    @cached_property
+    def nightly(self) -> Nightly | None:
+        """Target events as a nightly job would know them; None on data that has only an order."""
+        types = list((self.timeline.get("spec") or {}).get("target_events") or ["purchase"])
+        cutoff = (self.timeline.get("cutoffs") or {}).get("test", {}).get("us")
+        return Nightly.of(self.prepared, event_codes(types), cutoff)
 
     def until_test(self) -> Split:
         """What a model that goes live would be trained on: all before the test cutoff, after validation has chosen.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shopkeeper.data.nightly import Nightly
 from shopkeeper.schema import PAD
 
 
@@ -41,6 +42,7 @@ class Requests:
     user: np.ndarray | None = None  # int32 (B,) internal ids; 0 = a person who was never seen
     channel: np.ndarray | None = None  # int8 (B,)
     candidates: tuple[np.ndarray, np.ndarray] | None = None  # offsets int64 (B+1,), items int32: rank only these
+    nightly: Nightly | None = None  # only for a model that says so: target events until the midnight before
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,6 +67,7 @@ class Requests:
             cut(self.user),
             cut(self.channel),
             candidates,
+            self.nightly,
         )
 
     @property

@@ -31,6 +31,7 @@ AROUND = 8  # rows of another content before and after each history
 SHARE = 200  # one request of so many is asked again: the audit costs about a hundredth of the evaluation
 LEAST, MOST = 16, 256  # requests of a part that are asked again
 SCORE_BYTES = 128 << 20  # bytes of the scores that are held at once
+NIGHTS = 8  # whose requests are asked again with other demand from then on
 TOLERANCE = 1e-4  # of the range of the scores: sums of floats depend on what else is in a batch
 THEN = "Mend the model: it may read the history that a request hands out and split.training_rows(), nothing else"
 
@@ -58,6 +59,10 @@ def _moves(model: Any, asked: Requests, n_items: int) -> tuple[int, str] | None:
     said, rng = _answers(model, asked), np.random.default_rng(0)
     for _ in range(max(1, min(8, LEAST // len(asked)))):  # with few requests a chance find must not hide a leak
         other = elsewhere(asked, n_items, rng)
+        if "nightly" not in model.about.needs:
+            other = replace(other, nightly=None)
+        elif n := _moves_with_later_nights(model, asked, said, n_items, rng):
+            return n, "change with what other customers did from the midnight before the request on"
         if (n := _moved(said, _answers(model, other)).sum()) and _moved(said, _answers(model, asked)).any():
             return n, "are not the same when asked twice"
         if n:
@@ -71,6 +76,20 @@ def _moves(model: Any, asked: Requests, n_items: int) -> tuple[int, str] | None:
             if n := _moved(said, _answers(model, replace(other, instant=later))).sum():
                 return n, "change with the instant, which the model says it does not read (about.reads_instant)"
     return None
+
+
+def _moves_with_later_nights(
+    model: Any, asked: Requests, said: np.ndarray, n_items: int, rng: np.random.Generator
+) -> int:
+    """How many answers change with what a nightly job could not yet know; asked of some nights."""
+    if asked.nightly is None or asked.instant is None:
+        return 0
+    night_B, n = asked.nightly.nights(asked.instant), 0
+    for night in rng.permutation(np.unique(night_B))[:NIGHTS]:
+        rows = np.flatnonzero(night_B == night)
+        other = replace(requests_of(asked, rows), nightly=asked.nightly.changed_from(int(night), n_items, rng))
+        n += int(_moved(said[rows], _answers(model, other)).sum())
+    return n
 
 
 def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
@@ -284,6 +303,7 @@ def requests_of(requests: Requests, rows: np.ndarray) -> Requests:
         cut(requests.instant),
         cut(requests.user),
         cut(requests.channel),
+        nightly=requests.nightly,
     )
 
 

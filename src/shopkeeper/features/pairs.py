@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.requests import Requests
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY, event_codes
@@ -28,6 +29,7 @@ OWN = (
     "other_count", "other_days", "any_place", "usual_due", "since_count", "since_place", "cart_place", "visit_place",
 )  # fmt: skip
 CUSTOMER = ("baskets", "lines", "basket_size", "order_days", "tenure_days", "events", "repeat_share", "event_days")
+DEMAND = (*(f"demand_{d}" for d in SPANS), "demand", "trend", "age_days")  # of `ITEM`, what a nightly job counts anew
 ITEM = (*(f"demand_{d}" for d in SPANS), "demand", "buyers", "repeat_rate", "usual_gap", "trend", "price", "age_days")
 
 
@@ -44,8 +46,7 @@ class ItemFacts:
         _, rows = split.training_rows(types)
         item = events.item[rows]
         columns = dict.fromkeys(ITEM, np.full(n, np.nan))
-        count = np.bincount(item, minlength=n).astype(np.float64)
-        columns["demand"] = count
+        columns["demand"] = np.bincount(item, minlength=n).astype(np.float64)
         baskets = Baskets.of(Requests(events, split.prepared.offsets[:-1], np.asarray(split.train_end)), types, n)
         key = baskets.owner.astype(np.int64) * n + baskets.item
         pair, times = np.unique(key, return_counts=True)
@@ -55,13 +56,7 @@ class ItemFacts:
             columns["buyers"], columns["repeat_rate"] = buyers, again / buyers
             if events.timestamp is not None and len(rows):
                 at = events.timestamp[rows]
-                age = (at.max() - at) / MICROSECONDS_PER_DAY
-                for days in SPANS:
-                    columns[f"demand_{days}"] = np.bincount(item[age < days], minlength=n).astype(np.float64)
-                columns["trend"] = columns["demand_30"] / (columns["demand_90"] / 3)
-                first = np.full(n, np.nan)
-                np.fmax.at(first, item, age)
-                columns["age_days"] = first
+                columns |= dict(zip(DEMAND, demand_table(at, item, int(at.max()), n).T, strict=True))
                 newest, oldest = np.full(len(pair), np.inf), np.zeros(len(pair))
                 at_pair = np.searchsorted(pair, key)
                 np.minimum.at(newest, at_pair, baskets.age_days)
@@ -85,6 +80,7 @@ def pairs(
     types: list[int],
     catalogue: np.ndarray,
     per_model: int,
+    nightly: Nightly | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F).
 
@@ -102,7 +98,7 @@ def pairs(
     keys += [(np.arange(n)[:, None] * width + best_BK).ravel() for best_BK in places]
     pair = np.unique(np.concatenate(keys))
     owner, item = pair // width, pair % width
-    columns = [pair_features(requests, owner, item, facts, types)]
+    columns = [pair_features(requests, owner, item, facts, types, nightly)]
     for score_BV, best_BK in zip(scored, places, strict=True):
         place_BV = np.full((n, width), best_BK.shape[1], np.int16)
         np.put_along_axis(place_BV, best_BK, np.arange(best_BK.shape[1], dtype=np.int16)[None, :], axis=1)
@@ -118,16 +114,43 @@ def best_columns(score_BV: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(part_BK, order, axis=1)
 
 
+def demand_table(at: np.ndarray, item: np.ndarray, now: int, n_columns: int) -> np.ndarray:
+    """What the target events so far say of demand at an instant (µs): float64 (V, len(DEMAND))."""
+    age = (now - at) / MICROSECONDS_PER_DAY
+    recent = [np.bincount(item[age < days], minlength=n_columns).astype(np.float64) for days in SPANS]
+    first = np.full(n_columns, np.nan)
+    np.fmax.at(first, item, age)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        trend = recent[SPANS.index(30)] / (recent[SPANS.index(90)] / 3)
+    return np.stack([*recent, np.bincount(item, minlength=n_columns), trend, first], axis=1)
+
+
 def pair_features(
-    requests: Requests, owner: np.ndarray, item: np.ndarray, facts: ItemFacts, types: list[int]
+    requests: Requests,
+    owner: np.ndarray,
+    item: np.ndarray,
+    facts: ItemFacts,
+    types: list[int],
+    nightly: Nightly | None = None,
 ) -> np.ndarray:
-    """Features float32 (P, F) of the pairs (`owner[p]`, `item[p]`), in the order OWN, CUSTOMER, ITEM."""
+    """Features float32 (P, F) of the pairs (`owner[p]`, `item[p]`), in the order OWN, CUSTOMER, ITEM.
+
+    With `nightly` demand is that of the night before each request, instead of `facts`'.
+    """
     n_columns = len(facts.table_VF)
     baskets = Baskets.of(requests, types, n_columns)
     now, customer_BF = _customer(requests, baskets)
     gap_V = facts.table_VF[:, ITEM.index("usual_gap")]
     own = _own(requests, baskets, now, owner, item, types, n_columns, gap_V)
-    return np.concatenate([own, customer_BF[owner], facts.table_VF[item]], axis=1, dtype=np.float32)
+    item_PF = facts.table_VF[item]
+    if nightly is not None and requests.instant is not None:
+        place = [ITEM.index(name) for name in DEMAND]
+        night_P = nightly.nights(requests.instant)[owner]
+        for night in np.unique(night_P):
+            pairs = np.flatnonzero(night_P == night)
+            table = nightly.table(int(night), demand_table, n_columns)
+            item_PF[pairs[:, None], place] = table[item[pairs]]
+    return np.concatenate([own, customer_BF[owner], item_PF], axis=1, dtype=np.float32)
 
 
 def _customer(requests: Requests, baskets: Baskets) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
 SCORES, VECTORS, LISTS, PROBABILITIES = "scores", "vectors", "lists", "probabilities"
 ANSWERS = {SCORES: REQUESTS, VECTORS: REQUESTS, LISTS: REQUESTS, PROBABILITIES: CUSTOMERS}
 COLUMNS = ("event_type", "timestamp", "price", "quantity", "order", "session", "channel")  # of `data.requests.Events`
-NEEDS = ("features", "dataset")
+NEEDS = ("features", "dataset", "nightly")
 ORACLES = ("", "observable", "latent")
 
 
@@ -36,7 +36,8 @@ class About:
     answers: str = SCORES
     reads: tuple[str, ...] = ()  # of a history, beside its items: some of `COLUMNS`; no other changes an answer
     types: tuple[str, ...] | None = None  # event types of a history that count; None: all
-    needs: tuple[str, ...] = ()  # features: of a cohort; dataset: a customer model's `bind(prepared)`, before `fit`
+    # features: of a cohort; dataset: a customer model's `bind(prepared)`, before `fit`; nightly: Requests.nightly
+    needs: tuple[str, ...] = ()
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
     starts_warm: bool = False  # reads Fit.init_from

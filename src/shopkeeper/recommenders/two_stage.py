@@ -23,7 +23,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.trees import FILE as TREES
@@ -39,6 +39,7 @@ from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 512
+STATISTICS = ("frozen", "nightly")
 FEWEST = 20  # requests with a hit among their candidates; a ranker is not learnt from fewer
 
 
@@ -54,6 +55,8 @@ class TwoStage:
         patience: trees without gain in NDCG@10 on validation; null: always `trees`.
         learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
         num_threads: fixed, because sums depend on it.
+        item_statistics: `frozen` at the training end, or `nightly`: demand until the midnight before each request, as
+            a job of the shop would bring it (`data.nightly`).
     """
 
     def __init__(
@@ -70,12 +73,17 @@ class TwoStage:
         feature_fraction: float = 0.6,
         lambda_l2: float = 1.0,
         num_threads: int = 1,
+        item_statistics: str = "frozen",
     ) -> None:
         if not candidates:
             raise UserError("two_stage: there is no candidate model; name one in model.candidates")
         for name, value in (("per_model", per_model), ("windows", windows), ("trees", trees)):
             if value < 1:
                 raise UserError(f"two_stage: {name} is {value}; give at least 1")
+        if item_statistics not in STATISTICS:
+            said = f"two_stage: item_statistics is '{item_statistics}'.{nearest(item_statistics, STATISTICS)}"
+            raise UserError(f"{said} Valid: {', '.join(STATISTICS)}.")
+        self.nightly = item_statistics == "nightly"
         if not window_days > 0:
             raise UserError(f"two_stage: window_days is {window_days}; give a number above 0")
         self.settings = {name: dict(settings) for name, settings in candidates.items() if settings}
@@ -119,6 +127,8 @@ class TwoStage:
         return About(
             reads=("event_type", "timestamp", "price", "order", "session"),
             reads_instant=True,
+            needs=("nightly",) if self.nightly else (),
+            not_exported="it reads last night's demand, which a bundle is not told" if self.nightly else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
@@ -206,7 +216,8 @@ class TwoStage:
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
         scored = [model.score(requests) for model in self.models.values()]
-        return pairs(requests, scored, self.facts, self.types, self.catalogue, self.per_model)
+        nightly = requests.nightly if self.nightly else None
+        return pairs(requests, scored, self.facts, self.types, self.catalogue, self.per_model, nightly)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Scores float32 (B, V): in (0, 1) for candidates, below 0 by popularity for the rest."""

@@ -91,7 +91,14 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
     seen = np.unique(events.item[learnt.training_rows()[1]])
     return Window(
         replace(learnt, catalogue=seen.astype(np.int32)),
-        Requests(events, prepared.offsets[asked], history_end, instant, (asked + 1).astype(np.int32)),
+        Requests(
+            events,
+            prepared.offsets[asked],
+            history_end,
+            instant,
+            (asked + 1).astype(np.int32),
+            nightly=split.nightly,  # its nights lie before the questions, all of them before the training end
+        ),
         Targets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), events.item[rows], rows),
     )
 

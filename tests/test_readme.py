@@ -1,0 +1,80 @@
+"""Every command of the README, typed as it stands, one after another, in a copy of this tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Needs what no test has. What comes instead, if anything, is tried in its place.
+ELSEWHERE = {
+    "dvc remote add -d team s3://bucket/shopkeeper && dvc push": "",  # a bucket
+    "export MLFLOW_TRACKING_URI=https://mlflow.example.org && python train.py model=sasrec": "",  # a server
+    "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies": (
+        "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies --cfg job"
+    ),
+}
+
+
+def commands() -> list[str]:
+    """The lines of the README's shell blocks, in order."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_commands_that_are_tried_otherwise_stand_in_the_readme():
+    assert set(ELSEWHERE) <= set(commands())
+    assert len(commands()) > 20
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A repository of this tree's files with this environment as its `.venv`, as after `make setup`."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    place = tmp_path / "copy"
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists() or (ROOT / name).is_symlink():
+            shutil.copy2(ROOT / name, place / name, follow_symlinks=False)
+    (place / ".venv").mkdir()
+    (place / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (place / ".venv/installed").touch()
+    me = ["-c", "user.name=reader", "-c", "user.email=reader@example.org"]
+    for git in (["init", "-q"], ["add", "-A"], [*me, "commit", "-qm", "as it stands"]):
+        subprocess.run(["git", *git], cwd=place, check=True)
+    rng = np.random.default_rng(0)
+    with open(place / "outcomes.csv", "w", encoding="utf-8") as file:
+        file.write("user_id,treated,value\n")
+        for user in range(400):
+            file.write(f"u{user},{user % 2},{rng.random() < 0.3 + 0.1 * (user % 2):d}\n")
+    action = rng.integers(0, 2, 2000)
+    log = {"reward": (rng.random(2000) < 0.2 + 0.1 * action).astype(float), "action": action,
+           "propensity": np.full(2000, 0.5), "target": [[0.2, 0.8]] * 2000}  # fmt: skip
+    pq.write_table(pa.table(log), place / "log.parquet")
+    return place
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_does_what_it_says(copy: Path):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(copy / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("SHOPKEEPER_RAW", None)  # the demo shop is all that they need
+    failed = {}
+    for command in commands():
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", ELSEWHERE.get(command, command)],
+            cwd=copy, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            failed[command] = (done.stdout + done.stderr)[-1500:]
+    assert not failed, "\n\n".join(f"{command}\n{said}" for command, said in failed.items())
