@@ -19,7 +19,7 @@ PLAN = {
     "split": "temporal",
     "seed": 1,
     "models": {"popularity": "next_item", "sasrec": "next_item", "logistic": "churn"},
-    "export": "sasrec",
+    "export": "best",
     "tune": ["popularity"],
     "overrides": [
         "dataset.simulate.customers=300",
@@ -79,7 +79,8 @@ def test_the_pipeline_leaves_every_promised_file(house: Path):
         "models/demo_shop/temporal/churn/logistic/metrics.json",
         "reports/demo_shop/temporal/report.html",
         "reports/demo_shop/temporal/requests.parquet",
-        "exports/demo_shop-sasrec/manifest.json",
+        "exports/demo_shop-best/next_item/manifest.json",
+        "exports/demo_shop-best/churn/manifest.json",
     ):
         assert (house / name).is_file(), name
     assert [p.name for p in (house / "data/prepared").iterdir() if p.is_dir()] == ["demo_shop"]

@@ -64,6 +64,16 @@ BUNDLE = Folder(
             task                    text or null    what it was trained for
             seed                    int or null     of training
             metrics                 object or null  metrics.json of the run
+            chosen                  object or null  why this run: null where it was named, else …
+            chosen.part?            text            … it leads on this part
+            chosen.metric?          text            by the headline of its task
+            chosen.value?           number          its own
+            chosen.of?              int             models that could have been exported
+            chosen.next?            text            the second best of them
+            chosen.next_value?      number          its value
+            chosen.p_adjusted?      number          of the difference, for all pairs of the models
+            chosen.certain?         bool            whether they can be told apart
+            chosen.statement?       text            the comparison in words
             git_commit              text or null    that trained it
             data.dataset            text            name
             data.fingerprint        text            of the prepared dataset

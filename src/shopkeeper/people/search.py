@@ -184,14 +184,14 @@ def _by_fingerprint(
     return made, unknown
 
 
-def _bundle(folder: Path) -> str:
+def _bundle(folder: Path, exports: Path) -> str:
     """The words that export the bundle in a folder again, as far as its manifest says them."""
     said = _manifest(folder / "manifest.json")
     data = said.get("data")
     data = data if isinstance(data, dict) else {}
     split = re.sub(r"-[0-9a-f]{8}$", "", str(data.get("split") or "")) or None
     about = {"dataset": data.get("dataset"), "split": split, "task": said.get("task"), "model": said.get("model")}
-    return "".join(f" {k}={v}" for k, v in about.items() if v) + f" name={folder.name}"
+    return "".join(f" {k}={v}" for k, v in about.items() if v) + f" name={folder.relative_to(exports).as_posix()}"
 
 
 def _step(path: Path, root: Path) -> str:
@@ -216,7 +216,7 @@ def _step(path: Path, root: Path) -> str:
         chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
         return f"python evaluate.py{chosen}"
     if place == "exports":
-        return f"python export.py{_bundle(root / place / parts[1])} (after training again)"
+        return f"python export.py{_bundle(path.parent, root / place)} (after training again)"
     if place == "studies":
         return f"python tune.py with what made {root / place / parts[1]}, after deleting it"
     if place in ("mlruns", "mlartifacts", "mlflow.db"):

@@ -22,7 +22,7 @@ from shopkeeper.pipeline import context
 READS = {
     "prepare": ("dataset", "split", "task", "paths", "engine", "timeline", "audit", "progress", "prepared_folder"),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
-    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite"),
+    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite", "evaluation"),
 }
 
 
@@ -43,7 +43,8 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
     stages["stage-evaluate"] = ("evaluate", [])
-    stages["stage-export"] = ("export", [f"model={plan['export']}"])
+    best = plan["export"] == context.BEST
+    stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])
     for model in plan.get("tune") or []:
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out, "composed") as folder:
@@ -84,6 +85,9 @@ def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
         value[group].update(values)
     if verb in READS:
         value = {k: v for k, v in value.items() if k in READS[verb]}
+    if verb == "export":  # the best one is whichever it is; a named one is not compared
+        for name in ("model", "task") if value["run"] == context.BEST else ("evaluation",):
+            del value[name]
     stages = Path(value["paths"]["outputs"]) / "stages"
     folder = context.run_folder(value, stage.removeprefix("train-")) if verb == "train" else stages / verb
     # The stage's output has this name, whatever conf/pipeline.yaml overrides about the dataset.

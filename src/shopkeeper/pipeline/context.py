@@ -23,6 +23,7 @@ from shopkeeper.timeline.zones import zone_of
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
+BEST = "best"  # in place of a run folder: of each task the run that leads on validation
 
 
 def plain(config: DictConfig | Config) -> dict[str, Any]:

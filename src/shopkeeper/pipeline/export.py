@@ -14,6 +14,7 @@ from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 
@@ -21,15 +22,28 @@ log = logging.getLogger(__name__)
 
 
 def export(config: DictConfig) -> None:
-    """The verb: write `exports/<name>/` from `run=…` (default: the stage's run of `model`) and verify it."""
+    """The verb: write `exports/<name>/` from `run=…` (default: the stage's run of `model`) and verify it.
+
+    With `run=best` the run that leads on validation, of every task: `exports/<name>/<task>/`.
+    """
     from shopkeeper.bundles.answer.verify import verify
 
     cfg = context.plain(config)
-    run = open_run(cfg["run"] or context.run_folder(cfg), context.named_targets(cfg))
+    named, place = context.named_targets(cfg), Path(cfg["paths"]["exports"])
+    options = {"k": int(cfg["k"]), "golden": int(cfg["golden"]), "overwrite": bool(cfg.get("overwrite"))}
+    if cfg["run"] == context.BEST:
+        for chosen in leaders(cfg, named):
+            context.say_if_raw_changed(chosen.run.manifest, Path(cfg["paths"]["raw"]))
+            name = cfg.get("name") or f"{chosen.run.metrics['dataset']}-{context.BEST}"
+            out = place / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
+            out = export_run(chosen.run, out, chosen=chosen.facts, **options)
+            log.info("%s", chosen.said)
+            log.info("%s", verify(out))
+        return
+    run = open_run(cfg["run"] or context.run_folder(cfg), named)
     say_contradictions(cfg, [run])
     context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
-    out = Path(cfg["paths"]["exports"]) / bundle_name(cfg.get("name"), run)
-    out = export_run(run, out, k=int(cfg["k"]), golden=int(cfg["golden"]), overwrite=bool(cfg.get("overwrite")))
+    out = export_run(run, place / bundle_name(cfg.get("name"), run), **options)
     log.info("%s", verify(out))
 
 
@@ -44,11 +58,19 @@ def bundle_name(name: Any, run: RunFolder) -> str:
     return str(name)
 
 
-def export_run(run: RunFolder, out: Path, *, k: int = 10, golden: int = 100, overwrite: bool = False) -> Path:
-    """Write the bundle of a run, whichever its task."""
+def export_run(
+    run: RunFolder,
+    out: Path,
+    *,
+    k: int = 10,
+    golden: int = 100,
+    overwrite: bool = False,
+    chosen: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the bundle of a run, whichever its task; `chosen`: how it was found among others."""
     from shopkeeper.bundles.write import export_bundle
 
-    facts = about(run)
+    facts = about(run) | {"chosen": chosen}
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared = context.prepared_of(run.manifest)
     asked = form_of(run.about).asked_of(run, prepared)

@@ -20,6 +20,7 @@ from shopkeeper.closure import source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, raw_files
+from shopkeeper.pipeline.context import BEST
 from shopkeeper.pipeline.forms import ALONE
 from shopkeeper.tasks.find import find_task, module_of
 
@@ -53,7 +54,7 @@ def _config(path: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    kept = OmegaConf.create({k: found[k] for k in ("dataset", "task", "paths", "model", "report") if k in found})
+    kept = OmegaConf.create({k: found[k] for k in ("dataset", "task", "paths", "model", "report", "run") if k in found})
     return OmegaConf.to_container(kept, resolve=True)  # type: ignore[return-value]
 
 
@@ -66,7 +67,8 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str]) -> dict[str, 
     if verb in ("train", "tune"):
         asks = find_task(config["task"]).asks
         without = (*without, *(room for form, rooms in ALONE.items() if form != asks for room in rooms))
-    of_models = source_of(*own, *(models if verb == "evaluate" else [])) if own or models else {}
+    every = verb == "evaluate" or config.get("run") == BEST
+    of_models = source_of(*own, *(models if every else [])) if own or models else {}
     return dict(sorted((source_of(f"shopkeeper.pipeline.{verb}", without=without) | of_models).items()))
 
 

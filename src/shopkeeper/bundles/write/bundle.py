@@ -121,7 +121,7 @@ def _manifest(
             "usual_type": questions.usual_type,  # what an event without a type counts as, here and in `recommend`
         },
         "people": program.people,  # training customers whose data are in the arrays, without ids
-        **{name: run.get(name) for name in ("model", "task", "seed", "metrics")},
+        **{name: run.get(name) for name in ("model", "task", "seed", "metrics", "chosen")},
         "git_commit": run.get("commit"),
         "data": {
             "dataset": prepared.name,

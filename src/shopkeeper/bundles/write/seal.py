@@ -13,8 +13,13 @@ from shopkeeper.folders import Unlike
 
 
 def another(run: Mapping[str, Any], dataset: str) -> Unlike:
-    """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?"""
+    """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?
+
+    Of one that was chosen among others any model of its task may be in the way.
+    """
     ours = {"dataset": dataset, "task": run.get("task"), "model": run.get("model")}
+    if run.get("chosen") is not None:
+        del ours["model"]
 
     def unlike(manifest: Mapping[str, Any]) -> str | None:
         theirs = {**manifest, "dataset": (manifest.get("data") or {}).get("dataset")}

@@ -1,0 +1,111 @@
+"""Which run is exported: of each task the one that leads on validation, and how sure that is. Test is not looked at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs
+
+log = logging.getLogger(__name__)
+PART = "validation"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The run that leads, and why."""
+
+    run: RunFolder
+    facts: dict[str, Any]  # for the manifest of the bundle
+    said: str
+
+
+def leaders(cfg: Mapping[str, Any], named: Sequence[str] = ()) -> list[Chosen]:
+    """The run to export of each task, among the finished runs of the config's dataset and split.
+
+    A `UserError` where there is none.
+    """
+    root = Path(cfg["paths"]["models"]) / cfg["dataset"]["name"] / cfg["split"]["name"]
+    by_task: dict[str, list[RunFolder]] = {}
+    for run in find_runs(root, named):
+        by_task.setdefault(run.task, []).append(run)
+    found = [leader(runs, cfg["evaluation"]) for _, runs in sorted(by_task.items())]
+    chosen = [one for one in found if one is not None]
+    if not chosen:
+        raise UserError(f"no finished run below {root} can be exported; train one, e.g. `python train.py model=…`")
+    return chosen
+
+
+def leader(runs: Sequence[RunFolder], options: Mapping[str, Any]) -> Chosen | None:
+    """Of the runs of one task, the one with the best headline on validation that can be exported; None: none can."""
+    from shopkeeper.evaluation.compare import compare_family
+
+    task, headline, lower = runs[0].task, headline_of(runs[0]), lower_is_better(runs[0])
+    named = dict(zip(distinct_names(runs), runs, strict=True))
+    order = [name for name in ranked(named) if not _left_out(name, named[name])]
+    if not order:
+        log.warning("%s: none of %s can be exported", task, ", ".join(named))
+        return None
+    best, value = order[0], value_of(named[order[0]])
+    facts: dict[str, Any] = {"part": PART, "metric": headline, "value": value, "of": len(order)}
+    start = f"{task}: {best} is exported"
+    if len(order) == 1:
+        return Chosen(named[best], facts, f"{start}, the only one that can be; {PART} {headline} {value:.4f}")
+    tables = {name: named[name].table(PART) for name in order}
+    comparisons = compare_family(tables, [headline], confidence=float(options["confidence"]),
+                                 resamples=int(options["resamples"]),
+                                 smallest_effect=float(options["smallest_effect"]))  # fmt: skip
+    second = order[1]
+    of_both = next(c for c in comparisons if {c.a, c.b} == {best, second})
+    facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both.p_adjusted,
+              "certain": of_both.winner == best, "statement": of_both.statement}  # fmt: skip
+    sure = "" if facts["certain"] else "; the lead is within the noise"
+    said = (
+        f"{start}: of {len(order)} models it has the {'lowest' if lower else 'highest'} {headline} on {PART}, "
+        f"{value:.4f}, and {second} {facts['next_value']:.4f} ({of_both.statement}){sure}"
+    )
+    return Chosen(named[best], facts, said)
+
+
+def ranked(runs: Mapping[str, RunFolder]) -> list[str]:
+    """Names of runs by their headline on validation, the best first; those without one are said and left out."""
+    with_value = {name: value_of(run) for name, run in runs.items()}
+    for name in (name for name, value in with_value.items() if value is None):
+        log.warning("%s has no %s on %s, so it cannot lead", name, headline_of(runs[name]), PART)
+    values = {name: value for name, value in with_value.items() if value is not None}
+    if not values:
+        return []
+    sign = 1 if lower_is_better(next(iter(runs.values()))) else -1
+    return sorted(values, key=lambda name: sign * values[name])
+
+
+def headline_of(run: RunFolder) -> str:
+    """The metric by which models of the run's task are put in order."""
+    return str(run.config["task"]["headline"])
+
+
+def lower_is_better(run: RunFolder) -> bool:
+    """Whether the best value of the headline is the lowest."""
+    return bool(run.config["task"].get("direction") == "minimize")
+
+
+def value_of(run: RunFolder) -> Any:
+    """The headline on validation; None where there is none."""
+    return (run.metrics.get(PART) or {}).get(headline_of(run), {}).get("value")
+
+
+def _left_out(name: str, run: RunFolder) -> bool:
+    """Whether no bundle can be made of a run, which is said."""
+    from shopkeeper.bundles.write.bundle import program_of
+
+    try:
+        program_of(run.model(), context.prepared_of(run.manifest).events.timestamp is not None)
+    except UserError as e:
+        log.info("%s is no candidate: %s", name, e)
+        return True
+    return False

@@ -1,0 +1,97 @@
+"""`export run=best`: of each task the model that leads on validation, never on test, of those that can be handed on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house import House, read
+
+from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline.choose import ranked
+from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.runs import RunFolder
+
+SMALL = ("dataset.simulate.customers=300", "evaluation.resamples=100")
+
+
+def run(name: str, validation: float | None, test: float, direction: str = "maximize") -> RunFolder:
+    task = {"name": "t", "headline": "m", "direction": direction}
+    metrics: dict[str, Any] = {"model": name, "seed": 1, "task": "t", "test": {"m": {"value": test}}}
+    if validation is not None:
+        metrics["validation"] = {"m": {"value": validation}}
+    return RunFolder(Path(name), {"task": task}, metrics, {})
+
+
+def test_models_stand_in_the_order_of_validation_whatever_test_says(caplog: pytest.LogCaptureFixture) -> None:
+    runs = {"a": run("a", 0.2, 0.9), "b": run("b", 0.4, 0.1), "c": run("c", None, 1.0), "d": run("d", 0.3, 0.5)}
+    assert ranked(runs) == ["b", "d", "a"]
+    assert "c has no m on validation, so it cannot lead" in caplog.text
+    lower = {name: run(name, r.metrics.get("validation", {}).get("m", {}).get("value"), 0, "minimize")
+             for name, r in runs.items()}  # fmt: skip
+    assert ranked(lower) == ["a", "d", "b"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A small simulated shop and five runs where the stages put theirs."""
+    house = House(tmp_path_factory.mktemp("choose"))
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(house.place)
+        prepare_data(house.config("prepare", *SMALL[:1], "prepared_folder=data"))
+        for model, task in {"popularity": "next_item", "recency": "next_item", "oracle_observable": "next_item",
+                            "base_rate": "churn", "logistic": "churn"}.items():  # fmt: skip
+            words = (*SMALL, f"model={model}", f"task={task}", "prepared_folder=data")
+            house.train(f"models/demo_shop/temporal/{task}/{model}", *words)
+    return house
+
+
+def test_of_each_task_the_leader_is_exported_and_it_is_said_why(
+    shop: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(shop.place)
+    with caplog.at_level(logging.INFO):
+        shop.export("run=best", "golden=10", *SMALL[1:])
+    for task, models in {"next_item": ("popularity", "recency"), "churn": ("base_rate", "logistic")}.items():
+        metric = {"next_item": "ndcg@10", "churn": "log_loss"}[task]
+        folder = Path("models/demo_shop/temporal") / task
+        value = {m: read(folder / m / "metrics.json")["validation"][metric]["value"] for m in models}
+        best, second = sorted(models, key=lambda m: value[m] if task == "churn" else -value[m])
+        bundle = Bundle.load(Path("exports/demo_shop-best") / task)
+        chosen = bundle.manifest["chosen"]
+        assert bundle.manifest["model"] == best
+        assert verify(bundle.path, repeat=0).ok
+        assert (chosen["part"], chosen["of"], chosen["next"]) == ("validation", 2, second)
+        assert chosen["value"] == value[best]
+        assert chosen["next_value"] == value[second]
+        said = next(
+            r.message for r in caplog.records if r.message.startswith(f"{task}: {best} is exported: of 2 models")
+        )
+        assert chosen["statement"] in said
+        assert ("within the noise" in said) == (chosen["statement"].startswith("cannot tell"))
+    assert "oracle_observable is no candidate: Oracle models are not exported" in caplog.text
+
+
+def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(
+    shop: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop.place)
+    shop.export("run=best", "golden=5", *SMALL[1:])
+    first = Bundle.load("exports/demo_shop-best/next_item").manifest["model"]
+    (shop.place / "models/demo_shop/temporal/next_item" / first).rename(shop.place / "aside")
+    shop.export("run=best", "golden=5", *SMALL[1:])
+    now = Bundle.load("exports/demo_shop-best/next_item").manifest
+    assert now["model"] != first
+    assert now["chosen"] == {"part": "validation", "metric": "ndcg@10", "value": now["chosen"]["value"], "of": 1}
+    (shop.place / "aside").rename(shop.place / "models/demo_shop/temporal/next_item" / first)
+    with pytest.raises(UserError, match=f"model={now['model']}, not logistic"):
+        shop.export("run=models/demo_shop/temporal/churn/logistic", "name=demo_shop-best/next_item")
+
+
+def test_without_a_run_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no finished run below models/demo_shop/temporal can be exported; train one"):
+        House(tmp_path).export("run=best")
