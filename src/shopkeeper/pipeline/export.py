@@ -30,7 +30,11 @@ def export(config: DictConfig) -> None:
 
     cfg = context.plain(config)
     named, place = context.named_targets(cfg), Path(cfg["paths"]["exports"])
-    options = {"k": int(cfg["k"]), "golden": int(cfg["golden"]), "overwrite": bool(cfg.get("overwrite"))}
+    options: dict[str, Any] = {
+        "k": int(cfg["k"]),
+        "golden": int(cfg["golden"]),
+        "overwrite": bool(cfg.get("overwrite")),
+    }
     if cfg["run"] == context.BEST:
         for chosen in leaders(cfg, named):
             context.say_if_raw_changed(chosen.run.manifest, Path(cfg["paths"]["raw"]))
