@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -18,23 +20,29 @@ def arrow_without_pandas() -> None:
     It looks once, to see whether what it is given is a series; where that look finds nothing, `to_pandas` and
     `from_pandas` look again by themselves.
     """
-    if "pandas" in sys.modules:
-        return
-    sys.meta_path.insert(0, _NoPandas)
-    try:
+    with without("pandas"):
         pa.scalar(0)
+
+
+@contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """Within, packages that are not imported yet are found by nobody; afterwards everything is as it was."""
+    hidden = frozenset(packages)
+
+    class Finder:
+        """Asked before the others."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            """Refuse the packages; leave the rest to the other finders."""
+            if name in hidden:
+                raise ModuleNotFoundError(f"No module named '{name}' here", name=name)
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
     finally:
-        sys.meta_path.remove(_NoPandas)
-
-
-class _NoPandas:
-    """A finder of modules that says that pandas is not there."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        """Refuse pandas; leave the rest to the other finders."""
-        if name == "pandas":
-            raise ModuleNotFoundError("not now", name=name)
+        sys.meta_path.remove(Finder)
 
 
 def compose_once() -> None:

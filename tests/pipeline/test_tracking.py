@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -119,9 +120,9 @@ def test_a_run_has_the_report_and_its_figures(store: tuple[Path, dict[str, Any]]
         assert artifacts(run, "report") == {"report/report.html"}
         figures = {"intervals", "comparison", "slices"}
         figures |= {"sasrec": {"learning_curve"}, "logistic": {"reliability"}}.get(name, set())
-        assert artifacts(run, "figures") == {f"figures/{f}.png" for f in figures}
-    png = mlflow.MlflowClient().download_artifacts(runs["sasrec"].info.run_id, "figures/slices.png", str(tmp_path))
-    assert Path(png).read_bytes().startswith(b"\x89PNG")
+        assert artifacts(run, "figures") == {f"figures/{f}.svg" for f in figures}
+    svg = mlflow.MlflowClient().download_artifacts(runs["sasrec"].info.run_id, "figures/slices.svg", str(tmp_path))
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
     report = mlflow.MlflowClient().download_artifacts(runs["logistic"].info.run_id, "report/report.html", str(tmp_path))
     assert Path(report).read_bytes() == (place / "report/report.html").read_bytes()
 

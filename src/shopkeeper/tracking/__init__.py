@@ -90,9 +90,9 @@ class Run:
         """Keep a copy of a file with the run."""
         self._tell(path.name, lambda mlflow: mlflow.log_artifact(str(path), folder), is_file=True)
 
-    def figure(self, figure: Any, name: str) -> None:
-        """Keep a matplotlib figure with the run, so that MLflow shows it."""
-        self._tell(name, lambda mlflow: mlflow.log_figure(figure, name), is_file=True)
+    def figure(self, figure: str, name: str) -> None:
+        """Keep a picture (SVG) with the run, so that MLflow shows it."""
+        self._tell(name, lambda mlflow: mlflow.log_text(figure, name), is_file=True)
 
     def _tell(self, what: str, call: Callable[[Any], Any], is_file: bool = False) -> None:
         if self.run_id is None or self.lost or (is_file and self.no_files):
@@ -166,9 +166,9 @@ class Pages:
         run_id: str | None,
         files: Mapping[str, Path],
         tags: Mapping[str, Any],
-        figures: Mapping[str, Any] | None = None,
+        figures: Mapping[str, str] | None = None,
     ) -> None:
-        """Add files (by artifact folder), matplotlib figures (by name) and tags to a run."""
+        """Add files (by artifact folder), pictures (SVG, by name) and tags to a run."""
         if self.closed or run_id is None:
             return
         try:
@@ -187,7 +187,7 @@ class Pages:
             for folder, path in files.items():
                 client.log_artifact(run_id, str(path), folder or None)
             for name, figure in (figures or {}).items():
-                client.log_figure(run_id, figure, name)
+                client.log_text(run_id, figure, name)
 
         try:
             self.line.call(tell, SECONDS_OF_A_FILE)

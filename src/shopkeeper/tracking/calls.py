@@ -8,8 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from shopkeeper import startup
 from shopkeeper.errors import UserError, without_secrets
 
 SECONDS = 25.0  # for a call; HTTP requests give up after ten, and are tried twice
@@ -47,10 +49,11 @@ class Line:
             self._thread.start()
         done = threading.Event()
         answer: list[Any] = []
-        self._calls.put((function, done, answer))
-        if not done.wait(seconds):
-            self.silent = True
-            raise SilentError(f"no answer within {seconds:g} s")
+        with without_unused():
+            self._calls.put((function, done, answer))
+            if not done.wait(seconds):
+                self.silent = True
+                raise SilentError(f"no answer within {seconds:g} s")
         result, error = answer
         if error is not None:
             raise error
@@ -69,6 +72,14 @@ class Line:
                 answer += [None, e]
             finally:
                 done.set()
+
+
+def without_unused() -> AbstractContextManager[None]:
+    """Within, MLflow finds none of the packages that it has a use for only where they are (its slim edition has none).
+
+    They are for data frames, traces and notebooks, and take longer to import than a run takes to be told.
+    """
+    return startup.without("pandas", "polars", "pyspark", "scipy", "IPython", "pygments")
 
 
 def reason(error: BaseException) -> str:

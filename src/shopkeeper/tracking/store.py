@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.tracking.calls import Line, reason
+from shopkeeper.tracking.calls import Line, reason, without_unused
 
 log = logging.getLogger(__name__)
 # Within MLflow's own minutes of retries a training would stand still. Whoever has set one of these keeps it.
@@ -29,7 +29,8 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)
     try:
-        import mlflow
+        with without_unused():
+            import mlflow
     except ImportError:
         raise UserError('MLflow is not installed: `pip install "shopkeeper[track]"`, or tracking=none') from None
     for name in ("alembic", "mlflow"):
