@@ -48,7 +48,8 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "")
             raise UserError(f"{where}{name}={values[name]} {wrong}")
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null",
+         dict: "names and their values", list: "a list"}  # fmt: skip
 
 
 def check_kinds(values: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], where: str = "") -> None:

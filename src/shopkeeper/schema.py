@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from shopkeeper.errors import UserError, nearest
 
 # Columns of one event. The first four are required, except that order-only data has no timestamp.
@@ -32,11 +34,13 @@ NO_TIME = -(2**63)  # instant of a request to order-only data
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-def event_codes(names: list[str] | tuple[str, ...]) -> list[int]:
-    """Codes of event types by name; a `UserError` names an unknown one and its nearest neighbour."""
+def event_codes(names: Iterable[str], setting: str = "") -> list[int]:
+    """Codes of event types by name; a `UserError` names an unknown one, its setting and its nearest neighbour."""
+    names = list(names)
     for name in names:
-        if name not in EVENT_CODE:
-            raise UserError(f"unknown event type '{name}'.{nearest(name, EVENT_TYPES)}")
+        if not isinstance(name, str) or name not in EVENT_CODE:
+            where = f"{setting}: " if setting else ""
+            raise UserError(f"{where}unknown event type '{name}'.{nearest(str(name), EVENT_TYPES)}")
     return [EVENT_CODE[name] for name in names]
 
 

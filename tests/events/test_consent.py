@@ -227,7 +227,10 @@ def test_a_new_erasure_list_makes_prepared_data_stale(tmp_path):
     ("rules", "message"),
     [
         ({"erasure": {"fil": "x"}}, "unknown option `erasure.fil`.*Did you mean 'file'"),
-        ({"identity": {"file": "links.csv", "as_of": "cutof"}}, "identity.as_of .*'cutoff'.*'cutof' is no instant"),
+        (
+            {"identity": {"file": "links.csv", "as_of": "cutof"}},
+            "as_of is 'cutof'; it must be .* 'cutoff'",
+        ),
         ({"ties": {"order": "shufled"}}, "Did you mean 'shuffled'"),
         ({"pseudonyms": {"key_env": "NO_SUCH_KEY"}}, "NO_SUCH_KEY, which is not set"),
         ({"pseudonyms": {"key_env": "SHORT_KEY"}}, "shorter than 16 bytes"),

@@ -52,5 +52,5 @@ def test_views_count_only_when_they_are_given_a_weight(tmp_path):
 
 
 def test_a_half_life_that_is_none_is_refused():
-    with pytest.raises(UserError, match="half_life_days is 0"):
+    with pytest.raises(UserError, match="half_life_days=0 must be a number above 0"):
         PersonalFrequency(half_life_days=0)

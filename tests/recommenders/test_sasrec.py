@@ -183,5 +183,5 @@ def test_wrong_settings_are_named():
         SASRec(heads=0)
     with pytest.raises(UserError, match="decay=linear"):
         SASRec(decay="linear")
-    with pytest.raises(TypeError, match="learning_rate"):
+    with pytest.raises(UserError, match=r"no setting model\.learning_rate"):
         SASRec(learning_rate=1)

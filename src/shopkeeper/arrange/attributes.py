@@ -26,7 +26,6 @@ from shopkeeper.ingest.times import to_micros
 from shopkeeper.ingest.values import as_ids, typed
 
 KEY = "external id"  # name of a column that no table of ours has
-OPTIONS = {"file", "reader", "id", "columns", "lists", "id_map", "valid_from", "from_events", "timestamp"}
 
 
 def entity_table(
@@ -36,9 +35,6 @@ def entity_table(
 
     `matches` gets how many ids the file knows (`matches.py`).
     """
-    for key in spec:
-        if key not in OPTIONS:
-            raise UserError(f"conf/dataset/{config.name}.yaml: unknown option `{kind}s.{key}`.{nearest(key, OPTIONS)}")
     names = log.names[f"{kind}_id"]
     table = pa.table({kind: pa.array(np.arange(1, len(names) + 1, dtype=np.int32)), f"{kind}_id": names})
     for attribute, column in (spec.get("from_events") or {}).items():
@@ -127,6 +123,8 @@ def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: 
     ids = pl.Series(f"{kind}_id", pl.from_arrow(as_ids(frame[key].to_arrow(), key).cast(pa.string())))
     out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
     for attribute, separator in (spec.get("lists") or {}).items():
+        if attribute not in wanted:
+            raise UserError(f"{kind}s.lists.{attribute} is not in {kind}s.columns.{nearest(attribute, wanted)}")
         out = out.with_columns(pl.when(pl.col(attribute) != "").then(pl.col(attribute).str.split(separator)))
     out = out.with_columns(typed(out[a], options.get("decimal")) for a in wanted if out[a].dtype == pl.String)
     if spec.get("valid_from"):

@@ -40,7 +40,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
 from shopkeeper.ingest.chunks import record_starts
-from shopkeeper.ingest.dataset import ID_COLUMNS, DatasetConfig, find_files
+from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset_shape import ID_COLUMNS
 from shopkeeper.ingest.readers import reader
 from shopkeeper.timeline import DAY
 from shopkeeper.timeline.zones import local

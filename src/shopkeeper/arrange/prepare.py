@@ -26,7 +26,7 @@ from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
-from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.timeline.observation import observe
 
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
@@ -211,7 +211,7 @@ def simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
     from dataclasses import replace
 
     names = pq.ParquetFile(folder / SIMULATED / "events.parquet").schema_arrow.names
-    columns = {name: name for name in dataset.EVENT_COLUMNS if name in names}
+    columns = {name: name for name in EVENT_COLUMNS if name in names}
     own = {"reader": {"format": "parquet"}}
     return replace(
         config,

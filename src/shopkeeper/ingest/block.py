@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.shapes import TEXT, Rule, Shape, check_shape
 
 
 class Reject(NamedTuple):
@@ -23,6 +25,15 @@ class Reject(NamedTuple):
     value: str
 
 
+def _is_encoding(name: Any) -> bool:
+    try:
+        codecs.lookup(name)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return True
+
+
+ENCODING: Rule = ("must be the name of an encoding, such as utf-8, latin-1 or cp1252", _is_encoding)
 REJECTED = pa.schema(
     [
         ("file", pa.string()),
@@ -87,8 +98,6 @@ def check_columns(path: Path, have: Sequence[str], wanted: Sequence[str], line: 
             raise UserError(f"{path}, line {line}: the header names column '{name}' twice; rename one of them")
 
 
-def check_options(options: Mapping[str, Any], valid: set[str]) -> None:
-    """A `UserError` for an unknown option of a reader."""
-    for key in options:
-        if key not in valid | {"format"}:
-            raise UserError(f"unknown option `reader.{key}` for format {options.get('format')}.{nearest(key, valid)}")
+def check_options(options: Mapping[str, Any], valid: Mapping[str, Shape]) -> None:
+    """A `UserError` for an unknown option of a reader, or one of another kind."""
+    check_shape(options, {**valid, "format": TEXT}, f"reader.format={options.get('format')}", "reader")

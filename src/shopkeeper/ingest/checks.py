@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block, Wanted, rejected_table
-from shopkeeper.ingest.dataset import ID_COLUMNS, UNITS, DatasetConfig, Rule
+from shopkeeper.ingest.dataset import DatasetConfig, Rule
+from shopkeeper.ingest.dataset_shape import ID_COLUMNS, UNITS
 from shopkeeper.ingest.times import limits, to_micros
 from shopkeeper.ingest.values import CODES, as_floats, as_ids, as_texts, values_at, without
 from shopkeeper.schema import EVENT_CODE, event_codes

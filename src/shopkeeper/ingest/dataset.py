@@ -28,35 +28,15 @@ target_events filter_seen temporal churn …   read by splits and tasks, not her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
-from shopkeeper.schema import EVENT_COLUMNS, event_codes
+from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.timeline.zones import zone_of
-
-KEYS = {
-    "name", "title", "source", "licence", "default_split", "target_events", "filter_seen", "raw", "reader", "columns",
-    "timestamp", "event_type", "reject", "schema", "items", "users", "filters", "temporal", "churn", "profit",
-    "max_rejected_share", "simulate", "consent", "identity", "defaults", "pseudonyms", "constants", "price_is", "extra",
-    "erasure", "ties", "missing", "order_days", "observed_from", "observed_until",
-}  # fmt: skip
-ID_COLUMNS = ("user_id", "item_id", "session_id", "order_id", "channel")
-MISSING_RULES, NUMBER_RULES = {"required", "required_for"}, {"min", "above", "max"}
-COLUMN_RULES = {name: MISSING_RULES | {"matches"} for name in EVENT_COLUMNS} | {
-    "timestamp": MISSING_RULES,
-    "event_type": MISSING_RULES,
-    "price": MISSING_RULES | NUMBER_RULES,
-    "quantity": MISSING_RULES | NUMBER_RULES,
-}
-TIMESTAMP_KEYS = {"unit", "format", "time_zone", "year", "not_before", "not_after", "day_first"}
-UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001, "d": 86_400_000_000}
-FILTERS = (
-    "event_types", "retention_days", "repeats", "bots", "consecutive_repeats", "k_core", "min_history", "max_history",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,57 +91,45 @@ class DatasetConfig:
 def parse(config: Mapping[str, Any]) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
     plain = to_plain(config)
-    name = str(plain.get("name") or "")
-    if not name:
-        raise UserError("the dataset config has no `name`; give it one (letters, digits, underscores)")
-    where = f"conf/dataset/{name}.yaml"
-    _known(where, "", plain, KEYS)
+    where = check_dataset(plain)
     simulate = plain.get("simulate")
     if not simulate and not (plain.get("raw") and plain.get("reader")):
         raise UserError(f"{where}: give `raw` (folder, files) and `reader` (format), or `simulate`")
+    for key, block in {"reader": plain, "items.reader": plain.get("items"), "users.reader": plain.get("users")}.items():
+        options = (block or {}).get("reader")
+        if options and "format" not in options:
+            raise UserError(f"{where}: {key}.format is missing beside {', '.join(options)}; name it")
     raw = plain.get("raw") or {}
-    if not simulate:
-        _known(where, "raw.", raw, {"folder", "files"})
     files = raw.get("files") or []
     sequences = not simulate and plain["reader"].get("format") == "sequences"
     given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
     if sequences and not given:
         given = {"user_id": "user_id", "item_id": "item_id"}
-    _known(where, "columns.", given, set(EVENT_COLUMNS))
     columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
     joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
     constants = {str(k): normal_id(v) for k, v in (plain.get("constants") or {}).items()}
-    _known(where, "constants.", constants, {"user_id", "item_id", "channel"})
     for required in ("user_id", "item_id"):
         if not simulate and required not in {**columns, **constants}:
             raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
     timestamp = dict(plain.get("timestamp") or {})
     if timestamp and "timestamp" not in columns and not simulate:
         raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
-    _known(where, "timestamp.", timestamp, TIMESTAMP_KEYS)
     if "unit" in timestamp and columns.get("timestamp") in joined:
         n = len(joined[columns["timestamp"]])
         raise UserError(
             f"{where}: columns.timestamp names {n} columns and timestamp.unit says that it is a number; name one column"
         )
-    if timestamp.get("unit", "s") not in UNITS:
-        raise UserError(f"{where}: timestamp.unit is '{timestamp['unit']}'. Valid: {', '.join(UNITS)}.")
-    value, mapping, rules = _event_type(where, plain.get("event_type"), columns)
+    if "year" in timestamp and "format" not in timestamp:
+        raise UserError(f"{where}: timestamp.year stands before times that lack it; say how in timestamp.format")
+    value, mapping, rules = _event_type(plain.get("event_type"), columns)
     filters = {k: v for k, v in (plain.get("filters") or {}).items() if v is not None}
-    _known(where, "filters.", filters, set(FILTERS))
     column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
-    event_codes(list(plain.get("target_events") or []))
     items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
     carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
-    if plain.get("price_is", "unit") not in ("unit", "total"):
-        raise UserError(f"{where}: price_is is '{plain['price_is']}'; Valid: unit, total.")
-    share = plain.get("max_rejected_share", 0.01)
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise UserError(f"{where}: max_rejected_share is {share!r}; give a number from 0 to 1")
     return DatasetConfig(
         plain=plain,
-        name=name,
+        name=str(plain["name"]),
         folder=str(raw.get("folder") or ""),
         files=tuple([files] if isinstance(files, str) else map(str, files)),
         reader=dict(plain.get("reader") or {}),
@@ -179,10 +147,10 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         items=items,
         users=users,
         filters=filters,
-        max_rejected_share=float(share),
+        max_rejected_share=float(plain.get("max_rejected_share", 0.01)),
         simulate=simulate,
-        order_days=_order_days(where, plain.get("order_days", 1)),
-        missing=_missing(where, plain.get("missing") or []),
+        order_days=plain.get("order_days", 1),
+        missing=_missing(plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )
 
@@ -214,64 +182,28 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def _event_type(where: str, spec: Any, columns: dict[str, str]) -> tuple[str, dict[str, str] | None, tuple[Rule, ...]]:
+def _event_type(spec: Any, columns: dict[str, str]) -> tuple[str, dict[str, str] | None, tuple[Rule, ...]]:
     spec = {"value": spec} if isinstance(spec, str) else dict(spec or {})
-    _known(where, "event_type.", spec, {"value", "column", "map", "rules"})
     if "column" in spec:
         columns["event_type"] = str(spec["column"])
     mapping = spec.get("map")
     if mapping is not None:
         mapping = {normal_id(k): str(v) for k, v in mapping.items()}
-        event_codes(list(mapping.values()))
-    value = str(spec.get("value", "view"))
     rules = tuple(Rule(str(r["column"]), str(r["matches"]), str(r["value"])) for r in spec.get("rules") or [])
-    event_codes([value, *(r.value for r in rules)])
-    return value, mapping, rules
+    return str(spec.get("value", "view")), mapping, rules
 
 
-def _missing(where: str, spec: Any) -> dict[str, frozenset[str]]:
-    """The checked `missing:` setting: names by id column."""
+def _missing(spec: Any) -> dict[str, frozenset[str]]:
+    """The `missing:` setting: names by id column."""
     per_column = spec if isinstance(spec, Mapping) else dict.fromkeys(ID_COLUMNS, spec)
-    _known(where, "missing.", per_column, ID_COLUMNS)
-    for names in per_column.values():
-        if not isinstance(names, list):
-            raise UserError(f"{where}: missing is {names!r}; give a list of names, e.g. [NA, guest]")
     return {str(column): frozenset(map(normal_id, names)) for column, names in per_column.items() if names}
 
 
-def _order_days(where: str, given: Any) -> int | None:
-    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
-        raise UserError(f"{where}: order_days is {given!r}; give a whole number of at least 1, or null for never")
-    return given
-
-
 def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
-    """The checked `schema:` block; `columns` are those that the log has (None: not known yet)."""
-    _mapping(where, "schema", spec)
-    _known(where, "schema.", spec, COLUMN_RULES)
-    for column, rule in spec.items():
-        _mapping(where, f"schema.{column}", rule)
-        _known(where, f"schema.{column}.", rule, COLUMN_RULES[column])
+    """The `schema:` block; `columns` are those that the log has (None: not known yet)."""
+    for column in spec:
         if columns is not None and column not in columns:
             raise UserError(
                 f"{where}: schema.{column} has rules, but no column; set columns.{column} or drop the rules"
             )
-        for key in ("min", "above", "max"):
-            if not isinstance(rule.get(key, 0), int | float):
-                raise UserError(f"{where}: schema.{column}.{key} is {rule[key]!r}; give a number")
-        kinds = rule.get("required_for", [])
-        if not isinstance(kinds, list):
-            raise UserError(f"{where}: schema.{column}.required_for is {kinds!r}; give a list of event types")
-        event_codes(kinds)
-    return {str(column): dict(rule) for column, rule in spec.items()}
-
-
-def _mapping(where: str, name: str, given: Any) -> None:
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}: {name} is {given!r}; give options and their values")
-
-
-def _known(where: str, prefix: str, given: Mapping[str, Any], valid: Collection[str]) -> None:
-    for key in given:
-        if key not in valid:
-            raise UserError(f"{where}: unknown option `{prefix}{key}`.{nearest(str(key), valid)}")
+    return {str(column): dict(rule or {}) for column, rule in spec.items()}

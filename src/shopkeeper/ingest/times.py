@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import UNITS
+from shopkeeper.ingest.dataset_shape import UNITS
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline.zones import clock, instant_of, zone_of
 

@@ -24,8 +24,9 @@ import pyarrow.compute as pc
 
 from shopkeeper.arrange.ties import shuffle_log
 from shopkeeper.data.consent import LATEST
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_file
+from shopkeeper.ingest.dataset_shape import CUSTOMER_RULES
 from shopkeeper.ingest.log import Log
 from shopkeeper.ingest.matches import matched
 from shopkeeper.people.consent import apply_consent, read_consents
@@ -37,17 +38,10 @@ from shopkeeper.people.erasure import (
     without_erased,
 )
 from shopkeeper.people.identity import merge_identities, read_links
+from shopkeeper.shapes import check_shape
 from shopkeeper.timeline import instant
 
 CUTOFF = "cutoff"  # `as_of`: each split and each cohort as of its own cutoff
-# Options of each rule; `sha256` is filled in by `pin_rules`.
-RULES: dict[str, frozenset[str]] = {
-    "erasure": frozenset({"file", "column", "sha256"}),
-    "identity": frozenset({"file", "columns", "as_of", "sha256"}),
-    "consent": frozenset({"file", "columns", "purpose", "as_of", "sha256"}),
-    "pseudonyms": frozenset({"key_env", "key_id"}),
-    "ties": frozenset({"order", "seed"}),
-}
 NEEDED = {
     "erasure": ("file",),
     "identity": ("file",),
@@ -129,7 +123,7 @@ def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
     are left out; a config without any comes back unchanged.
     """
     rules, folder = _checked(config), _folder(config, raw)
-    out = {key: value for key, value in config.items() if key not in RULES}
+    out = {key: value for key, value in config.items() if key not in CUSTOMER_RULES}
     for name, rule in rules.items():
         out[name] = dict(rule)
         if "file" in rule:
@@ -147,21 +141,13 @@ def _folder(config: Mapping[str, Any], raw: Path) -> Path:
 def _checked(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     where = f"conf/dataset/{config.get('name')}.yaml"
     rules: dict[str, dict[str, Any]] = {}
-    for name, valid in RULES.items():
+    for name, shape in CUSTOMER_RULES.items():
+        check_shape(config.get(name), shape, where, name)
         rule = {k: v for k, v in (config.get(name) or {}).items() if v is not None}
         if not rule or (name == "ties" and rule.get("order", "file") == "file"):
             continue
-        for key in rule:
-            if key not in valid:
-                raise UserError(
-                    f"{where}: unknown option `{name}.{key}`.{nearest(str(key), valid - {'sha256', 'key_id'})}"
-                )
         for key in NEEDED.get(name, ()):
             if key not in rule:
                 raise UserError(f"{where}: {name}.{key} is missing; set it or leave `{name}` out")
-        if name == "ties" and rule["order"] != "shuffled":
-            raise UserError(
-                f"{where}: ties.order is '{rule['order']}'.{nearest(str(rule['order']), ('file', 'shuffled'))}"
-            )
         rules[name] = rule
     return rules

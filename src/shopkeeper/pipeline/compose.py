@@ -13,10 +13,11 @@ import yaml
 from omegaconf import DictConfig
 
 from shopkeeper import configuration
-from shopkeeper.errors import UserError
+from shopkeeper.errors import whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
+from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
 READS = {
@@ -26,18 +27,22 @@ READS = {
 }
 
 
+PLAN: Shape = {  # conf/pipeline.yaml
+    "dataset": Needed(TEXT), "split": Needed(TEXT), "seed": Needed(whole(0)), "models": Needed(Each(TEXT)),
+    "export": Needed(TEXT), "tune": Items(TEXT), "overrides": Items(TEXT),
+}  # fmt: skip
+
+
 def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     """Write `<out>/stage-prepare.yaml`, `train-<model>.yaml`, `tune-<model>.yaml`, … from `conf/pipeline.yaml`."""
     file = configuration.main_folder() / "pipeline.yaml"
     plan = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for key in ("dataset", "split", "seed", "models", "export"):
-        if key not in plan:
-            raise UserError(f"{file} has no '{key}'; see the comments in the file")
+    check_shape(plan, PLAN, str(file))
     common = [
         f"dataset={plan['dataset']}",
         f"split={plan['split']}",
         f"seed={plan['seed']}",
-        *plan.get("overrides", []),
+        *(plan.get("overrides") or []),
     ]
     stages: dict[str, tuple[str, list[str]]] = {"stage-prepare": ("prepare", [])}
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after

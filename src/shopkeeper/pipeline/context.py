@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from shopkeeper import configuration
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.errors import UserError, check_kinds, nearest
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
-from shopkeeper.metrics.ranks import TIES
+from shopkeeper.pipeline.settings import check_config
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import CustomerSpec, iso
@@ -27,12 +28,18 @@ BEST = "best"  # in place of a run folder: of each task the run that leads on va
 
 
 def plain(config: DictConfig | Config) -> dict[str, Any]:
-    """A composed Hydra config as plain dicts and lists, interpolations resolved."""
+    """A composed Hydra config as plain dicts and lists, interpolations resolved and every setting of its kind."""
     if isinstance(config, DictConfig) and "evaluation" in config:
-        check_k(OmegaConf.select(config, "evaluation.k"))  # before others read its first
+        node = OmegaConf.select(config, "evaluation")
+        block = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        check_config({"evaluation": block})
+        assert isinstance(block, dict)
+        check_k(block["k"])  # before others read its first
     value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     assert isinstance(value, dict)
-    return {str(k): v for k, v in value.items() if k != "hydra"}
+    found = {str(k): v for k, v in value.items() if k != "hydra"}
+    check_config(found)
+    return found
 
 
 def protocol(config: Config) -> str:
@@ -79,7 +86,7 @@ def split_spec(config: Config) -> dict[str, Any]:
     """The split config with what the dataset decides filled in: target events, windows, k-core, protocol."""
     dataset, spec = config["dataset"], dict(config["split"])
     spec["protocol"] = protocol(config)
-    spec["target_events"] = list(spec.get("target_events") or dataset["target_events"])
+    spec["target_events"] = list(spec.get("target_events") or dataset.get("target_events") or ())
     if spec["protocol"] == "strict" and spec.get("k_core") is None:
         spec["k_core"] = (dataset.get("filters") or {}).get("k_core")
     for key, value in (dataset.get("temporal") or {}).items():
@@ -202,17 +209,15 @@ def run_folder(config: Config, model: str | None = None) -> Path:
     return Path(config["paths"]["models"]).joinpath(*parts)
 
 
-SETTINGS: dict[str, tuple[type, ...]] = {
-    "seed": (int,), "progress": (bool,), "audit": (str,), "init_from": (str, type(None)),
-    "prepared_folder": (str, type(None)),
-}  # fmt: skip
-
-
 def check_task(config: Config) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
+    for group in ("dataset", "split", "task", "model", "trainer", "evaluation", "tracking", "paths"):
+        if group not in config:
+            raise UserError(f"the configuration has no {group}; leave `~{group}` out, or choose one: {group}=…")
     refuse_foreign(config["model"], "the composed config", named_targets(config))
-    check_kinds(config, SETTINGS)
     task, model = find_task(config["task"], named_targets(config)), config["model"]
+    if not model.get("tasks") and not model.get("task"):
+        raise UserError(f"model={model['name']} says no task beside {', '.join(model)}; set model.task, e.g. next_item")
     serves = model.get("tasks") or [model["task"]]  # names, or what tasks are asked of
     if task.asks != serves if isinstance(serves, str) else task.name not in serves:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
@@ -232,17 +237,9 @@ def check_k(k: Any) -> None:
 
 def check_evaluation(config: Config) -> None:
     """What cannot be evaluated is refused before anything is trained."""
-    e = config["evaluation"]
-    k = e["k"]
+    k = config["evaluation"]["k"]
+    Profit.of(config["dataset"])
     check_k(k)
-    if e["ties"] not in TIES:
-        raise UserError(f"there is no evaluation.ties={e['ties']}.{nearest(str(e['ties']), TIES)}")
-    for key, least in (("top_k", 1), ("resamples", 1), ("batch_size", 1)):
-        if e.get(key) is not None and not (type(e[key]) is int and e[key] >= least):
-            raise UserError(f"evaluation.{key}={e[key]} must be a whole number from {least}")
-    for key, most in (("confidence", 1.0), ("smallest_effect", float("inf"))):
-        if isinstance(e[key], bool) or not isinstance(e[key], int | float) or not 0 < e[key] < most:
-            raise UserError(f"evaluation.{key}={e[key]} must be above 0{' and below 1' if most == 1 else ''}")
     headline = str(config["task"]["headline"])
     cut = headline.partition("@")[2]
     if cut and cut not in map(str, k):

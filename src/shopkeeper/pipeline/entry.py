@@ -91,6 +91,9 @@ def explain_hydra(error: BaseException) -> str | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        words = [word for word in sys.argv[1:] if word.endswith(("=null", "="))]
+        return f"{' '.join(words) or 'a group'}: a group of settings cannot be null; name one of its files"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)

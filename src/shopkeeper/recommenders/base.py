@@ -8,16 +8,18 @@ Shapes: B requests, V = n_items + 1 columns (internal item ids, column 0 is padd
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
+from types import UnionType
+from typing import Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError, check_kinds
+from shopkeeper.errors import WORDS, UserError, check_kinds, nearest
 from shopkeeper.models.about import About, Learned
 from shopkeeper.recommenders.targets import class_of
 
@@ -80,8 +82,16 @@ def make(config: Mapping[str, Any]) -> Any:
 
     Settings that were read from an artifact go through `targets.refuse_foreign` first.
     """
+    if "target" not in config:
+        raise UserError(f"model={config.get('name')} lacks `target` beside {', '.join(config)}; see conf/model/*.yaml")
     cls = class_of(str(config["target"]), f"conf/model/{config.get('name')}.yaml")
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
+    taken = inspect.signature(cls).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        for name in parameters:
+            if name not in taken:
+                valid = nearest(name, [*taken, *NOT_PARAMETERS])
+                raise UserError(f"model={config.get('name')} has no setting model.{name}.{valid}")
     check_kinds(parameters, _kinds(cls.__init__), "model.")
     try:
         model = cls(**parameters)
@@ -111,8 +121,15 @@ def _kinds(function: Any) -> dict[str, tuple[type, ...]]:
         hints = get_type_hints(function)
     except (NameError, TypeError):
         return {}
-    kinds = {name: get_args(hint) or (hint,) for name, hint in hints.items()}
-    return {name: of for name, of in kinds.items() if set(of) <= {int, float, bool, str, type(None)}}
+    kinds = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints.items()}
+    plain = {name: tuple(_without_inner(kind) for kind in of) for name, of in kinds.items()}
+    return {name: of for name, of in plain.items() if set(of) <= set(WORDS)}
+
+
+def _without_inner(kind: Any) -> Any:
+    """`Mapping[str, float]` -> dict."""
+    outer = get_origin(kind) or kind
+    return dict if outer is Mapping else outer
 
 
 def untyped_event(model: Any, target_events: Sequence[str]) -> str:

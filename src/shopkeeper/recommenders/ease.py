@@ -51,7 +51,7 @@ class EASE:
         self.l2 = l2
         self.max_items = max_items
         weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST, 1)
-        self.counts_type = type_weights(weights) > 0
+        self.counts_type = type_weights(weights, "event_types") > 0
         self.about = About(reads=("event_type",), types=counted_types(self.counts_type))
         self.weight_AA = np.zeros((0, 0), np.float32)
         self.items_A = np.zeros(0, np.int32)

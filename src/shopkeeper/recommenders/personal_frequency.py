@@ -21,7 +21,7 @@ from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number, or_null
 from shopkeeper.models.about import About
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -39,8 +39,8 @@ class PersonalFrequency:
         popularity_half_life_days: float | None = 30.0,
         event_weights: Mapping[str, float] | None = None,
     ) -> None:
-        if half_life_days is not None and not half_life_days > 0:
-            raise UserError(f"personal_frequency: half_life_days is {half_life_days}; give a number above 0, or null")
+        lives = {"half_life_days": half_life_days, "popularity_half_life_days": popularity_half_life_days}
+        check(lives, dict.fromkeys(lives, or_null(number(above=True))), "model.")
         self.half_life_days = half_life_days
         self.event_weights = event_weights
         self.popularity = Popularity(popularity_half_life_days, event_weights=event_weights)

@@ -104,11 +104,11 @@ def counted_types(weights: np.ndarray) -> tuple[str, ...] | None:
     return None if len(weights) < 2 else tuple(EVENT_TYPES[code - 1] for code in np.flatnonzero(weights).tolist())
 
 
-def type_weights(event_weights: Mapping[str, float]) -> np.ndarray:
+def type_weights(event_weights: Mapping[str, float], setting: str = "event_weights") -> np.ndarray:
     """Weight of each event type by code, float64; a `UserError` names an unknown type or a negative weight."""
     weights = np.zeros(len(EVENT_TYPES) + 1)
-    for (name, value), code in zip(event_weights.items(), event_codes(list(event_weights)), strict=True):
-        if not 0 <= value < np.inf:
+    for (name, value), code in zip(event_weights.items(), event_codes(event_weights, setting), strict=True):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
             raise UserError(f"event_weights.{name} is {value}; give a finite number of 0 or more")
         weights[code] = value
     return weights

@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from shopkeeper.closure import code_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.models.about import VECTORS, About, Learned
@@ -64,6 +64,10 @@ class SequenceRecommender:
     def __init__(self, inputs: str = "all", **settings: Any):
         if type(self) is SequenceRecommender:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
+        valid = {"inputs", *self._names(), *(f.name for f in fields(Recipe))}
+        for name in settings:
+            if name not in valid:
+                raise UserError(f"a {type(self).__name__} has no setting model.{name}.{nearest(name, valid)}")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them

@@ -23,7 +23,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests, Targets
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.trees import FILE as TREES
@@ -86,6 +86,13 @@ class TwoStage:
         self.nightly = item_statistics == "nightly"
         if not window_days > 0:
             raise UserError(f"two_stage: window_days is {window_days}; give a number above 0")
+        for name, settings in candidates.items():
+            try:
+                check_kinds({"it": settings}, {"it": (dict, type(None))})
+                if settings:
+                    make(settings)
+            except UserError as e:
+                raise UserError(f"mend model.candidates.{name}: {e}") from None
         self.settings = {name: dict(settings) for name, settings in candidates.items() if settings}
         self.per_model, self.n_windows, self.window_days = per_model, windows, window_days
         self.trees, self.patience = trees, patience

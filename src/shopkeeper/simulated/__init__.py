@@ -162,6 +162,6 @@ def _whole(name: str, value: Any, least: int) -> int:
         number = int(value)
         if number != float(value) or number < least:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"simulate.{name}: {value!r} must be a whole number of at least {least}") from None
     return number

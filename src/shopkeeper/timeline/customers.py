@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
-from shopkeeper.errors import UserError, nearest
-from shopkeeper.timeline.instants import DAY, instant, iso
-from shopkeeper.timeline.zones import floor_day
+from shopkeeper.errors import Rule, UserError, check, nearest, number, or_null, whole
+from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
+from shopkeeper.timeline.zones import MOST_DAYS, floor_day
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,16 @@ class CustomerSpec:
     observed_until: Any = None
     zone: str = "UTC"  # the shop's: dates are its midnights. A horizon is 24 hours a day, clock changes or not
 
+    RULES: ClassVar[dict[str, Rule]] = {
+        "horizon_days": number(above=True, below=MOST_DAYS),
+        "active_days": or_null(number(above=True, below=MOST_DAYS)),
+        "gap_days": number(below=MOST_DAYS),
+        "min_history_days": or_null(number(below=MOST_DAYS)),
+        "n_train": or_null(whole(1)),
+        **dict.fromkeys(("test", "calibration", "observed_from", "observed_until"), or_null(INSTANT)),
+        "zone": ("must be the name of a time zone", lambda x: isinstance(x, str)),
+    }
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CustomerSpec:
         """From a `churn:` block or the like; keys that are not ours raise a `UserError` with the nearest valid name."""
@@ -43,7 +53,8 @@ class CustomerSpec:
             if key not in known:
                 raise UserError(f"customer windows: unknown setting '{key}'.{nearest(str(key), known)}")
         if "horizon_days" not in config:
-            raise UserError("customer windows: horizon_days is missing; set it, e.g. task.horizon_days=90")
+            raise UserError("customer windows: horizon_days is missing; set it, e.g. task.windows.horizon_days=90")
+        check(config, cls.RULES, "customer windows: ")
         return cls(**config)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import Rule, UserError
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline.zones import instant_of
 
 DAY = MICROSECONDS_PER_DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = ((datetime(y, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for y in (1, 9999))
 
 
 def iso(instant: int) -> str:
@@ -27,6 +28,8 @@ def instant(value: Any, setting: str, zone: str = "UTC") -> int:
     if isinstance(value, bool):
         raise UserError(f"{setting}: {value!r} is no instant; write it as 2010-09-10 or 2010-09-10T12:00:00Z")
     if isinstance(value, int):
+        if not _FIRST <= value < _LAST:
+            raise UserError(f"{setting}: {value} µs lie outside of the years 1 to 9999; write it as 2010-09-10")
         return value
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
@@ -38,3 +41,14 @@ def instant(value: Any, setting: str, zone: str = "UTC") -> int:
     if moment.tzinfo is None:
         return instant_of((moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1), zone)
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _is_instant(value: Any) -> bool:
+    try:
+        instant(value, "")
+    except UserError:
+        return False
+    return True
+
+
+INSTANT: Rule = ("must be a day or an instant such as 2010-09-10 or 2010-09-10T12:00:00Z", _is_instant)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import Rule, UserError, check, nearest, number, whole
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import event_codes
-from shopkeeper.timeline.instants import DAY, instant, iso
-from shopkeeper.timeline.zones import add_days, days_before, floor_day
+from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
+from shopkeeper.timeline.zones import MOST_DAYS, add_days, days_before, floor_day
 
 WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
 # What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
@@ -24,9 +24,10 @@ KINDS: dict[str, frozenset[str]] = {
 }
 COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core", "zone"})
 TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
-PROTOCOLS = ("published", "strict")
-TARGETS = ("first", "last", "all")
-NUMBERS = ("validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share", "fold_in")
+FRACTIONS = frozenset(
+    {"validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share", "fold_in"}
+)
+CHOICES = {"protocol": ("published", "strict"), "targets": ("first", "last", "all"), "history": ("session", "user")}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ class SplitSpec:
     seed: int = 0
     zone: str = "UTC"  # the shop's: days are its days, from midnight to midnight. Part of the hash where it is another
 
+    RULES: ClassVar[dict[str, Rule]] = {
+        **dict.fromkeys(("validation_days", "test_days", "step_days"), number(above=True, below=MOST_DAYS)),
+        "gap_minutes": number(above=True, below=MOST_DAYS * 24 * 60),
+        **dict.fromkeys(("validation_share", "test_share"), number(above=True, below=1)),
+        "fold_in": number(below=1),
+        **dict.fromkeys(("validation", "test", "end"), INSTANT),
+        **dict.fromkeys(("k", "k_core"), whole(1)),
+        **dict.fromkeys(("fold", "seed"), whole(0)),
+        "target_events": ("must be a list of event types", lambda x: isinstance(x, list | tuple)),
+    }
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SplitSpec:
         """Check a `split:` block whose target events and windows are filled in; errors name the setting."""
@@ -72,23 +84,19 @@ class SplitSpec:
             raise UserError(f"split.kind: unknown kind '{kind}'.{nearest(kind, KINDS)}")
         read = KINDS[kind] | COMMON
         values = {k: v for k, v in config.items() if v is not None}
-        for key in values:
+        for key in config:
             if key not in read:
                 raise UserError(f"split={name}: setting '{key}' means nothing to a {kind} split.{nearest(key, read)}")
         values |= {"name": name, "kind": kind}
         values.setdefault("protocol", "published" if kind.startswith("leave_") else "strict")
         if kind == "sessions":
             values.setdefault("targets", "all")
-        values["target_events"] = tuple(values.get("target_events") or ())
+        check(values, cls.RULES, "split.")
         for key in ("validation", "test", "end"):
             if key in values:
                 values[key] = instant(values[key], f"split.{key}", str(values.get("zone", "UTC")))
-        for key in NUMBERS:  # 30 and 30.0 are one setting with one hash
-            if key in values:
-                try:
-                    values[key] = float(values[key])
-                except (TypeError, ValueError):
-                    raise UserError(f"split.{key}: '{values[key]}' is no number") from None
+        values |= {k: float(v) for k, v in values.items() if k in FRACTIONS}  # 30 and 30.0 are one setting, one hash
+        values["target_events"] = tuple(values.get("target_events") or ())
         spec = cls(**values)
         spec._check()
         return spec
@@ -97,27 +105,15 @@ class SplitSpec:
         if not self.target_events:
             raise UserError(f"split={self.name}: target_events is empty; name what counts as a target, e.g. [purchase]")
         event_codes(self.target_events)
-        for key, valid in {"protocol": PROTOCOLS, "targets": TARGETS, "history": ("session", "user")}.items():
+        for key, valid in CHOICES.items():
             if getattr(self, key) not in valid:
                 raise UserError(
-                    f"split.{key}: unknown value '{getattr(self, key)}'.{nearest(getattr(self, key), valid)}"
+                    f"split.{key}: unknown value '{getattr(self, key)}'.{nearest(str(getattr(self, key)), valid)}"
                 )
-        for key in ("k", "k_core"):
-            value = getattr(self, key)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UserError(f"split.{key}={value}: must be a whole number of at least 1")
         if self.k_core and self.k_core > 1 and not self.strict:
             raise UserError("split.k_core counts training events and needs protocol=strict; use dataset.filters.k_core")
-        if not isinstance(self.fold, int) or self.fold < 0:
-            raise UserError(f"split.fold={self.fold}: must be a whole number; 0 is the last fold")
-        for key in NUMBERS[:-1]:
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise UserError(f"split.{key}={value}: must be above 0")
         if self.validation_share + self.test_share >= 1:
             raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
-        if not 0 <= self.fold_in < 1:
-            raise UserError(f"split.fold_in={self.fold_in}: must lie in [0, 1)")
 
     @property
     def timed(self) -> bool:

@@ -19,6 +19,7 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+MOST_DAYS = 400_000  # of a window: more than a thousand years is a slip
 _YEAR = round(365.2425 * MICROSECONDS_PER_DAY)
 
 

@@ -99,8 +99,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check(vars(self), self.RULES, "trainer.")
-        by_hand = {k: v for k, v in (self.plan or {}).items() if v is not None}
-        object.__setattr__(self, "plan", Plan.fields_of(by_hand))
+        object.__setattr__(self, "plan", Plan.fields_of(self.plan or {}))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrainerConfig:
@@ -108,10 +107,13 @@ class TrainerConfig:
         valid = {f.name for f in fields(cls)}
         for name in values:
             if name not in valid and name != "name":
-                raise UserError(f"trainer.{name} is not known.{nearest(name, valid)}")
+                raise UserError(f"trainer.{name} is not known.{nearest(name, {*valid, 'name'})}")
         # YAML 1.1 reads a bare on / off as true / false.
         switch = {True: "on", False: "off"}
-        return cls(**{k: switch.get(v, v) if k == "compile" else v for k, v in values.items() if k != "name"})
+        given = {k: v for k, v in values.items() if k != "name"}
+        if isinstance(given.get("compile"), bool):
+            given["compile"] = switch[given["compile"]]
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class Plan:
         for name in values:
             if name not in cls.RULES:
                 raise UserError(f"trainer.plan.{name} is not known.{nearest(name, cls.RULES)}")
+        values = {k: v for k, v in values.items() if v is not None}  # null: chosen
         check(values, cls.RULES, "trainer.plan.")
         return {k: tuple(v) if k == "edges" else v for k, v in values.items()}
 

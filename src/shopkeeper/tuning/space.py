@@ -93,8 +93,11 @@ def _check_key(cfg: Mapping[str, Any], key: str) -> None:
 def _check_spec(key: str, spec: Any) -> None:
     if not isinstance(spec, Mapping):
         raise UserError(f"tuning space: '{key}' is {spec}; write {{type: float, low: …, high: …}} or leave it out")
-    kind = spec.get("type")
-    if kind not in FIELDS:
+    fields, kind = {f for names in FIELDS.values() for f in names}, spec.get("type")
+    for field in spec:
+        if field not in fields:
+            raise UserError(f"tuning space: '{key}' knows no '{field}'.{nearest(str(field), fields)}")
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise UserError(f"tuning space: '{key}' has type '{kind}'.{nearest(str(kind), FIELDS)}")
     for field in spec:
         if field not in FIELDS[kind]:

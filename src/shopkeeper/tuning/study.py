@@ -30,12 +30,21 @@ log = logging.getLogger(__name__)
 TrialPruned = optuna.TrialPruned
 INTERRUPTED = "interrupted"
 ALIKE = 5  # trials that fail alike before anything has worked end a search
+SETTINGS = (
+    "sampler", "pruner", "trials", "hours", "trial_hours", "seeds", "startup_trials", "seed", "models", "storage",
+    "heartbeat_seconds", "name", "space",
+)  # fmt: skip
 SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
 _again = optuna.storages.RetryHeartbeatStaleTrialCallback  # makes a waiting trial with the settings of a lost one
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """A `UserError` for what makes no sense in `conf/tuning/*.yaml`."""
+    for key in settings:
+        if key not in SETTINGS:
+            raise UserError(f"there is no option tuning.{key}.{nearest(str(key), SETTINGS)}")
+    if lacks := [key for key in SETTINGS if key not in settings and key != "space"]:
+        raise UserError(f"tuning.{lacks[0]} is missing; set it, or take over conf/tuning/tpe.yaml in `defaults`")
     for option, valid in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
         if settings[option] not in valid:
             raise UserError(f"there is no tuning.{option}={settings[option]}.{nearest(str(settings[option]), valid)}")

@@ -19,12 +19,18 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, check_options, shown
+from shopkeeper.errors import Rule, UserError, whole
+from shopkeeper.ingest.block import ENCODING, Block, Reject, Wanted, check_columns, check_options, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
+from shopkeeper.shapes import PLAIN, SWITCH, Items, Shape
 
 NO_NUMBER = ["", "NaN", "nan", "NULL", "null", "None", "NA", "N/A", "n/a", "#N/A"]
-OPTIONS = {"delimiter", "quote", "encoding", "header", "names", "decimal", "skip_lines"}
+ONE = "must be one ASCII character (`::` files: reader.format: dat)"
+CHARACTER: Rule = (ONE, lambda x: isinstance(x, str) and len(x.encode()) == 1)
+OPTIONS: dict[str, Shape] = {
+    "delimiter": CHARACTER, "decimal": CHARACTER, "quote": (ONE, lambda x: x == "" or CHARACTER[1](x)),
+    "encoding": ENCODING, "header": SWITCH, "names": Items(PLAIN), "skip_lines": whole(0),
+}  # fmt: skip
 Advance = Callable[[int], object] | None
 
 
@@ -85,10 +91,6 @@ def _dialect(
     check_options(options, OPTIONS)
     given = {k: v for k, v in options.items() if k != "format"}
     merged: dict[str, Any] = {**fixed, **given}
-    for key in ("delimiter", "quote", "decimal"):
-        text = merged.get(key)
-        if text is not None and (not isinstance(text, str) or len(text.encode()) > 1 or (key != "quote" and not text)):
-            raise UserError(f"reader.{key}: '{text}' must be one ASCII character (`::` files: reader.format: dat)")
     merged["names"] = tuple(map(str, merged.get("names") or ()))
     if merged["names"]:
         merged.setdefault("header", False)

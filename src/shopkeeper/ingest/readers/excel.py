@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.block import Block, Wanted, check_columns, check_options, shown
+from shopkeeper.shapes import TEXT, Items, OneOf
 
 
 def read_excel(
@@ -19,7 +20,7 @@ def read_excel(
 
     A cell that Excel stores as a date becomes `YYYY-MM-DD HH:MM:SS`, a whole number loses its `.0`.
     """
-    check_options(options, {"sheets"})
+    check_options(options, {"sheets": OneOf(TEXT, Items(TEXT))})
     try:
         import fastexcel
     except ImportError:

@@ -21,7 +21,7 @@ def read_parquet(
     path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Rows of a Parquet file in their stored types; text columns come dictionary-encoded."""
-    check_options(options, set())
+    check_options(options, {})
     size, told, row = path.stat().st_size, 0, 1
     if size == 0:
         raise UserError(f"{path} is empty; expected a Parquet file")

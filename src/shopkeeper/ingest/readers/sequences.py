@@ -11,16 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import Block, Reject, Wanted, check_options, shown
+from shopkeeper.ingest.block import ENCODING, Block, Reject, Wanted, check_options, shown
 from shopkeeper.ingest.chunks import read_chunks
 from shopkeeper.ingest.readers.delimited import read_blank_separated
+from shopkeeper.shapes import SWITCH, Maybe
 
 
 def read_sequences(
     path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Columns `user_id` and `item_id` of a sequence file; order-only data, so the order of the lines matters."""
-    check_options(options, {"pairs", "encoding"})
+    check_options(options, {"pairs": Maybe(SWITCH), "encoding": ENCODING})
     if options.get("pairs"):
         own = {"format": "blank_separated", "names": ["user_id", "item_id"]}
         if "encoding" in options:

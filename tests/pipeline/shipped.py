@@ -1,0 +1,102 @@
+"""The YAML files that are shipped: composed as a verb composes them, and taken by what they configure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+
+from shopkeeper.arrange.engine import engine_name
+from shopkeeper.ingest import dataset
+from shopkeeper.nn.losses import Loss
+from shopkeeper.pipeline import context
+from shopkeeper.recommenders.base import make
+from shopkeeper.simulated import read_settings
+from shopkeeper.timeline import SplitSpec
+from shopkeeper.training.config import TrainerConfig
+from shopkeeper.tuning.space import read_space, with_settings
+from shopkeeper.tuning.study import check_settings
+
+CONF = Path(__file__).parents[2] / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+GROUPED = [path for path in FILES if path.parent != CONF]
+VERBS = {"tuning": "tune", "tuning/space": "tune"}
+
+
+def group_of(path: Path) -> str:
+    return path.parent.relative_to(CONF).as_posix()
+
+
+def words_of(path: Path) -> list[str]:
+    """The words of a command line that choose a file of a group."""
+    group = group_of(path)
+    word = f"model={path.stem}" if group == "tuning/space" else f"{group}={path.stem}"
+    return [word, "model=base_rate"] if word == "task=churn" else [word]
+
+
+def composed(verb: str, *words: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return context.plain(compose(verb, list(words)))
+
+
+def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    found = dataset.parse(context.dataset_spec(cfg))
+    assert found.name == name
+    assert context.split_spec(cfg)["target_events"]
+    SplitSpec.from_config(context.split_spec(cfg))
+    if found.simulate:
+        read_settings(found.simulate)
+    if cfg["dataset"].get("churn"):
+        churn = yaml.safe_load((CONF / "task/churn.yaml").read_text())
+        assert context.customer_spec({**cfg, "task": churn}).horizon_days > 0
+
+
+def model_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    context.check_task(cfg)
+    assert name.startswith(cfg["model"]["name"])  # the oracles of several tasks share theirs
+    make(cfg["model"])
+
+
+def space_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    assert cfg["model"]["name"] == name
+    space = read_space(cfg)
+    assert space
+    for end in ("low", "high"):
+        chosen = {key: spec.get(end, spec.get("choices", [None])[0 if end == "low" else -1])
+                  for key, spec in space.items()}  # fmt: skip
+        make(with_settings(cfg, chosen)["model"])
+
+
+def task_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    context.check_task(cfg)
+    assert cfg["task"]["name"] == name
+    assert cfg["task"]["headline"]
+    if name != "next_item":
+        assert context.customer_spec(cfg).horizon_days > 0
+
+
+def tracking_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    assert cfg["tracking"]["name"] == name
+    assert set(cfg["tracking"]) <= {"name", "uri", "artifacts", "experiment"}
+
+
+def _equal(one: Any, other: Any) -> None:
+    assert one == other
+
+
+CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "dataset": dataset_is_valid,
+    "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
+    "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),
+    "model": model_is_valid,
+    "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
+    "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(cfg)).name, name),
+    "task": task_is_valid,
+    "tracking": tracking_is_valid,
+    "trainer": lambda cfg, name: TrainerConfig.of(cfg["trainer"]),
+    "tuning": lambda cfg, name: check_settings(cfg["tuning"]),
+    "tuning/space": space_is_valid,
+}
