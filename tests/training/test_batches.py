@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training import blocks
-from shopkeeper.training.batches import Histories, TrainingView, next_step_labels
+from shopkeeper.training.batches import TrainingView, next_step_labels
 from shopkeeper.training.blocks import Columns
+from shopkeeper.training.histories import Histories
 from tiny import DAY, tiny_prepared
 
 EDGES = (2, 4, 8, 20)
@@ -122,7 +124,7 @@ def test_items_outside_the_catalogue_are_neither_read_nor_learned(tmp_path: Path
 def same(a: TrainingView, b: TrainingView) -> None:
     for name, value in vars(a).items():
         other = getattr(b, name)
-        if value is None or isinstance(value, int):
+        if value is None or isinstance(value, (int, tuple)):
             assert value == other, name
         else:
             assert np.array_equal(np.asarray(value), np.asarray(other)), name
@@ -270,8 +272,36 @@ def test_ages_are_days_before_the_newest_event_of_the_window_and_kept_for_those_
 
     requests = Requests.from_histories([[1, 2, 3], [1, 8, 2]], timestamps=[[0, DAY // 2, 4 * DAY], [0, DAY, 5 * DAY]])
     known_V = np.arange(9) % 8 > 0  # item 8 is not known
-    histories = Histories.of(requests, known_V, None, 2, with_time=True)
+    histories = Histories.of(requests, known_V, None, 2, ("age",))
     asked = histories.batch(np.array([0, 1]), EDGES, torch.device("cpu"), ("age",))
     assert asked.age_P[asked.layout.slot_N].tolist() == [3.5, 0.0, 5.0, 0.0]
-    with pytest.raises(UserError, match="reads how long ago events were, and these have no time stamps"):
-        Histories.of(Requests.from_histories([[1]]), known_V, None, 2, with_time=True)
+    with pytest.raises(UserError, match="reads how long ago events were, and this history has only their order"):
+        Histories.of(Requests.from_histories([[1]]), known_V, None, 2, ("age",))
+
+
+def test_a_batch_carries_what_a_network_reads_and_nothing_else(tmp_path: Path):
+    times = [[0, DAY, 3 * DAY, 3 * DAY, 10 * DAY, 11 * DAY]]  # the last two are held out
+    columns = {"price": [[1.5, np.nan, 2.5, 4.0, 1.0, 1.0]], "channel": [[1, 2, 0, 1, 1, 1]]}
+    prepared, split = tiny_prepared(tmp_path / "p", [[1, 2, 3, 4, 5, 6]], times, columns=columns, channels=("a", "b"))
+    reads = ("until", "price", "channel")
+    for folder in (None, tmp_path / "view"):
+        batch = TrainingView.build(split, ("purchase",), "all", 3, folder, reads).batch(np.array([0]), EDGES, 0, 0)
+        at = batch.layout.slot_N
+        assert batch.until_P[at].tolist() == [1.0, 2.0, 0.0]  # from each labelled event to the one after it
+        assert batch.price_P[at].tolist() == [1.5, 0.0, 2.5]
+        assert batch.channel_P[at].tolist() == [1, 2, 0]
+        assert batch.type_P is None
+        assert batch.age_P is None
+    asked = Requests(prepared.events, np.array([0, 1]), np.array([2, 4]), np.array([2 * DAY, 5 * DAY]))
+    histories = Histories.of(asked, np.ones(7, bool), None, 2, reads)
+    answered = histories.batch(np.array([0, 1]), EDGES, torch.device("cpu"), reads)
+    at = answered.layout.slot_N
+    assert answered.until_P[at].tolist() == [1.0, 1.0, 0.0, 2.0]  # the newest event's ends when the question is put
+    assert answered.price_P[at].tolist() == [1.5, 0.0, 2.5, 4.0]
+    assert answered.channel_P[at].tolist() == [1, 2, 0, 1]
+    with pytest.raises(UserError, match="reads when it is asked; say it"):
+        Histories.of(replace(asked, instant=None), np.ones(7, bool), None, 2, reads)
+    bare = tiny_prepared(tmp_path / "q", [[1, 2, 3, 4]])[1]
+    for column, said in (("price", "reads prices, and tiny has none"), ("until", "has only their order")):
+        with pytest.raises(UserError, match=said):
+            TrainingView.build(bare, ("purchase",), "all", 3, reads=(column,))

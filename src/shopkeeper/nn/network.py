@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.dropout import Dropping
 
-COLUMNS = ("type", "age")  # of a batch, beyond item and position: only what a network `reads` is made
+# What a batch may carry beyond item and position, and the column of the log that it comes from. Only what a network
+# `reads` is made.
+COLUMNS = {"type": "event_type", "age": "timestamp", "until": "timestamp", "price": "price", "channel": "channel"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Inputs:
     position_P: Tensor  # int64, 0 = newest
     type_P: Tensor | None = None  # int64 event codes, 0 = padding
     age_P: Tensor | None = None  # float32 days before the newest event of the sequence
+    until_P: Tensor | None = None  # float32 days to the next event; of the newest, to the instant of what is asked
+    price_P: Tensor | None = None  # float32 per unit, 0 where unknown
+    channel_P: Tensor | None = None  # int64 codes of the data's channels, 0 = padding or unknown
 
 
 class SequenceNetwork(Dropping):

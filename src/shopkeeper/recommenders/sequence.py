@@ -34,15 +34,16 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.models.about import VECTORS, About, Learned
-from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.nn.network import COLUMNS, SequenceNetwork
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.training.batches import Batch, Histories
+from shopkeeper.training.batches import Batch
 from shopkeeper.training.blocks import training_blocks
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.execution import edges_up_to
 from shopkeeper.training.fit import Trained, train
+from shopkeeper.training.histories import Histories
 from shopkeeper.training.next_item import NextItem
 from shopkeeper.training.validation import encode_all, known_items
 
@@ -82,11 +83,12 @@ class SequenceRecommender:
 
     @property
     def about(self) -> About:
-        """Event types are told apart, or chosen, by every network; times are read where the network asks for ages."""
-        timed = self.network is not None and "age" in self.network.reads
+        """Event types are told apart, or chosen, by every network; the rest is what the network asks for."""
+        asked = () if self.network is None else self.network.reads
         return About(
             answers=VECTORS,
-            reads=("event_type", "timestamp") if timed else ("event_type",),
+            reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked)))),
+            reads_instant="until" in asked,
             types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             resumes=True,
             starts_warm=True,
@@ -133,7 +135,7 @@ class SequenceRecommender:
         """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""
         network = self._network()
         shape = network.shape
-        histories = Histories.of(requests, self.known_V, self.types, shape.max_length, "age" in network.reads)
+        histories = Histories.of(requests, self.known_V, self.types, shape.max_length, network.reads)
 
         def last_vectors(core: int, batch: Batch) -> torch.Tensor:
             out: torch.Tensor = network(network.embed(batch), batch.layout.groups, False, batch.layout.last_B)

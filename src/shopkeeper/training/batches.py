@@ -12,7 +12,7 @@ Shapes: M training rows, B sequences of a batch, N their positions, P positions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from shopkeeper.data.prepared import Split
-from shopkeeper.data.requests import Events, Requests
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.nn.network import Inputs
+from shopkeeper.nn.network import COLUMNS, Inputs
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
-from shopkeeper.training.blocks import Columns, stretches, training_blocks
+from shopkeeper.training.blocks import Columns, training_blocks
 from shopkeeper.training.layout import Layout
 
 _PRIME = 0x9E3779B97F4A7C15
@@ -51,7 +51,10 @@ class TrainingView:
     length_U: np.ndarray  # int64
     catalogue: np.ndarray  # int32: class -> item
     max_length: int
-    time_M: Tensor | None = None  # int64 µs; only for networks that read ages
+    time_M: Tensor | None = None  # int64 µs; this and the next two only for networks that read them
+    price_M: Tensor | None = None  # float32
+    channel_M: Tensor | None = None  # int16
+    reads: tuple[str, ...] = ("type",)  # what a batch carries
 
     def __len__(self) -> int:
         return len(self.start_U)
@@ -64,8 +67,8 @@ class TrainingView:
     @property
     def bytes(self) -> int:
         """Size of the flat arrays."""
-        parts = (self.item_M, self.type_M, self.time_M, self.label_lo_M, self.label_count_M, self.label_class_T)
-        return sum(p.numel() * p.element_size() for p in parts if p is not None)
+        parts = [value for name, value in vars(self).items() if name.endswith(("_M", "_T")) and value is not None]
+        return sum(p.numel() * p.element_size() for p in parts)
 
     @classmethod
     def build(
@@ -90,14 +93,11 @@ class TrainingView:
         class_of = np.zeros(split.prepared.n_items + 1, np.int32)
         class_of[split.catalogue] = np.arange(len(split.catalogue))
         columns = Columns(folder, split)
-        typed, aged = inputs == "all" and "type" in reads, "age" in reads
-        if aged and split.prepared.events.timestamp is None:
-            raise UserError(
-                f"this model reads how long ago events were, and {split.prepared.name} has only their order; "
-                f"choose a model that reads the order (model=sasrec) or data with time stamps"
-            )
+        typed = inputs == "all" and "type" in reads
+        others = {name: column for name, column in log_columns(reads).items() if name != "type"}
+        check_columns(split.prepared.events, reads, split.prepared.name)
         start_U, length_U, single = [], [], True
-        for block in training_blocks(split, codes if inputs == "targets" else None, aged):
+        for block in training_blocks(split, codes if inputs == "targets" else None, tuple(others.values())):
             wanted = np.isin(block.event_type, np.asarray(codes, np.int8))
             lo, count, target = next_step_labels(block.offsets, wanted, block.order)
             # the labelled events of a customer are a prefix of the training rows
@@ -113,9 +113,8 @@ class TrainingView:
             columns.append("item", block.item)
             if typed:
                 columns.append("type", block.event_type)
-            if aged:
-                assert block.timestamp is not None
-                columns.append("time", block.timestamp)
+            for name, column in others.items():
+                columns.append(name, block.columns[column])
         start, length = (np.concatenate([np.zeros(0, np.int64), *x]) for x in (start_U, length_U))
         if len(start) == 0:
             raise UserError(
@@ -132,7 +131,8 @@ class TrainingView:
             length,
             split.catalogue,
             max_length,
-            columns.tensor("time") if aged else None,
+            **{f"{name}_M": columns.tensor(name) for name in others},
+            reads=tuple(reads),
         )
 
     def to(self, device: torch.device) -> TrainingView:
@@ -166,15 +166,21 @@ class TrainingView:
             lo_N = lo_N + _draw(at_N, seed, epoch) % self.label_count_M[at_N].long()
         label_N = self.label_class_T[lo_N].long()
         length_N = torch.from_numpy(length_B).to(home)[layout.row_N]
-        item_P = _scatter(self.item_M[at_N], layout)
-        type_P = None if self.type_M is None else _scatter(self.type_M[at_N], layout)
-        position_P = _scatter(length_N - 1 - layout.column_N, layout)
-        age_P = None
-        if self.time_M is not None:
+        item_P = scatter(self.item_M[at_N], layout)
+        type_P = None if self.type_M is None else scatter(self.type_M[at_N], layout)
+        position_P = scatter(length_N - 1 - layout.column_N, layout)
+        others: dict[str, Tensor] = {}
+        if self.time_M is not None and "age" in self.reads:
             last_B = start_B + torch.from_numpy(length_B - 1).to(home)
-            age_P = _scatter(_days(self.time_M[last_B][layout.row_N] - self.time_M[at_N]), layout)
-        batch = Batch(item_P, position_P, type_P, age_P, label_N=label_N, layout=layout)
-        return batch if device == home else _move(batch, device)
+            others["age_P"] = scatter(days(self.time_M[last_B][layout.row_N] - self.time_M[at_N]), layout)
+        if self.time_M is not None and "until" in self.reads:  # a labelled event has one after it
+            others["until_P"] = scatter(days(self.time_M[at_N + 1] - self.time_M[at_N]), layout)
+        if self.price_M is not None:
+            others["price_P"] = scatter(self.price_M[at_N].nan_to_num(), layout)
+        if self.channel_M is not None:
+            others["channel_P"] = scatter(self.channel_M[at_N], layout)
+        batch = Batch(item_P, position_P, type_P, label_N=label_N, layout=layout, **others)
+        return batch if device == home else move(batch, device)
 
 
 def next_step_labels(
@@ -205,106 +211,41 @@ def next_step_labels(
     return lo, count, target
 
 
-@dataclass(frozen=True)
-class Histories:
-    """Usable events of requests: item > 0 and known, of the input types; requests without any are left out."""
-
-    start_R: np.ndarray  # int64 into the kept arrays, one per usable request
-    length_R: np.ndarray
-    request_R: np.ndarray  # position of each usable request
-    item_M: np.ndarray  # int32
-    type_M: np.ndarray  # int8
-    time_M: np.ndarray  # int64 µs; empty where no ages are read
-
-    @classmethod
-    def of(
-        cls,
-        requests: Requests,
-        known_V: np.ndarray,
-        types: Sequence[int] | None,
-        max_length: int,
-        with_time: bool = False,
-    ) -> Histories:
-        """The last `max_length` usable events of each request; no more than a block of the log is looked at at once."""
-        if len(requests) == 0:
-            return cls(*(np.zeros(0, t) for t in (np.int64, np.int64, np.int64, np.int32, np.int8, np.int64)))
-        if with_time and requests.events.timestamp is None:
-            raise UserError("this model reads how long ago events were, and these have no time stamps; give them")
-        order = np.argsort(requests.start, kind="stable")
-        parts = list(stretches(requests.start[order], requests.end[order], order))
-        if len(parts) == 1:
-            return cls._of_stretch(requests, np.arange(len(requests)), known_V, types, max_length, with_time)
-        pieces = [cls._of_stretch(requests, rows, known_V, types, max_length, with_time) for rows in parts]
-        base = np.cumsum([0, *(len(p.item_M) for p in pieces)])
-        start_R, length_R, request_R, item_M, type_M, time_M = (
-            np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(cls)
-        )
-        start_R += np.repeat(base[:-1], [len(p.start_R) for p in pieces])
-        back = np.argsort(request_R, kind="stable")
-        return cls(start_R[back], length_R[back], request_R[back], item_M, type_M, time_M)
-
-    @classmethod
-    def _of_stretch(
-        cls,
-        requests: Requests,
-        rows: np.ndarray,
-        known_V: np.ndarray,
-        types: Sequence[int] | None,
-        max_length: int,
-        with_time: bool,
-    ) -> Histories:
-        """Of the requests `rows`, whose histories lie near each other; only their windows are kept."""
-        start_R, end_R = requests.start[rows], np.maximum(requests.end, requests.start)[rows]
-        low, high = int(start_R.min()), int(end_R.max())
-        events: Events = requests.events
-        item, kind = np.asarray(events.item[low:high]), np.asarray(events.event_type[low:high])
-        keep = (item > 0) & (item < len(known_V))
-        keep &= known_V[np.where(keep, item, 0)]
-        if types is not None:
-            keep &= np.isin(kind, np.asarray(types, np.int8))
-        position = np.append(0, np.cumsum(keep))
-        start, end = position[start_R - low], position[end_R - low]
-        length = np.minimum(end - start, max_length)
-        usable = np.flatnonzero(length > 0)
-        begin, length = (end - length)[usable], length[usable]
-        item, kind, time = item[keep], kind[keep], np.zeros(0, np.int64)
-        if with_time:
-            assert events.timestamp is not None
-            time = np.asarray(events.timestamp[low:high])[keep]
-        if len(rows) < len(requests):  # the stretch is to be forgotten
-            at = np.cumsum(length) - length
-            window = np.repeat(begin - at, length) + np.arange(length.sum())
-            begin, item, kind = at, item[window], kind[window]
-            time = time[window] if with_time else time
-        return cls(begin, length, rows[usable], item, kind, time)
-
-    def batch(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, reads: Sequence[str]) -> Batch:
-        """The histories `rows` (already sorted by length), laid out for the device; labels are empty."""
-        layout = Layout.of(self.length_R[rows], edges, torch.device("cpu"))
-        length_N = torch.from_numpy(self.length_R[rows])[layout.row_N]
-        at_N = (torch.from_numpy(self.start_R[rows])[layout.row_N] + layout.column_N).numpy()
-        item_P = _scatter(torch.from_numpy(self.item_M[at_N]), layout)
-        type_P = _scatter(torch.from_numpy(self.type_M[at_N]), layout) if "type" in reads else None
-        age_P = None
-        if "age" in reads:
-            newest_N = np.repeat(self.time_M[self.start_R[rows] + self.length_R[rows] - 1], self.length_R[rows])
-            age_P = _scatter(_days(torch.from_numpy(newest_N - self.time_M[at_N])), layout)
-        position_P = _scatter(length_N - 1 - layout.column_N, layout)
-        return _move(Batch(item_P, position_P, type_P, age_P, label_N=length_N[:0], layout=layout), device)
+def log_columns(reads: Sequence[str]) -> dict[str, str]:
+    """The columns of the log that these columns of a batch come from, by the name that they are kept under."""
+    kept = {"age": "time", "until": "time"}
+    return {kept.get(name, name): COLUMNS[name] for name in reads}
 
 
-def _scatter(value_N: Tensor, layout: Layout) -> Tensor:
+def check_columns(events: Events, reads: Sequence[str], name: str) -> None:
+    """A `UserError` where these events lack a column that a network reads; `name`: whose they are."""
+    lacks = {
+        "timestamp": ("how long ago events were", "only their order", "time stamps"),
+        "price": ("prices", "none", "prices"),
+        "channel": ("channels", "none", "channels"),
+    }
+    for column in dict.fromkeys(log_columns(reads).values()):
+        if column in lacks and getattr(events, column) is None:
+            what, has, data = lacks[column]
+            raise UserError(
+                f"this model reads {what}, and {name} has {has}; choose a model that does not (model=sasrec) or data "
+                f"with {data}"
+            )
+
+
+def scatter(value_N: Tensor, layout: Layout) -> Tensor:
     """Into the slots of the rectangles; codes as int64, ages as they are."""
     value_N = value_N if value_N.is_floating_point() else value_N.long()
     return value_N.new_zeros(layout.n_slots).index_copy_(0, layout.slot_N, value_N)
 
 
-def _days(microseconds_N: Tensor) -> Tensor:
-    """Differences are taken in whole microseconds; only then may they become float32."""
+def days(microseconds_N: Tensor) -> Tensor:
+    """Days, float32. Differences are taken in whole microseconds; only then may they become float32."""
     return (microseconds_N.double() / MICROSECONDS_PER_DAY).float()
 
 
-def _move(batch: Batch, device: torch.device) -> Batch:
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
     if batch.item_P.device == device:
         return batch
     lay = batch.layout
@@ -314,7 +255,7 @@ def _move(batch: Batch, device: torch.device) -> Batch:
     layout = Layout(lay.groups, slot_N, row_N, column_N, last_B, lay.n_slots)
     read = {
         name: getattr(batch, name).to(device, non_blocking=True)
-        for name in ("type_P", "age_P")
+        for name in (f"{column}_P" for column in COLUMNS)
         if getattr(batch, name) is not None
     }
     item_P, position_P, label_N = (t.to(device) for t in (batch.item_P, batch.position_P, batch.label_N))

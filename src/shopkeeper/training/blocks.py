@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,11 +31,16 @@ class Block:
     item: np.ndarray  # int32
     event_type: np.ndarray  # int8
     order: np.ndarray | None  # int32
-    timestamp: np.ndarray | None = None  # int64 µs, where it was asked for
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # others of the log that were asked for, by name
 
 
-def training_blocks(split: Split, event_types: Sequence[int] | None = None, with_time: bool = False) -> Iterator[Block]:
-    """`split.training_rows(event_types)` for some customers at a time, so many as have `BLOCK_ROWS` rows of the log."""
+def training_blocks(
+    split: Split, event_types: Sequence[int] | None = None, columns: Sequence[str] = ()
+) -> Iterator[Block]:
+    """`split.training_rows(event_types)` for some customers at a time, so many as have `BLOCK_ROWS` rows of the log.
+
+    `columns`: of `data.requests.Events`, such as `timestamp`, that come along.
+    """
     offsets, events = split.prepared.offsets, split.prepared.events
     in_catalogue = np.zeros(split.prepared.n_items + 1, bool)
     in_catalogue[split.catalogue] = True
@@ -49,9 +54,9 @@ def training_blocks(split: Split, event_types: Sequence[int] | None = None, with
         if event_types is not None:
             keep &= np.isin(kind, np.asarray(event_types, np.int8))
         order = None if events.order is None else events.order[low:high][keep]
-        time = events.timestamp[low:high][keep] if with_time and events.timestamp is not None else None
+        others = {name: getattr(events, name)[low:high][keep] for name in columns}
         position = np.append(0, np.cumsum(keep))
-        yield Block(position[offsets[first : last + 1] - low], item[keep], kind[keep], order, time)
+        yield Block(position[offsets[first : last + 1] - low], item[keep], kind[keep], order, others)
         first = last
 
 
@@ -69,13 +74,14 @@ class Columns:
     """Flat arrays that grow block by block, in memory or in files as long as the training rows can be."""
 
     DTYPES: ClassVar[dict[str, type]] = {
-        "item": np.int32, "type": np.int8, "time": np.int64, "count": np.int32, "class": np.int32,
+        "item": np.int32, "type": np.int8, "time": np.int64, "price": np.float32, "channel": np.int16,
+        "count": np.int32, "class": np.int32,
     }  # fmt: skip
 
     def __init__(self, folder: Path | None, split: Split):
         self.folder = folder
         self.limit = int((split.train_end - split.prepared.offsets[:-1]).sum())
-        self.rows = dict.fromkeys(("item", "type", "time", "lo", "count", "class"), 0)
+        self.rows = dict.fromkeys((*self.DTYPES, "lo"), 0)
         self.parts: dict[str, list[np.ndarray]] = {name: [] for name in self.rows}
 
     def append(self, name: str, values: np.ndarray) -> None:

@@ -206,9 +206,10 @@ def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
 
 
 def _fits_memory(split: Split, config: TrainerConfig, network: SequenceNetwork) -> bool:
-    """Whether the flat arrays, at most 17 bytes a training row (25 with ages) and twice that while they are made, fit
-    into memory."""
-    each = 25 if "age" in network.reads else 17
+    """Whether the flat arrays, at most 17 bytes a training row and what else is read of it, twice that while they are
+    made, fit into memory."""
+    beside = {"age": 8, "until": 8, "price": 4, "channel": 2}
+    each = 17 + sum(beside.get(name, 0) for name in network.reads)
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     cpu = torch.device("cpu")
     return 2 * each * rows < min(memory.room(config, cpu), memory.available(cpu) // config.devices)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.training.batches import Batch, Histories
+from shopkeeper.training.batches import Batch
+from shopkeeper.training.histories import Histories
 
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
 
@@ -78,9 +79,7 @@ class Validator:
             cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
-            Histories.of(
-                picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, "age" in reads
-            ),
+            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, reads),
             offsets,
             class_of[targets.item[at]],
             request_of_target,
