@@ -19,6 +19,7 @@ from shopkeeper.hashing import remembered
 
 PACKAGE = Path(__file__).parent
 NAME = PACKAGE.name
+Known = dict[str, tuple[Path, dict[str, Any]] | None]  # module -> its file and what that says; None: no source
 PAGE = (".css", ".html", ".js")
 
 
@@ -27,12 +28,13 @@ def code_of(*modules: str) -> dict[str, str]:
     return {name: said["code"][:16] for name, said in sorted(_closure(modules).items())}
 
 
-def source_of(*modules: str, without: tuple[str, ...] = ()) -> dict[str, str]:
+def source_of(*modules: str, without: tuple[str, ...] = (), known: Known | None = None) -> dict[str, str]:
     """File (below the package) -> hash of its bytes, for all that `modules` import, and for what a page is made of.
 
-    `without`: modules, with what is below them, that are left out and not followed.
+    `without`: modules, with what is below them, that are left out and not followed. `known` is filled with what was
+    looked at, and not looked at again: for one moment's questions about many modules.
     """
-    found = {name: said["bytes"] for name, said in _closure(modules, without).items()}
+    found = {name: said["bytes"] for name, said in _closure(modules, without, known).items()}
     for room in [PACKAGE / name for name in found if name.endswith("/__init__.py")]:
         pages = [p for place in (room.parent, room.parent / "templates") for p in place.glob("*.*") if p.suffix in PAGE]
         found |= {p.relative_to(PACKAGE).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in pages}
@@ -45,19 +47,26 @@ def differences(before: dict[str, str], now: dict[str, str], shown: int = 3) -> 
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def _closure(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+def _closure(
+    modules: Iterable[str], without: tuple[str, ...] = (), known: Known | None = None
+) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
+    known = {} if known is None else known
+    left_out = tuple(f"{name}." for name in without)
     waiting = list(modules)
     seen: set[str] = set()
     while waiting:
         module = waiting.pop()
-        if module in seen or any(f"{module}.".startswith(f"{name}.") for name in without):
+        if module in seen or f"{module}.".startswith(left_out):
             continue
         seen.add(module)
-        path = _file(module)
-        if path is None:
+        if module not in known:
+            path = _file(module)
+            known[module] = None if path is None else (path, json.loads(remembered("code", path, _read)))
+        looked_at = known[module]
+        if looked_at is None:
             continue
-        said = json.loads(remembered("code", path, _read))
+        path, said = looked_at
         found[path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name] = said
         waiting += said["imports"]
         parts = module.split(".")

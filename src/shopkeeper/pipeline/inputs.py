@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+try:  # PyYAML's parser in C, where it was built with one, reads the same in a tenth of the time
+    from yaml import CSafeLoader as Loader
+except ImportError:
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
-from shopkeeper.closure import source_of
+from shopkeeper.closure import Known, source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, raw_files
@@ -39,10 +42,11 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path("data/
         raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
     models = {str(c["model"]["target"]).rpartition(".")[0] for name, c in configs.items() if name.startswith("train-")}
     wanted = {"raw.json": _raw(configs["stage-prepare"], out / "raw.json")}
+    known: Known = {}
     for stage, config in configs.items():
         first, _, last = stage.partition("-")
         verb = last if first == "stage" else first
-        wanted[f"code-{stage}.json"] = _code(verb, config, sorted(models))
+        wanted[f"code-{stage}.json"] = _code(verb, config, sorted(models), known)
     for stale in set(out.glob("code-*.json")) - {out / name for name in wanted}:
         stale.unlink()
     for name, value in wanted.items():
@@ -53,12 +57,12 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path("data/
 def _config(path: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = Loader(path.read_text(encoding="utf-8")).get_single_data()
     kept = OmegaConf.create({k: found[k] for k in ("dataset", "task", "paths", "model", "report", "run") if k in found})
     return OmegaConf.to_container(kept, resolve=True)  # type: ignore[return-value]
 
 
-def _code(verb: str, config: Mapping[str, Any], models: list[str]) -> dict[str, str]:
+def _code(verb: str, config: Mapping[str, Any], models: list[str], known: Known) -> dict[str, str]:
     """Source files of a stage: of its verb, and of the models that it trains, exports or compares."""
     own = [target.rpartition(".")[0] for target in _targets(config)]
     without = NOT_DECIDING[verb]
@@ -68,8 +72,9 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str]) -> dict[str, 
         asks = find_task(config["task"]).asks
         without = (*without, *(room for form, rooms in ALONE.items() if form != asks for room in rooms))
     every = verb == "evaluate" or config.get("run") == BEST
-    of_models = source_of(*own, *(models if every else [])) if own or models else {}
-    return dict(sorted((source_of(f"shopkeeper.pipeline.{verb}", without=without) | of_models).items()))
+    of_models = source_of(*own, *(models if every else []), known=known) if own or models else {}
+    of_verb = source_of(f"shopkeeper.pipeline.{verb}", without=without, known=known)
+    return dict(sorted((of_verb | of_models).items()))
 
 
 def _targets(config: Mapping[str, Any]) -> Iterator[str]:
