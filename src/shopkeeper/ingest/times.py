@@ -196,33 +196,30 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
             raise UserError(
                 f"timestamp.format: '{pattern}' cannot be used ({str(e).splitlines()[0]}); write it like %Y-%m-%d %H:%M"
             ) from None
-    frame = pl.DataFrame({"t": text})
-    has_zone = pl.col("t").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("t").str.contains(":")
-    bare = pl.col("t").str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "").str.replace("T", " ", literal=True)
-    zone = pl.col("t").str.extract(r"([+-]\d{2}:?\d{2})$").str.replace(":", "", literal=True)
-    hours, minutes = (zone.str.slice(at, 2).cast(pl.Int64, strict=False) for at in (1, 3))
-    shift = (
-        pl.when(has_zone & zone.is_not_null() & (hours < 24) & (minutes < 60))
-        .then((hours * 60 + minutes) * pl.when(zone.str.starts_with("-")).then(-1).otherwise(1))
-        .when(~has_zone | zone.is_null())
-        .then(0)  # no zone, or Z; what no zone can be ahead by stays unknown
-    )
-    body = pl.when(has_zone).then(bare).otherwise(pl.col("t").str.replace("T", " ", literal=True))
-    when_ = pl.coalesce(
-        body.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False),
-        body.str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", strict=False),
-        body.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-    )
-    out = frame.select(zoned=has_zone.fill_null(False), when=when_, shift=shift)
-    naive = out.select(pl.when(~pl.col("zoned")).then(pl.col("when")))["when"]
-    if not out["zoned"].any():
-        return naive, None
-    instants = out.select(
-        pl.when(pl.col("zoned"))
-        .then((pl.col("when") - pl.duration(minutes=pl.col("shift"))).dt.replace_time_zone("UTC"))
-        .alias("when")
-    )["when"]
-    return naive, instants
+    zoned = (text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & text.str.contains(":", literal=True)).fill_null(False)
+    if not zoned.any():
+        return _iso(text), None
+    there = text.filter(zoned)  # parsed on their own: most files have none, or nothing else
+    zone = there.str.extract(r"([+-]\d{2}:?\d{2})$").str.replace(":", "", literal=True).fill_null("+0000")
+    hours, minutes = zone.str.slice(1, 2).cast(pl.Int64), zone.str.slice(3, 2).cast(pl.Int64)
+    sign = zone.str.starts_with("-").cast(pl.Int64) * -2 + 1
+    ahead = (sign * (hours * 60 + minutes) * 60_000_000).set((hours >= 24) | (minutes >= 60), None)  # no zone is so far
+    bare = there.str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "")
+    instants = (_iso(bare) - ahead.cast(pl.Duration("us"))).dt.replace_time_zone("UTC")
+    nothing = pl.Series([None], dtype=instants.dtype).new_from_index(0, len(text))
+    return _iso(text.set(zoned, None)), nothing.scatter(zoned.arg_true(), instants)
+
+
+def _iso(text: pl.Series) -> pl.Series:
+    """ISO 8601 without a zone; the formats one after the other, each for what those before it could not read."""
+    text = text.str.replace("T", " ", literal=True)
+    when = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    for pattern in ("%Y-%m-%d %H:%M", "%Y-%m-%d"):
+        rest = when.is_null() & text.is_not_null()
+        if rest.any():
+            found = text.filter(rest).str.to_datetime(pattern, time_unit="us", strict=False)
+            when = when.scatter(rest.arg_true(), found)
+    return when
 
 
 def _localise(naive: pl.Series, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
