@@ -31,16 +31,12 @@ def slow_labels(users: list[list[tuple[bool, int]]]) -> list[list[int]]:
     """For every row, the rows that may be its label, by walking."""
     out, base = [], 0
     for rows in users:
-        steps: list[list[int]] = []
+        steps: dict[object, list[int]] = {}  # in the order in which they begin
         for i, (_, order) in enumerate(rows):
-            if i and order and order == rows[i - 1][1]:
-                steps[-1].append(i)
-            else:
-                steps.append([i])
-        for s, step in enumerate(steps):
-            later = [[base + i for i in t if rows[i][0]] for t in steps[s + 1 :]]
-            label = next((t for t in later if t), [])
-            out += [label] * len(step)
+            steps.setdefault(order or f"row {i}", []).append(i)
+        for i in range(len(rows)):
+            later = [[base + j for j in step if rows[j][0]] for step in steps.values() if step[0] > i]
+            out.append(next((lines for lines in later if lines), []))
         base += len(rows)
     return out
 

@@ -1,7 +1,7 @@
 """Histories as baskets: what repeat models count in is orders, not lines.
 
-A basket is what one customer took in one order; where the log has no order ids, at one instant; where it has no time,
-in one event. Baskets count from the newest (0).
+A basket is what one customer took in one order, also when lines of others stand between; where the log has no order
+ids, at one instant; where it has no time, in one event. Baskets count from the newest (0).
 
 Shapes: B requests, V columns, R rows of all histories.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shopkeeper.data.orders import first_lines
 from shopkeeper.data.requests import Requests
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
@@ -37,18 +38,14 @@ class Baskets:
         rows, owner = rows[known], owner[known]
         item = events.item[rows]
         at = None if events.timestamp is None else events.timestamp[rows]
-        new = np.ones(len(rows), bool)
-        if len(rows) > 1:
-            same = owner[1:] == owner[:-1]
-            if events.order is not None:
-                order = events.order[rows]
-                same &= (order[1:] == order[:-1]) & (order[1:] > 0)
-            elif at is not None:
-                same &= at[1:] == at[:-1]
-            else:
-                same &= False
-            new[1:] = ~same
-        running = np.cumsum(new) - 1  # number of the basket over all histories, oldest first
+        head = np.arange(len(rows))  # the first row of each row's basket
+        if events.order is not None:
+            head = first_lines(owner, events.order[rows])
+        elif at is not None and len(rows):
+            same = (owner[1:] == owner[:-1]) & (at[1:] == at[:-1])
+            head = np.maximum.accumulate(np.where(np.append(False, same), 0, head))
+        new = head == np.arange(len(rows))
+        running = (np.cumsum(new) - 1)[head]  # number of the basket over all histories, oldest first
         n_baskets = np.bincount(owner[new], minlength=len(requests))
         basket = np.cumsum(n_baskets)[owner] - 1 - running if len(rows) else running
         width = int(item.max(initial=0)) + 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shopkeeper.data.orders import first_lines
 from shopkeeper.data.prepared import Split
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
@@ -60,13 +61,12 @@ def _ends_at(split: Split, cutoff: int) -> np.ndarray:
 
 
 def _last_steps(split: Split, types: list[int]) -> np.ndarray:
-    """Row of each user's last target event before the training end, else the training end: int64 (n_users,)."""
+    """First row of each user's last target step before the training end, else the training end: int64 (n_users,)."""
     events, ends = split.prepared.events, np.asarray(split.train_end, np.int64).copy()
     _, rows = split.training_rows(types)
     owner = np.searchsorted(split.prepared.offsets, rows, side="right") - 1
     last = np.full(len(ends), -1, np.int64)
-    last[owner] = rows  # rows are ascending: the last one stays
-    assert len(events.item) >= len(rows)
+    np.maximum.at(last, owner, rows[_steps(events, owner, rows)])
     return np.where(last >= 0, last, ends)
 
 
@@ -75,16 +75,16 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
     prepared, events = split.prepared, split.prepared.events
     offsets, rows = split.training_rows(types)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    inside = rows >= ends[owner]
+    step = _steps(events, owner, rows)
+    inside = rows[step] >= ends[owner]  # what had begun before is no question of this window
     if until is not None and events.timestamp is not None:
         inside &= events.timestamp[rows] < until
-    owner, rows = owner[inside], rows[inside]
-    step = _steps(events, owner, rows)
-    _, first, request = np.unique(step, return_index=True, return_inverse=True)
-    asked = owner[first]
-    instant, history_end = None, rows[first]
+    by_step = np.flatnonzero(inside)[np.argsort(step[inside], kind="stable")]
+    first, request = np.unique(step[by_step], return_inverse=True)
+    asked, instant, history_end = owner[first], None, rows[first]
+    rows = rows[by_step]
     if events.timestamp is not None:
-        instant = np.asarray(events.timestamp[rows[first]], np.int64)
+        instant = np.asarray(events.timestamp[history_end], np.int64)
         history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
     counts = np.bincount(request, minlength=len(asked))
     learnt = replace(split, train_end=ends)
@@ -104,13 +104,15 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
 
 
 def _steps(events: Events, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Number of the step that each row belongs to: lines of one order, or of one instant, of one customer; int64."""
-    new = np.ones(len(rows), bool)
-    if len(rows) > 1:
-        same = np.zeros(len(rows) - 1, bool)
-        if events.timestamp is not None:
-            same |= events.timestamp[rows[1:]] == events.timestamp[rows[:-1]]
-        if events.order is not None:
-            same |= (events.order[rows[1:]] == events.order[rows[:-1]]) & (events.order[rows[1:]] > 0)
-        new[1:] = ~(same & (owner[1:] == owner[:-1]))
-    return np.cumsum(new) - 1
+    """Where (position in `rows`) each row's step begins: lines of one order, or of one instant, of a customer; int64."""
+    head = np.arange(len(rows))
+    if events.timestamp is not None and len(rows):
+        same = (events.timestamp[rows[1:]] == events.timestamp[rows[:-1]]) & (owner[1:] == owner[:-1])
+        head = np.maximum.accumulate(np.where(np.append(False, same), 0, head))
+    if events.order is None:
+        return head
+    earliest = np.arange(len(rows))  # of an instant: where the oldest order begins that has a line in it
+    np.minimum.at(earliest, head, head[first_lines(owner, events.order[rows])])
+    while (earliest[earliest] < earliest).any():
+        earliest = earliest[earliest]
+    return earliest[head]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shopkeeper.data.orders import first_lines
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -46,21 +48,9 @@ def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> Steps
     """
     if order is None or len(rows) == 0:
         return Steps(rows, rows, None)
-    code, user = order[rows], user[rows]
-    same = (code[1:] == code[:-1]) & (code[1:] > 0) & (user[1:] == user[:-1])
-    begins = np.concatenate([[True], ~same])
-    run = np.cumsum(begins) - 1
-    run_row, run_code, run_user = rows[begins], code[begins], user[begins]
-    # An order whose lines are torn apart has several runs: all of them belong to the first.
-    in_order = np.flatnonzero(run_code > 0)
-    key = run_user[in_order].astype(np.int64) * (int(code.max()) + 1) + run_code[in_order]
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    if len(first) == len(in_order):
-        return Steps(run_row, rows, run)
-    head = np.arange(len(run_row))
-    head[in_order] = in_order[first[inverse]]
-    firsts, dense = np.unique(head, return_inverse=True)
-    return Steps(run_row[firsts], rows, dense[run])
+    head = first_lines(user[rows], order[rows])
+    begins = head == np.arange(len(head))
+    return Steps(rows[begins], rows, (np.cumsum(begins) - 1)[head])
 
 
 def training_mask(offsets: np.ndarray, train_end: np.ndarray) -> np.ndarray:

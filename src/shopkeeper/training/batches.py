@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shopkeeper.data.orders import first_lines
 from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
@@ -188,25 +189,28 @@ def next_step_labels(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the lines of the next target step stand, for every row: lo int64 (M,), count int64 (M,), target rows (T,).
 
+    The next step is the first one that begins after the row: a line of an order that had begun before is no longer new.
     The lines for row m are `target[lo[m] : lo[m] + count[m]]`; `count` is 0 where no target step follows.
 
     >>> next_step_labels(np.array([0, 4]), np.array([True, True, True, True]), np.array([0, 7, 7, 0]))
     (array([1, 3, 3, 4]), array([2, 1, 1, 0]), array([0, 1, 2, 3]))
     """
     m = len(is_target)
-    new = np.ones(m, bool)
+    head = np.arange(m)
     if order is not None:
-        new[1:] = (order[1:] != order[:-1]) | (order[1:] == 0)
-    new[offsets[:-1][offsets[:-1] < m]] = True
-    step = np.cumsum(new)
+        head = first_lines(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)), order)
+    begun = np.cumsum(head == np.arange(m))  # steps that have begun, by row
     target = np.flatnonzero(is_target)
-    step_of_target = step[target]
-    lo = np.searchsorted(step_of_target, step, "right")
+    step_of_target = begun[head[target]]
+    if (np.diff(step_of_target) < 0).any():  # orders with others between their lines
+        by_step = np.argsort(step_of_target, kind="stable")
+        target, step_of_target = target[by_step], step_of_target[by_step]
+    lo = np.searchsorted(step_of_target, begun, "right")
     found = lo < len(target)
     next_row = target[np.where(found, lo, 0)] if len(target) else np.zeros(m, np.int64)
     user_end = np.repeat(offsets[1:], np.diff(offsets))
     found &= next_row < user_end
-    next_step = step[next_row] if m else next_row
+    next_step = begun[head[next_row]] if m else next_row
     count = np.where(found, np.searchsorted(step_of_target, next_step, "right") - lo, 0)
     return lo, count, target
 
