@@ -105,10 +105,17 @@ def test_late_events_and_changed_old_files_are_refused(tmp_path: Path):
         extend_dataset(tmp_path / "old", CONFIG, tmp_path, tmp_path / "new", progress=False)
 
 
-def test_a_filter_over_the_whole_log_is_refused(tmp_path: Path):
-    config = {**CONFIG, "filters": {"min_history": 2}}
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"min_history": 2}, r"filters.min_history looks at the whole log"),
+        ({"repeats": {"seconds": 60, "of": "all"}}, r"filters.repeats compares .* prepare all files together"),
+    ],
+)
+def test_a_filter_over_the_whole_log_is_refused(filters: dict, expected: str, tmp_path: Path):
+    config = {**CONFIG, "filters": filters}
     (tmp_path / "day0.csv").write_text(day(0, seed=0))
     prepare_dataset(config, tmp_path, tmp_path / "old", progress=False)
     (tmp_path / "day1.csv").write_text(day(1, seed=1))
-    with pytest.raises(UserError, match=r"filters.min_history looks at the whole log"):
+    with pytest.raises(UserError, match=expected):
         extend_dataset(tmp_path / "old", config, tmp_path, tmp_path / "new", progress=False)

@@ -135,6 +135,31 @@ def test_an_amount_that_rises_with_the_quantity_is_taken_for_the_lines_with_a_do
     assert "# DOUBT: 'line_amount' rises with the quantity" in text
 
 
+def test_an_orders_total_on_each_of_its_lines_is_a_doubt(tmp_path: Path):
+    rows = ["order,customer,sku,when,price"]
+    own = ["order,customer,sku,when,price"]
+    for order in range(40):
+        prices = [2.5 + (order * 7 + line) % 5 for line in range(3)]
+        for line, price in enumerate(prices):
+            head = f"o{order},k{order % 7},K{(order * 7 + line) % 5},2023-01-{1 + order % 28:02d} 10:00:00"
+            rows.append(f"{head},{sum(prices):.2f}")
+            own.append(f"{head},{price:.2f}")
+    doubt = "'price' is the same on all lines of an order"
+    assert doubt in guess(tmp_path, "\n".join(rows) + "\n")[1]
+    assert doubt not in guess(tmp_path, "\n".join(own) + "\n")[1]
+
+
+def test_net_beside_gross_and_whole_numbers_are_doubts(tmp_path: Path):
+    head, rows = "customer,sku,when,price_net,price_gross", []
+    for i in range(40):
+        rows.append(f"k{i % 7},K{i % 5},2023-01-{1 + i % 28:02d} 10:00:00,{350 + i},{400 + i}")
+    text = guess(tmp_path, "\n".join([head, *rows]) + "\n")[1]
+    assert "there is 'price_gross': with tax or without?" in text
+    assert "are these cents?" in text
+    text = guess(tmp_path, "\n".join([head, *(f"{row}.50" for row in rows)]).replace("_gross", "") + "\n")[1]
+    assert "with tax" not in text
+
+
 @pytest.mark.parametrize(
     ("n", "name", "doubt"), [(60, "line_amount", False), (3, "line_amount", True), (3, "price", False)]
 )

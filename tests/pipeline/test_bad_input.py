@@ -211,21 +211,12 @@ def foreign(step: Path) -> None:
     (step / "state.json").write_text(json.dumps(state))
 
 
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        (lambda step: halve(step / "state.safetensors"), "no checkpoint in .* is whole .* delete"),
-        (lambda step: (step / "state.json").write_text("[1]"), "no checkpoint in .* is whole .* delete"),
-        (foreign, "belongs to another training .data: another log there.* trainer.resume=false"),
-    ],
-)
-def test_a_corrupt_or_foreign_checkpoint_is_refused(
-    damage: Callable[[Path], Any], expected: str, shop: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_foreign_checkpoint_is_refused(shop: Path):
     steps = checkpoints(shop)
     assert steps
     for step in steps:
-        damage(step)
+        foreign(step)
+    expected = "belongs to another training .data: another log there.* trainer.resume=false"
     with pytest.raises(UserError, match=expected) as e:
         train_model(config(shop, "train", *SMALL), shop / "run")
     assert "\n" not in str(e.value)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shopkeeper.data.orders import first_lines
 from shopkeeper.data.requests import Events, Requests
-from shopkeeper.recommenders.baskets import Baskets
+from shopkeeper.features.baskets import Baskets
+from shopkeeper.features.steps import Steps
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batches import TrainingView, next_step_labels
@@ -40,6 +41,21 @@ def test_a_basket_whose_lines_are_torn_apart_counts_once():
     found = Baskets.of(Requests(events, np.array([0]), np.array([5])), [PURCHASE], 10)
     assert found.n_baskets.tolist() == [3]
     assert dict(zip(found.item.tolist(), found.basket.tolist(), strict=True)) == {1: 2, 3: 2, 2: 1, 4: 1, 5: 0}
+
+
+def test_a_late_line_is_part_of_the_step_in_which_its_order_began():
+    events = Events(
+        item=np.array([1, 2, 3, 4, 5], np.int32),
+        event_type=np.array([PURCHASE, PURCHASE, EVENT_CODE["view"], PURCHASE, PURCHASE], np.int8),
+        timestamp=np.arange(5) * DAY,
+        order=np.array([7, 8, 0, 7, 9], np.int32),
+    )
+    found = Steps.of(Requests(events, np.array([0]), np.array([5])), [PURCHASE], 10)
+    step, item = found.line
+    assert dict(zip(item.tolist(), step.tolist(), strict=True)) == {1: 0, 4: 0, 2: 1, 5: 2}
+    assert (found.look[0].tolist(), found.look[1].tolist()) == ([2], [3])
+    assert found.at is not None
+    assert found.at[:3].tolist() == [0, DAY, 4 * DAY]
 
 
 def test_a_line_of_an_order_that_has_begun_is_not_what_comes_next():

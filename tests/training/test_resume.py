@@ -142,12 +142,23 @@ def test_a_corrupt_checkpoint_falls_back_to_the_one_before(tiny_shop, whole, tmp
     assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
 
 
-def test_when_all_checkpoints_are_corrupt_the_user_is_told_what_to_delete(tiny_shop, tmp_path: Path):
-    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1})
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+def test_where_no_checkpoint_is_whole_training_says_so_and_starts_afresh(
+    name: str, tiny_shop, whole, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 2})
     for folder in (tmp_path / "checkpoint").glob("step-*"):
-        (folder / "state.json").write_text("{")
-    with pytest.raises(UserError, match=r"delete .*checkpoint to start over"):
-        fit(*tiny_shop, folder=tmp_path)
+        (folder / name).write_text("{")
+    assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
+    assert f"training starts afresh: no checkpoint in {tmp_path / 'checkpoint'} is whole" in caplog.text
+    assert newest_good(tmp_path / "checkpoint") is not None
+
+
+def test_a_torn_newest_checkpoint_is_replaced_when_training_comes_by_again(tiny_shop, whole, tmp_path: Path):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 3})
+    steps = sorted((tmp_path / "checkpoint").glob("step-*"))
+    (steps[-1] / "state.json").write_text("{")
+    assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_what_differs(tiny_shop, tmp_path: Path):

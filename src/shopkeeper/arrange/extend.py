@@ -82,6 +82,11 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     for key in sorted({*before, *config.plain} - {"raw"}):
         if before.get(key) != config.plain.get(key):
             raise UserError(f"{old.path} was prepared with another `{key}`; prepare all files together")
+    if "repeats" in config.filters:
+        raise UserError(
+            "filters.repeats compares new rows with old ones that it has dropped, too, and those are not kept; prepare "
+            "all files together: python prepare.py, without extend"
+        )
     for name in config.filters:
         if name not in PER_ROW_FILTERS:
             raise UserError(f"filters.{name} looks at the whole log, which new rows change; prepare all files together")

@@ -29,3 +29,24 @@ def first_lines(owner: np.ndarray, order: np.ndarray) -> np.ndarray:
         _, earliest, inverse = np.unique(key, return_index=True, return_inverse=True)
         head[runs] = head[runs[earliest[inverse]]]
     return head[run]
+
+
+def first_of_steps(owner: np.ndarray, time: np.ndarray | None, order: np.ndarray | None) -> np.ndarray:
+    """For each of M rows the position of the first row of its step: lines of one order or of one instant, int64 (M,).
+
+    Rows of one owner stand together, in time. An instant in which lines of an earlier order stand belongs to that one.
+
+    >>> first_of_steps(np.ones(4, int), np.array([0, 0, 5, 6]), np.array([1, 2, 3, 2]))
+    array([0, 0, 2, 0])
+    """
+    head = np.arange(len(owner))
+    if time is not None and len(owner):
+        same = (time[1:] == time[:-1]) & (owner[1:] == owner[:-1])
+        head = np.maximum.accumulate(np.where(np.append(False, same), 0, head))
+    if order is None:
+        return head
+    earliest = np.arange(len(owner))  # of an instant: where the oldest order begins that has a line in it
+    np.minimum.at(earliest, head, head[first_lines(owner, order)])
+    while (earliest[earliest] < earliest).any():
+        earliest = earliest[earliest]
+    return earliest[head]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shopkeeper.data.orders import first_of_steps
 from shopkeeper.data.requests import Requests
 from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
 
@@ -45,19 +46,15 @@ class Steps:
         target = np.isin(events.event_type[rows], np.asarray(types, np.int8))
         new = np.zeros(len(rows), bool)
         t_rows, t_owner = rows[target], owner[target]
-        begins = np.ones(len(t_rows), bool)
-        if len(t_rows) > 1:
-            same = np.zeros(len(t_rows) - 1, bool)
-            if events.timestamp is not None:
-                same |= events.timestamp[t_rows[1:]] == events.timestamp[t_rows[:-1]]
-            if events.order is not None:
-                same |= (events.order[t_rows[1:]] == events.order[t_rows[:-1]]) & (events.order[t_rows[1:]] > 0)
-            begins[1:] = ~(same & (t_owner[1:] == t_owner[:-1]))
+        time, order = (None if column is None else column[t_rows] for column in (events.timestamp, events.order))
+        head = first_of_steps(t_owner, time, order)
+        begins = head == np.arange(len(head))
         new[target] = begins
         n_orders = np.bincount(owner[new], minlength=len(requests))
         first = np.cumsum(n_orders + 1) - (n_orders + 1)
         within = np.cumsum(new) - (np.cumsum(n_orders) - n_orders)[owner]  # orders of the owner that have begun
-        step = first[owner] + np.where(target, within - 1, within)
+        step = first[owner] + within
+        step[target] = (first[owner] + within - 1)[target][head]  # a late line belongs where its order began
         looked = ~target
         l_step, l_item = step[looked], events.item[rows[looked]]
         behind = np.searchsorted(l_step, l_step, side="right") - 1 - np.arange(len(l_step))

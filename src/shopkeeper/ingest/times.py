@@ -196,10 +196,10 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
             raise UserError(
                 f"timestamp.format: '{pattern}' cannot be used ({str(e).splitlines()[0]}); write it like %Y-%m-%d %H:%M"
             ) from None
-    zoned = (text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & text.str.contains(":", literal=True)).fill_null(False)
-    if not zoned.any():
+    named = (text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & text.str.contains(":", literal=True)).fill_null(False)
+    if not named.any():
         return _iso(text), None
-    there = text.filter(zoned)  # parsed on their own: most files have none, or nothing else
+    there = text.filter(named)  # parsed on their own: most files have none, or nothing else
     zone = there.str.extract(r"([+-]\d{2}:?\d{2})$").str.replace(":", "", literal=True).fill_null("+0000")
     hours, minutes = zone.str.slice(1, 2).cast(pl.Int64), zone.str.slice(3, 2).cast(pl.Int64)
     sign = zone.str.starts_with("-").cast(pl.Int64) * -2 + 1
@@ -207,7 +207,7 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
     bare = there.str.replace(r"\s*(Z|UTC|[+-]\d{2}:?\d{2})$", "")
     instants = (_iso(bare) - ahead.cast(pl.Duration("us"))).dt.replace_time_zone("UTC")
     nothing = pl.Series([None], dtype=instants.dtype).new_from_index(0, len(text))
-    return _iso(text.set(zoned, None)), nothing.scatter(zoned.arg_true(), instants)
+    return _iso(text.set(named, None)), nothing.scatter(named.arg_true(), instants)
 
 
 def _iso(text: pl.Series) -> pl.Series:

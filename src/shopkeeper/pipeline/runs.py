@@ -156,7 +156,7 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
         raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")
     manifest = read_json(path / "manifest.json")
     if _kind(manifest) != "run":
-        raise UserError(f"{path} is a {_kind(manifest)}, not a run; `ls models outputs` shows the runs")
+        raise UserError(f"{path} is a {_kind(manifest)}, not a run; `ls -d outputs/*/* models/*/*/*/*` shows the runs")
     if lacks := [k for k in ("format_version", "files", "prepared", "dataset_fingerprint") if k not in manifest]:
         raise UserError(f"{path / 'manifest.json'} has no '{lacks[0]}': not written by train, or damaged; train again")
     if not isinstance(manifest["files"], dict) or not isinstance(manifest["format_version"], int):

@@ -42,7 +42,7 @@ def check_start(cfg: Mapping[str, Any], starts_warm: bool, split: Split | None =
     if run.config["model"].get("target") != model["target"]:
         raise UserError(
             f"init_from={path} is a run of model={run.metrics['model']}, not of model={model['name']}; "
-            f"`ls models outputs` shows the runs"
+            f"`ls -d outputs/*/* models/*/*/*/*` shows the runs"
         )
     there, here = f"split={run.metrics['split']}", f"split={cfg['split']['name']}"
     protocol = str(run.metrics["protocol"])

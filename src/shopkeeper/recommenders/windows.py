@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shopkeeper.data.orders import first_lines
+from shopkeeper.data.orders import first_of_steps
 from shopkeeper.data.prepared import Split
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
@@ -104,15 +104,6 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
 
 
 def _steps(events: Events, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where (position in `rows`) each row's step begins: lines of one order, or of one instant, of a customer; int64."""
-    head = np.arange(len(rows))
-    if events.timestamp is not None and len(rows):
-        same = (events.timestamp[rows[1:]] == events.timestamp[rows[:-1]]) & (owner[1:] == owner[:-1])
-        head = np.maximum.accumulate(np.where(np.append(False, same), 0, head))
-    if events.order is None:
-        return head
-    earliest = np.arange(len(rows))  # of an instant: where the oldest order begins that has a line in it
-    np.minimum.at(earliest, head, head[first_lines(owner, events.order[rows])])
-    while (earliest[earliest] < earliest).any():
-        earliest = earliest[earliest]
-    return earliest[head]
+    """Where (position in `rows`) the step of each row begins, int64."""
+    time, order = (None if column is None else column[rows] for column in (events.timestamp, events.order))
+    return first_of_steps(owner, time, order)

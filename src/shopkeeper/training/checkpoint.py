@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, remove_made, sha256_file
+from shopkeeper.folders import made_here
 
 log = logging.getLogger(__name__)
 STATE = "state.*"  # the files of a checkpoint
@@ -60,22 +61,18 @@ class SafeCheckpointIO(CheckpointIO):
 
 
 def newest_good(folder: Path) -> Path | None:
-    """The newest checkpoint below `folder` that is whole; None where there is none; damaged ones are named and skipped.
-
-    A `UserError` when there are checkpoints but all are damaged.
-    """
-    damaged = []
+    """The newest checkpoint below `folder` that is whole, or None; damaged ones are named and skipped."""
+    damaged = False
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             SafeCheckpointIO().load_checkpoint(path)
         except (UserError, OSError, ValueError, KeyError, TypeError) as e:
-            damaged.append(path)
+            damaged = True
             log.warning("checkpoint %s cannot be used (%s); looking for the one before", path, e)
             continue
         return path
     if damaged:
-        names = ", ".join(p.name for p in damaged)
-        raise UserError(f"no checkpoint in {folder} is whole ({names} damaged); delete {folder} to start over")
+        log.warning("training starts afresh: no checkpoint in %s is whole", folder)
     return None
 
 
@@ -111,6 +108,8 @@ class Resumable(Checkpoint):
         """Write `step-<number>`, then delete what is older than the newest two."""
         if module.rank == 0:
             newest = self.folder / f"step-{module.step:010d}"
+            if made_here(newest, "checkpoint") is None:  # damaged: it would be taken for somebody else's folder
+                remove_made(newest, STATE)
             trainer.save_checkpoint(newest)
             others = sorted((p for p in self.folder.glob("step-*") if p != newest), reverse=True)
             for old in others if self.afresh else others[KEEP - 1 :]:
