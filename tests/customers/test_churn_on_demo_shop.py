@@ -9,7 +9,8 @@ import yaml
 
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.evaluation.customer_table import compare_customers, customer_table, summarise_customers
+from shopkeeper.evaluation.aggregates import compare_customers
+from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
@@ -34,7 +35,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict:
     found = {}
     for name in ("base_rate", "logistic", "lightgbm", "oracle_observable_churn"):
         model = make(yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text()))
-        if hasattr(model, "bind"):
+        if "dataset" in model.about.needs:
             model.bind(prepared)
         model.fit(cohort["train"], cohort["calibration"], 1)
         found[name] = customer_table(prepared, cohort["test"], model.predict(cohort["test"]), {"model": name})

@@ -10,7 +10,8 @@ import yaml
 
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.evaluation.customer_table import compare_customers, customer_table, summarise_customers
+from shopkeeper.evaluation.aggregates import compare_customers
+from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
 

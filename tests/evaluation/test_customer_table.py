@@ -16,11 +16,10 @@ from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.customer_table import (
-    _customer_weights,
-    compare_auroc,
-    compare_customers,
     customer_table,
+    customer_weights,
     summarise_customers,
 )
 from shopkeeper.evaluation.profit import Profit
@@ -88,7 +87,7 @@ def test_blank_scores_are_counted_and_kept_with_their_reason(setting):
     summary = summarise_customers(table, resamples=20)
     assert summary["auroc"]["n"] == len(cohort) - 10
     assert summary["scored"]["value"] == pytest.approx(1 - 10 / len(cohort))
-    compared = compare_auroc(table, tables["Logistic"], resamples=20)
+    compared = compare_customers(table, tables["Logistic"], "auroc", resamples=20)
     assert compared["n_left_out"] == 10
     assert compared["difference"] == 0
     blank = Predictions(np.full(len(cohort), np.nan), np.full(len(cohort), "too few positives"))
@@ -115,12 +114,12 @@ def test_one_class_gives_nulls_not_a_crash(setting):
 
 def test_the_better_model_is_found_and_a_model_equals_itself(setting):
     _, _, tables = setting
-    found = compare_auroc(tables["BaseRate"], tables["Logistic"], resamples=500)
+    found = compare_customers(tables["BaseRate"], tables["Logistic"], "auroc", resamples=500)
     assert found["low"] > 0.1
     assert found["p_value"] < 0.01
     loss = compare_customers(tables["BaseRate"], tables["Logistic"], "log_loss", resamples=500)
     assert loss["high"] < 0
-    same = compare_auroc(tables["Logistic"], tables["Logistic"], resamples=50)
+    same = compare_customers(tables["Logistic"], tables["Logistic"], "auroc", resamples=50)
     assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)
 
 
@@ -143,7 +142,7 @@ def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
 def test_rows_are_paired_by_customer_and_cutoff_not_by_position(setting):
     _, _, tables = setting
     shuffled = tables["Logistic"].take(np.random.default_rng(0).permutation(tables["Logistic"].num_rows))
-    assert compare_auroc(shuffled, tables["Logistic"], resamples=20)["difference"] == 0
+    assert compare_customers(shuffled, tables["Logistic"], "auroc", resamples=20)["difference"] == 0
 
 
 def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_named(setting):
@@ -151,14 +150,14 @@ def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_name
     flipped = replace(cohort, label=1 - cohort.label)
     other = customer_table(prepared, flipped, Predictions(tables["Logistic"]["probability"].to_numpy()), {"model": "y"})
     with pytest.raises(UserError, match="target hashes differ"):
-        compare_auroc(tables["Logistic"], other)
+        compare_customers(tables["Logistic"], other)
     with pytest.raises(UserError, match="Did you mean 'auroc'"):
         compare_customers(tables["Logistic"], tables["Logistic"], "auroq")
 
 
 def test_a_customer_is_drawn_with_all_rows():
     customer = np.array([0, 0, 1, 2, 2, 2])
-    w = np.concatenate(list(_customer_weights(customer, 300, seed=0)))
+    w = np.concatenate(list(customer_weights(customer, 300, seed=0)))
     assert (w[:, 0] == w[:, 1]).all()
     assert (w[:, 3] == w[:, 5]).all()
     assert (w[:, [0, 2, 3]].sum(axis=1) == 3).all()
@@ -182,7 +181,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(setting):
 def compare_free_brier(table, seed: int) -> tuple[float, float]:
     rows = table["brier"].to_numpy()
     customer = np.arange(len(rows))
-    means = np.concatenate([w @ rows / w.sum(axis=1) for w in _customer_weights(customer, 200, seed)])
+    means = np.concatenate([w @ rows / w.sum(axis=1) for w in customer_weights(customer, 200, seed)])
     return tuple(np.quantile(means, (0.025, 0.975)))
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from shopkeeper.cli.compare import _difference
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.compare import compare_family, p_shown
 from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
-from shopkeeper.evaluation.customer_table import compare_customers, summarise_customers
+from shopkeeper.evaluation.customer_table import summarise_customers
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.online_test import read_out
 from shopkeeper.evaluation.oracle_alarm import better_than_oracle

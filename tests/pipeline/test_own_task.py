@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from house import House
 
+from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import open_run
@@ -61,7 +62,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return house
 
 
-def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_churn(house: House):
+def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_churn(
+    house: House, capsys: pytest.CaptureFixture[str]
+):
     place = "models/rhythm/temporal/{}/{}"
     runs = {
         (task, model): house.train(place.format(task, model), f"model={model}", f"task={task}", *SMALL)
@@ -75,10 +78,23 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
     report = Path("reports/rhythm/temporal")
     assert {"customers.parquet", "propensity.parquet"} <= {path.name for path in report.iterdir()}
     assert set(json.loads((report / "leaderboard.json").read_text())["propensity"]) == {"base_rate", "logistic"}
-    (one,) = json.loads((report / "comparisons.json").read_text())["propensity"]
-    assert {one["a"], one["b"]} == {"base_rate", "logistic"}
+    found = json.loads((report / "comparisons.json").read_text())["propensity"]
+    assert all({one["a"], one["b"]} == {"base_rate", "logistic"} for one in found)
+    assert {one["metric"]: one["family"] for one in found} == {
+        "log_loss": 1, "auroc": 3, "average_precision": 3, "ece": 3,
+    }  # fmt: skip
+    print_comparison(
+        [run.path for (task, _), run in runs.items() if task == "propensity"], "auroc", "test",
+        smallest_effect=0.003, confidence=0.95, test="randomisation",
+    )  # fmt: skip
+    assert "AUROC" in capsys.readouterr().out
     page = (report / "report.html").read_text(encoding="utf-8")
-    for words in ("Who is about to buy?", "Propensity models side by side", "Who is about to leave?"):
+    for words in (
+        "The same on other metrics (3)",
+        "Who is about to buy?",
+        "Propensity models side by side",
+        "Who is about to leave?",
+    ):
         assert words in page
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from shopkeeper.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from shopkeeper.evaluation.compare import Comparison
 
 
@@ -29,6 +31,17 @@ def _difference(c: Comparison) -> str:
     return f"{_signed(c.difference, digits)} ({_signed(c.low, digits)} to {_signed(c.high, digits)})"
 
 
+def _on_aggregate(tables: Mapping[str, pa.Table], metric: str, options: Mapping[str, Any]) -> list[Comparison] | None:
+    """Customer models on a metric that is no mean over rows; None: on one that is."""
+    from shopkeeper.evaluation.aggregates import compare_aggregates
+    from shopkeeper.evaluation.customer_table import AGGREGATES
+    from shopkeeper.evaluation.table import metrics_of
+
+    if metric not in AGGREGATES or metric in metrics_of(next(iter(tables.values()))):
+        return None
+    return compare_aggregates(tables, [metric], **{k: v for k, v in options.items() if k != "test"})
+
+
 def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **options: Any) -> None:
     """Compare runs on one metric, as one family; refused unless they answered the same requests.
 
@@ -45,7 +58,11 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     by_name = dict(zip(distinct_names(runs), runs, strict=True))
     tables = {name: run.table(part) for name, run in by_name.items()}
     metric = metric or str(runs[0].config["task"]["headline"])
-    found = compare_family(tables, [metric], **options)
+    found = _on_aggregate(tables, metric, options) if "label" in tables[next(iter(tables))].column_names else None
+    if found is None:
+        found = compare_family(tables, [metric], **options)
+    if not found:
+        raise UserError(f"nothing can be said on {metric}: fewer than two of these runs have scored anybody")
     rows = [
         [f"{c.b} - {c.a}", _difference(c), p_shown(c.p_adjusted), _signed(c.effect_size, 3), f"{c.n:,}"] for c in found
     ]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,10 @@ import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError, nearest
-from shopkeeper.evaluation.family import least_p
-from shopkeeper.evaluation.intervals import finite
+from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.slices import user_attributes
-from shopkeeper.evaluation.table import KEY, metadata_of
+from shopkeeper.evaluation.table import KEY
 from shopkeeper.metrics.classification import (
     BrierParts,
     auroc,
@@ -151,7 +148,7 @@ def summarise_customers(
         nothing |= {f"brier_{name}": _entry(np.nan, None, 0) for name in BrierParts._fields}
         return nothing | {"scored": _entry(0.0, None, n_blank)}
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in [*AGGREGATES, "base_rate", *money]}
-    for w_Rn in _customer_weights(customer, resamples, seed):
+    for w_Rn in customer_weights(customer, resamples, seed):
         for name, metric in AGGREGATES.items():
             if name != "lift_quality":
                 resampled[name].append(metric(label, p, w_Rn))
@@ -175,83 +172,20 @@ def summarise_customers(
     return summary
 
 
-def compare_customers(
-    table_a: pa.Table,
-    table_b: pa.Table,
-    metric: str = "auroc",
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, float | int | None]:
-    """Paired difference `b - a` of an aggregate metric: {"difference", "low", "high", "p_value", "n", "n_left_out"}.
-
-    Both tables are resampled with the same customers; of fewer than two nothing is said. Interval and p-value are of
-    the same resamples: the p-value is two-sided, twice the smaller share of them on either side of 0 (0 itself counts
-    on both) but not below what so few customers can give, and the bounds are the outermost that leave as many beyond
-    as the level allows, so that 0 is outside exactly when the p-value is at or below 1 - `confidence`. There are as
-    many resamples as that level needs. Of one comparison; a family of AUROCs is to be divided up by the caller. Rows
-    that either model left blank are left out and counted.
-
-    Raises:
-        UserError: the tables answer different tasks (target hash), or the metric is not one of `AGGREGATES`.
-    """
-    if metric not in AGGREGATES:
-        raise UserError(f"unknown metric '{metric}'.{nearest(metric, AGGREGATES)}")
-    meta_a, meta_b = metadata_of(table_a), metadata_of(table_b)
-    if meta_a.get("target_hash") != meta_b.get("target_hash"):
-        raise UserError(
-            f"'{meta_a.get('model')}' and '{meta_b.get('model')}' were evaluated on different customers, cutoffs or "
-            f"labels (target hashes differ); evaluate both on the same prepared data"
-        )
-    key = [("instant", "ascending"), ("user_id", "ascending")]
-    table_a, table_b = table_a.sort_by(key), table_b.sort_by(key)
-    p_a, p_b = (_float(t, "probability") for t in (table_a, table_b))
-    both = ~np.isnan(p_a) & ~np.isnan(p_b)
-    label, p_a, p_b = _float(table_a, "label")[both], p_a[both], p_b[both]
-    customer = np.unique(table_a["user_id"].to_numpy(zero_copy_only=False)[both], return_inverse=True)[1]
-    result: dict[str, float | int | None] = {"n": int(both.sum()), "n_left_out": int((~both).sum())}
-    if not both.any():
-        return {"difference": None, "low": None, "high": None, "p_value": None, **result}
-    n_customers = int(customer.max()) + 1
-    measure = AGGREGATES[metric]
-    resamples = max(resamples, ceil(20 / (1 - confidence)))
-    resampled_R = np.concatenate(
-        [measure(label, p_b, w_Rn) - measure(label, p_a, w_Rn) for w_Rn in _customer_weights(customer, resamples, seed)]
-    )
-    value = finite(float(measure(label, p_b, None) - measure(label, p_a, None)))
-    usable = np.sort(resampled_R[~np.isnan(resampled_R)])
-    if value is None or not len(usable) or n_customers < 2:
-        return {"difference": value, "low": None, "high": None, "p_value": None, **result}
-    side = min((usable <= 0).sum(), (usable >= 0).sum())
-    p_value = float(min(1.0, max(2 * (1 + side) / (len(usable) + 1), least_p(n_customers))))
-    out = floor((1 - confidence) * (len(usable) + 1) / 2 + 1e-9) - 1  # resamples that may lie beyond either bound
-    low, high = (float(usable[i]) for i in (max(out, 0), len(usable) - 1 - max(out, 0)))
-    if p_value > 1 - confidence:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return {"difference": value, "low": low, "high": high, "p_value": p_value, **result}
-
-
-def compare_auroc(
-    table_a: pa.Table, table_b: pa.Table, resamples: int = RESAMPLES, confidence: float = 0.95, seed: int = 0
-) -> dict[str, float | int | None]:
-    """`compare_customers` for AUROC, which is no mean over rows and so needs its own resampling."""
-    return compare_customers(table_a, table_b, "auroc", resamples, confidence, seed)
-
-
 def _scored(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Label, probability and customer number (0..C-1) of the rows with a score, highest first; how many have none."""
-    p = _float(table, "probability")
+    p = float_column(table, "probability")
     rows = np.argsort(-p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN comes last
     customer = np.unique(table["user_id"].to_numpy(zero_copy_only=False)[rows], return_inverse=True)[1]
-    return _float(table, "label")[rows], p[rows], customer, len(p) - len(rows)
+    return float_column(table, "label")[rows], p[rows], customer, len(p) - len(rows)
 
 
-def _float(table: pa.Table, column: str) -> np.ndarray:
+def float_column(table: pa.Table, column: str) -> np.ndarray:
     """A column as float64, null as NaN."""
     return np.asarray(table[column].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _customer_weights(customer: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def customer_weights(customer: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn when customers are drawn with replacement: float64 (R, n), in chunks."""
     C = int(customer.max()) + 1
     rng = np.random.default_rng(seed)

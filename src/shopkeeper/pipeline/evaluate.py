@@ -284,7 +284,9 @@ def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         oracles = [name for name, table in section["tables"].items() if oracle_of(table)]
         best = next((n for n in section["names"] if n not in (*oracles, *apart)), section["names"][0])
         parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
-        parts.append("\n".join(c["statement"] for c in section["comparisons"] if best in (c["a"], c["b"])))
+        said = [c for c in section["comparisons"] if best in (c["a"], c["b"])]
+        own = section["headline"]  # on other metrics only what can be told apart; all of it is in comparisons.json
+        parts.append("\n".join(c["statement"] for c in said if c["metric"] == own or c["significant"]))
         parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
     return "\n\n".join(parts) + "\n"
 

@@ -137,13 +137,13 @@ REPORT = Folder(
         file("leaderboard.txt", "the leaderboard as the terminal shows it"),
         file(
             "comparisons.json",
-            "every pair of models on the headline metric, judged as one family per task",
+            "every pair of models on the headline, one family per task; of customer models on AUROC, … as another",
             """
             <task>                      list            one entry per pair
             <task>[].a                  text            model
             <task>[].b                  text            model
-            <task>[].metric             text            the headline
-            <task>[].difference         number or null  mean of b minus mean of a
+            <task>[].metric             text            the headline, or an aggregate of the task
+            <task>[].difference         number or null  of b minus that of a
             <task>[].low                number or null  the intervals of a family hold together
             <task>[].high               number or null  upper end
             <task>[].confidence         number          of the intervals

@@ -49,6 +49,7 @@ class Task:
     shown: tuple[str, ...]  # metrics in the report's table beside the headline; {k}: cut-off of lists
     truth: Truth | None = None  # of customers; None: the items that were taken after a request
     words: Words = field(default_factory=Words)
+    aggregates: tuple[str, ...] = ()  # metrics that are no means over rows, compared between models beside the headline
     baseline_setting: str = ""  # the key in `report:` that names another baseline
 
     @property
@@ -71,6 +72,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         "baseline": "base_rate",
         "rows": f"{name}.parquet",
         "shown": ("log_loss", "auroc", "average_precision", "brier", "ece"),
+        "aggregates": ("auroc", "average_precision", "ece"),
         "baseline_setting": f"{name}_baseline",
     }
     return Task(name, truth=truth, words=words, **(usual | other))

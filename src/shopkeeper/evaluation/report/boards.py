@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shopkeeper.evaluation.compare import digits_apart, p_shown
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, number, scale, span, track
-from shopkeeper.evaluation.report.figures import Board, Model, SlicePanel, Value, label_of_model, one_per_group
+from shopkeeper.evaluation.report.figures import (
+    Board,
+    Difference,
+    Model,
+    SlicePanel,
+    Value,
+    label_of_model,
+    one_per_group,
+)
 from shopkeeper.evaluation.report.gather import shown_metrics
 from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
 from shopkeeper.evaluation.report.templating import fill
@@ -64,7 +73,9 @@ def leaderboard(b: Board) -> Section:
         seeds_lead=_seeds_lead(b),
         seeds_compared=_between_seeds(b),
         pairs=[(labelled(d.statement, names), p_shown(d.p_value)) for d in b.differences],
-        pairs_lead=_pairs_lead(b),
+        pairs_lead=_pairs_lead(b, b.differences),
+        further=[(labelled(d.statement, names), p_shown(d.p_value)) for d in b.further],
+        further_lead=_pairs_lead(b, b.further),
         all_metrics=list(dict.fromkeys(k for m in b.models for k in m.metrics)),
     )
     return Section(f"board-{b.task}", b.words.models, f"{b.words.models} side by side", lead, content)
@@ -101,11 +112,11 @@ def _between_seeds(b: Board) -> str:
     return f"Over seeds, {'; '.join(said)}{together}." if said else ""
 
 
-def _pairs_lead(b: Board) -> str:
-    """How the paired differences were judged."""
-    if not b.differences:
+def _pairs_lead(b: Board, differences: Sequence[Difference]) -> str:
+    """How paired differences were judged."""
+    if not differences:
         return ""
-    first = b.differences[0]
+    first = differences[0]
     return (
         f"Judged together: {first.family} comparison{'s' * (first.family > 1)} by {first.method}. All {b.level} "
         f"intervals here hold at once, and one excludes 0 exactly when its p does not exceed {1 - b.confidence:.2g}."

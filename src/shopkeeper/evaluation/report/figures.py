@@ -163,6 +163,7 @@ class Board:
     higher_is_better: bool
     models: list[Model]  # best first, ceilings last
     differences: list[Difference] = field(default_factory=list)
+    further: list[Difference] = field(default_factory=list)  # on other metrics than the one that ranks
     slices: list[SlicePanel] = field(default_factory=list)
     reliability: list[Reliability] = field(default_factory=list)
     meta: Mapping[str, Any] = field(default_factory=dict)

@@ -88,6 +88,11 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
             for c in section["comparisons"]
             if c["metric"] == metric and {c["a"], c["b"]} <= {m.name for m in models}
         ],
+        further=[
+            _difference(c)
+            for c in section["comparisons"]
+            if c["metric"] != metric and {c["a"], c["b"]} <= {m.name for m in models}
+        ],
         slices=_slices(section, rivals, baseline, options),
         reliability=_reliability(section, rivals),
         meta={**metadata_of(tables[models[0].name]), **{k: v for k, v in first.items() if k not in PARTS}},

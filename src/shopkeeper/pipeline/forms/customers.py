@@ -123,11 +123,15 @@ def compared(
     prepared: Prepared,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
-    """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
+    """The tables with their slices, comparisons (on the headline, and on the task's aggregates as a second family),
+    `sanity.json`, and the split."""
+    from shopkeeper.evaluation.aggregates import compare_aggregates
     from shopkeeper.evaluation.compare import compare_family
     from shopkeeper.pipeline.evaluate_checks import over_seeds_of
 
     found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
+    rest = {key: value for key, value in options.items() if key != "test"}
+    found += compare_aggregates(tables, next(iter(runs.values())).about.aggregates, **rest)
     seeds = over_seeds_of(runs, tables, headline, options["confidence"])
     return dict(tables), [c.as_dict() for c in found], {"seeds": seeds}, None
 

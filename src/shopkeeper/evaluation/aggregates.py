@@ -1,0 +1,151 @@
+r"""Models compared on metrics that are no means over rows (AUROC, average precision, ECE, lift), as one family.
+
+What `compare.py` says of means: all pairs on all metrics are judged together, interval and adjusted p-value come from
+one resampling, and a customer who stands at several cutoffs is drawn with all rows, in all models alike. With the
+difference $d$, its resamples $d^*_r$ and their standard deviation $s$, the largest $|d^*_r - \bar{d^*}| / s$ of the
+family in each resample gives the intervals $d \pm c \, s$ and, by its tail beyond $|d| / s$, the adjusted p-values
+(max-T, as in `family.py`). Centred at the mean of the resamples, not at $d$: a resample adds noise to the noise of the
+sample, by which calibration error grows.
+
+Shapes: n rows, C customers, M models, P comparisons, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import ceil, floor
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.compare import POWER, Comparison
+from shopkeeper.evaluation.customer_table import AGGREGATES, customer_weights, float_column
+from shopkeeper.evaluation.family import METHOD, least_p
+from shopkeeper.evaluation.table import metadata_of
+
+ENOUGH = 50  # resamples beyond the level at least: each costs as much as all figures of a model
+
+
+def compare_aggregates(
+    tables: Mapping[str, pa.Table],
+    metrics: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    smallest_effect: float = 0.003,
+    seed: int = 0,
+) -> list[Comparison]:
+    """All pairs of the named tables on all metrics, judged as one family by bootstrap over customers.
+
+    Compared on the rows that all of the tables have a score for; of a table without any score nothing is said.
+
+    Raises:
+        UserError: the tables answer different tasks (target hash), or a metric is not one of `AGGREGATES`.
+    """
+    for metric in metrics:
+        if metric not in AGGREGATES:
+            raise UserError(f"unknown metric '{metric}'.{nearest(metric, AGGREGATES)}")
+    label, customer, score = _paired(tables)
+    names = list(score)
+    family = [(metric, a, b) for metric in metrics for a, b in combinations(range(len(names)), 2)]
+    if not family or not len(label):
+        return []
+    resamples = max(resamples, ceil(ENOUGH / (1 - confidence)))
+    order = [np.argsort(-p, kind="stable") for p in score.values()]  # highest first: nothing is sorted again
+    rows = [(label[o], p[o], o) for o, p in zip(order, score.values(), strict=True)]
+    value = np.array([[float(AGGREGATES[m](y, p, None)) for y, p, _ in rows] for m in metrics])
+    drawn = np.concatenate(
+        [
+            np.stack([[AGGREGATES[m](y, p, w_Rn[:, o]) for y, p, o in rows] for m in metrics], axis=0)
+            for w_Rn in customer_weights(customer, resamples, seed)
+        ],
+        axis=2,
+    )  # (metrics, M, R)
+    place = [metrics.index(m) for m, _, _ in family]
+    a, b = (np.array([pair[side] for pair in family]) for side in (1, 2))
+    difference = value[place, b] - value[place, a]
+    off = drawn[place, b] - drawn[place, a]
+    off = off[:, ~np.isnan(off).any(axis=0)]
+    n_customers = int(customer.max()) + 1
+    p = np.stack(list(score.values()))
+    differ = np.array([len(np.unique(customer[p[i] != p[j]])) for _, i, j in family])
+    error, low, high, p_value, p_adjusted, critical = _judged(difference, off, differ, n_customers, confidence)
+    spread = np.nan_to_num(error) * np.sqrt(n_customers)
+    needed = np.nan_to_num(((critical + NormalDist().inv_cdf(POWER)) * spread / smallest_effect) ** 2, posinf=0.0)
+    return [
+        Comparison(
+            metric, names[i], names[j], float(value[place[c], i]), float(value[place[c], j]),
+            float(difference[c]), float(low[c]), float(high[c]), float(p_value[c]), float(p_adjusted[c]),
+            float(difference[c] / spread[c]) if spread[c] > 0 else 0.0,
+            len(label), n_customers, ceil(needed[c]), smallest_effect, confidence, int(differ[c]), len(family),
+            METHOD["bootstrap"],
+        )
+        for c, (metric, i, j) in enumerate(family)
+    ]  # fmt: skip
+
+
+def compare_customers(
+    table_a: pa.Table, table_b: pa.Table, metric: str = "auroc", **options: Any
+) -> dict[str, float | int | None]:
+    """`b - a` of two tables as JSON: {"difference", "low", "high", "p_value", "n", "n_left_out"}; options as above."""
+    found = compare_aggregates({"a": table_a, "b": table_b}, [metric], **options)
+    nothing = dict.fromkeys(("difference", "low", "high", "p_value"))
+    n = found[0].n if found else 0
+    said = {k: v for k, v in found[0].as_dict().items() if k in nothing} if found else nothing
+    return {**said, "n": n, "n_left_out": table_a.num_rows - n}
+
+
+def _paired(tables: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Labels and customers (0..C-1) of the rows that all score, and each table's probabilities there."""
+    first, *others = tables
+    for other in others:
+        if metadata_of(tables[first]).get("target_hash") != metadata_of(tables[other]).get("target_hash"):
+            raise UserError(
+                f"'{first}' and '{other}' were evaluated on different customers, cutoffs or labels (target hashes "
+                f"differ); evaluate both on the same prepared data"
+            )
+    key = [("instant", "ascending"), ("user_id", "ascending")]
+    ordered = {name: table.sort_by(key) for name, table in tables.items()}
+    score = {name: float_column(table, "probability") for name, table in ordered.items()}
+    score = {name: p for name, p in score.items() if not np.isnan(p).all()}
+    if len(score) < 2:
+        return np.zeros(0), np.zeros(0, np.int64), {}
+    scored = ~np.isnan(np.stack(list(score.values()))).any(axis=0)
+    who = ordered[first]["user_id"].to_numpy(zero_copy_only=False)[scored]
+    label = float_column(ordered[first], "label")[scored]
+    return label, np.unique(who, return_inverse=True)[1], {name: p[scored] for name, p in score.items()}
+
+
+def _judged(
+    difference: np.ndarray, drawn_PR: np.ndarray, differ: np.ndarray, n_customers: int, confidence: float
+) -> tuple[np.ndarray, ...]:
+    """Standard errors, bounds, p-values alone and in the family, and how many errors an interval reaches."""
+    nothing = np.full(len(difference), np.nan)
+    if n_customers < 2 or drawn_PR.shape[1] < 2:
+        return nothing, nothing, nothing, nothing, nothing, np.array(0.0)
+    resamples, level = drawn_PR.shape[1], 1 - confidence
+    off_PR = drawn_PR - drawn_PR.mean(axis=1, keepdims=True)
+    error = off_PR.std(axis=1, ddof=1)
+    error[error <= 1e-12 * np.abs(drawn_PR).max(axis=1, initial=1e-300)] = 0.0  # rounding
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviate_PR = np.where(error[:, None] > 0, np.abs(off_PR) / error[:, None], 0.0)
+        observed = np.where(difference == 0, 0.0, np.abs(difference) / error) * (1 - 1e-9)
+    largest = np.sort(deviate_PR.max(axis=0))
+    beyond = resamples - np.searchsorted(largest, observed)
+    reached = (deviate_PR >= observed[:, None]).sum(axis=1)
+    least = least_p(differ)
+    p_adjusted, p_value = (np.maximum((1 + np.sqrt(k)) ** 2 / (resamples + 1), least) for k in (beyond, reached))
+    allowed = floor((np.sqrt(level * (resamples + 1)) - 1) ** 2 + 1e-9)
+    critical = largest[resamples - 1 - allowed]
+    reach = critical * error
+    unclear = p_adjusted > level
+    reach[unclear] = np.maximum(reach, np.abs(difference))[unclear]
+    low, high = difference - reach, difference + reach
+    blank = np.isnan(difference)
+    for values in (low, high, p_value, p_adjusted):
+        values[blank] = np.nan
+    return error, low, high, np.minimum(1.0, p_value), np.minimum(1.0, p_adjusted), critical
