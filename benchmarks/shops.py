@@ -45,7 +45,9 @@ def main(datasets: list[str], refit: bool) -> None:
                             | {"low": found["low"], "high": found["high"], "n": found["n"]})  # fmt: skip
             print(f"{dataset} {model}: {metrics['test']['ndcg@10']['value']:.4f}", flush=True)
             best[dataset] = max(best.get(dataset, 0.0), metrics["test"]["ndcg@10"]["value"])
-    kept = "refitted until the test cutoff, demand until the night before" if refit else "statistics frozen at the cutoff"
+    kept = (
+        "refitted until the test cutoff, demand until the night before" if refit else "statistics frozen at the cutoff"
+    )
     claims = [
         at_least("shops", f"{dataset}, best model's NDCG@10 on test, {kept}", value, REQUIRED[dataset, refit])
         for dataset, value in best.items()
