@@ -15,11 +15,19 @@ from shopkeeper.bundles.write.bundle import program_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.compose import composed
+from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import SCORERS
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.factors.bpr import BPR
+from shopkeeper.recommenders.factors.factors import Factors
+from shopkeeper.recommenders.factors.ials import IALS
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.knn.up_cf import UPCF
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
@@ -27,6 +35,7 @@ from shopkeeper.recommenders.tifu_knn import TIFUKNN
 from shopkeeper.recommenders.two_stage import TwoStage
 from tiny import DAY, tiny_prepared
 
+CONF = Path(__file__).parents[2] / "conf" / "model"
 BASE = "shopkeeper.recommenders"
 CANDIDATES = {
     "personal_frequency": {"target": f"{BASE}.personal_frequency.PersonalFrequency", "half_life_days": 20},
@@ -48,6 +57,12 @@ MODELS: dict[str, Any] = {
     "tifu_knn_of_groups": lambda: TIFUKNN(neighbours=70, decay="groups", group_size=2, own_share=0.4),
     "item_to_item": ItemToItem,
     "item_to_item_seen": lambda: ItemToItem("alternative", anchors=3),
+    "up_cf": lambda: UPCF(last_baskets=4, locality=2.0, half_life_days=30),
+    "up_cf_of_few": lambda: UPCF(last_baskets=None, neighbours=5),
+    "buy_it_again": BuyItAgain,
+    "buy_it_again_next_visit": lambda: BuyItAgain("next_visit"),
+    "ials": lambda: IALS(width=5, half_life_days=20),
+    "bpr": lambda: BPR(width=5, epochs=10),
     "two_stage": lambda: TwoStage(CANDIDATES, per_model=8, windows=2, window_days=30, trees=40, patience=None,
                                   min_data_in_leaf=3),
 }  # fmt: skip
@@ -81,6 +96,8 @@ def orders_shop(path: Path, timed: bool = True) -> tuple[Prepared, Split]:
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Prepared, Split]:
     prepared, split = orders_shop(tmp_path_factory.mktemp("orders") / "shop")
     model = MODELS[request.param]()
+    if isinstance(model, Factors):
+        pytest.importorskip("implicit", reason="models ials and bpr learn with the package implicit")
     model.fit(prepared, split, Fit())
     return model, prepared, split
 
@@ -92,11 +109,18 @@ def test_its_numbers_are_the_models_own(trained: Any) -> None:
     program = program_of(model, timed=True)
     for requests in (asked, split.part("test")[0], asked[:0]):
         got, wanted = SCORERS[program.scorer](requests, program.arrays), model.score(requests)
-        if isinstance(model, TwoStage):  # LightGBM adds trees up in another order
-            np.testing.assert_allclose(got, wanted, atol=1e-7)
+        if isinstance(model, TwoStage | UPCF | Factors):  # trees, neighbours and factors are added up in another order
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
         else:
             np.testing.assert_array_equal(got, wanted)
         assert got.dtype == np.float32 or isinstance(model, TwoStage)
+
+
+@pytest.mark.parametrize("trained", ["up_cf", "buy_it_again", "buy_it_again_next_visit", "ials", "bpr"], indirect=True)
+def test_its_bundle_answers_as_the_model_does(trained: Any, tmp_path: Path) -> None:
+    model, prepared, split = trained
+    path = export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=30)
+    assert verify(path, repeat=0).ok
 
 
 @pytest.mark.parametrize("trained", ["tifu_knn", "two_stage"], indirect=True)
@@ -162,3 +186,9 @@ def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None
     model.program = lambda timed: replace(honest, arrays={**honest.arrays, "facts": facts.table_VF * 2})
     with pytest.raises(UserError, match="was not written: the bundle and the trained model differ"):
         export_bundle(model, prepared, split, {}, tmp_path / "m")
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) -> None:
+    model = make(context.plain(composed("train", [f"model={file.stem}"]))["model"])
+    assert isinstance(model, Exportable) != bool(model.about.not_exported)

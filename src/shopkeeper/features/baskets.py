@@ -76,6 +76,20 @@ def basket_weights(
     return weight
 
 
+def newest_weights(baskets: Baskets, last_baskets: int, half_life_days: float) -> np.ndarray:
+    """What each row weighs in the share of its history's `last_baskets` newest baskets (0: all), float64 (R,).
+
+    0 for older baskets; halved for every `half_life_days` (0: never).
+    """
+    newest = np.maximum(baskets.n_baskets, 1)
+    if last_baskets:
+        newest = np.minimum(newest, last_baskets)
+    weight = 1 / newest[baskets.owner]
+    if half_life_days > 0:
+        weight = weight * np.exp2(-baskets.age_days / half_life_days)
+    return np.where(baskets.basket < newest[baskets.owner], weight, 0.0)
+
+
 def nearest_rows(similarity_BU: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k largest values of each row, ties to the lower column: int64 (B, min(k, U))."""
     k = min(k, similarity_BU.shape[1])

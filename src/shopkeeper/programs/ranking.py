@@ -9,14 +9,17 @@ Shapes: B requests, V = n_items + 1 columns, A items with training rows, U train
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from shopkeeper.data.requests import Requests
-from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
+from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows, newest_weights
 from shopkeeper.features.pairs import ItemFacts, pairs
 from shopkeeper.features.steps import Steps
+from shopkeeper.programs.again import buy_it_again
+from shopkeeper.programs.factors import Fold, bpr, folded, ials
 from shopkeeper.programs.trees import tree_sums
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
@@ -107,6 +110,38 @@ def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
     return np.where(reached_BV > 0, reached_BV, fallback_V)
 
 
+def up_cf(requests: Requests, a: Arrays) -> np.ndarray:
+    """Own shares of the newest baskets, and those of similar training customers: float32 (B, V)."""
+    V, U = len(a["fallback"]), len(a["square"])
+    scores_BV = np.empty((len(requests), V), np.float32)
+    step = max(1, CELLS // max(U, V, 1))
+    for first in range(0, len(requests), step):
+        part = requests[first : first + step]
+        scores_BV[first : first + len(part)] = _up_cf(part, a)
+    return scores_BV
+
+
+def _up_cf(requests: Requests, a: Arrays) -> np.ndarray:
+    B, V, U = len(requests), len(a["fallback"]), len(a["square"])
+    asymmetry, locality, k = a["similar"].tolist()
+    baskets = Baskets.of(requests, a["types"].tolist(), V)
+    weight = newest_weights(baskets, int(a["newest"][0]), float(a["newest"][1]))
+    own_BV = np.bincount(baskets.owner * V + baskets.item, weight, B * V).reshape(B, V).astype(np.float32)
+    owner, item = np.nonzero(own_BV)
+    both_BU = _added(owner, item, own_BV[owner, item], a, "of_item_", (B, U))
+    b, u = np.nonzero(both_BU)
+    length_B = (own_BV**2).sum(axis=1)
+    near = both_BU[b, u] / (length_B[b] ** asymmetry * a["square"][u] ** (1 - asymmetry))
+    near = near.astype(np.float32) ** np.float32(locality)
+    if k:
+        order = np.lexsort((u, -near, b))
+        order = order[np.arange(len(b)) - np.searchsorted(b, b[order]) < k]
+        order = np.sort(order)
+        b, u, near = b[order], u[order], near[order]
+    reached_BV = own_BV + _added(b, u, near, a, "", (B, V))
+    return np.where(reached_BV > 0, reached_BV, a["fallback"])
+
+
 def item_to_item(requests: Requests, a: Arrays) -> np.ndarray:
     """Rules from the last order's lines or, with `anchors` above 0, from what was seen since: float32 (B, V)."""
     B, V = len(requests), len(a["fallback"])
@@ -141,6 +176,20 @@ def two_stage(requests: Requests, a: Arrays) -> np.ndarray:
     asked = requests.lengths[owner] > 0
     if asked.any():
         scores_BV[owner[asked], item[asked]] = ranked(tree_sums(features[asked], trees))
+    return scores_BV
+
+
+def vectors(requests: Requests, a: Arrays, fold: Fold) -> np.ndarray:
+    """Inner products of items' vectors with the one that is folded in; else the fallback: float32 (B, V)."""
+    V = len(a["fallback"])
+    _, rows, owner, weight = _weights(requests, a)
+    cell, of_cell = np.unique(owner * V + requests.events.item[rows], return_inverse=True)
+    weight = np.bincount(of_cell, weight, len(cell)).astype(np.float32)
+    weight[~(a["item"] != 0).any(axis=1)[cell % V]] = 0
+    cell, weight = cell[weight > 0], weight[weight > 0]
+    indptr = np.searchsorted(cell, np.arange(len(requests) + 1) * V)
+    scores_BV = folded(indptr, cell % V, weight, a, fold) @ a["item"].T
+    scores_BV[np.diff(indptr) == 0] = a["fallback"]
     return scores_BV
 
 
@@ -191,6 +240,10 @@ SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "popularity": popularity,
     "recency": recency,
     "tifu_knn": tifu_knn,
+    "up_cf": up_cf,
+    "buy_it_again": buy_it_again,
+    "bpr": partial(vectors, fold=bpr),
+    "ials": partial(vectors, fold=ials),
     "two_stage": two_stage,
 }
 

@@ -21,7 +21,6 @@ Shapes: B requests, V = n_items + 1 columns, R (basket, item) rows, G gaps, P pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +29,15 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets
+from shopkeeper.features.repeats import LATENESS, TIMES, Purchases, Visits, lateness, times
 from shopkeeper.models.about import About
+from shopkeeper.programs.again import buy_it_again, chances, mean_log_gap
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
-from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, NO_TIME, event_codes
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 
 WHEN = ("request", "next_visit")
-SHORTEST_DAYS = 0.5  # gaps below count as this long: the same day, twice
-LEAST_SPREAD = 0.05  # of log gaps: nobody is more regular than some 5 %
-TIMES = np.array([2, 3, 4, 6, 10])  # n of c(n, x): 1, 2, 3, 4 to 5, 6 to 9, 10 and more
-LATENESS = np.arange(-4, 4, 0.125) + 0.0625  # x of c(n, x), in natural logs: bins of 13 %, the middle one around 0
-FEW = 3.0  # visits of a bin that weigh as much as the share of gaps
-VISITS_AT_MOST = 20_000_000  # that are counted for c(n, x): of a larger log every so manieth customer's
 
 
 class BuyItAgain:
@@ -111,15 +107,10 @@ class BuyItAgain:
         self.factor_V = ((np.bincount(item, held, V) + self.prior) / (expected_V + self.prior)).astype(np.float32)
 
     def _chances(self) -> np.ndarray:
-        """c(n, x) of every bin: float64 (times, lateness)."""
-        chances: np.ndarray = (self.held + FEW * self.ends) / (self.visits + FEW)
-        return chances
+        return chances(self._arrays())
 
     def _mean_log_gap(self, item: np.ndarray, gaps: np.ndarray, log_gaps: np.ndarray) -> np.ndarray:
-        """What is expected of pairs with so many gaps that sum to `log_gaps`: float64, same length."""
-        within, between, _ = self.shop
-        mean: np.ndarray = (log_gaps / within + self.usual_V[item] / between) / (gaps / within + 1 / between)
-        return mean
+        return mean_log_gap(self._arrays(), item, gaps, log_gaps)
 
     def _share_of_recent_baskets(self, baskets: Baskets, visits: Visits, n_columns: int) -> np.ndarray:
         """Chance that a basket holds an item: float32 (V,); in order of what sold ever where nothing sold of late."""
@@ -132,33 +123,23 @@ class BuyItAgain:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Chance that this visit's basket holds each item: float32 (B, V)."""
-        scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
-        baskets = Baskets.of(requests, self.types, len(self.rest_V))
-        visits = Visits.of(baskets)
-        bought = Purchases.of(baskets, visits, len(self.rest_V))
-        now = bought.newest()
-        owner, item, n = bought.owner[now], bought.item[now], bought.times[now]
-        since_B = self._days_since(requests, baskets, visits)
-        age = np.maximum(ages(baskets)[bought.row[now]] + since_B[owner], SHORTEST_DAYS)
-        x = lateness(np.log(age) - self._mean_log_gap(item, n - 1, bought.log_gaps[now]))
-        scores_BV[owner, item] = np.minimum(self.factor_V[item] * self._chances()[times(n), x], 1)
-        return scores_BV
+        return buy_it_again(requests, self._arrays())
 
-    def _days_since(self, requests: Requests, baskets: Baskets, visits: Visits) -> np.ndarray:
-        """Days from each history's newest basket to the visit that is asked about: float64 (B,)."""
-        if baskets.last is None:
-            return np.ones(len(requests))
-        expected = medians(*visits.between(), len(requests), float(self.shop[2]))
-        if self.when == "next_visit" or requests.instant is None:
-            return expected
-        days = (requests.instant - baskets.last) / MICROSECONDS_PER_DAY
-        return np.where(requests.instant == NO_TIME, expected, np.maximum(days, 0))
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All that `programs.again` reads."""
+        of_items = {"rest": self.rest_V, "usual": self.usual_V, "factor": self.factor_V}
+        of_shop = {"held": self.held, "visits": self.visits, "ends": self.ends, "shop": self.shop}
+        types = {"types": np.array(self.types, np.int8), "at_request": np.array([self.when == "request"])}
+        return of_items | of_shop | types
+
+    def program(self, timed: bool) -> Program:
+        """What was learned."""
+        at_request = timed and self.when == "request"
+        return Program("buy_it_again", self._arrays(), needs_time=timed, needs_instant=at_request, columns=("order",))
 
     def save(self, folder: Path) -> None:
         """Write what was learned about items and the shop as `weights.npz`."""
-        of_items = {"rest": self.rest_V, "usual": self.usual_V, "factor": self.factor_V}
-        of_shop = {"held": self.held, "visits": self.visits, "ends": self.ends, "shop": self.shop}
-        save_arrays(folder, "buy_it_again", of_items | of_shop | {"types": np.array(self.types, np.int8)})
+        save_arrays(folder, "buy_it_again", self._arrays())
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
@@ -167,123 +148,3 @@ class BuyItAgain:
         self.rest_V, self.usual_V, self.factor_V = a["rest"], a["usual"], a["factor"]
         self.held, self.visits, self.ends, self.shop = a["held"], a["visits"], a["ends"], a["shop"]
         self.types = a["types"].tolist()
-
-
-def times(n: np.ndarray) -> np.ndarray:
-    """Bin of a number of purchases."""
-    return np.searchsorted(TIMES, n, side="right")
-
-
-def lateness(x: np.ndarray) -> np.ndarray:
-    """Bin of log age less the expected log gap."""
-    return np.searchsorted(LATENESS, x)
-
-
-def ages(baskets: Baskets) -> np.ndarray:
-    """Days of each row before its history's newest basket, or baskets where there is no time: float64 (R,)."""
-    return baskets.age_days if baskets.last is not None else baskets.basket.astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Visits:
-    """Every basket of every history, by history and from the newest."""
-
-    owner: np.ndarray  # int64
-    age: np.ndarray  # float64, days before the history's newest one
-    row: np.ndarray  # int64, one of its rows
-    first: np.ndarray  # int64 (B,): each history's newest one
-
-    @classmethod
-    def of(cls, baskets: Baskets) -> Visits:
-        """The baskets of some rows."""
-        order = np.lexsort((baskets.basket, baskets.owner))
-        owner, basket = baskets.owner[order], baskets.basket[order]
-        new = np.ones(len(order), bool)
-        new[1:] = (owner[1:] != owner[:-1]) | (basket[1:] != basket[:-1])
-        first = np.cumsum(baskets.n_baskets) - baskets.n_baskets
-        return cls(owner[new], ages(baskets)[order[new]], order[new], first)
-
-    def between(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whose each two baskets are that follow one another, and the days between them: both (G,), by history."""
-        same = self.owner[1:] == self.owner[:-1]
-        return self.owner[1:][same], np.maximum(np.diff(self.age), SHORTEST_DAYS)[same]
-
-
-@dataclass(frozen=True)
-class Purchases:
-    """Rows of baskets by history and item, the oldest first, each with what is known of its pair when it happens."""
-
-    row: np.ndarray  # int64 (R,) of the baskets
-    owner: np.ndarray  # int64 (R,)
-    item: np.ndarray  # int32 (R,)
-    basket: np.ndarray  # int64 (R,): 0 = the newest of the history
-    until: np.ndarray  # int64 (R,): basket in which the pair's next purchase is; -1: none
-    times: np.ndarray  # int64 (R,): 1 for the pair's first
-    log_gaps: np.ndarray  # float64 (R,): sum over the pair's gaps until it
-    next_log_gap: np.ndarray  # float64 (R,): NaN where none follows
-    open_log_gap: np.ndarray  # float64 (R,): until the history's newest basket
-
-    @classmethod
-    def of(cls, baskets: Baskets, visits: Visits, n_columns: int) -> Purchases:
-        """All purchases of some baskets."""
-        order = np.lexsort((-baskets.basket, baskets.item, baskets.owner))
-        owner, item, basket = baskets.owner[order], baskets.item[order], baskets.basket[order]
-        key, age = owner * n_columns + item, visits.age[visits.first[owner] + basket]
-        again = np.zeros(len(key), bool)  # its pair has an earlier one
-        again[1:] = key[1:] == key[:-1]
-        gap = np.zeros(len(key))
-        gap[1:] = np.log(np.maximum(age[:-1] - age[1:], SHORTEST_DAYS))
-        gap[~again] = 0
-        start = np.maximum.accumulate(np.where(again, 0, np.arange(len(key))))
-        total = np.cumsum(gap)
-        follows = np.append(again[1:], False)[: len(key)]
-        return cls(
-            order,
-            owner,
-            item,
-            basket,
-            np.where(follows, np.append(basket[1:], -1)[: len(key)], -1),
-            np.arange(len(key)) - start + 1,
-            total - total[start],
-            np.where(follows, np.append(gap[1:], np.nan)[: len(key)], np.nan),
-            np.log(np.maximum(age, SHORTEST_DAYS)),
-        )
-
-    def newest(self) -> np.ndarray:
-        """Each pair's newest purchase: int64 (P,)."""
-        return np.flatnonzero(self.until < 0)
-
-    def variances(self, usual_V: np.ndarray) -> tuple[float, float]:
-        """Of log gaps: within a customer's gaps of one item, and of customers' means around the item's usual one."""
-        at = np.flatnonzero((self.until < 0) & (self.times > 1))
-        if not len(at):
-            return 1.0, 1.0
-        gaps, mean = self.times[at] - 1, self.log_gaps[at] / (self.times[at] - 1)
-        first = at - gaps
-        squares = np.concatenate([[0.0], np.cumsum(np.nan_to_num(self.next_log_gap) ** 2)])
-        within = (squares[at] - squares[first] - gaps * mean**2)[gaps > 1].sum() / max((gaps - 1).sum(), 1)
-        within = max(float(within), LEAST_SPREAD**2)
-        between = float(((mean - usual_V[self.item[at]]) ** 2 - within / gaps).mean())
-        return within, max(between, LEAST_SPREAD**2)
-
-    def later_visits(self, visits: Visits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Visits after each purchase up to the pair's next one: the purchase, log days between, whether it is that."""
-        count = self.basket - np.maximum(self.until, 0)
-        if (step := -(-int(count.sum()) // VISITS_AT_MOST)) > 1:
-            count = np.where(self.owner % step == 0, count, 0)
-        purchase = np.repeat(np.arange(len(count)), count)
-        place = np.arange(len(purchase)) - np.repeat(np.cumsum(count) - count, count)
-        visit = self.basket[purchase] - 1 - place
-        first = visits.first[self.owner[purchase]]
-        days = visits.age[first + self.basket[purchase]] - visits.age[first + visit]
-        return purchase, np.log(np.maximum(days, SHORTEST_DAYS)), visit == self.until[purchase]
-
-
-def medians(owner: np.ndarray, value: np.ndarray, n: int, otherwise: float) -> np.ndarray:
-    """Lower median of each owner's values, float64 (n,); `otherwise` for those who have none."""
-    order = np.lexsort((value, owner))
-    count = np.bincount(owner, minlength=n)
-    middle = np.cumsum(count) - count + (count - 1) // 2
-    found = np.full(n, otherwise)
-    found[count > 0] = value[order][middle[count > 0]]
-    return found

@@ -19,13 +19,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit
 
 from shopkeeper.errors import UserError
+from shopkeeper.programs.factors import AGAINST, bpr
 from shopkeeper.recommenders.factors.factors import Factors
-
-AGAINST = 32  # M
-STEPS = 30
 
 
 class BPR(Factors):
@@ -41,7 +38,7 @@ class BPR(Factors):
         half_life_days: of an event of a request's history, before its last one; null: all alike.
     """
 
-    name = "bpr"
+    name, fold = "bpr", staticmethod(bpr)
 
     def __init__(
         self,
@@ -79,27 +76,6 @@ class BPR(Factors):
         sold_V = np.cumsum(np.where((self.item_VD != 0).any(axis=1), self.fallback_V + 1e-3, 0).astype(np.float64))
         self.against_M = np.searchsorted(sold_V, (np.arange(AGAINST) + 0.5) / AGAINST * sold_V[-1])
 
-    def fold_in(self, weight_BL: np.ndarray, item_BL: np.ndarray) -> np.ndarray:
-        """The maximum for each history: float64 (B, D), the last column 1 for the bias."""
-        share_BL = weight_BL.astype(np.float64) / weight_BL.sum(axis=1, keepdims=True)
-        own_BLD, own_BL = np.split(self.item_VD[item_BL].astype(np.float64), [-1], axis=2)
-        other_MD, other_M = np.split(self.item_VD[self.against_M].astype(np.float64), [-1], axis=1)
-        own_BL, other_M = own_BL[:, :, 0], other_M[:, 0]
-        taken_BM = ((item_BL[:, :, None] == self.against_M) & (weight_BL > 0)[:, :, None]).any(axis=1)
-        against_BM = np.where(taken_BM, 0, 1 / AGAINST)
-        own_BD, other_BD = (share_BL[:, None, :] @ own_BLD)[:, 0], against_BM @ other_MD
-        cross_BDD = own_BD[:, :, None] * other_BD[:, None, :]
-        moment_BDD = np.swapaxes(own_BLD * share_BL[:, :, None], 1, 2) @ own_BLD * against_BM.sum(axis=1)[:, None, None]
-        moment_BDD += (other_MD.T * against_BM[:, None, :]) @ other_MD - cross_BDD - np.swapaxes(cross_BDD, 1, 2)
-        step_BDD = np.linalg.inv(moment_BDD / 4 + self.regularisation * np.eye(own_BD.shape[1]))
-        weight_BLM = (share_BL[:, :, None] * against_BM[:, None, :]).astype(np.float32)
-        vector_BD = np.zeros_like(own_BD)
-        for _ in range(STEPS):
-            own = (own_BLD @ vector_BD[:, :, None])[:, :, 0] + own_BL
-            other = vector_BD @ other_MD.T + other_M
-            wrong_BLM = expit((other[:, None, :] - own[:, :, None]).astype(np.float32))
-            wrong_BLM *= weight_BLM
-            rise_BD = (wrong_BLM.sum(axis=2)[:, None, :] @ own_BLD)[:, 0] - wrong_BLM.sum(axis=1) @ other_MD
-            rise_BD -= self.regularisation * vector_BD
-            vector_BD += (step_BDD @ rise_BD[:, :, None])[:, :, 0]
-        return np.concatenate([vector_BD, np.ones((len(vector_BD), 1))], axis=1)
+    def answers_with(self) -> dict[str, np.ndarray]:
+        """What `fold` reads beside the items' vectors."""
+        return {"against": self.against_M, "regularisation": np.array([self.regularisation])}

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -20,22 +21,23 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import VECTORS, About
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.factors import Fold, folded
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST
 
-CELLS_AT_ONCE = 4_000_000  # B x L x D of one block of requests: some 16 MiB
-
 
 class Factors:
     """A recommender whose scores are inner products with items' vectors, request vectors folded in.
 
-    A family gives its `name`, `learn` (items' vectors from weights of customers and items) and `fold_in`.
+    A family gives its `name`, `learn` (items' vectors from weights of customers and items) and `fold`.
     """
 
-    name: str
+    name: ClassVar[str]
+    fold: Fold  # request vectors (B, D) from the weights (0: padding) of the histories' items
 
     def __init__(
         self, width: int, epochs: int, event_weights: Mapping[str, float] | None, half_life_days: float | None
@@ -56,8 +58,8 @@ class Factors:
         """Items' vectors float32 (A, D) from the weights of customers and items with training rows."""
         raise NotImplementedError
 
-    def fold_in(self, weight_BL: np.ndarray, item_BL: np.ndarray) -> np.ndarray:
-        """Request vectors (B, D) from the weights (0: padding) of the histories' items."""
+    def answers_with(self) -> dict[str, np.ndarray]:
+        """What `fold` reads beside the items' vectors."""
         raise NotImplementedError
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
@@ -83,7 +85,7 @@ class Factors:
         self.prepare_answers()
 
     def prepare_answers(self) -> None:
-        """What `fold_in` needs beside the items' vectors, made once."""
+        """What `fold` needs beside the items' vectors, made once."""
 
     def _weights(self, requests: Requests, n_columns: int) -> sparse.csr_array:
         return own_counts(requests, n_columns, self.weight_of_type, self.half_life_days)
@@ -94,20 +96,8 @@ class Factors:
         has_V = (self.item_VD != 0).any(axis=1)
         x_BV.data[~has_V[x_BV.indices]] = 0
         x_BV.eliminate_zeros()
-        length_B = np.diff(x_BV.indptr)
-        vector_BD = np.zeros((len(requests), self.item_VD.shape[1]), np.float32)
-        order = np.argsort(length_B, kind="stable")
-        order = order[length_B[order] > 0]
-        while len(order):  # histories of about one length together, the longest first
-            longest = int(length_B[order[-1]])
-            here = order[-max(1, CELLS_AT_ONCE // (longest * self.item_VD.shape[1])) :]
-            order = order[: -len(here)]
-            place_BL = x_BV.indptr[here][:, None] + np.arange(longest)
-            inside_BL = place_BL < x_BV.indptr[here + 1][:, None]
-            place_BL = np.where(inside_BL, place_BL, 0)
-            weight_BL = np.where(inside_BL, x_BV.data[place_BL], np.float32(0))
-            vector_BD[here] = self.fold_in(weight_BL, x_BV.indices[place_BL])
-        return vector_BD, length_B == 0
+        arrays = {"item": self.item_VD, **self.answers_with()}
+        return folded(x_BV.indptr, x_BV.indices, x_BV.data, arrays, self.fold), np.diff(x_BV.indptr) == 0
 
     def item_vectors(self) -> np.ndarray:
         """Items' vectors float32 (V, D)."""
@@ -123,6 +113,13 @@ class Factors:
         scores_BV = vector_BD @ self.item_VD.T
         scores_BV[without] = self.fallback_V
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The items' vectors, the fallback, and how a history is weighed."""
+        half_life = self.half_life_days if timed else None
+        arrays = {"item": self.item_VD, "fallback": self.fallback_V, **self.answers_with()}
+        arrays |= {"weight_of_type": self.weight_of_type, "half_life_days": np.array([half_life or 0.0])}
+        return Program(self.name, arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the items' vectors and the fallback as `weights.npz`."""

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from shopkeeper.errors import UserError
+from shopkeeper.programs.factors import ials
 from shopkeeper.recommenders.factors.factors import Factors
 
 
@@ -36,7 +37,7 @@ class IALS(Factors):
         threads: of learning; the result does not depend on them.
     """
 
-    name = "ials"
+    name, fold = "ials", staticmethod(ials)
 
     def __init__(
         self,
@@ -76,11 +77,6 @@ class IALS(Factors):
         item_VD = self.item_VD.astype(np.float64)
         self.all_DD = item_VD.T @ item_VD + self.regularisation * np.eye(item_VD.shape[1])
 
-    def fold_in(self, weight_BL: np.ndarray, item_BL: np.ndarray) -> np.ndarray:
-        """The exact solution for each history: float64 (B, D)."""
-        more_BL = self.alpha * weight_BL.astype(np.float64)
-        item_BLD = self.item_VD[item_BL].astype(np.float64)
-        left_BDD = self.all_DD + np.swapaxes(item_BLD * more_BL[:, :, None], 1, 2) @ item_BLD
-        right_BD = np.where(weight_BL > 0, 1 + more_BL, 0)[:, None, :] @ item_BLD
-        vector_BD: np.ndarray = np.linalg.solve(left_BDD, np.swapaxes(right_BD, 1, 2))[:, :, 0]
-        return vector_BD
+    def answers_with(self) -> dict[str, np.ndarray]:
+        """What `fold` reads beside the items' vectors."""
+        return {"all": self.all_DD, "alpha": np.array([self.alpha])}

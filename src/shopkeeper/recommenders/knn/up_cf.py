@@ -23,8 +23,9 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.features.baskets import Baskets
+from shopkeeper.features.baskets import Baskets, newest_weights
 from shopkeeper.models.about import About
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, block_size, in_catalogue
@@ -83,13 +84,8 @@ class UPCF:
     def vectors(self, requests: Requests) -> sparse.csr_array:
         """Share of each history's newest baskets that hold each item: float32 sparse (B, V)."""
         baskets = Baskets.of(requests, self.types, len(self.fallback_V))
-        newest = np.maximum(baskets.n_baskets, 1)
-        if self.last_baskets is not None:
-            newest = np.minimum(newest, self.last_baskets)
-        weight = 1 / newest[baskets.owner]
-        if self.half_life_days is not None:
-            weight = weight * np.exp2(-baskets.age_days / self.half_life_days)
-        counted = baskets.basket < newest[baskets.owner]
+        weight = newest_weights(baskets, self.last_baskets or 0, self.half_life_days or 0.0)
+        counted = weight > 0
         shape = (len(requests), len(self.fallback_V))
         cell = (baskets.owner[counted], baskets.item[counted])
         return sparse.coo_array((weight[counted], cell), shape=shape).tocsr().astype(np.float32)
@@ -105,6 +101,16 @@ class UPCF:
             reached_BV = (own_BV + near_BU @ self.x_UV).toarray()
             scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """Customers' vectors by customer and by item, and the squares of their lengths."""
+        x, of_item = self.x_UV, self.x_UV.T.tocsr()
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
+        arrays |= {"square": x.power(2).sum(axis=1), "types": np.array(self.types, np.int8)}
+        arrays |= {"newest": np.array([self.last_baskets or 0, self.half_life_days or 0.0])}
+        arrays |= {"similar": np.array([self.asymmetry, self.locality, self.neighbours or 0])}
+        return Program("up_cf", arrays, needs_time=timed, columns=("order",), people=x.shape[0])
 
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""
