@@ -15,6 +15,7 @@ from shopkeeper.bundles.write.bundle import program_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
 from shopkeeper.programs.base import Exportable
@@ -25,6 +26,7 @@ from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.factors import Factors
 from shopkeeper.recommenders.factors.ials import IALS
+from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.item_to_item import ItemToItem
 from shopkeeper.recommenders.knn.up_cf import UPCF
@@ -192,3 +194,11 @@ def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None
 def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) -> None:
     model = make(context.plain(composed("train", [f"model={file.stem}"]))["model"])
     assert isinstance(model, Exportable) != bool(model.about.not_exported)
+
+
+def test_a_network_that_reads_what_a_graph_is_not_given_is_refused_with_what_that_is() -> None:
+    model = GRU4Rec(width=4)
+    model.network = GRU4RecNetwork(GRU4RecShape(5, width=4))
+    model.network.reads = ("type", "age")
+    with pytest.raises(UserError, match="GRU4Rec models are not exported: its network reads age, which a graph is not"):
+        program_of(model, timed=True)

@@ -85,6 +85,7 @@ class SequenceRecommender:
     def about(self) -> About:
         """Event types are told apart, or chosen, by every network; the rest is what the network asks for."""
         asked = () if self.network is None else self.network.reads
+        more = [name for name in asked if name != "type"]
         return About(
             answers=VECTORS,
             reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked)))),
@@ -92,6 +93,7 @@ class SequenceRecommender:
             types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             resumes=True,
             starts_warm=True,
+            not_exported=f"its network reads {' and '.join(more)}, which a graph is not given" if more else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
