@@ -147,7 +147,7 @@ def test_no_task_is_named_where_every_task_is_served():
     assert {"next_item", "churn"} <= set(tasks)
     wrong = [
         f"{path.relative_to(SOURCE)} names {task}"
-        for room in ("pipeline", "evaluation", "tuning")
+        for room in ("pipeline", "evaluation", "bundles", "tuning")
         for path in sorted((SOURCE / room).rglob("*.py"))
         for task in tasks
         if f'"{task}"' in path.read_text(encoding="utf-8")
