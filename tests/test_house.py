@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -185,3 +186,18 @@ def test_nothing_is_asked_by_hasattr_or_by_how_a_name_begins():
             if asks and literal not in ASKED.get(name, ()):
                 wrong.append(f"{name}:{node.lineno} {called}(…, {literal!r})")
     assert not wrong
+
+
+# Operations that PyTorch keeps to itself: docs/decisions/0003-private-operations.md says why these four use them.
+PRIVATE = {"nn/linear.py", "nn/attention.py", "training/batch_parallel.py", "metrics/inner_products.py"}
+
+
+def test_private_operations_of_torch_stand_in_the_files_that_the_decision_names():
+    found = {
+        path.relative_to(SOURCE).as_posix()
+        for path in FILES
+        if re.search(r"torch\.(_[a-z]|ops\.)", path.read_text(encoding="utf-8"))
+    }
+    assert found == PRIVATE
+    record = (SOURCE.parents[1] / "docs/decisions/0003-private-operations.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in record for name in PRIVATE)
