@@ -17,12 +17,13 @@ from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.bundles.answer import Answer, Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
-from shopkeeper.bundles.write.golden_customers import external, invented_people, real_people, trained_answers
+from shopkeeper.bundles.write.golden_customers import Person, external, invented_people, trained_answers
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.timeline import CustomerSpec, customer_windows
@@ -175,18 +176,26 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     model.fit(train, calibration, 1)
     bundle = export_bundle(model, prepared, test, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
     table = customer_table(prepared, test, model.predict(test), {"model": "lightgbm"})
-    rows = np.random.default_rng(5).permutation(len(test))[:1000].tolist()
-    question = asked(prepared, real_people(test, rows))
-    question["histories"] += [[], [{"item_id": "new", "timestamp": question["as_of"][0]}]]
-    question["as_of"] += question["as_of"][:2]
+    users = np.random.default_rng(5).permutation(len(prepared.offsets) - 1)[:1000]
+    people = []
+    for user in users:  # with what they did after the cutoff: nobody reads that
+        span = slice(prepared.offsets[user], prepared.offsets[user + 1])
+        own = {name: None if column is None else column[span] for name, column in vars(prepared.events).items()}
+        people.append(Person(Events(**own), int(test.cutoff[0])))
+    question = asked(prepared, people)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, str(bundle)], input=json.dumps(question), capture_output=True, text=True,
         env=os.environ, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    got = json.loads(done.stdout)
-    assert got[-2:] == [[None, None, NO_HISTORY]] * 2
-    wanted = np.array(table["probability"].to_pylist(), float)[rows]
-    assert np.abs(np.array([p for _, p, _ in got[:-2]], float) - wanted).max() <= 1e-6
-    assert len(rows) == 1000
-    assert len(set(wanted.tolist())) > 100
+    got = dict(zip((users + 1).tolist(), json.loads(done.stdout), strict=True))
+    rows = dict(zip(test.customer.tolist(), table["probability"].to_pylist(), strict=True))
+    scored = [user for user in got if user in rows]
+    assert max(abs(got[user][1] - rows[user]) for user in scored) <= 1e-6
+    assert {got[user][2] for user in scored} == {""}
+    # Whom evaluation asks nothing about is blank here, with the reason.
+    others = [got[user] for user in got if user not in rows]
+    assert {(items, probability) for items, probability, _ in others} == {(None, None)}
+    assert {reason for *_, reason in others} == {NO_HISTORY, INACTIVE}
+    assert min(len(scored), len(others)) > 100
+    assert len({got[user][1] for user in scored}) > 100
