@@ -28,6 +28,10 @@ LABELS = {
     "buy_it_again": "Buy it again",
     "ials": "iALS",
     "bpr": "BPR",
+    "slim": "SLIM",
+    "user_knn": "User-kNN",
+    "vsknn": "V-SKNN",
+    "vstan": "VSTAN",
     "two_stage": "Two-stage",
 }
 CEILINGS = {

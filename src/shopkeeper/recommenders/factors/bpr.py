@@ -45,7 +45,7 @@ class BPR(Factors):
         width: int = 64,
         epochs: int = 100,
         learning_rate: float = 0.05,
-        regularisation: float = 0.01,
+        regularisation: float = 0.03,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
     ) -> None:

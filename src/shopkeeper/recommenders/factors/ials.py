@@ -41,12 +41,12 @@ class IALS(Factors):
 
     def __init__(
         self,
-        width: int = 64,
+        width: int = 128,
         epochs: int = 15,
         alpha: float = 1.0,
-        regularisation: float = 1.0,
+        regularisation: float = 10.0,
         event_weights: Mapping[str, float] | None = None,
-        half_life_days: float | None = None,
+        half_life_days: float | None = 60.0,
         threads: int = 1,
     ) -> None:
         super().__init__(width, epochs, event_weights, half_life_days)

@@ -1,0 +1,115 @@
+r"""User-kNN: what do the customers who took these also take?
+
+With x_{ui} in [0, 1] the summed event weights of customer u on item i, each halved for every `half_life_days` before
+the customer's last event, cut at 1,
+
+    s_{bu} = \frac{x_b x_u}{\|x_b\| \|x_u\| + \lambda}, \qquad
+    score(b, .) = a x_b + \frac{\sum_{u \in N_k(b)} s_{bu} x_u}{\sum_{u \in N_k(b)} s_{bu}}
+
+over the k training customers who are most alike; \lambda is `shrinkage`, a `own_weight`. Items without a score stand
+below in order of popularity; so does all after an empty history. J. L. Herlocker, J. A. Konstan, A. Borchers and
+J. Riedl, "An algorithmic framework for performing collaborative filtering", SIGIR 1999.
+
+Shapes: B requests, U training customers, V = n_items + 1 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.base import Fit
+from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
+from shopkeeper.recommenders.personal_frequency import own_counts
+from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.schema import INTEREST
+
+
+class UserKNN:
+    """Customers like the one that asks.
+
+    Args:
+        neighbours: k.
+        shrinkage: lambda, takes weight from customers with few items.
+        half_life_days: of an event; null: all alike.
+        own_weight: of the history's own items; null: 1 where seen items may come back, else 0.
+        event_weights: type: weight; null: 1 for each type that shows interest.
+    """
+
+    uses_instant = False
+
+    def __init__(
+        self,
+        neighbours: int = 100,
+        shrinkage: float = 5.0,
+        half_life_days: float | None = 30.0,
+        own_weight: float | None = None,
+        event_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if neighbours < 1:
+            raise UserError(f"user_knn: neighbours is {neighbours}; give at least 1")
+        if not shrinkage >= 0:
+            raise UserError(f"user_knn: shrinkage is {shrinkage}; give 0 or more")
+        if half_life_days is not None and not half_life_days > 0:
+            raise UserError(f"user_knn: half_life_days is {half_life_days}; give a number above 0, or null")
+        self.neighbours, self.shrinkage = neighbours, shrinkage
+        self.half_life_days, self.own_weight = half_life_days, own_weight
+        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        self.own = np.ones(1, np.float32)
+        self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
+        self.fallback_V = np.zeros(1, np.float32)
+
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+        """Keep the vectors of the customers who have training rows."""
+        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
+        self.x_UV = in_catalogue(self.vectors(trained), split)
+        own = self.own_weight
+        if own is None:
+            own = 0.0 if fit.filter_seen else 1.0
+        self.own = np.array([own], np.float32)
+
+    def vectors(self, requests: Requests) -> sparse.csr_array:
+        """Decayed weights of each history: float32 sparse (B, V)."""
+        x_BV = own_counts(requests, len(self.fallback_V), self.weight_of_type, self.half_life_days)
+        x_BV.data = np.minimum(x_BV.data, 1)
+        return x_BV
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Own and neighbours' weights float32 (B, V), positive where anybody took the item; below 0 for the rest."""
+        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
+        norm_U = np.sqrt(self.x_UV.power(2).sum(axis=1))
+        block = block_size(self.x_UV.shape[0], len(self.fallback_V))
+        for first in range(0, len(requests), block):
+            own_BV = self.vectors(requests[first : first + block])
+            near_BU = (own_BV @ self.x_UV.T).tocsr()
+            row = np.repeat(np.arange(near_BU.shape[0]), np.diff(near_BU.indptr))
+            norm_B = np.sqrt(own_BV.power(2).sum(axis=1))
+            near_BU.data = near_BU.data / (norm_B[row] * norm_U[near_BU.indices] + np.float32(self.shrinkage))
+            near_BU = best_of_each_row(near_BU, self.neighbours)
+            share_B = 1 / np.maximum(near_BU.sum(axis=1), np.float32(1e-30))
+            mean_BV = sparse.diags_array(share_B.astype(np.float32)) @ (near_BU @ self.x_UV)
+            reached_BV = (own_BV * self.own[0] + mean_BV).toarray()
+            scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
+        return scores_BV
+
+    def save(self, folder: Path) -> None:
+        """Write the customers' vectors, the own weight and the fallback as `weights.npz`."""
+        x = self.x_UV
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        save_arrays(folder, "user_knn", arrays | {"own": self.own})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        a = load_arrays(folder, "user_knn", ("indptr", "indices", "values", "fallback", "own"))
+        shape = (len(a["indptr"]) - 1, len(a["fallback"]))
+        self.x_UV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape)
+        self.fallback_V, self.own = a["fallback"], a["own"]
