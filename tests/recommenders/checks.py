@@ -44,6 +44,7 @@ def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> No
     check_refit(make, prepared, split, path, fit)
     check_training_rows_only(make, path, fit)
     check_orders_without_time(make, path, fit)
+    check_odd_shops(make, path, fit)
 
 
 def check_answers(make: Callable[[], Any], prepared: Prepared, split: Split, fit: Fit = FIT) -> None:
@@ -109,6 +110,17 @@ def check_orders_without_time(make: Callable[[], Any], path: Path, fit: Fit = FI
     prepared, split = shoppers(path / "order-only", timestamps=False)
     scores = fitted(make, prepared, split, fit).score(Requests.from_histories([[3], [1, 2], []]))
     assert np.isfinite(scores).all()
+
+
+def check_odd_shops(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
+    """A catalogue of one; histories of items that the model never saw; a basket of 3,000 lines: finite answers."""
+    prepared, split = tiny_prepared(path / "one item", [[1] * 5, [1] * 4], days([[1] * 5, [1] * 4]))
+    model = fitted(make, prepared, split, fit)
+    basket = Requests.from_histories([[1] * 3000], [[EVENT_CODE["purchase"]] * 3000], [[DAY] * 3000], [2 * DAY])
+    for requests in (stranger([[1], [], [9, 10]]), basket):
+        scores = model.score(requests)
+        assert scores.shape == (len(requests), 2)
+        assert np.isfinite(scores).all()
 
 
 def check_learns_a_cycle(make: Callable[[], Any], path: Path, fit: Fit = FIT, length: int = 12) -> None:

@@ -17,7 +17,7 @@ from shopkeeper.recommenders.factors.ials import IALS
 from tiny import days, tiny_prepared
 
 SMALL = {
-    "ials": lambda **s: IALS(**{"width": 4, "epochs": 5, "half_life_days": 20.0} | s),
+    "ials": lambda **s: IALS(**{"width": 4, "epochs": 5, "regularisation": 1.0, "half_life_days": 20.0} | s),
     "bpr": lambda **s: BPR(**{"width": 4, "epochs": 20, "half_life_days": 20.0} | s),
 }
 BOTH = pytest.mark.parametrize("name", ["ials", "bpr"])
@@ -57,7 +57,7 @@ def test_threads_do_not_change_what_ials_learns(tmp_path):
 
 def test_a_request_of_ials_solves_the_weighted_least_squares_of_its_history(tmp_path):
     prepared, split = shoppers(tmp_path)
-    model = fitted(lambda: IALS(width=3, alpha=2.0, regularisation=0.5), prepared, split)
+    model = fitted(lambda: IALS(width=3, alpha=2.0, regularisation=0.5, half_life_days=None), prepared, split)
     vectors, without = model.encode(stranger([[3, 7, 3], [1] * 3000, []]))
     y = model.item_vectors().astype(float)
     for vector, count in zip(vectors, ({3: 2, 7: 1}, {1: 3000}), strict=False):

@@ -25,12 +25,13 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
-from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST
 
 REQUESTS_AT_ONCE = 1024
@@ -52,8 +53,6 @@ class SLIM:
         event_weights: type: weight; null: 1 for each type that shows interest.
     """
 
-    uses_instant = False
-
     def __init__(
         self,
         l1: float = 1.0,
@@ -73,6 +72,8 @@ class SLIM:
         self.l1, self.l2, self.candidates = l1, l2, candidates
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
         self.weight_VV = sparse.csr_array((1, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 
@@ -132,12 +133,12 @@ def slim_weights(x_UV: sparse.csr_array, l1: float, l2: float, candidates: int) 
         order = order[: -len(here)]
         gram_JCC, target_JC = np.zeros((len(here), width, width)), np.zeros((len(here), width))
         item_JC = np.zeros((len(here), width), np.int64)
-        for j, item in enumerate(here.tolist()):
+        for n, item in enumerate(here.tolist()):
             own = near_VV.indices[near_VV.indptr[item] : near_VV.indptr[item + 1]]
             asked = np.append(own, item)
             part = dense_VV[np.ix_(own, asked)] if dense_VV is not None else gram_VV[own][:, asked].toarray()
-            gram_JCC[j, : len(own), : len(own)], target_JC[j, : len(own)] = part[:, :-1], part[:, -1]
-            item_JC[j, : len(own)] = own
+            gram_JCC[n, : len(own), : len(own)], target_JC[n, : len(own)] = part[:, :-1], part[:, -1]
+            item_JC[n, : len(own)] = own
         weight_JC = descend(gram_JCC, target_JC, l1, l2)
         j, c = np.nonzero(weight_JC)
         parts.append((item_JC[j, c], here[j], weight_JC[j, c]))

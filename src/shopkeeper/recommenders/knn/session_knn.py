@@ -31,6 +31,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row
@@ -55,8 +56,6 @@ class SessionKNN:
         gap_hours: without session ids, a longer pause begins a session.
         event_types: what counts; null: each that shows interest.
     """
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -85,6 +84,7 @@ class SessionKNN:
         self.half_life_days, self.half_life_places = half_life_days, half_life_places
         self.half_life_distance, self.idf, self.gap_hours = half_life_distance, idf, gap_hours
         self.types = event_codes(event_types or list(INTEREST))
+        self.about = About(reads=("event_type", "timestamp", "session"), types=tuple(event_types or INTEREST))
         self.place_SV = sparse.csr_array((0, 1), dtype=np.int32)  # 1 for a session's newest item, the oldest last
         self.end_S = np.zeros(0)  # day of its newest event; sessions stand in this order
         self.idf_V = np.ones(1, np.float32)

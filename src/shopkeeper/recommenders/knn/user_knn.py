@@ -24,11 +24,12 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import About
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
-from shopkeeper.recommenders.popularity import item_popularity, type_weights
+from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST
 
 
@@ -42,8 +43,6 @@ class UserKNN:
         own_weight: of the history's own items; null: 1 where seen items may come back, else 0.
         event_weights: type: weight; null: 1 for each type that shows interest.
     """
-
-    uses_instant = False
 
     def __init__(
         self,
@@ -62,6 +61,8 @@ class UserKNN:
         self.neighbours, self.shrinkage = neighbours, shrinkage
         self.half_life_days, self.own_weight = half_life_days, own_weight
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
         self.own = np.ones(1, np.float32)
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
