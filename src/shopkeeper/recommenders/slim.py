@@ -73,7 +73,8 @@ class SLIM:
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
-        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
+        types = counted_types(self.weight_of_type)
+        self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")
         self.weight_VV = sparse.csr_array((1, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 

@@ -84,7 +84,11 @@ class SessionKNN:
         self.half_life_days, self.half_life_places = half_life_days, half_life_places
         self.half_life_distance, self.idf, self.gap_hours = half_life_distance, idf, gap_hours
         self.types = event_codes(event_types or list(INTEREST))
-        self.about = About(reads=("event_type", "timestamp", "session"), types=tuple(event_types or INTEREST))
+        self.about = About(
+            reads=("event_type", "timestamp", "session"),
+            types=tuple(event_types or INTEREST),
+            not_exported="no program answers for it yet",
+        )
         self.place_SV = sparse.csr_array((0, 1), dtype=np.int32)  # 1 for a session's newest item, the oldest last
         self.end_S = np.zeros(0)  # day of its newest event; sessions stand in this order
         self.idf_V = np.ones(1, np.float32)

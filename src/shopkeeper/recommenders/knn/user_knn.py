@@ -62,7 +62,8 @@ class UserKNN:
         self.half_life_days, self.own_weight = half_life_days, own_weight
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
-        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
+        types = counted_types(self.weight_of_type)
+        self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")
         self.own = np.ones(1, np.float32)
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
