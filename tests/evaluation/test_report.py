@@ -150,7 +150,7 @@ def sections(shop: tuple[Prepared, Split]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(sections: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(
-        tmp_path_factory.mktemp("report"), sections, {"customers": 12, "chosen": ["u7"], "resamples": 100}
+        tmp_path_factory.mktemp("report"), gather(sections, {"customers": 12, "chosen": ["u7"], "resamples": 100})
     )
 
 

@@ -238,7 +238,7 @@ def test_the_page_with_all_of_it_opens_without_a_console_message(
     width: int,
 ) -> None:
     sasrec = section(shop, {"sasrec": 0.5, "hstu": 0.7, "popularity": 0.0}, uses_instant=["hstu"])
-    page = write_report(tmp_path, {"next_item": sasrec, "churn": churners(shop)}, {**FAST, "customers": 3})
+    page = write_report(tmp_path, gather({"next_item": sasrec, "churn": churners(shop)}, {**FAST, "customers": 3}))
     html = page.read_text(encoding="utf-8")
     for part in ("sanity-next_item", "gains-churn", "Coverage by number of requests"):
         assert part in html

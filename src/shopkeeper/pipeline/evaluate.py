@@ -84,6 +84,7 @@ def _named_by(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> dict[str, An
 def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) -> Path:
     """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
+    from shopkeeper.evaluation.report.gather import gather
 
     _one_file_per_task(runs)
     unlike = None if cfg.get("overwrite") else _unlike(runs)
@@ -110,14 +111,15 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             _write_csv(folder / "leaderboard.csv", sections)
             (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
-            write_report(folder, sections, cfg["report"])
+            report = gather(sections, cfg["report"])
+            write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
             write_json(folder / "manifest.json", {**about, "files": sha256_tree(folder)})
     if cfg["tracking"]["name"] != "none":
         pages = tracking.Pages(cfg["tracking"])
-        for section in sections.values():
+        for board in report.boards:
             with show.only_shown("the runs' pages in MLflow"):
-                _track(cfg, section, out, pages)
+                _track(sections[board.task], board, out, pages)
     return out
 
 
@@ -146,16 +148,14 @@ def _unlike(runs: Sequence[RunFolder]) -> Unlike:
     return unlike
 
 
-def _track(cfg: Mapping[str, Any], section: Mapping[str, Any], out: Path, pages: tracking.Pages) -> None:
+def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pages) -> None:
     """Add the report, and figures that set it beside the others, to every run's page in MLflow."""
-    from shopkeeper.evaluation.report.gather import board
     from shopkeeper.pipeline.figures import board_figures
 
-    compared = board(section, {**cfg["report"], "resamples": 200})
     for place, name in enumerate(section["names"], start=1):
         if pages.closed:
             return
-        figures = {f"figures/{file}": figure for file, figure in board_figures(compared, name).items()}
+        figures = {f"figures/{file}": figure for file, figure in board_figures(board, name).items()}
         run_id = section["manifests"][name].get("mlflow_run")
         tags = {"report": context.relative(out), "place": f"{place} of {len(section['names'])}"}
         pages.add(run_id, {"report": out / "report.html"}, tags, figures)
