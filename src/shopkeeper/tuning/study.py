@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import sha256_json
+from shopkeeper.locks import alone, silent
 
 log = logging.getLogger(__name__)
 TrialPruned = optuna.TrialPruned
@@ -78,14 +79,22 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is told in one line by ourselves
     folder.mkdir(parents=True, exist_ok=True)
-    url = settings["storage"] or f"sqlite:///{folder / 'study.db'}"
-    first = None
-    for _ in range(5):  # two processes that make the tables of a new database at once get in each other's way
+    if not settings["storage"]:
+        file = folder / "study.db"
+        try:
+            with alone(file, silent):  # two processes that make the tables of a new database get in each other's way
+                return _open(f"sqlite:///{file}", name, settings, direction, asks)
+        except SQLAlchemyError as e:
+            reason = str(e).splitlines()[0]
+            hint = "another program holds the file: end it, or wait" if "locked" in reason else "look at its rights"
+            raise UserError(f"cannot open the study {file}: {reason}; {hint}") from None
+    first, url = None, settings["storage"]
+    for _ in range(5):  # a server's tables cannot be held: whoever comes second tries again
         try:
             return _open(url, name, settings, direction, asks)
         except (SQLAlchemyError, ImportError) as e:
             first = first or e
-            if not isinstance(e, IntegrityError | ProgrammingError):
+            if not isinstance(e, IntegrityError | ProgrammingError) and "already exists" not in str(e):
                 break
             time.sleep(0.5)
     place = without_secrets(url.rpartition("@")[2])  # without user and password
