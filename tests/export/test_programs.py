@@ -199,6 +199,8 @@ def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) ->
 def test_a_network_that_reads_what_a_graph_is_not_given_is_refused_with_what_that_is() -> None:
     model = GRU4Rec(width=4)
     model.network = GRU4RecNetwork(GRU4RecShape(5, width=4))
-    model.network.reads = ("type", "age")
-    with pytest.raises(UserError, match="GRU4Rec models are not exported: its network reads age, which a graph is not"):
+    model.network.reads = ("type", "age", "price")
+    with pytest.raises(
+        UserError, match="GRU4Rec models are not exported: its network reads price, which a graph is not"
+    ):
         program_of(model, timed=True)

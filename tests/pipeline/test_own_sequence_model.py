@@ -10,15 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from test_bad_input import HEAD, ROWS, write_raw
 
+from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.export import export_run
 from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.train import train_model
+from shopkeeper.pipeline.tune import tune_model
+from shopkeeper.serving import Bundle
 from shopkeeper.training.module import SequenceModule
 
 NETWORK = '''
@@ -58,6 +63,10 @@ class FadingNetwork(SequenceNetwork):
         sums = [x.view(b, n, -1).cumsum(1).flatten(0, 1) for x, (b, n) in zip(parts, groups, strict=True)]
         h_PD = self.out(torch.cat(sums))
         return h_PD if last is None else h_PD[last]
+
+    def plain(self, item_BL, type_BL=None, **others_BL):
+        real_BL = (item_BL > 0).float() * torch.exp(-others_BL["age"] / 30)
+        return self.out((self.item(item_BL) * real_BL[..., None]).sum(1))
 
     def activation_bytes(self, value, fused):
         return 8 * self.shape.width * value
@@ -125,6 +134,29 @@ def test_it_trains_resumes_and_is_evaluated(
     assert all(torch.equal(one[name], other[name]) for name in one)
     page = evaluate_runs(config(shop, "evaluate"), [open_run(again.path)], shop / "reports/page")
     assert "fading" in json.loads((page / "leaderboard.json").read_text())["next_item"]
+
+
+def test_it_is_tuned_compared_exported_and_answers_from_a_bundle(shop: Path):
+    (shop / "conf/tuning/space").mkdir(parents=True)
+    (shop / "conf/tuning/space/fading.yaml").write_text(
+        "width: {type: categorical, choices: [4, 8]}\n", encoding="utf-8"
+    )
+    few = ("tuning=random", "tuning.trials=2", "model.epochs=1", f"paths.studies={shop / 'studies'}")
+    study = tune_model(config(shop, "tune", "model=fading", *few))
+    assert yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))["model"]["width"] in (4, 8)
+    run = train_model(config(shop, "train", "model=fading"), shop / "models/fading")
+    other = train_model(config(shop, "train", "model=popularity"), shop / "models/popularity")
+    page = evaluate_runs(config(shop, "evaluate"), [open_run(run.path), open_run(other.path)], shop / "reports/both")
+    compared = json.loads((page / "comparisons.json").read_text())["next_item"]
+    assert {"fading", "popularity"} in [{one["a"], one["b"]} for one in compared]
+    export_run(run, shop / "exports/fading", k=5, golden=8)
+    assert verify(shop / "exports/fading").ok
+    bundle = Bundle.load(shop / "exports/fading")
+    one, other = bundle.vocabulary.item_ids[:2]
+    near, far = ([[one, "purchase", f"2011-0{month}-01"], [other, "purchase", "2011-09-02"]] for month in (9, 1))
+    scores = [dict(answer.items) for answer in bundle.answer([near, far], k=5)]
+    assert len(scores[0]) == len(scores[1]) == 5
+    assert scores[0] != scores[1]  # the older the first event, the less it counts
 
 
 def test_a_model_that_reads_ages_says_so_where_there_are_none(shop: Path, tmp_path: Path):

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from house import House
 
+from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.tune import tune_model
+from shopkeeper.serving import Bundle
 from shopkeeper.tasks.find import find_task
 
 TASK_FILE = '''"""Who is about to buy? Label 1: a purchase in the window."""
@@ -96,6 +100,21 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
         "Who is about to leave?",
     ):
         assert words in page
+
+
+def test_it_is_tuned_exported_and_answers_from_a_bundle(house: House):
+    words = ("model=logistic", "task=propensity", *SMALL)
+    study = tune_model(house.config("tune", *words, "tuning=random", "tuning.trials=2"))
+    assert yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))["model"]["inverse_penalty"] > 0
+    run = house.train("models/logistic", *words)
+    house.export("run=models/logistic", "name=mine", "golden=5", "dataset=rhythm", "split=temporal")
+    assert verify("exports/mine").ok
+    often = [[f"s{n % 9}", "purchase", f"2023-07-{n:02d}T12:00:00Z"] for n in range(1, 19)]
+    one, none = Bundle.load("exports/mine").answer([often, []], as_of="2023-07-19")
+    assert 0 < one.probability < 1
+    assert none.probability is None
+    assert none.reason
+    assert run.metrics["task"] == "propensity"
 
 
 def test_a_model_says_which_tasks_it_serves(house: House):

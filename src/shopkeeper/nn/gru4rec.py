@@ -85,7 +85,7 @@ class GRU4RecNetwork(SequenceNetwork):
             x_PD = self.drop(y_PD)
         return x_PD if last is None else x_PD[last]
 
-    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """ONNX's GRU, which reads a history from its first column: so the padding goes to the right."""
         d, length = self.shape.width, item_BL.shape[1]
         n_B = (item_BL > 0).sum(1)
@@ -105,7 +105,7 @@ class GRU4RecNetwork(SequenceNetwork):
         """Of each layer: three gates before and after, the state, its products, dropout's mask; and the embeddings."""
         return int(self.shape.width * (self.shape.layers * 14 * value + 8 * 4))
 
-    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The gates by hand, event by event, from left-padded histories (B, L): padding leaves the state at 0. (B, D).
 
         r, z = sigmoid(W x + U h); n = tanh(W x + r * (U h)); h = (1 - z) * n + z * h.

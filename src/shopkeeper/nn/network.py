@@ -63,16 +63,17 @@ class SequenceNetwork(Dropping):
         """
         raise NotImplementedError
 
-    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same by the textbook, from left-padded histories: for export, and as the reference. (B, D).
 
+        `others_BL`: `age`, `until` where the network reads them, float32 days, 0 where padded.
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         raise NotImplementedError
 
-    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+    def exported(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """`plain`, as `torch.onnx.export` sees it: where a loop over positions stands in that, an operator of ONNX."""
-        return self.plain(item_BL, type_BL)
+        return self.plain(item_BL, type_BL, **others_BL)
 
     def activation_bytes(self, value: int, fused: bool) -> int:
         """What training keeps of a position for the backward pass, in bytes; `value`: bytes of one number."""

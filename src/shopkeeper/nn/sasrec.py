@@ -189,7 +189,7 @@ class SASRecNetwork(SequenceNetwork):
             vars(block).pop("before", None)
             vars(block).pop("after", None)
 
-    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None) -> Tensor:
+    def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same from left-padded histories (B, L), with one explicit mask: for export, and as the reference. (B, D).
 
         Float32, no dropout; a history of padding only gives a vector without meaning.

@@ -85,7 +85,7 @@ class SequenceRecommender:
     def about(self) -> About:
         """Event types are told apart, or chosen, by every network; the rest is what the network asks for."""
         asked = () if self.network is None else self.network.reads
-        more = [name for name in asked if name != "type"]
+        more = [name for name in asked if name in ("price", "channel")]
         return About(
             answers=VECTORS,
             reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked)))),
@@ -176,9 +176,13 @@ class SequenceRecommender:
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and what is done around it."""
         network = copy.deepcopy(self._network()).float().cpu().eval()
+        inputs = tuple(name for name in network.reads if name != "type")
         return Program(
             GRAPH,
-            module=_Scores(network),
+            module=_Scores(network, inputs),
+            inputs=inputs,
+            needs_time=bool(inputs),
+            needs_instant="until" in inputs,
             fallback=self.fallback_V,
             max_length=network.shape.max_length,
             event_types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
@@ -276,15 +280,15 @@ class SequenceRecommender:
 
 
 class _Scores(torch.nn.Module):
-    """Histories (B, L), padded on the left, and their event types -> scores (B, V)."""
+    """Histories (B, L), padded on the left, their event types and whatever else is read -> scores (B, V)."""
 
-    def __init__(self, network: SequenceNetwork):
+    def __init__(self, network: SequenceNetwork, inputs: tuple[str, ...] = ()):
         super().__init__()
-        self.network = network
+        self.network, self.inputs = network, inputs
 
-    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor) -> torch.Tensor:
+    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, *others_BL: torch.Tensor) -> torch.Tensor:
         typed = event_type_BL if "type" in self.network.reads else None
-        last_BD = self.network.exported(history_BL, typed)
+        last_BD = self.network.exported(history_BL, typed, **dict(zip(self.inputs, others_BL, strict=True)))
         scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
         return scores_BV
 

@@ -20,9 +20,9 @@ from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.ranking import SCORERS, best
-from shopkeeper.schema import EVENT_CODE, NO_HISTORY
+from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
-INPUTS = ("history", "event_type", "exclude")  # a graph may leave out what its model does not read
+INPUTS = ("history", "event_type", "exclude", "age", "until")  # a graph may leave out what its model does not read
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
 
@@ -109,9 +109,10 @@ class ItemModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each."""
         if self.session is not None:
-            read = ([items for _, items in part], [[row.event_type for row in rows] for rows, _ in part], hidden)
-            feed = {n: _padded(lists) for n, lists in zip(INPUTS, read, strict=True) if n in self.inputs}
-            items_BK, scores_BK = self.session.run(None, feed)
+            types = [[row.event_type for row in rows] for rows, _ in part]
+            feed = {"history": _padded([i for _, i in part]), "event_type": _padded(types), "exclude": _padded(hidden)}
+            feed |= _times([rows for rows, _ in part], instant, self.inputs)
+            items_BK, scores_BK = self.session.run(None, {name: feed[name] for name in self.inputs})
             return items_BK, scores_BK
         table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
         for rows, items in part:
@@ -157,10 +158,30 @@ class ItemModel:
         return [[item for item in items if item is not None] for items in found]
 
 
-def _padded(lists: list[list[int]]) -> np.ndarray:
-    """A rectangle, int64, padded with 0 on the left."""
+def _times(rows: list[list[Row]], instant: np.ndarray | None, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+    """Days of each event before the newest one, and to the next one or the instant: float32 (B, L), as in training."""
+    found = {}
+    if wanted & {"age", "until"}:
+        at = [np.array([row.timestamp for row in history], np.int64) for history in rows]
+        if "age" in wanted:
+            found["age"] = _padded([_days(t[-1:] - t) for t in at], np.float32)
+        if "until" in wanted:
+            assert instant is not None
+            found["until"] = _padded(
+                [_days(np.diff(t, append=now)) for t, now in zip(at, instant, strict=True)], np.float32
+            )
+    return found
+
+
+def _days(microseconds: np.ndarray) -> Sequence[float]:
+    days: list[float] = (microseconds / MICROSECONDS_PER_DAY).tolist()
+    return days
+
+
+def _padded(lists: Sequence[Sequence[float]], dtype: type = np.int64) -> np.ndarray:
+    """A rectangle, padded with 0 on the left."""
     width = max(map(len, lists), default=0) or 1
-    table = np.zeros((len(lists), width), np.int64)
+    table: np.ndarray = np.zeros((len(lists), width), dtype)
     for b, values in enumerate(lists):
         table[b, width - len(values) :] = values
     return table

@@ -40,7 +40,11 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
         length = None  # a single position is not a dynamic axis
     # Example sizes differ from each other and from 1, so that the tracer does not take two of them for one.
     history_BL = torch.ones(3, min(max_length or 5, 5), dtype=torch.int64)
-    example = (history_BL, history_BL.clone(), torch.zeros(3, 7, dtype=torch.int64))
+    others_BL = [torch.ones(history_BL.shape) for _ in graph.inputs]
+    example = (history_BL, history_BL.clone(), torch.zeros(3, 7, dtype=torch.int64), *others_BL)
+    shapes: list[Any] = [{0: batch, 1: length}, {0: batch, 1: length}, {0: batch, 1: excluded}]
+    if others_BL:
+        shapes.append(tuple({0: batch, 1: length} for _ in others_BL))
     import onnx
 
     try:
@@ -55,9 +59,9 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
                 example,
                 dynamo=True,
                 verbose=False,
-                input_names=list(INPUTS),
+                input_names=[*INPUTS, *graph.inputs],
                 output_names=list(OUTPUTS),
-                dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}, {0: batch, 1: excluded}),
+                dynamic_shapes=tuple(shapes),
             )
     except torch.onnx.OnnxExporterError as e:
         reason = str(e).strip().splitlines()[0]

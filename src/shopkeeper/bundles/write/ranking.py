@@ -15,11 +15,13 @@ from shopkeeper.programs.base import Program
 
 
 class RankingGraph(nn.Module):
-    """`forward(history_BL, event_type_BL, exclude_BS) -> (items_BK, scores_BK)`.
+    """`forward(history_BL, event_type_BL, exclude_BS, *others_BL) -> (items_BK, scores_BK)`.
 
     `history_BL`: internal ids int64, oldest first, padded with 0 on the left; `event_type_BL`: their codes int64, 0
     where padded. `exclude_BS`: internal ids int64 that may not be shown (seen items, what lies in the basket), padded
-    with 0 anywhere. Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
+    with 0 anywhere. `others_BL`: the program's `inputs`, float32, padded as the history.
+
+    Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
     scores: the lower internal id first (ONNX Runtime; torch leaves that order open).
     """
 
@@ -28,7 +30,7 @@ class RankingGraph(nn.Module):
 
     def __init__(self, program: Program, catalogue: np.ndarray, n_items: int, k: int):
         super().__init__()
-        self.scorer = program.module
+        self.scorer, self.inputs = program.module, program.inputs
         self.k = min(k, len(catalogue))
         self.has_fallback = program.fallback is not None
         fallback = np.zeros(n_items + 1, np.float32) if program.fallback is None else program.fallback
@@ -37,9 +39,11 @@ class RankingGraph(nn.Module):
         self.register_buffer("fallback_V", torch.from_numpy(np.array(fallback, np.float32)))
         self.register_buffer("closed_V", torch.from_numpy(closed))
 
-    def forward(self, history_BL: Tensor, event_type_BL: Tensor, exclude_BS: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, history_BL: Tensor, event_type_BL: Tensor, exclude_BS: Tensor, *others_BL: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Best first."""
-        scores_BV = self.scorer(history_BL, event_type_BL)
+        scores_BV = self.scorer(history_BL, event_type_BL, *others_BL)
         if self.has_fallback:
             known_B1 = (history_BL > 0).any(dim=1, keepdim=True)
             scores_BV = torch.where(known_B1, scores_BV, self.fallback_V)
