@@ -98,6 +98,8 @@ def read_parquet(path: Path, columns: list[str] | None = None, shown: Path | Non
 def write_error(error: BaseException) -> str | None:
     """Why the disk refused a write, in one line with the way out; None for any other error."""
     name = getattr(error, "filename", None)
+    if isinstance(error, NotADirectoryError) or (isinstance(error, FileExistsError) and os.path.isfile(str(name))):
+        return f"{name} is a file where a folder is wanted; move it away or choose another folder"
     if isinstance(error, PermissionError):
         return f"no permission for {name or 'a file'}; change its rights or choose another folder"
     if not (FULL.search(str(error)) or (isinstance(error, OSError) and error.errno in CANNOT_WRITE)):

@@ -144,7 +144,7 @@ def test_commands_that_open_runs_refuse_a_foreign_target(
 
 
 def test_settings_that_the_models_constructor_does_not_take_are_one_line(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not fit Popularity"):
+    with pytest.raises(UserError, match=r"has no setting model\.path"):
         open_run(changed(run, tmp_path / "run", path="/etc/hostname")).model()
 
 

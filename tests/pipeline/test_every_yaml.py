@@ -1,4 +1,4 @@
-"""Every YAML that is shipped, each value in turn of another kind, each key misspelt: said in one line, or valid.
+"""Every YAML that is shipped, each value in turn of another kind, each key misspelt or left out.
 
 A key counts as said where the message holds it; a misspelt one where the message holds both spellings. What is taken as
 valid is then worked with: datasets by preparing one that uses every key.
@@ -51,6 +51,12 @@ def changed(config: Any, at: Path_, value: Any) -> Any:
     return config
 
 
+def removed(config: Any, at: Path_) -> Any:
+    config = copy.deepcopy(config)
+    del holder(config, at)[at[-1]]
+    return config
+
+
 def slipped(key: str) -> str:
     """`test_days` -> `test_dasy`."""
     return key[:-2] + key[-1] + key[-2] if len(key) > 3 and key[-1] != key[-2] else key + "q"
@@ -93,6 +99,15 @@ def slips(cfg: dict[str, Any], root: Path_, work: Callable[[dict[str, Any]], Any
                     bad.append(f"{dotted}={value}: {e}")
             except Exception as e:
                 bad.append(f"{dotted}={value}: {type(e).__name__} {e}")
+        try:
+            work(removed(cfg, at))
+        except UserError as e:
+            if "\n" in str(e):
+                bad.append(f"{dotted} left out: {e}")
+        except AssertionError:  # then it is the default, and no longer the file's
+            pass
+        except Exception as e:
+            bad.append(f"{dotted} left out: {type(e).__name__} {e}")
         if isinstance(at[-1], int) or dotted.rpartition(".")[0].removeprefix("dataset.") in FREE:
             continue
         try:

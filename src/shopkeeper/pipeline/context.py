@@ -17,6 +17,7 @@ from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.pipeline.settings import check_config
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
+from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
@@ -223,6 +224,9 @@ def check_task(config: Config) -> None:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
         raise UserError(f"model={model['name']} is for {said}, not task={task.name}; leave task out or change it")
+    if task.asks == REQUESTS and "filter_seen" not in config["dataset"]:
+        name = config["dataset"]["name"]
+        raise UserError(f"conf/dataset/{name}.yaml lacks filter_seen; set it: false where people buy things again")
     check_evaluation(config)
 
 

@@ -94,6 +94,7 @@ def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepare
         folder = folder / "as_of" / iso(as_of).replace(":", "")
     raw = Path(config["paths"]["raw"])
     if _stale(folder, spec, raw, span):
+        folder = check_target(folder, "prepared")  # before the log is read
         with alone(folder, lambda: log.info("another process is preparing %s; waiting for it", folder)):
             reason = _stale(folder, spec, raw, span)  # whoever was first has done it
             if reason:
@@ -142,7 +143,6 @@ def _make(
     from shopkeeper.arrange.prepare import prepare_dataset
     from shopkeeper.people.rules import customer_rules
 
-    folder = check_target(folder, "prepared")  # before the log is read
     raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
     if config.get("extend") and log_span is None:
         log.info("extending %s", config["extend"])

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from shopkeeper.errors import UserError, without_secrets
+from shopkeeper.errors import UserError, whole, without_secrets
 from shopkeeper.files import (
     atomic_file,
     filled_folder,
@@ -32,11 +32,23 @@ from shopkeeper.files import (
     write_text,
 )
 from shopkeeper.pipeline.context import git_commit
+from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_shape
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
+# What is read of a run's settings and figures, whichever its task: hashes can be made again, too.
+CONFIG: Shape = Needed(Open({
+    "task": Needed(Open({"name": Needed(TEXT), "headline": Needed(TEXT)})),
+    "model": Needed(Open({})),
+    "trainer": ("must hold settings", lambda x: isinstance(x, Mapping)),
+}))  # fmt: skip
+METRICS: Shape = Needed(Open({
+    **dict.fromkeys(("dataset", "split", "task", "model"), Needed(TEXT)),
+    "seed": Needed(whole(0)),
+    "filter_seen": Needed(SWITCH),
+}))  # fmt: skip
 HIDDEN = shutil.ignore_patterns(".*")  # what a checkpoint is written under
 
 
@@ -176,7 +188,10 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     if not isinstance(config, dict):
         raise UserError(f"{path / 'config.yaml'} holds no settings; train again")
     refuse_foreign(config.get("model"), path / "config.yaml", named)
-    return RunFolder(path, config, read_json(path / "metrics.json"), manifest, tuple(named))
+    metrics = read_json(path / "metrics.json")
+    check_shape(config, CONFIG, f"{path / 'config.yaml'} was changed, train again")
+    check_shape(metrics, METRICS, f"{path / 'metrics.json'} was changed, train again")
+    return RunFolder(path, config, metrics, manifest, tuple(named))
 
 
 def find_runs(root: Path, named: Sequence[str] = ()) -> list[RunFolder]:

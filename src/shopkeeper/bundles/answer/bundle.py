@@ -17,14 +17,24 @@ from typing import Any
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.customers import CustomerModel
 from shopkeeper.bundles.answer.histories import Event, Vocabulary, read
-from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.older import as_today
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, whole
 from shopkeeper.programs import ranking, scoring
 from shopkeeper.programs.base import GRAPH
+from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_shape
 
 SCORERS = {"recommender": {GRAPH, *ranking.SCORERS}, "customer": set(scoring.SCORERS)}  # by kind of bundle
+
+
+HISTORY = Needed(Open({"usual_type": Needed(Name(EVENT_TYPES)), "time_zone": TEXT}))
+SHAPES: dict[str, Shape] = {  # of what is read of a manifest
+    "recommender": Open({"scorer": Needed(TEXT), "history": HISTORY, "k": Needed(whole(1)),
+                         "n_items": Needed(whole(0)), "filter_seen": Needed(SWITCH)}),
+    "customer": Open({"scorer": Needed(TEXT), "history": HISTORY}),
+}  # fmt: skip
 
 
 @dataclass
@@ -51,21 +61,22 @@ class Bundle:
         path = Path(path)
         manifest, content = checked_files(path)
         kind = manifest.get("kind")
-        if kind not in SCORERS:
+        if not isinstance(kind, str) or kind not in SCORERS:
             raise UserError(f"{path} holds a {kind!r} bundle, unknown to this shopkeeper; update it")
-        manifest, words = as_today(path, manifest, content)
-        if missing := {"history", "scorer"} - set(manifest):
-            raise UserError(f"{path / 'manifest.json'} lacks '{min(missing)}'; {AGAIN}")
+        with fitting(path):
+            manifest, words = as_today(path, manifest, content)
+            check_shape(manifest, SHAPES[kind], f"{path / 'manifest.json'} was changed")
         scorer = manifest["scorer"]
         if scorer not in SCORERS[kind]:
             raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")
         program = "model.onnx" if scorer == GRAPH else "arrays.npz"
         if program not in content:
             raise UserError(f"{path / program} is not listed in the manifest of this {kind}; {AGAIN}")
-        vocabulary = Vocabulary.of(path, words)
-        if kind == "customer":
-            return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary))
-        return cls(path, manifest, vocabulary, ItemModel.of(path, manifest, content, vocabulary, threads))
+        with fitting(path):
+            vocabulary = Vocabulary.of(path, words)
+            if kind == "customer":
+                return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary))
+            return cls(path, manifest, vocabulary, ItemModel.of(path, manifest, content, vocabulary, threads))
 
     def answer(
         self,

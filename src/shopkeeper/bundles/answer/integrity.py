@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,18 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if hashlib.sha256(content[name]).hexdigest() != expected:
             raise UserError(f"{folder / name} was changed or damaged (its SHA-256 is not the manifest's); {AGAIN}")
     return manifest, content
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Files whose hashes are right and which do not fit together all the same (edited and sealed again): one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
+        what = " ".join(f"{type(e).__name__}: {e}".split())
+        raise UserError(f"the files of {folder} do not fit together ({what:.100}); {AGAIN}") from None
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:

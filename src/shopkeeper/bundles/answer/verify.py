@@ -12,7 +12,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer, difference
 from shopkeeper.bundles.answer.bundle import Bundle
-from shopkeeper.bundles.answer.integrity import AGAIN, checked_files
+from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
 from shopkeeper.errors import UserError
 
 
@@ -50,11 +50,12 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     path = Path(path)
     _, content = checked_files(path)
     bundle = Bundle.load(path, threads=threads)
-    golden = golden_requests(path, content)
     wrong = []
-    for position, request in enumerate(golden):
-        if said := difference(_replay(bundle, request), Answer.from_json(request["expected"])):
-            wrong.append(f"golden request {position}: {said}")
+    with fitting(path):
+        golden = golden_requests(path, content)
+        for position, request in enumerate(golden):
+            if said := difference(_replay(bundle, request), Answer.from_json(request["expected"])):
+                wrong.append(f"golden request {position}: {said}")
 
     times = []
     for _ in range(repeat):
