@@ -65,6 +65,7 @@ class Side:
         for words in commands:
             done = subprocess.run(words, cwd=self.place, env=self.environment, capture_output=True, text=True)
             if done.returncode and again:  # MLflow makes its database: on a busy machine longer than a command waits
+                (self.place / "mlflow.db").unlink(missing_ok=True)
                 return self.cost(*commands, again=again - 1)
             if done.returncode:
                 raise SystemExit(f"{self.name}: {' '.join(words)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -19,6 +19,8 @@ from shopkeeper import tracking
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.train import train_model
+from shopkeeper.tracking import calls
+from shopkeeper.tracking import store as stores
 
 mlflow = pytest.importorskip("mlflow")
 ROOT = Path(__file__).parents[2]
@@ -184,6 +186,21 @@ def test_a_report_is_whole_without_the_server_and_the_rest_of_the_pages_is_left_
             pages.add(run, {"report": tmp_path / "report.html"}, {"place": "1 of 3"})
     assert pages.closed
     assert caplog.text.count("the report is whole") == 1
+
+
+def test_a_database_that_is_not_there_yet_is_given_the_time_to_be_made(tmp_path: Path):
+    """Left in between, its tables would refuse every later command."""
+    waited: list[float] = []
+    assert stores.SECONDS_OF_A_NEW_ONE > calls.SECONDS
+
+    class Watched(calls.Line):
+        def call(self, function: Any, seconds: float = calls.SECONDS) -> None:
+            waited.append(seconds)
+
+    (tmp_path / "old.db").touch()
+    for uri in (f"sqlite:///{tmp_path}/new.db", f"sqlite:///{tmp_path}/old.db", "http://127.0.0.1:1"):
+        stores.connect({**SETTINGS, "uri": uri}, Watched())
+    assert waited == [stores.SECONDS_OF_A_NEW_ONE, calls.SECONDS, calls.SECONDS]
 
 
 def test_below_a_run_whose_store_has_gone_away_nothing_is_told(made: Path, tmp_path: Path):

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.tracking.calls import Line, reason, without_unused
+from shopkeeper.tracking.calls import SECONDS, Line, reason, without_unused
 
 log = logging.getLogger(__name__)
+SECONDS_OF_A_NEW_ONE = 300.0
 # Within MLflow's own minutes of retries a training would stand still. Whoever has set one of these keeps it.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "PGCONNECT_TIMEOUT": "10",
              "AWS_MAX_ATTEMPTS": "2"}  # fmt: skip
@@ -38,7 +39,7 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):  # what they warn of comes as an error, too
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        line.call(lambda: _set(mlflow, tracking, experiment))
+        line.call(lambda: _set(mlflow, tracking, experiment), _patience(str(tracking["uri"])))
     except UserError:
         raise
     except Exception as e:  # whatever the store's driver raises: a refused connection, a missing driver, a bad URI
@@ -81,6 +82,14 @@ def _whole(uri: str) -> str:
     if not found or not scheme.startswith("sqlite") or not file or file.startswith((":", "file:")):
         return uri
     return f"{scheme}:///{Path(file).absolute()}{''.join(options)}"
+
+
+def _patience(uri: str) -> float:
+    """Seconds to wait for a store: longer for a database file that is not there yet. MLflow makes its tables in some 50
+    steps, and one that is left in between refuses every later command."""
+    scheme, found, rest = _whole(uri).partition(":///")
+    file = rest.partition("?")[0]
+    return SECONDS_OF_A_NEW_ONE if found and scheme.startswith("sqlite") and not Path(file).exists() else SECONDS
 
 
 def _bring_along(uri: str, name: str, experiment: Any, place: str, artifacts: Path) -> None:
