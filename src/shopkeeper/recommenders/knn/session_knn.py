@@ -83,7 +83,7 @@ class SessionKNN:
         self.method, self.neighbours, self.sample = method, neighbours, sample
         self.half_life_days, self.half_life_places = half_life_days, half_life_places
         self.half_life_distance, self.idf, self.gap_hours = half_life_distance, idf, gap_hours
-        self.types = event_codes(event_types or list(INTEREST))
+        self.types = event_codes(event_types or INTEREST, "event_types")
         self.about = About(
             reads=("event_type", "timestamp", "session"),
             types=tuple(event_types or INTEREST),
