@@ -62,7 +62,7 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     if found is None:
         found = compare_family(tables, [metric], **options)
     if not found:
-        raise UserError(f"nothing can be said on {metric}: fewer than two of these runs have scored anybody")
+        raise UserError(f"nothing can be said on {metric}: fewer than two of the runs scored anybody; name others")
     rows = [
         [f"{c.b} - {c.a}", _difference(c), p_shown(c.p_adjusted), _signed(c.effect_size, 3), f"{c.n:,}"] for c in found
     ]
