@@ -19,7 +19,7 @@ import torch
 from _results import at_most, row, write_result
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training import execution, memory
-from shopkeeper.training.batches import TrainingView
+from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.next_item import NextItem

@@ -23,7 +23,7 @@ from _results import ROOT, at_least, at_most, not_had, row, write_result
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.training.batches import TrainingView
+from shopkeeper.training.batching.batches import TrainingView
 
 LENGTH, LR, KEEPS = 200, 1e-3, 0.99
 EPOCH = "ml_1m epoch at width 64 on one H100, s"

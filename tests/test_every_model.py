@@ -23,8 +23,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
 from shopkeeper.models.about import COLUMNS, CUSTOMERS, PROBABILITIES, REQUESTS, VECTORS, About
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.recommenders.base import EmbeddingRecommender, Fit, Recommender, declared, make
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES

@@ -159,7 +159,7 @@ def test_no_task_is_named_where_every_task_is_served():
 # What may be asked whether it is there: never a model or a task, which say what they are (`models.about`).
 ASKED = {
     "cli/doctor.py": {"sched_getaffinity"},  # of the system
-    "training/blocks.py": {"posix_fallocate"},
+    "training/batching/blocks.py": {"posix_fallocate"},
     "nn/linear.py": {"_linear_pointwise"},  # of the installed PyTorch
     "metrics/inner_products.py": {None},
     "files.py": {"filename", "strerror", "errno"},  # of an error that may be any
@@ -201,3 +201,10 @@ def test_private_operations_of_torch_stand_in_the_files_that_the_decision_names(
     assert found == PRIVATE
     record = (SOURCE.parents[1] / "docs/decisions/0003-private-operations.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in record for name in PRIVATE)
+
+
+def test_no_folder_has_more_than_twenty_files_side_by_side():
+    root = SOURCE.parents[1]
+    folders = {path.parent for place in (SOURCE, root / "tests") for path in place.rglob("*.py")}
+    full = {f.relative_to(root).as_posix(): n for f in folders if (n := len(list(f.glob("*.py")))) > 20}
+    assert full == {}

@@ -17,7 +17,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import SCORERS
 from shopkeeper.recommenders.base import Fit, make

@@ -8,7 +8,7 @@ import torch
 
 from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.network import Inputs
-from shopkeeper.training.layout import Layout
+from shopkeeper.training.batching.layout import Layout
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pyarrow as pa
 import pytest
 
-from shopkeeper.pipeline import figures, svg
-from shopkeeper.pipeline.svg import Panel
+from shopkeeper.pipeline.pictures import figures, svg
+from shopkeeper.pipeline.pictures.svg import Panel
 
 SVG = "{http://www.w3.org/2000/svg}"
 

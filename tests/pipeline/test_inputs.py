@@ -11,7 +11,7 @@ import yaml
 
 from shopkeeper import closure, hashing
 from shopkeeper.files import read_json
-from shopkeeper.pipeline.inputs import write_inputs
+from shopkeeper.pipeline.stages.inputs import write_inputs
 
 DATASET: dict[str, Any] = {
     "name": "shop",

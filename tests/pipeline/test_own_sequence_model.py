@@ -17,10 +17,10 @@ from test_bad_input import HEAD, ROWS, write_raw
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.export import export_run
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.pipeline.tune import tune_model
 from shopkeeper.serving import Bundle

@@ -95,7 +95,9 @@ def test_the_plan_of_two_processes_does_not_bind_one(shop: Path):
 
 def test_the_curve_of_a_prolonged_training_begins_with_its_first_epoch(shop: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = []
-    monkeypatch.setattr("shopkeeper.pipeline.figures.learning_curve", lambda history, *_: drawn.append(history))
+    monkeypatch.setattr(
+        "shopkeeper.pipeline.pictures.figures.learning_curve", lambda history, *_: drawn.append(history)
+    )
     monkeypatch.setattr(tracking.Run, "_tell", lambda *_, **__: None)
     monkeypatch.setattr(tracking, "start", lambda *_: nullcontext(tracking.Run("a tracked run")))
     run(shop, "curve", "trainer.max_epochs=2", "seed=13")

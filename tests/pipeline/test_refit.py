@@ -10,9 +10,9 @@ import pytest
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.forms.requests import train
 from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.stages.compose import composed
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from shopkeeper.features.baskets import Baskets
 from shopkeeper.features.steps import Steps
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.training.batches import TrainingView, next_step_labels
+from shopkeeper.training.batching.batches import TrainingView, next_step_labels
 from tiny import DAY, tiny_prepared
 
 PURCHASE = EVENT_CODE["purchase"]

@@ -14,7 +14,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.recommenders.two_stage import TwoStage
 from shopkeeper.recommenders.windows import earlier_windows

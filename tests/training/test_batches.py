@@ -18,10 +18,10 @@ from small_training import fit
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.training import blocks
-from shopkeeper.training.batches import TrainingView, next_step_labels
-from shopkeeper.training.blocks import Columns
-from shopkeeper.training.histories import Histories
+from shopkeeper.training.batching import blocks
+from shopkeeper.training.batching.batches import TrainingView, next_step_labels
+from shopkeeper.training.batching.blocks import Columns
+from shopkeeper.training.batching.histories import Histories
 from tiny import DAY, tiny_prepared
 
 EDGES = (2, 4, 8, 20)

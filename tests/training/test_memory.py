@@ -133,7 +133,7 @@ def test_validation_that_never_fits_ends_with_the_settings_to_change(tiny_shop, 
         fit(*tiny_shop, epochs=1)
 
 
-@pytest.mark.parametrize("place", ["torch.optim.AdamW.step", "shopkeeper.training.batches.TrainingView.to"])
+@pytest.mark.parametrize("place", ["torch.optim.AdamW.step", "shopkeeper.training.batching.batches.TrainingView.to"])
 def test_out_of_memory_anywhere_else_is_said_in_one_line(tiny_shop, monkeypatch: pytest.MonkeyPatch, place: str):
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand a page about fragments")

@@ -14,7 +14,7 @@ from shopkeeper.nn import softmax
 from shopkeeper.nn.losses import Negatives
 from shopkeeper.training import execution
 from shopkeeper.training.batch_parallel import Shares
-from shopkeeper.training.batches import TrainingView
+from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.speed_check import _made_up

@@ -310,7 +310,7 @@ def test_trials_of_one_search_do_not_share_a_checkpoint_folder(tmp_path: Path):
 
 def test_a_stage_keeps_the_studies_database_out_of_its_config(tmp_path: Path, monkeypatch: Patch):
     from searches import ROOT
-    from shopkeeper.pipeline.compose import compose_stages
+    from shopkeeper.pipeline.stages.compose import compose_stages
 
     monkeypatch.setenv("SHOPKEEPER_STUDIES", "postgresql://shop:s3cret@db/studies")
     monkeypatch.chdir(ROOT)

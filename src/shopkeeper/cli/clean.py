@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_ours
-from shopkeeper.pipeline.compose import composed
+from shopkeeper.pipeline.stages.compose import composed
 
 MADE = ("prepared", "models", "outputs", "checkpoints", "reports", "exports", "studies")  # of conf/paths
 COMPOSED = "data/composed"

@@ -49,7 +49,7 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     """
     from shopkeeper.evaluation.compare import compare_family, p_shown
     from shopkeeper.pipeline import show
-    from shopkeeper.pipeline.evaluate_checks import over_seeds_of
+    from shopkeeper.pipeline.comparing.checks import over_seeds_of
     from shopkeeper.pipeline.runs import distinct_names, open_run
 
     if len(folders) < 2:

@@ -106,14 +106,14 @@ def _share(text: str) -> float:
 
 
 def _compose(arguments: argparse.Namespace) -> None:
-    from shopkeeper.pipeline.compose import compose_stages
+    from shopkeeper.pipeline.stages.compose import compose_stages
 
     for path in compose_stages():
         print(path)
 
 
 def _inputs(arguments: argparse.Namespace) -> None:
-    from shopkeeper.pipeline.inputs import write_inputs
+    from shopkeeper.pipeline.stages.inputs import write_inputs
 
     write_inputs()
 

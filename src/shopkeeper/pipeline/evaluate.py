@@ -25,7 +25,7 @@ from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
-from shopkeeper.pipeline.evaluate_baselines import copy_baseline, numbered
+from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
 from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
 from shopkeeper.tasks.base import REQUESTS
@@ -150,7 +150,7 @@ def _unlike(runs: Sequence[RunFolder]) -> Unlike:
 
 def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pages) -> None:
     """Add the report, and figures that set it beside the others, to every run's page in MLflow."""
-    from shopkeeper.pipeline.figures import board_figures
+    from shopkeeper.pipeline.pictures.figures import board_figures
 
     for place, name in enumerate(section["names"], start=1):
         if pages.closed:

@@ -74,7 +74,7 @@ def _track(
     tracked.describe(show.note(run.metrics, headline))
     for file in ("metrics.json", "config.yaml"):
         tracked.file(run.path / file)
-    from shopkeeper.pipeline.figures import run_figures
+    from shopkeeper.pipeline.pictures.figures import run_figures
 
     for file, figure in run_figures(run.metrics, tables, history, headline).items():
         tracked.figure(figure, f"figures/{file}")

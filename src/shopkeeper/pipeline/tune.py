@@ -21,8 +21,8 @@ from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import write_json
 from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import composed
 from shopkeeper.pipeline.forms import form_of, task_of
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.train import validate_model
 
 if TYPE_CHECKING:

@@ -38,12 +38,12 @@ from shopkeeper.nn.network import COLUMNS, SequenceNetwork
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.training.batches import Batch
-from shopkeeper.training.blocks import training_blocks
+from shopkeeper.training.batching.batches import Batch
+from shopkeeper.training.batching.blocks import training_blocks
+from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.execution import edges_up_to
 from shopkeeper.training.fit import Trained, train
-from shopkeeper.training.histories import Histories
 from shopkeeper.training.next_item import NextItem
 from shopkeeper.training.validation import encode_all, known_items
 

@@ -21,7 +21,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training import distributed, memory
 from shopkeeper.training.batch_parallel import Shares, share_of
-from shopkeeper.training.batches import Batch
+from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.objective import Objective
 

@@ -21,7 +21,7 @@ from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.schema import event_codes
 from shopkeeper.training import memory
-from shopkeeper.training.batches import Batch, TrainingView
+from shopkeeper.training.batching.batches import Batch, TrainingView
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Encode, Validator
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.training.batches import Batch
+from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Encode
 

@@ -11,7 +11,7 @@ import torch
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training import execution, memory
 from shopkeeper.training.autotune import settle
-from shopkeeper.training.batches import TrainingView
+from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.next_item import NextItem

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.training.batches import Batch
-from shopkeeper.training.histories import Histories
+from shopkeeper.training.batching.batches import Batch
+from shopkeeper.training.batching.histories import Histories
 
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
 

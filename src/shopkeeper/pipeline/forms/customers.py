@@ -127,7 +127,7 @@ def compared(
     `sanity.json`, and the split."""
     from shopkeeper.evaluation.aggregates import compare_aggregates
     from shopkeeper.evaluation.compare import compare_family
-    from shopkeeper.pipeline.evaluate_checks import over_seeds_of
+    from shopkeeper.pipeline.comparing.checks import over_seeds_of
 
     found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
     rest = {key: value for key, value in options.items() if key != "test"}

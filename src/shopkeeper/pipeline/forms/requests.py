@@ -138,7 +138,7 @@ def compared(
     """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
     from shopkeeper.evaluation.leaderboard import leaderboard
     from shopkeeper.evaluation.slices import add_slices
-    from shopkeeper.pipeline.evaluate_checks import sanity_of
+    from shopkeeper.pipeline.comparing.checks import sanity_of
 
     split = context.split_of(prepared, next(iter(runs.values())).manifest)
     sliced = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
@@ -165,7 +165,7 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
 
 def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """Runs of the simple baselines that nobody had trained, made in `folder`."""
-    from shopkeeper.pipeline import evaluate_baselines
+    from shopkeeper.pipeline.comparing import baselines as evaluate_baselines
 
     return evaluate_baselines.missing_baselines(cfg, runs, folder)
 

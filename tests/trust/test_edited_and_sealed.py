@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from house import House, small_shop
 
+from house import House, small_shop
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError

@@ -244,7 +244,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from shopkeeper.arrange.prepare import prepare_dataset
-from tests.events.test_prepare import SHOP
+from tests.arrange.test_prepare import SHOP
 prepare_dataset(SHOP, Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
 """
 

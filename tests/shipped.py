@@ -20,7 +20,7 @@ from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.space import read_space, with_settings
 from shopkeeper.tuning.study import check_settings
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 GROUPED = [path for path in FILES if path.parent != CONF]
 VERBS = {"tuning": "tune", "tuning/space": "tune"}

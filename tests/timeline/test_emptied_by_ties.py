@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from house import House, read
 
+from house import House, read
 from shopkeeper.pipeline import prepare as verb
 
 SESSIONS = {

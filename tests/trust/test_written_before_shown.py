@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from house import House, Row, read, small_shop
 
+from house import House, Row, read, small_shop
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import show
 from shopkeeper.pipeline.runs import open_run
@@ -83,11 +83,11 @@ def test_training_and_search_choose_by_the_first_cut_off(house: House):
         (("evaluation.k=[2.5]",), r"evaluation.k=\[2.5\] must be"),
         (("evaluation.k=20",), r"evaluation.k=20 must be a list; write evaluation.k=\[20\]"),
         (("task.headline=ndcg@10", "evaluation.k=[20]"), r"task.headline=ndcg@10 is not among evaluation.k=\[20\]"),
-        (("evaluation.ties=expcted",), r"there is no evaluation.ties=expcted.*Did you mean 'expected'"),
-        (("evaluation.top_k=0",), "evaluation.top_k=0 must be a whole number from 1"),
-        (("evaluation.resamples=x",), "evaluation.resamples=x must be"),
-        (("evaluation.confidence=95",), "evaluation.confidence=95 must be above 0 and below 1"),
-        (("evaluation.smallest_effect=0",), "evaluation.smallest_effect=0 must be above 0"),
+        (("evaluation.ties=expcted",), r"evaluation.ties is 'expcted'.*Did you mean 'expected'"),
+        (("evaluation.top_k=0",), "evaluation.top_k is 0; it must be a whole number of at least 1"),
+        (("evaluation.resamples=x",), "evaluation.resamples is 'x'; it must be a whole number"),
+        (("evaluation.confidence=95",), "evaluation.confidence is 95; it must be a number above 0 and below 1"),
+        (("evaluation.smallest_effect=0",), "evaluation.smallest_effect is 0; it must be a number above 0"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_the_training(words: tuple[str, ...], said: str, house: House):
@@ -167,7 +167,8 @@ def test_a_search_whose_headline_is_not_defined_says_so_in_one_line(house: House
 
 
 @pytest.mark.parametrize(
-    "broken", ["pipeline.figures.run_figures", "pipeline.show.note", "pipeline.show.colour", "tracking.Run.results"]
+    "broken",
+    ["pipeline.pictures.figures.run_figures", "pipeline.show.note", "pipeline.show.colour", "tracking.Run.results"],
 )
 def test_a_display_that_fails_is_a_warning_and_the_run_is_there(
     broken: str, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.metrics.classification_reliability import reliability_curve
-from shopkeeper.pipeline import svg
+from shopkeeper.pipeline.pictures import svg
+from shopkeeper.pipeline.pictures.svg import Panel
 from shopkeeper.pipeline.show import level
-from shopkeeper.pipeline.svg import Panel
 
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#767676"  # of Okabe and Ito (2008): told apart with any colour vision
 MOST_SLICES = 24

@@ -21,9 +21,9 @@ from shipped import CHECKS, CONF, GROUPED, VERBS, composed, group_of, words_of
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.compose import PLAN
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.settings import check_config
+from shopkeeper.pipeline.stages.compose import PLAN
 from shopkeeper.shapes import check_shape
 from shopkeeper.timeline import customer_windows
 

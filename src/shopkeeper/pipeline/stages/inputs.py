@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # What a verb imports and no figure of a run comes from: data are made by `prepare`, and pictures are shown elsewhere.
 MAKING = tuple(f"shopkeeper.{room}" for room in ("ingest", "arrange", "people", "splits"))
 DATA = ("shopkeeper.pipeline.prepare", *MAKING, "shopkeeper.pipeline.audit")
-SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.figures", "shopkeeper.tracking")
+SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.pictures.figures", "shopkeeper.tracking")
 NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.evaluate_checks import fit_of
+from shopkeeper.pipeline.comparing.checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
 from shopkeeper.recommenders.targets import refuse_foreign
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from events.odd_exports import Export, odd_export
+from ingest.odd_exports import Export, odd_export
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared

@@ -17,7 +17,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.files import member, sha256_file
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.evaluate_baselines import missing_baselines
+from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.recommenders.base import Fit, make
 from shopkeeper.recommenders.targets import refuse_foreign
@@ -217,7 +217,7 @@ def test_a_manifest_cannot_name_a_split_outside_its_dataset(run: RunFolder, spli
 def test_a_config_that_a_tool_wrote_does_not_choose_the_class_that_is_trained() -> None:
     """A search's best.yaml or a stage's file, composed into a command: refused like a run's config."""
     from shopkeeper.pipeline import context
-    from shopkeeper.pipeline.compose import composed
+    from shopkeeper.pipeline.stages.compose import composed
 
     config = context.plain(composed("train", ["model=popularity"]))
     context.check_task(config)

@@ -25,8 +25,8 @@ from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.nn.network import COLUMNS, Inputs
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
-from shopkeeper.training.blocks import Columns, training_blocks
-from shopkeeper.training.layout import Layout
+from shopkeeper.training.batching.blocks import Columns, training_blocks
+from shopkeeper.training.batching.layout import Layout
 
 _PRIME = 0x9E3779B97F4A7C15
 

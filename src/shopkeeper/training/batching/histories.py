@@ -15,9 +15,9 @@ from torch import Tensor
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.nn.network import COLUMNS
-from shopkeeper.training.batches import Batch, check_columns, days, log_columns, move, scatter
-from shopkeeper.training.blocks import stretches
-from shopkeeper.training.layout import Layout
+from shopkeeper.training.batching.batches import Batch, check_columns, days, log_columns, move, scatter
+from shopkeeper.training.batching.blocks import stretches
+from shopkeeper.training.batching.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What `evaluate` does beside the runs themselves: baselines for the table, checks of what is compared."""

@@ -1,0 +1,1 @@
+"""Pictures on a run's page in MLflow."""
