@@ -96,7 +96,7 @@ def test_how_long_a_number_is_one_order_can_be_said(tmp_path: Path):
     assert orders_of(made(tmp_path, LOG, order_days=None)) == [1, 1, 2, 1, 1, 3, 4, 5, 1]
     assert orders_of(made(tmp_path, LOG, order_days=168)) == [1, 1, 2, 5, 5, 3, 4, 6, 1]
     assert orders_of(made(tmp_path, LOG, order_days=169)) == [1, 1, 2, 1, 1, 3, 4, 5, 1]
-    with pytest.raises(UserError, match="order_days is 0; give a whole number of at least 1, or null"):
+    with pytest.raises(UserError, match="order_days is 0; it must be a whole number of at least 1, or null"):
         parse({**TILL, "order_days": 0})
 
 

@@ -86,9 +86,15 @@ def test_a_run_says_how_long_a_test_must_be(tmp_path: Path, capsys: Out) -> None
     model = make(settings)
     model.fit(prepared, split, Fit(progress=False))
     facts = {"prepared": str(prepared.path), "dataset_fingerprint": prepared.fingerprint}
-    config = {"model": settings, "task": {"headline": "ndcg@10"}}
+    config = {"model": settings, "task": {"name": "next_item", "headline": "ndcg@10"}}
+    of = {"task": "next_item", "dataset": "tiny", "split": "leave_one_out", "seed": 1, "filter_seen": False}
     run = write_run(
-        tmp_path / "run", config, model, {"task": "next_item"}, {"test": evaluate_requests(model, split)}, facts
+        tmp_path / "run",
+        config,
+        model,
+        of | {"model": "popularity"},
+        {"test": evaluate_requests(model, split)},
+        facts,
     )
     words = ["plan-test", str(run.path), "--effect", "0.01", "--per-day", "100"]
     plain, less = (said([*words, "--correlation", c], capsys) for c in ("0", "0.8"))
@@ -103,8 +109,7 @@ def test_a_run_says_how_long_a_test_must_be(tmp_path: Path, capsys: Out) -> None
     nobody = pa.array([None] * len(table), pa.float64())
     blank = table.set_column(table.column_names.index("ndcg@10"), "ndcg@10", nobody)
     for name in ("a", "b"):
-        about = {"task": "next_item", "model": name, "seed": 1}
-        write_run(tmp_path / name, config, model, about, {"test": blank}, facts)
+        write_run(tmp_path / name, config, model, of | {"model": name}, {"test": blank}, facts)
     undefined = ["plan-test", str(tmp_path / "a"), "--effect", "0.01", "--per-day", "100"]
     assert "ndcg@10 is not defined for any request" in refused(undefined, capsys)
     text = said(["compare", str(tmp_path / "a"), str(tmp_path / "b")], capsys)

@@ -154,7 +154,7 @@ def test_a_manifest_that_lacks_something_says_what(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     del manifest["history"]
     seal(copy, manifest)
-    with pytest.raises(UserError, match="lacks 'history'"):
+    with pytest.raises(UserError, match="lacks `history`"):
         Bundle.load(copy)
 
 
