@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from shipped import CHECKS, CONF, GROUPED, VERBS, composed, group_of, words_of
 
+from shipped import CHECKS, CONF, GROUPED, VERBS, composed, group_of, words_of
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.pipeline import context

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from shipped import CHECKS, CONF, FILES, GROUPED, VERBS, composed, group_of, words_of
 
+from shipped import CHECKS, CONF, FILES, GROUPED, VERBS, composed, group_of, words_of
 from shopkeeper.errors import UserError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, read
 
+from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.choose import ranked

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from house import House
 
+from house import House
 from layouts import differences
 from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.cli.formats import FOLDERS, page

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from house import House
 
+from house import House
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from house import House, read, small_shop
 from hydra.core.hydra_config import HydraConfig
 
+from house import House, read, small_shop
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.prepare import prepare_data
 from shopkeeper.pipeline.train import train_model
