@@ -46,12 +46,12 @@ def copy(tmp_path: Path) -> Path:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).exists() or (ROOT / name).is_symlink():
             shutil.copy2(ROOT / name, place / name, follow_symlinks=False)
-    (place / ".venv").mkdir()
-    (place / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    (place / ".venv/installed").touch()
+    for name in ("pyproject.toml", "constraints.txt"):  # older than the environment: `make` has nothing to install
+        os.utime(place / name, (0, 0))
     me = ["-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for git in (["init", "-q"], ["add", "-A"], [*me, "commit", "-qm", "as it stands"]):
         subprocess.run(["git", *git], cwd=place, check=True)
+    (place / ".venv").symlink_to(sys.prefix)
     rng = np.random.default_rng(0)
     with open(place / "outcomes.csv", "w", encoding="utf-8") as file:
         file.write("user_id,treated,value\n")
