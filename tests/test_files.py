@@ -116,6 +116,7 @@ target = Path(sys.argv[1])
 with files.atomic_folder(target, "report") as room:
     (room / "manifest.json").write_text('{"kind": "report", "version": 1}')
 replace = os.replace
+files.exchange = lambda *_: False  # as where a system cannot swap two names
 def killed(a, b):
     replace(a, b)
     os.kill(os.getpid(), signal.SIGTERM) if Path(a) == target else None
@@ -127,3 +128,33 @@ with stopping.listening(), files.atomic_folder(target, "report") as room:
     assert "Stopped" in done.stderr, done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
     assert '"version": 2' in (tmp_path / "r" / "manifest.json").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot swap two names at one instant")
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_kill_at_any_rename_leaves_the_old_folder_or_the_new_one(tmp_path: Path, nth: int):
+    """SIGKILL just before the nth rename, swaps among them, in a process of its own."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from shopkeeper import files
+target, left = Path(sys.argv[1]), [int(sys.argv[2])]
+with files.atomic_folder(target, "report") as room:
+    (room / "manifest.json").write_text('{"kind": "report", "version": 1}')
+def counted(rename):
+    def before(a, b):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(a, b)
+    return before
+os.replace, files.exchange = counted(os.replace), counted(files.exchange)
+with files.atomic_folder(target, "report") as room:
+    (room / "manifest.json").write_text('{"kind": "report", "version": 2}')
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r"), str(nth)], capture_output=True, text=True)
+    version = json.loads((tmp_path / "r" / "manifest.json").read_text())["version"]
+    assert (done.returncode, version) == {1: (-9, 1), 2: (-9, 2), 3: (0, 2)}[nth], done.stderr
+    with atomic_folder(tmp_path / "r", "report") as room:
+        (room / "manifest.json").write_text('{"kind": "report", "version": 3}')
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]

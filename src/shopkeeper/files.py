@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
+from shopkeeper.exchange import exchange
 from shopkeeper.folders import KINDS, LEFT, MANIFEST, UNFINISHED, Unlike, check_target, is_ours, made_here, within
 from shopkeeper.locks import alone, silent
 
@@ -165,13 +166,16 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
     with _room(path) as tmp:
         yield tmp
         _flush(tmp)
-        # One process after the other, and a signal between the two renames would lose both folders.
+        # One process after the other. Where two renames are needed a signal between them would lose both folders.
         with _moving(path), stopping.held_back():
             check_target(path, kind, unlike)  # somebody may have put something there meanwhile
+            old = _beside(path)
             if not path.exists():
                 os.replace(tmp, path)
+            elif exchange(tmp, path):
+                os.replace(tmp, old)
+                _remove(old)
             else:
-                old = _beside(path)
                 os.replace(path, old)
                 try:
                     os.replace(tmp, path)
