@@ -25,7 +25,8 @@ EVENT_TYPES = (
 )
 EVENT_CODE = {name: code for code, name in enumerate(EVENT_TYPES, start=1)}
 NO_INTEREST = ("remove_from_cart", "return", "exposure")  # event types that count nothing unless asked for
-INTEREST = tuple(name for name in EVENT_TYPES if name not in NO_INTEREST)
+INTEREST_TYPES = tuple(name for name in EVENT_TYPES if name not in NO_INTEREST)
+INTEREST = tuple(EVENT_CODE[name] for name in INTEREST_TYPES)  # their codes
 
 PAD = 0  # internal id of "no item" / "no user"; real ids start at 1
 NO_HISTORY = "no history before the cutoff"  # why a customer has no score, in evaluation and bundles alike

@@ -113,6 +113,8 @@ def print_readout(file: Path, planned: int | None, share: float, level: float, r
             text = f"{name}: {row['value']:+.4g}; looked at once {row['low']:+.4g} to {row['high']:+.4g}"
             if 2 * min(ratio["control"], ratio["treatment"]) >= ENOUGH:
                 text += f"; at every look {row['sequential_low']:+.4g} to {row['sequential_high']:+.4g}"
+            else:
+                text += "; at every look: not yet"
             print(text)
     if covariate is not None:
         print(f"CUPED left {found['variance_left']:.0%} of the variance")

@@ -18,7 +18,7 @@ import numpy as np
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.requests import Requests
 from shopkeeper.features.baskets import Baskets
-from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from shopkeeper.data.prepared import Split
@@ -209,7 +209,7 @@ def _own(
         gap = np.where(count > 1, own(oldest - newest) / (count - 1), np.nan)
         share = count / baskets.n_baskets[owner]
         own_due, usual_due = days / np.maximum(gap, 0.5), days / np.maximum(gap_V[item], 0.5)
-    offsets, rows = requests.flat(event_codes(INTEREST))
+    offsets, rows = requests.flat(list(INTEREST))
     who = np.repeat(np.arange(len(requests)), np.diff(offsets))
     known = requests.events.item[rows] < n_columns
     rows, who = rows[known], who[known]

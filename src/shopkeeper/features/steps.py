@@ -12,7 +12,7 @@ import numpy as np
 
 from shopkeeper.data.orders import first_of_steps
 from shopkeeper.data.requests import Requests
-from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -39,7 +39,7 @@ class Steps:
     def of(cls, requests: Requests, types: list[int], n_columns: int) -> Steps:
         """Steps of target events (types: codes) and looks at items below `n_columns`."""
         events = requests.events
-        offsets, rows = requests.flat(event_codes(INTEREST))
+        offsets, rows = requests.flat(list(INTEREST))
         owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
         known = events.item[rows] < n_columns
         owner, rows = owner[known], rows[known]

@@ -33,7 +33,7 @@ from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
-from shopkeeper.schema import INTEREST
+from shopkeeper.schema import INTEREST_TYPES
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024
@@ -50,7 +50,7 @@ class EASE:
             raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
         self.l2 = l2
         self.max_items = max_items
-        weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST, 1)
+        weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST_TYPES, 1)
         self.counts_type = type_weights(weights, "event_types") > 0
         self.about = About(reads=("event_type",), types=counted_types(self.counts_type))
         self.weight_AA = np.zeros((0, 0), np.float32)

@@ -30,7 +30,7 @@ from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.neighbours import strongest
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
-from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY
+from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY
 
 REQUESTS_AT_ONCE = 1024
 
@@ -63,7 +63,7 @@ class ItemKNN:
         self.half_life_events = half_life_events
         self.half_life_days = half_life_days
         self.self_similarity = self_similarity
-        self.event_weights = event_weights or dict.fromkeys(INTEREST, 1.0)
+        self.event_weights = event_weights or dict.fromkeys(INTEREST_TYPES, 1.0)
         self.weight_of_type = type_weights(self.event_weights)
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         self.about = About(reads=reads, types=counted_types(self.weight_of_type))

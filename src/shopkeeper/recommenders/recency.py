@@ -23,13 +23,13 @@ from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.schema import INTEREST, event_codes
+from shopkeeper.schema import INTEREST, INTEREST_TYPES
 
 
 class Recency:
     """Recommends the customer's own newest items, then what sold best of late (`half_life_days`; null: all time)."""
 
-    about = About(reads=("event_type",), types=INTEREST)
+    about = About(reads=("event_type",), types=INTEREST_TYPES)
 
     def __init__(self, half_life_days: float | None = 7.0) -> None:
         self.popularity = Popularity(half_life_days)
@@ -44,7 +44,7 @@ class Recency:
     def score(self, requests: Requests) -> np.ndarray:
         """Above 1 for items of the history, below for all others: float32 (B, V)."""
         scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
-        offsets, rows = requests.flat(event_codes(INTEREST))
+        offsets, rows = requests.flat(list(INTEREST))
         length = np.diff(offsets)
         owner = np.repeat(np.arange(len(requests)), length)
         place = np.arange(len(rows)) - np.repeat(offsets[:-1], length)
@@ -56,7 +56,7 @@ class Recency:
 
     def program(self, timed: bool) -> Program:
         """The scores of the rest, and what shows interest."""
-        return Program("recency", {"rest": self.rest_V, "types": np.array(event_codes(INTEREST), np.int8)})
+        return Program("recency", {"rest": self.rest_V, "types": np.array(list(INTEREST), np.int8)})
 
     def save(self, folder: Path) -> None:
         """Write the scores of the rest as `weights.npz`."""

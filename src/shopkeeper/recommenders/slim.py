@@ -32,7 +32,7 @@ from shopkeeper.recommenders.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
-from shopkeeper.schema import INTEREST
+from shopkeeper.schema import INTEREST_TYPES
 
 REQUESTS_AT_ONCE = 1024
 CELLS_AT_ONCE = 4_000_000  # of J x C x C
@@ -71,7 +71,7 @@ class SLIM:
             raise UserError(f"slim: candidates is {candidates}; give at least 1")
         self.l1, self.l2, self.candidates = l1, l2, candidates
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
-        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         types = counted_types(self.weight_of_type)
         self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")

@@ -27,7 +27,7 @@ from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
-from shopkeeper.schema import INTEREST
+from shopkeeper.schema import INTEREST_TYPES
 
 
 class Factors:
@@ -48,7 +48,7 @@ class Factors:
         if half_life_days is not None and not half_life_days > 0:
             raise UserError(f"{self.name}: half_life_days is {half_life_days}; give a number above 0, or null")
         self.width, self.epochs, self.half_life_days = width, epochs, half_life_days
-        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         self.about = About(VECTORS, reads=reads, types=counted_types(self.weight_of_type))
         self.item_VD = np.zeros((1, width), np.float32)

@@ -36,7 +36,7 @@ from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.schema import INTEREST, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY, event_codes
 
 METHODS = ("vsknn", "vstan")
 CELLS_AT_ONCE = 5_000_000  # requests x sessions, or x items, in one block
@@ -83,10 +83,10 @@ class SessionKNN:
         self.method, self.neighbours, self.sample = method, neighbours, sample
         self.half_life_days, self.half_life_places = half_life_days, half_life_places
         self.half_life_distance, self.idf, self.gap_hours = half_life_distance, idf, gap_hours
-        self.types = event_codes(event_types or INTEREST, "event_types")
+        self.types = event_codes(event_types or INTEREST_TYPES, "event_types")
         self.about = About(
             reads=("event_type", "timestamp", "session"),
-            types=tuple(event_types or INTEREST),
+            types=tuple(event_types or INTEREST_TYPES),
             not_exported="no program answers for it yet",
         )
         self.place_SV = sparse.csr_array((0, 1), dtype=np.int32)  # 1 for a session's newest item, the oldest last

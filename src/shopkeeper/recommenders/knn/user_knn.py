@@ -30,7 +30,7 @@ from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
-from shopkeeper.schema import INTEREST
+from shopkeeper.schema import INTEREST_TYPES
 
 
 class UserKNN:
@@ -60,7 +60,7 @@ class UserKNN:
             raise UserError(f"user_knn: half_life_days is {half_life_days}; give a number above 0, or null")
         self.neighbours, self.shrinkage = neighbours, shrinkage
         self.half_life_days, self.own_weight = half_life_days, own_weight
-        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST, 1.0))
+        self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         types = counted_types(self.weight_of_type)
         self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")
