@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from omegaconf import open_dict
 
 from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared, Split
@@ -26,7 +27,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.comparing.checks import _trained_without_order
-from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.evaluate import evaluate, evaluate_runs
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.recommenders.base import Fit, make
@@ -371,3 +372,12 @@ def test_commands_of_the_page_typed_as_printed_do_what_the_page_says_for_that_pa
         assert (program, (Path(file).is_file())) == ("python", True)
         assert f"out={tmp_path / 'page'}" in rest or "hydra.run.dir=" in command
         assert "dataset=" in command or file == "evaluate.py"
+
+
+def test_a_stage_without_runs_says_what_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = composed("evaluate", ["dataset=demo_shop", "tracking=none"])
+    with open_dict(cfg):
+        del cfg["task"]  # as in the pipeline's composed files
+    with pytest.raises(UserError, match="no finished run below models/demo_shop/temporal; `dvc repro` makes one"):
+        evaluate(cfg)

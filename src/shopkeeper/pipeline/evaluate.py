@@ -50,8 +50,10 @@ def evaluate(config: DictConfig) -> None:
     named = context.named_targets(cfg)
     runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
     if not runs:
-        task = task_of(cfg)
-        words = shlex.join(train_also(cfg, task.name, task.baseline))
+        words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
+        if "task" in cfg:
+            task = task_of(cfg)
+            words = shlex.join(train_also(cfg, task.name, task.baseline))
         raise UserError(f"there is no finished run below {root}; `{words}` makes one, or name some: runs=[…]")
     say_contradictions(cfg, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
