@@ -13,6 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "shopkeeper"
 FLOOR = {
     "errors": 0, "configuration": 0, "identifiers": 0, "stopping": 0, "formats": 0, "startup": 0,  # the ground floor
+    "private_torch": 0,
     "id_columns": 0.05, "shapes": 0.05, "exchange": 0.05,
     "folders": 0.05, "locks": 0.05, "files": 0.1, "hashing": 0.15, "closure": 0.16, "schema": 0.1, "timeline": 0.2,
     "data": 1, "nn": 1, "metrics": 1,
@@ -160,8 +161,7 @@ def test_no_task_is_named_where_every_task_is_served():
 ASKED = {
     "cli/doctor.py": {"sched_getaffinity"},  # of the system
     "training/batching/blocks.py": {"posix_fallocate"},
-    "nn/linear.py": {"_linear_pointwise"},  # of the installed PyTorch
-    "metrics/inner_products.py": {None},
+    "private_torch.py": {"_linear_pointwise", "_reorder_linear_weight"},  # of the installed PyTorch
     "files.py": {"filename", "strerror", "errno"},  # of an error that may be any
     "stopping.py": {"number", "__notes__"},
     "tracking/__init__.py": {"error_code"},
@@ -188,19 +188,13 @@ def test_nothing_is_asked_by_hasattr_or_by_how_a_name_begins():
     assert not wrong
 
 
-# Operations that PyTorch keeps to itself: docs/decisions/0003-private-operations.md says why these four use them.
-PRIVATE = {"nn/linear.py", "nn/attention.py", "training/batch_parallel.py", "metrics/inner_products.py"}
-
-
-def test_private_operations_of_torch_stand_in_the_files_that_the_decision_names():
+def test_private_operations_of_torch_stand_in_one_file():
     found = {
         path.relative_to(SOURCE).as_posix()
         for path in FILES
         if re.search(r"torch\.(_[a-z]|ops\.)", path.read_text(encoding="utf-8"))
     }
-    assert found == PRIVATE
-    record = (SOURCE.parents[1] / "docs/decisions/0003-private-operations.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in record for name in PRIVATE)
+    assert found == {"private_torch.py"}
 
 
 def test_no_folder_has_more_than_twenty_files_side_by_side():

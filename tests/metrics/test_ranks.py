@@ -180,10 +180,10 @@ def test_vectors_give_the_ranks_of_their_products(vectors):
     assert (better + tied <= rounded.better + rounded.tied).all()
 
 
-@pytest.mark.skipif(not products.ONEDNN, reason="this PyTorch has no oneDNN: there is one way to multiply")
+@pytest.mark.skipif(not products.REORDERS, reason="this PyTorch has no oneDNN: there is one way to multiply")
 def test_the_library_that_multiplies_moves_no_rank_beyond_close_scores(vectors, monkeypatch):
     one = in_batches(vectors, 230)
-    monkeypatch.setattr(products, "ONEDNN", False)
+    monkeypatch.setattr(products, "REORDERS", False)
     other = in_batches(vectors, 230)
     assert np.allclose(one[4], other[4], atol=1e-5)
     request_BD, item_VD, targets, _, catalogue = vectors

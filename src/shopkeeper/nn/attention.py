@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
+from shopkeeper.private_torch import softmax_backward
+
 SCORE_BYTES = 5 << 18  # attention scores of a piece, for each thread: a little more than a core's second level cache
 Groups = tuple[tuple[int, int], ...]  # (b, L) of each rectangle, in order
 
@@ -121,7 +123,7 @@ class _Plain(torch.autograd.Function):
             q_nLd, k_nLd, v_nLd, do_nLd = (_split(x[at], b, length, ctx.heads) for x in (q_PD, k_PD, v_PD, do_PD))
             _product(p_nLL.transpose(1, 2), do_nLd, 1.0, dv_PD[at], b, ctx.heads)
             dp_nLL = do_nLd @ v_nLd.transpose(1, 2)
-            ds_nLL = torch._softmax_backward_data(dp_nLL, p_nLL, -1, p_nLL.dtype)
+            ds_nLL = softmax_backward(dp_nLL, p_nLL)
             _product(ds_nLL, k_nLd, ctx.scale, dq_PD[at], b, ctx.heads)
             _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk_PD[at], b, ctx.heads)
         return dq_PD, dk_PD, dv_PD, None, None

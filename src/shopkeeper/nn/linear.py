@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor, nn
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from shopkeeper.private_torch import ONEDNN, onednn_linear
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -16,7 +16,6 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias`; float32 either way, sums in another order."""
-    if _ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return out
+    if ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+        return onednn_linear(x, weight, bias)
     return F.linear(x, weight, bias)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from shopkeeper.metrics.parallel import Cores
+from shopkeeper.private_torch import copy_all
 
 
 def share_of(users: np.ndarray, length_U: np.ndarray, part: int, parts: int) -> np.ndarray:
@@ -59,7 +60,7 @@ class Shares:
             pairs = zip(twin.parameters(), self.network.parameters(), strict=True)
             rounded = [(mine, its) for mine, its in pairs if mine.dtype != its.dtype]
             if rounded:
-                torch._foreach_copy_([mine for mine, _ in rounded], [its for _, its in rounded])
+                copy_all([mine for mine, _ in rounded], [its for _, its in rounded])
 
     def learn(self, loss: Callable[[np.ndarray, Any], Tensor], users: np.ndarray, length_U: np.ndarray) -> Tensor:
         """Add the gradients of `loss(customers, twin)` to the network's; gives the sum of the losses, without a graph.
