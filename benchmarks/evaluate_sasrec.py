@@ -30,8 +30,9 @@ def main(repetitions: int) -> None:
 
     from shopkeeper.data.prepared import Prepared
     from shopkeeper.evaluation.table import evaluate_requests, summarise
+    from shopkeeper.models.fit import Fit
     from shopkeeper.pipeline.context import plain
-    from shopkeeper.recommenders.base import Fit, make
+    from shopkeeper.recommenders.base import make
 
     torch.set_num_threads(2)
     command = [sys.executable, "prepare.py", f"dataset={DATASET}", "split=leave_one_out"]

@@ -40,7 +40,7 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     """This project's curve; runs in a process of its own."""
     from shopkeeper.data.prepared import Prepared
     from shopkeeper.data.requests import Requests
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
 
     prepared = Prepared.open(split_path.parents[1])

@@ -44,7 +44,7 @@ REQUIRED = {  # data, peer -> times as fast: required, aim
 def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     """This project's figures; runs in a process of its own."""
     from shopkeeper.data.prepared import Prepared
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
     from shopkeeper.training.module import SequenceModule
 

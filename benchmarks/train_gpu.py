@@ -21,7 +21,7 @@ import torch
 
 from _results import ROOT, at_least, at_most, not_had, row, write_result
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.batching.batches import TrainingView
 

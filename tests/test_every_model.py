@@ -22,10 +22,11 @@ from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
 from shopkeeper.models.about import COLUMNS, CUSTOMERS, PROBABILITIES, REQUESTS, VECTORS, About
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
-from shopkeeper.recommenders.base import EmbeddingRecommender, Fit, Recommender, declared, make
+from shopkeeper.recommenders.base import EmbeddingRecommender, Recommender, declared, make
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.splits.perturb import perturb_after
@@ -69,13 +70,15 @@ class Shop:
 
     def trained(self, model: Any, folder: Path | None = None, earlier: bool = False) -> Any:
         """The model fitted on this shop, or for customers on its earlier half alone."""
+        fit = Fit(seed=1, folder=folder, trainer=TRAINER, progress=False)
         if model.about.asks == REQUESTS:
-            model.fit(self.prepared, self.split, Fit(seed=1, folder=folder, trainer=TRAINER, progress=False))
+            model.fit(self.prepared, self.split, fit)
             return model
         if "dataset" in model.about.needs:
             model.bind(self.prepared)
         train = self.cohorts["train"]
-        model.fit(rows_of(train, np.arange(len(train) // 2)) if earlier else train, self.cohorts["calibration"], 1)
+        some = rows_of(train, np.arange(len(train) // 2)) if earlier else train
+        model.fit(some, self.cohorts["calibration"], fit)
         return model
 
     def questions(self, model: Any) -> Requests | Cohort:

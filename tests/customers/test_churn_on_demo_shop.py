@@ -11,6 +11,7 @@ from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
@@ -37,7 +38,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict:
         model = make(yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text()))
         if "dataset" in model.about.needs:
             model.bind(prepared)
-        model.fit(cohort["train"], cohort["calibration"], 1)
+        model.fit(cohort["train"], cohort["calibration"], Fit(seed=1))
         found[name] = customer_table(prepared, cohort["test"], model.predict(cohort["test"]), {"model": name})
     return found
 

@@ -12,6 +12,7 @@ from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
 
@@ -46,7 +47,7 @@ def test_logistic_and_lightgbm_beat_the_base_rate_on_online_retail(prepared: Pre
     tables = {}
     for name in ("base_rate", "logistic", "lightgbm"):
         model = make(yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text()))
-        model.fit(cohort["train"], cohort["calibration"], 1)
+        model.fit(cohort["train"], cohort["calibration"], Fit(seed=1))
         tables[name] = customer_table(prepared, test, model.predict(test), {"model": name, "part": "test"})
     for name, reference in REFERENCE.items():
         found = summarise_customers(tables[name])

@@ -24,6 +24,7 @@ from shopkeeper.evaluation.customer_table import (
 )
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.models.fit import Fit
 
 OWN_VALUES = {"currency": "EUR", "customer_value": 200, "offer_cost": 10, "contact_cost": 1, "success_rate": 0.3}
 SHOP = {"name": "shop", "profit": {**OWN_VALUES, "success_trials": 20}}
@@ -35,7 +36,7 @@ def setting(tmp_path_factory):
     cohorts = [build_cohort(prepared, t, 90, 90) for t in CUTOFFS]
     tables = {}
     for model in (BaseRate(), Logistic()):
-        model.fit(cohorts[0], cohorts[1], seed=0)
+        model.fit(cohorts[0], cohorts[1], Fit(seed=0))
         name = type(model).__name__
         tables[name] = customer_table(prepared, cohorts[2], model.predict(cohorts[2]), {"model": name, "part": "test"})
     return prepared, cohorts[2], tables

@@ -21,7 +21,7 @@ from shopkeeper.evaluation.sanity import (
 )
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.models.about import About
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.popularity import Popularity
 from tiny import cycle_histories, days, tiny_prepared
 

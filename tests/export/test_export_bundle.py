@@ -16,7 +16,7 @@ from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.item_knn import ItemKNN

@@ -25,6 +25,7 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
@@ -43,7 +44,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, list[Any]]
 def exported(request: pytest.FixtureRequest, toys: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     prepared, (train, calibration, test) = toys
     model: Any = MODELS[request.param]()
-    model.fit(train, calibration, seed=0)
+    model.fit(train, calibration, Fit(seed=0))
     out = tmp_path_factory.mktemp("exports") / request.param
     return model, export_bundle(model, prepared, test, {"model": request.param, "task": "churn"}, out)
 
@@ -121,7 +122,7 @@ def test_each_family_says_which_call_is_its_own(exported: Any) -> None:
 def test_arrays_that_score_differently_are_refused(toys: Any, tmp_path: Path) -> None:
     prepared, (train, calibration, test) = toys
     model = Logistic()
-    model.fit(train, calibration)
+    model.fit(train, calibration, Fit())
     predict = model.predict
     model.predict = lambda c: type(p := predict(c))(p.probability + 1e-3, p.blank_reason)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="was not written"):
@@ -138,7 +139,7 @@ def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path)
     from shopkeeper.bundles.write.seal import seal
 
     model = BaseRate()
-    model.fit(toys[1][0], toys[1][1])
+    model.fit(toys[1][0], toys[1][1], Fit())
     old = export_bundle(model, toys[0], toys[1][2], {"task": "churn"}, tmp_path / "old", golden=5)
     seal(old, json.loads((old / "manifest.json").read_text()), version=1)
     with pytest.raises(UserError, match="format 1, whose customer models wanted finished features; export the model"):
@@ -173,7 +174,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
         for part in ("train", "calibration", "test")
     )
     model = LightGBM(max_trees=80)
-    model.fit(train, calibration, 1)
+    model.fit(train, calibration, Fit(seed=1))
     bundle = export_bundle(model, prepared, test, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
     table = customer_table(prepared, test, model.predict(test), {"model": "lightgbm"})
     users = np.random.default_rng(5).permutation(len(prepared.offsets) - 1)[:1000]

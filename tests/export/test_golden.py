@@ -15,7 +15,8 @@ from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.recommenders.base import Fit, untyped_event
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
@@ -90,7 +91,7 @@ def test_golden_customers_of_a_churn_bundle_do_not_exist(tmp_path: Path) -> None
     prepared, _ = tiny_prepared(tmp_path / "tiny", histories, days(histories))
     cohort = build_cohort(prepared, 2 * DAY + 1, 1, None, observed_until=4 * DAY)
     model = BaseRate()
-    model.fit(cohort, cohort, 0)
+    model.fit(cohort, cohort, Fit(seed=0))
     out = export_bundle(model, prepared, cohort, {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
     requests = json.loads((out / "golden.json").read_text())["requests"]
     times = [event["timestamp"] for request in requests for event in request["history"]]

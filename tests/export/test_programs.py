@@ -15,12 +15,13 @@ from shopkeeper.bundles.write.bundle import program_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
 from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import SCORERS
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.factors.bpr import BPR

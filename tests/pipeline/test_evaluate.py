@@ -25,12 +25,13 @@ from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.comparing.checks import _trained_without_order
 from shopkeeper.pipeline.evaluate import evaluate, evaluate_runs
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.stages.compose import composed
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from tiny import cycle_histories, days, tiny_prepared
 
 Data = tuple[Prepared, Split]

@@ -13,8 +13,9 @@ import pytest
 
 from shopkeeper.cli.main import main
 from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.runs import write_run
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from tiny import days, tiny_prepared
 
 Out = pytest.CaptureFixture[str]

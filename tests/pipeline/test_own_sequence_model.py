@@ -162,7 +162,7 @@ def test_it_is_tuned_compared_exported_and_answers_from_a_bundle(shop: Path):
 def test_a_model_that_reads_ages_says_so_where_there_are_none(shop: Path, tmp_path: Path):
     import my_fading
 
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.models.fit import Fit
     from tiny import cycle_histories, tiny_prepared
 
     prepared, split = tiny_prepared(tmp_path / "order-only", cycle_histories(6, 5, 6))

@@ -19,7 +19,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import REQUESTS
-from shopkeeper.recommenders.base import Fit, Recommender
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import Recommender
 from shopkeeper.recommenders.base import make as make_model
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, cycle_histories, days, tiny_prepared

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.evaluation.table import evaluate_requests, summarise
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 
 ROOT = Path(__file__).parents[2]

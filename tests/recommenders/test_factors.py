@@ -11,7 +11,8 @@ from scipy.special import expit
 
 from recommenders.checks import FIT, check_recommender, fitted, shipped, shoppers, stranger
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import EmbeddingRecommender, Fit
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import EmbeddingRecommender
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.ials import IALS
 from tiny import days, tiny_prepared

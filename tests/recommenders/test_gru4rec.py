@@ -12,7 +12,7 @@ import torch
 from recommenders.checks import check_learns_a_cycle, check_recommender, shoppers
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared

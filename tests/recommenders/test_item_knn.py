@@ -12,8 +12,8 @@ from scipy import sparse
 
 from recommenders.checks import check_recommender, fitted, stranger
 from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders import neighbours
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import ItemKNN, cosine_neighbours
 from shopkeeper.recommenders.popularity import Popularity
 from tiny import tiny_prepared

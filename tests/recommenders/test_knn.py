@@ -8,7 +8,7 @@ import pytest
 from recommenders.checks import check_recommender, fitted, shipped, shoppers, stranger
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.knn.session_knn import SessionKNN, Sessions
 from shopkeeper.recommenders.knn.user_knn import UserKNN
 from tiny import DAY, tiny_prepared

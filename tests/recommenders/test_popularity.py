@@ -9,7 +9,7 @@ import pytest
 
 from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.popularity import Popularity
 from tiny import DAY, tiny_prepared
 

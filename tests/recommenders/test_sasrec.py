@@ -10,7 +10,8 @@ import torch
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import EmbeddingRecommender, Fit
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import EmbeddingRecommender
 from shopkeeper.recommenders.sasrec import SASRec
 from tiny import cycle_histories, tiny_prepared
 

@@ -13,9 +13,10 @@ from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.two_stage import TwoStage
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes

@@ -20,7 +20,7 @@ from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.popularity import Popularity
 from tiny import tiny_prepared
 

@@ -12,7 +12,8 @@ from shopkeeper.customers.base import Cohort, NeedsDataset
 from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit, Recommender
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import Recommender
 from shopkeeper.recommenders.oracle import Oracle
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.simulated.presets import transition_matrix, world_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from tiny import tiny_prepared
 

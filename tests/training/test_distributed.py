@@ -18,7 +18,7 @@ from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.sanity import shuffled_training
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training import execution
 from shopkeeper.training.config import TrainerConfig

@@ -15,7 +15,7 @@ import torch
 from small_training import MODEL, TRAINER, fit
 
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.base import Fit
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.module import SequenceModule
 

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from small_training import MODEL, fit
 
 from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.fit import _fits_memory

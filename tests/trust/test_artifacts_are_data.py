@@ -16,10 +16,11 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.files import member, sha256_file
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.targets import refuse_foreign
 from tiny import cycle_histories, days, tiny_prepared
 

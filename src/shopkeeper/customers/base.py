@@ -15,6 +15,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.models.about import About, Learned
+from shopkeeper.models.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ class CustomerModel(Protocol):
     def untrainable(self) -> str:
         """Why it scores nobody; "" where it does."""
 
-    def fit(self, train: Cohort, calibration: Cohort | None, seed: int) -> Learned | None:
-        """Learn from `train`; calibrate on `calibration`, a later cutoff that the fit has not seen."""
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned | None:
+        """Learn from `train`; calibrate on `calibration`, a later cutoff that the fit has not seen.
+
+        What chooses when to stop is a part of `train`.
+        """
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Probability that the label is 1, per row."""

@@ -9,6 +9,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 
 
@@ -22,8 +23,8 @@ class BaseRate:
         self.probability = np.nan
         self.untrainable = "not fitted"
 
-    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
-        """Count. `seed` has no effect."""
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
+        """Count."""
         label = np.concatenate([labels_of(c) for c in (train, calibration) if c is not None])
         self.untrainable = why_untrainable(labels_of(train), self.min_positives)
         # Half a row of each class: a rate of exactly 0 or 1 would cost infinitely much the first time it is wrong.

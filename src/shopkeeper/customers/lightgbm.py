@@ -17,12 +17,14 @@ from shopkeeper.customers.state import (
     with_blanks,
     write_state,
 )
-from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.about import PROBABILITIES, About, Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 
 FOLDS = 5
+TOLD = 10  # the curve has a point each so many trees
 
 
 class LightGBM:
@@ -73,7 +75,7 @@ class LightGBM:
         self.calibrator = Calibrator()
         self.untrainable = "not fitted"
 
-    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
         """Fit on `train`, choose and fit the calibration on `calibration`."""
         import lightgbm as lgb
 
@@ -82,21 +84,32 @@ class LightGBM:
         self.calibrator, self.booster = Calibrator(), None
         self.untrainable = why_untrainable(label, self.min_positives)
         if self.untrainable:
-            return
-        parameters = {**self.parameters, "seed": seed}
+            return Learned()
+        parameters = {**self.parameters, "seed": fit.seed}
         data = lgb.Dataset(train.features, label, params=parameters, free_raw_data=False)
-        found = lgb.cv(
-            parameters,
-            data,
-            num_boost_round=self.max_trees,
-            folds=_folds_by_customer(train.customer, seed),
-            callbacks=[lgb.early_stopping(self.patience, verbose=False)],
-        )
-        n_trees = len(found["valid binary_logloss-mean"])
+        history: list[dict[str, float]] = []
+
+        def tell(state: Any) -> None:
+            trees = state.iteration + 1
+            if trees % TOLD == 0:
+                history.append({"epoch": trees, "log_loss": state.evaluation_result_list[0][2]})
+                fit.log({"log_loss": history[-1]["log_loss"]}, trees)
+
+        n_trees = fit.steps
+        if n_trees is None:
+            found = lgb.cv(
+                parameters,
+                data,
+                num_boost_round=self.max_trees,
+                folds=_folds_by_customer(train.customer, fit.seed),
+                callbacks=[lgb.early_stopping(self.patience, verbose=False), tell],
+            )
+            n_trees = len(found["valid binary_logloss-mean"])
         self.booster = lgb.train(parameters, data, num_boost_round=n_trees)
         if calibration is not None:
             raw = self._raw(calibration)
-            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, seed)
+            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, fit.seed)
+        return Learned(n_trees, history=history)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated probabilities."""

@@ -25,6 +25,7 @@ from shopkeeper.customers.state import (
 )
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
@@ -48,7 +49,7 @@ class Logistic:
         self.calibrator = Calibrator()
         self.untrainable = "not fitted"
 
-    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Fit on `train`, choose and fit the calibration on `calibration`."""
         from sklearn.linear_model import LogisticRegression
 
@@ -69,7 +70,7 @@ class Logistic:
         a["weight"], a["intercept"] = solver.coef_[0].astype(np.float64), solver.intercept_.astype(np.float64)
         if calibration is not None:
             raw = self._raw(calibration)
-            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, seed)
+            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, fit.seed)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated probabilities."""

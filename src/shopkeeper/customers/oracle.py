@@ -26,6 +26,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.fit import Fit
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.simulated.filtering import filter_days, replay, survival, visits
 from shopkeeper.simulated.link import Link, hidden_truth
@@ -61,7 +62,7 @@ class ChurnOracle:
             self.kind, state = hidden_truth(prepared)
             self.state = state.astype(np.int8)
 
-    def fit(self, train: Cohort, calibration: Cohort | None = None, seed: int = 0) -> None:
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Nothing is learnt."""
         self._link()
 

@@ -83,7 +83,7 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
 
     None where the shop is not simulated, or where the split asks something else than the customer's next order.
     """
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.oracle import Oracle
 
     spec = split.timeline.get("spec") or {}

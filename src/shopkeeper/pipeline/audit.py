@@ -12,7 +12,8 @@ import numpy as np
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.models.about import Learned
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.base import make
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
 
@@ -86,7 +87,8 @@ def audit_customer_model(
     if cfg.get("audit") != "full":
         return
     other = audit_cohorts(cfg, known, windows, cohort, judged)
-    again, _ = fitted(cfg, part, other, known[judged][-1])
+    fit = Fit(seed=int(cfg["seed"]), trainer={**cfg["trainer"], "devices": 1}, progress=False)
+    again, _ = fitted(cfg, part, other, known[judged][-1], fit)
     same_predictions(model, again, name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on")
     log.info("audit=full: %s for %s: cohorts and model do not depend on what follows", name, part)
 

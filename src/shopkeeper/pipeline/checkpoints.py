@@ -38,7 +38,8 @@ def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         decides["k"] = k
     if "trial" in cfg:  # of a search: another one may have the same settings at the same time
         decides["trial"] = cfg["trial"]
-    key = sha256_json(decides | {k: facts[k] for k in ("dataset_fingerprint", "split")})
+    of_data = ("dataset_fingerprint", "split") + (("task", "windows") if "windows" in facts else ())
+    key = sha256_json(decides | {k: facts[k] for k in of_data})
     return Path(cfg["paths"]["checkpoints"]) / f"{cfg['model']['name']}-{key[:16]}"
 
 

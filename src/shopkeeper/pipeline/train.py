@@ -15,7 +15,8 @@ from shopkeeper import tracking
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
-from shopkeeper.pipeline.forms import Log, Result, form_of, task_of
+from shopkeeper.pipeline.forms import Result, form_of, task_of
+from shopkeeper.pipeline.forms.fitting import Log
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ Shapes: B requests, V = n_items + 1 columns (internal item ids, column 0 is padd
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
@@ -21,25 +20,10 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import WORDS, UserError, check_kinds, nearest
 from shopkeeper.models.about import About, Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.targets import class_of
 
 NOT_PARAMETERS = ("name", "task", "tasks", "target", "defaults")
-
-
-@dataclass
-class Fit:
-    """What a training run is given besides data: seed, folder for resumable state, trainer settings, where to log."""
-
-    seed: int = 0
-    folder: Path | None = None  # for checkpoints, of a model that `resumes`; None: nothing is written meanwhile
-    trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
-    target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
-    filter_seen: bool = False
-    k: int = 10  # cut-off of the headline metric, which chooses the best epoch
-    init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
-    steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
-    log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None
-    progress: bool = True
 
 
 @runtime_checkable

@@ -31,10 +31,10 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.features.repeats import LATENESS, TIMES, Purchases, Visits, lateness, times
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.again import buy_it_again, chances, mean_log_gap
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 
 WHEN = ("request", "next_visit")

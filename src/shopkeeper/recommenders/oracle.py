@@ -29,8 +29,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.simulated.choice import mixture
 from shopkeeper.simulated.filtering import (
     BROWSED,

@@ -23,9 +23,9 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import check, number, or_null
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity, counted_types, type_weights
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 

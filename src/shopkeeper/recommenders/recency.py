@@ -19,9 +19,9 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.schema import INTEREST, INTEREST_TYPES
 

@@ -34,9 +34,9 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.models.about import VECTORS, About, Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.nn.network import COLUMNS, SequenceNetwork
 from shopkeeper.programs.base import GRAPH, Program
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.blocks import training_blocks

@@ -26,8 +26,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts

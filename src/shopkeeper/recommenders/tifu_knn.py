@@ -27,9 +27,9 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.schema import EVENT_TYPES, event_codes
 

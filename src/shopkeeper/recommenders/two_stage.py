@@ -26,13 +26,14 @@ from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import FILE as TREES
 from shopkeeper.models.trees import open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit, make
+from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import event_codes

@@ -114,7 +114,7 @@ def fit_of(config: Mapping[str, Any], split: Split, folder: Path) -> Any:
     In one process: others would read the split from disk, not the one that is in memory. With a plan of its own: that
     of the config was made for the run's machine.
     """
-    from shopkeeper.recommenders.base import Fit
+    from shopkeeper.models.fit import Fit
 
     return Fit(
         seed=int(config["seed"]),

@@ -6,7 +6,7 @@ Both have `prepare`, `train`, `data_of`, `compared`, `summarised`, `without_head
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,6 @@ from shopkeeper.pipeline import context
 from shopkeeper.tasks.base import CUSTOMERS, REQUESTS, Task
 from shopkeeper.tasks.find import find_task
 
-Log = Callable[[Mapping[str, float], int], None]
 # What a form alone runs: no figure of a model of the other form depends on it.
 ALONE = {
     REQUESTS: ("shopkeeper.pipeline.forms.requests",),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.models.about import Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Log, Result, model_of, task_of
+from shopkeeper.pipeline.forms import Result, model_of, task_of
+from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder, declared_facts
 from shopkeeper.pipeline.warm_start import check_start
@@ -46,7 +49,6 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
-    seed = int(cfg["seed"])
     asked = JUDGED_ON
     data = {part: known[asked[part]][-1] for part in parts}
     hashes = {part: cohort_hash(cohort[asked[part]], _external(cfg, data[part])) for part in parts}
@@ -65,10 +67,14 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         "erasure_list": prepared.erasure_list,
     }
     about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
-    about |= {"seed": seed, "filter_seen": False}
+    about |= {"seed": int(cfg["seed"]), "filter_seen": False}
+    fit = fit_of(cfg, facts, model_of(cfg), log_epoch, held)
     tables: dict[str, pa.Table] = {}
     for part in parts:
-        model, learned = fitted(cfg, part, cohort, prepared)
+        with forgotten_if_it_fails(fit, parts):
+            model, learned = fitted(cfg, part, cohort, prepared, fit)
+        # Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint.
+        fit = replace(fit, log=lambda *_: None, trainer={**fit.trainer, "resume": True})
         rows = cohort[asked[part]]
         audit_customer_model(cfg, model, part, cohort, known, windows)
         metadata = {**about, "part": part, "target_hash": hashes[part], "oracle": model.about.oracle}
@@ -86,13 +92,15 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     return Result(model, learned, {**facts, **declared_facts(model)}, metrics, tables)
 
 
-def fitted(cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared) -> tuple[Any, Learned]:
+def fitted(
+    cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared, fit: Fit
+) -> tuple[Any, Learned]:
     """The config's model, fitted for a part: on the training cutoffs, for test with calibration as well."""
     model = model_of(cfg)
     if "dataset" in model.about.needs:
         model.bind(prepared)
     calibration = cohort["calibration"] if part == "test" else None
-    return model, model.fit(cohort["train"], calibration, int(cfg["seed"])) or Learned()
+    return model, model.fit(cohort["train"], calibration, fit) or Learned()
 
 
 def truth_of(cfg: Mapping[str, Any]) -> Truth:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,8 +16,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.locks import alone
 from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
-from shopkeeper.pipeline.forms import Log, Result, model_of
+from shopkeeper.pipeline.forms import Result, model_of
+from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
 from shopkeeper.pipeline.warm_start import check_start, trained_until
@@ -34,38 +33,22 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
     from shopkeeper.evaluation.table import evaluate_requests, summarise
     from shopkeeper.pipeline.audit import audit_recommender, say
-    from shopkeeper.recommenders.base import Fit
 
     prepared, split = prepare_to_train(cfg)
     later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
     model = model_of(cfg)
     start = check_start(cfg, model.about.starts_warm, split)
-    bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     facts = _facts(cfg, prepared, split) | {**declared_facts(model), "init_from": start}
     if start and not start["checked"]:
         facts["trained_until"] = None
-    place = checkpoint_folder(cfg, facts)
-    if model.about.resumes:
-        held.enter_context(alone(place))
-        held.push(says_how_to_go_on(place))
-    fit = Fit(
-        seed=int(cfg["seed"]),
-        folder=place,
-        trainer=cfg["trainer"],
-        target_events=tuple(split.timeline["spec"]["target_events"]),
-        filter_seen=bool(cfg["dataset"]["filter_seen"]),
-        k=int(cfg["evaluation"]["k"][0]),
-        init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
-        log=log_epoch if bar else _and_say(log_epoch),
-        progress=bar,
-    )
-    recall(place, cfg)
-    try:
+    asked: dict[str, Any] = {
+        "target_events": tuple(split.timeline["spec"]["target_events"]),
+        "filter_seen": bool(cfg["dataset"]["filter_seen"]),
+        "k": int(cfg["evaluation"]["k"][0]),
+    }
+    fit = fit_of(cfg, facts, model, log_epoch, held, **asked)
+    with forgotten_if_it_fails(fit, parts):
         learned = model.fit(prepared, split, fit) or Learned()
-    except Exception:
-        if "test" not in parts:  # a pruned or failed trial of a search: nobody goes on with it
-            remove_checkpoints(place)
-        raise
     audit_recommender(cfg, model, learned, split, fit, parts)
     e = cfg["evaluation"]
 
@@ -189,14 +172,6 @@ def _refitted(
     learned = model.fit(split.prepared, split, again) or Learned()
     remove_checkpoints(place)
     return model, learned
-
-
-def _and_say(log_epoch: Log) -> Log:
-    def both(metrics: Mapping[str, float], step: int) -> None:
-        log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
-        log_epoch(metrics, step)
-
-    return both
 
 
 def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str, Any]:

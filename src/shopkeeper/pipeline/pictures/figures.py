@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.metrics.classification_reliability import reliability_curve
 from shopkeeper.pipeline.pictures import svg
 from shopkeeper.pipeline.pictures.svg import Panel
@@ -48,15 +49,15 @@ def board_figures(board: Any, name: str) -> dict[str, str]:
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], metric: str, model: str) -> str:
-    """Training loss and the metric on validation, epoch by epoch; the best epoch is marked."""
+    """Training loss, where it is known, and the metric on validation, epoch by epoch; the best epoch is marked."""
     epochs = [int(row["epoch"]) for row in history]
-    panels = []
-    for key, title in (("loss", f"{model}: learning curve"), (metric, "")):
+    panels: list[Panel] = []
+    for key in (("loss",) if "loss" in history[-1] else ()) + (metric,):
         values = np.array([row.get(key, np.nan) for row in history], float)
-        panel = Panel(svg.span(epochs), svg.span(values), 170, title, width=760)
+        panel = Panel(svg.span(epochs), svg.span(values), 170, "" if panels else f"{model}: learning curve", width=760)
         panel.y_name = {"loss": "training loss"}.get(key, f"{key} on validation")
         if key == metric and not np.isnan(values).all():
-            best = int(np.nanargmax(values))
+            best = int(np.nanargmin(values) if metric in LOWER_IS_BETTER else np.nanargmax(values))
             panel.dots([epochs[best]], [values[best]], ORANGE, 7)
             panel.aside = f"best: epoch {epochs[best]}, {values[best]:.4f}"
         panel.line(epochs, values, BLUE)

@@ -32,8 +32,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY, event_codes

@@ -25,9 +25,9 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets, newest_weights
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.schema import EVENT_TYPES, event_codes

@@ -25,8 +25,8 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
+from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import Fit
 from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights

@@ -1,0 +1,24 @@
+"""What a fit is given besides data, of a recommender and of a customer model alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Fit:
+    """What a training run is given besides data: seed, folder for resumable state, trainer settings, where to log."""
+
+    seed: int = 0
+    folder: Path | None = None  # for checkpoints, of a model that `resumes`; None: nothing is written meanwhile
+    trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
+    target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
+    filter_seen: bool = False
+    k: int = 10  # cut-off of the headline metric, which chooses the best epoch
+    init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
+    steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
+    log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None  # after an epoch, or some trees
+    progress: bool = True

@@ -1,0 +1,61 @@
+"""What a verb gives a model to fit with, whatever it is asked: seed, trainer, curve, and where a killed fit goes on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.locks import alone
+from shopkeeper.models.fit import Fit
+from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
+from shopkeeper.pipeline.runs import remove_checkpoints
+
+log = logging.getLogger(__name__)
+Log = Callable[[Mapping[str, float], int], None]
+
+
+def fit_of(
+    cfg: Mapping[str, Any], facts: Mapping[str, Any], model: Any, log_epoch: Log, held: ExitStack, **of_task: Any
+) -> Fit:
+    """What the config's model is fitted with; `of_task`: further fields of `Fit`.
+
+    Until `held` is closed, the checkpoints of a model that resumes are this process' alone.
+    """
+    place = checkpoint_folder(cfg, facts)
+    if model.about.resumes:
+        held.enter_context(alone(place))
+        held.push(says_how_to_go_on(place))
+    recall(place, cfg)
+    bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
+    return Fit(
+        seed=int(cfg["seed"]),
+        folder=place,
+        trainer=cfg["trainer"],
+        init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
+        log=log_epoch if bar else _and_say(log_epoch),
+        progress=bar,
+        **of_task,
+    )
+
+
+@contextmanager
+def forgotten_if_it_fails(fit: Fit, parts: Sequence[str]) -> Iterator[None]:
+    """Of a search's trial that fails or is pruned, checkpoints go: nobody goes on with it."""
+    try:
+        yield
+    except Exception:
+        if "test" not in parts and fit.folder is not None:
+            remove_checkpoints(fit.folder)
+        raise
+
+
+def _and_say(log_epoch: Log) -> Log:
+    def both(metrics: Mapping[str, float], step: int) -> None:
+        log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+        log_epoch(metrics, step)
+
+    return both
