@@ -11,16 +11,19 @@ O'Connor, Aumasson, Neves, Wilcox-O'Hearn (2020), "BLAKE3: one function, fast ev
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import member, sha256_file
+from shopkeeper.files import member, sha256_file, sha256_json
 from shopkeeper.folders import MANIFEST
 
+SEAL = "seal"  # the key of a manifest that holds the hash of all else in it
 PREFIX = "blake3:"  # a digest without it is SHA-256
 RACY_NS = 2_000_000_000  # coarsest time stamps of file systems in use (FAT)
 _here: dict[tuple[str, int, int], tuple[str, str]] = {}  # what this process remembers: (kind, device, inode) -> …
@@ -66,6 +69,20 @@ def check_hashes(
             raise UserError(f"{shown / name} is missing; {way_out}") from None
         if not same:
             raise UserError(f"{shown / name} was changed or damaged after it was written (its hash differs); {way_out}")
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says, with the SHA-256 of it in canonical JSON under `seal`. Not a signature: it shows edits."""
+    said = json.loads(json.dumps({k: v for k, v in manifest.items() if k != SEAL}, default=str))
+    return {**said, SEAL: sha256_json(said)}
+
+
+def check_seal(manifest: Mapping[str, Any], file: Path, way_out: str, needed: bool) -> None:
+    """A `UserError` where a manifest, read from `file`, is not what was sealed; `needed`: it must have a seal."""
+    if SEAL not in manifest and not needed:  # of a version that had none
+        return
+    if manifest.get(SEAL) != sealed(manifest)[SEAL]:
+        raise UserError(f"{file} was changed or damaged after it was written (its seal differs); {way_out}")
 
 
 def remembered(kind: str, path: Path, make: Callable[[Path], str]) -> str:

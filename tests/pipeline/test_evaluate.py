@@ -25,6 +25,8 @@ from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.files import write_json
+from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.comparing.checks import _trained_without_order
@@ -148,7 +150,7 @@ def test_the_other_split_is_set_beside_this_one_where_it_has_runs_and_otherwise_
     assert list(gap["models"]) == ["item_knn"]  # with its first seed
     manifest = models / "tiny/temporal/next_item/item_knn/manifest.json"
     kept = manifest.read_text(encoding="utf-8")
-    manifest.write_text(kept.replace(runs[0].manifest["dataset_fingerprint"], "another"), encoding="utf-8")
+    write_json(manifest, sealed({**json.loads(kept), "dataset_fingerprint": "another"}))
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert "were trained on other data" in gap["not_run"]
     manifest.write_text(kept, encoding="utf-8")

@@ -17,7 +17,7 @@ from split_logs import SPECS, random_log, spec
 
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.hashing import hash_tree
+from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.splits import write as splits
 from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY
@@ -77,7 +77,7 @@ class Copy:
     def timeline(self, change) -> None:
         said = json.loads((self.path / "timeline.json").read_text())
         change(said)
-        (self.path / "timeline.json").write_text(json.dumps(said))
+        (self.path / "timeline.json").write_text(json.dumps(sealed(said)))
 
 
 # Each takes (copy, number drawn by hypothesis), damages the copy, and returns False where there is nothing to damage.

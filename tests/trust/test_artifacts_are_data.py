@@ -16,6 +16,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import evaluate_requests, summarise
 from shopkeeper.files import member, sha256_file
+from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
@@ -49,7 +50,7 @@ def changed(run: RunFolder, out: Path, file: str = "config.yaml", files: Any = N
         (out / file).write_text(yaml.safe_dump({**run.config, "model": {**run.config["model"], **model}}))
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["files"] |= {file: sha256_file(out / file)} | (files or {})
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return out
 
 

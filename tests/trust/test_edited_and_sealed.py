@@ -18,6 +18,7 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_error
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline.prepare import prepare_data
 from shopkeeper.pipeline.runs import open_run
 
@@ -42,7 +43,7 @@ def seal(folder: Path) -> None:
     manifest = folder / "manifest.json"
     said = json.loads(manifest.read_text())
     said["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in said["files"]}
-    manifest.write_text(json.dumps(said))
+    manifest.write_text(json.dumps(sealed(said) if "seal" in said else said))
     if (folder / "manifest.json.sha256").exists():
         (folder / "manifest.json.sha256").write_text(
             hashlib.sha256(manifest.read_bytes()).hexdigest() + "  manifest.json\n"

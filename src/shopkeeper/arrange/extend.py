@@ -20,7 +20,7 @@ from shopkeeper.arrange.filters import apply_filters
 from shopkeeper.arrange.order import COLUMN_OF, arrange
 from shopkeeper.arrange.order_numbers import split_orders
 from shopkeeper.arrange.prepare import write_folder
-from shopkeeper.data.prepared import FORMAT_VERSION, Prepared
+from shopkeeper.data.prepared import HASHED_RAW, Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder
 from shopkeeper.ingest import dataset
@@ -96,7 +96,7 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     columns += config.extra.values()
     if len(set(columns)) < len(columns):
         raise UserError(f"dataset '{config.name}' uses one column of the log twice; prepare all files together")
-    if old.manifest.get("format_version", 1) < FORMAT_VERSION:
+    if old.manifest.get("format_version", 1) < HASHED_RAW:
         raise UserError(f"{old.path} was prepared by an older shopkeeper, without hashes; prepare all files together")
     have = {(f["role"], f["name"]): f["hash"] for f in old.manifest["raw_files"]}
     here = {(f.role, f.name): f.hash for f in now}

@@ -20,7 +20,7 @@ from shopkeeper.arrange.returns import link_returns
 from shopkeeper.data import consent
 from shopkeeper.data.prepared import FORMAT_VERSION
 from shopkeeper.files import atomic_folder, sha256_json, write_json
-from shopkeeper.hashing import hash_tree
+from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.id_doubts import id_doubts
@@ -115,7 +115,7 @@ def write_folder(
         "fingerprint": sha256_json(hashes),
         **{key: value for key, value in extra.items() if value is not None},
     }
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", sealed(manifest))
 
 
 def _id_doubts(a: Arranged) -> list[str]:

@@ -8,6 +8,9 @@ import yaml
 
 from shopkeeper import configuration
 from shopkeeper.errors import UserError
+from shopkeeper.files import read_json
+from shopkeeper.folders import MANIFEST
+from shopkeeper.hashing import check_hashes, check_seal
 
 
 def print_leaderboard(report: Path | None) -> None:
@@ -17,6 +20,10 @@ def print_leaderboard(report: Path | None) -> None:
         report = Path("reports") / plan["dataset"] / plan["split"]
     if not (report / "leaderboard.txt").is_file():
         raise UserError(f"{report} holds no report; run `dvc repro` or `python evaluate.py`")
+    if (report / MANIFEST).is_file():
+        manifest, anew = read_json(report / MANIFEST), "run `python evaluate.py` again"
+        check_seal(manifest, report / MANIFEST, anew, needed=False)
+        check_hashes(report, {n: h for n, h in manifest["files"].items() if n == "leaderboard.txt"}, anew)
     print((report / "leaderboard.txt").read_text(encoding="utf-8"))
     print(f"report:            {report / 'report.html'}")
     print("MLflow comparison: make ui, then http://127.0.0.1:5000")

@@ -153,6 +153,7 @@ PREPARED = Folder(
             config           object          the dataset's config as it was used
             {HASHES}
             fingerprint      text            SHA-256 over `files`: equal fingerprints, equal bytes
+            seal             text            SHA-256 of all else here in canonical JSON: shows an edit
             """,
         ),
     ),
@@ -212,6 +213,7 @@ SPLIT = Folder(
             audit.passed           bool            true, else there is no split
             audit.checks           list            each check in words
             audit.<finding>?       any             what is worth knowing
+            seal                   text            SHA-256 of all else here in canonical JSON: shows an edit
             """,
         ),
     ),

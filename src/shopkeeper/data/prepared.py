@@ -28,16 +28,17 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, read_parquet, sha256_json
-from shopkeeper.hashing import check_hashes
+from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.locks import Held
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
-FORMAT_VERSION = 2  # of a prepared folder; 2: raw files with their hashes
+FORMAT_VERSION = 3  # of a prepared folder; 3: a manifest with a seal
+HASHED_RAW = 2  # the format since which the raw files have their hashes: what is older is made anew
 SPLIT_FILES = ("train_end.npy", "catalogue.npy", "validation.parquet", "test.parquet")
-HASHED_SPLIT = 3  # the format of splits since which they list the hashes of their files
-SPLIT_FORMAT = 3  # of a split folder; a higher number makes older ones be written again; 3: hashes of its files
+HASHED_SPLIT, SEALED_SPLIT = 3, 4  # the formats of splits since which they list hashes of files, and have a seal
+SPLIT_FORMAT = 4  # of a split folder; a higher number makes older ones be written again
 COLUMNS = {
     "item": np.int32,
     "event_type": np.int8,
@@ -100,7 +101,7 @@ class Prepared:
                 f"{FORMAT_VERSION}); upgrade, or delete the folder and run {again} again"
             )
         listed = manifest.get("files") or {}
-        if not listed and manifest.get("format_version", 1) >= FORMAT_VERSION:
+        if not listed and manifest.get("format_version", 1) >= HASHED_RAW:
             raise UserError(f"{path / 'manifest.json'} lists no files; delete {path} and run {again} again")
         if listed and sha256_json(listed) != manifest.get("fingerprint"):
             raise UserError(
@@ -110,6 +111,8 @@ class Prepared:
         check_hashes(place, listed, f"delete {path} and run {again} again", path)
         if listed and "offsets.npy" not in listed:
             raise UserError(f"{path / 'manifest.json'} does not list offsets.npy; delete {path} and run {again} again")
+        needed = manifest.get("format_version", 1) >= FORMAT_VERSION
+        check_seal(manifest, path / "manifest.json", f"delete {path} and run {again} again", needed)
         arrays: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
             if f"{name}.npy" in listed or (not listed and (place / f"{name}.npy").is_file()):
@@ -281,6 +284,7 @@ class Split:
         check_hashes(held.place, listed, again, path, "timeline.json")
         if timeline.get("format", 1) >= HASHED_SPLIT and (lacks := [f for f in SPLIT_FILES if f not in listed]):
             raise UserError(f"{path / 'timeline.json'} does not list {lacks[0]}, so it cannot be believed; {again}")
+        check_seal(timeline, path / "timeline.json", again, timeline.get("format", 1) >= SEALED_SPLIT)
         return cls(
             path,
             prepared,

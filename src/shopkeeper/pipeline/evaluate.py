@@ -23,6 +23,7 @@ from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
@@ -116,7 +117,7 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
             report = gather(sections, cfg["report"])
             write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
-            write_json(folder / "manifest.json", {**about, "files": sha256_tree(folder)})
+            write_json(folder / "manifest.json", sealed({**about, "files": sha256_tree(folder)}))
     if cfg["tracking"]["name"] != "none":
         pages = tracking.Pages(cfg["tracking"])
         for board in report.boards:

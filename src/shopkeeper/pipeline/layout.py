@@ -42,6 +42,7 @@ MANIFEST = f"""
     oracle               text          of an oracle what it was told: observable or latent; empty for any other model
     alarm?               text          better than the best possible on a simulated shop
     {SHA256}
+    seal  text  SHA-256 of all else here in canonical JSON: shows an edit
 """
 RUN = Folder(
     "Run of a recommender",
@@ -182,6 +183,7 @@ REPORT = Folder(
             runs[].target_hash   text          of the test part
             runs[].commit        text          git commit
             {SHA256}
+            seal                 text          SHA-256 of all else here in canonical JSON: shows an edit
             """,
         ),
     ),

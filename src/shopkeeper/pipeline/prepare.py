@@ -13,7 +13,7 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import configuration
-from shopkeeper.data.prepared import FORMAT_VERSION, Prepared, Split
+from shopkeeper.data.prepared import HASHED_RAW, Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.folders import check_target
@@ -240,7 +240,7 @@ def _stale(folder: Path, spec: Mapping[str, Any], raw: Path, log_span: tuple[int
     span = None if log_span is None else {"first": log_span[0], "last": log_span[1]}
     if sha256_json(found.get("config")) != sha256_json(spec) or found.get("log_span") != span:
         return "prepared from another config before"
-    if found.get("format_version", 1) < FORMAT_VERSION:
+    if found.get("format_version", 1) < HASHED_RAW:
         return "prepared by an older version before"
     return raw_changes(found, raw)
 

@@ -31,13 +31,14 @@ from shopkeeper.files import (
     write_json,
     write_text,
 )
+from shopkeeper.hashing import check_seal, sealed
 from shopkeeper.pipeline.context import git_commit
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_shape
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: a manifest with a seal
 # What is read of a run's settings and figures, whichever its task: hashes can be made again, too.
 CONFIG: Shape = Needed(Open({
     "task": Needed(Open({"name": Needed(TEXT), "headline": Needed(TEXT)})),
@@ -122,13 +123,13 @@ def write_run(
         if checkpoint is not None and checkpoint.is_dir():
             shutil.copytree(checkpoint, room / "checkpoint", copy_function=_link_or_copy, ignore=HIDDEN)
             facts = {**facts, "checkpoint": checkpoint.name}  # which training it is: the folder may be used again
-        manifest = {
+        manifest = sealed({
             "format_version": FORMAT_VERSION,
             "kind": "run",
             "commit": git_commit(),
             **facts,
             "files": sha256_tree(room),
-        }
+        })  # fmt: skip
         write_json(room / "manifest.json", manifest)
     if checkpoint is not None:
         remove_checkpoints(checkpoint)
@@ -191,12 +192,17 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     metrics = read_json(path / "metrics.json")
     check_shape(config, CONFIG, f"{path / 'config.yaml'} was changed, train again")
     check_shape(metrics, METRICS, f"{path / 'metrics.json'} was changed, train again")
+    check_seal(manifest, path / "manifest.json", "train again", manifest["format_version"] >= FORMAT_VERSION)
     return RunFolder(path, config, metrics, manifest, tuple(named))
 
 
 def find_runs(root: Path, named: Sequence[str] = ()) -> list[RunFolder]:
     """Every finished run below a folder, in the order of their paths."""
-    return [open_run(m.parent, named) for m in sorted(root.rglob("manifest.json")) if _kind(read_json(m)) == "run"]
+    found = {m: read_json(m) for m in sorted(root.rglob("manifest.json"))}
+    for path, said in found.items():
+        if isinstance(said, dict):  # a run that calls itself something else would be missing without a word
+            check_seal(said, path, "train again", needed=False)
+    return [open_run(path.parent, named) for path, said in found.items() if _kind(said) == "run"]
 
 
 def _kind(manifest: Any) -> str:

@@ -16,7 +16,7 @@ from shopkeeper.data.prepared import SPLIT_FORMAT, Prepared, Split
 from shopkeeper.data.requests import emptied_by_ties
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
-from shopkeeper.hashing import hash_tree
+from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.locks import alone
 from shopkeeper.splits.audit import audit_split
 from shopkeeper.splits.catalogue import known_items
@@ -67,9 +67,9 @@ def _write(place: Path, prepared: Prepared, spec: SplitSpec, real_users: Callabl
                 part_table(prepared, part, train_end, seen), folder / f"{name}.parquet", use_dictionary=False
             )
         timeline["files"] = hash_tree(folder)
-        write_json(folder / "timeline.json", timeline)
+        write_json(folder / "timeline.json", sealed(timeline))
         timeline["audit"] = audit_split(prepared, Split.open(prepared, folder))
-        write_json(folder / "timeline.json", timeline)
+        write_json(folder / "timeline.json", sealed(timeline))
 
 
 def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.ndarray) -> pa.Table:

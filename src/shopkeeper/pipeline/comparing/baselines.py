@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
@@ -93,4 +94,4 @@ def copy_baseline(run: RunFolder, folder: Path, ids: bool) -> None:
     pq.write_table(numbered(run.table("test")), folder / "test.parquet")
     manifest = read_json(folder / MANIFEST)
     manifest["files"]["test.parquet"] = sha256_file(folder / "test.parquet")
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, sealed(manifest))
