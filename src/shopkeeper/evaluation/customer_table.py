@@ -24,6 +24,7 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
+from shopkeeper.evaluation.resampling import drawn
 from shopkeeper.evaluation.slices import user_attributes
 from shopkeeper.evaluation.table import KEY
 from shopkeeper.metrics.classification import (
@@ -187,13 +188,10 @@ def float_column(table: pa.Table, column: str) -> np.ndarray:
 
 def customer_weights(customer: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn when customers are drawn with replacement: float64 (R, n), in chunks."""
-    C = int(customer.max()) + 1
-    rng = np.random.default_rng(seed)
-    chunk = max(1, CELLS // max(len(customer), C))
-    for done in range(0, resamples, chunk):
-        R = min(chunk, resamples - done)
-        drawn_RC = rng.integers(0, C, (R, C)) + np.arange(R)[:, None] * C
-        yield np.bincount(drawn_RC.ravel(), minlength=R * C).reshape(R, C)[:, customer].astype(np.float64)
+    n_customers = int(customer.max()) + 1
+    chunk = max(1, CELLS // max(len(customer), n_customers))
+    for weight in drawn(n_customers, resamples, seed, chunk):
+        yield weight[:, customer]
 
 
 def _entry(

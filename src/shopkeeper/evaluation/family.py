@@ -24,11 +24,13 @@ Shapes: U customers, M columns, P differences, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
 import numpy as np
+
+from shopkeeper.evaluation import resampling
 
 METHOD = {
     "randomisation": "joint sign flips of customers, largest |t| of the family",
@@ -102,8 +104,8 @@ def judge(
     observed = np.minimum(_normal(observed, n), most) * (1 - 1e-9)  # what is reached by rounding is reached
     largest, reached = np.zeros(resamples), np.zeros(len(mean))
     first = 0
-    draws = _signs if test == "randomisation" else _weights
-    for drawn in draws(n_users, len(mean), resamples, seed):
+    draws = resampling.flipped if test == "randomisation" else resampling.drawn
+    for drawn in draws(n_users, resamples, seed, _block(n_users, len(mean), resamples)):
         rows = slice(first, first + len(drawn))
         at = 0
         for c in columns:
@@ -234,25 +236,7 @@ def _differing(difference: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     return (np.abs(difference) > 1e-12 * scale).sum(0)
 
 
-def _signs(n_users: int, family: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of uint8 (rows, U): one fair coin per customer."""
-    rng = np.random.default_rng([seed, 1])
-    for rows in _rows(n_users, family, resamples):
-        bits = np.frombuffer(rng.bytes(rows * (-(-n_users // 8))), np.uint8).reshape(rows, -1)
-        yield np.unpackbits(bits, axis=1, count=n_users)
-
-
-def _weights(n_users: int, family: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of float64 (rows, U): how often each customer is drawn, with replacement."""
-    rng = np.random.default_rng(seed)
-    for rows in _rows(n_users, family, resamples):
-        drawn = rng.integers(0, n_users, (rows, n_users)) + np.arange(rows)[:, None] * n_users
-        yield np.bincount(drawn.ravel(), minlength=rows * n_users).reshape(rows, n_users).astype(np.float64)
-
-
-def _rows(n_users: int, family: int, resamples: int) -> Iterator[int]:
-    """Rows of each block: multiples of eight, by which the draws are the same however they are cut."""
+def _block(n_users: int, family: int, resamples: int) -> int:
+    """Rows of a block of draws: a multiple of eight, few enough for the cache."""
     block = min(_BLOCK_BYTES // (8 * max(n_users, 1)), _CACHED_BYTES // (8 * max(family, 1)), resamples)
-    block = max(8, block // 8 * 8)
-    for first in range(0, resamples, block):
-        yield min(block, resamples - first)
+    return max(8, block // 8 * 8)

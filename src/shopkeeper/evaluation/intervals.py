@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.evaluation.resampling import drawn
 
 METHODS = ("percentile", "bca")
 _BLOCK_BYTES = 64 << 20  # memory for the weights of one block of resamples
@@ -91,23 +92,17 @@ def per_user(values: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means (R, M) over users drawn with replacement, from sums (U, M) and counts (U, 1 or M).
-
-    The draws depend on the seed and the number of users alone: tables of the same users are resampled alike.
-    """
-    rng = np.random.default_rng(seed)
+    """Means (R, M) over users drawn with replacement, from sums (U, M) and counts (U, 1 or M)."""
     n_users, n_metrics = sums.shape
     both = np.concatenate([sums, counts], axis=1)
     block = int(np.clip(_BLOCK_BYTES // (8 * n_users), 1, resamples))
     means = np.empty((resamples, n_metrics))
-    weight = np.empty((block, n_users))
-    for first in range(0, resamples, block):
-        rows = min(block, resamples - first)
-        for r in range(rows):
-            weight[r] = np.bincount(rng.integers(0, n_users, n_users), minlength=n_users)
-        drawn = weight[:rows] @ both
+    first = 0
+    for weight in drawn(n_users, resamples, seed, block):
+        total = weight @ both
         with np.errstate(invalid="ignore", divide="ignore"):
-            means[first : first + rows] = drawn[:, :n_metrics] / drawn[:, n_metrics:]
+            means[first : first + len(weight)] = total[:, :n_metrics] / total[:, n_metrics:]
+        first += len(weight)
     return means
 
 
