@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
@@ -16,7 +18,7 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.programs.base import Exportable
@@ -27,13 +29,16 @@ from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.factors import Factors
 from shopkeeper.recommenders.factors.ials import IALS
-from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.knn.session_knn import SessionKNN
 from shopkeeper.recommenders.knn.up_cf import UPCF
+from shopkeeper.recommenders.knn.user_knn import UserKNN
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.recommenders.slim import SLIM
 from shopkeeper.recommenders.tifu_knn import TIFUKNN
 from shopkeeper.recommenders.two_stage import TwoStage
 from tiny import DAY, tiny_prepared
@@ -64,6 +69,11 @@ MODELS: dict[str, Any] = {
     "up_cf_of_few": lambda: UPCF(last_baskets=None, neighbours=5),
     "buy_it_again": BuyItAgain,
     "buy_it_again_next_visit": lambda: BuyItAgain("next_visit"),
+    "slim": lambda: SLIM(l1=0.1, l2=5, candidates=12),
+    "user_knn": lambda: UserKNN(neighbours=9, half_life_days=40),
+    "user_knn_own": lambda: UserKNN(half_life_days=None, own_weight=0.5, event_weights={"purchase": 2, "view": 0.5}),
+    "vsknn": lambda: SessionKNN("vsknn", neighbours=15, sample=None, half_life_days=None),
+    "vstan": lambda: SessionKNN("vstan", neighbours=15, sample=30),
     "ials": lambda: IALS(width=5, half_life_days=20),
     "bpr": lambda: BPR(width=5, epochs=10),
     "two_stage": lambda: TwoStage(CANDIDATES, per_model=8, windows=2, window_days=30, trees=40, patience=None,
@@ -112,14 +122,19 @@ def test_its_numbers_are_the_models_own(trained: Any) -> None:
     program = program_of(model, timed=True)
     for requests in (asked, split.part("test")[0], asked[:0]):
         got, wanted = SCORERS[program.scorer](requests, program.arrays), model.score(requests)
-        if isinstance(model, TwoStage | UPCF | Factors):  # trees, neighbours and factors are added up in another order
+        # Trees, neighbours and factors are added up in another order.
+        if isinstance(model, TwoStage | UPCF | UserKNN | SLIM | Factors):
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
         else:
             np.testing.assert_array_equal(got, wanted)
         assert got.dtype == np.float32 or isinstance(model, TwoStage)
 
 
-@pytest.mark.parametrize("trained", ["up_cf", "buy_it_again", "buy_it_again_next_visit", "ials", "bpr"], indirect=True)
+@pytest.mark.parametrize(
+    "trained",
+    ["up_cf", "buy_it_again", "buy_it_again_next_visit", "slim", "user_knn", "vsknn", "vstan", "ials", "bpr"],
+    indirect=True,
+)
 def test_its_bundle_answers_as_the_model_does(trained: Any, tmp_path: Path) -> None:
     model, prepared, split = trained
     path = export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=30)
@@ -197,11 +212,75 @@ def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) ->
     assert isinstance(model, Exportable) != bool(model.about.not_exported)
 
 
-def test_a_network_that_reads_what_a_graph_is_not_given_is_refused_with_what_that_is() -> None:
-    model = GRU4Rec(width=4)
-    model.network = GRU4RecNetwork(GRU4RecShape(5, width=4))
-    model.network.reads = ("type", "age", "price")
-    with pytest.raises(
-        UserError, match="GRU4Rec models are not exported: its network reads price, which a graph is not"
-    ):
-        program_of(model, timed=True)
+@dataclass(frozen=True)
+class PaidShape:
+    n_items: int
+    width: int = 6
+    max_length: int = 12
+    dropout: float = 0.0
+    n_types: int = 0
+
+
+class PaidNetwork(SequenceNetwork):
+    """A running sum of item vectors, each by its price, and of channel vectors."""
+
+    reads = ("price", "channel")
+    tables = ("item", "channel")
+
+    def __init__(self, shape: PaidShape) -> None:
+        super().__init__(shape.dropout)
+        self.shape = shape
+        self.item = nn.Embedding(shape.n_items + 1, shape.width, padding_idx=0)
+        self.channel = nn.Embedding(4, shape.width, padding_idx=0)
+
+    def embed(self, inputs: Inputs) -> torch.Tensor:
+        paid_PD = self.item(inputs.item_P) * torch.log1p(inputs.price_P)[:, None]
+        return paid_PD + self.channel(inputs.channel_P)
+
+    def forward(self, x_PD: torch.Tensor, groups: Any, fused: bool = False, last: Any = None) -> torch.Tensor:
+        parts = x_PD.split([b * length for b, length in groups])
+        sums = [x.view(b, n, -1).cumsum(1).flatten(0, 1) for x, (b, n) in zip(parts, groups, strict=True)]
+        h_PD = torch.cat(sums)
+        return h_PD if last is None else h_PD[last]
+
+    def plain(self, item_BL: torch.Tensor, type_BL: Any = None, **others_BL: torch.Tensor) -> torch.Tensor:
+        paid_BLD = self.item(item_BL) * torch.log1p(others_BL["price"])[..., None]
+        return (paid_BLD + self.channel(others_BL["channel"])).sum(1)
+
+    def activation_bytes(self, value: int, fused: bool) -> int:
+        return 8 * self.shape.width * value
+
+
+class Paid(SequenceRecommender):
+    format, network_class, shape_class = "mine.paid/1", PaidNetwork, PaidShape
+
+
+def test_a_network_that_reads_prices_and_channels_is_told_them_by_its_bundle(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    histories = [rng.integers(1, 9, 8).tolist() for _ in range(30)]
+    told = {
+        "price": [np.where(rng.random(8) < 0.2, np.nan, rng.uniform(1, 50, 8)).tolist() for _ in histories],
+        "channel": [rng.integers(0, 4, 8).tolist() for _ in histories],
+    }
+    prepared, split = tiny_prepared(
+        tmp_path / "shop", histories, columns=told, n_items=9, channels=("web", "app", "till")
+    )
+    model = Paid(epochs=2, lr=0.05)
+    model.fit(prepared, split, Fit(progress=False))
+    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=20))
+    assert verify(bundle.path, repeat=0).ok
+    assert bundle.vocabulary.channels == ["web", "app", "till"]
+    event = {"item_id": "i3", "event_type": "purchase", "price": 2.0, "channel": "app"}
+    others = [event | {"price": 40.0}, event | {"channel": "till"}, {"item_id": "i3"}]
+    answers = bundle.answer([[event], *([other] for other in others)])
+    assert len({tuple(answer.items or ()) for answer in answers}) == 4
+    history = replace(split.part("test")[0], start=np.zeros(1, np.int64), end=np.full(1, 5))
+    best = model.score(replace(history, user=None, instant=None))[0]
+    lines = [
+        {"item_id": f"i{item}", "event_type": "view"}
+        | ({} if np.isnan(price) else {"price": price})
+        | ({} if not code else {"channel": bundle.vocabulary.channels[code - 1]})
+        for item, price, code in zip(histories[0][:5], told["price"][0], told["channel"][0], strict=False)
+    ]
+    for item, score in bundle.answer([lines])[0].items or ():
+        assert score == pytest.approx(best[int(item[1:])], abs=1e-5)

@@ -66,7 +66,8 @@ class SequenceNetwork(Dropping):
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same by the textbook, from left-padded histories: for export, and as the reference. (B, D).
 
-        `others_BL`: `age`, `until` where the network reads them, float32 days, 0 where padded.
+        `others_BL`: what else the network reads of `age` and `until` (float32 days), `price` (float32 per unit) and
+        `channel` (int64 codes); 0 where padded or unknown.
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         raise NotImplementedError

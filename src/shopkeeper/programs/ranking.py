@@ -1,6 +1,6 @@
 """Recommenders as plain arrays and the NumPy that reads them: one function per family, and the best k of its scores.
 
-Formulas and sources stand with the models (`recommenders/`). What is here gives the same numbers, bit for bit (`_added`
+Formulas and sources stand with the models (`recommenders/`). What is here gives the same numbers, bit for bit (`added`
 adds 32 bits in the order of SciPy's sparse products): a second stage sees which of two nearly equal items stands first.
 
 Shapes: B requests, V = n_items + 1 columns, A items with training rows, U training customers, K list length.
@@ -8,7 +8,7 @@ Shapes: B requests, V = n_items + 1 columns, A items with training rows, U train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -20,11 +20,10 @@ from shopkeeper.features.pairs import ItemFacts, pairs
 from shopkeeper.features.steps import Steps
 from shopkeeper.programs.again import buy_it_again
 from shopkeeper.programs.factors import Fold, bpr, folded, ials
+from shopkeeper.programs.neighbours import slim, user_knn
+from shopkeeper.programs.sessions import session_knn
+from shopkeeper.programs.sums import CELLS, Arrays, added, best_of_each, own_items, weights
 from shopkeeper.programs.trees import tree_sums
-from shopkeeper.schema import MICROSECONDS_PER_DAY
-
-Arrays = Mapping[str, np.ndarray]
-CELLS = 20_000_000  # requests x customers, or x items, of one block: bounds the memory
 
 
 def popularity(requests: Requests, a: Arrays) -> np.ndarray:
@@ -60,7 +59,7 @@ def recency(requests: Requests, a: Arrays) -> np.ndarray:
 def personal_frequency(requests: Requests, a: Arrays) -> np.ndarray:
     """Own items by decayed count, then the rest: float32 (B, V)."""
     V = len(a["rest"])
-    _, rows, owner, weight = _weights(requests, a)
+    _, rows, owner, weight = weights(requests, a)
     cell = owner * V + requests.events.item[rows]
     own_BV = np.bincount(cell, weight, len(requests) * V).reshape(-1, V)
     # Asked before the cast: an old item whose weight is too small for float32 is the customer's own all the same.
@@ -70,12 +69,12 @@ def personal_frequency(requests: Requests, a: Arrays) -> np.ndarray:
 def item_knn(requests: Requests, a: Arrays) -> np.ndarray:
     """Neighbour lists of the history's items added up, where they reach; else the fallback: float32 (B, V)."""
     V = len(a["fallback"])
-    offsets, rows, owner, weight = _weights(requests, a)
+    offsets, rows, owner, weight = weights(requests, a)
     if a["half_life_events"][0] > 0:
         age = offsets[owner + 1] - 1 - np.arange(len(rows))
         weight = weight * np.exp2(-age / a["half_life_events"][0])
     items = requests.events.item[rows]
-    reached_BV = _added(owner, items, weight.astype(np.float32), a, "", (len(requests), V))
+    reached_BV = added(owner, items, weight.astype(np.float32), a, "", (len(requests), V))
     return np.where(reached_BV > 0, reached_BV, a["fallback"])
 
 
@@ -100,11 +99,11 @@ def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
     owner, item = np.nonzero(some_BV)
     neighbours_BV = own_BV * np.float32(0)
     if U:
-        near_BU = 2 * _added(owner, item, own_BV[owner, item], a, "of_item_", (B, U)) - a["square"]
+        near_BU = 2 * added(owner, item, own_BV[owner, item], a, "of_item_", (B, U)) - a["square"]
         chosen_BK = np.sort(nearest_rows(near_BU, int(a["neighbours"][0])), axis=1)
         k = chosen_BK.shape[1]
         mean = np.full(B * k, 1 / k, np.float32)
-        neighbours_BV = _added(np.repeat(np.arange(B), k), chosen_BK.ravel(), mean, a, "", (B, V))
+        neighbours_BV = added(np.repeat(np.arange(B), k), chosen_BK.ravel(), mean, a, "", (B, V))
     reached_BV = own_BV * np.float32(share) + neighbours_BV * np.float32(1 - share)
     reached_BV[~some_BV.any(axis=1)] = 0.0  # nobody is near to an empty history
     return np.where(reached_BV > 0, reached_BV, fallback_V)
@@ -128,17 +127,14 @@ def _up_cf(requests: Requests, a: Arrays) -> np.ndarray:
     weight = newest_weights(baskets, int(a["newest"][0]), float(a["newest"][1]))
     own_BV = np.bincount(baskets.owner * V + baskets.item, weight, B * V).reshape(B, V).astype(np.float32)
     owner, item = np.nonzero(own_BV)
-    both_BU = _added(owner, item, own_BV[owner, item], a, "of_item_", (B, U))
+    both_BU = added(owner, item, own_BV[owner, item], a, "of_item_", (B, U))
     b, u = np.nonzero(both_BU)
     length_B = (own_BV**2).sum(axis=1)
     near = both_BU[b, u] / (length_B[b] ** asymmetry * a["square"][u] ** (1 - asymmetry))
     near = near.astype(np.float32) ** np.float32(locality)
-    if k:
-        order = np.lexsort((u, -near, b))
-        order = order[np.arange(len(b)) - np.searchsorted(b, b[order]) < k]
-        order = np.sort(order)
-        b, u, near = b[order], u[order], near[order]
-    reached_BV = own_BV + _added(b, u, near, a, "", (B, V))
+    kept = best_of_each(b, u, near, int(k))
+    b, u, near = b[kept], u[kept], near[kept]
+    reached_BV = own_BV + added(b, u, near, a, "", (B, V))
     return np.where(reached_BV > 0, reached_BV, a["fallback"])
 
 
@@ -156,7 +152,7 @@ def item_to_item(requests: Requests, a: Arrays) -> np.ndarray:
     of_step[wanted_B] = np.arange(B)
     owner = of_step[step]
     here = owner >= 0
-    reached_BV = _added(owner[here], item[here], weight[here], a, "", (B, V))
+    reached_BV = added(owner[here], item[here], weight[here], a, "", (B, V))
     return np.where(reached_BV > 0, reached_BV, a["fallback"])
 
 
@@ -182,13 +178,11 @@ def two_stage(requests: Requests, a: Arrays) -> np.ndarray:
 def vectors(requests: Requests, a: Arrays, fold: Fold) -> np.ndarray:
     """Inner products of items' vectors with the one that is folded in; else the fallback: float32 (B, V)."""
     V = len(a["fallback"])
-    _, rows, owner, weight = _weights(requests, a)
-    cell, of_cell = np.unique(owner * V + requests.events.item[rows], return_inverse=True)
-    weight = np.bincount(of_cell, weight, len(cell)).astype(np.float32)
-    weight[~(a["item"] != 0).any(axis=1)[cell % V]] = 0
-    cell, weight = cell[weight > 0], weight[weight > 0]
-    indptr = np.searchsorted(cell, np.arange(len(requests) + 1) * V)
-    scores_BV = folded(indptr, cell % V, weight, a, fold) @ a["item"].T
+    owner, item, weight = own_items(requests, a, V)
+    has_vector = (a["item"] != 0).any(axis=1)[item]
+    owner, item, weight = owner[has_vector], item[has_vector], weight[has_vector]
+    indptr = np.searchsorted(owner, np.arange(len(requests) + 1))
+    scores_BV = folded(indptr, item, weight, a, fold) @ a["item"].T
     scores_BV[np.diff(indptr) == 0] = a["fallback"]
     return scores_BV
 
@@ -203,35 +197,6 @@ def below(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
     return {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
 
 
-def _weights(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Offsets (B+1,), rows, whose they are and their weight by type and, with a half-life in days, by age."""
-    offsets, rows = requests.flat()
-    owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
-    weight = a["weight_of_type"][requests.events.event_type[rows]]
-    at = requests.events.timestamp
-    if a["half_life_days"][0] > 0 and at is not None and len(rows):
-        age = at[rows] - at[rows[offsets[owner + 1] - 1]]
-        weight = weight * np.exp2(age / (a["half_life_days"][0] * MICROSECONDS_PER_DAY))
-    return offsets, rows, owner, weight
-
-
-def _added(
-    owner: np.ndarray, row: np.ndarray, weight: np.ndarray, a: Arrays, name: str, shape: tuple[int, int]
-) -> np.ndarray:
-    """Rows of a sparse table (`<name>indptr`, …), each times its weight, added up by owner: float32, of that shape.
-
-    Sums of 32 bits in the order given, as SciPy's sparse product adds.
-    """
-    indptr, indices, values = (a[name + part] for part in ("indptr", "indices", "values"))
-    first, end = indptr[row], indptr[row + 1]
-    length = end - first
-    before = np.cumsum(length) - length
-    place = np.arange(length.sum()) + np.repeat(first - before, length)
-    total = np.zeros(shape[0] * shape[1], np.float32)
-    np.add.at(total, np.repeat(owner * shape[1], length) + indices[place], np.repeat(weight, length) * values[place])
-    return total.reshape(shape)
-
-
 SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "ease": ease,
     "item_knn": item_knn,
@@ -244,6 +209,9 @@ SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "buy_it_again": buy_it_again,
     "bpr": partial(vectors, fold=bpr),
     "ials": partial(vectors, fold=ials),
+    "session_knn": session_knn,
+    "slim": slim,
+    "user_knn": user_knn,
     "two_stage": two_stage,
 }
 

@@ -85,7 +85,6 @@ class SequenceRecommender:
     def about(self) -> About:
         """Event types are told apart, or chosen, by every network; the rest is what the network asks for."""
         asked = () if self.network is None else self.network.reads
-        more = [name for name in asked if name in ("price", "channel")]
         return About(
             answers=VECTORS,
             reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked)))),
@@ -93,7 +92,6 @@ class SequenceRecommender:
             types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             resumes=True,
             starts_warm=True,
-            not_exported=f"its network reads {' and '.join(more)}, which a graph is not given" if more else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
@@ -181,7 +179,7 @@ class SequenceRecommender:
             GRAPH,
             module=_Scores(network, inputs),
             inputs=inputs,
-            needs_time=bool(inputs),
+            needs_time=bool({"age", "until"} & set(inputs)),
             needs_instant="until" in inputs,
             fallback=self.fallback_V,
             max_length=network.shape.max_length,
@@ -288,7 +286,10 @@ class _Scores(torch.nn.Module):
 
     def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, *others_BL: torch.Tensor) -> torch.Tensor:
         typed = event_type_BL if "type" in self.network.reads else None
-        last_BD = self.network.exported(history_BL, typed, **dict(zip(self.inputs, others_BL, strict=True)))
+        others = dict(zip(self.inputs, others_BL, strict=True))
+        if "channel" in others:  # codes, in a graph whose further inputs are all of one type
+            others["channel"] = others["channel"].long()
+        last_BD = self.network.exported(history_BL, typed, **others)
         scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
         return scores_BV
 

@@ -27,6 +27,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
@@ -73,8 +74,7 @@ class SLIM:
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
-        types = counted_types(self.weight_of_type)
-        self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
         self.weight_VV = sparse.csr_array((1, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 
@@ -103,6 +103,13 @@ class SLIM:
             reached_BV = (x_BV @ self.weight_VV).toarray()
             scores_BV[first : first + len(block)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """The weights, those of event types, the half-life (0: none) and the fallback."""
+        w, half_life = self.weight_VV, self.half_life_days if timed else None
+        arrays = {"indptr": w.indptr, "indices": w.indices, "values": w.data, "fallback": self.fallback_V}
+        arrays |= {"weight_of_type": self.weight_of_type, "half_life_days": np.array([half_life or 0.0])}
+        return Program("slim", arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the weights and the fallback as `weights.npz`."""

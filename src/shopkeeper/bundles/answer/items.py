@@ -22,7 +22,15 @@ from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.ranking import SCORERS, best
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
-INPUTS = ("history", "event_type", "exclude", "age", "until")  # a graph may leave out what its model does not read
+INPUTS = (
+    "history",
+    "event_type",
+    "exclude",
+    "age",
+    "until",
+    "price",
+    "channel",
+)  # a graph may leave out what its model does not read
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
 
@@ -111,7 +119,12 @@ class ItemModel:
         if self.session is not None:
             types = [[row.event_type for row in rows] for rows, _ in part]
             feed = {"history": _padded([i for _, i in part]), "event_type": _padded(types), "exclude": _padded(hidden)}
-            feed |= _times([rows for rows, _ in part], instant, self.inputs)
+            channels = self.vocabulary.channels
+            if "channel" in self.inputs:
+                seen["unknown_channels"] += sum(
+                    r.channel is not None and r.channel not in channels for h, _ in part for r in h
+                )
+            feed |= _others([rows for rows, _ in part], instant, self.inputs, channels)
             items_BK, scores_BK = self.session.run(None, {name: feed[name] for name in self.inputs})
             return items_BK, scores_BK
         table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
@@ -158,9 +171,20 @@ class ItemModel:
         return [[item for item in items if item is not None] for items in found]
 
 
-def _times(rows: list[list[Row]], instant: np.ndarray | None, wanted: frozenset[str]) -> dict[str, np.ndarray]:
-    """Days of each event before the newest one, and to the next one or the instant: float32 (B, L), as in training."""
+def _others(
+    rows: list[list[Row]], instant: np.ndarray | None, wanted: frozenset[str], channels: list[str]
+) -> dict[str, np.ndarray]:
+    """What a graph is told of events beside item and type, as in training: float32 (B, L) each.
+
+    Days before the newest event (`age`), and to the next one or the instant (`until`); the price per unit and the
+    number of the channel, 0 where unknown.
+    """
     found = {}
+    if "price" in wanted:
+        found["price"] = _padded([[0.0 if r.price != r.price else r.price for r in h] for h in rows], np.float32)
+    if "channel" in wanted:
+        code = {name: float(c) for c, name in enumerate(channels, start=1)}
+        found["channel"] = _padded([[code.get(r.channel or "", 0.0) for r in h] for h in rows], np.float32)
     if wanted & {"age", "until"}:
         at = [np.array([row.timestamp for row in history], np.int64) for history in rows]
         if "age" in wanted:

@@ -21,6 +21,7 @@ from shopkeeper.programs.base import Program
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
+GROUPS = ("order", "session")  # columns that say which events belong together
 SAYS_NOTHING = 2  # items in a history that may be somebody's: too few to tell whose
 TRIES = 20
 
@@ -35,7 +36,7 @@ class Case:
     exclude: tuple[int, ...] = ()
     typed: bool = True  # False: the client writes no types, and `types` is what such events count as
     times: list[int] | None = None  # µs UTC, for a model that reads them
-    groups: Mapping[str, list[int]] = field(default_factory=dict)  # `order`, `session` of each event; 0: none
+    columns: Mapping[str, list[Any]] = field(default_factory=dict)  # of GROUPS (0: none), `price`, `channel` (codes)
     instant: int | None = None  # µs UTC, for a model that reads it
     strangers: int = 0  # so many ids that nobody knows stand before and between the items
 
@@ -50,7 +51,13 @@ class Draw:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of events that the program reads, of those that the log has."""
-        return tuple(name for name in self.program.columns if getattr(self.prepared.events, name) is not None)
+        read = dict.fromkeys((*self.program.columns, *(n for n in self.program.inputs if n in ("price", "channel"))))
+        return tuple(name for name in read if getattr(self.prepared.events, name) is not None)
+
+    @property
+    def channels(self) -> list[str]:
+        """Names of the log's channels by code, from 1."""
+        return [str(name) for name in self.prepared.manifest.get("channels") or ()]
 
     def invented(self, split: Split, count: int, seed: int, usual: str) -> list[Case]:
         """Requests that travel with a bundle: histories that belong to nobody, an empty one first.
@@ -112,7 +119,7 @@ class Draw:
             cases.append(Case(
                 events.item[span].tolist(), events.event_type[span].tolist(), number % 2 == 0,
                 times=events.timestamp[span].tolist() if timed and events.timestamp is not None else None,
-                groups={name: getattr(events, name)[span].tolist() for name in self.columns},
+                columns={name: getattr(events, name)[span].tolist() for name in self.columns},
                 instant=None if when is None else int(when[row]),
             ))  # fmt: skip
         return cases
@@ -121,7 +128,9 @@ class Draw:
         return self._with_times([Case([], [], filter_seen=False)], 0)[0]
 
     def _with_times(self, cases: list[Case], seed: int) -> list[Case]:
-        """With invented times before the end of the log, orders, sessions, an instant after it, where they are read."""
+        """With what is read of these: times before the end of the log, an instant after it, orders, sessions, all of
+        them invented, and any events' prices and channels.
+        """
         if not (self.program.needs_time or self.columns):
             return cases
         rng = np.random.default_rng(seed + 1)
@@ -130,11 +139,15 @@ class Draw:
         for case in cases:
             gaps = rng.exponential(rng.choice([0.01, 1.0, 20.0]), len(case.items)) * MICROSECONDS_PER_DAY
             case = replace(case, times=(last - np.cumsum(gaps.astype(np.int64))[::-1]).tolist())
-            groups = {}
-            for name in self.columns:  # about every other event belongs to the order before it, some to none
-                number = np.cumsum(rng.random(len(case.items)) < 0.5) + 1
-                groups[name] = np.where(rng.random(len(number)) < 0.8, number, 0).tolist()
-            case = replace(case, groups=groups)
+            columns: dict[str, list[Any]] = {}
+            for name in self.columns:
+                if name in GROUPS:  # about every other event belongs to the order before it, some to none
+                    number = np.cumsum(rng.random(len(case.items)) < 0.5) + 1
+                    columns[name] = np.where(rng.random(len(number)) < 0.8, number, 0).tolist()
+                else:
+                    told = getattr(self.prepared.events, name)
+                    columns[name] = told[rng.integers(0, len(told), len(case.items))].tolist()
+            case = replace(case, columns=columns)
             if self.program.needs_instant:
                 case = replace(case, instant=int(last + 1 + rng.exponential(3 * MICROSECONDS_PER_DAY)))
             timed.append(case if self.program.needs_time else replace(case, times=None))
@@ -195,10 +208,11 @@ def _requests(cases: Sequence[Case]) -> Requests:
         [c.items for c in cases], [c.types for c in cases], all_or_none("times"),
         None if None in instants else instants,  # type: ignore[arg-type]
     )  # fmt: skip
-    groups: dict[str, Any] = {
-        name: np.array([x for case in cases for x in case.groups[name]], np.int32) for name in cases[0].groups
+    columns: dict[str, Any] = {
+        name: np.array([x for case in cases for x in case.columns[name]], np.float64 if name == "price" else np.int32)
+        for name in cases[0].columns
     }
-    return replace(asked, events=replace(asked.events, **groups))
+    return replace(asked, events=replace(asked.events, **columns))
 
 
 def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
@@ -210,16 +224,16 @@ def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
     return answers
 
 
-def external(case: Case, item_ids: Sequence[str]) -> list[Event]:
+def external(case: Case, item_ids: Sequence[str], channels: Sequence[str] = ()) -> list[Event]:
     """A history as a client writes it: ids alone, or lists with types and times; ids that nobody knows among them."""
     events: list[Any] = [item_ids[i - 1] for i in case.items]
     kinds = [EVENT_TYPES[t - 1] if case.typed else None for t in case.types]
     times = None if case.times is None else [write_instant(at) for at in case.times]
-    if case.groups:
+    if case.columns:
         events = [{"item_id": i, "event_type": kind} for i, kind in zip(events, kinds, strict=True)]
         for n, event in enumerate(events):
             event |= {} if times is None else {"timestamp": times[n]}
-            event |= {f"{name}_id": f"{name}-{of[n]}" for name, of in case.groups.items() if of[n]}
+            event |= _told({name: values[n] for name, values in case.columns.items()}, channels)
     elif times is not None:
         events = [list(event) for event in zip(events, kinds, times, strict=True)]
     elif case.typed:
@@ -233,15 +247,25 @@ def external(case: Case, item_ids: Sequence[str]) -> list[Event]:
     return events
 
 
+def _told(row: Mapping[str, Any], channels: Sequence[str]) -> dict[str, Any]:
+    """The further columns of an event as a client writes them; what is unknown is left out."""
+    told: dict[str, Any] = {f"{name}_id": f"{name}-{row[name]}" for name in GROUPS if row.get(name)}
+    if row.get("channel"):
+        told["channel"] = channels[row["channel"] - 1]
+    if np.isfinite(row.get("price", np.nan)):
+        told["price"] = float(row["price"])
+    return told
+
+
 def answer(bundle: Bundle, cases: Sequence[Case]) -> list[list[tuple[str, float]]]:
     """What the bundle answers, one batch per setting of `filter_seen`."""
-    ids = bundle.vocabulary.item_ids
+    ids, channels = bundle.vocabulary.item_ids, bundle.vocabulary.channels
     answers: list[list[tuple[str, float]]] = [[] for _ in cases]
     for flag in (False, True):
         rows = [b for b, case in enumerate(cases) if case.filter_seen is flag]
         instants = [cases[b].instant for b in rows]
         as_of = None if None in instants else [write_instant(at) for at in instants if at is not None]
-        got = bundle.recommend([external(cases[b], ids) for b in rows], filter_seen=flag, as_of=as_of)
+        got = bundle.recommend([external(cases[b], ids, channels) for b in rows], filter_seen=flag, as_of=as_of)
         for b, items in zip(rows, got, strict=True):
             answers[b] = items
     return answers

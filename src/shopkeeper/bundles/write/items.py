@@ -52,7 +52,7 @@ class ItemQuestions:
             "item_ids": self.item_ids,
             "known": known,  # null: all
             "columns": list(self.draw.columns),  # that are read of events, beside item, type and time
-            "channels": [],
+            "channels": list(self.prepared.manifest["channels"]) if "channel" in self.draw.columns else [],
         }
 
     def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class ItemQuestions:
         for case, listed in zip(cases, expected, strict=True):
             items = [(self.item_ids[i - 1], score) for i, score in listed]
             request = {
-                "history": cases_of.external(case, self.item_ids),
+                "history": cases_of.external(case, self.item_ids, self.draw.channels),
                 "filter_seen": case.filter_seen,
                 "exclude": [self.item_ids[i - 1] for i in case.exclude],
                 "expected": Answer(items, None, "" if self._read(case) else NO_HISTORY).as_json(),

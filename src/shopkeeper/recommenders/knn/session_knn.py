@@ -22,7 +22,6 @@ Shapes: B requests, S training sessions, V = n_items + 1 columns, P pairs of a r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +30,15 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.features.sessions import Sessions
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.sessions import Near, informed, reached
+from shopkeeper.programs.sums import Arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.knn.similar import best_of_each_row
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.schema import INTEREST_TYPES, event_codes
 
 METHODS = ("vsknn", "vstan")
 CELLS_AT_ONCE = 5_000_000  # requests x sessions, or x items, in one block
@@ -87,7 +89,6 @@ class SessionKNN:
         self.about = About(
             reads=("event_type", "timestamp", "session"),
             types=tuple(event_types or INTEREST_TYPES),
-            not_exported="no program answers for it yet",
         )
         self.place_SV = sparse.csr_array((0, 1), dtype=np.int32)  # 1 for a session's newest item, the oldest last
         self.end_S = np.zeros(0)  # day of its newest event; sessions stand in this order
@@ -117,64 +118,48 @@ class SessionKNN:
         """Summed similarities of the sessions that hold an item: float32 (B, V), below 0 where none does."""
         scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
         block = max(1, CELLS_AT_ONCE // max(len(self.end_S), len(self.fallback_V), 1))
+        arrays = self._arrays()
         for first in range(0, len(requests), block):
-            reached_BV = self._reached(requests[first : first + block])
+            reached_BV = self._reached(requests[first : first + block], arrays)
             scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
         return scores_BV
 
-    def _reached(self, requests: Requests) -> np.ndarray:
+    def _reached(self, requests: Requests, a: Arrays) -> np.ndarray:
         B, V = len(requests), len(self.fallback_V)
         asked = Sessions.of(requests, self.types, V, self.gap_hours).last(B)
-        place_BV = np.full((B, V), V + 1, np.int64)
-        place_BV[asked.owner, asked.item] = asked.place
-        weight = self._weight(asked.place, asked.lengths(B)[asked.owner])
-        norm_B = np.sqrt(np.bincount(asked.owner, weight**2, B))
-        informed = weight * self.idf_V[asked.item] if self.idf else weight
-        x_BV = sparse.coo_array((informed.astype(np.float32), (asked.owner, asked.item)), shape=(B, V)).tocsr()
-        holds_SV = sparse.csr_array(
-            (np.ones(self.place_SV.nnz, np.float32), self.place_SV.indices, self.place_SV.indptr), self.place_SV.shape
-        )
+        weight = informed(asked, B, a)
+        x_BV = sparse.coo_array((weight, (asked.owner, asked.item)), shape=(B, V)).tocsr()
+        s = self.place_SV
+        holds_SV = sparse.csr_array((np.ones(s.nnz, np.float32), s.indices, s.indptr), s.shape)
         near_BS = (x_BV @ holds_SV.T).tocsr()
-        if self.sample is not None:  # the most recent: those with the highest row
-            recent_BS = best_of_each_row(
-                sparse.csr_array((near_BS.indices + 1.0, near_BS.indices, near_BS.indptr), near_BS.shape), self.sample
-            )
-            recent_BS.data[:] = 1
-            near_BS = near_BS.multiply(recent_BS).tocsr()
+        near_BS.sort_indices()
         owner = np.repeat(np.arange(B), np.diff(near_BS.indptr))
-        size_S = np.sqrt(np.maximum(np.diff(self.place_SV.indptr), 1))
-        near_BS.data = near_BS.data / (norm_B[owner] * size_S[near_BS.indices])
-        if self.half_life_days is not None:
-            age = np.maximum(asked.end[owner] - self.end_S[near_BS.indices], 0)
-            near_BS.data = near_BS.data * np.exp2(-age / self.half_life_days)
-        near_BS = best_of_each_row(near_BS, self.neighbours)
-        return self._held_by(near_BS, place_BV, asked)
+        return reached(asked, Near(owner, near_BS.indices, near_BS.data), B, a)
 
-    def _weight(self, place: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """w of an item at its place in a session of this length: float64, above 0."""
-        weight: np.ndarray = 1 - place / length if self.method == "vsknn" else np.exp2(-place / self.half_life_places)
-        return weight
+    def program(self, timed: bool) -> Program:
+        """The sessions, by session and by item, and the settings."""
+        of_item = self.place_SV.T.tocsr()
+        arrays = self._arrays() | {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices}
+        arrays["of_item_values"] = np.ones(of_item.nnz, np.float32)
+        return Program("session_knn", arrays, needs_time=timed, columns=("session",), people=self.place_SV.shape[0])
 
-    def _held_by(self, near_BS: sparse.csr_array, place_BV: np.ndarray, asked: Sessions) -> np.ndarray:
-        """Similarities of the neighbours added up over the items that they hold: float64 (B, V)."""
-        B, V = place_BV.shape
-        size_P = np.diff(self.place_SV.indptr)[near_BS.indices]
-        owner_P = np.repeat(np.arange(B), np.diff(near_BS.indptr))
-        start_P = np.cumsum(size_P) - size_P
-        pair = np.repeat(np.arange(len(size_P)), size_P)
-        at = np.arange(len(pair)) - start_P[pair] + self.place_SV.indptr[near_BS.indices][pair]
-        item, place = self.place_SV.indices[at], self.place_SV.data[at].astype(np.int64)
-        if not len(pair):
-            return np.zeros((B, V))
-        # The newest common item: the lowest place in b, and with it its place in s.
-        far = 1 + int(self.place_SV.data.max(initial=0))
-        newest_P = np.minimum.reduceat(place_BV[owner_P[pair], item] * far + place, start_P)
-        value = near_BS.data[pair].astype(np.float64)
-        if self.method == "vstan":
-            value *= np.exp2(-np.abs(place - (newest_P % far)[pair]) / self.half_life_distance)
-        else:
-            value *= self._weight(newest_P // far, asked.lengths(B)[owner_P])[pair]
-        return np.bincount(owner_P[pair] * V + item, value, B * V).reshape(B, V)
+    def _arrays(self) -> dict[str, np.ndarray]:
+        s = self.place_SV
+        # Of an item's place, and of its distance in the neighbour; 0: weights fall in a line.
+        half_lives = [self.half_life_places, self.half_life_distance] if self.method == "vstan" else [0.0, 0.0]
+        return {
+            "indptr": s.indptr,
+            "indices": s.indices,
+            "place": s.data,
+            "end": self.end_S,
+            "idf": self.idf_V if self.idf else np.ones_like(self.idf_V),
+            "fallback": self.fallback_V,
+            "types": np.array(self.types, np.int8),
+            "gap_hours": np.array([self.gap_hours]),
+            "most": np.array([self.sample or 0, self.neighbours]),
+            "half_life_days": np.array([self.half_life_days or 0.0]),
+            "half_lives": np.array(half_lives),
+        }
 
     def save(self, folder: Path) -> None:
         """Write the sessions, what items say, and the fallback as `weights.npz`."""
@@ -188,51 +173,3 @@ class SessionKNN:
         shape = (len(a["end"]), len(a["fallback"]))
         self.place_SV = sparse.csr_array((a["place"], a["indices"], a["indptr"]), shape=shape)
         self.end_S, self.idf_V, self.fallback_V = a["end"], a["idf"], a["fallback"]
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """Histories cut into sessions: one row per session and item, at the item's newest event."""
-
-    session: np.ndarray  # int64 (R,), by history, the oldest first
-    item: np.ndarray  # int32 (R,)
-    place: np.ndarray  # int64 (R,) events before the session's end; 0 = the newest
-    owner: np.ndarray  # int64 (R,): which history
-    end: np.ndarray  # float64, per session: day of its newest event; 0 without time
-
-    @classmethod
-    def of(cls, requests: Requests, types: list[int], n_columns: int, gap_hours: float) -> Sessions:
-        """The events of these types (codes) on items below `n_columns`."""
-        offsets, rows = requests.flat(types)
-        events = requests.events
-        owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
-        known = events.item[rows] < n_columns
-        rows, owner = rows[known], owner[known]
-        new = np.ones(len(rows), bool)
-        day = np.zeros(len(rows)) if events.timestamp is None else events.timestamp[rows] / MICROSECONDS_PER_DAY
-        new[1:] = owner[1:] != owner[:-1]
-        if events.session is not None:
-            session = events.session[rows]
-            new[1:] |= session[1:] != session[:-1]
-        else:
-            new[1:] |= np.diff(day) > gap_hours / 24
-        number = np.cumsum(new) - 1
-        last = np.append(np.flatnonzero(new)[1:] - 1, len(rows) - 1)[: number[-1] + 1 if len(rows) else 0]
-        place = last[number] - np.arange(len(rows))
-        key = number * n_columns + events.item[rows]
-        newest = len(rows) - 1 - np.unique(key[::-1], return_index=True)[1]
-        return cls(number[newest], events.item[rows][newest], place[newest], owner[newest], day[last])
-
-    def lengths(self, n: int) -> np.ndarray:
-        """Events of each of the n histories from the first that counts here: int64 (n,)."""
-        length = np.zeros(n, np.int64)
-        np.maximum.at(length, self.owner, self.place + 1)
-        return length
-
-    def last(self, n: int) -> Sessions:
-        """Only the last session of each of the n histories; `end` by history."""
-        latest = np.full(n, -1)
-        np.maximum.at(latest, self.owner, self.session)
-        kept = self.session == latest[self.owner]
-        end = np.where(latest >= 0, np.append(self.end, 0.0)[latest], 0.0)
-        return Sessions(self.session[kept], self.item[kept], self.place[kept], self.owner[kept], end)

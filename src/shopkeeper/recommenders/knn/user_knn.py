@@ -26,6 +26,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
@@ -63,7 +64,7 @@ class UserKNN:
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         types = counted_types(self.weight_of_type)
-        self.about = About(reads=reads, types=types, not_exported="no program answers for it yet")
+        self.about = About(reads=reads, types=types)
         self.own = np.ones(1, np.float32)
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.fallback_V = np.zeros(1, np.float32)
@@ -88,7 +89,7 @@ class UserKNN:
     def score(self, requests: Requests) -> np.ndarray:
         """Own and neighbours' weights float32 (B, V), positive where anybody took the item; below 0 for the rest."""
         scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        norm_U = np.sqrt(self.x_UV.power(2).sum(axis=1))
+        norm_U = self._norms()
         block = block_size(self.x_UV.shape[0], len(self.fallback_V))
         for first in range(0, len(requests), block):
             own_BV = self.vectors(requests[first : first + block])
@@ -102,6 +103,20 @@ class UserKNN:
             reached_BV = (own_BV * self.own[0] + mean_BV).toarray()
             scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
         return scores_BV
+
+    def program(self, timed: bool) -> Program:
+        """Customers' vectors by customer and by item, their lengths, and the settings."""
+        x, of_item, half_life = self.x_UV, self.x_UV.T.tocsr(), self.half_life_days if timed else None
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
+        arrays |= {"norm": self._norms(), "own": self.own, "shrinkage": np.array([self.shrinkage], np.float32)}
+        arrays |= {"neighbours": np.array([self.neighbours]), "weight_of_type": self.weight_of_type}
+        arrays["half_life_days"] = np.array([half_life or 0.0])
+        return Program("user_knn", arrays, needs_time=half_life is not None, people=x.shape[0])
+
+    def _norms(self) -> np.ndarray:
+        norm_U: np.ndarray = np.sqrt(self.x_UV.power(2).sum(axis=1))
+        return norm_U
 
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the own weight and the fallback as `weights.npz`."""
