@@ -32,6 +32,15 @@ def test_an_event_one_half_life_before_the_cutoff_counts_half(tmp_path):
     np.testing.assert_allclose(scores(Popularity(5, "user"), prepared, split), [0, 0.25, 1, 1], rtol=1e-6)
 
 
+def test_what_is_older_than_the_window_does_not_count(tmp_path):
+    when = [[0, 10 * DAY, 11 * DAY, 12 * DAY], [5 * DAY, 90 * DAY, 91 * DAY]]
+    prepared, split = tiny_prepared(tmp_path, [[1, 2, 3, 3], [3, 1, 1]], when)
+    assert scores(Popularity(window_days=5), prepared, split).tolist() == [0, 0, 1, 1]
+    assert scores(Popularity(window_days=4.9), prepared, split).tolist() == [0, 0, 1, 0]
+    np.testing.assert_allclose(scores(Popularity(5, window_days=5), prepared, split), [0, 0, 1, 0.5], rtol=1e-6)
+    assert scores(Popularity(window_days=4.9, relative_to="user"), prepared, split).tolist() == [0, 0, 1, 1]
+
+
 def test_users_without_training_rows_do_not_disturb_the_others_own_time(tmp_path):
     when = [[DAY, 2 * DAY, 3 * DAY], [0, DAY, 3 * DAY, 4 * DAY], [7 * DAY]]
     prepared, split = tiny_prepared(tmp_path, [[1, 1, 1], [2, 3, 1, 1], [4]], when, held_out=[1])
@@ -56,6 +65,7 @@ def test_a_half_life_on_data_without_time_counts_all_of_it(tmp_path):
     ("setting", "message"),
     [
         ({"half_life_days": 0}, "half_life_days"),
+        ({"window_days": -1}, "window_days is -1"),
         ({"half_life_days": float("nan")}, "half_life_days"),
         ({"relative_to": "usr"}, "Did you mean 'user'"),
         ({"event_weights": {"purchas": 1}}, "Did you mean 'purchase'"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from shopkeeper.data.requests import Requests
-from shopkeeper.programs.sums import CELLS, Arrays, added, best_of_each, own_items
+from shopkeeper.programs.sums import Arrays, added, best_of_each, in_blocks, own_items
 
 
 def slim(requests: Requests, a: Arrays) -> np.ndarray:
@@ -23,13 +23,7 @@ def slim(requests: Requests, a: Arrays) -> np.ndarray:
 
 def user_knn(requests: Requests, a: Arrays) -> np.ndarray:
     """Own weights, and the mean of those of similar training customers: float32 (B, V)."""
-    U, V = len(a["norm"]), len(a["fallback"])
-    scores_BV = np.empty((len(requests), V), np.float32)
-    step = max(1, CELLS // max(U, V, 1))
-    for first in range(0, len(requests), step):
-        part = requests[first : first + step]
-        scores_BV[first : first + len(part)] = _user_knn(part, a)
-    return scores_BV
+    return in_blocks(requests, a, len(a["norm"]), _user_knn)
 
 
 def _user_knn(requests: Requests, a: Arrays) -> np.ndarray:

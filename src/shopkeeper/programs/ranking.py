@@ -22,7 +22,7 @@ from shopkeeper.programs.again import buy_it_again
 from shopkeeper.programs.factors import Fold, bpr, folded, ials
 from shopkeeper.programs.neighbours import slim, user_knn
 from shopkeeper.programs.sessions import session_knn
-from shopkeeper.programs.sums import CELLS, Arrays, added, best_of_each, own_items, weights
+from shopkeeper.programs.sums import Arrays, added, best_of_each, in_blocks, own_items, weights
 from shopkeeper.programs.trees import tree_sums
 
 
@@ -80,13 +80,7 @@ def item_knn(requests: Requests, a: Arrays) -> np.ndarray:
 
 def tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
     """Own decayed frequencies mixed with those of the nearest training customers: float32 (B, V)."""
-    fallback_V, U = a["fallback"], len(a["square"])
-    scores_BV = np.empty((len(requests), len(fallback_V)), np.float32)
-    step = max(1, CELLS // max(U, len(fallback_V), 1))
-    for first in range(0, len(requests), step):
-        part = requests[first : first + step]
-        scores_BV[first : first + len(part)] = _tifu_knn(part, a)
-    return scores_BV
+    return in_blocks(requests, a, len(a["square"]), _tifu_knn)
 
 
 def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
@@ -111,13 +105,7 @@ def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
 
 def up_cf(requests: Requests, a: Arrays) -> np.ndarray:
     """Own shares of the newest baskets, and those of similar training customers: float32 (B, V)."""
-    V, U = len(a["fallback"]), len(a["square"])
-    scores_BV = np.empty((len(requests), V), np.float32)
-    step = max(1, CELLS // max(U, V, 1))
-    for first in range(0, len(requests), step):
-        part = requests[first : first + step]
-        scores_BV[first : first + len(part)] = _up_cf(part, a)
-    return scores_BV
+    return in_blocks(requests, a, len(a["square"]), _up_cf)
 
 
 def _up_cf(requests: Requests, a: Arrays) -> np.ndarray:

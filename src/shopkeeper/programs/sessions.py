@@ -13,7 +13,7 @@ import numpy as np
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.features.sessions import Sessions
-from shopkeeper.programs.sums import CELLS, Arrays, added, best_of_each
+from shopkeeper.programs.sums import Arrays, added, best_of_each, in_blocks
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,16 @@ class Near:
 
 def session_knn(requests: Requests, a: Arrays) -> np.ndarray:
     """Summed similarities of the sessions that hold an item: float32 (B, V), the fallback where none does."""
-    S, V = len(a["end"]), len(a["fallback"])
-    scores_BV = np.empty((len(requests), V), np.float32)
-    step = max(1, CELLS // max(S, V, 1))
-    for first in range(0, len(requests), step):
-        part = requests[first : first + step]
-        B = len(part)
-        asked = Sessions.of(part, a["types"].tolist(), V, float(a["gap_hours"][0])).last(B)
-        both_BS = added(asked.owner, asked.item, informed(asked, B, a), a, "of_item_", (B, S))
-        owner, session = np.nonzero(both_BS)
-        reached_BV = reached(asked, Near(owner, session, both_BS[owner, session]), B, a)
-        scores_BV[first : first + B] = np.where(reached_BV > 0, reached_BV, a["fallback"])
-    return scores_BV
+    return in_blocks(requests, a, len(a["end"]), _session_knn)
+
+
+def _session_knn(requests: Requests, a: Arrays) -> np.ndarray:
+    B, S, V = len(requests), len(a["end"]), len(a["fallback"])
+    asked = Sessions.of(requests, a["types"].tolist(), V, float(a["gap_hours"][0])).last(B)
+    both_BS = added(asked.owner, asked.item, informed(asked, B, a), a, "of_item_", (B, S))
+    owner, session = np.nonzero(both_BS)
+    reached_BV = reached(asked, Near(owner, session, both_BS[owner, session]), B, a)
+    return np.where(reached_BV > 0, reached_BV, a["fallback"])
 
 
 def informed(asked: Sessions, n: int, a: Arrays) -> np.ndarray:

@@ -5,7 +5,7 @@ Shapes: B requests, V = n_items + 1 columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -14,6 +14,19 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 Arrays = Mapping[str, np.ndarray]
 CELLS = 20_000_000  # requests x customers, or x items, of one block: bounds the memory
+
+
+def in_blocks(
+    requests: Requests, a: Arrays, people: int, answer: Callable[[Requests, Arrays], np.ndarray]
+) -> np.ndarray:
+    """What `answer` gives for some requests at a time, each beside so many people: float32 (B, V)."""
+    V = len(a["fallback"])
+    scores_BV = np.empty((len(requests), V), np.float32)
+    step = max(1, CELLS // max(people, V, 1))
+    for first in range(0, len(requests), step):
+        part = requests[first : first + step]
+        scores_BV[first : first + len(part)] = answer(part, a)
+    return scores_BV
 
 
 def weights(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

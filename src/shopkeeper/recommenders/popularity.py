@@ -4,7 +4,8 @@ r"""Recency-weighted popularity: the same list for everyone, and the fallback of
 
 with half-life h in days and T the time of the last training row of the log (`relative_to: cutoff`; any common T
 gives the same order) or of the event's own user (`relative_to: user`, which weighs how recent an event is in its
-customer's life). Without a half-life, or on data that has only an order, every event counts as much as any other.
+customer's life). Without a half-life every event counts as much as any other; with `window_days` those do that are at
+most so old, and no older one counts. On data that has only an order all count alike.
 Source of the baseline with time: Ji, Sun, Zhang & Li, "A Re-visit of the Popularity Baseline in Recommender
 Systems", SIGIR 2020.
 
@@ -40,22 +41,24 @@ class Popularity:
         half_life_days: float | None = None,
         relative_to: str = "cutoff",
         event_weights: Mapping[str, float] | None = None,
+        window_days: float | None = None,
     ) -> None:
-        if half_life_days is not None and not half_life_days > 0:
-            raise UserError(
-                f"popularity: half_life_days is {half_life_days}; give a number above 0, or null for all time"
-            )
+        for name, value in (("half_life_days", half_life_days), ("window_days", window_days)):
+            if value is not None and not value > 0:
+                raise UserError(f"popularity: {name} is {value}; give a number above 0, or null for all time")
         if relative_to not in REFERENCES:
             raise UserError(f"popularity: unknown relative_to '{relative_to}'.{nearest(relative_to, REFERENCES)}")
         self.half_life_days = half_life_days
         self.relative_to = relative_to
         self.event_weights = event_weights
+        self.window_days = window_days
         self.scores_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count the training rows."""
         weights = self.event_weights or dict.fromkeys(fit.target_events, 1.0)
-        self.scores_V = item_popularity(prepared, split, weights, self.half_life_days, self.relative_to)
+        how = (self.half_life_days, self.relative_to, self.window_days)
+        self.scores_V = item_popularity(prepared, split, weights, *how)
 
     def score(self, requests: Requests) -> np.ndarray:
         """The same scores for each request: float32 (B, V)."""
@@ -80,6 +83,7 @@ def item_popularity(
     event_weights: Mapping[str, float],
     half_life_days: float | None = None,
     relative_to: str = "cutoff",
+    window_days: float | None = None,
 ) -> np.ndarray:
     """Weighted count of each item's training rows: float32 (V,), 0 for padding and for what nobody took.
 
@@ -88,14 +92,17 @@ def item_popularity(
     offsets, rows = split.training_rows()
     events = prepared.events
     weight = type_weights(event_weights)[events.event_type[rows]]
-    if half_life_days is not None and events.timestamp is not None and len(rows):
+    if (half_life_days or window_days) and events.timestamp is not None and len(rows):
         at = events.timestamp[rows]
         if relative_to == "user":
             lengths = np.diff(offsets)
             last = np.repeat(at[offsets[1:][lengths > 0] - 1], lengths[lengths > 0])
         else:
             last = at.max()
-        weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
+        if window_days:
+            weight = weight * (last - at <= window_days * MICROSECONDS_PER_DAY)
+        if half_life_days:
+            weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
     return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
 
 
