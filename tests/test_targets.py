@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +195,7 @@ def test_a_process_killed_while_it_fills_leaves_no_finished_run_and_a_folder_tha
     moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     fill(tmp_path / "run", weights="1", trees="1")
+    monkeypatch.setattr("shopkeeper.files.exchange_filled", lambda *_: False)  # as where a system cannot swap
     rename, done = os.replace, []
 
     def killed(source: Path, target: Path) -> None:
@@ -209,6 +213,61 @@ def test_a_process_killed_while_it_fills_leaves_no_finished_run_and_a_folder_tha
     fill(tmp_path / "run", weights="3")
     assert files(tmp_path) == ["run/manifest.json", "run/weights"]
     assert json.loads((tmp_path / "run/manifest.json").read_text())["files"] == {"weights": ""}
+
+
+def killed_before_change(number: int, run: Path) -> int:
+    """Fill a run a second time in a child that is killed before its nth change on disk; how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        left = [number]
+
+        def heard(event: str, facts: tuple[Any, ...]) -> None:
+            writes = event == "open" and isinstance(facts[2], int) and facts[2] & (os.O_WRONLY | os.O_RDWR)
+            if writes or event in ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(heard)
+        fill(run, weights="2", config="2", trees__one="2")
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot swap two names at one instant")
+def test_a_kill_at_any_change_leaves_the_run_before_or_the_new_one_and_what_others_wrote(tmp_path: Path):
+    run, versions = tmp_path / "run", []
+    for number in range(1, 60):
+        shutil.rmtree(tmp_path)
+        (run / ".hydra").mkdir(parents=True)
+        (run / "train.log").write_text("said")
+        (run / ".hydra/config.yaml").symlink_to("../train.log")
+        (run / "trees").mkdir()
+        fill(run, weights="1", trees__old="1")
+        ended = killed_before_change(number, run)
+        listed = json.loads((run / "manifest.json").read_text())["files"]
+        versions.append(sorted((run / name).read_text() for name in listed))
+        assert versions[-1] in (["1"] * 2, ["2"] * 3), f"{number}: {versions[-1]}"
+        assert (run / ".hydra/config.yaml").read_text() == "said"
+        fill(run, weights="3", trees__one="3")
+        assert files(tmp_path) == [
+            "run/.hydra/config.yaml", "run/manifest.json", "run/train.log", "run/trees/one", "run/weights"
+        ]  # fmt: skip
+        if ended == 0:
+            break
+    assert number > 8, "most kills hit it under way"
+    assert versions == sorted(versions)
+    assert versions[0] != versions[-2] == versions[-1], "kills before the swap and after it"
+
+
+def test_who_writes_into_the_folder_while_it_is_filled_goes_on_writing_there(tmp_path: Path):
+    fill(tmp_path / "run", weights="1")
+    with open(tmp_path / "run/train.log", "a") as log:
+        log.write("before ")
+        log.flush()
+        fill(tmp_path / "run", weights="2")
+        log.write("after")
+    assert (tmp_path / "run/train.log").read_text() == "before after"
 
 
 def test_only_what_bears_the_names_of_ours_is_removed(tmp_path: Path):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
-from shopkeeper.exchange import exchange
+from shopkeeper.exchange import exchange, exchange_filled
 from shopkeeper.folders import KINDS, LEFT, MANIFEST, UNFINISHED, Unlike, check_target, is_ours, made_here, within
 from shopkeeper.locks import alone, silent
 
@@ -190,9 +190,9 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
 def filled_folder(path: Path, kind: str) -> Iterator[Path]:
     """As `atomic_folder`, for a folder that others write into as well: what they wrote stays.
 
-    What is given must hold a `manifest.json` that lists its files. They are moved in one by one and the manifest last;
-    the files of the manifest that was there go. A process killed meanwhile leaves no manifest, but `.unfinished.json`,
-    by which the folder is known.
+    What is given must hold a `manifest.json` that lists its files; the files of the manifest that was there go. Where
+    there was one, the two are swapped at one instant. Else, or where a system cannot, files are moved in one by one
+    and the manifest last: a process killed meanwhile leaves `.unfinished.json`, by which the folder is known.
     """
     path = check_target(path, kind)
     with _room(path) as tmp:
@@ -203,6 +203,9 @@ def filled_folder(path: Path, kind: str) -> Iterator[Path]:
             check_target(path, kind)
             before: set[str] = set((made_here(path, kind) or {}).get("files") or {})
             old = [member(path, name) for name in before.difference(names)]
+            if before and exchange_filled(tmp, path, before | {MANIFEST, UNFINISHED}):
+                _fsync(path.parent)
+                return
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / UNFINISHED, {"kind": kind, "files": dict.fromkeys(sorted(before | set(names)), "")})
             (path / MANIFEST).unlink(missing_ok=True)
