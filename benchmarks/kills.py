@@ -251,8 +251,8 @@ def torn(folder: Path, kind: str) -> str | None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a result lies there, or one that says that it was being replaced."""
-    return any((folder / name).exists() for name in ("manifest.json", ".unfinished.json"))
+    """Whether a result lies there."""
+    return (folder / "manifest.json").exists()
 
 
 def attempt(house: House, stage: Stage, base: Path, right: Mapping[str, str], moment: Moment) -> dict[str, Any]:

@@ -106,6 +106,26 @@ def test_late_events_and_changed_old_files_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("files", "rows", "expected"),
+    [
+        (["day0.csv", "day1.csv", "day2.csv"], 9, r"day1.csv comes before day2.csv .* name it last in raw.files"),
+        (["day2.csv", "day0.csv", "day1.csv"], 9, r"with its files in another order; prepare all files together"),
+        (["day0.csv", "day2.csv", "day1.csv"], 0, r"day1.csv hold no rows to add; leave the extending"),
+    ],
+)
+def test_a_new_file_that_is_not_the_last_one_or_is_empty_is_said_to_be_so(
+    tmp_path: Path, files: list[str], rows: int, expected: str
+):
+    for number in (0, 2):
+        (tmp_path / f"day{number}.csv").write_text(day(number, seed=number))
+    prepare_dataset(CONFIG, tmp_path, tmp_path / "old", progress=False)
+    (tmp_path / "day1.csv").write_text(day(3, seed=1, n=rows))
+    config = {**CONFIG, "raw": {"folder": "", "files": files}}
+    with pytest.raises(UserError, match=expected):
+        extend_dataset(tmp_path / "old", config, tmp_path, tmp_path / "new", progress=False)
+
+
+@pytest.mark.parametrize(
     ("filters", "expected"),
     [
         ({"min_history": 2}, r"filters.min_history looks at the whole log"),

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "kills.py"
-STAGES = ("prepare", "train popularity", "extend")
+STAGES = ("prepare", "train popularity", "extend", "evaluate", "export", "tune")
 
 
 @pytest.fixture(scope="module")
 def kills() -> list[dict[str, Any]]:
-    """Three kills of each of some stages, before one of their changes on disk, drawn at random (with a seed)."""
-    command = [sys.executable, str(BENCHMARK), "--json", "--changes", "--kills", "9", "--stages", ",".join(STAGES)]
+    """Three kills of each stage that leaves a folder, before one of its changes on disk, drawn at random (seeded)."""
+    command = [sys.executable, str(BENCHMARK), "--json", "--changes", "--kills", "18", "--stages", ",".join(STAGES)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

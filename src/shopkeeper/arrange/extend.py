@@ -105,10 +105,17 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
             raise UserError(f"{name} has gone since {old.path} was prepared; prepare all files together")
         if role == "log" and here[role, name] != have[role, name]:  # the whole tables are read anew in any case
             raise UserError(f"{name} has changed since {old.path} was prepared; prepare all files together")
-    names, known = [f.name for f in now if f.role == "log"], {name for role, name in have if role == "log"}
+    names, known = [f.name for f in now if f.role == "log"], [name for role, name in have if role == "log"]
+    if [name for name in names if name in known] != known:  # it decides among rows of one instant
+        raise UserError(f"{old.path} was prepared with its files in another order; prepare all files together")
     new = [name for name in names if name not in known]
-    if not new or [name for name in names if name in known] != names[: len(names) - len(new)]:
+    if not new:
         raise UserError(f"config '{config.name}' names no new file after those of {old.path}; add it to raw.files")
+    if early := [name for name in new if name in names[: len(names) - len(new)]]:
+        raise UserError(
+            f"{early[0]} comes before {names[-1]} among the files of config '{config.name}', and {old.path} holds that "
+            f"one already; name it last in raw.files, or prepare all files together"
+        )
     return new
 
 

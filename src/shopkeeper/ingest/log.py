@@ -124,6 +124,8 @@ def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[in
     """
     total, out = kept + len(rejected) + sum(before), len(rejected) + before[1]
     if not kept + len(rejected):
+        if any(before):
+            raise UserError(f"{', '.join(config.files)} hold no rows to add; leave the extending until there are some")
         raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")
     share = out / total
     if len(rejected) and (share > config.max_rejected_share or not kept):
