@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,22 +23,19 @@ def erased(user: str, *roots: Path, key_env: str = KEY_VARIABLE) -> list[tuple[P
     Also looked for under the pseudonym when the environment variable `key_env` holds the key. An empty list is the
     proof that the customer is gone.
     """
-    from shopkeeper.people.search import find_customer
-
     found = []
     for root in roots:
-        search = find_customer(_names(user, key_env), Path(root))
+        search, _ = _search(user, Path(root), key_env)
         _something(search, Path(root))
         found += [(t.path, t.where, t.count, t.step) for t in search.traces + search.unknown]
+        found += [(path, "hides its customers", 0, f"put the key of its pseudonyms into {variable} and ask again")
+                  for (variable, _), path in search.hidden.items()]  # fmt: skip
     return found
 
 
 def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE) -> None:
     """Print where the customer still is; a `UserError` (exit code 1) when anywhere, or when nothing was looked at."""
-    from shopkeeper.people.search import find_customer
-
-    names = _names(user, key_env)
-    search = find_customer(names, Path(root))
+    search, names = _search(user, Path(root), key_env)
     shown = normal_id(user)
     also = " (and its pseudonym)" if len(names) > 1 else ""
     if shown != user:
@@ -51,7 +49,7 @@ def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE)
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.other.items()))
         print(f"  files of kinds that hold no texts, not read: {kinds}")
     for server in search.elsewhere:
-        print(f"  not looked at: runs were logged to the MLflow server {server}; look for them there")
+        print(f"  not looked at: {server}; look for the customer there")
     for trace in search.traces:
         times = f", {trace.count} times" if trace.count > 1 else ""
         print(f"  {trace.path}: {trace.where}{times}")
@@ -67,6 +65,11 @@ def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE)
         )
     if unread := len(tally.unreadable):
         raise UserError(f"{unread} files cannot be read, so nobody can tell whether '{shown}' is gone; see them above")
+    for (variable, key_id), path in search.hidden.items():
+        raise UserError(
+            f"the customers of {path} have pseudonyms, and {variable} does not hold their key (id {key_id}), so nobody "
+            f"can tell whether '{shown}' is gone; set it and ask again"
+        )
     if search.unknown:
         raise UserError(
             f"no file names customer '{shown}', but {len(search.unknown)} things were made from data that is no longer "
@@ -74,6 +77,29 @@ def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE)
         )
     _something(search, root)
     print("gone: no file names the customer, and nothing here was made from data that did")
+
+
+def _search(user: str, root: Path, key_env: str) -> tuple[Search, set[str]]:
+    """The search for an id and for its pseudonym under every key that a dataset was made with and that is here.
+
+    What stays under `hidden` are datasets whose key is not.
+    """
+    from shopkeeper.people.erasure import key_id, pseudonym
+    from shopkeeper.people.search import find_customer
+
+    keys = {v.encode() for v in (os.environ.get(key_env),) if v}
+    names = _names(user, key_env)
+    search = find_customer(names, root)
+    known = {key_id(key) for key in keys}
+    for variable, id_of_key in search.hidden:
+        key = os.environ.get(variable, "").encode()
+        if id_of_key not in known and key and key_id(key) == id_of_key:
+            known.add(id_of_key)
+            names = names | {pseudonym(normal_id(user), key)}
+    if len(names) > 1 + len(keys):
+        search = find_customer(names, root)
+    hidden = {about: path for about, path in search.hidden.items() if about[1] not in known}
+    return replace(search, hidden=hidden), names
 
 
 def _something(search: Search, root: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import re
 import sqlite3
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,59 +17,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
-from shopkeeper.id_columns import normal_ids, plain_text
-from shopkeeper.identifiers import normal_id
+from shopkeeper.id_columns import plain_text
+from shopkeeper.people.names import PERSON, Names
 
 OTHER_IDS = frozenset({"item_id", "order_id", "session_id", "event_type", "channel"})  # text that is never a customer
-PERSON = re.compile(r"user_?id|customer|client|visitor|member|person", re.I)  # numbers of such a name are ids, too
 TEXT = {".csv", ".tsv", ".jsonl", ".html", ".txt", ".yaml", ".yml", ".md", ".log", ".json"}
-LARGEST_TEXT = 512 * 2**20
-HASH = re.compile(r"(?=.*[a-fA-F])[0-9a-fA-F-]{12,}")  # the case of its letters says nothing
+NO_TEXT = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".woff2"}
+# What may hold texts and is not read, by its first bytes.
+PACKED = {
+    b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"\x04\"M\x18": "lz4", b"7z\xbc\xaf": "7z",
+    b"%PDF": "PDF", b"\x80\x04\x95": "pickle", b"\x80\x05\x95": "pickle", b"\xd0\xcf\x11\xe0": "Office",
+    b"ORC": "ORC", b"Obj\x01": "Avro", b"\x89HDF": "HDF5", b"FEA1": "Feather 1",
+}  # fmt: skip
+LARGEST_TEXT, LARGEST_YAML = 512 * 2**20, 2**20
 FINGERPRINT = re.compile(rb'(?:fingerprint|"data")[^0-9a-zA-Z]{0,8}(?:</?\w+>){0,3}[^0-9a-zA-Z]{0,4}([0-9a-f]{64})\b')
 
 Found = list[tuple[str, int]]  # where in the file, how often
-
-
-@dataclass(frozen=True)
-class Names:
-    """A customer's id and pseudonym, in the one spelling in which ids are compared."""
-
-    ids: frozenset[str]
-    any_case: bool  # one of them is a hash: letters are compared without case
-
-    @classmethod
-    def of(cls, ids: Iterable[str]) -> Names:
-        """From ids as somebody wrote them."""
-        spelled = {normal_id(x) for x in ids} - {""}
-        any_case = any(HASH.fullmatch(x) for x in spelled)
-        return cls(frozenset(x.lower() for x in spelled) if any_case else frozenset(spelled), any_case)
-
-    def __contains__(self, value: object) -> bool:
-        if not isinstance(value, str) or len(value) > self.longest:
-            return False
-        text = normal_id(value)
-        return (text.lower() if self.any_case else text) in self.ids
-
-    @property
-    def longest(self) -> int:
-        """Longer texts are no spelling of an id."""
-        return 16 + max(map(len, self.ids))
-
-    def count(self, values: pa.Array) -> int:
-        """How many values of a column are the customer."""
-        texts = normal_ids(values)
-        texts = pc.utf8_lower(texts) if self.any_case else texts
-        return int(pc.sum(pc.is_in(texts, value_set=pa.array(sorted(self.ids), pa.string()))).as_py() or 0)
-
-    def pattern(self) -> bytes:
-        """Whole cells only (between quotes, tags, separators): an id of three digits is in every file of numbers."""
-        blank = rb"(?:\s|\xc2\xa0|\xe2\x80[\x80-\x8f]|\xef\xbb\xbf)*"
-        names = b"|".join(re.escape(x.encode()) + (rb"(?:\.0+)?" if x.isdecimal() else b"") for x in sorted(self.ids))
-        case = b"(?i)" if self.any_case else b""
-        return case + rb"(?:^|[\"'>,;\t|])" + blank + rb"(?:" + names + rb")" + blank + rb"(?=$|[\"'<,;\t|\r])"
 
 
 @dataclass
@@ -87,9 +55,11 @@ def look(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
     try:
         tally.bytes += path.stat().st_size
         with open(path, "rb") as f:
-            head = f.read(16)
+            head = f.read(1024)
         if head[:4] == b"PAR1":
             return _parquet(path, names, tally), set()
+        if head[:6] == b"ARROW1":
+            return _arrow(path, names, tally), set()
         if head[:4] == b"PK\x03\x04":
             return _archive(path, names, tally), set()
         if head[:6] == b"\x93NUMPY":
@@ -98,9 +68,17 @@ def look(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
             return _sqlite(path, names, tally)
         if path.suffix == ".safetensors":
             return _safetensors(path, names), set()
-        if head.lstrip()[:1] in (b"{", b"[") or path.suffix in TEXT or (not path.suffix and b"\0" not in head):
-            return _text(path, names, tally)
-    except (pa.ArrowException, zipfile.BadZipFile, sqlite3.Error, ValueError, OSError) as e:
+        if head[:2] == b"\x1f\x8b":
+            return _text(path, names, tally, gzip.decompress(path.read_bytes()))
+        packed = (
+            "DuckDB" if head[8:12] == b"DUCK" else next((k for mark, k in PACKED.items() if head.startswith(mark)), 0)
+        )
+        if packed:
+            raise ValueError(f"{packed} is not looked into; unpack it, or look into it by hand")
+        text = head.lstrip()[:1] in (b"{", b"[") or path.suffix in TEXT or b"\0" not in head
+        if text and path.suffix not in NO_TEXT:
+            return _text(path, names, tally, None)
+    except (pa.ArrowException, zipfile.BadZipFile, sqlite3.Error, ValueError, OSError, EOFError) as e:
         tally.unreadable.append((path, (str(e).splitlines() or [type(e).__name__])[0]))
         return [], set()
     tally.other[path.suffix or "no suffix"] += 1
@@ -110,36 +88,77 @@ def look(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
 def _parquet(path: Path, names: Names, tally: Tally) -> Found:
     file = pq.ParquetFile(path)
     tally.rows += file.metadata.num_rows
-    fields = [f.name for f in file.schema_arrow if f.name not in OTHER_IDS and (_is_text(f.type) or _is_person(f))]
-    found: dict[str, int] = {}
-    for batch in file.iter_batches(batch_size=1 << 20, columns=fields) if fields else ():
+    fields = [f.name for f in file.schema_arrow if f.name not in OTHER_IDS and _wanted(f.name, f.type)]
+    batches = file.iter_batches(batch_size=1 << 20, columns=fields) if fields else iter(())
+    return _said(file.schema_arrow.metadata, names) + _columns(batches, names)
+
+
+def _arrow(path: Path, names: Names, tally: Tally) -> Found:
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        tally.rows += table.num_rows
+        kept = [f.name for f in table.schema if f.name not in OTHER_IDS and _wanted(f.name, f.type)]
+        return _said(table.schema.metadata, names) + _columns(table.select(kept).to_batches(), names)
+
+
+def _said(metadata: dict[bytes, bytes] | None, names: Names) -> Found:
+    """Texts that a table carries beside its columns, but for Arrow's copy of their types."""
+    said = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in (metadata or {}).items()}
+    return _walk({k: v for k, v in said.items() if k != "ARROW:schema"}, names)
+
+
+def _columns(batches: Iterable[pa.RecordBatch], names: Names) -> Found:
+    found: Counter[str] = Counter()
+    for batch in batches:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-                column = pc.list_flatten(column)
-            if pa.types.is_dictionary(column.type):
-                if not names.count(plain_text(column.dictionary)):
-                    continue
-                column = column.dictionary_decode()
-            if hits := names.count(column):
-                found[name] = found.get(name, 0) + hits
-    return [(f"column {name}", count) for name, count in found.items()]
+            for where, values in _leaves(name, column, names):
+                found[where] += names.count(values)
+    return [(f"column {name}", count) for name, count in found.items() if count]
 
 
-def _is_person(column: pa.Field) -> bool:
-    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    return bool(number and PERSON.search(column.name))
+def _wanted(name: str, kind: pa.DataType) -> bool:
+    """Whether a column can hold a customer: texts anywhere within it, or numbers under a name that means a person."""
+    if pa.types.is_dictionary(kind):
+        return _wanted(name, kind.value_type)
+    if kind.num_fields:  # lists, structs, maps
+        inner = [kind.field(i) for i in range(kind.num_fields)]
+        return any(_wanted(f.name if pa.types.is_struct(kind) else name, f.type) for f in inner)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return _is_text(kind) or bool(number and PERSON.search(name))
+
+
+def _leaves(name: str, column: pa.Array, names: Names) -> Iterator[tuple[str, pa.Array]]:
+    """The plain columns within a column, by the name that they have."""
+    kind = column.type
+    if pa.types.is_map(kind):
+        yield from _leaves(name, column.keys, names)
+        yield from _leaves(name, column.items, names)
+    elif pa.types.is_struct(kind):
+        for i, values in enumerate(column.flatten()):
+            if kind.field(i).name not in OTHER_IDS:
+                yield from _leaves(kind.field(i).name, values, names)
+    elif kind.num_fields:
+        yield from _leaves(name, column.flatten(), names)
+    elif pa.types.is_dictionary(kind):
+        if names.count(plain_text(column.dictionary)):
+            yield name, column.dictionary_decode()
+    elif _wanted(name, kind):
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            texts = [v if v is None else v.decode(errors="replace") for v in column.to_pylist()]
+            column = pa.array(texts, pa.string())
+        yield name, column.cast(pa.string()) if pa.types.is_decimal(kind) else column
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        kind = kind.value_type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    types = pa.types
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(text or types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 def _archive(path: Path, names: Names, tally: Tally) -> Found:
     with np.load(path, allow_pickle=False) as arrays:
+        if not all(name.endswith(".npy") for name in arrays.zip.namelist()):
+            raise ValueError("zip is not looked into; unpack it, or look into it by hand")
         return [hit for name in arrays.files for hit in _array(f"array {name}", arrays[name], names, tally)]
 
 
@@ -181,25 +200,55 @@ def _walk(value: Any, names: Names, where: str = "") -> Found:
                 try:
                     stack.append((json.loads(value), where))
                 except (json.JSONDecodeError, RecursionError):
-                    continue
+                    found[where] += names.in_text(value)
+            else:
+                found[where] += names.in_text(value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and PERSON.search(where.rpartition(".")[2]):
             found[where] += str(value) in names
-    return [(place, count) for place, count in found.items() if count]
+    return [(place or "text", count) for place, count in found.items() if count]
 
 
-def _text(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
-    if path.stat().st_size > LARGEST_TEXT:
+def _text(path: Path, names: Names, tally: Tally, data: bytes | None) -> tuple[Found, set[str]]:
+    """`data`: what a packed file holds."""
+    if path.stat().st_size > LARGEST_TEXT or len(data or b"") > LARGEST_TEXT:
         raise ValueError(f"larger than {LARGEST_TEXT >> 20} MiB, too large to search as text")
-    data = path.read_bytes()
+    data = path.read_bytes() if data is None else data
     tally.rows += data.count(b"\n") + (not data.endswith(b"\n"))
     fingerprints = {found.decode() for found in FINGERPRINT.findall(data)}
-    if data.lstrip()[:1] in (b"{", b"["):
+    text, suffixes = _decoded(data), {s.lower() for s in path.suffixes}
+    if text.lstrip()[:1] in ("{", "["):
         try:
-            return _walk(json.loads(data), names), fingerprints
+            return _walk(json.loads(text), names), fingerprints
         except (ValueError, RecursionError):  # JSON lines, or text that begins like JSON
+            return _lines(text, names), fingerprints
+    if suffixes & {".yaml", ".yml"} and len(data) <= LARGEST_YAML:
+        try:
+            return _walk(list(yaml.safe_load_all(text)), names), fingerprints
+        except (yaml.YAMLError, ValueError, RecursionError):
             pass
-    count = len(re.findall(names.pattern(), data, re.MULTILINE))
+    count = names.in_text(text, words=not suffixes & {".html", ".htm", ".svg", ".csv", ".tsv"})
     return ([("text", count)] if count else []), fingerprints
+
+
+def _lines(text: str, names: Names) -> Found:
+    """JSON lines, and lines that are none."""
+    found: Counter[str] = Counter()
+    for line in text.splitlines():
+        try:
+            found.update(dict(_walk(json.loads(line), names)))
+        except (ValueError, RecursionError):
+            found["text"] += names.in_text(line, words=True)
+    return [(where, count) for where, count in found.items() if count]
+
+
+def _decoded(data: bytes) -> str:
+    """A text in UTF-8 or, as spreadsheets write it, in UTF-16 or the Windows code page."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _sqlite(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
@@ -209,16 +258,21 @@ def _sqlite(path: Path, names: Names, tally: Tally) -> tuple[Found, set[str]]:
     def quoted(name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
+    def is_customer(value: object) -> bool:
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        return text in names or names.in_text(text) > 0
+
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        db.create_function("is_customer", 1, lambda text: text in names)
+        db.create_function("is_customer", 1, is_customer)
         for (table,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
             tally.rows += db.execute(f"select count(*) from {quoted(table)}").fetchone()[0]
             for column in [row[1] for row in db.execute(f"pragma table_info({quoted(table)})")]:
                 c = quoted(column)
-                is_text = f"from {quoted(table)} where typeof({c}) = 'text' and"
-                count = db.execute(f"select count(*) {is_text} length({c}) <= ? and is_customer({c})", [names.longest])
-                if hits := count.fetchone()[0]:
+                kinds = "'text', 'blob'" + (", 'integer', 'real'" if PERSON.search(column) else "")
+                of = f"from {quoted(table)} where typeof({c}) in ({kinds}) and is_customer({c})"
+                if hits := db.execute(f"select count(*) {of}").fetchone()[0]:
                     found.append((f"table {table}, column {column}", hits))
+                is_text = f"from {quoted(table)} where typeof({c}) = 'text' and"
                 for (text,) in db.execute(f"select {c} {is_text} instr({c}, 'fingerprint') > 0"):
                     fingerprints |= {x.decode() for x in FINGERPRINT.findall(text.encode())}
                 if (table, column) == ("datasets", "digest"):  # MLflow's: the beginning of the fingerprint

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from shopkeeper.errors import UserError
-from shopkeeper.people.look import Names, Tally, look
+from shopkeeper.errors import UserError, without_secrets
+from shopkeeper.people.look import Tally, look
+from shopkeeper.people.names import Names
 
 # Below the root these are searched, and what else there was made by this project; raw data is not ours to search.
 MADE = [
@@ -45,7 +48,8 @@ class Search:
     tally: Tally
     places: list[Path]  # what was searched below the root
     ours: bool  # whether any of it was made by this project
-    elsewhere: list[str]  # what a run names and cannot be looked at from here: servers
+    elsewhere: list[str]  # what is named and cannot be looked at from here: servers, DVC's remotes
+    hidden: dict[tuple[str, str], Path]  # variable and id of the key of each dataset with pseudonyms
 
     @property
     def files(self) -> int:
@@ -73,7 +77,8 @@ def find_customer(ids: set[str], root: Path) -> Search:
     places = [root / name for name in MADE if (root / name).exists()]
     places += list(_made_elsewhere(root, places))
     ours = bool(places)
-    queue, elsewhere = list(places or [root]), set()
+    local, elsewhere = _of_dvc(root)
+    queue = list(places or [root]) + local
     traces: list[Trace] = []
     manifests: list[Path] = []
     uses: dict[Path, set[str]] = {}  # file -> fingerprints of prepared data that it names
@@ -81,18 +86,50 @@ def find_customer(ids: set[str], root: Path) -> Search:
     for place in queue:
         for path in _files(place, seen):
             found, fingerprints = look(path, names, tally)
+            if any(map(names.in_name, path.relative_to(place).parts if place.is_dir() else [path.name])):
+                found = [("its name", 1), *found]
             traces += [Trace(path, where, count, _step(path, root)) for where, count in found]
             if fingerprints:
                 uses[path] = fingerprints
             if path.name == "manifest.json":
                 manifests.append(path)
+                local = [Path(p) for p in (str(_manifest(path).get("prepared")),) if Path(p).is_absolute()]
+                queue += [p for p in local if p not in queue and p.is_dir()]
             elif path.name == "config.yaml":
                 local, far = _named_places(path, root)
                 queue += [p for p in local if p not in queue]
                 elsewhere |= far
     made, unknown = _by_fingerprint(manifests, uses, {t.path for t in traces}, root)
     unknown += [Trace(p, f"cannot be read: {why}", 0, _step(p, root)) for p, why in tally.unreadable]
-    return Search(traces + made, unknown, tally, queue, ours or bool(manifests), sorted(elsewhere))
+    hidden = {key: path.parent for path in manifests if (key := _key_of(_manifest(path)))}
+    return Search(traces + made, unknown, tally, queue, ours or bool(manifests), sorted(elsewhere), hidden)
+
+
+def _key_of(manifest: dict[str, Any]) -> tuple[str, str] | None:
+    """Which variable held the key of a dataset's pseudonyms, and the key's id."""
+    done = (manifest.get("changes") or {}).get("pseudonyms")
+    rule = (manifest.get("config") or {}).get("pseudonyms") or {}
+    return (str(rule.get("key_env")), str(done.get("key_id"))) if done else None
+
+
+def _of_dvc(root: Path) -> tuple[list[Path], set[str]]:
+    """Where DVC keeps what stages made, as its settings say: a cache on this machine, remotes."""
+    local, far = [], set()
+    for name in ("config", "config.local"):
+        said = configparser.ConfigParser(interpolation=None)
+        try:
+            said.read(root / ".dvc" / name, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue
+        for section in said.sections():
+            where = said.get(section, "dir" if section == "cache" else "url", fallback=None)
+            if where is None:
+                continue
+            if "://" in where:
+                far.add(f"files were pushed to the DVC remote {without_secrets(where)}")
+            elif (place := root / ".dvc" / where).is_dir():
+                local.append(place)
+    return local, far
 
 
 def _made_elsewhere(root: Path, known: list[Path]) -> Iterator[Path]:
@@ -117,11 +154,19 @@ def _named_places(config: Path, root: Path) -> tuple[list[Path], set[str]]:
         return [], set()
     said = said if isinstance(said, dict) else {}
     paths = {k: v for k, v in (said.get("paths") or {}).items() if k != "raw"}
-    tracking = said.get("tracking") or {}
-    uri = str(tracking.get("uri") or "")
+    tracking, tuning = said.get("tracking") or {}, said.get("tuning") or {}
+    uri, far = str(tracking.get("uri") or ""), set()
+    for value, what in (
+        (uri, "runs were logged to the MLflow server"),
+        (tracking.get("artifacts"), "artifacts of runs were put into"),
+        (tuning.get("storage"), "trials were kept in the database"),
+    ):
+        if "://" in str(value) and not str(value).startswith(("sqlite:", "file:")):
+            far.add(f"{what} {without_secrets(str(value))}")
     if uri.startswith("sqlite:///"):
         paths |= {"uri": uri.removeprefix("sqlite:///"), "artifacts": tracking.get("artifacts")}
-    far = {re.sub(r"//[^@/]*@", "//", uri)} if re.match(r"https?:", uri) else set()
+    if str(tuning.get("storage")).startswith("sqlite:///"):
+        paths["storage"] = str(tuning["storage"]).removeprefix("sqlite:///")
     places = [root / str(value) for value in paths.values() if value and str(value) not in (".", "/")]
     return [p for p in places if p.exists() and p.resolve() != root.resolve()], far
 
@@ -148,7 +193,7 @@ def _files(place: Path, seen: set[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _manifest(path: Path) -> dict[str, object]:
+def _manifest(path: Path) -> dict[str, Any]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
