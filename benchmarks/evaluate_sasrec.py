@@ -29,7 +29,8 @@ def main(repetitions: int) -> None:
     from hydra import compose, initialize_config_dir
 
     from shopkeeper.data.prepared import Prepared
-    from shopkeeper.evaluation.table import evaluate_requests, summarise
+    from shopkeeper.evaluation.rows.items import evaluate_requests
+    from shopkeeper.evaluation.table import summarise
     from shopkeeper.models.fit import Fit
     from shopkeeper.pipeline.context import plain
     from shopkeeper.recommenders.base import make

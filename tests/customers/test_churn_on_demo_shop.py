@@ -10,7 +10,8 @@ import yaml
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.aggregates import compare_customers
-from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
+from shopkeeper.evaluation.rows.labels import customer_table
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows
@@ -52,6 +53,6 @@ def test_what_is_learnt_lies_between_the_base_rate_and_the_oracle(tables: dict, 
 
 
 def test_the_oracle_is_as_calibrated_as_chance_allows(tables: dict) -> None:
-    summary = summarise_customers(tables["oracle_observable_churn"], resamples=50)
+    summary = summarise(tables["oracle_observable_churn"], resamples=50)
     assert summary["ece"]["value"] < summary["ece_if_calibrated"]["high"]
     assert summary["auroc"]["value"] > 0.75

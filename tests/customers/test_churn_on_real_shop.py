@@ -11,7 +11,8 @@ import yaml
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.aggregates import compare_customers
-from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
+from shopkeeper.evaluation.rows.labels import customer_table
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import make
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
@@ -50,7 +51,7 @@ def test_logistic_and_lightgbm_beat_the_base_rate_on_online_retail(prepared: Pre
         model.fit(cohort["train"], cohort["calibration"], Fit(seed=1))
         tables[name] = customer_table(prepared, test, model.predict(test), {"model": name, "part": "test"})
     for name, reference in REFERENCE.items():
-        found = summarise_customers(tables[name])
+        found = summarise(tables[name])
         loss = compare_customers(tables["base_rate"], tables[name], "log_loss")
         print(
             f"\nonline_retail churn, {name}: AUROC {found['auroc']['value']:.3f} ({found['auroc']['low']:.3f} to "

@@ -10,7 +10,7 @@ import pytest
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.evaluation.slices import user_attributes
+from shopkeeper.evaluation.rows.slices import user_attributes
 from shopkeeper.splits.perturb import perturb_after
 from shopkeeper.timeline import instant
 

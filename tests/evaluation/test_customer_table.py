@@ -17,13 +17,10 @@ from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.aggregates import compare_customers
-from shopkeeper.evaluation.customer_table import (
-    customer_table,
-    customer_weights,
-    summarise_customers,
-)
 from shopkeeper.evaluation.profit import Profit
-from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.evaluation.resampling import drawn_rows
+from shopkeeper.evaluation.rows.labels import customer_table
+from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.models.fit import Fit
 
 OWN_VALUES = {"currency": "EUR", "customer_value": 200, "offer_cost": 10, "contact_cost": 1, "success_rate": 0.3}
@@ -61,7 +58,7 @@ def test_every_row_of_the_cohort_is_there_with_label_probability_and_losses(sett
 
 def test_the_summary_is_json_with_intervals_around_the_values(setting):
     _, cohort, tables = setting
-    summary = summarise_customers(tables["Logistic"], resamples=200, profit=Profit.of(SHOP))
+    summary = summarise(tables["Logistic"], resamples=200, profit=Profit.of(SHOP))
     json.dumps(summary, allow_nan=False)
     p = tables["Logistic"]["probability"].to_numpy()
     assert summary["auroc"]["value"] == pytest.approx(roc_auc_score(cohort.label, p))
@@ -74,7 +71,7 @@ def test_the_summary_is_json_with_intervals_around_the_values(setting):
     off, telling, task = (summary[f"brier_{n}"]["value"] for n in ("miscalibration", "discrimination", "uncertainty"))
     assert off - telling + task == pytest.approx(summary["brier"]["value"])
     assert min(off, telling) >= 0
-    narrow = summarise_customers(tables["Logistic"], resamples=200, confidence=0.5)
+    narrow = summarise(tables["Logistic"], resamples=200, confidence=0.5)
     assert narrow["auroc"]["high"] - narrow["auroc"]["low"] < summary["auroc"]["high"] - summary["auroc"]["low"]
 
 
@@ -85,14 +82,14 @@ def test_blank_scores_are_counted_and_kept_with_their_reason(setting):
     reason = np.where(np.isnan(p), "no history before the cutoff", "")
     table = customer_table(prepared, cohort, Predictions(p, reason), {"model": "x"})
     assert table["probability"].null_count == table["log_loss"].null_count == 10
-    summary = summarise_customers(table, resamples=20)
+    summary = summarise(table, resamples=20)
     assert summary["auroc"]["n"] == len(cohort) - 10
     assert summary["scored"]["value"] == pytest.approx(1 - 10 / len(cohort))
     compared = compare_customers(table, tables["Logistic"], "auroc", resamples=20)
     assert compared["n_left_out"] == 10
     assert compared["difference"] == 0
     blank = Predictions(np.full(len(cohort), np.nan), np.full(len(cohort), "too few positives"))
-    assert summarise_customers(customer_table(prepared, cohort, blank, {}))["scored"]["value"] == 0
+    assert summarise(customer_table(prepared, cohort, blank, {}))["scored"]["value"] == 0
 
 
 def test_nan_without_a_reason_and_impossible_probabilities_are_refused(setting):
@@ -108,7 +105,7 @@ def test_one_class_gives_nulls_not_a_crash(setting):
     prepared, cohort, tables = setting
     ones = replace(cohort, label=np.ones(len(cohort)))
     table = customer_table(prepared, ones, Predictions(tables["Logistic"]["probability"].to_numpy()), {})
-    summary = summarise_customers(table, resamples=20)
+    summary = summarise(table, resamples=20)
     assert summary["auroc"] == {"value": None, "low": None, "high": None, "n": len(cohort)}
     assert summary["log_loss"]["value"] > 0
 
@@ -158,7 +155,7 @@ def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_name
 
 def test_a_customer_is_drawn_with_all_rows():
     customer = np.array([0, 0, 1, 2, 2, 2])
-    w = np.concatenate(list(customer_weights(customer, 300, seed=0)))
+    w = np.concatenate(list(drawn_rows(customer, 300, seed=0)))
     assert (w[:, 0] == w[:, 1]).all()
     assert (w[:, 3] == w[:, 5]).all()
     assert (w[:, [0, 2, 3]].sum(axis=1) == 3).all()
@@ -182,18 +179,18 @@ def test_intervals_cover_the_truth_as_often_as_they_say(setting):
 def compare_free_brier(table, seed: int) -> tuple[float, float]:
     rows = table["brier"].to_numpy()
     customer = np.arange(len(rows))
-    means = np.concatenate([w @ rows / w.sum(axis=1) for w in customer_weights(customer, 200, seed)])
+    means = np.concatenate([w @ rows / w.sum(axis=1) for w in drawn_rows(customer, 200, seed)])
     return tuple(np.quantile(means, (0.025, 0.975)))
 
 
 def test_there_is_no_profit_without_the_shops_own_values(setting):
     table = setting[2]["Logistic"]
     assert Profit.of({"name": "shop"}) is None
-    assert "emp" not in summarise_customers(table, resamples=20)
-    whole = summarise_customers(table, resamples=20, profit=Profit.of(SHOP))["emp"]["value"]
+    assert "emp" not in summarise(table, resamples=20)
+    whole = summarise(table, resamples=20, profit=Profit.of(SHOP))["emp"]["value"]
     money = ("customer_value", "offer_cost", "contact_cost")
     twice = Profit.of({"name": "shop", "profit": SHOP["profit"] | {k: 2 * OWN_VALUES[k] for k in money}})
-    assert summarise_customers(table, resamples=20, profit=twice)["emp"]["value"] == pytest.approx(2 * whole)
+    assert summarise(table, resamples=20, profit=twice)["emp"]["value"] == pytest.approx(2 * whole)
 
 
 def test_a_rate_that_is_known_exactly_earns_what_it_says():

@@ -13,13 +13,13 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.compare import compare_family, p_shown
 from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
-from shopkeeper.evaluation.customer_table import summarise_customers
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.online_test import read_out
 from shopkeeper.evaluation.oracle_alarm import better_than_oracle
 from shopkeeper.evaluation.report.checks import _worth
 from shopkeeper.evaluation.seeds import Seeds, difference_over_seeds, over_seeds
 from shopkeeper.evaluation.slices import slice_results
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.pipeline import show
 
 
@@ -210,9 +210,9 @@ def test_a_policy_judged_by_one_customer_has_no_interval_and_says_so():
 
 
 def test_one_customer_gives_a_customer_model_no_interval():
-    found = summarise_customers(scores([0.1, 0.9, 0.2, 0.8, 0.3, 0.7], "aaaaaa"), resamples=20)
+    found = summarise(scores([0.1, 0.9, 0.2, 0.8, 0.3, 0.7], "aaaaaa"), resamples=20)
     assert found["auroc"] == {"value": 1.0, "low": None, "high": None, "n": 6}
-    assert summarise_customers(scores([0.1, 0.9, 0.2, 0.8, 0.3, 0.7], "aabbcc"), resamples=20)["auroc"]["low"] == 1
+    assert summarise(scores([0.1, 0.9, 0.2, 0.8, 0.3, 0.7], "aabbcc"), resamples=20)["auroc"]["low"] == 1
 
 
 @pytest.mark.parametrize(("customers", "p"), [("aaaaaa", None), ("aaabbb", 0.5), ("aabbcc", 0.25), ("abcdef", 2**-5)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shopkeeper.evaluation.leaderboard import coverage_at_equal_n, leaderboard
-from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.about import About
 from tiny import cycle_histories, tiny_prepared
 

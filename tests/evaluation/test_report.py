@@ -22,7 +22,6 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import compare_family
-from shopkeeper.evaluation.customer_table import customer_table, summarise_customers
 from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.charts import number, scatter, span, ticks
 from shopkeeper.evaluation.report.facts import audit_rows
@@ -30,9 +29,11 @@ from shopkeeper.evaluation.report.figures import Model, Value
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
 from shopkeeper.evaluation.report.words import answer
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.rows.labels import customer_table
+from shopkeeper.evaluation.rows.slices import add_slices
 from shopkeeper.evaluation.seeds import over_seeds, too_few
-from shopkeeper.evaluation.slices import add_slices
-from shopkeeper.evaluation.table import KEY, evaluate_requests, metadata_of, summarise
+from shopkeeper.evaluation.table import KEY, metadata_of, summarise
 from shopkeeper.models.about import About
 from tiny import DAY, days, tiny_prepared
 
@@ -77,7 +78,6 @@ def section(shop: tuple[Prepared, Split], tables: Mapping[str, pa.Table], task: 
     """What `pipeline.evaluate` hands over."""
     prepared, split = shop
     headline, lower = ("ndcg@10", False) if task == "next_item" else ("log_loss", True)
-    make = summarise if task == "next_item" else summarise_customers
     metrics = {}
     for name, table in tables.items():
         about = {"dataset": "tiny", "split": "leave_one_out", "protocol": "published", "task": task, "model": name}
@@ -86,7 +86,7 @@ def section(shop: tuple[Prepared, Split], tables: Mapping[str, pa.Table], task: 
             "seed": 1,
             "filter_seen": False,
             "target_hash": "abc",
-            "test": make(table, resamples=200),
+            "test": summarise(table, resamples=200),
         }
     found = compare_family(tables, [headline], resamples=200) if len(tables) > 1 else []
     return {

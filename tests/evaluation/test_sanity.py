@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
+from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.sanity import (
     asked_without_order,
     checks,
@@ -19,7 +20,7 @@ from shopkeeper.evaluation.sanity import (
     shuffled_training,
     split_gap,
 )
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.popularity import Popularity

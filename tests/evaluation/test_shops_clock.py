@@ -13,8 +13,8 @@ from shopkeeper.evaluation.report.facts import protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import Board, SlicePanel, SliceRow, Value
 from shopkeeper.evaluation.report.window import _day, _moment
 from shopkeeper.evaluation.report.words import slice_name
-from shopkeeper.evaluation.slices import add_slices
-from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.rows.slices import add_slices
 from shopkeeper.models.about import About
 from shopkeeper.timeline import instant
 from tiny import tiny_prepared

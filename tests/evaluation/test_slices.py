@@ -10,14 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.data.requests import Targets
-from shopkeeper.evaluation.slices import (
-    _middle_target,
-    add_slices,
-    slice_columns,
-    slice_results,
-    user_attributes,
-)
-from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.rows.slices import _middle_target, add_slices, user_attributes
+from shopkeeper.evaluation.slices import slice_results
+from shopkeeper.evaluation.table import slices_of
 from shopkeeper.models.about import About
 from tiny import DAY, tiny_prepared
 
@@ -58,7 +54,7 @@ def sliced(tmp_path_factory):
         n_items=6,
     )
     table = add_slices(evaluate_requests(Nothing(), split), prepared, split, "test")
-    return {name: table[f"slice:{name}"].to_pylist() for name in slice_columns(table)}
+    return {name: table[f"slice:{name}"].to_pylist() for name in slices_of(table)}
 
 
 def test_every_slice_the_data_allows_is_there(sliced):
@@ -106,7 +102,7 @@ def test_several_targets_belong_to_the_one_in_the_middle():
 def test_data_without_time_has_no_slices_of_time(tmp_path):
     prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3], [2, 3, 1]], n_items=6)
     table = add_slices(evaluate_requests(Nothing(), split), prepared, split, "test")
-    assert not {"lifecycle", "time_of_day", "weekday", "price_band", "channel"} & set(slice_columns(table))
+    assert not {"lifecycle", "time_of_day", "weekday", "price_band", "channel"} & set(slices_of(table))
 
 
 FACTS = json.dumps({"dataset": "d", "target_hash": "h"})

@@ -10,15 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import (
-    evaluate_requests,
-    iter_requests,
-    metadata_of,
-    metrics_of,
-    read_table,
-    summarise,
-    write_table,
-)
+from shopkeeper.evaluation.rows.items import evaluate_requests, iter_requests
+from shopkeeper.evaluation.table import metadata_of, metrics_of, read_table, summarise, write_table
 from shopkeeper.models.about import About
 from tiny import cycle_histories, days, tiny_prepared
 

@@ -162,7 +162,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     tmp_path: Path,
 ) -> None:
     from shopkeeper.arrange.prepare import prepare_dataset
-    from shopkeeper.evaluation.customer_table import customer_table
+    from shopkeeper.evaluation.rows.labels import customer_table
 
     config = yaml.safe_load((CONF / "dataset" / "demo_shop.yaml").read_text())
     config["simulate"]["customers"] = 3400

@@ -24,7 +24,8 @@ from omegaconf import open_dict
 from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.files import write_json
 from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.cli.main import main
-from shopkeeper.evaluation.table import evaluate_requests
+from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.runs import write_run
 from shopkeeper.recommenders.base import make

@@ -23,14 +23,15 @@ TASK_FILE = '''"""Who is about to buy? Label 1: a purchase in the window."""
 
 import numpy as np
 
-from shopkeeper.tasks.base import Truth, customer_task
+from shopkeeper.tasks.base import Bands, Truth, customer_task
 
 
 def comes_back(bought: np.ndarray) -> np.ndarray:
     return (bought > 0).astype(np.float64)
 
 
-TASK = customer_task("propensity", Truth(comes_back), "Who is about to buy?")
+TASK = customer_task("propensity", Truth(comes_back), "Who is about to buy?",
+                     slices={"lately": Bands("days_since_order", (10,), ("under ten days", "ten days and more"))})
 '''
 TASK_YAML = """name: propensity
 target: my_propensity.TASK
@@ -76,6 +77,7 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
     }
     here = {name: run.table("test") for name, run in runs.items()}
     churned, bought = (here[task, "base_rate"]["label"].to_numpy() for task in ("churn", "propensity"))
+    assert ["slice:lately" in here[task, "base_rate"].column_names for task in ("churn", "propensity")] == [False, True]
     assert 0 < churned.sum() < len(churned)
     np.testing.assert_array_equal(bought, 1 - churned)  # the same customers and windows, the other question
     house.evaluate("dataset=rhythm", "split=temporal", "report.resamples=20")
@@ -98,6 +100,7 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
         "Who is about to buy?",
         "Propensity models side by side",
         "Who is about to leave?",
+        "ten days and more",
     ):
         assert words in page
 

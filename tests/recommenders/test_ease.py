@@ -11,7 +11,8 @@ from scipy import linalg, sparse
 
 from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.recommenders.ease import EASE, _counts_together, ease_weights
 from tiny import tiny_prepared
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 

@@ -14,7 +14,8 @@ import yaml
 
 from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import evaluate_requests, summarise
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import summarise
 from shopkeeper.files import member, sha256_file
 from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit

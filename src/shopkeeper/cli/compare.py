@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from shopkeeper.errors import UserError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from shopkeeper.evaluation.compare import Comparison
 
 
@@ -31,23 +29,13 @@ def _difference(c: Comparison) -> str:
     return f"{_signed(c.difference, digits)} ({_signed(c.low, digits)} to {_signed(c.high, digits)})"
 
 
-def _on_aggregate(tables: Mapping[str, pa.Table], metric: str, options: Mapping[str, Any]) -> list[Comparison] | None:
-    """Customer models on a metric that is no mean over rows; None: on one that is."""
-    from shopkeeper.evaluation.aggregates import compare_aggregates
-    from shopkeeper.evaluation.customer_table import AGGREGATES
-    from shopkeeper.evaluation.table import metrics_of
-
-    if metric not in AGGREGATES or metric in metrics_of(next(iter(tables.values()))):
-        return None
-    return compare_aggregates(tables, [metric], **{k: v for k, v in options.items() if k != "test"})
-
-
 def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **options: Any) -> None:
     """Compare runs on one metric, as one family; refused unless they answered the same requests.
 
     Runs that differ in their seed alone are put together as well. `options` as of `compare_family`.
     """
-    from shopkeeper.evaluation.compare import compare_family, p_shown
+    from shopkeeper.evaluation.aggregates import compare
+    from shopkeeper.evaluation.compare import p_shown
     from shopkeeper.pipeline import show
     from shopkeeper.pipeline.comparing.checks import over_seeds_of
     from shopkeeper.pipeline.runs import distinct_names, open_run
@@ -58,9 +46,7 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     by_name = dict(zip(distinct_names(runs), runs, strict=True))
     tables = {name: run.table(part) for name, run in by_name.items()}
     metric = metric or str(runs[0].config["task"]["headline"])
-    found = _on_aggregate(tables, metric, options) if "label" in tables[next(iter(tables))].column_names else None
-    if found is None:
-        found = compare_family(tables, [metric], **options)
+    found = compare(tables, [metric], **options)
     if not found:
         raise UserError(f"nothing can be said on {metric}: fewer than two of the runs scored anybody; name others")
     rows = [

@@ -22,12 +22,27 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.evaluation.compare import POWER, Comparison
-from shopkeeper.evaluation.customer_table import AGGREGATES, customer_weights, float_column
+from shopkeeper.evaluation.compare import POWER, Comparison, compare_family
 from shopkeeper.evaluation.family import METHOD, least_p
-from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.evaluation.resampling import drawn_rows
+from shopkeeper.evaluation.rows.kinds import floats, kind_of
+from shopkeeper.evaluation.table import metadata_of, metrics_of
 
 ENOUGH = 50  # resamples beyond the level at least: each costs as much as all figures of a model
+
+
+def compare(tables: Mapping[str, pa.Table], metrics: Sequence[str], **options: Any) -> list[Comparison]:
+    """All pairs of the named tables: on metrics that are means as one family, on all others as a second one.
+
+    Fewer than two tables give none. `options` as of `compare_family`.
+    """
+    first = next(iter(tables.values()))
+    columns, aggregates = metrics_of(first), kind_of(first).aggregates
+    others = [m for m in dict.fromkeys(metrics) if m in aggregates and m not in columns]
+    means = [m for m in dict.fromkeys(metrics) if m not in others]
+    found = compare_family(tables, means, **options) if means and len(tables) > 1 else []
+    resampled = {key: value for key, value in options.items() if key != "test"}
+    return found + (compare_aggregates(tables, others, **resampled) if others else [])
 
 
 def compare_aggregates(
@@ -44,11 +59,12 @@ def compare_aggregates(
     Compared on the rows that all of the tables have a score for; of a table without any score nothing is said.
 
     Raises:
-        UserError: the tables answer different tasks (target hash), or a metric is not one of `AGGREGATES`.
+        UserError: the tables answer different tasks (target hash), or a metric is none of their kind's aggregates.
     """
+    aggregates = kind_of(next(iter(tables.values()))).aggregates
     for metric in metrics:
-        if metric not in AGGREGATES:
-            raise UserError(f"unknown metric '{metric}'.{nearest(metric, AGGREGATES)}")
+        if metric not in aggregates:
+            raise UserError(f"unknown metric '{metric}'.{nearest(metric, aggregates)}")
     label, customer, score = _paired(tables)
     names = list(score)
     family = [(metric, a, b) for metric in metrics for a, b in combinations(range(len(names)), 2)]
@@ -57,11 +73,11 @@ def compare_aggregates(
     resamples = max(resamples, ceil(ENOUGH / (1 - confidence)))
     order = [np.argsort(-p, kind="stable") for p in score.values()]  # highest first: nothing is sorted again
     rows = [(label[o], p[o], o) for o, p in zip(order, score.values(), strict=True)]
-    value = np.array([[float(AGGREGATES[m](y, p, None)) for y, p, _ in rows] for m in metrics])
+    value = np.array([[float(aggregates[m].value(y, p, None)) for y, p, _ in rows] for m in metrics])
     drawn = np.concatenate(
         [
-            np.stack([[AGGREGATES[m](y, p, w_Rn[:, o]) for y, p, o in rows] for m in metrics], axis=0)
-            for w_Rn in customer_weights(customer, resamples, seed)
+            np.stack([[aggregates[m].value(y, p, w_Rn[:, o]) for y, p, o in rows] for m in metrics], axis=0)
+            for w_Rn in drawn_rows(customer, resamples, seed)
         ],
         axis=2,
     )  # (metrics, M, R)
@@ -110,13 +126,14 @@ def _paired(tables: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray, dic
             )
     key = [("instant", "ascending"), ("user_id", "ascending")]
     ordered = {name: table.sort_by(key) for name, table in tables.items()}
-    score = {name: float_column(table, "probability") for name, table in ordered.items()}
+    kind = kind_of(ordered[first])
+    score = {name: floats(table, kind.answer[0]) for name, table in ordered.items()}
     score = {name: p for name, p in score.items() if not np.isnan(p).all()}
     if len(score) < 2:
         return np.zeros(0), np.zeros(0, np.int64), {}
     scored = ~np.isnan(np.stack(list(score.values()))).any(axis=0)
     who = ordered[first]["user_id"].to_numpy(zero_copy_only=False)[scored]
-    label = float_column(ordered[first], "label")[scored]
+    label = floats(ordered[first], kind.truth[0])[scored]
     return label, np.unique(who, return_inverse=True)[1], {name: p[scored] for name, p in score.items()}
 
 

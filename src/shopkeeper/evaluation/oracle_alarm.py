@@ -20,7 +20,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.model_audit import requests_of, rows_of
-from shopkeeper.evaluation.table import evaluate_requests, oracle_of, users_of, values_of
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import oracle_of, users_of, values_of
 
 SIZE = 256  # requests that the oracle is asked when a model was trained
 CHANCE = 1 / 4000  # that an honest model is suspected that is as good as the oracle
@@ -121,7 +122,7 @@ def alarm_of_customer_model(
     name: str, table: pa.Table, prepared: Prepared, cohort: Cohort, metric: str, oracle: Any
 ) -> str | None:
     """The same of a customer model: the task's oracle says of some of the cohort how probable the label is."""
-    from shopkeeper.evaluation.customer_table import customer_table
+    from shopkeeper.evaluation.rows.labels import customer_table
 
     if not prepared.manifest.get("simulation") or oracle_of(table) or metric not in table.column_names:
         return None

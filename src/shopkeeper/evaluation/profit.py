@@ -81,6 +81,12 @@ class Profit:
             contact=self.contact_cost,
         ).profit
 
+    def per_resample(self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None) -> Any:
+        """The same for each set of weights (R, n): float64 (R,); a single figure without weights."""
+        if weight is None:
+            return self.per_customer(label, probability)
+        return np.array([self.per_customer(label, probability, weight_n) for weight_n in weight])
+
     def as_json(self) -> dict[str, Any]:
         """What stands beside every figure of it."""
         return {k: v for k, v in asdict(self).items() if v is not None}

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+CELLS = 200_000  # rows x resamples worked on at once: stays in the cache
+
 
 def drawn(n_users: int, resamples: int, seed: int, block: int) -> Iterator[np.ndarray]:
     """How often each customer is drawn with replacement: blocks of float64 (up to `block`, U), R rows in all.
@@ -25,6 +27,14 @@ def drawn(n_users: int, resamples: int, seed: int, block: int) -> Iterator[np.nd
         for row in rows:
             row[:] = np.bincount(rng.integers(0, n_users, n_users), minlength=n_users)
         yield rows
+
+
+def drawn_rows(customer: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, by the number of its customer, int (n,) from 0 without gaps: blocks of (rows, n)."""
+    n_customers = int(customer.max()) + 1
+    block = max(1, CELLS // max(len(customer), n_customers))
+    for weight in drawn(n_customers, resamples, seed, block):
+        yield weight[:, customer]
 
 
 def flipped(n_users: int, resamples: int, seed: int, block: int) -> Iterator[np.ndarray]:

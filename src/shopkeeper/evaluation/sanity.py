@@ -21,7 +21,8 @@ from shopkeeper.data.requests import Events, Requests, emptied_by_ties
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix
 from shopkeeper.evaluation.compare import Comparison, compare_family, metric_label
-from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import duplicates
 
 BASELINES = ("popularity", "recency")  # what sold best of late; the customer's own newest items, then the newest hits

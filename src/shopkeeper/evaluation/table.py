@@ -1,14 +1,14 @@
-"""The per-request table: one row per request, from which every average, interval, slice and test is made.
+"""The one table: a row per question and model, from which every average, interval, slice and test is made.
 
-Columns: `request, user, user_id, instant, n_history, targets, ranks`, one float64 column per list metric (`ndcg@10`,
-…), `top_items, top_scores`, then slice columns (`slice:…`). What the figures are conditional on stands in the schema's
-metadata as JSON under the key `shopkeeper`.
+Columns: who was asked (`request, user, user_id, instant, n_history`), what is true and what was answered (of items, or
+of labels: `rows/kinds.py`), one float64 column per metric, slices (`slice:…`). What the figures are conditional on
+stands in the schema's metadata as JSON under the key `shopkeeper`. Field by field: `layout.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,219 +16,61 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.data.prepared import Split
-from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.intervals import mean_interval
+from shopkeeper.evaluation.resampling import drawn_rows
+from shopkeeper.evaluation.rows.kinds import Aggregate, Answered, Entry, given, kind_of
 from shopkeeper.files import atomic_file
-from shopkeeper.models.about import SCORES, VECTORS
 from shopkeeper.schema import NO_TIME
 
-if TYPE_CHECKING:  # these bring in torch, which reading and comparing tables does not need
-    from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.plain_ranker import PlainRanker
-    from shopkeeper.metrics.ranker import Ranker
-    from shopkeeper.metrics.ranks import Flat, Ranked
+if TYPE_CHECKING:
+    from shopkeeper.evaluation.profit import Profit
 
 KEY = b"shopkeeper"
-LIST_COLUMNS = ("request", "user", "user_id", "instant", "n_history", "targets", "ranks", "top_items", "top_scores")
+SLICE = "slice:"  # how columns of slices begin
+WHO = ("request", "user", "user_id", "instant", "n_history")
 EARLIER_ORACLES = {"oracle_observable": "observable", "oracle_latent": "latent"}  # whose tables do not say it
-_SCORE_BYTES = 128 << 20  # a batch of full scores
 
 
-def evaluate_requests(model: Any, split: Split, part: str = "test", **options: Any) -> pa.Table:
-    """The whole per-request table of a model in memory; options as of `iter_requests`."""
-    batches = iter_requests(model, split, part, **options)
-    first = next(batches)
-    return pa.Table.from_batches([first, *batches], schema=first.schema)
+def who(
+    user_ids: pa.Array, first: int, user: np.ndarray, instant: np.ndarray, n_history: np.ndarray
+) -> dict[str, pa.Array]:
+    """The columns of who was asked, for n rows that are numbered from `first`.
 
-
-def iter_requests(
-    model: Any,
-    split: Split,
-    part: str = "test",
-    *,
-    k: Sequence[int] = (10,),
-    filter_seen: bool = False,
-    batch_size: int | None = None,
-    ties: str = "expected",
-    top_k: int | None = None,
-    requests: Requests | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    beyond: bool = True,
-    device: str = "cpu",
-) -> Iterator[pa.RecordBatch]:
-    """Chunks of the per-request table, in the order of the split's requests.
-
-    A model that answers with vectors is multiplied and counted in tiles; one with scores is counted; one with lists,
-    `recommend(requests, k)` (ids, best first), has null ranks beyond its list, and what it lists against the rules
-    (seen, not in the catalogue) is taken out. `k` beyond the catalogue is allowed: the list then ends with the
-    catalogue and recall is 1. `requests` replaces the split's own (shuffled histories, say) against the same targets.
-    `metadata` (model, seed, task, …) is kept with the table. NaN or infinite scores end in a `UserError` that names
-    the request. `beyond=False` leaves out the columns beyond accuracy.
+    Args:
+        user_ids: external ids, that of user 1 first.
+        user: int (n,), internal ids; 0 for a row without user.
+        instant: int64 (n,), microseconds; `NO_TIME` where there is none.
+        n_history: events before.
     """
-    from shopkeeper.evaluation.beyond import Shop
-    from shopkeeper.metrics.ranks import NonFiniteScoreError
-
-    own_requests, targets = split.part(part)
-    requests = own_requests if requests is None else requests
-    assert len(requests) == len(targets)
-    if len(requests) == 0:
-        raise UserError(f"the {part} part of split '{split.name}' has no requests: nothing to evaluate")
-    if not k or min(k) < 1:
-        raise UserError(f"cut-offs k={list(k)} must be whole numbers from 1")
-    top_k = max(k) if top_k is None else top_k
-    meta = {
-        "dataset": split.prepared.name,
-        "split": split.name,
-        "protocol": split.protocol,
-        "part": part,
-        "model": type(model).__name__,
-        "seed": None,
-        "filter_seen": bool(filter_seen),
-        "target_hash": split.target_hash(part),
-        "k": list(k),
-        "n_catalogue": len(split.catalogue),
-        "ties": ties,
-        "uses_instant": model.about.reads_instant,
-        "oracle": model.about.oracle,
-        **(metadata or {}),
-    }
-    n_columns = split.prepared.n_items + 1
-    tiled = model.about.answers == VECTORS
-    if batch_size is None:
-        batch_size = 8192 if tiled else int(np.clip(_SCORE_BYTES // (4 * n_columns), 16, 8192))
-    ranker = _ranker(model if tiled else None, split, len(requests), top_k, device)
-    user_ids = split.prepared.users["user_id"].combine_chunks()
-    shop = Shop.of(split, filter_seen) if beyond else None
-    for first in range(0, len(requests), batch_size):
-        asked, happened = requests[first : first + batch_size], targets[first : first + batch_size]
-        try:
-            ranked = _rank(model, ranker, asked, happened, filter_seen, tiled)
-        except NonFiniteScoreError as e:
-            who = f"request {first + e.request} of {part}"
-            if asked.user is not None and asked.user[e.request] > 0:
-                who += f" (user '{user_ids[int(asked.user[e.request]) - 1].as_py()}')"
-            raise UserError(
-                f"model '{meta['model']}' gives the score {e.value} for {who}: scores must be finite; "
-                f"did training diverge? Try a lower learning rate"
-            ) from None
-        yield _batch(first, asked, happened, ranked, user_ids, shop, meta)
-
-
-def _ranker(model: Any, split: Split, n_requests: int, k: int, device: str) -> Ranker | PlainRanker:
-    """What counts: in tiles with torch where a model gives vectors or there is much to count, else NumPy alone."""
-    from shopkeeper.metrics.plain_ranker import FEW, PlainRanker
-
-    n_columns = split.prepared.n_items + 1
-    if model is None and device == "cpu" and n_requests * n_columns <= FEW:
-        return PlainRanker(n_columns, split.catalogue, k=k)
-    from shopkeeper.metrics.ranker import Ranker
-
-    vectors = {} if model is None else {"item_VD": model.item_vectors(), "fallback_V": model.fallback()}
-    return Ranker(n_columns, split.catalogue, k=k, device=device, **vectors)
-
-
-def _rank(
-    model: Any, ranker: Ranker | PlainRanker, requests: Requests, targets: Targets, filter_seen: bool, tiled: bool
-) -> Ranked:
-    from shopkeeper.metrics.ranks import Flat, rank_in_lists
-
-    wanted = Flat(targets.offsets, targets.item)
-    seen = None
-    if filter_seen:
-        offsets, rows = requests.flat()
-        seen = Flat(offsets, requests.events.item[rows])
-    candidates = None if requests.candidates is None else Flat(*requests.candidates)
-    if tiled:
-        from shopkeeper.metrics.ranker import Ranker
-
-        assert isinstance(ranker, Ranker)
-        vector_BD, blank_B = model.encode(requests)
-        return ranker.rank_vectors(vector_BD, wanted, seen, candidates, blank_B)
-    if model.about.answers == SCORES:
-        return ranker.rank_scores(model.score(requests), wanted, seen, candidates)
-    list_BK = np.asarray(model.recommend(requests, ranker.k))
-    if unknown := list_BK[(list_BK < 0) | (list_BK >= ranker.n_columns)].tolist():
-        raise UserError(
-            f"{type(model).__name__} lists item {unknown[0]}, which is not in the id map (1 to "
-            f"{ranker.n_columns - 1}); give internal ids, 0 for an empty place"
-        )
-    allowed, n_candidates = _allowed(ranker, list_BK, seen, candidates)
-    kept_BK = np.where(allowed, list_BK, 0)
-    kept_BK = np.take_along_axis(kept_BK, np.argsort(kept_BK == 0, axis=1, kind="stable"), axis=1)
-    return rank_in_lists(kept_BK, wanted, len(ranker.catalogue))._replace(candidates=n_candidates)
-
-
-def _allowed(
-    ranker: Ranker | PlainRanker, list_BK: np.ndarray, seen: Flat | None, named: Flat | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which places of lists (B, K) hold an item that may be recommended there, and how many may be: int64 (B,)."""
-    from shopkeeper.metrics.ranks import Flat
-
-    n, k = list_BK.shape
-    keys_BK = ranker.columns.keys(Flat(np.arange(n + 1, dtype=np.int64) * k, list_BK.ravel()))[0].reshape(n, k)
-    hidden = np.zeros(0, np.int64) if seen is None else np.unique(ranker.columns.keys(seen)[0])
-    hidden = hidden[hidden >= 0]
-    if named is None:
-        count = len(ranker.catalogue) - np.bincount(hidden // ranker.size, minlength=n)
-        return (keys_BK >= 0) & ~np.isin(keys_BK, hidden), count
-    open_to = np.setdiff1d(ranker.columns.keys(named)[0], hidden)
-    open_to = open_to[open_to >= 0]
-    return np.isin(keys_BK, open_to), np.bincount(open_to // ranker.size, minlength=n)
-
-
-def _batch(
-    first: int,
-    requests: Requests,
-    targets: Targets,
-    ranked: Ranked,
-    user_ids: pa.Array,
-    shop: Shop | None,
-    meta: Mapping[str, Any],
-) -> pa.RecordBatch:
-    from shopkeeper.metrics.ranking import Hits, compute, metric_names
-    from shopkeeper.metrics.ranks import positions
-
-    n = len(requests)
-    user = np.zeros(n, np.int32) if requests.user is None else requests.user
     known = pa.array(user.astype(np.int64) - 1, mask=user < 1)
-    instant = np.full(n, NO_TIME, np.int64) if requests.instant is None else requests.instant
-    rank = positions(ranked.better, ranked.tied, targets.offsets, meta["ties"])
-    hits = Hits.of(ranked, targets.offsets, targets.item, meta["ties"])
-    offsets = pa.array(targets.offsets.astype(np.int32))
-    listed = ranked.top_item > 0
-    top_offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(1))]).astype(np.int32))
-    columns: dict[str, pa.Array] = {
-        "request": pa.array(np.arange(first, first + n, dtype=np.int64)),
+    return {
+        "request": pa.array(np.arange(first, first + len(user), dtype=np.int64)),
         "user": pa.array(user.astype(np.int32)),
         "user_id": user_ids.take(known).cast(pa.string()),
         "instant": pa.array(instant, mask=instant == NO_TIME).cast(pa.timestamp("us", tz="UTC")),
-        "n_history": pa.array(requests.lengths.astype(np.int32)),
-        "targets": pa.ListArray.from_arrays(offsets, pa.array(targets.item.astype(np.int32))),
-        "ranks": pa.ListArray.from_arrays(offsets, pa.array(rank, mask=np.isnan(rank))),
+        "n_history": pa.array(n_history.astype(np.int32)),
     }
-    for name in metric_names(meta["k"]):
-        columns[name] = pa.array(compute(hits, name))
-    if shop is not None:
-        further = shop.columns(requests, targets, ranked.top_item, hits, meta["k"])
-        columns |= {name: pa.array(values) for name, values in further.items()}
-    columns["top_items"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_item[listed].astype(np.int32)))
-    columns["top_scores"] = pa.ListArray.from_arrays(top_offsets, pa.array(ranked.top_score[listed]))
+
+
+def batch_of(columns: Mapping[str, pa.Array], metadata: Mapping[str, Any]) -> pa.RecordBatch:
+    """Some rows of a table, with what they are conditional on."""
     schema = pa.schema(
-        [(name, column.type) for name, column in columns.items()], {KEY: json.dumps(dict(meta), sort_keys=True)}
+        [(name, column.type) for name, column in columns.items()], {KEY: json.dumps(dict(metadata), sort_keys=True)}
     )
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
 
 def write_table(table: pa.Table | Iterable[pa.RecordBatch], path: Path) -> None:
-    """Write a per-request table, chunk by chunk, under a temporary name; an iterator is never held whole."""
-    batches = table.to_batches(max_chunksize=65536) if isinstance(table, pa.Table) else table
+    """Write a table under a temporary name; what comes batch by batch is never held whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as tmp:
+        if isinstance(table, pa.Table):
+            pq.write_table(table, tmp)
+            return
         writer = None
-        for batch in batches:
-            writer = writer or pq.ParquetWriter(tmp, batch.schema, compression="zstd")
+        for batch in table:
+            writer = writer or pq.ParquetWriter(tmp, batch.schema)
             writer.write_batch(batch)
         if writer is None:
             raise UserError(f"{path}: there is no request to write")
@@ -236,7 +78,7 @@ def write_table(table: pa.Table | Iterable[pa.RecordBatch], path: Path) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a per-request table; a `UserError` when it is missing, damaged or something else."""
+    """Read a table; a `UserError` when it is missing, damaged or something else."""
     try:
         table = pq.read_table(path, columns=columns)
     except FileNotFoundError:
@@ -263,13 +105,18 @@ def oracle_of(table: pa.Table) -> str:
 
 
 def metrics_of(table: pa.Table) -> list[str]:
-    """Names of the metric columns: float64, neither list nor slice."""
-    fixed = {*LIST_COLUMNS, "cutoff", "label", "probability", "blank_reason"}
+    """Names of the metric columns: float64, neither truth nor answer nor slice."""
+    fixed = {*WHO, *given()}
     return [
         f.name
         for f in table.schema
-        if f.name not in fixed and not f.name.startswith("slice:") and pa.types.is_float64(f.type)
+        if f.name not in fixed and not f.name.startswith(SLICE) and pa.types.is_float64(f.type)
     ]
+
+
+def slices_of(table: pa.Table) -> list[str]:
+    """Names of the slices of a table, without their prefix."""
+    return [name.removeprefix(SLICE) for name in table.column_names if name.startswith(SLICE)]
 
 
 def values_of(table: pa.Table, metric: str) -> np.ndarray:
@@ -293,22 +140,54 @@ def summarise(
     resamples: int = 1000,
     method: str = "percentile",
     seed: int = 0,
-) -> dict[str, dict[str, float | int | None]]:
-    """Mean, interval (bootstrap by user) and number of requests of each metric, as `metrics.json` holds them.
+    profit: Profit | None = None,
+) -> dict[str, Entry]:
+    """Every figure (or those named) with interval (bootstrap by customer) and n, as `metrics.json` holds them.
 
-    With all metrics come `coverage@k` and `gini@k`, which have no interval. None is "no number": JSON has no NaN.
+    Of each metric column the mean; of rows about labels, over those that have a score, the aggregates of their kind and
+    with the shop's own `profit` also `emp`, the expected maximum profit per customer. With all come figures that have
+    no interval (`Kind.others`). Each is {"value", "low", "high", "n"}. None is "no number": JSON has no NaN. `method`:
+    of the means' intervals; those of aggregates are percentiles.
     """
-    names = metrics_of(table) if metrics is None else list(metrics)
-    if not names:
-        return {}
-    values = np.stack([values_of(table, name) for name in names], axis=1)
-    interval = mean_interval(
-        values, users_of(table), confidence=confidence, resamples=resamples, method=method, seed=seed
-    )
-    summary = dict(zip(names, interval.as_dicts(), strict=True))
-    if metrics is None and "top_items" in table.column_names:
-        from shopkeeper.evaluation.beyond import set_statistics
+    kind = kind_of(table)
+    aggregates = {**kind.aggregates, **kind.of_truth}
+    if profit is not None and aggregates:
+        aggregates["emp"] = Aggregate(profit.per_resample)
+    names = [*metrics_of(table), *aggregates] if metrics is None else list(metrics)
+    means = [name for name in names if name not in aggregates]
+    summary: dict[str, Entry] = {}
+    if means:
+        values = np.stack([values_of(table, name) for name in means], axis=1)
+        options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "method": method, "seed": seed}
+        summary |= zip(means, mean_interval(values, users_of(table), **options).as_dicts(), strict=True)
+    if some := {name: aggregate for name, aggregate in aggregates.items() if name in names}:
+        summary |= _resampled(kind.answered(table), some, confidence, resamples, seed)
+    return summary | kind.others(table) if metrics is None else summary
 
-        meta = metadata_of(table)
-        summary |= set_statistics(table, meta["k"], meta["n_catalogue"])
+
+def _resampled(
+    rows: Answered, aggregates: Mapping[str, Aggregate], confidence: float, resamples: int, seed: int
+) -> dict[str, Entry]:
+    """Aggregates with the percentiles of their resamples; one customer says nothing of others."""
+    n = len(rows.truth)
+    if n == 0:
+        return {name: {"value": None, "low": None, "high": None, "n": 0} for name in aggregates}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in aggregates}
+    for weight_Rn in drawn_rows(rows.customer, resamples, seed):
+        for name, one in aggregates.items():
+            if one.made_of is not None and one.made_of[0] in drawn:
+                drawn[name].append(one.made_of[1](drawn[one.made_of[0]][-1]))
+            else:
+                drawn[name].append(one.value(rows.truth, rows.answer, weight_Rn))
+    several = bool(rows.customer.max() > 0)
+    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+    summary: dict[str, Entry] = {}
+    for name, one in aggregates.items():
+        value, of_resamples = float(one.value(rows.truth, rows.answer, None)), np.concatenate(drawn[name])
+        if one.grows:
+            of_resamples = np.maximum(of_resamples + (value - of_resamples.mean()), 0.0)
+        usable = of_resamples[~np.isnan(of_resamples)]
+        known = several and len(usable) > 0 and not np.isnan(value)
+        low, high = (float(x) for x in np.quantile(usable, tails)) if known else (None, None)
+        summary[name] = {"value": None if np.isnan(value) else value, "low": low, "high": high, "n": n}
     return summary

@@ -237,6 +237,9 @@ def _best_first(value: Mapping[str, float | None], seeds: Mapping[str, Any], low
 
 def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[str, Any]:
     """A run's `metrics.json`; its figures on test are made again where other intervals are asked for now."""
+    from shopkeeper.evaluation.profit import Profit
+    from shopkeeper.evaluation.table import summarise
+
     e, method = cfg["evaluation"], cfg["report"].get("intervals", "percentile")
     then = run.config.get("evaluation") or {}
     known = dict(run.metrics["test"])
@@ -244,8 +247,9 @@ def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[st
         known.pop("emp", None)
     if method == "percentile" and all(then.get(k, e[k]) == e[k] for k in ("confidence", "resamples")):
         return {**run.metrics, "test": known}
-    confidence, resamples = float(e["confidence"]), int(e["resamples"])
-    test = form_of(run.about).summarised(run, table, confidence=confidence, resamples=resamples, method=method)
+    profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
+    options: dict[str, Any] = {"confidence": float(e["confidence"]), "resamples": int(e["resamples"])}
+    test = summarise(table, method=method, profit=profit, **options)
     return {**run.metrics, "test": known | test}
 
 

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from shopkeeper.errors import UserError, whole, without_secrets
+from shopkeeper.evaluation.table import read_table, write_table
 from shopkeeper.files import (
-    atomic_file,
     filled_folder,
     member,
     read_json,
-    read_parquet,
     remove_made,
     sha256_file,
     sha256_tree,
@@ -75,7 +73,7 @@ class RunFolder:
 
     def table(self, part: str = "test") -> pa.Table:
         """The per-request table of a part."""
-        return read_parquet(self.path / f"{part}.parquet")
+        return read_table(self.path / f"{part}.parquet")
 
     def model(self) -> Any:
         """The trained model, ready to answer."""
@@ -117,8 +115,7 @@ def write_run(
         write_text(room / "config.yaml", yaml.safe_dump(without_secrets(dict(config)), sort_keys=True))
         model.save(room)
         for part, table in tables.items():
-            with atomic_file(room / f"{part}.parquet") as tmp:
-                pq.write_table(table, tmp)
+            write_table(table, room / f"{part}.parquet")
         write_json(room / "metrics.json", metrics)
         if checkpoint is not None and checkpoint.is_dir():
             shutil.copytree(checkpoint, room / "checkpoint", copy_function=_link_or_copy, ignore=HIDDEN)

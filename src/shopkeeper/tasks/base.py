@@ -6,7 +6,7 @@ customers at cutoffs (a label in the window that follows, see `Truth`); all else
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,21 @@ class Truth:
     label: Callable[[np.ndarray], np.ndarray]  # target events in the window, int64 (n,) -> label, 0 or 1, float64 (n,)
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A slice of customers: what a feature was at the cutoff. What is not known comes last."""
+
+    feature: str
+    edges: tuple[float, ...]  # where the next band begins
+    names: tuple[str, ...]  # one more
+
+
+CUSTOMER_SLICES: Mapping[str, Bands] = {
+    "orders": Bands("orders", (2, 4, 10), ("1", "2-3", "4-9", "10+")),
+    "recency": Bands("days_since_order", (30, 60, 90), ("under 30 days", "30-59 days", "60-89 days", "90+ days")),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,7 @@ class Task:
     truth: Truth | None = None  # of customers; None: the items that were taken after a request
     words: Words = field(default_factory=Words)
     aggregates: tuple[str, ...] = ()  # metrics that are no means over rows, compared between models beside the headline
+    slices: Mapping[str, Bands] = field(default_factory=dict)  # of customers; those of requests follow from the data
     baseline_setting: str = ""  # the key in `report:` that names another baseline
 
     @property
@@ -73,6 +89,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         "rows": f"{name}.parquet",
         "shown": ("log_loss", "auroc", "average_precision", "brier", "ece"),
         "aggregates": ("auroc", "average_precision", "ece"),
+        "slices": CUSTOMER_SLICES,
         "baseline_setting": f"{name}_baseline",
     }
     return Task(name, truth=truth, words=words, **(usual | other))

@@ -44,7 +44,8 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
 
 
 def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
-    from shopkeeper.evaluation.table import evaluate_requests, metadata_of, summarise
+    from shopkeeper.evaluation.rows.items import evaluate_requests
+    from shopkeeper.evaluation.table import metadata_of, summarise
     from shopkeeper.recommenders.base import make
 
     log.info("%s is not among the runs: training it for the table", settings["name"])

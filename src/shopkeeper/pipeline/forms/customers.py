@@ -37,9 +37,10 @@ JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort 
 
 def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
     """Fit a customer model and score the cohorts of the parts."""
-    from shopkeeper.evaluation.customer_table import cohort_hash, customer_table, summarise_customers
     from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
     from shopkeeper.evaluation.profit import Profit
+    from shopkeeper.evaluation.rows.labels import cohort_hash, customer_table
+    from shopkeeper.evaluation.table import summarise
     from shopkeeper.pipeline.audit import audit_customer_model, say
 
     check_start(cfg, starts_warm=False)
@@ -78,7 +79,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         rows = cohort[asked[part]]
         audit_customer_model(cfg, model, part, cohort, known, windows)
         metadata = {**about, "part": part, "target_hash": hashes[part], "oracle": model.about.oracle}
-        tables[part] = customer_table(data[part], rows, model.predict(rows), metadata)
+        tables[part] = customer_table(data[part], rows, model.predict(rows), metadata, task_of(cfg).slices)
     if "test" in tables and truth.oracle is not None:
         asked_of = (tables["test"], data["test"], cohort["test"], cfg["task"]["headline"])
         facts |= say(alarm_of_customer_model(facts["model"], *asked_of, truth.oracle()))
@@ -88,7 +89,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         metrics["profit"] = profit.as_json()
     options: dict[str, Any] = {"resamples": int(e["resamples"]), "confidence": float(e["confidence"]), "profit": profit}
     for part, table in tables.items():
-        metrics[part] = summarise_customers(table, **options)
+        metrics[part] = summarise(table, **options)
     return Result(model, learned, {**facts, **declared_facts(model)}, metrics, tables)
 
 
@@ -133,24 +134,12 @@ def compared(
 ) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
     """The tables with their slices, comparisons (on the headline, and on the task's aggregates as a second family),
     `sanity.json`, and the split."""
-    from shopkeeper.evaluation.aggregates import compare_aggregates
-    from shopkeeper.evaluation.compare import compare_family
+    from shopkeeper.evaluation.aggregates import compare
     from shopkeeper.pipeline.comparing.checks import over_seeds_of
 
-    found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
-    rest = {key: value for key, value in options.items() if key != "test"}
-    found += compare_aggregates(tables, next(iter(runs.values())).about.aggregates, **rest)
+    found = compare(tables, [headline, *next(iter(runs.values())).about.aggregates], **options)
     seeds = over_seeds_of(runs, tables, headline, options["confidence"])
     return dict(tables), [c.as_dict() for c in found], {"seeds": seeds}, None
-
-
-def summarised(run: RunFolder, table: pa.Table, *, confidence: float, resamples: int, method: str) -> dict[str, Any]:
-    """The figures of a run's table; percentile intervals whatever `method` says of means."""
-    from shopkeeper.evaluation.customer_table import summarise_customers
-    from shopkeeper.evaluation.profit import Profit
-
-    profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
-    return summarise_customers(table, resamples=resamples, confidence=confidence, profit=profit)
 
 
 def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     Until `held` is closed, the checkpoints are this process' alone.
     """
     from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
-    from shopkeeper.evaluation.table import evaluate_requests, summarise
+    from shopkeeper.evaluation.rows.items import evaluate_requests
+    from shopkeeper.evaluation.table import summarise
     from shopkeeper.pipeline.audit import audit_recommender, say
 
     prepared, split = prepare_to_train(cfg)
@@ -120,20 +121,13 @@ def compared(
 ) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
     """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
     from shopkeeper.evaluation.leaderboard import leaderboard
-    from shopkeeper.evaluation.slices import add_slices
+    from shopkeeper.evaluation.rows.slices import add_slices
     from shopkeeper.pipeline.comparing.checks import sanity_of
 
     split = context.split_of(prepared, next(iter(runs.values())).manifest)
     sliced = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
     boards = leaderboard(sliced, headline, split=split, **options)
     return sliced, boards["comparisons"], sanity_of(cfg, runs, sliced, headline, split, boards), split
-
-
-def summarised(run: RunFolder, table: pa.Table, **options: Any) -> dict[str, Any]:
-    """The figures of a run's table; `options`: confidence, resamples, method."""
-    from shopkeeper.evaluation.table import summarise
-
-    return summarise(table, **options)
 
 
 def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:
