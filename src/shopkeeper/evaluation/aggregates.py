@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from math import ceil, floor
+from math import ceil
 from statistics import NormalDist
 from typing import Any
 
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.evaluation.compare import POWER, Comparison, compare_family
-from shopkeeper.evaluation.family import METHOD, least_p
+from shopkeeper.evaluation.family import METHOD, bounds, least_p, verdict
 from shopkeeper.evaluation.resampling import drawn_rows
 from shopkeeper.evaluation.rows.kinds import floats, kind_of
 from shopkeeper.evaluation.table import metadata_of, metrics_of
@@ -144,25 +144,16 @@ def _judged(
     nothing = np.full(len(difference), np.nan)
     if n_customers < 2 or drawn_PR.shape[1] < 2:
         return nothing, nothing, nothing, nothing, nothing, np.array(0.0)
-    resamples, level = drawn_PR.shape[1], 1 - confidence
+    level = 1 - confidence
     off_PR = drawn_PR - drawn_PR.mean(axis=1, keepdims=True)
     error = off_PR.std(axis=1, ddof=1)
     error[error <= 1e-12 * np.abs(drawn_PR).max(axis=1, initial=1e-300)] = 0.0  # rounding
     with np.errstate(invalid="ignore", divide="ignore"):
         deviate_PR = np.where(error[:, None] > 0, np.abs(off_PR) / error[:, None], 0.0)
         observed = np.where(difference == 0, 0.0, np.abs(difference) / error) * (1 - 1e-9)
-    largest = np.sort(deviate_PR.max(axis=0))
-    beyond = resamples - np.searchsorted(largest, observed)
     reached = (deviate_PR >= observed[:, None]).sum(axis=1)
-    least = least_p(differ)
-    p_adjusted, p_value = (np.maximum((1 + np.sqrt(k)) ** 2 / (resamples + 1), least) for k in (beyond, reached))
-    allowed = floor((np.sqrt(level * (resamples + 1)) - 1) ** 2 + 1e-9)
-    critical = largest[resamples - 1 - allowed]
-    reach = critical * error
-    unclear = p_adjusted > level
-    reach[unclear] = np.maximum(reach, np.abs(difference))[unclear]
-    low, high = difference - reach, difference + reach
-    blank = np.isnan(difference)
+    p_value, p_adjusted, critical = verdict(deviate_PR.max(axis=0), observed, reached, least_p(differ), level)
+    low, high = bounds(difference, critical * error, p_adjusted > level)
     for values in (low, high, p_value, p_adjusted):
-        values[blank] = np.nan
-    return error, low, high, np.minimum(1.0, p_value), np.minimum(1.0, p_adjusted), critical
+        values[np.isnan(difference)] = np.nan
+    return error, low, high, p_value, p_adjusted, np.array(critical)

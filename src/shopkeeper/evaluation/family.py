@@ -114,19 +114,39 @@ def judge(
             largest[rows] = np.maximum(largest[rows], squared.max(axis=1, initial=0.0))
             at += len(c.mean)
         first = rows.stop
-    largest = np.sort(largest)
-    beyond = resamples - np.searchsorted(largest, observed)
-    p_adjusted, p_value = (np.maximum((1 + np.sqrt(k)) ** 2 / (resamples + 1), least) for k in (beyond, reached))
-    allowed = floor((np.sqrt(level * (resamples + 1)) - 1) ** 2 + 1e-9)  # how many p-values at the level are beyond
-    critical = float(np.sqrt(largest[resamples - 1 - allowed]))
+    p_value, p_adjusted, furthest = verdict(largest, observed, reached, least, level)
+    critical = float(np.sqrt(furthest))
     with np.errstate(invalid="ignore"):
         reach = np.where(error == 0, 0.0, np.sqrt(_student(critical**2, n)) * error)
-    unclear = p_adjusted > level
-    reach[unclear] = np.maximum(reach, np.abs(mean))[unclear]
-    for values in (p_value, p_adjusted, reach):
+    low, high = bounds(mean, reach, p_adjusted > level)
+    for values in (p_value, p_adjusted, low, high):
         values[n < 2] = np.nan
-    one = np.minimum(1.0, p_value), np.minimum(1.0, p_adjusted)
-    return Joint(mean, error, mean - reach, mean + reach, *one, n, differ, critical, resamples)
+    return Joint(mean, error, low, high, p_value, p_adjusted, n, differ, critical, resamples)
+
+
+def verdict(
+    largest_R: np.ndarray, observed: np.ndarray, reached: np.ndarray, least: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """P-values of P deviates, alone and in their family, and the deviate that the family's intervals reach.
+
+    Args:
+        largest_R: of the family in each resample.
+        observed: (P,), in the same unit.
+        reached: (P,), resamples in which the same difference came out as far.
+        least: (P,), the smallest p-value that there can be.
+        level: of the family.
+    """
+    resamples, ordered = len(largest_R), np.sort(largest_R)
+    beyond = resamples - np.searchsorted(ordered, observed)
+    alone, adjusted = (np.maximum((1 + np.sqrt(k)) ** 2 / (resamples + 1), least) for k in (reached, beyond))
+    allowed = floor((np.sqrt(level * (resamples + 1)) - 1) ** 2 + 1e-9)  # how many p-values at the level are beyond
+    return np.minimum(1.0, alone), np.minimum(1.0, adjusted), float(ordered[resamples - 1 - allowed])
+
+
+def bounds(difference: np.ndarray, reach: np.ndarray, unclear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of this reach; those of what is unclear hold 0."""
+    reach = np.where(unclear, np.maximum(reach, np.abs(difference)), reach)
+    return difference - reach, difference + reach
 
 
 def least_p(differing: np.ndarray | int) -> np.ndarray:
