@@ -14,6 +14,7 @@ from shopkeeper.ingest import dataset
 from shopkeeper.nn.losses import Loss
 from shopkeeper.pipeline import context
 from shopkeeper.recommenders.base import make
+from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.training.config import TrainerConfig
@@ -23,7 +24,7 @@ from shopkeeper.tuning.study import check_settings
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 GROUPED = [path for path in FILES if path.parent != CONF]
-VERBS = {"tuning": "tune", "tuning/space": "tune"}
+VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate"}
 
 
 def group_of(path: Path) -> str:
@@ -86,12 +87,18 @@ def _equal(one: Any, other: Any) -> None:
     assert one == other
 
 
+def rerank_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    for own, settings in cfg["rerank"].items():
+        assert steps_of(settings.get("steps"), f"rerank.{own}.steps") or settings["steps"] == []
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
     "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),
     "model": model_is_valid,
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
+    "rerank": rerank_is_valid,
     "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(cfg)).name, name),
     "task": task_is_valid,
     "tracking": tracking_is_valid,

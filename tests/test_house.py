@@ -21,7 +21,7 @@ FLOOR = {
     "splits": 2,
     "features": 2, "training": 2,
     "models": 2.4,  # what both families of models are to those who use them
-    "programs": 2.5,
+    "programs": 2.5, "reranking": 2.5,
     "recommenders": 3, "customers": 3,
     "tasks": 3.5,
     "evaluation": 4, "decisions": 4,

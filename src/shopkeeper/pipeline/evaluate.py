@@ -98,9 +98,9 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
     with tempfile.TemporaryDirectory() as place:
         added: list[RunFolder] = []
         for some in by_task.values():
-            missing = form_of(some[0].about).missing_baselines(cfg, some, Path(place))
-            some += missing
-            added += missing
+            more = form_of(some[0].about).added_runs(cfg, some, Path(place))
+            some += more
+            added += more
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:

@@ -12,6 +12,7 @@ from shopkeeper.bundles.answer.events import read_event
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
+from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.recommenders.base import untyped_event
@@ -46,12 +47,19 @@ def recommend(config: DictConfig) -> None:
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
     requests = Requests.from_histories([known], [types], instant=instant)
-    scores_V = np.asarray(model.score(requests))[0].astype(np.float64)
+    k = int(cfg["k"])
+    if model.about.answers == LISTS:  # places say all that it says
+        listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
+        scores_V = np.full(prepared.n_items + 1, -np.inf)
+        scores_V[listed[::-1]] = 1 / np.arange(len(listed), 0, -1)
+    else:
+        scores_V = np.asarray(model.score(requests))[0].astype(np.float64)
     allowed = np.zeros(len(scores_V), bool)
     allowed[split.catalogue] = True
     if run.metrics["filter_seen"] if cfg["filter_seen"] is None else cfg["filter_seen"]:
         allowed[known] = False
-    order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(int(cfg["k"]), int(allowed.sum()))]
+    allowed &= scores_V > -np.inf
+    order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
     shown = [

@@ -30,7 +30,7 @@ from shopkeeper.files import (
     write_text,
 )
 from shopkeeper.hashing import check_seal, sealed
-from shopkeeper.pipeline.context import git_commit
+from shopkeeper.pipeline import context
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_shape
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
@@ -82,7 +82,15 @@ class RunFolder:
             model.load(self.path)
         except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
             raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
-        return model
+        rerank = self.config.get("rerank")
+        return model if rerank is None else self._in_order(model, rerank)
+
+    def _in_order(self, model: Any, rerank: Mapping[str, Any]) -> Any:
+        from shopkeeper.reranking.model import Reranked
+
+        split = context.split_of(context.prepared_of(self.manifest), self.manifest)
+        settings = rerank.get("steps"), split, self.metrics["filter_seen"], rerank.get("candidates", 100)
+        return Reranked(model, *settings, where=f"rerank.{rerank.get('name')}")
 
     def untrained(self) -> Any:
         """The run's model with its settings, before any training. A `UserError` where its target is foreign."""
@@ -123,7 +131,7 @@ def write_run(
         manifest = sealed({
             "format_version": FORMAT_VERSION,
             "kind": "run",
-            "commit": git_commit(),
+            "commit": context.git_commit(),
             **facts,
             "files": sha256_tree(room),
         })  # fmt: skip

@@ -73,6 +73,7 @@ SETTINGS: dict[str, Shape] = {
         **dict.fromkeys(("baselines", "shop_baselines"), Each(ANY)),
     }),
     "tuning": Needed(Open({"models": Maybe(Items(TEXT)), "storage": Maybe(TEXT), "space": Maybe(Open({}))})),
+    "rerank": Each(Needed({"candidates": whole(1), "steps": Needed(ANY)})),  # `reranking.steps`
     "extend": Maybe(TEXT),
     "runs": Maybe(Items(TEXT)),
     "out": Maybe(TEXT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shopkeeper.data.prepared import Split
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
@@ -44,8 +46,6 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
 
 
 def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
-    from shopkeeper.evaluation.rows.items import evaluate_requests
-    from shopkeeper.evaluation.table import metadata_of, summarise
     from shopkeeper.recommenders.base import make
 
     log.info("%s is not among the runs: training it for the table", settings["name"])
@@ -53,6 +53,40 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
     split = context.split_of(prepared, like.manifest)
     model = make(settings)
     model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+    config = {**like.config, "model": dict(settings)}
+    return asked_as(cfg, like, split, model, settings["name"], config, folder)
+
+
+def reranked_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+    """Runs in `folder` of each recommender with each of the config's `rerank` behind it, named `<model>+<rerank>`.
+
+    They are asked exactly what the recommender was asked, so that their difference is what another order costs.
+    """
+    made = []
+    for name, settings in (cfg.get("rerank") or {}).items():
+        for run in runs:
+            log.info("%s in the order of %s", run.metrics["model"], name)
+            split = context.split_of(context.prepared_of(run.manifest), run.manifest)
+            config = {**run.config, "rerank": {**settings, "name": name}}
+            both = f"{run.metrics['model']}+{name}"
+            model = replace(run, config=config).model()
+            made.append(asked_as(cfg, run, split, model, both, config, folder / both))
+    return made
+
+
+def asked_as(
+    cfg: Mapping[str, Any],
+    like: RunFolder,
+    split: Split,
+    model: Any,
+    name: str,
+    config: Mapping[str, Any],
+    folder: Path,
+) -> RunFolder:
+    """The run of a model, in `folder`, that is asked what another run was asked: requests, cut-offs, rules and ties."""
+    from shopkeeper.evaluation.rows.items import evaluate_requests
+    from shopkeeper.evaluation.table import metadata_of, summarise
+
     asked = metadata_of(like.table("test"))
     e = cfg["evaluation"]
     table = evaluate_requests(
@@ -63,18 +97,18 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
         filter_seen=bool(asked["filter_seen"]),
         ties=asked["ties"],
         top_k=int(e.get("top_k") or max(asked["k"])),
-        metadata={"task": asked.get("task"), "model": settings["name"], "seed": like.metrics["seed"]},
+        metadata={"task": asked.get("task"), "model": name, "seed": like.metrics["seed"]},
     )
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
     test = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
     facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,
-        {**like.config, "model": dict(settings), "evaluation": dict(e)},
+        {**config, "evaluation": dict(e)},
         model,
-        {**about, "model": settings["name"], "test": test},
+        {**about, "model": name, "test": test},
         {"test": table},
-        {**facts, "model": settings["name"], "commit": context.git_commit(), **declared_facts(model)},
+        {**facts, "model": name, "commit": context.git_commit(), **declared_facts(model)},
     )
 
 

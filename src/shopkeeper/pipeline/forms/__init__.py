@@ -1,6 +1,6 @@
 """What verbs do differently for tasks asked of requests and for tasks asked of customers: one module each.
 
-Both have `prepare`, `train`, `data_of`, `compared`, `without_headline`, `missing_baselines` and
+Both have `prepare`, `train`, `data_of`, `compared`, `without_headline`, `added_runs` and
 `asked_of`; which of the two it is, is the task's own business (`tasks.base.Task.asks`).
 """
 

@@ -147,7 +147,7 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
     return {"value": None, "low": None, "high": None, "n": 0}
 
 
-def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+def added_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """None: a customer model's baseline is a run like any other."""
     return []
 

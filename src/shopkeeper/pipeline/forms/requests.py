@@ -140,11 +140,11 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
     )
 
 
-def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
-    """Runs of the simple baselines that nobody had trained, made in `folder`."""
-    from shopkeeper.pipeline.comparing import baselines as evaluate_baselines
+def added_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+    """Runs of the simple baselines that nobody had trained, and of what the config re-ranks, made in `folder`."""
+    from shopkeeper.pipeline.comparing.baselines import missing_baselines, reranked_runs
 
-    return evaluate_baselines.missing_baselines(cfg, runs, folder)
+    return missing_baselines(cfg, runs, folder) + reranked_runs(cfg, runs, folder)
 
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Split:

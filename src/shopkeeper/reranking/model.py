@@ -1,0 +1,85 @@
+"""A recommender whose lists are put in another order: to be asked what that costs, or gains.
+
+Shapes: B requests, V = n_items + 1 columns, N candidates of each, K list length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.models.about import LISTS, About
+from shopkeeper.reranking.facts import Facts
+from shopkeeper.reranking.lists import Lists
+from shopkeeper.reranking.steps import Asked, steps_of
+
+CELLS_AT_ONCE = 20_000_000  # of scores
+
+
+class Reranked:
+    """A trained recommender with steps behind it.
+
+    Args:
+        model: it.
+        steps: what is done to its lists, one after another, as `steps.steps_of` reads it.
+        split: says which items may be shown.
+        filter_seen: whether items of the history may not be.
+        candidates: N, the model's best that are put in order.
+        where: the settings' place, which begins messages.
+
+    Raises:
+        UserError: a step that there is not, a setting out of range; when it is asked: an attribute that items lack.
+    """
+
+    def __init__(
+        self, model: Any, steps: Any, split: Split, filter_seen: bool, candidates: int = 100, where: str = "rerank"
+    ):
+        if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
+            raise UserError(f"{where}.candidates is {candidates!r:.80}; give a whole number from 1")
+        self.model, self.steps, self.candidates = model, steps_of(steps, f"{where}.steps"), candidates
+        self.filter_seen = filter_seen
+        self.facts = Facts(split.prepared)
+        self.catalogue = np.asarray(split.catalogue)
+        self.shown_V = np.zeros(split.prepared.n_items + 1, bool)
+        self.shown_V[self.catalogue] = True
+
+    @property
+    def about(self) -> About:
+        """The model's own, with lists for an answer; attributes are looked up as of the instant, which is not read."""
+        reason = "a bundle answers with the model's own order; rerank is not in it"
+        return replace(self.model.about, answers=LISTS, not_exported=reason)
+
+    def recommend(self, requests: Requests, k: int) -> np.ndarray:
+        """Internal ids int32 (B, K), best first; 0 where there are no more."""
+        item_BK = np.zeros((len(requests), k), np.int32)
+        step = max(1, CELLS_AT_ONCE // len(self.shown_V))
+        for first in range(0, len(requests), step):
+            part = requests[first : first + step]
+            lists = self._candidates(part, max(k, self.candidates))
+            for change in self.steps:
+                lists = change(lists, Asked(part, self.facts, k))
+            item_BK[first : first + len(part), : lists.item.shape[1]] = lists.item[:, :k]
+        return item_BK
+
+    def save(self, folder: Path) -> None:
+        """Write the model; the steps stand in the run's settings."""
+        self.model.save(folder)
+
+    def _candidates(self, requests: Requests, n: int) -> Lists:
+        if self.model.about.answers == LISTS:
+            item_BN = np.asarray(self.model.recommend(requests, n), np.int32)
+            return Lists.of(item_BN, np.broadcast_to(-np.arange(item_BN.shape[1], dtype=np.float64), item_BN.shape))
+        scores_BV = np.where(self.shown_V, self.model.score(requests), -np.inf)
+        if self.filter_seen:
+            offsets, rows = requests.flat()
+            owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+            scores_BV[owner, requests.events.item[rows]] = -np.inf
+        n = min(n, len(self.catalogue))
+        best_BN = np.sort(np.argpartition(-scores_BV, n - 1, axis=1)[:, :n], axis=1)  # equal scores: the lower id
+        return Lists.of(best_BN.astype(np.int32), np.take_along_axis(scores_BV, best_BN, axis=1))

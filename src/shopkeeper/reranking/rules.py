@@ -1,0 +1,45 @@
+"""What a shop decides: what is lifted, left out, held to a number, or put at a place.
+
+Shapes: B requests, N candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shopkeeper.reranking.lists import Lists
+
+
+def boost(lists: Lists, extra_BN: np.ndarray, weight: float) -> Lists:
+    """By (1 - w) value + w extra; `extra_BN` float64 in [0, 1], such as how new an item is, or its margin."""
+    return lists.valued((1 - weight) * lists.value + weight * extra_BN)
+
+
+def cap(lists: Lists, code_BN: np.ndarray, most: int) -> Lists:
+    """At most so many of each value of an attribute, the best ones; items whose value is unknown (0) all stay."""
+    B, N = code_BN.shape
+    group = np.arange(B)[:, None] * (int(code_BN.max(initial=0)) + 1) + code_BN
+    order = np.argsort(group, axis=None, kind="stable")
+    ordered = group.ravel()[order]
+    first = np.searchsorted(ordered, ordered)
+    nth_BN = np.empty(B * N, np.int64)
+    nth_BN[order] = np.arange(B * N) - first
+    return lists.without((nth_BN.reshape(B, N) >= most) & (code_BN > 0))
+
+
+def pin(lists: Lists, items: Sequence[int], place: int) -> Lists:
+    """These items, in this order, from a place on (1 is the first); a shorter list ends with them."""
+    lists = lists.without(np.isin(lists.item, items))
+    B = len(lists.item)
+    pinned_BP = np.repeat(np.asarray(items, np.int32)[None, :], B, axis=0)
+    item = np.concatenate([lists.item, pinned_BP], axis=1)
+    rank = np.concatenate(
+        [
+            np.repeat(np.arange(lists.item.shape[1], dtype=float)[None, :], B, axis=0),
+            np.full(pinned_BP.shape, place - 1.5),
+        ],
+        axis=1,
+    )
+    return Lists(item, np.zeros(item.shape)).put(rank)

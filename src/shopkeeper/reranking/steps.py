@@ -1,0 +1,239 @@
+"""The steps by name, with their settings: what `rerank.steps` lists, one after another.
+
+    - mmr: {attributes: [category], weight: 0.3}          # variety
+    - calibrated: {attribute: category, weight: 0.5}      # the customer's own mix
+    - fresh: {half_life_days: 30, weight: 0.2}            # what is new
+    - lift: {attribute: margin, weight: 0.2}              # what has more of something
+    - available: {attribute: stock}                       # what is there: above 0, or unknown
+    - exclude: {items: [sku-1]}                           # or {attribute: category, values: [gift card]}
+    - cap: {attribute: category, most: 3}
+    - pin: {items: [sku-1], place: 2}
+
+Shapes: B requests, N candidates of each, C values of an attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.reranking import rules, variety
+from shopkeeper.reranking.facts import Facts
+from shopkeeper.reranking.lists import Lists
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a step may look at: the requests of the lists, the items' facts, and how long the lists shall be."""
+
+    requests: Requests
+    facts: Facts
+    k: int
+
+    def codes(self, attribute: str, item_BN: np.ndarray) -> np.ndarray:
+        """Which value of an attribute each candidate has, as known by then: int64 (B, N), 0 = unknown."""
+        code_V, _ = self.facts.codes(attribute)
+        found: np.ndarray = np.where(self.facts.known(attribute, item_BN, self.requests.instant), code_V[item_BN], 0)
+        return found
+
+
+class Step(Protocol):
+    """What every step does."""
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """The lists afterwards."""
+
+
+@dataclass(frozen=True)
+class MMR:
+    """Items unlike those before them."""
+
+    attributes: Sequence[str] = ("category",)
+    weight: float = 0.3
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """By maximal marginal relevance."""
+        code_ABN = np.stack([asked.codes(name, lists.item) for name in self.attributes])
+        return variety.mmr(lists, code_ABN, self.weight, asked.k)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The mix of an attribute that the customer's history has; without one the list stays."""
+
+    attribute: str = "category"
+    weight: float = 0.5
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """By the divergence of the two mixes."""
+        code_V, names = asked.facts.codes(self.attribute)
+        offsets, rows = asked.requests.flat()
+        owner = np.repeat(np.arange(len(asked.requests)), np.diff(offsets))
+        item = asked.requests.events.item[rows]
+        instant = asked.requests.instant
+        known = asked.facts.known(self.attribute, item[:, None], None if instant is None else instant[owner])[:, 0]
+        code = np.where(known, code_V[item], 0)
+        count_BC = np.zeros((len(asked.requests), len(names) + 1))
+        np.add.at(count_BC, (owner, code), 1.0)
+        count_BC[:, 0] = 0
+        wanted_BC = count_BC / np.maximum(count_BC.sum(axis=1, keepdims=True), 1)
+        return variety.calibrated(lists, asked.codes(self.attribute, lists.item), wanted_BC, self.weight, asked.k)
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What is new: half as much after so many days."""
+
+    half_life_days: float = 30.0
+    weight: float = 0.2
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """By days since an item's first event."""
+        age_BN = asked.facts.age_days(lists.item, asked.requests.instant)
+        return rules.boost(lists, np.exp2(-age_BN / self.half_life_days), self.weight)
+
+
+@dataclass(frozen=True)
+class Lift:
+    """More of a number, such as the margin: by its rank among all items, 0 where it is unknown."""
+
+    attribute: str = "margin"
+    weight: float = 0.2
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """By the share of items that have less of it."""
+        number_V = asked.facts.numbers(self.attribute)
+        there = np.sort(number_V[~np.isnan(number_V)])
+        share_V = np.nan_to_num(np.searchsorted(there, number_V) / max(len(there) - 1, 1) * (number_V == number_V))
+        known = asked.facts.known(self.attribute, lists.item, asked.requests.instant)
+        return rules.boost(lists, np.where(known, np.minimum(share_V, 1)[lists.item], 0.0), self.weight)
+
+
+@dataclass(frozen=True)
+class Available:
+    """What is there: a stock above 0, or one that nobody knows; below 0 is none, too."""
+
+    attribute: str = "stock"
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """Without what is out of stock."""
+        number_BN = asked.facts.numbers(self.attribute)[lists.item]
+        known = asked.facts.known(self.attribute, lists.item, asked.requests.instant)
+        return lists.without(known & (number_BN <= 0))
+
+
+@dataclass(frozen=True)
+class Exclude:
+    """Never these items, or those with one of these values of an attribute."""
+
+    items: Sequence[str] = ()
+    attribute: str = ""
+    values: Sequence[str] = ()
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """Without them."""
+        gone = np.isin(lists.item, asked.facts.items([str(i) for i in self.items]))
+        if self.attribute:
+            _, names = asked.facts.codes(self.attribute)
+            if unknown := [str(v) for v in self.values if str(v) not in names]:
+                raise UserError(f"rerank: no item's '{self.attribute}' is '{unknown[0]}'.{nearest(unknown[0], names)}")
+            codes = [names.index(str(v)) + 1 for v in self.values]
+            gone |= np.isin(asked.codes(self.attribute, lists.item), codes)
+        return lists.without(gone)
+
+
+@dataclass(frozen=True)
+class Cap:
+    """At most so many of each value of an attribute in a list."""
+
+    attribute: str = "category"
+    most: int = 3
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """Without what is too many."""
+        return rules.cap(lists, asked.codes(self.attribute, lists.item), self.most)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """These items at a place, in everybody's list; 1 is the first place."""
+
+    items: Sequence[str] = ()
+    place: int = 1
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """With them there."""
+        return rules.pin(lists, asked.facts.items([str(i) for i in self.items]), self.place)
+
+
+KINDS: dict[str, Callable[..., Step]] = {
+    "mmr": MMR,
+    "calibrated": Calibrated,
+    "fresh": Fresh,
+    "lift": Lift,
+    "available": Available,
+    "exclude": Exclude,
+    "cap": Cap,
+    "pin": Pin,
+}
+LISTED = ("attributes", "items", "values")
+
+
+def steps_of(settings: Any, where: str = "rerank.steps") -> list[Step]:
+    """The steps that a configuration lists; `where` begins messages.
+
+    Raises:
+        UserError: no list of steps, a step or a setting that there is not, a value out of range; with its place.
+    """
+    if isinstance(settings, str) or not isinstance(settings, Sequence):
+        raise UserError(f"{where} must be a list of steps, e.g. [{{mmr: {{weight: 0.3}}}}]")
+    return [_step(step, f"{where}[{n}]") for n, step in enumerate(settings)]
+
+
+def _step(step: Any, where: str) -> Step:
+    if isinstance(step, str):
+        step = {step: {}}
+    if not isinstance(step, Mapping) or len(step) != 1:
+        raise UserError(f"{where} must be one step with its settings, e.g. {{mmr: {{weight: 0.3}}}}")
+    ((kind, settings),) = step.items()
+    if kind not in KINDS:
+        raise UserError(f"{where}: there is no step '{kind}'.{nearest(str(kind), list(KINDS))}")
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{where}.{kind} must be settings, such as {{weight: 0.3}}")
+    shape = {f.name: f for f in fields(KINDS[kind])}  # type: ignore[arg-type]
+    for name, value in settings.items():
+        place = f"{where}.{kind}.{name}"
+        if name not in shape:
+            raise UserError(f"there is no setting {place}.{nearest(str(name), list(shape))}")
+        _check(place, name, value, shape[name].default)
+    if kind == "exclude" and bool(settings.get("attribute")) != bool(settings.get("values")):
+        raise UserError(f"{where}.exclude: attribute and values belong together; give both, or items")
+    return KINDS[kind](**settings)
+
+
+def _check(place: str, name: str, value: Any, usual: Any) -> None:
+    assert usual is not MISSING, "every setting of a step has a default"
+    if name in LISTED:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise UserError(f"{place} is {value!r:.80}; give a list")
+        if name == "attributes" and not value:
+            raise UserError(f"{place} is empty; name at least one attribute")
+    elif isinstance(usual, str):
+        if not isinstance(value, str):
+            raise UserError(f"{place} is {value!r:.80}; give the name of an attribute")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{place} is {value!r:.80}; give a number")
+    elif name == "weight":
+        if not 0 <= value <= 1:
+            raise UserError(f"{place} is {value}; give a number from 0 to 1")
+    elif isinstance(usual, int):
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{place} is {value}; give a whole number from 1")
+    elif not 0 < value < float("inf"):
+        raise UserError(f"{place} is {value}; give a number above 0")
