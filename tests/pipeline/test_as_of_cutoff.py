@@ -15,6 +15,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.customers import known_at, windows_of
 from shopkeeper.pipeline.prepare import prepare, prepare_data, prepare_to_train
+from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.timeline import DAY, instant, iso
 
@@ -96,6 +97,30 @@ def test_cohorts_are_made_of_persons_as_they_were_known_at_each_cutoff(shop: Pat
     run = train_model(cfg, shop / "run")
     assert run.manifest["prepared"].endswith(iso(windows.test).replace(":", ""))
     assert run.metrics["test"]["log_loss"]["n"] > 30
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("links.csv", ",c8,", ",c9x,"), ("consent.csv", "8,ads", "8,all"), ("log.csv", "item1,", "item2,"),
+     ("who.csv", "town1", "town2")],
+)  # fmt: skip
+def test_what_was_known_then_is_read_anew_where_a_file_was_corrected_and_the_run_of_before_says_so(
+    shop: Path, file: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(shop)
+    words = "paths.prepared=prepared", "prepared_folder=prepared/shop"
+    train_model(config(shop, IDENTITY | CONSENT, *words), Path("run"))
+    before = prepare_to_train(config(shop, IDENTITY | CONSENT, *words))[0].fingerprint
+    path = shop / "raw" / file
+    path.write_text(path.read_text().replace(old, new))
+    run = open_run("run").manifest
+    prepare_data(config(shop, IDENTITY | CONSENT, *words))
+    with pytest.raises(UserError, match=r"has gone: .* was prepared anew since the run was trained; train again"):
+        context.prepared_of(run)
+    after = prepare_to_train(config(shop, IDENTITY | CONSENT, *words))[0].fingerprint
+    assert after != before
+    with pytest.raises(UserError, match=r"has changed since the run was trained .*; train again"):
+        context.prepared_of(run)
 
 
 def test_prepare_leaves_the_data_as_known_at_every_cutoff_that_is_asked_about(shop: Path):

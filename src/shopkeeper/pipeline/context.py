@@ -176,9 +176,12 @@ def _place_of(manifest: Config) -> Path:
             f"the run's manifest.json names {said!r:.80} as its prepared dataset, which is refused; train again"
         )
     place = Path(said)
-    if not place.is_absolute() and not place.parent.is_dir():
+    whole = place.parent.parent if place.parent.name == "as_of" else place
+    if whole != place and whole.is_dir() and not place.is_dir():
+        raise UserError(f"{place} has gone: {whole} was prepared anew since the run was trained; train again")
+    if not place.is_absolute() and not whole.parent.is_dir():
         raise UserError(
-            f"there is no {place.parent} below {Path.cwd()}: a run names its data as seen from the folder in which it "
+            f"there is no {whole.parent} below {Path.cwd()}: a run names its data as seen from the folder in which it "
             f"was trained; run this command there"
         )
     if (place / "manifest.json").is_file():
