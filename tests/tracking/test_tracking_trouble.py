@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import subprocess
@@ -145,10 +146,12 @@ def server() -> Iterator[tuple[HTTPServer, dict[str, int]]]:
     status = {"code": 403}
 
     class Answer(BaseHTTPRequestHandler):
+        page = b"<html>\nno\n</html>"
+
         def do_GET(self) -> None:
             self.send_response(status["code"])
             self.end_headers()
-            self.wfile.write(b"<html>\nno\n</html>")
+            self.wfile.write(self.page)
 
         do_POST = do_GET
 
@@ -251,3 +254,28 @@ def test_a_sweep_leaves_no_password_of_its_command_line(tmp_path: Path):
     assert "127.0.0.1" in (tmp_path / "sweep" / "multirun.yaml").read_text()
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert [p.name for p in files if b"not-a-secret" in p.read_bytes()] == []
+
+
+def test_no_line_that_mlflow_prints_of_a_run_holds_the_password(
+    server: tuple[HTTPServer, dict[str, int]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """MLflow prints the address of a run when it ends."""
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    info = {
+        "run_id": "r",
+        "run_uuid": "r",
+        "experiment_id": "1",
+        "status": "RUNNING",
+        "artifact_uri": "mlflow-artifacts:/",
+    }
+    said = {"experiment": {"experiment_id": "1", "name": "demo_shop", "lifecycle_stage": "active"},
+            "run": {"info": {**info, "run_name": "seen", "lifecycle_stage": "active"}, "data": {}}}  # fmt: skip
+    server[1]["code"], server[0].RequestHandlerClass.page = 200, json.dumps(said).encode()  # type: ignore[attr-defined]
+    address = f"127.0.0.1:{server[0].server_port}"
+    with tracking.start({**SETTINGS, "uri": f"http://{address}", "artifacts": "x"}, "run", {}):
+        pass
+    assert address in capfd.readouterr().out, "MLflow prints no address any more"
+    with tracking.start({**SETTINGS, "uri": f"http://me:not-a-secret@{address}", "artifacts": "x"}, "run", {}) as run:
+        assert run.run_id == "r"
+    captured = capfd.readouterr()
+    assert "not-a-secret" not in captured.out + captured.err

@@ -29,6 +29,8 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)
+    if without_secrets(str(tracking["uri"])) != str(tracking["uri"]):  # MLflow prints a run's address as it is
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     try:
         with without_unused():
             import mlflow
