@@ -191,6 +191,27 @@ def test_a_report_is_whole_without_the_server_and_the_rest_of_the_pages_is_left_
     assert caplog.text.count("the report is whole") == 1
 
 
+def test_a_run_that_somebody_deleted_costs_its_own_page_alone(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    place = copy_of(made, tmp_path)
+    (place / "report.html").write_text("page")
+    ids = []
+    for _ in range(2):
+        with tracking.start(store(place), "run", {}) as run:
+            ids.append(run.run_id)
+    mlflow.delete_run(ids[0])
+    pages = tracking.Pages(store(place))
+    with caplog.at_level(logging.WARNING):
+        for run_id in (ids[0], "f" * 32, ids[1]):
+            pages.add(run_id, {"report": place / "report.html"}, {"place": "1 of 3"})
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2
+    assert f"{ids[0]} is deleted" in said[0]
+    assert "not found" in said[1]
+    assert mlflow.get_run(ids[1]).data.tags["place"] == "1 of 3"
+
+
 def test_a_database_that_is_not_there_yet_is_given_the_time_to_be_made(tmp_path: Path):
     """Left in between, its tables would refuse every later command."""
     waited: list[float] = []

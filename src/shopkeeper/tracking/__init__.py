@@ -174,11 +174,14 @@ class Pages:
         try:
             mlflow = connect(self.tracking, self.line, experiment=False)
             client = mlflow.MlflowClient()
-            self.line.call(lambda: client.get_run(run_id))
+            found = self.line.call(lambda: client.get_run(run_id))
         except Exception as e:
             if getattr(e, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
                 self.closed = True
             log.warning("MLflow run %s: the report was not added to it (%s); the report is whole", run_id, reason(e))
+            return
+        if found.info.lifecycle_stage == "deleted":
+            log.warning("MLflow run %s is deleted: the report was not added to it; the report is whole", run_id)
             return
 
         def tell() -> None:
