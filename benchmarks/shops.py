@@ -20,8 +20,8 @@ from typing import Any
 from _results import ROOT, at_least, row, write_result
 
 MODELS = (
-    "popularity", "recency", "personal_frequency", "item_knn", "ease", "tifu_knn", "item_to_item", "up_cf",
-    "buy_it_again", "ials", "bpr", "slim", "user_knn", "vsknn", "vstan", "two_stage",
+    "popularity", "recent_popularity", "recency", "personal_frequency", "item_knn", "ease", "tifu_knn", "item_to_item",
+    "up_cf", "buy_it_again", "ials", "bpr", "slim", "user_knn", "vsknn", "vstan", "two_stage",
 )  # fmt: skip
 NIGHTLY = {"two_stage": ("model.item_statistics=nightly",)}  # beside --refit
 REQUIRED = {("online_retail", False): 0.290, ("online_retail", True): 0.300, ("demo_shop", False): 0.335}

@@ -39,6 +39,7 @@ SMALL = {
     "gru4rec": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "two_stage": ("model.trees=5", "model.patience=null", "model.windows=1", "model.per_model=20",
                   "model.min_data_in_leaf=2"),
+    "auto": ("model.candidates.two_stage=null",),
     "ials": ("model.width=8",),
     "bpr": ("model.width=8", "model.epochs=10"),
     "lightgbm": ("model.max_trees=20", "model.min_positives=5"),

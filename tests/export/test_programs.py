@@ -25,6 +25,7 @@ from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import SCORERS
 from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.buy_it_again import BuyItAgain
+from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.factors import Factors
@@ -40,7 +41,6 @@ from shopkeeper.recommenders.recency import Recency
 from shopkeeper.recommenders.sequence import SequenceRecommender
 from shopkeeper.recommenders.slim import SLIM
 from shopkeeper.recommenders.tifu_knn import TIFUKNN
-from shopkeeper.recommenders.two_stage import TwoStage
 from tiny import DAY, tiny_prepared
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

@@ -79,7 +79,8 @@ def said(at: Path_, message: str) -> bool:
 # Blocks whose keys are names of a person's own choice, or of the data's: there, nothing can be misspelt.
 FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
-    "users.from_events", "model.candidates", "rerank",
+    "users.from_events", "model.candidates",
+    "model.candidates.two_stage.candidates", "rerank",
 )  # fmt: skip
 # Said when the file is read or made, see below.
 LATER = ("dataset.reader", "dataset.items.reader", "dataset.users.reader", "dataset.simulate")

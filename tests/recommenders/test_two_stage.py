@@ -17,8 +17,8 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.recommenders.base import make
-from shopkeeper.recommenders.two_stage import TwoStage
-from shopkeeper.recommenders.windows import earlier_windows
+from shopkeeper.recommenders.combined.two_stage import TwoStage
+from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes
 from tiny import DAY, days, tiny_prepared
 

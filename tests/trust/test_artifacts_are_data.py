@@ -81,7 +81,7 @@ def test_a_target_that_only_an_artifact_names_is_refused_before_anything_is_impo
 def test_a_target_of_a_model_within_a_model_is_refused_as_well(run: RunFolder, tmp_path: Path, target: Any) -> None:
     """`two_stage` is made of candidate models, each with a target of its own."""
     own = {name: {"name": name, "target": POPULARITY} for name in ("a", "b")}
-    two_stage = "shopkeeper.recommenders.two_stage.TwoStage"
+    two_stage = "shopkeeper.recommenders.combined.two_stage.TwoStage"
     open_run(changed(run, tmp_path / "good", target=two_stage, candidates=own))
     for place, candidates in (("one", own | {"b": {"target": target, "cmd": "true"}}), ("list", [{"target": target}])):
         foreign = changed(run, tmp_path / place, target=two_stage, candidates=candidates)

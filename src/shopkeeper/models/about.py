@@ -65,3 +65,4 @@ class Learned:
     steps: int | None = None  # epochs or trees that validation chose
     plan: Mapping[str, Any] | None = None  # how the arithmetic was carried out: what makes the run again
     history: Sequence[Mapping[str, float]] = field(default=())  # a row per epoch, those before a resume included
+    chosen: str = ""  # which of several candidates validation chose

@@ -20,5 +20,6 @@ class Fit:
     k: int = 10  # cut-off of the headline metric, which chooses the best epoch
     init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
     steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
+    chosen: str = ""  # which of a model's candidates validation has chosen, where it chooses among several
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None  # after an epoch, or some trees
     progress: bool = True

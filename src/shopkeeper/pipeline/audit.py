@@ -48,6 +48,7 @@ def audit_recommender(
                 fit,
                 folder=None,
                 steps=min(fit.steps, 2) if short and fit.steps else fit.steps,
+                chosen=learned.chosen,
                 trainer={**fit.trainer, **limits},
                 log=lambda *_: None,
                 progress=False,

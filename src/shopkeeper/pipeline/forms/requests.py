@@ -70,8 +70,8 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     if later is not None:
         split = later
         facts |= {"refit": True, "trained_until": trained_until(split)}
-        again = replace(fit, steps=learned.steps, init_from=None)
-        model, learned = _refitted(cfg, learned.steps, split, fit, held)
+        again = replace(fit, steps=learned.steps, chosen=learned.chosen, init_from=None)
+        model, learned = _refitted(cfg, learned, split, fit, held)
         audit_recommender(cfg, model, learned, split, again, ("test",))
         tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
@@ -152,17 +152,15 @@ def asked_of(run: RunFolder, prepared: Prepared) -> Split:
     return context.split_of(prepared, run.manifest)
 
 
-def _refitted(
-    cfg: Mapping[str, Any], steps: int | None, split: Split, fit: Any, held: ExitStack
-) -> tuple[Any, Learned]:
-    """A new model trained on all until the test cutoff, for as many steps as validation chose."""
-    model = model_of(cfg)
+def _refitted(cfg: Mapping[str, Any], chosen: Learned, split: Split, fit: Any, held: ExitStack) -> tuple[Any, Learned]:
+    """A new model trained on all until the test cutoff, with the candidate and for the steps that validation chose."""
+    model, steps = model_of(cfg), chosen.steps
     log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
     place = fit.folder.with_name(f"{fit.folder.name}-refit")
     if model.about.resumes:
         held.enter_context(alone(place))
     trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
-    again = replace(fit, folder=place, steps=steps, trainer=trainer, init_from=None)
+    again = replace(fit, folder=place, steps=steps, chosen=chosen.chosen, trainer=trainer, init_from=None)
     learned = model.fit(split.prepared, split, again) or Learned()
     remove_checkpoints(place)
     return model, learned

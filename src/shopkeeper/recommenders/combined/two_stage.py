@@ -34,8 +34,8 @@ from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import make
+from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
