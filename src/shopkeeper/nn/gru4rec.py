@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class GRU4RecShape:
 class GRU4RecNetwork(SequenceNetwork):
     """Item and type embeddings and the layers."""
 
-    tables: ClassVar[tuple[str, ...]] = ("item", "event_type")
+    tables: tuple[str, ...] = ("item", "event_type")
 
     def __init__(self, shape: GRU4RecShape):
         super().__init__(shape.dropout)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.dropout import Dropping
+from shopkeeper.nn.own import OwnTerm
 
 # What a batch may carry beyond item and position, and the column of the log that it comes from. Only what a network
 # `reads` is made.
@@ -43,12 +44,20 @@ class SequenceNetwork(Dropping):
     numbers all come through `drop`: then the cores of a batch can be at work at once, and a resumed run stays the same.
     """
 
-    tables: ClassVar[tuple[str, ...]] = ("item",)  # embeddings, looked up in float32 whatever the precision
+    tables: tuple[str, ...] = ("item",)  # embeddings, looked up in float32 whatever the precision
     by_position: ClassVar[tuple[str, ...]] = ()  # those whose rows count from the newest event; a warm start cuts them
 
     reads: tuple[str, ...] = ()  # which of `COLUMNS` a batch must carry
     shape: Any
     item: nn.Embedding  # (V, D), row 0 is padding; what enters and what is ranked
+
+    def __init__(self, p: float):
+        super().__init__(p)
+        self.own: OwnTerm | None = None  # what the customer's own history adds to the scores
+
+    def add(self, own: OwnTerm) -> None:
+        """Score with this term from now on; it stays in float32 whatever the precision, as the tables do."""
+        self.own, self.tables = own, (*type(self).tables, "own")
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the network, in float32: (P, D)."""

@@ -126,7 +126,7 @@ class GatedBlock(Dropping):
 class SASRecNetwork(SequenceNetwork):
     """Item, position and type embeddings, the blocks, the last norm. `forward` gives a vector per position."""
 
-    tables: ClassVar[tuple[str, ...]] = ("item", "position", "event_type")
+    tables: tuple[str, ...] = ("item", "position", "event_type")
     by_position: ClassVar[tuple[str, ...]] = ("position",)
 
     def __init__(self, shape: SASRecShape):

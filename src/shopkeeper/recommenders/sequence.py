@@ -14,7 +14,6 @@ Shapes: B requests, D width, V items + 1, P positions of a batch.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -30,24 +29,30 @@ from safetensors.torch import save_file
 from shopkeeper.closure import code_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, one_of, or_null
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.models.about import VECTORS, About, Learned
+from shopkeeper.models.about import SCORES, VECTORS, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.network import COLUMNS, SequenceNetwork
+from shopkeeper.nn.own import HISTORIES, OwnTerm
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batching.batches import Batch
-from shopkeeper.training.batching.blocks import training_blocks
+from shopkeeper.training.batching.blocks import seen_in_training
 from shopkeeper.training.batching.histories import Histories
+from shopkeeper.training.batching.own import add_own, own_shape
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.execution import edges_up_to
 from shopkeeper.training.fit import Trained, train
 from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.own_history import OwnHistory
+from shopkeeper.training.taken_over import keys_of, take_over
 from shopkeeper.training.validation import encode_all, known_items
 
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
+OWN_RULES = {"history": one_of(*HISTORIES), "targets": or_null(one_of("events", "baskets"))}
+NOT_IN_A_GRAPH = "what its own history adds to single items is computed beside the network, which a graph does not do"
 log = logging.getLogger(__name__)
 
 
@@ -55,29 +60,40 @@ class SequenceRecommender:
     """Scores are inner products of a history's last vector with the item embeddings.
 
     `inputs`: `all` reads every event type (with an embedding of the type, where the network has one), `targets` only
-    the target events. Further keyword arguments are those of the shape and of `training.config.Recipe`.
+    the target events. `history`: what the customer's own history adds to the scores of its items (`nn.own`), and with
+    it demand; `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
+    step, asked before it); None: baskets where there is a `history`. Further keyword arguments are those of the shape
+    and of `training.config.Recipe`.
     """
 
     format: ClassVar[str]  # of the weights, such as "shopkeeper.sasrec/1"
     network_class: ClassVar[type[SequenceNetwork]]
     shape_class: ClassVar[type[Any]]
 
-    def __init__(self, inputs: str = "all", **settings: Any):
+    def __init__(self, inputs: str = "all", history: str = "none", targets: str | None = None, **settings: Any):
         if type(self) is SequenceRecommender:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
-        valid = {"inputs", *self._names(), *(f.name for f in fields(Recipe))}
+        valid = {"inputs", "history", "targets", *self._names(), *(f.name for f in fields(Recipe))}
         for name in settings:
             if name not in valid:
                 raise UserError(f"a {type(self).__name__} has no setting model.{name}.{nearest(name, valid)}")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them
-        self.inputs = inputs
+        check({"history": history, "targets": targets}, OWN_RULES, "model.")
+        self.inputs, self.history = inputs, history
+        self.targets = targets or ("events" if history == "none" else "baskets")
         self.recipe = Recipe(**settings)
+        if self._own and self.recipe.loss.name != "softmax":
+            raise UserError(
+                f"model.history={history} with model.targets={self.targets} is learned over the whole catalogue, and "
+                f"loss={self.recipe.loss.name} draws negatives; use loss=softmax, or history=none and targets=events"
+            )
         self.network: SequenceNetwork | None = None
         self.known_V = np.zeros(0, bool)
         self.item_keys = np.zeros(0, np.int64)  # hashes of external item ids, to find items again in other data
         self.types: list[int] | None = None  # event codes that are read; None: all
+        self.target_codes: list[int] = []  # of target events
         self.fallback_V = np.zeros(0, np.float32)
         self.trained: Trained | None = None
 
@@ -85,32 +101,35 @@ class SequenceRecommender:
     def about(self) -> About:
         """Event types are told apart, or chosen, by every network; the rest is what the network asks for."""
         asked = () if self.network is None else self.network.reads
+        own = self.history != "none"
+        beside = ("timestamp", "order", "session") if own else ()
         return About(
-            answers=VECTORS,
-            reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked)))),
-            reads_instant="until" in asked,
+            answers=SCORES if own else VECTORS,
+            reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked), *beside))),
+            reads_instant="until" in asked or self.history == "kernel",
             types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             resumes=True,
             starts_warm=True,
+            not_exported=NOT_IN_A_GRAPH if own else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
         config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
-        codes = event_codes(list(fit.target_events))
+        codes = self.target_codes = event_codes(list(fit.target_events))
         kinds, self.fallback_V = seen_in_training(split, codes)
         typed = self.inputs == "all" and len(kinds) > 1
         self.types = None if self.inputs == "all" else codes
         shape = self._shape(prepared.n_items, len(EVENT_TYPES) if typed else 0, **self.settings)
         self.known_V = known_items(prepared.n_items, split.catalogue)
         torch.manual_seed(fit.seed)
-        self.network = self.network_class(shape)
+        self.network = self._made(shape)
         self.item_keys = keys_of(prepared)
         start = None if fit.init_from is None else self._start_from(fit.init_from)
         self.trained = train(
             self.network,
             split,
-            NextItem(fit.target_events, self.inputs, fit.filter_seen, fit.k, fallback_V=self.fallback_V),
+            self._objective(fit),
             recipe=self.recipe,
             config=config,
             seed=fit.seed,
@@ -118,6 +137,7 @@ class SequenceRecommender:
                 "model": self.format,
                 "init_from": start,
                 "code": code_of(type(self).__module__, "shopkeeper.training.worker"),
+                **({"history": self.history} if self._own else {}),
                 **asdict(shape),
             },
             folder=fit.folder,
@@ -159,6 +179,10 @@ class SequenceRecommender:
         """Scores float32 (B, V); rows without a usable history get the popularity of items."""
         vector_BD, blank_B = self.encode(requests)
         score_BV: np.ndarray = vector_BD @ self.item_vectors().T
+        if (own := self._network().own) is not None:
+            add_own(
+                score_BV, vector_BD, requests, self.known_V, self.types, self.target_codes, own, self.item_vectors()
+            )
         score_BV[blank_B] = self.fallback_V
         return score_BV
 
@@ -195,6 +219,8 @@ class SequenceRecommender:
         tensors["known"] = torch.from_numpy(self.known_V)
         tensors["item_keys"] = torch.from_numpy(self.item_keys)
         spec = {"shape": asdict(network.shape), "types": self.types, "inputs": self.inputs}
+        if network.own is not None:
+            spec |= {"history": self.history, "target_codes": self.target_codes}
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_file(Path(folder) / "weights.safetensors") as tmp:
             # One entry: several are written in an order that changes from process to process.
@@ -216,7 +242,8 @@ class SequenceRecommender:
             raise UserError(f"{path} is missing; train the model again") from None
         except (SafetensorError, OSError) as e:
             raise UserError(f"{path} is damaged ({e}); train the model again") from None
-        self.network = self.network_class(self.shape_class(**spec["shape"]))
+        self.history, self.target_codes = spec.get("history", "none"), spec.get("target_codes", [])
+        self.network = self._made(self.shape_class(**spec["shape"]))
         self.types, self.inputs = spec["types"], spec["inputs"]
         self.fallback_V = tensors.pop("fallback").numpy()
         self.known_V = tensors.pop("known").numpy()
@@ -243,23 +270,37 @@ class SequenceRecommender:
                     f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
                     f"set model.{name}={theirs[name]} or train from scratch"
                 )
-        state, given = network.state_dict(), old._network().state_dict()
-        if given.keys() - state.keys():
+        if old.history != self.history:
+            raise UserError(
+                f"init_from={run} was trained with history={old.history}, this model has {self.history}; set "
+                f"model.history={old.history} or train from scratch"
+            )
+        if old._network().state_dict().keys() - network.state_dict().keys():
             raise UserError(
                 f"init_from={run} tells event types apart and this training has only one type to read; "
                 f"set model.inputs=all where the data have several, or train from scratch"
             )
-        common, here, there = np.intersect1d(self.item_keys, old.item_keys, return_indices=True)
-        by_position = {f"{name}.weight" for name in network.by_position}
-        for name in given.keys() - by_position - {"item.weight"}:
-            state[name] = given[name]
-        for name in by_position:  # positions count from the newest event
-            newest = min(len(state[name]), len(given[name]))
-            state[name][:newest] = given[name][:newest]
-        state["item.weight"][here + 1] = given["item.weight"][there + 1]
-        network.load_state_dict(state)
-        log.info("warm start from %s: %d of %d items were known there", run, len(common), len(self.item_keys))
+        common = take_over(network, self.item_keys, old._network(), old.item_keys)
+        log.info("warm start from %s: %d of %d items were known there", run, common, len(self.item_keys))
         return sha256_file(run / "weights.safetensors")[:16]
+
+    @property
+    def _own(self) -> bool:
+        """Whether it is trained otherwise than for the next item by the network alone."""
+        return self.history != "none" or self.targets == "baskets"
+
+    def _made(self, shape: Any) -> SequenceNetwork:
+        """A network, with a term for the own history where one is asked for."""
+        network = self.network_class(shape)
+        if self.history != "none":
+            network.add(OwnTerm(own_shape(shape.n_items, shape.width, self.history)))
+        return network
+
+    def _objective(self, fit: Fit) -> NextItem:
+        asked = (fit.target_events, self.inputs, fit.filter_seen, fit.k)
+        if not self._own:
+            return NextItem(*asked, fallback_V=self.fallback_V)
+        return OwnHistory(*asked, baskets=self.targets == "baskets", fallback_V=self.fallback_V)
 
     def _network(self) -> SequenceNetwork:
         if self.network is None:
@@ -301,20 +342,3 @@ def _spec(meta: Mapping[str, str]) -> dict[str, Any]:
     except ValueError:
         return {}
     return {"format": meta.get("format"), **found} if isinstance(found, dict) else {}
-
-
-def keys_of(prepared: Prepared) -> np.ndarray:
-    """The first 8 bytes of the SHA-256 of each external item id: int64 (n_items,)."""
-    ids = prepared.items["item_id"].to_pylist()
-    digests = b"".join(hashlib.sha256(str(x).encode()).digest()[:8] for x in ids)
-    return np.frombuffer(digests, np.int64).copy()
-
-
-def seen_in_training(split: Split, codes: list[int]) -> tuple[list[int], np.ndarray]:
-    """Event types of the training rows, and target events per item: float32 (V,)."""
-    kinds: set[int] = set()
-    count_V = np.zeros(split.prepared.n_items + 1, np.int64)
-    for block in training_blocks(split):
-        kinds |= set(np.unique(block.event_type).tolist())
-        count_V += np.bincount(block.item[np.isin(block.event_type, codes)], minlength=len(count_V))
-    return sorted(kinds), count_V.astype(np.float32)

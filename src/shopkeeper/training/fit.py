@@ -103,6 +103,7 @@ def train(
             "network": _name_of(network),
             "shape_class": _name_of(network.shape),
             "shape": asdict(network.shape),
+            "own": None if network.own is None else asdict(network.own.shape),
             "objective": _name_of(objective),
             "asked": objective.asked(),
             "prepared": str(split.prepared.path.resolve()),

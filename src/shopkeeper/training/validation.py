@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Requests
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories
 
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
+# vectors of all requests -> what is added to single scores: requests (ascending), classes, float32 values; (R,) each
+Added = Callable[[Tensor], tuple[np.ndarray, np.ndarray, Tensor]]
 
 
 @dataclass
 class Validator:
     """The validation requests of a split, made ready once."""
 
+    requests: Requests
     histories: Histories
     offsets: np.ndarray  # int64 (B+1,): targets of request b are offsets[b]:offsets[b+1]
     target_class: np.ndarray  # int64 (N,): position in the catalogue, -1 where it is not in it
@@ -65,7 +69,8 @@ class Validator:
         chosen = np.arange(len(requests))
         if len(requests) > limit:
             chosen = np.sort(np.random.default_rng(0).permutation(len(requests))[:limit])
-        picked = type(requests)(requests.events, requests.start[chosen], requests.end[chosen])
+        instant = None if requests.instant is None else requests.instant[chosen]
+        picked = Requests(requests.events, requests.start[chosen], requests.end[chosen], instant)
         counts = np.diff(targets.offsets)[chosen]
         offsets = np.append(0, np.cumsum(counts))
         request_of_target = np.repeat(np.arange(len(chosen)), counts)
@@ -79,6 +84,7 @@ class Validator:
             cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
+            picked,
             Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, reads),
             offsets,
             class_of[targets.item[at]],
@@ -94,9 +100,19 @@ class Validator:
 
     @torch.inference_mode()
     def __call__(
-        self, encode: Encode, item_VD: Tensor, cores: Cores | None = None, rank: int = 0, world: int = 1
+        self,
+        encode: Encode,
+        item_VD: Tensor,
+        cores: Cores | None = None,
+        rank: int = 0,
+        world: int = 1,
+        bias_V: Tensor | None = None,
+        added: Added | None = None,
     ) -> dict[str, float]:
-        """Means over all requests: `ndcg@k`, `recall@k`, `hit@k`, `mrr`. With `world` > 1 each rank does a share."""
+        """Means over all requests: `ndcg@k`, `recall@k`, `hit@k`, `mrr`. With `world` > 1 each rank does a share.
+
+        `bias_V`: added to every request's scores; `added`: to single ones.
+        """
         cores = cores or Cores(1)
         n = len(self.offsets) - 1
         mine = slice(n * rank // world, n * (rank + 1) // world)
@@ -112,18 +128,27 @@ class Validator:
             cores,
             mine,
         )
-        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores)
+        more = None if added is None else added(vector_BD)
+        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores, bias_V, more)
         rows_B4 = per_request(rank_N, self.offsets[mine.start : mine.stop + 1], self.k)
         return means(gather(rows_B4, world), self.k)
 
     def _ranks(
-        self, vector_BD: Tensor, blank_B: Tensor, item_VD: Tensor, mine: slice, cores: Cores | None = None
+        self,
+        vector_BD: Tensor,
+        blank_B: Tensor,
+        item_VD: Tensor,
+        mine: slice,
+        cores: Cores | None = None,
+        bias_V: Tensor | None = None,
+        added: tuple[np.ndarray, np.ndarray, Tensor] | None = None,
     ) -> np.ndarray:
         """Rank of each target of the requests `mine`: 1 + better scores + half of the ties; inf for none."""
         cores = cores or Cores(1)
         items = torch.from_numpy(self.catalogue.astype(np.int64)).to(self.device)
         item_DC = item_VD[items].float().T.contiguous()
         fallback_C = torch.from_numpy(self.fallback_V).to(self.device)[items]
+        bias_C = None if bias_V is None else bias_V[items].float()
         tile, width = max((16 << 20) // (4 * len(items) * cores.n), 16), len(items)
         score_TC = [torch.empty(tile, width, device=self.device) for _ in range(cores.n)]
         base = self.offsets[mine.start]
@@ -133,6 +158,12 @@ class Validator:
         def task(core: int, first: int) -> None:
             last = min(first + tile, mine.stop)
             score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[core][: last - first])
+            if bias_C is not None:
+                score += bias_C
+            if added is not None:
+                some = slice(*np.searchsorted(added[0], (first, last)).tolist())
+                cell = torch.from_numpy((added[0][some] - first) * width + added[1][some]).to(self.device)
+                score.view(-1).index_add_(0, cell, added[2][some])
             score[blank_B[first:last]] = fallback_C
             lo, hi = np.searchsorted(self.seen_cell, (first * width, last * width))
             gone = torch.from_numpy(self.seen_cell[lo:hi] - first * width).to(self.device)

@@ -60,6 +60,16 @@ def training_blocks(
         first = last
 
 
+def seen_in_training(split: Split, codes: list[int]) -> tuple[list[int], np.ndarray]:
+    """Event types of the training rows, and target events per item: float32 (V,)."""
+    kinds: set[int] = set()
+    count_V = np.zeros(split.prepared.n_items + 1, np.int64)
+    for block in training_blocks(split):
+        kinds |= set(np.unique(block.event_type).tolist())
+        count_V += np.bincount(block.item[np.isin(block.event_type, codes)], minlength=len(count_V))
+    return sorted(kinds), count_V.astype(np.float32)
+
+
 def stretches(start_R: np.ndarray, end_R: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Cut `rows`, sorted by `start_R`, so that the ranges of a part span `BLOCK_ROWS` rows of the log (or are one)."""
     first, n = 0, len(rows)

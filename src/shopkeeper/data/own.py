@@ -1,0 +1,171 @@
+"""What a customer's own history says of each of its items whenever something is asked: how often, how long ago, due?
+
+A row of a history knows of its item what had happened until then. At a query (after some row) every item that stands in
+the history is spoken for by the newest row that holds it: the pairs of a query and an event are those with
+`row <= query < following[row]`, so that nothing has to be grouped anew for each query.
+
+Shapes: M rows of all histories, H histories, Q queries, R pairs of a query and the newest event of an own item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shopkeeper.data.orders import first_of_steps
+from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+
+LOOKBACK = 1000  # newest events before a query whose items are spoken for
+SHORTEST_DAYS = 0.5  # gaps below count as this long: the same day, twice
+COUNTS = (  # that need no clock
+    "never_taken", "taken_once", "taken", "other", "share", "orders", "own_items", "place", "since", "carted", "visit",
+)  # fmt: skip
+TIMES = (
+    "age", "lag", "orders_since", "after_order", "taken_age", "gap", "own_due", "usual_due", "order_age", "order_gap",
+    "order_due",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """Rows of histories one after another, oldest first, and what was known after each of them."""
+
+    item: np.ndarray  # int32 (M,)
+    kind: np.ndarray  # int8 (M,) event codes
+    time: np.ndarray | None  # int64 µs (M,)
+    first: np.ndarray  # int64 (M,): the first row of its history
+    following: np.ndarray  # int64 (M,): the history's next row on the same item; beyond all rows where there is none
+    taken: np.ndarray  # int32 (M,): target steps that held the item so far
+    other: np.ndarray  # int32 (M,): other events on it so far
+    first_taken: np.ndarray  # int64 (M,): row of the item's first target event so far, -1: none
+    last_taken: np.ndarray  # int64 (M,): row of the last one
+    since: np.ndarray  # int32 (M,): events on the item since the last target step of the history
+    carted: np.ndarray  # int32 (M,): those of them that put it into the cart
+    session: np.ndarray | None  # int32 (M,), 0 = unknown
+    orders: np.ndarray  # int32 (M,): target steps of the history so far
+    first_order: np.ndarray  # int64 (M,): row of the history's first target event so far, -1: none
+    last_order: np.ndarray  # int64 (M,): row of the last one
+
+    @classmethod
+    def of(
+        cls,
+        offsets: np.ndarray,
+        item: np.ndarray,
+        kind: np.ndarray,
+        targets: list[int],
+        time: np.ndarray | None,
+        order: np.ndarray | None = None,
+        session: np.ndarray | None = None,
+    ) -> OwnRows:
+        """Of the histories `offsets[h]:offsets[h + 1]`; `targets`: codes of target events."""
+        m = len(item)
+        first = np.repeat(offsets[:-1], np.diff(offsets))
+        wanted = np.isin(kind, np.asarray(targets, np.int8))
+        head = first_of_steps(first, time, order)
+        by_item = np.lexsort((item, first))  # stable: rows of one item in time
+        begins = np.ones(m, bool)
+        begins[1:] = (np.diff(item[by_item]) != 0) | (np.diff(first[by_item]) != 0)
+        following = np.full(m, np.iinfo(np.int64).max)
+        same = np.flatnonzero(~begins)
+        following[by_item[same - 1]] = by_item[same]
+        back = np.empty(m, np.int64)
+        back[by_item] = np.arange(m)
+        start = np.maximum.accumulate(np.where(begins, np.arange(m), 0))
+        bought = wanted[by_item]
+        new = np.zeros(m, bool)  # rows that take an item which their step had not taken yet
+        rows = by_item[bought]
+        width = int(item.max(initial=0)) + 1
+        new[rows[np.unique(head[rows] * width + item[rows], return_index=True)[1]]] = True
+        opens = np.zeros(m, bool)  # rows with which a target step begins
+        takes = np.flatnonzero(wanted)
+        opens[takes[np.unique(head[takes], return_index=True)[1]]] = True
+        last = np.maximum.accumulate(np.where(bought, np.arange(m), -1))
+        earliest = np.maximum.accumulate(np.where(bought & (_running(bought, start) == 1), np.arange(m), -1))
+        orders = _running(opens, first)
+        period = begins.copy()  # of an item, between two target steps of the history
+        period[1:] |= np.diff(orders[by_item]) != 0
+        from_order = np.maximum.accumulate(np.where(period, np.arange(m), 0))
+        carts = kind[by_item] == EVENT_CODE["add_to_cart"]
+        return cls(
+            item, kind, time, first, following,
+            _running(new[by_item], start)[back].astype(np.int32),
+            _running(~bought, start)[back].astype(np.int32),
+            np.where(earliest >= start, by_item[earliest], -1)[back],
+            np.where(last >= start, by_item[last], -1)[back],
+            _running(~bought, from_order)[back].astype(np.int32),
+            _running(carts, from_order)[back].astype(np.int32),
+            session,
+            orders.astype(np.int32),
+            _latest(opens & (orders == 1), first),
+            _latest(wanted, first),
+        )  # fmt: skip
+
+    @property
+    def bytes(self) -> int:
+        """Size of the arrays."""
+        return sum(values.nbytes for values in vars(self).values() if values is not None)
+
+    def pairs(self, row_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The query and the row of each pair, by query, for queries after the rows `row_Q`: int64 (R,) each."""
+        low = np.maximum(self.first[row_Q], row_Q + 1 - LOOKBACK)
+        count = row_Q + 1 - low
+        query = np.repeat(np.arange(len(row_Q)), count)
+        row = np.arange(len(query)) + np.repeat(low - (np.cumsum(count) - count), count)
+        newest = self.following[row] > row_Q[query]
+        return query[newest], row[newest]
+
+    def counts(self, query_R: np.ndarray, row_R: np.ndarray, after_R: np.ndarray) -> np.ndarray:
+        """`COUNTS` of pairs (query, row, the row after which it is asked), by query: float32 (R, len(COUNTS))."""
+        taken, orders = self.taken[row_R], self.orders[after_R]
+        n_Q = np.bincount(query_R)
+        behind = np.cumsum(n_Q)[query_R] - 1 - np.arange(len(query_R))  # own items whose newest event is newer
+        still = self.orders[row_R] == orders  # no target step since
+        visit = np.zeros(len(row_R), bool)
+        if self.session is not None:
+            visit = (self.session[row_R] == self.session[after_R]) & (self.session[after_R] > 0)
+        columns = [taken == 0, taken == 1, np.log1p(taken), np.log1p(self.other[row_R]),
+                   taken / np.maximum(orders, 1), np.log1p(orders), np.log(n_Q[query_R]), np.log1p(behind),
+                   np.log1p(self.since[row_R]) * still, np.minimum(self.carted[row_R], 1) * still, visit]  # fmt: skip
+        return np.stack([np.asarray(c, np.float32) for c in columns], 1)
+
+    def times(self, row_R: np.ndarray, after_R: np.ndarray, at_R: np.ndarray, usual_V: np.ndarray) -> np.ndarray:
+        """`TIMES` of pairs that are asked at the instants `at_R` (µs): float32 (R, len(TIMES)).
+
+        `usual_V`: the items' usual gaps in days. Logarithms of days; what cannot be known is 0.
+        """
+        assert self.time is not None
+        time = self.time
+
+        def since(row: np.ndarray) -> np.ndarray:
+            return np.maximum((at_R - time[row]) / MICROSECONDS_PER_DAY, 0.0)
+
+        def gap(begin: np.ndarray, end: np.ndarray, times: np.ndarray) -> np.ndarray:
+            days = (time[end] - time[begin]) / MICROSECONDS_PER_DAY / np.maximum(times - 1, 1)
+            return np.log(np.maximum(days, SHORTEST_DAYS))
+
+        taken, orders = self.taken[row_R], self.orders[after_R]
+        last, order = self.last_taken[row_R], self.last_order[after_R]
+        taken_age = np.log(np.maximum(since(last), SHORTEST_DAYS))
+        order_age = np.log(np.maximum(since(order), SHORTEST_DAYS))
+        own, own_orders = gap(self.first_taken[row_R], last, taken), gap(self.first_order[after_R], order, orders)
+        ever, again = taken > 0, taken > 1
+        columns = [
+            np.log1p(since(row_R)), np.log1p(after_R - row_R), np.log1p(orders - self.orders[row_R]), row_R > order,
+            taken_age * ever, own * again, (taken_age - own) * again,
+            (taken_age - np.log(usual_V[self.item[row_R]])) * ever, order_age * (orders > 0),
+            own_orders * (orders > 1), (order_age - own_orders) * (orders > 1),
+        ]  # fmt: skip
+        return np.stack([np.asarray(c, np.float32) for c in columns], 1)
+
+
+def _running(flag: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """How many flags stand from `start[m]` to m: int64 (M,)."""
+    total = np.append(0, np.cumsum(flag))
+    return total[1:] - total[start]
+
+
+def _latest(flag: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The last flagged row from `start[m]` to m, -1: none: int64 (M,)."""
+    row = np.maximum.accumulate(np.where(flag, np.arange(len(flag)), -1)) if len(flag) else np.zeros(0, np.int64)
+    return np.where(row >= start, row, -1)

@@ -1,0 +1,85 @@
+r"""What the customer's own history does to a network's logits of the items that stand in it, and demand to all.
+
+    logit(q, i) = h_q \cdot e_i + a \cdot d_i(q)      for an item that the history does not hold
+    logit(q, i) = own(q, i) + a \cdot d_i(q)          for one that it does
+
+d is the log of the recent demand for the item (target events, halved every so many days) as it was known at the time.
+`own` is one of
+
+- `kernel`: a small network over what is known of the pair (event type, age, lag, count, the customer's and the item's
+  usual gap: `data/own.py`), and a number for each item, how gladly it is taken again;
+- `frequency`: the same over the counts alone, without a clock;
+- `copy`: (h_q + M h_q + m) · e_i, another projection of the network's vector, as in Softmax-CPR (H.-S. Chang,
+  N. Agarwal, A. McCallum, "To Copy, or not to Copy; That is a Critical Issue of the Output Softmax Layer in Neural
+  Sequential Recommenders", WSDM 2024), from where also is that the two kinds of items are scored apart. Were h · e kept
+  for own items, too, the network would remember what training customers took, and promote it when it is own.
+
+Shapes: Q queries, R pairs of a query and an own item, F features, D width, V = n_items + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from shopkeeper.schema import EVENT_TYPES
+
+HISTORIES = ("none", "kernel", "frequency", "copy")
+HIDDEN = 32
+LOUD = 5.0  # what the hidden layer gives is multiplied by this: so much faster than the network does the term learn
+
+
+@dataclass(frozen=True)
+class OwnShape:
+    """Which term it is, and its sizes."""
+
+    n_items: int
+    width: int
+    history: str  # one of HISTORIES but `none`
+    n_features: int  # that are read of a pair
+
+
+class OwnTerm(nn.Module):
+    """The parameters, all in float32. At the start nothing is added but demand."""
+
+    usual_V: Tensor
+    demand_V: Tensor
+
+    def __init__(self, shape: OwnShape):
+        super().__init__()
+        self.shape = shape
+        self.trust = nn.Parameter(torch.ones(1))  # a
+        self.register_buffer("usual_V", torch.ones(shape.n_items + 1))  # days between two purchases of an item
+        self.register_buffer("demand_V", torch.zeros(shape.n_items + 1))  # d at the end of training
+        self.hidden: nn.Linear | None = None
+        self.copy: nn.Linear | None = None
+        if shape.history != "copy":
+            self.hidden = nn.Linear(shape.n_features, HIDDEN)
+            self.kind = nn.Embedding(len(EVENT_TYPES) + 1, HIDDEN)
+            self.out = nn.Linear(HIDDEN, 1)
+            self.again = nn.Embedding(shape.n_items + 1, 1)
+            for zero in (self.kind.weight, self.out.weight, self.out.bias, self.again.weight):
+                nn.init.zeros_(zero)
+        else:
+            self.copy = nn.Linear(shape.width, shape.width)
+            nn.init.zeros_(self.copy.weight)
+            nn.init.zeros_(self.copy.bias)
+
+    def forward(
+        self, features_RF: Tensor, kind_R: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor
+    ) -> Tensor:
+        """What is added to the network's logit of each pair: float32 (R,)."""
+        if self.copy is not None:
+            return self._product(self.copy(h_QD.float()), query_R, item_R, item_VD)
+        assert self.hidden is not None
+        z_RH = torch.relu(self.hidden(features_RF) + self.kind(kind_R))
+        instead: Tensor = LOUD * (self.out(z_RH)[:, 0] + self.again(item_R)[:, 0])
+        return instead - self._product(h_QD.float(), query_R, item_R, item_VD)
+
+    @staticmethod
+    def _product(h_QD: Tensor, query_R: Tensor, item_R: Tensor, item_VD: Tensor) -> Tensor:
+        """h_q · e_i of each pair."""
+        own_RD = torch.nn.functional.embedding(item_R, item_VD).float()
+        return (h_QD.index_select(0, query_R) * own_RD).sum(1)

@@ -1,0 +1,204 @@
+"""The own items of queries, while training and when asked, and what is known of the items at the training end.
+
+Shapes: Q queries, R pairs of a query and an own item, M training rows, V items + 1, B requests, T snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shopkeeper.data.own import COUNTS, SHORTEST_DAYS, TIMES, OwnRows
+from shopkeeper.data.prepared import Split
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError
+from shopkeeper.nn.own import OwnShape, OwnTerm
+from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME
+from shopkeeper.training.batching.blocks import training_blocks
+
+HALF_LIFE_DAYS = 30.0
+TABLES, CELLS = 400, 20_000_000  # of demand, one a day: at most so many, and so many values in all
+NOT_YET = -30.0  # of items that came later
+PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
+
+
+def own_shape(n_items: int, width: int, history: str) -> OwnShape:
+    """The shape of a term that reads what is here."""
+    n = {"kernel": len(COUNTS) + len(TIMES) + 1, "frequency": len(COUNTS) + 1}
+    return OwnShape(n_items, width, history, n.get(history, 0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Own items of some queries, sorted by query: what the term is computed from."""
+
+    query_R: Tensor  # int64
+    item_R: Tensor  # int64
+    kind_R: Tensor  # int64, type of the newest event on the item
+    features_RF: Tensor  # float32
+
+    @classmethod
+    def of(cls, own: OwnRows, row_Q: np.ndarray, at_Q: np.ndarray | None, term: OwnTerm, demand_R: Any) -> Pairs:
+        """Of queries after the rows `row_Q`, asked at `at_Q` (µs); `demand_R(query, item)`: d of the pairs."""
+        query, row = own.pairs(row_Q)
+        item, history = own.item[row], term.shape.history
+        columns = [np.zeros((len(query), 0), np.float32)]
+        if history != "copy":
+            columns += [own.counts(query, row, row_Q[query]), demand_R(query, item)[:, None]]
+        if history == "kernel":
+            assert at_Q is not None
+            columns.append(own.times(row, row_Q[query], at_Q[query], term.usual_V.numpy(force=True)))
+        q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64)) for c in (query, item, own.kind[row]))
+        return cls(q_R, i_R, k_R, torch.from_numpy(np.concatenate(columns, 1)))
+
+    def to(self, device: torch.device) -> Pairs:
+        """On a device."""
+        return Pairs(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def added(self, term: OwnTerm, h_QD: Tensor, item_VD: Tensor) -> Tensor:
+        """What the term adds to each: float32 (R,)."""
+        out: Tensor = term(self.features_RF, self.kind_R, self.item_R, self.query_R, h_QD, item_VD)
+        return out
+
+
+@dataclass(frozen=True)
+class RequestPairs:
+    """The pairs of requests: queries are the requests that have a usable history."""
+
+    pairs: Pairs
+    request_R: np.ndarray  # int64, ascending
+
+    @classmethod
+    def of(
+        cls, requests: Requests, known_V: np.ndarray, types: Sequence[int] | None, targets: list[int], term: OwnTerm
+    ) -> RequestPairs:
+        """Events of known items and of these types (None: all) are read; `targets`: codes of target events."""
+        events = requests.events
+        check_time(events.timestamp, term.shape.history, "this history")
+        offsets, rows = requests.flat(types)
+        item = events.item[rows]
+        known = (item > 0) & (item < len(known_V))
+        known &= known_V[np.where(known, item, 0)]
+        offsets, rows = np.append(0, np.cumsum(known))[offsets], rows[known]
+        columns = (None if c is None else c[rows] for c in (events.timestamp, events.order, events.session))
+        own = OwnRows.of(offsets, events.item[rows], events.event_type[rows], targets, *columns)
+        asked = np.flatnonzero(np.diff(offsets))
+        row_Q = offsets[asked + 1] - 1
+        at_Q = None
+        if own.time is not None:
+            at_Q = own.time[row_Q]
+            if requests.instant is not None:
+                told = requests.instant[asked]
+                at_Q = np.where(told == NO_TIME, at_Q, told)
+        demand_V = term.demand_V.numpy(force=True)
+        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_V[item])
+        request_R = asked[pairs.query_R.numpy()]
+        return cls(Pairs(torch.from_numpy(request_R), pairs.item_R, pairs.kind_R, pairs.features_RF), request_R)
+
+    def cut(self, first: int, last: int) -> slice:
+        """The pairs of some requests."""
+        low, high = np.searchsorted(self.request_R, (first, last))
+        return slice(int(low), int(high))
+
+
+def add_own(
+    score_BV: np.ndarray,
+    vector_BD: np.ndarray,
+    requests: Requests,
+    known_V: np.ndarray,
+    types: Sequence[int] | None,
+    targets: list[int],
+    term: OwnTerm,
+    item_VD: np.ndarray,
+) -> None:
+    """Add demand, and to own items what the term gives them, to scores float32 (B, V), in place."""
+    score_BV += (term.trust * term.demand_V).numpy(force=True)
+    own = RequestPairs.of(requests, known_V, types, targets, term)
+    with torch.inference_mode():
+        added_R = own.pairs.added(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
+    score_BV[own.request_R, own.pairs.item_R.numpy()] += added_R  # each cell once
+
+
+def check_time(time: np.ndarray | None, history: str, name: str) -> None:
+    """A `UserError` where the term reads a clock and there is none."""
+    if time is None and history == "kernel":
+        raise UserError(
+            f"model.history=kernel reads how long ago events were, and {name} has only their order; choose "
+            f"model.history=frequency or copy, or data with time stamps"
+        )
+
+
+def training_own(split: Split, types: list[int] | None, targets: list[int], history: str) -> OwnRows:
+    """The training rows (of these types), numbered as in a `TrainingView` of the same."""
+    time, order, session = (getattr(split.prepared.events, name) for name in ("timestamp", "order", "session"))
+    check_time(time, history, split.prepared.name)
+    names = tuple(name for name, c in (("timestamp", time), ("session", session)) if c is not None)
+    blocks = list(training_blocks(split, types, names))
+    base = np.cumsum([0, *(len(b.item) for b in blocks)])
+    offsets = np.concatenate([[0], *(b.offsets[1:] + n for b, n in zip(blocks, base[:-1], strict=True))])
+    return OwnRows.of(
+        offsets.astype(np.int64),
+        np.concatenate([b.item for b in blocks]),
+        np.concatenate([b.event_type for b in blocks]),
+        targets,
+        None if time is None else np.concatenate([b.columns["timestamp"] for b in blocks]),
+        None if order is None else np.concatenate([b.order for b in blocks if b.order is not None]),
+        None if session is None else np.concatenate([b.columns["session"] for b in blocks]),
+    )
+
+
+def demand(
+    own: OwnRows, targets: list[int], catalogue: np.ndarray, n_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log demand day by day, and at the end: since when each table holds (int64 µs, T), float32 (T, C), float32 (V,).
+
+    d = log((decayed count + 1/2) / (their mean + 1/2)). Nothing from a table's instant on is in it, but for which items
+    are seen first after the table's time: `NOT_YET`.
+    """
+    taken = np.isin(own.kind, np.asarray(targets, np.int8))
+    item = own.item[taken]
+    if own.time is None:
+        now_V = _log(np.bincount(item, minlength=n_columns).astype(float))
+        return np.full(1, np.iinfo(np.int64).min), now_V[None, catalogue], now_V
+    time = own.time[taken]
+    order = np.argsort(time, kind="stable")
+    time, item = time[order], item[order]
+    begin, end = (int(time[0]), int(time[-1]) + 1) if len(time) else (0, 1)
+    most = max(min(TABLES, CELLS // len(catalogue)), 1)
+    step = max(MICROSECONDS_PER_DAY, -(-(end - begin) // most))
+    start_T = end - np.arange(-(-(end - begin) // step), -1, -1, dtype=np.int64) * step
+    first_V = np.full(n_columns, np.iinfo(np.int64).max)
+    np.minimum.at(first_V, own.item, own.time)
+    table_TC = np.empty((len(start_T) - 1, len(catalogue)), np.float32)
+    count_V, low, now_V = np.zeros(n_columns), 0, np.zeros(n_columns, np.float32)
+    for t, start in enumerate(start_T):
+        if t:
+            count_V *= 2 ** (-step / MICROSECONDS_PER_DAY / HALF_LIFE_DAYS)
+        high = int(np.searchsorted(time, start))
+        age = (start - time[low:high]) / MICROSECONDS_PER_DAY
+        count_V += np.bincount(item[low:high], 2 ** (-age / HALF_LIFE_DAYS), n_columns)
+        now_V, low = _log(count_V), high
+        if t < len(table_TC):
+            table_TC[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_V)[catalogue]
+    return start_T[:-1], table_TC, now_V
+
+
+def _log(count_V: np.ndarray) -> np.ndarray:
+    return np.log((count_V + 0.5) / (count_V[1:].mean() + 0.5)).astype(np.float32)
+
+
+def usual_gaps(own: OwnRows, n_columns: int) -> np.ndarray:
+    """Mean days between a customer's purchases of an item, leaning on all items': float32 (V,); 1 without time."""
+    if own.time is None:
+        return np.ones(n_columns, np.float32)
+    newest = np.flatnonzero((own.following > len(own.item)) & (own.taken > 1))
+    days = (own.time[own.last_taken[newest]] - own.time[own.first_taken[newest]]) / MICROSECONDS_PER_DAY
+    gaps_V = np.bincount(own.item[newest], own.taken[newest] - 1, n_columns)
+    span_V = np.bincount(own.item[newest], days, n_columns)
+    overall = span_V.sum() / max(gaps_V.sum(), 1)
+    return np.maximum((span_V + PRIOR * overall) / (gaps_V + PRIOR), SHORTEST_DAYS).astype(np.float32)

@@ -1,0 +1,193 @@
+"""Baskets as targets, and the customer's own history in the scores: an objective for any sequence network.
+
+What is asked: with `targets: baskets` once before each step that holds target events, at its instant, and all of the
+step's lines are right; with `events` after every event, and one line is drawn, as in `next_item`. The own history's
+term (`nn.own`) reads the last events before, also those beyond the network's window. Demand is that of the begin of the
+day; when asked later, that of the training end. An item that had not been seen until a day is no class on it: else
+the network would learn that new items are not wanted.
+
+Shapes: Q queries, R pairs of a query and an own item, L labels, M training rows, B requests, V items + 1, C classes,
+T snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shopkeeper.data.prepared import Split
+from shopkeeper.metrics.parallel import Cores
+from shopkeeper.nn.basket_softmax import basket_cross_entropy
+from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.schema import event_codes
+from shopkeeper.training.batching.batches import Batch
+from shopkeeper.training.batching.own import Pairs, RequestPairs, demand, training_own, usual_gaps
+from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.validation import Encode
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The queries of a batch and what is right for them."""
+
+    slot_Q: Tensor  # flat position of each query
+    table_Q: Tensor  # which snapshot of demand
+    query_L: Tensor
+    class_L: Tensor
+    weight_L: Tensor  # float32, sums to 1 in each query
+    pairs: Pairs | None
+    class_R: Tensor
+
+    def to(self, device: torch.device) -> Asked:
+        """On a device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **{name: value.to(device) for name, value in moved.items()})
+
+
+@dataclass(frozen=True)
+class AskedBatch(Batch):
+    """A batch with its queries."""
+
+    asked: Asked = field(kw_only=True)
+
+
+class OwnHistory(NextItem):
+    """An `Objective`; `baskets`: whole baskets are targets. The rest as of `NextItem`, and the full softmax alone."""
+
+    def __init__(self, *args: Any, baskets: bool = True, **options: Any):
+        super().__init__(*args, **options)
+        self.baskets = baskets
+
+    def asked(self) -> dict[str, Any]:
+        """Its arguments, without the arrays."""
+        return super().asked() | {"baskets": self.baskets}
+
+    def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
+        """Read the training rows; tell the network's term what is known of the items at their end."""
+        super().open(split, network, recipe, folder)
+        codes, view = event_codes(list(self.target_events)), self.view
+        history = "none" if network.own is None else network.own.shape.history
+        self.own = training_own(split, codes if self.inputs == "targets" else None, codes, history)
+        self.lo_M = view.label_lo_M.numpy()
+        count_M = None if view.label_count_M is None else view.label_count_M.numpy()
+        self.class_T = view.label_class_T.numpy()
+        self.class_V = np.full(split.prepared.n_items + 1, -1, np.int64)
+        self.class_V[split.catalogue] = np.arange(len(split.catalogue))
+        self.count_M = np.ones(len(self.lo_M), np.int32) if count_M is None else count_M
+        # Asked before a step begins: after the last row whose next target step it is.
+        self.asked_M = (
+            np.append(self.lo_M[1:] != self.lo_M[:-1], True) if self.baskets else np.ones(len(self.lo_M), bool)
+        )
+        inside = np.zeros(len(self.lo_M) + 1, np.int64)
+        np.add.at(inside, view.start_U, 1)
+        np.add.at(inside, view.start_U + view.length_U, -1)
+        in_window = np.cumsum(inside[:-1]) > 0
+        self.each = float(in_window.sum()) / max(float((in_window & self.asked_M).sum()), 1.0)  # positions of a query
+        self.term, self.start_T = network.own, np.full(1, np.iinfo(np.int64).min)
+        table_TC = np.zeros((1, len(split.catalogue)), np.float32)
+        if network.own is not None:
+            self.start_T, table_TC, now_V = demand(self.own, codes, split.catalogue, len(self.class_V))
+            network.own.demand_V.copy_(torch.from_numpy(now_V))
+            network.own.usual_V.copy_(torch.from_numpy(usual_gaps(self.own, len(self.class_V))))
+        self.demand_TC, self.table_TC = table_TC, torch.from_numpy(table_TC)
+        self.bytes += self.own.bytes + table_TC.nbytes
+
+    def ready(self, split: Any, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
+        """Also the own history of validation requests."""
+        super().ready(split, network, plan, device, limit)
+        self.table_TC = self.table_TC.to(device)
+        if self.validator is not None and network.own is not None:
+            codes = event_codes(list(self.target_events))
+            types = codes if self.inputs == "targets" else None
+            self.asks = RequestPairs.of(self.validator.requests, self.class_V >= 0, types, codes, network.own)
+
+    def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:
+        """The newest events of these customers, what is asked of them, and the targets."""
+        batch = super().show(users, plan, seed, epoch, device)
+        users = users[np.argsort(self.length_U[users], kind="stable")]
+        length_B = self.length_U[users]
+        row_N = np.repeat(self.view.start_U[users] - (np.cumsum(length_B) - length_B), length_B)
+        row_N = row_N + np.arange(len(row_N))
+        at_Q = np.flatnonzero(self.asked_M[row_N])
+        row_Q = row_N[at_Q]
+        query_L, class_L, weight_L = self._labels(row_Q, at_Q, batch)
+        when_Q = None if self.own.time is None else self.own.time[row_Q + 1]
+        table_Q = np.zeros(len(row_Q), np.int64)
+        if when_Q is not None:
+            table_Q = np.maximum(np.searchsorted(self.start_T, when_Q, "right") - 1, 0)
+        pairs, class_R = None, np.zeros(0, np.int64)
+        if self.term is not None:
+            demand_R = lambda query, item: self.demand_TC[table_Q[query], self.class_V[item]]  # noqa: E731
+            pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_R)
+            class_R = self.class_V[pairs.item_R.numpy()]
+        asked = Asked(
+            batch.layout.slot_N[torch.from_numpy(at_Q).to(batch.layout.slot_N.device)],
+            torch.from_numpy(table_Q), query_L, class_L, weight_L, pairs, torch.from_numpy(class_R),
+        )  # fmt: skip
+        columns = {f.name: getattr(batch, f.name) for f in fields(Batch)}
+        return AskedBatch(**columns, asked=asked.to(device))
+
+    def _labels(self, row_Q: np.ndarray, at_Q: np.ndarray, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.baskets:
+            query = torch.arange(len(row_Q))
+            return query, batch.label_N.cpu()[torch.from_numpy(at_Q)], torch.ones(len(row_Q))
+        count_Q = self.count_M[row_Q].astype(np.int64)
+        query_L = np.repeat(np.arange(len(row_Q)), count_Q)
+        at_L = np.arange(len(query_L)) + np.repeat(self.lo_M[row_Q] - (np.cumsum(count_Q) - count_Q), count_Q)
+        weight_L = (1 / count_Q.astype(np.float32))[query_L]
+        labels = self.class_T[at_L].astype(np.int64)
+        return torch.from_numpy(query_L), torch.from_numpy(labels), torch.from_numpy(weight_L)
+
+    def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
+        """Cross-entropy over the catalogue against the baskets, each query alike."""
+        assert isinstance(batch, AskedBatch)
+        asked, weight_VD = batch.asked, network.item.weight
+        h_QD = x_PD.index_select(0, asked.slot_Q)
+        classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
+        trust, added_R = h_QD.new_zeros(1, dtype=torch.float32), h_QD.new_zeros(0, dtype=torch.float32)
+        query_R = asked.query_L[:0]
+        if network.own is not None and asked.pairs is not None:
+            trust, added_R = network.own.trust, asked.pairs.added(network.own, h_QD, weight_VD)
+            query_R = asked.pairs.query_R
+        loss = basket_cross_entropy(
+            h_QD,
+            classes_VD,
+            trust,
+            added_R,
+            first=first,
+            table_TV=self.table_TC,
+            table_Q=asked.table_Q,
+            cell_R=(query_R, asked.class_R),
+            label_L=(asked.query_L, asked.class_L),
+            weight_L=asked.weight_L,
+            chunk=plan.chunk,
+        )
+        return loss * (scale * self.each)
+
+    def measure(
+        self, encode: Encode, network: SequenceNetwork, cores: Cores, rank: int, world: int
+    ) -> Mapping[str, float]:
+        """Ranking figures on the validation requests."""
+        assert self.validator is not None
+        if network.own is None:
+            return super().measure(encode, network, cores, rank, world)
+        item_VD, term = network.item.weight.detach(), network.own
+
+        def added(h_BD: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
+            pairs = self.asks.pairs.to(h_BD.device)
+            with torch.inference_mode():
+                return (
+                    self.asks.request_R,
+                    self.class_V[self.asks.pairs.item_R.numpy()],
+                    pairs.added(term, h_BD, item_VD),
+                )
+
+        bias_V = term.trust.detach() * term.demand_V
+        return self.validator(encode, item_VD, cores, rank, world, bias_V, added)

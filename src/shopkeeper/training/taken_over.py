@@ -1,0 +1,39 @@
+"""The weights of an earlier training in a new network: items are found again by their external ids."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.nn.network import SequenceNetwork
+
+OF_ITEMS = ("item.weight", "own.again.weight")  # a row for each item
+OF_DATA = ("own.usual_V", "own.demand_V")  # what the new data say
+
+
+def keys_of(prepared: Prepared) -> np.ndarray:
+    """The first 8 bytes of the SHA-256 of each external item id: int64 (n_items,)."""
+    ids = prepared.items["item_id"].to_pylist()
+    digests = b"".join(hashlib.sha256(str(x).encode()).digest()[:8] for x in ids)
+    return np.frombuffer(digests, np.int64).copy()
+
+
+def take_over(network: SequenceNetwork, keys: np.ndarray, old: SequenceNetwork, old_keys: np.ndarray) -> int:
+    """Put the weights of `old` into `network`; gives how many items both have.
+
+    New items, and what `old` lacks, keep their random start. `keys`: see `keys_of`.
+    """
+    state, given = network.state_dict(), old.state_dict()
+    common, here, there = np.intersect1d(keys, old_keys, return_indices=True)
+    by_position = {f"{name}.weight" for name in network.by_position}
+    for name in given.keys() - by_position - {*OF_ITEMS, *OF_DATA}:
+        state[name] = given[name]
+    for name in by_position:  # positions count from the newest event
+        newest = min(len(state[name]), len(given[name]))
+        state[name][:newest] = given[name][:newest]
+    for name in given.keys() & {*OF_ITEMS}:
+        state[name][here + 1] = given[name][there + 1]
+    network.load_state_dict(state)
+    return len(common)
