@@ -123,3 +123,23 @@ def test_the_seal_is_that_of_what_is_read_back_whatever_was_written():
     assert sealed(first) == first
     assert first["seal"] != sealed({**said, "a": 2e-300})["seal"]
     assert first["seal"] == sealed(dict(reversed(said.items())))["seal"]
+
+
+def test_a_run_that_is_trained_anew_while_it_is_read_is_not_mixed_with_the_new_one(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process trains into the folder after it was opened: figures of the one, rows and weights of the other."""
+    monkeypatch.chdir(made)
+    run = open_run("models/run")
+    assert run.table().num_rows
+    run.model()
+    House(made).train("models/run", "dataset=small", "model=recency", "seed=2")
+    for read in (run.table, run.model):
+        with pytest.raises(
+            UserError, match=r"models/run was trained anew while it was read; run the same command again"
+        ):
+            read()
+    assert open_run("models/run").table().num_rows
+    (made / "models/run/manifest.json").unlink()  # as while files are moved one by one
+    with pytest.raises(UserError, match="was trained anew while it was read"):
+        run.table()

@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from shopkeeper.files import (
     write_json,
     write_text,
 )
-from shopkeeper.hashing import check_seal, sealed
+from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_shape
 from shopkeeper.tasks.base import Task
@@ -73,17 +74,34 @@ class RunFolder:
 
     def table(self, part: str = "test") -> pa.Table:
         """The per-request table of a part."""
-        return read_table(self.path / f"{part}.parquet")
+        with self._as_opened():
+            return read_table(self.path / f"{part}.parquet")
 
     def model(self) -> Any:
         """The trained model, ready to answer."""
         model = self.untrained()
         try:
-            model.load(self.path)
+            with self._as_opened():
+                model.load(self.path)
         except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
             raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
         rerank = self.config.get("rerank")
         return model if rerank is None else self._in_order(model, rerank)
+
+    @contextmanager
+    def _as_opened(self) -> Iterator[None]:
+        """A `UserError` where another run has taken the folder's place meanwhile: its files are not this run's."""
+        try:
+            yield
+        except UserError:
+            self._check_opened()
+            raise
+        self._check_opened()
+
+    def _check_opened(self) -> None:
+        file = self.path / "manifest.json"
+        if not file.is_file() or read_json(file).get(SEAL) != self.manifest.get(SEAL):
+            raise UserError(f"{self.path} was trained anew while it was read; run the same command again")
 
     def _in_order(self, model: Any, rerank: Mapping[str, Any]) -> Any:
         from shopkeeper.reranking.model import Reranked
