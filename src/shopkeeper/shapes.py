@@ -14,6 +14,7 @@ A shape is one of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -79,6 +80,7 @@ class Maybe:
 Shape = Rule | Mapping[str, Any] | Each | Open | Items | Name | OneOf | Needed | Maybe
 
 TEXT: Rule = ("must be text", lambda x: isinstance(x, str) and x.strip() != "")
+TO_MEND = re.compile(r"; (set it|fill it in or remove it|give (a list|options).*)$")  # what a person would do about it
 CHARACTERS: Rule = ("must be text", lambda x: isinstance(x, str) and x != "")  # a blank is one
 NUMBER: Rule = ("must be a number", lambda x: type(x) in (int, float) and isfinite(x))
 PLAIN: Rule = (
@@ -119,6 +121,14 @@ def check_shape(value: Any, shape: Shape, where: str, path: str = "") -> None:
             check_shape(item, shape.shape, where, f"{path}[{place}]")
     else:
         _check_block(value, shape, where, path)
+
+
+def check_written(value: Any, shape: Shape, file: str, way_out: str) -> None:
+    """`check_shape` for what a command wrote: by hand it is not to be mended, so `way_out` is said instead."""
+    try:
+        check_shape(value, shape, f"{file} was changed")
+    except UserError as e:
+        raise UserError(f"{TO_MEND.sub('', str(e))}; {way_out}") from None
 
 
 def _check_block(value: Any, shape: Mapping[str, Any] | Each | Open, where: str, path: str) -> None:

@@ -32,7 +32,7 @@ from shopkeeper.files import (
 )
 from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
-from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_shape
+from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_written
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
 
@@ -213,8 +213,8 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
         raise UserError(f"{path / 'config.yaml'} holds no settings; train again")
     refuse_foreign(config.get("model"), path / "config.yaml", named)
     metrics = read_json(path / "metrics.json")
-    check_shape(config, CONFIG, f"{path / 'config.yaml'} was changed, train again")
-    check_shape(metrics, METRICS, f"{path / 'metrics.json'} was changed, train again")
+    check_written(config, CONFIG, str(path / "config.yaml"), "train again")
+    check_written(metrics, METRICS, str(path / "metrics.json"), "train again")
     check_seal(manifest, path / "manifest.json", "train again", manifest["format_version"] >= FORMAT_VERSION)
     return RunFolder(path, config, metrics, manifest, tuple(named))
 

@@ -24,7 +24,7 @@ from shopkeeper.errors import UserError, whole
 from shopkeeper.programs import ranking, scoring
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_shape
+from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_written
 
 SCORERS = {"recommender": {GRAPH, *ranking.SCORERS}, "customer": set(scoring.SCORERS)}  # by kind of bundle
 
@@ -65,7 +65,7 @@ class Bundle:
             raise UserError(f"{path} holds a {kind!r} bundle, unknown to this shopkeeper; update it")
         with fitting(path):
             manifest, words = as_today(path, manifest, content)
-            check_shape(manifest, SHAPES[kind], f"{path / 'manifest.json'} was changed")
+            check_written(manifest, SHAPES[kind], str(path / "manifest.json"), AGAIN)
         scorer = manifest["scorer"]
         if scorer not in SCORERS[kind]:
             raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")
