@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.intervals import mean_interval
@@ -81,3 +82,26 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(method):
 def test_an_unknown_method_names_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'bca'"):
         mean_interval(np.zeros(3), np.arange(3), method="bc")
+
+
+def test_equal_values_say_something_of_others_only_where_the_metric_is_a_share():
+    """Nobody of 30 customers was hit: with 5 % chance each, 1 - .95^30 = 79 % of such samples would hold a hit."""
+    user = np.repeat(np.arange(30), 2)
+    values = np.column_stack([np.zeros(60), np.ones(60), np.zeros(60), np.full(60, 7.5), np.full(60, 0.63093)])
+    found = mean_interval(values, user, shares=np.array([True, True, False, False, True]))
+    assert found.value.tolist() == pytest.approx([0, 1, 0, 7.5, 0.63093])
+    width = binomtest(0, 30).proportion_ci(0.95, "exact").high  # of customers, not of requests
+    assert found.low[:2] == pytest.approx([0, 1 - width])
+    assert found.high[:2] == pytest.approx([width, 1])
+    assert np.isnan(found.low[2:]).all()
+    assert np.isnan(found.high[2:]).all()
+    for method in ("percentile", "bca"):
+        assert (
+            mean_interval(values, user, method=method).high.size
+            == np.isnan(mean_interval(values, user, method=method).high).sum()
+        ), "without a word about shares there is none"
+    some = np.where(user < 10, 0.0, np.nan)[:, None]  # the others have no value
+    of_ten = mean_interval(some, user, shares=np.array([True]))
+    assert of_ten.high[0] == pytest.approx(binomtest(0, 10).proportion_ci(0.95, "exact").high)
+    nothing = mean_interval(np.full((60, 1), np.nan), user, shares=np.array([True]))
+    assert np.isnan(nothing.high[0])

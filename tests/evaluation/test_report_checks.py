@@ -122,11 +122,11 @@ def test_the_gap_to_the_other_split_is_shown_or_how_to_get_it(found: dict[str, A
             "item_knn": {"leave_one_out": {"value": 0.3}, "temporal": {"value": 0.25}},
         },
         "reversed": [["sasrec", "item_knn"]],
-        "statement": "the best model on NDCG@10 is sasrec under leave-one-out and item_knn in time",
+        "statement": "the highest NDCG@10 is that of sasrec under leave-one-out, of item_knn in time",
     }
     text, state = rows(found, split_gap=gap)["Leave-one-out against a split in time"]
-    assert text.startswith("SASRec: 0.400 against 0.200\nItem-kNN: 0.300 against 0.250\nthe best model on NDCG@10 is")
-    assert "is SASRec under leave-one-out and Item-kNN in time" in text
+    assert text.startswith("SASRec: 0.400 against 0.200\nItem-kNN: 0.300 against 0.250\nthe highest NDCG@10 is that of")
+    assert "of SASRec under leave-one-out, of Item-kNN in time" in text
     assert state == "note"
     text, _ = rows(found, split_gap={"not_run": "`python train.py split=temporal` makes one"})[
         "Leave-one-out against a split in time"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
@@ -153,7 +154,16 @@ def test_the_gap_between_splits_shows_models_that_change_places(shop):
     found = split_gap({"a": good, "b": bad, "c": good}, {"a": bad, "b": good}, "ndcg@10")
     assert found["reversed"] == [["a", "b"]]
     assert found["kendall_tau"] == -1.0
-    assert "a under leave-one-out and b in time" in found["statement"]
+    assert found["statement"] == (
+        "the highest NDCG@10 is that of a under leave-one-out, of b in time; 1 of 1 pairs of models change places; "
+        "no difference between two of them was tested here"
+    )
+    assert "best" not in split_gap({"a": good}, {"a": bad}, "ndcg@10")["statement"]
+    column = bad.column_names.index("ndcg@10")
+    undefined = bad.set_column(column, "ndcg@10", pa.nulls(len(bad), pa.float64()))
+    assert split_gap({"a": good, "b": bad}, {"a": good, "b": undefined}, "ndcg@10")["kendall_tau"] is None
+    with pytest.raises(UserError, match="is not defined for anybody"):
+        split_gap({"a": good}, {"a": undefined}, "ndcg@10")
     with pytest.raises(UserError, match="no model has a run on both"):
         split_gap({"a": good}, {"b": bad})
 

@@ -45,10 +45,14 @@ def mean_interval(
     resamples: int = 1000,
     method: str = "percentile",
     seed: int = 0,
+    shares: np.ndarray | None = None,
 ) -> Interval:
     """Means of the columns of `values` (n, M) and their intervals by bootstrap over users (n,).
 
-    NaN is "no value" and left out. One user, or none, gives an interval of NaN: nothing can be said.
+    NaN is "no value" and left out. One user, or none, gives an interval of NaN: nothing can be said. Where all values
+    are equal, resamples are, too, which says nothing of others: a metric that lies between 0 and 1 (`shares`, bool
+    (M,)) gets the interval of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934) for 0 or 1 in all users, any other
+    one NaN.
     """
     if method not in METHODS:
         raise UserError(f"there is no interval method '{method}'.{nearest(method, METHODS)}")
@@ -68,6 +72,12 @@ def mean_interval(
         low, high = np.nanquantile(resampled, [tail, 1 - tail], axis=0)
     else:
         low, high = _bca(resampled, mean, sums, counts, tail)
+    for m in np.flatnonzero(np.isclose(low, high, rtol=1e-9, atol=0) & (number > 0)):
+        if (value := np.nanmin(values[:, m])) == np.nanmax(values[:, m]):
+            there = len(np.unique(np.asarray(user)[~np.isnan(values[:, m])]))
+            known = shares is not None and shares[m] and there > 1 and value in (0, 1)
+            width = 1 - tail ** (1 / there)
+            low[m], high[m] = (max(value - width, 0), min(value + width, 1)) if known else (np.nan, np.nan)
     empty = np.isnan(mean)
     return Interval(mean, np.where(empty, np.nan, low), np.where(empty, np.nan, high), n)
 

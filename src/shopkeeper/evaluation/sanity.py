@@ -206,6 +206,10 @@ def split_gap(
         ratio = after["value"] / before["value"] if before["value"] and after["value"] is not None else None
         models[name] = {"leave_one_out": before, "temporal": after, "ratio": ratio}
 
+    names = [n for n in names if all(models[n][kind]["value"] is not None for kind in ("leave_one_out", "temporal"))]
+    if not names:
+        raise UserError(f"{metric} is not defined for anybody on one of the splits; choose another task.headline")
+
     def lead(a: str, b: str, kind: str) -> float:
         return float(np.sign(models[a][kind]["value"] - models[b][kind]["value"]))
 
@@ -215,10 +219,12 @@ def split_gap(
     tau = float(np.mean(agree)) if pairs else None
     best = [max(names, key=lambda n: models[n][kind]["value"]) for kind in ("leave_one_out", "temporal")]
     statement = (
-        f"{best[0]} is best on {metric_label(metric)} under both splits"
+        f"{best[0]} has the highest {metric_label(metric)} under both splits"
         if best[0] == best[1]
-        else f"the best model on {metric_label(metric)} is {best[0]} under leave-one-out and {best[1]} in time"
+        else f"the highest {metric_label(metric)} is that of {best[0]} under leave-one-out, of {best[1]} in time"
     )
     if reversed_pairs:
         statement += f"; {len(reversed_pairs)} of {len(pairs)} pairs of models change places"
+    if pairs:
+        statement += "; no difference between two of them was tested here"
     return {"metric": metric, "models": models, "reversed": reversed_pairs, "kendall_tau": tau, "statement": statement}

@@ -21,6 +21,7 @@ from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.evaluation.resampling import drawn_rows
 from shopkeeper.evaluation.rows.kinds import Aggregate, Answered, Entry, given, kind_of
 from shopkeeper.files import atomic_file
+from shopkeeper.metrics.ranking import is_share
 from shopkeeper.schema import NO_TIME
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def summarise(
     if means:
         values = np.stack([values_of(table, name) for name in means], axis=1)
         options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "method": method, "seed": seed}
+        options["shares"] = np.array([is_share(name) for name in means])
         summary |= zip(means, mean_interval(values, users_of(table), **options).as_dicts(), strict=True)
     if some := {name: aggregate for name, aggregate in aggregates.items() if name in names}:
         summary |= _resampled(kind.answered(table), some, confidence, resamples, seed)

@@ -349,6 +349,11 @@ def metric_names(k: Iterable[int]) -> list[str]:
     ]
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric of that name lies between 0 and 1 for every request: all of this file do."""
+    return name.partition("@")[0] in {**_AT_K, **_WHOLE}
+
+
 def compute(hits: Hits, name: str) -> np.ndarray:
     """The metric of that name (`recall@20`, `mrr`, …), float64 (B,).
 
