@@ -32,7 +32,7 @@ def main(repetitions: int) -> None:
     from shopkeeper.evaluation.rows.items import evaluate_requests
     from shopkeeper.evaluation.table import summarise
     from shopkeeper.models.fit import Fit
-    from shopkeeper.pipeline.context import plain
+    from shopkeeper.pipeline.told import plain
     from shopkeeper.recommenders.base import make
 
     torch.set_num_threads(2)

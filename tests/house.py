@@ -12,10 +12,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper import configuration
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate import evaluate
 from shopkeeper.pipeline.export import export
 from shopkeeper.pipeline.runs import RunFolder
+from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 
 Row = tuple[str, str, str, str]  # customer, item, time, price
@@ -55,9 +55,9 @@ class House:
         with initialize_config_dir(str(configuration.main_folder().resolve()), version_base="1.3"):
             return compose(verb, added)
 
-    def config(self, verb: str, *words: str) -> dict[str, Any]:
+    def config(self, verb: str, *words: str) -> Any:
         """The composed config as the pipeline reads it."""
-        return context.plain(self._composed(verb, words))
+        return settings(self._composed(verb, words), VERBS[verb])
 
     def train(self, run: str, *words: str) -> RunFolder:
         """`train.py hydra.run.dir=<run> …`."""

@@ -10,24 +10,25 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.pipeline import context, tune
+from shopkeeper.pipeline import tune
+from shopkeeper.pipeline.told import Train, Tune, settings
 from shopkeeper.tuning import results
 
 ROOT = Path(__file__).parents[1]
 
 
-def config(folder: Path, *words: str) -> dict[str, Any]:
+def config(folder: Path, *words: str) -> Tune:
     """What `python tune.py model=item_knn …` would be given, its studies in `folder`."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("tune", ["model=item_knn", "tracking=none", f"paths.studies={folder}", *words])
-    return context.plain(cfg)
+    return settings(cfg, Tune)
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, value: Callable[[dict[str, Any], Any], Any]) -> list[dict[str, Any]]:
+def stub(monkeypatch: pytest.MonkeyPatch, value: Callable[[Train, Any], Any]) -> list[Train]:
     """Replace training by a function of the config; no data, no plots. Gives the configs that were asked for."""
-    seen: list[dict[str, Any]] = []
+    seen: list[Train] = []
 
-    def validate(cfg: dict[str, Any], log: Any) -> float:
+    def validate(cfg: Train, log: Any) -> float:
         seen.append(cfg)
         return float(value(cfg, log))
 

@@ -13,13 +13,13 @@ from shopkeeper.arrange.engine import engine_name
 from shopkeeper.ingest import dataset
 from shopkeeper.nn.losses import Loss
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Train, Tune, plain, settings
 from shopkeeper.recommenders.base import make
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.space import read_space, with_settings
-from shopkeeper.tuning.study import check_settings
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -40,22 +40,22 @@ def words_of(path: Path) -> list[str]:
 
 def composed(verb: str, *words: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return context.plain(compose(verb, list(words)))
+        return plain(compose(verb, list(words)))
 
 
 def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
-    found = dataset.parse(context.dataset_spec(cfg))
+    found = dataset.parse(context.dataset_spec(settings(cfg, Train)))
     assert found.name == name
-    SplitSpec.from_config(context.split_spec(cfg))
+    SplitSpec.from_config(context.split_spec(settings(cfg, Train)))
     if found.simulate:
         read_settings(found.simulate)
     if cfg["dataset"].get("churn"):
         churn = yaml.safe_load((CONF / "task/churn.yaml").read_text())
-        assert context.customer_spec({**cfg, "task": churn}).horizon_days > 0
+        assert context.customer_spec(settings({**cfg, "task": churn}, Train)).horizon_days > 0
 
 
 def model_is_valid(cfg: Mapping[str, Any], name: str) -> None:
-    context.check_task(cfg)
+    context.check_task(settings(cfg, Train))
     assert name.startswith(cfg["model"]["name"])  # the oracles of several tasks share theirs
     make(cfg["model"])
 
@@ -71,11 +71,11 @@ def space_is_valid(cfg: Mapping[str, Any], name: str) -> None:
 
 
 def task_is_valid(cfg: Mapping[str, Any], name: str) -> None:
-    context.check_task(cfg)
+    context.check_task(settings(cfg, Train))
     assert cfg["task"]["name"] == name
     assert cfg["task"]["headline"]
     if name != "next_item":
-        assert context.customer_spec(cfg).horizon_days > 0
+        assert context.customer_spec(settings(cfg, Train)).horizon_days > 0
 
 
 def tracking_is_valid(cfg: Mapping[str, Any], name: str) -> None:
@@ -88,8 +88,8 @@ def _equal(one: Any, other: Any) -> None:
 
 
 def rerank_is_valid(cfg: Mapping[str, Any], name: str) -> None:
-    for own, settings in cfg["rerank"].items():
-        assert steps_of(settings.get("steps"), f"rerank.{own}.steps") or settings["steps"] == []
+    for own, block in cfg["rerank"].items():
+        assert steps_of(block.get("steps"), f"rerank.{own}.steps") or block["steps"] == []
 
 
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
@@ -99,10 +99,10 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "model": model_is_valid,
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
     "rerank": rerank_is_valid,
-    "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(cfg)).name, name),
+    "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(settings(cfg, Train))).name, name),
     "task": task_is_valid,
     "tracking": tracking_is_valid,
     "trainer": lambda cfg, name: TrainerConfig.of(cfg["trainer"]),
-    "tuning": lambda cfg, name: check_settings(cfg["tuning"]),
+    "tuning": lambda cfg, name: settings(cfg, Tune),
     "tuning/space": space_is_valid,
 }

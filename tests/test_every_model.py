@@ -23,9 +23,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
 from shopkeeper.models.about import COLUMNS, CUSTOMERS, PROBABILITIES, REQUESTS, VECTORS, About
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import Train, plain
+from shopkeeper.pipeline.told import settings as read_settings
 from shopkeeper.recommenders.base import EmbeddingRecommender, Recommender, declared, make
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
@@ -57,7 +58,7 @@ def settings(name: str) -> Mapping[str, Any]:
     file = name.partition("+")[0]
     words = ["dataset=demo_shop", f"model={file}", "tracking=none", *SMALL.get(file, ())]
     words += [ALSO[name]] if name in ALSO else []
-    model: Mapping[str, Any] = context.plain(composed("train", words))["model"]
+    model: Mapping[str, Any] = plain(composed("train", words))["model"]
     return model
 
 
@@ -108,7 +109,7 @@ def with_events(asked: Requests | Cohort, events: Events) -> Any:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     place = tmp_path_factory.mktemp("every")
     words = ("dataset=demo_shop", "dataset.simulate.customers=300", f"paths.prepared={place}", f"paths.raw={place}")
-    prepared, split = prepare_to_train(context.plain(composed("train", [*words, "tracking=none"])))
+    prepared, split = prepare_to_train(read_settings(composed("train", [*words, "tracking=none"]), Train))
     spec = CustomerSpec.from_config({"horizon_days": HORIZON, "active_days": ACTIVE, "n_train": 2})
     return Shop.of(prepared, split, customer_windows(spec, *prepared.span).parts)
 

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "shopkeeper"
 FLOOR = {
     "errors": 0, "configuration": 0, "identifiers": 0, "stopping": 0, "formats": 0, "startup": 0,  # the ground floor
     "private_torch": 0,
-    "id_columns": 0.05, "shapes": 0.05, "exchange": 0.06,
+    "id_columns": 0.05, "shapes": 0.05, "exchange": 0.06, "typed": 0.06,
     "folders": 0.05, "locks": 0.05, "files": 0.1, "hashing": 0.15, "closure": 0.16, "schema": 0.1, "timeline": 0.2,
     "data": 1, "nn": 1, "metrics": 1,
     "simulated": 1.1, "ingest": 1.1, "arrange": 1.2, "people": 1.3,  # from a shop's files to a prepared folder

@@ -4,7 +4,7 @@ A shape is one of
     a rule of `errors`            a single value
     a dict {key: shape}           a block of known keys, each of which may be left out; null stands for an empty block
     Each(shape, keys)             a block of any keys (or of these), with values of one shape
-    Open({key: shape})            the same, with any other keys beside them
+    Open({key: shape}, other)     the same, with any other keys beside them, or with those that end in a word
     Items(shape, least)           a list with values of one shape; null stands for an empty one
     Name(valid)                   one of these names, of which the nearest is told
     OneOf(shape of text, other)   text in one shape, anything else in another
@@ -35,9 +35,11 @@ class Each:
 
 @dataclass(frozen=True)
 class Open:
-    """A block in which these keys have a shape, and any others may stand."""
+    """A block in which these keys have a shape, and any others may stand, if their names end so."""
 
     shapes: Mapping[str, Any]
+    others: Any = None  # a shape; None: anything
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,12 @@ def _check_block(value: Any, shape: Mapping[str, Any] | Each | Open, where: str,
         raise UserError(f"{where}: {path or 'all of it'} is {_shown(value)}; give options and their values")
     keys = shape.keys if isinstance(shape, Each) else None if isinstance(shape, Open) else shape
     shapes = shape.shapes if isinstance(shape, Open) else {} if isinstance(shape, Each) else shape
-    any_other = shape.shape if isinstance(shape, Each) else ANY
+    ending = shape.ending if isinstance(shape, Open) else ""
+    any_other = (shape.shape if isinstance(shape, Each) else shape.others if isinstance(shape, Open) else None) or ANY
     for key, inner in value.items():
         name = f"{path}.{key}" if path else str(key)
-        if keys is not None and key not in keys:
-            raise UserError(f"{where}: unknown option `{name}`.{nearest(str(key), keys)}")
+        if key not in (shapes if keys is None else keys) and not (keys is None and str(key).endswith(ending)):
+            raise UserError(f"{where}: unknown option `{name}`.{nearest(str(key), shapes if keys is None else keys)}")
         check_shape(inner, shapes.get(key, any_other), where, name)
     if value and (lacks := [key for key, inner in shapes.items() if isinstance(inner, Needed) and key not in value]):
         others = ", ".join(str(key) for key in value if key not in shapes)

@@ -15,7 +15,8 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.evaluation import model_audit
 from shopkeeper.evaluation.oracle_alarm import better_than_oracle, oracle_alarms
 from shopkeeper.evaluation.table import KEY
-from shopkeeper.pipeline import audit, context
+from shopkeeper.pipeline import audit
+from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.recency import Recency
 
@@ -30,9 +31,7 @@ def place(tmp_path_factory) -> Path:
 def config(place: Path, *words: str) -> dict:
     words = ("dataset.simulate.customers=400", f"paths.prepared={place}", "tracking=none", "progress=false", *words)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("train", list(words)))
-    cfg["evaluation"] = {**cfg["evaluation"], "resamples": 50}
-    return cfg
+        return settings(compose("train", [*words, "evaluation.resamples=50"]), Train)
 
 
 def table(values: np.ndarray, metric: str = "ndcg@10", oracle: str = "") -> pa.Table:

@@ -19,8 +19,8 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.network import Inputs, SequenceNetwork
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import plain
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import SCORERS
 from shopkeeper.recommenders.base import make
@@ -208,7 +208,7 @@ def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) -> None:
-    model = make(context.plain(composed("train", [f"model={file.stem}"]))["model"])
+    model = make(plain(composed("train", [f"model={file.stem}"]))["model"])
     assert isinstance(model, Exportable) != bool(model.about.not_exported)
 
 

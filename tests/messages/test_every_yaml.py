@@ -10,6 +10,7 @@ import copy
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
-from shopkeeper.pipeline.settings import check_config
 from shopkeeper.pipeline.stages.compose import PLAN
+from shopkeeper.pipeline.told import TaskSettings, Train, check_config, settings
 from shopkeeper.shapes import check_shape
 from shopkeeper.timeline import customer_windows
 
@@ -146,7 +147,7 @@ def test_every_setting_of_a_verb_of_another_kind_and_every_misspelt_one_is_named
         cfg["report"] = {k: v for k, v in cfg["report"].items() if "baselines" not in k}  # those are models
 
     def work(tried: dict[str, Any]) -> None:
-        context.check_task(context.plain(OmegaConf.create(tried)))
+        context.check_task(settings(OmegaConf.create(tried), Train))
 
     bad = [slip for key in own if key not in ("defaults", "hydra") and isinstance(own[key], dict)
            for slip in slips(cfg, (key,), work)]  # fmt: skip
@@ -275,13 +276,14 @@ def test_what_every_key_of_a_dataset_may_not_be_is_said_before_or_while_it_is_pr
     def work(dataset: dict[str, Any]) -> None:
         tried = cfg | {"dataset": dataset, "prepared_folder": str(tmp_path / f"prepared/{next(count)}")}
         check_config(tried)
-        context.check_task(tried)
+        told = settings(tried, Train)
+        context.check_task(told)
         parse(tried["dataset"])
         if list(places(dataset)) == keys and next(taken) % 4:  # of such with the same keys, every fourth is prepared
             return
-        prepared = prepare_data(tried)
-        prepare_split(tried, prepared)
-        customer_windows(context.customer_spec(tried | {"task": {"name": "churn"}}), *prepared.span)
+        prepared = prepare_data(told)
+        prepare_split(told, prepared)
+        customer_windows(context.customer_spec(replace(told, task=TaskSettings("churn"))), *prepared.span)
 
     work(cfg["dataset"])
     bad = slips(cfg["dataset"], (), work, named=False)

@@ -17,6 +17,7 @@ from shopkeeper.ingest.new_dataset import guess_dataset
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.entry import EXTRAS, one_line_errors
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.told import Prepare, Train, settings
 from shopkeeper.recommenders.base import make
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +66,9 @@ def test_a_setting_of_another_kind_is_named(word: str):
         composed = compose("train", ["model=popularity", word])
 
     def begin() -> None:
-        cfg = context.plain(composed)
+        cfg = settings(composed, Train)
         context.check_task(cfg)
-        make(cfg["model"])
+        make(cfg.model.plain)
 
     with pytest.raises(UserError) as e:
         begin()
@@ -108,7 +109,7 @@ def test_rees46_works_as_it_is_shipped(tmp_path: Path):
         file.writelines([head, *rows])
     words = ["dataset=rees46", f"paths.raw={tmp_path / 'raw'}", f"paths.prepared={tmp_path / 'p'}", "progress=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("prepare", words))
+        cfg = settings(compose("prepare", words), Prepare)
     counts = prepare_split(cfg, prepare_data(cfg)).timeline["n_requests"]
     assert counts["test"] > 0
     assert counts["validation"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.customers import known_at, windows_of
 from shopkeeper.pipeline.prepare import prepare, prepare_data, prepare_to_train
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.told import TaskSettings, Train, plain, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.timeline import DAY, instant, iso
 
@@ -67,8 +69,9 @@ def config(shop: Path, rules: dict[str, Any], *words: str) -> dict[str, Any]:
     always = ["model=popularity", "split=temporal", "tracking=none", "progress=false", "evaluation.resamples=50",
               f"paths.prepared={shop}/prepared", f"paths.raw={shop}/raw", f"paths.checkpoints={shop}/c"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("train", [*always, *words]))
-    return {**cfg, "dataset": yaml.safe_load(yaml.safe_dump(DATASET | rules)), "audit": "full"}
+        cfg = plain(compose("train", [*always, *words]))
+    dataset = yaml.safe_load(yaml.safe_dump(DATASET | rules))
+    return settings({**cfg, "dataset": dataset, "audit": "full"}, Train)
 
 
 def persons(ids: list[str]) -> set[int]:
@@ -125,8 +128,8 @@ def test_what_was_known_then_is_read_anew_where_a_file_was_corrected_and_the_run
 
 def test_prepare_leaves_the_data_as_known_at_every_cutoff_that_is_asked_about(shop: Path):
     cfg = config(shop, IDENTITY)
-    prepare(cfg)  # type: ignore[arg-type]
-    windows = windows_of(cfg | {"task": {"name": "churn"}}, prepare_data(cfg))
+    prepare(cfg.plain)  # type: ignore[arg-type]
+    windows = windows_of(replace(cfg, task=TaskSettings("churn")), prepare_data(cfg))
     names = {p.name for p in (prepare_data(cfg).path / "as_of").iterdir()}
     wanted = {*windows.train, windows.calibration, windows.test, START + (DAYS - 40) * DAY}
     assert names == {iso(t).replace(":", "") for t in wanted}
@@ -162,12 +165,12 @@ def test_latest_keeps_nobody_who_has_withdrawn_by_now(shop: Path):
 
 
 def test_pseudonyms_change_neither_the_target_hash_nor_a_users_attributes(shop: Path, monkeypatch):
-    plain, split = prepare_to_train(config(shop, IDENTITY | CONSENT))
+    shown, split = prepare_to_train(config(shop, IDENTITY | CONSENT))
     monkeypatch.setenv("SHOP_KEY", "one key of enough length")
     hidden, other = prepare_to_train(config(shop, IDENTITY | CONSENT | PSEUDONYMS))
-    assert not set(plain.users["user_id"].to_pylist()) & set(hidden.users["user_id"].to_pylist())
+    assert not set(shown.users["user_id"].to_pylist()) & set(hidden.users["user_id"].to_pylist())
     assert other.target_hash() == split.target_hash()
-    assert hidden.users["town"].to_pylist() == plain.users["town"].to_pylist()
+    assert hidden.users["town"].to_pylist() == shown.users["town"].to_pylist()
     assert set(hidden.users["town"].to_pylist()) >= {"town0", "town1", "town2"}
 
     churn = ("task=churn", "model=base_rate")

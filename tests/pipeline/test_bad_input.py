@@ -27,6 +27,7 @@ from shopkeeper.pipeline.checkpoints import checkpoint_folder
 from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
 from shopkeeper.pipeline.runs import find_runs, open_run
+from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
     paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "models", "reports", "exports", "outputs")]
     always = ["dataset=online_retail", "tracking=none", "progress=false", "trainer=cpu", "evaluation.resamples=50"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return context.plain(compose(verb, [*always, *paths, *words]))
+        return settings(compose(verb, [*always, *paths, *words]), VERBS[verb])
 
 
 def write_raw(place: Path, text: str, name: str = RETAIL) -> None:

@@ -11,7 +11,6 @@ import pytest
 from house import House
 from pipeline.test_own_task import rows
 from shopkeeper.customers.lightgbm import LightGBM
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.tune import tune_model
 
 SMALL = ("dataset=rhythm", "split=temporal", "model=lightgbm", "model.min_positives=1", "model.min_data_in_leaf=2",
@@ -66,7 +65,7 @@ def test_a_trial_of_a_customer_model_that_falls_behind_is_pruned(house: House, m
 def test_checkpoints_of_another_task_or_other_windows_are_others(house: House):
     from shopkeeper.pipeline.checkpoints import checkpoint_folder
 
-    cfg = context.plain(house._composed("train", SMALL))
+    cfg = house.config("train", *SMALL)
     facts = {"dataset_fingerprint": "f", "split": "temporal"}
     of_customers = [{**facts, "task": task, "windows": {"test": day}} for task in ("churn", "buys") for day in (1, 2)]
     assert len({checkpoint_folder(cfg, each) for each in (facts, {**facts, "task": "next_item"}, *of_customers)}) == 5

@@ -34,6 +34,7 @@ from shopkeeper.pipeline.comparing.checks import _trained_without_order
 from shopkeeper.pipeline.evaluate import evaluate, evaluate_runs
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import Evaluate, settings
 from shopkeeper.recommenders.base import make
 from tiny import cycle_histories, days, tiny_prepared
 
@@ -62,16 +63,16 @@ def trained(
 ) -> RunFolder:
     """A finished run, as `train` leaves it."""
     prepared, split = data
-    settings = yaml.safe_load((Path("conf/model") / f"{name}.yaml").read_text(encoding="utf-8")) | MODELS[name]
+    of_model = yaml.safe_load((Path("conf/model") / f"{name}.yaml").read_text(encoding="utf-8")) | MODELS[name]
     config = {
-        "model": settings,
+        "model": of_model,
         "task": {"name": "next_item", "headline": "ndcg@10"},
         "dataset": {"name": "tiny", "filter_seen": False},
         "trainer": {"plan": plan or {}},
         "seed": seed,
         "init_from": None,
     }
-    model = make(settings)
+    model = make(of_model)
     model.fit(prepared, split, Fit(seed=seed, progress=False))
     table = evaluate_requests(model, split, "test", metadata={"model": name, "seed": seed, **(told or {})})
     about = {"dataset": "tiny", "split": split_name, "protocol": split.protocol, "task": "next_item", "model": name}
@@ -93,12 +94,13 @@ def evaluated(
     """`sanity.json` of the recommenders; the whole report lies in `out`."""
     cfg = {
         "dataset": {"name": "tiny"},
+        "split": {"name": "leave_one_out"},
         "paths": {"models": str(models or out.parent / "none")},
         "evaluation": {"confidence": confidence, "resamples": 50, "smallest_effect": 0.003},
         "report": {"customers": 2, "baseline": "popularity", "resamples": 50, **report},
         "tracking": {"name": "none"},
     }
-    evaluate_runs(cfg, runs, out)
+    evaluate_runs(settings(cfg, Evaluate), runs, out)
     found: dict[str, Any] = json.loads((out / "sanity.json").read_text(encoding="utf-8"))["next_item"]
     return found
 
@@ -245,10 +247,8 @@ def test_a_baseline_that_nobody_trained_is_trained_for_the_table(
 
 def test_a_shops_own_baseline_is_in_its_table_and_not_where_seen_items_are_left_out(data: Data, tmp_path: Path) -> None:
     own = yaml.safe_load(Path("conf/model/personal_frequency.yaml").read_text("utf-8"))
-    cfg = {
-        "report": {"shop_baselines": {"personal_frequency": own}},
-        "evaluation": {"confidence": 0.95, "resamples": 50},
-    }
+    told = {"dataset": {"name": "tiny"}, "split": {"name": "leave_one_out"}, "evaluation": {"resamples": 50}}
+    cfg = settings({**told, "report": {"shop_baselines": {"personal_frequency": own}}}, Evaluate)
     shop = trained(data, tmp_path / "shop", "popularity")
     assert [run.metrics["model"] for run in missing_baselines(cfg, [shop], tmp_path)] == ["personal_frequency"]
     films = replace(shop, metrics={**shop.metrics, "filter_seen": True})

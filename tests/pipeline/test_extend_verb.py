@@ -7,8 +7,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.told import Prepare, settings
 
 ROOT = Path(__file__).parents[2]
 HEAD = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country\n"
@@ -17,7 +17,7 @@ HEAD = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Cou
 def config(place: Path, *words: str) -> dict[str, Any]:
     always = ["dataset=online_retail", "progress=false", f"paths.raw={place}", f"paths.prepared={place / 'prepared'}"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return context.plain(compose("prepare", [*always, *words]))
+        return settings(compose("prepare", [*always, *words]), Prepare)
 
 
 def test_a_new_day_extends_a_prepared_dataset(tmp_path: Path):

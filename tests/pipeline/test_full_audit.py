@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.pipeline import context, prepare
+from shopkeeper.pipeline import prepare
+from shopkeeper.pipeline.told import Prepare, settings
 from shopkeeper.splits.audit import AuditError
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_feature_that_sees_the_future_fails_the_full_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     words = ["dataset.simulate.customers=150", f"paths.prepared={tmp_path}", "audit=full", "progress=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("prepare", words))
+        cfg = settings(compose("prepare", words), Prepare)
     prepared = prepare.prepare_data(cfg)
     assert prepare.prepare_split(cfg, prepared).timeline["audit"]["passed"]
     leaky = {"mean price": lambda p: np.array([np.nanmean(p.events.price)])}

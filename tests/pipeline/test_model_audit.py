@@ -15,9 +15,10 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.model_audit import elsewhere
-from shopkeeper.pipeline import audit, context
+from shopkeeper.pipeline import audit
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.popularity import Popularity
@@ -36,10 +37,8 @@ def place(tmp_path_factory) -> Path:
 def config(place: Path, *words: str) -> dict:
     words = ("dataset.simulate.customers=400", f"paths.prepared={place}", "tracking=none", "progress=false", *words)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("train", list(words)))
-    cfg["paths"] = {**cfg["paths"], "checkpoints": str(place / "checkpoints")}
-    cfg["evaluation"] = {**cfg["evaluation"], "resamples": 50}
-    return cfg
+        here = [f"paths.checkpoints={place / 'checkpoints'}", "evaluation.resamples=50"]
+        return settings(compose("train", [*words, *here]), Train)
 
 
 # Leaks in what a recommender answers: seen without `audit=full`.
@@ -274,11 +273,11 @@ def test_a_customer_model_that_looks_past_the_cutoff_is_named(leak, place, tmp_p
 def test_calibrating_on_what_a_part_is_judged_by_fails_the_full_audit(part, place, tmp_path, monkeypatch):
     honest = customers.fitted
 
-    def wrong(cfg, of, cohort, prepared):
+    def wrong(cfg, of, cohort, prepared, fit):
         if of == part:  # both are fitted with the cohort that they are judged on as their calibration
             cohort = {**cohort, "calibration": cohort[customers.JUDGED_ON[part]]}
-            return honest(cfg, "test", cohort, prepared)
-        return honest(cfg, of, cohort, prepared)
+            return honest(cfg, "test", cohort, prepared, fit)
+        return honest(cfg, of, cohort, prepared, fit)
 
     monkeypatch.setattr(customers, "fitted", wrong)
     with pytest.raises(AuditError, match=rf"model logistic failed: .* \({part}, from"):

@@ -16,11 +16,11 @@ from test_bad_input import HEAD, ROWS, write_raw
 
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.export import export_run
 from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.pipeline.tune import tune_model
 from shopkeeper.serving import Bundle
@@ -104,7 +104,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
     paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "models", "reports", "exports", "outputs")]
     always = ["dataset=online_retail", "tracking=none", "progress=false", "trainer=cpu", "evaluation.resamples=50"]
-    return context.plain(composed(verb, [*always, *paths, "trainer.precision=fp32", *words]))
+    return settings(composed(verb, [*always, *paths, "trainer.precision=fp32", *words]), VERBS[verb])
 
 
 def test_it_trains_resumes_and_is_evaluated(

@@ -16,6 +16,7 @@ from test_bad_input import HEAD, ROWS, config, write_raw
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.pipeline.train import train_model, validate_model
 
 SMALL = ("model=sasrec", "model.width=8", "model.max_length=8", "model.patience=0", "trainer.precision=fp32")
@@ -82,15 +83,16 @@ def test_after_memory_ran_out_a_training_goes_on_with_less_of_it(shop: Path, cap
 def test_the_config_that_a_run_keeps_repeats_it_with_the_plan_that_was_chosen(shop: Path):
     first = run(shop, "chosen", "trainer.max_epochs=1", "seed=7", "trainer.micro_batch=3")
     kept = yaml.safe_load((first.path / "config.yaml").read_text())
-    assert kept["trainer"]["plan"] == json.loads((first.path / "training.json").read_text())["plan"]
-    again = train_model({**kept, "trainer": {**kept["trainer"], "micro_batch": None}}, shop / "models" / "repeated")
+    told = settings(kept, Train)
+    assert told.trainer["plan"] == json.loads((first.path / "training.json").read_text())["plan"]
+    again = train_model(but(told, trainer={**told.trainer, "micro_batch": None}), shop / "models" / "repeated")
     assert weights(again) == weights(first)
 
 
 def test_the_plan_of_two_processes_does_not_bind_one(shop: Path):
     cfg = config(shop, "train", *SMALL, "trainer.max_epochs=1", "seed=8")
-    cfg["trainer"]["plan"] = {"processes": 2}  # as the config of a run of trainer=ddp has it
-    assert train_model(cfg, shop / "models" / "alone").config["trainer"]["plan"]["processes"] == 1
+    ddp = {**cfg.trainer, "plan": {"processes": 2}}  # as the config of a run of trainer=ddp has it
+    assert train_model(but(cfg, trainer=ddp), shop / "models" / "alone").config["trainer"]["plan"]["processes"] == 1
 
 
 def test_the_curve_of_a_prolonged_training_begins_with_its_first_epoch(shop: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.requests import train
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import Train, plain, settings
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return place, words
 
 
-def config(shop: tuple[Path, list[str]], *more: str) -> dict:
+def config(shop: tuple[Path, list[str]], *more: str) -> Train:
     _, words = shop
-    cfg = context.plain(composed("train", [*words, *more]))
+    cfg = plain(composed("train", [*words, *more]))
     cfg["dataset"] = {
         "name": "refit", "target_events": ["purchase"], "filter_seen": False,
         "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
@@ -44,10 +45,10 @@ def config(shop: tuple[Path, list[str]], *more: str) -> dict:
     }  # fmt: skip
     if cfg["split"]["name"] == "temporal":
         cfg["split"] |= {"validation_days": 10, "test_days": 10}
-    return cfg
+    return settings(cfg, Train)
 
 
-def trained(cfg: dict):
+def trained(cfg: Train):
     with ExitStack() as held:
         return train(cfg, ("validation", "test"), lambda values, epoch: None, held)
 

@@ -6,13 +6,13 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from test_bad_input import HEAD, ROWS, config, write_raw
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.runs import RunFolder, open_run
+from shopkeeper.pipeline.told import but
 from shopkeeper.pipeline.train import train_model
 
 SMALL = ("model.width=8", "model.max_length=8", "model.patience=0", "trainer.max_epochs=1", "trainer.precision=fp32")
@@ -106,8 +106,8 @@ def test_a_folder_without_such_a_run_is_named_with_what_it_holds(today: Path):
 
 
 def test_a_model_under_another_name_may_start_from_the_same_kind(today: Path):
-    cfg: dict[str, Any] = config(today, "train", "model=sasrec", *SMALL)
+    cfg = config(today, "train", "model=sasrec", *SMALL)
     source = train_model(cfg, today / "models" / "ours")
-    cfg["model"]["name"] = "ours"
-    assert train_model({**cfg, "init_from": str(source.path)}, today / "models" / "ours warm").metrics["init_from"]
+    ours = but(cfg, model={**cfg.model.plain, "name": "ours"}, init_from=str(source.path))
+    assert train_model(ours, today / "models" / "ours warm").metrics["init_from"]
     shutil.rmtree(source.path)

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.real
 def test_on_held_out_users_of_ml_100k_it_equals_numpy_and_ir_measures(raw, tmp_path):
-    from shopkeeper.pipeline import context
     from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+    from shopkeeper.pipeline.told import Prepare, settings
 
     words = [
         "dataset=ml_100k",
@@ -31,7 +31,7 @@ def test_on_held_out_users_of_ml_100k_it_equals_numpy_and_ir_measures(raw, tmp_p
         "progress=false",
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = context.plain(compose("prepare", words))
+        config = settings(compose("prepare", words), Prepare)
     prepared = prepare_data(config)
     split = prepare_split(config, prepared)
     model = EASE(l2=200.0)

@@ -14,8 +14,8 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.windows import earlier_windows
@@ -146,7 +146,7 @@ def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(t
 
 
 def test_the_shipped_candidates_are_the_models_own_settings_and_train(tmp_path: Path):
-    settings = context.plain(composed("train", ["model=two_stage", "model.trees=5", "model.window_days=2"]))["model"]
+    settings = plain(composed("train", ["model=two_stage", "model.trees=5", "model.window_days=2"]))["model"]
     assert settings["candidates"]["item_knn"]["neighbours"] == 50
     prepared, split = habits(tmp_path / "habits")
     model = make(settings)

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper.cli.erased import erased, print_erased
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.export import export_run
 from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def config(folder: Path, *words: str) -> dict[str, Any]:
               "evaluation.resamples=50", f"paths.prepared={folder}/data/prepared",
               f"paths.checkpoints={folder}/checkpoints"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return context.plain(compose("train", [*always, *words]))
+        return settings(compose("train", [*always, *words]), Train)
 
 
 def users(folder: Path, *words: str) -> list[str]:

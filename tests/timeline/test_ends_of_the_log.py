@@ -10,8 +10,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline import prepare as verb
+from shopkeeper.pipeline.told import Train, but, plain, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.timeline import CustomerSpec, customer_windows, instant, iso
 
@@ -43,15 +43,14 @@ def rows() -> list[str]:
     return [row for _, row in sorted(found)]
 
 
-def config(folder: Path, rows: list[str], *words: str, dataset: dict | None = None) -> dict:
+def config(folder: Path, rows: list[str], *words: str, dataset: dict | None = None) -> Train:
     folder.mkdir(exist_ok=True)
     (folder / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
     words = ("tracking=none", "progress=false", f"paths.raw={folder}", f"paths.prepared={folder}/prepared", *words)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = context.plain(compose("train", list(words)))
-    cfg["paths"] = {**cfg["paths"], "checkpoints": str(folder / "checkpoints")}
-    cfg["evaluation"] = {**cfg["evaluation"], "resamples": 50}
-    return {**cfg, "dataset": yaml.safe_load(yaml.safe_dump(DATASET | (dataset or {})))}
+        here = [f"paths.checkpoints={folder / 'checkpoints'}", "evaluation.resamples=50"]
+        cfg = plain(compose("train", [*words, *here]))
+    return settings({**cfg, "dataset": yaml.safe_load(yaml.safe_dump(DATASET | (dataset or {})))}, Train)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +58,7 @@ def _forget():
     verb._warn_once.cache_clear()
 
 
-def churn(cfg: dict, folder: Path) -> tuple[str, int, float]:
+def churn(cfg: Train, folder: Path) -> tuple[str, int, float]:
     table = train_model(cfg, folder).table()
     return str(table["instant"][0].as_py())[:10], len(table), float(np.mean(table["label"].to_numpy()))
 
@@ -78,11 +77,11 @@ def test_stray_rows_after_the_end_are_said_and_the_setting_gives_the_right_figur
     assert f"the last {len(stray)} event" in said
     assert said.endswith("set timeline.observed_until=2022-12-30")
     caplog.clear()
-    for place, found in (("timeline", cfg), ("churn", cfg), ("dataset", cfg)):
+    for place in ("timeline", "churn", "dataset"):
         day = {"observed_until": "2022-12-30"}
         mended = {
-            "timeline": {**found, "timeline": {**found["timeline"], **day}},
-            "churn": {**found, "task": {**found["task"], "windows": {**found["task"]["windows"], **day}}},
+            "timeline": but(cfg, timeline={**cfg.plain["timeline"], **day}),
+            "churn": but(cfg, task={**cfg.task.plain, "windows": {**cfg.task.windows, **day}}),
             "dataset": config(tmp_path / "stray", rows + stray, "model=base_rate", dataset=day),
         }[place]
         assert churn(mended, tmp_path / f"run-{place}") == clean
@@ -120,7 +119,7 @@ def test_stray_rows_before_the_beginning_stop_no_training_and_are_said(rows, tmp
     assert said.endswith("set timeline.observed_from=2022-01-01")
     caplog.clear()
     verb._warn_once.cache_clear()
-    run = train_model({**cfg, "timeline": {**cfg["timeline"], "observed_from": "2022-01-01"}}, tmp_path / "again")
+    run = train_model(but(cfg, timeline={**cfg.plain["timeline"], "observed_from": "2022-01-01"}), tmp_path / "again")
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     assert min(run.manifest["windows"]["train"]) >= "2022-03-02"
 
@@ -138,7 +137,7 @@ def test_a_day_that_was_cut_off_does_not_become_the_test_window(tmp_path, caplog
     n = split.timeline["n_requests"]
     assert n["test"] * 2 > n["validation"]
     assert "shop: the last day is not whole, windows end at its midnight, 2022-03-10T00:00:00Z" in caplog.messages
-    by_hand = {**cfg, "split": {**cfg["split"], "test": "2022-03-10"}}
+    by_hand = but(cfg, split={**cfg.split, "test": "2022-03-10"})
     split = verb.prepare_split(by_hand, prepared)  # who wants that day gets it, and is told what it is
     assert split.timeline["cutoffs"]["end"]["iso"] == "2022-03-11T00:00:00Z"
     assert [m for m in caplog.messages if f"{split.timeline['n_requests']['test']} requests for test" in m]

@@ -17,10 +17,11 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline import context
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.runs import find_runs
+from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
+from shopkeeper.tracking.settings import Tracking
 
 mlflow = pytest.importorskip("mlflow")
 ROOT = Path(__file__).parents[2]
@@ -31,12 +32,12 @@ MODELS = {
 }
 
 
-def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
+def config(place: Path, verb: str, *words: str) -> Any:
     paths = [f"paths.{k}={place / k}" for k in ("prepared", "models", "reports", "outputs")]
     store = [f"tracking.uri=sqlite:///{place / 'mlflow.db'}", f"tracking.artifacts={place / 'artifacts'}"]
     few = ["dataset.simulate.customers=300", "evaluation.resamples=50", "progress=false", "trainer=cpu"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return context.plain(compose(verb, [*paths, *store, *few, *words]))
+        return settings(compose(verb, [*paths, *store, *few, *words]), VERBS[verb])
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +144,13 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from hydra import compose, initialize_config_dir
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 place = Path({str(tmp_path)!r})
 with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
     words = ["model=popularity", "dataset.simulate.customers=100", "tracking=none", "progress=false",
              "evaluation.resamples=20", *[f"paths.{{k}}={{place / k}}" for k in ("prepared", "outputs")]]
-    config = context.plain(compose("train", words))
+    config = settings(compose("train", words), Train)
 run = train_model(config, place / "run")
 assert run.manifest["mlflow_run"] is None
 print([name for name in sys.modules if name.partition(".")[0] in ("mlflow", "matplotlib")])
@@ -176,14 +177,9 @@ def free_port() -> int:
 )
 def test_a_store_that_cannot_be_reached_is_one_line_before_anything_is_trained(uri: str, tmp_path: Path):
     (tmp_path / "file").touch()  # no folder: a database cannot be made in it
-    settings = {
-        "name": "mlflow",
-        "uri": uri.format(port=free_port(), file=tmp_path / "file"),
-        "experiment": "demo_shop",
-    }
-    settings["artifacts"] = str(tmp_path / "artifacts")
+    there = Tracking("mlflow", uri.format(port=free_port(), file=tmp_path / "file"), tmp_path / "artifacts")
     expected = r"cannot reach MLflow at .*; set tracking\.uri, or tracking=none"
-    with pytest.raises(UserError, match=expected) as e, tracking.start(settings, "name", {}):
+    with pytest.raises(UserError, match=expected) as e, tracking.start(there, "name", {}):
         pytest.fail("the run went on")
     assert "secret" not in str(e.value)
     assert "\n" not in str(e.value)
@@ -192,14 +188,14 @@ def test_a_store_that_cannot_be_reached_is_one_line_before_anything_is_trained(u
 def test_a_store_that_stops_answering_does_not_end_the_training(
     store: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    settings = config(store[0], "train", "tracking.experiment=other")["tracking"]
+    there = config(store[0], "train", "tracking.experiment=other").tracking
     calls = []
 
     def gone(*words: Any, **named: Any) -> None:
         calls.append(words)
         raise mlflow.exceptions.MlflowException("the server has gone away")
 
-    with caplog.at_level(logging.WARNING), tracking.start(settings, "name", {"seed": 1}) as run:
+    with caplog.at_level(logging.WARNING), tracking.start(there, "name", {"seed": 1}) as run:
         monkeypatch.setattr(mlflow, "log_metrics", gone)
         for epoch in range(5):
             run.metrics({"loss": 1.0}, epoch)
@@ -208,8 +204,8 @@ def test_a_store_that_stops_answering_does_not_end_the_training(
 
 
 def test_a_failed_training_is_marked_as_failed(store: tuple[Path, dict[str, Any]]):
-    settings = config(store[0], "train", "tracking.experiment=other")["tracking"]
-    with pytest.raises(ZeroDivisionError), tracking.start(settings, "name", {"seed": 1}) as run:
+    there = config(store[0], "train", "tracking.experiment=other").tracking
+    with pytest.raises(ZeroDivisionError), tracking.start(there, "name", {"seed": 1}) as run:
         raise ZeroDivisionError
-    mlflow.set_tracking_uri(settings["uri"])
+    mlflow.set_tracking_uri(there.uri)
     assert mlflow.get_run(run.run_id).info.status == "FAILED"

@@ -18,25 +18,26 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.tracking import calls
 from shopkeeper.tracking import store as stores
+from shopkeeper.tracking.settings import Tracking
 
 mlflow = pytest.importorskip("mlflow")
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"name": "mlflow", "experiment": "demo_shop"}
 
 
-def store(place: Path, **changed: Any) -> dict[str, Any]:
-    return {**SETTINGS, "uri": f"sqlite:///{place / 'mlflow.db'}", "artifacts": str(place / "artifacts"), **changed}
+def store(place: Path, **changed: Any) -> Tracking:
+    here = {"uri": f"sqlite:///{place / 'mlflow.db'}", "artifacts": place / "artifacts", "experiment": "demo_shop"}
+    return Tracking("mlflow", **(here | changed))
 
 
-def config(place: Path, *words: str) -> dict[str, Any]:
+def config(place: Path, *words: str) -> Train:
     few = ["dataset.simulate.customers=100", "evaluation.resamples=20", "progress=false", "model=popularity"]
     paths = [f"paths.{k}={place / k}" for k in ("prepared", "outputs")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return context.plain(compose("train", [*few, *paths, *words]))
+        return settings(compose("train", [*few, *paths, *words]), Train)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +83,11 @@ def test_a_call_that_hangs_is_left_behind_and_said_once_with_what_was_not_sent(
 def test_a_missing_client_of_the_artifact_store_costs_the_files_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    mlflow.set_tracking_uri(store(tmp_path)["uri"])
+    mlflow.set_tracking_uri(store(tmp_path).uri)
     mlflow.create_experiment("demo_shop", artifact_location="s3://no-such-bucket/x")
     for name in ("boto3", "botocore", "aiobotocore"):
         monkeypatch.setitem(sys.modules, name, None)
-    words = [f"tracking.{k}={v}" for k, v in store(tmp_path).items() if k != "name"]
+    words = [f"tracking.{k}={v}" for k, v in vars(store(tmp_path)).items() if k != "name"]
     with caplog.at_level(logging.WARNING, "shopkeeper.tracking"):
         run = train_model(config(tmp_path, *words), tmp_path / "run")
     said = [r.getMessage() for r in caplog.records if r.name == "shopkeeper.tracking"]
@@ -101,7 +102,7 @@ def test_a_missing_client_of_the_artifact_store_costs_the_files_alone(
 
 def test_a_deleted_experiment_is_called_deleted_with_both_ways_out(made: Path, tmp_path: Path):
     place = copy_of(made, tmp_path)
-    mlflow.set_tracking_uri(store(place)["uri"])
+    mlflow.set_tracking_uri(store(place).uri)
     number = mlflow.get_experiment_by_name("demo_shop").experiment_id
     mlflow.delete_experiment(number)
     with pytest.raises(UserError) as e, tracking.start(store(place), "run", {}):
@@ -133,7 +134,7 @@ def test_in_a_copied_project_artifacts_lie_in_the_copy_and_earlier_ones_are_foun
 
 def test_a_place_for_artifacts_that_a_person_chose_stays(tmp_path: Path):
     chosen = (tmp_path / "elsewhere").as_uri()
-    mlflow.set_tracking_uri(store(tmp_path)["uri"])
+    mlflow.set_tracking_uri(store(tmp_path).uri)
     mlflow.create_experiment("demo_shop", artifact_location=chosen)
     with tracking.start(store(tmp_path), "run", {}):
         pass
@@ -172,8 +173,8 @@ def test_what_a_server_refuses_is_one_line_that_says_which_way_out(
     server: tuple[HTTPServer, dict[str, int]], code: int, said: str
 ):
     server[1]["code"] = code
-    settings = {**SETTINGS, "uri": f"http://me:not-a-secret@127.0.0.1:{server[0].server_port}", "artifacts": "x"}
-    with pytest.raises(UserError) as e, tracking.start(settings, "run", {}):
+    there = Tracking("mlflow", uri=f"http://me:not-a-secret@127.0.0.1:{server[0].server_port}")
+    with pytest.raises(UserError) as e, tracking.start(there, "run", {}):
         pytest.fail("the run went on")
     assert said in str(e.value)
     assert "not-a-secret" not in str(e.value)
@@ -183,7 +184,7 @@ def test_what_a_server_refuses_is_one_line_that_says_which_way_out(
 def test_a_report_is_whole_without_the_server_and_the_rest_of_the_pages_is_left_out(
     server: tuple[HTTPServer, dict[str, int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    pages = tracking.Pages({**SETTINGS, "uri": f"http://127.0.0.1:{server[0].server_port}"})
+    pages = tracking.Pages(Tracking("mlflow", uri=f"http://127.0.0.1:{server[0].server_port}"))
     with caplog.at_level(logging.WARNING):
         for run in ("a", "b", "c"):
             pages.add(run, {"report": tmp_path / "report.html"}, {"place": "1 of 3"})
@@ -223,7 +224,7 @@ def test_a_database_that_is_not_there_yet_is_given_the_time_to_be_made(tmp_path:
 
     (tmp_path / "old.db").touch()
     for uri in (f"sqlite:///{tmp_path}/new.db", f"sqlite:///{tmp_path}/old.db", "http://127.0.0.1:1"):
-        stores.connect({**SETTINGS, "uri": uri}, Watched())
+        stores.connect(Tracking("mlflow", uri=uri, artifacts=tmp_path / "artifacts"), Watched())
     assert waited == [stores.SECONDS_OF_A_NEW_ONE, calls.SECONDS, calls.SECONDS]
 
 
@@ -258,8 +259,8 @@ def test_what_an_address_carries_is_taken_out(secret: str):
 
 def test_no_file_of_a_run_holds_the_password_of_an_address(tmp_path: Path):
     cfg = config(tmp_path, "tracking=none")
-    cfg["tracking"]["uri"] = "http://alice:not-a-secret@127.0.0.1:5417"
-    cfg["tuning"] = {"storage": "postgresql://alice:not-a-secret@db/studies"}
+    there = {"name": "none", "uri": "http://alice:not-a-secret@127.0.0.1:5417"}
+    cfg = but(cfg, tracking=there, tuning={"storage": "postgresql://alice:not-a-secret@db/studies"})
     train_model(cfg, tmp_path / "run")
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert [p.name for p in files if b"not-a-secret" in p.read_bytes()] == []
@@ -293,10 +294,10 @@ def test_no_line_that_mlflow_prints_of_a_run_holds_the_password(
             "run": {"info": {**info, "run_name": "seen", "lifecycle_stage": "active"}, "data": {}}}  # fmt: skip
     server[1]["code"], server[0].RequestHandlerClass.page = 200, json.dumps(said).encode()  # type: ignore[attr-defined]
     address = f"127.0.0.1:{server[0].server_port}"
-    with tracking.start({**SETTINGS, "uri": f"http://{address}", "artifacts": "x"}, "run", {}):
+    with tracking.start(Tracking("mlflow", f"http://{address}"), "run", {}):
         pass
     assert address in capfd.readouterr().out, "MLflow prints no address any more"
-    with tracking.start({**SETTINGS, "uri": f"http://me:not-a-secret@{address}", "artifacts": "x"}, "run", {}) as run:
+    with tracking.start(Tracking("mlflow", f"http://me:not-a-secret@{address}"), "run", {}) as run:
         assert run.run_id == "r"
     captured = capfd.readouterr()
     assert "not-a-secret" not in captured.out + captured.err

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from small_training import assert_close, fit
 
-from shopkeeper.pipeline.context import plain
+from shopkeeper.pipeline.told import plain
 from shopkeeper.training import memory
 from shopkeeper.training.config import Plan
 from shopkeeper.training.module import SequenceModule

@@ -22,6 +22,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
+from shopkeeper.pipeline.told import Evaluate, Train, but, settings
 from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.targets import refuse_foreign
 from tiny import cycle_histories, days, tiny_prepared
@@ -91,8 +92,10 @@ def test_a_target_of_a_model_within_a_model_is_refused_as_well(run: RunFolder, t
 
 def test_a_baseline_that_a_stages_config_names_is_refused_as_well(run: RunFolder, tmp_path: Path) -> None:
     foreign = {"name": "popular", "target": "subprocess.getoutput", "cmd": f"touch {tmp_path / 'called'}"}
+    told = {"dataset": {"name": "shop"}, "split": {"name": "temporal"}}
+    cfg = settings({**told, "report": {"baselines": {"popularity": foreign}}}, Evaluate)
     with pytest.raises(UserError, match=r"report\.baselines: model\.target .subprocess\.getoutput"):
-        missing_baselines({"report": {"baselines": {"popularity": foreign}}}, [run], tmp_path / "room")
+        missing_baselines(cfg, [run], tmp_path / "room")
     assert not (tmp_path / "called").exists()
 
 
@@ -222,7 +225,7 @@ def test_a_config_that_a_tool_wrote_does_not_choose_the_class_that_is_trained() 
     from shopkeeper.pipeline import context
     from shopkeeper.pipeline.stages.compose import composed
 
-    config = context.plain(composed("train", ["model=popularity"]))
+    config = settings(composed("train", ["model=popularity"]), Train)
     context.check_task(config)
     with pytest.raises(UserError, match="a file does not choose what is run"):
-        context.check_task({**config, "model": {**config["model"], "target": "warnings.warn"}})
+        context.check_task(but(config, model={**config.model.plain, "target": "warnings.warn"}))

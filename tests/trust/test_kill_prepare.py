@@ -23,12 +23,12 @@ KILLS = 10
 
 def prepare_into(folder: Path) -> None:
     """The verb's work on a small shop."""
-    from shopkeeper.pipeline import context
     from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+    from shopkeeper.pipeline.told import Prepare, settings
 
     words = ["dataset.simulate.customers=300", f"paths.prepared={folder}", "tracking=none", "progress=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = context.plain(compose("prepare", words))
+        config = settings(compose("prepare", words), Prepare)
     prepare_split(config, prepare_data(config))
 
 

@@ -71,7 +71,7 @@ def test_training_and_search_choose_by_the_first_cut_off(house: House):
     assert "task" not in found
     (house.place / "conf/experiment").mkdir()
     (house.place / "conf/experiment/found.yaml").write_text((folder / "best.yaml").read_text())
-    assert house.config("train", "experiment=found")["task"]["headline"] == "ndcg@3"
+    assert house.config("train", "experiment=found").task.headline == "ndcg@3"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from searches import ROOT, config, stub, trials
-from shopkeeper.pipeline import context, tune
+from shopkeeper.pipeline import tune
+from shopkeeper.pipeline.told import plain
 from shopkeeper.tuning import results
 
 SASREC = ["model=sasrec", "loss=sampled_softmax", "loss.negatives=64", "trainer.max_epochs=2", "model.max_length=20",
@@ -23,7 +24,7 @@ def experiment(folder: Path, best: Path) -> dict[str, Any]:
     (folder / "conf/experiment/tuned").mkdir(parents=True)
     shutil.copy(best, folder / "conf/experiment/tuned/mine.yaml")
     with initialize_config_dir(str(folder / "conf"), version_base="1.3"):
-        return context.plain(compose("train", ["experiment=tuned/mine"]))
+        return plain(compose("train", ["experiment=tuned/mine"]))
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_train_composes_what_the_best_trial_was_trained_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ):
     cfg = config(tmp_path, *words, "tuning.trials=3")
-    worse = 1 if cfg["task"].get("direction") == "minimize" else -1
+    worse = 1 if cfg.task.direction == "minimize" else -1
     seen = stub(monkeypatch, lambda cfg, log: worse * len(seen))  # the first is the best
     folder = tune.tune_model(cfg)
-    trained, best = experiment(tmp_path, folder / "best.yaml"), seen[0]
+    trained, best = experiment(tmp_path, folder / "best.yaml"), seen[0].plain
     for group in ("dataset", "split", "task", "timeline", "model", "seed", "trainer"):
         assert trained[group] == best[group], group
     if "loss" in best["model"]:
@@ -62,7 +63,7 @@ def test_settings_that_were_found_are_written_down_also_where_they_are_the_defau
 
 def test_the_plots_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder):
     drawn = results.write_plots
-    stub(monkeypatch, lambda cfg, log: log({"ndcg@10": 0.1}, 1) or cfg["model"]["shrinkage"])
+    stub(monkeypatch, lambda cfg, log: log({"ndcg@10": 0.1}, 1) or cfg.model.parameters["shrinkage"])
     monkeypatch.setattr(results, "write_plots", drawn)
     folder = tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=6"))
     assert {"history.png", "slice.png", "importance.png", "curves.png"} <= {p.name for p in folder.iterdir()}

@@ -12,11 +12,9 @@ from sqlalchemy.exc import OperationalError
 
 from shopkeeper.errors import UserError
 from shopkeeper.tuning import study
+from shopkeeper.tuning.settings import Tuning
 
-SETTINGS = {
-    "sampler": "random", "pruner": "none", "trials": 1, "seed": 1, "startup_trials": 1, "storage": None,
-    "heartbeat_seconds": 60,
-}  # fmt: skip
+SETTINGS = Tuning(sampler="random", pruner="none", trials=1, startup_trials=1, heartbeat_seconds=60)
 
 
 def test_processes_that_make_a_new_study_at_once_all_get_it(tmp_path: Path):

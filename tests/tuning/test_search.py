@@ -12,6 +12,7 @@ from searches import config, stub, trials
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context, tune
+from shopkeeper.pipeline.told import Train, but
 from shopkeeper.tuning import space
 
 Patch = pytest.MonkeyPatch
@@ -25,7 +26,7 @@ def settings(folder: Path) -> list[tuple[Any, ...]]:
 def test_a_search_that_goes_on_draws_what_it_would_have_drawn_without_the_break(
     tmp_path: Path, monkeypatch: Patch, sampler: str
 ):
-    seen = stub(monkeypatch, lambda cfg, log: -abs(cfg["model"]["shrinkage"] - 5))
+    seen = stub(monkeypatch, lambda cfg, log: -abs(cfg.model.parameters["shrinkage"] - 5))
     words = [f"tuning={sampler}", "tuning.startup_trials=3"]
     for n in (3, 7, 7):
         tune.tune_model(config(tmp_path / "broken", *words, f"tuning.trials={n}"))
@@ -69,8 +70,8 @@ def test_what_a_value_depends_on_is_part_of_the_search(tmp_path: Path, monkeypat
 
 
 def test_a_failing_trial_is_kept_with_its_error_and_the_search_goes_on(tmp_path: Path, monkeypatch: Patch):
-    def value(cfg: dict[str, Any], log: Any) -> float:
-        if cfg["model"]["neighbours"] < 100:
+    def value(cfg: Train, log: Any) -> float:
+        if cfg.model.parameters["neighbours"] < 100:
             raise UserError("no neighbours")
         return 1.0
 
@@ -97,8 +98,8 @@ def test_a_tracker_that_refuses_is_the_error_that_is_kept(tmp_path: Path, monkey
 
 
 def test_when_nothing_works_the_search_ends_early_says_why_and_costs_no_budget(tmp_path: Path, monkeypatch: Patch):
-    def value(cfg: dict[str, Any], log: Any) -> float:
-        raise UserError(f"{cfg['model']['neighbours']} GiB are not there")
+    def value(cfg: Train, log: Any) -> float:
+        raise UserError(f"{cfg.model.parameters['neighbours']} GiB are not there")
 
     seen = stub(monkeypatch, value)
     with pytest.raises(UserError, match=r"no trial .* has finished .*GiB are not there"):
@@ -121,7 +122,7 @@ def test_data_that_are_not_there_are_said_before_the_first_trial(tmp_path: Path,
 
 
 def test_an_interrupted_trial_is_tried_again_first_and_costs_no_budget(tmp_path: Path, monkeypatch: Patch):
-    def value(cfg: dict[str, Any], log: Any) -> float:
+    def value(cfg: Train, log: Any) -> float:
         if len(seen) == 3:
             raise KeyboardInterrupt
         return 1.0
@@ -141,7 +142,7 @@ def test_an_interrupted_trial_is_tried_again_first_and_costs_no_budget(tmp_path:
     assert trials(tmp_path)[2]["error"] == "interrupted"
     assert settings(tmp_path)[3] == settings(tmp_path)[2]
     # Its checkpoint is found again, and no other trial's.
-    names = [cfg["trial"] for cfg in seen]
+    names = [cfg.trial for cfg in seen]
     assert names[3] == names[2]
     assert len(set(names)) == 5
 
@@ -151,10 +152,10 @@ def test_an_interrupted_trial_is_tried_again_first_and_costs_no_budget(tmp_path:
 def test_after_an_interruption_a_search_draws_what_it_would_have_drawn(
     tmp_path: Path, monkeypatch: Patch, sampler: str, when: str
 ):
-    def value(cfg: dict[str, Any], log: Any) -> float:
+    def value(cfg: Train, log: Any) -> float:
         if when == "in training" and len(seen) == 4:
             raise KeyboardInterrupt
-        return -abs(cfg["model"]["shrinkage"] - 5)
+        return -abs(cfg.model.parameters["shrinkage"] - 5)
 
     drawn, nth = [], {"at its first setting": 11, "at its second": 12, "in training": 0}[when]
     original = space._suggest
@@ -178,14 +179,14 @@ def test_after_an_interruption_a_search_draws_what_it_would_have_drawn(
 
 
 def test_a_trial_is_the_mean_over_its_seeds(tmp_path: Path, monkeypatch: Patch):
-    stub(monkeypatch, lambda cfg, log: cfg["seed"])
+    stub(monkeypatch, lambda cfg, log: cfg.seed)
     tune.tune_model(config(tmp_path, "tuning.trials=1", "tuning.seeds=[1,2,6]"))
     assert trials(tmp_path)[0]["value"] == 3.0
     assert trials(tmp_path)[0]["seeds"] == {"1": 1.0, "2": 2.0, "6": 6.0}
 
 
 def test_on_a_terminal_a_bar_shows_the_trials_and_the_best(tmp_path: Path, monkeypatch: Patch, capfd):
-    stub(monkeypatch, lambda cfg, log: cfg["model"]["shrinkage"])
+    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["shrinkage"])
     tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=1"))
     assert "trial" not in capfd.readouterr().err  # no terminal, no bar
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -199,8 +200,8 @@ def test_on_a_terminal_a_bar_shows_the_trials_and_the_best(tmp_path: Path, monke
 
 
 def test_a_hopeless_trial_is_pruned_on_validation(tmp_path: Path, monkeypatch: Patch):
-    def value(cfg: dict[str, Any], log: Any) -> float:
-        good = cfg["model"]["neighbours"] > 70
+    def value(cfg: Train, log: Any) -> float:
+        good = cfg.model.parameters["neighbours"] > 70
         for epoch in range(10):
             log({"ndcg@10": 0.1 + 0.01 * epoch if good else 0.01}, epoch)
         return 0.2 if good else 0.01
@@ -214,7 +215,7 @@ def test_a_hopeless_trial_is_pruned_on_validation(tmp_path: Path, monkeypatch: P
 def test_a_trial_is_not_pruned_when_all_its_epochs_are_done(tmp_path: Path, monkeypatch, limit: int, pruned: bool):
     falling = iter(range(100, 0, -1))
 
-    def value(cfg: dict[str, Any], log: Any) -> float:  # each trial ends worse than all before it
+    def value(cfg: Train, log: Any) -> float:  # each trial ends worse than all before it
         end = next(falling) / 1000
         log({"ndcg@10": end}, 3)
         return end
@@ -228,8 +229,8 @@ def test_a_trial_is_not_pruned_when_all_its_epochs_are_done(tmp_path: Path, monk
 def test_a_trial_that_takes_too_long_fails_alone_whether_its_model_has_epochs_or_not(
     tmp_path: Path, monkeypatch: Patch
 ):
-    def value(cfg: dict[str, Any], log: Any) -> float:
-        if cfg["model"]["neighbours"] < 100:
+    def value(cfg: Train, log: Any) -> float:
+        if cfg.model.parameters["neighbours"] < 100:
             try:
                 time.sleep(20)
             except OSError:  # a failing disk or server is borne by some of what a trial calls
@@ -256,7 +257,7 @@ def test_hours_alone_can_end_a_search(tmp_path: Path, monkeypatch: Patch):
 def test_a_database_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: Patch):
     database = tmp_path / "demo_shop-temporal-item_knn" / "study.db"
 
-    def value(cfg: dict[str, Any], log: Any) -> float:
+    def value(cfg: Train, log: Any) -> float:
         database.write_bytes(b"no database" * 1000)
         return 1.0
 
@@ -274,7 +275,7 @@ def test_a_database_password_stays_out_of_the_tracker(tmp_path: Path):
 def test_each_trial_is_a_child_run_with_its_curve_and_pruned_ones_have_not_failed(tmp_path: Path, monkeypatch: Patch):
     mlflow = pytest.importorskip("mlflow")
 
-    def value(cfg: dict[str, Any], log: Any) -> float:
+    def value(cfg: Train, log: Any) -> float:
         number = len(seen)
         if number == 2:
             raise UserError("no")
@@ -304,7 +305,7 @@ def test_trials_of_one_search_do_not_share_a_checkpoint_folder(tmp_path: Path):
     from shopkeeper.pipeline.checkpoints import checkpoint_folder
 
     cfg, facts = config(tmp_path), {"dataset_fingerprint": "x", "split": "temporal"}
-    places = {checkpoint_folder(cfg | {"trial": name}, facts) for name in ("a/0", "a/1", "b/0")}
+    places = {checkpoint_folder(but(cfg, trial=name), facts) for name in ("a/0", "a/1", "b/0")}
     assert len(places | {checkpoint_folder(cfg, facts)}) == 4
 
 

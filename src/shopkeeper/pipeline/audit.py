@@ -13,6 +13,7 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.models.about import Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.pipeline.told import Data, Train
 from shopkeeper.recommenders.base import make
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
@@ -20,9 +21,7 @@ from shopkeeper.timeline import CustomerWindows, iso
 log = logging.getLogger(__name__)
 
 
-def audit_recommender(
-    cfg: Mapping[str, Any], model: Any, learned: Learned, split: Split, fit: Fit, parts: Sequence[str]
-) -> None:
+def audit_recommender(cfg: Train, model: Any, learned: Learned, split: Split, fit: Fit, parts: Sequence[str]) -> None:
     """See that a recommender's answers, and with `audit=full` what it learned, do not move with what comes later.
 
     Raises:
@@ -30,9 +29,9 @@ def audit_recommender(
     """
     from shopkeeper.evaluation.model_audit import audit_answers, audit_learning
 
-    name = str(cfg["model"]["name"])
+    name = cfg.model.name
     audit_answers(model, name, split, tuple(parts))
-    if cfg.get("audit") != "full" or "test" not in parts:
+    if cfg.audit != "full" or "test" not in parts:
         return
 
     def learn(prepared: Prepared, data: Split, short: bool) -> Any:
@@ -40,7 +39,7 @@ def audit_recommender(
         limits: dict[str, Any] = {"devices": 1, "resume": False}
         if short:
             limits |= {"max_epochs": 2, "plan": dict(learned.plan or {})}
-        again = make(cfg["model"])
+        again = make(cfg.model.plain)
         again.fit(
             prepared,
             data,
@@ -68,7 +67,7 @@ def say(alarm: str | None) -> dict[str, str]:
 
 
 def audit_customer_model(
-    cfg: Mapping[str, Any],
+    cfg: Train,
     model: Any,
     part: str,
     cohort: Mapping[str, Cohort],
@@ -83,19 +82,19 @@ def audit_customer_model(
     from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
     from shopkeeper.pipeline.forms.customers import JUDGED_ON, fitted
 
-    name, judged = str(cfg["model"]["name"]), JUDGED_ON[part]
+    name, judged = cfg.model.name, JUDGED_ON[part]
     audit_predictions(model, name, cohort[judged])
-    if cfg.get("audit") != "full":
+    if cfg.audit != "full":
         return
     other = audit_cohorts(cfg, known, windows, cohort, judged)
-    fit = Fit(seed=int(cfg["seed"]), trainer={**cfg["trainer"], "devices": 1}, progress=False)
+    fit = Fit(seed=cfg.seed, trainer={**cfg.trainer, "devices": 1}, progress=False)
     again, _ = fitted(cfg, part, other, known[judged][-1], fit)
     same_predictions(model, again, name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on")
     log.info("audit=full: %s for %s: cohorts and model do not depend on what follows", name, part)
 
 
 def audit_cohorts(
-    cfg: Mapping[str, Any],
+    cfg: Data,
     known: Mapping[str, Sequence[Prepared]],
     windows: CustomerWindows,
     cohort: Mapping[str, Cohort],
@@ -122,11 +121,11 @@ def audit_cohorts(
     if found:
         then = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
         found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
-        raise AuditError(str(cfg["dataset"]["name"]), found, "the customers of", then)
+        raise AuditError(str(cfg.dataset["name"]), found, "the customers of", then)
     return other
 
 
-def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+def prepare_customers(cfg: Data, prepared: Prepared) -> None:
     """Build and audit the cohorts of the config's task, and say where they lie: what `prepare` does for it."""
     from shopkeeper.pipeline.forms.customers import cohort_at, known_at, windows_of
 
@@ -140,7 +139,7 @@ def prepare_customers(cfg: Mapping[str, Any], prepared: Prepared) -> None:
         at = f"at {iso(cutoffs[0])}" if len(cutoffs) == 1 else f"at {len(cutoffs)} cutoffs up to {iso(cutoffs[-1])}"
         log.info("%s: %s customers asked %s", part, f"{len(rows):,}", at)
     log.info("audit: customers, features and labels are what the log says")
-    if cfg.get("audit") == "full":
+    if cfg.audit == "full":
         for judged in ("calibration", "test"):
             audit_cohorts(cfg, known, windows, cohort, judged)
         log.info("audit=full: {'passed': True, 'compared': ['customers', 'customer features', 'labels']}")

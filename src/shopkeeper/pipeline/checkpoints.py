@@ -10,6 +10,7 @@ from typing import Any
 
 from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Train
 
 log = logging.getLogger(__name__)
 NOT_DECIDING = (
@@ -25,22 +26,25 @@ NOT_DECIDING = (
 )  # settings of the trainer that a training may change when it goes on; the rest is its execution plan
 
 
-def checkpoint_folder(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
+def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
     """Where resumable state lies while training: keyed by what decides the weights, outside of any stage's output.
 
     A killed training is found again by the same command, also when that one is to train for longer or with less memory;
     DVC deletes a stage's outputs before it runs.
     """
     limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
-    decides = {group: {k: v for k, v in cfg[group].items() if k not in limits[group]} for group in limits}
-    decides |= {"seed": cfg["seed"], "init_from": cfg["init_from"]}
-    if (k := cfg["evaluation"]["k"][0]) != 10:  # which epoch is the best
+    blocks: dict[str, Mapping[str, Any]] = {"model": cfg.model.plain, "trainer": cfg.trainer}
+    decides: dict[str, Any] = {
+        group: {k: v for k, v in blocks[group].items() if k not in limits[group]} for group in limits
+    }
+    decides |= {"seed": cfg.seed, "init_from": None if cfg.init_from is None else str(cfg.init_from)}
+    if (k := cfg.evaluation.k[0]) != 10:  # which epoch is the best
         decides["k"] = k
-    if "trial" in cfg:  # of a search: another one may have the same settings at the same time
-        decides["trial"] = cfg["trial"]
+    if cfg.trial is not None:  # of a search: another one may have the same settings at the same time
+        decides["trial"] = cfg.trial
     of_data = ("dataset_fingerprint", "split") + (("task", "windows") if "windows" in facts else ())
     key = sha256_json(decides | {k: facts[k] for k in of_data})
-    return Path(cfg["paths"]["checkpoints"]) / f"{cfg['model']['name']}-{key[:16]}"
+    return cfg.paths.checkpoints / f"{cfg.model.name}-{key[:16]}"
 
 
 def says_how_to_go_on(place: Path) -> Callable[..., bool]:
@@ -54,20 +58,20 @@ def says_how_to_go_on(place: Path) -> Callable[..., bool]:
     return tell
 
 
-def _epochs(cfg: Mapping[str, Any]) -> int:
-    return int(cfg["trainer"].get("max_epochs") or cfg["model"].get("epochs") or 0)
+def _epochs(cfg: Train) -> int:
+    return int(cfg.trainer.get("max_epochs") or cfg.model.parameters.get("epochs") or 0)
 
 
-def remember(place: Path, run: Path, cfg: Mapping[str, Any]) -> None:
+def remember(place: Path, run: Path, cfg: Train) -> None:
     """Note beside the checkpoints which finished run took them, so that a longer one can go on from there."""
     if (run / "checkpoint").is_dir():
         write_json(place.with_suffix(".json"), {"run": str(run.resolve()), "epochs": _epochs(cfg)})
 
 
-def recall(place: Path, cfg: Mapping[str, Any]) -> None:
+def recall(place: Path, cfg: Train) -> None:
     """Bring back the checkpoint of a finished run of the same training that was to end earlier."""
     note = place.with_suffix(".json")
-    if place.is_dir() or not note.is_file() or not cfg["trainer"].get("resume", True):
+    if place.is_dir() or not note.is_file() or not cfg.trainer.get("resume", True):
         return
     done = read_json(note)
     run = Path(done["run"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.settings import Evaluation
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs
+from shopkeeper.pipeline.told import Export
 
 log = logging.getLogger(__name__)
 PART = "validation"
@@ -25,23 +26,23 @@ class Chosen:
     said: str
 
 
-def leaders(cfg: Mapping[str, Any], named: Sequence[str] = ()) -> list[Chosen]:
+def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
     """The run to export of each task, among the finished runs of the config's dataset and split.
 
     A `UserError` where there is none.
     """
-    root = Path(cfg["paths"]["models"]) / cfg["dataset"]["name"] / cfg["split"]["name"]
+    root = cfg.paths.models / cfg.dataset["name"] / cfg.split["name"]
     by_task: dict[str, list[RunFolder]] = {}
     for run in find_runs(root, named):
         by_task.setdefault(run.task, []).append(run)
-    found = [leader(runs, cfg["evaluation"]) for _, runs in sorted(by_task.items())]
+    found = [leader(runs, cfg.evaluation) for _, runs in sorted(by_task.items())]
     chosen = [one for one in found if one is not None]
     if not chosen:
         raise UserError(f"no finished run below {root} can be exported; train one, e.g. `python train.py model=…`")
     return chosen
 
 
-def leader(runs: Sequence[RunFolder], options: Mapping[str, Any]) -> Chosen | None:
+def leader(runs: Sequence[RunFolder], options: Evaluation) -> Chosen | None:
     """Of the runs of one task, the one with the best headline on validation that can be exported; None: none can."""
     from shopkeeper.evaluation.compare import compare_family
 
@@ -57,9 +58,8 @@ def leader(runs: Sequence[RunFolder], options: Mapping[str, Any]) -> Chosen | No
     if len(order) == 1:
         return Chosen(named[best], facts, f"{start}, the only one that can be; {PART} {headline} {value:.4f}")
     tables = {name: named[name].table(PART) for name in order}
-    comparisons = compare_family(tables, [headline], confidence=float(options["confidence"]),
-                                 resamples=int(options["resamples"]),
-                                 smallest_effect=float(options["smallest_effect"]))  # fmt: skip
+    comparisons = compare_family(tables, [headline], confidence=options.confidence,
+                                 resamples=options.resamples, smallest_effect=options.smallest_effect)  # fmt: skip
     second = order[1]
     of_both = next(c for c in comparisons if {c.a, c.b} == {best, second})
     facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both.p_adjusted,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from shopkeeper import configuration
+from shopkeeper.pipeline.told import Evaluate
 
 
 def program(verb: str) -> list[str]:
@@ -15,20 +14,20 @@ def program(verb: str) -> list[str]:
     return ["python", f"{verb}.py"] if Path(f"{verb}.py").is_file() else ["shopkeeper", verb]
 
 
-def evaluate_again(cfg: Mapping[str, Any]) -> list[str]:
+def evaluate_again(cfg: Evaluate) -> list[str]:
     """The words of the command that makes this report anew: what was typed, and what the report is about."""
     typed = _typed("evaluate")
-    about = {group: (cfg.get(group) or {}).get("name") for group in ("dataset", "split")} | {"out": cfg.get("out")}
-    about["runs"] = f"[{','.join(map(str, cfg['runs']))}]" if cfg.get("runs") else None
+    about = {"dataset": cfg.dataset["name"], "split": cfg.split["name"], "out": cfg.out}
+    about["runs"] = f"[{','.join(map(str, cfg.runs))}]" if cfg.runs else None
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     added = [f"{k}={v}" for k, v in about.items() if v and k not in keys and _is_known(k, str(v))]
     return [*program("evaluate"), *added, *typed]
 
 
-def train_also(cfg: Mapping[str, Any], task: str, model: str, split: str | None = None) -> list[str]:
+def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:
     """The words that train a model for a task on a report's data, where its next report finds the run."""
-    dataset, split = cfg["dataset"]["name"], split or (cfg.get("split") or {}).get("name")
-    folder = Path(cfg["paths"]["models"]) / dataset / str(split) / task / model
+    dataset, split = cfg.dataset["name"], split or cfg.split["name"]
+    folder = cfg.paths.models / dataset / str(split) / task / model
     about = {"dataset": dataset, "split": split, "model": model, "hydra.run.dir": folder}
     return [*program("train"), *(f"{k}={v}" for k, v in about.items() if v)]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from shopkeeper import configuration
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
-from shopkeeper.pipeline.settings import check_config
+from shopkeeper.pipeline.told import Block, Data, Export, Train
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
@@ -23,42 +23,26 @@ from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
 
 log = logging.getLogger(__name__)
-Config = Mapping[str, Any]
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
 BEST = "best"  # in place of a run folder: of each task the run that leads on validation
 
 
-def plain(config: DictConfig | Config) -> dict[str, Any]:
-    """A composed Hydra config as plain dicts and lists, interpolations resolved and every setting of its kind."""
-    if isinstance(config, DictConfig) and "evaluation" in config:
-        node = OmegaConf.select(config, "evaluation")
-        block = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        check_config({"evaluation": block})
-        assert isinstance(block, dict)
-        check_k(block["k"])  # before others read its first
-    value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
-    assert isinstance(value, dict)
-    found = {str(k): v for k, v in value.items() if k != "hydra"}
-    check_config(found)
-    return found
-
-
-def protocol(config: Config) -> str:
+def protocol(config: Data) -> str:
     """`published` (whole-log catalogue and k-core, as papers do) for leave-one-out, `strict` otherwise, unless set."""
-    chosen = config["split"].get("protocol")
-    return str(chosen or ("published" if config["split"]["name"].startswith("leave_") else "strict"))
+    chosen = config.split.get("protocol")
+    return str(chosen or ("published" if config.split["name"].startswith("leave_") else "strict"))
 
 
-def known_per_cutoff(config: Config) -> bool:
+def known_per_cutoff(config: Data) -> bool:
     """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
-    if not config["dataset"].get("identity"):
+    if not config.dataset.get("identity"):
         return False
     from shopkeeper.people.rules import identity_instant
 
-    return identity_instant(config["dataset"]) is None
+    return identity_instant(config.dataset) is None
 
 
-def dataset_spec(config: Config, as_of: int | None = None) -> dict[str, Any]:
+def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
     """The dataset config as `prepare` uses it, with what decides whether prepared data is stale.
 
     `as_of` (µs): with keys joined as they were known then.
@@ -66,26 +50,25 @@ def dataset_spec(config: Config, as_of: int | None = None) -> dict[str, Any]:
     Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
     table, identities) come with their hash, so that a new list makes the data stale.
     """
-    spec = dict(config["dataset"])
+    spec = dict(config.dataset)
     filters = dict(spec.get("filters") or {})
     if protocol(config) == "strict":
         filters.pop("k_core", None)
     spec["filters"] = filters
-    timeline = config.get("timeline") or {}
-    if timeline.get("ties", "file") != "file":
-        spec["ties"] = {"order": timeline["ties"], "seed": timeline.get("ties_seed", 0)}
+    if config.timeline.ties != "file":
+        spec["ties"] = {"order": config.timeline.ties, "seed": config.timeline.ties_seed}
     if as_of is not None:
         spec["identity"] = {**spec["identity"], "as_of": iso(as_of)}
     if not any(spec.get(rule) for rule in CUSTOMER_RULES):
         return spec  # training needs no Polars, which reading the rules' files does
     from shopkeeper.people.rules import pin_rules
 
-    return pin_rules(spec, Path(config["paths"]["raw"]))
+    return pin_rules(spec, config.paths.raw)
 
 
-def split_spec(config: Config) -> dict[str, Any]:
+def split_spec(config: Data) -> dict[str, Any]:
     """The split config with what the dataset decides filled in: target events, windows, k-core, protocol."""
-    dataset, spec = config["dataset"], dict(config["split"])
+    dataset, spec = config.dataset, dict(config.split)
     spec["protocol"] = protocol(config)
     spec["target_events"] = list(spec.get("target_events") or dataset.get("target_events") or ())
     if spec["protocol"] == "strict" and spec.get("k_core") is None:
@@ -100,55 +83,55 @@ def split_spec(config: Config) -> dict[str, Any]:
     return spec
 
 
-def prepared_folder(config: Config) -> Path:
+def prepared_folder(config: Data) -> Path:
     """`data/prepared/<dataset>`, or `<dataset>-<hash8>` when filters, protocol or source differ from the dataset's."""
-    if config.get("prepared_folder"):
-        return Path(config["prepared_folder"])
+    if config.prepared_folder:
+        return config.prepared_folder
     spec = dataset_spec(config)
     name = str(spec["name"])
-    own = {**config["dataset"], "filters": config["dataset"].get("filters") or {}}
+    own = {**config.dataset, "filters": config.dataset.get("filters") or {}}
     suffix = "" if _comparable(spec) == _comparable(own) and not _overridden(config) else f"-{sha256_json(spec)[:8]}"
-    return Path(config["paths"]["prepared"]) / f"{name}{suffix}"
+    return config.paths.prepared / f"{name}{suffix}"
 
 
-def _comparable(spec: Config) -> dict[str, Any]:
+def _comparable(spec: Block) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k not in ("title", "source", "licence")}
 
 
-def _overridden(config: Config) -> bool:
+def _overridden(config: Data) -> bool:
     """Whether the dataset's config was changed on the command line: compared with its YAML file as shipped."""
     import yaml
 
-    path = configuration.find("dataset", str(config["dataset"]["name"]))
+    path = configuration.find("dataset", str(config.dataset["name"]))
     if path is None:
         return False
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     shipped.pop("defaults", None)
-    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config["dataset"])))
+    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config.dataset)))
 
 
-def watched(config: Config, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Settings with since when and until when the log was watched: their own, `timeline`'s, or the dataset's."""
     found = {}
     for key in ("observed_from", "observed_until"):
-        for place in (config.get("timeline") or {}, config["dataset"]):
+        for place in (vars(config.timeline), config.dataset):
             if place.get(key) is not None and key not in found:
                 found[key] = place[key]
     return {**found, **(settings or {})}
 
 
-def customer_spec(config: Config) -> CustomerSpec:
+def customer_spec(config: Data) -> CustomerSpec:
     """Windows of a customer task: the dataset's (`churn: {horizon_days, …}`) under the task's own settings."""
-    task = config["task"]
-    settings = dict(config["dataset"].get(task["name"]) or {})
-    settings |= {k: v for k, v in (task.get("windows") or {}).items() if v is not None}
+    task = config.task
+    settings = dict(config.dataset.get(task.name) or {})
+    settings |= {k: v for k, v in (task.windows or {}).items() if v is not None}
     settings = watched(config, settings)
-    if "horizon_days" not in settings and not config["dataset"].get(task["name"]):
+    if "horizon_days" not in settings and not config.dataset.get(task.name):
         raise UserError(
-            f"dataset={config['dataset']['name']} says nothing about task={task['name']}; "
+            f"dataset={config.dataset['name']} says nothing about task={task.name}; "
             f"set task.windows.horizon_days and task.windows.active_days"
         )
-    return CustomerSpec.from_config({"zone": zone_of(config["dataset"]), **settings})
+    return CustomerSpec.from_config({"zone": zone_of(config.dataset), **settings})
 
 
 def needs_time(dataset: str, task: str) -> UserError:
@@ -156,7 +139,7 @@ def needs_time(dataset: str, task: str) -> UserError:
     return UserError(f"task={task} needs time stamps and dataset={dataset} has only an order; choose another dataset")
 
 
-def prepared_of(manifest: Config) -> Prepared:
+def prepared_of(manifest: Block) -> Prepared:
     """The prepared dataset that a run was trained on; refused when its data have changed since."""
     prepared = Prepared.open(_place_of(manifest))
     if prepared.fingerprint != manifest["dataset_fingerprint"]:
@@ -164,7 +147,7 @@ def prepared_of(manifest: Config) -> Prepared:
     return prepared
 
 
-def _place_of(manifest: Config) -> Path:
+def _place_of(manifest: Block) -> Path:
     """Where a run's manifest says that its data lie: below the working folder, or as an absolute path elsewhere.
 
     Only data with the run's own fingerprint are opened there (whoever wrote the manifest knew them). A `UserError` for
@@ -191,7 +174,7 @@ def _place_of(manifest: Config) -> Path:
     return place
 
 
-def say_if_raw_changed(manifest: Config, raw: Path) -> None:
+def say_if_raw_changed(manifest: Block, raw: Path) -> None:
     """One line where the raw files are no longer those that a run's data were prepared from."""
     from shopkeeper.ingest.raw import raw_changes
 
@@ -200,60 +183,49 @@ def say_if_raw_changed(manifest: Config, raw: Path) -> None:
         log.warning("%s: %s; prepare and train again to have them counted", prepared.path, changed)
 
 
-def split_of(prepared: Prepared, manifest: Config) -> Split:
+def split_of(prepared: Prepared, manifest: Block) -> Split:
     """The split that a run was trained on; of a run that was refitted after validation, all until the test cutoff."""
     split = prepared.split(str(manifest["split"]))
     return split.until_test() if manifest.get("refit") else split
 
 
-def run_folder(config: Config, model: str | None = None) -> Path:
+def run_folder(config: Train | Export, model: str | None = None) -> Path:
     """Where a stage leaves a run: `models/<dataset>/<split>/<task>/<model>`."""
-    model = model or config["model"]["name"]
-    parts = (config["dataset"]["name"], config["split"]["name"], config["task"]["name"], model)
-    return Path(config["paths"]["models"]).joinpath(*parts)
+    if config.task is None or config.model is None:
+        raise UserError("neither a run nor a model is named; set run, or model and task")
+    parts = (config.dataset["name"], config.split["name"], config.task.name, model or config.model.name)
+    return config.paths.models.joinpath(*parts)
 
 
-def check_task(config: Config) -> None:
+def check_task(config: Train) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
-    for group in ("dataset", "split", "task", "model", "trainer", "evaluation", "tracking", "paths"):
-        if group not in config:
-            raise UserError(f"the configuration has no {group}; leave `~{group}` out, or choose one: {group}=…")
-    refuse_foreign(config["model"], "the composed config", named_targets(config))
-    task, model = find_task(config["task"], named_targets(config)), config["model"]
-    if not model.get("tasks") and not model.get("task"):
-        raise UserError(f"model={model['name']} says no task beside {', '.join(model)}; set model.task, e.g. next_item")
-    serves = model.get("tasks") or [model["task"]]  # names, or what tasks are asked of
+    refuse_foreign(config.model.plain, "the composed config", named_targets())
+    task, model = find_task(config.task.plain, named_targets()), config.model
+    if not model.tasks and not model.task:
+        raise UserError(
+            f"model={model.name} says no task beside {', '.join(model.plain)}; set model.task, e.g. next_item"
+        )
+    serves = model.tasks or [model.task]  # names, or what tasks are asked of
     if task.asks != serves if isinstance(serves, str) else task.name not in serves:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
-        raise UserError(f"model={model['name']} is for {said}, not task={task.name}; leave task out or change it")
-    if task.asks == REQUESTS and "filter_seen" not in config["dataset"]:
-        name = config["dataset"]["name"]
+        raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out or change it")
+    if task.asks == REQUESTS and "filter_seen" not in config.dataset:
+        name = config.dataset["name"]
         raise UserError(f"conf/dataset/{name}.yaml lacks filter_seen; set it: false where people buy things again")
-    check_evaluation(config)
+    check_headline(config)
 
 
-def check_k(k: Any) -> None:
-    """A `UserError` for cut-offs that are no list of different whole numbers from 1."""
-    if type(k) is int:
-        raise UserError(f"evaluation.k={k} must be a list; write evaluation.k=[{k}]")
-    plain_k = list(k) if isinstance(k, Sequence) and not isinstance(k, str) else []
-    if not plain_k or not all(type(c) is int and c > 0 for c in plain_k) or len(set(plain_k)) < len(plain_k):
-        raise UserError(f"evaluation.k={k} must be a list of different whole numbers from 1, such as [10] or [5,20]")
-
-
-def check_evaluation(config: Config) -> None:
-    """What cannot be evaluated is refused before anything is trained."""
-    k = config["evaluation"]["k"]
-    Profit.of(config["dataset"])
-    check_k(k)
-    headline = str(config["task"]["headline"])
+def check_headline(config: Train) -> None:
+    """A `UserError` where the headline is cut off where nothing is measured: before anything is trained."""
+    Profit.of(config.dataset)
+    headline, k = config.task.headline, list(config.evaluation.k)
     cut = headline.partition("@")[2]
     if cut and cut not in map(str, k):
         raise UserError(f"task.headline={headline} is not among evaluation.k={k}; add {cut} there")
 
 
-def named_targets(config: Config) -> tuple[str, ...]:
+def named_targets() -> tuple[str, ...]:
     """Targets that the person at the command line names: `….target=…`, a `model=` or `task=` of his `--config-dir`.
 
     Whatever else is in the composed config may come from a file that a tool wrote (a search's best.yaml, a stage).
@@ -286,14 +258,14 @@ def git_commit() -> str:
     return commit + ("-dirty" if changes.strip() else "")
 
 
-def tracked(config: Config) -> dict[str, Any]:
+def tracked(config: Train) -> dict[str, Any]:
     """The settings that make runs differ, for the tracker's table; the whole config is kept with the run as a file."""
     left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation")
-    kept = {k: v for k, v in config.items() if k not in left_out}
+    kept = {k: v for k, v in config.plain.items() if k not in left_out}
     about = ("title", "source", "licence", "raw", "reader", "columns", "reject", "items", "users", "schema")
     if "tuning" in kept:  # a database's URL holds its password
         kept["tuning"] = {k: v for k, v in kept["tuning"].items() if k != "storage"}
-    return {**kept, "dataset": {k: v for k, v in config["dataset"].items() if k not in about}}
+    return {**kept, "dataset": {k: v for k, v in config.dataset.items() if k not in about}}
 
 
 def relative(folder: Path) -> str:

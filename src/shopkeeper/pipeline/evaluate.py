@@ -27,9 +27,11 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
-from shopkeeper.pipeline.forms import form_of, task_of
+from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
+from shopkeeper.pipeline.told import Evaluate, but, settings
 from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 BASELINES = "baselines"  # the folder of the runs that were made for the table
@@ -46,27 +48,27 @@ SHOWN = (
 
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
-    cfg = context.plain(config)
-    root = Path(cfg["paths"]["models"]) / cfg["dataset"]["name"] / cfg["split"]["name"]
-    named = context.named_targets(cfg)
-    runs = [open_run(r, named) for r in cfg["runs"]] if cfg["runs"] else find_runs(root, named)
+    cfg = settings(config, Evaluate)
+    root = cfg.paths.models / cfg.dataset["name"] / cfg.split["name"]
+    named = context.named_targets()
+    runs = [open_run(r, named) for r in cfg.runs] if cfg.runs else find_runs(root, named)
     if not runs:
         words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
-        if "task" in cfg:
-            task = task_of(cfg)
+        if cfg.task is not None:
+            task = find_task(cfg.task.plain, named)
             words = shlex.join(train_also(cfg, task.name, task.baseline))
         raise UserError(f"there is no finished run below {root}; `{words}` makes one, or name some: runs=[…]")
-    say_contradictions(cfg, runs)
+    say_contradictions(cfg.plain, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
-        context.say_if_raw_changed(manifest, Path(cfg["paths"]["raw"]))
+        context.say_if_raw_changed(manifest, cfg.paths.raw)
     cfg = _named_by(cfg, runs)
-    out = Path(cfg["out"] or Path(cfg["paths"]["reports"]) / cfg["dataset"]["name"] / cfg["split"]["name"])
+    out = cfg.out or (cfg.paths.reports / cfg.dataset["name"] / cfg.split["name"])
     out = evaluate_runs(cfg, runs, out)
     print((out / "leaderboard.txt").read_text(encoding="utf-8"))
     log.info("report: %s", context.relative(out / "report.html"))
 
 
-def _named_by(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> dict[str, Any]:
+def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
     """The config with the dataset and split that the runs are of; a `UserError` where they are of several."""
     found = {}
     for group in ("dataset", "split"):
@@ -77,20 +79,19 @@ def _named_by(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> dict[str, An
         if len(names) > 1:
             (a, one), (b, other) = list(names.items())[:2]
             raise UserError(f"{one.path} is of {group}={a}, {other.path} of {group}={b}; evaluate them one by one")
-        found[group] = {**cfg[group], "name": str(_first(runs).metrics[group])}
-    tracking_of = cfg["tracking"]
-    if tracking_of.get("experiment") == cfg["dataset"]["name"]:  # the default
-        tracking_of = {**tracking_of, "experiment": found["dataset"]["name"]}
-    return {**cfg, **found, "tracking": tracking_of}
+        found[group] = {**cfg.plain[group], "name": str(_first(runs).metrics[group])}
+    if cfg.tracking.experiment == cfg.dataset["name"]:  # the default
+        found["tracking"] = {**cfg.plain["tracking"], "experiment": found["dataset"]["name"]}
+    return but(cfg, **found)
 
 
-def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) -> Path:
+def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
     from shopkeeper.evaluation.report.gather import gather
 
     _one_file_per_task(runs)
-    unlike = None if cfg.get("overwrite") else _unlike(runs)
+    unlike = None if cfg.overwrite else _unlike(runs)
     out = check_target(out, "report", unlike)
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
@@ -104,22 +105,22 @@ def evaluate_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], out: Path) 
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:
-                copy_baseline(run, folder / BASELINES / run.path.name, ids=bool(cfg["report"].get("ids")))
+                copy_baseline(run, folder / BASELINES / run.path.name, ids=cfg.report.ids)
             for section in sections.values():
                 table = _together(section["tables"])
-                table = table if cfg["report"].get("ids") else numbered(table)
+                table = table if cfg.report.ids else numbered(table)
                 pq.write_table(table, folder / section["about"].rows)
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             _write_csv(folder / "leaderboard.csv", sections)
             (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
-            report = gather(sections, cfg["report"])
+            report = gather(sections, cfg.report.plain)
             write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
             write_json(folder / "manifest.json", sealed({**about, "files": sha256_tree(folder)}))
-    if cfg["tracking"]["name"] != "none":
-        pages = tracking.Pages(cfg["tracking"])
+    if not cfg.tracking.off:
+        pages = tracking.Pages(cfg.tracking)
         for board in report.boards:
             with show.only_shown("the runs' pages in MLflow"):
                 _track(sections[board.task], board, out, pages)
@@ -169,7 +170,7 @@ def _moved(run: RunFolder, out: Path) -> RunFolder:
     return replace(run, path=out / BASELINES / run.path.name)
 
 
-def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
+def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.oracle_alarm import oracle_alarms
 
@@ -189,9 +190,9 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         if headline not in metrics[name]["test"]:
             undefined = form.without_headline(run, runs[0], headline, tables[name])
             metrics[name] = {**metrics[name], "test": {**metrics[name]["test"], headline: undefined}}
-    e = cfg["evaluation"]
-    options = {k: e[k] for k in ("confidence", "resamples", "smallest_effect")}
-    options["test"] = cfg["report"].get("test", "randomisation")
+    e = cfg.evaluation
+    options: dict[str, Any] = {k: getattr(e, k) for k in ("confidence", "resamples", "smallest_effect")}
+    options["test"] = cfg.report.test
     tables, comparisons, sanity, split = form.compared(cfg, by_name, tables, headline, prepared, options)
     alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
     for alarm in alarms:
@@ -215,8 +216,8 @@ def _section(cfg: Mapping[str, Any], task: str, runs: Sequence[RunFolder]) -> di
         "command": evaluate_again(cfg),
         "prepared": prepared,
         "split": split,
-        "confidence": float(e["confidence"]),
-        "intervals": cfg["report"].get("intervals", "percentile"),
+        "confidence": e.confidence,
+        "intervals": cfg.report.intervals,
         "test": options["test"],
     }
 
@@ -235,21 +236,22 @@ def _best_first(value: Mapping[str, float | None], seeds: Mapping[str, Any], low
     return sorted(value, key=key)
 
 
-def _metrics(cfg: Mapping[str, Any], run: RunFolder, table: pa.Table) -> dict[str, Any]:
+def _metrics(cfg: Evaluate, run: RunFolder, table: pa.Table) -> dict[str, Any]:
     """A run's `metrics.json`; its figures on test are made again where other intervals are asked for now."""
     from shopkeeper.evaluation.profit import Profit
     from shopkeeper.evaluation.table import summarise
 
-    e, method = cfg["evaluation"], cfg["report"].get("intervals", "percentile")
+    e, method = cfg.evaluation, cfg.report.intervals
     then = run.config.get("evaluation") or {}
     known = dict(run.metrics["test"])
     if "profit" not in run.metrics:  # of an older run: a profit from nobody's values
         known.pop("emp", None)
-    if method == "percentile" and all(then.get(k, e[k]) == e[k] for k in ("confidence", "resamples")):
+    if method == "percentile" and all(
+        then.get(k, own) == own for k, own in {"confidence": e.confidence, "resamples": e.resamples}.items()
+    ):
         return {**run.metrics, "test": known}
     profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
-    options: dict[str, Any] = {"confidence": float(e["confidence"]), "resamples": int(e["resamples"])}
-    test = summarise(table, method=method, profit=profit, **options)
+    test = summarise(table, method=method, profit=profit, confidence=e.confidence, resamples=e.resamples)
     return {**run.metrics, "test": known | test}
 
 

@@ -17,6 +17,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
+from shopkeeper.pipeline.told import Export, settings
 
 log = logging.getLogger(__name__)
 
@@ -28,26 +29,22 @@ def export(config: DictConfig) -> None:
     """
     from shopkeeper.bundles.answer.verify import verify
 
-    cfg = context.plain(config)
-    named, place = context.named_targets(cfg), Path(cfg["paths"]["exports"])
-    options: dict[str, Any] = {
-        "k": int(cfg["k"]),
-        "golden": int(cfg["golden"]),
-        "overwrite": bool(cfg.get("overwrite")),
-    }
-    if cfg["run"] == context.BEST:
+    cfg = settings(config, Export)
+    named, place = context.named_targets(), cfg.paths.exports
+    options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite}
+    if str(cfg.run) == context.BEST:
         for chosen in leaders(cfg, named):
-            context.say_if_raw_changed(chosen.run.manifest, Path(cfg["paths"]["raw"]))
-            name = cfg.get("name") or f"{chosen.run.metrics['dataset']}-{context.BEST}"
+            context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
+            name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
             out = place / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
             out = export_run(chosen.run, out, chosen=chosen.facts, **options)
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
         return
-    run = open_run(cfg["run"] or context.run_folder(cfg), named)
-    say_contradictions(cfg, [run])
-    context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
-    out = export_run(run, place / bundle_name(cfg.get("name"), run), **options)
+    run = open_run(cfg.run or context.run_folder(cfg), named)
+    say_contradictions(cfg.plain, [run])
+    context.say_if_raw_changed(run.manifest, cfg.paths.raw)
+    out = export_run(run, place / bundle_name(cfg.name, run), **options)
     log.info("%s", verify(out))
 
 

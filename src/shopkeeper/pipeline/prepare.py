@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.ingest.raw import raw_changes
 from shopkeeper.locks import alone
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Data, Prepare, TaskSettings, settings
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import DAY, SplitSpec, customer_windows, iso
 from shopkeeper.timeline.observation import head_line, tail_line
@@ -33,7 +35,7 @@ WORTH_A_WORD = 0.05  # share of requests without a history because of ties
 
 def prepare(config: DictConfig) -> None:
     """The verb: prepare the dataset and the split of a config, print what was kept, rejected and found."""
-    cfg = context.plain(config)
+    cfg = settings(config, Prepare)
     prepared = prepare_data(cfg)
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
@@ -62,7 +64,7 @@ def prepare(config: DictConfig) -> None:
     form_of(task_of(cfg)).prepare(cfg, prepared)
 
 
-def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
+def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:
     """The dataset as it was known at each cutoff that a split or a customer model of this config asks about."""
     from shopkeeper.pipeline.forms import task_of
 
@@ -70,8 +72,8 @@ def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
     if prepared.events.timestamp is not None or task_of(config).asks == REQUESTS:
         instants.add(training_cutoff(config, prepared))
     for task in configuration.names("task"):
-        if prepared.events.timestamp is not None and config["dataset"].get(task):
-            spec = context.customer_spec({**config, "task": {"name": task}})
+        if prepared.events.timestamp is not None and config.dataset.get(task):
+            spec = context.customer_spec(replace(config, task=TaskSettings(task)))
             instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
     for instant in sorted(instants):
         found = prepare_data(config, instant)
@@ -80,7 +82,7 @@ def _prepare_cutoffs(config: Mapping[str, Any], prepared: Prepared) -> None:
                  done["users_after"])  # fmt: skip
 
 
-def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepared:
+def prepare_data(config: Data, as_of: int | None = None) -> Prepared:
     """Open the prepared dataset of a config, making it when it is missing or was made from another config.
 
     Where customers' keys are joined as of each cutoff, `as_of` (µs) gives the dataset as it was known then, in
@@ -92,7 +94,7 @@ def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepare
     else:
         spec, span = context.dataset_spec(config, as_of), prepare_data(config).span
         folder = folder / "as_of" / iso(as_of).replace(":", "")
-    raw = Path(config["paths"]["raw"])
+    raw = config.paths.raw
     if _stale(folder, spec, raw, span):
         folder = check_target(folder, "prepared")  # before the log is read
         with alone(folder, lambda: log.info("another process is preparing %s; waiting for it", folder)):
@@ -100,8 +102,8 @@ def prepare_data(config: Mapping[str, Any], as_of: int | None = None) -> Prepare
             if reason:
                 log.info("%s: %s", folder, reason)
                 _make(config, spec, folder, span)
-    elif config.get("extend") and as_of is None:
-        log.info("extend=%s adds nothing: %s holds all its files already", config["extend"], folder)
+    elif (extend := _extends(config)) and as_of is None:
+        log.info("extend=%s adds nothing: %s holds all its files already", extend, folder)
     prepared = Prepared.open(folder)
     for match in matches_of(prepared.manifest):
         if doubtful(match):
@@ -115,7 +117,7 @@ def _warn_once(line: str) -> None:
     log.warning("%s", line)
 
 
-def prepare_to_train(config: Mapping[str, Any]) -> tuple[Prepared, Split]:
+def prepare_to_train(config: Data) -> tuple[Prepared, Split]:
     """The dataset as a recommender may know it at the training cutoff of its split, and that split."""
     prepared = prepare_data(config)
     if context.known_per_cutoff(config):
@@ -123,7 +125,7 @@ def prepare_to_train(config: Mapping[str, Any]) -> tuple[Prepared, Split]:
     return prepared, prepare_split(config, prepared)
 
 
-def training_cutoff(config: Mapping[str, Any], prepared: Prepared) -> int:
+def training_cutoff(config: Data, prepared: Prepared) -> int:
     """When training data ends, µs: the validation cutoff, or the end of the log where the split is not by time."""
     _check_times(config, prepared)
     if prepared.events.timestamp is None:
@@ -135,26 +137,29 @@ def training_cutoff(config: Mapping[str, Any], prepared: Prepared) -> int:
     return prepared.cutoffs(spec).validation if spec.timed else prepared.span[1] + 1
 
 
-def _make(
-    config: Mapping[str, Any], spec: Mapping[str, Any], folder: Path, log_span: tuple[int, int] | None = None
-) -> None:
+def _make(config: Data, spec: Mapping[str, Any], folder: Path, log_span: tuple[int, int] | None = None) -> None:
     """Prepare from the raw files, or, with `extend=<prepared folder>`, read only the files that are new."""
     from shopkeeper.arrange.extend import extend_dataset
     from shopkeeper.arrange.prepare import prepare_dataset
     from shopkeeper.people.rules import customer_rules
 
-    raw, progress = Path(config["paths"]["raw"]), bool(config.get("progress", True))
-    if config.get("extend") and log_span is None:
-        log.info("extending %s", config["extend"])
-        extend_dataset(Path(config["extend"]), spec, raw, folder, progress=progress)
+    raw, progress = config.paths.raw, config.progress
+    if (extend := _extends(config)) and log_span is None:
+        log.info("extending %s", extend)
+        extend_dataset(extend, spec, raw, folder, progress=progress)
         return
     log.info("preparing %s%s", spec["name"], "" if log_span is None else f" as of {spec['identity']['as_of']}")
     change = customer_rules(spec, raw)
-    engine = config.get("engine")
+    engine = config.engine
     prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=engine, log_span=log_span)
 
 
-def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
+def _extends(config: Data) -> Path | None:
+    """The prepared folder that this command adds to: only `prepare` knows such a thing."""
+    return config.extend if isinstance(config, Prepare) else None
+
+
+def prepare_split(config: Data, prepared: Prepared) -> Split:
     """Write (or find) the split of a config and audit it."""
     from shopkeeper.splits.write import write_split
 
@@ -163,14 +168,14 @@ def prepare_split(config: Mapping[str, Any], prepared: Prepared) -> Split:
     split = Split.open(prepared, path)
     _say_windows(config, prepared, split)
     _say_ties(prepared, split)
-    if config.get("audit") == "full":
+    if config.audit == "full":
         from shopkeeper.splits.audit import audit_by_perturbation
 
         log.info("audit=full: %s", audit_by_perturbation(prepared, split, features_at_training_cutoff(split)))
     return split
 
 
-def say_ends(config: Mapping[str, Any], prepared: Prepared, customers: bool, end: int | None = None) -> None:
+def say_ends(config: Data, prepared: Prepared, customers: bool, end: int | None = None) -> None:
     """Warn where a few events far from all others decide where windows lie, unless their `end` is set (µs)."""
     tail, head = (prepared.observation.get(key) for key in ("tail", "head"))
     if tail and end is None:
@@ -179,7 +184,7 @@ def say_ends(config: Mapping[str, Any], prepared: Prepared, customers: bool, end
         _warn_once(head_line(prepared.name, head, prepared.zone))
 
 
-def _say_windows(config: Mapping[str, Any], prepared: Prepared, split: Split) -> None:
+def _say_windows(config: Data, prepared: Prepared, split: Split) -> None:
     """Where windows end that do not end with the last event, and parts of very different size."""
     spec = SplitSpec.from_config(context.split_spec(config))
     if not spec.timed:
@@ -207,16 +212,16 @@ def _say_ties(prepared: Prepared, split: Split) -> None:
         )
 
 
-def _check_times(config: Mapping[str, Any], prepared: Prepared) -> None:
-    kind = config["split"].get("kind") or config["split"]["name"]
+def _check_times(config: Data, prepared: Prepared) -> None:
+    kind = config.split.get("kind") or config.split["name"]
     if kind in TIMED and prepared.events.timestamp is None:
         raise UserError(
-            f"split={config['split']['name']} needs time stamps and dataset={prepared.name} has only an order; "
+            f"split={config.split['name']} needs time stamps and dataset={prepared.name} has only an order; "
             f"use split=leave_one_out or split=held_out_users"
         )
 
 
-def real_users(config: Mapping[str, Any], prepared: Prepared) -> Callable[[], pa.Array] | None:
+def real_users(config: Data, prepared: Prepared) -> Callable[[], pa.Array] | None:
     """What gives the external ids behind a dataset's pseudonyms, from the raw log: the target hash is over these."""
     changes = prepared.manifest.get("changes") or {}
     if "pseudonyms" not in changes:
@@ -225,7 +230,7 @@ def real_users(config: Mapping[str, Any], prepared: Prepared) -> Callable[[], pa
     def read() -> pa.Array:
         from shopkeeper.people.real_users import real_user_ids
 
-        return real_user_ids(prepared, Path(config["paths"]["raw"]))
+        return real_user_ids(prepared, config.paths.raw)
 
     return read
 

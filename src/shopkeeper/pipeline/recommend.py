@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from shopkeeper.identifiers import normal_id
 from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
+from shopkeeper.pipeline.told import Recommend, settings
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
 
@@ -23,19 +23,17 @@ log = logging.getLogger(__name__)
 
 def recommend(config: DictConfig) -> None:
     """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first)."""
-    cfg = context.plain(config)
-    run = open_run(cfg["run"], context.named_targets(cfg))
-    say_contradictions(cfg, [run])
+    cfg = settings(config, Recommend)
+    run = open_run(cfg.run, context.named_targets())
+    say_contradictions(cfg.plain, [run])
     if run.about.asks != REQUESTS:
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
-    context.say_if_raw_changed(run.manifest, Path(cfg["paths"]["raw"]))
+    context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
-    if not isinstance(cfg["history"], list):
-        raise UserError(f"history={cfg['history']} is no list; write history=[item1,item2], oldest first")
     model = run.model()
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
-    rows = [read_event(x if isinstance(x, list) else str(x), "history", usual, prepared.zone) for x in cfg["history"]]
+    rows = [read_event(x if isinstance(x, list) else str(x), "history", usual, prepared.zone) for x in cfg.history]
     events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
     history = [item_id for item_id, _ in events]
     item_ids = prepared.items["item_id"].to_pylist()
@@ -47,7 +45,7 @@ def recommend(config: DictConfig) -> None:
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
     requests = Requests.from_histories([known], [types], instant=instant)
-    k = int(cfg["k"])
+    k = cfg.k
     if model.about.answers == LISTS:  # places say all that it says
         listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
         scores_V = np.full(prepared.n_items + 1, -np.inf)
@@ -56,7 +54,7 @@ def recommend(config: DictConfig) -> None:
         scores_V = np.asarray(model.score(requests))[0].astype(np.float64)
     allowed = np.zeros(len(scores_V), bool)
     allowed[split.catalogue] = True
-    if run.metrics["filter_seen"] if cfg["filter_seen"] is None else cfg["filter_seen"]:
+    if run.metrics["filter_seen"] if cfg.filter_seen is None else cfg.filter_seen:
         allowed[known] = False
     allowed &= scores_V > -np.inf
     order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]

@@ -32,6 +32,7 @@ from shopkeeper.files import (
 )
 from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Train, of_run
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_written
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
@@ -71,6 +72,11 @@ class RunFolder:
     def about(self) -> Task:
         """The task itself; a `UserError` where its target is foreign."""
         return find_task({**(self.config.get("task") or {}), "name": self.task}, self.named)
+
+    @property
+    def told(self) -> Train:
+        """What its training was told; settings that this version does not know are left aside."""
+        return of_run(self.config)
 
     def table(self, part: str = "test") -> pa.Table:
         """The per-request table of a part."""

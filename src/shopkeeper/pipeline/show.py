@@ -51,7 +51,7 @@ def with_interval(entry: Mapping[str, Any] | None, digits: int = 4) -> str:
 
 
 def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
-    """A model over its seeds in words, as `pipeline.evaluate_checks.over_seeds_of` found it."""
+    """A model over its seeds in words, as `pipeline.comparing.checks.over_seeds_of` found it."""
     from shopkeeper.evaluation.compare import LOWER_IS_BETTER, digits_apart
 
     variance = found["from_users"] + found["from_seeds"]

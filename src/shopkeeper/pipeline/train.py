@@ -18,6 +18,7 @@ from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms import Result, form_of, task_of
 from shopkeeper.pipeline.forms.fitting import Log
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
+from shopkeeper.pipeline.told import Train, settings
 
 log = logging.getLogger(__name__)
 NOT_TOLD = ("files", "format_version", "kind", "mlflow_run", "checkpoint")  # of a manifest, to the tracker
@@ -27,7 +28,7 @@ def train(config: DictConfig) -> None:
     """The verb: train the model of a config, print its metrics, leave a run folder."""
     from hydra.core.hydra_config import HydraConfig
 
-    cfg = context.plain(config)
+    cfg = settings(config, Train)
     folder = Path(HydraConfig.get().runtime.output_dir)
     run = train_model(cfg, folder)
     with show.only_shown("the table of metrics"):
@@ -35,12 +36,12 @@ def train(config: DictConfig) -> None:
     log.info("run folder: %s", context.relative(folder))
 
 
-def train_model(cfg: Mapping[str, Any], folder: Path, parent: tracking.Run | None = None) -> RunFolder:
+def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
     folder = check_target(folder, "run")
-    name = f"{cfg['model']['name']}-{cfg['task']['name']}-{cfg['seed']}"
-    with tracking.start(cfg["tracking"], name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
+    name = f"{cfg.model.name}-{cfg.task.name}-{cfg.seed}"
+    with tracking.start(cfg.tracking, name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
         history: list[Mapping[str, float]] = []
 
         def log_epoch(values: Mapping[str, float], epoch: int) -> None:
@@ -53,7 +54,7 @@ def train_model(cfg: Mapping[str, Any], folder: Path, parent: tracking.Run | Non
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
         with show.only_shown("the tracker's page"):
-            _track(tracked, run, cfg["task"]["headline"], done.tables, done.learned.history or history)
+            _track(tracked, run, cfg.task.headline, done.tables, done.learned.history or history)
     return run
 
 
@@ -81,17 +82,17 @@ def _track(
         tracked.figure(figure, f"figures/{file}")
 
 
-def validate_model(cfg: Mapping[str, Any], log_epoch: Log) -> float:
+def validate_model(cfg: Train, log_epoch: Log) -> float:
     """Train and return the task's headline metric on validation; test is not looked at. For tuning."""
     context.check_task(cfg)
     with ExitStack() as held:
         done: Result = form_of(task_of(cfg)).train(cfg, ("validation",), log_epoch, held)
         remove_checkpoints(checkpoint_folder(cfg, done.facts))
-    return show.find_metric(done.metrics, "validation", cfg["task"]["headline"])
+    return show.find_metric(done.metrics, "validation", cfg.task.headline)
 
 
-def _with_plan(cfg: Mapping[str, Any], done: Result) -> Mapping[str, Any]:
+def _with_plan(cfg: Train, done: Result) -> Mapping[str, Any]:
     """The config with the execution plan that was chosen, where the model has one: what makes the run again."""
     if done.learned.plan is None:
-        return cfg
-    return {**cfg, "trainer": {**cfg["trainer"], "plan": dict(done.learned.plan)}}
+        return cfg.plain
+    return {**cfg.plain, "trainer": {**cfg.trainer, "plan": dict(done.learned.plan)}}

@@ -23,19 +23,19 @@ from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import Data, Train, Tune, but, plain, settings
 from shopkeeper.pipeline.train import validate_model
 
 if TYPE_CHECKING:
     from shopkeeper.tuning.study import Study, Trial
 
 log = logging.getLogger(__name__)
-Config = Mapping[str, Any]
 
 
 def tune(config: DictConfig) -> None:
     """The verb: one study per model, each with the same budget; prints the best trial, leaves `best.yaml`."""
-    cfg = context.plain(config)
-    models = cfg["tuning"]["models"]
+    cfg = settings(config, Tune)
+    models = cfg.tuning.models
     configs = [_of_model(name) for name in models] if models else [cfg]
     for each in configs:  # before the first of them takes hours
         check(each)
@@ -43,39 +43,37 @@ def tune(config: DictConfig) -> None:
         tune_model(each)
 
 
-def check(cfg: Config) -> None:
+def check(cfg: Tune) -> None:
     """A `UserError` for a search that cannot work."""
     try:
         from shopkeeper.tuning.space import read_space
-        from shopkeeper.tuning.study import check_settings
+        from shopkeeper.tuning.study import Study  # noqa: F401
     except ImportError as e:
         raise UserError(f'tune needs {e.name}, which is not installed: `pip install "shopkeeper[tune]"`') from None
-    check_settings(cfg["tuning"])
     context.check_task(cfg)
-    read_space(cfg)
+    read_space(cfg.plain)
 
 
-def tune_model(cfg: Config) -> Path:
+def tune_model(cfg: Tune) -> Path:
     """Run (or go on with) the study of one model; returns its folder `studies/<dataset>-<split>-<model>/`."""
     check(cfg)
     from shopkeeper.tuning.study import database_error, open_study, spent, stop_at
 
-    settings = cfg["tuning"]
-    name = settings["name"] or f"{cfg['dataset']['name']}-{cfg['split']['name']}-{cfg['model']['name']}"
-    folder = check_target(Path(cfg["paths"]["studies"]) / name, "study")
+    name = cfg.tuning.name or f"{cfg.dataset['name']}-{cfg.split['name']}-{cfg.model.name}"
+    folder = check_target(cfg.paths.studies / name, "study")
     asks = _asks(cfg, data_of(cfg))  # what is wrong with the data is found here, not in every trial
-    study = open_study(name, folder, settings, cfg["task"].get("direction", "maximize"), asks)
+    study = open_study(name, folder, cfg.tuning, cfg.task.direction, asks)
     write_json(folder / MANIFEST, {"kind": "study", "study": study.study_name})
-    limit, done = settings["trials"], spent(study)
+    limit, done = cfg.tuning.trials, spent(study)
     log.info("study %s: %s%s trials done", name, done, "" if limit is None else f" of {limit}")
-    with tracking.start(cfg["tracking"], f"tune-{name}", context.tracked(cfg)) as parent:
+    with tracking.start(cfg.tracking, f"tune-{name}", context.tracked(cfg)) as parent:
         parent.tags({"study": study.study_name, "kind": "tuning"})
         try:
             if limit is None or done < limit:
                 with _bar(cfg, name, done) as (show, tick):
                     study.optimize(
                         _objective(study, cfg, parent, tick),
-                        timeout=settings["hours"] and settings["hours"] * 3600,
+                        timeout=cfg.tuning.hours and cfg.tuning.hours * 3600,
                         catch=(Exception,),
                         callbacks=[stop_at(limit), _say, show],
                     )
@@ -87,63 +85,64 @@ def tune_model(cfg: Config) -> Path:
     return folder
 
 
-def data_of(cfg: Config) -> dict[str, Any]:
+def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
     found: dict[str, Any] = form_of(task_of(cfg)).data_of(cfg)
     return found
 
 
-def _asks(cfg: Config, data: Config) -> dict[str, Any]:
+def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial's value depends on, besides its own settings: a study of anything else is another study."""
     from shopkeeper.tuning.results import LEARNS
     from shopkeeper.tuning.space import read_space
 
-    space = read_space(cfg)
-    fixed = {k: v for k, v in cfg["model"].items() if k not in space}
+    space = read_space(cfg.plain)
+    fixed = {k: v for k, v in cfg.model.plain.items() if k not in space}
     return {
         "data": dict(data),
-        "task": cfg["task"],
-        "timeline": cfg["timeline"],
+        "task": cfg.task.plain,
+        "timeline": cfg.plain["timeline"],
         "model": fixed,
-        "trainer": {k: cfg["trainer"][k] for k in LEARNS},
-        "init_from": cfg["init_from"],
-        "evaluation": {k: cfg["evaluation"][k] for k in ("k", "ties")},
-        "seeds": cfg["tuning"]["seeds"],
-        "code": code_of(str(cfg["model"]["target"]).rpartition(".")[0]),
+        "trainer": {k: cfg.trainer[k] for k in LEARNS},
+        "init_from": None if cfg.init_from is None else str(cfg.init_from),
+        "evaluation": {"k": list(cfg.evaluation.k), "ties": cfg.evaluation.ties},
+        "seeds": list(cfg.tuning.seeds),
+        "code": code_of(cfg.model.target.rpartition(".")[0]),
         "space": {k: dict(v) for k, v in space.items()},
     }
 
 
-def _objective(study: Study, cfg: Config, parent: tracking.Run, tick: Callable[[], None]) -> Callable[[Any], float]:
+def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[], None]) -> Callable[[Any], float]:
     from shopkeeper.tuning.space import read_space, suggest, with_settings
     from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try
 
-    space, settings = read_space(cfg), cfg["tuning"]
+    space, told = read_space(cfg.plain), cfg.tuning
 
     def run(trial: Any) -> float:
         chosen = suggest(trial, space)
-        changed = with_settings(cfg, chosen) | {"trial": f"{study.study_name}/{first_try(study, trial.number)}"}
+        trying = f"{study.study_name}/{first_try(study, trial.number)}"
+        changed = but(cfg, **with_settings(cfg.plain, chosen), trial=trying)
         began, values, pruned = time.monotonic(), [], False
-        with tracking.start(cfg["tracking"], f"trial-{trial.number}", chosen, parent) as child:
+        with tracking.start(cfg.tracking, f"trial-{trial.number}", chosen, parent) as child:
             try:
-                with time_limit(settings["trial_hours"]):
-                    for seed in settings["seeds"]:
-                        first = seed == settings["seeds"][0]
+                with time_limit(told.trial_hours):
+                    for seed in told.seeds:
+                        first = seed == told.seeds[0]
                         watch = _watch(trial, changed, child, first, tick)
-                        values.append(validate_model(changed | {"seed": seed}, watch))
+                        values.append(validate_model(but(changed, seed=seed), watch))
             except TrialPruned:
                 pruned = True
             except BaseException as e:
                 child.tags({"state": "failed", "error": f"{type(e).__name__}: {e}"})
                 raise
             if not pruned:
-                child.metrics({f"validation_{cfg['task']['headline']}": sum(values) / len(values)})
+                child.metrics({f"validation_{cfg.task.headline}": sum(values) / len(values)})
             child.tags({"state": "pruned" if pruned else "complete"})
         trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
         trial.set_user_attr("commit", context.git_commit())
         if pruned:
             raise TrialPruned
-        trial.set_user_attr("seeds", dict(zip(map(str, settings["seeds"]), values, strict=True)))
+        trial.set_user_attr("seeds", dict(zip(map(str, told.seeds), values, strict=True)))
         return sum(values) / len(values)
 
     def objective(trial: Any) -> float:
@@ -163,13 +162,13 @@ def _objective(study: Study, cfg: Config, parent: tracking.Run, tick: Callable[[
 
 
 def _watch(
-    trial: Any, cfg: Config, child: tracking.Run, first: bool, tick: Callable[[], None]
+    trial: Any, cfg: Train, child: tracking.Run, first: bool, tick: Callable[[], None]
 ) -> Callable[[Mapping[str, float], int], None]:
     """Called once per epoch: tells the tracker and, of the first seed, the pruner."""
     from shopkeeper.tuning.study import TrialPruned
 
-    headline = cfg["task"]["headline"]
-    last = cfg["trainer"]["max_epochs"] or cfg["model"].get("epochs")  # after it there is nothing left to save
+    headline = cfg.task.headline
+    last = cfg.trainer["max_epochs"] or cfg.model.parameters.get("epochs")  # after it there is nothing left to save
 
     def watch(metrics: Mapping[str, float], step: int) -> None:
         tick()
@@ -208,7 +207,7 @@ def time_limit(hours: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(cfg: Config, name: str, done: int) -> Iterator[tuple[Callable[[Study, Trial], None], Callable[[], None]]]:
+def _bar(cfg: Tune, name: str, done: int) -> Iterator[tuple[Callable[[Study, Trial], None], Callable[[], None]]]:
     """On a terminal: finished trials over all processes, the best value, the time left; the training's bar below it.
 
     Gives what is to be called after each trial, and now and then within one.
@@ -218,12 +217,12 @@ def _bar(cfg: Config, name: str, done: int) -> Iterator[tuple[Callable[[Study, T
 
     from shopkeeper.tuning.study import completed, spent
 
-    silent = not (cfg["progress"] and sys.stderr.isatty())
-    bar = tqdm(desc=name, total=cfg["tuning"]["trials"], initial=done, unit="trial", dynamic_ncols=True, disable=silent)
+    silent = not (cfg.progress and sys.stderr.isatty())
+    bar = tqdm(desc=name, total=cfg.tuning.trials, initial=done, unit="trial", dynamic_ncols=True, disable=silent)
 
     def show(study: Study, trial: Trial) -> None:
         if completed(study):
-            bar.set_postfix({f"best {cfg['task']['headline']}": f"{study.best_value:.5f}"}, refresh=False)
+            bar.set_postfix({f"best {cfg.task.headline}": f"{study.best_value:.5f}"}, refresh=False)
         bar.update(spent(study) - bar.n)
 
     with bar, nullcontext() if silent else logging_redirect_tqdm():
@@ -240,7 +239,7 @@ def _say(study: Study, trial: Trial) -> None:
     log.info("trial %s %s%s %s", trial.number, state, best, trial.params)
 
 
-def _write_results(study: Study, cfg: Config, folder: Path, parent: tracking.Run) -> None:
+def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run) -> None:
     from shopkeeper.tuning.results import write_best, write_plots, write_trials
     from shopkeeper.tuning.study import completed
 
@@ -249,22 +248,22 @@ def _write_results(study: Study, cfg: Config, folder: Path, parent: tracking.Run
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
         why = f" ({errors[-1]})" if errors else ""
         raise UserError(f"no trial of study {study.study_name} has finished{why}; look at {trials}")
-    groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg["model"] else [])]
-    choices = {group: str(cfg[group]["name"]) for group in groups}
+    groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg.model.parameters else [])]
+    choices = {group: str(cfg.plain[group]["name"]) for group in groups}
     shipped = composed("train", [f"{group}={name}" for group, name in choices.items()])
-    best = write_best(study, cfg, choices, context.plain(shipped), folder)
+    best = write_best(study, cfg.plain, choices, plain(shipped), folder)
     for file in [trials, best, *write_plots(study, folder)]:
         parent.file(file)
-    parent.metrics({f"validation_{cfg['task']['headline']}": study.best_value})
-    log.info("best %s = %.5f; %s", cfg["task"]["headline"], study.best_value, best)
+    parent.metrics({f"validation_{cfg.task.headline}": study.best_value})
+    log.info("best %s = %.5f; %s", cfg.task.headline, study.best_value, best)
 
 
-def _of_model(model: str) -> dict[str, Any]:
+def _of_model(model: str) -> Tune:
     """The same command's config for another model, composed anew; a name that was given is the stem of all."""
     from hydra.core.hydra_config import HydraConfig
 
     words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models="))]
-    found = context.plain(composed("tune", [*words, f"model={model}"]))
-    if name := found["tuning"]["name"]:
-        found["tuning"]["name"] = f"{name}-{model}"
+    found = settings(composed("tune", [*words, f"model={model}"]), Tune)
+    if name := found.tuning.name:
+        found = but(found, tuning={**found.plain["tuning"], "name": f"{name}-{model}"})
     return found

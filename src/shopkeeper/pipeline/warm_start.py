@@ -7,44 +7,43 @@ itself strict.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run
+from shopkeeper.pipeline.told import Train
 from shopkeeper.timeline import instant, iso
 
 log = logging.getLogger(__name__)
 
 
-def check_start(cfg: Mapping[str, Any], starts_warm: bool, split: Split | None = None) -> dict[str, Any] | None:
+def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> dict[str, Any] | None:
     """What a result says of the run that it started from; None without one.
 
     A `UserError` where the model cannot start from a run, where the folder holds none of this model, and where its
     training saw what this split asks about, or, under `strict`, where that cannot be told. Under `published` that is
     a warning, and `checked` is false.
     """
-    if not cfg.get("init_from"):
+    if not cfg.init_from:
         return None
-    path, model = Path(cfg["init_from"]), cfg["model"]
+    path, model = cfg.init_from, cfg.model
     if not starts_warm or split is None:
         raise UserError(
-            f"init_from={path}: model={model['name']} cannot start from another run, model=sasrec can; "
+            f"init_from={path}: model={model.name} cannot start from another run, model=sasrec can; "
             f"leave init_from out or change the model"
         )
     try:
-        run = open_run(path, [str(model["target"])])
+        run = open_run(path, [model.target])
     except UserError as e:
-        raise UserError(f"init_from={path} is no run of model={model['name']}: {e}") from None
-    if run.config["model"].get("target") != model["target"]:
+        raise UserError(f"init_from={path} is no run of model={model.name}: {e}") from None
+    if run.config["model"].get("target") != model.target:
         raise UserError(
-            f"init_from={path} is a run of model={run.metrics['model']}, not of model={model['name']}; "
+            f"init_from={path} is a run of model={run.metrics['model']}, not of model={model.name}; "
             f"`ls -d outputs/*/* models/*/*/*/*` shows the runs"
         )
-    there, here = f"split={run.metrics['split']}", f"split={cfg['split']['name']}"
+    there, here = f"split={run.metrics['split']}", f"split={cfg.split['name']}"
     protocol = str(run.metrics["protocol"])
     if protocol == "published" and split.protocol == "strict":
         raise UserError(

@@ -17,6 +17,7 @@ from typing import Any
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.schema import mlflow_name
 from shopkeeper.tracking.calls import SECONDS, Line, reason
+from shopkeeper.tracking.settings import Tracking
 from shopkeeper.tracking.store import cannot, connect
 
 log = logging.getLogger(__name__)
@@ -118,14 +119,12 @@ class Run:
 
 
 @contextmanager
-def start(
-    tracking: Mapping[str, Any], name: str, config: Mapping[str, Any], parent: Run | None = None
-) -> Iterator[Run]:
+def start(tracking: Tracking, name: str, config: Mapping[str, Any], parent: Run | None = None) -> Iterator[Run]:
     """One MLflow run around a verb, or below `parent`; it is marked failed when what is within raises.
 
     A `UserError` when the store cannot be reached. Below a parent whose store has gone away nothing is told.
     """
-    if tracking["name"] == "none" or (parent is not None and parent.lost):
+    if tracking.off or (parent is not None and parent.lost):
         yield Run()
         return
     line, above = Line(), None if parent is None else parent.run_id
@@ -157,9 +156,9 @@ def start(
 class Pages:
     """The pages of runs that have ended, to add to; the first failure of the store is said, and the rest left out."""
 
-    def __init__(self, tracking: Mapping[str, Any]) -> None:
+    def __init__(self, tracking: Tracking) -> None:
         self.tracking, self.line = tracking, Line()
-        self.closed = tracking["name"] == "none"
+        self.closed = tracking.off
 
     def add(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.tracking.calls import SECONDS, Line, reason, without_unused
+from shopkeeper.tracking.settings import Tracking
 
 log = logging.getLogger(__name__)
 SECONDS_OF_A_NEW_ONE = 300.0
@@ -20,7 +20,7 @@ IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
              "AWS_MAX_ATTEMPTS": "2"}  # fmt: skip
 
 
-def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) -> Any:
+def connect(tracking: Tracking, line: Line, experiment: bool = True) -> Any:
     """The module mlflow, set to the store and, with `experiment`, to the experiment of `tracking`.
 
     A `UserError` when the package is missing, the store does not answer or refuses, or the experiment is deleted.
@@ -29,7 +29,7 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)
-    if without_secrets(str(tracking["uri"])) != str(tracking["uri"]):  # MLflow prints a run's address as it is
+    if without_secrets(tracking.uri) != tracking.uri:  # MLflow prints a run's address as it is
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     try:
         with without_unused():
@@ -41,7 +41,7 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):  # what they warn of comes as an error, too
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        line.call(lambda: _set(mlflow, tracking, experiment), _patience(str(tracking["uri"])))
+        line.call(lambda: _set(mlflow, tracking, experiment), _patience(tracking.uri))
     except UserError:
         raise
     except Exception as e:  # whatever the store's driver raises: a refused connection, a missing driver, a bad URI
@@ -49,18 +49,18 @@ def connect(tracking: Mapping[str, Any], line: Line, experiment: bool = True) ->
     return mlflow
 
 
-def cannot(tracking: Mapping[str, Any], error: BaseException) -> UserError:
+def cannot(tracking: Tracking, error: BaseException) -> UserError:
     """The error for a store that does not answer or refuses."""
-    shown = without_secrets(str(tracking["uri"]))
+    shown = without_secrets(tracking.uri)
     return UserError(f"cannot reach MLflow at {shown} ({reason(error)}); set tracking.uri, or tracking=none")
 
 
-def _set(mlflow: Any, tracking: Mapping[str, Any], experiment: bool) -> None:
-    uri = str(tracking["uri"])
+def _set(mlflow: Any, tracking: Tracking, experiment: bool) -> None:
+    uri = tracking.uri
     mlflow.set_tracking_uri(_whole(uri))
     if not experiment:
         return
-    name = str(tracking["experiment"])
+    name = tracking.experiment
     found = mlflow.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise UserError(
@@ -69,11 +69,11 @@ def _set(mlflow: Any, tracking: Mapping[str, Any], experiment: bool) -> None:
             f"tracking.experiment=…"
         )
     if uri.startswith("sqlite"):
-        place = f"{Path(tracking['artifacts']).resolve().as_uri()}/{name}"
+        place = f"{tracking.artifacts.resolve().as_uri()}/{name}"
         if found is None:
             mlflow.create_experiment(name, artifact_location=place)
         else:
-            _bring_along(uri, name, found, place, Path(tracking["artifacts"]).resolve())
+            _bring_along(uri, name, found, place, tracking.artifacts.resolve())
     mlflow.set_experiment(name)
 
 

@@ -23,52 +23,19 @@ from optuna.trial import FrozenTrial as Trial
 from optuna.trial import TrialState as State
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shopkeeper.errors import UserError, nearest, without_secrets
+from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import sha256_json
 from shopkeeper.locks import alone, silent
+from shopkeeper.tuning.settings import Tuning
 
 log = logging.getLogger(__name__)
 TrialPruned = optuna.TrialPruned
 INTERRUPTED = "interrupted"
 ALIKE = 5  # trials that fail alike before anything has worked end a search
-SETTINGS = (
-    "sampler", "pruner", "trials", "hours", "trial_hours", "seeds", "startup_trials", "seed", "models", "storage",
-    "heartbeat_seconds", "name", "space",
-)  # fmt: skip
-SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
 _again = optuna.storages.RetryHeartbeatStaleTrialCallback  # makes a waiting trial with the settings of a lost one
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """A `UserError` for what makes no sense in `conf/tuning/*.yaml`."""
-    for key in settings:
-        if key not in SETTINGS:
-            raise UserError(f"there is no option tuning.{key}.{nearest(str(key), SETTINGS)}")
-    if lacks := [key for key in SETTINGS if key not in settings and key != "space"]:
-        raise UserError(f"tuning.{lacks[0]} is missing; set it, or take over conf/tuning/tpe.yaml in `defaults`")
-    for option, valid in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-        if settings[option] not in valid:
-            raise UserError(f"there is no tuning.{option}={settings[option]}.{nearest(str(settings[option]), valid)}")
-    whole = ("trials", "startup_trials", "heartbeat_seconds", "seed")
-    for key in (*whole, "hours", "trial_hours"):
-        value, least = settings[key], 0 if key in ("startup_trials", "seed") else 1 if key in whole else 1e-9
-        may_be_null = key not in ("startup_trials", "heartbeat_seconds")
-        if value is None and may_be_null:
-            continue
-        kinds = int if key in whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or value < least:
-            what = f"a whole number from {least}" if key in whole else "a number above 0"
-            raise UserError(f"tuning.{key}={value} must be {what}{' or null' if may_be_null else ''}")
-    if settings["trials"] is None and settings["hours"] is None:
-        raise UserError("a search needs an end: set tuning.trials or tuning.hours")
-    seeds = settings["seeds"]
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
-        raise UserError(f"tuning.seeds={seeds} must be a list of whole numbers, e.g. [1,2,3]")
-    if settings["name"] is not None and not re.fullmatch(r"\w[\w.-]*", str(settings["name"])):
-        raise UserError(f"tuning.name={settings['name']} may hold letters, digits and . _ - alone")
-
-
-def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:
+def open_study(name: str, folder: Path, settings: Tuning, direction: str, asks: Mapping[str, Any]) -> Study:
     """The study `<name>-<hash of asks>`, made when it is new: other data or settings begin another one.
 
     Trials that a person interrupted wait in it to be tried again.
@@ -79,7 +46,7 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is told in one line by ourselves
     folder.mkdir(parents=True, exist_ok=True)
-    if not settings["storage"]:
+    if not settings.storage:
         file = folder / "study.db"
         try:
             with alone(file, silent):  # two processes that make the tables of a new database get in each other's way
@@ -88,7 +55,7 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
             reason = str(e).splitlines()[0]
             hint = "another program holds the file: end it, or wait" if "locked" in reason else "look at its rights"
             raise UserError(f"cannot open the study {file}: {reason}; {hint}") from None
-    first, url = None, settings["storage"]
+    first, url = None, settings.storage
     for _ in range(5):  # a server's tables cannot be held: whoever comes second tries again
         try:
             return _open(url, name, settings, direction, asks)
@@ -102,8 +69,8 @@ def open_study(name: str, folder: Path, settings: Mapping[str, Any], direction: 
     raise UserError(f"cannot open the study at {place}: {reason}; check tuning.storage and whether the server runs")
 
 
-def _open(url: str, name: str, settings: Mapping[str, Any], direction: str, asks: Mapping[str, Any]) -> Study:
-    beat = int(settings["heartbeat_seconds"])
+def _open(url: str, name: str, settings: Tuning, direction: str, asks: Mapping[str, Any]) -> Study:
+    beat = settings.heartbeat_seconds
     # A trial whose process was killed is found by its missing heartbeat and tried once more.
     storage = optuna.storages.RDBStorage(
         url,
@@ -162,12 +129,12 @@ class Reseeded(BaseSampler):
     different settings. With `tuning.seed=null` every search draws others.
     """
 
-    def __init__(self, settings: Mapping[str, Any]):
+    def __init__(self, settings: Tuning):
         self._settings = settings
-        self._sampler = self._made(settings["seed"])
+        self._sampler = self._made(settings.seed)
 
     def _made(self, seed: int | None) -> BaseSampler:
-        kind, startup = self._settings["sampler"], int(self._settings["startup_trials"])
+        kind, startup = self._settings.sampler, self._settings.startup_trials
         if kind == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if kind == "gp":
@@ -176,7 +143,7 @@ class Reseeded(BaseSampler):
 
     def before_trial(self, study: Study, trial: Trial) -> None:
         """Called by Optuna before the first setting is drawn."""
-        if (seed := self._settings["seed"]) is not None:
+        if (seed := self._settings.seed) is not None:
             self._sampler = self._made(int(np.random.SeedSequence([seed, _turn(study, trial)]).generate_state(1)[0]))
         self._sampler.before_trial(study, trial)
 
@@ -205,10 +172,10 @@ def _turn(study: Study, trial: Trial) -> int:
     return sum(t.number < first and _again.retried_trial_number(t) is None for t in tries)
 
 
-def _pruner(settings: Mapping[str, Any]) -> optuna.pruners.BasePruner:
-    if settings["pruner"] == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=int(settings["startup_trials"]), n_warmup_steps=2)
-    return optuna.pruners.HyperbandPruner() if settings["pruner"] == "hyperband" else optuna.pruners.NopPruner()
+def _pruner(settings: Tuning) -> optuna.pruners.BasePruner:
+    if settings.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=2)
+    return optuna.pruners.HyperbandPruner() if settings.pruner == "hyperband" else optuna.pruners.NopPruner()
 
 
 def completed(study: Study) -> list[Trial]:

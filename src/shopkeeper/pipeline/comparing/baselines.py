@@ -20,13 +20,14 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
+from shopkeeper.pipeline.told import Evaluate
 from shopkeeper.recommenders.targets import refuse_foreign
 
 log = logging.getLogger(__name__)
 NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
 
 
-def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """Runs in `folder` of the models in `report.baselines` that are not among the runs of a split.
 
     Where seen items may come back, those in `report.shop_baselines` belong to them.
@@ -36,16 +37,16 @@ def missing_baselines(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder:
     if not runs:
         return []
     have = {run.metrics["model"] for run in runs}
-    wanted = list((cfg["report"].get("baselines") or {}).values())
+    wanted = list(cfg.report.baselines.values())
     if not runs[0].metrics["filter_seen"]:
-        wanted += (cfg["report"].get("shop_baselines") or {}).values()
-    named = context.named_targets(cfg)
+        wanted += cfg.report.shop_baselines.values()
+    named = context.named_targets()
     for model in wanted:  # a stage's config is a file that a tool wrote
         refuse_foreign(model, "report.baselines", named)
     return [_trained(cfg, model, runs[0], folder / model["name"]) for model in wanted if model["name"] not in have]
 
 
-def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
+def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
     from shopkeeper.recommenders.base import make
 
     log.info("%s is not among the runs: training it for the table", settings["name"])
@@ -57,13 +58,13 @@ def _trained(cfg: Mapping[str, Any], settings: Mapping[str, Any], like: RunFolde
     return asked_as(cfg, like, split, model, settings["name"], config, folder)
 
 
-def reranked_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """Runs in `folder` of each recommender with each of the config's `rerank` behind it, named `<model>+<rerank>`.
 
     They are asked exactly what the recommender was asked, so that their difference is what another order costs.
     """
     made = []
-    for name, settings in (cfg.get("rerank") or {}).items():
+    for name, settings in cfg.rerank.items():
         for run in runs:
             log.info("%s in the order of %s", run.metrics["model"], name)
             split = context.split_of(context.prepared_of(run.manifest), run.manifest)
@@ -75,7 +76,7 @@ def reranked_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Pat
 
 
 def asked_as(
-    cfg: Mapping[str, Any],
+    cfg: Evaluate,
     like: RunFolder,
     split: Split,
     model: Any,
@@ -88,7 +89,7 @@ def asked_as(
     from shopkeeper.evaluation.table import metadata_of, summarise
 
     asked = metadata_of(like.table("test"))
-    e = cfg["evaluation"]
+    e = cfg.evaluation
     table = evaluate_requests(
         model,
         split,
@@ -96,15 +97,15 @@ def asked_as(
         k=tuple(asked["k"]),
         filter_seen=bool(asked["filter_seen"]),
         ties=asked["ties"],
-        top_k=int(e.get("top_k") or max(asked["k"])),
+        top_k=e.top_k,
         metadata={"task": asked.get("task"), "model": name, "seed": like.metrics["seed"]},
     )
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
-    test = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+    test = summarise(table, resamples=e.resamples, confidence=e.confidence)
     facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,
-        {**config, "evaluation": dict(e)},
+        {**config, "evaluation": cfg.plain["evaluation"]},
         model,
         {**about, "model": name, "test": test},
         {"test": table},

@@ -17,12 +17,13 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, find_runs
+from shopkeeper.pipeline.told import Evaluate
 
 log = logging.getLogger(__name__)
 
 
 def sanity_of(
-    cfg: Mapping[str, Any],
+    cfg: Evaluate,
     runs: Mapping[str, RunFolder],
     tables: Mapping[str, pa.Table],
     headline: str,
@@ -35,10 +36,10 @@ def sanity_of(
 
     task = next(iter(runs.values())).task
     models = [(board["uses_instant"], model) for board in boards["boards"] for model in board["models"]]
-    options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples", "smallest_effect")}
+    options: dict[str, Any] = {k: getattr(cfg.evaluation, k) for k in ("confidence", "resamples", "smallest_effect")}
     rivals = {name: run for name, run in runs.items() if not oracle_of(tables[name])}
-    again = _to_retrain(cfg["report"].get("retrain") or [], runs)
-    asked = rivals if cfg["report"].get("shuffle", True) else {}
+    again = _to_retrain(cfg.report.retrain, runs)
+    asked = rivals if cfg.report.shuffle else {}
     shuffled = _orders_worth(asked, tables, headline, split, options, retrain=False)
     retrained = _orders_worth({name: runs[name] for name in again}, tables, headline, split, options, retrain=True)
     return {
@@ -127,7 +128,7 @@ def fit_of(config: Mapping[str, Any], split: Split, folder: Path) -> Any:
 
 
 def _split_gap(
-    cfg: Mapping[str, Any], runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str
+    cfg: Evaluate, runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], metric: str
 ) -> dict[str, Any] | None:
     """Leave-one-out against temporal where models have runs on both, else how to make them; None: no such pair.
 
@@ -143,9 +144,9 @@ def _split_gap(
     if some.metrics["split"] not in pair:
         return None
     other = pair[1 - pair.index(some.metrics["split"])]
-    dataset = str(cfg["dataset"]["name"])
-    folder = Path(cfg["paths"]["models"]) / dataset / other / some.task
-    options = {k: cfg["evaluation"][k] for k in ("confidence", "resamples")}
+    dataset = str(cfg.dataset["name"])
+    folder = cfg.paths.models / dataset / other / some.task
+    options: dict[str, Any] = {k: getattr(cfg.evaluation, k) for k in ("confidence", "resamples")}
     try:
         same = some.manifest["dataset_fingerprint"]
         siblings = find_runs(folder, some.named) if folder.is_dir() else []

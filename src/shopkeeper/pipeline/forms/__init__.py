@@ -6,7 +6,6 @@ Both have `prepare`, `train`, `data_of`, `compared`, `without_headline`, `added_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import Data, Train
 from shopkeeper.tasks.base import CUSTOMERS, REQUESTS, Task
 from shopkeeper.tasks.find import find_task
 
@@ -37,22 +37,22 @@ class Result:
     tables: dict[str, pa.Table]  # by part, a row per question
 
 
-def model_of(cfg: Mapping[str, Any]) -> Any:
+def model_of(cfg: Train) -> Any:
     """The config's model, untrained; a `UserError` where what it answers is not what the config's task asks."""
     from shopkeeper.recommenders.base import make
 
-    model, task = make(cfg["model"]), task_of(cfg)
+    model, task = make(cfg.model.plain), task_of(cfg)
     if model.about.asks != task.asks:
         raise UserError(
-            f"model={cfg['model']['name']} answers {model.about.asks} with {model.about.answers}, and task={task.name} "
+            f"model={cfg.model.name} answers {model.about.asks} with {model.about.answers}, and task={task.name} "
             f"asks {task.asks}; leave task out or choose another model"
         )
     return model
 
 
-def task_of(cfg: Mapping[str, Any]) -> Task:
+def task_of(cfg: Data) -> Task:
     """The task of a config."""
-    return find_task(cfg["task"], context.named_targets(cfg))
+    return find_task(cfg.task.plain, context.named_targets())
 
 
 def form_of(task: Task) -> ModuleType:

@@ -28,6 +28,7 @@ from shopkeeper.pipeline.forms import Result, model_of, task_of
 from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder, declared_facts
+from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
@@ -35,7 +36,7 @@ from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
-def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+def train(cfg: Train, parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
     """Fit a customer model and score the cohorts of the parts."""
     from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
     from shopkeeper.evaluation.profit import Profit
@@ -45,7 +46,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
 
     check_start(cfg, starts_warm=False)
     truth = truth_of(cfg)
-    profit = Profit.of(cfg["dataset"]) if truth.profit else None
+    profit = Profit.of(cfg.dataset) if truth.profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
@@ -55,12 +56,12 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     hashes = {part: cohort_hash(cohort[asked[part]], _external(cfg, data[part])) for part in parts}
     prepared = data[parts[-1]]
     facts = {
-        "task": cfg["task"]["name"],
-        "model": cfg["model"]["name"],
+        "task": cfg.task.name,
+        "model": cfg.model.name,
         "dataset": prepared.name,
         "dataset_fingerprint": prepared.fingerprint,
         "prepared": context.relative(prepared.path),
-        "split": cfg["split"]["name"],
+        "split": cfg.split["name"],
         "protocol": "strict",
         "target_hash": hashes[parts[-1]],
         "windows": windows.as_json(),
@@ -68,7 +69,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         "erasure_list": prepared.erasure_list,
     }
     about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
-    about |= {"seed": int(cfg["seed"]), "filter_seen": False}
+    about |= {"seed": cfg.seed, "filter_seen": False}
     fit = fit_of(cfg, facts, model_of(cfg), log_epoch, held)
     tables: dict[str, pa.Table] = {}
     for part in parts:
@@ -81,21 +82,19 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         metadata = {**about, "part": part, "target_hash": hashes[part], "oracle": model.about.oracle}
         tables[part] = customer_table(data[part], rows, model.predict(rows), metadata, task_of(cfg).slices)
     if "test" in tables and truth.oracle is not None:
-        asked_of = (tables["test"], data["test"], cohort["test"], cfg["task"]["headline"])
+        asked_of = (tables["test"], data["test"], cohort["test"], cfg.task.headline)
         facts |= say(alarm_of_customer_model(facts["model"], *asked_of, truth.oracle()))
-    e = cfg["evaluation"]
-    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": float(e["confidence"])}
+    e = cfg.evaluation
+    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": e.confidence}
     if profit:
         metrics["profit"] = profit.as_json()
-    options: dict[str, Any] = {"resamples": int(e["resamples"]), "confidence": float(e["confidence"]), "profit": profit}
+    options: dict[str, Any] = {"resamples": e.resamples, "confidence": e.confidence, "profit": profit}
     for part, table in tables.items():
         metrics[part] = summarise(table, **options)
     return Result(model, learned, {**facts, **declared_facts(model)}, metrics, tables)
 
 
-def fitted(
-    cfg: Mapping[str, Any], part: str, cohort: Mapping[str, Cohort], prepared: Prepared, fit: Fit
-) -> tuple[Any, Learned]:
+def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepared, fit: Fit) -> tuple[Any, Learned]:
     """The config's model, fitted for a part: on the training cutoffs, for test with calibration as well."""
     model = model_of(cfg)
     if "dataset" in model.about.needs:
@@ -104,28 +103,28 @@ def fitted(
     return model, model.fit(cohort["train"], calibration, fit) or Learned()
 
 
-def truth_of(cfg: Mapping[str, Any]) -> Truth:
+def truth_of(cfg: Data) -> Truth:
     """What the config's task holds to be true of customers."""
     truth = task_of(cfg).truth
     assert truth is not None, "a task about customers says what is true of them"
     return truth
 
 
-def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+def prepare(cfg: Data, prepared: Prepared) -> None:
     """Build and audit the cohorts of the config's task, and say where they lie."""
     from shopkeeper.pipeline.audit import prepare_customers
 
     prepare_customers(cfg, prepared)
 
 
-def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
     prepared = prepare_data(cfg)
     return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
 
 
 def compared(
-    cfg: Mapping[str, Any],
+    cfg: Evaluate,
     runs: Mapping[str, RunFolder],
     tables: Mapping[str, pa.Table],
     headline: str,
@@ -147,29 +146,27 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
     return {"value": None, "low": None, "high": None, "n": 0}
 
 
-def added_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+def added_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """None: a customer model's baseline is a run like any other."""
     return []
 
 
-def windows_of(cfg: Mapping[str, Any], prepared: Prepared) -> CustomerWindows:
+def windows_of(cfg: Data, prepared: Prepared) -> CustomerWindows:
     """Cutoffs of the config's task on this data."""
     if prepared.events.timestamp is None:
-        raise context.needs_time(prepared.name, cfg["task"]["name"])
+        raise context.needs_time(prepared.name, cfg.task.name)
     spec = context.customer_spec(cfg)
     until = spec.observed_until if spec.observed_until is not None else spec.test
     say_ends(cfg, prepared, customers=True, end=None if until is None else instant(until, "observed_until"))
     return customer_windows(spec, *prepared.span)
 
 
-def known_at(cfg: Mapping[str, Any], cutoff: int) -> Prepared:
+def known_at(cfg: Data, cutoff: int) -> Prepared:
     """The dataset as it was known at a cutoff: the same for all, unless customers' keys are joined as of each."""
     return prepare_data(cfg, cutoff if context.known_per_cutoff(cfg) else None)
 
 
-def cohort_at(
-    cfg: Mapping[str, Any], known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]
-) -> Cohort:
+def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]) -> Cohort:
     """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
     spec, label = context.customer_spec(cfg), truth_of(cfg).label
 
@@ -186,11 +183,12 @@ def cohort_at(
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
     """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
-    windows = windows_of(run.config, prepared)
-    return cohort_at(run.config, [prepared], windows, windows.parts["test"])
+    told = run.told
+    windows = windows_of(told, prepared)
+    return cohort_at(told, [prepared], windows, windows.parts["test"])
 
 
-def _external(cfg: Mapping[str, Any], prepared: Prepared) -> list[str]:
+def _external(cfg: Data, prepared: Prepared) -> list[str]:
     """External user ids by internal id, before pseudonyms."""
     read = real_users(cfg, prepared)
     return (read() if read else prepared.users["user_id"]).to_pylist()

@@ -6,21 +6,19 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from shopkeeper.locks import alone
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
 from shopkeeper.pipeline.runs import remove_checkpoints
+from shopkeeper.pipeline.told import Train
 
 log = logging.getLogger(__name__)
 Log = Callable[[Mapping[str, float], int], None]
 
 
-def fit_of(
-    cfg: Mapping[str, Any], facts: Mapping[str, Any], model: Any, log_epoch: Log, held: ExitStack, **of_task: Any
-) -> Fit:
+def fit_of(cfg: Train, facts: Mapping[str, Any], model: Any, log_epoch: Log, held: ExitStack, **of_task: Any) -> Fit:
     """What the config's model is fitted with; `of_task`: further fields of `Fit`.
 
     Until `held` is closed, the checkpoints of a model that resumes are this process' alone.
@@ -30,12 +28,12 @@ def fit_of(
         held.enter_context(alone(place))
         held.push(says_how_to_go_on(place))
     recall(place, cfg)
-    bar = bool(cfg["progress"]) and sys.stderr.isatty()  # in a log file, a line per epoch reads better
+    bar = cfg.progress and sys.stderr.isatty()  # in a log file, a line per epoch reads better
     return Fit(
-        seed=int(cfg["seed"]),
+        seed=cfg.seed,
         folder=place,
-        trainer=cfg["trainer"],
-        init_from=Path(cfg["init_from"]) if cfg.get("init_from") else None,
+        trainer=cfg.trainer,
+        init_from=cfg.init_from,
         log=log_epoch if bar else _and_say(log_epoch),
         progress=bar,
         **of_task,

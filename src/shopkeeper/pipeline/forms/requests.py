@@ -20,12 +20,13 @@ from shopkeeper.pipeline.forms import Result, model_of
 from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
+from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start, trained_until
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+def train(cfg: Train, parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
     """Fit a recommender and answer every request of the parts.
 
     Until `held` is closed, the checkpoints are this process' alone.
@@ -36,7 +37,7 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     from shopkeeper.pipeline.audit import audit_recommender, say
 
     prepared, split = prepare_to_train(cfg)
-    later = split.until_test() if cfg["evaluation"].get("refit") and "test" in parts else None  # said before hours pass
+    later = split.until_test() if cfg.evaluation.refit and "test" in parts else None  # said before hours pass
     model = model_of(cfg)
     start = check_start(cfg, model.about.starts_warm, split)
     facts = _facts(cfg, prepared, split) | {**declared_facts(model), "init_from": start}
@@ -44,25 +45,25 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         facts["trained_until"] = None
     asked: dict[str, Any] = {
         "target_events": tuple(split.timeline["spec"]["target_events"]),
-        "filter_seen": bool(cfg["dataset"]["filter_seen"]),
-        "k": int(cfg["evaluation"]["k"][0]),
+        "filter_seen": bool(cfg.dataset["filter_seen"]),
+        "k": cfg.evaluation.k[0],
     }
     fit = fit_of(cfg, facts, model, log_epoch, held, **asked)
     with forgotten_if_it_fails(fit, parts):
         learned = model.fit(prepared, split, fit) or Learned()
     audit_recommender(cfg, model, learned, split, fit, parts)
-    e = cfg["evaluation"]
+    e = cfg.evaluation
 
     def table(part: str, **told: Any) -> pa.Table:
         return evaluate_requests(
             model,
             split,
             part,
-            k=tuple(e["k"]),
+            k=e.k,
             filter_seen=fit.filter_seen,
-            batch_size=e["batch_size"],
-            ties=e["ties"],
-            top_k=int(e["top_k"]),
+            batch_size=e.batch_size,
+            ties=e.ties,
+            top_k=e.top_k,
             metadata={"task": facts["task"], "model": facts["model"], "seed": fit.seed, **told},
         )
 
@@ -76,13 +77,13 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
         tables["test"] = table("test", refit=True)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,
-        "split": cfg["split"]["name"],
+        "split": cfg.split["name"],
         "protocol": split.protocol,
-        "task": cfg["task"]["name"],
+        "task": cfg.task.name,
         "model": facts["model"],
         "seed": fit.seed,
         "filter_seen": fit.filter_seen,
-        "confidence": float(e["confidence"]),
+        "confidence": e.confidence,
         "target_hash": split.target_hash(),
     }
     if later is not None:
@@ -90,29 +91,29 @@ def train(cfg: Mapping[str, Any], parts: Sequence[str], log_epoch: Log, held: Ex
     if start:
         metrics["init_from"] = start
     if "test" in tables:
-        options = {"k": tuple(e["k"]), "filter_seen": fit.filter_seen, "ties": e["ties"]}
-        headline = cfg["task"]["headline"]
+        options = {"k": e.k, "filter_seen": fit.filter_seen, "ties": e.ties}
+        headline = cfg.task.headline
         facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
     for part, table in tables.items():
-        metrics[part] = summarise(table, resamples=int(e["resamples"]), confidence=float(e["confidence"]))
+        metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence)
     return Result(model, learned, facts, metrics, tables)
 
 
-def prepare(cfg: Mapping[str, Any], prepared: Prepared) -> None:
+def prepare(cfg: Data, prepared: Prepared) -> None:
     """Make the config's split and say what is in it."""
     _, split = prepare_to_train(cfg)
     counts = split.timeline.get("n_requests", {})
     log.info("%s (%s): %s requests; target hash %s", split.name, split.protocol, counts, split.target_hash()[:12])
 
 
-def data_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
     prepared, split = prepare_to_train(cfg)
     return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
 
 
 def compared(
-    cfg: Mapping[str, Any],
+    cfg: Evaluate,
     runs: Mapping[str, RunFolder],
     tables: Mapping[str, pa.Table],
     headline: str,
@@ -140,7 +141,7 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
     )
 
 
-def added_runs(cfg: Mapping[str, Any], runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
+def added_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
     """Runs of the simple baselines that nobody had trained, and of what the config re-ranks, made in `folder`."""
     from shopkeeper.pipeline.comparing.baselines import missing_baselines, reranked_runs
 
@@ -152,7 +153,7 @@ def asked_of(run: RunFolder, prepared: Prepared) -> Split:
     return context.split_of(prepared, run.manifest)
 
 
-def _refitted(cfg: Mapping[str, Any], chosen: Learned, split: Split, fit: Any, held: ExitStack) -> tuple[Any, Learned]:
+def _refitted(cfg: Train, chosen: Learned, split: Split, fit: Any, held: ExitStack) -> tuple[Any, Learned]:
     """A new model trained on all until the test cutoff, with the candidate and for the steps that validation chose."""
     model, steps = model_of(cfg), chosen.steps
     log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
@@ -166,11 +167,11 @@ def _refitted(cfg: Mapping[str, Any], chosen: Learned, split: Split, fit: Any, h
     return model, learned
 
 
-def _facts(cfg: Mapping[str, Any], prepared: Prepared, split: Split) -> dict[str, Any]:
+def _facts(cfg: Train, prepared: Prepared, split: Split) -> dict[str, Any]:
     """What a run's manifest and its tracker say about where it comes from."""
     return {
-        "task": cfg["task"]["name"],
-        "model": cfg["model"]["name"],
+        "task": cfg.task.name,
+        "model": cfg.model.name,
         "dataset": prepared.name,
         "dataset_fingerprint": prepared.fingerprint,
         "prepared": context.relative(prepared.path),

@@ -17,6 +17,7 @@ from shopkeeper.errors import whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.told import VERBS, plain, settings
 from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
@@ -85,7 +86,7 @@ def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
         for group, keys in machine.items()
         if group in config
     }
-    value = context.plain(config)
+    value = plain(config)
     for group, values in kept.items():
         value[group].update(values)
     if verb in READS:
@@ -94,7 +95,8 @@ def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
         for name in ("model", "task") if value["run"] == context.BEST else ("evaluation",):
             del value[name]
     stages = Path(value["paths"]["outputs"]) / "stages"
-    folder = context.run_folder(value, stage.removeprefix("train-")) if verb == "train" else stages / verb
+    told = settings(value, VERBS[verb])  # what is wrong with a stage is told before the first one runs
+    folder = context.run_folder(told, stage.removeprefix("train-")) if verb == "train" else stages / verb
     # The stage's output has this name, whatever conf/pipeline.yaml overrides about the dataset.
     value["prepared_folder"] = str(Path(value["paths"]["prepared"]) / value["dataset"]["name"])
     return {

@@ -1,0 +1,244 @@
+"""What each verb is told: its composed config, parsed once, as classes.
+
+`settings(config, Train)` checks the names and kinds of everything in the config, whichever verb reads it, and gives
+those of one verb. Settings of a model, a loss, a trainer, an engine, a split and a dataset go on as blocks: they are
+checked by whoever they are for (the model's signature, `TrainerConfig`, `SplitSpec`, `ingest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from shopkeeper.errors import UserError, nearest, whole
+from shopkeeper.evaluation.settings import Evaluation, Report, check_k
+from shopkeeper.ingest.dataset_shape import KIND, WHEN, check_dataset
+from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Open, Shape, check_shape
+from shopkeeper.timeline import CustomerSpec
+from shopkeeper.tracking.settings import Tracking
+from shopkeeper.tuning.settings import Tuning
+from shopkeeper.typed import WHERE, held, read, shapes_of
+
+Block = Mapping[str, Any]
+V = TypeVar("V")
+
+
+SPLIT = Needed(Open({"name": Needed(TEXT), "target_events": Maybe(Items(KIND))}))
+RERANK = Each(Needed({"candidates": whole(1), "steps": Needed(ANY)}))
+ENGINE = Open({"name": TEXT, "master": TEXT, "memory": PLAIN, "shuffle_partitions": whole(1), "settings": Each(ANY)})
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie."""
+
+    raw: Path = Path("data/raw")
+    prepared: Path = Path("data/prepared")
+    models: Path = Path("models")
+    reports: Path = Path("reports")
+    exports: Path = Path("exports")
+    studies: Path = Path("studies")
+    outputs: Path = Path("outputs")
+    checkpoints: Path = Path("outputs/checkpoints")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """How the log is read in time."""
+
+    ties: str = held(Name(("file", "shuffled")), "file")  # shuffled: events with one time stamp in a random order
+    ties_seed: int = 0
+    observed_until: Any = held(WHEN, None)  # the log is complete before this day; None: the dataset's, else its last
+    observed_from: Any = held(WHEN, None)  # and was watched from this day on; None: its first event
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """A task as conf/task/*.yaml has it; what it is stands in `shopkeeper.tasks`."""
+
+    name: str
+    headline: str = held(Needed(TEXT), "")  # the metric that orders models
+    direction: str = held(Name(("minimize", "maximize")), "maximize")
+    target: str = held(TEXT, "")  # of a task of one's own: module.NAME
+    windows: Block = held({key: Maybe(rule) for key, rule in CustomerSpec.RULES.items()}, factory=dict)
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A model as conf/model/*.yaml has it."""
+
+    name: str
+    target: str
+    task: str = held(TEXT, "")
+    tasks: Any = held(OneOf(TEXT, Items(TEXT)), None)  # names of tasks, or what tasks are asked of
+    parameters: Block = field(default_factory=dict)  # arguments of the model's class, which checks them
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The data that a verb works on."""
+
+    dataset: Block  # conf/dataset, checked by `ingest.dataset`
+    split: Block = held(SPLIT)  # conf/split, checked by `SplitSpec`
+    task: TaskSettings
+    paths: Paths = field(default_factory=Paths)
+    engine: Block | None = held(Maybe(ENGINE), None)  # conf/engine, checked by `arrange.engine`
+    timeline: Timeline = field(default_factory=Timeline)
+    audit: str = held(Name(("always", "full")), "always")  # full: perturb everything after the cutoff and compare
+    prepared_folder: Path | None = None  # None: after the dataset
+    progress: bool = True
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Data):
+    """What `prepare` is told."""
+
+    extend: Path | None = None  # a prepared folder to which only new files are added
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Data):
+    """What `train` is told."""
+
+    model: ModelSettings
+    trainer: Block = field(default_factory=dict)  # conf/trainer, checked by `TrainerConfig`
+    loss: Block = field(default_factory=dict)  # conf/loss, which models name as theirs
+    tracking: Tracking = field(default_factory=lambda: Tracking("none"))
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 1
+    init_from: Path | None = None  # run folder to start warm from
+    trial: Any = None  # of a search: which one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Train):
+    """What `tune` is told."""
+
+    tuning: Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """What `evaluate` is told."""
+
+    dataset: Block
+    split: Block = held(SPLIT)
+    task: TaskSettings | None = None  # a stage that compares all tasks has none
+    paths: Paths = field(default_factory=Paths)
+    tracking: Tracking = field(default_factory=lambda: Tracking("none"))
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    report: Report = field(default_factory=Report)
+    rerank: Block = held(
+        Each(Needed({"candidates": whole(1), "steps": Needed(ANY)})), factory=dict
+    )  # `reranking.steps`
+    runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
+    out: Path | None = None  # folder of the report
+    overwrite: bool = False
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What `export` is told."""
+
+    dataset: Block
+    split: Block = held(SPLIT)
+    task: TaskSettings | None = None  # a stage that exports the best of each task names neither task nor model
+    model: ModelSettings | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)  # how sure it is that the best one leads
+    paths: Paths = field(default_factory=Paths)
+    run: Path | None = None  # `best`: of each task the run that leads; None: the stage's run of the model
+    name: Any = None  # below paths.exports, checked by `export.bundle_name`; None: after the run
+    overwrite: bool = False
+    k: int = held(whole(1), 10)  # length of the lists that the graph returns
+    golden: int = held(whole(1), 100)  # requests kept in the bundle
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommend:
+    """What `recommend` is told."""
+
+    run: Path
+    history: tuple[Any, ...]  # external ids, or [id, event type, …]; oldest first
+    k: int = held(whole(1), 10)
+    filter_seen: bool | None = None  # None: as the model was evaluated
+    paths: Paths = field(default_factory=Paths)
+    plain: Block = field(default_factory=dict, repr=False)
+
+
+VERBS: dict[str, type[Any]] = {
+    "recommend": Recommend, "export": Export, "evaluate": Evaluate, "prepare": Prepare, "train": Train, "tune": Tune,
+}  # fmt: skip
+# Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
+SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}
+NAMES = set(SHAPES) - {"trial"}
+GROUPS = (
+    "dataset",
+    "split",
+    "task",
+    "model",
+    "trainer",
+    "evaluation",
+    "tracking",
+    "paths",
+)  # nothing is trained without
+
+
+def settings(config: DictConfig | Block, verb: type[V]) -> V:
+    """A composed config as what a verb is told; a `UserError` for a name that no verb knows or a value of no use."""
+    value = plain(config)
+    for key in value:
+        if key not in NAMES and key not in ("hydra", "trial"):
+            raise UserError(f"there is no option '{key}'.{nearest(key, NAMES)}")
+    for group in GROUPS if issubclass(verb, Train) else ():
+        if group not in value:
+            raise UserError(f"the configuration has no {group}; leave `~{group}` out, or choose one: {group}=…")
+    return _read(verb, value)
+
+
+def but(told: V, **blocks: Any) -> V:
+    """The same settings with some blocks of the composed config replaced, read again."""
+    return _read(type(told), {**told.plain, **blocks})  # type: ignore[attr-defined]
+
+
+def of_run(config: Block) -> Train:
+    """What a finished run was told, as its `config.yaml` says; what another version wrote down is left aside."""
+    return _read(Train, config, lenient=True)
+
+
+def _read(verb: type[V], value: Block, lenient: bool = False) -> V:
+    wanted = {f.name for f in fields(verb)}  # type: ignore[arg-type]
+    read_from = {k: v for k, v in value.items() if k in wanted and k != "plain"}
+    return replace(read(verb, read_from, lenient=lenient), plain=dict(value))  # type: ignore[type-var]
+
+
+def plain(config: DictConfig | Block) -> dict[str, Any]:
+    """A composed Hydra config as plain dicts and lists, interpolations resolved and every setting of its kind."""
+    if isinstance(config, DictConfig) and "evaluation" in config:
+        node = OmegaConf.select(config, "evaluation")
+        block = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        check_config({"evaluation": block})
+        assert isinstance(block, dict)
+        check_k(block.get("k", Evaluation.k))  # before others read its first
+    value = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
+    assert isinstance(value, dict)
+    found = {str(k): v for k, v in value.items() if k != "hydra"}
+    check_config(found)
+    return found
+
+
+def check_config(config: Block) -> None:
+    """A `UserError` for the first setting of a composed configuration that is of another kind than it must be."""
+    for key, shape in SHAPES.items():
+        if key in config:
+            check_shape(config[key], shape, WHERE, key)
+    if "dataset" in config:
+        check_dataset(config["dataset"])
