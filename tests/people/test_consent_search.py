@@ -187,6 +187,7 @@ def test_it_says_how_much_it_looked_at_and_what_it_could_not_read(tmp_path, caps
     size = sum(p.stat().st_size for p in models.iterdir())
     assert f"in 2 files below {tmp_path}: 5 rows and lines, {size:,} bytes" in said
     assert ".png 1" in said
+    assert "not looked at: the shop's raw data" in said
     (models / "test.parquet").write_bytes((models / "test.parquet").read_bytes()[:-20])
     with pytest.raises(UserError, match="1 files cannot be read, so nobody can tell"):
         print_erased("amy", tmp_path)

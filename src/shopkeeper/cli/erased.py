@@ -48,6 +48,8 @@ def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE)
     if tally.other:
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.other.items()))
         print(f"  files of kinds that hold no texts, not read: {kinds}")
+    if search.ours:
+        print("  not looked at: the shop's raw data, which an erasure list keeps out of all that is made")
     for server in search.elsewhere:
         print(f"  not looked at: {server}; look for the customer there")
     for trace in search.traces:
