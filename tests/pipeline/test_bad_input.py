@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder
 from shopkeeper.pipeline.entry import one_line_errors
@@ -209,7 +210,7 @@ def checkpoints(shop: Path) -> list[Path]:
 def foreign(step: Path) -> None:
     state = json.loads((step / "state.json").read_text())
     state["tree"]["identity"]["data"] = "another log"
-    (step / "state.json").write_text(json.dumps(state))
+    (step / "state.json").write_text(json.dumps(sealed(state)))
 
 
 def test_a_foreign_checkpoint_is_refused(shop: Path):

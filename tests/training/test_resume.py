@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import shutil
@@ -152,6 +153,24 @@ def test_where_no_checkpoint_is_whole_training_says_so_and_starts_afresh(
     assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
     assert f"training starts afresh: no checkpoint in {tmp_path / 'checkpoint'} is whole" in caplog.text
     assert newest_good(tmp_path / "checkpoint") is not None
+
+
+def test_a_checkpoint_whose_state_was_edited_is_passed_over(
+    tiny_shop, whole, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 2})
+    before, last = sorted((tmp_path / "checkpoint").glob("step-*"))
+    state = json.loads((last / "state.json").read_text())
+    edited = json.dumps(state).replace('"lr": 0.01', '"lr": 0.05', 1)
+    assert edited != json.dumps(state)
+    (last / "state.json").write_text(edited)
+    assert newest_good(tmp_path / "checkpoint") == before
+    assert f"{last / 'state.json'} was changed or damaged" in caplog.text
+    assert_same(weights(whole), weights(fit(*tiny_shop, folder=tmp_path)))
+    newest = sorted((tmp_path / "checkpoint").glob("step-*"))[-1]
+    whole_state = json.loads((newest / "state.json").read_text())
+    (newest / "state.json").write_text(json.dumps({k: v for k, v in whole_state.items() if k != "seal"}))
+    assert newest_good(tmp_path / "checkpoint") == newest, "those of earlier versions have no seal"
 
 
 def test_a_torn_newest_checkpoint_is_replaced_when_training_comes_by_again(tiny_shop, whole, tmp_path: Path):

@@ -23,6 +23,7 @@ from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, remove_made, sha256_file
 from shopkeeper.folders import made_here
+from shopkeeper.hashing import check_seal, sealed
 
 log = logging.getLogger(__name__)
 STATE = "state.*"  # the files of a checkpoint
@@ -39,7 +40,7 @@ class SafeCheckpointIO(CheckpointIO):
         with atomic_folder(Path(path), "checkpoint") as folder:
             save_file(tensors, folder / "state.safetensors")
             digest = sha256_file(folder / "state.safetensors")
-            text = json.dumps({"sha256": digest, "tree": tree}, allow_nan=True)
+            text = json.dumps(sealed({"sha256": digest, "tree": tree}), allow_nan=True)
             (folder / "state.json").write_text(text, encoding="utf-8")
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class SafeCheckpointIO(CheckpointIO):
         file = path / "state.safetensors"
         if not isinstance(state, dict) or "tree" not in state:
             raise UserError(f"{path / 'state.json'} is not a checkpoint of this program; delete the folder {path}")
+        check_seal(state, path / "state.json", f"delete the folder {path}", needed=False)
         if not file.is_file() or sha256_file(file) != state.get("sha256"):
             raise UserError(f"{file} is damaged (its hash differs from state.json); delete the folder {path}")
         tensors = load_file(file)
