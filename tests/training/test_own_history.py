@@ -286,13 +286,32 @@ def test_two_processes_and_two_cores_learn_what_one_learns(tiny_shop: tuple[Prep
         np.testing.assert_allclose(other.trained.best_value, one.trained.best_value, rtol=1e-6)
 
 
-def test_validation_while_training_ranks_by_what_the_model_answers(tmp_path: Path):
+@pytest.mark.parametrize("statistics", ["frozen", "nightly"])
+def test_validation_while_training_ranks_by_what_the_model_answers(tmp_path: Path, statistics: str):
     prepared, split = mixed(tmp_path)
-    model = SASRec(history="kernel", **SMALL, blocks=1, epochs=2)
+    model = SASRec(history="kernel", item_statistics=statistics, **SMALL, blocks=1, epochs=2)
     model.fit(prepared, split, replace(FIT, trainer={**TRAINER, "plan": {}}))
     assert model.trained is not None
     said = values_of(evaluate_requests(model, split, "validation"), "ndcg@10").mean()
     np.testing.assert_allclose(model.trained.best_value, said, rtol=1e-6)
+
+
+def test_nightly_it_knows_the_demand_until_midnight_and_nothing_later(tmp_path: Path):
+    prepared, split = mixed(tmp_path)
+    model = SASRec(history="frequency", item_statistics="nightly", **SMALL, blocks=1, epochs=1)
+    model.fit(prepared, split, NO_VALIDATION)
+    assert model.about.needs == ("nightly",)
+    assert SASRec(history="frequency").about.needs == ()
+    requests, _ = split.part("test")
+    nightly = requests.nightly
+    assert nightly is not None
+    assert requests.instant is not None
+    night = int(nightly.nights(requests.instant).max())
+    said, rng = model.score(requests), np.random.default_rng(0)
+    later = replace(requests, nightly=nightly.changed_from(night, prepared.n_items, rng))
+    np.testing.assert_array_equal(model.score(later), said)
+    before = replace(requests, nightly=nightly.changed_from(night - 30 * DAY, prepared.n_items, rng))
+    assert (model.score(before) != said).any()
 
 
 def test_a_warm_start_brings_what_was_learned_of_each_item(cook: SASRec, tmp_path: Path):

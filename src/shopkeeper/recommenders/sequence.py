@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from shopkeeper.closure import code_of
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError, check, nearest, one_of, or_null
+from shopkeeper.errors import Rule, UserError, check, nearest, one_of, or_null
 from shopkeeper.files import atomic_file, sha256_file, write_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned
@@ -41,7 +41,7 @@ from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.blocks import seen_in_training
 from shopkeeper.training.batching.histories import Histories
-from shopkeeper.training.batching.own import add_own, own_shape
+from shopkeeper.training.batching.own import RequestPairs, own_shape
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.execution import edges_up_to
 from shopkeeper.training.fit import Trained, train
@@ -51,7 +51,11 @@ from shopkeeper.training.taken_over import keys_of, take_over
 from shopkeeper.training.validation import encode_all, known_items
 
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
-OWN_RULES = {"history": one_of(*HISTORIES), "targets": or_null(one_of("events", "baskets"))}
+OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their defaults
+    "history": ("none", one_of(*HISTORIES)),
+    "targets": (None, or_null(one_of("events", "baskets"))),
+    "item_statistics": ("frozen", one_of("frozen", "nightly")),
+}
 NOT_IN_A_GRAPH = "what its own history adds to single items is computed beside the network, which a graph does not do"
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,8 @@ class SequenceRecommender:
 
     `inputs`: `all` reads every event type (with an embedding of the type, where the network has one), `targets` only
     the target events. `history`: what the customer's own history adds to the scores of its items (`nn.own`), and with
-    it demand; `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
+    it demand, as `item_statistics` says: at the training end (`frozen`) or until the midnight before each request
+    (`nightly`). `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
     step, asked before it); None: baskets where there is a `history`. Further keyword arguments are those of the shape
     and of `training.config.Recipe`.
     """
@@ -70,23 +75,25 @@ class SequenceRecommender:
     network_class: ClassVar[type[SequenceNetwork]]
     shape_class: ClassVar[type[Any]]
 
-    def __init__(self, inputs: str = "all", history: str = "none", targets: str | None = None, **settings: Any):
+    def __init__(self, inputs: str = "all", **settings: Any):
         if type(self) is SequenceRecommender:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
-        valid = {"inputs", "history", "targets", *self._names(), *(f.name for f in fields(Recipe))}
+        valid = {"inputs", *OWN, *self._names(), *(f.name for f in fields(Recipe))}
         for name in settings:
             if name not in valid:
                 raise UserError(f"a {type(self).__name__} has no setting model.{name}.{nearest(name, valid)}")
         default = self._shape(1)
         self.settings = {name: settings.pop(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them
-        check({"history": history, "targets": targets}, OWN_RULES, "model.")
-        self.inputs, self.history = inputs, history
-        self.targets = targets or ("events" if history == "none" else "baskets")
+        chosen = {name: settings.pop(name, usual) for name, (usual, _) in OWN.items()}
+        check(chosen, {name: rule for name, (_, rule) in OWN.items()}, "model.")
+        self.inputs, self.history = inputs, chosen["history"]
+        self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
+        self.targets = chosen["targets"] or ("events" if self.history == "none" else "baskets")
         self.recipe = Recipe(**settings)
         if self._own and self.recipe.loss.name != "softmax":
             raise UserError(
-                f"model.history={history} with model.targets={self.targets} is learned over the whole catalogue, and "
+                f"model.history={self.history} with targets={self.targets} is learned over the whole catalogue, and "
                 f"loss={self.recipe.loss.name} draws negatives; use loss=softmax, or history=none and targets=events"
             )
         self.network: SequenceNetwork | None = None
@@ -108,6 +115,7 @@ class SequenceRecommender:
             reads=tuple(dict.fromkeys(("event_type", *(COLUMNS[name] for name in asked), *beside))),
             reads_instant="until" in asked or self.history == "kernel",
             types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
+            needs=("nightly",) if self.nightly else (),
             resumes=True,
             starts_warm=True,
             not_exported=NOT_IN_A_GRAPH if own else "",
@@ -180,9 +188,8 @@ class SequenceRecommender:
         vector_BD, blank_B = self.encode(requests)
         score_BV: np.ndarray = vector_BD @ self.item_vectors().T
         if (own := self._network().own) is not None:
-            add_own(
-                score_BV, vector_BD, requests, self.known_V, self.types, self.target_codes, own, self.item_vectors()
-            )
+            asked = (requests, self.known_V, self.types, self.target_codes)
+            RequestPairs.of(*asked, own, self.nightly).add(score_BV, vector_BD, self.item_vectors(), own)
         score_BV[blank_B] = self.fallback_V
         return score_BV
 
@@ -286,7 +293,6 @@ class SequenceRecommender:
 
     @property
     def _own(self) -> bool:
-        """Whether it is trained otherwise than for the next item by the network alone."""
         return self.history != "none" or self.targets == "baskets"
 
     def _made(self, shape: Any) -> SequenceNetwork:
@@ -300,7 +306,7 @@ class SequenceRecommender:
         asked = (fit.target_events, self.inputs, fit.filter_seen, fit.k)
         if not self._own:
             return NextItem(*asked, fallback_V=self.fallback_V)
-        return OwnHistory(*asked, baskets=self.targets == "baskets", fallback_V=self.fallback_V)
+        return OwnHistory(*asked, baskets=self.targets == "baskets", nightly=self.nightly, fallback_V=self.fallback_V)
 
     def _network(self) -> SequenceNetwork:
         if self.network is None:

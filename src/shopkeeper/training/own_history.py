@@ -3,8 +3,8 @@
 What is asked: with `targets: baskets` once before each step that holds target events, at its instant, and all of the
 step's lines are right; with `events` after every event, and one line is drawn, as in `next_item`. The own history's
 term (`nn.own`) reads the last events before, also those beyond the network's window. Demand is that of the begin of the
-day; when asked later, that of the training end. An item that had not been seen until a day is no class on it: else
-the network would learn that new items are not wanted.
+day; when asked later, that of the training end, or of the night before. An item that had not been seen until a day is
+no class on it: else the network would learn that new items are not wanted.
 
 Shapes: Q queries, R pairs of a query and an own item, L labels, M training rows, B requests, V items + 1, C classes,
 T snapshots.
@@ -59,15 +59,18 @@ class AskedBatch(Batch):
 
 
 class OwnHistory(NextItem):
-    """An `Objective`; `baskets`: whole baskets are targets. The rest as of `NextItem`, and the full softmax alone."""
+    """An `Objective`; `baskets`: whole baskets are targets; `nightly`: validation is told last night's demand.
 
-    def __init__(self, *args: Any, baskets: bool = True, **options: Any):
+    The rest as of `NextItem`, and the full softmax alone.
+    """
+
+    def __init__(self, *args: Any, baskets: bool = True, nightly: bool = False, **options: Any):
         super().__init__(*args, **options)
-        self.baskets = baskets
+        self.baskets, self.nightly = baskets, nightly
 
     def asked(self) -> dict[str, Any]:
         """Its arguments, without the arrays."""
-        return super().asked() | {"baskets": self.baskets}
+        return super().asked() | {"baskets": self.baskets, "nightly": self.nightly}
 
     def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Read the training rows; tell the network's term what is known of the items at their end."""
@@ -106,7 +109,9 @@ class OwnHistory(NextItem):
         if self.validator is not None and network.own is not None:
             codes = event_codes(list(self.target_events))
             types = codes if self.inputs == "targets" else None
-            self.asks = RequestPairs.of(self.validator.requests, self.class_V >= 0, types, codes, network.own)
+            self.asks = RequestPairs.of(
+                self.validator.requests, self.class_V >= 0, types, codes, network.own, self.nightly
+            )
 
     def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:
         """The newest events of these customers, what is asked of them, and the targets."""
@@ -189,5 +194,5 @@ class OwnHistory(NextItem):
                     pairs.added(term, h_BD, item_VD),
                 )
 
-        bias_V = term.trust.detach() * term.demand_V
-        return self.validator(encode, item_VD, cores, rank, world, bias_V, added)
+        bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TV).to(item_VD.device)
+        return self.validator(encode, item_VD, cores, rank, world, (bias_TV, self.asks.table_B), added)

@@ -70,7 +70,8 @@ class Validator:
         if len(requests) > limit:
             chosen = np.sort(np.random.default_rng(0).permutation(len(requests))[:limit])
         instant = None if requests.instant is None else requests.instant[chosen]
-        picked = Requests(requests.events, requests.start[chosen], requests.end[chosen], instant)
+        start, end = requests.start[chosen], requests.end[chosen]
+        picked = Requests(requests.events, start, end, instant, nightly=requests.nightly)
         counts = np.diff(targets.offsets)[chosen]
         offsets = np.append(0, np.cumsum(counts))
         request_of_target = np.repeat(np.arange(len(chosen)), counts)
@@ -106,12 +107,13 @@ class Validator:
         cores: Cores | None = None,
         rank: int = 0,
         world: int = 1,
-        bias_V: Tensor | None = None,
+        bias: tuple[Tensor, np.ndarray] | None = None,
         added: Added | None = None,
     ) -> dict[str, float]:
         """Means over all requests: `ndcg@k`, `recall@k`, `hit@k`, `mrr`. With `world` > 1 each rank does a share.
 
-        `bias_V`: added to every request's scores; `added`: to single ones.
+        `bias`: float32 (T, V), and which row of it is added to each request's scores, int64 (B,); `added`: to single
+        ones.
         """
         cores = cores or Cores(1)
         n = len(self.offsets) - 1
@@ -129,7 +131,7 @@ class Validator:
             mine,
         )
         more = None if added is None else added(vector_BD)
-        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores, bias_V, more)
+        rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores, bias, more)
         rows_B4 = per_request(rank_N, self.offsets[mine.start : mine.stop + 1], self.k)
         return means(gather(rows_B4, world), self.k)
 
@@ -140,7 +142,7 @@ class Validator:
         item_VD: Tensor,
         mine: slice,
         cores: Cores | None = None,
-        bias_V: Tensor | None = None,
+        bias: tuple[Tensor, np.ndarray] | None = None,
         added: tuple[np.ndarray, np.ndarray, Tensor] | None = None,
     ) -> np.ndarray:
         """Rank of each target of the requests `mine`: 1 + better scores + half of the ties; inf for none."""
@@ -148,7 +150,7 @@ class Validator:
         items = torch.from_numpy(self.catalogue.astype(np.int64)).to(self.device)
         item_DC = item_VD[items].float().T.contiguous()
         fallback_C = torch.from_numpy(self.fallback_V).to(self.device)[items]
-        bias_C = None if bias_V is None else bias_V[items].float()
+        bias_TC = None if bias is None else bias[0][:, items].float()
         tile, width = max((16 << 20) // (4 * len(items) * cores.n), 16), len(items)
         score_TC = [torch.empty(tile, width, device=self.device) for _ in range(cores.n)]
         base = self.offsets[mine.start]
@@ -158,8 +160,8 @@ class Validator:
         def task(core: int, first: int) -> None:
             last = min(first + tile, mine.stop)
             score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[core][: last - first])
-            if bias_C is not None:
-                score += bias_C
+            if bias is not None and bias_TC is not None:
+                score += bias_TC[torch.from_numpy(bias[1][first:last]).to(self.device)]
             if added is not None:
                 some = slice(*np.searchsorted(added[0], (first, last)).tolist())
                 cell = torch.from_numpy((added[0][some] - first) * width + added[1][some]).to(self.device)

@@ -6,7 +6,7 @@ Shapes: Q queries, R pairs of a query and an own item, M training rows, V items 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,23 @@ class RequestPairs:
 
     pairs: Pairs
     request_R: np.ndarray  # int64, ascending
+    demand_TV: np.ndarray  # float32, of each night that is asked in; one where it is that of the training end
+    table_B: np.ndarray  # int64: which of them holds for each request
 
     @classmethod
     def of(
-        cls, requests: Requests, known_V: np.ndarray, types: Sequence[int] | None, targets: list[int], term: OwnTerm
+        cls,
+        requests: Requests,
+        known_V: np.ndarray,
+        types: Sequence[int] | None,
+        targets: list[int],
+        term: OwnTerm,
+        nightly: bool = False,
     ) -> RequestPairs:
-        """Events of known items and of these types (None: all) are read; `targets`: codes of target events."""
+        """Events of known items and of these types (None: all) are read; `targets`: codes of target events.
+
+        `nightly`: demand is that of the night before each request (`Requests.nightly`).
+        """
         events = requests.events
         check_time(events.timestamp, term.shape.history, "this history")
         offsets, rows = requests.flat(types)
@@ -95,33 +106,22 @@ class RequestPairs:
             if requests.instant is not None:
                 told = requests.instant[asked]
                 at_Q = np.where(told == NO_TIME, at_Q, told)
-        demand_V = term.demand_V.numpy(force=True)
-        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_V[item])
+        demand_TV, table_B = term.demand_V.numpy(force=True)[None], np.zeros(len(requests), np.int64)
+        if nightly and requests.nightly is not None and requests.instant is not None and len(requests):
+            night, table_B = np.unique(requests.nightly.nights(requests.instant), return_inverse=True)
+            demand_TV = np.stack([requests.nightly.table(int(n), demand_of, len(known_V)) for n in night])
+        table_Q = table_B[asked]
+        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_TV[table_Q[query], item])
         request_R = asked[pairs.query_R.numpy()]
-        return cls(Pairs(torch.from_numpy(request_R), pairs.item_R, pairs.kind_R, pairs.features_RF), request_R)
+        pairs = replace(pairs, query_R=torch.from_numpy(request_R))
+        return cls(pairs, request_R, demand_TV, table_B)
 
-    def cut(self, first: int, last: int) -> slice:
-        """The pairs of some requests."""
-        low, high = np.searchsorted(self.request_R, (first, last))
-        return slice(int(low), int(high))
-
-
-def add_own(
-    score_BV: np.ndarray,
-    vector_BD: np.ndarray,
-    requests: Requests,
-    known_V: np.ndarray,
-    types: Sequence[int] | None,
-    targets: list[int],
-    term: OwnTerm,
-    item_VD: np.ndarray,
-) -> None:
-    """Add demand, and to own items what the term gives them, to scores float32 (B, V), in place."""
-    score_BV += (term.trust * term.demand_V).numpy(force=True)
-    own = RequestPairs.of(requests, known_V, types, targets, term)
-    with torch.inference_mode():
-        added_R = own.pairs.added(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
-    score_BV[own.request_R, own.pairs.item_R.numpy()] += added_R  # each cell once
+    def add(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
+        """Add demand, and to own items what the term gives them, to scores float32 (B, V), in place."""
+        score_BV += term.trust.numpy(force=True) * self.demand_TV[self.table_B]
+        with torch.inference_mode():
+            added_R = self.pairs.added(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
+        score_BV[self.request_R, self.pairs.item_R.numpy()] += added_R  # each cell once
 
 
 def check_time(time: np.ndarray | None, history: str, name: str) -> None:
@@ -186,6 +186,12 @@ def demand(
         if t < len(table_TC):
             table_TC[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_V)[catalogue]
     return start_T[:-1], table_TC, now_V
+
+
+def demand_of(at: np.ndarray, item: np.ndarray, night: int, n_columns: int) -> np.ndarray:
+    """Log demand at an instant from the target events before it, as in `demand`: float32 (V,)."""
+    age = (night - at) / MICROSECONDS_PER_DAY
+    return _log(np.bincount(item, np.exp2(-age / HALF_LIFE_DAYS), n_columns))
 
 
 def _log(count_V: np.ndarray) -> np.ndarray:
