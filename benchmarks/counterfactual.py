@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from _results import at_least, at_most, row, write_result
-from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
+from shopkeeper.evaluation.counterfactual import LoggedRounds, evaluate_policy
 from shopkeeper.evaluation.online_test import read_out, sequential_margin
 
 EXPERIMENTS = 2000
@@ -28,7 +28,7 @@ def policy_coverage(n: int = 400) -> dict[str, float]:
         visitor = rng.integers(0, 4, n)
         action = (rng.random(n)[:, None] > OLD[visitor].cumsum(axis=1)).sum(axis=1)
         reward = (rng.random(n) < RATE[visitor, action]).astype(float)
-        log = Log(reward, action, OLD[visitor, action], NEW[visitor])
+        log = LoggedRounds(reward, action, OLD[visitor, action], NEW[visitor])
         rows = evaluate_policy(log, RATE[visitor] * 0.8, resamples=500, seed=seed).estimates
         for name in ESTIMATORS:
             held[name] += rows[name]["low"] <= TRUTH <= rows[name]["high"]

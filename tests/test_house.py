@@ -152,7 +152,7 @@ def test_no_task_is_named_where_every_task_is_served():
         for room in ("pipeline", "evaluation", "bundles", "tuning")
         for path in sorted((SOURCE / room).rglob("*.py"))
         for task in tasks
-        if f'"{task}"' in path.read_text(encoding="utf-8")
+        if task in path.read_text(encoding="utf-8").lower()
     ]
     assert not wrong
 

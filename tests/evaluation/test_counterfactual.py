@@ -25,7 +25,7 @@ def draw(rng, n=ROUNDS):
 
 
 def log_of(visitor, action, reward, old=OLD, **more):
-    return cf.Log(reward, action, old[visitor, action], NEW[visitor], **more)
+    return cf.LoggedRounds(reward, action, old[visitor, action], NEW[visitor], **more)
 
 
 def mean_over_logs(estimate, repetitions=400):
@@ -146,7 +146,7 @@ def test_diagnostics_say_how_far_the_policies_are_apart():
     assert d["mean_weight_low"] < 1 < d["mean_weight_high"]
     second_moment = (NEW**2 / OLD).sum(axis=1).mean()
     assert d["effective_sample_size"] == pytest.approx(20_000 / second_moment, rel=0.05)
-    same = cf.evaluate_policy(cf.Log(r, a, OLD[v, a], OLD[v]), resamples=10).diagnostics
+    same = cf.evaluate_policy(cf.LoggedRounds(r, a, OLD[v, a], OLD[v]), resamples=10).diagnostics
     assert same["effective_sample_size"] == pytest.approx(20_000)
     assert same["overlap"] == pytest.approx(1)
 
@@ -155,10 +155,10 @@ def test_a_log_that_hangs_on_one_round_says_so():
     v, a, r = draw(np.random.default_rng(9))
     p = OLD[v, a].copy()
     p[3] = 1e-6
-    result = cf.evaluate_policy(cf.Log(r, a, p, NEW[v]), resamples=100)
+    result = cf.evaluate_policy(cf.LoggedRounds(r, a, p, NEW[v]), resamples=100)
     assert any("one round carries" in w for w in result.warnings)
     assert not cf.evaluate_policy(log_of(v, a, r), resamples=100).warnings
-    halved = cf.evaluate_policy(cf.Log(r, a, OLD[v, a] / 2, NEW[v]), resamples=100)
+    halved = cf.evaluate_policy(cf.LoggedRounds(r, a, OLD[v, a] / 2, NEW[v]), resamples=100)
     assert any("propensities are wrong" in w for w in halved.warnings)
 
 
@@ -169,7 +169,7 @@ def small(**changes):
         "propensity": np.array([0.5, 0.5, 0.5, 0.5]),
         "target": np.full((4, 2), 0.5),
     }
-    return cf.Log(**(columns | changes))
+    return cf.LoggedRounds(**(columns | changes))
 
 
 @pytest.mark.parametrize(

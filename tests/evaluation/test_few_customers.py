@@ -12,7 +12,7 @@ from shopkeeper.cli.compare import _difference
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.compare import compare_family, p_shown
-from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
+from shopkeeper.evaluation.counterfactual import LoggedRounds, evaluate_policy
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.online_test import read_out
 from shopkeeper.evaluation.oracle_alarm import better_than_oracle
@@ -200,7 +200,7 @@ def test_a_hopeless_split_has_no_p_of_zero():
 def test_a_policy_judged_by_one_customer_has_no_interval_and_says_so():
     rng = np.random.default_rng(5)
     for customers, said in ((1, True), (2, False)):
-        log = Log(rng.random(200), rng.integers(0, 2, 200), propensity=np.full(200, 0.5),
+        log = LoggedRounds(rng.random(200), rng.integers(0, 2, 200), propensity=np.full(200, 0.5),
                   target=np.tile([0.2, 0.8], (200, 1)), cluster=np.arange(200) % customers)  # fmt: skip
         found = evaluate_policy(log, resamples=50)
         assert (found.estimates["ips"]["low"] is None) == said

@@ -22,7 +22,7 @@ from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.programs.base import Exportable
-from shopkeeper.programs.ranking import SCORERS
+from shopkeeper.programs.ranking import LIST_SCORERS
 from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.combined.two_stage import TwoStage
@@ -121,7 +121,7 @@ def test_its_numbers_are_the_models_own(trained: Any) -> None:
     asked = Requests(prepared.events, prepared.offsets[:-1], ends, np.full(len(ends), 400 * DAY))
     program = program_of(model, timed=True)
     for requests in (asked, split.part("test")[0], asked[:0]):
-        got, wanted = SCORERS[program.scorer](requests, program.arrays), model.score(requests)
+        got, wanted = LIST_SCORERS[program.scorer](requests, program.arrays), model.score(requests)
         # Trees, neighbours and factors are added up in another order.
         if isinstance(model, TwoStage | UPCF | UserKNN | SLIM | Factors):
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)

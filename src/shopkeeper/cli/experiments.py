@@ -20,7 +20,7 @@ def print_counterfactual(log: Path, uniform: bool, resamples: int) -> None:
     with the other policy's probabilities (`uniform`: all actions alike), and, where known, `user` (resampled together),
     `position` (support is checked within each) and a list column `predicted` (a reward model's guess per action).
     """
-    from shopkeeper.evaluation.counterfactual import Log, evaluate_policy
+    from shopkeeper.evaluation.counterfactual import LoggedRounds, evaluate_policy
     from shopkeeper.pipeline import show
 
     table = _read(log)
@@ -31,7 +31,7 @@ def print_counterfactual(log: Path, uniform: bool, resamples: int) -> None:
     else:
         target = _matrix(table, "target", log, "; give --uniform for a policy that shows all actions alike")
     found = evaluate_policy(
-        Log(
+        LoggedRounds(
             reward=reward.astype(np.float64),
             action=action,
             propensity=_column(table, "propensity", log) if "propensity" in table.column_names else None,

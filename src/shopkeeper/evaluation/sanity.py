@@ -25,7 +25,8 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import duplicates
 
-BASELINES = ("popularity", "recency")  # what sold best of late; the customer's own newest items, then the newest hits
+# What sold best of late; the customer's own newest items, then the newest hits.
+ALWAYS_BESIDE = ("popularity", "recency")
 _CONTENT = ("item", "event_type", "price", "quantity")  # what moves when a history is shuffled; the times stay
 
 
@@ -179,7 +180,7 @@ def missing_baselines(
 ) -> str | None:
     """A sentence when a simple baseline is not beside the models, else None; `train`: model -> the command for it."""
     have = {name.partition("#")[0].partition(" (")[0] for name in names}
-    if not (lacking := [name for name in BASELINES if name not in have]):
+    if not (lacking := [name for name in ALWAYS_BESIDE if name not in have]):
         return None
     return (
         f"no {' and no '.join(lacking)} baseline is in the table: `{train(lacking[0])}` makes one in "

@@ -52,7 +52,7 @@ class SASRecShape:
             )
 
 
-class Block(Dropping):
+class AttentionBlock(Dropping):
     """Attention and feed-forward layer as in the SASRec paper: the norm is on the query alone, K and V see x itself."""
 
     def __init__(self, shape: SASRecShape):
@@ -136,7 +136,9 @@ class SASRecNetwork(SequenceNetwork):
         self.position = nn.Embedding(shape.max_length, d)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
         self.reads = ("type",) if shape.n_types else ()
-        self.blocks: Any = nn.ModuleList((GatedBlock if shape.gated else Block)(shape) for _ in range(shape.blocks))
+        self.blocks: Any = nn.ModuleList(
+            (GatedBlock if shape.gated else AttentionBlock)(shape) for _ in range(shape.blocks)
+        )
         self.norm = nn.LayerNorm(d, 1e-6)
         for module in self.modules():
             if isinstance(module, nn.Embedding):

@@ -15,10 +15,10 @@ from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
-from shopkeeper.pipeline.told import Block, Data, Export, Train
+from shopkeeper.pipeline.told import Data, Export, Settings, Train
 from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.tasks.base import REQUESTS
-from shopkeeper.tasks.find import find_task
+from shopkeeper.tasks.find import find_task, own_tasks
 from shopkeeper.timeline import CustomerSpec, iso
 from shopkeeper.timeline.zones import zone_of
 
@@ -94,7 +94,7 @@ def prepared_folder(config: Data) -> Path:
     return config.paths.prepared / f"{name}{suffix}"
 
 
-def _comparable(spec: Block) -> dict[str, Any]:
+def _comparable(spec: Settings) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k not in ("title", "source", "licence")}
 
 
@@ -121,7 +121,7 @@ def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str
 
 
 def customer_spec(config: Data) -> CustomerSpec:
-    """Windows of a customer task: the dataset's (`churn: {horizon_days, …}`) under the task's own settings."""
+    """Windows of a customer task: the dataset's (`<task>: {horizon_days, …}`) under the task's own settings."""
     task = config.task
     settings = dict(config.dataset.get(task.name) or {})
     settings |= {k: v for k, v in (task.windows or {}).items() if v is not None}
@@ -139,7 +139,7 @@ def needs_time(dataset: str, task: str) -> UserError:
     return UserError(f"task={task} needs time stamps and dataset={dataset} has only an order; choose another dataset")
 
 
-def prepared_of(manifest: Block) -> Prepared:
+def prepared_of(manifest: Settings) -> Prepared:
     """The prepared dataset that a run was trained on; refused when its data have changed since."""
     prepared = Prepared.open(_place_of(manifest))
     if prepared.fingerprint != manifest["dataset_fingerprint"]:
@@ -147,7 +147,7 @@ def prepared_of(manifest: Block) -> Prepared:
     return prepared
 
 
-def _place_of(manifest: Block) -> Path:
+def _place_of(manifest: Settings) -> Path:
     """Where a run's manifest says that its data lie: below the working folder, or as an absolute path elsewhere.
 
     Only data with the run's own fingerprint are opened there (whoever wrote the manifest knew them). A `UserError` for
@@ -174,7 +174,7 @@ def _place_of(manifest: Block) -> Path:
     return place
 
 
-def say_if_raw_changed(manifest: Block, raw: Path) -> None:
+def say_if_raw_changed(manifest: Settings, raw: Path) -> None:
     """One line where the raw files are no longer those that a run's data were prepared from."""
     from shopkeeper.ingest.raw import raw_changes
 
@@ -183,7 +183,7 @@ def say_if_raw_changed(manifest: Block, raw: Path) -> None:
         log.warning("%s: %s; prepare and train again to have them counted", prepared.path, changed)
 
 
-def split_of(prepared: Prepared, manifest: Block) -> Split:
+def split_of(prepared: Prepared, manifest: Settings) -> Split:
     """The split that a run was trained on; of a run that was refitted after validation, all until the test cutoff."""
     split = prepared.split(str(manifest["split"]))
     return split.until_test() if manifest.get("refit") else split
@@ -203,7 +203,8 @@ def check_task(config: Train) -> None:
     task, model = find_task(config.task.plain, named_targets()), config.model
     if not model.tasks and not model.task:
         raise UserError(
-            f"model={model.name} says no task beside {', '.join(model.plain)}; set model.task, e.g. next_item"
+            f"model={model.name} says no task beside {', '.join(model.plain)}; set model.task to one of "
+            f"{', '.join(own_tasks())}"
         )
     serves = model.tasks or [model.task]  # names, or what tasks are asked of
     if task.asks != serves if isinstance(serves, str) else task.name not in serves:

@@ -34,7 +34,7 @@ from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
-BASELINES = "baselines"  # the folder of the runs that were made for the table
+ADDED = "baselines"  # the folder of the runs that were made for the table
 SHOWN = (
     "recall@{k}",
     "hit@{k}",
@@ -105,7 +105,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:
-                copy_baseline(run, folder / BASELINES / run.path.name, ids=cfg.report.ids)
+                copy_baseline(run, folder / ADDED / run.path.name, ids=cfg.report.ids)
             for section in sections.values():
                 table = _together(section["tables"])
                 table = table if cfg.report.ids else numbered(table)
@@ -145,7 +145,7 @@ def _unlike(runs: Sequence[RunFolder]) -> Unlike:
         for key, own in (("dataset", dataset), ("split_name", split)):
             if (theirs := manifest.get(key)) not in (None, own):
                 return f"{key.partition('_')[0]}={theirs}, not {own}"
-        asked = [r for r in manifest.get("runs") or [] if Path(r["path"]).parent.name != BASELINES]
+        asked = [r for r in manifest.get("runs") or [] if Path(r["path"]).parent.name != ADDED]
         lost = dict.fromkeys(f"{r['model']}" for r in asked if (r["task"], r["model"]) not in here)
         return f"{', '.join(lost)}, which would not be in this one" if lost else None
 
@@ -167,7 +167,7 @@ def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pa
 
 def _moved(run: RunFolder, out: Path) -> RunFolder:
     """A baseline's run as it lies in the finished report."""
-    return replace(run, path=out / BASELINES / run.path.name)
+    return replace(run, path=out / ADDED / run.path.name)
 
 
 def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def recommend(config: DictConfig) -> None:
     run = open_run(cfg.run, context.named_targets())
     say_contradictions(cfg.plain, [run])
     if run.about.asks != REQUESTS:
-        raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a next_item run")
+        raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a run that does")
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)

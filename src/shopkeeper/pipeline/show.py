@@ -114,11 +114,11 @@ def note(metrics: Mapping[str, Any], headline: str) -> str:
 
 def colour(model: str, oracle: str = "") -> str:
     """A model's colour in MLflow's charts: always the same one; baselines and oracles are grey."""
-    from shopkeeper.evaluation.report.figures import BASELINES, LABELS
+    from shopkeeper.evaluation.report.figures import IN_GREY, LABELS
 
-    if model in BASELINES or oracle:
-        return "#a9a9a9" if model in BASELINES else "#555555"
-    known = [name for name in LABELS if name not in BASELINES]
+    if model in IN_GREY or oracle:
+        return "#a9a9a9" if model in IN_GREY else "#555555"
+    known = [name for name in LABELS if name not in IN_GREY]
     place = known.index(model) if model in known else zlib.crc32(model.encode())
     return COLOURS[place % len(COLOURS)]
 

@@ -23,7 +23,7 @@ from shopkeeper.tracking.settings import Tracking
 from shopkeeper.tuning.settings import Tuning
 from shopkeeper.typed import WHERE, held, read, shapes_of
 
-Block = Mapping[str, Any]
+Settings = Mapping[str, Any]
 V = TypeVar("V")
 
 
@@ -64,8 +64,8 @@ class TaskSettings:
     headline: str = held(Needed(TEXT), "")  # the metric that orders models
     direction: str = held(Name(("minimize", "maximize")), "maximize")
     target: str = held(TEXT, "")  # of a task of one's own: module.NAME
-    windows: Block = held({key: Maybe(rule) for key, rule in CustomerSpec.RULES.items()}, factory=dict)
-    plain: Block = field(default_factory=dict, repr=False)
+    windows: Settings = held({key: Maybe(rule) for key, rule in CustomerSpec.RULES.items()}, factory=dict)
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,24 @@ class ModelSettings:
     target: str
     task: str = held(TEXT, "")
     tasks: Any = held(OneOf(TEXT, Items(TEXT)), None)  # names of tasks, or what tasks are asked of
-    parameters: Block = field(default_factory=dict)  # arguments of the model's class, which checks them
-    plain: Block = field(default_factory=dict, repr=False)
+    parameters: Settings = field(default_factory=dict)  # arguments of the model's class, which checks them
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """The data that a verb works on."""
 
-    dataset: Block  # conf/dataset, checked by `ingest.dataset`
-    split: Block = held(SPLIT)  # conf/split, checked by `SplitSpec`
+    dataset: Settings  # conf/dataset, checked by `ingest.dataset`
+    split: Settings = held(SPLIT)  # conf/split, checked by `SplitSpec`
     task: TaskSettings
     paths: Paths = field(default_factory=Paths)
-    engine: Block | None = held(Maybe(ENGINE), None)  # conf/engine, checked by `arrange.engine`
+    engine: Settings | None = held(Maybe(ENGINE), None)  # conf/engine, checked by `arrange.engine`
     timeline: Timeline = field(default_factory=Timeline)
     audit: str = held(Name(("always", "full")), "always")  # full: perturb everything after the cutoff and compare
     prepared_folder: Path | None = None  # None: after the dataset
     progress: bool = True
-    plain: Block = field(default_factory=dict, repr=False)
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +108,8 @@ class Train(Data):
     """What `train` is told."""
 
     model: ModelSettings
-    trainer: Block = field(default_factory=dict)  # conf/trainer, checked by `TrainerConfig`
-    loss: Block = field(default_factory=dict)  # conf/loss, which models name as theirs
+    trainer: Settings = field(default_factory=dict)  # conf/trainer, checked by `TrainerConfig`
+    loss: Settings = field(default_factory=dict)  # conf/loss, which models name as theirs
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 1
@@ -128,28 +128,28 @@ class Tune(Train):
 class Evaluate:
     """What `evaluate` is told."""
 
-    dataset: Block
-    split: Block = held(SPLIT)
+    dataset: Settings
+    split: Settings = held(SPLIT)
     task: TaskSettings | None = None  # a stage that compares all tasks has none
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
     evaluation: Evaluation = field(default_factory=Evaluation)
     report: Report = field(default_factory=Report)
-    rerank: Block = held(
+    rerank: Settings = held(
         Each(Needed({"candidates": whole(1), "steps": Needed(ANY)})), factory=dict
     )  # `reranking.steps`
     runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
     out: Path | None = None  # folder of the report
     overwrite: bool = False
-    plain: Block = field(default_factory=dict, repr=False)
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """What `export` is told."""
 
-    dataset: Block
-    split: Block = held(SPLIT)
+    dataset: Settings
+    split: Settings = held(SPLIT)
     task: TaskSettings | None = None  # a stage that exports the best of each task names neither task nor model
     model: ModelSettings | None = None
     evaluation: Evaluation = field(default_factory=Evaluation)  # how sure it is that the best one leads
@@ -159,7 +159,7 @@ class Export:
     overwrite: bool = False
     k: int = held(whole(1), 10)  # length of the lists that the graph returns
     golden: int = held(whole(1), 100)  # requests kept in the bundle
-    plain: Block = field(default_factory=dict, repr=False)
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class Recommend:
     k: int = held(whole(1), 10)
     filter_seen: bool | None = None  # None: as the model was evaluated
     paths: Paths = field(default_factory=Paths)
-    plain: Block = field(default_factory=dict, repr=False)
+    plain: Settings = field(default_factory=dict, repr=False)
 
 
 VERBS: dict[str, type[Any]] = {
@@ -192,7 +192,7 @@ GROUPS = (
 )  # nothing is trained without
 
 
-def settings(config: DictConfig | Block, verb: type[V]) -> V:
+def settings(config: DictConfig | Settings, verb: type[V]) -> V:
     """A composed config as what a verb is told; a `UserError` for a name that no verb knows or a value of no use."""
     value = plain(config)
     for key in value:
@@ -209,18 +209,18 @@ def but(told: V, **blocks: Any) -> V:
     return _read(type(told), {**told.plain, **blocks})  # type: ignore[attr-defined]
 
 
-def of_run(config: Block) -> Train:
+def of_run(config: Settings) -> Train:
     """What a finished run was told, as its `config.yaml` says; what another version wrote down is left aside."""
     return _read(Train, config, lenient=True)
 
 
-def _read(verb: type[V], value: Block, lenient: bool = False) -> V:
+def _read(verb: type[V], value: Settings, lenient: bool = False) -> V:
     wanted = {f.name for f in fields(verb)}  # type: ignore[arg-type]
     read_from = {k: v for k, v in value.items() if k in wanted and k != "plain"}
     return replace(read(verb, read_from, lenient=lenient), plain=dict(value))  # type: ignore[type-var]
 
 
-def plain(config: DictConfig | Block) -> dict[str, Any]:
+def plain(config: DictConfig | Settings) -> dict[str, Any]:
     """A composed Hydra config as plain dicts and lists, interpolations resolved and every setting of its kind."""
     if isinstance(config, DictConfig) and "evaluation" in config:
         node = OmegaConf.select(config, "evaluation")
@@ -235,7 +235,7 @@ def plain(config: DictConfig | Block) -> dict[str, Any]:
     return found
 
 
-def check_config(config: Block) -> None:
+def check_config(config: Settings) -> None:
     """A `UserError` for the first setting of a composed configuration that is of another kind than it must be."""
     for key, shape in SHAPES.items():
         if key in config:

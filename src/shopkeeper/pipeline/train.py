@@ -16,7 +16,7 @@ from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms import Result, form_of, task_of
-from shopkeeper.pipeline.forms.fitting import Log
+from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.told import Train, settings
 
@@ -82,7 +82,7 @@ def _track(
         tracked.figure(figure, f"figures/{file}")
 
 
-def validate_model(cfg: Train, log_epoch: Log) -> float:
+def validate_model(cfg: Train, log_epoch: TellEpoch) -> float:
     """Train and return the task's headline metric on validation; test is not looked at. For tuning."""
     context.check_task(cfg)
     with ExitStack() as held:

@@ -1,7 +1,7 @@
 """What a model hands to a bundle: the name of a function, and all that it reads.
 
-A model that is exported has `program(timed) -> Program`; the functions are in `ranking.SCORERS` (lists of items) and in
-`scoring.SCORERS` (probabilities). GRAPH stands for a torch module, which is written as an ONNX graph.
+A model that is exported has `program(timed) -> Program`; the functions are in `ranking.LIST_SCORERS` and in
+`scoring.PROBABILITY_SCORERS`. GRAPH stands for a torch module, which is written as an ONNX graph.
 """
 
 from __future__ import annotations

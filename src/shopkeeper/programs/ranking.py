@@ -150,7 +150,7 @@ def two_stage(requests: Requests, a: Arrays) -> np.ndarray:
     The arrays of candidate n are named `n/…`, those of the trees `trees/…`.
     """
     names = a["candidates"].tolist()
-    scored = [SCORERS[name](requests, below(a, str(n))) for n, name in enumerate(names)]
+    scored = [LIST_SCORERS[name](requests, below(a, str(n))) for n, name in enumerate(names)]
     trees = below(a, "trees")
     if not trees:
         return scored[0]
@@ -185,7 +185,7 @@ def below(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
     return {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
 
 
-SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
+LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "ease": ease,
     "item_knn": item_knn,
     "item_to_item": item_to_item,

@@ -33,7 +33,7 @@ def trees(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     return _sigmoid(tree_sums(features_nF, arrays))
 
 
-SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
+PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "constant": constant,
     "logistic": logistic,
     "trees": trees,

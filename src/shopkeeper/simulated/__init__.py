@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import write_json
-from shopkeeper.simulated.customers import Hidden, Log, hidden_paths, live
+from shopkeeper.simulated.customers import Hidden, SimulatedLog, hidden_paths, live
 from shopkeeper.simulated.presets import FROZEN, parameters_hash, world_of
 from shopkeeper.simulated.world import World
 from shopkeeper.simulated.write import EventTables, TableFile, items_table, times, user_ids, users_table
@@ -122,7 +122,7 @@ class _Files:
 
 
 def _write_campaign(
-    files: _Files, world: World, hidden: Hidden, chunk: Log, first: int, rng: np.random.Generator
+    files: _Files, world: World, hidden: Hidden, chunk: SimulatedLog, first: int, rng: np.random.Generator
 ) -> None:
     from shopkeeper.simulated.campaign import campaign
 
@@ -134,7 +134,7 @@ def _write_campaign(
 
 
 def _write_identities(
-    files: _Files, world: World, hidden: Hidden, chunk: Log, first: int, rng: np.random.Generator
+    files: _Files, world: World, hidden: Hidden, chunk: SimulatedLog, first: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[str]]:
     """Write links and the truth; returns the keys that the chunk's rows are under, as positions and names."""
     from shopkeeper.simulated.identities import identities, key_names

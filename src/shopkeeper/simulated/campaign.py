@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.simulated.customers import ORDER, Hidden, Log
+from shopkeeper.simulated.customers import ORDER, Hidden, SimulatedLog
 from shopkeeper.simulated.filtering import survival
 from shopkeeper.simulated.world import World
 
@@ -43,7 +43,7 @@ def uplift_table(world: World, day: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def campaign(
-    world: World, hidden: Hidden, log: Log, rng: np.random.Generator
+    world: World, hidden: Hidden, log: SimulatedLog, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The campaign's table and its hidden truth for the customers of a chunk, by column; `customer` counts from 0."""
     day = campaign_day(world)

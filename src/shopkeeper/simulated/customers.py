@@ -15,7 +15,7 @@ _SECOND = 1_000_000
 
 
 @dataclass
-class Log:
+class SimulatedLog:
     """Events of one chunk in time order (M rows). `customer` counts from 0 within the chunk; 0 in ids = none."""
 
     customer: np.ndarray  # int32
@@ -54,7 +54,7 @@ def hidden_paths(world: World, n: int, rng: np.random.Generator) -> Hidden:
     return Hidden(kind, first, state)
 
 
-def live(world: World, hidden: Hidden, rng: np.random.Generator) -> Log:
+def live(world: World, hidden: Hidden, rng: np.random.Generator) -> SimulatedLog:
     """What the shop's log shows of these customers."""
     life = _Life(world, hidden, rng)
     for day in range(world.days):
@@ -76,7 +76,7 @@ class _Life:
             due_item=np.zeros((n, DUE_WINDOW), np.int64),
             due_day=np.zeros((n, DUE_WINDOW), np.int64),
         )
-        self.rows: dict[str, list[np.ndarray]] = {name: [] for name in Log.__annotations__}
+        self.rows: dict[str, list[np.ndarray]] = {name: [] for name in SimulatedLog.__annotations__}
         self.sessions = self.orders = 0
         self.steps = [np.cumsum(world.steps_browse)[:-1], np.cumsum(world.steps_order)[:-1]]
         self.on_web, _ = world.first_evidence()
@@ -202,11 +202,11 @@ class _Life:
         for name, values in columns.items():
             self.rows[name].append(values)
 
-    def log(self) -> Log:
+    def log(self) -> SimulatedLog:
         """Everything noted, in time order; rows of one instant keep the order in which they were noted."""
         joined = {name: np.concatenate(parts) for name, parts in self.rows.items()}
         order = np.argsort(joined["timestamp"], kind="stable")
-        return Log(**{name: column[order] for name, column in joined.items()})
+        return SimulatedLog(**{name: column[order] for name, column in joined.items()})
 
 
 def _push(window: np.ndarray, value: np.ndarray) -> np.ndarray:

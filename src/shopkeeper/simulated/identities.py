@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.simulated.customers import Hidden, Log
+from shopkeeper.simulated.customers import Hidden, SimulatedLog
 from shopkeeper.simulated.world import World
 
 KINDS = ("account", "account", "device", "device", "card", "phone")  # blocks of n keys each: two accounts, two devices
@@ -44,7 +44,7 @@ def key_names(keys: np.ndarray, n: int, first: int) -> list[str]:
     return [f"{KINDS[b]}:{x:08x}" for b, x in zip(block.tolist(), number.tolist(), strict=True)]
 
 
-def identities(world: World, hidden: Hidden, log: Log, rng: np.random.Generator) -> Identities:
+def identities(world: World, hidden: Hidden, log: SimulatedLog, rng: np.random.Generator) -> Identities:
     """Give every row its key, and say what links become known when."""
     n = len(hidden.kind)
     begin, end = world.first_day * MICROSECONDS_PER_DAY, (world.first_day + world.days) * MICROSECONDS_PER_DAY

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.simulated.customers import Log
+from shopkeeper.simulated.customers import SimulatedLog
 from shopkeeper.simulated.world import CHANNELS, World
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -71,7 +71,7 @@ class EventTables:
         self._items = pa.array(item_ids(world))
         self._sessions = self._orders = 0
 
-    def table(self, log: Log, users: tuple[np.ndarray, list[str]]) -> pa.Table:
+    def table(self, log: SimulatedLog, users: tuple[np.ndarray, list[str]]) -> pa.Table:
         """The chunk's rows; `users` are the position of each row's key among the names, and the names."""
         sessions, orders = int(log.session.max(initial=0)), int(log.order.max(initial=0))
         columns = [

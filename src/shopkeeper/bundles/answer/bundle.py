@@ -3,7 +3,7 @@
 Needs NumPy, and ONNX Runtime where the model is a graph; no torch, no PyArrow, no Polars.
 
     Bundle.load("exports/sasrec").answer([["B0009RF9DW", "B000142FVW"], []], k=5)
-    Bundle.load("exports/churn").answer([[("sku-1", "purchase", "2026-02-01T10:00Z")]], as_of="2026-03-01")
+    Bundle.load("exports/leaving").answer([[("sku-1", "purchase", "2026-02-01T10:00Z")]], as_of="2026-03-01")
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from shopkeeper.programs.base import GRAPH
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_written
 
-SCORERS = {"recommender": {GRAPH, *ranking.SCORERS}, "customer": set(scoring.SCORERS)}  # by kind of bundle
+SCORERS_OF_KIND = {
+    "recommender": {GRAPH, *ranking.LIST_SCORERS},
+    "customer": set(scoring.PROBABILITY_SCORERS),
+}
 
 
 HISTORY = Needed(Open({"usual_type": Needed(Name(EVENT_TYPES)), "time_zone": TEXT}))
@@ -61,13 +64,13 @@ class Bundle:
         path = Path(path)
         manifest, content = checked_files(path)
         kind = manifest.get("kind")
-        if not isinstance(kind, str) or kind not in SCORERS:
+        if not isinstance(kind, str) or kind not in SCORERS_OF_KIND:
             raise UserError(f"{path} holds a {kind!r} bundle, unknown to this shopkeeper; update it")
         with fitting(path):
             manifest, words = as_today(path, manifest, content)
             check_written(manifest, SHAPES[kind], str(path / "manifest.json"), AGAIN)
         scorer = manifest["scorer"]
-        if scorer not in SCORERS[kind]:
+        if scorer not in SCORERS_OF_KIND[kind]:
             raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")
         program = "model.onnx" if scorer == GRAPH else "arrays.npz"
         if program not in content:

@@ -21,13 +21,13 @@ from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.identifiers import normal_id
-from shopkeeper.programs.scoring import SCORERS, calibrated
+from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
 
 @dataclass(frozen=True)
 class CustomerModel:
-    """A churn or propensity model that was exported, with what turns events into features."""
+    """A model about customers that was exported, with what turns events into features."""
 
     manifest: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -59,7 +59,7 @@ class CustomerModel:
         found: dict[int, float] = {}
         if scored:
             features_nF = self._features([asked.rows[n] for n in scored], asked.instant[scored], seen)
-            raw_n = SCORERS[self.manifest["scorer"]](features_nF, self.arrays)
+            raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features_nF, self.arrays)
             calibrator = self.manifest["calibrator"]
             raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
             found = dict(zip(scored, raw_n.tolist(), strict=True))

@@ -19,7 +19,7 @@ from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError
 from shopkeeper.programs.base import GRAPH
-from shopkeeper.programs.ranking import SCORERS, best
+from shopkeeper.programs.ranking import LIST_SCORERS, best
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
 INPUTS = (
@@ -131,7 +131,7 @@ class ItemModel:
         for rows, items in part:
             table.add(rows, items)
         requests = table.requests(instant, seen)
-        return best(SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
+        return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
 
     def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int]]:
         """The events that the model reads, their internal items, and every known item of the history."""

@@ -10,12 +10,12 @@ from shopkeeper.evaluation.counterfactual.estimators import (
     switch_dr,
 )
 from shopkeeper.evaluation.counterfactual.evaluate import PolicyValue, evaluate_policy
-from shopkeeper.evaluation.counterfactual.log import Log
+from shopkeeper.evaluation.counterfactual.log import LoggedRounds
 from shopkeeper.evaluation.counterfactual.obd import evaluate_obd
 from shopkeeper.evaluation.counterfactual.reward_model import cross_fitted_rewards
 
 __all__ = [
-    "Log",
+    "LoggedRounds",
     "PolicyValue",
     "clipped_ips",
     "cross_fitted_rewards",

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.counterfactual import estimators as est
-from shopkeeper.evaluation.counterfactual.log import Log
+from shopkeeper.evaluation.counterfactual.log import LoggedRounds
 from shopkeeper.evaluation.intervals import finite, per_user, resampled_means
 
 
@@ -32,7 +32,7 @@ class PolicyValue:
 
 
 def evaluate_policy(
-    log: Log,
+    log: LoggedRounds,
     predicted_nA: np.ndarray | None = None,
     *,
     clip: float | None = None,

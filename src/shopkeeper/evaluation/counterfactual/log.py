@@ -13,7 +13,7 @@ from shopkeeper.errors import UserError
 
 
 @dataclass(frozen=True)
-class Log:
+class LoggedRounds:
     """Logged rounds, and what the policy under evaluation would have done in each. Checked when made.
 
     A `UserError` says why a log cannot answer: no propensities, propensities outside (0, 1], actions outside the

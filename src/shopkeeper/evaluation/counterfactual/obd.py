@@ -21,7 +21,7 @@ import pyarrow.csv as csv
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.counterfactual.evaluate import PolicyValue, evaluate_policy
-from shopkeeper.evaluation.counterfactual.log import Log
+from shopkeeper.evaluation.counterfactual.log import LoggedRounds
 from shopkeeper.evaluation.counterfactual.reward_model import cross_fitted_rewards
 from shopkeeper.evaluation.intervals import resampled_means
 
@@ -98,7 +98,7 @@ def _from_other_log(
         shares = np.zeros((int(max(position_n.max(), target["position"].max())) + 1, n_actions))
         np.add.at(shares, (target["position"].astype(np.int64), target["item_id"].astype(np.int64)), 1)
         target_nA = (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1))[position_n]
-    log = Log(
+    log = LoggedRounds(
         reward=logged["click"].astype(np.float64),
         action=action_n,
         propensity=logged["propensity_score"],

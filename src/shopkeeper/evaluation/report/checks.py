@@ -10,7 +10,7 @@ from shopkeeper.evaluation.compare import digits_apart, metric_label
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Model, label_of_model
 from shopkeeper.evaluation.report.names import labelled
-from shopkeeper.evaluation.sanity import BASELINES
+from shopkeeper.evaluation.sanity import ALWAYS_BESIDE
 
 Row = tuple[str, str, str]  # check, finding, state: good | note | bad
 
@@ -62,7 +62,7 @@ def _baseline(sanity: Mapping[str, Any], models: Sequence[Model], baseline: str)
     name = "Simple baselines are in the table"
     if missing := sanity.get("missing_baselines"):
         return name, missing, "note"
-    own = [m.label for m in models if m.name.partition("#")[0] in (baseline, *BASELINES)]
+    own = [m.label for m in models if m.name.partition("#")[0] in (baseline, *ALWAYS_BESIDE)]
     if not any(m.name.partition("#")[0] == baseline for m in models):
         return name, f"yes, but not “{baseline}”, which report.baseline names: nothing is set beside it", "note"
     return name, ", ".join(own), "good"

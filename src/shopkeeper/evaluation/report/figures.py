@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.tasks.base import Words
+from shopkeeper.tasks.find import own_tasks
 
 LABELS = {
     "popularity": "Popularity",
@@ -36,17 +37,18 @@ LABELS = {
 }
 CEILINGS = {
     "oracle_observable": "Oracle",
-    "oracle_observable_churn": "Oracle",
     "oracle_latent": "Oracle (hidden states)",
 }
-BASELINES = ("popularity", "base_rate")
+IN_GREY = ("popularity", "base_rate")
 
 
 def label_of_model(name: str) -> str:
     """How a model is called on the page; "sasrec#2" is the run with seed 2."""
     labels = LABELS | CEILINGS
     base, mark, seed = name.partition("#")
-    return f"{labels.get(base, base)} (seed {seed})" if mark else labels.get(name, name)
+    for task in own_tasks():  # the oracles of several tasks are called alike
+        base = base.removesuffix(f"_{task}")
+    return f"{labels.get(base, base)} (seed {seed})" if mark else labels.get(base, name)
 
 
 @dataclass(frozen=True)

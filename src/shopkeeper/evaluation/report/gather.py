@@ -16,7 +16,7 @@ from shopkeeper.evaluation.report.charts import CEILING, GREY
 from shopkeeper.evaluation.report.checks import sanity_rows
 from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import (
-    BASELINES,
+    IN_GREY,
     Board,
     Difference,
     Gains,
@@ -131,7 +131,7 @@ def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
         values |= _coverage(section["tables"][name], values)
         if oracle[name]:
             colour = CEILING
-        elif name.partition("#")[0] in (baseline, *BASELINES):
+        elif name.partition("#")[0] in (baseline, *IN_GREY):
             colour = GREY
         else:
             colour = colours.setdefault(family.get(name, name), len(colours) % GREY)

@@ -25,7 +25,7 @@ from shopkeeper.models.about import Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import Result, model_of, task_of
-from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder, declared_facts
 from shopkeeper.pipeline.told import Data, Evaluate, Train
@@ -36,7 +36,7 @@ from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
-def train(cfg: Train, parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+def train(cfg: Train, parts: Sequence[str], log_epoch: TellEpoch, held: ExitStack) -> Result:
     """Fit a customer model and score the cohorts of the parts."""
     from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
     from shopkeeper.evaluation.profit import Profit

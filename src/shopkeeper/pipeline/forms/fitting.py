@@ -15,10 +15,12 @@ from shopkeeper.pipeline.runs import remove_checkpoints
 from shopkeeper.pipeline.told import Train
 
 log = logging.getLogger(__name__)
-Log = Callable[[Mapping[str, float], int], None]
+TellEpoch = Callable[[Mapping[str, float], int], None]
 
 
-def fit_of(cfg: Train, facts: Mapping[str, Any], model: Any, log_epoch: Log, held: ExitStack, **of_task: Any) -> Fit:
+def fit_of(
+    cfg: Train, facts: Mapping[str, Any], model: Any, log_epoch: TellEpoch, held: ExitStack, **of_task: Any
+) -> Fit:
     """What the config's model is fitted with; `of_task`: further fields of `Fit`.
 
     Until `held` is closed, the checkpoints of a model that resumes are this process' alone.
@@ -51,7 +53,7 @@ def forgotten_if_it_fails(fit: Fit, parts: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _and_say(log_epoch: Log) -> Log:
+def _and_say(log_epoch: TellEpoch) -> TellEpoch:
     def both(metrics: Mapping[str, float], step: int) -> None:
         log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
         log_epoch(metrics, step)

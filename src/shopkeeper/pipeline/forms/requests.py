@@ -17,7 +17,7 @@ from shopkeeper.locks import alone
 from shopkeeper.models.about import Learned
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import Result, model_of
-from shopkeeper.pipeline.forms.fitting import Log, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
 from shopkeeper.pipeline.told import Data, Evaluate, Train
@@ -26,7 +26,7 @@ from shopkeeper.pipeline.warm_start import check_start, trained_until
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Train, parts: Sequence[str], log_epoch: Log, held: ExitStack) -> Result:
+def train(cfg: Train, parts: Sequence[str], log_epoch: TellEpoch, held: ExitStack) -> Result:
     """Fit a recommender and answer every request of the parts.
 
     Until `held` is closed, the checkpoints are this process' alone.

@@ -24,7 +24,7 @@ BLOCK_ROWS = 1 << 22  # rows of the log that are looked at together
 
 
 @dataclass(frozen=True)
-class Block:
+class TrainingRows:
     """The training rows of some customers next to each other: copies, in memory."""
 
     offsets: np.ndarray  # int64: rows of the block's customer u are offsets[u]:offsets[u+1]
@@ -36,7 +36,7 @@ class Block:
 
 def training_blocks(
     split: Split, event_types: Sequence[int] | None = None, columns: Sequence[str] = ()
-) -> Iterator[Block]:
+) -> Iterator[TrainingRows]:
     """`split.training_rows(event_types)` for some customers at a time, so many as have `BLOCK_ROWS` rows of the log.
 
     `columns`: of `data.requests.Events`, such as `timestamp`, that come along.
@@ -56,7 +56,7 @@ def training_blocks(
         order = None if events.order is None else events.order[low:high][keep]
         others = {name: getattr(events, name)[low:high][keep] for name in columns}
         position = np.append(0, np.cumsum(keep))
-        yield Block(position[offsets[first : last + 1] - low], item[keep], kind[keep], order, others)
+        yield TrainingRows(position[offsets[first : last + 1] - low], item[keep], kind[keep], order, others)
         first = last
 
 
