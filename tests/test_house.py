@@ -202,3 +202,11 @@ def test_no_folder_has_more_than_twenty_files_side_by_side():
     folders = {path.parent for place in (SOURCE, root / "tests") for path in place.rglob("*.py")}
     full = {f.relative_to(root).as_posix(): n for f in folders if (n := len(list(f.glob("*.py")))) > 20}
     assert full == {}
+
+
+def test_every_file_that_the_recipes_name_is_there():
+    root = SOURCE.parents[1]
+    named = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+(?:\.py|/))`", (root / "CONTRIBUTING.md").read_text()))
+    assert {"tests/test_every_model.py", "evaluation/rows/kinds.py", "pipeline/told.py"} <= named
+    of_ones_own = {name for name in named if name.startswith(("data/raw/", "conf/"))}
+    assert sorted(n for n in named - of_ones_own if not (root / n).exists() and not (SOURCE / n).exists()) == []
