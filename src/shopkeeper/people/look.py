@@ -25,6 +25,7 @@ from shopkeeper.people.names import PERSON, Names
 
 OTHER_IDS = frozenset({"item_id", "order_id", "session_id", "event_type", "channel"})  # text that is never a customer
 TEXT = {".csv", ".tsv", ".jsonl", ".html", ".txt", ".yaml", ".yml", ".md", ".log", ".json"}
+PROSE = {".log", ".txt", ".md"}  # where a customer may be a word among others
 NO_TEXT = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".woff2"}
 # What may hold texts and is not read, by its first bytes.
 PACKED = {
@@ -220,24 +221,24 @@ def _text(path: Path, names: Names, tally: Tally, data: bytes | None) -> tuple[F
         try:
             return _walk(json.loads(text), names), fingerprints
         except (ValueError, RecursionError):  # JSON lines, or text that begins like JSON
-            return _lines(text, names), fingerprints
+            return _lines(text, names, bool(suffixes & PROSE)), fingerprints
     if suffixes & {".yaml", ".yml"} and len(data) <= LARGEST_YAML:
         try:
             return _walk(list(yaml.safe_load_all(text)), names), fingerprints
         except (yaml.YAMLError, ValueError, RecursionError):
             pass
-    count = names.in_text(text, words=not suffixes & {".html", ".htm", ".svg", ".csv", ".tsv"})
+    count = names.in_text(text, words=bool(suffixes & PROSE))
     return ([("text", count)] if count else []), fingerprints
 
 
-def _lines(text: str, names: Names) -> Found:
+def _lines(text: str, names: Names, words: bool) -> Found:
     """JSON lines, and lines that are none."""
     found: Counter[str] = Counter()
     for line in text.splitlines():
         try:
             found.update(dict(_walk(json.loads(line), names)))
         except (ValueError, RecursionError):
-            found["text"] += names.in_text(line, words=True)
+            found["text"] += names.in_text(line, words=words)
     return [(where, count) for where, count in found.items() if count]
 
 
