@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.leaderboard import coverage_at_equal_n, leaderboard
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.about import About
@@ -63,3 +64,14 @@ def test_coverage_is_compared_at_equal_n(made):
     assert found["some"] == pytest.approx(found["all"], abs=0.05)
     curve = made[1]["boards"][0]["models"][0]["coverage_curve"]
     assert curve["n"][-1] == 400
+
+
+def test_figures_and_comparisons_that_are_there_already_are_taken_as_they_are(made, monkeypatch):
+    tables, board = made
+    known = {m["name"]: m["metrics"] for b in board["boards"] for m in b["models"]}
+    found = compare_family(tables, ["ndcg@10"])
+    for name in ("summarise", "compare_family"):
+        monkeypatch.setattr(
+            f"shopkeeper.evaluation.leaderboard.{name}", lambda *_, **__: pytest.fail("resampled again")
+        )
+    assert leaderboard(tables, "ndcg@10", found=found, summary=known)["boards"] == board["boards"]

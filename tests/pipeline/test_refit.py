@@ -10,7 +10,7 @@ import pytest
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms.requests import train
+from shopkeeper.pipeline.forms.learn import learn
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain, settings
@@ -50,7 +50,7 @@ def config(shop: tuple[Path, list[str]], *more: str) -> Train:
 
 def trained(cfg: Train):
     with ExitStack() as held:
-        return train(cfg, ("validation", "test"), lambda values, epoch: None, held)
+        return learn(cfg, ("validation", "test"), lambda values, epoch: None, held)
 
 
 def test_test_is_asked_of_a_model_that_has_seen_validation_and_validation_is_not(shop):

@@ -5,7 +5,7 @@ Models that read the request's instant stand on a board of their own: they know 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from shopkeeper.data.prepared import Split
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
-from shopkeeper.evaluation.compare import LOWER_IS_BETTER, compare_family
+from shopkeeper.evaluation.compare import LOWER_IS_BETTER, Comparison, compare_family
 from shopkeeper.evaluation.sanity import checks, missing_baselines
 from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import rarefied_coverage
@@ -28,21 +28,26 @@ def leaderboard(
     resamples: int = 1000,
     smallest_effect: float = 0.003,
     test: str = "randomisation",
+    found: Sequence[Comparison] | None = None,
+    summary: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Boards of next-item models by `headline`, as JSON.
 
     {"headline", "boards": [{"uses_instant", "models": [{"name", "metrics", "like_the_best", "coverage_curve"}]}],
     "comparisons": […], "sanity": {name: checks}, "notes": […]}. `like_the_best`: the comparison with the first model
     of the board does not find that better. All pairs are judged as one family (`family.py`), which also covers that
-    the first was chosen for coming out first. Sanity checks need `split`.
+    the first was chosen for coming out first. Sanity checks need `split`. `found`, `summary`: comparisons and
+    figures that are there already; nothing is then resampled.
     """
     facts = {name: metadata_of(table) for name, table in tables.items()}
-    summary = {name: summarise(table, confidence=confidence, resamples=resamples) for name, table in tables.items()}
+    if summary is None:
+        summary = {name: summarise(table, confidence=confidence, resamples=resamples) for name, table in tables.items()}
     lower = headline.partition("@")[0] in LOWER_IS_BETTER
     options: dict[str, Any] = {
         "confidence": confidence, "resamples": resamples, "smallest_effect": smallest_effect, "test": test,
     }  # fmt: skip
-    found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
+    if found is None:
+        found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
     ahead = {frozenset((c.a, c.b)): c.winner for c in found}
     boards = []
     for uses_instant in (False, True):

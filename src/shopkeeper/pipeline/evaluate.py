@@ -172,6 +172,7 @@ def _moved(run: RunFolder, out: Path) -> RunFolder:
 
 def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
+    from shopkeeper.evaluation.aggregates import compare
     from shopkeeper.evaluation.oracle_alarm import oracle_alarms
 
     headline = str(runs[0].config["task"]["headline"])
@@ -193,7 +194,10 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     e = cfg.evaluation
     options: dict[str, Any] = {k: getattr(e, k) for k in ("confidence", "resamples", "smallest_effect")}
     options["test"] = cfg.report.test
-    tables, comparisons, sanity, split = form.compared(cfg, by_name, tables, headline, prepared, options)
+    tables, split = form.sliced(by_name, tables, prepared)
+    found = compare(tables, [headline, *runs[0].about.aggregates], **options)
+    figures = {name: metrics[name]["test"] for name in by_name}
+    sanity = form.sanity(cfg, by_name, tables, headline, split, found, figures)
     alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
     for alarm in alarms:
         log.warning("alarm: %s", alarm)
@@ -210,7 +214,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "manifests": {name: run.manifest for name, run in by_name.items()},
         "metrics": {name: metrics[name] for name in order},
         "tables": tables,
-        "comparisons": comparisons,
+        "comparisons": [c.as_dict() for c in found],
         "leaderboard": {n: {m: v["value"] for m, v in metrics[n]["test"].items()} for n in order},
         "sanity": sanity,
         "command": evaluate_again(cfg),

@@ -15,8 +15,8 @@ from shopkeeper import tracking
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
-from shopkeeper.pipeline.forms import Result, form_of, task_of
 from shopkeeper.pipeline.forms.fitting import TellEpoch
+from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.told import Train, settings
 
@@ -48,7 +48,7 @@ def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) ->
             history.append({"epoch": epoch, **values})
             tracked.metrics({f"training/{name}": value for name, value in values.items()}, epoch)
 
-        done: Result = form_of(task_of(cfg)).train(cfg, ("validation", "test"), log_epoch, held)
+        done = learn(cfg, ("validation", "test"), log_epoch, held)
         place = checkpoint_folder(cfg, done.facts)
         facts = {**done.facts, "mlflow_run": tracked.run_id}
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
@@ -86,7 +86,7 @@ def validate_model(cfg: Train, log_epoch: TellEpoch) -> float:
     """Train and return the task's headline metric on validation; test is not looked at. For tuning."""
     context.check_task(cfg)
     with ExitStack() as held:
-        done: Result = form_of(task_of(cfg)).train(cfg, ("validation",), log_epoch, held)
+        done = learn(cfg, ("validation",), log_epoch, held)
         remove_checkpoints(checkpoint_folder(cfg, done.facts))
     return show.find_metric(done.metrics, "validation", cfg.task.headline)
 

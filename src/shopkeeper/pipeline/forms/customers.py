@@ -1,6 +1,4 @@
-"""What the verbs do for tasks that are asked of customers.
-
-Cohorts at rolling cutoffs: fitted on the earlier ones, calibrated on a later one.
+"""What is asked of customers: cohorts at rolling cutoffs, fitted on the earlier ones, calibrated on a later one.
 
 Test is the latest window. The validation figures come from a fit on the training cutoffs alone, without calibration,
 asked at the calibration cutoff: so the calibration data choose the settings and fit the calibration, and nothing
@@ -11,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -21,77 +19,99 @@ from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.data.prepared import Prepared, Split
-from shopkeeper.models.about import Learned
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Result, model_of, task_of
-from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms import Asked, Form, model_of, task_of
+from shopkeeper.pipeline.forms.learn import about_of
 from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
-from shopkeeper.pipeline.runs import RunFolder, declared_facts
+from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant
 
+if TYPE_CHECKING:
+    from shopkeeper.evaluation.compare import Comparison
+
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
-def train(cfg: Train, parts: Sequence[str], log_epoch: TellEpoch, held: ExitStack) -> Result:
-    """Fit a customer model and score the cohorts of the parts."""
-    from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
+@dataclass(frozen=True)
+class Cohorts:
+    """Who is asked about, at which cutoffs, from the data as they were known then; by part of the windows."""
+
+    windows: CustomerWindows
+    known: Mapping[str, Sequence[Prepared]]
+    cohort: Mapping[str, Cohort]
+    hashes: Mapping[str, str]  # by part of the evaluation
+
+
+def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
+    """The cohorts of the config's task; test and validation are answered by a fit each."""
     from shopkeeper.evaluation.profit import Profit
-    from shopkeeper.evaluation.rows.labels import cohort_hash, customer_table
-    from shopkeeper.evaluation.table import summarise
-    from shopkeeper.pipeline.audit import audit_customer_model, say
+    from shopkeeper.evaluation.rows.labels import cohort_hash
 
     check_start(cfg, starts_warm=False)
-    truth = truth_of(cfg)
-    profit = Profit.of(cfg.dataset) if truth.profit else None
+    profit = Profit.of(cfg.dataset) if truth_of(cfg).profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
-    asked = JUDGED_ON
-    data = {part: known[asked[part]][-1] for part in parts}
-    hashes = {part: cohort_hash(cohort[asked[part]], _external(cfg, data[part])) for part in parts}
-    prepared = data[parts[-1]]
-    facts = {
-        "task": cfg.task.name,
-        "model": cfg.model.name,
-        "dataset": prepared.name,
-        "dataset_fingerprint": prepared.fingerprint,
-        "prepared": context.relative(prepared.path),
-        "split": cfg.split["name"],
-        "protocol": "strict",
-        "target_hash": hashes[parts[-1]],
-        "windows": windows.as_json(),
-        "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out},
-        "erasure_list": prepared.erasure_list,
-    }
-    about = {k: facts[k] for k in ("dataset", "split", "protocol", "task", "model", "windows")}
-    about |= {"seed": cfg.seed, "filter_seen": False}
-    fit = fit_of(cfg, facts, model_of(cfg), log_epoch, held)
-    tables: dict[str, pa.Table] = {}
-    for part in parts:
-        with forgotten_if_it_fails(fit, parts):
-            model, learned = fitted(cfg, part, cohort, prepared, fit)
-        # Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint.
-        fit = replace(fit, log=lambda *_: None, trainer={**fit.trainer, "resume": True})
-        rows = cohort[asked[part]]
-        audit_customer_model(cfg, model, part, cohort, known, windows)
-        metadata = {**about, "part": part, "target_hash": hashes[part], "oracle": model.about.oracle}
-        tables[part] = customer_table(data[part], rows, model.predict(rows), metadata, task_of(cfg).slices)
-    if "test" in tables and truth.oracle is not None:
-        asked_of = (tables["test"], data["test"], cohort["test"], cfg.task.headline)
-        facts |= say(alarm_of_customer_model(facts["model"], *asked_of, truth.oracle()))
-    e = cfg.evaluation
-    metrics: dict[str, Any] = {**about, "target_hash": facts["target_hash"], "confidence": e.confidence}
-    if profit:
-        metrics["profit"] = profit.as_json()
-    options: dict[str, Any] = {"resamples": e.resamples, "confidence": e.confidence, "profit": profit}
-    for part, table in tables.items():
-        metrics[part] = summarise(table, **options)
-    return Result(model, learned, {**facts, **declared_facts(model)}, metrics, tables)
+    judged = {part: JUDGED_ON[part] for part in parts}
+    hashes = {part: cohort_hash(cohort[on], _external(cfg, known[on][-1])) for part, on in judged.items()}
+    said = {"windows": windows.as_json()}
+    return Asked(
+        parts,
+        tuple((part,) for part in parts),
+        known[judged[parts[-1]]][-1],
+        Cohorts(windows, known, cohort, hashes),
+        cfg.split["name"],
+        "strict",
+        hashes[parts[-1]],
+        facts={**said, "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out}},
+        about={**said, "profit": profit.as_json()} if profit else said,
+    )
+
+
+def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStack) -> tuple[Asked, Fit]:
+    """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint."""
+    return asked, replace(fit, log=lambda *_: None, trainer={**fit.trainer, "resume": True})
+
+
+def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:
+    """What it says of the part's cohort; see `audit_customer_model`."""
+    from shopkeeper.pipeline.audit import audit_customer_model
+
+    of: Cohorts = asked.of
+    audit_customer_model(cfg, model, turn[0], of.cohort, of.known, of.windows)
+
+
+def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
+    """The rows of a part: every customer of its cohort, with a probability."""
+    from shopkeeper.evaluation.rows.labels import customer_table
+
+    of: Cohorts = asked.of
+    rows, prepared = of.cohort[JUDGED_ON[part]], of.known[JUDGED_ON[part]][-1]
+    metadata = {key: value for key, value in about_of(cfg, asked).items() if key != "profit"}
+    metadata |= {"part": part, "target_hash": of.hashes[part], "oracle": model.about.oracle}
+    return customer_table(prepared, rows, model.predict(rows), metadata, task_of(cfg).slices)
+
+
+def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
+    """Better than the task's oracle on some of the test cohort."""
+    from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
+
+    of, oracle = asked.of, truth_of(cfg).oracle
+    if oracle is None:
+        return None
+    there = table, of.known["test"][-1], of.cohort["test"]
+    return alarm_of_customer_model(cfg.model.name, *there, cfg.task.headline, oracle())
+
+
+def fitted_for(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...]) -> tuple[Any, Learned]:
+    """A new model, fitted for the part of a turn."""
+    return fitted(cfg, turn[0], asked.of.cohort, asked.prepared, fit)
 
 
 def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepared, fit: Fit) -> tuple[Any, Learned]:
@@ -123,22 +143,26 @@ def data_of(cfg: Data) -> dict[str, Any]:
     return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
 
 
-def compared(
+def sliced(
+    runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], prepared: Prepared
+) -> tuple[dict[str, pa.Table], Split | None]:
+    """The tables, which have the slices of their customers, and no split."""
+    return dict(tables), None
+
+
+def sanity(
     cfg: Evaluate,
     runs: Mapping[str, RunFolder],
     tables: Mapping[str, pa.Table],
     headline: str,
-    prepared: Prepared,
-    options: Mapping[str, Any],
-) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
-    """The tables with their slices, comparisons (on the headline, and on the task's aggregates as a second family),
-    `sanity.json`, and the split."""
-    from shopkeeper.evaluation.aggregates import compare
+    split: Split | None,
+    found: Sequence[Comparison],
+    metrics: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """How far apart seeds are."""
     from shopkeeper.pipeline.comparing.checks import over_seeds_of
 
-    found = compare(tables, [headline, *next(iter(runs.values())).about.aggregates], **options)
-    seeds = over_seeds_of(runs, tables, headline, options["confidence"])
-    return dict(tables), [c.as_dict() for c in found], {"seeds": seeds}, None
+    return {"seeds": over_seeds_of(runs, tables, headline, cfg.evaluation.confidence)}
 
 
 def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:
@@ -192,3 +216,20 @@ def _external(cfg: Data, prepared: Prepared) -> list[str]:
     """External user ids by internal id, before pseudonyms."""
     read = real_users(cfg, prepared)
     return (read() if read else prepared.users["user_id"]).to_pylist()
+
+
+FORM = Form(
+    prepare=prepare,
+    data_of=data_of,
+    ask=ask,
+    further=further,
+    fitted=fitted_for,
+    audit=audit,
+    answered=answered,
+    alarm=alarm,
+    added_runs=added_runs,
+    without_headline=without_headline,
+    sliced=sliced,
+    sanity=sanity,
+    asked_of=asked_of,
+)

@@ -1,4 +1,4 @@
-"""What the verbs do for tasks that are asked of a split's requests: fit, answer every one, audit, refit."""
+"""What is asked of a split's requests: which items? Fit, answer every one, audit, refit."""
 
 from __future__ import annotations
 
@@ -7,96 +7,112 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.errors import UserError
 from shopkeeper.locks import alone
-from shopkeeper.models.about import Learned
+from shopkeeper.models.about import About, Learned
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Result, model_of
-from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms import Asked, Form, model_of
+from shopkeeper.pipeline.forms.learn import about_of
 from shopkeeper.pipeline.prepare import prepare_to_train
-from shopkeeper.pipeline.runs import RunFolder, declared_facts, remove_checkpoints
+from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start, trained_until
+
+if TYPE_CHECKING:
+    from shopkeeper.evaluation.compare import Comparison
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Train, parts: Sequence[str], log_epoch: TellEpoch, held: ExitStack) -> Result:
-    """Fit a recommender and answer every request of the parts.
-
-    Until `held` is closed, the checkpoints are this process' alone.
-    """
-    from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
-    from shopkeeper.evaluation.rows.items import evaluate_requests
-    from shopkeeper.evaluation.table import summarise
-    from shopkeeper.pipeline.audit import audit_recommender, say
-
+def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
+    """The requests of the config's split. With `evaluation.refit`, test is answered by a second fit."""
     prepared, split = prepare_to_train(cfg)
-    later = split.until_test() if cfg.evaluation.refit and "test" in parts else None  # said before hours pass
-    model = model_of(cfg)
-    start = check_start(cfg, model.about.starts_warm, split)
-    facts = _facts(cfg, prepared, split) | {**declared_facts(model), "init_from": start}
-    if start and not start["checked"]:
-        facts["trained_until"] = None
-    asked: dict[str, Any] = {
-        "target_events": tuple(split.timeline["spec"]["target_events"]),
-        "filter_seen": bool(cfg.dataset["filter_seen"]),
-        "k": cfg.evaluation.k[0],
-    }
-    fit = fit_of(cfg, facts, model, log_epoch, held, **asked)
-    with forgotten_if_it_fails(fit, parts):
-        learned = model.fit(prepared, split, fit) or Learned()
-    audit_recommender(cfg, model, learned, split, fit, parts)
-    e = cfg.evaluation
+    refit = cfg.evaluation.refit and "test" in parts
+    if refit:
+        split.until_test()  # refused now where it cannot be, not after hours
+    start = check_start(cfg, about.starts_warm, split)
+    known = trained_until(split) if not start or start["checked"] else None
+    return Asked(
+        parts,
+        (tuple(part for part in parts if part != "test"), ("test",)) if refit else (parts,),
+        prepared,
+        split,
+        split.name,
+        split.protocol,
+        split.target_hash(),
+        bool(cfg.dataset["filter_seen"]),
+        fit={
+            "target_events": tuple(split.timeline["spec"]["target_events"]),
+            "filter_seen": bool(cfg.dataset["filter_seen"]),
+            "k": cfg.evaluation.k[0],
+        },
+        facts={"init_from": start, "trained_until": known},
+        about={"init_from": start} if start else {},
+    )
 
-    def table(part: str, **told: Any) -> pa.Table:
-        return evaluate_requests(
-            model,
-            split,
-            part,
-            k=e.k,
-            filter_seen=fit.filter_seen,
-            batch_size=e.batch_size,
-            ties=e.ties,
-            top_k=e.top_k,
-            metadata={"task": facts["task"], "model": facts["model"], "seed": fit.seed, **told},
-        )
 
-    tables = {part: table(part) for part in parts if part != "test" or later is None}
-    if later is not None:
-        split = later
-        facts |= {"refit": True, "trained_until": trained_until(split)}
-        again = replace(fit, steps=learned.steps, chosen=learned.chosen, init_from=None)
-        model, learned = _refitted(cfg, learned, split, fit, held)
-        audit_recommender(cfg, model, learned, split, again, ("test",))
-        tables["test"] = table("test", refit=True)
-    metrics: dict[str, Any] = {
-        "dataset": prepared.name,
-        "split": cfg.split["name"],
-        "protocol": split.protocol,
-        "task": cfg.task.name,
-        "model": facts["model"],
-        "seed": fit.seed,
-        "filter_seen": fit.filter_seen,
-        "confidence": e.confidence,
-        "target_hash": split.target_hash(),
-    }
-    if later is not None:
-        metrics["refit"] = True
-    if start:
-        metrics["init_from"] = start
-    if "test" in tables:
-        options = {"k": e.k, "filter_seen": fit.filter_seen, "ties": e.ties}
-        headline = cfg.task.headline
-        facts |= say(alarm_of_recommender(facts["model"], tables["test"], split, headline, **options))
-    for part, table in tables.items():
-        metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence)
-    return Result(model, learned, facts, metrics, tables)
+def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStack) -> tuple[Asked, Fit]:
+    """All until the test cutoff, with the candidate and for the steps that validation chose."""
+    steps, split = learned.steps, asked.of.until_test()
+    log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
+    assert fit.folder is not None
+    place = fit.folder.with_name(f"{fit.folder.name}-refit")
+    if model_of(cfg).about.resumes:
+        held.enter_context(alone(place))
+    trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
+    facts = {**asked.facts, "refit": True, "trained_until": trained_until(split)}
+    asked = replace(asked, parts=("test",), of=split, facts=facts, about={**asked.about, "refit": True})
+    again = replace(fit, folder=place, steps=steps, chosen=learned.chosen, trainer=trainer, init_from=None)
+    return asked, again
+
+
+def fitted(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...]) -> tuple[Any, Learned]:
+    """A new model, fitted on the training rows of the split."""
+    model, split = model_of(cfg), asked.of
+    learned = model.fit(split.prepared, split, fit) or Learned()
+    if "refit" in asked.about and fit.folder is not None:
+        remove_checkpoints(fit.folder)
+    return model, learned
+
+
+def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:
+    """Its answers, on all parts that are left; see `audit_recommender`."""
+    from shopkeeper.pipeline.audit import audit_recommender
+
+    audit_recommender(cfg, model, learned, asked.of, fit, asked.parts)
+
+
+def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
+    """The rows of a part: every request, ranked."""
+    from shopkeeper.evaluation.rows.items import evaluate_requests
+
+    e, about = cfg.evaluation, about_of(cfg, asked)
+    refitted = ("refit",) if part == "test" and "refit" in about else ()
+    return evaluate_requests(
+        model,
+        asked.of,
+        part,
+        k=e.k,
+        filter_seen=asked.filter_seen,
+        batch_size=e.batch_size,
+        ties=e.ties,
+        top_k=e.top_k,
+        metadata={key: about[key] for key in ("task", "model", "seed", *refitted)},
+    )
+
+
+def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
+    """Better than the oracle of the simulated shop on some of the test requests."""
+    from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
+
+    options = {"k": cfg.evaluation.k, "filter_seen": asked.filter_seen, "ties": cfg.evaluation.ties}
+    return alarm_of_recommender(cfg.model.name, table, asked.of, cfg.task.headline, **options)
 
 
 def prepare(cfg: Data, prepared: Prepared) -> None:
@@ -112,23 +128,32 @@ def data_of(cfg: Data) -> dict[str, Any]:
     return {"fingerprint": prepared.fingerprint, "split": split.name, "targets": split.target_hash()}
 
 
-def compared(
+def sliced(
+    runs: Mapping[str, RunFolder], tables: Mapping[str, pa.Table], prepared: Prepared
+) -> tuple[dict[str, pa.Table], Split]:
+    """The tables with the slices of their requests, and the split."""
+    from shopkeeper.evaluation.rows.slices import add_slices
+
+    split = context.split_of(prepared, next(iter(runs.values())).manifest)
+    return {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}, split
+
+
+def sanity(
     cfg: Evaluate,
     runs: Mapping[str, RunFolder],
     tables: Mapping[str, pa.Table],
     headline: str,
-    prepared: Prepared,
-    options: Mapping[str, Any],
-) -> tuple[dict[str, pa.Table], list[dict[str, Any]], dict[str, Any], Split | None]:
-    """The tables with their slices, comparisons on the headline, `sanity.json`, and the split."""
+    split: Split | None,
+    found: Sequence[Comparison],
+    metrics: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """All checks of a board."""
     from shopkeeper.evaluation.leaderboard import leaderboard
-    from shopkeeper.evaluation.rows.slices import add_slices
     from shopkeeper.pipeline.comparing.checks import sanity_of
 
-    split = context.split_of(prepared, next(iter(runs.values())).manifest)
-    sliced = {name: add_slices(table, prepared, split, "test") for name, table in tables.items()}
-    boards = leaderboard(sliced, headline, split=split, **options)
-    return sliced, boards["comparisons"], sanity_of(cfg, runs, sliced, headline, split, boards), split
+    assert split is not None
+    boards = leaderboard(tables, headline, split=split, found=found, summary=metrics)
+    return sanity_of(cfg, runs, tables, headline, split, boards)
 
 
 def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.Table) -> dict[str, Any]:
@@ -153,31 +178,18 @@ def asked_of(run: RunFolder, prepared: Prepared) -> Split:
     return context.split_of(prepared, run.manifest)
 
 
-def _refitted(cfg: Train, chosen: Learned, split: Split, fit: Any, held: ExitStack) -> tuple[Any, Learned]:
-    """A new model trained on all until the test cutoff, with the candidate and for the steps that validation chose."""
-    model, steps = model_of(cfg), chosen.steps
-    log.info("training anew on all until the test cutoff%s", f", {steps} steps" if steps else "")
-    place = fit.folder.with_name(f"{fit.folder.name}-refit")
-    if model.about.resumes:
-        held.enter_context(alone(place))
-    trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
-    again = replace(fit, folder=place, steps=steps, chosen=chosen.chosen, trainer=trainer, init_from=None)
-    learned = model.fit(split.prepared, split, again) or Learned()
-    remove_checkpoints(place)
-    return model, learned
-
-
-def _facts(cfg: Train, prepared: Prepared, split: Split) -> dict[str, Any]:
-    """What a run's manifest and its tracker say about where it comes from."""
-    return {
-        "task": cfg.task.name,
-        "model": cfg.model.name,
-        "dataset": prepared.name,
-        "dataset_fingerprint": prepared.fingerprint,
-        "prepared": context.relative(prepared.path),
-        "split": split.name,
-        "protocol": split.protocol,
-        "target_hash": split.target_hash(),
-        "erasure_list": prepared.erasure_list,
-        "trained_until": trained_until(split),
-    }
+FORM = Form(
+    prepare=prepare,
+    data_of=data_of,
+    ask=ask,
+    further=further,
+    fitted=fitted,
+    audit=audit,
+    answered=answered,
+    alarm=alarm,
+    added_runs=added_runs,
+    without_headline=without_headline,
+    sliced=sliced,
+    sanity=sanity,
+    asked_of=asked_of,
+)

@@ -1,0 +1,93 @@
+"""From a config to a fitted model and its answers: the same sequence for every task.
+
+What the config asks is made ready; for each turn a model is fitted, audited, and asked for the rows of its parts; what
+is better than it can be raises an alarm; figures and facts follow from the rows.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from shopkeeper.models.about import Learned
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms import Asked, form_of, model_of, task_of
+from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.runs import declared_facts
+from shopkeeper.pipeline.told import Train
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training leaves: the model, what its fit told, and what is written beside it into the run folder."""
+
+    model: Any
+    learned: Learned
+    facts: dict[str, Any]  # for `manifest.json`
+    metrics: dict[str, Any]  # `metrics.json`
+    tables: dict[str, pa.Table]  # by part, a row per question
+
+
+def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitStack) -> Result:
+    """Fit the config's model and answer every question of the parts.
+
+    Until `held` is closed, the checkpoints are this process' alone.
+    """
+    from shopkeeper.evaluation.profit import Profit
+    from shopkeeper.evaluation.table import summarise
+    from shopkeeper.pipeline.audit import say
+
+    form, model = form_of(task_of(cfg)), model_of(cfg)
+    asked = form.ask(cfg, parts, model.about)
+    fit = fit_of(cfg, facts_of(cfg, asked), model, log_epoch, held, **asked.fit)
+    learned, tables = Learned(), dict[str, pa.Table]()
+    for turn in asked.turns:
+        if tables:
+            asked, fit = form.further(cfg, asked, fit, learned, held)
+        with forgotten_if_it_fails(fit, parts):
+            model, learned = form.fitted(cfg, asked, fit, turn)
+        form.audit(cfg, asked, fit, turn, model, learned)
+        tables |= {part: form.answered(cfg, asked, model, part) for part in turn}
+    facts = facts_of(cfg, asked) | declared_facts(model)
+    if "test" in tables:
+        facts |= say(form.alarm(cfg, asked, tables["test"]))
+    e = cfg.evaluation
+    metrics = about_of(cfg, asked) | {"confidence": e.confidence, "target_hash": asked.target_hash}
+    profit = Profit.of({"name": metrics["dataset"], "profit": metrics.get("profit")})
+    for part, table in tables.items():
+        metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence, profit=profit)
+    return Result(model, learned, facts, metrics, tables)
+
+
+def facts_of(cfg: Train, asked: Asked) -> dict[str, Any]:
+    """What a run's manifest and its tracker say about where it comes from."""
+    prepared = asked.prepared
+    return {
+        "task": cfg.task.name,
+        "model": cfg.model.name,
+        "dataset": prepared.name,
+        "dataset_fingerprint": prepared.fingerprint,
+        "prepared": context.relative(prepared.path),
+        "split": asked.split,
+        "protocol": asked.protocol,
+        "target_hash": asked.target_hash,
+        "erasure_list": prepared.erasure_list,
+        **asked.facts,
+    }
+
+
+def about_of(cfg: Train, asked: Asked) -> dict[str, Any]:
+    """What `metrics.json` says its figures are of."""
+    return {
+        "dataset": asked.prepared.name,
+        "split": cfg.split["name"],
+        "protocol": asked.protocol,
+        "task": cfg.task.name,
+        "model": cfg.model.name,
+        "seed": cfg.seed,
+        "filter_seen": asked.filter_seen,
+        **asked.about,
+    }
