@@ -36,7 +36,7 @@ def test_what_another_order_costs_stands_in_the_tables_and_on_the_page(house: Ho
     found = json.loads((report / "comparisons.json").read_text())["next_item"]
     pair = next(one for one in found if {one["a"], one["b"]} == {"popularity", "popularity+rules"})
     assert pair["low"] <= pair["difference"] <= pair["high"]
-    assert "popularity+rules" in (report / "report.html").read_text(encoding="utf-8")
+    assert "Popularity, rules" in (report / "report.html").read_text(encoding="utf-8")
     run = open_run(report / "baselines/popularity+rules")
     assert all(len(items) <= 2 for items in run.table()["top_items"].to_pylist())  # one tea, one pot
     own = open_run("models/shop/temporal/next_item/popularity").table()

@@ -42,7 +42,7 @@ class Report:
     chosen: tuple[Any, ...] = held(Items(PLAIN), ())  # external ids of customers that it shows first
     seed: int = 0  # which of the others it draws
     resamples: int = held(whole(1), 500)  # for the intervals of slices
-    baseline: str = "popularity"  # the recommender that the best one is always set beside
+    baseline: str | None = None  # the recommender that the best one is set beside; None: whichever leads on validation
     shuffle: bool = True  # ask every recommender again with each history in random order
     intervals: str = held(Name(("percentile", "bca")), "percentile")  # of means
     test: str = held(Name(("randomisation", "bootstrap")), "randomisation")  # p-values

@@ -202,11 +202,13 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     for alarm in alarms:
         log.warning("alarm: %s", alarm)
     sanity["alarms"] = alarms
+    baseline = _strongest_baseline(cfg, by_name, headline, lower)
     order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
     return {
         "task": task,
         "about": runs[0].about,
         "headline": headline,
+        "baseline": baseline,
         "lower_is_better": lower,
         "names": order,
         "runs": {name: run.path for name, run in by_name.items()},
@@ -224,6 +226,23 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "intervals": cfg.report.intervals,
         "test": options["test"],
     }
+
+
+def _strongest_baseline(cfg: Evaluate, runs: Mapping[str, RunFolder], headline: str, lower: bool) -> str | None:
+    """The baseline that others are set beside: of those that are always in the table, the best one on validation.
+
+    None: what the settings name, or the task; also where validation says nothing.
+    """
+    if cfg.report.baseline or next(iter(runs.values())).about.asks != REQUESTS:
+        return None
+    known = {str(m["name"]) for m in (*cfg.report.baselines.values(), *cfg.report.shop_baselines.values())}
+    found = {
+        run.metrics["model"]: value
+        for run in runs.values()
+        if run.metrics["model"] in known
+        and (value := run.metrics.get("validation", {}).get(headline, {}).get("value")) is not None
+    }
+    return (min if lower else max)(found, key=lambda name: found[name]) if found else None
 
 
 def _best_first(value: Mapping[str, float | None], seeds: Mapping[str, Any], lower: bool) -> list[str]:

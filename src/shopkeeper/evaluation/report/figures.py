@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,11 +45,14 @@ IN_GREY = ("popularity", "base_rate")
 
 def label_of_model(name: str) -> str:
     """How a model is called on the page; "sasrec#2" is the run with seed 2."""
-    labels = LABELS | CEILINGS
     base, mark, seed = name.partition("#")
+    model, _, order = base.partition("+")
     for task in own_tasks():  # the oracles of several tasks are called alike
-        base = base.removesuffix(f"_{task}")
-    return f"{labels.get(base, base)} (seed {seed})" if mark else labels.get(base, name)
+        model = model.removesuffix(f"_{task}")
+    usual = model.replace("_", " ").capitalize() if re.fullmatch(r"[a-z][a-z0-9_]+", model) else model
+    label = (LABELS | CEILINGS).get(model, usual)
+    label += f", {order.replace('_', ' ')}" if order else ""  # its lists in another order
+    return f"{label} (seed {seed})" if mark else label
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,9 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
     Args:
         sections: per task: `about` (the task, where it is not this package's own), `headline`, `lower_is_better`,
             `names` (best first), `metrics` (name -> metrics.json), `tables` (name -> per-request table),
-            `comparisons`, `prepared`, `split` (None for customer models), `confidence` (.95 where it is not there), and
-            `sanity` as in `sanity.json`, where it was found out.
+            `comparisons`, `baseline` (the model that the best one is set beside, where validation said), `prepared`,
+            `split` (None for customer models), `confidence` (.95 where it is not there), and `sanity` as in
+            `sanity.json`, where it was found out.
         options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, and each task's
             `baseline_setting` (the model that the best one is always set beside).
     """
@@ -67,7 +68,7 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
     """One task's models, differences, slices and reliability curves."""
     task, metric, about = str(section["task"]), str(section["headline"]), _task(section)
-    baseline = str(options.get(about.baseline_setting, about.baseline))
+    baseline = str(section.get("baseline") or options.get(about.baseline_setting) or about.baseline)
     models = _models(section, baseline)
     unscored = [m.label for m in models if metric not in m.metrics]
     models = [m for m in models if metric in m.metrics]

@@ -51,11 +51,18 @@ def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder
 
     log.info("%s is not among the runs: training it for the table", settings["name"])
     prepared = context.prepared_of(like.manifest)
-    split = context.split_of(prepared, like.manifest)
+    split = context.split_of(prepared, {**like.manifest, "refit": False})
     model = make(settings)
     model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+    parts = {}
+    if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
+        parts["validation"] = _answered(cfg, like, split, model, settings["name"], "validation")
+    if like.manifest.get("refit"):
+        split, model = context.split_of(prepared, like.manifest), make(settings)
+        model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+    parts["test"] = _answered(cfg, like, split, model, settings["name"], "test")
     config = {**like.config, "model": dict(settings)}
-    return asked_as(cfg, like, split, model, settings["name"], config, folder)
+    return _like(cfg, like, model, settings["name"], config, parts, folder)
 
 
 def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
@@ -71,44 +78,53 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
             config = {**run.config, "rerank": {**settings, "name": name}}
             both = f"{run.metrics['model']}+{name}"
             model = replace(run, config=config).model()
-            made.append(asked_as(cfg, run, split, model, both, config, folder / both))
+            parts = {"test": _answered(cfg, run, split, model, both, "test")}
+            made.append(_like(cfg, run, model, both, config, parts, folder / both))
     return made
 
 
-def asked_as(
-    cfg: Evaluate,
-    like: RunFolder,
-    split: Split,
-    model: Any,
-    name: str,
-    config: Mapping[str, Any],
-    folder: Path,
-) -> RunFolder:
-    """The run of a model, in `folder`, that is asked what another run was asked: requests, cut-offs, rules and ties."""
+def _answered(cfg: Evaluate, like: RunFolder, split: Split, model: Any, name: str, part: str) -> pa.Table:
+    """A model's table of a part, asked as another run was on test: cut-offs, seen-item rule and policy for ties."""
     from shopkeeper.evaluation.rows.items import evaluate_requests
-    from shopkeeper.evaluation.table import metadata_of, summarise
+    from shopkeeper.evaluation.table import metadata_of
 
     asked = metadata_of(like.table("test"))
-    e = cfg.evaluation
-    table = evaluate_requests(
+    told = {"task": asked.get("task"), "model": name, "seed": like.metrics["seed"]}
+    return evaluate_requests(
         model,
         split,
-        "test",
+        part,
         k=tuple(asked["k"]),
         filter_seen=bool(asked["filter_seen"]),
         ties=asked["ties"],
-        top_k=e.top_k,
-        metadata={"task": asked.get("task"), "model": name, "seed": like.metrics["seed"]},
+        top_k=cfg.evaluation.top_k,
+        metadata=told | ({"refit": True} if part == "test" and asked.get("refit") else {}),
     )
+
+
+def _like(
+    cfg: Evaluate,
+    like: RunFolder,
+    model: Any,
+    name: str,
+    config: Mapping[str, Any],
+    tables: Mapping[str, pa.Table],
+    folder: Path,
+) -> RunFolder:
+    """The run of a model, in `folder`, with the facts of another run that answered the same requests."""
+    from shopkeeper.evaluation.table import summarise
+
+    e = cfg.evaluation
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
-    test = summarise(table, resamples=e.resamples, confidence=e.confidence)
+    about |= {"refit": True} if like.metrics.get("refit") else {}
+    found = {part: summarise(table, resamples=e.resamples, confidence=e.confidence) for part, table in tables.items()}
     facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,
         {**config, "evaluation": cfg.plain["evaluation"]},
         model,
-        {**about, "model": name, "test": test},
-        {"test": table},
+        {**about, "model": name, **found},
+        {"test": tables["test"]},
         {**facts, "model": name, "commit": context.git_commit(), **declared_facts(model)},
     )
 
