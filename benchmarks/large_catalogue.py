@@ -67,7 +67,7 @@ def main() -> None:
     )  # fmt: skip
     print(f"plan: {plan}\nmemory: about {estimate}", flush=True)
     objective = NextItem().learn_from(view, network, recipe.loss)
-    objective.ready(None, network, plan, device, 0)
+    objective.ready(network, plan, device, 0)
     module = SequenceModule(network, objective, recipe, plan, seed=0).to(device)
     optimizer = module.configure_optimizers()
     seconds, losses = [], []

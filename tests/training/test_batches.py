@@ -279,10 +279,11 @@ def test_a_batch_carries_what_a_network_reads_and_nothing_else(tmp_path: Path):
     times = [[0, DAY, 3 * DAY, 3 * DAY, 10 * DAY, 11 * DAY]]  # the last two are held out
     columns = {"price": [[1.5, np.nan, 2.5, 4.0, 1.0, 1.0]], "channel": [[1, 2, 0, 1, 1, 1]]}
     prepared, split = tiny_prepared(tmp_path / "p", [[1, 2, 3, 4, 5, 6]], times, columns=columns, channels=("a", "b"))
-    reads = ("until", "price", "channel")
+    reads = ("since", "until", "price", "channel")
     for folder in (None, tmp_path / "view"):
         batch = TrainingView.build(split, ("purchase",), "all", 3, folder, reads).batch(np.array([0]), EDGES, 0, 0)
         at = batch.layout.slot_N
+        assert batch.since_P[at].tolist() == [0.0, 1.0, 2.0]  # from the event before; of the oldest nothing is known
         assert batch.until_P[at].tolist() == [1.0, 2.0, 0.0]  # from each labelled event to the one after it
         assert batch.price_P[at].tolist() == [1.5, 0.0, 2.5]
         assert batch.channel_P[at].tolist() == [1, 2, 0]
@@ -292,6 +293,7 @@ def test_a_batch_carries_what_a_network_reads_and_nothing_else(tmp_path: Path):
     histories = Histories.of(asked, np.ones(7, bool), None, 2, reads)
     answered = histories.batch(np.array([0, 1]), EDGES, torch.device("cpu"), reads)
     at = answered.layout.slot_N
+    assert answered.since_P[at].tolist() == [0.0, 1.0, 0.0, 0.0]
     assert answered.until_P[at].tolist() == [1.0, 1.0, 0.0, 2.0]  # the newest event's ends when the question is put
     assert answered.price_P[at].tolist() == [1.5, 0.0, 2.5, 4.0]
     assert answered.channel_P[at].tolist() == [1, 2, 0, 1]

@@ -150,10 +150,10 @@ def opened(path: Path, baskets: bool = True) -> tuple[SASRec, OwnHistory, Plan, 
     prepared, split = mixed(path)
     model = SASRec(history="kernel", targets="baskets" if baskets else "events", **SMALL, blocks=1, epochs=2)
     model.fit(prepared, split, NO_VALIDATION)
-    objective = OwnHistory(("purchase",), baskets=baskets)
+    objective = OwnHistory(split, ("purchase",), baskets=baskets)
     assert model.trained is not None
-    objective.open(split, model._network(), model.recipe, None)
-    objective.ready(split, model._network(), model.trained.plan, torch.device("cpu"), 0)
+    objective.open(model._network(), model.recipe, None)
+    objective.ready(model._network(), model.trained.plan, torch.device("cpu"), 0)
     return model, objective, model.trained.plan, prepared, split
 
 
@@ -231,8 +231,8 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     prepared, split = tiny_prepared(tmp_path, bought, [[t * DAY for t in row] for row in times])
     model = SASRec(history="kernel", **SMALL, epochs=1)
     model.fit(prepared, split, NO_VALIDATION)
-    objective = OwnHistory(("purchase",))
-    objective.open(split, model._network(), model.recipe, None)
+    objective = OwnHistory(split, ("purchase",))
+    objective.open(model._network(), model.recipe, None)
     day_T = objective.start_T // DAY
     of_item_1, of_item_2 = objective.demand_TC.T
     assert of_item_2[day_T < 9].max() == -30  # item 2 is first seen on day 10
@@ -243,8 +243,8 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     changed, other = tiny_prepared(
         tmp_path / "later", [[1, 1, 2, 2, 2, 2, 1, 1]] * 3, [[t * DAY for t in row] for row in times]
     )
-    again = OwnHistory(("purchase",))
-    again.open(other, model._network(), model.recipe, None)
+    again = OwnHistory(other, ("purchase",))
+    again.open(model._network(), model.recipe, None)
     assert changed.n_items == 2
     np.testing.assert_array_equal(again.demand_TC[day_T < 9], early)
 

@@ -295,13 +295,13 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 def test_a_training_whose_code_or_library_has_changed_says_so_and_starts_afresh(
     tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ):
-    from shopkeeper.recommenders import sasrec, sequence
-    from shopkeeper.training import resume
+    from shopkeeper.recommenders import sasrec
+    from shopkeeper.training import resume, sequence_model
 
     with monkeypatch.context() as patch:
         if what == "code":
-            other = sequence.code_of(sasrec.__name__) | {"nn/sasrec.py": "the code of then"}
-            patch.setattr(sequence, "code_of", lambda *_: other)
+            other = sequence_model.code_of(sasrec.__name__) | {"nn/sasrec.py": "the code of then"}
+            patch.setattr(sequence_model, "code_of", lambda *_: other)
         else:
             patch.setattr(resume.torch, "__version__", "1.0")
         stop_after(patch, 9)

@@ -79,7 +79,7 @@ def test_what_does_not_fit_into_memory_is_streamed_without_being_asked(tiny_shop
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     for room, fits in ((40 * rows, True), (30 * rows, False)):
         monkeypatch.setattr("shopkeeper.training.memory.available", lambda device, room=room: room)
-        assert _fits_memory(split, TrainerConfig(), network) is fits
+        assert _fits_memory(rows, TrainerConfig(), network) is fits
     monkeypatch.undo()
     assert fit(*tiny_shop, epochs=1).trained.plan.resident
     monkeypatch.setattr("shopkeeper.training.fit._fits_memory", lambda *_: False)

@@ -14,7 +14,8 @@ BUNDLE = Folder(
         file(
             "model.onnx?",
             "where `scorer` is onnx: histories of internal ids (and event types, and items to leave out) in, k best "
-            "items and scores out",
+            "items and scores out; of a customer model, (and days since the last event) in, a probability out, which "
+            "`calibrator` makes true",
         ),
         file(
             "vocabulary.json",
@@ -88,7 +89,7 @@ BUNDLE = Folder(
             calibrator?             object or null  of probabilities: what turns scores into them
             calibrator.method       text            which rule
             calibrator.parameters   object          of the rule
-            feature_names?          list            of probabilities: features, in the order of the arrays
+            feature_names?          list            of probabilities, not of a graph: features, in the arrays' order
             horizon_days?           number          of probabilities: the window that the answer is about
             active_events?          list            of probabilities: customers with such an event are asked about …
             active_days?            number or null  … in so many days before; others are blank

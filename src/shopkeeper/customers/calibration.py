@@ -13,12 +13,16 @@ when no other is better by more than one standard error of the paired difference
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 METHODS = ("identity", "temperature", "platt", "isotonic")  # simplest first
+# Of scores that a bundle does not repeat to the last bit, as those of networks: a step of the isotonic function would
+# make another probability of a rounding.
+SMOOTH = METHODS[:3]
 ISOTONIC_NEEDS = 1000  # rows; with fewer it fits noise
 FLOOR = 1e-6  # probabilities stay within [FLOOR, 1 - FLOOR], so that no single row costs infinitely much
 FOLDS = 5
@@ -60,7 +64,9 @@ def fit_calibrator(method: str, probability: np.ndarray, label: np.ndarray) -> C
     return Calibrator(method, {"slope": [max(slope, 0.0)], "intercept": [intercept]})  # never turn the ranking around
 
 
-def choose_calibrator(probability: np.ndarray, label: np.ndarray, customer: np.ndarray, seed: int) -> Calibrator:
+def choose_calibrator(
+    probability: np.ndarray, label: np.ndarray, customer: np.ndarray, seed: int, among: Sequence[str] = METHODS
+) -> Calibrator:
     """The simplest method that no other beats by more than a standard error, fitted on all rows given.
 
     Args:
@@ -68,10 +74,11 @@ def choose_calibrator(probability: np.ndarray, label: np.ndarray, customer: np.n
         label: 0 / 1 (n,).
         customer: ids (n,); all rows of a customer are held out together.
         seed: of the division into folds.
+        among: methods, simplest first.
     """
     people, person = np.unique(customer, return_inverse=True)
     fold = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    methods = [m for m in METHODS if m != "isotonic" or len(label) >= ISOTONIC_NEEDS]
+    methods = [m for m in among if m != "isotonic" or len(label) >= ISOTONIC_NEEDS]
     loss = np.full((len(methods), len(label)), np.nan)
     for held_out in range(FOLDS):
         test, train = fold == held_out, fold != held_out

@@ -66,10 +66,11 @@ class GRU4RecNetwork(SequenceNetwork):
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the layers, in float32: (P, D)."""
-        x_PD = self._embedded(inputs.item_P, inputs.type_P)
+        others = {name: getattr(inputs, f"{name}_P") for name in self.reads if name != "type"}
+        x_PD = self._embedded(inputs.item_P, inputs.type_P, **others)
         return dropout(x_PD, self.shape.dropout_embed, self.generator) if self.training else x_PD
 
-    def _embedded(self, item: Tensor, kind: Tensor | None) -> Tensor:
+    def _embedded(self, item: Tensor, kind: Tensor | None, **others: Tensor) -> Tensor:
         x: Tensor = self.item(item)
         return x if self.event_type is None or kind is None else x + self.event_type(kind)
 
@@ -91,7 +92,8 @@ class GRU4RecNetwork(SequenceNetwork):
         n_B = (item_BL > 0).sum(1)
         at_BL = (torch.arange(length) + (length - n_B)[:, None]).clamp(max=length - 1)  # what follows n_B is not read
         types = None if type_BL is None else torch.gather(type_BL, 1, at_BL)
-        x_LBD = self._embedded(torch.gather(item_BL, 1, at_BL), types).transpose(0, 1)
+        others = {name: torch.gather(values_BL, 1, at_BL) for name, values_BL in others_BL.items()}
+        x_LBD = self._embedded(torch.gather(item_BL, 1, at_BL), types, **others).transpose(0, 1)
         last_B = n_B.clamp(min=1)
         for layer in self.layers:
             w, r, b, c = (getattr(layer, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -110,7 +112,7 @@ class GRU4RecNetwork(SequenceNetwork):
 
         r, z = sigmoid(W x + U h); n = tanh(W x + r * (U h)); h = (1 - z) * n + z * h.
         """
-        x_BLD = self._embedded(item_BL, type_BL)
+        x_BLD = self._embedded(item_BL, type_BL, **others_BL)
         real_BL1 = (item_BL > 0)[..., None]
         for layer in self.layers:
             h_BD, out = torch.zeros_like(x_BLD[:, 0]), []

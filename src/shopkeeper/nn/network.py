@@ -17,11 +17,19 @@ from torch import Tensor, nn
 
 from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.dropout import Dropping
+from shopkeeper.nn.heads import Heads
 from shopkeeper.nn.own import OwnTerm
 
 # What a batch may carry beyond item and position, and the column of the log that it comes from. Only what a network
 # `reads` is made.
-COLUMNS = {"type": "event_type", "age": "timestamp", "until": "timestamp", "price": "price", "channel": "channel"}
+COLUMNS = {
+    "type": "event_type",
+    "age": "timestamp",
+    "since": "timestamp",
+    "until": "timestamp",
+    "price": "price",
+    "channel": "channel",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Inputs:
     position_P: Tensor  # int64, 0 = newest
     type_P: Tensor | None = None  # int64 event codes, 0 = padding
     age_P: Tensor | None = None  # float32 days before the newest event of the sequence
+    since_P: Tensor | None = None  # float32 days since the event before; 0 of the oldest that is read
     until_P: Tensor | None = None  # float32 days to the next event; of the newest, to the instant of what is asked
     price_P: Tensor | None = None  # float32 per unit, 0 where unknown
     channel_P: Tensor | None = None  # int64 codes of the data's channels, 0 = padding or unknown
@@ -47,9 +56,14 @@ class SequenceNetwork(Dropping):
     tables: tuple[str, ...] = ("item",)  # embeddings, looked up in float32 whatever the precision
     by_position: ClassVar[tuple[str, ...]] = ()  # those whose rows count from the newest event; a warm start cuts them
 
+    # Whether a vector depends on where its sequence ends, as by positions and ages, which count from the newest event,
+    # and by `until`. Then a customer's history at several instants is several sequences; where not, it is one.
+    looks_ahead: ClassVar[bool] = True
+
     reads: tuple[str, ...] = ()  # which of `COLUMNS` a batch must carry
     shape: Any
     item: nn.Embedding  # (V, D), row 0 is padding; what enters and what is ranked
+    heads: Heads  # where customers are asked about: an objective gives them to the network
 
     def __init__(self, p: float):
         super().__init__(p)
@@ -75,8 +89,8 @@ class SequenceNetwork(Dropping):
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same by the textbook, from left-padded histories: for export, and as the reference. (B, D).
 
-        `others_BL`: what else the network reads of `age` and `until` (float32 days), `price` (float32 per unit) and
-        `channel` (int64 codes); 0 where padded or unknown.
+        `others_BL`: what else the network reads of `age`, `since`, `until` (float32 days), `price` (float32 per unit)
+        and `channel` (int64 codes); 0 where padded or unknown.
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         raise NotImplementedError

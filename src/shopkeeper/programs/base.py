@@ -22,7 +22,7 @@ class Program:
     scorer: str
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     module: Any = None  # of GRAPH: a torch module, `module(history_BL, event_type_BL, *others) -> scores_BV`
-    # Of GRAPH: the others, float32 (B, L) each: `age` and `until` in days, `price`, `channel`, as in `nn.network`.
+    # Of GRAPH: the others, float32 (B, L) each: `age`, `since`, `until` in days, `price`, `channel`; see `nn.network`.
     inputs: tuple[str, ...] = ()
     fallback: np.ndarray | None = None  # of GRAPH: float32 (V,), the scores after an empty history
     needs_time: bool = False  # each event must have its time

@@ -1,4 +1,4 @@
-"""`train`: from a network and a split to the best weights. What a recommender's `fit` calls."""
+"""`train`: from a network and an objective to the best weights. What the `fit` of a sequence model calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
@@ -23,7 +22,6 @@ from pytorch_lightning.profilers import PyTorchProfiler
 from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
-from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, remove_made, write_json
 from shopkeeper.nn.network import SequenceNetwork
@@ -64,7 +62,6 @@ class Trained:
 
 def train(
     network: SequenceNetwork,
-    split: Split,
     objective: Objective,
     *,
     recipe: Recipe,
@@ -75,15 +72,13 @@ def train(
     progress: bool = True,
     on_epoch: OnEpoch = lambda metrics, epoch: None,
 ) -> Trained:
-    """Train until the objective's headline has not risen for `recipe.patience` validations; leave the best weights in
-    place.
+    """Train until the headline has not got better for `recipe.patience` validations; leave the best weights in place.
 
     With `trainer.devices` > 1 that many processes work on each batch. Arguments: see `train_here`.
     """
     if config.devices == 1:
         return train_here(
             network,
-            split,
             objective,
             recipe=recipe,
             config=config,
@@ -93,7 +88,6 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
         )
-    assert isinstance(split.prepared.events.item, np.memmap), "the processes read the split from disk, not from memory"
     with tempfile.TemporaryDirectory(prefix="shopkeeper-ddp-") as name:
         room = Path(name)
         start = {k: v.contiguous() for k, v in network.state_dict().items()}
@@ -105,9 +99,7 @@ def train(
             "shape": asdict(network.shape),
             "own": None if network.own is None else asdict(network.own.shape),
             "objective": _name_of(objective),
-            "asked": objective.asked(),
-            "prepared": str(split.prepared.path.resolve()),
-            "split": split.name,
+            "told": objective.told(),
             "recipe": asdict(recipe),
             "config": asdict(config),
             "folder": None if folder is None else str(Path(folder).resolve()),
@@ -132,7 +124,6 @@ def _name_of(thing: Any) -> str:
 
 def train_here(
     network: SequenceNetwork,
-    split: Split,
     objective: Objective,
     *,
     recipe: Recipe,
@@ -159,17 +150,19 @@ def train_here(
     with ExitStack() as stack:
         stack.enter_context(memory.said())
         spill = None
-        if config.resident == "mapped" or (config.resident == "auto" and not _fits_memory(split, config, network)):
+        if config.resident == "mapped" or (
+            config.resident == "auto" and not _fits_memory(objective.rows, config, network)
+        ):
             spill = _room_for_files(folder, rank, stack)
             log.info("the training rows are streamed from files in %s", spill)
-        objective.open(split, network, recipe, spill)
-        identity = identity_of({**identity, **objective.asked()}, recipe, config, split, seed)
+        objective.open(network, recipe, spill)
+        identity = identity_of({**identity, **objective.identity()}, recipe, config, seed)
         checkpoint = find_checkpoint(folder, config, identity, recipe.epochs)
         plan = _plan(config, checkpoint, objective, network, recipe, device, spilled=spill is not None)
         if plan.device == "cpu" and not config.threads:
             torch.set_num_threads(plan.threads)  # sums of a resumed run in the order of the first
         _check_memory(config, plan, objective, network, device)
-        objective.ready(split, network, plan, device, 0 if config.overfit_batches else config.validation_requests)
+        objective.ready(network, plan, device, 0 if config.overfit_batches else config.validation_requests)
         module = SequenceModule(
             network,
             objective,
@@ -206,12 +199,11 @@ def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:
     return place
 
 
-def _fits_memory(split: Split, config: TrainerConfig, network: SequenceNetwork) -> bool:
-    """Whether the flat arrays, at most 17 bytes a training row and what else is read of it, twice that while they are
-    made, fit into memory."""
-    beside = {"age": 8, "until": 8, "price": 4, "channel": 2}
+def _fits_memory(rows: int, config: TrainerConfig, network: SequenceNetwork) -> bool:
+    """Whether the flat arrays of so many rows, at most 17 bytes each and what else is read of them, twice that while
+    they are made, fit into memory."""
+    beside = {"age": 8, "since": 8, "until": 8, "price": 4, "channel": 2}
     each = 17 + sum(beside.get(name, 0) for name in network.reads)
-    rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     cpu = torch.device("cpu")
     return 2 * each * rows < min(memory.room(config, cpu), memory.available(cpu) // config.devices)
 
@@ -286,7 +278,8 @@ def _trainer(
     if progress:
         callbacks.append(Progress())
     if (headline := module.objective.headline) is not None and module.recipe.patience:
-        callbacks.append(Patience(headline, mode="max", patience=module.recipe.patience, check_on_train_epoch_end=True))
+        mode, patience = "min" if module.objective.lower_is_better else "max", module.recipe.patience
+        callbacks.append(Patience(headline, mode=mode, patience=patience, check_on_train_epoch_end=True))
     if folder is not None:
         place = folder / "checkpoint"
         callbacks.append(Resumable(place, config.checkpoint_epochs, config.checkpoint_minutes, afresh))

@@ -26,6 +26,7 @@ from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.objective import Objective
 
 NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives
+RUNNING = ("loss", "positions", "labels", "seconds")  # what is added up over an epoch
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -55,13 +56,14 @@ class SequenceModule(pl.LightningModule):
         full = -(-len(objective.length_U) // recipe.batch_size)
         self.n_batches = min(overfit_batches or full, epoch_batches or full, full)
         self.step = 0  # optimizer steps done; with the seed it determines everything random
-        self.best: dict[str, Any] = {"value": -math.inf, "epoch": -1, "weights": None}
+        worst = math.inf if objective.lower_is_better else -math.inf
+        self.best: dict[str, Any] = {"value": worst, "epoch": -1, "weights": None}
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
-        self._running = dict.fromkeys(("loss", "positions", "seconds"), 0.0)  # of the epoch so far
+        self._running = dict.fromkeys(RUNNING, 0.0)  # of the epoch so far
         self._clock: float | None = None  # when the epoch began
         self._loss_sum = torch.zeros(())
 
@@ -96,10 +98,10 @@ class SequenceModule(pl.LightningModule):
             self._clock = time.perf_counter() - self._running["seconds"]
             self._loss_sum = torch.tensor(self._running["loss"], dtype=torch.float64, device=self.device)
         users = self.users_of(self.step)
-        positions = int(self.objective.length_U[users].sum())
+        positions, labels = (int(each[users].sum()) for each in (self.objective.length_U, self.objective.labels_U))
         optimizer: Any = self.optimizers()
         mine = share_of(users, self.objective.length_U, self.rank, self.plan.processes)
-        loss = self.accumulate(mine, positions, optimizer)
+        loss = self.accumulate(mine, labels, optimizer)
         if self.plan.processes > 1:
             loss = distributed.sum_gradients(self.network, loss)
         self._loss_sum += loss
@@ -109,10 +111,11 @@ class SequenceModule(pl.LightningModule):
             group["lr"] = self.learning_rate(self.step)
         optimizer.step()
         self._running["positions"] += positions
+        self._running["labels"] += labels
         self.step += 1
 
-    def accumulate(self, users: np.ndarray, positions: int, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Gradients of these customers' loss, divided by the positions of the global batch; gives the summed loss.
+    def accumulate(self, users: np.ndarray, labels: int, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Gradients of these customers' loss, divided by the labels of the global batch; gives the summed loss.
 
         Out of memory: half as many sequences at a time from now on, the same batch in all.
         """
@@ -123,8 +126,8 @@ class SequenceModule(pl.LightningModule):
             try:
                 for first in range(0, len(users), self.micro_batch):
                     some = users[first : first + self.micro_batch]
-                    total += self.shares.learn(partial(self.loss, scale=1 / positions), some, self.objective.length_U)
-                return total * positions
+                    total += self.shares.learn(partial(self.loss, scale=1 / labels), some, self.objective.length_U)
+                return total * labels
             except (MemoryError, RuntimeError) as e:
                 if not memory.is_out_of_memory(e):
                     raise
@@ -165,32 +168,33 @@ class SequenceModule(pl.LightningModule):
         return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
 
     def running(self) -> dict[str, float]:
-        """Summed loss and positions of all processes, and seconds since the epoch began (kills not counted)."""
+        """Summed loss, positions and labels of all processes, and seconds since the epoch began (kills not counted)."""
         if self._clock is None:
             return dict(self._running)
         seconds = time.perf_counter() - self._clock
-        return {"loss": float(self._loss_sum), "positions": self._running["positions"], "seconds": seconds}
+        return self._running | {"loss": float(self._loss_sum), "seconds": seconds}
 
     # end of an epoch
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the best weights, report."""
         epoch, now = self.step // self.n_batches, self.running()
-        loss = now["loss"] / max(now["positions"], 1)
+        loss = now["loss"] / max(now["labels"], 1)
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss of epoch {epoch} is {loss}: training has come apart; choose a smaller model.lr than "
                 f"{self.recipe.lr:g}, or a limit for the gradient (model.clip=1)"
             )
         metrics = {"loss": loss, "seconds": now["seconds"], "events_per_s": now["positions"] / now["seconds"]}
-        self._clock, self._running = None, dict.fromkeys(("loss", "positions", "seconds"), 0.0)
+        self._clock, self._running = None, dict.fromkeys(RUNNING, 0.0)
         due = epoch % self.recipe.validate_every == 0
         headline = self.objective.headline
         if headline is not None and due:
             started = time.perf_counter()
             metrics |= self.validate()
             metrics["validation_seconds"] = time.perf_counter() - started
-            if metrics[headline] > self.best["value"]:
+            gain = metrics[headline] - self.best["value"]
+            if (gain < 0) if self.objective.lower_is_better else (gain > 0):
                 self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
             self.log(headline, metrics[headline], logger=False)  # for `fit.Patience`
         self.history.append({"epoch": epoch, **metrics})
@@ -234,7 +238,7 @@ class SequenceModule(pl.LightningModule):
         """Take them back."""
         state = checkpoint["shopkeeper"]
         self.step, self.best, self.history = state["step"], state["best"], state["history"]
-        self._running = state["running"]
+        self._running = {"labels": state["running"]["positions"]} | state["running"]  # older ones had as many
 
 
 class StepLoader:

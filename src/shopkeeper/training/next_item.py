@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.files import sha256_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.losses import Loss, Negatives, sampled_loss
 from shopkeeper.nn.network import SequenceNetwork
@@ -27,13 +28,17 @@ from shopkeeper.training.validation import Encode, Validator
 
 
 class NextItem:
-    """An `Objective`. `inputs`: `all` event types are read, or `targets` alone; `k`: cut-off of the headline.
+    """An `Objective` over a split (None: of a view, see `learn_from`). `inputs`: `all` event types are read, or
+    `targets` alone; `k`: cut-off of the headline.
 
     `fallback_V`: scores float32 (V,) of requests without a usable history.
     """
 
+    lower_is_better = False
+
     def __init__(
         self,
+        split: Split | None = None,
         target_events: Sequence[str] = (),
         inputs: str = "all",
         filter_seen: bool = False,
@@ -41,6 +46,7 @@ class NextItem:
         *,
         fallback_V: np.ndarray | None = None,
     ):
+        self.split = split
         self.target_events, self.inputs, self.filter_seen, self.k = tuple(target_events), inputs, filter_seen, k
         self.fallback_V = np.zeros(0, np.float32) if fallback_V is None else fallback_V
         self.view: Any = None  # a TrainingView, once it is opened
@@ -48,20 +54,51 @@ class NextItem:
         self._class_items: Tensor | None = None
         self._drawn: Negatives | None = None
 
-    def asked(self) -> dict[str, Any]:
-        """Its arguments, without the arrays."""
+    @property
+    def _split(self) -> Split:
+        assert self.split is not None, "only a view is learned from"
+        return self.split
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return int((self._split.train_end - self._split.prepared.offsets[:-1]).sum())
+
+    def identity(self) -> dict[str, Any]:
+        """Its arguments, and which split of which data."""
+        split = self._split
+        train_end = sha256_json(np.asarray(split.train_end).tolist())
+        asked = {"split": split.name, "targets": split.timeline.get("target_hash")}  # what chooses the epoch
+        return self._asked() | {"data": split.prepared.fingerprint, "train_end": train_end, "asked": asked}
+
+    def _asked(self) -> dict[str, Any]:
         values = {"target_events": list(self.target_events), "inputs": self.inputs, "filter_seen": self.filter_seen}
         return values | ({} if self.k == 10 else {"k": self.k})
+
+    def told(self) -> dict[str, Any]:
+        """Its arguments, and where the split lies: it is read from disk by each process."""
+        prepared = self._split.prepared
+        assert isinstance(prepared.events.item, np.memmap), "the processes read the split from disk, not from memory"
+        return {"place": str(prepared.path.resolve()), "name": self._split.name, "asked": self._asked()}
+
+    @classmethod
+    def made_again(cls, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> NextItem:
+        """As `told` says."""
+        split = Prepared.open(Path(told["place"])).split(told["name"])
+        return cls(split, **told["asked"], fallback_V=arrays["fallback_V"])
+
+    def furnish(self, network: SequenceNetwork) -> None:
+        """Nothing: scores are products with the item embeddings."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Its arrays."""
         return {"fallback_V": self.fallback_V}
 
-    def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
+    def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Read the training rows."""
         length = network.shape.max_length
         self.learn_from(
-            TrainingView.build(split, self.target_events, self.inputs, length, folder, network.reads),
+            TrainingView.build(self._split, self.target_events, self.inputs, length, folder, network.reads),
             network,
             recipe.loss,
         )
@@ -69,12 +106,11 @@ class NextItem:
     def learn_from(self, view: TrainingView, network: SequenceNetwork, loss: Loss) -> NextItem:
         """Take this view, whatever it was made from; gives itself."""
         self.view, self.length_U, self.n_classes = view, view.length_U, len(view.catalogue)
+        self.labels_U = view.length_U
         self.settings, self.negatives, self.bytes = loss, loss.drawn(self.n_classes), view.bytes
         return self
 
-    def ready(
-        self, split: Split | None, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int
-    ) -> None:
+    def ready(self, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
         """Flat arrays to the device where the plan says so; validation requests made ready."""
         if plan.resident:
             self.view = self.view.to(device)
@@ -85,9 +121,9 @@ class NextItem:
             parts = view.label_class_T.split(1 << 22) if self.settings.draw == "popularity" else ()
             counts = [torch.bincount(part, minlength=self.n_classes) for part in parts]
             self._drawn = Negatives(self.settings, self.n_classes, torch.stack(counts).sum(0) if counts else None)
-        if split is not None:
+        if self.split is not None:
             self.validator = Validator.of(
-                split,
+                self.split,
                 types=event_codes(list(self.target_events)) if self.inputs == "targets" else None,
                 reads=network.reads,
                 max_length=network.shape.max_length,

@@ -1,7 +1,8 @@
 """What a network is trained for: what is shown, the loss, what validation measures. The loop knows no more than this.
 
-An objective is a class of its own file with these members, made from plain values; `next_item.NextItem` is one.
-Sequences are numbered 0..len(length_U)-1: a batch is a random sample of them.
+An objective is a class of its own file with these members, made from plain values, arrays and the place of what it
+learns from: `next_item.NextItem` and `customer_heads.CustomerHeads` are two. Sequences are numbered
+0..len(length_U)-1: a batch is a random sample of them.
 
 Shapes: U sequences, P positions of a batch, D width, B requests.
 """
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training.batching.batches import Batch
@@ -27,25 +27,41 @@ from shopkeeper.training.validation import Encode
 class Objective(Protocol):
     """The contract. `open` is called first, then `ready`, then the rest, by every process of a training."""
 
-    length_U: np.ndarray  # int64: positions of each sequence; a step's loss is a sum that is divided by them
+    length_U: np.ndarray  # int64: positions of each sequence
+    labels_U: np.ndarray  # int64: what is to be said of each sequence; a step's loss is a sum that is divided by them
+    lower_is_better: bool  # of the headline
     n_classes: int  # logits of a position
     negatives: int  # how many of them are drawn instead; 0: all count
     bytes: int  # size of what is held in memory
 
     @property
-    def headline(self) -> str | None:
-        """The figure that chooses the epoch, higher is better; None: nothing is validated."""
+    def rows(self) -> int:
+        """Of the log, which `open` reads into memory."""
 
-    def asked(self) -> dict[str, Any]:
-        """Plain values that make another objective of this class: for other processes, and for telling runs apart."""
+    @property
+    def headline(self) -> str | None:
+        """The figure that chooses the epoch; None: nothing is validated."""
+
+    def identity(self) -> dict[str, Any]:
+        """What is learned, and from what, in plain values: a checkpoint of another identity is not gone on from."""
+
+    def told(self) -> dict[str, Any]:
+        """Plain values of which, with `arrays`, `made_again` makes the same objective in another process."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays among its arguments."""
+        """The arrays that go with them."""
 
-    def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
+    @classmethod
+    def made_again(cls, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Objective:
+        """From `told` and `arrays`."""
+
+    def furnish(self, network: SequenceNetwork) -> None:
+        """Give a new network what it needs beside its body, such as heads."""
+
+    def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Read what is to be learned; into files in `folder`, where memory is not to hold it."""
 
-    def ready(self, split: Split, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
+    def ready(self, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
         """Go to the device, and make ready to validate on at most `limit` requests (0: on none)."""
 
     def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:

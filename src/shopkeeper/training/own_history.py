@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.basket_softmax import basket_cross_entropy
 from shopkeeper.nn.network import SequenceNetwork
@@ -68,13 +67,13 @@ class OwnHistory(NextItem):
         super().__init__(*args, **options)
         self.baskets, self.nightly = baskets, nightly
 
-    def asked(self) -> dict[str, Any]:
-        """Its arguments, without the arrays."""
-        return super().asked() | {"baskets": self.baskets, "nightly": self.nightly}
+    def _asked(self) -> dict[str, Any]:
+        return super()._asked() | {"baskets": self.baskets, "nightly": self.nightly}
 
-    def open(self, split: Split, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
+    def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Read the training rows; tell the network's term what is known of the items at their end."""
-        super().open(split, network, recipe, folder)
+        super().open(network, recipe, folder)
+        split = self._split
         codes, view = event_codes(list(self.target_events)), self.view
         history = "none" if network.own is None else network.own.shape.history
         self.own = training_own(split, codes if self.inputs == "targets" else None, codes, history)
@@ -102,9 +101,9 @@ class OwnHistory(NextItem):
         self.demand_TC, self.table_TC = table_TC, torch.from_numpy(table_TC)
         self.bytes += self.own.bytes + table_TC.nbytes
 
-    def ready(self, split: Any, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
+    def ready(self, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
         """Also the own history of validation requests."""
-        super().ready(split, network, plan, device, limit)
+        super().ready(network, plan, device, limit)
         self.table_TC = self.table_TC.to(device)
         if self.validator is not None and network.own is not None:
             codes = event_codes(list(self.target_events))

@@ -35,7 +35,7 @@ class Progress(pl.Callback):
         if now - self.drawn > 0.5:
             self.drawn = now
             epoch, running = -(-module.step // module.n_batches), module.running()
-            loss, rate = running["loss"] / running["positions"], running["positions"] / running["seconds"]
+            loss, rate = running["loss"] / running["labels"], running["positions"] / running["seconds"]
             figures = {"loss": f"{loss:.3f}", "events/s": f"{rate:,.0f}"}
             if module.best["epoch"] >= 0:
                 best = module.best

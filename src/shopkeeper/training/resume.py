@@ -12,28 +12,21 @@ import numpy as np
 import torch
 
 from shopkeeper.closure import differences
-from shopkeeper.data.prepared import Split
 from shopkeeper.errors import UserError
-from shopkeeper.files import sha256_json
 from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
 from shopkeeper.training.config import Recipe, TrainerConfig
 
 log = logging.getLogger(__name__)
 
 
-def identity_of(
-    given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, split: Split, seed: int
-) -> dict[str, Any]:
+def identity_of(given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, seed: int) -> dict[str, Any]:
     """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
     fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs
     fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
-    train_end = sha256_json(np.asarray(split.train_end).tolist())
-    asked = {"split": split.name, "targets": split.timeline.get("target_hash")}  # what chooses the epoch
     libraries = {"torch": str(torch.__version__), "numpy": np.__version__}
-    data = {"data": split.prepared.fingerprint, "train_end": train_end, "asked": asked}
-    return dict(given) | fixed | data | {"seed": seed, "libraries": libraries}
+    return dict(given) | fixed | {"seed": seed, "libraries": libraries}
 
 
 def find_checkpoint(

@@ -40,7 +40,7 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
     network = SASRecNetwork(shape).to(device).train()
     view = _made_up(2_000, n_items, max_length).to(device)
     objective = NextItem().learn_from(view, network, recipe.loss)
-    objective.ready(None, network, plan, device, 0)
+    objective.ready(network, plan, device, 0)
     module = SequenceModule(network, objective, recipe, plan, seed=0).to(device)
     settle(module, TrainerConfig(compile="off"))  # a softmax kernel that is installed need not work
     optimizer = module.configure_optimizers()

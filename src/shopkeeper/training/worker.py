@@ -17,7 +17,6 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from shopkeeper import stopping
-from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_made, write_json
 from shopkeeper.nn.own import OwnShape, OwnTerm
@@ -34,6 +33,8 @@ def main(folder: Path, rank: int) -> None:
     network = _class(spec["network"])(_class(spec["shape_class"])(**spec["shape"]))
     if spec["own"] is not None:
         network.add(OwnTerm(OwnShape(**spec["own"])))
+    objective = _class(spec["objective"]).made_again(spec["told"], arrays)
+    objective.furnish(network)
     network.load_state_dict(start)
     config = TrainerConfig(**spec["config"])
     distributed.join(folder, rank, config.devices, execution.device_of(config, rank))
@@ -44,8 +45,7 @@ def main(folder: Path, rank: int) -> None:
 
     trained = train_here(
         network,
-        Prepared.open(Path(spec["prepared"])).split(spec["split"]),
-        _class(spec["objective"])(**spec["asked"], **arrays),
+        objective,
         recipe=Recipe(**spec["recipe"]),
         config=config,
         seed=spec["seed"],

@@ -28,7 +28,7 @@ from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_wri
 
 SCORERS_OF_KIND = {
     "recommender": {GRAPH, *ranking.LIST_SCORERS},
-    "customer": set(scoring.PROBABILITY_SCORERS),
+    "customer": {GRAPH, *scoring.PROBABILITY_SCORERS},
 }
 
 
@@ -78,7 +78,7 @@ class Bundle:
         with fitting(path):
             vocabulary = Vocabulary.of(path, words)
             if kind == "customer":
-                return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary))
+                return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary, threads))
             return cls(path, manifest, vocabulary, ItemModel.of(path, manifest, content, vocabulary, threads))
 
     def answer(

@@ -1,6 +1,7 @@
 """A customer model in a bundle: a probability from what somebody did, or the reason why there is none.
 
-Features are computed here by the declarations that training used (`features.rfm`), with NumPy alone.
+Features are computed here by the declarations that training used (`features.rfm`), with NumPy alone; a graph is given
+the events themselves.
 
 Shapes: n customers, F features.
 """
@@ -16,13 +17,18 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Row
+from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import VOCABULARY, Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.identifiers import normal_id
+from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
+
+# a graph may leave out what its model does not read
+INPUTS = ("history", "event_type", "since_last", *OTHERS)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class CustomerModel:
     """A model about customers that was exported, with what turns events into features."""
 
     manifest: dict[str, Any]
+    session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
     arrays: dict[str, np.ndarray]
     vocabulary: Vocabulary
     category: np.ndarray | None  # int32 (items + 1,), 0 where unknown
@@ -37,15 +44,20 @@ class CustomerModel:
 
     @classmethod
     def of(
-        cls, path: Path, manifest: dict[str, Any], content: dict[str, bytes], vocabulary: Vocabulary
+        cls, path: Path, manifest: dict[str, Any], content: dict[str, bytes], vocabulary: Vocabulary, threads: int
     ) -> CustomerModel:
         """From the checked files of a bundle; a `UserError` when they do not fit together."""
         category, since = (vocabulary.content[name] for name in ("category", "category_since"))
         if category is not None and len(category) != len(vocabulary.item_ids) + 1:
             raise UserError(f"{path / VOCABULARY}: item_ids and category do not fit together; {AGAIN}")
+        drawn = manifest["scorer"] == GRAPH
+        session = open_session(path, content["model.onnx"], threads) if drawn else None
+        if session is not None and not (takes := {node.name for node in session.get_inputs()}) <= set(INPUTS):
+            raise UserError(f"{path / 'model.onnx'} takes {sorted(takes)} instead of {', '.join(INPUTS)}; {AGAIN}")
         return cls(
             manifest,
-            read_arrays(content["arrays.npz"]),
+            session,
+            {} if drawn else read_arrays(content["arrays.npz"]),
             vocabulary,
             None if category is None else np.array(category, np.int32),
             None if since is None else np.array(since, np.int64),
@@ -58,8 +70,11 @@ class CustomerModel:
         scored = [n for n, reason in enumerate(reasons) if not reason]
         found: dict[int, float] = {}
         if scored:
-            features_nF = self._features([asked.rows[n] for n in scored], asked.instant[scored], seen)
-            raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features_nF, self.arrays)
+            rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
+            if self.session is not None:
+                raw_n = self._drawn(rows, instant, seen)
+            else:
+                raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](self._features(rows, instant, seen), self.arrays)
             calibrator = self.manifest["calibrator"]
             raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
             found = dict(zip(scored, raw_n.tolist(), strict=True))
@@ -75,6 +90,29 @@ class CustomerModel:
         if not wanted or any(row.event_type in codes and (row.timestamp or 0) >= since for row in rows):
             return ""
         return f"no {' / '.join(wanted)} in the {'time' if days is None else f'{days:g} days'} before the cutoff"
+
+    def _drawn(self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]) -> np.ndarray:
+        """What the graph says of customers who have events: float64 (n,)."""
+        takes = frozenset(node.name for node in self.session.get_inputs())
+        longest, strange = self.manifest["history"]["max_length"], len(self.vocabulary.item_ids) + 1
+        read = [rows[-longest:] for rows in histories]
+        by_length = np.argsort([len(rows) for rows in read], kind="stable").tolist()
+        found_n = np.empty(len(read))
+        step = max(1, EVENTS_AT_ONCE // max(map(len, read)))
+        for first in range(0, len(read), step):
+            part = by_length[first : first + step]
+            rows, instant = [read[n] for n in part], instants[part]
+            items = [[self.vocabulary.item(row.item_id, seen) or strange for row in history] for history in rows]
+            seen["unknown_items"] += sum(item == strange for history in items for item in history)
+            last = np.array([history[-1].timestamp for history in rows], np.int64)
+            feed = {
+                "history": padded(items),
+                "event_type": padded([[row.event_type for row in history] for history in rows]),
+                "since_last": ((instant - last) / MICROSECONDS_PER_DAY).astype(np.float32),
+                **others(rows, instant, takes, self.vocabulary.channels),
+            }
+            (found_n[part],) = self.session.run(None, {name: feed[name] for name in takes})
+        return found_n
 
     def _features(self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]) -> np.ndarray:
         """Features float64 (n, F) of customers who have events."""

@@ -15,24 +15,16 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Row
+from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.ranking import LIST_SCORERS, best
-from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
+from shopkeeper.schema import EVENT_CODE, NO_HISTORY
 
-INPUTS = (
-    "history",
-    "event_type",
-    "exclude",
-    "age",
-    "until",
-    "price",
-    "channel",
-)  # a graph may leave out what its model does not read
+INPUTS = ("history", "event_type", "exclude", *OTHERS)  # a graph may leave out what its model does not read
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
-EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class ItemModel:
         if manifest["scorer"] != GRAPH:
             arrays = read_arrays(content["arrays.npz"])
             return cls(path, manifest, vocabulary, known, None, frozenset(), arrays)
-        session = _session(path, content["model.onnx"], threads)
+        session = open_session(path, content["model.onnx"], threads)
         inputs = frozenset(node.name for node in session.get_inputs())
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
@@ -118,13 +110,13 @@ class ItemModel:
         """Internal ids and scores of the best items, (B, K) each."""
         if self.session is not None:
             types = [[row.event_type for row in rows] for rows, _ in part]
-            feed = {"history": _padded([i for _, i in part]), "event_type": _padded(types), "exclude": _padded(hidden)}
+            feed = {"history": padded([i for _, i in part]), "event_type": padded(types), "exclude": padded(hidden)}
             channels = self.vocabulary.channels
             if "channel" in self.inputs:
                 seen["unknown_channels"] += sum(
                     r.channel is not None and r.channel not in channels for h, _ in part for r in h
                 )
-            feed |= _others([rows for rows, _ in part], instant, self.inputs, channels)
+            feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
             items_BK, scores_BK = self.session.run(None, {name: feed[name] for name in self.inputs})
             return items_BK, scores_BK
         table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
@@ -169,62 +161,3 @@ class ItemModel:
         found = [[self.vocabulary.item(i, seen) for i in items] for items in exclude]
         seen["unknown_excluded"] += sum(item is None for items in found for item in items)
         return [[item for item in items if item is not None] for items in found]
-
-
-def _others(
-    rows: list[list[Row]], instant: np.ndarray | None, wanted: frozenset[str], channels: list[str]
-) -> dict[str, np.ndarray]:
-    """What a graph is told of events beside item and type, as in training: float32 (B, L) each.
-
-    Days before the newest event (`age`), and to the next one or the instant (`until`); the price per unit and the
-    number of the channel, 0 where unknown.
-    """
-    found = {}
-    if "price" in wanted:
-        found["price"] = _padded([[0.0 if r.price != r.price else r.price for r in h] for h in rows], np.float32)
-    if "channel" in wanted:
-        code = {name: float(c) for c, name in enumerate(channels, start=1)}
-        found["channel"] = _padded([[code.get(r.channel or "", 0.0) for r in h] for h in rows], np.float32)
-    if wanted & {"age", "until"}:
-        at = [np.array([row.timestamp for row in history], np.int64) for history in rows]
-        if "age" in wanted:
-            found["age"] = _padded([_days(t[-1:] - t) for t in at], np.float32)
-        if "until" in wanted:
-            assert instant is not None
-            found["until"] = _padded(
-                [_days(np.diff(t, append=now)) for t, now in zip(at, instant, strict=True)], np.float32
-            )
-    return found
-
-
-def _days(microseconds: np.ndarray) -> Sequence[float]:
-    days: list[float] = (microseconds / MICROSECONDS_PER_DAY).tolist()
-    return days
-
-
-def _padded(lists: Sequence[Sequence[float]], dtype: type = np.int64) -> np.ndarray:
-    """A rectangle, padded with 0 on the left."""
-    width = max(map(len, lists), default=0) or 1
-    table: np.ndarray = np.zeros((len(lists), width), dtype)
-    for b, values in enumerate(lists):
-        table[b, width - len(values) :] = values
-    return table
-
-
-def _session(path: Path, graph: bytes, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError("answering from a bundle needs ONNX Runtime: `pip install 'shopkeeper[serving]'`") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # ONNX Runtime raises its own classes straight from Exception
-        reason = str(e).splitlines()[0]
-        raise UserError(
-            f"{path / 'model.onnx'} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({reason}); {AGAIN}"
-        ) from None

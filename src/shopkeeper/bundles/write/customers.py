@@ -16,7 +16,7 @@ from shopkeeper.bundles.write import golden_customers as cases_of
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.programs.base import Program
+from shopkeeper.programs.base import GRAPH, Program
 
 REAL_CUSTOMERS = 1000
 
@@ -34,7 +34,14 @@ class CustomerQuestions:
         self.usual_type = cases_of.usual_type(cohort)
 
     def write_program(self, folder: Path) -> None:
-        """The arrays."""
+        """The graph, or the arrays."""
+        if self.program.scorer == GRAPH:
+            from shopkeeper.bundles.write.onnx_file import write_onnx
+            from shopkeeper.bundles.write.probability import ProbabilityGraph
+
+            graph = ProbabilityGraph(self.program, len(self.item_ids))
+            write_onnx(graph, folder / "model.onnx", self.program.max_length)
+            return
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **self.program.arrays)  # type: ignore[arg-type]
 
@@ -43,9 +50,12 @@ class CustomerQuestions:
         prepared = self.prepared
         columns = [n for n in ("price", "quantity", "order", "channel") if getattr(prepared.events, n) is not None]
         category, since = item_categories(prepared), prepared.known_since("items", "category")
+        if self.program.scorer == GRAPH:  # it reads no attributes
+            category = since = None
+        named = category is not None or self.program.scorer == GRAPH
         n = 0 if category is None else len(self.item_ids) + 1
         return {
-            "item_ids": None if category is None else self.item_ids,  # null: any id is as good as another
+            "item_ids": self.item_ids if named else None,  # null: any id is as good as another
             "known": None,
             "columns": columns,  # of the training log; what it lacked is not read
             "channels": self.channels,
@@ -57,9 +67,10 @@ class CustomerQuestions:
     def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
         """Of probabilities: of what, of whom, how calibrated."""
         cohort = self.cohort
+        features = {} if self.program.scorer == GRAPH else {"feature_names": list(cohort.feature_names)}
         return {
             "calibrator": self.program.calibrator,
-            "feature_names": list(cohort.feature_names),
+            **features,
             "horizon_days": cohort.horizon_days,
             "active_events": list(cohort.active_events),  # who was asked about: others are blank
             "active_days": cohort.active_days,

@@ -6,20 +6,26 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from shopkeeper.bundles.write.ranking import RankingGraph
 from shopkeeper.errors import UserError
 
-INPUTS = ("history", "event_type", "exclude")
-OUTPUTS = ("items", "scores")
+Takes = Mapping[str, tuple[torch.dtype, str]]  # name -> kind of numbers, axes: B requests, L positions, S others
 
 
-def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
+class Graph(torch.nn.Module):
+    """What is written, and how it is called: `forward(*takes, *inputs)`."""
+
+    takes: ClassVar[Takes]
+    gives: ClassVar[tuple[str, ...]]  # names of what comes out
+    inputs: tuple[str, ...]  # further ones that it takes, float32 (B, L)
+
+
+def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
     """Trace the graph and write it, weights included, as one file.
 
     Args:
@@ -39,12 +45,12 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
     else:
         length = None  # a single position is not a dynamic axis
     # Example sizes differ from each other and from 1, so that the tracer does not take two of them for one.
-    history_BL = torch.ones(3, min(max_length or 5, 5), dtype=torch.int64)
-    others_BL = [torch.ones(history_BL.shape) for _ in graph.inputs]
-    example = (history_BL, history_BL.clone(), torch.zeros(3, 7, dtype=torch.int64), *others_BL)
-    shapes: list[Any] = [{0: batch, 1: length}, {0: batch, 1: length}, {0: batch, 1: excluded}]
-    if others_BL:
-        shapes.append(tuple({0: batch, 1: length} for _ in others_BL))
+    size, axis = {"B": 3, "L": min(max_length or 5, 5), "S": 7}, {"B": batch, "L": length, "S": excluded}
+    taken = [*graph.takes.values(), *((torch.float32, "BL") for _ in graph.inputs)]
+    example = tuple(torch.ones([size[a] for a in axes], dtype=kind) for kind, axes in taken)
+    shapes: list[Any] = [{n: axis[a] for n, a in enumerate(axes)} for _, axes in taken]
+    if graph.inputs:
+        shapes[len(graph.takes) :] = [tuple(shapes[len(graph.takes) :])]
     import onnx
 
     try:
@@ -59,8 +65,8 @@ def write_onnx(graph: RankingGraph, path: Path, max_length: int | None) -> None:
                 example,
                 dynamo=True,
                 verbose=False,
-                input_names=[*INPUTS, *graph.inputs],
-                output_names=list(OUTPUTS),
+                input_names=[*graph.takes, *graph.inputs],
+                output_names=list(graph.gives),
                 dynamic_shapes=tuple(shapes),
             )
     except torch.onnx.OnnxExporterError as e:

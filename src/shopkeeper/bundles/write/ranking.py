@@ -7,14 +7,17 @@ Shapes: B requests, L positions, S items to leave out, V = n_items + 1 columns (
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from shopkeeper.bundles.write.onnx_file import Graph, Takes
 from shopkeeper.programs.base import Program
 
 
-class RankingGraph(nn.Module):
+class RankingGraph(Graph):
     """`forward(history_BL, event_type_BL, exclude_BS, *others_BL) -> (items_BK, scores_BK)`.
 
     `history_BL`: internal ids int64, oldest first, padded with 0 on the left; `event_type_BL`: their codes int64, 0
@@ -24,6 +27,13 @@ class RankingGraph(nn.Module):
     Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
     scores: the lower internal id first (ONNX Runtime; torch leaves that order open).
     """
+
+    takes: ClassVar[Takes] = {
+        "history": (torch.int64, "BL"),
+        "event_type": (torch.int64, "BL"),
+        "exclude": (torch.int64, "BS"),
+    }
+    gives: ClassVar[tuple[str, ...]] = ("items", "scores")
 
     fallback_V: Tensor
     closed_V: Tensor

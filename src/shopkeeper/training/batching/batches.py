@@ -174,6 +174,9 @@ class TrainingView:
         if self.time_M is not None and "age" in self.reads:
             last_B = start_B + torch.from_numpy(length_B - 1).to(home)
             others["age_P"] = scatter(days(self.time_M[last_B][layout.row_N] - self.time_M[at_N]), layout)
+        if self.time_M is not None and "since" in self.reads:
+            before_N = self.time_M[at_N - (layout.column_N > 0).long()]
+            others["since_P"] = scatter(days(self.time_M[at_N] - before_N), layout)
         if self.time_M is not None and "until" in self.reads:  # a labelled event has one after it
             others["until_P"] = scatter(days(self.time_M[at_N + 1] - self.time_M[at_N]), layout)
         if self.price_M is not None:
@@ -217,7 +220,7 @@ def next_step_labels(
 
 def log_columns(reads: Sequence[str]) -> dict[str, str]:
     """The columns of the log that these columns of a batch come from, by the name that they are kept under."""
-    kept = {"age": "time", "until": "time"}
+    kept = {"age": "time", "since": "time", "until": "time"}
     return {kept.get(name, name): COLUMNS[name] for name in reads}
 
 

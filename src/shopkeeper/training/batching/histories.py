@@ -107,6 +107,9 @@ class Histories:
             values = self.columns[COLUMNS[name]]
             if name == "age":
                 others["age_P"] = scatter(days(torch.from_numpy(values[last_N] - values[at_N])), layout)
+            elif name == "since":
+                before_N = values[at_N - (layout.column_N > 0).numpy()]
+                others["since_P"] = scatter(days(torch.from_numpy(values[at_N] - before_N)), layout)
             elif name == "until":
                 assert self.instant_R is not None
                 asked_N = np.repeat(self.instant_R[rows], self.length_R[rows])

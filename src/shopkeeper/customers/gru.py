@@ -1,0 +1,13 @@
+"""A recurrent network over what a customer did, and how long after each other (`nn/gru.py`)."""
+
+from __future__ import annotations
+
+from shopkeeper.customers.sequence import SequenceCustomerModel
+from shopkeeper.nn.gru import GRUNetwork
+from shopkeeper.nn.gru4rec import GRU4RecShape
+
+
+class GRU(SequenceCustomerModel):
+    """Settings: those of `GRU4RecShape` (width, layers, max_length, dropout, dropout_embed), of the base, `Recipe`."""
+
+    format, network_class, shape_class = "shopkeeper.gru/1", GRUNetwork, GRU4RecShape

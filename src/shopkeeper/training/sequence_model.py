@@ -1,0 +1,160 @@
+"""What every model made of a sequence network shares, whatever it is asked: settings, weights in a file, vectors.
+
+Shapes: n histories, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shopkeeper.closure import code_of
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import atomic_file, write_json
+from shopkeeper.metrics.parallel import Cores
+from shopkeeper.nn.network import SequenceNetwork
+from shopkeeper.training.batching.batches import Batch
+from shopkeeper.training.batching.histories import Histories
+from shopkeeper.training.config import Recipe
+from shopkeeper.training.execution import edges_up_to
+from shopkeeper.training.fit import Trained
+from shopkeeper.training.validation import encode_all
+
+OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
+WEIGHTS = "weights.safetensors"
+
+
+class SequenceModel:
+    """A network, the shape it is made from and how it is trained."""
+
+    format: ClassVar[str]  # of the weights, such as "shopkeeper.sasrec/1"
+    network_class: ClassVar[type[SequenceNetwork]]
+    shape_class: ClassVar[type[Any]]
+
+    def __init__(self, own: Iterable[str], settings: Mapping[str, Any]):
+        """`settings`: of the shape and of `training.config.Recipe`; `own`: what else the model can be told."""
+        valid = {*own, *self._names(), *(f.name for f in fields(Recipe))}
+        for name in settings:
+            if name not in valid:
+                raise UserError(f"a {type(self).__name__} has no setting model.{name}.{nearest(name, valid)}")
+        default = self._shape(1)
+        self.settings = {name: settings.get(name, getattr(default, name)) for name in self._names()}
+        self._shape(1, **self.settings)  # checks them
+        self.recipe = Recipe(**{k: v for k, v in settings.items() if k not in self.settings})
+        self.network: SequenceNetwork | None = None
+        self.trained: Trained | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """The epoch that validation chose."""
+        return None if self.trained is None else self.trained.best_epoch
+
+    def vectors(self, histories: Histories, n: int) -> tuple[Tensor, Tensor]:
+        """Vectors float32 (n, D) after the last event of each history, and which have none: bool (n,)."""
+        network = self._network()
+        shape = network.shape
+
+        def last_vectors(core: int, batch: Batch) -> Tensor:
+            out: Tensor = network(network.embed(batch), batch.layout.groups, False, batch.layout.last_B)
+            return out
+
+        with Cores(torch.get_num_threads()) as cores, torch.inference_mode():
+            return encode_all(
+                last_vectors,
+                histories,
+                n,
+                edges_up_to(shape.max_length),
+                torch.device("cpu"),
+                network.reads,
+                shape.width,
+                batch_size=64,  # activations of a small batch stay in the cache: a quarter less time than 256
+                cores=cores,
+            )
+
+    def write_weights(self, folder: Path, others: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
+        """Write `weights.safetensors` (network, shape, `others` and `spec`) and `training.json` (plan, history)."""
+        network = self._network()
+        tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()} | dict(others)
+        said = {"format": self.format, "shape": asdict(network.shape), **spec}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with atomic_file(Path(folder) / WEIGHTS) as tmp:
+            # One entry: several are written in an order that changes from process to process.
+            save_file(tensors, tmp, {"shopkeeper": json.dumps(said, sort_keys=True)})
+        if self.trained is not None:
+            write_json(Path(folder) / "training.json", self.trained.summary())
+
+    def read_weights(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What `write_weights` was given, with the network's tensors; a `UserError` when it is damaged or another's."""
+        path = Path(folder) / WEIGHTS
+        try:
+            with safe_open(path, "pt") as file:
+                spec = _spec(file.metadata() or {})
+                if spec.get("format") != self.format:
+                    said = spec.get("format", "something else")
+                    raise UserError(f"{path} holds {said}, not {self.format}; check run=")
+                return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; train the model again") from None
+        except (SafetensorError, OSError) as e:
+            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+
+    def take_weights(self, network: SequenceNetwork, tensors: Mapping[str, Tensor]) -> None:
+        """Make this network, with the weights among the tensors, the model's."""
+        own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        network.load_state_dict(own)
+        self.network = network.eval()
+
+    def identity(self, shape: Any) -> dict[str, Any]:
+        """What a checkpoint must agree with, beside what the objective asks."""
+        code = code_of(type(self).__module__, "shopkeeper.training.worker")
+        return {"model": self.format, "code": code, **asdict(shape)}
+
+    def _network(self) -> SequenceNetwork:
+        if self.network is None:
+            raise UserError(f"this {type(self).__name__} has no weights yet: call fit or load first")
+        return self.network
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        """Fields of the shape that may be set."""
+        return [f.name for f in fields(cls.shape_class) if f.name not in OF_DATA]
+
+    @classmethod
+    def _shape(cls, n_items: int, n_types: int = 0, **settings: Any) -> Any:
+        can = any(f.name == "n_types" for f in fields(cls.shape_class))
+        return cls.shape_class(n_items, **({"n_types": n_types} if can else {}), **settings)
+
+
+class PlainForm(torch.nn.Module):
+    """A network as a graph calls it: a float32 copy, its plain form on histories that are padded on the left."""
+
+    def __init__(self, network: SequenceNetwork):
+        super().__init__()
+        self.network: SequenceNetwork = copy.deepcopy(network).float().cpu().eval()
+        self.inputs = tuple(name for name in network.reads if name != "type")  # that follow histories and types
+
+    def last(self, history_BL: Tensor, event_type_BL: Tensor, others_BL: Sequence[Tensor]) -> Tensor:
+        """The vector after the last event: (B, D)."""
+        typed = event_type_BL if "type" in self.network.reads else None
+        others = dict(zip(self.inputs, others_BL, strict=True))
+        if "channel" in others:  # codes, in a graph whose further inputs are all of one type
+            others["channel"] = others["channel"].long()
+        return self.network.exported(history_BL, typed, **others)
+
+
+def _spec(meta: Mapping[str, str]) -> dict[str, Any]:
+    """What the header of a file of weights says; also of files that had it in two entries."""
+    try:
+        found = json.loads(meta["shopkeeper"]) if "shopkeeper" in meta else json.loads(meta.get("spec", "{}"))
+    except ValueError:
+        return {}
+    return {"format": meta.get("format"), **found} if isinstance(found, dict) else {}
