@@ -22,7 +22,7 @@ from shopkeeper.training import execution, memory
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.objectives.next_item import NextItem
 
 BATCH, LENGTH, LIMIT_GIB = 512, 200, 40.0
 

@@ -19,9 +19,9 @@ from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
 from shopkeeper.training.checkpoint import Resumable
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
-from shopkeeper.training.customer_heads import CustomerHeads, Questions, window_ends
 from shopkeeper.training.fit import Trained, train
 from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions, window_ends
 
 CPU, EDGES = torch.device("cpu"), (2, 4, 6, 9)
 PLAN = Plan(edges=EDGES)

@@ -33,7 +33,7 @@ from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.own import RequestPairs
 from shopkeeper.training.config import Plan
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.own_history import AskedBatch, OwnHistory
+from shopkeeper.training.objectives.own_history import AskedBatch, OwnHistory
 from tiny import DAY, tiny_prepared
 
 COFFEE, WASHER, BREAD, MILK, NEVER = 1, 2, 3, 4, 5

@@ -33,8 +33,8 @@ from shopkeeper.nn.network import COLUMNS
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.training.config import TrainerConfig
-from shopkeeper.training.customer_heads import CustomerHeads, Questions
 from shopkeeper.training.fit import train as train_network
+from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions
 from shopkeeper.training.sequence_model import PlainForm, SequenceModel
 
 HEADS = ("label",)  # what a cohort is labelled with

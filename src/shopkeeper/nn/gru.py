@@ -19,7 +19,7 @@ from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 class GRUNetwork(GRU4RecNetwork):
     """GRU4Rec that is told the days since the event before."""
 
-    tables: ClassVar[tuple[str, ...]] = (*GRU4RecNetwork.tables, "gap")
+    tables: tuple[str, ...] = (*GRU4RecNetwork.tables, "gap")
     looks_ahead: ClassVar[bool] = False
 
     def __init__(self, shape: GRU4RecShape):

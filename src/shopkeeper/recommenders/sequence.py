@@ -36,8 +36,8 @@ from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.batching.own import RequestPairs, own_shape
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.fit import train
-from shopkeeper.training.next_item import NextItem
-from shopkeeper.training.own_history import OwnHistory
+from shopkeeper.training.objectives.next_item import NextItem
+from shopkeeper.training.objectives.own_history import OwnHistory
 from shopkeeper.training.sequence_model import OF_DATA, WEIGHTS, PlainForm, SequenceModel
 from shopkeeper.training.taken_over import keys_of, take_over
 from shopkeeper.training.validation import known_items

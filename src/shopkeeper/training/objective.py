@@ -1,8 +1,7 @@
 """What a network is trained for: what is shown, the loss, what validation measures. The loop knows no more than this.
 
-An objective is a class of its own file with these members, made from plain values, arrays and the place of what it
-learns from: `next_item.NextItem` and `customer_heads.CustomerHeads` are two. Sequences are numbered
-0..len(length_U)-1: a batch is a random sample of them.
+An objective is a class of its own file in `objectives/` with these members, made from plain values, arrays and the
+place of what it learns from. Sequences are numbered 0..len(length_U)-1: a batch is a random sample of them.
 
 Shapes: U sequences, P positions of a batch, D width, B requests.
 """

@@ -30,6 +30,7 @@ from shopkeeper.training.fit import Trained
 from shopkeeper.training.validation import encode_all
 
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
+OF_FILE = ("task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
 WEIGHTS = "weights.safetensors"
 
 
@@ -45,7 +46,9 @@ class SequenceModel:
         valid = {*own, *self._names(), *(f.name for f in fields(Recipe))}
         for name in settings:
             if name not in valid:
-                raise UserError(f"a {type(self).__name__} has no setting model.{name}.{nearest(name, valid)}")
+                raise UserError(
+                    f"a {type(self).__name__} has no setting model.{name}.{nearest(name, {*valid, *OF_FILE})}"
+                )
         default = self._shape(1)
         self.settings = {name: settings.get(name, getattr(default, name)) for name in self._names()}
         self._shape(1, **self.settings)  # checks them

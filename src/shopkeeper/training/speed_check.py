@@ -14,7 +14,7 @@ from shopkeeper.training.autotune import settle
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.objectives.next_item import NextItem
 
 
 def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int = 50) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from shopkeeper.schema import event_codes
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.own import Pairs, RequestPairs, demand, training_own, usual_gaps
 from shopkeeper.training.config import Plan, Recipe
-from shopkeeper.training.next_item import NextItem
+from shopkeeper.training.objectives.next_item import NextItem
 from shopkeeper.training.validation import Encode
 
 
