@@ -210,3 +210,27 @@ def test_every_file_that_the_recipes_name_is_there():
     assert {"tests/test_every_model.py", "evaluation/rows/kinds.py", "pipeline/told.py"} <= named
     of_ones_own = {name for name in named if name.startswith(("data/raw/", "conf/"))}
     assert sorted(n for n in named - of_ones_own if not (root / n).exists() and not (SOURCE / n).exists()) == []
+
+
+def test_imports_within_the_pipeline_run_one_way_those_in_functions_too():
+    """But for `prepare`, which leaves to the form of a task what is prepared, and which forms call for their data."""
+    files = {".".join(("shopkeeper", *p.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): p
+             for p in (SOURCE / "pipeline").rglob("*.py")}  # fmt: skip
+    knows: dict[str, set[str]] = {}
+    for module, path in files.items():
+        found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.ImportFrom) and node.module]  # fmt: skip
+        names = {(node.module, alias.name) for node in found for alias in node.names}
+        knows[module] = {f"{m}.{n}" if f"{m}.{n}" in files else str(m) for m, n in names} & set(files) - {module}
+
+    def reached(module: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [*knows[module]]
+        while waiting:
+            if (one := waiting.pop()) not in seen:
+                seen.add(one)
+                waiting += knows[one]
+        return seen
+
+    circle = {"prepare", "forms", "forms.learn", "forms.requests", "forms.customers"}
+    assert {module.removeprefix("shopkeeper.pipeline.") for module in knows if module in reached(module)} == circle

@@ -15,7 +15,6 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared, Split
 from shopkeeper.evaluation.model_audit import elsewhere
-from shopkeeper.pipeline import audit
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.told import Train, settings
@@ -291,7 +290,7 @@ def test_an_honest_customer_model_passes_the_full_audit(place, tmp_path):
 def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplog):
     cfg = config(place, "model=base_rate", "audit=full")
     with caplog.at_level("INFO"):
-        audit.prepare_customers(cfg, customers.prepare_data(cfg))
+        customers.prepare(cfg, customers.prepare_data(cfg))
     assert [line for line in caplog.messages if "audit" in line]
     honest = cohorts.features_of
 
@@ -302,7 +301,7 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
     monkeypatch.setattr(cohorts, "features_of", leaky)
     monkeypatch.setattr(customers, "audit_cohort", lambda *_, **__: None)  # the sample would find it, too
     with pytest.raises(AuditError, match="when events after"):
-        audit.prepare_customers(cfg, customers.prepare_data(cfg))
+        customers.prepare(cfg, customers.prepare_data(cfg))
 
 
 def test_a_refit_that_learns_from_the_test_window_fails_the_full_audit(place, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
 
 log = logging.getLogger(__name__)
+Build = Callable[[Sequence[Prepared], CustomerWindows, Sequence[int]], Cohort]  # of what was known at some cutoffs
 
 
 def audit_recommender(cfg: Train, model: Any, learned: Learned, split: Split, fit: Fit, parts: Sequence[str]) -> None:
@@ -73,23 +74,26 @@ def audit_customer_model(
     cohort: Mapping[str, Cohort],
     known: Mapping[str, Sequence[Prepared]],
     windows: CustomerWindows,
+    judged: str,
+    build: Build,
+    fitted: Callable[[Mapping[str, Cohort], Fit], Any],
 ) -> None:
     """The same for a customer model that was fitted for a part: it knows nothing from that part's cutoff on.
 
-    With `audit=full` all cohorts are built from a log with another future, and a new model is fitted for the part in
-    the way in which this one was; on what it is judged by, both must say the same.
+    With `audit=full` all cohorts are built (`build`) from a log with another future, and a new model is fitted for the
+    part in the way in which this one was (`fitted`); on the cohort that it is judged by, both must say the same.
     """
     from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
-    from shopkeeper.pipeline.forms.customers import JUDGED_ON, fitted
 
-    name, judged = cfg.model.name, JUDGED_ON[part]
+    name = cfg.model.name
     audit_predictions(model, name, cohort[judged])
     if cfg.audit != "full":
         return
-    other = audit_cohorts(cfg, known, windows, cohort, judged)
+    other = audit_cohorts(cfg, known, windows, cohort, judged, build)
     fit = Fit(seed=cfg.seed, trainer={**cfg.trainer, "devices": 1}, progress=False)
-    again, _ = fitted(cfg, part, other, known[judged][-1], fit)
-    same_predictions(model, again, name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on")
+    same_predictions(
+        model, fitted(other, fit), name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on"
+    )
     log.info("audit=full: %s for %s: cohorts and model do not depend on what follows", name, part)
 
 
@@ -99,13 +103,13 @@ def audit_cohorts(
     windows: CustomerWindows,
     cohort: Mapping[str, Cohort],
     judged: str,
+    build: Build,
 ) -> dict[str, Cohort]:
     """The cohorts of a log with another future from the cutoff of `judged` on; what was known must be the same.
 
     Raises:
         AuditError: naming the features, labels or customers that change.
     """
-    from shopkeeper.pipeline.forms.customers import cohort_at
     from shopkeeper.splits.perturb import perturb_after
 
     cutoff = int(cohort[judged].cutoff.min())
@@ -114,7 +118,7 @@ def audit_cohorts(
     for part, cutoffs in parts.items():
         # One log for all cutoffs where it is one: cohorts are joined where they come from several.
         changed = {id(p): perturb_after(p, cutoff, grow=False) for p in known[part]}
-        other[part] = cohort_at(cfg, [changed[id(p)] for p in known[part]], windows, cutoffs)
+        other[part] = build([changed[id(p)] for p in known[part]], windows, cutoffs)
         if min(cutoffs) <= cutoff:
             consent = any(p.consent is not None for p in known[part])
             found += _differences(part, cohort[part], other[part], part == judged, consent)
@@ -123,26 +127,6 @@ def audit_cohorts(
         found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
         raise AuditError(str(cfg.dataset["name"]), found, "the customers of", then)
     return other
-
-
-def prepare_customers(cfg: Data, prepared: Prepared) -> None:
-    """Build and audit the cohorts of the config's task, and say where they lie: what `prepare` does for it."""
-    from shopkeeper.pipeline.forms.customers import cohort_at, known_at, windows_of
-
-    windows = windows_of(cfg, prepared)
-    known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in windows.parts.items()}
-    cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in windows.parts.items()}
-    for part, rows in cohort.items():
-        for reason, n in rows.left_out.items():
-            log.info("%s: %s %s left out", part, f"{n:,}", reason)
-        cutoffs = np.unique(rows.cutoff)
-        at = f"at {iso(cutoffs[0])}" if len(cutoffs) == 1 else f"at {len(cutoffs)} cutoffs up to {iso(cutoffs[-1])}"
-        log.info("%s: %s customers asked %s", part, f"{len(rows):,}", at)
-    log.info("audit: customers, features and labels are what the log says")
-    if cfg.audit == "full":
-        for judged in ("calibration", "test"):
-            audit_cohorts(cfg, known, windows, cohort, judged)
-        log.info("audit=full: {'passed': True, 'compared': ['customers', 'customer features', 'labels']}")
 
 
 def _differences(part: str, old: Cohort, new: Cohort, judged: bool, consent: bool) -> list[str]:

@@ -7,12 +7,15 @@ that test is judged by has been looked at.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from shopkeeper.customers.audit import audit_cohort
@@ -29,11 +32,12 @@ from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.tasks.base import Truth
-from shopkeeper.timeline import CustomerWindows, customer_windows, instant
+from shopkeeper.timeline import CustomerWindows, customer_windows, instant, iso
 
 if TYPE_CHECKING:
     from shopkeeper.evaluation.compare import Comparison
 
+log = logging.getLogger(__name__)
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
@@ -83,8 +87,9 @@ def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any,
     """What it says of the part's cohort; see `audit_customer_model`."""
     from shopkeeper.pipeline.audit import audit_customer_model
 
-    of: Cohorts = asked.of
-    audit_customer_model(cfg, model, turn[0], of.cohort, of.known, of.windows)
+    of, part, judged = asked.of, turn[0], JUDGED_ON[turn[0]]
+    again = partial(_again, cfg, part, of.known[judged][-1])
+    audit_customer_model(cfg, model, part, of.cohort, of.known, of.windows, judged, partial(cohort_at, cfg), again)
 
 
 def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
@@ -123,6 +128,10 @@ def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepar
     return model, model.fit(cohort["train"], calibration, fit) or Learned()
 
 
+def _again(cfg: Train, part: str, prepared: Prepared, cohort: Mapping[str, Cohort], fit: Fit) -> Any:
+    return fitted(cfg, part, cohort, prepared, fit)[0]
+
+
 def truth_of(cfg: Data) -> Truth:
     """What the config's task holds to be true of customers."""
     truth = task_of(cfg).truth
@@ -132,9 +141,22 @@ def truth_of(cfg: Data) -> Truth:
 
 def prepare(cfg: Data, prepared: Prepared) -> None:
     """Build and audit the cohorts of the config's task, and say where they lie."""
-    from shopkeeper.pipeline.audit import prepare_customers
+    from shopkeeper.pipeline.audit import audit_cohorts
 
-    prepare_customers(cfg, prepared)
+    windows = windows_of(cfg, prepared)
+    known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in windows.parts.items()}
+    cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in windows.parts.items()}
+    for part, rows in cohort.items():
+        for reason, n in rows.left_out.items():
+            log.info("%s: %s %s left out", part, f"{n:,}", reason)
+        cutoffs = np.unique(rows.cutoff)
+        at = f"at {iso(cutoffs[0])}" if len(cutoffs) == 1 else f"at {len(cutoffs)} cutoffs up to {iso(cutoffs[-1])}"
+        log.info("%s: %s customers asked %s", part, f"{len(rows):,}", at)
+    log.info("audit: customers, features and labels are what the log says")
+    if cfg.audit == "full":
+        for judged in ("calibration", "test"):
+            audit_cohorts(cfg, known, windows, cohort, judged, partial(cohort_at, cfg))
+        log.info("audit=full: {'passed': True, 'compared': ['customers', 'customer features', 'labels']}")
 
 
 def data_of(cfg: Data) -> dict[str, Any]:
