@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.data.orders import first_of_steps
-from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 
 LOOKBACK = 1000  # newest events before a query whose items are spoken for
 SHORTEST_DAYS = 0.5  # gaps below count as this long: the same day, twice
@@ -61,7 +61,9 @@ class OwnRows:
         """Of the histories `offsets[h]:offsets[h + 1]`; `targets`: codes of target events."""
         m = len(item)
         first = np.repeat(offsets[:-1], np.diff(offsets))
-        wanted = np.isin(kind, np.asarray(targets, np.int8))
+        counts = np.zeros(len(EVENT_TYPES) + 1, bool)  # looked up: `isin` is slow for a single history
+        counts[targets] = True
+        wanted = counts[kind]
         head = first_of_steps(first, time, order)
         by_item = np.lexsort((item, first))  # stable: rows of one item in time
         begins = np.ones(m, bool)
@@ -127,7 +129,7 @@ class OwnRows:
         columns = [taken == 0, taken == 1, np.log1p(taken), np.log1p(self.other[row_R]),
                    taken / np.maximum(orders, 1), np.log1p(orders), np.log(n_Q[query_R]), np.log1p(behind),
                    np.log1p(self.since[row_R]) * still, np.minimum(self.carted[row_R], 1) * still, visit]  # fmt: skip
-        return np.stack([np.asarray(c, np.float32) for c in columns], 1)
+        return _side_by_side(columns)
 
     def times(self, row_R: np.ndarray, after_R: np.ndarray, at_R: np.ndarray, usual_V: np.ndarray) -> np.ndarray:
         """`TIMES` of pairs that are asked at the instants `at_R` (µs): float32 (R, len(TIMES)).
@@ -156,13 +158,22 @@ class OwnRows:
             (taken_age - np.log(usual_V[self.item[row_R]])) * ever, order_age * (orders > 0),
             own_orders * (orders > 1), (order_age - own_orders) * (orders > 1),
         ]  # fmt: skip
-        return np.stack([np.asarray(c, np.float32) for c in columns], 1)
+        return _side_by_side(columns)
+
+
+def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
+    """As the columns of one float32 array: for a few pairs a third of the time of `np.stack`."""
+    out = np.empty((len(columns[0]), len(columns)), np.float32)
+    for place, column in enumerate(columns):
+        out[:, place] = column
+    return out
 
 
 def _running(flag: np.ndarray, start: np.ndarray) -> np.ndarray:
     """How many flags stand from `start[m]` to m: int64 (M,)."""
-    total = np.append(0, np.cumsum(flag))
-    return total[1:] - total[start]
+    total = np.cumsum(flag)
+    counted: np.ndarray = total - total[start] + flag[start]
+    return counted
 
 
 def _latest(flag: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""What the customer's own history costs a sequence model: an epoch, and answers, with it and without it.
+
+    python benchmarks/own_history.py --dataset online_retail --note "…"     # a minute on one core
+
+Processor time of one thread, the least of several rounds, all in one process: SASRec with its defaults and baskets as
+targets, with `history=kernel` and with `none`. The dataset must be prepared. Writes
+`benchmarks/results/own_history.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from _results import ROOT, at_most, row, write_result
+from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.sasrec import SASRec
+
+TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1, "validation_requests": 0, "max_epochs": 6}
+BATCHES, ROUNDS, ALONE = 12, 5, 200
+
+
+def seconds(work: Callable[[], Any]) -> list[float]:
+    """Processor time of each round."""
+    found = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return found
+
+
+def measured(history: str, prepared: Prepared, split: Split) -> dict[str, list[float]]:
+    """Seconds of each thing that is measured."""
+    requests, _ = split.part("test")
+    model, at = SASRec(history=history, targets="baskets"), []
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        at.append(time.process_time())
+
+    model.fit(prepared, split, Fit(seed=1, trainer=TRAINER | {"max_batches": BATCHES}, progress=False, log=log))
+    return {
+        f"{BATCHES} batches": np.diff(at).tolist(),
+        "all test requests": seconds(lambda: model.score(requests)),
+        f"{ALONE} requests, one by one": seconds(lambda: [model.score(requests[i : i + 1]) for i in range(ALONE)]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", nargs="+", default=["demo_shop", "online_retail"])
+    parser.add_argument("--prepared", type=Path, default=ROOT / "data" / "prepared")
+    parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    rows, claims = [], []
+    for name in a.dataset:
+        prepared = Prepared.open(a.prepared / name)
+        split = prepared.split(next((a.prepared / name / "splits").glob("temporal-*")).name)
+        took = {history: measured(history, prepared, split) for history in ("none", "kernel")}
+        for history, of in took.items():
+            rows += [row(f"sasrec, history={history}", name, what, "s", times) for what, times in of.items()]
+        for what, limit in zip(took["kernel"], (1.25, 1.5, 1.5), strict=True):
+            ratio = min(took["kernel"][what]) / min(took["none"][what])
+            print(f"{name}, {what}: {ratio:.2f} times")
+            claims.append(at_most("Shops", f"{name}: {what}, with the kernel / without", ratio, limit))
+    write_result("own_history", rows, claims, note=a.note)
+
+
+if __name__ == "__main__":
+    main()
