@@ -1,4 +1,4 @@
-"""Cross-entropy against whole baskets with added logits, held against the textbook in float64."""
+"""Cross-entropy against whole baskets with some logits given, held against the textbook in float64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def problem(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
         "h_QD": torch.randn(7, 4, dtype=dtype),
         "item_VD": torch.randn(12, 4, dtype=dtype),
         "trust": torch.tensor([0.7], dtype=dtype),
-        "added_R": torch.randn(6, dtype=dtype),
+        "given_R": torch.randn(6, dtype=dtype),
         "table_TV": torch.randn(3, 11, dtype=dtype),
         "table_Q": torch.tensor([0, 2, 1, 1, 0, 2, 2]),
         "query_R": torch.tensor([0, 0, 1, 4, 4, 6]),
@@ -29,15 +29,15 @@ def problem(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
 
 def fast(p: dict[str, torch.Tensor], chunk: int) -> torch.Tensor:
     return basket_cross_entropy(
-        p["h_QD"], p["item_VD"], p["trust"], p["added_R"], first=1, table_TV=p["table_TV"], table_Q=p["table_Q"],
+        p["h_QD"], p["item_VD"], p["trust"], p["given_R"], first=1, table_TV=p["table_TV"], table_Q=p["table_Q"],
         cell_R=(p["query_R"], p["class_R"]), label_L=(p["query_L"], p["class_L"]), weight_L=p["weight_L"], chunk=chunk,
     )  # fmt: skip
 
 
 def textbook(p: dict[str, torch.Tensor]) -> torch.Tensor:
     """All logits at once, and autograd."""
-    logit_QV = p["h_QD"] @ p["item_VD"][1:].T + p["trust"] * p["table_TV"][p["table_Q"]]
-    logit_QV = logit_QV.index_put((p["query_R"], p["class_R"]), p["added_R"], accumulate=True)
+    logit_QV = (p["h_QD"] @ p["item_VD"][1:].T).index_put((p["query_R"], p["class_R"]), p["given_R"])
+    logit_QV = logit_QV + p["trust"] * p["table_TV"][p["table_Q"]]
     log_p_QV = torch.log_softmax(logit_QV, 1)
     return -(log_p_QV[p["query_L"], p["class_L"]] * p["weight_L"]).sum()
 
@@ -47,7 +47,7 @@ def test_loss_and_gradients_are_those_of_the_textbook(chunk: int):
     found = {}
     for way in (lambda p: fast(p, chunk), textbook):
         p = problem()
-        learned = [p[name].requires_grad_() for name in ("h_QD", "item_VD", "trust", "added_R")]
+        learned = [p[name].requires_grad_() for name in ("h_QD", "item_VD", "trust", "given_R")]
         loss = way(p) * 3
         loss.backward()
         found[way] = (loss.detach(), *(x.grad for x in learned))
@@ -56,11 +56,11 @@ def test_loss_and_gradients_are_those_of_the_textbook(chunk: int):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
-def test_without_additions_and_with_one_label_each_it_is_the_usual_softmax():
+def test_without_given_logits_and_with_one_label_each_it_is_the_usual_softmax():
     p = problem(torch.float32)
     label_N = torch.tensor([3, 1, 8, 0, 10, 2, 7])
     p |= {"query_L": torch.arange(7), "class_L": label_N, "weight_L": torch.ones(7)}
-    p |= {"trust": torch.zeros(1), "added_R": torch.zeros(0), "query_R": label_N[:0], "class_R": label_N[:0]}
+    p |= {"trust": torch.zeros(1), "given_R": torch.zeros(0), "query_R": label_N[:0], "class_R": label_N[:0]}
     usual = softmax_cross_entropy(p["h_QD"], p["item_VD"], label_N, first=1)
     torch.testing.assert_close(fast(p, 3), usual, atol=1e-5, rtol=1e-6)
 

@@ -174,9 +174,9 @@ def test_the_gradient_of_a_batch_is_that_of_all_logits_at_once(tmp_path: Path, b
             loss = objective.loss(x_PD, batch, network, plan, 0.5, 0)
         else:
             h_QD, item_CD = x_PD[a.slot_Q], network.item.weight[1:]
-            logit_QC = h_QD @ item_CD.T + own.trust * objective.table_TC[a.table_Q]
-            cell = (a.pairs.query_R, a.pairs.item_R - 1)
-            logit_QC = logit_QC.index_put(cell, a.pairs.added(own, h_QD, network.item.weight), accumulate=True)
+            cell, given_R = (a.pairs.query_R, a.pairs.item_R - 1), a.pairs.logits(own, h_QD, network.item.weight)
+            logit_QC = (h_QD @ item_CD.T).index_put(cell, given_R)
+            logit_QC = logit_QC + own.trust * objective.table_TC[a.table_Q]
             right = torch.log_softmax(logit_QC, 1)[a.query_L, a.class_L]
             loss = -(right * a.weight_L).sum() * 0.5 * objective.each
         loss.backward()

@@ -1,9 +1,9 @@
-"""Full softmax cross-entropy against whole baskets, with something added to some logits, never holding all of them.
+"""Full softmax cross-entropy against whole baskets, with some logits given, never holding all of them.
 
 As in softmax.py rows are taken in chunks, and gradients are computed while a chunk's probabilities are in the cache.
-The logits of a chunk are products first; then what two terms give, for all classes and for single cells, is added.
+The logits of a chunk are products first, some cells of which are then replaced; what a term gives all classes is added.
 
-Shapes: Q queries, D width, V classes, R added cells, L labels of all queries, T tables, C rows of a chunk.
+Shapes: Q queries, D width, V classes, R given cells, L labels of all queries, T tables, C rows of a chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def basket_cross_entropy(
     h_QD: Tensor,
     item_VD: Tensor,
     trust: Tensor,
-    added_R: Tensor,
+    given_R: Tensor,
     *,
     first: int,
     table_TV: Tensor,
@@ -32,13 +32,13 @@ def basket_cross_entropy(
 ) -> Tensor:
     """Sum over labels of weight * -log softmax(logits of its query)[label]: a scalar in float32.
 
-    logits(q, c) = h_q · item_{first + c} + trust * table[table_Q[q], c] + what `added_R` has for the cell (q, c).
+    logits(q, c) = (what `given_R` has for the cell (q, c), else h_q · item_{first + c}) + trust * table[table_Q[q], c].
     `cell_R`, `label_L`: query and class, both sorted by query; a cell stands at most once in `cell_R`. Gradients go to
-    `h_QD`, `item_VD` (float32), `trust` (1,) and `added_R`.
+    `h_QD`, `item_VD` (float32), `trust` (1,) and `given_R`.
     """
     chunk = chunk or chunk_rows(len(item_VD), h_QD.element_size(), h_QD.device.type)
     loss: Tensor = _Baskets.apply(
-        h_QD, item_VD, trust, added_R, first, table_TV, table_Q, *cell_R, *label_L, weight_L, chunk
+        h_QD, item_VD, trust, given_R, first, table_TV, table_Q, *cell_R, *label_L, weight_L, chunk
     )
     return loss
 
@@ -50,7 +50,7 @@ class _Baskets(torch.autograd.Function):
         h_QD: Tensor,
         item_VD: Tensor,
         trust: Tensor,
-        added_R: Tensor,
+        given_R: Tensor,
         first: int,
         table_TV: Tensor,
         table_Q: Tensor,
@@ -68,28 +68,29 @@ class _Baskets(torch.autograd.Function):
         cell_edges, label_edges = (torch.searchsorted(q, starts).tolist() for q in (cell_query_R, query_L))
         loss = torch.zeros((), dtype=weight_L.dtype, device=h_QD.device)
         dh_QD, ditem_VD = torch.empty_like(h_QD), torch.zeros_like(item_VD)
-        dadded_R, dtrust = torch.zeros_like(added_R), torch.zeros_like(trust)
+        dgiven_R, dtrust = torch.zeros_like(given_R), torch.zeros_like(trust)
         for i, start in enumerate(range(0, n, chunk)):
             h_CD = h_QD[start : start + chunk]
-            logit_CV = (h_CD @ weight_VD.T).to(added_R.dtype)
+            logit_CV = (h_CD @ weight_VD.T).to(given_R.dtype)
             some = table_TV.index_select(0, table_Q[start : start + chunk])
-            logit_CV.addcmul_(some, trust)
             cells, labels = slice(*cell_edges[i : i + 2]), slice(*label_edges[i : i + 2])
             cell = (cell_query_R[cells] - start) * v + cell_class_R[cells]
             label = (query_L[labels] - start) * v + class_L[labels]
             flat = logit_CV.view(-1)
-            flat.index_add_(0, cell, added_R[cells])
+            flat.index_copy_(0, cell, given_R[cells])
+            logit_CV.addcmul_(some, trust)
             own_L, w_L = flat.index_select(0, label), weight_L[labels]
             total_C1 = total_Q[start : start + chunk, None]
             loss += (torch.logsumexp(logit_CV, 1) * total_C1[:, 0]).sum() - (own_L * w_L).sum()
             p_CV = torch.softmax(logit_CV, 1, out=logit_CV).mul_(total_C1)
             flat.index_add_(0, label, -w_L)
-            dadded_R[cells] = flat.index_select(0, cell)
+            dgiven_R[cells] = flat.index_select(0, cell)
             dtrust += torch.dot(flat, some.view(-1))
+            flat.index_fill_(0, cell, 0)  # no product stands there
             g_CV = p_CV.to(h_QD.dtype)
             torch.mm(g_CV, weight_VD, out=dh_QD[start : start + chunk])
             ditem_VD[first:] += g_CV.T @ h_CD
-        ctx.save_for_backward(dh_QD, ditem_VD, dtrust, dadded_R)
+        ctx.save_for_backward(dh_QD, ditem_VD, dtrust, dgiven_R)
         return loss
 
     @staticmethod

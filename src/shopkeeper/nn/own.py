@@ -70,16 +70,12 @@ class OwnTerm(nn.Module):
     def forward(
         self, features_RF: Tensor, kind_R: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor
     ) -> Tensor:
-        """What is added to the network's logit of each pair: float32 (R,)."""
+        """The logit of each pair, but for demand: float32 (R,)."""
         if self.copy is not None:
-            return self._product(self.copy(h_QD.float()), query_R, item_R, item_VD)
+            h_QD = h_QD.float() + self.copy(h_QD.float())
+            own_RD = torch.nn.functional.embedding(item_R, item_VD).float()
+            return (h_QD.index_select(0, query_R) * own_RD).sum(1)
         assert self.hidden is not None
         z_RH = torch.relu(self.hidden(features_RF) + self.kind(kind_R))
-        instead: Tensor = LOUD * (self.out(z_RH)[:, 0] + self.again(item_R)[:, 0])
-        return instead - self._product(h_QD.float(), query_R, item_R, item_VD)
-
-    @staticmethod
-    def _product(h_QD: Tensor, query_R: Tensor, item_R: Tensor, item_VD: Tensor) -> Tensor:
-        """h_q · e_i of each pair."""
-        own_RD = torch.nn.functional.embedding(item_R, item_VD).float()
-        return (h_QD.index_select(0, query_R) * own_RD).sum(1)
+        value: Tensor = LOUD * (self.out(z_RH)[:, 0] + self.again(item_R)[:, 0])
+        return value

@@ -139,7 +139,7 @@ class SequenceRecommender(SequenceModel):
         score_BV: np.ndarray = vector_BD @ self.item_vectors().T
         if (own := self._network().own) is not None:
             asked = (requests, self.known_V, self.types, self.target_codes)
-            RequestPairs.of(*asked, own, self.nightly).add(score_BV, vector_BD, self.item_vectors(), own)
+            RequestPairs.of(*asked, own, self.nightly).put(score_BV, vector_BD, self.item_vectors(), own)
         score_BV[blank_B] = self.fallback_V
         return score_BV
 

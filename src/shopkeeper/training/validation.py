@@ -20,8 +20,8 @@ from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories
 
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
-# vectors of all requests -> what is added to single scores: requests (ascending), classes, float32 values; (R,) each
-Added = Callable[[Tensor], tuple[np.ndarray, np.ndarray, Tensor]]
+# vectors of all requests -> what stands in place of single products: requests (ascending), classes, float32; (R,) each
+Given = Callable[[Tensor], tuple[np.ndarray, np.ndarray, Tensor]]
 
 
 @dataclass
@@ -108,12 +108,12 @@ class Validator:
         rank: int = 0,
         world: int = 1,
         bias: tuple[Tensor, np.ndarray] | None = None,
-        added: Added | None = None,
+        given: Given | None = None,
     ) -> dict[str, float]:
         """Means over all requests: `ndcg@k`, `recall@k`, `hit@k`, `mrr`. With `world` > 1 each rank does a share.
 
-        `bias`: float32 (T, V), and which row of it is added to each request's scores, int64 (B,); `added`: to single
-        ones.
+        `given`: what stands in place of single products; `bias`: float32 (T, V), and which row of it is then added to
+        each request's scores, int64 (B,).
         """
         cores = cores or Cores(1)
         n = len(self.offsets) - 1
@@ -130,7 +130,7 @@ class Validator:
             cores,
             mine,
         )
-        more = None if added is None else added(vector_BD)
+        more = None if given is None else given(vector_BD)
         rank_N = self._ranks(vector_BD, blank_B, item_VD, mine, cores, bias, more)
         rows_B4 = per_request(rank_N, self.offsets[mine.start : mine.stop + 1], self.k)
         return means(gather(rows_B4, world), self.k)
@@ -143,7 +143,7 @@ class Validator:
         mine: slice,
         cores: Cores | None = None,
         bias: tuple[Tensor, np.ndarray] | None = None,
-        added: tuple[np.ndarray, np.ndarray, Tensor] | None = None,
+        given: tuple[np.ndarray, np.ndarray, Tensor] | None = None,
     ) -> np.ndarray:
         """Rank of each target of the requests `mine`: 1 + better scores + half of the ties; inf for none."""
         cores = cores or Cores(1)
@@ -160,12 +160,12 @@ class Validator:
         def task(core: int, first: int) -> None:
             last = min(first + tile, mine.stop)
             score = torch.mm(vector_BD[first:last], item_DC, out=score_TC[core][: last - first])
+            if given is not None:
+                some = slice(*np.searchsorted(given[0], (first, last)).tolist())
+                cell = torch.from_numpy((given[0][some] - first) * width + given[1][some]).to(self.device)
+                score.view(-1).index_copy_(0, cell, given[2][some])
             if bias is not None and bias_TC is not None:
                 score += bias_TC[torch.from_numpy(bias[1][first:last]).to(self.device)]
-            if added is not None:
-                some = slice(*np.searchsorted(added[0], (first, last)).tolist())
-                cell = torch.from_numpy((added[0][some] - first) * width + added[1][some]).to(self.device)
-                score.view(-1).index_add_(0, cell, added[2][some])
             score[blank_B[first:last]] = fallback_C
             lo, hi = np.searchsorted(self.seen_cell, (first * width, last * width))
             gone = torch.from_numpy(self.seen_cell[lo:hi] - first * width).to(self.device)

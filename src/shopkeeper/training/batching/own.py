@@ -60,8 +60,8 @@ class Pairs:
         """On a device."""
         return Pairs(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def added(self, term: OwnTerm, h_QD: Tensor, item_VD: Tensor) -> Tensor:
-        """What the term adds to each: float32 (R,)."""
+    def logits(self, term: OwnTerm, h_QD: Tensor, item_VD: Tensor) -> Tensor:
+        """The logit of each, but for demand: float32 (R,)."""
         out: Tensor = term(self.features_RF, self.kind_R, self.item_R, self.query_R, h_QD, item_VD)
         return out
 
@@ -116,12 +116,12 @@ class RequestPairs:
         pairs = replace(pairs, query_R=torch.from_numpy(request_R))
         return cls(pairs, request_R, demand_TV, table_B)
 
-    def add(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
-        """Add demand, and to own items what the term gives them, to scores float32 (B, V), in place."""
-        score_BV += term.trust.numpy(force=True) * self.demand_TV[self.table_B]
+    def put(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
+        """Put what the term gives own items, and add demand, into scores float32 (B, V)."""
         with torch.inference_mode():
-            added_R = self.pairs.added(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
-        score_BV[self.request_R, self.pairs.item_R.numpy()] += added_R  # each cell once
+            logit_R = self.pairs.logits(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
+        score_BV[self.request_R, self.pairs.item_R.numpy()] = logit_R
+        score_BV += term.trust.numpy(force=True) * self.demand_TV[self.table_B]
 
 
 def check_time(time: np.ndarray | None, history: str, name: str) -> None:

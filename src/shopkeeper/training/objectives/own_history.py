@@ -155,16 +155,16 @@ class OwnHistory(NextItem):
         asked, weight_VD = batch.asked, network.item.weight
         h_QD = x_PD.index_select(0, asked.slot_Q)
         classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
-        trust, added_R = h_QD.new_zeros(1, dtype=torch.float32), h_QD.new_zeros(0, dtype=torch.float32)
+        trust, given_R = h_QD.new_zeros(1, dtype=torch.float32), h_QD.new_zeros(0, dtype=torch.float32)
         query_R = asked.query_L[:0]
         if network.own is not None and asked.pairs is not None:
-            trust, added_R = network.own.trust, asked.pairs.added(network.own, h_QD, weight_VD)
+            trust, given_R = network.own.trust, asked.pairs.logits(network.own, h_QD, weight_VD)
             query_R = asked.pairs.query_R
         loss = basket_cross_entropy(
             h_QD,
             classes_VD,
             trust,
-            added_R,
+            given_R,
             first=first,
             table_TV=self.table_TC,
             table_Q=asked.table_Q,
@@ -184,14 +184,14 @@ class OwnHistory(NextItem):
             return super().measure(encode, network, cores, rank, world)
         item_VD, term = network.item.weight.detach(), network.own
 
-        def added(h_BD: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        def given(h_BD: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
             pairs = self.asks.pairs.to(h_BD.device)
             with torch.inference_mode():
                 return (
                     self.asks.request_R,
                     self.class_V[self.asks.pairs.item_R.numpy()],
-                    pairs.added(term, h_BD, item_VD),
+                    pairs.logits(term, h_BD, item_VD),
                 )
 
         bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TV).to(item_VD.device)
-        return self.validator(encode, item_VD, cores, rank, world, (bias_TV, self.asks.table_B), added)
+        return self.validator(encode, item_VD, cores, rank, world, (bias_TV, self.asks.table_B), given)
