@@ -27,7 +27,7 @@ from shopkeeper.pipeline import tune
         (["+tuning.space.event_weights={type: categorical, choices: []}"], "choices"),
         (["+tuning.space.trainer.max_epoch={type: int, low: 1, high: 3}"], "Did you mean 'max_epochs'"),
         (["+tuning.space.split.k_core={type: int, low: 1, high: 3}"], "would answer different requests"),
-        (["model=recency"], "conf/tuning/space/recency.yaml"),
+        (["model=item_to_item"], "conf/tuning/space/item_to_item.yaml"),
         (["tuning.sampler=tpee"], "Did you mean 'tpe'"),
         (["tuning.pruner=medain"], "Did you mean 'median'"),
         (["tuning.trials=0"], "tuning.trials=0 must be a whole number from 1"),
@@ -51,8 +51,8 @@ def test_a_senseless_search_is_refused_in_one_line(
 
 
 def test_all_models_of_a_command_are_looked_at_before_the_first_search():
-    words = ["tuning.models=[item_knn,recency]", "tracking=none"]
+    words = ["tuning.models=[item_knn,item_to_item]", "tracking=none"]
     done = subprocess.run([sys.executable, "tune.py", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "nothing to search for model=recency" in done.stderr
+    assert "nothing to search for model=item_to_item" in done.stderr
     assert "study" not in done.stderr

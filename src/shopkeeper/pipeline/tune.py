@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.files import write_json
+from shopkeeper.files import read_json, write_json, write_text
 from shopkeeper.folders import MANIFEST, check_target
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Data, Train, Tune, but, plain, settings
@@ -30,17 +30,72 @@ if TYPE_CHECKING:
     from shopkeeper.tuning.study import Study, Trial
 
 log = logging.getLogger(__name__)
+CANDIDATES = ("model.candidates", "~model.candidates")  # words about `model=auto`, which no other model knows
+AUTO = "shopkeeper.recommenders.combined.auto.Auto"
 
 
 def tune(config: DictConfig) -> None:
-    """The verb: one study per model, each with the same budget; prints the best trial, leaves `best.yaml`."""
+    """The verb: one study per model, each with the same budget; prints the best trial, leaves `best.yaml`.
+
+    With `model=auto`, a study for each of its candidates, `tuning.hours` for all together, and which one to hand over.
+    """
     cfg = settings(config, Tune)
-    models = cfg.tuning.models
+    auto = cfg.model.target == AUTO and not cfg.tuning.models
+    models = _candidates(cfg) if auto else cfg.tuning.models
     configs = [_of_model(name) for name in models] if models else [cfg]
     for each in configs:  # before the first of them takes hours
         check(each)
+    if auto:
+        tune_all(cfg, configs)
+        return
     for each in configs:
         tune_model(each)
+
+
+def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
+    """A study per model within one budget, shipped settings first, and a board of what each reached on validation.
+
+    `tuning.hours` are shared: what a model leaves of its part, the others have. A model whose trials all fail is said
+    and left out. Gives `studies/<dataset>-<split>-auto/`, with the winner's `best.yaml`.
+
+    Raises:
+        UserError: no trial of any model has finished.
+    """
+    name = cfg.tuning.name or f"{cfg.dataset['name']}-{cfg.split['name']}"
+    folder = check_target(cfg.paths.studies / f"{name}-auto", "study")
+    end = None if cfg.tuning.hours is None else time.monotonic() + cfg.tuning.hours * 3600
+    board: list[dict[str, Any]] = []
+    for n, each in enumerate(configs):
+        hours = None if end is None else max((end - time.monotonic()) / 3600 / (len(configs) - n), 1e-6)
+        own = but(each, tuning={**each.plain["tuning"], "hours": hours, "shipped_first": True})
+        try:
+            study = tune_model(own)
+        except NoTrialError as e:
+            log.warning("%s is left out: %s", own.model.name, e)
+            continue
+        values = [t["value"] for t in read_json(study / "trials.json") if t["state"] == "complete"]
+        best = (min if cfg.task.direction == "minimize" else max)(values)
+        board.append({"model": own.model.name, "value": best, "trials": len(values), "study": study.name})
+    if not board:
+        raise UserError("no trial of any model has finished; look at what was said of each above")
+    board.sort(key=lambda row: row["value"], reverse=cfg.task.direction != "minimize")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MANIFEST, {"kind": "study", "study": folder.name})
+    write_json(folder / "board.json", {"headline": cfg.task.headline, "models": board})
+    write_text(folder / "best.yaml", (folder.parent / board[0]["study"] / "best.yaml").read_text(encoding="utf-8"))
+    shown = [[row["model"], f"{row['value']:.5f}", str(row["trials"]), row["study"]] for row in board]
+    print(show.table(["model", f"validation {cfg.task.headline}", "trials", "study"], shown))
+    log.info("hand over %s: %s is what train.py experiment=… takes", board[0]["model"], folder / "best.yaml")
+    return folder
+
+
+def _candidates(cfg: Tune) -> list[str]:
+    """Names of the models that `model=auto` chooses among."""
+    return [str(model["name"]) for model in cfg.model.plain["candidates"].values() if model]
+
+
+class NoTrialError(UserError):
+    """No trial of a study has finished."""
 
 
 def check(cfg: Tune) -> None:
@@ -69,6 +124,8 @@ def tune_model(cfg: Tune) -> Path:
     with tracking.start(cfg.tracking, f"tune-{name}", context.tracked(cfg)) as parent:
         parent.tags({"study": study.study_name, "kind": "tuning"})
         try:
+            if cfg.tuning.shipped_first and not done:
+                study.enqueue_trial(_shipped(cfg), skip_if_exists=True)
             if limit is None or done < limit:
                 with _bar(cfg, name, done) as (show, tick):
                     study.optimize(
@@ -83,6 +140,20 @@ def tune_model(cfg: Tune) -> Path:
                 raise
             raise UserError(f"the study's database stopped answering ({said}); run the same command again") from e
     return folder
+
+
+def _shipped(cfg: Tune) -> dict[str, Any]:
+    """The shipped settings of what is searched, as far as the space reaches to them."""
+    from shopkeeper.tuning.space import holds, path_of, read_space
+
+    found = {}
+    for key, spec in read_space(cfg.plain).items():
+        value: Any = cfg.plain
+        for part in path_of(key):
+            value = value[part]
+        if holds(spec, value):
+            found[key] = value
+    return found
 
 
 def data_of(cfg: Data) -> dict[str, Any]:
@@ -247,7 +318,7 @@ def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run) 
     if not completed(study):
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
         why = f" ({errors[-1]})" if errors else ""
-        raise UserError(f"no trial of study {study.study_name} has finished{why}; look at {trials}")
+        raise NoTrialError(f"no trial of study {study.study_name} has finished{why}; look at {trials}")
     groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg.model.parameters else [])]
     choices = {group: str(cfg.plain[group]["name"]) for group in groups}
     shipped = composed("train", [f"{group}={name}" for group, name in choices.items()])
@@ -262,7 +333,7 @@ def _of_model(model: str) -> Tune:
     """The same command's config for another model, composed anew; a name that was given is the stem of all."""
     from hydra.core.hydra_config import HydraConfig
 
-    words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models="))]
+    words = [w for w in HydraConfig.get().overrides.task if not w.startswith(("model=", "tuning.models=", *CANDIDATES))]
     found = settings(composed("tune", [*words, f"model={model}"]), Tune)
     if name := found.tuning.name:
         found = but(found, tuning={**found.plain["tuning"], "name": f"{name}-{model}"})

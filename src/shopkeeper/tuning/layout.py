@@ -27,6 +27,17 @@ STUDY = Folder(
             [].<fact>?     any             what else is known of it
             """,
         ),
+        file(
+            "board.json?",
+            "of `model=auto`: what each model reached; best.yaml is the winner's",
+            """
+            headline          text    metric on validation
+            models[].model    text    best first
+            models[].value    number  of its best trial
+            models[].trials   int     complete ones
+            models[].study    text    name of its folder
+            """,
+        ),
         file("<plot>.png?", "history, importance, slice and curves"),
         file(
             "manifest.json",

@@ -35,6 +35,7 @@ class Tuning:
     startup_trials: int = held(ANY, 8)  # drawn at random before the sampler learns, and run to their end
     seed: int | None = held(ANY, 1)  # of the sampler; None: another search each time
     models: tuple[str, ...] | None = None  # several models, each with this same budget
+    shipped_first: bool = False  # the first trial has the shipped settings
     storage: str | None = None  # any SQLAlchemy URL; None: SQLite in the study's folder
     heartbeat_seconds: int = held(ANY, 15)  # a trial that is silent for three of these was killed
     name: str | None = held(Maybe(PLAIN), None)  # None: <dataset>-<split>-<model>

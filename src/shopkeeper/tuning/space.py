@@ -60,6 +60,18 @@ def with_settings(cfg: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str
     return changed
 
 
+def holds(spec: Mapping[str, Any], value: Any) -> bool:
+    """Whether a setting's part of a space reaches to a value."""
+    if spec["type"] == "categorical":
+        return value in spec["choices"]
+    if isinstance(value, bool) or not isinstance(value, int if spec["type"] == "int" else int | float):
+        return False
+    if not spec["low"] <= value <= spec["high"]:
+        return False
+    step = spec.get("step")
+    return step is None or abs((value - spec["low"]) / step - round((value - spec["low"]) / step)) < 1e-9
+
+
 def suggest(trial: Any, space: Space) -> dict[str, Any]:
     """The settings of an Optuna trial."""
     return {key: _suggest(trial, key, spec) for key, spec in space.items()}
