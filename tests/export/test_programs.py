@@ -38,9 +38,11 @@ from shopkeeper.recommenders.knn.user_knn import UserKNN
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.recommenders.sequence import SequenceRecommender
 from shopkeeper.recommenders.slim import SLIM
 from shopkeeper.recommenders.tifu_knn import TIFUKNN
+from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, tiny_prepared
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -210,6 +212,37 @@ def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None
 def test_every_model_of_the_project_has_a_program_or_says_why_not(file: Path) -> None:
     model = make(plain(composed("train", [f"model={file.stem}"]))["model"])
     assert isinstance(model, Exportable) != bool(model.about.not_exported)
+
+
+@pytest.mark.parametrize("history", ["kernel", "frequency", "copy"])
+def test_a_network_whose_own_items_are_scored_apart_answers_from_its_bundle(history: str, tmp_path: Path) -> None:
+    prepared, split = orders_shop(tmp_path / "shop")
+    model = SASRec(width=8, blocks=1, max_length=6, epochs=4, lr=0.02, batch_size=16, history=history)
+    model.fit(prepared, split, Fit(progress=False))
+    network = model.network
+    assert network is not None
+    assert network.own is not None
+    with torch.no_grad():  # far from nothing, so that what is left out would be seen
+        for values in network.own.parameters():
+            values += torch.randn_like(values) * 0.3
+    path = export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=40)
+    assert verify(path, repeat=0).ok
+    bundle = Bundle.load(path)
+    old = [[f"i{1 + n % 9}", "view", f"1970-04-{1 + n:02d}"] for n in range(20)]  # items 1 to 9, over and over
+    ids = prepared.items["item_id"].to_pylist()
+    times = [[(n + 90) * DAY for n in range(20)]]
+    asked = Requests.from_histories([[1 + n % 9 for n in range(20)]], [[EVENT_CODE["view"]] * 20], times, [130 * DAY])
+    wanted = model.score(asked)[0]
+    for item, score in bundle.answer([old], as_of="1970-05-11")[0].items or ():
+        assert score == pytest.approx(wanted[ids.index(item) + 1], abs=1e-4)
+    recent = bundle.answer([old[-6:]], as_of="1970-05-11")[0].items
+    assert recent != bundle.answer([old], as_of="1970-05-11")[0].items  # what the network no longer reads counts, too
+
+
+def test_a_network_that_is_told_last_nights_demand_is_refused() -> None:
+    model = SASRec(history="kernel", item_statistics="nightly")
+    with pytest.raises(UserError, match="it reads last night's demand, which a bundle is not told"):
+        program_of(model, timed=True)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_an_item_that_all_bought_once_does_not_come_back(cook: SASRec):
 def test_it_says_that_it_reads_the_instant_and_the_counts_alone_do_not(cook: SASRec):
     assert cook.about.reads_instant
     assert "timestamp" in cook.about.reads
-    assert cook.about.not_exported
+    assert not cook.about.not_exported
     assert not SASRec(history="frequency").about.reads_instant
     assert not SASRec(history="copy").about.reads_instant
     assert SASRec().about.answers == "vectors"

@@ -10,7 +10,9 @@ BUNDLE = Folder(
     "histories in external ids in; the best items, or a probability or the reason why there is none, out. "
     "`shopkeeper.serving` answers with it, with NumPy alone (and ONNX Runtime where the model is a graph).",
     (
-        file("arrays.npz?", "what the program that `scorer` names reads (`shopkeeper.programs`)"),
+        file(
+            "arrays.npz?", "what the program that `scorer` names reads, or beside a graph what own items are scored by"
+        ),
         file(
             "model.onnx?",
             "where `scorer` is onnx: histories of internal ids (and event types, and items to leave out) in, k best "

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +67,14 @@ class OwnTerm(nn.Module):
             self.copy = nn.Linear(shape.width, shape.width)
             nn.init.zeros_(self.copy.weight)
             nn.init.zeros_(self.copy.bias)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `programs.own` computes the same from."""
+        named = {"trust": self.trust, "usual": self.usual_V, "demand": self.demand_V}
+        if self.hidden is not None:
+            named |= {"weight": self.hidden.weight, "kind": self.kind.weight, "out": LOUD * self.out.weight[0]}
+            named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
+        return {name: values.detach().float().numpy(force=True).copy() for name, values in named.items()}
 
     def forward(
         self, features_RF: Tensor, kind_R: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor

@@ -24,6 +24,10 @@ class Program:
     module: Any = None  # of GRAPH: a torch module, `module(history_BL, event_type_BL, *others) -> scores_BV`
     # Of GRAPH: the others, float32 (B, L) each: `age`, `since`, `until` in days, `price`, `channel`; see `nn.network`.
     inputs: tuple[str, ...] = ()
+    # Of GRAPH: what `own.own_items` reads; the graph is told own items and their scores, and the module gives two
+    # scores (B, V) where `own_scored`: those of other items and those of own ones.
+    own: Mapping[str, np.ndarray] | None = None
+    own_scored: bool = False
     fallback: np.ndarray | None = None  # of GRAPH: float32 (V,), the scores after an empty history
     needs_time: bool = False  # each event must have its time
     needs_instant: bool = False  # it must be said when it is asked

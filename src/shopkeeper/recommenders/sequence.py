@@ -47,7 +47,6 @@ OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their 
     "targets": (None, or_null(one_of("events", "baskets"))),
     "item_statistics": ("frozen", one_of("frozen", "nightly")),
 }
-NOT_IN_A_GRAPH = "what its own history adds to single items is computed beside the network, which a graph does not do"
 log = logging.getLogger(__name__)
 
 
@@ -96,7 +95,7 @@ class SequenceRecommender(SequenceModel):
             needs=("nightly",) if self.nightly else (),
             resumes=True,
             starts_warm=True,
-            not_exported=NOT_IN_A_GRAPH if own else "",
+            not_exported="it reads last night's demand, which a bundle is not told" if self.nightly else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
@@ -155,17 +154,29 @@ class SequenceRecommender(SequenceModel):
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and what is done around it."""
         module = _Scores(self._network())
+        clock = self.history == "kernel"
         return Program(
             GRAPH,
             module=module,
             inputs=module.inputs,
-            needs_time=any(COLUMNS[name] == "timestamp" for name in module.inputs),
-            needs_instant="until" in module.inputs,
+            needs_time=clock or any(COLUMNS[name] == "timestamp" for name in module.inputs),
+            needs_instant=clock or "until" in module.inputs,
+            columns=("order", "session") if self.history != "none" else (),
+            own=self._own_arrays(),
+            own_scored=self.history == "copy",
             fallback=self.fallback_V,
             max_length=module.network.shape.max_length,
             event_types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             known=self.known_V,
         )
+
+    def _own_arrays(self) -> dict[str, np.ndarray] | None:
+        """What `programs.own` reads; None where nothing is added for own items."""
+        if (own := self._network().own) is None:
+            return None
+        told = own.arrays() | {"known": self.known_V, "targets": np.array(self.target_codes, np.int8)}
+        types = range(1, len(EVENT_TYPES) + 1) if self.types is None else self.types
+        return told | {"types": np.array(list(types), np.int8), "clock": np.array([self.history == "kernel"])}
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
@@ -239,6 +250,13 @@ class SequenceRecommender(SequenceModel):
 class _Scores(PlainForm):
     """Histories (B, L), padded on the left, their event types and whatever else is read -> scores (B, V)."""
 
-    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, *others_BL: torch.Tensor) -> torch.Tensor:
-        scores_BV: torch.Tensor = self.last(history_BL, event_type_BL, others_BL) @ self.network.item.weight.T
-        return scores_BV
+    def forward(self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, *others_BL: torch.Tensor) -> Any:
+        last_BD, own = self.last(history_BL, event_type_BL, others_BL), self.network.own
+        scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
+        if own is None:
+            return scores_BV
+        demand_V = own.trust * own.demand_V
+        if own.copy is None:
+            return scores_BV + demand_V
+        own_BV = (last_BD + own.copy(last_BD)) @ self.network.item.weight.T
+        return scores_BV + demand_V, own_BV + demand_V

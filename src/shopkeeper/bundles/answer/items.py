@@ -18,12 +18,21 @@ from shopkeeper.bundles.answer.events import Row
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.programs.base import GRAPH
+from shopkeeper.programs.own import own_items
 from shopkeeper.programs.ranking import LIST_SCORERS, best
 from shopkeeper.schema import EVENT_CODE, NO_HISTORY
 
-INPUTS = ("history", "event_type", "exclude", *OTHERS)  # a graph may leave out what its model does not read
+INPUTS = (
+    "history",
+    "event_type",
+    "exclude",
+    *OTHERS,
+    "own",
+    "own_score",
+)  # a graph may leave out what its model does not read
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
 
@@ -57,7 +66,10 @@ class ItemModel:
         inputs = frozenset(node.name for node in session.get_inputs())
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
-        return cls(path, manifest, vocabulary, known, session, inputs, {})
+        arrays = read_arrays(content["arrays.npz"]) if "arrays.npz" in content else {}
+        if ("own" in inputs) != bool(arrays):
+            raise UserError(f"{path}: model.onnx and arrays.npz do not belong together; {AGAIN}")
+        return cls(path, manifest, vocabulary, known, session, inputs, arrays)
 
     @property
     def k(self) -> int:
@@ -109,8 +121,12 @@ class ItemModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each."""
         if self.session is not None:
+            own = self._own(part, instant, seen) if self.arrays else {}
+            if (longest := self.manifest["history"]["max_length"]) is not None:
+                part = [(rows[-longest:], items[-longest:]) for rows, items in part]
             types = [[row.event_type for row in rows] for rows, _ in part]
             feed = {"history": padded([i for _, i in part]), "event_type": padded(types), "exclude": padded(hidden)}
+            feed |= own
             channels = self.vocabulary.channels
             if "channel" in self.inputs:
                 seen["unknown_channels"] += sum(
@@ -119,11 +135,28 @@ class ItemModel:
             feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
             items_BK, scores_BK = self.session.run(None, {name: feed[name] for name in self.inputs})
             return items_BK, scores_BK
+        requests = self._requests(part, instant, seen)
+        return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
+
+    def _requests(
+        self, part: list[tuple[list[Row], list[int]]], instant: np.ndarray | None, seen: Counter[str]
+    ) -> Requests:
         table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
         for rows, items in part:
             table.add(rows, items)
-        requests = table.requests(instant, seen)
-        return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
+        return table.requests(instant, seen)
+
+    def _own(
+        self, part: list[tuple[list[Row], list[int]]], instant: np.ndarray | None, seen: Counter[str]
+    ) -> dict[str, np.ndarray]:
+        """The own items of each history and their scores, as the graph takes them."""
+        owner, item, score = own_items(self._requests(part, instant, seen), self.arrays)
+        at = np.searchsorted(owner, np.arange(1, len(part)))
+        items, scores = np.split(item, at), np.split(score, at)
+        return {
+            "own": padded([x.tolist() for x in items]),
+            "own_score": padded([x.tolist() for x in scores], np.float32),
+        }
 
     def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int]]:
         """The events that the model reads, their internal items, and every known item of the history."""
@@ -142,7 +175,7 @@ class ItemModel:
             elif codes is None or row.event_type in codes:
                 kept.append(row)
                 items.append(item)
-        longest = rules["max_length"]
+        longest = None if self.arrays else rules["max_length"]  # an own history looks further back than its network
         cut = 0 if longest is None else max(0, len(items) - longest)
         return kept[cut:], items[cut:], every
 

@@ -41,9 +41,10 @@ class ItemQuestions:
 
             graph = RankingGraph(program, catalogue, self.prepared.n_items, self.k)
             write_onnx(graph, folder / "model.onnx", program.max_length)
-            return
-        with open(folder / "arrays.npz", "wb") as f:
-            np.savez(f, **{**program.arrays, "catalogue": catalogue})  # type: ignore[arg-type]
+        arrays = program.own if program.scorer == GRAPH else {**program.arrays, "catalogue": catalogue}
+        if arrays is not None:
+            with open(folder / "arrays.npz", "wb") as f:
+                np.savez(f, **arrays)  # type: ignore[arg-type]
 
     def vocabulary(self) -> dict[str, Any]:
         """Every item, and which of them the model reads."""

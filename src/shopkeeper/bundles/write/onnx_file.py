@@ -23,6 +23,7 @@ class Graph(torch.nn.Module):
     takes: ClassVar[Takes]
     gives: ClassVar[tuple[str, ...]]  # names of what comes out
     inputs: tuple[str, ...]  # further ones that it takes, float32 (B, L)
+    beside: Takes = {}  # noqa: RUF012 (never changed in place) and behind these, others
 
 
 def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
@@ -37,7 +38,7 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
         UserError: an operation of the model has no ONNX counterpart.
     """
     length: Any
-    batch, excluded = torch.export.Dim("batch"), torch.export.Dim("excluded")
+    batch, excluded, own = (torch.export.Dim(name) for name in ("batch", "excluded", "own"))
     if max_length is None:
         length = torch.export.Dim("length")
     elif max_length > 1:
@@ -45,11 +46,12 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
     else:
         length = None  # a single position is not a dynamic axis
     # Example sizes differ from each other and from 1, so that the tracer does not take two of them for one.
-    size, axis = {"B": 3, "L": min(max_length or 5, 5), "S": 7}, {"B": batch, "L": length, "S": excluded}
-    taken = [*graph.takes.values(), *((torch.float32, "BL") for _ in graph.inputs)]
+    size = {"B": 3, "L": min(max_length or 5, 5), "S": 7, "O": 11}
+    axis = {"B": batch, "L": length, "S": excluded, "O": own}
+    taken = [*graph.takes.values(), *((torch.float32, "BL") for _ in graph.inputs), *graph.beside.values()]
     example = tuple(torch.ones([size[a] for a in axes], dtype=kind) for kind, axes in taken)
     shapes: list[Any] = [{n: axis[a] for n, a in enumerate(axes)} for _, axes in taken]
-    if graph.inputs:
+    if graph.inputs or graph.beside:
         shapes[len(graph.takes) :] = [tuple(shapes[len(graph.takes) :])]
     import onnx
 
@@ -65,7 +67,7 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
                 example,
                 dynamo=True,
                 verbose=False,
-                input_names=[*graph.takes, *graph.inputs],
+                input_names=[*graph.takes, *graph.inputs, *graph.beside],
                 output_names=list(graph.gives),
                 dynamic_shapes=tuple(shapes),
             )

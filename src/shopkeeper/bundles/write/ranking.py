@@ -22,7 +22,8 @@ class RankingGraph(Graph):
 
     `history_BL`: internal ids int64, oldest first, padded with 0 on the left; `event_type_BL`: their codes int64, 0
     where padded. `exclude_BS`: internal ids int64 that may not be shown (seen items, what lies in the basket), padded
-    with 0 anywhere. `others_BL`: the program's `inputs`, float32, padded as the history.
+    with 0 anywhere. `others_BL`: the program's `inputs`, float32, padded as the history; behind them, where the program
+    scores own items apart, `own_BS` and `own_score_BS`: these items, int64, and their scores, float32, padded with 0.
 
     Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
     scores: the lower internal id first (ONNX Runtime; torch leaves that order open).
@@ -41,6 +42,9 @@ class RankingGraph(Graph):
     def __init__(self, program: Program, catalogue: np.ndarray, n_items: int, k: int):
         super().__init__()
         self.scorer, self.inputs = program.module, program.inputs
+        self.own_scored = program.own_scored
+        if program.own is not None:
+            self.beside = {"own": (torch.int64, "BO"), "own_score": (torch.float32, "BO")}
         self.k = min(k, len(catalogue))
         self.has_fallback = program.fallback is not None
         fallback = np.zeros(n_items + 1, np.float32) if program.fallback is None else program.fallback
@@ -53,7 +57,17 @@ class RankingGraph(Graph):
         self, history_BL: Tensor, event_type_BL: Tensor, exclude_BS: Tensor, *others_BL: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Best first."""
-        scores_BV = self.scorer(history_BL, event_type_BL, *others_BL)
+        if self.beside:
+            *others, own_BS, own_score_BS = others_BL
+            scores_BV = self.scorer(history_BL, event_type_BL, *others)
+            if self.own_scored:
+                scores_BV, copied_BV = scores_BV
+                own_BV = torch.zeros_like(scores_BV).scatter(1, own_BS, 1.0) > 0
+                scores_BV = torch.where(own_BV, copied_BV, scores_BV)
+            else:
+                scores_BV = scores_BV.scatter(1, own_BS, own_score_BS)
+        else:
+            scores_BV = self.scorer(history_BL, event_type_BL, *others_BL)
         if self.has_fallback:
             known_B1 = (history_BL > 0).any(dim=1, keepdim=True)
             scores_BV = torch.where(known_B1, scores_BV, self.fallback_V)
