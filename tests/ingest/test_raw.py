@@ -19,6 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 from shopkeeper.ingest import log as log_module
 from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.told import Prepare, settings
 
 CONFIG: dict[str, Any] = {
     "name": "shop",
@@ -49,14 +50,20 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def config(raw: Path, **changed: Any) -> dict[str, Any]:
-    return {
-        "dataset": {**CONFIG, **changed},
-        "split": {"name": "leave_one_out", "protocol": "published"},
-        "task": {"name": "next_item"},
-        "paths": {"raw": str(raw), "prepared": str(raw.parent / "prepared")},
-        "progress": False,
-    }
+def config(raw: Path, house: Path | None = None, extend: Path | None = None, **changed: Any) -> Prepare:
+    """What `prepare` is told of the shop in `raw`; its prepared data lie beside that, or in `house`."""
+    place = (house or raw).parent / "prepared"
+    return settings(
+        {
+            "dataset": {**CONFIG, **changed},
+            "split": {"name": "leave_one_out", "protocol": "published"},
+            "task": {"name": "next_item", "headline": "ndcg@10"},
+            "paths": {"raw": str(raw), "prepared": str(place)},
+            "progress": False,
+            **({"extend": str(extend)} if extend else {}),
+        },
+        Prepare,
+    )
 
 
 def test_the_manifest_names_every_file_that_was_read_with_size_and_hash(raw: Path):
@@ -124,10 +131,8 @@ def test_without_raw_files_prepared_data_are_used_and_it_is_said_that_nothing_wa
     plain = {"erasure": None}
     before = prepare_data(config(raw, **plain))
     for other in (raw.parent / "nowhere", raw.parent):
-        moved = config(raw, **plain)
-        moved["paths"]["raw"] = str(other)
         caplog.clear()
-        assert prepare_data(moved).fingerprint == before.fingerprint
+        assert prepare_data(config(other, raw, **plain)).fingerprint == before.fingerprint
         assert f"no raw file of shop is in {other}" in caplog.text
         assert "could not be checked" in caplog.text
     caplog.clear()
@@ -140,9 +145,7 @@ def test_other_raw_files_under_the_same_names_in_another_folder_are_noticed(raw:
     other = raw.parent / "other"
     shutil.copytree(raw, other)
     (other / "day-1.csv").write_text(DAY + DAY.partition("\n")[2])
-    moved = config(raw, erasure=None)
-    moved["paths"]["raw"] = str(other)
-    assert prepare_data(moved).manifest["n_events"] == 24
+    assert prepare_data(config(other, raw, erasure=None)).manifest["n_events"] == 24
 
 
 def test_a_file_that_is_written_while_it_is_read_is_refused(raw: Path, monkeypatch: pytest.MonkeyPatch):
@@ -203,5 +206,5 @@ def test_the_share_of_rejected_rows_is_that_of_all_files(raw: Path):
 def test_extend_into_a_folder_that_holds_everything_says_so(raw: Path, caplog: pytest.LogCaptureFixture):
     prepare_data(config(raw, erasure=None))
     with caplog.at_level(logging.INFO):
-        prepare_data({**config(raw, erasure=None), "extend": str(raw.parent / "prepared/shop")})
+        prepare_data(config(raw, extend=raw.parent / "prepared/shop", erasure=None))
     assert "adds nothing" in caplog.text

@@ -148,5 +148,5 @@ def test_the_notebook_reads_what_evaluate_left(house: Path):
     finally:
         del os.environ["SHOPKEEPER_HOME"]
     printed = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
-    assert "requests x 4 models" in printed  # evaluate adds the baselines recency and personal frequency
+    assert "requests x 5 models" in printed  # evaluate adds recency, personal frequency and popularity of the last week
     assert "sasrec" in printed
