@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from shipped import composed
+from shopkeeper.errors import UserError
+from shopkeeper.pipeline.told import Train, settings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -43,3 +47,31 @@ def test_help_lists_the_choices_of_every_group():
     text = run("train.py", "--help").stdout
     for choice in ("demo_shop", "ml_100k", "online_retail", "sasrec", "leave_one_out", "temporal"):
         assert choice in text
+
+
+@pytest.mark.parametrize(
+    ("verb", "key", "said"),
+    [
+        ("export", "nam", "Did you mean 'name'?"),
+        ("evaluate", "outt", "Did you mean 'out'?"),
+        ("recommend", "histry", "Did you mean 'history'?"),
+        ("train", "modl", "Did you mean 'model'?"),
+        ("evaluate", "run", "Only export.py and recommend.py know it; leave it out here."),
+        ("train", "rerank", "Only evaluate.py knows it; leave it out here."),
+        ("train", "dataset.order_days", "to add it, write `+dataset.order_days=…`"),
+    ],
+)
+def test_a_misspelt_option_has_the_verbs_own_names_beside_it(
+    verb: str, key: str, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    from shopkeeper.pipeline.entry import _nearest_key
+
+    for words in ([f"{verb}.py", f"{key}=1"], ["/somewhere/shopkeeper", verb, f"{key}=1"]):
+        monkeypatch.setattr("sys.argv", words)
+        assert said in _nearest_key(key)
+
+
+def test_what_another_verb_is_told_is_refused_where_it_would_do_nothing():
+    told = composed("train", "+rerank={diverse: {steps: [mmr]}}")
+    with pytest.raises(UserError, match=r"rerank is what evaluate\.py is told, and here it would do nothing"):
+        settings(told, Train)

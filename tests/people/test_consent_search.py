@@ -259,4 +259,7 @@ def test_the_step_for_a_bundle_says_which_run_is_exported_again(tmp_path):
     said = {"kind": "recommender", "task": "next_item", "model": "ease", "data": data}
     (bundle / "manifest.json").write_text(json.dumps(said))
     (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
+    assert step.startswith("python export.py run=… (the one that was trained again) name=shop-1")
+    (tmp_path / "models/shop/temporal/next_item/ease").mkdir(parents=True)  # the run of a stage
+    (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
     assert step.startswith("python export.py dataset=shop split=temporal task=next_item model=ease name=shop-1")

@@ -301,3 +301,42 @@ def test_no_line_that_mlflow_prints_of_a_run_holds_the_password(
         assert run.run_id == "r"
     captured = capfd.readouterr()
     assert "not-a-secret" not in captured.out + captured.err
+
+
+def test_a_command_that_is_ended_while_mlflow_makes_its_tables_leaves_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+
+    monkeypatch.chdir(tmp_path)
+    ours = Tracking("mlflow", uri="sqlite:///mlflow.db", artifacts=tmp_path / "art", experiment="x")
+    (tmp_path / ".mlflow.db.new-999999999-journal").touch()  # of a process that was killed
+
+    class Ended:
+        def __init__(self, uri: str):
+            self.aside = Path(uri.partition(":///")[2])
+
+        def search_experiments(self, **_: object) -> None:
+            self.aside.write_bytes(b"half")
+            assert [path.name for path in tmp_path.iterdir()] == [self.aside.name]
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "MlflowClient", Ended)
+        with pytest.raises(KeyboardInterrupt):
+            stores._make_database(mlflow, stores._whole(ours.uri))
+    assert list(tmp_path.iterdir()) == []
+    with tracking.start(ours, "whole", {}) as run:
+        assert run.run_id
+    assert (tmp_path / "mlflow.db").is_file()
+    assert not list(tmp_path.glob(".mlflow.db*"))
+
+
+def test_a_database_that_another_version_left_half_made_is_said_with_the_way_out(tmp_path: Path):
+
+    file = tmp_path / "mlflow.db"
+    ours = Tracking("mlflow", uri=f"sqlite:///{file}", artifacts=tmp_path, experiment="x")
+    wrong = OSError("(sqlite3.OperationalError) table issues already exists")
+    assert "set tracking.uri" in str(stores.cannot(ours, wrong))  # there is no file to move
+    file.touch()
+    assert str(stores.cannot(ours, wrong)).startswith(f"MLflow's database {file} is half made or of another version")
+    assert "move it away" in str(stores.cannot(ours, wrong))

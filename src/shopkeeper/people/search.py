@@ -236,7 +236,11 @@ def _bundle(folder: Path, exports: Path) -> str:
     data = data if isinstance(data, dict) else {}
     split = re.sub(r"-[0-9a-f]{8}$", "", str(data.get("split") or "")) or None
     about = {"dataset": data.get("dataset"), "split": split, "task": said.get("task"), "model": said.get("model")}
-    return "".join(f" {k}={v}" for k, v in about.items() if v) + f" name={folder.relative_to(exports).as_posix()}"
+    name = f" name={folder.relative_to(exports).as_posix()}"
+    stage = [str(value) for value in about.values() if value]
+    if len(stage) < len(about) or not (exports.parent / "models" / Path(*stage)).is_dir():  # trained by hand
+        return f" run=… (the one that was trained again){name}"
+    return "".join(f" {k}={v}" for k, v in about.items()) + name
 
 
 def _step(path: Path, root: Path) -> str:
@@ -249,7 +253,8 @@ def _step(path: Path, root: Path) -> str:
     if ".dvc" in parts:
         return "dvc gc --workspace (after the steps above)"
     if place == "data" and len(parts) > 2:
-        return f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
+        again = f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
+        return f"delete {root / Path(*parts[:3])}, then {again}"  # another setting writes to another folder
     if place == "models" and len(parts) > 5:
         about = f"dataset={parts[1]} split={parts[2]} task={parts[3]} model={parts[4]}"
         return f"python train.py {about} hydra.run.dir={'/'.join(parts[:5])}"
@@ -259,7 +264,8 @@ def _step(path: Path, root: Path) -> str:
         return f"delete {path.parent} and train again"
     if place == "reports":
         chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
-        return f"python evaluate.py{chosen}"
+        stage = root / "models" / Path(*parts[1:3]) if len(parts) > 3 else root / "models"
+        return f"python evaluate.py{chosen}" + ("" if stage.is_dir() else " runs=[…] (those that were trained again)")
     if place == "exports":
         return f"python export.py{_bundle(path.parent, root / place)} (after training again)"
     if place == "studies":

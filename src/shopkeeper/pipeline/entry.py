@@ -8,11 +8,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
+from shopkeeper.ingest.dataset_shape import DATASET
 
 EXTRAS = {
     "polars": "prepare", "duckdb": "prepare", "narwhals": "prepare", "fastexcel": "prepare", "dvc": "prepare",
@@ -125,11 +127,20 @@ def _nearest_key(key: str) -> str:
     shared = configuration.main_folder()
     head, _, tail = key.rpartition(".")
     if not head:
-        groups = [p.name for p in shared.iterdir() if p.is_dir() and any(p.glob("*.yaml"))]
-        options = yaml.safe_load((shared / "config.yaml").read_text(encoding="utf-8"))
-        return nearest(key, [*groups, *(k for k in options if k not in ("defaults", "hydra"))])
+        files = [p for p in shared.glob("*.yaml") if p.stem != "pipeline"]
+        of = {p.stem: set(yaml.safe_load(p.read_text(encoding="utf-8"))) - {"defaults", "hydra"} for p in files}
+        verb = next((w for w in (Path(sys.argv[0]).stem, *sys.argv[1:2]) if w in of), "config")
+        own = of["config"] | of[verb]
+        if takers := sorted(other for other, keys in of.items() if key in keys - own):
+            verbs = " and ".join(f"{other}.py" for other in takers)
+            return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; leave it out here."
+        theirs = set().union(*of.values()) - own
+        groups = [p.name for p in shared.iterdir() if p.is_dir() and any(p.glob("*.yaml")) and p.name not in theirs]
+        return nearest(key, [*groups, *sorted(own)])
     names: set[str] = set()
     first, *others = head.split(".")
+    if head == "dataset" and tail in DATASET:
+        return f" This dataset's YAML does not name it; to add it, write `+{key}=…`."
     of_group = [p for name in configuration.names(first) if (p := configuration.find(first, name))]
     owners = []
     for source in of_group or shared.glob("*.yaml"):

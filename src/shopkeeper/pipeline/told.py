@@ -180,6 +180,7 @@ VERBS: dict[str, type[Any]] = {
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}
 NAMES = set(SHAPES) - {"trial"}
+OF_ONE = {"rerank": "evaluate", "runs": "evaluate", "extend": "prepare"}  # which another verb would not heed
 GROUPS = (
     "dataset",
     "split",
@@ -198,6 +199,10 @@ def settings(config: DictConfig | Settings, verb: type[V]) -> V:
     for key in value:
         if key not in NAMES and key not in ("hydra", "trial"):
             raise UserError(f"there is no option '{key}'.{nearest(key, NAMES)}")
+    known = {f.name for f in fields(verb)}  # type: ignore[arg-type]
+    for key, owner in OF_ONE.items():
+        if value.get(key) and key not in known:
+            raise UserError(f"{key} is what {owner}.py is told, and here it would do nothing; leave it out")
     for group in GROUPS if issubclass(verb, Train) else ():
         if group not in value:
             raise UserError(f"the configuration has no {group}; leave `~{group}` out, or choose one: {group}=…")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from shopkeeper.tracking.settings import Tracking
 
 log = logging.getLogger(__name__)
 SECONDS_OF_A_NEW_ONE = 300.0
+HALF_MADE = re.compile(r"table \w+ already exists|no such table|out-of-date database schema|locate revision", re.I)
 # Within MLflow's own minutes of retries a training would stand still. Whoever has set one of these keeps it.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "PGCONNECT_TIMEOUT": "10",
              "AWS_MAX_ATTEMPTS": "2"}  # fmt: skip
@@ -51,12 +54,19 @@ def connect(tracking: Tracking, line: Line, experiment: bool = True) -> Any:
 
 def cannot(tracking: Tracking, error: BaseException) -> UserError:
     """The error for a store that does not answer or refuses."""
-    shown = without_secrets(tracking.uri)
-    return UserError(f"cannot reach MLflow at {shown} ({reason(error)}); set tracking.uri, or tracking=none")
+    shown, why = without_secrets(tracking.uri), reason(error)
+    file = _file(tracking.uri)
+    if file is not None and file.exists() and HALF_MADE.search(why):
+        return UserError(
+            f"MLflow's database {file} is half made or of another version ({why}): move it away, or, where it holds "
+            f"runs of an older MLflow, call `mlflow db upgrade`"
+        )
+    return UserError(f"cannot reach MLflow at {shown} ({why}); set tracking.uri, or tracking=none")
 
 
 def _set(mlflow: Any, tracking: Tracking, experiment: bool) -> None:
     uri = tracking.uri
+    _make_database(mlflow, _whole(uri))
     mlflow.set_tracking_uri(_whole(uri))
     if not experiment:
         return
@@ -86,12 +96,48 @@ def _whole(uri: str) -> str:
     return f"{scheme}:///{Path(file).absolute()}{''.join(options)}"
 
 
-def _patience(uri: str) -> float:
-    """Seconds to wait for a store: longer for a database file that is not there yet. MLflow makes its tables in some 50
-    steps, and one that is left in between refuses every later command."""
+def _file(uri: str) -> Path | None:
+    """The database file of an address, None where it is none."""
     scheme, found, rest = _whole(uri).partition(":///")
     file = rest.partition("?")[0]
-    return SECONDS_OF_A_NEW_ONE if found and scheme.startswith("sqlite") and not Path(file).exists() else SECONDS
+    return Path(file) if found and scheme.startswith("sqlite") and Path(file).is_absolute() else None
+
+
+def _patience(uri: str) -> float:
+    """Seconds to wait for a store: longer for a database file that is not there yet, whose tables MLflow makes."""
+    file = _file(uri)
+    return SECONDS_OF_A_NEW_ONE if file is not None and not file.exists() else SECONDS
+
+
+def _make_database(mlflow: Any, uri: str) -> None:
+    """A database file that is not there yet is made under another name and is there at one instant.
+
+    MLflow makes its tables in some 50 steps, and one that is left in between, by Ctrl-C, refuses every later command.
+    """
+    file = _file(uri)
+    if file is None or file.exists() or not file.parent.is_dir():
+        return
+    begins = f".{file.name}.new-"
+    for left in file.parent.glob(f"{begins}*"):  # by processes that were ended
+        if not _runs(left.name.removeprefix(begins).partition("-")[0]):
+            left.unlink(missing_ok=True)
+    aside = file.with_name(f"{begins}{os.getpid()}")
+    try:
+        mlflow.MlflowClient(uri.replace(str(file), str(aside), 1)).search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another command was sooner
+            os.link(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _bring_along(uri: str, name: str, experiment: Any, place: str, artifacts: Path) -> None:
