@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -222,3 +223,54 @@ def test_what_is_no_table_gets_one_line(tmp_path: Path):
 )
 def test_real_files_are_guessed_right(raw: Path, file: str, columns: dict):
     assert columns.items() <= yaml.safe_load(guess_dataset(raw / file))["columns"].items()
+
+
+def rows(price: str, date: str = "2023-01-{day:02d} 10:00") -> str:
+    head = "customer;sku;date;price\n"
+    return head + "".join(
+        f"c{n % 9};s{n % 5};{date.format(day=1 + n % 28)};{price.format(n=n % 9)}\n" for n in range(60)
+    )
+
+
+@pytest.mark.parametrize(
+    ("price", "decimal", "first"),
+    [("1.234,5{n}", ",", 1234.5), ("14,9{n}", ",", 14.9), ("1,234.5{n}", None, 1234.5), ("12.5{n}", None, 12.5)],
+)
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_prices_with_either_sign_are_read_as_they_are_written(
+    price: str, decimal: str | None, first: float, delimiter: str, tmp_path: Path
+):
+    written = price if delimiter == ";" else f'"{price}"'
+    config, text = guess(tmp_path, rows(written).replace(";", delimiter))
+    assert config["columns"]["price"] == "price"
+    assert config["reader"].get("decimal") == decimal
+    if decimal and (delimiter == "," or "." in price):
+        assert "DOUBT: numbers have a comma before their decimals" in text
+    prepared = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert prepared.events.price is not None
+    assert prepared.events.price.min() == pytest.approx(first)
+
+
+def test_what_is_called_a_price_and_is_no_number_is_a_doubt_and_not_left_out_in_silence(tmp_path: Path):
+    config, text = guess(tmp_path, rows("€ 12.5{n}"))
+    assert "price" not in config["columns"]
+    assert "DOUBT: 'price' is called like a price and holds no plain numbers, e.g. '€ 12.50'" in text
+    assert "is called like" not in guess(tmp_path, rows("12.5{n}").replace("price", "value"))[1]
+    assert "holds no plain numbers" not in guess(tmp_path, rows("red").replace("price", "cost_centre"))[1]
+
+
+def test_thousands_alone_do_not_say_what_the_comma_is(tmp_path: Path):
+    config, text = guess(tmp_path, rows('"1,29{n}"').replace(";", ","))
+    assert "decimal" not in config["reader"]
+    assert "price" not in config["columns"] or "DOUBT" in text
+
+
+@pytest.mark.parametrize(
+    ("date", "format"),
+    [("{day:02d}.03.23 10:00", "%d.%m.%y %H:%M"), ("{day:02d}/03/23", "%d/%m/%y"), ("03/{day:02d}/23", "%m/%d/%y")],
+)
+def test_years_of_two_digits_are_times(date: str, format: str, tmp_path: Path):
+    config, _ = guess(tmp_path, rows("1", date))
+    assert config["timestamp"]["format"] == format
+    prepared = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert np.datetime64(int(prepared.span[0]), "us").astype("datetime64[D]") == np.datetime64("2023-03-01")

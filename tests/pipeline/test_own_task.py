@@ -141,3 +141,12 @@ def test_an_artifact_names_no_task_that_is_imported(house: House):
     with pytest.raises(UserError, match=r"there is no task=churm\. Did you mean 'churn'\?"):
         find_task({"name": "churm"})
     assert run.task == "propensity"
+
+
+def test_runs_of_two_tasks_and_one_run_twice_are_not_compared_and_it_is_said_why(house: House):
+    options = {"smallest_effect": 0.003, "confidence": 0.95, "test": "randomisation"}
+    runs = [house.train(f"runs/{task}", "model=base_rate", f"task={task}", *SMALL) for task in ("churn", "propensity")]
+    with pytest.raises(UserError, match="cannot be compared: task is 'churn' and 'propensity'"):
+        print_comparison([run.path for run in runs], "log_loss", "test", **options)
+    with pytest.raises(UserError, match="runs/churn is named twice; name two different runs"):
+        print_comparison([runs[0].path, Path("runs/../runs/churn")], None, "test", **options)

@@ -42,6 +42,9 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
 
     if len(folders) < 2:
         raise UserError("compare needs at least two run folders")
+    places = [folder.resolve() for folder in folders]
+    if twice := next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None):
+        raise UserError(f"{twice} is named twice; name two different runs")
     runs = [open_run(folder) for folder in folders]
     by_name = dict(zip(distinct_names(runs), runs, strict=True))
     tables = {name: run.table(part) for name, run in by_name.items()}

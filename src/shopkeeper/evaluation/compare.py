@@ -27,7 +27,7 @@ from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
 TESTS = tuple(METHOD)
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "absolute_error", "squared_error", "crps"})
-SAME = ("dataset", "split", "protocol", "part", "task", "filter_seen", "target_hash", "n_catalogue", "ties", "refit")
+SAME = ("dataset", "task", "split", "protocol", "part", "filter_seen", "target_hash", "n_catalogue", "ties", "refit")
 POWER = 0.8  # with which the number of users is planned
 _SHOWN = {"ndcg": "NDCG", "hit": "HitRate", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR",
           "auc": "AUC", "r_precision": "R-precision", "percentile": "rank percentile", "log_loss": "log loss",

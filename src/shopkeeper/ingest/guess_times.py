@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from shopkeeper.ingest.times import MISSING, to_micros
 
-DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d")
+DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 FORMATS = (*(f"{date} {clock}" for date in DATES for clock in CLOCKS), *DATES)
 _CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?$"

@@ -13,6 +13,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
+from shopkeeper.ingest.guess_numbers import has_decimal_comma, numbers, unread
 from shopkeeper.ingest.guess_times import join_date_and_clock, time_options
 from shopkeeper.ingest.guess_totals import price_lines
 from shopkeeper.ingest.id_doubts import id_doubts
@@ -64,6 +65,10 @@ def guess_dataset(path: Path) -> str:
     _refuse_nested(path, frame, options)
     frame, joined = join_date_and_clock(frame, NAMES["timestamp"])
     columns = _columns(frame, nameless="names" in options)
+    amounts = [columns[name] for name in ("price", "quantity") if name in columns]
+    if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
+        options["decimal"] = ","
+        doubts.append("numbers have a comma before their decimals: reader.decimal says so")
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
         "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
@@ -152,7 +157,7 @@ def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
     if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
         doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
         options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
-    if best == ";" and re.search(r";-?\d+,\d+", head.decode("utf-8", "replace")):
+    if best == ";" and re.search(r";-?\d+,\d+(?=[;\r\n]|$)", head.decode("utf-8", "replace")):
         options["decimal"] = ","
     return options, doubts
 
@@ -248,6 +253,12 @@ def _body(
     unused = [c for c in frame.columns if c not in columns.values()]
     if unused:
         lines.append(f"  # not used: {', '.join(unused)}")
+    for ours in ("price", "quantity"):
+        for theirs in unread(frame, NAMES[ours], unused) if ours not in columns else []:
+            lines.append(
+                f"  {DOUBT}'{theirs}' is called like a {ours} and holds no plain numbers, e.g. "
+                f"{_example(frame[theirs])}: write them without signs, or figures of money are missing"
+            )
     lines += price_lines(frame, columns)
     if "timestamp" in columns:
         theirs = columns["timestamp"]
@@ -308,11 +319,12 @@ def _schema_lines(frame: pl.DataFrame, columns: dict[str, str], kind: pl.Series)
 
 def _numbers(column: pl.Series) -> float | None:
     """Smallest value of a column of numbers, None where it holds others."""
-    text = column.cast(pl.String).drop_nulls().str.strip_chars().str.replace(",", ".", literal=True)
-    numbers = text.filter(text != "").cast(pl.Float64, strict=False)
-    if not len(numbers) or numbers.null_count() > 0.05 * len(numbers):
-        return None
-    return float(numbers.drop_nulls().min())  # type: ignore[arg-type]
+    found = numbers(column)
+    return None if found is None else float(found.drop_nulls().min())  # type: ignore[arg-type]
+
+
+def _example(column: pl.Series) -> str:
+    return repr(next(str(value) for value in column.to_list() if value not in (None, "")))
 
 
 def _quote(text: str) -> str:
