@@ -41,7 +41,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, (task, target) in TARGETS.items():
         stages[f"train-{name}"] = {**common, "task": {"name": task}, "model": {"name": name, "target": target}}
     baselines = {"recency": {"name": "recency", "target": "shopkeeper.recommenders.recency.Recency"}}
-    stages["stage-evaluate"] = {**common, "report": {"baselines": baselines}}
+    own = {"name": "tifu_knn", "target": "shopkeeper.recommenders.tifu_knn.TIFUKNN"}
+    report = {"baselines": baselines, "shop_baselines": {"tifu_knn": own}}
+    stages["stage-evaluate"] = {**common, "report": report}
     stages["stage-export"] = {**common, "run": "best"}
     del stages["stage-export"]["task"]
     (tmp_path / "composed").mkdir()
@@ -75,6 +77,8 @@ def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
     edit(place, "recommenders/popularity.py")  # the best model may be any of those that are trained
     assert {"code-train-popularity", "code-stage-export"} <= changed(place)
     edit(place, "recommenders/recency.py")  # a baseline of the report
+    assert changed(place) == {"code-stage-evaluate"}
+    edit(place, "recommenders/tifu_knn.py")  # a baseline of shops
     assert changed(place) == {"code-stage-evaluate"}
     edit(place, "schema.py")  # imported by all
     assert changed(place) == every - {"raw"}

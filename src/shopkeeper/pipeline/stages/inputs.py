@@ -80,8 +80,10 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str], known: Known)
 def _targets(config: Mapping[str, Any]) -> Iterator[str]:
     if "model" in config:
         yield str(config["model"]["target"])
-    for model in ((config.get("report") or {}).get("baselines") or {}).values():
-        yield str(model["target"])
+    report = config.get("report") or {}
+    for key in ("baselines", "shop_baselines"):  # which an evaluation trains by itself
+        for model in (report.get(key) or {}).values():
+            yield str(model["target"])
 
 
 def _raw(config: Mapping[str, Any], before: Path) -> dict[str, Any]:
