@@ -127,12 +127,13 @@ def _models(section: Mapping[str, Any], baseline: str) -> list[Model]:
     names = sorted(section["names"], key=lambda n: (bool(oracle[n]), n in told))
     models: list[Model] = []
     colours: dict[str, int] = {}  # one per model, whatever the seed
+    grey = (baseline,) if baseline in {name.partition("#")[0] for name in names} else IN_GREY  # one mark for one model
     for name in names:
         values = {k: _value(v) for k, v in section["metrics"][name]["test"].items() if v.get("value") is not None}
         values |= _coverage(section["tables"][name], values)
         if oracle[name]:
             colour = CEILING
-        elif name.partition("#")[0] in (baseline, *IN_GREY):
+        elif name.partition("#")[0] in grey:
             colour = GREY
         else:
             colour = colours.setdefault(family.get(name, name), len(colours) % GREY)
