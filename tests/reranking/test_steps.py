@@ -165,3 +165,20 @@ def test_a_shop_without_times_knows_nothing_new(tmp_path: Path) -> None:
     asked = Asked(split.part("test")[0], Facts(prepared), 3)
     with pytest.raises(UserError, match="needs times, and tiny has only an order"):
         steps_of(["fresh"])[0](Lists.of(np.array([[1]]), np.ones((1, 1))), asked)
+
+
+def test_what_counts_days_until_the_request_says_that_it_reads_the_instant(shop: Any) -> None:
+    _, split = shop
+    assert Reranked(Fixed(), ["fresh"], split, False).about.reads_instant
+    assert not Reranked(Fixed(), ["mmr", "available"], split, False).about.reads_instant
+
+
+def test_a_number_that_is_first_shown_after_the_training_cutoff_moves_no_rank(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = shop
+    since = np.array([0, 1, 1, 1, 9, 1, 1]) * DAY  # the highest margin, of item 4, is shown on day 9
+    monkeypatch.setattr(type(prepared), "known_since", lambda *_: since)
+    assert Facts(prepared, 10 * DAY).ranks("margin")[:4].tolist() == [0, 0, 0.75, 0.25]
+    assert Facts(prepared, 5 * DAY).ranks("margin")[[1, 2, 3, 6]] == pytest.approx([0, 1, 1 / 3, 2 / 3])
+    assert Facts(prepared, 5 * DAY).ranks("margin")[4] == 1  # above all that were known

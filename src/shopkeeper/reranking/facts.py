@@ -23,6 +23,7 @@ class Facts:
     """Attributes of the items of a prepared dataset, read once each."""
 
     prepared: Prepared
+    until: int | None = None  # µs UTC: the training cutoff, before which values count when items are set in order
     _codes: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
     _numbers: dict[str, np.ndarray] = field(default_factory=dict)
     _first: np.ndarray | None = None
@@ -55,6 +56,17 @@ class Facts:
             number_V[1:] = values.to_numpy(zero_copy_only=False)
             self._numbers[attribute] = number_V
         return self._numbers[attribute]
+
+    def ranks(self, attribute: str) -> np.ndarray:
+        """Share of the items known at the training cutoff that have less of a number: float64 (V,), 0 where unknown."""
+        number_V = self.numbers(attribute)
+        there = ~np.isnan(number_V)
+        since_V = self.prepared.known_since("items", attribute)
+        if since_V is not None and self.until is not None:
+            there &= since_V[: len(there)] < self.until
+        sorted_numbers = np.sort(number_V[there])
+        share_V = np.searchsorted(sorted_numbers, number_V) / max(len(sorted_numbers) - 1, 1)
+        return np.where(np.isnan(number_V), 0.0, np.minimum(share_V, 1.0))
 
     def known(self, attribute: str, item_BN: np.ndarray, instant_B: np.ndarray | None) -> np.ndarray:
         """Whether it had been shown by an event before the request: bool (B, N); what comes from a table always had."""

@@ -17,7 +17,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.about import LISTS, About
 from shopkeeper.reranking.facts import Facts
 from shopkeeper.reranking.lists import Lists
-from shopkeeper.reranking.steps import Asked, steps_of
+from shopkeeper.reranking.steps import Asked, Fresh, steps_of
 
 CELLS_AT_ONCE = 20_000_000  # of scores
 
@@ -44,16 +44,17 @@ class Reranked:
             raise UserError(f"{where}.candidates is {candidates!r:.80}; give a whole number from 1")
         self.model, self.steps, self.candidates = model, steps_of(steps, f"{where}.steps"), candidates
         self.filter_seen = filter_seen
-        self.facts = Facts(split.prepared)
+        self.facts = Facts(split.prepared, (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us"))
         self.catalogue = np.asarray(split.catalogue)
         self.shown_V = np.zeros(split.prepared.n_items + 1, bool)
         self.shown_V[self.catalogue] = True
 
     @property
     def about(self) -> About:
-        """The model's own, with lists for an answer; attributes are looked up as of the instant, which is not read."""
+        """The model's own, with lists for an answer; a step that counts days until the request reads its instant."""
+        instant = self.model.about.reads_instant or any(isinstance(step, Fresh) for step in self.steps)
         reason = "a bundle answers with the model's own order; rerank is not in it"
-        return replace(self.model.about, answers=LISTS, not_exported=reason)
+        return replace(self.model.about, answers=LISTS, reads_instant=instant, not_exported=reason)
 
     def recommend(self, requests: Requests, k: int) -> np.ndarray:
         """Internal ids int32 (B, K), best first; 0 where there are no more."""

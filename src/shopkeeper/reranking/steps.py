@@ -107,11 +107,9 @@ class Lift:
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """By the share of items that have less of it."""
-        number_V = asked.facts.numbers(self.attribute)
-        there = np.sort(number_V[~np.isnan(number_V)])
-        share_V = np.nan_to_num(np.searchsorted(there, number_V) / max(len(there) - 1, 1) * (number_V == number_V))
+        share_V = asked.facts.ranks(self.attribute)
         known = asked.facts.known(self.attribute, lists.item, asked.requests.instant)
-        return rules.boost(lists, np.where(known, np.minimum(share_V, 1)[lists.item], 0.0), self.weight)
+        return rules.boost(lists, np.where(known, share_V[lists.item], 0.0), self.weight)
 
 
 @dataclass(frozen=True)

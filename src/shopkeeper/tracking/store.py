@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -124,8 +123,12 @@ def _make_database(mlflow: Any, uri: str) -> None:
     aside = file.with_name(f"{begins}{os.getpid()}")
     try:
         mlflow.MlflowClient(uri.replace(str(file), str(aside), 1)).search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another command was sooner
+        try:
             os.link(aside, file)
+        except FileExistsError:  # another command was sooner
+            pass
+        except OSError:  # a disk without links
+            os.replace(aside, file)
     finally:
         aside.unlink(missing_ok=True)
 
