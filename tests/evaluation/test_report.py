@@ -508,3 +508,13 @@ def test_the_shops_own_values_stand_beside_a_figure_of_profit(sections: dict[str
     assert "EUR per customer" in said
     assert "worth 120, an offer that is taken costs 10, a contact 0.5; 20% of those" in said
     assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, {"resamples": 100}).protocol)
+
+
+def test_halves_and_what_was_asked_for_stand_beneath_the_first_table(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    board = text[text.index('id="board-next_item"') :]
+    board = board[: board.index("</section>")]
+    assert "of what was taken had been bought before" in board
+    assert board.index('class="board"') < board.index("Repeat half of NDCG@10") < board.index("Every pair compared")
+    assert "Explore half of NDCG@10" in board
+    assert "Revenue@10" not in board  # this shop has no prices

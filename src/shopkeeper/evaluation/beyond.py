@@ -4,6 +4,8 @@ At cut-off k: `novelty@k popularity@k serendipity@k`; with categories `diversity
 may come back `repeat_share@k`, `ndcg_repeat@k` and `ndcg_explore@k` (which add up to `ndcg@k`); with prices
 `price_ndcg@k` and `revenue@k`; with an item column `margin` (money per unit) `margin_ndcg@k`; with a boolean item
 column `available` `unavailable@k`. Popularity and the obvious list of serendipity are counted on training rows.
+The same for every model, since it is about what was asked for: with orders `basket_size`, where seen items may come
+back `bought_before` (share of the targets).
 
 Shapes: B requests, N targets, V = n_items + 1, F categories.
 """
@@ -74,6 +76,10 @@ class Shop:
             bought = Flat(offsets, requests.events.item[rows])
             again = self._again(targets, hits, bought)
         found: dict[str, np.ndarray] = {}
+        if requests.events.order is not None:
+            found["basket_size"] = commerce.basket_size(targets.offsets, requests.events.order[targets.row])
+        if not self.filter_seen:
+            found["bought_before"] = hits.per_request(hits.request, again.astype(np.float64)) / hits.n_relevant
         for cut in k:
             top = list_BK[:, :cut]
             found[f"novelty@{cut}"] = beyond_accuracy.novelty(top, self.popularity_V)

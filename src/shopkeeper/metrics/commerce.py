@@ -70,6 +70,19 @@ def revenue(hits: Hits, money_N: np.ndarray, k: int) -> np.ndarray:
     return hits.per_request(hits.request, np.where(hits.better >= 0, np.nan_to_num(money_N) * inside, 0.0))
 
 
+def basket_size(offsets: np.ndarray, order_N: np.ndarray) -> np.ndarray:
+    """Different items of the order that each request's first target belongs to; an event without an order is one.
+
+    `offsets` int64 (B+1,) into the targets' order codes, 0 = none.
+
+    >>> basket_size(np.array([0, 3, 5]), np.array([7, 7, 8, 0, 0]))
+    array([2., 1.])
+    """
+    first = np.repeat(offsets[:-1], np.diff(offsets))
+    same = (order_N == order_N[first]) & (order_N > 0) | (np.arange(len(order_N)) == first)
+    return np.bincount(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)), same, len(offsets) - 1)
+
+
 def repeat_share(list_BK: np.ndarray, bought: Flat) -> np.ndarray:
     r"""Share of the listed items that the customer has bought before; NaN for an empty list.
 

@@ -5,7 +5,6 @@ Which files there are and what each holds is declared in `layout.py`.
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import shlex
@@ -27,6 +26,7 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
+from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
 from shopkeeper.pipeline.told import Evaluate, but, settings
@@ -35,15 +35,6 @@ from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 ADDED = "baselines"  # the folder of the runs that were made for the table
-SHOWN = (
-    "recall@{k}",
-    "hit@{k}",
-    "mrr",
-    "coverage@{k}",
-    "auroc",
-    "brier",
-    "ece",
-)  # in the terminal, beside the headline
 
 
 def evaluate(config: DictConfig) -> None:
@@ -113,8 +104,8 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             write_json(folder / "leaderboard.json", {t: s["leaderboard"] for t, s in sections.items()})
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
-            _write_csv(folder / "leaderboard.csv", sections)
-            (folder / "leaderboard.txt").write_text(_as_text(sections), encoding="utf-8")
+            write_csv(folder / "leaderboard.csv", sections)
+            (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
             report = gather(sections, cfg.report.plain)
             write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
@@ -282,45 +273,6 @@ def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
     """One table, one row per request and model."""
     parts = [t.add_column(0, "model", pa.array([name] * t.num_rows)) for name, t in tables.items()]
     return pa.concat_tables([p.replace_schema_metadata(None) for p in parts], promote_options="permissive")
-
-
-def _write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as f:
-        rows = csv.writer(f)
-        rows.writerow(["task", "model", "metric", "value", "low", "high", "n"])
-        for task, section in sections.items():
-            for name in section["names"]:
-                entry = section["metrics"][name]["test"][section["headline"]]
-                rows.writerow([task, name, section["headline"], *(entry[k] for k in ("value", "low", "high", "n"))])
-
-
-def _as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """The leaderboard for the terminal."""
-    from shopkeeper.evaluation.table import oracle_of
-
-    parts = []
-    for task, section in sections.items():
-        metrics, level = section["metrics"], f"{100 * section['confidence']:g} %"
-        first = metrics[section["names"][0]]
-        k = section["headline"].partition("@")[2] or 10
-        wanted = dict.fromkeys((section["headline"], *(name.format(k=k) for name in SHOWN)))
-        shown = [m for m in wanted if m in first["test"]][:4]
-        rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
-        n = first["test"][section["headline"]]["n"]
-        parts.append(
-            f"{task}: {first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
-            f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test ({level} intervals)\n"
-            + show.table(["model", *shown], rows)
-        )
-        apart = section["sanity"].get("uses_instant", [])
-        oracles = [name for name, table in section["tables"].items() if oracle_of(table)]
-        best = next((n for n in section["names"] if n not in (*oracles, *apart)), section["names"][0])
-        parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
-        said = [c for c in section["comparisons"] if best in (c["a"], c["b"])]
-        own = section["headline"]  # on other metrics only what can be told apart; all of it is in comparisons.json
-        parts.append("\n".join(c["statement"] for c in said if c["metric"] == own or c["significant"]))
-        parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
-    return "\n\n".join(parts) + "\n"
 
 
 def _manifest(runs: Sequence[RunFolder]) -> dict[str, Any]:

@@ -50,6 +50,21 @@ def with_interval(entry: Mapping[str, Any] | None, digits: int = 4) -> str:
     return f"{entry['value']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
 
 
+def narrow(entry: Mapping[str, Any] | None) -> str:
+    """`0.123 (0.120–0.127)`, and `152 (139–166)` of what is larger: three digits of a table that stands under another.
+
+    >>> narrow({"value": 9.3017, "low": 8.6328, "high": 9.9561})
+    '9.30 (8.63–9.96)'
+    """
+    if entry is None or entry.get("value") is None:
+        return NOTHING if entry else ""
+    digits = 3 if abs(entry["value"]) < 1 else max(0, 3 - len(str(int(abs(entry["value"])))))
+    text = f"{entry['value']:,.{digits}f}"
+    if entry.get("low") is None or entry.get("high") is None:
+        return text
+    return f"{text} ({entry['low']:,.{digits}f}\u2013{entry['high']:,.{digits}f})"
+
+
 def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
     """A model over its seeds in words, as `pipeline.comparing.checks.over_seeds_of` found it."""
     from shopkeeper.evaluation.compare import LOWER_IS_BETTER, digits_apart

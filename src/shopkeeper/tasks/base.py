@@ -62,6 +62,7 @@ class Task:
     baseline: str  # the model that the best one is always set beside, unless `baseline_setting` says otherwise
     rows: str  # the file in a report with one row per question and model
     shown: tuple[str, ...]  # metrics in the report's table beside the headline; {k}: cut-off of lists
+    beneath: tuple[str, ...] = ()  # and those under it with their intervals, as far as the data have them
     truth: Truth | None = None  # of customers; None: the items that were taken after a request
     words: Words = field(default_factory=Words)
     aggregates: tuple[str, ...] = ()  # metrics that are no means over rows, compared between models beside the headline

@@ -9,6 +9,7 @@ TASK = Task(
     baseline="popularity",
     rows="requests.parquet",
     shown=("ndcg@{k}", "hit@{k}", "recall@{k}", "mrr", "coverage@{k}"),
+    beneath=("ndcg_repeat@{k}", "ndcg_explore@{k}", "revenue@{k}"),
     words=Words(
         question="What will they want next?",
         models="Recommenders",

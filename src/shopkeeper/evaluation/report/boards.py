@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shopkeeper.evaluation.asked_for import asked_for
 from shopkeeper.evaluation.compare import digits_apart, p_shown
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, number, scale, span, track
@@ -70,6 +71,8 @@ def leaderboard(b: Board) -> Section:
         metrics=metrics,
         rows=rows,
         scale=scale(axis),
+        beneath=[m for name in b.beneath if any((m := name.format(k=b.k)) in model.metrics for model in b.models)],
+        asked_for=asked_for({name: vars(v) for name, v in b.models[0].metrics.items()}),
         seeds_lead=_seeds_lead(b),
         seeds_compared=_between_seeds(b),
         pairs=[(labelled(d.statement, names), p_shown(d.p_value)) for d in b.differences],

@@ -187,6 +187,7 @@ class Board:
     zone: str = "UTC"  # the shop's, whose days and hours are meant
     words: Words = field(default_factory=Words)  # the task's own
     shown: Sequence[str] = ()  # metrics in the table beside the headline; {k}: cut-off of lists
+    beneath: Sequence[str] = ()  # and in the one under it, with intervals
     unscored: Sequence[str] = ()  # models for which the metric is not defined: they stand in no table
 
     @property

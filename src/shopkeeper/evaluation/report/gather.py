@@ -107,6 +107,7 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         zone=str(section["prepared"].zone),
         words=about.words,
         shown=about.shown,
+        beneath=about.beneath,
         unscored=unscored,
     )
     return made

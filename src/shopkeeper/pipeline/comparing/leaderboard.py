@@ -1,0 +1,65 @@
+"""The leaderboard as the terminal shows it, and as DVC plots it."""
+
+from __future__ import annotations
+
+import csv
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.pipeline import show
+
+SHOWN = ("recall@{k}", "hit@{k}", "mrr", "coverage@{k}", "auroc", "brier", "ece")  # beside the headline
+
+
+def write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every model's headline with its interval, for DVC's plots."""
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        rows = csv.writer(f)
+        rows.writerow(["task", "model", "metric", "value", "low", "high", "n"])
+        for task, section in sections.items():
+            for name in section["names"]:
+                entry = section["metrics"][name]["test"][section["headline"]]
+                rows.writerow([task, name, section["headline"], *(entry[k] for k in ("value", "low", "high", "n"))])
+
+
+def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """The leaderboard for the terminal."""
+    from shopkeeper.evaluation.table import oracle_of
+
+    parts = []
+    for task, section in sections.items():
+        metrics, level = section["metrics"], f"{100 * section['confidence']:g} %"
+        first = metrics[section["names"][0]]
+        k = section["headline"].partition("@")[2] or 10
+        wanted = dict.fromkeys((section["headline"], *(name.format(k=k) for name in SHOWN)))
+        shown = [m for m in wanted if m in first["test"]][:4]
+        rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
+        n = first["test"][section["headline"]]["n"]
+        parts.append(
+            f"{task}: {first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
+            f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test ({level} intervals)\n"
+            + show.table(["model", *shown], rows)
+        )
+        parts += _beneath(section, k)
+        apart = section["sanity"].get("uses_instant", [])
+        oracles = [name for name, table in section["tables"].items() if oracle_of(table)]
+        best = next((n for n in section["names"] if n not in (*oracles, *apart)), section["names"][0])
+        parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
+        said = [c for c in section["comparisons"] if best in (c["a"], c["b"])]
+        own = section["headline"]  # on other metrics only what can be told apart; all of it is in comparisons.json
+        parts.append("\n".join(c["statement"] for c in said if c["metric"] == own or c["significant"]))
+        parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _beneath(section: Mapping[str, Any], k: str | int) -> list[str]:
+    """Under the first table, in 80 columns: what was asked for; halves of the headline, and money."""
+    from shopkeeper.evaluation.asked_for import asked_for
+
+    found = {name: section["metrics"][name]["test"] for name in section["names"]}
+    shown = [m for name in section["about"].beneath if any((m := name.format(k=k)) in own for own in found.values())]
+    rows = [[name, *(show.narrow(own.get(m)) for m in shown)] for name, own in found.items()]
+    block = [textwrap.fill(asked_for(found[section["names"][0]]), 80), show.table(["model", *shown], rows) if shown else ""]
+    return ["\n".join(part for part in block if part)] if any(block) else []
