@@ -93,9 +93,17 @@ def test_what_a_customer_buys_again_counts_once(tmp_path):
     assert np.array_equal(*weights)
 
 
-def test_more_items_than_a_dense_inverse_should_have_is_a_clear_error(tmp_path):
+def test_more_items_than_a_dense_inverse_should_have_is_said_before_anything_of_its_size_is_made(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    def made(*_: object) -> None:
+        raise AssertionError("a matrix of all items was asked for")
+
+    monkeypatch.setattr("shopkeeper.recommenders.ease._counts_together", made)
     prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 5]] * 3)
-    with pytest.raises(UserError, match="model=item_knn"):
+    with pytest.raises(
+        UserError, match=r"^ease: 3 items need a dense inverse, about 0.0 GiB; .* or take model=item_knn$"
+    ):
         EASE(max_items=2).fit(prepared, split, FIT)
     with pytest.raises(UserError, match="l2 is 0"):
         EASE(l2=0)

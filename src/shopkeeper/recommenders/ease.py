@@ -9,9 +9,10 @@ With the 0/1 matrix X of users and items and the ridge weight \lambda,
 H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The inverse is dense and is found in
 float64 over the items that have training rows; all others score 0. An empty history gets the popular items.
 
-What it costs, for A items: 12 A^2 bytes (0.4 GiB at 6,000 items, 1.6 at 12,000, 7 at `max_items` = 25,000, said before
-it is asked for) and about 2 A^3 operations: on one core of a cloud machine 10 s at 6,000 items, 80 s at 12,000 and,
-eight times as much for twice the items, some 12 minutes at 25,000. The wide products use all threads.
+What it costs, for A items: 12 A^2 bytes, said before they are asked for, and about 2 A^3 operations. On one core of a
+cloud machine 9 s and 0.6 GiB at 6,000 items, 62 s and 1.9 GiB at 12,000, 198 s and 4.0 GiB at 18,000, with what is held
+beside the inverse (`benchmarks/ease_sizes.py`); by the same rule some 9 minutes and 7.6 GiB at `max_items` = 25,000.
+The wide products use all threads.
 
 Shapes: B requests, V = n_items + 1 columns, U users, A items with training rows.
 """
