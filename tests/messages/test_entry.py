@@ -10,7 +10,7 @@ import pytest
 
 from shipped import composed
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.told import Train, settings
+from shopkeeper.pipeline.told import VERBS, Train, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,31 @@ def test_a_misspelt_option_has_the_verbs_own_names_beside_it(
         assert said in _nearest_key(key)
 
 
-def test_what_another_verb_is_told_is_refused_where_it_would_do_nothing():
-    told = composed("train", "+rerank={diverse: {steps: [mmr]}}")
-    with pytest.raises(UserError, match=r"rerank is what evaluate\.py is told, and here it would do nothing"):
-        settings(told, Train)
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("train", "+rerank={diverse: {steps: [mmr]}}", "rerank is what evaluate.py is told"),
+        ("train", "+out=elsewhere", "out is what evaluate.py is told"),
+        ("train", "+golden=3", "golden is what export.py is told"),
+        ("train", "+report.ids=true", "report is what evaluate.py is told"),
+        ("train", "+name=mine", "name is what export.py is told"),
+        ("train", "+tuning.trials=3", "tuning is what tune.py is told"),
+        ("prepare", "+k=3", "k is what recommend.py and export.py are told"),
+        ("prepare", "+overwrite=false", "overwrite is what export.py and evaluate.py are told"),
+        ("tune", "+out=elsewhere", "out is what evaluate.py is told"),
+        ("export", "+runs=[a]", "runs is what evaluate.py is told"),
+        ("evaluate", "+extend=data/old", "extend is what prepare.py is told"),
+        ("recommend", "+golden=2", "golden is what export.py is told"),
+    ],
+)
+def test_what_another_verb_is_told_is_refused_where_it_would_do_nothing(verb: str, word: str, said: str):
+    told = composed(verb, word, *["run=a"] * (verb == "recommend"))
+    with pytest.raises(UserError, match=f"^{said}, and here it would do nothing; leave it out$"):
+        settings(told, VERBS[verb])
+
+
+def test_what_all_verbs_share_and_what_says_nothing_is_told_to_each_of_them():
+    for verb in ("prepare", "evaluate", "export"):
+        settings(composed(verb, "seed=3", "trainer.max_epochs=1", "model=item_knn"), VERBS[verb])
+    for word in ("+runs=null", "+rerank={}", "+history=[]"):
+        settings(composed("train", word), Train)

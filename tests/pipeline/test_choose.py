@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
@@ -89,6 +91,28 @@ def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(
     (shop.place / "aside").rename(shop.place / "models/demo_shop/temporal/next_item" / first)
     with pytest.raises(UserError, match=f"model={now['model']}, not logistic"):
         shop.export("run=models/demo_shop/temporal/churn/logistic", "name=demo_shop-best/next_item")
+
+
+def test_a_task_that_is_named_is_exported_alone_and_a_model_that_does_not_lead_is_said(
+    shop: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(shop.place)
+    words = ["run=best", "golden=5", "name=named"]
+
+    def export(*more: str) -> set[str]:
+        told = SimpleNamespace(overrides=SimpleNamespace(task=[*words, *more]),
+                               runtime=SimpleNamespace(config_sources=[]))  # fmt: skip
+        monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+        monkeypatch.setattr(HydraConfig, "get", lambda: told)
+        shop.export(*words, *more, *SMALL[1:])
+        return {path.name for path in Path("exports/named").iterdir()}
+
+    assert export("task=churn", "model=oracle_observable") == {"churn"}
+    assert "model=oracle_observable is left aside: " in caplog.text
+    assert "task=churn is left aside" not in caplog.text
+    assert export("task=next_item") == {"churn", "next_item"}
+    with pytest.raises(UserError, match=r"no finished run of task=churn below models/demo_shop/leave_one_out can be"):
+        export("task=churn", "split=leave_one_out")
 
 
 def test_without_a_run_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

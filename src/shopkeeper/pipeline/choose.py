@@ -29,16 +29,19 @@ class Chosen:
 def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
     """The run to export of each task, among the finished runs of the config's dataset and split.
 
-    A `UserError` where there is none.
+    Where the command line says `task=…`, of that task alone. A `UserError` where there is none.
     """
     root = cfg.paths.models / cfg.dataset["name"] / cfg.split["name"]
+    only = cfg.task.name if cfg.task is not None and "task" in context.typed() else None
     by_task: dict[str, list[RunFolder]] = {}
     for run in find_runs(root, named):
-        by_task.setdefault(run.task, []).append(run)
+        if only in (None, run.task):
+            by_task.setdefault(run.task, []).append(run)
     found = [leader(runs, cfg.evaluation) for _, runs in sorted(by_task.items())]
     chosen = [one for one in found if one is not None]
     if not chosen:
-        raise UserError(f"no finished run below {root} can be exported; train one, e.g. `python train.py model=…`")
+        of = f" of task={only}" if only else ""
+        raise UserError(f"no finished run{of} below {root} can be exported; train one, e.g. `python train.py model=…`")
     return chosen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -245,6 +246,14 @@ def named_targets() -> tuple[str, ...]:
                 found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
                 named += [str(target) for _, target in targets_in(found, path.parent.name)]
     return tuple(named)
+
+
+def typed() -> list[str]:
+    """Dotted keys that the command line sets, in its order: `model`, `model.width`, `report.baselines`."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return list(dict.fromkeys(re.split("[=@]", word.lstrip("+~"))[0].replace("/", ".") for word in words))
 
 
 def git_commit() -> str:

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 def export(config: DictConfig) -> None:
     """The verb: write `exports/<name>/` from `run=…` (default: the stage's run of `model`) and verify it.
 
-    With `run=best` the run that leads on validation, of every task: `exports/<name>/<task>/`.
+    With `run=best` the run that leads on validation, of every task or of the one that `task=…` names:
+    `exports/<name>/<task>/`.
     """
     from shopkeeper.bundles.answer.verify import verify
 
@@ -33,7 +34,9 @@ def export(config: DictConfig) -> None:
     named, place = context.named_targets(), cfg.paths.exports
     options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite}
     if str(cfg.run) == context.BEST:
-        for chosen in leaders(cfg, named):
+        best = leaders(cfg, named)
+        say_contradictions(cfg.plain, [chosen.run for chosen in best])
+        for chosen in best:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
             out = place / bundle_name(f"{name}/{chosen.run.task}", chosen.run)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -244,10 +243,7 @@ ASKED = tuple(f"evaluation.{key}" for key in ("k", "top_k", "ties", "batch_size"
 
 def say_contradictions(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> None:
     """Warn of settings on the command line that no run agrees with: what a run is, it says itself."""
-    from hydra.core.hydra_config import HydraConfig
-
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    for key in dict.fromkeys(re.split("[=@]", word.lstrip("+~"))[0].replace("/", ".") for word in words):
+    for key in context.typed():
         if key.partition(".")[0] not in OF_A_RUN and key not in ASKED:
             continue
         told, said = _setting(cfg, key), [_setting(run.config, key) for run in runs]

@@ -180,7 +180,7 @@ VERBS: dict[str, type[Any]] = {
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}
 NAMES = set(SHAPES) - {"trial"}
-OF_ONE = {"rerank": "evaluate", "runs": "evaluate", "extend": "prepare"}  # which another verb would not heed
+NOTHING: tuple[Any, ...] = (None, {}, [])  # what says nothing, whoever it is for
 GROUPS = (
     "dataset",
     "split",
@@ -194,15 +194,18 @@ GROUPS = (
 
 
 def settings(config: DictConfig | Settings, verb: type[V]) -> V:
-    """A composed config as what a verb is told; a `UserError` for a name that no verb knows or a value of no use."""
+    """A composed config as what a verb is told; a `UserError` for a name that no verb knows or a value of no use.
+
+    What `train` is told, conf/config.yaml gives to every verb; anything else is for those that have it as a field.
+    """
     value = plain(config)
     for key in value:
         if key not in NAMES and key not in ("hydra", "trial"):
             raise UserError(f"there is no option '{key}'.{nearest(key, NAMES)}")
-    known = {f.name for f in fields(verb)}  # type: ignore[arg-type]
-    for key, owner in OF_ONE.items():
-        if value.get(key) and key not in known:
-            raise UserError(f"{key} is what {owner}.py is told, and here it would do nothing; leave it out")
+    for key in (key for key in value if value[key] not in NOTHING and key not in _names(verb) | _names(Train)):
+        *others, last = [f"{name}.py" for name, other in VERBS.items() if key in _names(other)]
+        whose = f"{' and '.join([*others, last])} {'are' if others else 'is'}"
+        raise UserError(f"{key} is what {whose} told, and here it would do nothing; leave it out")
     for group in GROUPS if issubclass(verb, Train) else ():
         if group not in value:
             raise UserError(f"the configuration has no {group}; leave `~{group}` out, or choose one: {group}=…")
@@ -219,9 +222,12 @@ def of_run(config: Settings) -> Train:
     return _read(Train, config, lenient=True)
 
 
+def _names(verb: type[Any]) -> set[str]:
+    return {f.name for f in fields(verb)} - {"plain"}
+
+
 def _read(verb: type[V], value: Settings, lenient: bool = False) -> V:
-    wanted = {f.name for f in fields(verb)}  # type: ignore[arg-type]
-    read_from = {k: v for k, v in value.items() if k in wanted and k != "plain"}
+    read_from = {k: v for k, v in value.items() if k in _names(verb)}
     return replace(read(verb, read_from, lenient=lenient), plain=dict(value))  # type: ignore[type-var]
 
 
