@@ -24,6 +24,7 @@ BLANKS = (
     "\u2028\u2029\u202f\u205f\u3000\u200b\u200e\u200f\u202a\u202c\u2060\ufeff"
 )
 POINT_ZERO = r"^([+-]?[0-9]+)\.(?:0|00|0000+)$"
+MOST_DIGITS = 15  # to which ids are filled up with zeros
 # As spreadsheets, C, Python and R write it (`1.5E+07`), and Java from ten million on (`1.5E7`); `10E2` is a code.
 EXPONENT = r"^[+-]?[0-9](?:(?:\.[0-9]+)?[eE]\+[0-9]{2,3}|\.[0-9]+E(?:[7-9]|[1-9][0-9]))$"
 
@@ -45,3 +46,13 @@ def without_exponent(text: str) -> str:
     whole, _, digits = mantissa.partition(".")
     n = int(exponent)
     return whole + digits[:n] if len(digits) >= n > 0 and not digits[n:].strip("0") else text
+
+
+def other_spellings(name: str) -> set[str]:
+    """What a tool may have made of an id, or made it of: other leading zeros, capital letters; without the id itself.
+
+    These are other ids (see above); a person is told of them.
+    """
+    bare = name.lstrip("0") or "0"
+    zeros = {bare.zfill(n) for n in range(1, MOST_DIGITS + 1)} if name.isdecimal() else {bare}
+    return (zeros | {name.lower(), name.upper(), name.capitalize()}) - {name, ""}

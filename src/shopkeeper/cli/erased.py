@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id
+from shopkeeper.identifiers import normal_id, other_spellings
 
 if TYPE_CHECKING:
     from shopkeeper.people.search import Search
@@ -52,6 +52,10 @@ def print_erased(user: str, root: Path = Path("."), key_env: str = KEY_VARIABLE)
         print("  not looked at: the shop's raw data, which an erasure list keeps out of all that is made")
     for server in search.elsewhere:
         print(f"  not looked at: {server}; look for the customer there")
+    for folder in search.nobody:
+        print(f"  '{shown}' stands for nobody in {folder} (its setting `missing`): rows of that name are no customer's")
+    for other, folder in _near(shown, search, key_env):
+        print(f"  not looked for: '{other}' of {folder}, another id; if both are one person, ask for it, too")
     for trace in search.traces:
         times = f", {trace.count} times" if trace.count > 1 else ""
         print(f"  {trace.path}: {trace.where}{times}")
@@ -102,6 +106,19 @@ def _search(user: str, root: Path, key_env: str) -> tuple[Search, set[str]]:
         search = find_customer(names, root)
     hidden = {about: path for about, path in search.hidden.items() if about[1] not in known}
     return replace(search, hidden=hidden), names
+
+
+def _near(name: str, search: Search, key_env: str) -> list[tuple[str, Path]]:
+    """Customers of prepared datasets whose ids differ by leading zeros or capitals alone; under a known key, too."""
+    from shopkeeper.people.erasure import pseudonym
+    from shopkeeper.people.search import key_of, near
+
+    others = other_spellings(name)
+    ids = {other: other for other in others}
+    variables = {key_env, *(about[0] for folder in search.datasets if (about := key_of(folder)))}
+    for key in {os.environ.get(variable, "") for variable in variables} - {""}:
+        ids |= {pseudonym(other, key.encode()): other for other in others}
+    return near(ids, search.datasets)
 
 
 def _something(search: Search, root: Path) -> None:

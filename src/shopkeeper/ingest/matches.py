@@ -14,7 +14,7 @@ WAY_OUT = {
     "customers": "look at users.id, or spell the ids alike in both files",
     "customers with a record of consent": "look at consent.columns.account, or spell the ids alike in both files",
     "keys": "look at identity.columns, or spell the keys alike in both files",
-    "listed customers": "spell the ids alike in both files",
+    "listed customers": "where two spellings are one person, list both",
 }
 
 

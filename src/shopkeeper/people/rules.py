@@ -71,7 +71,7 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
         if "erasure" in rules:
             path = folder / rules["erasure"]["file"]
             ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
-            match = matched(path.name, "listed customers", pa.array(sorted(ids), pa.string()), _customers(log))
+            match = _listed(path.name, pa.array(sorted(ids), pa.string()), _customers(log))
             done["erasure"] = {**apply_erasure(log, ids, links, key), "match": match}
             links = without_erased(links, ids) if links is not None else None
         if identity and links is not None and as_of is not None:
@@ -96,6 +96,14 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
         return done
 
     return change
+
+
+def _listed(name: str, ids: pa.Array, customers: pa.Array) -> dict[str, Any]:
+    """How an erasure list matches; other spellings are looked for among those who stay, also of ids that were found."""
+    stay = customers.filter(pc.invert(pc.is_in(customers, value_set=ids)))
+    others = matched(name, "listed customers", ids, stay)
+    spelled = {key: others[key] for key in ("but_for_zeros", "but_for_case")}
+    return matched(name, "listed customers", ids, customers) | spelled
 
 
 def _customers(log: Log) -> pa.Array:

@@ -6,11 +6,15 @@ import configparser
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import yaml
 
 from shopkeeper.errors import UserError, without_secrets
@@ -22,6 +26,7 @@ MADE = [
     *("data/prepared", "data/composed", "models", "outputs", "multirun", "reports", "exports", "studies"),
     *("mlruns", "mlartifacts", "mlflow.db", ".dvc/cache"),
 ]
+NOBODY = re.compile(r"(.*\.)?missing(\.\w+_id)?")  # a setting that lists names of nobody
 KINDS = frozenset({"run", "report", "prepared", "recommender", "customer"})  # of a manifest.json
 NOT_MADE = frozenset({".git", ".venv", "node_modules", "__pycache__", "src", "tests", "conf", "raw", "site-packages"})
 
@@ -50,6 +55,8 @@ class Search:
     ours: bool  # whether any of it was made by this project
     elsewhere: list[str]  # what is named and cannot be looked at from here: servers, DVC's remotes
     hidden: dict[tuple[str, str], Path]  # variable and id of the key of each dataset with pseudonyms
+    datasets: list[Path]  # prepared folders among it
+    nobody: list[Path]  # those of them whose settings say that a customer of this name is none
 
     @property
     def files(self) -> int:
@@ -86,6 +93,7 @@ def find_customer(ids: set[str], root: Path) -> Search:
     for place in queue:
         for path in _files(place, seen):
             found, fingerprints = look(path, names, tally)
+            found = [hit for hit in found if not (NOBODY.fullmatch(hit[0]) or _rejected_as_nobody(path, names))]
             if any(map(names.in_name, path.relative_to(place).parts if place.is_dir() else [path.name])):
                 found = [("its name", 1), *found]
             traces += [Trace(path, where, count, _step(path, root)) for where, count in found]
@@ -101,12 +109,38 @@ def find_customer(ids: set[str], root: Path) -> Search:
                 elsewhere |= far
     made, unknown = _by_fingerprint(manifests, uses, {t.path for t in traces}, root)
     unknown += [Trace(p, f"cannot be read: {why}", 0, _step(p, root)) for p, why in tally.unreadable]
-    hidden = {key: path.parent for path in manifests if (key := _key_of(_manifest(path)))}
-    return Search(traces + made, unknown, tally, queue, ours or bool(manifests), sorted(elsewhere), hidden)
+    hidden = {key: path.parent for path in manifests if (key := key_of(path.parent))}
+    datasets = [path.parent for path in manifests if _manifest(path).get("kind") == "prepared"]
+    nobody = [folder for folder in datasets if _is_nobody(folder, names)]
+    ours = ours or bool(manifests)
+    return Search(traces + made, unknown, tally, queue, ours, sorted(elsewhere), hidden, datasets, nobody)
 
 
-def _key_of(manifest: dict[str, Any]) -> tuple[str, str] | None:
-    """Which variable held the key of a dataset's pseudonyms, and the key's id."""
+def _is_nobody(folder: Path, names: Names) -> bool:
+    """Whether a prepared dataset takes the id for no id at all (`missing: {user_id: [NA]}`)."""
+    said = (_manifest(folder / "manifest.json").get("config") or {}).get("missing") or []
+    return any(str(x) in names for x in (said.get("user_id") or [] if isinstance(said, dict) else said))
+
+
+def _rejected_as_nobody(path: Path, names: Names) -> bool:
+    """Whether a file holds only the rows that were put aside because of such an id."""
+    return path.name == "rejected.parquet" and _is_nobody(path.parent, names)
+
+
+def near(ids: Mapping[str, str], datasets: Iterable[Path]) -> list[tuple[str, Path]]:
+    """Which other spellings are customers of prepared datasets, and where; `ids`: as written there -> the spelling."""
+    found = []
+    for folder in datasets:
+        with suppress(OSError, pa.ArrowException):
+            users = pq.read_table(folder / "users.parquet", columns=["user_id"])["user_id"].cast(pa.string())
+            hits = users.filter(pc.is_in(users, value_set=pa.array(sorted(ids), pa.string())))
+            found += [(ids[user], folder) for user in hits.to_pylist()]
+    return found
+
+
+def key_of(folder: Path) -> tuple[str, str] | None:
+    """Which variable held the key of a prepared dataset's pseudonyms, and the key's id; None: it has none."""
+    manifest = _manifest(folder / "manifest.json")
     done = (manifest.get("changes") or {}).get("pseudonyms")
     rule = (manifest.get("config") or {}).get("pseudonyms") or {}
     return (str(rule.get("key_env")), str(done.get("key_id"))) if done else None

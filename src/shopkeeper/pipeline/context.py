@@ -272,7 +272,7 @@ def tracked(config: Train) -> dict[str, Any]:
     """The settings that make runs differ, for the tracker's table; the whole config is kept with the run as a file."""
     left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation")
     kept = {k: v for k, v in config.plain.items() if k not in left_out}
-    about = ("title", "source", "licence", "raw", "reader", "columns", "reject", "items", "users", "schema")
+    about = ("title", "source", "licence", "raw", "reader", "columns", "missing", "reject", "items", "users", "schema")
     if "tuning" in kept:  # a database's URL holds its password
         kept["tuning"] = {k: v for k, v in kept["tuning"].items() if k != "storage"}
     return {**kept, "dataset": {k: v for k, v in config.dataset.items() if k not in about}}
