@@ -22,10 +22,10 @@ from typing import Any
 from shopkeeper.errors import UserError
 from shopkeeper.files import member, sha256_file, sha256_json
 from shopkeeper.folders import MANIFEST
+from shopkeeper.unchanged import RACY_NS
 
 SEAL = "seal"  # the key of a manifest that holds the hash of all else in it
 PREFIX = "blake3:"  # a digest without it is SHA-256
-RACY_NS = 2_000_000_000  # coarsest time stamps of file systems in use (FAT)
 _here: dict[tuple[str, int, int], tuple[str, str]] = {}  # what this process remembers: (kind, device, inode) -> …
 
 

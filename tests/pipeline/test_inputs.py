@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import runpy
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shopkeeper import closure, hashing
+from shopkeeper import closure, hashing, unchanged
 from shopkeeper.files import read_json
 from shopkeeper.pipeline.stages.inputs import write_inputs
 
@@ -108,3 +113,75 @@ def test_raw_files_are_noted_and_kept_where_there_are_none(
 def test_no_path_of_the_machine_is_noted(place: Path):
     changed(place)
     assert not [p for p in (place / "inputs").iterdir() if str(place) in p.read_text()]
+
+
+def noted(place: Path) -> bool:
+    """Look until what was written is no longer new; whether nothing has changed since."""
+    for _ in range(2):
+        write_inputs(place / "composed", place / "inputs")
+    return unchanged.is_unchanged(str(place / "inputs"))
+
+
+def replace_raw(place: Path) -> None:
+    """Other bytes of the same length, and the date put back."""
+    file = place / "raw/day-1.csv"
+    before = file.stat()
+    file.write_text(file.read_text().replace("u,i", "v,i"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a source file": lambda place: edit(place, "nn/attention.py"),
+    "a new module": lambda place: (place / "shopkeeper/nn/new.py").write_text(""),
+    "a page": lambda place: edit(place, "evaluation/report/report.css"),
+    "a raw file": replace_raw,
+    "a raw file that a pattern newly matches": lambda place: (place / "raw/day-2.csv").write_text("user,item\n"),
+    "a raw file that has gone": lambda place: (place / "raw/day-1.csv").unlink(),
+    "another folder of raw files": lambda place: os.environ.update(SHOPKEEPER_RAW=str(place)),
+    "a composed config": lambda place: (place / "composed/train-popularity.yaml").write_text("{}"),
+    "a new stage": lambda place: (place / "composed/train-new.yaml").write_text("{}"),
+    "what was written": lambda place: (place / "inputs/raw.json").write_text("{}"),
+    "what was written, gone": lambda place: (place / "inputs/raw.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_stage_is_over_at_once_until_something_changes_that_it_looks_at(
+    place: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    monkeypatch.setattr(unchanged, "RACY_NS", 0)
+    assert noted(place)
+    CHANGES[what](place)
+    assert not unchanged.is_unchanged(str(place / "inputs"))
+
+
+def test_what_is_younger_than_two_seconds_is_looked_at_again(place: Path):
+    assert not noted(place)
+
+
+def test_nothing_is_noted_of_models_from_elsewhere_or_without_raw_files(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(unchanged, "RACY_NS", 0)
+    config = yaml.safe_load((place / "composed/train-popularity.yaml").read_text())
+    config["model"]["target"] = "of_my_own.Model"
+    (place / "composed/train-popularity.yaml").write_text(yaml.safe_dump(config))
+    assert not noted(place)
+    config["model"]["target"] = TARGETS["popularity"][1]
+    (place / "composed/train-popularity.yaml").write_text(yaml.safe_dump(config))
+    assert noted(place)
+    monkeypatch.setenv("SHOPKEEPER_RAW", str(place / "nowhere"))  # which is said each time
+    assert not noted(place)
+
+
+def test_the_command_imports_nothing_where_nothing_has_changed(place: Path, monkeypatch: pytest.MonkeyPatch):
+    ran: list[str] = []
+    monkeypatch.setattr("shopkeeper.cli.main.main", lambda: ran.append(sys.argv[1]))
+    for said, word in ((True, "inputs"), (False, "inputs"), (True, "compose")):
+        monkeypatch.setattr(unchanged, "is_unchanged", lambda said=said: said)
+        monkeypatch.setattr(sys, "argv", ["shopkeeper", word])
+        runpy.run_module("shopkeeper", run_name="__main__")
+    assert ran == ["inputs", "compose"]
+    loaded = (
+        "import sys; before = set(sys.modules); import shopkeeper.unchanged; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["__future__", "shopkeeper", "shopkeeper.unchanged"]

@@ -155,12 +155,17 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     )
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name of raw files stands for whatever matches it."""
+    return any(c in name for c in "*?[")
+
+
 def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
     """Paths of raw files (glob patterns allowed, sorted); a `UserError` says where people get what is missing."""
     folder = Path(raw) / config.folder
     found: list[Path] = []
     for name in names:
-        matches = sorted(folder.glob(name)) if any(c in name for c in "*?[") else [folder / name]
+        matches = sorted(folder.glob(name)) if is_pattern(name) else [folder / name]
         matches = [p for p in matches if p.is_file()]
         if not matches:
             source = config.plain.get("source")

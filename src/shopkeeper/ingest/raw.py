@@ -7,7 +7,7 @@ pattern matches today is part of it. Reads no table and needs no Polars, so that
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,25 @@ def raw_files(config: Mapping[str, Any], raw: Path) -> list[RawFile]:
 def states(config: Mapping[str, Any], raw: Path) -> dict[str, str]:
     """By name, what tells without reading a byte whether a file was written or replaced meanwhile."""
     return {name: state_of(path) if path.is_file() else "gone" for _, path, name in _paths(config, Path(raw))}
+
+
+def looked_at(config: Mapping[str, Any], raw: Path) -> list[Path] | None:
+    """Every file that `raw_files` gives and every folder in which a pattern is looked for; None where one is missing.
+
+    While none of these is written, replaced, added to or removed, `raw_files` gives the same.
+    """
+    try:
+        files = [path for _, path, _ in _paths(config, Path(raw))]
+    except UserError:
+        return None
+    folder = Path(raw) / _folder(config)
+    places = set()
+    for pattern in (name for _, names in _names(dataset.parse(config)) for name in names if dataset.is_pattern(name)):
+        places.add(folder)
+        parts = Path(pattern).parts
+        for n in range(1, len(parts)):
+            places.update(folder.glob("/".join(parts[:n])))
+    return [*files, *places] if all(path.is_file() for path in files) else None
 
 
 def check_still(config: Mapping[str, Any], raw: Path, before: Mapping[str, str]) -> None:
@@ -112,17 +131,24 @@ def _paths(config: Mapping[str, Any], raw: Path) -> list[tuple[str, Path, str]]:
                 (role, path, path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path))
             )
 
-    if checked.simulate is None:
-        add("log", checked.files)
-        for role, spec in (("items", checked.items), ("users", checked.users)):
-            if spec.get("file"):
-                add(role, [str(spec["file"])])
-                if spec.get("id_map"):
-                    add(role, [str(spec["id_map"]["file"])])
+    for role, names in _names(checked):
+        add(role, names)
     for role in RULES:
         if file := (config.get(role) or {}).get("file"):
             found.append((role, folder / str(file), str(file)))
     return found
+
+
+def _names(checked: dataset.DatasetConfig) -> Iterator[tuple[str, Sequence[str]]]:
+    """Names and patterns below raw.folder, by what they are for."""
+    if checked.simulate is not None:
+        return
+    yield "log", checked.files
+    for role, spec in (("items", checked.items), ("users", checked.users)):
+        if spec.get("file"):
+            yield role, [str(spec["file"])]
+            if spec.get("id_map"):
+                yield role, [str(spec["id_map"]["file"])]
 
 
 def _folder(config: Mapping[str, Any]) -> str:

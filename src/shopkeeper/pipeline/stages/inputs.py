@@ -4,12 +4,16 @@ raw.json             the raw files of the dataset, with size and hash; as it was
 code-<stage>.json    the source files that a stage executes: the closure of its verb's imports and of its model's
 
 It runs at every `dvc repro`, since raw files may lie anywhere (`SHOPKEEPER_RAW`) and a closure has no fixed files; what
-it writes is the same where nothing has changed, and the later stages are skipped.
+it writes is the same where nothing has changed, and the later stages are skipped. What it looked at is noted, so that
+the next time is over before this file is imported (`shopkeeper.unchanged`).
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +23,11 @@ try:  # PyYAML's parser in C, where it was built with one, reads the same in a t
 except ImportError:
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
+from shopkeeper import closure, unchanged
 from shopkeeper.closure import Known, source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
-from shopkeeper.ingest.raw import are_here, as_json, raw_files
+from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
 from shopkeeper.pipeline.context import BEST
 from shopkeeper.pipeline.forms import ALONE
 from shopkeeper.tasks.find import find_task, module_of
@@ -35,8 +40,9 @@ SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.pictures.figures",
 NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
 
 
-def write_inputs(composed: Path = Path("data/composed"), out: Path = Path("data/inputs")) -> None:
+def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchanged.PLACE)) -> None:
     """Write what has changed of the files above into `out`."""
+    began = time.time_ns()
     configs = {path.stem: _config(path) for path in sorted(composed.glob("*.yaml"))}
     if "stage-prepare" not in configs:
         raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
@@ -52,6 +58,23 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path("data/
     for name, value in wanted.items():
         if not (out / name).is_file() or read_json(out / name) != value:
             write_json(out / name, value)
+    _note(composed, out, configs["stage-prepare"], known, began)
+
+
+def _note(composed: Path, out: Path, config: Mapping[str, Any], known: Known, began: int) -> None:
+    """Note what the files depend on, where that can be said: not for models from elsewhere, nor without raw files."""
+    raw = looked_at(config["dataset"], Path(config["paths"]["raw"]))
+    texts = [path.read_text(encoding="utf-8") for path in composed.glob("*.yaml")]
+    variables = [name for text in texts for name in re.findall(r"\$\{oc\.env:(\w+)", text)]
+    of_this_package = all(module.partition(".")[0] == closure.NAME for module in known)
+    if raw is None or not of_this_package or len(variables) != sum(text.count("oc.env") for text in texts):
+        return
+    source = [
+        (place, names) for place, _, names in os.walk(closure.PACKAGE) if os.path.basename(place) != "__pycache__"
+    ]
+    paths = [*raw, composed, *composed.glob("*.yaml"), *(place for place, _ in source)]
+    paths += [os.path.join(place, name) for place, names in source for name in names]
+    unchanged.note(str(out), [str(path) for path in paths], variables, began)
 
 
 def _config(path: Path) -> dict[str, Any]:
