@@ -35,11 +35,12 @@ def environment(peer: str) -> Path | None:
 def prepare(dataset: str, folder: Path) -> Path:
     """Prepare the data set as the pipeline does; its training rows and its whole log as sequences for the peers."""
     from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.split import Split
 
     command = [sys.executable, "prepare.py", f"dataset={dataset}", "split=leave_one_out"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     prepared = Prepared.open(ROOT / "data" / "prepared" / dataset)
-    split = prepared.split(next((prepared.path / "splits").glob("leave_one_out-*")).name)
+    split = Split.named(prepared, next((prepared.path / "splits").glob("leave_one_out-*")).name)
     offsets, rows = split.training_rows()
     np.savez(folder / f"{dataset}-train.npz", offsets=offsets, item=prepared.events.item[rows])
     np.savez(folder / f"{dataset}-all.npz", offsets=prepared.offsets, item=prepared.events.item)

@@ -29,6 +29,7 @@ def main(repetitions: int) -> None:
     from hydra import compose, initialize_config_dir
 
     from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.split import Split
     from shopkeeper.evaluation.rows.items import evaluate_requests
     from shopkeeper.evaluation.table import summarise
     from shopkeeper.models.fit import Fit
@@ -39,7 +40,7 @@ def main(repetitions: int) -> None:
     command = [sys.executable, "prepare.py", f"dataset={DATASET}", "split=leave_one_out"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     prepared = Prepared.open(ROOT / "data" / "prepared" / DATASET)
-    split = prepared.split(next((prepared.path / "splits").glob("leave_one_out-*")).name)
+    split = Split.named(prepared, next((prepared.path / "splits").glob("leave_one_out-*")).name)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = plain(compose("train", [f"dataset={DATASET}", "model=sasrec", "trainer=auto"]))
     config, trainer = composed["model"], composed["trainer"]

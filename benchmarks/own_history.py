@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from _results import ROOT, at_most, row, write_result
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 
@@ -63,7 +64,7 @@ def main() -> None:
     rows, claims = [], []
     for name in a.dataset:
         prepared = Prepared.open(a.prepared / name)
-        split = prepared.split(next((a.prepared / name / "splits").glob("temporal-*")).name)
+        split = Split.named(prepared, next((a.prepared / name / "splits").glob("temporal-*")).name)
         took = {history: measured(history, prepared, split) for history in ("none", "kernel")}
         for history, of in took.items():
             rows += [row(f"sasrec, history={history}", name, what, "s", times) for what, times in of.items()]

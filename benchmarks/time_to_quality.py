@@ -40,11 +40,12 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     """This project's curve; runs in a process of its own."""
     from shopkeeper.data.prepared import Prepared
     from shopkeeper.data.requests import Requests
+    from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
 
     prepared = Prepared.open(split_path.parents[1])
-    split = prepared.split(split_path.name)
+    split = Split.named(prepared, split_path.name)
     target = tuple(split.timeline["spec"]["target_events"])
     model = SASRec(**SHAPE, max_length=LENGTH[dataset], epochs=epochs, patience=0)
     done: list[dict] = []
@@ -72,9 +73,10 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
 def save_validation(split_path: Path, file: Path) -> None:
     """Histories and targets of the split's validation requests, for every system alike."""
     from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.split import Split
 
     prepared = Prepared.open(split_path.parents[1])
-    requests, targets = prepared.split(split_path.name).part("validation")
+    requests, targets = Split.named(prepared, split_path.name).part("validation")
     assert (np.diff(targets.offsets) == 1).all(), "leave one out has one target per request"
     at, rows = requests.flat()
     histories = np.split(np.asarray(prepared.events.item[rows]), at[1:-1])

@@ -44,12 +44,13 @@ REQUIRED = {  # data, peer -> times as fast: required, aim
 def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     """This project's figures; runs in a process of its own."""
     from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
     from shopkeeper.training.module import SequenceModule
 
     prepared = Prepared.open(split_path.parents[1])
-    split = prepared.split(split_path.name)
+    split = Split.named(prepared, split_path.name)
     target = tuple(split.timeline["spec"]["target_events"])
     model = SASRec(**{**SHAPE, "max_length": LENGTH[dataset], "inputs": "targets", "epochs": epochs, **extra})
     first: list[float] = []

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from _results import ROOT, at_least, at_most, not_had, row, write_result
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.batching.batches import TrainingView
@@ -76,7 +77,7 @@ def main() -> None:
     rows, seconds, best = [], {}, {}
     if gpu or a.allow_cpu:
         prepared = Prepared.open(ROOT / "data" / "prepared" / "ml_1m")
-        split = prepared.split(next((prepared.path / "splits").glob("leave_one_out-*")).name)
+        split = Split.named(prepared, next((prepared.path / "splits").glob("leave_one_out-*")).name)
         for batch in a.batches:
             history = trained(split, a.epochs, 64, 2, batch)
             times = [h["seconds"] for h in history[1:] or history]  # the first one compiles

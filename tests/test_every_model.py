@@ -17,8 +17,9 @@ import pytest
 from recommenders.checks import check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.build_cohort import build_cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
 from shopkeeper.models.about import COLUMNS, CUSTOMERS, PROBABILITIES, REQUESTS, VECTORS, About

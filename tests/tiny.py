@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.data.prepared import COLUMNS, Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
+from shopkeeper.data.stored import COLUMNS
 from shopkeeper.files import sha256_json, sha256_tree, write_json
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 
@@ -89,7 +91,7 @@ def tiny_prepared(
     split = path / "splits" / "leave_one_out-tiny"
     _write_split(split, offsets, flat, user_ids, item_ids, catalogue, held_out, protocol)
     prepared = Prepared.open(path)
-    return prepared, prepared.split(split.name)
+    return prepared, Split.named(prepared, split.name)
 
 
 def cycle_histories(n_users: int, n_items: int, length: int) -> list[list[int]]:

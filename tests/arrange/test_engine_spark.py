@@ -16,7 +16,8 @@ import yaml
 from engine_logs import SHOP, SPLIT, shop_files, shop_log
 
 from shopkeeper.arrange.prepare import prepare_dataset
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
 from shopkeeper.splits.write import write_split

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from shopkeeper.arrange.engine import OPTIONS, engine_name, run_engine
 from shopkeeper.arrange.prepare import prepare_dataset
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
 from shopkeeper.ingest.dataset import parse

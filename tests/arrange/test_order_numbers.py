@@ -11,7 +11,8 @@ import pytest
 from shopkeeper.arrange.extend import extend_dataset
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.customers.build_cohort import build_cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
 from shopkeeper.ingest.dataset import parse

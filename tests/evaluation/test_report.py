@@ -18,8 +18,9 @@ import pytest
 
 from browser import console_errors, document, screenshot
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import compare_family
 from shopkeeper.evaluation.report import write_report

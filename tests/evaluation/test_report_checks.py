@@ -14,7 +14,8 @@ import pytest
 from test_report import churners, recommenders, shop  # noqa: F401  (a fixture)
 
 from browser import console_errors
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.checks import sanity_rows

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.evaluation.report.boards import panel
 from shopkeeper.evaluation.report.facts import protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import Board, SlicePanel, SliceRow, Value

@@ -13,8 +13,9 @@ from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.recommenders.ease import EASE

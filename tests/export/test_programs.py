@@ -14,8 +14,9 @@ from torch import nn
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.bundle import program_of
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.network import Inputs, SequenceNetwork

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.arrange.prepare import prepare_dataset
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.new_dataset import guess_dataset
 from shopkeeper.people.rules import customer_rules

@@ -22,7 +22,8 @@ import yaml
 from omegaconf import open_dict
 
 from shopkeeper.cli.main import main
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import metadata_of, summarise

@@ -13,7 +13,8 @@ from shopkeeper.customers import build_cohort as cohorts
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.nightly import Nightly
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.evaluation.model_audit import elsewhere
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.prepare import prepare_to_train

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import REQUESTS
 from shopkeeper.models.fit import Fit

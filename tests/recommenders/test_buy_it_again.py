@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from recommenders.checks import check_recommender, fitted, shipped
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.recommenders.buy_it_again import BuyItAgain, Purchases, Visits

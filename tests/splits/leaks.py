@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from split_logs import SPECS, random_log, spec
 
 from shopkeeper.data.consent import Consent
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.splits import write as splits
 from shopkeeper.splits.write import write_split

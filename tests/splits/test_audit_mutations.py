@@ -27,7 +27,8 @@ from leaks import (
 )
 from split_logs import SPECS, spec
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.splits import rules as splits_rules
 from shopkeeper.splits import write as splits

@@ -7,6 +7,7 @@ import pytest
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.splits.steps import training_mask
 from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import DAY, instant
@@ -40,7 +41,7 @@ def training_side(folder, lines: list[str]) -> dict[str, bytes | list[str]]:
     folder.mkdir()
     (folder / "log.csv").write_text("who,what,when,kind,price,order\n" + "\n".join(lines) + "\n")
     p = Prepared.open(prepare_dataset(CONFIG, folder, folder / "out", progress=False))
-    split = p.split(write_split(p, SPEC).name)
+    split = Split.named(p, write_split(p, SPEC).name)
     mask = training_mask(p.offsets, split.train_end)
     users, items = np.unique(p.event_user[mask]), split.catalogue
     side = {

@@ -9,6 +9,7 @@ import yaml
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.splits.audit import audit_by_perturbation
 from shopkeeper.splits.write import write_split
 from shopkeeper.timeline import CustomerSpec, customer_windows, iso
@@ -42,7 +43,7 @@ def test_targets_of_published_data_are_what_they_were(name, raw, tmp_path):
         spec = {"name": kind, "target_events": config["target_events"]}
         if kind in ("temporal", "sessions"):
             spec |= config["temporal"]
-        split = p.split(write_split(p, spec).name)
+        split = Split.named(p, write_split(p, spec).name)
         assert split.timeline["n_requests"]["test"] == requests
         assert split.target_hash()[:12] == digest, kind
         assert split.timeline["audit"]["passed"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from split_logs import SPECS, START, random_log, spec, write_log
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.splits.catalogue import k_core

@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 from small_training import fit, shop  # noqa: E402
 
 from shopkeeper.data.prepared import Prepared  # noqa: E402
+from shopkeeper.data.split import Split  # noqa: E402
 from shopkeeper.training import checkpoint  # noqa: E402
 from shopkeeper.training.module import SequenceModule  # noqa: E402
 
@@ -35,6 +36,6 @@ def loud_write(*args: object) -> None:
 
 SequenceModule.training_step = loud_step
 checkpoint.save_file = loud_write
-model = fit(prepared, prepared.split("leave_one_out-tiny"), folder=run, epochs=epochs, trainer=trainer)
+model = fit(prepared, Split.named(prepared, "leave_one_out-tiny"), folder=run, epochs=epochs, trainer=trainer)
 assert model.trained is not None
 checkpoint.SafeCheckpointIO().save_checkpoint({"weights": model.trained.last_weights}, run / "last")

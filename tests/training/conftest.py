@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from small_training import shop
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
 from tiny import tiny_prepared

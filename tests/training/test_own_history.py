@@ -21,8 +21,9 @@ from recommenders.checks import (
     check_training_rows_only,
     shoppers,
 )
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of

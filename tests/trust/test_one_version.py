@@ -15,6 +15,7 @@ import pytest
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.hashing import hash_file
@@ -55,12 +56,12 @@ def anew(folder: Path) -> None:
 
 def test_a_dataset_prepared_anew_while_it_is_read_is_read_to_the_end_as_it_was(folder: Path):
     undisturbed = Prepared.open(folder)
-    split = undisturbed.split(next((folder / "splits").iterdir()).name)
+    split = Split.named(undisturbed, next((folder / "splits").iterdir()).name)
     expected = (split.part("test")[1].item.tolist(), undisturbed.users, undisturbed.items)
 
     reader = Prepared.open(folder)
     anew(folder)
-    part = reader.split(split.name)  # opened only now, by a name that both versions have
+    part = Split.named(reader, split.name)  # opened only now, by a name that both versions have
     assert (part.part("test")[1].item.tolist(), reader.users, reader.items) == expected
     assert reader.table("events.parquet").num_rows == 54
     assert Prepared.open(folder).table("events.parquet").num_rows == 42
@@ -71,10 +72,10 @@ def test_a_split_of_the_old_version_is_not_written_into_the_new_one(folder: Path
     anew(folder)
     other = {**SPLIT, "name": "leave_one_out", "protocol": "strict"}
     path = write_split(reader, other)
-    assert reader.split(path.name).part("test")[1].item.size == 9
+    assert Split.named(reader, path.name).part("test")[1].item.size == 9
     assert not path.exists()
     with pytest.raises(UserError, match="holds no split"):
-        Prepared.open(folder).split(path.name)
+        Split.named(Prepared.open(folder), path.name)
 
 
 def test_the_old_version_is_deleted_once_nobody_reads_it(folder: Path):
@@ -90,7 +91,7 @@ def test_the_old_version_is_deleted_once_nobody_reads_it(folder: Path):
 
 def test_a_folder_that_is_deleted_while_it_is_read_ends_in_one_line(folder: Path):
     reader = Prepared.open(folder)
-    split = reader.split(next((folder / "splits").iterdir()).name)
+    split = Split.named(reader, next((folder / "splits").iterdir()).name)
     shutil.rmtree(folder)
     for read, name in ((lambda: reader.users, "users"), (lambda: split.part("test"), "test")):
         with pytest.raises(UserError, match=rf"shop.*{name}.parquet has gone: .* run the same command again"):
@@ -122,7 +123,7 @@ def add_prices(folder: Path) -> None:
 def test_a_run_reads_only_what_prepare_wrote(folder: Path, damage: Callable[[Path], None]):
     damage(folder)
     with pytest.raises(UserError, match=r"(changed or damaged|is missing).*run `python prepare\.py dataset=shop`"):
-        Prepared.open(folder).split(next((folder / "splits").iterdir()).name)
+        Split.named(Prepared.open(folder), next((folder / "splits").iterdir()).name)
 
 
 OUTSIDE = ["../../log.csv", "../shop/item.npy", "/etc/hostname", "..\\log.csv", "", "x\0", "link.csv"]
@@ -143,7 +144,7 @@ def test_a_file_outside_of_the_folder_is_not_opened_on_the_word_of_its_manifest(
     opened = []
     monkeypatch.setattr("shopkeeper.hashing.same_bytes", lambda path, digest: opened.append(path) or True)
     with pytest.raises(UserError, match=rf"{path.name} names the file .* may lie outside the folder"):
-        Prepared.open(folder).split(place.name)
+        Split.named(Prepared.open(folder), place.name)
     assert all("log.csv" not in str(p.resolve()) for p in opened)
 
 
@@ -158,7 +159,7 @@ def test_a_file_that_is_read_and_that_no_manifest_lists_is_refused(folder: Path,
     del found["files"][name]
     write_json(path, {**found, **({"fingerprint": sha256_json(found["files"])} if name == "offsets.npy" else {})})
     with pytest.raises(UserError, match=f"does not list {name}.*python prepare.py"):
-        Prepared.open(folder).split(next((folder / "splits").iterdir()).name)
+        Split.named(Prepared.open(folder), next((folder / "splits").iterdir()).name)
 
 
 def test_a_manifest_whose_hashes_were_written_anew_is_not_of_the_data_that_it_says(folder: Path):
@@ -206,7 +207,7 @@ def test_a_split_of_other_data_is_refused(folder: Path):
     shutil.rmtree(place)
     shutil.copytree(kept, place)
     with pytest.raises(UserError, match="split of other data"):
-        Prepared.open(folder).split(place.name)
+        Split.named(Prepared.open(folder), place.name)
 
 
 @pytest.mark.parametrize(("file", "key"), [("manifest.json", "format_version"), ("splits/timeline", "format")])
@@ -214,7 +215,7 @@ def test_a_folder_of_a_newer_version_is_refused_in_one_line(folder: Path, file: 
     path = folder / file if file == "manifest.json" else next((folder / "splits").iterdir()) / "timeline.json"
     write_json(path, {**read_json(path), key: 99})
     with pytest.raises(UserError, match="newer shopkeeper"):
-        Prepared.open(folder).split(next((folder / "splits").iterdir()).name)
+        Split.named(Prepared.open(folder), next((folder / "splits").iterdir()).name)
 
 
 # Two at once ---------------------------------------------------------------------------------------------------------

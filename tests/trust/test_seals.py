@@ -12,6 +12,7 @@ import pytest
 from house import House, small_shop
 from shopkeeper.cli.leaderboard import print_leaderboard
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.hashing import sealed
@@ -39,7 +40,7 @@ def made(whole: Path, tmp_path: Path) -> Path:
 
 def open_split(place: Path) -> None:
     prepared = Prepared.open(place / "data/prepared/small")
-    prepared.split(next((prepared.path / "splits").iterdir()).name)
+    Split.named(prepared, next((prepared.path / "splits").iterdir()).name)
 
 
 KINDS: dict[str, tuple[str, Callable[[Path], Any], tuple[str, ...]]] = {

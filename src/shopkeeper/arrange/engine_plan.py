@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from shopkeeper.arrange.filters import Row, repeats_of
 from shopkeeper.arrange.order import COLUMN_OF, Arranged
-from shopkeeper.data.prepared import code_type
+from shopkeeper.data.stored import code_type
 from shopkeeper.errors import UserError
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.timeline.zones import changes_between, days_before

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from shopkeeper.data.consent import Consent
-from shopkeeper.data.prepared import code_type
+from shopkeeper.data.stored import code_type
 from shopkeeper.ingest.log import Log
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.arrange.order import Arranged
-from shopkeeper.data.prepared import COLUMNS, code_type
+from shopkeeper.data.stored import COLUMNS, code_type
 from shopkeeper.ingest.values import typed
 from shopkeeper.schema import EVENT_TYPES
 

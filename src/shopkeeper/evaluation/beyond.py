@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, Comparison, compare_family
 from shopkeeper.evaluation.sanity import checks, missing_baselines

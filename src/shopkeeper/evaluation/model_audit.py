@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.models.about import SCORES, VECTORS
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.splits.audit_error import AuditError

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p

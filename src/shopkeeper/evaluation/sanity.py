@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Events, Requests, emptied_by_ties
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.beyond import list_matrix
 from shopkeeper.evaluation.compare import Comparison, compare_family, metric_label

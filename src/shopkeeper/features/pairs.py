@@ -21,7 +21,7 @@ from shopkeeper.features.baskets import Baskets
 from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY
 
 if TYPE_CHECKING:
-    from shopkeeper.data.prepared import Split
+    from shopkeeper.data.split import Split
 
 SPANS = (7, 30, 90)  # days of recent demand
 OWN = (

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.models.about import Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.told import Data, Train

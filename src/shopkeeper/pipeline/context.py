@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from shopkeeper import configuration
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
@@ -186,7 +187,7 @@ def say_if_raw_changed(manifest: Settings, raw: Path) -> None:
 
 def split_of(prepared: Prepared, manifest: Settings) -> Split:
     """The split that a run was trained on; of a run that was refitted after validation, all until the test cutoff."""
-    split = prepared.split(str(manifest["split"]))
+    split = Split.named(prepared, str(manifest["split"]))
     return split.until_test() if manifest.get("refit") else split
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import configuration
-from shopkeeper.data.prepared import HASHED_RAW, Prepared, Split
+from shopkeeper.data.prepared import HASHED_RAW, Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.folders import check_target

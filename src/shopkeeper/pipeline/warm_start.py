@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run

@@ -16,8 +16,9 @@ from typing import Any, Protocol, get_args, get_origin, get_type_hints, runtime_
 
 import numpy as np
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import WORDS, UserError, check_kinds, nearest
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.features.repeats import LATENESS, TIMES, Purchases, Visits, lateness, times

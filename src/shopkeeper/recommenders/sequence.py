@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import Rule, UserError, check, one_of, or_null
 from shopkeeper.files import sha256_file
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import LISTS, About
 from shopkeeper.reranking.facts import Facts

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from shopkeeper.data.consent import FILE as CONSENT_FILE
 from shopkeeper.data.consent import LATEST
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.schema import event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.audit_requests import check_part

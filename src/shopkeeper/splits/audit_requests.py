@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline import SplitSpec
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.data.consent import Consent
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.data.split import Split
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.catalogue import known_items
 from shopkeeper.splits.rules import Part, divide

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.data.consent import LATEST
-from shopkeeper.data.prepared import SPLIT_FORMAT, Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import emptied_by_ties
+from shopkeeper.data.split import SPLIT_FORMAT, Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree, sealed

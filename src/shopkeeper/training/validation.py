@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories

@@ -18,7 +18,8 @@ from shopkeeper.bundles.write.customers import CustomerQuestions
 from shopkeeper.bundles.write.items import ItemQuestions
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.customers.base import Cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_json, write_text
 from shopkeeper.programs.base import GRAPH, Exportable, Program

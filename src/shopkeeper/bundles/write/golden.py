@@ -15,8 +15,9 @@ from shopkeeper.bundles.answer.answers import SAME_RANK, SAME_SCORE
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.answer.histories import Event
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.programs.base import Program
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 

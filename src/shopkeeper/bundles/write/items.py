@@ -12,7 +12,8 @@ from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden as cases_of
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.schema import NO_HISTORY

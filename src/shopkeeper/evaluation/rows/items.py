@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import batch_of, who
 from shopkeeper.models.about import SCORES, VECTORS

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
 from shopkeeper.evaluation.table import SLICE
 from shopkeeper.features.point_in_time import attributes_as_of

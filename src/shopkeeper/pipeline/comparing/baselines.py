@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline.commands import train_also

@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit

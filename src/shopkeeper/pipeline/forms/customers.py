@@ -21,7 +21,8 @@ import pyarrow as pa
 from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context

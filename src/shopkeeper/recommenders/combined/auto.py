@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, check_kinds
 from shopkeeper.metrics.plain_ranker import PlainRanker
 from shopkeeper.metrics.ranking import Hits, compute

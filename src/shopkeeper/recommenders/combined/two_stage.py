@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, check_kinds, nearest
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shopkeeper.data.orders import first_of_steps
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
+from shopkeeper.data.split import Split
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 

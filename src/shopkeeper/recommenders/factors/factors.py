@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import VECTORS, About
 from shopkeeper.models.fit import Fit

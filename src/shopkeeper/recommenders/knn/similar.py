@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 
 CELLS_AT_ONCE = 20_000_000  # requests x rows, or x items, in one block: bounds the memory
 

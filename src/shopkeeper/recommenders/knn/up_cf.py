@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets, newest_weights
 from shopkeeper.models.about import About

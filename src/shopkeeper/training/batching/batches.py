@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from shopkeeper.data.orders import first_lines
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Events
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.nn.network import COLUMNS, Inputs
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes

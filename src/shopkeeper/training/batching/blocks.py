@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shopkeeper.data.prepared import Split
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_error
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from shopkeeper.data.own import COUNTS, SHORTEST_DAYS, TIMES, OwnRows
-from shopkeeper.data.prepared import Split
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.nn.own import OwnShape, OwnTerm
 from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME

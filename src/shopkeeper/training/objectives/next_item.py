@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-from shopkeeper.data.prepared import Prepared, Split
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.split import Split
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.losses import Loss, Negatives, sampled_loss
@@ -84,7 +85,7 @@ class NextItem:
     @classmethod
     def made_again(cls, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> NextItem:
         """As `told` says."""
-        split = Prepared.open(Path(told["place"])).split(told["name"])
+        split = Split.named(Prepared.open(Path(told["place"])), told["name"])
         return cls(split, **told["asked"], fallback_V=arrays["fallback_V"])
 
     def furnish(self, network: SequenceNetwork) -> None:
