@@ -66,11 +66,12 @@ def fit(place: Path) -> dict[str, float]:
     from scipy import sparse
 
     from shopkeeper.data.prepared import Prepared
+    from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.ease import EASE
 
     prepared = Prepared.open(place / "prepared")
-    split = prepared.split(next((place / "prepared" / "splits").iterdir()).name)
+    split = Split.named(prepared, next((place / "prepared" / "splits").iterdir()).name)
     import torch  # noqa: F401  what a fit imports is no part of its cost
 
     before, used, start = resident(), time.process_time(), time.perf_counter()

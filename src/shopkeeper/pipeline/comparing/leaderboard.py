@@ -61,5 +61,8 @@ def _beneath(section: Mapping[str, Any], k: str | int) -> list[str]:
     found = {name: section["metrics"][name]["test"] for name in section["names"]}
     shown = [m for name in section["about"].beneath if any((m := name.format(k=k)) in own for own in found.values())]
     rows = [[name, *(show.narrow(own.get(m)) for m in shown)] for name, own in found.items()]
-    block = [textwrap.fill(asked_for(found[section["names"][0]]), 80), show.table(["model", *shown], rows) if shown else ""]
+    block = [
+        textwrap.fill(asked_for(found[section["names"][0]]), 80),
+        show.table(["model", *shown], rows) if shown else "",
+    ]
     return ["\n".join(part for part in block if part)] if any(block) else []
