@@ -121,12 +121,12 @@ def test_parquet_with_time_stamps_needs_no_units(tmp_path: Path):
     assert config["columns"] == {"user_id": "user", "item_id": "product_id", "timestamp": "created_at"}
 
 
-def lines_of_orders(total: bool, n: int = 60, name: str = "line_amount") -> str:
+def lines_of_orders(total: bool, n: int = 60, name: str = "line_amount", scale: float = 1) -> str:
     rows = [f"order,customer,sku,when,quantity,{name}"]
     for i in range(n):
         quantity, piece = 1 + i // 5 % 4, (3.5, 9.9, 41.0, 7.25, 120.0)[i % 5]
         rows.append(f"o{i},k{i % 7},K{i % 5},2023-01-{1 + i % 28:02d} 10:00:00,{quantity},"
-                    f"{piece * (quantity if total else 1):.2f}")  # fmt: skip
+                    f"{scale * piece * (quantity if total else 1):.2f}")  # fmt: skip
     return "\n".join(rows) + "\n"
 
 
@@ -134,6 +134,21 @@ def test_an_amount_that_rises_with_the_quantity_is_taken_for_the_lines_with_a_do
     config, text = guess(tmp_path, lines_of_orders(total=True))
     assert (config["columns"]["price"], config["price_is"]) == ("line_amount", "total")
     assert "# DOUBT: 'line_amount' rises with the quantity" in text
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize(("total", "kind"), [(True, "total"), (False, "unit")])
+def test_amounts_in_thousands_are_read_as_the_readers_read_them(tmp_path: Path, separator: str, total: bool, kind: str):
+    rows = [line.split(",") for line in lines_of_orders(total, scale=700).splitlines()]
+    comma = separator != ","
+    for row in rows[1:]:
+        row[5] = f"{float(row[5]):,.2f}"
+        row[5] = row[5].translate(str.maketrans(".,", ",.")) if comma else f'"{row[5]}"'
+    assert sum("." in row[5] and "," in row[5] for row in rows[1:]) > 50
+    config, text = guess(tmp_path, "\n".join(separator.join(row) for row in rows) + "\n")
+    assert config["reader"].get("decimal") == ("," if comma else None)
+    assert config.get("price_is", "unit") == kind
+    assert ("rises with the quantity" in text) == total
 
 
 def test_an_orders_total_on_each_of_its_lines_is_a_doubt(tmp_path: Path):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import plain_numbers
 
 READABLE = 0.95  # share of a column that must be read
@@ -23,6 +24,14 @@ def numbers(column: pl.Series, decimal: str | None = None) -> pl.Series | None:
         if len(text) and 1 - found.null_count() / len(text) > READABLE:
             return found
     return None
+
+
+def row_numbers(column: pl.Series, decimal: str | None = None) -> pl.Series:
+    """A number for each row as the readers will have it, Float64; null where there is none or it cannot be read."""
+    if column.dtype.is_numeric():
+        return column.cast(pl.Float64)
+    text = column.cast(pl.String).str.strip_chars()
+    return plain_numbers(text.set(text.is_in(NO_NUMBER), None), decimal)
 
 
 def has_decimal_comma(column: pl.Series) -> bool:

@@ -259,7 +259,7 @@ def _body(
                 f"  {DOUBT}'{theirs}' is called like a {ours} and holds no plain numbers, e.g. "
                 f"{_example(frame[theirs])}: write them without signs, or figures of money are missing"
             )
-    lines += price_lines(frame, columns)
+    lines += price_lines(frame, columns, options.get("decimal"))
     if "timestamp" in columns:
         theirs = columns["timestamp"]
         guess, notes = time_options(frame[theirs])
