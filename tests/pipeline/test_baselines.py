@@ -35,10 +35,22 @@ def test_baselines_beside_a_run_that_was_trained_anew_are_trained_anew(house: Ho
         assert metadata_of(run.table("test"))["refit"] is True
         assert run.metrics["validation"]["ndcg@10"]["value"] is not None
     alone = house.train("runs/popularity", "model=popularity", "evaluation.refit=true", *HERE)
-    for part in ("validation", "test"):
-        assert added["popularity"].metrics[part] == alone.metrics[part]
+    assert added["popularity"].metrics["test"] == alone.metrics["test"]
+    assert added["popularity"].metrics["validation"] == {"ndcg@10": alone.metrics["validation"]["ndcg@10"]}
     found = json.loads((REPORT / "comparisons.json").read_text())["next_item"]
     assert {"item_knn", "popularity"} in [{one["a"], one["b"]} for one in found]
+
+
+@pytest.mark.parametrize("headline", ["recall@5", "mrr", "revenue@5"])
+def test_of_validation_a_baseline_answers_the_headline_and_that_as_a_run_of_its_own_would(
+    house: House, headline: str
+) -> None:
+    words = (*HERE, f"task.headline={headline}", "evaluation.k=[10,5]")
+    house.train("models/shop/temporal/next_item/item_knn", "model=item_knn", *words)
+    house.evaluate(*words, "report.shuffle=false")
+    alone = house.train("runs/recency", "model=recency", *words).metrics["validation"]
+    assert alone[headline]["value"] > 0
+    assert open_run(REPORT / "baselines/recency").metrics["validation"] == {headline: pytest.approx(alone[headline])}
 
 
 def test_the_strongest_baseline_on_validation_is_what_others_are_set_beside(house: House) -> None:

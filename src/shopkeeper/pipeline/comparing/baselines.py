@@ -17,7 +17,9 @@ from shopkeeper.data.split import Split
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
+from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.choose import headline_of
 from shopkeeper.pipeline.comparing.checks import fit_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
 from shopkeeper.pipeline.told import Evaluate
@@ -54,9 +56,9 @@ def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder
     split = context.split_of(prepared, {**like.manifest, "refit": False})
     model = make(settings)
     model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
-    parts = {}
+    parts, headline = {}, headline_of(like)
     if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
-        parts["validation"] = _answered(cfg, like, split, model, settings["name"], "validation")
+        parts["validation"] = _answered(cfg, like, split, model, settings["name"], "validation", headline)
     if like.manifest.get("refit"):
         split, model = context.split_of(prepared, like.manifest), make(settings)
         model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
@@ -83,21 +85,29 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
     return made
 
 
-def _answered(cfg: Evaluate, like: RunFolder, split: Split, model: Any, name: str, part: str) -> pa.Table:
-    """A model's table of a part, asked as another run was on test: cut-offs, seen-item rule and policy for ties."""
+def _answered(
+    cfg: Evaluate, like: RunFolder, split: Split, model: Any, name: str, part: str, only: str | None = None
+) -> pa.Table:
+    """A model's table of a part, asked as another run was on test: cut-offs, seen-item rule and policy for ties.
+
+    Where one metric is asked for, others may be left out.
+    """
     from shopkeeper.evaluation.rows.items import evaluate_requests
     from shopkeeper.evaluation.table import metadata_of
+    from shopkeeper.metrics.ranking import metric_names
 
     asked = metadata_of(like.table("test"))
     told = {"task": asked.get("task"), "model": name, "seed": like.metrics["seed"]}
+    k = next(([cut] for cut in asked["k"] if only in metric_names([cut])), None)
     return evaluate_requests(
         model,
         split,
         part,
-        k=tuple(asked["k"]),
+        k=tuple(k or asked["k"]),
+        beyond=k is None,
         filter_seen=bool(asked["filter_seen"]),
         ties=asked["ties"],
-        top_k=cfg.evaluation.top_k,
+        top_k=0 if k and model.about.answers != LISTS else cfg.evaluation.top_k,  # ranks are counted without lists
         metadata=told | ({"refit": True} if part == "test" and asked.get("refit") else {}),
     )
 
@@ -117,7 +127,9 @@ def _like(
     e = cfg.evaluation
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
     about |= {"refit": True} if like.metrics.get("refit") else {}
-    found = {part: summarise(table, resamples=e.resamples, confidence=e.confidence) for part, table in tables.items()}
+    figures = {"validation": [headline_of(like)]}
+    found = {part: summarise(table, figures.get(part), resamples=e.resamples, confidence=e.confidence)
+             for part, table in tables.items()}  # fmt: skip
     facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,
