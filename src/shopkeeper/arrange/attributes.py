@@ -170,6 +170,7 @@ def _plain(table: pa.Table) -> pa.Table:
         if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
             kind = pa.string()
         elif pa.types.is_large_list(kind):
-            kind = pa.list_(pa.string())
+            inner = kind.value_type
+            kind = pa.list_(inner if pa.types.is_floating(inner) or pa.types.is_integer(inner) else pa.string())
         fields.append(pa.field(field.name, kind))
     return table.cast(pa.schema(fields))

@@ -205,7 +205,7 @@ SPLIT = Folder(
             emptied_by_ties_share  object          requests without a history because of that, by part
             target_hash.<part>     text            SHA-256 over sorted (external user, instant, external targets)
             catalogue.n_items      int             C
-            catalogue.from         text            training rows, or the whole log
+            catalogue.from         text            training rows, with the item table, or the whole log
             cold.<part>            object          users, requests and targets that training does not know
             consent?               object          how many users were not trained on, and as of when
             files.<file>           text            `blake3:` and the BLAKE3 hash of the file's bytes

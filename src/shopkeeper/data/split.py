@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.data.listed import listed
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
@@ -158,12 +159,15 @@ class Split:
         inside = np.zeros(len(time) + 1, np.int64)
         np.add.at(inside, offsets[:-1], 1)
         np.add.at(inside, train_end, -1)
-        catalogue = np.unique(self.prepared.events.item[np.cumsum(inside[:-1]) > 0])
+        offered = np.zeros(self.prepared.n_items + 1, bool)
+        offered[self.prepared.events.item[np.cumsum(inside[:-1]) > 0]] = True
+        if self.timeline["spec"].get("new_items"):
+            offered |= listed(self.prepared, int(cutoffs["test"]["us"]))
         return replace(
             self,
             timeline={**self.timeline, "cutoffs": {**cutoffs, "validation": cutoffs["test"]}},
             train_end=train_end,
-            catalogue=catalogue.astype(np.int32),
+            catalogue=np.flatnonzero(offered).astype(np.int32),
             validates=False,
         )
 

@@ -9,16 +9,18 @@ Shapes: P positions of a batch in flat order (see attention.py), D width, B sequ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from shopkeeper.nn.attention import Groups
+from shopkeeper.nn.content import ContentShape, HybridItems
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.heads import Heads
-from shopkeeper.nn.own import OwnTerm
+from shopkeeper.nn.own import OwnShape, OwnTerm
 
 # What a batch may carry beyond item and position, and the column of the log that it comes from. Only what a network
 # `reads` is made.
@@ -62,7 +64,7 @@ class SequenceNetwork(Dropping):
 
     reads: tuple[str, ...] = ()  # which of `COLUMNS` a batch must carry
     shape: Any
-    item: nn.Embedding  # (V, D), row 0 is padding; what enters and what is ranked
+    item: nn.Embedding | HybridItems  # (V, D), row 0 is padding; what enters and what is ranked
     heads: Heads  # where customers are asked about: an objective gives them to the network
 
     def __init__(self, p: float):
@@ -72,6 +74,32 @@ class SequenceNetwork(Dropping):
     def add(self, own: OwnTerm) -> None:
         """Score with this term from now on; it stays in float32 whatever the precision, as the tables do."""
         self.own, self.tables = own, (*type(self).tables, "own")
+
+    def know(self, content: ContentShape) -> None:
+        """Make item vectors of ids and content from now on."""
+        assert isinstance(self.item, nn.Embedding)
+        self.item = HybridItems(self.item, content)
+
+    def fold(self) -> None:
+        """Make item vectors what they are by now: plain numbers, an item each."""
+        if isinstance(self.item, HybridItems):
+            with torch.no_grad():
+                self.item = nn.Embedding.from_pretrained(self.item.eval().weight.clone(), padding_idx=0)
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The shapes of what was added to the network, in plain values: a new one gets it by `put_beside`."""
+        return {
+            "own": None if self.own is None else asdict(self.own.shape),
+            "content": asdict(self.item.shape) if isinstance(self.item, HybridItems) else None,
+        }
+
+    def put_beside(self, said: Mapping[str, Any]) -> None:
+        """Add what stands beside another network of the same shape."""
+        if said["own"] is not None:
+            self.add(OwnTerm(OwnShape(**said["own"])))
+        if said["content"] is not None:
+            self.know(ContentShape(**said["content"]))
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the network, in float32: (P, D)."""

@@ -14,6 +14,7 @@ Shapes: B requests, D width, V items + 1, P positions of a batch.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,17 @@ import torch
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import Rule, UserError, check, one_of, or_null
+from shopkeeper.errors import Rule, UserError, check, number, one_of, or_null
+from shopkeeper.features.content import item_content
 from shopkeeper.files import sha256_file
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.nn.content import ContentShape, HybridItems
 from shopkeeper.nn.network import COLUMNS, SequenceNetwork
 from shopkeeper.nn.own import HISTORIES, OwnTerm
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.training.batching.blocks import seen_in_training
+from shopkeeper.training.batching.blocks import seen_in_training, warm_only
 from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.batching.own import RequestPairs, own_shape
 from shopkeeper.training.config import TrainerConfig
@@ -43,10 +46,16 @@ from shopkeeper.training.sequence_model import OF_DATA, WEIGHTS, PlainForm, Sequ
 from shopkeeper.training.taken_over import keys_of, take_over
 from shopkeeper.training.validation import known_items
 
+CONTENT: Rule = (
+    "must be none, all, or a list of columns of the item table such as [category, brand]",
+    lambda x: isinstance(x, str) or (isinstance(x, Sequence) and all(isinstance(name, str) for name in x)),
+)
 OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their defaults
     "history": ("none", one_of(*HISTORIES)),
     "targets": (None, or_null(one_of("events", "baskets"))),
     "item_statistics": ("frozen", one_of("frozen", "nightly")),
+    "content": ("none", CONTENT),
+    "id_dropout": (0.5, number(below=1)),
 }
 log = logging.getLogger(__name__)
 
@@ -58,8 +67,9 @@ class SequenceRecommender(SequenceModel):
     the target events. `history`: what the customer's own history adds to the scores of its items (`nn.own`), and with
     it demand, as `item_statistics` says: at the training end (`frozen`) or until the midnight before each request
     (`nightly`). `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
-    step, asked before it); None: baskets where there is a `history`. Further keyword arguments are those of the shape
-    and of `training.config.Recipe`.
+    step, asked before it); None: baskets where there is a `history`. `content`: columns of the item table that item
+    vectors are made of beside ids (`nn.content`), or `all`, or `none`; ids are left out at times, as `id_dropout` says.
+    Further keyword arguments are those of the shape and of `training.config.Recipe`.
     """
 
     def __init__(self, inputs: str = "all", **settings: Any):
@@ -69,6 +79,7 @@ class SequenceRecommender(SequenceModel):
         super().__init__(("inputs", *OWN), settings)
         check(chosen, {name: rule for name, (_, rule) in OWN.items()}, "model.")
         self.inputs, self.history = inputs, chosen["history"]
+        self.content, self.id_dropout = chosen["content"], chosen["id_dropout"]
         self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
         self.targets = chosen["targets"] or ("events" if self.history == "none" else "baskets")
         if self._own and self.recipe.loss.name != "softmax":
@@ -110,6 +121,7 @@ class SequenceRecommender(SequenceModel):
         self.known_V = known_items(prepared.n_items, split.catalogue)
         torch.manual_seed(fit.seed)
         self.network = self._made(shape)
+        told = self._know(self.network, prepared, split)
         self.item_keys = keys_of(prepared)
         start = None if fit.init_from is None else self._start_from(fit.init_from)
         self.trained = train(
@@ -118,7 +130,7 @@ class SequenceRecommender(SequenceModel):
             recipe=self.recipe,
             config=config,
             seed=fit.seed,
-            identity=self.identity(shape) | {"init_from": start} | ({"history": self.history} if self._own else {}),
+            identity=self.identity(shape) | {"init_from": start} | told,
             folder=fit.folder,
             progress=fit.progress,
             on_epoch=fit.log,
@@ -183,16 +195,21 @@ class SequenceRecommender(SequenceModel):
         """Write `weights.safetensors` (network, fallback, known items, shape) and `training.json` (plan, history)."""
         network = self._network()
         others = {"fallback": self.fallback_V, "known": self.known_V, "item_keys": self.item_keys}
-        spec = {"types": self.types, "inputs": self.inputs}
+        spec: dict[str, Any] = {"types": self.types, "inputs": self.inputs}
         if network.own is not None:
             spec |= {"history": self.history, "target_codes": self.target_codes}
+        if self.content != "none":
+            spec |= {"content": self.content, "content_shape": network.beside["content"]}
         self.write_weights(folder, {name: torch.from_numpy(values) for name, values in others.items()}, spec)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; a `UserError` when it is damaged or belongs to another model."""
         spec, tensors = self.read_weights(folder)
         self.history, self.target_codes = spec.get("history", "none"), spec.get("target_codes", [])
-        self.take_weights(self._made(self.shape_class(**spec["shape"])), tensors)
+        network, self.content = self._made(self.shape_class(**spec["shape"])), spec.get("content", "none")
+        if self.content != "none":
+            network.know(ContentShape(**spec["content_shape"]))
+        self.take_weights(network, tensors)
         self.types, self.inputs = spec["types"], spec["inputs"]
         self.fallback_V, self.known_V = tensors["fallback"].numpy(), tensors["known"].numpy()
         self.item_keys = tensors["item_keys"].numpy()
@@ -221,6 +238,11 @@ class SequenceRecommender(SequenceModel):
                 f"init_from={run} was trained with history={old.history}, this model has {self.history}; set "
                 f"model.history={old.history} or train from scratch"
             )
+        if (old.content == "none") != (self.content == "none"):
+            raise UserError(
+                f"init_from={run} was trained with content={old.content}, this model has {self.content}; set "
+                f"model.content={old.content} or train from scratch"
+            )
         if old._network().state_dict().keys() - network.state_dict().keys():
             raise UserError(
                 f"init_from={run} tells event types apart and this training has only one type to read; "
@@ -241,11 +263,25 @@ class SequenceRecommender(SequenceModel):
             network.add(OwnTerm(own_shape(shape.n_items, shape.width, self.history)))
         return network
 
+    def _know(self, network: SequenceNetwork, prepared: Prepared, split: Split) -> dict[str, Any]:
+        """Tell a new network what the items are, where it is asked to read that; what a checkpoint must agree with."""
+        said: dict[str, Any] = {"history": self.history} if self._own else {}
+        if self.content == "none":
+            return said
+        until = (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us")
+        trained_V = known_items(prepared.n_items, warm_only(split).catalogue)
+        found = item_content(prepared, self.content, until, trained_V)
+        network.know(ContentShape(len(found.key_U), len(found.token_E), found.number_VF.shape[1], self.id_dropout))
+        assert isinstance(network.item, HybridItems)
+        network.item.tell(vars(found), trained_V)
+        return said | {"content": found.hash, "id_dropout": self.id_dropout}
+
     def _objective(self, split: Split, fit: Fit) -> NextItem:
         asked = (split, fit.target_events, self.inputs, fit.filter_seen, fit.k)
+        beside = {"fallback_V": self.fallback_V, "warm": self.content != "none"}
         if not self._own:
-            return NextItem(*asked, fallback_V=self.fallback_V)
-        return OwnHistory(*asked, baskets=self.targets == "baskets", nightly=self.nightly, fallback_V=self.fallback_V)
+            return NextItem(*asked, **beside)
+        return OwnHistory(*asked, baskets=self.targets == "baskets", nightly=self.nightly, **beside)
 
 
 class _Scores(PlainForm):

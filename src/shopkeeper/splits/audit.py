@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from shopkeeper.data.consent import FILE as CONSENT_FILE
 from shopkeeper.data.consent import LATEST
+from shopkeeper.data.listed import listed
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
@@ -206,8 +207,9 @@ def _catalogue(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray)
     item, user = p.events.item[training], p.event_user[training]
     seen = np.zeros(p.n_items + 1, bool)
     seen[item] = True
-    if not seen[catalogue].all():
-        unknown = catalogue[~seen[catalogue]]
+    offered = seen | listed(p, p.cutoffs(spec).validation if spec.timed else None) if spec.new_items else seen
+    if not offered[catalogue].all():
+        unknown = catalogue[~offered[catalogue]]
         return [f"protocol=strict, but {len(unknown)} catalogue items have no training event, e.g. item {unknown[0]}"]
     kept = np.zeros(p.n_items + 1, bool)
     kept[catalogue] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from shopkeeper.data.listed import listed
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.splits.steps import training_mask
@@ -16,7 +17,8 @@ def known_items(
     """The catalogue and what training has seen, nothing later.
 
     Under `strict` the k-core is computed here, on training rows alone: its items are the catalogue, users outside of
-    it are not trained on. Under `published` the whole log's items are the catalogue, and `prepare` made the k-core.
+    it are not trained on; with `new_items` those that the item table lists by the cutoff are in the catalogue, too.
+    Under `published` the whole log's items are the catalogue, and `prepare` made the k-core.
 
     Returns:
         train_end int64 (U,), catalogue int32 sorted, seen bool (n_items + 1,): item occurs in training rows.
@@ -38,7 +40,10 @@ def known_items(
         kept[users] = True
         train_end = np.where(kept[1:], train_end, offsets[:-1])
     seen[items] = True
-    return train_end, np.flatnonzero(seen).astype(np.int32), seen
+    offered = seen
+    if spec.new_items:
+        offered = seen | listed(prepared, prepared.cutoffs(spec).validation if spec.timed else None)
+    return train_end, np.flatnonzero(offered).astype(np.int32), seen
 
 
 def k_core(item: np.ndarray, user: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

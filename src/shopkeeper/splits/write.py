@@ -149,10 +149,16 @@ def describe(
         else {name: float(mask[part.row[part.offsets[:-1]]].mean()) for name, part in parts.items()},
         "emptied_by_ties_share": {name: _emptied(part) for name, part in parts.items()},
         "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
-        "catalogue": {"n_items": len(catalogue), "from": "training rows" if spec.strict else "the whole log"},
+        "catalogue": {"n_items": len(catalogue), "from": _source(spec)},
         "cold": {name: cold(part) for name, part in parts.items()},
         **_consent(prepared, division),
     }
+
+
+def _source(spec: SplitSpec) -> str:
+    if not spec.strict:
+        return "the whole log"
+    return "training rows and the item table" if spec.new_items else "training rows"
 
 
 def _emptied(part: Part) -> float:

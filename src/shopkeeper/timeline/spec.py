@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from shopkeeper.errors import Rule, UserError, check, nearest, number, whole
+from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, whole
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
@@ -22,7 +22,7 @@ KINDS: dict[str, frozenset[str]] = {
     "sessions": WINDOW | {"gap_minutes", "history"},
     "held_out_users": frozenset({"validation_share", "test_share", "fold_in", "seed"}),
 }
-COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core", "zone"})
+COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core", "new_items", "zone"})
 TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
 FRACTIONS = frozenset(
     {"validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share", "fold_in"}
@@ -47,6 +47,7 @@ class SplitSpec:
     protocol: str
     target_events: tuple[str, ...]
     k_core: int | None = None  # strict: users and items with fewer training events are left out of training
+    new_items: bool = False  # strict: what the item table lists may be recommended, too. In the hash where it is so
     k: int = 1  # steps per user that are test, and as many validation
     targets: str = "first"
     validation_days: float | None = None
@@ -72,6 +73,7 @@ class SplitSpec:
         **dict.fromkeys(("validation", "test", "end"), INSTANT),
         **dict.fromkeys(("k", "k_core"), whole(1)),
         **dict.fromkeys(("fold", "seed"), whole(0)),
+        "new_items": one_of(False, True),
         "target_events": ("must be a list of event types", lambda x: isinstance(x, list | tuple)),
     }
 
@@ -112,6 +114,11 @@ class SplitSpec:
                 )
         if self.k_core and self.k_core > 1 and not self.strict:
             raise UserError("split.k_core counts training events and needs protocol=strict; use dataset.filters.k_core")
+        if self.new_items and (not self.strict or (self.k_core and self.k_core > 1)):
+            why = f"split.k_core={self.k_core} takes items out" if self.strict else "protocol=published has all items"
+            raise UserError(
+                f"split.new_items=true adds items that training has not seen, and {why}; choose one of them"
+            )
         if self.validation_share + self.test_share >= 1:
             raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
 
@@ -131,7 +138,9 @@ class SplitSpec:
         return {
             f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v
             for f in fields(self)
-            if f.name in read and (f.name != "zone" or (self.timed and self.zone != "UTC"))
+            if f.name in read
+            and (f.name != "zone" or (self.timed and self.zone != "UTC"))
+            and (f.name != "new_items" or self.new_items)
         }
 
     @property

@@ -97,7 +97,7 @@ def train(
             "network": _name_of(network),
             "shape_class": _name_of(network.shape),
             "shape": asdict(network.shape),
-            "own": None if network.own is None else asdict(network.own.shape),
+            "beside": network.beside,
             "objective": _name_of(objective),
             "told": objective.told(),
             "recipe": asdict(recipe),

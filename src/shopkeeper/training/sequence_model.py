@@ -143,6 +143,7 @@ class PlainForm(torch.nn.Module):
     def __init__(self, network: SequenceNetwork):
         super().__init__()
         self.network: SequenceNetwork = copy.deepcopy(network).float().cpu().eval()
+        self.network.fold()
         self.inputs = tuple(name for name in network.reads if name != "type")  # that follow histories and types
 
     def last(self, history_BL: Tensor, event_type_BL: Tensor, others_BL: Sequence[Tensor]) -> Tensor:

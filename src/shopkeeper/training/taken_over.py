@@ -7,10 +7,12 @@ import hashlib
 import numpy as np
 
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.nn.content import TOLD
 from shopkeeper.nn.network import SequenceNetwork
 
-OF_ITEMS = ("item.weight", "own.again.weight")  # a row for each item
-OF_DATA = ("own.usual_V", "own.demand_V")  # what the new data say
+OF_ITEMS = ("item.weight", "item.id.weight", "own.again.weight")  # a row for each item
+OF_DATA = ("own.usual_V", "own.demand_V", *(f"item.{name}" for name in TOLD))  # what the new data say
+TOKENS, KEYS = "item.tokens.weight", "item.key_U"  # a row for each token, and which they are
 
 
 def keys_of(prepared: Prepared) -> np.ndarray:
@@ -23,17 +25,20 @@ def keys_of(prepared: Prepared) -> np.ndarray:
 def take_over(network: SequenceNetwork, keys: np.ndarray, old: SequenceNetwork, old_keys: np.ndarray) -> int:
     """Put the weights of `old` into `network`; gives how many items both have.
 
-    New items, and what `old` lacks, keep their random start. `keys`: see `keys_of`.
+    New items and tokens, and what `old` lacks, keep their start. `keys`: see `keys_of`.
     """
     state, given = network.state_dict(), old.state_dict()
     common, here, there = np.intersect1d(keys, old_keys, return_indices=True)
     by_position = {f"{name}.weight" for name in network.by_position}
-    for name in given.keys() - by_position - {*OF_ITEMS, *OF_DATA}:
+    for name in given.keys() - by_position - {*OF_ITEMS, *OF_DATA, TOKENS}:
         state[name] = given[name]
     for name in by_position:  # positions count from the newest event
         newest = min(len(state[name]), len(given[name]))
         state[name][:newest] = given[name][:newest]
     for name in given.keys() & {*OF_ITEMS}:
         state[name][here + 1] = given[name][there + 1]
+    if TOKENS in given:
+        _, mine, its = np.intersect1d(state[KEYS].numpy(), given[KEYS].numpy(), return_indices=True)
+        state[TOKENS][mine] = given[TOKENS][its]
     network.load_state_dict(state)
     return len(common)

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_made, write_json
-from shopkeeper.nn.own import OwnShape, OwnTerm
 from shopkeeper.training import distributed, execution
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.fit import train_here
@@ -31,8 +30,7 @@ def main(folder: Path, rank: int) -> None:
     start = load_file(folder / "start.safetensors")
     arrays = {name[1:]: start.pop(name).numpy() for name in [*start] if name.startswith("#")}
     network = _class(spec["network"])(_class(spec["shape_class"])(**spec["shape"]))
-    if spec["own"] is not None:
-        network.add(OwnTerm(OwnShape(**spec["own"])))
+    network.put_beside(spec["beside"])
     objective = _class(spec["objective"]).made_again(spec["told"], arrays)
     objective.furnish(network)
     network.load_state_dict(start)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -68,6 +68,14 @@ def seen_in_training(split: Split, codes: list[int]) -> tuple[list[int], np.ndar
         kinds |= set(np.unique(block.event_type).tolist())
         count_V += np.bincount(block.item[np.isin(block.event_type, codes)], minlength=len(count_V))
     return sorted(kinds), count_V.astype(np.float32)
+
+
+def warm_only(split: Split) -> Split:
+    """The split with a catalogue of items that have training rows."""
+    warm_V = np.zeros(split.prepared.n_items + 1, bool)
+    for block in training_blocks(split):
+        warm_V[block.item] = True
+    return replace(split, catalogue=np.flatnonzero(warm_V).astype(split.catalogue.dtype))
 
 
 def stretches(start_R: np.ndarray, end_R: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

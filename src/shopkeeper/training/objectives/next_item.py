@@ -24,6 +24,7 @@ from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.schema import event_codes
 from shopkeeper.training import memory
 from shopkeeper.training.batching.batches import Batch, TrainingView
+from shopkeeper.training.batching.blocks import warm_only
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Encode, Validator
 
@@ -32,7 +33,8 @@ class NextItem:
     """An `Objective` over a split (None: of a view, see `learn_from`). `inputs`: `all` event types are read, or
     `targets` alone; `k`: cut-off of the headline.
 
-    `fallback_V`: scores float32 (V,) of requests without a usable history.
+    `fallback_V`: scores float32 (V,) of requests without a usable history. `warm`: items without training rows are no
+    classes, as if the catalogue lacked them; else the network would learn that what is new is not wanted.
     """
 
     lower_is_better = False
@@ -46,8 +48,10 @@ class NextItem:
         k: int = 10,
         *,
         fallback_V: np.ndarray | None = None,
+        warm: bool = False,
     ):
-        self.split = split
+        self.warm = warm
+        self.split = warm_only(split) if warm and split is not None else split
         self.target_events, self.inputs, self.filter_seen, self.k = tuple(target_events), inputs, filter_seen, k
         self.fallback_V = np.zeros(0, np.float32) if fallback_V is None else fallback_V
         self.view: Any = None  # a TrainingView, once it is opened
@@ -74,7 +78,7 @@ class NextItem:
 
     def _asked(self) -> dict[str, Any]:
         values = {"target_events": list(self.target_events), "inputs": self.inputs, "filter_seen": self.filter_seen}
-        return values | ({} if self.k == 10 else {"k": self.k})
+        return values | ({} if self.k == 10 else {"k": self.k}) | ({"warm": True} if self.warm else {})
 
     def told(self) -> dict[str, Any]:
         """Its arguments, and where the split lies: it is read from disk by each process."""

@@ -96,6 +96,8 @@ class OwnHistory(NextItem):
         table_TC = np.zeros((1, len(split.catalogue)), np.float32)
         if network.own is not None:
             self.start_T, table_TC, now_V = demand(self.own, codes, split.catalogue, len(self.class_V))
+            if self.warm:  # of new items nothing is known, which is not to say that nobody wants them
+                now_V[self.class_V < 0] = 0
             network.own.demand_V.copy_(torch.from_numpy(now_V))
             network.own.usual_V.copy_(torch.from_numpy(usual_gaps(self.own, len(self.class_V))))
         self.demand_TC, self.table_TC = table_TC, torch.from_numpy(table_TC)
