@@ -38,6 +38,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.two_tower import TwoTower
 from shopkeeper.splits.audit import AuditError, audit_by_perturbation, audit_split
 from shopkeeper.timeline import DAY
 
@@ -73,12 +74,16 @@ def test_a_tenth_of_the_items_are_new_and_are_recommended_more_than_by_popularit
 
 @pytest.mark.parametrize(
     ("network", "options"),
-    [(GRU4Rec, {"history": "frequency"}), (SASRec, {"loss": {"name": "sampled_softmax", "negatives": 32}})],
+    [
+        (GRU4Rec, {"history": "frequency", "epochs": 10}),
+        (SASRec, {"loss": {"name": "sampled_softmax", "negatives": 32}, "epochs": 10}),
+        (TwoTower, {"loss": {"name": "sampled_softmax", "negatives": 32, "draw": "popularity"}, "epochs": 30}),
+    ],
 )
 def test_so_they_are_with_every_network_loss_and_history(
     shop: tuple[Prepared, Split], network: Any, options: Mapping[str, Any]
 ):
-    model = network(**SMALL, epochs=10, content=["brand"], **options)
+    model = network(**SMALL, content=["brand"], **options)
     model.fit(*shop, FIT)
     assert cold_recall(model.score(shop[1].part("test")[0]), shop[1]) > 0.1
 

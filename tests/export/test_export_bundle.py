@@ -25,6 +25,7 @@ from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.two_tower import TwoTower
 from shopkeeper.schema import EVENT_TYPES
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
@@ -39,6 +40,7 @@ MODELS: dict[str, Any] = {
     "personal_frequency": lambda: PersonalFrequency(),
     "gru4rec": lambda: GRU4Rec(**GRU | {"layers": 2}),
     "gru4rec_of_purchases": lambda: GRU4Rec(**GRU | {"inputs": "targets", "max_length": 1}),
+    "two_tower": lambda: TwoTower(width=8, hidden=8, max_length=12, epochs=1, content="all"),
     "gated_sasrec": lambda: SASRec(**SMALL | {"gated": True, "heads": 2, "blocks": 2}),
 }
 

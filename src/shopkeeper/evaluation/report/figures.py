@@ -35,6 +35,7 @@ LABELS = {
     "vsknn": "V-SKNN",
     "vstan": "VSTAN",
     "two_stage": "Two-stage",
+    "two_tower": "Two towers",
 }
 CEILINGS = {
     "oracle_observable": "Oracle",
