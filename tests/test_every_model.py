@@ -241,6 +241,16 @@ def check_reads(model: Any, asked: Requests | Cohort) -> None:
         np.testing.assert_array_equal(now, said, err_msg="it counts other types than it says (about.types)")
 
 
+def test_what_it_reaches_stands_above_the_rest_and_is_its_score(model: Any, shop: Shop):
+    if not model.about.reaches:
+        return
+    asked = shop.questions(model)
+    score_BV, table_BV = model.score(asked), model.reached(asked).toarray()
+    above = table_BV > 0
+    np.testing.assert_array_equal(score_BV, np.where(above, table_BV, model.rest_V))
+    assert not above.any() or table_BV[above].min() > model.rest_V.max()
+
+
 def test_no_column_that_it_does_not_name_changes_an_answer(model: Any, shop: Shop):
     check_reads(model, shop.questions(model))
 

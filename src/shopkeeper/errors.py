@@ -20,6 +20,10 @@ class UserError(ValueError):
     """
 
 
+class TooManyItemsError(UserError):
+    """A model's own limit: the catalogue has more items than it carries. Who has other models may go on without it."""
+
+
 _NAMED = re.compile(r"(?i)\b([\w-]*(?:password|passwd|pwd|token|secret|access_key|api_key)[\w-]*=)[^&;\s\"']+")
 _IN_ADDRESS = re.compile(r"(\w[\w+.-]*\\?://)[^\s\"'<>]*@")
 

@@ -88,9 +88,3 @@ def newest_weights(baskets: Baskets, last_baskets: int, half_life_days: float) -
     if half_life_days > 0:
         weight = weight * np.exp2(-baskets.age_days / half_life_days)
     return np.where(baskets.basket < newest[baskets.owner], weight, 0.0)
-
-
-def nearest_rows(similarity_BU: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k largest values of each row, ties to the lower column: int64 (B, min(k, U))."""
-    k = min(k, similarity_BU.shape[1])
-    return np.argsort(-similarity_BU, axis=1, kind="stable")[:, :k]

@@ -18,6 +18,7 @@ import numpy as np
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.requests import Requests
 from shopkeeper.features.baskets import Baskets
+from shopkeeper.features.candidates import Scored, candidates
 from shopkeeper.schema import EVENT_CODE, INTEREST, MICROSECONDS_PER_DAY
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class ItemFacts:
 
 def pairs(
     requests: Requests,
-    scored: Sequence[np.ndarray],
+    scored: Sequence[Scored],
     facts: ItemFacts,
     types: list[int],
     catalogue: np.ndarray,
@@ -84,34 +85,12 @@ def pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F).
 
-    Candidates are the best `per_model` items of the catalogue by each model (`scored`: float32 (B, V) each) and all
-    that stands in the history; each model's score and place are features, after those of `pair_features`.
+    Which they are says `features.candidates`; each model's score and place are features, after those of
+    `pair_features`.
     """
-    n, width = len(requests), len(facts.table_VF)
-    open_V = np.zeros(width, bool)
-    open_V[catalogue] = True
-    offsets, rows = requests.flat()
-    own_item = requests.events.item[rows]
-    own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
-    keys = [own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]]
-    places = [best_columns(np.where(open_V, score_BV, -np.inf), per_model) for score_BV in scored]
-    keys += [(np.arange(n)[:, None] * width + best_BK).ravel() for best_BK in places]
-    pair = np.unique(np.concatenate(keys))
-    owner, item = pair // width, pair % width
-    columns = [pair_features(requests, owner, item, facts, types, nightly)]
-    for score_BV, best_BK in zip(scored, places, strict=True):
-        place_BV = np.full((n, width), best_BK.shape[1], np.int16)
-        np.put_along_axis(place_BV, best_BK, np.arange(best_BK.shape[1], dtype=np.int16)[None, :], axis=1)
-        columns.append(np.stack([score_BV[owner, item], place_BV[owner, item]], axis=1).astype(np.float32))
-    return owner, item, np.concatenate(columns, axis=1)
-
-
-def best_columns(score_BV: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k highest scores of each row, best first, ties to the lower column: int64 (B, k)."""
-    k = min(k, score_BV.shape[1] - 1)
-    part_BK = np.sort(np.argpartition(-score_BV, k - 1, axis=1)[:, :k], axis=1)
-    order = np.argsort(-np.take_along_axis(score_BV, part_BK, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(part_BK, order, axis=1)
+    owner, item, told_PF = candidates(requests, scored, catalogue, per_model, len(facts.table_VF))
+    features_PF = pair_features(requests, owner, item, facts, types, nightly)
+    return owner, item, np.concatenate([features_PF, told_PF], axis=1)
 
 
 def demand_table(at: np.ndarray, item: np.ndarray, now: int, n_columns: int) -> np.ndarray:

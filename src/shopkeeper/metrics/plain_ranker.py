@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from shopkeeper.errors import UserError
+from shopkeeper.metrics.best import best_columns
 from shopkeeper.metrics.ranks import Flat, NonFiniteScoreError, Ranked
 from shopkeeper.metrics.tiles import Columns, Tile, checked_catalogue
 
@@ -57,7 +58,8 @@ class PlainRanker:
             better[at], tied[at] = above_N, reach_N - above_N - 1  # a target reaches its own score
             count[rows] = tile.n_candidates
             if self.k:
-                value, column = best_columns(score_TC, min(self.k, self.size))
+                column = best_columns(score_TC, self.k)
+                value = np.take_along_axis(score_TC, column, axis=1)
                 item = np.where(np.isneginf(value), 0, self.catalogue[column])
                 top_item[rows, : item.shape[1]], top_score[rows, : item.shape[1]] = item, value
         return Ranked(better, tied, count, top_item, top_score)
@@ -69,17 +71,6 @@ class PlainRanker:
             row = min(np.flatnonzero(~fine_TC.all(1)), key=lambda row: int(rows[row]))
             column = int(np.flatnonzero(~fine_TC[row])[0])
             raise NonFiniteScoreError(int(rows[row]), int(self.catalogue[column]), float(score_TC[row, column]))
-
-
-def best_columns(score_TC: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each row, best first, equal scores in column order: values float32 and columns int64, (T, k)."""
-    last_T1 = -np.partition(-score_TC, k - 1, axis=1)[:, k - 1 : k]
-    above, same = score_TC > last_T1, score_TC == last_T1
-    pick = above | (same & (np.cumsum(same, axis=1) <= k - np.count_nonzero(above, axis=1)[:, None]))
-    column_Tk = np.nonzero(pick)[1].reshape(len(score_TC), k)
-    value_Tk = np.take_along_axis(score_TC, column_Tk, axis=1)
-    order = np.argsort(-value_Tk, axis=1, kind="stable")
-    return np.take_along_axis(value_Tk, order, axis=1), np.take_along_axis(column_Tk, order, axis=1)
 
 
 def _hide(score_TC: np.ndarray, tile: Tile) -> None:

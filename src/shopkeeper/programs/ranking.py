@@ -15,9 +15,10 @@ from itertools import pairwise
 import numpy as np
 
 from shopkeeper.data.requests import Requests
-from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows, newest_weights
+from shopkeeper.features.baskets import Baskets, basket_weights, newest_weights
 from shopkeeper.features.pairs import ItemFacts, pairs
 from shopkeeper.features.steps import Steps
+from shopkeeper.metrics.best import best_columns
 from shopkeeper.programs.again import buy_it_again
 from shopkeeper.programs.factors import Fold, bpr, folded, ials
 from shopkeeper.programs.neighbours import slim, user_knn
@@ -94,7 +95,7 @@ def _tifu_knn(requests: Requests, a: Arrays) -> np.ndarray:
     neighbours_BV = own_BV * np.float32(0)
     if U:
         near_BU = 2 * added(owner, item, own_BV[owner, item], a, "of_item_", (B, U)) - a["square"]
-        chosen_BK = np.sort(nearest_rows(near_BU, int(a["neighbours"][0])), axis=1)
+        chosen_BK = np.sort(best_columns(near_BU, int(a["neighbours"][0])), axis=1)
         k = chosen_BK.shape[1]
         mean = np.full(B * k, 1 / k, np.float32)
         neighbours_BV = added(np.repeat(np.arange(B), k), chosen_BK.ravel(), mean, a, "", (B, V))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from shopkeeper.data.requests import Requests
+from shopkeeper.metrics.best import best_entries
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 Arrays = Mapping[str, np.ndarray]
@@ -70,6 +71,5 @@ def best_of_each(owner: np.ndarray, column: np.ndarray, value: np.ndarray, k: in
     """Places of the k largest values of each owner, ties to the lower column, in the order given; 0: all of them."""
     if not k:
         return np.arange(len(owner))
-    order = np.lexsort((column, -value, owner))
-    rank = np.arange(len(order)) - np.searchsorted(owner, owner[order])  # 0 = the largest
-    return np.sort(order[rank < k])
+    indptr = np.searchsorted(owner, np.arange(int(owner[-1]) + 2 if len(owner) else 1))
+    return np.sort(best_entries(indptr, column, value, k))

@@ -29,7 +29,7 @@ from scipy import linalg, sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
+from shopkeeper.errors import TooManyItemsError, UserError
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -73,7 +73,7 @@ class EASE:
         needed = BYTES_OF_A_PAIR * len(self.items_A) ** 2 + BESIDE * BLOCK * len(self.items_A)
         gib = needed / 2**30
         if len(self.items_A) > self.max_items:
-            raise UserError(
+            raise TooManyItemsError(
                 f"ease: {len(self.items_A):,} items need a dense inverse, about {gib:.1f} GiB; filter rare items, "
                 f"raise model.max_items, or take model=item_knn"
             )

@@ -31,9 +31,8 @@ from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.neighbours import strongest
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY
-
-REQUESTS_AT_ONCE = 1024
 
 
 class ItemKNN:
@@ -67,9 +66,9 @@ class ItemKNN:
         self.event_weights = event_weights or dict.fromkeys(INTEREST_TYPES, 1.0)
         self.weight_of_type = type_weights(self.event_weights)
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
-        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type), reaches=True)
         self.similarity_VV = sparse.csr_array((1, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count which items the same users took in their training rows."""
@@ -86,16 +85,15 @@ class ItemKNN:
             own = 0.0 if fit.filter_seen else 1.0
         self.similarity_VV = cosine_neighbours(x_UV, self.neighbours, self.shrinkage, own)
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
 
     def score(self, requests: Requests) -> np.ndarray:
         """Weighted similarities to the history: float32 (B, V), positive where a neighbour list reaches."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        for first in range(0, len(requests), REQUESTS_AT_ONCE):
-            block = requests[first : first + REQUESTS_AT_ONCE]
-            reached_BV = (self._history(block) @ self.similarity_VV).toarray()
-            scores_BV[first : first + len(block)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Weighted similarities of the items that a neighbour list reaches: float32 sparse (B, V)."""
+        return (self._history(requests) @ self.similarity_VV).tocsr()
 
     def _history(self, requests: Requests) -> sparse.csr_array:
         """Weight of each item in each history: float32 sparse (B, V)."""
@@ -110,15 +108,15 @@ class ItemKNN:
             at = events.timestamp[rows]
             weight = weight * np.exp2((at - at[end - 1]) / (self.half_life_days * MICROSECONDS_PER_DAY))
         item = events.item[rows]
-        weight = np.where(item < len(self.fallback_V), weight, 0)  # items newer than the model say nothing
-        item = np.where(item < len(self.fallback_V), item, 0)
-        shape = (len(requests), len(self.fallback_V))
+        weight = np.where(item < len(self.rest_V), weight, 0)  # items newer than the model say nothing
+        item = np.where(item < len(self.rest_V), item, 0)
+        shape = (len(requests), len(self.rest_V))
         return sparse.csr_array((weight.astype(np.float32), item, offsets), shape=shape)
 
     def program(self, timed: bool) -> Program:
         """Neighbour lists, weights of event types, half-lives (0: none) and the fallback."""
         s, half_life = self.similarity_VV, self.half_life_days if timed else None
-        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.fallback_V}
+        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.rest_V}
         arrays |= {"weight_of_type": self.weight_of_type, "half_life_days": np.array([half_life or 0.0])}
         arrays["half_life_events"] = np.array([self.half_life_events or 0.0])
         return Program("item_knn", arrays, needs_time=half_life is not None)
@@ -126,7 +124,7 @@ class ItemKNN:
     def save(self, folder: Path) -> None:
         """Write the neighbour lists and the fallback as `weights.npz`."""
         s = self.similarity_VV
-        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.fallback_V}
+        arrays = {"indptr": s.indptr, "indices": s.indices, "values": s.data, "fallback": self.rest_V}
         save_arrays(folder, "item_knn", arrays)
 
     def load(self, folder: Path) -> None:
@@ -134,7 +132,7 @@ class ItemKNN:
         a = load_arrays(folder, "item_knn", ("indptr", "indices", "values", "fallback"))
         width = len(a["fallback"])
         self.similarity_VV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=(width, width))
-        self.fallback_V = a["fallback"]
+        self.rest_V = a["fallback"]
 
 
 def cosine_neighbours(

@@ -34,10 +34,10 @@ from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.neighbours import strongest
 from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
 
 RELATIONS = ("together", "after", "complement", "alternative")
-REQUESTS_AT_ONCE = 1024
 
 
 class ItemToItem:
@@ -53,7 +53,7 @@ class ItemToItem:
         neighbours: rules kept per item.
     """
 
-    about = About(reads=("event_type", "timestamp", "order"))
+    about = About(reads=("event_type", "timestamp", "order"), reaches=True)
 
     def __init__(
         self,
@@ -79,14 +79,14 @@ class ItemToItem:
         self.shrinkage, self.lift, self.neighbours = shrinkage, lift, neighbours
         self.types: list[int] = []
         self.rules_VV = sparse.csr_array((1, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count the rules in the training rows."""
         self.types = event_codes(list(fit.target_events))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
-        n = len(self.fallback_V)
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        n = len(self.rest_V)
         steps = Steps.of(Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end)), self.types, n)
         bought_SV = steps.bought()
         parts = []
@@ -110,16 +110,15 @@ class ItemToItem:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Summed rules of the anchors: float32 (B, V), positive where a rule reaches, else below 0 by popularity."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        for first in range(0, len(requests), REQUESTS_AT_ONCE):
-            block = requests[first : first + REQUESTS_AT_ONCE]
-            reached_BV = (self._anchors(block) @ self.rules_VV).toarray()
-            scores_BV[first : first + len(block)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Summed rules of the items that a rule reaches: float32 sparse (B, V)."""
+        return (self._anchors(requests) @ self.rules_VV).tocsr()
 
     def _anchors(self, requests: Requests) -> sparse.csr_array:
         """Weight of each anchor of each request: float32 sparse (B, V)."""
-        steps = Steps.of(requests, self.types, len(self.fallback_V))
+        steps = Steps.of(requests, self.types, len(self.rest_V))
         if self.relation == "alternative":
             return steps.seen(self.anchors, self.decay)[steps.last + 1]
         return steps.bought()[np.maximum(steps.last, steps.first)]
@@ -127,7 +126,7 @@ class ItemToItem:
     def program(self, timed: bool) -> Program:
         """The rules, the types of orders, how many seen items are looked at (0: the last order is) and the fallback."""
         r, seen = self.rules_VV, self.relation == "alternative"
-        arrays = {"indptr": r.indptr, "indices": r.indices, "values": r.data, "fallback": self.fallback_V}
+        arrays = {"indptr": r.indptr, "indices": r.indices, "values": r.data, "fallback": self.rest_V}
         arrays |= {"types": np.array(self.types, np.int8), "anchors": np.array([self.anchors if seen else 0])}
         arrays["decay"] = np.array([self.decay])
         return Program("item_to_item", arrays, needs_time=timed, columns=("order",))
@@ -135,7 +134,7 @@ class ItemToItem:
     def save(self, folder: Path) -> None:
         """Write the rules, the types that are read and the fallback as `weights.npz`."""
         r = self.rules_VV
-        arrays = {"indptr": r.indptr, "indices": r.indices, "values": r.data, "fallback": self.fallback_V}
+        arrays = {"indptr": r.indptr, "indices": r.indices, "values": r.data, "fallback": self.rest_V}
         save_arrays(folder, "item_to_item", arrays | {"types": np.array(self.types, np.int8)})
 
     def load(self, folder: Path) -> None:
@@ -143,4 +142,4 @@ class ItemToItem:
         a = load_arrays(folder, "item_to_item", ("indptr", "indices", "values", "fallback", "types"))
         width = len(a["fallback"])
         self.rules_VV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=(width, width))
-        self.fallback_V, self.types = a["fallback"], a["types"].tolist()
+        self.rest_V, self.types = a["fallback"], a["types"].tolist()

@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.metrics.best import best_entries
+
 PAIRS_AT_ONCE = 20_000_000  # products of one block: bounds the memory to some 400 MiB
 
 
@@ -28,14 +30,13 @@ def strongest(
     edges = np.concatenate([[0], np.flatnonzero(np.diff(block_V)) + 1, [len(cost_V)]])
     parts = []
     for first, end in pairwise(edges):
-        both = (a_VS[first:end] @ b_SV).tocoo()
-        i, j = both.row + first, both.col
-        got = value(i, j, both.data)
+        both = (a_VS[first:end] @ b_SV).tocsr()
+        i, j = np.repeat(np.arange(first, end), np.diff(both.indptr)), both.indices
+        got = value(i, j, both.data).astype(np.float32)
         other = i != j
-        i, j, got = i[other], j[other], got[other].astype(np.float32)
-        order = np.lexsort((j, -got, i))
-        i, j, got = i[order], j[order], got[order]
-        near = np.arange(len(i)) - np.searchsorted(i, i) < neighbours  # 0 = the strongest
+        got[~other] = -np.inf
+        near = best_entries(both.indptr, j, got, neighbours)
+        near = near[other[near]]
         parts.append((i[near], j[near], got[near]))
     i, j, got = (np.concatenate(column) for column in zip(*parts, strict=True))
     return sparse.coo_array((got, (i, j)), shape=(len(cost_V), len(cost_V))).tocsr()

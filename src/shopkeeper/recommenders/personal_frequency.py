@@ -28,6 +28,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.popularity import Popularity, counted_types, type_weights
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 
@@ -52,7 +53,7 @@ class PersonalFrequency:
     def about(self) -> About:
         """Counts the event types that have a weight, which target events have where none is set."""
         reads = ("event_type",) if self.half_life_days is None else ("event_type", "timestamp")
-        return About(reads=reads, types=counted_types(self.weight_of_type))
+        return About(reads=reads, types=counted_types(self.weight_of_type), reaches=True)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count what sold of late; the customers' own counts come with each request."""
@@ -63,10 +64,13 @@ class PersonalFrequency:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Above 1 for items of the history, at most 1/2 for all others: float32 (B, V)."""
-        own = own_counts(requests, len(self.rest_V), self.weight_of_type, self.half_life_days).tocoo()
-        scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
-        scores_BV[own.row, own.col] += 1 + own.data
-        return scores_BV
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """The items of the history: float32 sparse (B, V), above 1."""
+        own_BV = own_counts(requests, len(self.rest_V), self.weight_of_type, self.half_life_days)
+        own_BV.data = self.rest_V[own_BV.indices] + (1 + own_BV.data)
+        return own_BV
 
     def program(self, timed: bool) -> Program:
         """The weights of event types, the half-life (0: none) and the scores of the rest."""

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -35,7 +36,7 @@ REFERENCES = ("cutoff", "user")
 class Popularity:
     """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event."""
 
-    about = About()
+    about = About(reaches=True)
 
     def __init__(
         self,
@@ -64,6 +65,15 @@ class Popularity:
     def score(self, requests: Requests) -> np.ndarray:
         """The same scores for each request: float32 (B, V)."""
         return np.repeat(self.scores_V[None, :], len(requests), axis=0)
+
+    @property
+    def rest_V(self) -> np.ndarray:
+        """The scores: no item is reached for one request and not for another."""
+        return self.scores_V
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Nothing: sparse (B, V)."""
+        return sparse.csr_array((len(requests), len(self.scores_V)), dtype=np.float32)
 
     def program(self, timed: bool) -> Program:
         """The scores."""

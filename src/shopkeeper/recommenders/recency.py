@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -24,13 +25,14 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST, INTEREST_TYPES
 
 
 class Recency:
     """Recommends the customer's own newest items, then what sold best of late (`half_life_days`; null: all time)."""
 
-    about = About(reads=("event_type",), types=INTEREST_TYPES)
+    about = About(reads=("event_type",), types=INTEREST_TYPES, reaches=True)
 
     def __init__(self, half_life_days: float | None = 7.0) -> None:
         self.popularity = Popularity(half_life_days)
@@ -44,16 +46,19 @@ class Recency:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Above 1 for items of the history, below for all others: float32 (B, V)."""
-        scores_BV = np.repeat(self.rest_V[None, :], len(requests), axis=0)
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Place in the history of the newest event on each of its items: float32 sparse (B, V), 1 and more."""
         offsets, rows = requests.flat(list(INTEREST))
-        length = np.diff(offsets)
-        owner = np.repeat(np.arange(len(requests)), length)
-        place = np.arange(len(rows)) - np.repeat(offsets[:-1], length)
+        width = len(self.rest_V)
+        owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+        place = (np.arange(len(rows)) - offsets[owner] + 1).astype(np.float32)
         item = requests.events.item[rows]
-        known = item < scores_BV.shape[1]
-        # Rows run from old to new, and of several values for one cell NumPy keeps the last.
-        scores_BV[owner[known], item[known]] = place[known] + 1
-        return scores_BV
+        known = np.flatnonzero(item < width)[::-1]  # the newest first, which `unique` keeps
+        cell, newest = np.unique(owner[known] * width + item[known], return_index=True)
+        values = (place[known][newest], (cell // width, cell % width))
+        return sparse.csr_array(values, shape=(len(requests), width))
 
     def program(self, timed: bool) -> Program:
         """The scores of the rest, and what shows interest."""

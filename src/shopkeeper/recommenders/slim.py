@@ -34,9 +34,9 @@ from shopkeeper.recommenders.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES
 
-REQUESTS_AT_ONCE = 1024
 CELLS_AT_ONCE = 4_000_000  # of J x C x C
 DENSE_CELLS = 256 * 2**20  # of X^T X as a matrix: 1 GiB
 SWEEPS = 100  # the limit
@@ -75,14 +75,14 @@ class SLIM:
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
-        self.about = About(reads=reads, types=counted_types(self.weight_of_type))
+        self.about = About(reads=reads, types=counted_types(self.weight_of_type), reaches=True)
         self.weight_VV = sparse.csr_array((1, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Explain each item by its neighbours in the training rows."""
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         x_UV = in_catalogue(own_counts(trained, prepared.n_items + 1, self.weight_of_type), split)
         x_UV.data = np.minimum(x_UV.data, 1)
@@ -96,26 +96,25 @@ class SLIM:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Summed weights of the history's items: float32 (B, V), positive where any reaches, else below 0."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        for first in range(0, len(requests), REQUESTS_AT_ONCE):
-            block = requests[first : first + REQUESTS_AT_ONCE]
-            x_BV = own_counts(block, len(self.fallback_V), self.weight_of_type, self.half_life_days)
-            x_BV.data = np.minimum(x_BV.data, 1)
-            reached_BV = (x_BV @ self.weight_VV).toarray()
-            scores_BV[first : first + len(block)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Summed weights of the items that any of the history's reaches: float32 sparse (B, V)."""
+        x_BV = own_counts(requests, len(self.rest_V), self.weight_of_type, self.half_life_days)
+        x_BV.data = np.minimum(x_BV.data, 1)
+        return (x_BV @ self.weight_VV).tocsr()
 
     def program(self, timed: bool) -> Program:
         """The weights, those of event types, the half-life (0: none) and the fallback."""
         w, half_life = self.weight_VV, self.half_life_days if timed else None
-        arrays = {"indptr": w.indptr, "indices": w.indices, "values": w.data, "fallback": self.fallback_V}
+        arrays = {"indptr": w.indptr, "indices": w.indices, "values": w.data, "fallback": self.rest_V}
         arrays |= {"weight_of_type": self.weight_of_type, "half_life_days": np.array([half_life or 0.0])}
         return Program("slim", arrays, needs_time=half_life is not None)
 
     def save(self, folder: Path) -> None:
         """Write the weights and the fallback as `weights.npz`."""
         w = self.weight_VV
-        arrays = {"indptr": w.indptr, "indices": w.indices, "values": w.data, "fallback": self.fallback_V}
+        arrays = {"indptr": w.indptr, "indices": w.indices, "values": w.data, "fallback": self.rest_V}
         save_arrays(folder, "slim", arrays)
 
     def load(self, folder: Path) -> None:
@@ -123,7 +122,7 @@ class SLIM:
         a = load_arrays(folder, "slim", ("indptr", "indices", "values", "fallback"))
         width = len(a["fallback"])
         self.weight_VV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=(width, width))
-        self.fallback_V = a["fallback"]
+        self.rest_V = a["fallback"]
 
 
 def slim_weights(x_UV: sparse.csr_array, l1: float, l2: float, candidates: int) -> sparse.csr_array:

@@ -26,16 +26,17 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.features.baskets import Baskets, basket_weights, nearest_rows
+from shopkeeper.features.baskets import Baskets, basket_weights
+from shopkeeper.metrics.best import best_entries
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 
 DECAYS = ("groups", "calendar")
-CELLS_AT_ONCE = 20_000_000  # requests x customers, or x items, in one block: bounds the memory
 
 
 class TIFUKNN:
@@ -49,6 +50,7 @@ class TIFUKNN:
         group_decay: r_g, of a group.
         group_size: m, baskets of a group.
         half_life_days: h of `decay: calendar`.
+        customers: training customers among whom neighbours are looked for, those who were there last; null: all.
     """
 
     def __init__(
@@ -60,23 +62,25 @@ class TIFUKNN:
         group_decay: float = 0.7,
         group_size: int = 7,
         half_life_days: float = 90.0,
+        customers: int | None = 20_000,
     ) -> None:
         if decay not in DECAYS:
             raise UserError(f"tifu_knn: there is no decay '{decay}'.{nearest(decay, DECAYS)}")
         for name, value in (("own_share", own_share), ("basket_decay", basket_decay), ("group_decay", group_decay)):
             if not 0 <= value <= 1:
                 raise UserError(f"tifu_knn: {name} is {value}; give a number from 0 to 1")
-        for name, value in (("neighbours", neighbours), ("group_size", group_size)):
-            if value < 1:
-                raise UserError(f"tifu_knn: {name} is {value}; give at least 1")
+        for name, count in (("neighbours", neighbours), ("group_size", group_size), ("customers", customers)):
+            if count is not None and count < 1:
+                raise UserError(f"tifu_knn: {name} is {count}; give at least 1")
         if not half_life_days > 0:
             raise UserError(f"tifu_knn: half_life_days is {half_life_days}; give a number above 0")
         self.neighbours, self.own_share, self.decay = neighbours, own_share, decay
         self.basket_decay, self.group_decay, self.group_size = basket_decay, group_decay, group_size
-        self.half_life_days = half_life_days
+        self.half_life_days, self.customers = half_life_days, customers
         self.types: list[int] = []
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.x_VU = sparse.csr_array((1, 0), dtype=np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     @property
     def about(self) -> About:
@@ -84,25 +88,34 @@ class TIFUKNN:
         return About(
             reads=("event_type", "timestamp", "order"),
             types=tuple(EVENT_TYPES[code - 1] for code in self.types),
+            reaches=True,
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""
         self.types = event_codes(list(fit.target_events))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
-        in_catalogue = np.zeros(len(self.fallback_V), np.float32)
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        in_catalogue = np.zeros(len(self.rest_V), np.float32)
         in_catalogue[split.catalogue] = 1
-        x_UV = self.vectors(Requests(prepared.events, prepared.offsets[:-1], split.train_end))
+        trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
+        x_UV = self.vectors(trained)
         x_UV = (x_UV @ sparse.diags_array(in_catalogue)).tocsr()
         x_UV.eliminate_zeros()
-        self.x_UV = x_UV[np.diff(x_UV.indptr) > 0].astype(np.float32)
+        known = np.flatnonzero(np.diff(x_UV.indptr))
+        if self.customers is not None and len(known) > self.customers:
+            known = np.sort(_latest(trained, known, self.customers))
+        self._keep(x_UV[known].astype(np.float32))
+
+    def _keep(self, x_UV: sparse.csr_array) -> None:
+        self.x_UV = x_UV
+        self.x_VU = x_UV.T.tocsr()
 
     def vectors(self, requests: Requests) -> sparse.csr_array:
         """Decayed frequencies of each history: float32 sparse (B, V)."""
-        baskets = Baskets.of(requests, self.types, len(self.fallback_V))
+        baskets = Baskets.of(requests, self.types, len(self.rest_V))
         weight = basket_weights(baskets, *self._decay())
-        shape = (len(requests), len(self.fallback_V))
+        shape = (len(requests), len(self.rest_V))
         x_BV = sparse.coo_array((weight, (baskets.owner, baskets.item)), shape=shape).tocsr()
         x_BV.eliminate_zeros()
         return x_BV.astype(np.float32)
@@ -114,32 +127,48 @@ class TIFUKNN:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Mixed frequencies float32 (B, V), positive where anybody took the item; below 0 for the rest."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        block = max(1, CELLS_AT_ONCE // max(self.x_UV.shape[0], len(self.fallback_V), 1))
-        for first in range(0, len(requests), block):
-            own_BV = self.vectors(requests[first : first + block])
-            reached_BV = (self.own_share * own_BV + (1 - self.own_share) * self._neighbours(own_BV)).toarray()
-            reached_BV[np.diff(own_BV.indptr) == 0] = 0.0  # nobody is near to an empty history
-            scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests, self.x_UV.shape[0])
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Mixed frequencies of the items that the customer or a neighbour took: float32 sparse (B, V)."""
+        own_BV = self.vectors(requests)
+        return (self.own_share * own_BV + (1 - self.own_share) * self._neighbours(own_BV)).tocsr()
 
     def _neighbours(self, own_BV: sparse.csr_array) -> sparse.csr_array:
-        """Mean vector of the nearest training customers: float32 sparse (B, V)."""
-        n = self.x_UV.shape[0]
+        """Mean vector of the nearest training customers, empty after an empty history: float32 sparse (B, V)."""
+        b, n = own_BV.shape[0], self.x_UV.shape[0]
+        k = min(self.neighbours, n)
         if n == 0:
             return own_BV * np.float32(0)
-        # |a - b|^2 = |a|^2 - 2 ab + |b|^2, of which |a|^2 is the same for all b.
-        near_BU = 2 * (own_BV @ self.x_UV.T).toarray() - self.x_UV.power(2).sum(axis=1)[None, :]
-        chosen_BK = nearest_rows(near_BU, self.neighbours)
-        b, k = chosen_BK.shape
-        row = np.repeat(np.arange(b), k)
-        mean_BU = sparse.csr_array((np.full(b * k, 1 / k, np.float32), (row, chosen_BK.ravel())), shape=(b, n))
+        # |a - b|^2 = |a|^2 - 2 ab + |b|^2, of which |a|^2 is the same for all b. Where nothing is in common it is
+        # |b|^2 alone, so that of those the k shortest vectors are near enough.
+        square_U = self.x_UV.power(2).sum(axis=1)
+        both_BU = (own_BV @ self.x_VU).tocsr()
+        both_BU.data = 2 * both_BU.data - square_U[both_BU.indices]
+        place = best_entries(both_BU.indptr, both_BU.indices, both_BU.data, k)
+        row, column = np.searchsorted(both_BU.indptr, place, side="right") - 1, both_BU.indices[place]
+        short_K = np.argsort(square_U, kind="stable")[:k]
+        other_BK = np.ones((b, k), bool)  # short ones that have nothing in common with the history
+        turn_U = np.full(n, -1)
+        turn_U[short_K] = np.arange(k)
+        common = np.flatnonzero(turn_U[both_BU.indices] >= 0)
+        other_BK[np.searchsorted(both_BU.indptr, common, side="right") - 1, turn_U[both_BU.indices[common]]] = False
+        other_BK[np.diff(own_BV.indptr) == 0] = False  # nobody is near to an empty history
+        more, turn = np.nonzero(other_BK)
+        row, column = np.concatenate([row, more]), np.concatenate([column, short_K[turn]])
+        value = np.concatenate([both_BU.data[place], -square_U[short_K[turn]]])
+        by_row = np.argsort(row, kind="stable")
+        row, column, value = row[by_row], column[by_row], value[by_row]
+        best = best_entries(np.searchsorted(row, np.arange(b + 1)), column, value, k)
+        near = (np.full(len(best), 1 / k, np.float32), (row[best], column[best]))
+        mean_BU = sparse.csr_array(near, shape=(b, n))
+        mean_BU.sort_indices()
         return (mean_BU @ self.x_UV).tocsr()
 
     def program(self, timed: bool) -> Program:
         """Customers' vectors by customer and by item, and the squares of their lengths."""
-        x, of_item = self.x_UV, self.x_UV.T.tocsr()
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        x, of_item = self.x_UV, self.x_VU
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
         arrays |= {"square": x.power(2).sum(axis=1), "decay": np.array(self._decay())}
         arrays |= {"types": np.array(self.types, np.int8), "neighbours": np.array([self.neighbours])}
@@ -150,12 +179,19 @@ class TIFUKNN:
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""
         x = self.x_UV
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         save_arrays(folder, "tifu_knn", arrays | {"types": np.array(self.types, np.int8)})
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         a = load_arrays(folder, "tifu_knn", ("indptr", "indices", "values", "fallback", "types"))
         shape = (len(a["indptr"]) - 1, len(a["fallback"]))
-        self.x_UV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape)
-        self.fallback_V, self.types = a["fallback"], a["types"].tolist()
+        self._keep(sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape))
+        self.rest_V, self.types = a["fallback"], a["types"].tolist()
+
+
+def _latest(requests: Requests, rows: np.ndarray, count: int) -> np.ndarray:
+    """Those `count` of the rows whose histories ended last: by time, else the longest."""
+    at = requests.events.timestamp
+    ended = requests.lengths[rows] if at is None else at[requests.end[rows] - 1]
+    return rows[np.argsort(-ended, kind="stable")[:count]]

@@ -14,6 +14,7 @@ import numpy as np
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS, About
 from shopkeeper.reranking.facts import Facts
 from shopkeeper.reranking.lists import Lists
@@ -82,5 +83,5 @@ class Reranked:
             owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
             scores_BV[owner, requests.events.item[rows]] = -np.inf
         n = min(n, len(self.catalogue))
-        best_BN = np.sort(np.argpartition(-scores_BV, n - 1, axis=1)[:, :n], axis=1)  # equal scores: the lower id
+        best_BN = np.sort(best_columns(scores_BV, n), axis=1)
         return Lists.of(best_BN.astype(np.int32), np.take_along_axis(scores_BV, best_BN, axis=1))

@@ -66,7 +66,7 @@ class Auto:
     def about(self) -> About:
         """That of the chosen model, which answers with scores here; before a choice, what any candidate needs."""
         if self.model is not None:
-            return replace(self.model.about, answers=SCORES, resumes=self._resumes(), starts_warm=False)
+            return replace(self.model.about, answers=SCORES, resumes=self._resumes(), starts_warm=False, reaches=False)
         needs = dict.fromkeys(need for settings in self.settings.values() for need in make(settings).about.needs)
         return About(needs=tuple(needs), resumes=self._resumes())
 

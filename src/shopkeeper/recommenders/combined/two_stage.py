@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, check_kinds, nearest
+from shopkeeper.errors import TooManyItemsError, UserError, check_kinds, nearest
+from shopkeeper.features.candidates import Reached
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
@@ -37,12 +39,21 @@ from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
-REQUESTS_AT_ONCE = 512
+REQUESTS_AT_ONCE = 256
 STATISTICS = ("frozen", "nightly")
 FEWEST = 20  # requests with a hit among their candidates; a ranker is not learnt from fewer
+
+
+class _LeftOutError(Exception):
+    """A candidate model that the data are too large for."""
+
+    def __init__(self, candidate: str, why: str) -> None:
+        super().__init__(why)
+        self.candidate = candidate
 
 
 class TwoStage:
@@ -118,7 +129,7 @@ class TwoStage:
         self.facts = ItemFacts(np.zeros((1, len(ITEM)), np.float32))
         self.types: list[int] = []
         self.catalogue = np.zeros(0, np.int32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -137,11 +148,23 @@ class TwoStage:
             reads=("event_type", "timestamp", "price", "order", "session"),
             reads_instant=True,
             needs=("nightly",) if self.nightly else (),
+            reaches=self.booster is not None,
             not_exported="it reads last night's demand, which a bundle is not told" if self.nightly else "",
         )
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
-        """Learn the ranker from earlier windows, then fit the candidate models on all training rows."""
+        """Learn the ranker from earlier windows, then fit the candidate models on all training rows.
+
+        A candidate model that does not carry as many items (EASE) is left out, with a warning.
+        """
+        while True:
+            try:
+                return self._fit(prepared, split, fit)
+            except _LeftOutError as e:
+                log.warning("two_stage: goes on without its candidate '%s' (%s)", e.candidate, e)
+                del self.settings[e.candidate]
+
+    def _fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         self.types = event_codes(list(fit.target_events))
         windows = earlier_windows(split, self.types, self.window_days, self.n_windows)
         parts = []
@@ -149,7 +172,7 @@ class TwoStage:
             self._fit_candidates(window.split, fit)
             parts.append(self._examples(window.requests, window.targets, fit.filter_seen))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
         self._fit_candidates(split, fit)
         self.booster = self._rank(parts, split, fit)
         return Learned(self.steps)
@@ -164,9 +187,13 @@ class TwoStage:
                     f"two_stage: candidate '{name}' stops by validation requests, which earlier windows have not; "
                     f"choose a model without epochs"
                 )
-            model.fit(
-                split.prepared, split, Fit(fit.seed, target_events=fit.target_events, filter_seen=fit.filter_seen)
-            )
+            given = Fit(fit.seed, target_events=fit.target_events, filter_seen=fit.filter_seen)
+            try:
+                model.fit(split.prepared, split, given)
+            except TooManyItemsError as e:
+                if len(self.settings) == 1:
+                    raise
+                raise _LeftOutError(name, str(e)) from e
             self.models[name] = model
         self.facts = ItemFacts.of(split, self.types)
         self.catalogue = np.asarray(split.catalogue)
@@ -224,7 +251,10 @@ class TwoStage:
 
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
-        scored = [model.score(requests) for model in self.models.values()]
+        scored = [
+            Reached(model.reached(requests), model.rest_V) if model.about.reaches else model.score(requests)
+            for model in self.models.values()
+        ]
         nightly = requests.nightly if self.nightly else None
         return pairs(requests, scored, self.facts, self.types, self.catalogue, self.per_model, nightly)
 
@@ -233,15 +263,22 @@ class TwoStage:
         if self.booster is None:
             alone: np.ndarray = next(iter(self.models.values())).score(requests)
             return alone
-        scores_BV = np.repeat(self.fallback_V[None, :], len(requests), axis=0)
+        return reached_or_rest(self, requests)
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Scores of the candidates: float32 sparse (B, V)."""
+        shape = (len(requests), len(self.rest_V))
+        assert self.booster is not None, "the first candidate model answers alone"
+        parts = [sparse.csr_array((0, shape[1]), dtype=np.float32)]
         for first in range(0, len(requests), REQUESTS_AT_ONCE):
             part = requests[first : first + REQUESTS_AT_ONCE]
             owner, item, features = self._pairs(part)
             asked = part.lengths[owner] > 0
-            if asked.any():
-                raw = self.booster.predict(features[asked], num_threads=self.parameters["num_threads"])
-                scores_BV[first + owner[asked], item[asked]] = ranked(raw)
-        return scores_BV
+            values = np.zeros(0, np.float32)
+            if asked.any():  # rows are summed one by one: threads change nothing
+                values = ranked(self.booster.predict(features[asked], num_threads=0)).astype(np.float32)
+            parts.append(sparse.csr_array((values, (owner[asked], item[asked])), shape=(len(part), shape[1])))
+        return sparse.vstack(parts).tocsr()
 
     def program(self, timed: bool) -> Program:
         """The programs of the candidate models, what is known of items, and the trees."""
@@ -255,7 +292,7 @@ class TwoStage:
         arrays = {"candidates": np.array([part.scorer for part in parts.values()])}
         for n, part in enumerate(parts.values()):
             arrays |= {f"{n}/{key}": values for key, values in part.arrays.items()}
-        arrays |= {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.fallback_V}
+        arrays |= {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.rest_V}
         arrays |= {"types": np.array(self.types, np.int8), "per_model": np.array([self.per_model])}
         if self.booster is not None:
             arrays |= {f"trees/{key}": values for key, values in tree_arrays(self.booster.dump_model()).items()}
@@ -266,7 +303,7 @@ class TwoStage:
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz` (item statistics, catalogue, fallback), `trees.txt` and the candidates' own folders."""
-        arrays = {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.fallback_V}
+        arrays = {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.rest_V}
         save_arrays(folder, "two_stage", arrays | {"types": np.array(self.types, np.int8)})
         for name, model in self.models.items():
             model.save(folder / "candidates" / name)
@@ -275,9 +312,14 @@ class TwoStage:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types"))
-        self.facts, self.catalogue, self.fallback_V = ItemFacts(a["facts"]), a["catalogue"], a["fallback"]
+        self.facts, self.catalogue, self.rest_V = ItemFacts(a["facts"]), a["catalogue"], a["fallback"]
         self.types = a["types"].tolist()
+        there = Path(folder) / "candidates"  # not those that the data were too large for
+        self.settings = {name: settings for name, settings in self.settings.items() if (there / name).is_dir()}
         self.models = {name: make(settings) for name, settings in self.settings.items()}
         for name, model in self.models.items():
-            model.load(Path(folder) / "candidates" / name)
+            model.load(there / name)
         self.booster = open_trees(folder) if (Path(folder) / TREES).is_file() else None
+        read = len(self.feature_names) if self.booster is None else self.booster.num_feature()
+        if not self.models or read != len(self.feature_names):
+            raise UserError(f"{folder} lacks a candidate model that its trees read; train two_stage again")

@@ -9,19 +9,18 @@ import numpy as np
 from scipy import sparse
 
 from shopkeeper.data.split import Split
-
-CELLS_AT_ONCE = 20_000_000  # requests x rows, or x items, in one block: bounds the memory
+from shopkeeper.metrics.best import best_entries
 
 
 def best_of_each_row(s_BU: sparse.csr_array, k: int | None) -> sparse.csr_array:
     """The k largest entries of each row, ties to the lower column; None: all of them. Sparse (B, U)."""
     if k is None or s_BU.nnz == 0 or np.diff(s_BU.indptr).max() <= k:
         return s_BU
-    s = s_BU.tocoo()
-    order = np.lexsort((s.col, -s.data, s.row))
-    row, column, value = s.row[order], s.col[order], s.data[order]
-    near = np.arange(len(row)) - np.searchsorted(row, row) < k  # 0 = the most similar
-    return sparse.coo_array((value[near], (row[near], column[near])), shape=s.shape).tocsr()
+    place = np.sort(best_entries(s_BU.indptr, s_BU.indices, s_BU.data, k))
+    row = np.searchsorted(s_BU.indptr, place, side="right") - 1
+    best = sparse.coo_array((s_BU.data[place], (row, s_BU.indices[place])), shape=s_BU.shape).tocsr()
+    best.sort_indices()  # sums of what follows depend on the order
+    return best
 
 
 def asymmetric_cosine(own_BV: sparse.csr_array, x_UV: sparse.csr_array, asymmetry: float) -> sparse.csr_array:
@@ -43,8 +42,3 @@ def in_catalogue(x_UV: sparse.csr_array, split: Split) -> sparse.csr_array:
     x_UV = (x_UV @ sparse.diags_array(kept_V)).tocsr()
     x_UV.eliminate_zeros()
     return x_UV[np.diff(x_UV.indptr) > 0].astype(np.float32)
-
-
-def block_size(*widths: int) -> int:
-    """How many requests are answered at once, where each takes the largest of these many cells."""
-    return max(1, CELLS_AT_ONCE // max(*widths, 1))

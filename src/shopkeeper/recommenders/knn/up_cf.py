@@ -29,8 +29,9 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, block_size, in_catalogue
+from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, in_catalogue
 from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 
 
@@ -66,47 +67,46 @@ class UPCF:
         self.neighbours, self.half_life_days = neighbours, half_life_days
         self.types: list[int] = []
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     @property
     def about(self) -> About:
         """Its histories are orders; which event types those are, the data say."""
         types = tuple(EVENT_TYPES[code - 1] for code in self.types)
-        return About(reads=("event_type", "timestamp", "order"), types=types)
+        return About(reads=("event_type", "timestamp", "order"), types=types, reaches=True)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""
         self.types = event_codes(list(fit.target_events))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         self.x_UV = in_catalogue(self.vectors(trained), split)
 
     def vectors(self, requests: Requests) -> sparse.csr_array:
         """Share of each history's newest baskets that hold each item: float32 sparse (B, V)."""
-        baskets = Baskets.of(requests, self.types, len(self.fallback_V))
+        baskets = Baskets.of(requests, self.types, len(self.rest_V))
         weight = newest_weights(baskets, self.last_baskets or 0, self.half_life_days or 0.0)
         counted = weight > 0
-        shape = (len(requests), len(self.fallback_V))
+        shape = (len(requests), len(self.rest_V))
         cell = (baskets.owner[counted], baskets.item[counted])
         return sparse.coo_array((weight[counted], cell), shape=shape).tocsr().astype(np.float32)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Own and neighbours' shares float32 (B, V), positive where anybody took the item; below 0 for the rest."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        block = block_size(self.x_UV.shape[0], len(self.fallback_V))
-        for first in range(0, len(requests), block):
-            own_BV = self.vectors(requests[first : first + block])
-            near_BU = asymmetric_cosine(own_BV, self.x_UV, self.asymmetry)
-            near_BU = best_of_each_row(near_BU.power(self.locality), self.neighbours)
-            reached_BV = (own_BV + near_BU @ self.x_UV).toarray()
-            scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests, self.x_UV.shape[0])
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Own and neighbours' shares: float32 sparse (B, V)."""
+        own_BV = self.vectors(requests)
+        near_BU = asymmetric_cosine(own_BV, self.x_UV, self.asymmetry)
+        near_BU = best_of_each_row(near_BU.power(self.locality), self.neighbours)
+        return (own_BV + near_BU @ self.x_UV).tocsr()
 
     def program(self, timed: bool) -> Program:
         """Customers' vectors by customer and by item, and the squares of their lengths."""
         x, of_item = self.x_UV, self.x_UV.T.tocsr()
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
         arrays |= {"square": x.power(2).sum(axis=1), "types": np.array(self.types, np.int8)}
         arrays |= {"newest": np.array([self.last_baskets or 0, self.half_life_days or 0.0])}
@@ -116,7 +116,7 @@ class UPCF:
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""
         x = self.x_UV
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         save_arrays(folder, "up_cf", arrays | {"types": np.array(self.types, np.int8)})
 
     def load(self, folder: Path) -> None:
@@ -124,4 +124,4 @@ class UPCF:
         a = load_arrays(folder, "up_cf", ("indptr", "indices", "values", "fallback", "types"))
         shape = (len(a["indptr"]) - 1, len(a["fallback"]))
         self.x_UV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape)
-        self.fallback_V, self.types = a["fallback"], a["types"].tolist()
+        self.rest_V, self.types = a["fallback"], a["types"].tolist()

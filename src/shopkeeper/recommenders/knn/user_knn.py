@@ -29,9 +29,10 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.knn.similar import best_of_each_row, block_size, in_catalogue
+from shopkeeper.recommenders.knn.similar import best_of_each_row, in_catalogue
 from shopkeeper.recommenders.personal_frequency import own_counts
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES
 
 
@@ -65,15 +66,15 @@ class UserKNN:
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
         types = counted_types(self.weight_of_type)
-        self.about = About(reads=reads, types=types)
+        self.about = About(reads=reads, types=types, reaches=True)
         self.own = np.ones(1, np.float32)
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
-        self.fallback_V = np.zeros(1, np.float32)
+        self.rest_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have training rows."""
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         self.x_UV = in_catalogue(self.vectors(trained), split)
         own = self.own_weight
@@ -83,32 +84,30 @@ class UserKNN:
 
     def vectors(self, requests: Requests) -> sparse.csr_array:
         """Decayed weights of each history: float32 sparse (B, V)."""
-        x_BV = own_counts(requests, len(self.fallback_V), self.weight_of_type, self.half_life_days)
+        x_BV = own_counts(requests, len(self.rest_V), self.weight_of_type, self.half_life_days)
         x_BV.data = np.minimum(x_BV.data, 1)
         return x_BV
 
     def score(self, requests: Requests) -> np.ndarray:
         """Own and neighbours' weights float32 (B, V), positive where anybody took the item; below 0 for the rest."""
-        scores_BV = np.empty((len(requests), len(self.fallback_V)), np.float32)
-        norm_U = self._norms()
-        block = block_size(self.x_UV.shape[0], len(self.fallback_V))
-        for first in range(0, len(requests), block):
-            own_BV = self.vectors(requests[first : first + block])
-            near_BU = (own_BV @ self.x_UV.T).tocsr()
-            row = np.repeat(np.arange(near_BU.shape[0]), np.diff(near_BU.indptr))
-            norm_B = np.sqrt(own_BV.power(2).sum(axis=1))
-            near_BU.data = near_BU.data / (norm_B[row] * norm_U[near_BU.indices] + np.float32(self.shrinkage))
-            near_BU = best_of_each_row(near_BU, self.neighbours)
-            share_B = 1 / np.maximum(near_BU.sum(axis=1), np.float32(1e-30))
-            mean_BV = sparse.diags_array(share_B.astype(np.float32)) @ (near_BU @ self.x_UV)
-            reached_BV = (own_BV * self.own[0] + mean_BV).toarray()
-            scores_BV[first : first + len(reached_BV)] = np.where(reached_BV > 0, reached_BV, self.fallback_V)
-        return scores_BV
+        return reached_or_rest(self, requests, self.x_UV.shape[0])
+
+    def reached(self, requests: Requests) -> sparse.csr_array:
+        """Own and neighbours' weights: float32 sparse (B, V)."""
+        own_BV = self.vectors(requests)
+        near_BU = (own_BV @ self.x_UV.T).tocsr()
+        row = np.repeat(np.arange(near_BU.shape[0]), np.diff(near_BU.indptr))
+        norm_B = np.sqrt(own_BV.power(2).sum(axis=1))
+        near_BU.data = near_BU.data / (norm_B[row] * self._norms()[near_BU.indices] + np.float32(self.shrinkage))
+        near_BU = best_of_each_row(near_BU, self.neighbours)
+        share_B = 1 / np.maximum(near_BU.sum(axis=1), np.float32(1e-30))
+        mean_BV = sparse.diags_array(share_B.astype(np.float32)) @ (near_BU @ self.x_UV)
+        return (own_BV * self.own[0] + mean_BV).tocsr()
 
     def program(self, timed: bool) -> Program:
         """Customers' vectors by customer and by item, their lengths, and the settings."""
         x, of_item, half_life = self.x_UV, self.x_UV.T.tocsr(), self.half_life_days if timed else None
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         arrays |= {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices, "of_item_values": of_item.data}
         arrays |= {"norm": self._norms(), "own": self.own, "shrinkage": np.array([self.shrinkage], np.float32)}
         arrays |= {"neighbours": np.array([self.neighbours]), "weight_of_type": self.weight_of_type}
@@ -122,7 +121,7 @@ class UserKNN:
     def save(self, folder: Path) -> None:
         """Write the customers' vectors, the own weight and the fallback as `weights.npz`."""
         x = self.x_UV
-        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.fallback_V}
+        arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
         save_arrays(folder, "user_knn", arrays | {"own": self.own})
 
     def load(self, folder: Path) -> None:
@@ -130,4 +129,4 @@ class UserKNN:
         a = load_arrays(folder, "user_knn", ("indptr", "indices", "values", "fallback", "own"))
         shape = (len(a["indptr"]) - 1, len(a["fallback"]))
         self.x_UV = sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape)
-        self.fallback_V, self.own = a["fallback"], a["own"]
+        self.rest_V, self.own = a["fallback"], a["own"]

@@ -1,0 +1,108 @@
+"""What several models propose for each request: the union of their best items, and each model's score and place of it.
+
+A model's answers come dense, a cell for every item, or as a sparse table of the items that it reaches and one order for
+the rest: then nothing of the catalogue's width is made, and the same items are found (`metrics.best` settles ties).
+
+Shapes: B requests, V = n_items + 1 columns, K items that a model proposes, P pairs of a request and a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shopkeeper.data.requests import Requests
+from shopkeeper.metrics.best import best_columns, best_entries
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Scores of the items that a model reaches, above 0 and above all of the rest, and those of the rest."""
+
+    table_BV: sparse.csr_array
+    rest_V: np.ndarray
+
+
+Scored = np.ndarray | Reached  # float32 (B, V), or the sparse form
+
+
+def candidates(
+    requests: Requests, scored: Sequence[Scored], catalogue: np.ndarray, per_model: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates of each request, by request and item: (P,), (P,); score and place by each model: float32 (P, 2 M).
+
+    They are the best `per_model` items of the catalogue by each model, and all that stands in the history. The place of
+    what a model does not propose is K.
+    """
+    n = len(requests)
+    open_V = np.zeros(width, bool)
+    open_V[catalogue] = True
+    offsets, rows = requests.flat()
+    own_item = requests.events.item[rows]
+    own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
+    best = [best_items(one, open_V, per_model) for one in scored]
+    cells = [(np.arange(n)[:, None] * width + best_BK).ravel() for best_BK in best]
+    known = own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]
+    pair = np.unique(np.concatenate([known, *cells]))
+    owner, item = pair // width, pair % width
+    told_PF = np.empty((len(pair), 2 * len(scored)), np.float32)
+    seat = np.empty(n * width, np.int32)  # costs nothing until it is used
+    for number, (one, best_BK, cell) in enumerate(zip(scored, best, cells, strict=True)):
+        told_PF[:, 2 * number] = _at(one, pair, seat) if isinstance(one, Reached) else one[owner, item]
+        told_PF[:, 2 * number + 1] = best_BK.shape[1]
+        told_PF[np.searchsorted(pair, cell), 2 * number + 1] = np.tile(np.arange(best_BK.shape[1]), n)
+    return owner, item, told_PF
+
+
+def best_items(scored: Scored, open_V: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k best open items (bool (V,)) of each request, best first: int64 (B, min(k, V - 1))."""
+    k = min(k, len(open_V) - 1)
+    if not isinstance(scored, Reached):
+        return best_columns(np.where(open_V, scored, -np.inf), k)
+    table, n = scored.table_BV, scored.table_BV.shape[0]
+    value = np.where(open_V[table.indices] & (table.data > 0), table.data, -np.inf)
+    place = best_entries(table.indptr, table.indices, value, k)
+    place = place[value[place] > -np.inf]
+    owner = np.searchsorted(table.indptr, place, side="right") - 1
+    count_B = np.bincount(owner, minlength=n)
+    best_BK = np.zeros((n, k), np.int64)
+    best_BK[owner, np.arange(len(owner)) - (np.cumsum(count_B) - count_B)[owner]] = table.indices[place]
+    short = np.flatnonzero(count_B < k)
+    if len(short):  # the rest in its order, without what stands there already: 2 K of it are enough
+        order_W = best_columns(np.where(open_V, scored.rest_V, -np.inf)[None, :], min(2 * k, len(open_V)))[0]
+        turn_V = np.full(len(open_V), -1)
+        turn_V[order_W] = np.arange(len(order_W))
+        free_bW = np.ones((len(short), len(order_W)), bool)
+        b, at = np.nonzero(np.arange(k) < count_B[short, None])
+        turn = turn_V[best_BK[short[b], at]]
+        free_bW[b[turn >= 0], turn[turn >= 0]] = False
+        free_bW &= np.cumsum(free_bW, axis=1) <= (k - count_B[short])[:, None]
+        b, at = np.nonzero(free_bW)
+        nth = np.arange(len(b)) - np.searchsorted(b, b)
+        best_BK[short[b], count_B[short[b]] + nth] = order_W[at]
+    return best_BK
+
+
+def _at(scored: Reached, pair: np.ndarray, seat: np.ndarray) -> np.ndarray:
+    """Scores of the pairs (keys `request * V + item`): float32 (P,).
+
+    `seat` holds anything: a cell's entry is right where the entry that it names is of that cell. So it need not be
+    filled, which for a wide catalogue takes longer than all the rest.
+    """
+    table, width = scored.table_BV, len(scored.rest_V)
+    found: np.ndarray = scored.rest_V[pair % width].astype(np.float32)
+    if not table.nnz:
+        return found
+    cell = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr)) * width + table.indices
+    seat[cell] = np.arange(len(cell), dtype=np.int32)
+    entry = seat[pair]
+    named = np.clip(entry, 0, len(cell) - 1)
+    there = (cell[named] == pair) & (table.data[named] > 0)
+    found[there] = table.data[named[there]]
+    return found

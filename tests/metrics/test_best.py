@@ -1,0 +1,37 @@
+"""The best of each row: chosen by value, then by column, whatever order they came in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shopkeeper.metrics.best import best_columns, best_entries
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ties_go_to_the_lower_column_in_full_and_in_sparse_tables(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, width, k = int(rng.integers(1, 9)), int(rng.integers(1, 40)), int(rng.integers(1, 45))
+    value = rng.integers(0, 6, (rows, width)).astype(np.float32)
+    assert best_columns(value, k).tolist() == np.argsort(-value, axis=1, kind="stable")[:, :k].tolist()
+    row, column = np.nonzero(rng.random((rows, width)) < 0.6)
+    by_row = np.lexsort((rng.random(len(row)), row))  # columns of a row in any order
+    column, told = column[by_row], value[row, column[by_row]]
+    indptr = np.searchsorted(row, np.arange(rows + 1))
+    wanted = [
+        place
+        for first, end in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)
+        for place in sorted(range(first, end), key=lambda p: (-told[p], column[p]))[:k]
+    ]
+    assert best_entries(indptr, column, told, k).tolist() == wanted
+
+
+def test_rows_of_very_different_length_are_looked_at_in_their_own_width() -> None:
+    value = np.concatenate([np.arange(3), np.arange(5000), np.zeros(0), np.arange(40)]).astype(np.float32)
+    indptr, column = np.array([0, 3, 5003, 5003, 5043]), np.arange(5043)
+    assert best_entries(indptr, column, value, 2).tolist() == [2, 1, 5002, 5001, 5042, 5041]
+
+
+def test_nothing_is_chosen_where_nothing_may_be() -> None:
+    assert best_columns(np.zeros((3, 0), np.float32), 5).shape == (3, 0)
+    assert best_entries(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0), 5).tolist() == []
