@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_trees_find_whose_turn_it_is_which_no_candidate_model_knows(tmp_path: Pa
     scores = model.score(stranger([taken[:35], taken]))
     assert scores[0, 1:].argmax() + 1 == 1
     assert scores[1, 1:].argmax() + 1 != 1
+
+
+def test_a_candidate_model_that_cannot_carry_the_catalogue_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    prepared, split = habits(tmp_path / "habits")
+    ease = {"ease": {"target": f"{BASE}.ease.EASE", "max_items": 5}}
+    settings = {"windows": 2, "window_days": 2, "trees": 5, "patience": None, "min_data_in_leaf": 1}
+    made = [partial(TwoStage, c, per_model=5, **settings) for c in (CANDIDATES | ease, CANDIDATES)]
+    with_it, without = (fitted(one, prepared, split) for one in made)
+    assert "goes on without its candidate 'ease'" in caplog.text
+    requests, _ = split.part("test")
+    np.testing.assert_array_equal(with_it.score(requests), without.score(requests))
+    with_it.save(tmp_path / "run")
+    opened = made[0]()
+    opened.load(tmp_path / "run")
+    np.testing.assert_array_equal(opened.score(requests), without.score(requests))
+    shutil.rmtree(tmp_path / "run" / "candidates" / "popularity")
+    with pytest.raises(UserError, match="lacks a candidate model"):
+        made[0]().load(tmp_path / "run")
+    with pytest.raises(UserError, match="need a dense inverse"):
+        fitted(partial(TwoStage, ease, per_model=5, **settings), prepared, split)
 
 
 def test_a_window_hands_out_nothing_from_its_cutoff_on_but_the_histories_of_its_questions(tmp_path: Path):
