@@ -16,13 +16,23 @@ import pytest
 
 from recommenders.checks import check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
-from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort
+from shopkeeper.customers.window import ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
-from shopkeeper.models.about import COLUMNS, CUSTOMERS, PROBABILITIES, REQUESTS, VECTORS, About
+from shopkeeper.models.about import (
+    COLUMNS,
+    COUNTS,
+    CUSTOMERS,
+    OF_CUSTOMERS,
+    PROBABILITIES,
+    REQUESTS,
+    VECTORS,
+    About,
+)
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.prepare import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
@@ -72,11 +82,21 @@ class Shop:
 
     prepared: Prepared
     split: Split
-    cohorts: dict[str, Cohort]
+    cohorts: dict[str, Cohort]  # who leaves
+    counted: dict[str, Cohort]  # how many orders: for models that say no probability
 
     @classmethod
     def of(cls, prepared: Prepared, split: Split, cutoffs: Mapping[str, Any]) -> Shop:
-        return cls(prepared, split, {p: build_cohort(prepared, t, HORIZON, ACTIVE) for p, t in cutoffs.items()})
+        counts: dict[str, Any] = {"truth": as_it_is, "of": ORDERS, "answers": COUNTS}
+        cohorts, counted = (
+            {part: build_cohort(prepared, t, HORIZON, ACTIVE, **told) for part, t in cutoffs.items()}
+            for told in ({}, counts)
+        )
+        return cls(prepared, split, cohorts, counted)
+
+    def of_model(self, model: Any) -> dict[str, Cohort]:
+        """What a customer model is asked."""
+        return self.cohorts if model.about.answers == PROBABILITIES else self.counted
 
     def trained(self, model: Any, folder: Path | None = None, earlier: bool = False) -> Any:
         """The model fitted on this shop, or for customers on its earlier half alone."""
@@ -86,22 +106,22 @@ class Shop:
             return model
         if "dataset" in model.about.needs:
             model.bind(self.prepared)
-        train = self.cohorts["train"]
+        train = self.of_model(model)["train"]
         some = rows_of(train, np.arange(len(train) // 2)) if earlier else train
-        model.fit(some, self.cohorts["calibration"], fit)
+        model.fit(some, self.of_model(model)["calibration"], fit)
         return model
 
     def questions(self, model: Any) -> Requests | Cohort:
         """Some of the test questions."""
         if model.about.asks == REQUESTS:
             return requests_of(self.split.part("test")[0], np.arange(SOME))
-        return rows_of(self.cohorts["test"], np.arange(SOME))
+        return rows_of(self.of_model(model)["test"], np.arange(SOME))
 
 
 def answers(model: Any, asked: Requests | Cohort) -> np.ndarray:
     """What the evaluation reads, one row per question."""
-    if model.about.answers == PROBABILITIES:
-        return np.asarray(model.predict(asked).probability, np.float64)[:, None]
+    if model.about.asks == CUSTOMERS:
+        return np.asarray(model.predict(asked).value, np.float64)[:, None]
     return np.asarray(model.score(asked), np.float64)
 
 
@@ -135,7 +155,9 @@ def model(name: str, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> An
 def test_it_says_what_it_is_and_has_what_that_promises(name: str, model: Any):
     about, task = declared(model), settings(name)["task"]
     assert about.asks == (REQUESTS if task == "next_item" else CUSTOMERS)
-    contract = {VECTORS: EmbeddingRecommender, PROBABILITIES: CustomerModel}.get(about.answers, Recommender)
+    contract = {VECTORS: EmbeddingRecommender, **dict.fromkeys(OF_CUSTOMERS, CustomerModel)}.get(
+        about.answers, Recommender
+    )
     assert isinstance(model, contract)
     assert name.startswith("oracle") == bool(about.oracle)
     assert bool(list(model.folder_of_this_test.rglob("step-*"))) == about.resumes
@@ -154,13 +176,13 @@ def test_it_answers_every_question_alone_as_in_company(model: Any, shop: Shop):
 def test_who_has_no_history_gets_the_fallback_or_a_blank_with_its_reason(model: Any, shop: Shop):
     asked = shop.questions(model)
     none = replace(asked, end=asked.start)
-    if model.about.answers != PROBABILITIES:
+    if model.about.asks != CUSTOMERS:
         said = answers(model, replace(none, user=None, instant=none.instant[:1].repeat(SOME)))
         assert np.isfinite(said).all()
         assert (said == said[0]).all() or model.about.reads_instant
         return
     found = model.predict(none)
-    assert np.isnan(found.probability).all()
+    assert np.isnan(found.value).all()
     assert set(found.blank_reason) == {"no history before the cutoff"}
 
 
@@ -219,7 +241,7 @@ def test_it_reads_its_history_alone_and_says_whether_it_reads_the_instant(name: 
     if model.about.asks == REQUESTS:
         audit_answers(model, name, shop.split)
     else:
-        audit_predictions(model, name, shop.cohorts["test"])
+        audit_predictions(model, name, shop.of_model(model)["test"])
 
 
 def check_reads(model: Any, asked: Requests | Cohort) -> None:

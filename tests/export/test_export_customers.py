@@ -19,13 +19,15 @@ from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import Person, external, invented_people, trained_answers
 from shopkeeper.customers.base_rate import BaseRate
-from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.gru import GRU
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
+from shopkeeper.customers.window import MONEY
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import AMOUNTS
 from shopkeeper.models.fit import Fit
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.timeline import CustomerSpec, customer_windows
@@ -73,6 +75,27 @@ def test_new_customers_get_the_probability_of_the_trained_model(exported: Any, t
     assert max(abs(a - b) for a, b in pairs) < exact
     if type(model) is not BaseRate:
         assert len({a for a, _ in pairs}) > 5
+
+
+@pytest.mark.parametrize("made", [BaseRate, lambda: LightGBM(max_trees=30)])
+def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: Any, tmp_path: Path, made: Any) -> None:
+    prepared, _ = toys
+    told: dict[str, Any] = {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS}
+    train, calibration, test = (build_cohort(prepared, t, 60, 90, **told) for t in CUTOFFS)
+    model = made()
+    model.fit(train, calibration, Fit(seed=0))
+    path = export_bundle(model, prepared, test, {"model": "totals", "task": "spend"}, tmp_path / "spend")
+    assert verify(path, repeat=1).ok
+    people = invented_people(prepared, test, 60, seed=9)
+    wanted = trained_answers(model, prepared, test, people)
+    got = Bundle.load(path).answer(**asked(prepared, people))
+    pairs = [(g.expected, w.expected) for g, w in zip(got, wanted, strict=True) if w.expected is not None]
+    assert len(pairs) > 30
+    assert {g.probability for g in got} == {None}
+    assert max(b for _, b in pairs) > 1.5
+    np.testing.assert_allclose(*np.array(pairs).T, rtol=1e-9)
+    other = json.loads((path / "golden.json").read_text())["requests"][-1]["expected"]
+    assert other["expected"] > 1.5
 
 
 def test_golden_customers_are_replayed(exported: Any) -> None:

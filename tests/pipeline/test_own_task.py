@@ -19,7 +19,7 @@ from shopkeeper.pipeline.tune import tune_model
 from shopkeeper.serving import Bundle
 from shopkeeper.tasks.find import find_task
 
-TASK_FILE = '''"""Who is about to buy? Label 1: a purchase in the window."""
+TASK_FILE = '''"""Who comes back soon? Label 1: a purchase in the window."""
 
 import numpy as np
 
@@ -30,11 +30,11 @@ def comes_back(bought: np.ndarray) -> np.ndarray:
     return (bought > 0).astype(np.float64)
 
 
-TASK = customer_task("propensity", Truth(comes_back), "Who is about to buy?",
+TASK = customer_task("comeback", Truth(comes_back), "Who comes back soon?",
                      slices={"lately": Bands("days_since_order", (10,), ("under ten days", "ten days and more"))})
 '''
-TASK_YAML = """name: propensity
-target: my_propensity.TASK
+TASK_YAML = """name: comeback
+target: my_comeback.TASK
 direction: minimize
 headline: log_loss
 windows: {horizon_days: 20, active_days: 60, gap_days: null, min_history_days: null, n_train: 1,
@@ -59,9 +59,9 @@ def rows() -> list[tuple[str, str, str, str]]:
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "my_propensity.py").write_text(TASK_FILE)
+    (tmp_path / "my_comeback.py").write_text(TASK_FILE)
     (tmp_path / "conf/task").mkdir(parents=True)
-    (tmp_path / "conf/task/propensity.yaml").write_text(TASK_YAML)
+    (tmp_path / "conf/task/comeback.yaml").write_text(TASK_YAML)
     house = House(tmp_path)
     house.dataset("rhythm", rows(), churn={"horizon_days": 20, "active_days": 60, "n_train": 1})
     return house
@@ -73,32 +73,32 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
     place = "models/rhythm/temporal/{}/{}"
     runs = {
         (task, model): house.train(place.format(task, model), f"model={model}", f"task={task}", *SMALL)
-        for task, model in (("churn", "base_rate"), ("propensity", "base_rate"), ("propensity", "logistic"))
+        for task, model in (("churn", "base_rate"), ("comeback", "base_rate"), ("comeback", "logistic"))
     }
     here = {name: run.table("test") for name, run in runs.items()}
-    churned, bought = (here[task, "base_rate"]["label"].to_numpy() for task in ("churn", "propensity"))
-    assert ["slice:lately" in here[task, "base_rate"].column_names for task in ("churn", "propensity")] == [False, True]
+    churned, bought = (here[task, "base_rate"]["label"].to_numpy() for task in ("churn", "comeback"))
+    assert ["slice:lately" in here[task, "base_rate"].column_names for task in ("churn", "comeback")] == [False, True]
     assert 0 < churned.sum() < len(churned)
     np.testing.assert_array_equal(bought, 1 - churned)  # the same customers and windows, the other question
     house.evaluate("dataset=rhythm", "split=temporal", "report.resamples=20")
     report = Path("reports/rhythm/temporal")
-    assert {"customers.parquet", "propensity.parquet"} <= {path.name for path in report.iterdir()}
-    assert set(json.loads((report / "leaderboard.json").read_text())["propensity"]) == {"base_rate", "logistic"}
-    found = json.loads((report / "comparisons.json").read_text())["propensity"]
+    assert {"customers.parquet", "comeback.parquet"} <= {path.name for path in report.iterdir()}
+    assert set(json.loads((report / "leaderboard.json").read_text())["comeback"]) == {"base_rate", "logistic"}
+    found = json.loads((report / "comparisons.json").read_text())["comeback"]
     assert all({one["a"], one["b"]} == {"base_rate", "logistic"} for one in found)
     assert {one["metric"]: one["family"] for one in found} == {
         "log_loss": 1, "auroc": 3, "average_precision": 3, "ece": 3,
     }  # fmt: skip
     print_comparison(
-        [run.path for (task, _), run in runs.items() if task == "propensity"], "auroc", "test",
+        [run.path for (task, _), run in runs.items() if task == "comeback"], "auroc", "test",
         smallest_effect=0.003, confidence=0.95, test="randomisation",
     )  # fmt: skip
     assert "AUROC" in capsys.readouterr().out
     page = (report / "report.html").read_text(encoding="utf-8")
     for words in (
         "The same on other metrics (3)",
-        "Who is about to buy?",
-        "Propensity models side by side",
+        "Who comes back soon?",
+        "Comeback models side by side",
         "Who is about to leave?",
         "ten days and more",
     ):
@@ -106,7 +106,7 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
 
 
 def test_it_is_tuned_exported_and_answers_from_a_bundle(house: House):
-    words = ("model=logistic", "task=propensity", *SMALL)
+    words = ("model=logistic", "task=comeback", *SMALL)
     study = tune_model(house.config("tune", *words, "tuning=random", "tuning.trials=2"))
     assert yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))["model"]["inverse_penalty"] > 0
     run = house.train("models/logistic", *words)
@@ -117,36 +117,36 @@ def test_it_is_tuned_exported_and_answers_from_a_bundle(house: House):
     assert 0 < one.probability < 1
     assert none.probability is None
     assert none.reason
-    assert run.metrics["task"] == "propensity"
+    assert run.metrics["task"] == "comeback"
 
 
 def test_a_model_says_which_tasks_it_serves(house: House):
-    both = ("model=base_rate", "model.tasks=[churn,propensity]", *SMALL)
-    for task in ("churn", "propensity"):
+    both = ("model=base_rate", "model.tasks=[churn,comeback]", *SMALL)
+    for task in ("churn", "comeback"):
         context.check_task(house.config("train", *both, f"task={task}"))
-    with pytest.raises(UserError, match="model=base_rate is for task=churn, not task=propensity"):
-        context.check_task(house.config("train", "model=base_rate", "model.tasks=[churn]", *SMALL, "task=propensity"))
+    with pytest.raises(UserError, match="model=base_rate is for task=churn, not task=comeback"):
+        context.check_task(house.config("train", "model=base_rate", "model.tasks=[churn]", *SMALL, "task=comeback"))
     with pytest.raises(UserError, match="model=base_rate is for tasks about customers, not task=next_item"):
         context.check_task(house.config("train", "model=base_rate", *SMALL, "task=next_item"))
-    with pytest.raises(UserError, match="model=popularity is for task=next_item, not task=propensity"):
-        context.check_task(house.config("train", "model=popularity", "dataset=rhythm", "task=propensity"))
+    with pytest.raises(UserError, match="model=popularity is for task=next_item, not task=comeback"):
+        context.check_task(house.config("train", "model=popularity", "dataset=rhythm", "task=comeback"))
 
 
 def test_an_artifact_names_no_task_that_is_imported(house: House):
-    run = house.train("run", "model=base_rate", "task=propensity", *SMALL)
-    assert open_run("run").about.words.question == "Who is about to buy?"
-    (house.place / "conf/task/propensity.yaml").unlink()
+    run = house.train("run", "model=base_rate", "task=comeback", *SMALL)
+    assert open_run("run").about.words.question == "Who comes back soon?"
+    (house.place / "conf/task/comeback.yaml").unlink()
     with pytest.raises(UserError, match="a file does not choose what is run"):
         open_run("run").about  # noqa: B018
     with pytest.raises(UserError, match=r"there is no task=churm\. Did you mean 'churn'\?"):
         find_task({"name": "churm"})
-    assert run.task == "propensity"
+    assert run.task == "comeback"
 
 
 def test_runs_of_two_tasks_and_one_run_twice_are_not_compared_and_it_is_said_why(house: House):
     options = {"smallest_effect": 0.003, "confidence": 0.95, "test": "randomisation"}
-    runs = [house.train(f"runs/{task}", "model=base_rate", f"task={task}", *SMALL) for task in ("churn", "propensity")]
-    with pytest.raises(UserError, match="cannot be compared: task is 'churn' and 'propensity'"):
+    runs = [house.train(f"runs/{task}", "model=base_rate", f"task={task}", *SMALL) for task in ("churn", "comeback")]
+    with pytest.raises(UserError, match="cannot be compared: task is 'churn' and 'comeback'"):
         print_comparison([run.path for run in runs], "log_loss", "test", **options)
     with pytest.raises(UserError, match="runs/churn is named twice; name two different runs"):
         print_comparison([runs[0].path, Path("runs/../runs/churn")], None, "test", **options)

@@ -7,7 +7,8 @@ from shopkeeper.formats import Folder, file
 BUNDLE = Folder(
     "Bundle",
     "exports/<name>/",
-    "histories in external ids in; the best items, or a probability or the reason why there is none, out. "
+    "histories in external ids in; the best items, or a probability, a count or an amount, or the reason why there is "
+    "none, out. "
     "`shopkeeper.serving` answers with it, with NumPy alone (and ONNX Runtime where the model is a graph).",
     (
         file(
@@ -44,6 +45,7 @@ BUNDLE = Folder(
             requests[].expected                 object          the answer
             requests[].expected.reason          text            why it is blank, or why it is the fallback list
             requests[].expected.probability?    number or null  null where blank
+            requests[].expected.expected?       number          of counts and amounts: their mean
             requests[].expected.items?          list            best first
             requests[].expected.items[].item_id  text           the shop's id
             requests[].expected.items[].score   number          its score
@@ -88,12 +90,13 @@ BUNDLE = Folder(
             filter_seen?            bool            of lists: items of the history are left out unless a request says
             n_items?                int             of lists: length of `item_ids`
             n_catalogue?            int             of lists: items that may be recommended
-            calibrator?             object or null  of probabilities: what turns scores into them
+            answers?                text            of customers: probabilities, counts or amounts; not of older ones
+            calibrator?             object or null  of customers: what makes scores true
             calibrator.method       text            which rule
             calibrator.parameters   object          of the rule
-            feature_names?          list            of probabilities, not of a graph: features, in the arrays' order
-            horizon_days?           number          of probabilities: the window that the answer is about
-            active_events?          list            of probabilities: customers with such an event are asked about …
+            feature_names?          list            of customers, not of a graph: features, in the arrays' order
+            horizon_days?           number          of customers: the window that the answer is about
+            active_events?          list            of customers: those with such an event are asked about …
             active_days?            number or null  … in so many days before; others are blank
             files.<file>            text            SHA-256 of the file's bytes
             """,

@@ -14,9 +14,11 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import Truth, features_of, stayed_away
+from shopkeeper.customers.window import LINES, MONEY
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
-from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.features.rfm import MONEY_UNIT
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import iso
 
@@ -30,8 +32,9 @@ def audit_cohort(
     active_days: float | None,
     events: Sequence[str] = ("purchase",),
     truth: Truth = stayed_away,
+    of: str = LINES,
 ) -> None:
-    """Check a cohort that was built from `prepared` alone; `truth`: as `build_cohort` was told.
+    """Check a cohort that was built from `prepared` alone; `truth` and `of`: as `build_cohort` was told.
 
     Raises:
         AuditError: with every violation, each naming a customer and a cutoff.
@@ -54,7 +57,7 @@ def audit_cohort(
     if not found:
         rows = np.sort(rng.permutation(len(cohort))[:SAMPLE])
         codes = np.asarray(event_codes(tuple(events)), np.int8)
-        found += _asked(p, cohort, rows, active_days, codes, truth) + _forgotten(p, cohort, active_days, codes, rng)
+        found += _asked(p, cohort, rows, active_days, codes, truth, of) + _forgotten(p, cohort, active_days, codes, rng)
         found += _features(p, cohort, rows)
     if found:
         raise AuditError(p.name, found, "the customers of", THEN)
@@ -68,7 +71,7 @@ def _times(p: Prepared, customer: int, codes: np.ndarray) -> np.ndarray:
 
 
 def _asked(
-    p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | None, codes: np.ndarray, truth: Truth
+    p: Prepared, cohort: Cohort, rows: np.ndarray, active_days: float | None, codes: np.ndarray, truth: Truth, of: str
 ) -> list[str]:
     """Customers of the sample who were not active, or whose label says something else than the log."""
     horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
@@ -79,10 +82,32 @@ def _asked(
         since = np.iinfo(np.int64).min if active_days is None else t - round(active_days * MICROSECONDS_PER_DAY)
         if not ((at >= since) & (at < t)).any():
             found.append(f"customer {customer} is asked about at {iso(t)} and was not active before")
-        bought = ((at >= t) & (at < t + horizon)).sum(keepdims=True)
-        if cohort.label is not None and cohort.label[row] != truth(bought)[0]:
+        held = _held(p, customer, t, t + horizon, of, codes)
+        if cohort.label is not None and cohort.label[row] != truth(np.array([held]))[0]:
             found.append(f"the label of customer {customer} at {iso(t)} is not what the log says")
     return found[:1]
+
+
+def _held(p: Prepared, customer: int, since: int, until: int, of: str, codes: np.ndarray) -> float:
+    """What one customer's window holds, row by row."""
+    e = p.events
+    if of == LINES:
+        at = _times(p, customer, codes)
+        return int(((at >= since) & (at < until)).sum())
+    begun, orders, money = set[tuple[str, int]](), set[tuple[str, int]](), 0
+    for row in range(int(p.offsets[customer - 1]), int(p.offsets[customer])):
+        assert e.timestamp is not None
+        time, kind = int(e.timestamp[row]), EVENT_TYPES[int(e.event_type[row]) - 1]
+        if kind not in ("purchase", "return") or time >= until:
+            continue
+        number = 0 if e.order is None else int(e.order[row])
+        if kind == "purchase":
+            (orders if time >= since else begun).add(("order", number) if number else ("time", time))
+        if time >= since:
+            price = 0.0 if e.price is None else float(np.nan_to_num(e.price[row]))
+            units = 1.0 if e.quantity is None else float(np.nan_to_num(np.abs(e.quantity[row]), nan=1.0))
+            money += round(price * units / MONEY_UNIT) * (1 if kind == "purchase" else -1)
+    return max(money, 0) * MONEY_UNIT if of == MONEY else len(orders - begun)
 
 
 def _forgotten(

@@ -1,4 +1,4 @@
-"""The contract of a customer model: a cohort of customers at cutoffs in, probabilities out.
+"""The contract of a customer model: a cohort of customers at cutoffs in; probabilities, counts or amounts out.
 
 Shapes: n rows (customer, cutoff), F features.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
-from shopkeeper.models.about import About, Learned
+from shopkeeper.models.about import PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 
 
@@ -35,6 +35,7 @@ class Cohort:
     active_events: tuple[str, ...] = ()  # a customer is asked about after one of these …
     active_days: float | None = None  # … in so many days before the cutoff; None: at any time before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
+    answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts or amounts that labels are
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -42,10 +43,15 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Calibrated probabilities, and why a score is blank (NaN) where it is."""
+    """What is expected of each label, and why a score is blank (NaN) where it is."""
 
-    probability: np.ndarray  # float64 (n,), NaN where blank
+    value: np.ndarray  # float64 (n,): a calibrated probability, a mean count or a mean amount; NaN where blank
     blank_reason: np.ndarray | None = None  # str (n,), "" where scored
+
+    @property
+    def probability(self) -> np.ndarray:
+        """The same, where the label is 0 or 1."""
+        return self.value
 
 
 @runtime_checkable
@@ -67,7 +73,7 @@ class CustomerModel(Protocol):
         """
 
     def predict(self, cohort: Cohort) -> Predictions:
-        """Probability that the label is 1, per row."""
+        """What is expected of each row's label: the probability of 1, or the mean of what the cohort asks for."""
 
     def save(self, folder: Path) -> None:
         """Write the fitted state into `folder`; nothing executable."""

@@ -1,4 +1,4 @@
-"""Everybody gets the same probability: the share of label 1. What any other model has to beat."""
+"""Everybody gets the same: the share of label 1, or the mean count or amount. What any other model has to beat."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
-from shopkeeper.models.about import PROBABILITIES, About
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 
 
 class BaseRate:
-    """The share of label 1 over all labelled rows there are, the calibration cohort's included."""
+    """The mean label over all labelled rows there are, the calibration cohort's included."""
 
-    about = About(answers=PROBABILITIES)
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS))
 
     def __init__(self, min_positives: int = 20) -> None:
         self.min_positives = min_positives
@@ -26,9 +26,10 @@ class BaseRate:
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Count."""
         label = np.concatenate([labels_of(c) for c in (train, calibration) if c is not None])
-        self.untrainable = why_untrainable(labels_of(train), self.min_positives)
+        self.untrainable = why_untrainable(labels_of(train), self.min_positives, train.answers)
         # Half a row of each class: a rate of exactly 0 or 1 would cost infinitely much the first time it is wrong.
-        self.probability = float((label.sum() + 0.5) / (len(label) + 1))
+        one = train.answers == PROBABILITIES
+        self.probability = float((label.sum() + 0.5) / (len(label) + 1)) if one else float(label.mean())
 
     def predict(self, cohort: Cohort) -> Predictions:
         """The base rate for every row."""

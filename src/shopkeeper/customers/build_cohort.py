@@ -1,4 +1,4 @@
-"""Cohorts from a prepared dataset: who is asked about at each cutoff, what was known, and whether they came back.
+"""Cohorts from a prepared dataset: who is asked about at each cutoff, what was known, and what they then did.
 
 Churn, as defined here: a customer with a purchase in [t - active, t) has *churned* at cutoff t (label 1) when no
 purchase follows in [t, t + horizon). A purchase that is returned later counts as a purchase, in the active window
@@ -17,14 +17,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.window import LINES, running_total, window_total
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.features.point_in_time import prefix
 from shopkeeper.features.rfm import FeatureTable, rfm_features
-from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
+from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline import floor_day, iso
 
 Truth = Callable[[np.ndarray], np.ndarray]
@@ -33,6 +34,16 @@ Truth = Callable[[np.ndarray], np.ndarray]
 def stayed_away(bought: np.ndarray) -> np.ndarray:
     """1 where nothing was bought."""
     return (bought == 0).astype(np.float64)
+
+
+def came_back(bought: np.ndarray) -> np.ndarray:
+    """1 where something was bought."""
+    return (bought > 0).astype(np.float64)
+
+
+def as_it_is(held: np.ndarray) -> np.ndarray:
+    """As many orders, or as much money, as the window holds."""
+    return held.astype(np.float64)
 
 
 def build_cohort(
@@ -45,8 +56,10 @@ def build_cohort(
     observed_until: int | None = None,
     labels: bool = True,
     truth: Truth = stayed_away,
+    of: str = LINES,
+    answers: str = PROBABILITIES,
 ) -> Cohort:
-    """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, churn labels.
+    """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, labels.
 
     Rows are ordered by (cutoff as given, internal user id). Where the dataset has a consent table, only customers whose
     consent is in force at the cutoff are asked about; who withdraws inside the label window has no label (whether he
@@ -60,7 +73,9 @@ def build_cohort(
         events: event types that show that the customer is there.
         observed_until: the log is complete before this instant (default: midnight before its last event).
         labels: False for a cutoff whose future is not known yet.
-        truth: number of `events` in the label window, int64 (n,) -> label, float64 (n,).
+        truth: what the label window holds (`of`: see `window.py`; lines are of `events`), (n,) -> label, float64 (n,).
+        of: lines, orders or money.
+        answers: what labels are: of probabilities 0 or 1, counts or amounts.
 
     Raises:
         UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
@@ -78,10 +93,10 @@ def build_cohort(
     active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
 
     # Only the target events, as a log of their own with its own offsets.
-    kept = np.isin(prepared.events.event_type, np.asarray(event_codes(tuple(events)), np.int8))
-    position = prefix(kept)
+    position = running_total(prepared.events, prepared.offsets, LINES, tuple(events))
     first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
-    bought = np.asarray(time)[kept]
+    bought = np.asarray(time)[np.diff(position) > 0]
+    running = running_total(prepared.events, prepared.offsets, of) if labels and of != LINES else None
 
     users: list[np.ndarray] = []
     at, label = [], []
@@ -113,7 +128,12 @@ def build_cohort(
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
         if labels:
-            label.append(truth((before(t + horizon) - known)[chosen]))
+            held = (before(t + horizon) - known)[chosen]
+            if running is not None:
+                first_row, last_row = prepared.offsets[chosen], prepared.offsets[chosen + 1]
+                since, until = (lower_bound(time, first_row, last_row, instant) for instant in (t, t + horizon))
+                held = window_total(running, since, until, of)
+            label.append(truth(held))
 
     customer, cutoff = np.concatenate(users), np.concatenate(at)
     features = features_of(prepared, customer, cutoff)
@@ -128,6 +148,7 @@ def build_cohort(
         end=lower_bound(time, start, prepared.offsets[customer], cutoff),
         observed_until=np.full(len(customer), observed_until, np.int64),
         label=np.concatenate(label) if labels else None,
+        answers=answers,
         horizon_days=float(horizon_days),
         active_events=tuple(events),
         active_days=None if active_days is None else float(active_days),

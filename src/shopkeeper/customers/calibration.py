@@ -1,4 +1,6 @@
-"""Making probabilities true: temperature, Platt or isotonic, chosen and fitted on a cohort later than training.
+"""Making answers true: temperature, Platt or isotonic for probabilities, a factor for counts and amounts.
+
+All are chosen and fitted on a cohort later than training.
 
 The method is chosen by cross-validation over the calibration cohort's customers (each method is judged on customers
 that it was not fitted on) and then fitted on the whole of that cohort. Simple methods win ties: a method is taken
@@ -19,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.models.about import PROBABILITIES
+
 METHODS = ("identity", "temperature", "platt", "isotonic")  # simplest first
 # Of scores that a bundle does not repeat to the last bit, as those of networks: a step of the isotonic function would
 # make another probability of a rounding.
@@ -28,15 +32,20 @@ FLOOR = 1e-6  # probabilities stay within [FLOOR, 1 - FLOOR], so that no single 
 FOLDS = 5
 
 
+SCALE = "scale"  # of counts and amounts
+
+
 @dataclass(frozen=True)
 class Calibrator:
-    """A fitted map from scores in (0, 1) to probabilities."""
+    """A fitted map from scores in (0, 1) to probabilities, or from means to means."""
 
     method: str = "identity"
     parameters: dict[str, list[float]] = field(default_factory=dict)
 
     def __call__(self, probability: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, float64, same shape."""
+        """Calibrated, float64, same shape."""
+        if self.method == SCALE:
+            return np.asarray(probability, np.float64) * self.parameters["factor"][0]
         p = np.clip(np.asarray(probability, np.float64), FLOOR, 1 - FLOOR)
         if self.method == "isotonic":
             p = np.interp(p, self.parameters["x"], self.parameters["y"])
@@ -62,6 +71,17 @@ def fit_calibrator(method: str, probability: np.ndarray, label: np.ndarray) -> C
     weights = _logistic_fit(columns, label)
     slope, intercept = float(weights[0]), float(weights[1]) if method == "platt" else 0.0
     return Calibrator(method, {"slope": [max(slope, 0.0)], "intercept": [intercept]})  # never turn the ranking around
+
+
+def uncalibrated(answers: str) -> Calibrator:
+    """What leaves answers as they are; probabilities stay off 0 and 1."""
+    return Calibrator() if answers == PROBABILITIES else Calibrator(SCALE, {"factor": [1.0]})
+
+
+def fit_scale(mean: np.ndarray, label: np.ndarray) -> Calibrator:
+    """The factor with which means (n,) add up to what came (n,)."""
+    total = float(mean.sum())
+    return Calibrator(SCALE, {"factor": [float(label.sum()) / total if total > 0 else 1.0]})
 
 
 def choose_calibrator(

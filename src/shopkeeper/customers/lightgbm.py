@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.state import (
     labels_of,
     read_state,
@@ -17,18 +17,21 @@ from shopkeeper.customers.state import (
     with_blanks,
     write_state,
 )
-from shopkeeper.models.about import PROBABILITIES, About, Learned
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 
 FOLDS = 5
+LOSS = {PROBABILITIES: "log_loss", COUNTS: "poisson", AMOUNTS: "tweedie"}  # negative log-likelihoods
 TOLD = 10  # the curve has a point each so many trees
 
 
 class LightGBM:
-    """Trees for churn; same data, seed and version give the same model, bit for bit.
+    """Trees for whatever is asked; same data, seed and version give the same model, bit for bit.
+
+    Probabilities are learnt by log loss, counts by Poisson deviance, amounts by Tweedie deviance.
 
     Args:
         learning_rate: shrinkage per tree.
@@ -36,12 +39,13 @@ class LightGBM:
         min_data_in_leaf: training rows per leaf.
         feature_fraction: share of the features that a tree sees.
         max_trees: limit; the number used is the best in a cross-validation over training customers.
+        tweedie_variance_power: of amounts, between 1 (Poisson) and 2 (gamma).
         patience: trees without gain after which the cross-validation stops.
         num_threads: fixed, because sums depend on it.
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, needs=("features",))
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS), needs=("features",))
 
     def __init__(
         self,
@@ -50,13 +54,13 @@ class LightGBM:
         min_data_in_leaf: int = 40,
         feature_fraction: float = 0.6,
         lambda_l2: float = 5.0,
+        tweedie_variance_power: float = 1.5,
         max_trees: int = 1000,
         patience: int = 50,
         num_threads: int = 1,
         min_positives: int = 20,
     ) -> None:
         self.parameters: dict[str, Any] = {
-            "objective": "binary",
             "learning_rate": learning_rate,
             "num_leaves": num_leaves,
             "min_data_in_leaf": min_data_in_leaf,
@@ -67,6 +71,12 @@ class LightGBM:
             "force_row_wise": True,
             "verbose": -1,
         }
+        self.objective: dict[str, dict[str, Any]] = {
+            PROBABILITIES: {"objective": "binary"},
+            COUNTS: {"objective": "poisson"},
+            AMOUNTS: {"objective": "tweedie", "tweedie_variance_power": tweedie_variance_power},
+        }
+        self.answers = PROBABILITIES
         self.max_trees = max_trees
         self.patience = patience
         self.min_positives = min_positives
@@ -80,20 +90,21 @@ class LightGBM:
         import lightgbm as lgb
 
         label = labels_of(train)
-        self.feature_names = train.feature_names
-        self.calibrator, self.booster = Calibrator(), None
-        self.untrainable = why_untrainable(label, self.min_positives)
+        self.feature_names, self.answers = train.feature_names, train.answers
+        self.calibrator, self.booster = uncalibrated(self.answers), None
+        self.untrainable = why_untrainable(label, self.min_positives, self.answers)
         if self.untrainable:
             return Learned()
-        parameters = {**self.parameters, "seed": fit.seed}
+        parameters = {**self.objective[self.answers], **self.parameters, "seed": fit.seed}
         data = lgb.Dataset(train.features, label, params=parameters, free_raw_data=False)
         history: list[dict[str, float]] = []
+        told = LOSS[self.answers]
 
         def tell(state: Any) -> None:
             trees = state.iteration + 1
             if trees % TOLD == 0:
-                history.append({"epoch": trees, "log_loss": state.evaluation_result_list[0][2]})
-                fit.log({"log_loss": history[-1]["log_loss"]}, trees)
+                history.append({"epoch": trees, told: state.evaluation_result_list[0][2]})
+                fit.log({told: history[-1][told]}, trees)
 
         n_trees = fit.steps
         if n_trees is None:
@@ -104,22 +115,26 @@ class LightGBM:
                 folds=_folds_by_customer(train.customer, fit.seed),
                 callbacks=[lgb.early_stopping(self.patience, verbose=False), tell],
             )
-            n_trees = len(found["valid binary_logloss-mean"])
+            n_trees = len(next(values for name, values in found.items() if name.endswith("-mean")))
         self.booster = lgb.train(parameters, data, num_boost_round=n_trees)
         if calibration is not None:
-            raw = self._raw(calibration)
-            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, fit.seed)
+            raw, label = self._raw(calibration), labels_of(calibration)
+            if self.answers == PROBABILITIES:
+                self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
+            else:
+                self.calibrator = fit_scale(raw, label)
         return Learned(n_trees, history=history)
 
     def predict(self, cohort: Cohort) -> Predictions:
-        """Calibrated probabilities."""
+        """Calibrated."""
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
 
     def program(self, timed: bool) -> Program:
         """The trees as arrays, the calibration."""
-        return Program("trees", tree_arrays(self.booster.dump_model()), calibrator=self.calibrator.as_json())
+        scorer = "trees" if self.answers == PROBABILITIES else "trees_log"
+        return Program(scorer, tree_arrays(self.booster.dump_model()), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `trees.txt` (LightGBM's own text format) and `model.json`."""
@@ -127,6 +142,7 @@ class LightGBM:
         save_trees(folder, self.booster)
         state = {
             "feature_names": list(self.feature_names),
+            "answers": self.answers,
             "calibrator": self.calibrator.as_json(),
             "untrainable": self.untrainable,
         }
@@ -136,6 +152,7 @@ class LightGBM:
         """Read what `save` wrote."""
         state = read_state(folder, "lightgbm", ("feature_names", "calibrator", "untrainable"))
         self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
+        self.answers = str(state.get("answers", PROBABILITIES))  # older runs know no other
         self.calibrator, self.booster = Calibrator(**state["calibrator"]), None
         if not self.untrainable:
             self.booster = open_trees(folder)

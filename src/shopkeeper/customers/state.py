@@ -10,17 +10,22 @@ import numpy as np
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
+from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.schema import NO_HISTORY
 
 STATE_FILE = "model.json"
 
 
-def why_untrainable(label: np.ndarray, min_positives: int) -> str:
+def why_untrainable(label: np.ndarray, min_positives: int, answers: str = PROBABILITIES) -> str:
     """Why a model cannot be learnt from these labels, "" when it can.
 
-    Both classes need at least `min_positives` rows: with fewer, scores would look like knowledge.
+    Both classes need at least `min_positives` rows: with fewer, scores would look like knowledge. Of counts and
+    amounts, so many rows must be above 0.
     """
-    n_positive = int(label.sum())
+    n_positive = int((label > 0).sum())
+    if answers != PROBABILITIES:
+        few = n_positive < max(min_positives, 1)
+        return f"too few {answers} above 0 in training ({n_positive} of at least {min_positives})" if few else ""
     n_negative = len(label) - n_positive
     if n_positive == 0 or n_negative == 0:
         return f"only one class in training ({n_positive} positives, {n_negative} negatives)"
@@ -36,10 +41,10 @@ def labels_of(cohort: Cohort) -> np.ndarray:
     return cohort.label
 
 
-def with_blanks(cohort: Cohort, probability: np.ndarray, untrainable: str = "") -> Predictions:
+def with_blanks(cohort: Cohort, value: np.ndarray, untrainable: str = "") -> Predictions:
     """Predictions with NaN and a reason for customers without any history, or for everybody if `untrainable`."""
     reason = np.where(cohort.end > cohort.start, untrainable, untrainable or NO_HISTORY)
-    return Predictions(np.where(reason == "", probability, np.nan), reason.astype(str))
+    return Predictions(np.where(reason == "", value, np.nan), reason.astype(str))
 
 
 def same_features(cohort: Cohort, names: tuple[str, ...]) -> None:

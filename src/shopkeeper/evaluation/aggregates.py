@@ -40,7 +40,8 @@ def compare(tables: Mapping[str, pa.Table], metrics: Sequence[str], **options: A
     columns, aggregates = metrics_of(first), kind_of(first).aggregates
     others = [m for m in dict.fromkeys(metrics) if m in aggregates and m not in columns]
     means = [m for m in dict.fromkeys(metrics) if m not in others]
-    found = compare_family(tables, means, **options) if means and len(tables) > 1 else []
+    of_means = options | {"smallest_effect": options.get("smallest_effect", 0.003) * kind_of(first).unit(first)}
+    found = compare_family(tables, means, **of_means) if means and len(tables) > 1 else []
     resampled = {key: value for key, value in options.items() if key != "test"}
     return found + (compare_aggregates(tables, others, **resampled) if others else [])
 
@@ -61,7 +62,8 @@ def compare_aggregates(
     Raises:
         UserError: the tables answer different tasks (target hash), or a metric is none of their kind's aggregates.
     """
-    aggregates = kind_of(next(iter(tables.values()))).aggregates
+    table = next(iter(tables.values()))
+    aggregates, unit = kind_of(table).aggregates, kind_of(table).unit(table)
     for metric in metrics:
         if metric not in aggregates:
             raise UserError(f"unknown metric '{metric}'.{nearest(metric, aggregates)}")
@@ -91,13 +93,14 @@ def compare_aggregates(
     differ = np.array([len(np.unique(customer[p[i] != p[j]])) for _, i, j in family])
     error, low, high, p_value, p_adjusted, critical = _judged(difference, off, differ, n_customers, confidence)
     spread = np.nan_to_num(error) * np.sqrt(n_customers)
-    needed = np.nan_to_num(((critical + NormalDist().inv_cdf(POWER)) * spread / smallest_effect) ** 2, posinf=0.0)
+    matters = np.array([smallest_effect * (unit if aggregates[metric].in_units else 1.0) for metric, _, _ in family])
+    needed = np.nan_to_num(((critical + NormalDist().inv_cdf(POWER)) * spread / matters) ** 2, posinf=0.0)
     return [
         Comparison(
             metric, names[i], names[j], float(value[place[c], i]), float(value[place[c], j]),
             float(difference[c]), float(low[c]), float(high[c]), float(p_value[c]), float(p_adjusted[c]),
             float(difference[c] / spread[c]) if spread[c] > 0 else 0.0,
-            len(label), n_customers, ceil(needed[c]), smallest_effect, confidence, int(differ[c]), len(family),
+            len(label), n_customers, ceil(needed[c]), float(matters[c]), confidence, int(differ[c]), len(family),
             METHOD["bootstrap"],
         )
         for c, (metric, i, j) in enumerate(family)

@@ -26,13 +26,17 @@ from shopkeeper.evaluation.intervals import per_user
 from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
 TESTS = tuple(METHOD)
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "absolute_error", "squared_error", "crps"})
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "brier", "ece", "absolute_error", "squared_error", "poisson_deviance", "rmse", "absolute_bias", "crps"}
+)
 SAME = ("dataset", "task", "split", "protocol", "part", "filter_seen", "target_hash", "n_catalogue", "ties", "refit")
 POWER = 0.8  # with which the number of users is planned
 _SHOWN = {"ndcg": "NDCG", "hit": "HitRate", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR",
           "auc": "AUC", "r_precision": "R-precision", "percentile": "rank percentile", "log_loss": "log loss",
           "brier": "Brier score", "auroc": "AUROC", "average_precision": "average precision", "ece": "ECE",
-          "lift_quality": "lift quality"}  # fmt: skip
+          "lift_quality": "lift quality", "absolute_error": "MAE", "rmse": "RMSE", "bias": "bias in %",
+          "absolute_bias": "bias in %, whatever its sign", "normalised_gini": "normalised Gini",
+          "poisson_deviance": "Poisson deviance", "spearman": "rank correlation"}  # fmt: skip
 
 
 @dataclass(frozen=True)

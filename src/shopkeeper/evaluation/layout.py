@@ -25,6 +25,18 @@ REQUEST_ROWS = fields(
     """
     + SLICES
 )
+TOTAL_ROWS = fields(
+    WHO
+    + """
+    actual            double             how many orders, or how much money, there then were
+    expected          double             what the model said; null where blank
+    blank_reason      string             why there is none; empty where there is one
+    absolute_error    double             of this row; null where blank
+    squared_error     double             of this row; null where blank
+    poisson_deviance?  double             of this row, of counts; null where blank
+    """
+    + SLICES
+)
 CUSTOMER_ROWS = fields(
     WHO
     + """
@@ -33,6 +45,22 @@ CUSTOMER_ROWS = fields(
     blank_reason  string                 why there is none; empty where there is one
     log_loss      double                 of this row; null where blank
     brier         double                 of this row; null where blank
+    """
+    + SLICES
+)
+ANY_CUSTOMER_ROWS = fields(
+    WHO
+    + """
+    label?            double             of probabilities: what then happened: 1 or 0
+    probability?      double             of probabilities: what the model said; null where blank
+    actual?           double             of counts and amounts: how many orders, or how much money, there then were
+    expected?         double             of counts and amounts: what the model said; null where blank
+    blank_reason      string             why there is none; empty where there is one
+    log_loss?         double             of this row, of probabilities; null where blank
+    brier?            double             of this row, of probabilities; null where blank
+    absolute_error?   double             of this row, of counts and amounts; null where blank
+    squared_error?    double             of this row, of counts and amounts; null where blank
+    poisson_deviance?  double             of this row, of counts; null where blank
     """
     + SLICES
 )

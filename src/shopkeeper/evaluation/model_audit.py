@@ -102,7 +102,7 @@ def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
     n = len(cohort)
     rows = _chosen(n)
     asked = rows_of(cohort, rows)
-    said = np.asarray(model.predict(asked).probability, np.float64)[:, None]
+    said = np.asarray(model.predict(asked).value, np.float64)[:, None]
     requests = Requests(cohort.events, cohort.start[rows], cohort.end[rows], instant=cohort.cutoff[rows])
     n_items = int(cohort.events.item.max(initial=1))
     other = elsewhere(requests, n_items, np.random.default_rng(0))
@@ -110,7 +110,7 @@ def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
     changed = replace(asked, events=other.events, start=other.start, end=other.end, label=label)
     half = len(rows) // 2
     apart = [
-        np.asarray(model.predict(rows_of(changed, np.arange(a, b))).probability, np.float64)[:, None]
+        np.asarray(model.predict(rows_of(changed, np.arange(a, b))).value, np.float64)[:, None]
         for a, b in ((0, half), (half, len(rows)))
         if b > a
     ]
@@ -118,7 +118,7 @@ def audit_predictions(model: Any, name: str, cohort: Cohort) -> None:
     if moved.any():
         raise AuditError(
             name,
-            [f"{moved.sum()} of {len(rows)} probabilities change with labels, or with events at or after the cutoff"],
+            [f"{moved.sum()} of {len(rows)} answers change with labels, or with events at or after the cutoff"],
             "model",
             "Mend the model: it may read features and rows start:end of a cohort, nothing else",
         )
@@ -130,9 +130,9 @@ def same_predictions(model: Any, again: Any, name: str, cohort: Cohort, what: st
     Raises:
         AuditError: naming the model and `what` it was fitted for.
     """
-    moved = _moved(*(np.asarray(m.predict(cohort).probability, np.float64)[:, None] for m in (model, again)))
+    moved = _moved(*(np.asarray(m.predict(cohort).value, np.float64)[:, None] for m in (model, again)))
     if moved.any():
-        found = f"{moved.sum()} of {len(moved)} probabilities change when what it may not know changes ({what})"
+        found = f"{moved.sum()} of {len(moved)} answers change when what it may not know changes ({what})"
         raise AuditError(
             name, [found], "model", "Mend the fit: it may see the training cutoffs, for test the calibration's, too"
         )

@@ -137,8 +137,8 @@ def _block_features(
         return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
     bought, returned = is_type("purchase"), is_type("return")
-    new_order = _order_starts(bought, owner, events.order, time)
-    money, units = _money(events)
+    new_order = order_starts(bought, owner, events.order, time)
+    money, units = money_of(events)
 
     lines, orders = total(bought), total(new_order)
     recency = days_since_last(new_order)
@@ -208,7 +208,7 @@ def _block_features(
     return [np.asarray(c, np.float64) for c in columns]
 
 
-def _order_starts(bought: np.ndarray, owner: np.ndarray, order: np.ndarray | None, time: np.ndarray) -> np.ndarray:
+def order_starts(bought: np.ndarray, owner: np.ndarray, order: np.ndarray | None, time: np.ndarray) -> np.ndarray:
     """True at the first purchase line of each order: bool (M,). Order 0 (unknown) counts by time stamp."""
     first = np.zeros(len(bought), bool)
     row = np.flatnonzero(bought)
@@ -245,7 +245,7 @@ def _gaps(new_order: np.ndarray, owner: np.ndarray, time: np.ndarray) -> np.ndar
     return gap
 
 
-def _money(events: Events) -> tuple[np.ndarray, np.ndarray]:
+def money_of(events: Events) -> tuple[np.ndarray, np.ndarray]:
     """Price x |quantity| and |quantity| of every row in MONEY_UNITs, int64 (M,); unknown price 0, quantity 1."""
     limit = 2.0**53
     units = np.ones(len(events.item)) if events.quantity is None else np.nan_to_num(np.abs(events.quantity), nan=1.0)

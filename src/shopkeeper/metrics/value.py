@@ -29,6 +29,34 @@ def mae(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = No
     return one_or_many(_ratio(w_RN @ np.abs(x - y), w_RN.sum(axis=1)), weight)
 
 
+def rmse(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    r"""Root of the mean squared error, in the unit of the data: $\sqrt{\sum w_i (\hat y_i - y_i)^2 / \sum w_i}$.
+
+    It rewards the mean, and hangs on the few largest values. Hyndman and Koehler, Int. J. Forecasting 22 (2006).
+
+    >>> float(rmse(np.array([0, 0, 0, 10]), np.array([0, 0, 0, 6])))
+    2.0
+    """
+    y, x = check(actual, forecast)
+    w_RN = weights_RN(weight, len(y))
+    return one_or_many(np.sqrt(_ratio(w_RN @ (x - y) ** 2, w_RN.sum(axis=1))), weight)
+
+
+def poisson_deviance_rows(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
+    r"""How unlikely a count is if it is Poisson with the forecast as its mean: float64 (n,), 0 where that is right.
+
+    $$2 \left(y \ln \frac{y}{\hat y} - y + \hat y\right)$$
+    whose mean is least where forecasts are means, whatever the counts' distribution. A forecast below 1e-6 counts as
+    that: nobody is sure of no order. McCullagh and Nelder, Generalized Linear Models (1989).
+
+    >>> [round(float(d), 4) for d in poisson_deviance_rows(np.array([0, 2, 3]), np.array([0.5, 2, 1]))]
+    [1.0, 0.0, 2.5917]
+    """
+    y, x = check(actual, forecast)
+    mean = np.maximum(x, 1e-6)
+    return 2 * (np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / mean), 0.0) - y + mean)
+
+
 def total_bias(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     r"""Error of the sum: $\sum_i w_i \hat y_i \big/ \sum_i w_i y_i - 1$; -.1 misses a tenth. NaN if the sum is 0.
 

@@ -18,8 +18,10 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.schema import EVENT_TYPES
 
 REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
-SCORES, VECTORS, LISTS, PROBABILITIES = "scores", "vectors", "lists", "probabilities"
-ANSWERS = {SCORES: REQUESTS, VECTORS: REQUESTS, LISTS: REQUESTS, PROBABILITIES: CUSTOMERS}
+SCORES, VECTORS, LISTS = "scores", "vectors", "lists"
+PROBABILITIES, COUNTS, AMOUNTS = "probabilities", "counts", "amounts"
+OF_CUSTOMERS = (PROBABILITIES, COUNTS, AMOUNTS)
+ANSWERS = {**dict.fromkeys((SCORES, VECTORS, LISTS), REQUESTS), **dict.fromkeys(OF_CUSTOMERS, CUSTOMERS)}
 COLUMNS = ("event_type", "timestamp", "price", "quantity", "order", "session", "channel")  # of `data.requests.Events`
 NEEDS = ("features", "dataset", "nightly")
 ORACLES = ("", "observable", "latent")
@@ -30,10 +32,12 @@ class About:
     """What a model declares.
 
     `answers`: with `scores` it has `score(requests)`; with `vectors` also `encode`, `item_vectors` and `fallback`, and
-    is multiplied in tiles; with `lists` only `recommend(requests, k)`; with `probabilities` it is a customer model.
+    is multiplied in tiles; with `lists` only `recommend(requests, k)`; with `probabilities`,
+    `counts` or `amounts` it is a customer model.
     """
 
     answers: str = SCORES
+    also: tuple[str, ...] = ()  # what else a customer model answers with, where the task asks for it
     reads: tuple[str, ...] = ()  # of a history, beside its items: some of `COLUMNS`; no other changes an answer
     types: tuple[str, ...] | None = None  # event types of a history that count; None: all
     # features: of a cohort; dataset: a customer model's `bind(prepared)`, before `fit`; nightly: Requests.nightly
@@ -47,7 +51,8 @@ class About:
 
     def __post_init__(self) -> None:
         for name, said, known in (
-            ("answers", (self.answers,), ANSWERS), ("reads", self.reads, COLUMNS), ("needs", self.needs, NEEDS),
+            ("answers", (self.answers,), ANSWERS), ("also", self.also, OF_CUSTOMERS),
+            ("reads", self.reads, COLUMNS), ("needs", self.needs, NEEDS),
             ("types", self.types or (), EVENT_TYPES), ("oracle", (self.oracle,), ORACLES),
         ):  # fmt: skip
             if unknown := [one for one in said if one not in known]:

@@ -114,7 +114,7 @@ def audit_cohorts(
     from shopkeeper.splits.perturb import perturb_after
 
     cutoff = int(cohort[judged].cutoff.min())
-    parts = {part: t for part, t in windows.parts.items() if part in cohort}
+    parts = {part: t for part, t in windows.every.items() if part in cohort}
     other, found = {}, []
     for part, cutoffs in parts.items():
         # One log for all cutoffs where it is one: cohorts are joined where they come from several.

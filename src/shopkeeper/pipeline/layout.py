@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shopkeeper.evaluation.layout import CUSTOMER_ROWS, REQUEST_ROWS
+from shopkeeper.evaluation.layout import ANY_CUSTOMER_ROWS, REQUEST_ROWS
 from shopkeeper.formats import Field, Folder, file
 
 SHA256 = "files.<file>  text  SHA-256 of the file's bytes"
@@ -90,8 +90,8 @@ CUSTOMER_RUN = Folder(
         file("model.json", "feature names, calibration"),
         file("weights.npz?", "arrays by name"),
         file("trees.txt?", "of LightGBM: its own text format"),
-        file("validation.parquet?", "one row per customer and cutoff", more=CUSTOMER_ROWS),
-        file("test.parquet", "one row per customer and cutoff", more=CUSTOMER_ROWS),
+        file("validation.parquet?", "one row per customer and cutoff", more=ANY_CUSTOMER_ROWS),
+        file("test.parquet", "one row per customer and cutoff", more=ANY_CUSTOMER_ROWS),
         file(
             "metrics.json",
             "every figure with its interval",
@@ -99,6 +99,7 @@ CUSTOMER_RUN = Folder(
             {METRICS.strip()}
             windows      object  cutoffs, horizon, who is asked about
             profit?      object  the shop's values that a profit is counted with
+            refit?       bool    fitted for test on all cutoffs that are wholly observed before it
             {FIGURES.strip()}
             """,
         ),
@@ -109,6 +110,7 @@ CUSTOMER_RUN = Folder(
             {MANIFEST.strip()}
             windows              object        cutoffs, horizon, who is asked about
             left_out             object        customers who were not asked about, by part and reason
+            refit?               bool          fitted for test on all cutoffs that are wholly observed before it
             """,
         ),
     ),
@@ -127,8 +129,8 @@ REPORT = Folder(
     (
         file("report.html", "all of it, to be read; one file, no network"),
         file("requests.parquet?", "one row per request and recommender", more=with_model(REQUEST_ROWS)),
-        file("customers.parquet?", "one row per customer, cutoff and model", more=with_model(CUSTOMER_ROWS)),
-        file("<task>.parquet?", "the same for a further task about customers", more=with_model(CUSTOMER_ROWS)),
+        file("customers.parquet?", "one row per customer, cutoff and model", more=with_model(ANY_CUSTOMER_ROWS)),
+        file("<task>.parquet?", "the same for a further task about customers", more=with_model(ANY_CUSTOMER_ROWS)),
         file(
             "leaderboard.json",
             "figures on test (DVC's metrics)",

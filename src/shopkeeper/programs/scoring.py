@@ -33,15 +33,23 @@ def trees(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     return _sigmoid(tree_sums(features_nF, arrays))
 
 
+def trees_log(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Gradient-boosted trees for the logarithm of a mean."""
+    return np.exp(tree_sums(features_nF, arrays))
+
+
 PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "constant": constant,
     "logistic": logistic,
     "trees": trees,
+    "trees_log": trees_log,
 }
 
 
 def calibrated(probability_n: np.ndarray, calibrator: Mapping[str, Any]) -> np.ndarray:
-    """Temperature, Platt, isotonic or nothing, as fitted by `customers.calibration`."""
+    """Temperature, Platt, isotonic, a factor or nothing, as fitted by `customers.calibration`."""
+    if calibrator["method"] == "scale":
+        return np.asarray(probability_n * calibrator["parameters"]["factor"][0])
     p = np.clip(probability_n, FLOOR, 1 - FLOOR)
     method, parameters = calibrator["method"], calibrator["parameters"]
     if method == "isotonic":

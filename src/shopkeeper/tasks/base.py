@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.customers.window import LINES
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+
 REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
 
 
@@ -19,9 +22,11 @@ REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
 class Truth:
     """What is true of customers at a cutoff, and what can be held against it."""
 
-    label: Callable[[np.ndarray], np.ndarray]  # target events in the window, int64 (n,) -> label, 0 or 1, float64 (n,)
+    label: Callable[[np.ndarray], np.ndarray]  # what the window holds, (n,) -> label, float64 (n,)
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
+    of: str = LINES  # what that is: target events (lines), orders or money (`customers.window`)
+    answers: str = PROBABILITIES  # what is said of a label: the probability of 1, or the mean of counts or amounts
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,29 @@ class Task:
         return REQUESTS if self.truth is None else CUSTOMERS
 
 
+# By what is answered: what the report shows beside the headline, and which of that is no mean over rows.
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    PROBABILITIES: {
+        "shown": ("log_loss", "auroc", "average_precision", "brier", "ece"),
+        "aggregates": ("auroc", "average_precision", "ece"),
+    },
+    COUNTS: {
+        "shown": ("poisson_deviance", "absolute_error", "rmse", "bias", "normalised_gini"),
+        "aggregates": ("rmse", "absolute_bias", "normalised_gini"),
+    },
+    AMOUNTS: {
+        "shown": ("absolute_error", "rmse", "bias", "normalised_gini", "spearman"),
+        "aggregates": ("rmse", "absolute_bias", "normalised_gini"),
+    },
+}
+SAID_OF_TOTALS = ("bias", "What it expects of all {n:,} customers together is off by {interval} %.")
+
+
 def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
     """A task about customers, with the words and metrics that such tasks have in common; `other`: fields of `Task`."""
     title = name.replace("_", " ").capitalize()
+    if truth.answers != PROBABILITIES and "said" not in other:
+        other["said"] = SAID_OF_TOTALS
     words = Words(
         question=question,
         models=f"{title} models",
@@ -88,8 +113,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
     usual: dict[str, Any] = {
         "baseline": "base_rate",
         "rows": f"{name}.parquet",
-        "shown": ("log_loss", "auroc", "average_precision", "brier", "ece"),
-        "aggregates": ("auroc", "average_precision", "ece"),
+        **FIGURES[truth.answers],
         "slices": CUSTOMER_SLICES,
         "baseline_setting": f"{name}_baseline",
     }

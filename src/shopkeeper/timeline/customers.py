@@ -1,4 +1,4 @@
-"""Cutoffs and label windows of customer models (churn, propensity, value)."""
+"""Cutoffs and label windows of customer models (churn, propensity, orders, spend)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from shopkeeper.timeline.zones import MOST_DAYS, floor_day
 
 @dataclass(frozen=True)
 class CustomerSpec:
-    """How the label windows of customer models (churn, propensity, value) lie on the log.
+    """How the label windows of customer models (churn, propensity, orders, spend) lie on the log.
 
     Days may be fractions. `gap_days` leaves that much unused time between the end of one label window and the
     next cutoff, e.g. because labels arrive late. `min_history_days` is what a training cutoff needs before it
     (default: `active_days`, so that the active filter sees its whole window). `n_train` limits the training
-    cutoffs (default: as many as fit; more than fit are refused). `test` and `calibration` are given by the log's end
+    cutoffs (default: as many as fit; more than fit are refused), which
+    lie `step_days` apart (default: horizon + gap; with fewer their windows overlap each other, never those of
+    calibration and test). `test` and `calibration` are given by the log's end
     unless set by hand. `observed_until`: the log is complete before this instant (default: the midnight before the
     last event, whose own day may be cut off); `observed_from`: and was watched from this one on (default: the first
     event).
@@ -29,6 +31,7 @@ class CustomerSpec:
     gap_days: float = 0.0
     min_history_days: float | None = None
     n_train: int | None = None
+    step_days: float | None = None
     test: Any = None
     calibration: Any = None
     observed_from: Any = None
@@ -41,6 +44,7 @@ class CustomerSpec:
         "gap_days": number(below=MOST_DAYS),
         "min_history_days": or_null(number(below=MOST_DAYS)),
         "n_train": or_null(whole(1)),
+        "step_days": or_null(number(above=True, below=MOST_DAYS)),
         **dict.fromkeys(("test", "calibration", "observed_from", "observed_until"), or_null(INSTANT)),
         "zone": ("must be the name of a time zone", lambda x: isinstance(x, str)),
     }
@@ -62,10 +66,12 @@ class CustomerSpec:
 class CustomerWindows:
     """Cutoffs of customer models. The label of cutoff t is observed in [t, t + horizon), all known by `observed_until`.
 
-    No two windows overlap: training < calibration < test, in steps of horizon + gap.
+    Training < calibration < test, at least horizon + gap apart; training cutoffs lie `step` apart, `rolling` are those
+    that are wholly observed before test, the calibration cutoff and all before it.
     """
 
     train: list[int] = field(default_factory=list)  # oldest first, µs
+    rolling: list[int] = field(default_factory=list)  # the same until the calibration cutoff, this one included
     calibration: int = 0
     test: int = 0
     horizon: int = 0  # µs
@@ -86,6 +92,11 @@ class CustomerWindows:
     def parts(self) -> dict[str, list[int]]:
         """Cutoffs by part: train, calibration, test."""
         return {"train": self.train, "calibration": [self.calibration], "test": [self.test]}
+
+    @property
+    def every(self) -> dict[str, list[int]]:
+        """The same, and all that a model may learn from before test."""
+        return {**self.parts, "rolling": self.rolling}
 
     def as_json(self) -> dict[str, Any]:
         """The same in readable form, for manifests."""
@@ -145,12 +156,14 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
             f"the test period would be seen; shorten horizon_days or move calibration back"
         )
     earliest = max(first + needed, first + 1)
-    n = max(0, (calibration - earliest) // step)
+    apart = step if spec.step_days is None else round(spec.step_days * DAY)
+    newest = calibration - step
+    n = max(0, (newest - earliest) // apart + 1)
     if n >= 1 and spec.n_train is not None:
         if n < spec.n_train:
             raise UserError(
                 f"n_train={spec.n_train}, but only {n} training cutoff{'s fit' if n > 1 else ' fits'} between "
-                f"{iso(earliest)} and {iso(calibration)}, {step / DAY:g} days apart; lower n_train (null: as many as "
+                f"{iso(earliest)} and {iso(calibration)}, {apart / DAY:g} days apart; lower n_train (null: as many as "
                 f"fit), or shorten horizon_days, gap_days or min_history_days"
             )
         n = spec.n_train
@@ -160,5 +173,6 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
             f"{spec.horizon_days:g} days after {needed / DAY:g} days of history need more; shorten horizon_days, "
             f"active_days or min_history_days"
         )
-    train = [calibration - k * step for k in range(n, 0, -1)]
-    return CustomerWindows(train, calibration, test, horizon, active, gap, observed_until)
+    train = [newest - k * apart for k in range(n - 1, -1, -1)]
+    rolling = train + [calibration - k * apart for k in range((step - 1) // apart, -1, -1)]
+    return CustomerWindows(train, rolling, calibration, test, horizon, active, gap, observed_until)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shopkeeper.models.about import PROBABILITIES
+
 SAME_SCORE = 1e-4  # largest difference between a score of the runtime and of the trained model
 SAME_RANK = 1e-5  # items whose scores lie closer than this may stand in either order
 # Both are absolute up to scores of 1, and relative to the score above (counts and sums of similarities).
@@ -12,23 +14,32 @@ SAME_PROBABILITY = 1e-6
 
 
 class Answer(NamedTuple):
-    """The best items, best first, or a probability; and why it is blank, or why the fallback list is all there is."""
+    """The best items, best first, or what is said of a customer; and why it is blank, or the fallback list."""
 
     items: list[tuple[str, float]] | None = None  # ids and scores; None of a model that lists no items
-    probability: float | None = None  # None where blank, and of a model that lists items
+    probability: float | None = None  # None where blank, and of a model that says something else
     reason: str = ""
+    expected: float | None = None  # the mean of a count or of an amount; None where blank, and of any other model
 
     def as_json(self) -> dict[str, Any]:
         """As golden requests keep it."""
         if self.items is None:
-            return {"probability": self.probability, "reason": self.reason}
+            own = {"probability": self.probability} if self.expected is None else {"expected": self.expected}
+            return {**own, "reason": self.reason}
         return {"items": [{"item_id": i, "score": s} for i, s in self.items], "reason": self.reason}
+
+    @classmethod
+    def of_customer(cls, value: float | None, reason: str, answers: str | None) -> Answer:
+        """`value`: None where blank; `answers`: what it is, as a bundle's manifest says (older ones do not)."""
+        if answers in (None, PROBABILITIES):
+            return cls(None, value, reason)
+        return cls(None, None, reason, value)
 
     @classmethod
     def from_json(cls, said: Any) -> Answer:
         """What `as_json` gave; also as older bundles have it."""
         if isinstance(said, Mapping) and "items" not in said:
-            return cls(None, said["probability"], said["reason"])
+            return cls(None, said.get("probability"), said["reason"], said.get("expected"))
         listed, reason = (said, None) if isinstance(said, list) else (said["items"], said["reason"])
         return cls([(e["item_id"], e["score"]) for e in listed], None, reason)  # type: ignore[arg-type]
 
@@ -39,16 +50,21 @@ def difference(got: Answer, wanted: Answer) -> str:
         return f"{_said(got)} instead of {_said(wanted)}"
     if wanted.items is not None:
         return first_difference(got.items or [], wanted.items)
-    if got.probability is None or wanted.probability is None:
-        same = got.probability == wanted.probability
-    else:
-        same = abs(got.probability - wanted.probability) <= SAME_PROBABILITY
+    same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected)
     return "" if same else f"{_said(got)} instead of {_said(wanted)}"
+
+
+def _close(got: float | None, wanted: float | None) -> bool:
+    if got is None or wanted is None:
+        return got is wanted
+    return abs(got - wanted) <= SAME_PROBABILITY * max(1.0, abs(wanted))
 
 
 def _said(answer: Answer) -> str:
     if answer.items is not None:
         return f"items ({answer.reason or 'from a history'})"
+    if answer.expected is not None:
+        return f"{answer.expected:.7g} expected"
     return f"blank ({answer.reason})" if answer.probability is None else f"probability {answer.probability:.7g}"
 
 

@@ -1,4 +1,4 @@
-"""A customer model in a bundle: a probability from what somebody did, or the reason why there is none.
+"""A customer model in a bundle: a probability, a count or an amount from what somebody did, or why there is none.
 
 Features are computed here by the declarations that training used (`features.rfm`), with NumPy alone; a graph is given
 the events themselves.
@@ -78,7 +78,8 @@ class CustomerModel:
             calibrator = self.manifest["calibrator"]
             raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
             found = dict(zip(scored, raw_n.tolist(), strict=True))
-        return [Answer(None, found.get(n), reason) for n, reason in enumerate(reasons)]
+        answers = self.manifest.get("answers")  # of older bundles probabilities
+        return [Answer.of_customer(found.get(n), reason, answers) for n, reason in enumerate(reasons)]
 
     def _blank(self, rows: list[Row], instant: int) -> str:
         """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""

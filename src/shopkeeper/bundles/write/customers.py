@@ -65,11 +65,12 @@ class CustomerQuestions:
         }
 
     def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Of probabilities: of what, of whom, how calibrated."""
+        """Of customers: what is said, of what, of whom, how calibrated."""
         cohort = self.cohort
         features = {} if self.program.scorer == GRAPH else {"feature_names": list(cohort.feature_names)}
         return {
             "calibrator": self.program.calibrator,
+            "answers": cohort.answers,
             **features,
             "horizon_days": cohort.horizon_days,
             "active_events": list(cohort.active_events),  # who was asked about: others are blank
@@ -98,7 +99,8 @@ class CustomerQuestions:
         wrong = []
         for row, got in zip(rows, answers, strict=True):
             reason = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
-            wanted = Answer(None, None if reason else float(predictions.probability[row]), reason)
+            value = None if reason else float(predictions.value[row])
+            wanted = Answer.of_customer(value, reason, self.cohort.answers)
             if said := difference(got, wanted):
                 wrong.append(f"a customer of the cohort: {said}")
         return wrong, len(rows)

@@ -113,9 +113,9 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
     predictions = model.predict(asked)
     reasons = predictions.blank_reason if predictions.blank_reason is not None else [""] * len(people)
     answers = []
-    for person, probability, reason in zip(people, predictions.probability.tolist(), reasons, strict=True):
+    for person, value, reason in zip(people, predictions.value.tolist(), reasons, strict=True):
         reason = str(reason) or _inactive(person, cohort)
-        answers.append(Answer(None, None if reason else probability, reason))
+        answers.append(Answer.of_customer(None if reason else value, reason, cohort.answers))
     return answers
 
 

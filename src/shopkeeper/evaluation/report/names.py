@@ -21,6 +21,8 @@ OWN_NAMES = {
     "lift_quality": "lift quality",
     "emp": "expected maximum profit",
     "scored": "share with a score",
+    "squared_error": "squared error",
+    "mean_total": "mean of what it was",
     "brier_miscalibration": "Brier: miscalibration",
     "brier_discrimination": "Brier: discrimination",
     "brier_uncertainty": "Brier: uncertainty",

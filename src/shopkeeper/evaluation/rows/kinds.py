@@ -1,7 +1,8 @@
 """What a table holds beside who was asked: what is true, what was answered, and which figures are no means over rows.
 
-Rows about items (the answer is a list) and rows about labels (the answer is a probability) are one table with other
-columns. What is declared here is all that reading, summarising and comparing know of the difference.
+Rows about items (the answer is a list), about labels (a probability) and about totals (the mean of a count or of an
+amount of money) are one table with other columns. What is declared here is all that reading, summarising and comparing
+know of the difference.
 
 Shapes: n rows that have an answer, R resamples.
 """
@@ -16,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.evaluation.intervals import finite
-from shopkeeper.evaluation.layout import CUSTOMER_ROWS, REQUEST_ROWS
+from shopkeeper.evaluation.layout import CUSTOMER_ROWS, REQUEST_ROWS, TOTAL_ROWS
 from shopkeeper.formats import Field
 from shopkeeper.metrics.classification import auroc, average_precision, brier, log_loss
 from shopkeeper.metrics.classification_gains import lift_quality
 from shopkeeper.metrics.classification_reliability import ece
+from shopkeeper.metrics.value import normalised_gini, rmse, spearman, total_bias
 
 Entry = dict[str, float | int | None]  # {"value", "low", "high", "n"}; None: not a number, which JSON has not
 
@@ -31,6 +33,7 @@ class Aggregate:
 
     value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], Any]  # of truth (n,), answer (n,), weights (R, n)
     made_of: tuple[str, Callable[[np.ndarray], np.ndarray]] | None = None  # an aggregate before it whose resamples tell
+    in_units: bool = False  # measured in what the truth is measured in, as money
     grows: bool = False  # by the noise that a resample adds to the sample's: its interval is moved back, from 0 up
 
 
@@ -54,6 +57,13 @@ class Kind:
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)  # how good the answers are
     of_truth: Mapping[str, Aggregate] = field(default_factory=dict)  # what the rows are, whoever answers
     others: Callable[[pa.Table], dict[str, Entry]] = lambda table: {}  # figures that are not resampled
+    in_units: bool = False  # whether metrics of rows are measured in what the truth is measured in
+
+    def unit(self, table: pa.Table) -> float:
+        """What the smallest difference that matters is a share of: the mean truth, or 1 where metrics have no unit."""
+        if not self.in_units:
+            return 1.0
+        return float(f"{np.abs(floats(table, self.truth[0])).mean():.1g}") or 1.0
 
     def answered(self, table: pa.Table) -> Answered:
         """Truth and answer of a table's rows, as aggregates take them."""
@@ -82,6 +92,32 @@ def _of_lists(table: pa.Table) -> dict[str, Entry]:
     return set_statistics(table, meta["k"], meta["n_catalogue"])
 
 
+def bias(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> Any:
+    """How far what is expected of all together is off, in percent of what it was."""
+    return 100 * total_bias(actual, forecast, weight)
+
+
+def absolute_bias(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> Any:
+    """The same whatever its sign: less is better."""
+    return np.abs(bias(actual, forecast, weight))
+
+
+def mean_total(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = None) -> Any:
+    """What a customer ordered or spent."""
+    return base_rate(actual, forecast, weight)
+
+
+def _scored(rows: Answered) -> Entry:
+    """The share of rows with an answer."""
+    n, n_all = len(rows.truth), len(rows.truth) + rows.n_blank
+    return {"value": n / n_all if n else 0.0, "low": None, "high": None, "n": n_all}
+
+
+def _of_totals(table: pa.Table) -> dict[str, Entry]:
+    """How many rows have an answer."""
+    return {"scored": _scored(TOTALS.answered(table))}
+
+
 def _of_probabilities(table: pa.Table) -> dict[str, Entry]:
     """What log loss and Brier score are made of, what a calibrated model would show, how many rows have a score.
 
@@ -92,8 +128,7 @@ def _of_probabilities(table: pa.Table) -> dict[str, Entry]:
     from shopkeeper.metrics.classification_reliability import ece_if_calibrated
 
     rows = LABELS.answered(table)
-    n, n_all = len(rows.truth), len(rows.truth) + rows.n_blank
-    scored: Entry = {"value": n / n_all if n else 0.0, "low": None, "high": None, "n": n_all}
+    n, scored = len(rows.truth), _scored(rows)
     if n == 0:
         names = (*(f"brier_{name}" for name in BrierParts._fields), "ece_if_calibrated")
         return {**{name: {"value": None, "low": None, "high": None, "n": 0} for name in names}, "scored": scored}
@@ -122,7 +157,22 @@ LABELS = Kind(
     {"base_rate": Aggregate(base_rate)},
     _of_probabilities,
 )
-KINDS: tuple[Kind, ...] = (ITEMS, LABELS)
+TOTALS = Kind(
+    TOTAL_ROWS,
+    ("actual",),
+    ("expected", "blank_reason"),
+    {
+        "rmse": Aggregate(rmse, in_units=True),
+        "bias": Aggregate(bias),
+        "absolute_bias": Aggregate(absolute_bias, grows=True),
+        "normalised_gini": Aggregate(normalised_gini),
+        "spearman": Aggregate(spearman),
+    },
+    {"mean_total": Aggregate(mean_total)},
+    _of_totals,
+    in_units=True,
+)
+KINDS: tuple[Kind, ...] = (ITEMS, LABELS, TOTALS)
 
 
 def given() -> set[str]:

@@ -1,7 +1,8 @@
-"""Rows about labels: what a model says of each customer at a cutoff, and what then happened.
+"""Rows about customers: what a model says of each at a cutoff, and what then happened.
 
-Beside who was asked: `label` float64, `probability` float64 (null where blank), `blank_reason` str ("" where scored),
-`log_loss` and `brier` float64 (null where blank).
+Beside who was asked, of probabilities: `label` float64, `probability` float64 (null where blank), `blank_reason` str
+("" where scored), `log_loss` and `brier` float64 (null where blank). Of counts and amounts: `actual`, `expected`,
+`blank_reason`, `absolute_error` and `squared_error`, of counts `poisson_deviance`.
 
 Shapes: n rows.
 """
@@ -21,15 +22,29 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.slices import banded, user_attributes
 from shopkeeper.evaluation.table import SLICE, batch_of, who
 from shopkeeper.metrics.classification import brier_rows, log_loss_rows
+from shopkeeper.metrics.value import poisson_deviance_rows
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 from shopkeeper.tasks.base import CUSTOMER_SLICES, Bands
 from shopkeeper.timeline import iso
+
+Rows = Callable[[np.ndarray, np.ndarray], np.ndarray]
+ERRORS: Mapping[str, Rows] = {
+    "absolute_error": lambda actual, expected: np.abs(expected - actual),
+    "squared_error": lambda actual, expected: (expected - actual) ** 2,
+}
+# By what is answered: the columns of truth and answer, and the metrics of a row.
+COLUMNS: Mapping[str, tuple[str, str, Mapping[str, Rows]]] = {
+    PROBABILITIES: ("label", "probability", {"log_loss": log_loss_rows, "brier": brier_rows}),
+    COUNTS: ("actual", "expected", {**ERRORS, "poisson_deviance": poisson_deviance_rows}),
+    AMOUNTS: ("actual", "expected", ERRORS),
+}
 
 
 def cohort_hash(cohort: Cohort, user_ids: Sequence[str]) -> str:
     """SHA-256 over the sorted (external user, instant, label): two tables with the same hash answer the same task."""
     assert cohort.label is not None
     rows = zip(cohort.customer.tolist(), cohort.cutoff.tolist(), cohort.label.tolist(), strict=True)
-    lines = sorted(f"{user_ids[u - 1]}\t{iso(t)}\t{y:g}" for u, t, y in rows)
+    lines = sorted(f"{user_ids[u - 1]}\t{iso(t)}\t{y:.12g}" for u, t, y in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -51,10 +66,10 @@ def customer_table(
         slices: the task's, beside the attributes of users.
 
     Raises:
-        UserError: a probability outside [0, 1] or infinite, or NaN without a reason.
+        UserError: a probability outside [0, 1], a total that is negative or infinite, or NaN without a reason.
     """
     assert cohort.label is not None, "a cohort without labels cannot be evaluated"
-    n, p = len(cohort), np.asarray(predictions.probability, np.float64)
+    n, p = len(cohort), np.asarray(predictions.value, np.float64)
     assert len(p) == n
     user_ids = prepared.users["user_id"].combine_chunks()
     reason = np.full(n, "") if predictions.blank_reason is None else predictions.blank_reason
@@ -62,10 +77,13 @@ def customer_table(
     if np.any(~scored & (reason == "")):
         n_bare = int(np.sum(~scored & (reason == "")))
         raise UserError(f"{n_bare} scores are NaN without a reason; set the model's blank_reason for these")
-    if np.any((p[scored] < 0) | (p[scored] > 1)):
+    truth, answer, rows_of = COLUMNS[cohort.answers]
+    if cohort.answers == PROBABILITIES and np.any((p[scored] < 0) | (p[scored] > 1)):
         raise UserError("probabilities must lie in [0, 1]; calibrate the model's scores")
+    if np.any((p[scored] < 0) | np.isinf(p[scored])):
+        raise UserError(f"{cohort.answers} must be finite and not below 0; mend the model's scores")
 
-    def where_scored(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> pa.Array:
+    def where_scored(rows: Rows) -> pa.Array:
         values = np.zeros(n)
         values[scored] = rows(cohort.label[scored], p[scored])  # type: ignore[index]
         return pa.array(values, mask=~scored)
@@ -73,11 +91,10 @@ def customer_table(
     kinds = banded(cohort, slices) | user_attributes(prepared, cohort.customer, cohort.cutoff)
     columns: dict[str, pa.Array] = {
         **who(user_ids, 0, cohort.customer, cohort.cutoff, cohort.end - cohort.start),
-        "label": pa.array(cohort.label.astype(np.float64)),
-        "probability": pa.array(np.where(scored, p, 0.0), mask=~scored),
+        truth: pa.array(cohort.label.astype(np.float64)),
+        answer: pa.array(np.where(scored, p, 0.0), mask=~scored),
         "blank_reason": pa.array(reason.tolist(), pa.string()),
-        "log_loss": where_scored(log_loss_rows),
-        "brier": where_scored(brier_rows),
+        **{name: where_scored(rows) for name, rows in rows_of.items()},
         **{f"{SLICE}{name}": pa.array(values.tolist(), pa.string()) for name, values in kinds.items()},
     }
     known = {} if "target_hash" in metadata else {"target_hash": cohort_hash(cohort, user_ids.to_pylist())}

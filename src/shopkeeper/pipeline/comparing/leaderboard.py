@@ -10,7 +10,11 @@ from typing import Any
 
 from shopkeeper.pipeline import show
 
-SHOWN = ("recall@{k}", "hit@{k}", "mrr", "coverage@{k}", "auroc", "brier", "ece")  # beside the headline
+SHOWN = (
+    *("recall@{k}", "hit@{k}", "mrr", "coverage@{k}"),
+    *("auroc", "brier", "ece"),
+    *("absolute_error", "rmse", "bias"),
+)  # beside the headline
 
 
 def write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:

@@ -85,6 +85,11 @@ def model_of(cfg: Train) -> Any:
             f"model={cfg.model.name} answers {model.about.asks} with {model.about.answers}, and task={task.name} "
             f"asks {task.asks}; leave task out or choose another model"
         )
+    if task.truth is not None and task.truth.answers not in (model.about.answers, *model.about.also):
+        raise UserError(
+            f"model={cfg.model.name} answers with {' or '.join((model.about.answers, *model.about.also))}, and "
+            f"task={task.name} asks for {task.truth.answers}; choose another model"
+        )
     return model
 
 

@@ -1,5 +1,8 @@
 """What is asked of customers: cohorts at rolling cutoffs, fitted on the earlier ones, calibrated on a later one.
 
+With `evaluation.refit` the model that test asks is fitted on all cutoffs that are wholly observed before test, that of
+the calibration included, so that no cohort is spent on calibration alone.
+
 Test is the latest window. The validation figures come from a fit on the training cutoffs alone, without calibration,
 asked at the calibration cutoff: so the calibration data choose the settings and fit the calibration, and nothing
 that test is judged by has been looked at.
@@ -60,12 +63,14 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     check_start(cfg, starts_warm=False)
     profit = Profit.of(cfg.dataset) if truth_of(cfg).profit else None
     windows = windows_of(cfg, prepare_data(cfg))
-    wanted = {part: t for part, t in windows.parts.items() if part != "test" or "test" in parts}
+    refit = cfg.evaluation.refit and "test" in parts
+    left_out = {"test" if "test" not in parts else "", "" if refit else "rolling"}
+    wanted = {part: t for part, t in windows.every.items() if part not in left_out}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
     judged = {part: JUDGED_ON[part] for part in parts}
     hashes = {part: cohort_hash(cohort[on], _external(cfg, known[on][-1])) for part, on in judged.items()}
-    said = {"windows": windows.as_json()}
+    said: dict[str, Any] = {"windows": windows.as_json()} | ({"refit": True} if refit else {})
     return Asked(
         parts,
         tuple((part,) for part in parts),
@@ -90,11 +95,12 @@ def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any,
 
     of, part, judged = asked.of, turn[0], JUDGED_ON[turn[0]]
     again = partial(_again, cfg, part, of.known[judged][-1])
-    audit_customer_model(cfg, model, part, of.cohort, of.known, of.windows, judged, partial(cohort_at, cfg), again)
+    cohort = {name: rows for name, rows in of.cohort.items() if part == "test" or name != "rolling"}
+    audit_customer_model(cfg, model, part, cohort, of.known, of.windows, judged, partial(cohort_at, cfg), again)
 
 
 def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
-    """The rows of a part: every customer of its cohort, with a probability."""
+    """The rows of a part: every customer of its cohort, with what is expected."""
     from shopkeeper.evaluation.rows.labels import customer_table
 
     of: Cohorts = asked.of
@@ -125,6 +131,8 @@ def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepar
     model = model_of(cfg)
     if "dataset" in model.about.needs:
         model.bind(prepared)
+    if part == "test" and "rolling" in cohort:
+        return model, model.fit(cohort["rolling"], None, fit) or Learned()
     calibration = cohort["calibration"] if part == "test" else None
     return model, model.fit(cohort["train"], calibration, fit) or Learned()
 
@@ -215,12 +223,13 @@ def known_at(cfg: Data, cutoff: int) -> Prepared:
 
 def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]) -> Cohort:
     """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
-    spec, label = context.customer_spec(cfg), truth_of(cfg).label
+    spec, truth = context.customer_spec(cfg), truth_of(cfg)
+    told: dict[str, Any] = {"truth": truth.label, "of": truth.of}
 
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
-        until = windows.observed_until
-        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, observed_until=until, truth=label)
-        audit_cohort(prepared, cohort, spec.active_days, truth=label)
+        about = {"observed_until": windows.observed_until, "answers": truth.answers, **told}
+        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
+        audit_cohort(prepared, cohort, spec.active_days, **told)
         return cohort
 
     if len({p.path for p in known}) == 1:

@@ -1,0 +1,17 @@
+"""Who will buy? Label 1: a customer who buys at least once in the window."""
+
+from __future__ import annotations
+
+from shopkeeper.customers.build_cohort import came_back
+from shopkeeper.tasks.base import Truth, customer_task
+
+TASK = customer_task(
+    "propensity",
+    Truth(came_back),
+    "Who will buy?",
+    said=(
+        "auroc",
+        "Of a customer who buys and one who does not, it gives the higher probability to the one who buys "
+        "in {share} of cases (AUROC), over {n:,} customers.",
+    ),
+)
