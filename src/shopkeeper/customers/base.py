@@ -35,6 +35,7 @@ class Cohort:
     active_events: tuple[str, ...] = ()  # a customer is asked about after one of these …
     active_days: float | None = None  # … in so many days before the cutoff; None: at any time before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
+    of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts or amounts that labels are
 
     def __len__(self) -> int:

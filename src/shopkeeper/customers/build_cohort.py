@@ -149,6 +149,7 @@ def build_cohort(
         observed_until=np.full(len(customer), observed_until, np.int64),
         label=np.concatenate(label) if labels else None,
         answers=answers,
+        of_nothing=float(truth(np.zeros(1, np.int64))[0]),
         horizon_days=float(horizon_days),
         active_events=tuple(events),
         active_days=None if active_days is None else float(active_days),
