@@ -35,7 +35,7 @@ def words_of(path: Path) -> list[str]:
     """The words of a command line that choose a file of a group."""
     group = group_of(path)
     word = f"model={path.stem}" if group == "tuning/space" else f"{group}={path.stem}"
-    return [word, "model=base_rate"] if word == "task=churn" else [word]
+    return [word, "model=base_rate"] if group == "task" and path.stem != "next_item" else [word]
 
 
 def composed(verb: str, *words: str) -> dict[str, Any]:

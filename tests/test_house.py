@@ -147,12 +147,15 @@ def test_nothing_executable_is_loaded_from_an_artifact():
 def test_no_task_is_named_where_every_task_is_served():
     tasks = [path.stem for path in (SOURCE / "tasks").glob("*.py") if path.stem not in ("__init__", "base", "find")]
     assert {"next_item", "churn"} <= set(tasks)
+    words = {"orders", "spend", "propensity"}  # which mean something else, too: no text of this name
+    own = {("evaluation/report/words.py", "orders"), ("evaluation/counterfactual/log.py", "propensity")}
     wrong = [
         f"{path.relative_to(SOURCE)} names {task}"
         for room in ("pipeline", "evaluation", "bundles", "tuning")
         for path in sorted((SOURCE / room).rglob("*.py"))
         for task in tasks
-        if task in path.read_text(encoding="utf-8").lower()
+        if (f'"{task}"' if task in words else task) in path.read_text(encoding="utf-8").lower()
+        and (path.relative_to(SOURCE).as_posix(), task) not in own
     ]
     assert not wrong
 
