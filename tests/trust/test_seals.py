@@ -5,18 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from house import House, small_shop
 from shopkeeper.cli.leaderboard import print_leaderboard
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, write_json
+from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline.runs import find_runs, open_run
+from shopkeeper.pipeline.stages.compose import compose_stages
+from shopkeeper.pipeline.stages.inputs import write_inputs
+from shopkeeper.pipeline.stages.unedited import check_chosen, check_composed
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +149,37 @@ def test_a_run_that_is_trained_anew_while_it_is_read_is_not_mixed_with_the_new_o
     (made / "models/run/manifest.json").unlink()  # as while files are moved one by one
     with pytest.raises(UserError, match="was trained anew while it was read"):
         run.table()
+
+
+def test_a_composed_config_that_was_edited_is_one_line_and_one_of_a_persons_own_is_read(tmp_path: Path):
+    folder = tmp_path / "data/composed"
+    compose_stages(folder)
+    write_inputs(folder, tmp_path / "inputs")
+    (folder / "train-own.yaml").write_text((folder / "train-popularity.yaml").read_text())
+    check_composed(folder, ["train-popularity.yaml", "train-own.yaml"])
+    file = folder / "train-popularity.yaml"
+    file.write_text(file.read_text().replace("seed: 1", "seed: 2"))
+    said = r"composed/train-popularity.yaml was changed or damaged .* edit conf/ and run `python -m shopkeeper compose`"
+    with pytest.raises(UserError, match=said):
+        write_inputs(folder, tmp_path / "inputs")
+    with pytest.raises(UserError, match=said):
+        check_composed(folder, ["train-popularity.yaml"])
+    check_composed(folder, ["stage-prepare.yaml"])
+    manifest = read_json(folder / "manifest.json")
+    manifest["files"]["train-popularity.yaml"] = sha256_file(file)
+    write_json(folder / "manifest.json", manifest)
+    with pytest.raises(UserError, match=r"composed/manifest.json was changed .* \(its seal differs\)"):
+        check_composed(folder, ["train-popularity.yaml"])
+
+
+def test_a_verb_looks_at_the_composed_config_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "data/composed"
+    compose_stages(folder)
+    sources = [SimpleNamespace(schema="pkg", path="hydra.conf"), SimpleNamespace(schema="file", path=str(folder))]
+    told = SimpleNamespace(runtime=SimpleNamespace(config_sources=sources),
+                           job=SimpleNamespace(config_name="stage-prepare"))  # fmt: skip
+    monkeypatch.setattr(HydraConfig, "get", lambda: told)
+    check_chosen()
+    (folder / "stage-prepare.yaml").write_text((folder / "stage-prepare.yaml").read_text() + "extend: null\n")
+    with pytest.raises(UserError, match=r"stage-prepare\.yaml was changed"):
+        check_chosen()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,24 @@ def test_a_search_that_goes_on_draws_what_it_would_have_drawn_without_the_break(
     tune.tune_model(config(tmp_path / "whole", *words, "tuning.trials=7"))
     assert settings(tmp_path / "broken") == settings(tmp_path / "whole")
     assert len(set(settings(tmp_path / "whole"))) == 7
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["update trial_values set value = value + 1 where trial_id = 2",
+     "update trial_params set param_value = param_value + 1 where trial_id = 2 and param_name = 'neighbours'"],
+)  # fmt: skip
+def test_a_trial_that_was_edited_in_the_database_is_one_line_when_the_search_goes_on(
+    tmp_path: Path, monkeypatch: Patch, edit: str
+):
+    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["shrinkage"] / 3)
+    for n in (2, 3):
+        tune.tune_model(config(tmp_path, "tuning=random", f"tuning.trials={n}"))
+    assert "seal" not in trials(tmp_path)[0]
+    with closing(sqlite3.connect(next(tmp_path.glob("*/study.db")))) as db, db:
+        assert db.execute(edit).rowcount == 1
+    with pytest.raises(UserError, match=r"trial 1 of the study .* was changed after it finished \(its seal differs\)"):
+        tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=4"))
 
 
 def test_other_data_or_settings_begin_another_search_and_the_old_one_is_found_again(

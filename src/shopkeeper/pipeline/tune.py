@@ -20,6 +20,7 @@ from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import read_json, write_json, write_text
 from shopkeeper.folders import MANIFEST, check_target
+from shopkeeper.hashing import SEAL
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.forms import form_of, task_of
 from shopkeeper.pipeline.stages.compose import composed
@@ -185,7 +186,7 @@ def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[], None]) -> Callable[[Any], float]:
     from shopkeeper.tuning.space import read_space, suggest, with_settings
-    from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try
+    from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try, seal_of
 
     space, told = read_space(cfg.plain), cfg.tuning
 
@@ -214,7 +215,9 @@ def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[],
         if pruned:
             raise TrialPruned
         trial.set_user_attr("seeds", dict(zip(map(str, told.seeds), values, strict=True)))
-        return sum(values) / len(values)
+        value = float(sum(values) / len(values))
+        trial.set_user_attr(SEAL, seal_of(trial.params, value))
+        return value
 
     def objective(trial: Any) -> float:
         try:

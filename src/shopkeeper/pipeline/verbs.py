@@ -12,6 +12,7 @@ from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
 from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.stages.unedited import check_chosen
 from shopkeeper.pipeline.typed_ids import keep_ids
 
 # verb -> what it does; the verb is also the name of its file in `conf/`, and of the function in `pipeline/<verb>.py`
@@ -36,6 +37,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
 
     def run(config: Any) -> None:
         with one_line_errors():
+            check_chosen()
             _hide_secrets_of_sweep()
             getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
 

@@ -1,4 +1,8 @@
-"""What a search leaves in its folder: `trials.json`, `best.yaml` and plots."""
+"""What a search leaves in its folder: `trials.json`, `best.yaml` and plots.
+
+None of these is read back, but from the database anew (`study.py`, where each finished trial has a seal); `best.yaml`
+is handed to a person, who may edit it like any experiment, so it has none.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any
 import yaml
 
 from shopkeeper.files import write_json, write_text
+from shopkeeper.hashing import SEAL
 from shopkeeper.tuning.space import path_of, with_settings
 from shopkeeper.tuning.study import State, Study, spent
 
@@ -25,7 +30,7 @@ def write_trials(study: Study, folder: Path) -> Path:
     """`trials.json`: every trial with its state, value, settings, epochs and, where it failed, its error."""
     trials = []
     for t in study.get_trials(deepcopy=False):
-        about = {k: v for k, v in t.user_attrs.items() if k not in ("error", "traceback")}
+        about = {k: v for k, v in t.user_attrs.items() if k not in ("error", "traceback", SEAL)}
         if t.state == State.FAIL:
             about |= {"error": LOST} | t.user_attrs
         trials.append({"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.params,

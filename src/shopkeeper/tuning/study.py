@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import sha256_json
+from shopkeeper.hashing import SEAL
 from shopkeeper.locks import alone, silent
 from shopkeeper.tuning.settings import Tuning
 
@@ -88,6 +89,12 @@ def _open(url: str, name: str, settings: Tuning, direction: str, asks: Mapping[s
         sampler=Reseeded(settings),
         pruner=_pruner(settings),
     )
+    for trial in completed(study):
+        if SEAL in trial.user_attrs and trial.user_attrs[SEAL] != seal_of(trial.params, trial.value):
+            raise UserError(
+                f"trial {trial.number} of the study {full} was changed after it finished (its seal differs); "
+                f"delete its database, or set tuning.name to another one"
+            )
     if full not in earlier:
         study.set_user_attr("asks", asks)
         if others := [s for s in earlier if re.fullmatch(r"[0-9a-f]{8}", s[len(name) + 1 :])]:
@@ -97,6 +104,11 @@ def _open(url: str, name: str, settings: Tuning, direction: str, asks: Mapping[s
         if trial.user_attrs.get("error") == INTERRUPTED and trial.number not in _tried_again(study):
             _try_again(study, trial)
     return study
+
+
+def seal_of(params: Mapping[str, Any], value: float | None) -> str:
+    """What a finished trial's settings and value hash to, kept with it: all that a search that goes on reads of it."""
+    return sha256_json({"params": dict(params), "value": value})
 
 
 def _try_again(study: Study, trial: Trial, most: int | None = None) -> None:

@@ -16,7 +16,9 @@ from shopkeeper import configuration
 from shopkeeper.errors import whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.stages.unedited import COMPOSED
 from shopkeeper.pipeline.told import VERBS, plain, settings
 from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 
@@ -57,7 +59,7 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
         for stage, (verb, overrides) in stages.items():
             config = _compose(stage, verb, common + overrides)
             write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
-        write_json(folder / MANIFEST, {"kind": "composed", "files": sha256_tree(folder)})
+        write_json(folder / MANIFEST, sealed({"kind": COMPOSED, "files": sha256_tree(folder)}))
     return sorted(out.glob("*.yaml"))
 
 

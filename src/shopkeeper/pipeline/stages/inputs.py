@@ -30,6 +30,7 @@ from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
 from shopkeeper.pipeline.context import BEST
 from shopkeeper.pipeline.forms import ALONE
+from shopkeeper.pipeline.stages.unedited import check_composed
 from shopkeeper.tasks.find import find_task, module_of
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DAT
 def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchanged.PLACE)) -> None:
     """Write what has changed of the files above into `out`."""
     began = time.time_ns()
+    check_composed(composed, [path.name for path in composed.glob("*.yaml")])
     configs = {path.stem: _config(path) for path in sorted(composed.glob("*.yaml"))}
     if "stage-prepare" not in configs:
         raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
