@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from hydra import compose, initialize_config_dir
 from shopkeeper import configuration
 from shopkeeper.pipeline.evaluate import evaluate
 from shopkeeper.pipeline.export import export
+from shopkeeper.pipeline.recommend import recommend
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 
 Row = tuple[str, str, str, str]  # customer, item, time, price
+COLUMNS = ("customer", "item", "time", "price")
 ALWAYS = ("tracking=none", "progress=false", "evaluation.resamples=50", "trainer=cpu", "paths.raw=raw")
 
 
@@ -28,12 +30,14 @@ class House:
     def __init__(self, place: Path):
         self.place = place
 
-    def dataset(self, name: str, rows: Iterable[Row], **settings: Any) -> None:
+    def dataset(
+        self, name: str, rows: Iterable[Sequence[str]], header: Sequence[str] = COLUMNS, **settings: Any
+    ) -> None:
         """Write `raw/<name>.csv` and `conf/dataset/<name>.yaml`."""
         (self.place / "conf/dataset").mkdir(parents=True, exist_ok=True)
         (self.place / "raw").mkdir(exist_ok=True)
         with open(self.place / f"raw/{name}.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("customer", "item", "time", "price"), *rows])
+            csv.writer(file).writerows([header, *rows])
         spec = {
             "defaults": [{"override /split@_global_.split": "temporal"}],
             "name": name,
@@ -70,6 +74,10 @@ class House:
     def export(self, *words: str) -> None:
         """`export.py …`."""
         export(self._composed("export", words))
+
+    def recommend(self, *words: str) -> None:
+        """`recommend.py …`."""
+        recommend(self._composed("recommend", words))
 
 
 def small_shop() -> list[Row]:

@@ -22,7 +22,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, requests_of, rows_of
+from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, rows_of
 from shopkeeper.models.about import (
     COLUMNS,
     COUNTS,
@@ -114,7 +114,7 @@ class Shop:
     def questions(self, model: Any) -> Requests | Cohort:
         """Some of the test questions."""
         if model.about.asks == REQUESTS:
-            return requests_of(self.split.part("test")[0], np.arange(SOME))
+            return self.split.part("test")[0].take(np.arange(SOME))
         return rows_of(self.of_model(model)["test"], np.arange(SOME))
 
 
@@ -168,7 +168,7 @@ def test_it_answers_every_question_alone_as_in_company(model: Any, shop: Shop):
     whole = answers(model, asked)
     assert len(whole) == SOME
     assert np.isfinite(whole).all()
-    cut = requests_of if isinstance(asked, Requests) else rows_of
+    cut = Requests.take if isinstance(asked, Requests) else rows_of
     alone = np.concatenate([answers(model, cut(asked, np.array([row]))) for row in range(5)])  # type: ignore[operator]
     np.testing.assert_allclose(alone, whole[:5], rtol=1e-4, atol=1e-5)
 

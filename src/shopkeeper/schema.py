@@ -28,6 +28,9 @@ NO_INTEREST = ("remove_from_cart", "return", "exposure")  # event types that cou
 INTEREST_TYPES = tuple(name for name in EVENT_TYPES if name not in NO_INTEREST)
 INTEREST = tuple(EVENT_CODE[name] for name in INTEREST_TYPES)  # their codes
 
+# Where item tables keep the category, the first that is there.
+CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre")
+
 PAD = 0  # internal id of "no item" / "no user"; real ids start at 1
 NO_HISTORY = "no history before the cutoff"  # why a customer has no score, in evaluation and bundles alike
 NO_TIME = -(2**63)  # instant of a request to order-only data

@@ -77,7 +77,7 @@ def _whole_log_catalogue(prepared, train_end, spec):
 
 
 REAL_ITEMS = splits.known_items
-REAL_PART = splits_rules._part
+REAL_PART = splits_rules.part_of
 
 
 def _history_up_to_the_target(p, request, rows, user, end, instant, start=None):
@@ -106,8 +106,8 @@ MUTANTS = {
         _whole_log_catalogue,
         [n for n in STRICT_TIMED if n not in ("sessions", "sessions_user")],
     ),
-    "histories reach up to the target's row": (splits_rules, "_part", _history_up_to_the_target, TIMED),
-    "histories hold the target": (splits_rules, "_part", _history_with_the_target, list(SPECS)),
+    "histories reach up to the target's row": (splits_rules, "part_of", _history_up_to_the_target, TIMED),
+    "histories hold the target": (splits_rules, "part_of", _history_with_the_target, list(SPECS)),
     "training goes on after the cutoff": (
         splits_rules,
         "_cutoffs",

@@ -170,6 +170,9 @@ PART = fields(
     targets        list<int32>        items that were then taken
     target_rows    list<int64>        their rows in the event arrays, the first line of each
     target_lines?  list<list<int64>>  all lines of each target, where some have several
+    basket_rows?   list<int64>        lines of the order that are known, behind the history (split.asks=cart, checkout)
+    barred?        list<int32>        items that may not be recommended: the basket's, the page's
+    page?          text               the category that is looked at: its items alone are candidates
     warm_user      bool               has training rows
     warm_targets   list<bool>         has been in a training row, by target
     """

@@ -27,6 +27,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.locks import Held
+from shopkeeper.schema import CATEGORY_COLUMNS
 from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
@@ -190,6 +191,17 @@ class Prepared:
     def users_known(self) -> pa.Table | None:
         """The same of users."""
         return self._optional("users_known")
+
+    @cached_property
+    def first_category(self) -> tuple[np.ndarray, list[str]]:
+        """The (first) category of each item, int64 (n_items + 1,), 0 = unknown, and the categories by code from 1."""
+        name = next((c for c in CATEGORY_COLUMNS if c in self.items.column_names), None)
+        values = [] if name is None else self.items[name].to_pylist()
+        firsts = [(v[0] if v else None) if isinstance(v, list) else v for v in values]  # of several genres the first
+        texts = [None if v is None or not str(v).strip() else str(v) for v in firsts]
+        names = sorted({text for text in texts if text is not None})
+        place = {text: code for code, text in enumerate(names, start=1)}
+        return np.array([0, *(0 if text is None else place[text] for text in texts)], np.int64), names
 
     def known_since(self, kind: str, attribute: str) -> np.ndarray | None:
         """Since when an attribute of each item or user (`kind`: items, users) is known, int64 (n + 1,) µs by id.

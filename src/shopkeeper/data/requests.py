@@ -5,8 +5,9 @@ Shapes: B requests, N target items in all, M rows of the shared event arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,32 +44,75 @@ class Requests:
     channel: np.ndarray | None = None  # int8 (B,)
     candidates: tuple[np.ndarray, np.ndarray] | None = None  # offsets int64 (B+1,), items int32: rank only these
     nightly: Nightly | None = None  # only for a model that says so: target events until the midnight before
+    barred: tuple[np.ndarray, np.ndarray] | None = None  # and never these: what lies in the basket, the page's item
 
     def __len__(self) -> int:
         return len(self.start)
 
     def __getitem__(self, rows: slice) -> Requests:
         """Requests of a slice, sharing the event arrays."""
+        first, last, _ = rows.indices(len(self))
 
-        def cut(column: np.ndarray | None) -> np.ndarray | None:
-            return None if column is None else column[rows]
+        def cut(lists: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+            if lists is None:
+                return None
+            span = lists[0][first : last + 1]
+            return span - span[0], lists[1][span[0] : span[-1]]
 
-        candidates = self.candidates
-        if candidates is not None:
-            offsets, items = candidates
-            first, last, _ = rows.indices(len(self))
-            span = offsets[first : last + 1]
-            candidates = (span - span[0], items[span[0] : span[-1]])
-        return Requests(
-            self.events,
-            self.start[rows],
-            self.end[rows],
-            cut(self.instant),
-            cut(self.user),
-            cut(self.channel),
-            candidates,
-            self.nightly,
-        )
+        return self._some(rows, cut)
+
+    def take(self, rows: np.ndarray) -> Requests:
+        """The requests at these positions, sharing the event arrays."""
+
+        def taken(lists: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+            if lists is None:
+                return None
+            n = np.diff(lists[0])[rows]
+            offsets = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
+            return offsets, lists[1][np.arange(offsets[-1]) + np.repeat(lists[0][:-1][rows] - offsets[:-1], n)]
+
+        return self._some(rows, taken)
+
+    def _some(self, rows: Any, lists: Callable[[Any], Any]) -> Requests:
+        columns = {name: getattr(self, name) for name in ("start", "end", "instant", "user", "channel")}
+        columns = {name: None if column is None else column[rows] for name, column in columns.items()}
+        return replace(self, **columns, candidates=lists(self.candidates), barred=lists(self.barred))
+
+    def hidden(self, filter_seen: bool) -> tuple[np.ndarray, np.ndarray] | None:
+        """What may not be recommended: what is barred, with `filter_seen` the history, too; None: everything may.
+
+        Offsets int64 (B+1,) and items, some of them twice.
+        """
+        if not filter_seen:
+            return self.barred
+        offsets, rows = self.flat()
+        item = self.events.item[rows]
+        if self.barred is None:
+            return offsets, item
+        owner = np.repeat(np.arange(len(self)), np.diff(offsets))
+        owner = np.append(owner, np.repeat(np.arange(len(self)), np.diff(self.barred[0])))
+        order = np.argsort(owner, kind="stable")
+        return offsets + self.barred[0], np.append(item, self.barred[1])[order]
+
+    def holding(self, basket: tuple[np.ndarray, np.ndarray]) -> Requests:
+        """The same requests with further rows at the end of each history: the lines of the order so far.
+
+        `basket`: offsets int64 (B+1,) and rows of `events`, which happen right before the instant. Histories then lie
+        behind the log in arrays of their own, so that rows of the log keep their numbers.
+        """
+        offsets, rows = self.flat()
+        owner = np.append(*(np.repeat(np.arange(len(self)), np.diff(at)) for at in (offsets, basket[0])))
+        order = np.argsort(owner, kind="stable")
+        of_basket = (np.arange(len(owner)) >= len(rows))[order]
+        source = np.append(rows, basket[1])[order]
+        columns: dict[str, np.ndarray | None] = {}
+        for name, column in vars(self.events).items():
+            values = None if column is None else np.concatenate([column, column[source]])
+            if name == "timestamp" and values is not None and self.instant is not None:
+                values[len(column) :][of_basket] = self.instant[owner[order]][of_basket] - 1
+            columns[name] = values
+        at = offsets + basket[0] + len(self.events.item)
+        return replace(self, events=Events(**columns), start=at[:-1], end=at[1:])  # type: ignore[arg-type]
 
     @property
     def lengths(self) -> np.ndarray:

@@ -103,16 +103,30 @@ class Split:
         return str(self.timeline["target_hash"][part])
 
     def part(self, name: str) -> tuple[Requests, Targets]:
-        """Requests and targets of `validation` or `test`, in file order."""
+        """Requests and targets of `validation` or `test`, in file order.
+
+        Where part of the order is known (`split.asks=cart`), its lines stand at the end of the histories.
+        """
         if name == "validation" and not self.validates:
             requests, targets = self.part("test")
             return requests[0:0], targets[0:0]
+        requests, targets, basket = self.as_written(name)
+        return (requests if basket is None else requests.holding(basket)), targets
+
+    def as_written(self, name: str) -> tuple[Requests, Targets, tuple[np.ndarray, np.ndarray] | None]:
+        """The same with histories of the log alone, and the rows of each basket beside them (offsets, rows)."""
         table = self.request_table(name)
         targets = table["targets"].combine_chunks()
         rows = table["target_rows"].combine_chunks()
 
         def column(key: str, dtype: type) -> np.ndarray | None:
             return table[key].to_numpy().astype(dtype, copy=False) if key in table.column_names else None
+
+        def lists(key: str) -> tuple[np.ndarray, np.ndarray] | None:
+            if key not in table.column_names:
+                return None
+            found = table[key].combine_chunks()
+            return found.offsets.to_numpy().astype(np.int64), found.values.to_numpy()
 
         start, end = column("start", np.int64), column("end", np.int64)
         assert start is not None
@@ -124,14 +138,29 @@ class Split:
             instant=column("instant", np.int64),
             user=column("user", np.int32),
             channel=column("channel", code_type(len(self.prepared.manifest.get("channels") or ()))),
+            candidates=self._of_pages(table),
             nightly=self.nightly,
+            barred=lists("barred"),
         )
-        return requests, Targets(
+        happened = Targets(
             targets.offsets.to_numpy().astype(np.int64),
             targets.values.to_numpy().astype(np.int32),
             rows.values.to_numpy().astype(np.int64),
             _lines(table),
         )
+        return requests, happened, lists("basket_rows")
+
+    def _of_pages(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:
+        """The items of the category that each request looks at; None where it is none."""
+        if "page" not in table.column_names:
+            return None
+        code_V, names = self.prepared.first_category
+        code = np.array([names.index(name) + 1 for name in table["page"].to_pylist()], np.int64)
+        known = self.catalogue[np.argsort(code_V[self.catalogue], kind="stable")]
+        first = np.searchsorted(code_V[known], np.arange(len(names) + 2))
+        n = first[code + 1] - first[code]
+        offsets = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
+        return offsets, known[np.arange(offsets[-1]) + np.repeat(first[code] - offsets[:-1], n)]
 
     @cached_property
     def nightly(self) -> Nightly | None:

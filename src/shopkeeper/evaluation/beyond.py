@@ -26,10 +26,7 @@ from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat
 from shopkeeper.metrics.sorted_keys import among
-from shopkeeper.schema import event_codes
-
-# Where item tables keep the category, the first that is there.
-CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre")
+from shopkeeper.schema import CATEGORY_COLUMNS, event_codes
 
 
 @dataclass(frozen=True)

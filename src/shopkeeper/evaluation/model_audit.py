@@ -88,7 +88,7 @@ def _moves_with_later_nights(
     night_B, n = asked.nightly.nights(asked.instant), 0
     for night in rng.permutation(np.unique(night_B))[:NIGHTS]:
         rows = np.flatnonzero(night_B == night)
-        other = replace(requests_of(asked, rows), nightly=asked.nightly.changed_from(int(night), n_items, rng))
+        other = replace(asked.take(rows), nightly=asked.nightly.changed_from(int(night), n_items, rng))
         n += int(_moved(said[rows], _answers(model, other)).sum())
     return n
 
@@ -267,7 +267,7 @@ def _moved(said: np.ndarray, now: np.ndarray) -> np.ndarray:
 
 
 def _sample(requests: Requests, n_items: int) -> Requests:
-    return requests_of(requests, _chosen(len(requests), _fitting(n_items)))
+    return requests.take(_chosen(len(requests), _fitting(n_items)))
 
 
 def _fitting(n_items: int) -> int:
@@ -288,24 +288,6 @@ def _strangers(split: Split) -> Requests:
     histories = [[int(i)] for i in items] + [[]]
     types, times = [[kind] * len(h) for h in histories], [[0] * len(h) for h in histories]
     return Requests.from_histories(histories, types, times, [MICROSECONDS_PER_DAY] * len(histories))
-
-
-def requests_of(requests: Requests, rows: np.ndarray) -> Requests:
-    """Some of the requests, by their positions; they name no candidates of their own."""
-    assert requests.candidates is None
-
-    def cut(column: np.ndarray | None) -> np.ndarray | None:
-        return None if column is None else column[rows]
-
-    return Requests(
-        requests.events,
-        requests.start[rows],
-        requests.end[rows],
-        cut(requests.instant),
-        cut(requests.user),
-        cut(requests.channel),
-        nightly=requests.nightly,
-    )
 
 
 def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:

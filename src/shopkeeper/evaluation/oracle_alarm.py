@@ -20,7 +20,7 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
-from shopkeeper.evaluation.model_audit import requests_of, rows_of
+from shopkeeper.evaluation.model_audit import rows_of
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import oracle_of, users_of, values_of
 
@@ -90,6 +90,7 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
 
     spec = split.timeline.get("spec") or {}
     asks_next_order = list(spec.get("target_events") or []) == ["purchase"] and spec.get("targets", "first") != "all"
+    asks_next_order &= spec.get("asks", "next") == "next"
     if not split.prepared.manifest.get("simulation") or not asks_next_order or oracle_of(table):
         return None
     if metric not in table.column_names:
@@ -106,7 +107,7 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
         split.train_end,
         split.catalogue,
         asked=(
-            requests_of(requests, rows),
+            requests.take(rows),
             replace(targets, offsets=offsets, item=targets.item[at], row=targets.row[at]),
         ),
     )

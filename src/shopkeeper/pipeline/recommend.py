@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from omegaconf import DictConfig
@@ -22,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def recommend(config: DictConfig) -> None:
-    """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first)."""
+    """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first).
+
+    With `basket=[…]`, the order so far, which stands behind the history: what goes with it.
+    """
     cfg = settings(config, Recommend)
     run = open_run(cfg.run, context.named_targets())
     say_contradictions(cfg.plain, [run])
@@ -33,18 +37,23 @@ def recommend(config: DictConfig) -> None:
     split = context.split_of(prepared, run.manifest)
     model = run.model()
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
-    rows = [read_event(x if isinstance(x, list) else str(x), "history", usual, prepared.zone) for x in cfg.history]
-    events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
-    history = [item_id for item_id, _ in events]
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
-    known = [internal[x] for x in history if x in internal]
-    if len(known) < len(history):
-        log.info("left out, not in the data: %s", ", ".join(x for x in history if x not in internal))
-    types = [kind for item_id, kind in events if item_id in internal]
+    known, types, n_history = list[int](), list[int](), 0
+    for key, lines in (("history", cfg.history), ("basket", cfg.basket)):  # the order so far comes last
+        n_history = len(known)
+        rows = [read_event(x if isinstance(x, list) else str(x), key, usual, prepared.zone) for x in lines]
+        events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
+        if strange := [item_id for item_id, _ in events if item_id not in internal]:
+            log.info("left out, not in the data: %s", ", ".join(strange))
+        known += [internal[item_id] for item_id, _ in events if item_id in internal]
+        types += [kind for item_id, kind in events if item_id in internal]
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
     requests = Requests.from_histories([known], [types], instant=instant)
+    if cfg.basket:  # its lines are one order
+        one_order = (np.arange(len(known)) >= n_history).astype(np.int32)
+        requests = replace(requests, events=replace(requests.events, order=one_order))
     k = cfg.k
     if model.about.answers == LISTS:  # places say all that it says
         listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
@@ -56,6 +65,7 @@ def recommend(config: DictConfig) -> None:
     allowed[split.catalogue] = True
     if run.metrics["filter_seen"] if cfg.filter_seen is None else cfg.filter_seen:
         allowed[known] = False
+    allowed[known[n_history:]] = False
     allowed &= scores_V > -np.inf
     order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]

@@ -168,6 +168,7 @@ class Recommend:
 
     run: Path
     history: tuple[Any, ...]  # external ids, or [id, event type, …]; oldest first
+    basket: tuple[Any, ...] = ()  # the same of the order so far, which is not recommended again
     k: int = held(whole(1), 10)
     filter_seen: bool | None = None  # None: as the model was evaluated
     paths: Paths = field(default_factory=Paths)

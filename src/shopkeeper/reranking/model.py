@@ -78,10 +78,8 @@ class Reranked:
             item_BN = np.asarray(self.model.recommend(requests, n), np.int32)
             return Lists.of(item_BN, np.broadcast_to(-np.arange(item_BN.shape[1], dtype=np.float64), item_BN.shape))
         scores_BV = np.where(self.shown_V, self.model.score(requests), -np.inf)
-        if self.filter_seen:
-            offsets, rows = requests.flat()
-            owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
-            scores_BV[owner, requests.events.item[rows]] = -np.inf
+        if (hidden := requests.hidden(self.filter_seen)) is not None:
+            scores_BV[np.repeat(np.arange(len(requests)), np.diff(hidden[0])), hidden[1]] = -np.inf
         n = min(n, len(self.catalogue))
         best_BN = np.sort(best_columns(scores_BV, n), axis=1)
         return Lists.of(best_BN.astype(np.int32), np.take_along_axis(scores_BV, best_BN, axis=1))

@@ -55,7 +55,7 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
         seen[prepared.events.item[training]] = True
         in_catalogue = np.zeros_like(seen)
         in_catalogue[split.catalogue[(split.catalogue > 0) & (split.catalogue <= prepared.n_items)]] = True
-        parts = {name: split.part(name) for name in ("validation", "test")}
+        parts = {name: split.as_written(name)[:2] for name in ("validation", "test")}
         for name, (requests, targets) in parts.items():
             found = check_part(prepared, split, spec, name, requests, targets, seen & in_catalogue)
             checks |= {f"{name}: {check}": v for check, v in found.items()}
@@ -159,7 +159,7 @@ def _disjoint(p: Prepared, split: Split, spec: SplitSpec, parts: dict[str, tuple
 
 def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple[Requests, Targets]]) -> list[str]:
     """Users who have a target but no request: dropping them would flatter a model."""
-    if spec.kind in ("sessions", "held_out_users"):
+    if spec.kind in ("sessions", "held_out_users") or spec.asks != "next":
         return []
     target = np.isin(p.events.event_type, np.asarray(event_codes(spec.target_events), np.int8))
     found = []

@@ -8,7 +8,7 @@ import pyarrow as pa
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
-from shopkeeper.schema import event_codes
+from shopkeeper.schema import EVENT_CODE, event_codes
 from shopkeeper.timeline import SplitSpec
 
 
@@ -55,6 +55,8 @@ def check_part(
         "warm and cold are marked": _warm(p, split, name, table, requests, targets, seen),
     }
     checks["history ends before the instant"] = _instants(p, spec, name, requests, targets)
+    if spec.asks != "next":
+        checks["what is known is not asked for"] = _known(p, split, name, requests, targets)
     return checks
 
 
@@ -149,8 +151,43 @@ def _instants(p: Prepared, spec: SplitSpec, name: str, requests: Requests, targe
     if spec.timed and spec.targets == "all" and spec.kind != "sessions":
         if (requests.instant != low).any():
             found.append(f"{name}: requests are not asked at the window's start")
+    elif spec.asks not in ("next", "category"):
+        if (requests.instant < low).any():
+            found.append(f"{name}: requests are asked before the window begins")
     elif (requests.instant != ts[targets.row[targets.offsets[:-1]]]).any() and spec.kind != "held_out_users":
         found.append(f"{name}: instants are not those of the targets")
     if not spec.timed and spec.kind != "held_out_users" and (requests.end != targets.row[targets.offsets[:-1]]).any():
         found.append(f"{name}: histories do not end right before the target")
+    return found
+
+
+def _known(p: Prepared, split: Split, name: str, requests: Requests, targets: Targets) -> list[str]:
+    """Baskets hold lines of the order that is asked for, and no target; nor has a target been put into the cart."""
+    found, width = [], p.n_items + 1
+    wanted = targets.request * width + targets.item
+    if requests.barred is not None:
+        offsets, items = requests.barred
+        both = np.isin(wanted, np.repeat(np.arange(len(requests)), np.diff(offsets)) * width + items)
+        if both.any():
+            found.append(f"{name}: item {targets.item[both][0]} is a target and may not be recommended")
+    basket, order = split.as_written(name)[2], p.events.order
+    if basket is not None:
+        offsets, rows = basket
+        first = targets.row[targets.offsets[:-1]]
+        asked = np.repeat(first, np.diff(offsets))
+        if order is None or (order[rows] != order[asked]).any() or (p.event_user[rows] != p.event_user[asked]).any():
+            found.append(f"{name}: a basket holds lines of another order")
+        elif np.isin(np.repeat(np.arange(len(requests)), np.diff(offsets)) * width + p.events.item[rows], wanted).any():
+            found.append(f"{name}: a basket holds what is asked for")
+    if requests.barred is not None:  # whose baskets are told
+        offsets, rows = requests.flat()
+        owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
+        types = np.asarray(event_codes(split.timeline["spec"]["target_events"]), np.int8)
+        since = np.full(len(requests), -1)  # row of the last target event of the history
+        bought = np.isin(p.events.event_type[rows], types)
+        np.maximum.at(since, owner[bought], rows[bought])
+        cart = (p.events.event_type[rows] == EVENT_CODE["add_to_cart"]) & (rows > since[owner])
+        inside = np.isin(owner[cart] * width + p.events.item[rows[cart]], wanted)
+        if inside.any():
+            found.append(f"{name}: row {rows[cart][inside][0]} of a history puts into the cart what is asked for")
     return found

@@ -16,7 +16,8 @@ from shopkeeper.data.requests import Events
 from shopkeeper.data.split import Split
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.catalogue import known_items
-from shopkeeper.splits.rules import Part, divide
+from shopkeeper.splits.parts import Part
+from shopkeeper.splits.rules import divide
 from shopkeeper.splits.steps import training_mask
 from shopkeeper.timeline import DAY, SplitSpec, iso
 
@@ -191,10 +192,11 @@ def _training(p: Prepared, train_end: np.ndarray, changed: Prepared, changed_end
 
 
 def _stored(split: Split) -> Part:
-    requests, targets = split.part("validation")
+    requests, targets, basket = split.as_written("validation")
     assert requests.user is not None
     t = targets
-    return Part(requests.user, requests.start, requests.end, requests.instant, t.offsets, t.row, t.lines)
+    asked = requests.user, requests.start, requests.end, requests.instant
+    return Part(*asked, t.offsets, t.row, t.lines, basket, requests.barred)
 
 
 def _content(p: Prepared, part: Part) -> bytes:
@@ -210,6 +212,7 @@ def _content(p: Prepared, part: Part) -> bytes:
         part.row - first[of_request],
         p.events.item[part.row],
         *_line_content(p, part),
+        *(() if part.barred is None else part.barred),
     )
     return b"|".join(np.ascontiguousarray(a).tobytes() for a in arrays)
 

@@ -15,28 +15,14 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
+from shopkeeper.splits.parts import Part, part_of, some_of
+from shopkeeper.splits.placed import placed
 from shopkeeper.splits.steps import first_of_each, first_within, last_of_each, steps, uniform_hash
 from shopkeeper.timeline import DAY, Cutoffs, SplitSpec, iso
 from shopkeeper.timeline.observation import tail_line
 
 PARTS = ("validation", "test")
 SAME_SESSION = DAY  # an id that is silent for longer and comes back is another session
-
-
-@dataclass(frozen=True)
-class Part:
-    """Requests of one part: history b is rows start[b]:end[b], its targets are row[offsets[b]:offsets[b+1]]."""
-
-    user: np.ndarray  # int32 (B,)
-    start: np.ndarray  # int64 (B,)
-    end: np.ndarray  # int64 (B,)
-    instant: np.ndarray | None  # int64 (B,) µs; None for order-only data
-    offsets: np.ndarray  # int64 (B+1,)
-    row: np.ndarray  # int64 (N,) first line of each target
-    lines: tuple[np.ndarray, np.ndarray] | None = None  # offsets (N+1,), rows of all lines; None: each has one
-
-    def __len__(self) -> int:
-        return len(self.user)
 
 
 @dataclass(frozen=True)
@@ -82,16 +68,9 @@ def _agreed(p: Prepared, division: Division) -> Division:
 
     def part(old: Part) -> Part:
         assert p.consent is not None
-        asked = p.consent.holds(old.user, LATEST if cutoffs is None or old.instant is None else old.instant)
-        n = np.diff(old.offsets)
-        instant = None if old.instant is None else old.instant[asked]
-        offsets = np.concatenate([[0], np.cumsum(n[asked])]).astype(np.int64)
-        kept, lines = np.repeat(asked, n), None
-        if old.lines is not None:
-            per_target = np.diff(old.lines[0])
-            at = np.concatenate([[0], np.cumsum(per_target[kept])]).astype(np.int64)
-            lines = (at, old.lines[1][np.repeat(kept, per_target)])
-        return Part(old.user[asked], old.start[asked], old.end[asked], instant, offsets, old.row[kept], lines)
+        return some_of(
+            old, p.consent.holds(old.user, LATEST if cutoffs is None or old.instant is None else old.instant)
+        )
 
     return Division(train_end, {name: part(old) for name, old in division.parts.items()}, cutoffs)
 
@@ -124,7 +103,7 @@ def _leave_last(p: Prepared, spec: SplitSpec) -> Division:
         chosen = (past[asked, None] - np.arange(furthest, nearest, -1)).ravel()
         rows, of_row = found.lines(chosen)
         end = found.row[past[asked] - furthest]
-        return _part(p, of_row // spec.k, rows, asked + 1, end, _instant(p, end))
+        return part_of(p, of_row // spec.k, rows, asked + 1, end, _instant(p, end))
 
     train_end = p.offsets[1:].copy()
     train_end[asked] = found.row[past[asked] - 2 * spec.k]
@@ -145,6 +124,8 @@ def _windows(p: Prepared, spec: SplitSpec) -> Division:
 
     def part(name: str) -> Part:
         low, high = cutoffs.window(name)
+        if spec.asks != "next":
+            return placed(p, spec, found, low, high)
         inside = np.flatnonzero((step_time >= low) & (step_time < high))
         of_user = step_user[inside]
         users = of_user[first_of_each(of_user)]
@@ -160,7 +141,7 @@ def _windows(p: Prepared, spec: SplitSpec) -> Division:
         else:
             instant = step_time[inside]
         end = lower_bound(ts, p.offsets[users - 1], p.offsets[users], instant)
-        return _part(p, of_row, rows, users, end, instant)
+        return part_of(p, of_row, rows, users, end, instant)
 
     train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
     return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
@@ -193,7 +174,7 @@ def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
         of_user = p.event_user[rows]
         asked = np.isin(users, of_user)
         request = np.cumsum(first_of_each(of_user)) - 1
-        return _part(p, request, rows, users[asked], border[asked], _instant(p, border[asked]))
+        return part_of(p, request, rows, users[asked], border[asked], _instant(p, border[asked]))
 
     return Division(train_end, {"validation": part(validation), "test": part(test)}, None)
 
@@ -251,7 +232,7 @@ def _sessions(p: Prepared, spec: SplitSpec) -> Division:
         start = step_session[asked] if spec.history == "session" else p.offsets[user - 1]
         end = lower_bound(ts, start, found.row[asked], step_time[asked])
         by_request = np.argsort(of_row, kind="stable")
-        return _part(p, of_row[by_request], rows[by_request], user, end, step_time[asked], start)
+        return part_of(p, of_row[by_request], rows[by_request], user, end, step_time[asked], start)
 
     train_end = lower_bound(ts, p.offsets[:-1], p.offsets[1:], cutoffs.validation)
     return Division(train_end, {name: part(name) for name in PARTS}, cutoffs)
@@ -265,38 +246,6 @@ _RULES: dict[str, Callable[[Prepared, SplitSpec], Division]] = {
     "sessions": _sessions,
     "held_out_users": _held_out_users,
 }
-
-
-def _part(
-    p: Prepared,
-    request: np.ndarray,
-    rows: np.ndarray,
-    user: np.ndarray,
-    end: np.ndarray,
-    instant: np.ndarray | None,
-    start: np.ndarray | None = None,
-) -> Part:
-    """Put requests and their target rows together; `request` (ascending) says which request a row belongs to.
-
-    An item that occurs twice among the targets of a request (two lines of an order) is one target, at its first row;
-    its further lines are kept beside it.
-    """
-    lines = None
-    if len(rows) > len(user):
-        key = request * (p.n_items + 1) + p.events.item[rows]
-        _, first, inverse, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
-        if len(first) < len(rows):
-            by_row = np.argsort(first, kind="stable")  # targets in the order of their first lines
-            place = np.empty_like(by_row)
-            place[by_row] = np.arange(len(by_row))
-            at = np.concatenate([[0], np.cumsum(count[by_row])]).astype(np.int64)
-            lines = (at, rows[np.argsort(place[inverse], kind="stable")])
-        first = np.sort(first)
-        request, rows = request[first], rows[first]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(user)))]).astype(np.int64)
-    assert len(offsets) == len(user) + 1
-    start = p.offsets[user - 1] if start is None else start
-    return Part(user.astype(np.int32), start.astype(np.int64), end.astype(np.int64), instant, offsets, rows, lines)
 
 
 def _rows(mask: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.splits.rules import Part
+from shopkeeper.splits.parts import Part
 
 # ASCII unit separator, record separator, line feed, nothing
 UNIT, RECORD, LINE, NONE = (pa.scalar(text, pa.large_string()) for text in ("\x1f", "\x1e", "\n", ""))

@@ -21,7 +21,8 @@ from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.locks import alone
 from shopkeeper.splits.audit import audit_split
 from shopkeeper.splits.catalogue import known_items
-from shopkeeper.splits.rules import Division, Part, divide
+from shopkeeper.splits.parts import Part
+from shopkeeper.splits.rules import Division, divide
 from shopkeeper.splits.steps import tied
 from shopkeeper.splits.target_hash import target_hash
 from shopkeeper.timeline import SplitSpec, iso
@@ -95,6 +96,11 @@ def part_table(prepared: Prepared, part: Part, train_end: np.ndarray, seen: np.n
     if part.lines is not None:  # where each target has one line, target_rows says it all
         at, rows = part.lines
         columns["target_lines"] = lists(pa.ListArray.from_arrays(pa.array(at.astype(np.int32)), pa.array(rows)))
+    for name, held in (("basket_rows", part.basket), ("barred", part.barred)):
+        if held is not None:
+            columns[name] = pa.ListArray.from_arrays(pa.array(held[0].astype(np.int32)), pa.array(held[1]))
+    if part.page is not None:
+        columns["page"] = pa.array(part.page.tolist(), pa.string())
     columns |= {
         "warm_user": train_end[part.user - 1] > prepared.offsets[part.user - 1],
         "warm_targets": lists(seen[item]),

@@ -17,8 +17,8 @@ WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "te
 KINDS: dict[str, frozenset[str]] = {
     "leave_one_out": frozenset(),
     "leave_k_out": frozenset({"k"}),
-    "temporal": WINDOW,
-    "rolling": WINDOW | {"fold", "step_days"},
+    "temporal": WINDOW | {"asks"},
+    "rolling": WINDOW | {"fold", "step_days", "asks"},
     "sessions": WINDOW | {"gap_minutes", "history"},
     "held_out_users": frozenset({"validation_share", "test_share", "fold_in", "seed"}),
 }
@@ -27,7 +27,14 @@ TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
 FRACTIONS = frozenset(
     {"validation_days", "test_days", "step_days", "gap_minutes", "validation_share", "test_share", "fold_in"}
 )
-CHOICES = {"protocol": ("published", "strict"), "targets": ("first", "last", "all"), "history": ("session", "user")}
+CHOICES = {
+    "protocol": ("published", "strict"),
+    "targets": ("first", "last", "all"),
+    "history": ("session", "user"),
+    "asks": ("next", "product", "category", "cart", "checkout"),
+}
+# Part of the hash only where they are not these, so that older splits keep their names.
+USUAL = {"zone": "UTC", "asks": "next", "new_items": False}
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class SplitSpec:
     `targets` for windows: `first` asks at the instant of the user's first target step in the window, `last` at the
     last one, `all` once at the window's start, for everything that follows in it. For sessions: the first, the
     last, or (`all`) every step of the session, each a request of its own.
+
+    `asks`: where in the shop the customer stands who is asked, see `splits/placed.py`.
     """
 
     name: str
@@ -63,6 +72,9 @@ class SplitSpec:
     test_share: float = 0.1
     fold_in: float = 0.8  # share of a held-out user's events that is known
     seed: int = 0
+    asks: str = (
+        "next"  # what comes next | on a product's page | on a category's | cart: the rest of an order | checkout
+    )
     zone: str = "UTC"  # the shop's: days are its days, from midnight to midnight. Part of the hash where it is another
 
     RULES: ClassVar[dict[str, Rule]] = {
@@ -119,6 +131,10 @@ class SplitSpec:
             raise UserError(
                 f"split.new_items=true adds items that training has not seen, and {why}; choose one of them"
             )
+        if self.asks != "next" and self.targets != "first":
+            raise UserError(
+                f"split.asks={self.asks} asks about one order of each customer; leave split.targets={self.targets} out"
+            )
         if self.validation_share + self.test_share >= 1:
             raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
 
@@ -139,8 +155,8 @@ class SplitSpec:
             f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v
             for f in fields(self)
             if f.name in read
-            and (f.name != "zone" or (self.timed and self.zone != "UTC"))
-            and (f.name != "new_items" or self.new_items)
+            and (f.name not in USUAL or getattr(self, f.name) != USUAL[f.name])
+            and (f.name != "zone" or self.timed)
         }
 
     @property

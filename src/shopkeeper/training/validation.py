@@ -69,9 +69,7 @@ class Validator:
         chosen = np.arange(len(requests))
         if len(requests) > limit:
             chosen = np.sort(np.random.default_rng(0).permutation(len(requests))[:limit])
-        instant = None if requests.instant is None else requests.instant[chosen]
-        start, end = requests.start[chosen], requests.end[chosen]
-        picked = Requests(requests.events, start, end, instant, nightly=requests.nightly)
+        picked = requests.take(chosen)
         counts = np.diff(targets.offsets)[chosen]
         offsets = np.append(0, np.cumsum(counts))
         request_of_target = np.repeat(np.arange(len(chosen)), counts)
@@ -79,10 +77,9 @@ class Validator:
         class_of = np.full(split.prepared.n_items + 1, -1, np.int64)
         class_of[split.catalogue] = np.arange(len(split.catalogue))
         seen_cell = np.zeros(0, np.int64)
-        if filter_seen:
-            first, rows = picked.flat()
-            seen = class_of[picked.events.item[rows]]
-            cell = np.repeat(np.arange(len(chosen)), np.diff(first)) * len(split.catalogue) + seen
+        if (hidden := picked.hidden(filter_seen)) is not None:
+            seen = class_of[hidden[1]]
+            cell = np.repeat(np.arange(len(chosen)), np.diff(hidden[0])) * len(split.catalogue) + seen
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
             picked,

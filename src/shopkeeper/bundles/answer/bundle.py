@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.baskets import with_baskets
 from shopkeeper.bundles.answer.customers import CustomerModel
 from shopkeeper.bundles.answer.histories import Event, Vocabulary, read
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
@@ -89,6 +90,7 @@ class Bundle:
         k: int | None = None,
         filter_seen: bool | None = None,
         exclude: Sequence[Sequence[str]] | None = None,
+        basket: Sequence[Sequence[Event]] | None = None,
     ) -> list[Answer]:
         """One answer to each history: the best items, or the probability, and the reason where there is none.
 
@@ -104,6 +106,8 @@ class Bundle:
             filter_seen: of a recommender: leave out every item of the history; default: as it was evaluated.
             exclude: of a recommender: per request a list of further items to leave out (what lies in the basket, what
                 is sold out); ids that the bundle does not know are counted in `seen["unknown_excluded"]`.
+            basket: of a recommender: per request the lines of the order so far, as in `histories`. They stand behind
+                the history and are left out of the list: what goes with them?
 
         Raises:
             UserError: an event that is none or lacks the time that the model reads, an instant that is none or is
@@ -111,11 +115,14 @@ class Bundle:
         """
         asked = read(histories, as_of, self.manifest["history"], self.vocabulary, self.seen)
         if isinstance(self.model, ItemModel):
-            return self.model.answer(asked, self.seen, k, filter_seen, exclude)
-        if any(told is not None for told in (k, filter_seen, exclude)):
+            known = None
+            if basket is not None:
+                asked, known = with_baskets(asked, basket, self.manifest["history"])
+            return self.model.answer(asked, self.seen, k, filter_seen, exclude, known)
+        if any(told is not None for told in (k, filter_seen, exclude, basket)):
             raise UserError(
-                f"{self.path} holds a {self.manifest['task']} model, which lists no items; leave out k, filter_seen "
-                f"and exclude"
+                f"{self.path} holds a {self.manifest['task']} model, which lists no items; leave out k, filter_seen, "
+                f"exclude and basket"
             )
         return self.model.answer(asked, self.seen)
 
@@ -127,8 +134,10 @@ class Bundle:
         *,
         exclude: Sequence[Sequence[str]] | None = None,
         as_of: Any = None,
+        basket: Sequence[Sequence[Event]] | None = None,
     ) -> list[list[tuple[str, float]]]:
         """The lists alone that `answer` gives."""
         if not isinstance(self.model, ItemModel):
             raise UserError(f"{self.path} holds a {self.manifest['task']} model, which lists no items; use `answer`")
-        return [a.items or [] for a in self.answer(histories, as_of, k=k, filter_seen=filter_seen, exclude=exclude)]
+        told: dict[str, Any] = {"k": k, "filter_seen": filter_seen, "exclude": exclude, "basket": basket}
+        return [a.items or [] for a in self.answer(histories, as_of, **told)]

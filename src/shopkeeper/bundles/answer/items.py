@@ -83,8 +83,9 @@ class ItemModel:
         k: int | None = None,
         filter_seen: bool | None = None,
         exclude: Sequence[Sequence[str]] | None = None,
+        basket: Sequence[Sequence[str]] | None = None,
     ) -> list[Answer]:
-        """As `Bundle.answer`."""
+        """As `Bundle.answer`; `basket`: ids of lines that stand behind the histories already."""
         k = self.k if k is None else k
         if not isinstance(k, int) or not 1 <= k <= self.k:
             raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
@@ -92,8 +93,9 @@ class ItemModel:
             filter_seen = bool(self.manifest["filter_seen"])
         parsed = [self._read(rows, seen) for rows in asked.rows]
         hidden = [every if filter_seen else [] for _, _, every in parsed]
-        if exclude is not None:
-            hidden = [a + b for a, b in zip(hidden, self._excluded(exclude, len(parsed), seen), strict=True)]
+        for left_out in (exclude, basket):
+            if left_out is not None:
+                hidden = [a + b for a, b in zip(hidden, self._excluded(left_out, len(parsed), seen), strict=True)]
         reasons = ["" if items else NO_HISTORY for _, items, _ in parsed]
         seen["empty_histories"] += sum(map(bool, reasons))
 

@@ -126,10 +126,8 @@ def _rank(
     from shopkeeper.metrics.ranks import Flat, rank_in_lists
 
     wanted = Flat(targets.offsets, targets.item)
-    seen = None
-    if filter_seen:
-        offsets, rows = requests.flat()
-        seen = Flat(offsets, requests.events.item[rows])
+    hidden = requests.hidden(filter_seen)
+    seen = None if hidden is None else Flat(*hidden)
     candidates = None if requests.candidates is None else Flat(*requests.candidates)
     if tiled:
         from shopkeeper.metrics.ranker import Ranker

@@ -19,10 +19,9 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
-from shopkeeper.evaluation.beyond import CATEGORY_COLUMNS
 from shopkeeper.evaluation.table import SLICE
 from shopkeeper.features.point_in_time import attributes_as_of
-from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.schema import CATEGORY_COLUMNS, MICROSECONDS_PER_DAY
 from shopkeeper.tasks.base import Bands
 from shopkeeper.timeline.zones import local
 

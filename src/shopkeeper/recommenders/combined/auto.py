@@ -145,10 +145,7 @@ def _mean_ndcg(model: Any, split: Split, fit: Fit) -> float:
     values = []
     for first in range(0, len(requests), step):
         part, wanted = requests[first : first + step], targets[first : first + step]
-        seen = None
-        if fit.filter_seen:
-            offsets, rows = part.flat()
-            seen = Flat(offsets, part.events.item[rows])
-        ranked = ranker.rank_scores(model.score(part), Flat(wanted.offsets, wanted.item), seen)
+        seen, only = (None if x is None else Flat(*x) for x in (part.hidden(fit.filter_seen), part.candidates))
+        ranked = ranker.rank_scores(model.score(part), Flat(wanted.offsets, wanted.item), seen, only)
         values.append(compute(Hits.of(ranked, wanted.offsets, wanted.item), f"ndcg@{fit.k}"))
     return float(np.mean(np.concatenate(values)))

@@ -235,9 +235,8 @@ class TwoStage:
             owner, item, features = self._pairs(part)
             key = owner * width + item
             label = np.isin(key, wanted.request * width + wanted.item)
-            if filter_seen:
-                offsets, rows = part.flat()
-                seen = np.repeat(np.arange(len(part)), np.diff(offsets)) * width + part.events.item[rows]
+            if (hidden := part.hidden(filter_seen)) is not None:
+                seen = np.repeat(np.arange(len(part)), np.diff(hidden[0])) * width + hidden[1]
                 open_to = ~np.isin(key, seen)
                 owner, features, label = owner[open_to], features[open_to], label[open_to]
             hits = np.bincount(owner[label], minlength=len(part)) > 0
