@@ -2,7 +2,8 @@
 
 The result has the same bytes as preparing all files at once, because the new events come after the old ones and ids
 are numbered by first appearance. What would break this is refused: events from before the last one that is there,
-and filters that judge a user or an item by the whole log (k-core, history lengths, retention, bots).
+filters that judge a user or an item by the whole log (k-core, history lengths, retention, bots), and erasure, consent,
+pseudonyms, shuffled ties and identities as of one instant.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
         arranged.names["order_id"] = orders.take(arranged.names["order_id"].cast(pa.int64()))
     read = _rows(old)[0] + len(fresh)
     extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh), "rows_of_all": read}}
+    extra |= {"changes": old.manifest["changes"]} if "changes" in old.manifest else {}
     with atomic_folder(Path(out), "prepared") as folder:
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
         check_still(config, Path(raw), before)
@@ -90,8 +92,13 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     for name in config.filters:
         if name not in PER_ROW_FILTERS:
             raise UserError(f"filters.{name} looks at the whole log, which new rows change; prepare all files together")
-    if config.simulate is not None or old.manifest.get("changes"):
-        raise UserError(f"{old.path} is simulated, or was changed by consent or identities; prepare it anew instead")
+    if config.simulate is not None:
+        raise UserError(f"{old.path} is simulated, and new files are not; prepare it anew instead")
+    if changes := old.manifest.get("changes"):  # identities as of each cutoff alone change nothing here
+        raise UserError(
+            f"{old.path} was changed by {' and '.join(changes)}, and what was taken out for it is not kept; "
+            f"prepare all files together: python prepare.py, without extend"
+        )
     columns = [*config.items.get("from_events", {}).values(), *config.users.get("from_events", {}).values()]
     columns += config.extra.values()
     if len(set(columns)) < len(columns):
