@@ -48,7 +48,7 @@ def audit_answers(model: Any, name: str, split: Split, parts: tuple[str, ...] = 
         requests, _ = split.part(part)
         if len(requests) == 0:
             continue
-        asked = _sample(requests, split.prepared.n_items)
+        asked = sample_of(requests, split.prepared.n_items)
         if moved := _moves(model, asked, split.prepared.n_items):
             found.append(f"{moved[0]} of {len(asked)} answers to {part} requests {moved[1]}")
     if found:
@@ -173,7 +173,7 @@ def audit_learning(
     then = learn(split.prepared, split, True) if short else trained
     other = another_future(split, name, seed)
     model = learn(other.prepared, other, short)
-    asked = [_sample(split.part(part)[0], split.prepared.n_items) for part in ("validation", "test")]
+    asked = [sample_of(split.part(part)[0], split.prepared.n_items) for part in ("validation", "test")]
     asked.append(_strangers(split))
     moved = np.concatenate([_moved(_answers(then, r), _answers(model, r)) for r in asked if len(r)])
     where = _where(split)
@@ -266,7 +266,8 @@ def _moved(said: np.ndarray, now: np.ndarray) -> np.ndarray:
     return np.asarray(~same.all(axis=1))
 
 
-def _sample(requests: Requests, n_items: int) -> Requests:
+def sample_of(requests: Requests, n_items: int) -> Requests:
+    """Some of the requests, by chance and always the same: as many as are asked again."""
     return requests.take(_chosen(len(requests), _fitting(n_items)))
 
 

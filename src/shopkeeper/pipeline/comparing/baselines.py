@@ -72,6 +72,8 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
 
     They are asked exactly what the recommender was asked, so that their difference is what another order costs.
     """
+    from shopkeeper.pipeline.comparing.order_audit import audit_steps
+
     made = []
     for name, settings in cfg.rerank.items():
         for run in runs:
@@ -80,6 +82,7 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
             config = {**run.config, "rerank": {**settings, "name": name}}
             both = f"{run.metrics['model']}+{name}"
             model = replace(run, config=config).model()
+            audit_steps(model, both, split)
             parts = {"test": _answered(cfg, run, split, model, both, "test")}
             made.append(_like(cfg, run, model, both, config, parts, folder / both))
     return made
