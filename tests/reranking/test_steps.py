@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ class Fixed:
 
     def score(self, requests: Requests) -> np.ndarray:
         return np.repeat(-np.arange(7, dtype=np.float32)[None], len(requests), axis=0)
+
+
+class Alike:
+    """Of three items."""
+
+    about = About()
+
+    def score(self, requests: Requests) -> np.ndarray:
+        return np.ones((len(requests), 4), np.float32)
 
 
 @pytest.fixture
@@ -158,6 +168,21 @@ def test_a_slip_in_a_step_is_one_line_with_its_place(steps: Any, message: str) -
 def test_what_the_shop_does_not_know_is_one_line(shop: Any, step: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         listed(shop, step)
+
+
+def test_attributes_of_several_values_and_of_days_are_one_line(tmp_path: Path) -> None:
+    items = {"genres": [["a", "b"], ["a"], []], "released": [date(2001, 1, n) for n in (1, 2, 3)]}
+    shop = tiny_prepared(tmp_path, [[1, 2, 3, 1]] * 3, items=items, n_items=3, catalogue=range(1, 4))
+    asked = shop[1].part("test")[0]
+    several, day = "an item has several 'genres', and a step looks at one", r"the items' 'released' is date32"
+    steps: list[tuple[Any, str]] = [
+        ({"mmr": {"attributes": ["genres"]}}, several),
+        ({"lift": {"attribute": "genres"}}, several),
+        ({"lift": {"attribute": "released"}}, day),
+    ]
+    for step, said in steps:
+        with pytest.raises(UserError, match=said):
+            Reranked(Alike(), [step], shop[1], False).recommend(asked, 3)
 
 
 def test_a_shop_without_times_knows_nothing_new(tmp_path: Path) -> None:

@@ -48,9 +48,11 @@ class Facts:
         if attribute not in self._numbers:
             try:
                 values = self._column(attribute).cast(pa.float64())
-            except pa.ArrowInvalid:
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                kind = self._column(attribute).type
+                what = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
                 raise UserError(
-                    f"rerank: the items' '{attribute}' is text, and this step compares numbers; name another"
+                    f"rerank: the items' '{attribute}' is {what}, and this step compares numbers; name another"
                 ) from None
             number_V = np.full(self.prepared.n_items + 1, np.nan)
             number_V[1:] = values.to_numpy(zero_copy_only=False)
@@ -102,4 +104,9 @@ class Facts:
         if attribute not in there:
             what = f"; they have {', '.join(there)}" if there else "; attributes.items of the dataset adds some"
             raise UserError(f"rerank: items have no '{attribute}'{what}.{nearest(attribute, there)}")
+        if pa.types.is_nested(table[attribute].type):
+            raise UserError(
+                f"rerank: an item has several '{attribute}', and a step looks at one; put the one that counts into a "
+                f"column of its own in the table of items"
+            )
         return table[attribute]
