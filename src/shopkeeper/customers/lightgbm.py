@@ -19,7 +19,7 @@ from shopkeeper.customers.state import (
 )
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.models.trees import open_trees, save_trees
+from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 
@@ -60,17 +60,14 @@ class LightGBM:
         num_threads: int = 1,
         min_positives: int = 20,
     ) -> None:
-        self.parameters: dict[str, Any] = {
-            "learning_rate": learning_rate,
-            "num_leaves": num_leaves,
-            "min_data_in_leaf": min_data_in_leaf,
-            "feature_fraction": feature_fraction,
-            "lambda_l2": lambda_l2,
-            "num_threads": num_threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
-        }
+        self.parameters = grown(
+            learning_rate=learning_rate,
+            num_leaves=num_leaves,
+            min_data_in_leaf=min_data_in_leaf,
+            feature_fraction=feature_fraction,
+            lambda_l2=lambda_l2,
+            num_threads=num_threads,
+        )
         self.objective: dict[str, dict[str, Any]] = {
             PROBABILITIES: {"objective": "binary"},
             COUNTS: {"objective": "poisson"},

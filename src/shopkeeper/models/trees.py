@@ -1,4 +1,7 @@
-"""LightGBM's trees in a model's folder, as `trees.txt`: its own text format, nothing executable."""
+"""LightGBM's trees: how they are grown, and how they lie in a model's folder, as `trees.txt`.
+
+That is LightGBM's own text format, nothing executable.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,31 @@ from shopkeeper.files import write_text
 
 FILE = "trees.txt"
 END = "end of trees"
+
+
+def grown(
+    *,
+    learning_rate: float,
+    num_leaves: int,
+    min_data_in_leaf: int,
+    feature_fraction: float,
+    lambda_l2: float,
+    num_threads: int,
+    **aim: Any,
+) -> dict[str, Any]:
+    """LightGBM's parameters for `aim` (objective, metric, …); same data, seed and version give the same trees."""
+    return {
+        **aim,
+        "learning_rate": learning_rate,
+        "num_leaves": num_leaves,
+        "min_data_in_leaf": min_data_in_leaf,
+        "feature_fraction": feature_fraction,
+        "lambda_l2": lambda_l2,
+        "num_threads": num_threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbose": -1,
+    }
 
 
 def save_trees(folder: Path, booster: Any) -> None:

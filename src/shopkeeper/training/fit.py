@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import tempfile
-import threading
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.profilers import PyTorchProfiler
 from safetensors.torch import load_file, save_file
 
-from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, remove_made, write_json
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training import distributed, execution, memory
 from shopkeeper.training.autotune import settle
-from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
+from shopkeeper.training.checkpoint import SafeCheckpointIO
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objective import Objective
-from shopkeeper.training.progress import Progress
 from shopkeeper.training.resume import find_checkpoint, identity_of
+from shopkeeper.training.trainer import fit_with, trainer_of
 
 log = logging.getLogger(__name__)
 OnEpoch = Callable[[Mapping[str, float], int], None]
@@ -179,8 +171,8 @@ def train_here(
         if checkpoint is None or plan.compile:
             module.to(device)
             module.plan = settle(module, config, resumed=checkpoint is not None)
-        trainer = _trainer(module, config, device, folder, progress, afresh=checkpoint is None)
-        _fit(trainer, module, checkpoint)
+        trainer = trainer_of(module, config, device, folder, progress, afresh=checkpoint is None)
+        fit_with(trainer, module, checkpoint)
     last = module.weights()
     if module.best["weights"] is not None:
         network.load_state_dict(module.best["weights"])
@@ -258,92 +250,3 @@ def _check_memory(
     )
     log.info("memory: training takes about %s", estimate)
     memory.refuse_if_too_big(estimate, memory.room(config, device))
-
-
-def _trainer(
-    module: SequenceModule,
-    config: TrainerConfig,
-    device: torch.device,
-    folder: Path | None,
-    progress: bool,
-    afresh: bool,
-) -> pl.Trainer:
-    for name in (
-        "pytorch_lightning.utilities.rank_zero",
-        "pytorch_lightning.trainer.connectors.checkpoint_connector",
-        "pytorch_lightning.accelerators.cuda",
-    ):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    callbacks: list[Callback] = [OwnSignals()]
-    if progress:
-        callbacks.append(Progress())
-    if (headline := module.objective.headline) is not None and module.recipe.patience:
-        mode, patience = "min" if module.objective.lower_is_better else "max", module.recipe.patience
-        callbacks.append(Patience(headline, mode=mode, patience=patience, check_on_train_epoch_end=True))
-    if folder is not None:
-        place = folder / "checkpoint"
-        callbacks.append(Resumable(place, config.checkpoint_epochs, config.checkpoint_minutes, afresh))
-    return pl.Trainer(
-        accelerator=device.type,
-        devices=1 if device.type == "cpu" else [device.index or 0],
-        max_epochs=module.recipe.epochs,
-        callbacks=callbacks,
-        plugins=[SafeCheckpointIO(), LightningEnvironment()],  # a cluster's own would take its signals
-        logger=False,
-        enable_checkpointing=folder is not None,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        deterministic=config.deterministic or None,
-        # Lightning's usual 20 rows end before the matrix products of a small network
-        profiler=PyTorchProfiler(row_limit=100) if config.profiler == "pytorch" else config.profiler,
-        default_root_dir=str(folder) if folder else tempfile.gettempdir(),
-        use_distributed_sampler=False,
-    )
-
-
-def _fit(trainer: pl.Trainer, module: SequenceModule, checkpoint: Path | None) -> None:
-    """`trainer.fit`, from which Ctrl-C comes out as what it is: Lightning exits with 1 and ignores further ones.
-
-    A signal waits for the end of the step, where `Resumable` saves and raises it.
-    """
-    heard = signal.getsignal(signal.SIGINT)
-    try:
-        with stopping.held_back(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer.fit(module, ckpt_path=None if checkpoint is None else str(checkpoint))
-    except SystemExit as e:
-        if not isinstance(e.__context__, KeyboardInterrupt):
-            stopping.due()
-            raise
-        signal.signal(signal.SIGINT, heard)
-        raise e.__context__ from None
-
-
-class OwnSignals(Callback):
-    """Lightning takes SIGTERM for itself just before it trains, and ends with exit code 0 for it: taken back."""
-
-    def __init__(self) -> None:
-        self.heard = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """After Lightning has taken it."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.heard)
-
-
-class Patience(EarlyStopping):
-    """Early stopping that counts validations; its patience is the one that is set now, not the checkpoint's."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what was counted."""
-        super().load_state_dict(state_dict | {"patience": self.patience})
-
-    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """A training that patience had ended when it was killed is at its end."""
-        trainer.should_stop = self.wait_count >= self.patience
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Look at the epoch, if it was validated."""
-        if self.monitor in module.history[-1]:
-            super().on_train_epoch_end(trainer, module)

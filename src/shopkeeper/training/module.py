@@ -196,7 +196,7 @@ class SequenceModule(pl.LightningModule):
             gain = metrics[headline] - self.best["value"]
             if (gain < 0) if self.objective.lower_is_better else (gain > 0):
                 self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
-            self.log(headline, metrics[headline], logger=False)  # for `fit.Patience`
+            self.log(headline, metrics[headline], logger=False)  # for `trainer.Patience`
         self.history.append({"epoch": epoch, **metrics})
         self.on_epoch(metrics, epoch)
 

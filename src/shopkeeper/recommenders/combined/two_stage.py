@@ -31,7 +31,7 @@ from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import FILE as TREES
-from shopkeeper.models.trees import open_trees, save_trees
+from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
@@ -109,21 +109,18 @@ class TwoStage:
         self.settings = {name: dict(settings) for name, settings in candidates.items() if settings}
         self.per_model, self.n_windows, self.window_days = per_model, windows, window_days
         self.trees, self.patience = trees, patience
-        self.parameters: dict[str, Any] = {
-            "objective": "lambdarank",
-            "metric": "ndcg",
-            "eval_at": [10],
-            "lambdarank_truncation_level": 20,
-            "learning_rate": learning_rate,
-            "num_leaves": num_leaves,
-            "min_data_in_leaf": min_data_in_leaf,
-            "feature_fraction": feature_fraction,
-            "lambda_l2": lambda_l2,
-            "num_threads": num_threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
-        }
+        self.parameters = grown(
+            objective="lambdarank",
+            metric="ndcg",
+            eval_at=[10],
+            lambdarank_truncation_level=20,
+            learning_rate=learning_rate,
+            num_leaves=num_leaves,
+            min_data_in_leaf=min_data_in_leaf,
+            feature_fraction=feature_fraction,
+            lambda_l2=lambda_l2,
+            num_threads=num_threads,
+        )
         self.models: dict[str, Any] = {}
         self.booster: Any = None  # None: too little to learn from; the first candidate model answers
         self.facts = ItemFacts(np.zeros((1, len(ITEM)), np.float32))
