@@ -34,7 +34,7 @@ from shopkeeper.models.about import (
     About,
 )
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain
 from shopkeeper.pipeline.told import settings as read_settings

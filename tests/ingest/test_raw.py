@@ -18,7 +18,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 from shopkeeper.ingest import log as log_module
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.told import Prepare, settings
 
 CONFIG: dict[str, Any] = {

@@ -23,7 +23,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline import told as told_to
-from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_split
 from shopkeeper.pipeline.stages.compose import PLAN
 from shopkeeper.pipeline.told import TaskSettings, Train, check_config, settings
 from shopkeeper.shapes import check_shape

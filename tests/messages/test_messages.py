@@ -16,7 +16,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.new_dataset import guess_dataset
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.entry import EXTRAS, one_line_errors
-from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_split
 from shopkeeper.pipeline.told import Prepare, Train, settings
 from shopkeeper.recommenders.base import make
 

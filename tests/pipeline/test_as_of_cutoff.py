@@ -15,7 +15,9 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.customers import known_at, windows_of
-from shopkeeper.pipeline.prepare import prepare, prepare_data, prepare_to_train
+from shopkeeper.pipeline.prepare import prepare
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.told import TaskSettings, Train, plain, settings
 from shopkeeper.pipeline.train import train_model

@@ -26,7 +26,8 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.checkpoints import checkpoint_folder
 from shopkeeper.pipeline.entry import one_line_errors
-from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_split
 from shopkeeper.pipeline.runs import find_runs, open_run
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model

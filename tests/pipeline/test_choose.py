@@ -14,7 +14,7 @@ from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.choose import ranked
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import RunFolder
 
 SMALL = ("dataset.simulate.customers=300", "evaluation.resamples=100")

@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from house import House, small_shop
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.prepare import prepare_data, prepare_to_train
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.told import Prepare, settings
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from shopkeeper.cli.formats import FOLDERS, page
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import Folder
 from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.tuning.layout import STUDY
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.pipeline import prepare
+from shopkeeper.pipeline.preparing import split as preparing
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.told import Prepare, settings
 from shopkeeper.splits.audit import AuditError
 
@@ -19,9 +20,9 @@ def test_a_feature_that_sees_the_future_fails_the_full_audit(tmp_path: Path, mon
     words = ["dataset.simulate.customers=150", f"paths.prepared={tmp_path}", "audit=full", "progress=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = settings(compose("prepare", words), Prepare)
-    prepared = prepare.prepare_data(cfg)
-    assert prepare.prepare_split(cfg, prepared).timeline["audit"]["passed"]
+    prepared = prepare_data(cfg)
+    assert preparing.prepare_split(cfg, prepared).timeline["audit"]["passed"]
     leaky = {"mean price": lambda p: np.array([np.nanmean(p.events.price)])}
-    monkeypatch.setattr(prepare, "features_at_training_cutoff", lambda split: leaky)
+    monkeypatch.setattr(preparing, "features_at_training_cutoff", lambda split: leaky)
     with pytest.raises(AuditError, match="mean price changes when events after"):
-        prepare.prepare_split(cfg, prepared)
+        preparing.prepare_split(cfg, prepared)

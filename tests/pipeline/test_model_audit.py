@@ -17,7 +17,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.evaluation.model_audit import elsewhere
 from shopkeeper.pipeline.forms import customers
-from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.recommenders.item_knn import ItemKNN

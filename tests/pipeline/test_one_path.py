@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from house import House, small_shop
-from shopkeeper.pipeline.forms import Form, form_of, learn, task_of
+from shopkeeper.pipeline.forms import form_of, learn
+from shopkeeper.pipeline.forms.form import Form, task_of
 
 SPLIT = ("dataset=shop", "split=temporal", "split.test_days=10", "split.validation_days=10")
 CHURN = ("task.windows.horizon_days=7", "task.windows.active_days=30", "task.windows.n_train=1")

@@ -11,7 +11,7 @@ import pytest
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.learn import learn
-from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain, settings
 

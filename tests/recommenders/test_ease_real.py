@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.real
 def test_on_held_out_users_of_ml_100k_it_equals_numpy_and_ir_measures(raw, tmp_path):
-    from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+    from shopkeeper.pipeline.preparing.data import prepare_data
+    from shopkeeper.pipeline.preparing.split import prepare_split
     from shopkeeper.pipeline.told import Prepare, settings
 
     words = [

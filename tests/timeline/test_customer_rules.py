@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.cli.erased import erased, print_erased
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.export import export_run
-from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import prepare_split
 from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from house import House, read
-from shopkeeper.pipeline import prepare as verb
+from shopkeeper.pipeline.preparing import split as verb
 
 SESSIONS = {
     "defaults": [{"override /split@_global_.split": "sessions"}],
@@ -25,7 +25,7 @@ def clicks(clock: bool) -> list[tuple[str, str, str, str]]:
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.chdir(tmp_path)
-    verb._warn_once.cache_clear()
+    verb.warn_once.cache_clear()
     house = House(tmp_path)
     house.dataset("days", clicks(clock=False), **SESSIONS)
     house.dataset("minutes", clicks(clock=True), **SESSIONS)

@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline import prepare as verb
+from shopkeeper.pipeline.preparing import split as verb
 from shopkeeper.pipeline.told import Train, but, plain, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.timeline import CustomerSpec, customer_windows, instant, iso
@@ -55,7 +55,7 @@ def config(folder: Path, rows: list[str], *words: str, dataset: dict | None = No
 
 @pytest.fixture(autouse=True)
 def _forget():
-    verb._warn_once.cache_clear()
+    verb.warn_once.cache_clear()
 
 
 def churn(cfg: Train, folder: Path) -> tuple[str, int, float]:
@@ -118,7 +118,7 @@ def test_stray_rows_before_the_beginning_stop_no_training_and_are_said(rows, tmp
     assert "the first 2 events lie in" in said
     assert said.endswith("set timeline.observed_from=2022-01-01")
     caplog.clear()
-    verb._warn_once.cache_clear()
+    verb.warn_once.cache_clear()
     run = train_model(but(cfg, timeline={**cfg.plain["timeline"], "observed_from": "2022-01-01"}), tmp_path / "again")
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     assert min(run.manifest["windows"]["train"]) >= "2022-03-02"

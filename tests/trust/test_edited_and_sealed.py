@@ -19,7 +19,7 @@ from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_error
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import open_run
 
 WORDS = ("dataset=small", "model=popularity")

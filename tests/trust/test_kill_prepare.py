@@ -23,7 +23,8 @@ KILLS = 10
 
 def prepare_into(folder: Path) -> None:
     """The verb's work on a small shop."""
-    from shopkeeper.pipeline.prepare import prepare_data, prepare_split
+    from shopkeeper.pipeline.preparing.data import prepare_data
+    from shopkeeper.pipeline.preparing.split import prepare_split
     from shopkeeper.pipeline.told import Prepare, settings
 
     words = ["dataset.simulate.customers=300", f"paths.prepared={folder}", "tracking=none", "progress=false"]

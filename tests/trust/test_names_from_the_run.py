@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from house import House, read, small_shop
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.prepare import prepare_data
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.train import train_model
 
 

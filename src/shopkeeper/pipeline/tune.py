@@ -22,7 +22,8 @@ from shopkeeper.files import read_json, write_json, write_text
 from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.hashing import SEAL
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.forms import form_of, task_of
+from shopkeeper.pipeline.forms import form_of
+from shopkeeper.pipeline.forms.form import task_of
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Data, Train, Tune, but, plain, settings
 from shopkeeper.pipeline.train import validate_model

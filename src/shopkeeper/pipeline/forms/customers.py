@@ -29,9 +29,9 @@ from shopkeeper.data.split import Split
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Asked, Form, model_of, task_of
-from shopkeeper.pipeline.forms.learn import about_of
-from shopkeeper.pipeline.prepare import prepare_data, real_users, say_ends
+from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.split import real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from shopkeeper.models.about import Learned
-from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Asked, form_of, model_of, task_of
+from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms.form import about_of, facts_of, model_of, task_of
 from shopkeeper.pipeline.runs import declared_facts
 from shopkeeper.pipeline.told import Train
 
@@ -60,34 +60,3 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence, profit=profit)
     return Result(model, learned, facts, metrics, tables)
-
-
-def facts_of(cfg: Train, asked: Asked) -> dict[str, Any]:
-    """What a run's manifest and its tracker say about where it comes from."""
-    prepared = asked.prepared
-    return {
-        "task": cfg.task.name,
-        "model": cfg.model.name,
-        "dataset": prepared.name,
-        "dataset_fingerprint": prepared.fingerprint,
-        "prepared": context.relative(prepared.path),
-        "split": asked.split,
-        "protocol": asked.protocol,
-        "target_hash": asked.target_hash,
-        "erasure_list": prepared.erasure_list,
-        **asked.facts,
-    }
-
-
-def about_of(cfg: Train, asked: Asked) -> dict[str, Any]:
-    """What `metrics.json` says its figures are of."""
-    return {
-        "dataset": asked.prepared.name,
-        "split": cfg.split["name"],
-        "protocol": asked.protocol,
-        "task": cfg.task.name,
-        "model": cfg.model.name,
-        "seed": cfg.seed,
-        "filter_seen": asked.filter_seen,
-        **asked.about,
-    }

@@ -18,9 +18,8 @@ from shopkeeper.locks import alone
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms import Asked, Form, model_of
-from shopkeeper.pipeline.forms.learn import about_of
-from shopkeeper.pipeline.prepare import prepare_to_train
+from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of
+from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start, trained_until

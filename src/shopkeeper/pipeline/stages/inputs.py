@@ -29,14 +29,14 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
 from shopkeeper.pipeline.context import BEST
-from shopkeeper.pipeline.forms import ALONE
+from shopkeeper.pipeline.forms.form import ALONE
 from shopkeeper.pipeline.stages.unedited import check_composed
 from shopkeeper.tasks.find import find_task, module_of
 
 log = logging.getLogger(__name__)
 # What a verb imports and no figure of a run comes from: data are made by `prepare`, and pictures are shown elsewhere.
 MAKING = tuple(f"shopkeeper.{room}" for room in ("ingest", "arrange", "people", "splits"))
-DATA = ("shopkeeper.pipeline.prepare", *MAKING, "shopkeeper.pipeline.audit")
+DATA = ("shopkeeper.pipeline.preparing", *MAKING, "shopkeeper.pipeline.audit")
 SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.pictures.figures", "shopkeeper.tracking")
 NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
 
