@@ -39,6 +39,17 @@ _SHOWN = {"ndcg": "NDCG", "hit": "HitRate", "recall": "Recall", "precision": "Pr
           "poisson_deviance": "Poisson deviance", "spearman": "rank correlation"}  # fmt: skip
 
 
+def check_direction(metric: str, direction: str) -> None:
+    """A `UserError` where a task would have the worst model of a metric that is known here lead."""
+    name = metric.partition("@")[0]
+    right = "minimize" if name in LOWER_IS_BETTER else "maximize"
+    if name in _SHOWN and direction != right:
+        raise UserError(
+            f"task.headline={metric} and task.direction={direction} would have the worst model lead; "
+            f"set task.direction={right}"
+        )
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Model b against model a on one metric; `difference` is the mean of b minus the mean of a.

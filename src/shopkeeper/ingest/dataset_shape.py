@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shopkeeper import configuration
 from shopkeeper.errors import Rule, number, or_null, whole
 from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES
 from shopkeeper.shapes import (
@@ -112,10 +113,14 @@ DATASET: dict[str, Shape] = {
     "observed_until": WHEN,
     "simulate": Each(ANY),  # of which `simulated.read_settings` says more
     "temporal": {key: or_null(rule) for key, rule in SplitSpec.RULES.items()} | dict.fromkeys(CHOICES, ANY),
-    "churn": CustomerSpec.RULES,
     "profit": Each(Maybe(PLAIN)),  # `evaluation/profit.py`
     **CUSTOMER_RULES,
 }
+
+
+def shape() -> dict[str, Shape]:
+    """What a dataset's YAML may hold: what stands above, and windows for each task of `conf/task`, under its name."""
+    return dict.fromkeys(configuration.names("task"), CustomerSpec.RULES) | DATASET
 
 
 def check_dataset(config: Any) -> str:
@@ -123,5 +128,5 @@ def check_dataset(config: Any) -> str:
     found = config if isinstance(config, Mapping) else {}
     where = f"conf/dataset/{found['name']}.yaml" if isinstance(found.get("name"), str) else "the dataset's config"
     one_list = {} if isinstance(found.get("missing"), Mapping) else {"missing": BLANK}
-    check_shape(config, Needed(DATASET | one_list), where)
+    check_shape(config, Needed(shape() | one_list), where)
     return where

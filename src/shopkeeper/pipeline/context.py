@@ -220,7 +220,10 @@ def check_task(config: Train) -> None:
 
 
 def check_headline(config: Train) -> None:
-    """A `UserError` where the headline is cut off where nothing is measured: before anything is trained."""
+    """A `UserError` where the headline is cut off where nothing is measured, or the worst would lead by it."""
+    from shopkeeper.evaluation.compare import check_direction
+
+    check_direction(config.task.headline, config.task.direction)
     Profit.of(config.dataset)
     headline, k = config.task.headline, list(config.evaluation.k)
     cut = headline.partition("@")[2]

@@ -14,7 +14,7 @@ from typing import Any
 from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
-from shopkeeper.ingest.dataset_shape import DATASET
+from shopkeeper.ingest import dataset_shape
 
 EXTRAS = {
     "polars": "prepare", "duckdb": "prepare", "narwhals": "prepare", "fastexcel": "prepare", "dvc": "prepare",
@@ -139,7 +139,7 @@ def _nearest_key(key: str) -> str:
         return nearest(key, [*groups, *sorted(own)])
     names: set[str] = set()
     first, *others = head.split(".")
-    if head == "dataset" and tail in DATASET:
+    if head == "dataset" and tail in dataset_shape.shape():
         return f" This dataset's YAML does not name it; to add it, write `+{key}=…`."
     of_group = [p for name in configuration.names(first) if (p := configuration.find(first, name))]
     owners = []
