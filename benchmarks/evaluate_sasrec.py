@@ -33,8 +33,8 @@ def main(repetitions: int) -> None:
     from shopkeeper.evaluation.rows.items import evaluate_requests
     from shopkeeper.evaluation.table import summarise
     from shopkeeper.models.fit import Fit
+    from shopkeeper.models.make import make
     from shopkeeper.pipeline.told import plain
-    from shopkeeper.recommenders.base import make
 
     torch.set_num_threads(2)
     command = [sys.executable, "prepare.py", f"dataset={DATASET}", "split=leave_one_out"]

@@ -122,7 +122,7 @@ def two_stages(place: Path, kind: str) -> dict[str, float]:
     from shopkeeper.data.requests import Requests
     from shopkeeper.features.candidates import Reached, best_items
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.models.make import make
 
     few = [f"model.per_model={PER_MODEL}", "model.windows=1", "model.window_days=14", "model.patience=null"]
     told = settings("two_stage", *few, f"model.trees={TREES}")
@@ -152,7 +152,7 @@ def two_stages(place: Path, kind: str) -> dict[str, float]:
 def fitted(model: str, prepared_folder: Path) -> dict[str, float]:
     """`fit` of item-kNN (cosine, 50 neighbours, as RecTools') or EASE."""
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.models.make import make
 
     prepared, split = opened(prepared_folder)
     made = make(settings(model, *(["model.shrinkage=0"] if model == "item_knn" else [])))
@@ -165,7 +165,7 @@ def tifu_knn(place: Path) -> dict[str, float]:
     """`fit`, and scores after all orders of the first customers."""
     from shopkeeper.data.requests import Requests
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.models.make import make
 
     prepared, split = opened(place / "prepared")
     model = make(settings("tifu_knn", "model.neighbours=100", "model.decay=groups"))

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper.arrange.engine import engine_name
 from shopkeeper.ingest import dataset
+from shopkeeper.models.make import make
 from shopkeeper.nn.losses import Loss
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.told import Train, Tune, plain, settings
-from shopkeeper.recommenders.base import make
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.timeline import SplitSpec

@@ -17,12 +17,13 @@ import pytest
 from recommenders.checks import check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
+from shopkeeper.customers.folds import rows_of
 from shopkeeper.customers.window import ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions, rows_of
+from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions
 from shopkeeper.models.about import (
     COLUMNS,
     COUNTS,
@@ -34,11 +35,12 @@ from shopkeeper.models.about import (
     About,
 )
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import declared, make
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain
 from shopkeeper.pipeline.told import settings as read_settings
-from shopkeeper.recommenders.base import EmbeddingRecommender, Recommender, declared, make
+from shopkeeper.recommenders.base import EmbeddingRecommender, Recommender
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.splits.perturb import perturb_after
@@ -59,6 +61,8 @@ SMALL = {
     "bpr": ("model.width=8", "model.epochs=10"),
     "lightgbm": ("model.max_trees=20", "model.min_positives=5"),
     "logistic": ("model.min_positives=5",),
+    "blend": ("model.folds=2", "model.members.lightgbm.max_trees=20", "model.members.lightgbm.min_positives=5",
+              "model.members.logistic.min_positives=5"),
     "base_rate": ("model.min_positives=5",),
 }  # fmt: skip
 # Options that make another model of one: what is asked of a file is asked of these, too.

@@ -170,7 +170,7 @@ ASKED = {
     "stopping.py": {"number", "__notes__"},
     "tracking/__init__.py": {"error_code"},
     "tracking/calls.py": {"message"},
-    "recommenders/targets.py": {"_is_protocol"},  # of whatever a target names, before it is believed to be a model
+    "models/targets.py": {"_is_protocol"},  # of whatever a target names, before it is believed to be a model
 }
 
 

@@ -85,7 +85,7 @@ def test_what_another_version_wrote_down_is_left_aside_where_that_is_asked_for()
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_reads_its_own_config_whole(verb: str):
-    words = ["run=models/x", "history=[a]"] if verb == "recommend" else []
+    words = {"recommend": ["run=models/x", "history=[a]"], "score": ["run=models/x"]}.get(verb, [])
     config = composed(verb, words)
     told = settings(config, VERBS[verb])
     assert told.plain == plain(config)

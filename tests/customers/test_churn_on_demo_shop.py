@@ -13,7 +13,7 @@ from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.rows.labels import customer_table
 from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.base import make
+from shopkeeper.models.make import make
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
 CONF = Path(__file__).parents[2] / "conf"

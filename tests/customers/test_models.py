@@ -18,7 +18,7 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc, log_loss
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.base import make
+from shopkeeper.models.make import make
 
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": LightGBM}
 WEIGHTS = {"base_rate": "model.json", "logistic": "weights.npz", "lightgbm": "trees.txt"}

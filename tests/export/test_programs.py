@@ -19,12 +19,12 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import LIST_SCORERS
-from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.ease import EASE

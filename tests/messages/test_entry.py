@@ -56,7 +56,7 @@ def test_help_lists_the_choices_of_every_group():
         ("evaluate", "outt", "Did you mean 'out'?"),
         ("recommend", "histry", "Did you mean 'history'?"),
         ("train", "modl", "Did you mean 'model'?"),
-        ("evaluate", "run", "Only export.py and recommend.py know it; leave it out here."),
+        ("evaluate", "run", "Only export.py, recommend.py and score.py know it; leave it out here."),
         ("train", "rerank", "Only evaluate.py knows it; leave it out here."),
         ("train", "dataset.order_days", "to add it, write `+dataset.order_days=…`"),
     ],

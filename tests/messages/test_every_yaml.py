@@ -141,10 +141,10 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
     assert not bad, "\n".join(bad)
 
 
-@pytest.mark.parametrize("verb", ["config", "prepare", "evaluate", "export", "recommend", "tune"])
+@pytest.mark.parametrize("verb", ["config", "prepare", "evaluate", "export", "recommend", "score", "tune"])
 def test_every_setting_of_a_verb_of_another_kind_and_every_misspelt_one_is_named_or_valid(verb: str):
     own = yaml.safe_load((CONF / f"{verb}.yaml").read_text())
-    cfg = composed(verb, *(["run=somewhere"] if verb == "recommend" else []))
+    cfg = composed(verb, *(["run=somewhere"] if verb in ("recommend", "score") else []))
     if verb == "evaluate":
         cfg["report"] = {k: v for k, v in cfg["report"].items() if "baselines" not in k}  # those are models
 

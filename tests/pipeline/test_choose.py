@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.choose import ranked
+from shopkeeper.pipeline.comparing.choose import ranked
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import RunFolder
 

@@ -30,13 +30,13 @@ from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.files import write_json
 from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.comparing.checks import _trained_without_order
 from shopkeeper.pipeline.evaluate import evaluate, evaluate_runs
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Evaluate, settings
-from shopkeeper.recommenders.base import make
 from tiny import cycle_histories, days, tiny_prepared
 
 Data = tuple[Prepared, Split]
@@ -309,7 +309,7 @@ def test_weights_of_another_version_are_one_line(data: Data, tmp_path: Path) -> 
 
     changed = replace(run, config={**run.config, "model": {**run.config["model"], "name": "newer"}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shopkeeper.recommenders.base.make", lambda config: Newer())
+        patch.setattr("shopkeeper.models.make.make", lambda config: Newer())
         with pytest.raises(UserError, match=r"do not fit this version's model .*train again"):
             changed.model()
 

@@ -14,8 +14,8 @@ import pytest
 from shopkeeper.cli.main import main
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.pipeline.runs import write_run
-from shopkeeper.recommenders.base import make
 from tiny import days, tiny_prepared
 
 Out = pytest.CaptureFixture[str]

@@ -21,8 +21,8 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import REQUESTS
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make as make_model
 from shopkeeper.recommenders.base import Recommender
-from shopkeeper.recommenders.base import make as make_model
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, cycle_histories, days, tiny_prepared
 

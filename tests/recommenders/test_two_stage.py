@@ -15,9 +15,9 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pair_features
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
-from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes

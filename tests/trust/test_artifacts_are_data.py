@@ -19,12 +19,12 @@ from shopkeeper.evaluation.table import summarise
 from shopkeeper.files import member, sha256_file
 from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
+from shopkeeper.models.targets import refuse_foreign
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.told import Evaluate, Train, but, settings
-from shopkeeper.recommenders.base import make
-from shopkeeper.recommenders.targets import refuse_foreign
 from tiny import cycle_histories, days, tiny_prepared
 
 POPULARITY = "shopkeeper.recommenders.popularity.Popularity"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import as_markdown
-from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
+from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN, SCORES
 from shopkeeper.tuning.layout import STUDY
 
-FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, BUNDLE, STUDY]
+FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, BUNDLE, STUDY, SCORES]
 
 
 def page() -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import (
     labels_of,
     read_state,
@@ -109,7 +110,7 @@ class LightGBM:
                 parameters,
                 data,
                 num_boost_round=self.max_trees,
-                folds=_folds_by_customer(train.customer, fit.seed),
+                folds=folds_by_customer(train.customer, fit.seed, FOLDS),
                 callbacks=[lgb.early_stopping(self.patience, verbose=False), tell],
             )
             n_trees = len(next(values for name, values in found.items() if name.endswith("-mean")))
@@ -156,10 +157,3 @@ class LightGBM:
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
         return np.asarray(self.booster.predict(cohort.features, num_threads=self.parameters["num_threads"]))
-
-
-def _folds_by_customer(customer: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(training rows, held-out rows) of each fold; all rows of a customer lie in one fold."""
-    people, person = np.unique(customer, return_inverse=True)
-    fold = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(FOLDS)]

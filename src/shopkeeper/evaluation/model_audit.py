@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.data.split import Split
@@ -289,13 +290,6 @@ def _strangers(split: Split) -> Requests:
     histories = [[int(i)] for i in items] + [[]]
     types, times = [[kind] * len(h) for h in histories], [[0] * len(h) for h in histories]
     return Requests.from_histories(histories, types, times, [MICROSECONDS_PER_DAY] * len(histories))
-
-
-def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
-    """The cohort's rows at these positions."""
-    names = ("customer", "cutoff", "features", "start", "end", "observed_until")
-    label = None if cohort.label is None else cohort.label[rows]
-    return replace(cohort, label=label, **{name: getattr(cohort, name)[rows] for name in names})
 
 
 def _where(split: Split) -> str:

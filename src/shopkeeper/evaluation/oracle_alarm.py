@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
-from shopkeeper.evaluation.model_audit import rows_of
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import oracle_of, users_of, values_of
 

@@ -14,8 +14,8 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.about import Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.pipeline.told import Data, Train
-from shopkeeper.recommenders.base import make
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
 

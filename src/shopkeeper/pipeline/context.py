@@ -17,8 +17,8 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
+from shopkeeper.models.targets import refuse_foreign, targets_in
 from shopkeeper.pipeline.told import Data, Export, Settings, Train
-from shopkeeper.recommenders.targets import refuse_foreign, targets_in
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task, own_tasks
 from shopkeeper.timeline import CustomerSpec, iso

@@ -14,7 +14,7 @@ from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.choose import leaders
+from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Export, settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shopkeeper.evaluation.layout import ANY_CUSTOMER_ROWS, REQUEST_ROWS
-from shopkeeper.formats import Field, Folder, file
+from shopkeeper.formats import Field, Folder, fields, file
 
 SHA256 = "files.<file>  text  SHA-256 of the file's bytes"
 FIGURES = """
@@ -187,6 +187,25 @@ REPORT = Folder(
             {SHA256}
             seal                 text          SHA-256 of all else here in canonical JSON: shows an edit
             """,
+        ),
+    ),
+)
+SCORES = Folder(
+    "Scores",
+    "outputs/scores/",
+    "what a run says of every customer as of an instant; `score` writes it there, or where `to` says, as CSV too.",
+    (
+        file(
+            "<dataset>-<task>-<model>-<day>.parquet",
+            "one row per customer of the data; its metadata say dataset, task, model, seed, as_of and horizon_days",
+            more=fields(
+                """
+                user_id       string  external id, or its pseudonym; as CSV with an apostrophe before what is a formula
+                probability?  double  of probabilities; null where blank
+                expected?     double  of counts and amounts: their mean; null where blank
+                blank_reason  string  why there is none; empty where there is one
+                """
+            ),
         ),
     ),
 )

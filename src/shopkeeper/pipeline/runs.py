@@ -117,8 +117,8 @@ class RunFolder:
 
     def untrained(self) -> Any:
         """The run's model with its settings, before any training. A `UserError` where its target is foreign."""
-        from shopkeeper.recommenders.base import make
-        from shopkeeper.recommenders.targets import refuse_foreign
+        from shopkeeper.models.make import make
+        from shopkeeper.models.targets import refuse_foreign
 
         refuse_foreign(self.config["model"], self.path / "config.yaml", self.named)
         return make(self.config["model"])
@@ -185,7 +185,7 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
 
     `named`: targets that the user's own command names; a run's `config.yaml` names none but those and this package's.
     """
-    from shopkeeper.recommenders.targets import refuse_foreign
+    from shopkeeper.models.targets import refuse_foreign
 
     path = Path(path)
     if not path.is_dir():

@@ -175,8 +175,20 @@ class Recommend:
     plain: Settings = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What `score` is told."""
+
+    run: Path
+    at: Any = held(WHEN, None)  # the instant that is asked about; None: the end of the log
+    to: Path | None = None  # .parquet or .csv; None: below paths.outputs
+    paths: Paths = field(default_factory=Paths)
+    plain: Settings = field(default_factory=dict, repr=False)
+
+
 VERBS: dict[str, type[Any]] = {
-    "recommend": Recommend, "export": Export, "evaluate": Evaluate, "prepare": Prepare, "train": Train, "tune": Tune,
+    "score": Score, "recommend": Recommend, "export": Export, "evaluate": Evaluate, "prepare": Prepare, "train": Train,
+    "tune": Tune,
 }  # fmt: skip
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}

@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "compare finished runs and write the report",
     "export": "turn a finished run into a bundle that a serving team can run",
     "recommend": "answer for one person from a finished run",
+    "score": "say of every customer what a finished run expects, as of today",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.recommenders.targets import named_by_conf
+from shopkeeper.models.targets import named_by_conf
 from shopkeeper.tasks.base import Task
 
 NOT_TASKS = ("__init__", "base", "find")

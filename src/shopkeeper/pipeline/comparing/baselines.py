@@ -18,12 +18,12 @@ from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
 from shopkeeper.models.about import LISTS
+from shopkeeper.models.targets import refuse_foreign
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.choose import headline_of
 from shopkeeper.pipeline.comparing.checks import fit_of
+from shopkeeper.pipeline.comparing.choose import headline_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
 from shopkeeper.pipeline.told import Evaluate
-from shopkeeper.recommenders.targets import refuse_foreign
 
 log = logging.getLogger(__name__)
 NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
@@ -49,7 +49,7 @@ def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) ->
 
 
 def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.models.make import make
 
     log.info("%s is not among the runs: training it for the table", settings["name"])
     prepared = context.prepared_of(like.manifest)

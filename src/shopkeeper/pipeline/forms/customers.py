@@ -26,6 +26,7 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
+from shopkeeper.errors import UserError
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
@@ -235,6 +236,24 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
     if len({p.path for p in known}) == 1:
         return build(known[0], cutoffs)
     return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
+
+
+def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort]:
+    """Who is asked about at an instant (µs; None: where the log ends) whose future nobody knows, and the data of then.
+
+    Raises:
+        UserError: the log does not reach to the instant.
+    """
+    spec, truth, windows = context.customer_spec(told), truth_of(told), windows_of(told, prepared)
+    at = windows.observed_until if at is None else at
+    if at > windows.observed_until:
+        raise UserError(
+            f"at={iso(at)} lies after the end of the log ({iso(windows.observed_until)}): what happened until then is "
+            f"not known; choose an earlier instant, or prepare the newer log and train again"
+        )
+    known = known_at(told, at) if context.known_per_cutoff(told) else prepared
+    about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers}
+    return known, build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
 
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:

@@ -76,7 +76,7 @@ class Form:
 
 def model_of(cfg: Train) -> Any:
     """The config's model, untrained; a `UserError` where what it answers is not what the config's task asks."""
-    from shopkeeper.recommenders.base import make
+    from shopkeeper.models.make import make
 
     model, task = make(cfg.model.plain), task_of(cfg)
     if model.about.asks != task.asks:

@@ -26,9 +26,9 @@ from shopkeeper.metrics.ranking import Hits, compute
 from shopkeeper.metrics.ranks import Flat
 from shopkeeper.models.about import LISTS, REQUESTS, SCORES, About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import make
 
 log = logging.getLogger(__name__)
 CELLS_AT_ONCE = 16_000_000

@@ -30,13 +30,13 @@ from shopkeeper.features.candidates import Reached
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.models.trees import FILE as TREES
 from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import make
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest

@@ -1,0 +1,184 @@
+r"""Several customer models as one: how much each counts is learnt on answers to customers whom it was not fitted on.
+
+Where there is a later cohort, members are fitted on the training cutoffs and weighed on that cohort; else both are done
+on the training cutoffs, cross-fitted over customers, and no cohort is spent. Probabilities are mixed as
+
+$$\mathrm{logit}\, p = c + \sum_k w_k \,\mathrm{logit}\, p_k, \quad w_k \ge 0$$
+
+by log loss, counts and amounts as $e^c \sum_k w_k m_k$ with weights that add up to 1, by Poisson or Tweedie deviance;
+equal weights cost nothing, all others a little. D. Wolpert, Stacked generalization, Neural Networks 5 (1992);
+L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
+
+Shapes: n rows, K members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.calibration import FLOOR
+from shopkeeper.customers.folds import folds_by_customer, rows_of
+from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.models.about import COUNTS, CUSTOMERS, OF_CUSTOMERS, PROBABILITIES, About
+from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
+
+PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
+
+
+class Blend:
+    """Members by name, each as its own YAML has it; those that do not answer what is asked are left out.
+
+    Args:
+        members: settings of each model; null leaves one out.
+        folds: of customers, where there is no later cohort.
+    """
+
+    def __init__(self, members: Mapping[str, Mapping[str, Any] | None], folds: int = 5) -> None:
+        self.settings = {name: dict(settings) for name, settings in members.items() if settings}
+        for name, settings in self.settings.items():
+            about = make(settings).about
+            if about.asks != CUSTOMERS or about.resumes or about.oracle:
+                raise UserError(f"blend: member '{name}' must be a customer model that trains at once; choose another")
+        if not self.settings:
+            raise UserError("blend: there is no member; name one in model.members")
+        self.folds = folds
+        self.prepared: Prepared | None = None
+        self.members: dict[str, Any] = {}
+        self.weight = np.zeros(0)
+        self.offset = 0.0
+        self.answers = PROBABILITIES
+        self.untrainable = "not fitted"
+
+    @property
+    def about(self) -> About:
+        """What any member answers with and needs."""
+        found = [make(settings).about for settings in self.settings.values()]
+        answers = [kind for kind in OF_CUSTOMERS if any(kind in (a.answers, *a.also) for a in found)]
+        return About(
+            answers=answers[0],
+            also=tuple(answers[1:]),
+            reads=tuple(dict.fromkeys(column for a in found for column in a.reads)),
+            needs=tuple(dict.fromkeys(need for a in found for need in a.needs)),
+            reads_instant=any(a.reads_instant for a in found),
+            not_exported="a bundle runs one program, a blend is several; use score.py",
+        )
+
+    def bind(self, prepared: Prepared) -> None:
+        """For members that need it."""
+        self.prepared = prepared
+
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
+        """Fit the members, and weigh them."""
+        self.answers, self.members, self.untrainable = train.answers, {}, ""
+        fit = replace(fit, folder=None, log=lambda *_: None)
+        names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
+        for name in names:
+            model = self._fitted(name, train, fit)
+            if model.untrainable:
+                self.untrainable = f"{name}: {model.untrainable}"
+                return
+            self.members[name] = model
+        if calibration is not None:
+            label, said_nK = labels_of(calibration), self._said(self.members, calibration)
+        else:
+            label, said_nK = labels_of(train), np.empty((len(train), len(names)))
+            for some, others in folds_by_customer(train.customer, fit.seed, self.folds):
+                fold = {name: self._fitted(name, rows_of(train, some), fit) for name in names}
+                if blank := [name for name, model in fold.items() if model.untrainable]:
+                    self.untrainable = f"{blank[0]}: too few rows for {self.folds} folds of customers"
+                    return
+                said_nK[others] = self._said(fold, rows_of(train, others))
+        known = ~np.isnan(said_nK).any(axis=1)
+        self.weight, self.offset = weigh(said_nK[known], label[known], self.answers)
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """The weighed answers; blank where a member's is."""
+        if self.untrainable:
+            return with_blanks(cohort, np.full(len(cohort), np.nan), self.untrainable)
+        return with_blanks(cohort, mixed(self._said(self.members, cohort), self.weight, self.offset, self.answers))
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json`, and each member into `members/<name>/`."""
+        state = {
+            "members": list(self.members),
+            "weight": self.weight.tolist(),
+            "offset": self.offset,
+            "answers": self.answers,
+            "untrainable": self.untrainable,
+        }
+        write_state(folder, "blend", state)
+        for name, model in self.members.items():
+            model.save(folder / "members" / name)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = read_state(folder, "blend", ("members", "weight", "offset", "answers", "untrainable"))
+        self.weight, self.offset = np.array(state["weight"], np.float64), float(state["offset"])
+        self.answers, self.untrainable = str(state["answers"]), str(state["untrainable"])
+        self.members = {}
+        for name in state["members"]:
+            if name not in self.settings:
+                raise UserError(f"{folder} holds a member '{name}' that is not among model.members; train again")
+            self.members[name] = make(self.settings[name])
+            self.members[name].load(folder / "members" / name)
+
+    def _fitted(self, name: str, train: Cohort, fit: Fit) -> Any:
+        model = make(self.settings[name])
+        if "dataset" in model.about.needs:
+            model.bind(self.prepared)
+        model.fit(train, None, fit)
+        return model
+
+    def _said(self, members: Mapping[str, Any], cohort: Cohort) -> np.ndarray:
+        return np.stack([model.predict(cohort).value for model in members.values()], axis=1)
+
+
+def mixed(said_nK: np.ndarray, weight: np.ndarray, offset: float, answers: str) -> np.ndarray:
+    """The blend's answers (n,); NaN where a member's is."""
+    if answers != PROBABILITIES:
+        return np.asarray(np.exp(offset) * (said_nK @ weight))
+    p = np.clip(said_nK, FLOOR, 1 - FLOOR)
+    z = offset + (np.log(p) - np.log1p(-p)) @ weight
+    return np.asarray(np.clip(1 / (1 + np.exp(-z)), FLOOR, 1 - FLOOR))
+
+
+def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndarray, float]:
+    """Weights (K,) and offset with the least loss."""
+    from scipy.optimize import minimize
+
+    K = said_nK.shape[1]
+
+    def of(values: np.ndarray) -> tuple[np.ndarray, float]:
+        if answers == PROBABILITIES:
+            return values[:K], float(values[K])
+        weight = np.exp(values[:K] - values[:K].max())
+        return weight / weight.sum(), float(values[K])
+
+    def cost(values: np.ndarray) -> float:
+        weight, offset = of(values)
+        loss = _loss(label, mixed(said_nK, weight, offset, answers), answers)
+        return float(loss.mean()) / scale + PULL * float(((weight - 1 / K) ** 2).sum())
+
+    scale = 1.0 if answers == PROBABILITIES else float(_loss(label, np.full(len(label), label.mean()), answers).mean())
+    start = np.append(np.full(K, 1 / K if answers == PROBABILITIES else 0.0), 0.0)
+    limits = [(0.0, 3.0) if answers == PROBABILITIES else (-20.0, 20.0)] * K + [(-5.0, 5.0)]
+    return of(np.asarray(minimize(cost, start, method="L-BFGS-B", bounds=limits).x))
+
+
+def _loss(label: np.ndarray, said: np.ndarray, answers: str) -> np.ndarray:
+    """Log loss, or half the Poisson deviance, or half the Tweedie deviance of power 1.5."""
+    if answers == PROBABILITIES:
+        return -np.where(label > 0.5, np.log(said), np.log1p(-said))
+    mean = np.maximum(said, 1e-6)
+    if answers == COUNTS:
+        return mean - label * np.log(mean) - (label - np.where(label > 0, label * np.log(np.maximum(label, 1)), 0))
+    return 2 * (label / np.sqrt(mean) + np.sqrt(mean) - 2 * np.sqrt(label))

@@ -1,0 +1,117 @@
+"""`score`: what a finished run says of every customer as of today: the end of the log, or an instant that is told.
+
+Cohort and features are those of training and evaluation; only labels are missing, since nothing has happened yet. Whom
+evaluation would not ask about is in the table with a blank and the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file
+from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms.customers import asked_as_of
+from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
+from shopkeeper.pipeline.told import Score, settings
+from shopkeeper.schema import NO_HISTORY
+from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.timeline import iso
+from shopkeeper.timeline.instants import instant
+
+log = logging.getLogger(__name__)
+SUFFIXES = (".parquet", ".csv")
+FORMULA = "^[=+@\\-\t\r]"  # how cells begin that a spreadsheet would run
+NO_CONSENT = "no consent at the instant"
+
+
+def score(config: DictConfig) -> None:
+    """The verb: write the table, and say how many customers have a score and why others have none."""
+    cfg = settings(config, Score)
+    run = open_run(cfg.run, context.named_targets())
+    say_contradictions(cfg.plain, [run])
+    if run.about.asks == REQUESTS:
+        raise UserError(f"{run.path} recommends items and says nothing about customers; give the run of such a task")
+    context.say_if_raw_changed(run.manifest, cfg.paths.raw)
+    table, at = scores_of(run, cfg.at)
+    name = f"{run.metrics['dataset']}-{run.task}-{run.metrics['model']}-{iso(at)[:10]}.parquet"
+    path = cfg.to or cfg.paths.outputs / "scores" / name
+    write_scores(table, path)
+    blank = pc.value_counts(table["blank_reason"].filter(pc.not_equal(table["blank_reason"], "")))
+    scored = table.num_rows - sum(entry["counts"].as_py() for entry in blank)
+    log.info("as of %s: %s of %s customers have a score", iso(at), f"{scored:,}", f"{table.num_rows:,}")
+    for entry in blank:
+        log.info("  %s: %s", f"{entry['counts'].as_py():,}", entry["values"].as_py())
+    log.info("scores: %s", context.relative(path))
+
+
+def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int]:
+    """One row per customer of the run's data, in the order of internal ids, and the instant (µs) that is asked about.
+
+    Columns: `user_id`, `probability` or `expected` (null where blank), `blank_reason` ("" where there is a score).
+
+    Raises:
+        UserError: an instant beyond the log, or nobody to ask about.
+    """
+    trained_on = context.prepared_of(run.manifest)
+    when = None if at is None else instant(at, "at", trained_on.zone)
+    prepared, cohort = asked_as_of(run.told, trained_on, when)
+    as_of, types = int(cohort.cutoff[0]), cohort.active_events
+    left_out = why_not_asked(prepared, as_of, types, cohort.active_days)
+    found = run.model().predict(cohort)
+    row = np.full(prepared.n_users, -1)
+    row[cohort.customer - 1] = np.arange(len(cohort))
+    asked = row >= 0
+    value = np.where(asked, found.value[row], np.nan)
+    reasons = np.full(len(cohort), "") if found.blank_reason is None else found.blank_reason
+    reason = np.where(asked, reasons[row].astype(object), left_out)
+    column = "probability" if cohort.answers == PROBABILITIES else "expected"
+    metrics = run.metrics
+    about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
+    about |= {"as_of": iso(as_of), "horizon_days": cohort.horizon_days}
+    table = pa.table(
+        {
+            "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()),
+            column: pa.array(np.nan_to_num(value), mask=np.isnan(value)),
+            "blank_reason": pa.array(reason.tolist(), pa.string()),
+        }
+    )
+    return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
+
+
+def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_days: float | None) -> np.ndarray:
+    """Why each customer of a dataset would not be asked about at an instant: str (n_users,)."""
+    time, offsets = prepared.events.timestamp, prepared.offsets
+    assert time is not None
+    first = np.where(np.diff(offsets) > 0, time[np.minimum(offsets[:-1], max(len(time) - 1, 0))], at)
+    span = "time" if active_days is None else f"{active_days:g} days"
+    reason = np.where(first < at, f"no {' / '.join(types)} in the {span} before the cutoff", NO_HISTORY).astype(object)
+    if prepared.consent is not None:
+        user = np.arange(1, prepared.n_users + 1)
+        reason[~prepared.consent.holds(user, at)] = NO_CONSENT
+    return reason
+
+
+def write_scores(table: pa.Table, path: Path) -> None:
+    """As Parquet or, by its suffix, as CSV, where an id that a spreadsheet would run gets an apostrophe before it."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"to={path} ends in none of {', '.join(SUFFIXES)}; give the file one of these endings")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as tmp:
+        if path.suffix == ".parquet":
+            pq.write_table(table, tmp)
+            return
+        ids = pc.replace_substring_regex(table["user_id"], f"({FORMULA})", r"'\1")
+        pa.csv.write_csv(table.set_column(0, "user_id", ids), tmp)

@@ -1,0 +1,87 @@
+"""A blend weighs its members on customers whom they were not fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.blend import Blend, mixed, weigh
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort
+from shopkeeper.customers.window import MONEY, ORDERS
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+from shopkeeper.models.fit import Fit
+
+LOGISTIC = {"name": "logistic", "target": "shopkeeper.customers.logistic.Logistic", "min_positives": 5}
+TREES = {"name": "lightgbm", "target": "shopkeeper.customers.lightgbm.LightGBM", "max_trees": 20, "min_positives": 5}
+BTYD = {"name": "bg_nbd", "target": "shopkeeper.customers.bg_nbd.BGNBDModel"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return toy_shop(tmp_path_factory.mktemp("blend"), n_users=200)
+
+
+def fitted(shop: Prepared, train: Cohort, calibration: Cohort | None, **members: Any) -> Blend:
+    model = Blend(members, folds=3)
+    model.bind(shop)
+    model.fit(train, calibration, Fit(seed=1))
+    return model
+
+
+def test_weights_and_shift_with_which_answers_came_about_are_found():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.05, 0.95, (20_000, 2))
+    wanted = mixed(p, np.array([1.2, 0.3]), -0.5, PROBABILITIES)
+    weight, offset = weigh(p, (rng.random(len(p)) < wanted).astype(np.float64), PROBABILITIES)
+    assert [*weight, offset] == pytest.approx([1.2, 0.3, -0.5], abs=0.07)
+    mean = rng.gamma(2.0, 2.0, (20_000, 2))
+    for answers, drawn in ((COUNTS, rng.poisson), (AMOUNTS, lambda m: rng.gamma(0.5, m / 0.5))):
+        label = drawn(mixed(mean, np.array([0.7, 0.3]), 0.4, answers)).astype(np.float64)
+        weight, offset = weigh(mean, label, answers)
+        assert [*weight, offset] == pytest.approx([0.7, 0.3, 0.4], abs=0.07), answers
+
+
+def test_a_member_that_knows_its_own_customers_by_heart_counts_for_nothing(shop: Prepared):
+    """Trees that may split until one row is left: their answers to their own rows are perfect, to others poor."""
+    train = build_cohort(shop, CUTOFFS[:2], 60, 90)
+    by_heart = {**TREES, "num_leaves": 200, "min_data_in_leaf": 1, "lambda_l2": 0.0, "learning_rate": 0.5,
+                "max_trees": 200, "patience": 200}  # fmt: skip
+    blend = fitted(shop, train, None, logistic=LOGISTIC, lightgbm=by_heart)
+    logistic, trees = blend.weight
+    assert logistic > 2 * trees
+
+
+def test_members_that_do_not_answer_what_is_asked_are_left_out(shop: Prepared):
+    for of, answers in ((ORDERS, COUNTS), (MONEY, AMOUNTS)):
+        told: dict[str, Any] = {"truth": as_it_is, "of": of, "answers": answers}
+        train, calibration, test = (build_cohort(shop, t, 60, 90, **told) for t in CUTOFFS)
+        blend = fitted(shop, train, calibration, logistic=LOGISTIC, lightgbm=TREES, bg_nbd=BTYD)
+        assert list(blend.members) == ["lightgbm", "bg_nbd"]
+        assert blend.weight.sum() == pytest.approx(1.0)
+        said, label = blend.predict(test).value, test.label
+        assert label is not None
+        assert said.sum() == pytest.approx(label.sum(), rel=0.35)
+
+
+def test_what_a_member_cannot_learn_leaves_everybody_blank_with_its_reason(shop: Prepared):
+    train, _, test = (build_cohort(shop, t, 60, 90) for t in CUTOFFS)
+    one_class = replace(train, label=np.ones(len(train)))
+    found = fitted(shop, one_class, None, logistic=LOGISTIC, bg_nbd=BTYD).predict(test)
+    assert np.isnan(found.value).all()
+    assert found.blank_reason is not None
+    assert found.blank_reason[0].startswith("logistic: only one class in training")
+
+
+def test_a_member_that_is_none_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="member 'popularity' must be a customer model"):
+        Blend({"popularity": {"name": "popularity", "target": "shopkeeper.recommenders.popularity.Popularity"}})
+    with pytest.raises(UserError, match="there is no member; name one"):
+        Blend({"logistic": None})
