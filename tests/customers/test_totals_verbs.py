@@ -10,7 +10,7 @@ import pytest
 
 from house import House
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.forms.form import customers as form
+from shopkeeper.pipeline.forms import customers as form
 from shopkeeper.pipeline.runs import RunFolder
 
 SMALL = ("dataset=rhythm", "split=temporal")
