@@ -25,6 +25,7 @@ from shopkeeper.programs.neighbours import slim, user_knn
 from shopkeeper.programs.sessions import session_knn
 from shopkeeper.programs.sums import Arrays, added, best_of_each, in_blocks, own_items, weights
 from shopkeeper.programs.trees import tree_sums
+from shopkeeper.programs.visitors import either, segment_popularity
 
 
 def popularity(requests: Requests, a: Arrays) -> np.ndarray:
@@ -164,6 +165,17 @@ def two_stage(requests: Requests, a: Arrays) -> np.ndarray:
     return scores_BV
 
 
+def with_fallback(requests: Requests, a: Arrays) -> np.ndarray:
+    """Two programs, named in `scorers`, their arrays `0/…` and `1/…`: the second for histories without `types`."""
+    first, otherwise = a["scorers"].tolist()
+    return either(
+        requests,
+        a["types"].tolist() if "types" in a else None,
+        lambda some: LIST_SCORERS[first](some, below(a, "0")),
+        lambda some: LIST_SCORERS[otherwise](some, below(a, "1")),
+    )
+
+
 def vectors(requests: Requests, a: Arrays, fold: Fold) -> np.ndarray:
     """Inner products of items' vectors with the one that is folded in; else the fallback: float32 (B, V)."""
     V = len(a["fallback"])
@@ -202,6 +214,8 @@ LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "slim": slim,
     "user_knn": user_knn,
     "two_stage": two_stage,
+    "segment_popularity": segment_popularity,
+    "with_fallback": with_fallback,
 }
 
 

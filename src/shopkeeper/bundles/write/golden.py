@@ -132,10 +132,11 @@ class Draw:
         """With what is read of these: times before the end of the log, an instant after it, orders, sessions, all of
         them invented, and any events' prices and channels.
         """
-        if not (self.program.needs_time or self.columns):
+        timely = self.program.needs_time or self.program.needs_instant
+        if not (timely or self.columns):
             return cases
         rng = np.random.default_rng(seed + 1)
-        last = self.prepared.span[1] if self.program.needs_time else 0
+        last = self.prepared.span[1] if timely else 0
         timed = []
         for case in cases:
             gaps = rng.exponential(rng.choice([0.01, 1.0, 20.0]), len(case.items)) * MICROSECONDS_PER_DAY

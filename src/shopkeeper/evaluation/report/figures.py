@@ -36,6 +36,7 @@ LABELS = {
     "vstan": "VSTAN",
     "two_stage": "Two-stage",
     "two_tower": "Two towers",
+    "segment_popularity": "Popularity by segment",
 }
 CEILINGS = {
     "oracle_observable": "Oracle",

@@ -1,0 +1,1 @@
+"""For visitors without a history."""
