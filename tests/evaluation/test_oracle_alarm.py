@@ -87,7 +87,7 @@ def test_a_recommender_better_than_the_oracle_is_an_alarm_of_train(place, tmp_pa
 
 def test_a_churn_model_better_than_the_oracle_is_an_alarm_of_train(place, tmp_path, monkeypatch):
     monkeypatch.setattr(model_audit, "audit_predictions", lambda *_: None)
-    monkeypatch.setattr(Logistic, "predict", lambda self, c: replace(PREDICT(self, c), probability=0.1 + 0.8 * c.label))
+    monkeypatch.setattr(Logistic, "predict", lambda self, c: replace(PREDICT(self, c), value=0.1 + 0.8 * c.label))
     run = train_model(config(place, "model=logistic"), tmp_path / "run")
     assert "logistic is better than the oracle (log_loss" in run.manifest["alarm"]
 

@@ -250,13 +250,13 @@ def test_an_active_customer_who_is_not_asked_is_found(place, tmp_path, monkeypat
 
 def _knows_the_label(self, cohort: Cohort) -> Predictions:
     said = _PREDICT(self, cohort)
-    return said if cohort.label is None else replace(said, probability=0.9 * cohort.label + 0.05)
+    return said if cohort.label is None else replace(said, value=0.9 * cohort.label + 0.05)
 
 
 def _reads_an_event_too_far(self, cohort: Cohort) -> Predictions:
     said = _PREDICT(self, cohort)
     following = cohort.events.item[np.minimum(cohort.end, len(cohort.events.item) - 1)]
-    return replace(said, probability=said.probability * 0.5 + following / 1e4)
+    return replace(said, value=said.probability * 0.5 + following / 1e4)
 
 
 _PREDICT = Logistic.predict

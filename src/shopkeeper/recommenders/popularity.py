@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -29,6 +29,9 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 REFERENCES = ("cutoff", "user")
 
@@ -73,6 +76,8 @@ class Popularity:
 
     def reached(self, requests: Requests) -> sparse.csr_array:
         """Nothing: sparse (B, V)."""
+        from scipy import sparse
+
         return sparse.csr_array((len(requests), len(self.scores_V)), dtype=np.float32)
 
     def program(self, timed: bool) -> Program:

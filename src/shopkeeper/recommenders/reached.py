@@ -13,12 +13,14 @@ Shapes: B requests, V = n_items + 1 columns.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
 
 from shopkeeper.data.requests import Requests
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CELLS_AT_ONCE = 20_000_000  # of a block of requests: bounds the memory
 

@@ -13,9 +13,9 @@ Shapes: B requests, V = n_items + 1 columns.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -27,6 +27,9 @@ from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST, INTEREST_TYPES
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class Recency:
@@ -50,6 +53,8 @@ class Recency:
 
     def reached(self, requests: Requests) -> sparse.csr_array:
         """Place in the history of the newest event on each of its items: float32 sparse (B, V), 1 and more."""
+        from scipy import sparse
+
         offsets, rows = requests.flat(list(INTEREST))
         width = len(self.rest_V)
         owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
