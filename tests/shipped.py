@@ -14,7 +14,8 @@ from shopkeeper.ingest import dataset
 from shopkeeper.models.make import make
 from shopkeeper.nn.losses import Loss
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.told import Train, Tune, plain, settings
+from shopkeeper.pipeline.comparing.placements import check_placement
+from shopkeeper.pipeline.told import Evaluate, Train, Tune, plain, settings
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.timeline import SplitSpec
@@ -24,7 +25,7 @@ from shopkeeper.tuning.space import read_space, with_settings
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 GROUPED = [path for path in FILES if path.parent != CONF]
-VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate"}
+VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate", "placement": "evaluate"}
 
 
 def group_of(path: Path) -> str:
@@ -92,12 +93,20 @@ def rerank_is_valid(cfg: Mapping[str, Any], name: str) -> None:
         assert steps_of(block.get("steps"), f"rerank.{own}.steps") or block["steps"] == []
 
 
+def placement_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    place = settings(cfg, Evaluate).placement
+    assert place is not None
+    assert place.name == name
+    check_placement(place)
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
     "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),
     "model": model_is_valid,
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
+    "placement": placement_is_valid,
     "rerank": rerank_is_valid,
     "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(settings(cfg, Train))).name, name),
     "task": task_is_valid,

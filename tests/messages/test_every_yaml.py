@@ -83,7 +83,7 @@ def said(at: Path_, message: str) -> bool:
 FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
     "users.from_events", "model.candidates",
-    "model.candidates.two_stage.candidates", "rerank",
+    "model.candidates.two_stage.candidates", "rerank", "placement.fallback", "placement.baselines",
 )  # fmt: skip
 # Said when the file is read or made, see below.
 LATER = ("dataset.reader", "dataset.items.reader", "dataset.users.reader", "dataset.simulate")
@@ -131,7 +131,7 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
 
     def work(cfg: dict[str, Any]) -> None:
         check_config(cfg)
-        CHECKS[group](cfg, cfg[group]["name"] if group in ("dataset", "model", "task") else path.stem)
+        CHECKS[group](cfg, cfg[group]["name"] if group in ("dataset", "model", "placement", "task") else path.stem)
 
     root, cfg = tuple(group.split("/")), composed(VERBS.get(group, "train"), *words_of(path))
     if group == "tuning":

@@ -74,7 +74,9 @@ class Shop:
             bought = Flat(offsets, requests.events.item[rows])
             again = self._again(targets, hits, bought)
         found: dict[str, np.ndarray] = {}
-        if requests.events.order is not None:
+        if (
+            requests.events.order is not None and requests.barred is None and requests.candidates is None
+        ):  # whole orders
             found["basket_size"] = commerce.basket_size(targets.offsets, requests.events.order[targets.row])
         if not self.filter_seen:
             found["bought_before"] = hits.per_request(hits.request, again.astype(np.float64)) / hits.n_relevant

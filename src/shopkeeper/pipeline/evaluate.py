@@ -53,7 +53,12 @@ def evaluate(config: DictConfig) -> None:
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
         context.say_if_raw_changed(manifest, cfg.paths.raw)
     cfg = _named_by(cfg, runs)
-    out = cfg.out or (cfg.paths.reports / cfg.dataset["name"] / cfg.split["name"])
+    if cfg.placement is not None:
+        runs = [run for run in runs if run.about.asks == REQUESTS]
+        if not runs:
+            raise UserError(f"placement={cfg.placement.name} is for recommenders, and none of the runs is one")
+    name = cfg.split["name"] if cfg.placement is None else f"{cfg.split['name']}-{cfg.placement.name}"
+    out = cfg.out or (cfg.paths.reports / cfg.dataset["name"] / name)
     out = evaluate_runs(cfg, runs, out)
     print((out / "leaderboard.txt").read_text(encoding="utf-8"))
     log.info("report: %s", context.relative(out / "report.html"))
@@ -91,7 +96,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
         added: list[RunFolder] = []
         for some in by_task.values():
             more = form_of(some[0].about).added_runs(cfg, some, Path(place))
-            some += more
+            some[:] = more if cfg.placement is not None else [*some, *more]  # a placement asks other requests
             added += more
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         with atomic_folder(out, "report", unlike) as folder:
@@ -195,9 +200,13 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     sanity["alarms"] = alarms
     baseline = _strongest_baseline(cfg, by_name, headline, lower)
     order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
+    about, place = runs[0].about, cfg.placement
+    if place is not None and place.question:
+        about = replace(about, words=replace(about.words, question=place.question))
     return {
         "task": task,
-        "about": runs[0].about,
+        "about": about,
+        "placement": None if place is None else place.name,
         "headline": headline,
         "baseline": baseline,
         "lower_is_better": lower,

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 def recommend(config: DictConfig) -> None:
     """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first).
 
-    With `basket=[…]`, the order so far, which stands behind the history: what goes with it.
+    With `basket=[…]`, the order so far, which stands behind the history: what goes with it. With `placement=…` as that
+    place of the shop answers: its filter, order and fallback; on an item's page that item is the last of the history.
     """
     cfg = settings(config, Recommend)
     run = open_run(cfg.run, context.named_targets())
@@ -35,7 +36,7 @@ def recommend(config: DictConfig) -> None:
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
-    model = run.model()
+    model = run.model() if cfg.placement is None else run.placed(run.model(), cfg.placement.plain)
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
@@ -54,6 +55,11 @@ def recommend(config: DictConfig) -> None:
     if cfg.basket:  # its lines are one order
         one_order = (np.arange(len(known)) >= n_history).astype(np.int32)
         requests = replace(requests, events=replace(requests.events, order=one_order))
+    shut = known[n_history:]
+    if cfg.placement is not None and cfg.placement.split.get("asks") == "product":
+        shut = shut or known[-1:]  # the item whose page it is
+    if shut:
+        requests = replace(requests, barred=(np.array([0, len(shut)]), np.array(shut, np.int32)))
     k = cfg.k
     if model.about.answers == LISTS:  # places say all that it says
         listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
@@ -65,7 +71,7 @@ def recommend(config: DictConfig) -> None:
     allowed[split.catalogue] = True
     if run.metrics["filter_seen"] if cfg.filter_seen is None else cfg.filter_seen:
         allowed[known] = False
-    allowed[known[n_history:]] = False
+    allowed[shut] = False
     allowed &= scores_V > -np.inf
     order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]

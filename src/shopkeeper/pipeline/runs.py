@@ -90,6 +90,8 @@ class RunFolder:
                 model.load(self.path)
         except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
             raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
+        if (place := self.config.get("placement")) is not None:
+            return self.placed(model, place)
         rerank = self.config.get("rerank")
         return model if rerank is None else self._in_order(model, rerank)
 
@@ -114,6 +116,30 @@ class RunFolder:
         split = context.split_of(context.prepared_of(self.manifest), self.manifest)
         settings = rerank.get("steps"), split, self.metrics["filter_seen"], rerank.get("candidates", 100)
         return Reranked(model, *settings, where=f"rerank.{rerank.get('name')}")
+
+    def placed(self, model: Any, place: Mapping[str, Any]) -> Any:
+        """A model as it answers at a place of the shop; its fallback is fitted on the spot."""
+        from shopkeeper.models.fit import Fit
+        from shopkeeper.models.make import make
+        from shopkeeper.models.targets import refuse_foreign
+        from shopkeeper.reranking.model import Reranked
+        from shopkeeper.reranking.placement import Placed
+
+        split = context.split_of(context.prepared_of(self.manifest), self.manifest)
+        where, seen = f"placement={place.get('name')}: placement", bool(self.metrics["filter_seen"])
+        taken_out = list(place.get("filter") or ())
+
+        def ordered(one: Any, steps: list[Any]) -> Reranked:
+            return Reranked(one, steps, split, seen, place.get("candidates", 100), where)
+
+        others = []
+        for settings in (place.get("fallback") or {}).values():
+            refuse_foreign(settings, "placement.fallback", self.named)
+            one = make(settings)
+            events = tuple(split.timeline["spec"].get("target_events") or Fit.target_events)
+            one.fit(split.prepared, split, Fit(target_events=events, filter_seen=seen, progress=False))
+            others.append(ordered(one, taken_out))
+        return Placed(ordered(model, [*taken_out, *(place.get("rerank") or ())]), others)
 
     def untrained(self) -> Any:
         """The run's model with its settings, before any training. A `UserError` where its target is foreign."""

@@ -80,6 +80,22 @@ class ModelSettings:
     plain: Settings = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Placement:
+    """A place in the shop as conf/placement/*.yaml has it."""
+
+    name: str
+    question: str = held(TEXT, "")  # what is asked there, for the report
+    split: Settings = held(Each(PLAIN), factory=dict)  # how its requests differ from those of the runs' split
+    models: tuple[str, ...] | None = None  # who may answer; None: every run
+    candidates: int = held(whole(1), 100)
+    filter: Any = held(ANY, ())  # `reranking.steps` that take items out,
+    rerank: Any = held(ANY, ())  # and that put them in order
+    fallback: Settings = held(Each(ANY), factory=dict)  # models for who has no history, in this order
+    baselines: Settings = held(Each(ANY), factory=dict)  # models that stand in its table, too
+    plain: Settings = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """The data that a verb works on."""
@@ -138,6 +154,7 @@ class Evaluate:
     rerank: Settings = held(
         Each(Needed({"candidates": whole(1), "steps": Needed(ANY)})), factory=dict
     )  # `reranking.steps`
+    placement: Placement | None = None  # asks the runs as that place of the shop would
     runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
     out: Path | None = None  # folder of the report
     overwrite: bool = False
@@ -169,6 +186,7 @@ class Recommend:
     run: Path
     history: tuple[Any, ...]  # external ids, or [id, event type, …]; oldest first
     basket: tuple[Any, ...] = ()  # the same of the order so far, which is not recommended again
+    placement: Placement | None = None  # with its filter, order and fallback
     k: int = held(whole(1), 10)
     filter_seen: bool | None = None  # None: as the model was evaluated
     paths: Paths = field(default_factory=Paths)

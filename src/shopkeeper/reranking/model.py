@@ -78,6 +78,11 @@ class Reranked:
             item_BN = np.asarray(self.model.recommend(requests, n), np.int32)
             return Lists.of(item_BN, np.broadcast_to(-np.arange(item_BN.shape[1], dtype=np.float64), item_BN.shape))
         scores_BV = np.where(self.shown_V, self.model.score(requests), -np.inf)
+        if requests.candidates is not None:
+            offsets, items = requests.candidates
+            open_BV = np.zeros(scores_BV.shape, bool)
+            open_BV[np.repeat(np.arange(len(requests)), np.diff(offsets)), items] = True
+            scores_BV = np.where(open_BV, scores_BV, -np.inf)
         if (hidden := requests.hidden(self.filter_seen)) is not None:
             scores_BV[np.repeat(np.arange(len(requests)), np.diff(hidden[0])), hidden[1]] = -np.inf
         n = min(n, len(self.catalogue))

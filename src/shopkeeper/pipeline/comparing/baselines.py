@@ -58,13 +58,13 @@ def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder
     model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
     parts, headline = {}, headline_of(like)
     if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
-        parts["validation"] = _answered(cfg, like, split, model, settings["name"], "validation", headline)
+        parts["validation"] = answered(cfg, like, split, model, settings["name"], "validation", headline)
     if like.manifest.get("refit"):
         split, model = context.split_of(prepared, like.manifest), make(settings)
         model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
-    parts["test"] = _answered(cfg, like, split, model, settings["name"], "test")
+    parts["test"] = answered(cfg, like, split, model, settings["name"], "test")
     config = {**like.config, "model": dict(settings)}
-    return _like(cfg, like, model, settings["name"], config, parts, folder)
+    return like_run(cfg, like, model, settings["name"], config, parts, folder)
 
 
 def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
@@ -83,12 +83,12 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
             both = f"{run.metrics['model']}+{name}"
             model = replace(run, config=config).model()
             audit_steps(model, both, split)
-            parts = {"test": _answered(cfg, run, split, model, both, "test")}
-            made.append(_like(cfg, run, model, both, config, parts, folder / both))
+            parts = {"test": answered(cfg, run, split, model, both, "test")}
+            made.append(like_run(cfg, run, model, both, config, parts, folder / both))
     return made
 
 
-def _answered(
+def answered(
     cfg: Evaluate, like: RunFolder, split: Split, model: Any, name: str, part: str, only: str | None = None
 ) -> pa.Table:
     """A model's table of a part, asked as another run was on test: cut-offs, seen-item rule and policy for ties.
@@ -115,7 +115,7 @@ def _answered(
     )
 
 
-def _like(
+def like_run(
     cfg: Evaluate,
     like: RunFolder,
     model: Any,

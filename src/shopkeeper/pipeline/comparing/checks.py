@@ -137,7 +137,7 @@ def _split_gap(
     """
     from shopkeeper.evaluation.sanity import split_gap
 
-    if not runs:
+    if not runs or cfg.placement is not None:
         return None
     some = next(iter(runs.values()))
     pair = ("leave_one_out", "temporal")

@@ -41,8 +41,9 @@ def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         shown = [m for m in wanted if m in first["test"]][:4]
         rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
         n = first["test"][section["headline"]]["n"]
+        place = f"placement {section['placement']}, " if section.get("placement") else ""
         parts.append(
-            f"{task}: {first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
+            f"{task}: {place}{first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
             f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test ({level} intervals)\n"
             + show.table(["model", *shown], rows)
         )

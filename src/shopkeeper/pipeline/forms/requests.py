@@ -167,9 +167,15 @@ def without_headline(run: RunFolder, first: RunFolder, headline: str, table: pa.
 
 
 def added_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
-    """Runs of the simple baselines that nobody had trained, and of what the config re-ranks, made in `folder`."""
-    from shopkeeper.pipeline.comparing.baselines import missing_baselines, reranked_runs
+    """Runs of the simple baselines that nobody had trained, and of what the config re-ranks, made in `folder`.
 
+    With a placement all runs once more, asked as there.
+    """
+    from shopkeeper.pipeline.comparing.baselines import missing_baselines, reranked_runs
+    from shopkeeper.pipeline.comparing.placements import placed_runs
+
+    if cfg.placement is not None:
+        return placed_runs(cfg, runs, folder)
     return missing_baselines(cfg, runs, folder) + reranked_runs(cfg, runs, folder)
 
 

@@ -1,0 +1,65 @@
+"""A place in a shop as one recommender: a model's best, filtered and put in order, and who answers where it cannot.
+
+Shapes: B requests, K list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.data.requests import Requests
+from shopkeeper.models.about import LISTS, About
+from shopkeeper.reranking.model import Reranked
+
+
+class Placed:
+    """The first recommender's lists; who has no history gets the next one's, which also fill places that are left.
+
+    Args:
+        first: the model with the place's filter and order.
+        fallback: others with its filter, in this order.
+    """
+
+    def __init__(self, first: Reranked, fallback: Sequence[Reranked] = ()) -> None:
+        self.first, self.fallback = first, list(fallback)
+
+    @property
+    def about(self) -> About:
+        """The first one's; the instant is read where one of them reads it."""
+        about = self.first.about
+        return replace(
+            about,
+            answers=LISTS,
+            reads_instant=about.reads_instant or any(one.about.reads_instant for one in self.fallback),
+            not_exported="a bundle answers with the model's own lists; a placement is not in it",
+        )
+
+    def recommend(self, requests: Requests, k: int) -> np.ndarray:
+        """Internal ids int32 (B, K), best first, each once; 0 where there are no more."""
+        item_BK = self.first.recommend(requests, k)
+        if self.fallback:
+            item_BK[requests.lengths == 0] = 0  # what a model says of nobody is a fallback of its own
+        for other in self.fallback:
+            if (short := np.flatnonzero((item_BK == 0).any(axis=1))).size:
+                item_BK[short] = _filled(item_BK[short], other.recommend(requests.take(short), k))
+        return item_BK
+
+    def save(self, folder: Path) -> None:
+        """Write the first model; the rest stands in the run's settings."""
+        self.first.save(folder)
+
+
+def _filled(item_BK: np.ndarray, more_BK: np.ndarray) -> np.ndarray:
+    """Lists with what others hold behind them, each item once, as long as they were."""
+    both = np.concatenate([item_BK, more_BK], axis=1)
+    B, width = both.shape
+    key = np.arange(B)[:, None] * (int(both.max(initial=0)) + 1) + both
+    kept = np.zeros(both.size, bool)
+    kept[np.unique(key, return_index=True)[1]] = True
+    kept &= both.ravel() > 0
+    order = np.argsort(~kept.reshape(B, width), axis=1, kind="stable")[:, : item_BK.shape[1]]
+    return np.where(np.take_along_axis(kept.reshape(B, width), order, 1), np.take_along_axis(both, order, 1), 0)
