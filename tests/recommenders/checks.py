@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -122,6 +124,28 @@ def check_odd_shops(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None
     for requests in (stranger([[1], [], [9, 10]]), basket):
         scores = model.score(requests)
         assert scores.shape == (len(requests), 2)
+        assert np.isfinite(scores).all()
+    check_bare_shop(make, path, fit)
+
+
+def check_bare_shop(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
+    """Dates without a time of day, orders whose lines they tie, unknown prices, items without attributes: finite."""
+    bought = [h + [h[0], h[1]] for h in SHOPPERS]
+    dates = [[DAY * (1 + n // 3) for n in range(len(h))] for h in bought]  # two orders on some days
+    columns = {
+        "order": [[100 * u + n // 2 + 1 for n in range(len(h))] for u, h in enumerate(bought)],
+        "price": [[np.nan] * len(h) for h in bought],
+        "quantity": [[np.nan] * len(h) for h in bought],
+    }
+    known = {"category": ["tea", *[None] * 6], "brand": pa.array([None] * 7, pa.string()), "price": [2.5, *[None] * 6]}
+    prepared, split = tiny_prepared(path / "bare", bought, dates, columns=columns, items=known, n_items=N_ITEMS)
+    model = fitted(make, prepared, split, fit)
+    basket = stranger([[1 + n % N_ITEMS for n in range(3000)], [7]])
+    told = {"order": np.ones(3001, np.int32), "price": np.full(3001, np.nan), "quantity": np.full(3001, np.nan)}
+    basket = replace(basket, events=replace(basket.events, timestamp=np.full(3001, DAY), **told))
+    for requests in (split.part("test")[0], basket):
+        scores = model.score(requests)
+        assert scores.shape == (len(requests), N_ITEMS + 1)
         assert np.isfinite(scores).all()
 
 
