@@ -17,7 +17,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.base import make
+from shopkeeper.models.make import make
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.visitors.segment_popularity import SegmentPopularity
 from shopkeeper.recommenders.visitors.with_fallback import WithFallback

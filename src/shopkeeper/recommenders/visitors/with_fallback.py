@@ -18,10 +18,10 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import LISTS, REQUESTS, SCORES, About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.make import make
 from shopkeeper.programs.base import GRAPH, Exportable, Program
 from shopkeeper.programs.visitors import either
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.base import make
 from shopkeeper.schema import event_codes
 
 PARTS = ("first", "otherwise")
