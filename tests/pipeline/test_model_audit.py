@@ -265,7 +265,7 @@ _PREDICT = Logistic.predict
 @pytest.mark.parametrize("leak", [_knows_the_label, _reads_an_event_too_far])
 def test_a_customer_model_that_looks_past_the_cutoff_is_named(leak, place, tmp_path, monkeypatch):
     monkeypatch.setattr(Logistic, "predict", leak)
-    with pytest.raises(AuditError, match=r"model logistic failed: .* probabilities change"):
+    with pytest.raises(AuditError, match=r"model logistic failed: .* answers change"):
         train_model(config(place, "model=logistic"), tmp_path / "run")
 
 
