@@ -33,7 +33,6 @@ from shopkeeper.nn.network import COLUMNS
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.training.config import TrainerConfig
-from shopkeeper.training.fit import train as train_network
 from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions
 from shopkeeper.training.sequence_model import PlainForm, SequenceModel
 
@@ -72,6 +71,8 @@ class SequenceCustomerModel(SequenceModel):
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
         """Fit on `train`, choose and fit the calibration on `calibration`."""
+        from shopkeeper.training.fit import train as train_network  # Lightning: who only answers does without it
+
         label = labels_of(train)
         self.calibrator, self.network, self.trained = Calibrator(), None, None
         self.untrainable = why_untrainable(label, self.min_positives)

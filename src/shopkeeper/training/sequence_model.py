@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,8 +26,10 @@ from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.config import Recipe
 from shopkeeper.training.execution import edges_up_to
-from shopkeeper.training.fit import Trained
 from shopkeeper.training.validation import encode_all
+
+if TYPE_CHECKING:
+    from shopkeeper.training.fit import Trained
 
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
 OF_FILE = ("task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
