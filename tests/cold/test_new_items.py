@@ -35,6 +35,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.model_audit import another_future, audit_answers
 from shopkeeper.features.content import item_content
 from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.cold.content_affinity import ContentAffinity
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.sasrec import SASRec
@@ -70,6 +71,36 @@ def test_a_tenth_of_the_items_are_new_and_are_recommended_more_than_by_popularit
     popular.fit(prepared, split, FIT)
     assert cold_recall(popular.score(requests), split) < 0.02
     assert cold_recall(knowing.score(requests), split) > 0.2  # 0.46: two loved brands, no favourites in them
+
+
+def test_content_alone_reaches_them_and_puts_new_ones_a_little_ahead(shop: tuple[Prepared, Split]):
+    prepared, split = shop
+    requests, new_V, brand_V = split.part("test")[0], new_of(prepared), brand_of(prepared)
+    found = {}
+    for fresh in (0.0, 0.1):
+        model = ContentAffinity(content=["brand"], fresh=fresh)
+        model.fit(prepared, split, FIT)
+        found[fresh] = model.score(requests)
+    assert cold_recall(found[0.1], split) > cold_recall(found[0.0], split) > 0.2
+    loved = int(np.flatnonzero(new_V)[0])
+    same = np.flatnonzero((brand_V == brand_V[loved]) & ~new_V)
+    score_V = model.score(stranger([same[:3].tolist()]))[0]
+    assert score_V.argmax() == loved
+    assert score_V[loved] == pytest.approx(1 + 1.0 * 1.1)  # the same brand alone: cosine 1, and new
+    other = (brand_V != brand_V[loved]) & (brand_V >= 0)
+    assert score_V[other].max() <= 0.5
+    popular = Popularity()
+    popular.fit(prepared, split, FIT)
+    assert (score_V[other].argsort() == popular.score(stranger([[]]))[0][other].argsort()).all()
+
+
+def test_a_history_of_two_brands_is_like_both_the_newer_one_more(shop: tuple[Prepared, Split]):
+    prepared, split = shop
+    model = ContentAffinity(content=["brand"], half_life_events=1.0, fresh=0.0)
+    model.fit(prepared, split, FIT)
+    one, two = (int(np.flatnonzero(brand_of(prepared) == b)[0]) for b in (3, 7))
+    score_V = model.score(stranger([[one, two]]))[0]
+    np.testing.assert_allclose(score_V[[one, two]], 1 + np.array([0.5, 1.0]) / np.hypot(0.5, 1.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +162,17 @@ def test_what_an_event_shows_after_the_cutoff_makes_no_item_new_and_is_no_conten
     assert (counts[1:] > 0).tolist() == (~new_of(prepared)[1:]).tolist()
     late = item_content(prepared, "all", START + (LAUNCH + 40) * DAY, np.ones(prepared.n_items + 1, bool))
     assert len(late.token_E) > len(content.token_E)
-    fitted = []
+    fitted, alone = [], []
     for data in (split, another_future(split, "sasrec")):
+        content_only = ContentAffinity()
+        content_only.fit(data.prepared, data, FIT)
+        alone.append(content_only.score(split.part("test")[0]))
         model = SASRec(**SMALL, blocks=1, epochs=2, content=["brand"])
         model.fit(data.prepared, data, FIT)
         audit_answers(model, "sasrec", split)
         fitted.append(model.item_vectors()[split.catalogue])
     np.testing.assert_array_equal(*fitted)
+    np.testing.assert_array_equal(*alone)
 
 
 def test_after_a_refit_until_test_the_items_of_that_day_may_be_recommended(tmp_path: Path):

@@ -18,9 +18,9 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
+from shopkeeper.recommenders.cold.segment_popularity import SegmentPopularity
+from shopkeeper.recommenders.cold.with_fallback import WithFallback
 from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.visitors.segment_popularity import SegmentPopularity
-from shopkeeper.recommenders.visitors.with_fallback import WithFallback
 from shopkeeper.serving import Bundle
 from shopkeeper.timeline import DAY, instant
 from tiny import tiny_prepared
@@ -135,7 +135,7 @@ def test_weekdays_and_months_are_those_of_the_shop():
 FIRST = {"name": "recency", "target": "shopkeeper.recommenders.recency.Recency"}
 OTHERWISE = {
     "name": "segment_popularity",
-    "target": "shopkeeper.recommenders.visitors.segment_popularity.SegmentPopularity",
+    "target": "shopkeeper.recommenders.cold.segment_popularity.SegmentPopularity",
     "by": ["month"],
     "prior": 1.0,
 }

@@ -20,6 +20,7 @@ from shopkeeper.features.pairs import ItemFacts, pairs
 from shopkeeper.features.steps import Steps
 from shopkeeper.metrics.best import best_columns
 from shopkeeper.programs.again import buy_it_again
+from shopkeeper.programs.content import content_affinity
 from shopkeeper.programs.factors import Fold, bpr, folded, ials
 from shopkeeper.programs.neighbours import slim, user_knn
 from shopkeeper.programs.sessions import session_knn
@@ -215,6 +216,7 @@ LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "user_knn": user_knn,
     "two_stage": two_stage,
     "segment_popularity": segment_popularity,
+    "content_affinity": content_affinity,
     "with_fallback": with_fallback,
 }
 

@@ -37,6 +37,7 @@ LABELS = {
     "two_stage": "Two-stage",
     "two_tower": "Two towers",
     "segment_popularity": "Popularity by segment",
+    "content_affinity": "Content",
 }
 CEILINGS = {
     "oracle_observable": "Oracle",

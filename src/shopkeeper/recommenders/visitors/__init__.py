@@ -1,1 +1,0 @@
-"""For visitors without a history."""
