@@ -82,7 +82,7 @@ def said(at: Path_, message: str) -> bool:
 # Blocks whose keys are names of a person's own choice, or of the data's: there, nothing can be misspelt.
 FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
-    "users.from_events", "model.candidates",
+    "users.from_events", "model.candidates", "model.members",
     "model.candidates.two_stage.candidates", "rerank", "placement.fallback", "placement.baselines",
 )  # fmt: skip
 # Said when the file is read or made, see below.

@@ -26,7 +26,7 @@ from shopkeeper.customers.calibration import FLOOR
 from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, check, check_kinds, whole
 from shopkeeper.models.about import COUNTS, CUSTOMERS, OF_CUSTOMERS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
@@ -43,11 +43,19 @@ class Blend:
     """
 
     def __init__(self, members: Mapping[str, Mapping[str, Any] | None], folds: int = 5) -> None:
-        self.settings = {name: dict(settings) for name, settings in members.items() if settings}
-        for name, settings in self.settings.items():
-            about = make(settings).about
+        check({"folds": folds}, {"folds": whole(2)}, "model.")
+        self.settings: dict[str, dict[str, Any]] = {}
+        for name, settings in members.items():
+            try:
+                check_kinds({"it": settings}, {"it": (dict, type(None))})
+                about = make(settings).about if settings else None
+            except UserError as e:
+                raise UserError(f"mend model.members.{name}: {e}") from None
+            if about is None:
+                continue
             if about.asks != CUSTOMERS or about.resumes or about.oracle:
                 raise UserError(f"blend: member '{name}' must be a customer model that trains at once; choose another")
+            self.settings[name] = dict(settings or {})
         if not self.settings:
             raise UserError("blend: there is no member; name one in model.members")
         self.folds = folds
