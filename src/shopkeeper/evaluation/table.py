@@ -164,7 +164,7 @@ def summarise(
         summary |= zip(means, mean_interval(values, users_of(table), **options).as_dicts(), strict=True)
     if some := {name: aggregate for name, aggregate in aggregates.items() if name in names}:
         summary |= _resampled(kind.answered(table), some, confidence, resamples, seed)
-    return summary | kind.others(table) if metrics is None else summary
+    return summary | kind.others(table, metadata_of(table)) if metrics is None else summary
 
 
 def _resampled(

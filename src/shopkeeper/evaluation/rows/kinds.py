@@ -24,6 +24,7 @@ from shopkeeper.metrics.classification_gains import lift_quality
 from shopkeeper.metrics.classification_reliability import ece
 from shopkeeper.metrics.value import normalised_gini, rmse, spearman, total_bias
 
+Meta = Mapping[str, Any]  # what a table says of itself
 Entry = dict[str, float | int | None]  # {"value", "low", "high", "n"}; None: not a number, which JSON has not
 
 
@@ -56,7 +57,7 @@ class Kind:
     answer: tuple[str, ...] = ()  # and what was said of it. The first of a kind is in no other kind's table
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)  # how good the answers are
     of_truth: Mapping[str, Aggregate] = field(default_factory=dict)  # what the rows are, whoever answers
-    others: Callable[[pa.Table], dict[str, Entry]] = lambda table: {}  # figures that are not resampled
+    others: Callable[[pa.Table, Meta], dict[str, Entry]] = lambda table, meta: {}  # figures that are not resampled
     in_units: bool = False  # whether metrics of rows are measured in what the truth is measured in
 
     def unit(self, table: pa.Table) -> float:
@@ -83,12 +84,10 @@ def base_rate(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | N
     return label.mean() if weight is None else (weight @ label) / weight.sum(axis=1)
 
 
-def _of_lists(table: pa.Table) -> dict[str, Entry]:
+def _of_lists(table: pa.Table, meta: Meta) -> dict[str, Entry]:
     """`coverage@k` and `gini@k`."""
     from shopkeeper.evaluation.beyond import set_statistics
-    from shopkeeper.evaluation.table import metadata_of
 
-    meta = metadata_of(table)
     return set_statistics(table, meta["k"], meta["n_catalogue"])
 
 
@@ -113,12 +112,12 @@ def _scored(rows: Answered) -> Entry:
     return {"value": n / n_all if n else 0.0, "low": None, "high": None, "n": n_all}
 
 
-def _of_totals(table: pa.Table) -> dict[str, Entry]:
+def _of_totals(table: pa.Table, meta: Meta) -> dict[str, Entry]:
     """How many rows have an answer."""
     return {"scored": _scored(TOTALS.answered(table))}
 
 
-def _of_probabilities(table: pa.Table) -> dict[str, Entry]:
+def _of_probabilities(table: pa.Table, meta: Meta) -> dict[str, Entry]:
     """What log loss and Brier score are made of, what a calibrated model would show, how many rows have a score.
 
     Brier score is `brier_miscalibration - brier_discrimination + brier_uncertainty`, which are fitted.
