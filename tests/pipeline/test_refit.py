@@ -95,3 +95,29 @@ def test_a_network_takes_the_epoch_that_validation_chose(shop):
 def test_a_split_that_has_no_cutoff_in_time_says_what_to_do(shop):
     with pytest.raises(UserError, match=r"split=temporal, or evaluation\.refit=false"):
         trained(config(shop, "model=popularity", "split=leave_one_out", "evaluation.refit=true"))
+
+
+def test_a_dataset_says_that_it_is_a_shop_and_the_command_line_has_the_last_word(shop):
+    def of(said: bool | None, *more: str) -> Train:
+        cfg = dict(config(shop, "model=popularity", *more).plain)
+        return settings({**cfg, "dataset": cfg["dataset"] | ({} if said is None else {"refit": said})}, Train)
+
+    default = trained(of(True))
+    assert default.metrics["refit"] is True
+    assert default.metrics["test"] == trained(of(None, "evaluation.refit=true")).metrics["test"]
+    for cfg in (of(None), of(False), of(True, "evaluation.refit=false")):
+        assert "refit" not in trained(cfg).metrics
+    assert "refit" not in trained(of(True, "split=leave_one_out")).metrics  # there is no cutoff: as ever
+    assert context.prepared_folder(of(True)) == context.prepared_folder(of(None))
+    assert context.dataset_spec(of(True)) == context.dataset_spec(of(None))  # nothing is prepared anew for it
+
+
+def test_shops_that_are_shipped_and_new_ones_are_trained_anew(tmp_path: Path):
+    from shopkeeper.ingest.new_dataset import guess_dataset
+
+    for name in ("online_retail", "alibaba_2014", "rees46"):
+        assert plain(composed("train", [f"dataset={name}", "tracking=none"]))["dataset"]["refit"] is True
+    assert plain(composed("train", ["tracking=none"]))["evaluation"]["refit"] is None
+    rows = [f"c{n % 7},i{n % 5},2024-01-{1 + n % 28:02d} 10:00" for n in range(100)]
+    (tmp_path / "my.csv").write_text("customer,item,time\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert "\nrefit: true #" in guess_dataset(tmp_path / "my.csv")

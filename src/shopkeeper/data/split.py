@@ -169,13 +169,19 @@ class Split:
         cutoff = (self.timeline.get("cutoffs") or {}).get("test", {}).get("us")
         return Nightly.of(self.prepared, event_codes(types), cutoff)
 
+    @property
+    def can_refit(self) -> bool:
+        """Whether there is a cutoff in time until which to train anew, and the catalogue follows from training rows."""
+        cutoffs, timed = self.timeline.get("cutoffs") or {}, self.prepared.events.timestamp is not None
+        return "test" in cutoffs and timed and self.protocol == "strict" and not self.timeline["spec"].get("k_core")
+
     def until_test(self) -> Split:
         """What a model that goes live would be trained on: all before the test cutoff, after validation has chosen.
 
         A `UserError` where the split has no cutoff in time, or takes its catalogue from the whole log.
         """
         cutoffs, time = self.timeline.get("cutoffs") or {}, self.prepared.events.timestamp
-        if "test" not in cutoffs or time is None or self.protocol != "strict" or self.timeline["spec"].get("k_core"):
+        if not self.can_refit or time is None:
             raise UserError(
                 f"evaluation.refit=true needs a strict split with a cutoff in time and without k_core, which "
                 f"{self.name} is not; use split=temporal, or evaluation.refit=false"

@@ -96,7 +96,7 @@ def asked_without_order(model: Any, table: pa.Table, split: Split, metric: str, 
         ties=meta.get("ties", "expected"),
         requests=shuffled_histories(requests, seed),
         beyond=False,
-        metadata={"task": meta.get("task")},
+        metadata={"task": meta.get("task")} | ({"refit": True} if meta.get("refit") else {}),
     )
     return mixed.select([c for c in ("request", "user", metric) if c in mixed.column_names])
 

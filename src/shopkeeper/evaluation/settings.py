@@ -22,7 +22,7 @@ class Evaluation:
     ties: str = held(Name(TIES), "expected")
     resamples: int = held(whole(1), 1000)
     confidence: float = held(number(above=True, below=1), 0.95)
-    refit: bool = False  # after validation has chosen, train anew on all until the test cutoff, then ask test
+    refit: bool | None = None  # train anew on all until the test cutoff, then ask test; None: as the dataset says
     smallest_effect: float = held(number(above=True), 0.003)  # that matters, in units of the headline metric
     batch_size: int | None = held(or_null(whole(1)), None)  # requests scored at once; None: as a modest block holds
 

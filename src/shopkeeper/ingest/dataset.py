@@ -23,7 +23,7 @@ filters              event_types retention_days repeats (seconds [of: orders | a
                      consecutive_repeats k_core min_history max_history
 max_rejected_share   above it the run stops (default 0.01)
 simulate             settings of the simulated shop, in place of raw and reader
-target_events filter_seen temporal …   read by splits and tasks, not here; a task's windows under its name
+target_events filter_seen refit temporal …   read by splits and tasks, not here; a task's windows under its name
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ DATASET: dict[str, Shape] = {
     **dict.fromkeys(("title", "source", "licence", "default_split"), or_null(PLAIN)),
     "defaults": ANY,  # Hydra's
     "target_events": Items(KIND, least=1),
-    "filter_seen": SWITCH,
+    **dict.fromkeys(("filter_seen", "refit"), SWITCH),
     "raw": {"folder": FOLDER, "files": OneOf(TEXT, Items(TEXT, least=1))},
     "reader": READER,
     "columns": Each(COLUMNS, EVENT_COLUMNS),

@@ -85,6 +85,11 @@ def guess_dataset(path: Path) -> str:
     lines += [
         f"target_events: [{', '.join(targets)}]",
         "filter_seen: false # true where people do not take an item twice",
+        *(
+            ["refit: true # test is asked of what is trained anew on all until then, see evaluation.refit"]
+            if timed
+            else []
+        ),
         "raw:",
         '  folder: "" # below paths.raw',
         f"  files: [{_quote(path.name)}]",

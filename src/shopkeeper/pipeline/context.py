@@ -52,7 +52,7 @@ def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
     Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
     table, identities) come with their hash, so that a new list makes the data stale.
     """
-    spec = dict(config.dataset)
+    spec = {key: value for key, value in config.dataset.items() if key != "refit"}  # no row depends on it
     filters = dict(spec.get("filters") or {})
     if protocol(config) == "strict":
         filters.pop("k_core", None)
@@ -97,7 +97,7 @@ def prepared_folder(config: Data) -> Path:
 
 
 def _comparable(spec: Settings) -> dict[str, Any]:
-    return {k: v for k, v in spec.items() if k not in ("title", "source", "licence")}
+    return {k: v for k, v in spec.items() if k not in ("title", "source", "licence", "refit")}
 
 
 def _overridden(config: Data) -> bool:

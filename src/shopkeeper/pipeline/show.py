@@ -103,7 +103,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     caption = (
         f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "
         f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
-        f"n = {first.get('n', 0):,}"
+        f"n = {first.get('n', 0):,}{', test trained anew until its cutoff' if metrics.get('refit') else ''}"
     )
     parts = ("validation", "test")
     return caption + "\n" + table(["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)], rows)

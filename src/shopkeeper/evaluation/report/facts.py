@@ -86,7 +86,8 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
             rows.append((f"Cutoff: {name}", _instant(cutoffs[name], prepared.zone)))
         if "n_training_events" in timeline:
             n_users = timeline.get("n_training_users", 0)
-            rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers"))
+            anew = "; for test trained anew on all until its cutoff" if meta.get("refit") else ""
+            rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers{anew}"))
         requests, targets = timeline.get("n_requests") or {}, timeline.get("n_targets") or {}
         if "test" in requests:
             rows.append(("Test", f"{requests['test']:,} requests with {targets.get('test', 0):,} targets"))

@@ -42,10 +42,11 @@ def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
         n = first["test"][section["headline"]]["n"]
         place = f"placement {section['placement']}, " if section.get("placement") else ""
+        anew = "trained anew until test, " if first.get("refit") else ""
         parts.append(
             f"{task}: {place}{first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
-            f"filter_seen {str(first['filter_seen']).lower()}, {n:,} requests on test ({level} intervals)\n"
-            + show.table(["model", *shown], rows)
+            f"filter_seen {str(first['filter_seen']).lower()}, "
+            f"{anew}{n:,} requests on test ({level} intervals)\n" + show.table(["model", *shown], rows)
         )
         parts += _beneath(section, k)
         apart = section["sanity"].get("uses_instant", [])

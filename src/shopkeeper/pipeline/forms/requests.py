@@ -31,9 +31,13 @@ log = logging.getLogger(__name__)
 
 
 def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
-    """The requests of the config's split. With `evaluation.refit`, test is answered by a second fit."""
+    """The requests of the config's split. With `evaluation.refit`, test is answered by a second fit.
+
+    It is what a shop's dataset says unless it is told, wherever the split has a cutoff until which to train.
+    """
     prepared, split = prepare_to_train(cfg)
-    refit = cfg.evaluation.refit and "test" in parts
+    told = cfg.evaluation.refit
+    refit = (bool(cfg.dataset.get("refit")) and split.can_refit if told is None else told) and "test" in parts
     if refit:
         split.until_test()  # refused now where it cannot be, not after hours
     start = check_start(cfg, about.starts_warm, split)
