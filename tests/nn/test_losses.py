@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def drawn(h_ND, item_VD, label_N, class_C, log_q_C, loss: Loss) -> torch.Tensor:
-    return sampled_loss(h_ND, item_VD[label_N], item_VD[class_C], label_N, class_C, log_q_C, loss)
+    return sampled_loss(h_ND, item_VD[label_N], item_VD[class_C], label_N, class_C, log_q_C, loss, V)
 
 
 def test_with_the_whole_catalogue_as_negatives_it_is_the_full_softmax_gradients_included():
@@ -73,6 +74,74 @@ def test_binary_cross_entropy_by_hand_leaves_out_a_negative_that_is_the_label():
     assert got.item() == pytest.approx(want, rel=1e-6)
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def gbce(r: float, s_C: np.ndarray, n_drawn: int) -> float:
+    alpha, t = n_drawn / (V - 1), 0.75
+    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+    return float(-np.log(sigmoid(r) ** beta) - np.log(1 - sigmoid(s_C)).sum()) / (len(s_C) + 1)
+
+
+def bpr_max(r: float, s_C: np.ndarray, n_drawn: int) -> float:
+    w_C = np.exp(s_C) / np.exp(s_C).sum()
+    return float(-np.log((w_C * sigmoid(r - s_C)).sum()) + 0.5 * (w_C * s_C**2).sum())
+
+
+BY_HAND = {
+    "gbce": gbce,
+    "bpr": lambda r, s_C, _: float(-np.log(sigmoid(r - s_C)).mean()),
+    "bpr_max": bpr_max,
+    "top1": lambda r, s_C, _: float((sigmoid(s_C - r) + sigmoid(s_C**2)).mean()),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_over_pairs_and_gbce_are_their_formulas_without_a_positions_own_label(name: str):
+    h_ND, item_VD, label_N = example()
+    class_C = torch.tensor([3, 17, 3, int(label_N[0]), 28, int(label_N[1])])
+    got = drawn(h_ND, item_VD, label_N, class_C, torch.zeros(6), Loss(name, regularisation=0.5))
+    score_NV = (h_ND @ item_VD.T).detach().double().numpy()
+    want = 0.0
+    for score_V, label in zip(score_NV, label_N.tolist(), strict=True):
+        others = [c for c in class_C.tolist() if c != label]
+        want += BY_HAND[name](score_V[label], score_V[others], len(class_C))
+    assert got.item() == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bce", *BY_HAND])
+def test_a_position_whose_negatives_are_all_its_label_breaks_nothing(name: str):
+    h_ND, item_VD, _ = example()
+    label_N = torch.tensor([5, *[7] * 24])
+    alone = drawn(h_ND, item_VD, label_N, torch.tensor([5, 5]), torch.zeros(2), Loss(name))
+    assert torch.isfinite(alone)
+    for grad in torch.autograd.grad(alone, (h_ND, item_VD)):
+        assert torch.isfinite(grad).all()
+    assert (
+        name in ("bce", "gbce")
+        or not torch.autograd.grad(
+            drawn(h_ND[:1], item_VD, label_N[:1], torch.tensor([5, 5]), torch.zeros(2), Loss(name)), item_VD
+        )[0].any()
+    )
+
+
+def test_uncalibrated_gbce_is_bce_and_wholly_calibrated_a_share_of_the_positive_counts():
+    h_ND, item_VD, label_N = example()
+    every = torch.arange(V)
+    first = drawn(h_ND, item_VD, label_N, every, torch.zeros(V), Loss("gbce", calibration=0))
+    positive = F.softplus(-(h_ND * item_VD[label_N]).sum(1)).sum()
+    r_N = (h_ND * item_VD[label_N]).sum(1)
+    negatives = F.softplus(h_ND @ item_VD.T).sum() - F.softplus(r_N).sum()
+    torch.testing.assert_close(first, (positive + negatives) / V, rtol=1e-5, atol=1e-5)
+    some = torch.arange(13)
+    parts = [
+        drawn(h_ND[:1], item_VD, torch.tensor([20]), some, torch.zeros(13), Loss("gbce", calibration=t)) for t in (0, 1)
+    ]
+    r = (h_ND[0] * item_VD[20]).sum()
+    torch.testing.assert_close(parts[0] - parts[1], (1 - 13 / (V - 1)) * F.softplus(-r) / 14)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -80,6 +149,9 @@ def test_binary_cross_entropy_by_hand_leaves_out_a_negative_that_is_the_label():
         ({"negative": 3}, "loss.negative is not known. Did you mean 'negatives'"),
         ({"negatives": 0}, "loss.negatives=0 must be a whole number of at least 1"),
         ({"draw": "often"}, "choose uniform or popularity"),
+        ({"name": "bpr-max"}, "Did you mean 'bpr_max'"),
+        ({"calibration": 1.5}, "loss.calibration=1.5 must be a number from 0 to 1"),
+        ({"regularisation": -1}, "loss.regularisation=-1 must be a number of at least 0"),
     ],
 )
 def test_a_misspelt_loss_is_named(values, said: str):

@@ -13,6 +13,7 @@ from recommenders.checks import check_learns_a_cycle, check_recommender, shopper
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.nn.losses import NAMES
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared
@@ -31,7 +32,7 @@ def test_it_keeps_the_contract_of_all_recommenders(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "loss", ["softmax", {"name": "sampled_softmax", "negatives": 4}, {"name": "bce", "negatives": 4}]
+    "loss", ["softmax", *({"name": name, "negatives": 4, "regularisation": 0.1} for name in NAMES if name != "softmax")]
 )
 def test_it_learns_a_cycle_with_each_loss(tmp_path: Path, loss):
     check_learns_a_cycle(lambda: GRU4Rec(**SMALL, loss=loss, epochs=30), tmp_path, FIT)

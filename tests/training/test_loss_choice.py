@@ -17,7 +17,11 @@ from tiny import tiny_prepared
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "loss").glob("*.yaml"))
-SAMPLED = [{"name": "sampled_softmax", "negatives": 9}, {"name": "bce", "negatives": 9, "draw": "popularity"}]
+SAMPLED = [
+    {"name": "sampled_softmax", "negatives": 9},
+    {"name": "bce", "negatives": 9, "draw": "popularity"},
+    {"name": "bpr_max", "negatives": 9},
+]
 
 
 def composed(*words: str) -> dict:
@@ -79,3 +83,9 @@ def test_few_negatives_make_a_large_catalogue_affordable():
              "length": 200, "plan": Plan(micro_batch=512, chunk=25_000)}  # fmt: skip
     full, sampled = (memory.estimate_memory(**sizes, negatives=n).softmax for n in (0, 256))
     assert sampled < 0.05 * full
+
+
+def test_gsasrec_and_esasrec_have_their_own_losses():
+    gbce, sampled = (composed(f"model={name}")["model"]["loss"] for name in ("gsasrec", "esasrec"))
+    assert (gbce["name"], gbce["calibration"]) == ("gbce", 0.75)
+    assert (sampled["name"], sampled["negatives"]) == ("sampled_softmax", 256)

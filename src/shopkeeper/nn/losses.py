@@ -15,29 +15,35 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-from shopkeeper.errors import UserError, check, nearest, one_of, whole
+from shopkeeper.errors import UserError, check, nearest, number, one_of, whole
 
-NAMES = ("softmax", "sampled_softmax", "bce")
+NAMES = ("softmax", "sampled_softmax", "bce", "gbce", "bpr", "bpr_max", "top1")
+SHARE = ("must be a number from 0 to 1", lambda x: number()[1](x) and x <= 1)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised (conf/loss/*.yaml). `negatives`, `draw` and `logq` are of no effect on the full softmax.
+    """What is minimised (conf/loss/*.yaml). Nothing but `name` is of effect on the full softmax.
 
     `draw`: `uniform` over the catalogue, or `popularity`: in proportion to a class's count as a label.
     `logq`: subtract log(C q) from the logit of a negative that is drawn with probability q, so that the sum over
     negatives is an unbiased estimate of the sum over the catalogue (Bengio & Senécal, 2008; Yi et al., RecSys 2019).
+    `calibration`: how far gBCE corrects for the share of the catalogue that is drawn: 0 (as BCE) to 1 (wholly).
+    `regularisation`: of the negatives' scores in BPR-max.
     """
 
     name: str = "softmax"
     negatives: int = 256
     draw: str = "uniform"
     logq: bool = True
+    calibration: float = 0.75
+    regularisation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"loss={self.name} is not known.{nearest(str(self.name), NAMES)}")
         rules = {"negatives": whole(1), "draw": one_of("uniform", "popularity"), "logq": one_of(False, True)}
+        rules |= {"calibration": SHARE, "regularisation": number()}
         check(vars(self), rules, "loss.")
 
     @classmethod
@@ -87,12 +93,26 @@ class Negatives:
 
 
 def sampled_loss(
-    h_ND: Tensor, own_ND: Tensor, other_CD: Tensor, own_N: Tensor, other_C: Tensor, log_q_C: Tensor, loss: Loss
+    h_ND: Tensor,
+    own_ND: Tensor,
+    other_CD: Tensor,
+    own_N: Tensor,
+    other_C: Tensor,
+    log_q_C: Tensor,
+    loss: Loss,
+    n_classes: int,
 ) -> Tensor:
     """Sum over positions, float32. `own_ND`, `other_CD`: embeddings of the labels `own_N` and the negatives `other_C`.
 
-    `sampled_softmax`: -log(e^own / (e^own + sum over negatives e^(other - log(C q)))).
-    `bce`: -log sigmoid(own) - mean over negatives log(1 - sigmoid(other)), as in SASRec.
+    With the score r of the label, s of a negative, and means over the negatives of a position:
+    `sampled_softmax`: -log(e^r / (e^r + sum e^(s - log(C q)))).
+    `bce`: -log sigmoid(r) - mean log(1 - sigmoid(s)), as in SASRec.
+    `gbce`: (-b log sigmoid(r) - sum log(1 - sigmoid(s))) / (C + 1), where b = a (t (1 - 1/a) + 1/a) undoes that only a
+    share a = C / (V - 1) of the others is drawn (Petrov & Macdonald, RecSys 2023, arXiv:2308.07192; t = `calibration`).
+    `bpr`: mean -log sigmoid(r - s) (Rendle et al., UAI 2009).
+    `top1`: mean (sigmoid(s - r) + sigmoid(s^2)) (Hidasi et al., ICLR 2016, arXiv:1511.06939).
+    `bpr_max`: -log sum w sigmoid(r - s) + `regularisation` sum w s^2, where w is the softmax of the negatives' scores
+    (Hidasi & Karatzoglou, CIKM 2018, arXiv:1706.03847).
     """
     logit_N = (h_ND * own_ND).sum(-1, dtype=torch.float32)
     logit_NC = (h_ND @ other_CD.T).float()
@@ -102,5 +122,27 @@ def sampled_loss(
     logit_NC = logit_NC.masked_fill(itself_NC, -torch.inf)
     if loss.name == "sampled_softmax":
         return (torch.logsumexp(torch.cat([logit_N[:, None], logit_NC], 1), 1) - logit_N).sum()
-    count_N = (~itself_NC).sum(1).clamp_min(1)
+    if loss.name == "bpr_max":
+        return _bpr_max(logit_N, logit_NC, itself_NC, loss.regularisation)
+    count_N = (~itself_NC).sum(1)
+    if loss.name == "gbce":
+        share = min(len(other_C) / max(n_classes - 1, 1), 1.0)
+        beta = share * (loss.calibration * (1 - 1 / share) + 1 / share)
+        return ((beta * F.softplus(-logit_N) + F.softplus(logit_NC).sum(1)) / (count_N + 1)).sum()
+    count_N = count_N.clamp_min(1)
+    if loss.name == "bpr":
+        return (F.softplus(logit_NC - logit_N[:, None]).sum(1) / count_N).sum()
+    if loss.name == "top1":
+        square_NC = torch.sigmoid(logit_NC.masked_fill(itself_NC, 0).square()).masked_fill(itself_NC, 0)
+        return ((torch.sigmoid(logit_NC - logit_N[:, None]) + square_NC).sum(1) / count_N).sum()
     return (F.softplus(-logit_N) + F.softplus(logit_NC).sum(1) / count_N).sum()
+
+
+def _bpr_max(logit_N: Tensor, logit_NC: Tensor, itself_NC: Tensor, regularisation: float) -> Tensor:
+    """BPR-max; a position that has no negative but its own label says nothing."""
+    alone_N = itself_NC.all(1)
+    score_NC = logit_NC.masked_fill(itself_NC, 0)
+    log_w_NC = torch.log_softmax(logit_NC.masked_fill(alone_N[:, None], 0), 1)
+    better_N = torch.logsumexp(log_w_NC + F.logsigmoid(logit_N[:, None] - score_NC), 1)
+    size_N = (log_w_NC.exp() * score_NC.square()).sum(1)
+    return (regularisation * size_N - better_N).masked_fill(alone_N, 0).sum()

@@ -15,6 +15,8 @@ LABELS = {
     "item_knn": "Item-kNN",
     "ease": "EASE",
     "sasrec": "SASRec",
+    "gsasrec": "gSASRec",
+    "esasrec": "eSASRec",
     "gru4rec": "GRU4Rec",
     "bert4rec": "BERT4Rec",
     "hstu": "HSTU",

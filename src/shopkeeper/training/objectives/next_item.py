@@ -169,7 +169,7 @@ class NextItem:
             self._class_items = self._class_items.to(label_N.device)
             own_N, other_C = self._class_items[label_N], self._class_items[class_C]
         own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
-        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.settings)
+        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.settings, self.n_classes)
 
     @property
     def headline(self) -> str | None:
