@@ -15,7 +15,8 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
-from shopkeeper.evaluation.model_audit import elsewhere
+from shopkeeper.evaluation.model_audit import audit_answers, elsewhere
+from shopkeeper.models.about import LISTS, About
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.told import Train, settings
@@ -191,6 +192,25 @@ def test_honest_recommenders_pass_the_full_audit_on_every_kind_of_split(words, s
 
 def test_the_oracle_passes_the_full_audit(place, tmp_path):
     assert train_model(config(place, "model=oracle_observable", "audit=full"), tmp_path / "run").metrics["test"]
+
+
+class ListsOfLargeIds:
+    """Lists of a catalogue of 50,000 whose last id is one higher where the row after the history is of an even item."""
+
+    about = About(answers=LISTS)
+
+    def recommend(self, requests, k):
+        items = requests.events.item
+        after = items[np.minimum(requests.end, len(items) - 1)]
+        lists = np.tile(np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 40_000]), (len(requests), 1))
+        lists[:, -1] += after % 2 == 0
+        return lists[:, :k]
+
+
+def test_a_list_whose_id_moves_by_one_is_another_list_however_large_the_ids_are(place):
+    _, split = prepare_to_train(config(place, "dataset=demo_shop", "model=recency"))
+    with pytest.raises(AuditError, match="answers to validation requests change with rows"):
+        audit_answers(ListsOfLargeIds(), "lists", split)
 
 
 def test_histories_stay_and_everything_around_them_changes(place):

@@ -248,19 +248,23 @@ def _times(
 
 
 def _answers(model: Any, requests: Requests) -> np.ndarray:
-    """What the evaluation would read of a model: vectors, scores or lists, float64 (B, …)."""
+    """What the evaluation would read of a model: vectors or scores, float64 (B, …), or lists of ids, int64 (B, 10)."""
     if model.about.answers == VECTORS:
         vector_BD, blank_B = model.encode(requests)
         return np.column_stack([np.where(blank_B[:, None], 0, vector_BD), blank_B]).astype(np.float64)
     if model.about.answers == SCORES:
         return np.asarray(model.score(requests), np.float64)
-    return np.asarray(model.recommend(requests, 10), np.float64)
+    return np.asarray(model.recommend(requests, 10), np.int64)
 
 
 def _moved(said: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Which rows differ by more than rounding: bool (B,). NaN is equal to NaN; other widths are all different."""
+    """Which rows differ, numbers by more than rounding and ids at all: bool (B,). NaN is equal to NaN; other widths
+    are all different.
+    """
     if said.shape != now.shape:
         return np.ones(max(len(said), len(now)), bool)
+    if said.dtype.kind == "i":
+        return np.asarray((said != now).any(axis=1))
     spread = float(np.ptp(said[np.isfinite(said)])) if np.isfinite(said).any() else 0.0
     with np.errstate(invalid="ignore"):
         same = (said == now) | (np.abs(said - now) <= TOLERANCE * spread) | (np.isnan(said) & np.isnan(now))
