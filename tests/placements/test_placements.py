@@ -68,6 +68,8 @@ def test_what_a_placement_takes_out_is_in_nobodys_list_and_its_order_has_a_price
     for run in ("personal_frequency", "personal_frequency+home", "recency"):
         assert all("bread" not in items for items in lists("home", run))
     assert {items[0] for items in lists("home", "personal_frequency+home")} == {"lamp"}
+    found = {path.name.partition("-")[2] for path in Path("reports/cameras/temporal-home/baselines").iterdir()}
+    assert {name for name in found if "+" in name} == {"personal_frequency+home"}
     found = json.loads(Path("reports/cameras/temporal-home/comparisons.json").read_text())["next_item"]
     pair = {"personal_frequency", "personal_frequency+home"}
     cost = next(one for one in found if {one["a"], one["b"]} == pair)

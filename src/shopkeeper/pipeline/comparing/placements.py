@@ -52,7 +52,7 @@ def placed_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[
     """Runs in `folder` of the recommenders and of the baselines, each asked as at the config's placement.
 
     They bear the model's name; where the place has an order of its own (`rerank`), `<model>+<place>` answers in it, so
-    that their difference is what it costs.
+    that their difference is what it costs; baselines that were added for the table do not.
 
     Raises:
         UserError: the split has no such requests, the place names a model of which there is no run.
@@ -81,7 +81,8 @@ def placed_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[
         asked = replace(
             run, metrics={**run.metrics, **said, "split": run.metrics["split"]}, manifest=run.manifest | said
         )
-        for order in ((), place.rerank) if place.rerank else ((),):
+        in_order = bool(place.rerank) and run.metrics["model"] in (place.models or have)  # not those of the table alone
+        for order in ((), place.rerank) if in_order else ((),):
             name = f"{run.metrics['model']}+{place.name}" if order else str(run.metrics["model"])
             config = {**run.config, "placement": _settings(place) | {"rerank": list(order)}}
             model = replace(asked, config=config).model()
