@@ -11,7 +11,7 @@ from shopkeeper.bundles.answer.histories import Event, Histories
 from shopkeeper.errors import UserError
 
 ORDER = "the basket's order"  # that its lines belong to, where they name none
-HOW = "basket wants one list of lines per history, e.g. basket=[['sku-1']] for one history"
+HOW = "one list of lines per history, e.g. basket=[['sku-1']] for one history"
 
 
 def with_baskets(
@@ -26,12 +26,12 @@ def with_baskets(
         UserError: no list of lines per history, a line that is no event.
     """
     if isinstance(basket, str) or not isinstance(basket, Sequence) or len(basket) != len(asked.rows):
-        raise UserError(f"basket is {basket!r:.80}, for {len(asked.rows)} histories; {HOW}")
+        raise UserError(f"basket is {basket!r:.80}, for {len(asked.rows)} histories; give {HOW}")
     usual, zone = str(rules["usual_type"]), str(rules.get("time_zone", "UTC"))
     rows, ids = [], []
     for n, (history, lines) in enumerate(zip(asked.rows, basket, strict=True)):
         if isinstance(lines, str) or not isinstance(lines, Sequence):
-            raise UserError(f"basket[{n}] is {lines!r:.80} instead of a list; {HOW}")
+            raise UserError(f"basket[{n}] is {lines!r:.80} instead of a list; give {HOW}")
         newest = max((row.timestamp or 0 for row in history), default=0)
         now = newest if asked.instant is None else int(asked.instant[n]) - 1
         own = [_line(read_event(line, f"basket {n}", usual, zone), now) for line in lines]
