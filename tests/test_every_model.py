@@ -53,6 +53,7 @@ SMALL = {
     "gru4rec": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "gsasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "esasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
+    "hstu": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),
     "gru": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32", "model.min_positives=5"),
@@ -68,7 +69,7 @@ SMALL = {
     "base_rate": ("model.min_positives=5",),
 }  # fmt: skip
 # Options that make another model of one: what is asked of a file is asked of these, too.
-ALSO = {"gru4rec+copy": "model.history=copy", "sasrec+content": "model.content=all"}
+ALSO = {"gru4rec+copy": "model.history=copy", "sasrec+content": "model.content=all", "hstu+time": "model.time=true"}
 TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
 HORIZON, ACTIVE = 60, 90
 SOME = 40  # questions
@@ -300,7 +301,7 @@ def test_a_recommender_keeps_what_only_recommenders_promise(name: str, model: An
     if name in ("sasrec_history", "gru4rec+copy"):  # a clock is not for data that have only an order
         check_odd_shops(lambda: make(settings(name)), tmp_path, fit)  # the rest: training/test_own_history.py
         return
-    check_recommender(lambda: make(settings(name)), tmp_path, fit)
+    check_recommender(lambda: make(settings(name)), tmp_path, fit, clock=name == "hstu+time")
 
 
 def test_a_declaration_that_is_none_is_refused_with_the_way_out():

@@ -40,14 +40,18 @@ def shoppers(path: Path, timestamps: bool = True) -> tuple[Prepared, Split]:
     return tiny_prepared(path, bought, days(bought) if timestamps else None, n_items=N_ITEMS)
 
 
-def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT) -> None:
-    """All checks that hold for any model."""
+def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT, clock: bool = False) -> None:
+    """All checks that hold for any model. `clock`: it learns from times alone, and refuses data that have none."""
     prepared, split = shoppers(path / "shoppers")
     check_answers(make, prepared, split, fit)
     check_saving(make, prepared, split, path, fit)
     check_refit(make, prepared, split, path, fit)
     check_training_rows_only(make, path, fit)
-    check_orders_without_time(make, path, fit)
+    if clock:
+        with pytest.raises(UserError, match="has only their order; choose a model that does not"):
+            check_orders_without_time(make, path, fit)
+    else:
+        check_orders_without_time(make, path, fit)
     check_odd_shops(make, path, fit)
 
 

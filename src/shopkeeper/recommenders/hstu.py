@@ -1,0 +1,12 @@
+"""HSTU as a recommender: pointwise attention over the last `max_length` events (`nn/hstu.py`)."""
+
+from __future__ import annotations
+
+from shopkeeper.nn.hstu import HSTUNetwork, HSTUShape
+from shopkeeper.recommenders.sequence import SequenceRecommender
+
+
+class HSTU(SequenceRecommender):
+    """Settings: those of `HSTUShape` (width, blocks, heads, max_length, dropout, time), `inputs`, and `Recipe`."""
+
+    format, network_class, shape_class = "shopkeeper.hstu/1", HSTUNetwork, HSTUShape
