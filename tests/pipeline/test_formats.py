@@ -16,7 +16,7 @@ from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.cli.formats import FOLDERS, page
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import Folder
-from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN
+from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN, SCORES
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.tuning.layout import STUDY
 
@@ -52,7 +52,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         house.evaluate(*SMALL, f"runs=[{runs}]", "out=report")
         for name in ("network", "recency", "logistic"):
             house.export(f"run=runs/{name}", f"name={name}", "golden=4")
+        from shopkeeper.pipeline.score import score
         from shopkeeper.pipeline.tune import tune_model
+
+        score(house._composed("score", ("run=runs/logistic",)))
 
         words = ("model=popularity", "tuning.trials=2", "tuning.name=study", "tuning.startup_trials=1")
         tune_model(house.config("tune", *of, *words))
@@ -73,6 +76,7 @@ PLACES = {
     "arrays": (BUNDLE, "exports/recency"),
     "customer bundle": (BUNDLE, "exports/logistic"),
     "study": (STUDY, "studies/study"),
+    "scores": (SCORES, "outputs/scores"),
 }
 
 
