@@ -54,6 +54,7 @@ SMALL = {
     "gsasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "esasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "hstu": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
+    "narm": ("model.width=8", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),
     "gru": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32", "model.min_positives=5"),

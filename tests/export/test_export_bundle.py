@@ -19,8 +19,9 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.gru4rec import GRU4Rec
-from shopkeeper.recommenders.hstu import HSTU
 from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.networks.hstu import HSTU
+from shopkeeper.recommenders.networks.narm import NARM
 from shopkeeper.recommenders.oracle import Oracle
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
@@ -42,6 +43,7 @@ MODELS: dict[str, Any] = {
     "gru4rec": lambda: GRU4Rec(**GRU | {"layers": 2}),
     "gru4rec_of_purchases": lambda: GRU4Rec(**GRU | {"inputs": "targets", "max_length": 1}),
     "two_tower": lambda: TwoTower(width=8, hidden=8, max_length=12, epochs=1, content="all"),
+    "narm": lambda: NARM(**GRU),
     "hstu": lambda: HSTU(**SMALL | {"blocks": 2}),
     "gated_sasrec": lambda: SASRec(**SMALL | {"gated": True, "heads": 2, "blocks": 2}),
 }

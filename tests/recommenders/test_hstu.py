@@ -15,7 +15,7 @@ from shopkeeper.bundles.write.bundle import export_bundle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.hstu import HSTU
+from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared

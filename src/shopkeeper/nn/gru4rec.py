@@ -87,7 +87,17 @@ class GRU4RecNetwork(SequenceNetwork):
         return x_PD if last is None else x_PD[last]
 
     def exported(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
-        """ONNX's GRU, which reads a history from its first column: so the padding goes to the right."""
+        """By `exported_states`."""
+        x_LBD, last_B = self.exported_states(item_BL, type_BL, **others_BL)
+        return x_LBD[last_B - 1, torch.arange(item_BL.shape[0])]
+
+    def exported_states(
+        self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """ONNX's GRU, which reads a history from its first column: so the padding goes to the right.
+
+        The states (L, B, D), and how many of them are real: (B,).
+        """
         d, length = self.shape.width, item_BL.shape[1]
         n_B = (item_BL > 0).sum(1)
         at_BL = (torch.arange(length) + (length - n_B)[:, None]).clamp(max=length - 1)  # what follows n_B is not read
@@ -101,14 +111,18 @@ class GRU4RecNetwork(SequenceNetwork):
             settings: dict[str, Any] = {"hidden_size": d, "linear_before_reset": 1}  # as PyTorch defines it
             shape = (length, 1, item_BL.shape[0], d)
             x_LBD = torch.onnx.ops.symbolic("GRU", given, settings, dtype=torch.float32, shape=shape)[:, 0]
-        return x_LBD[last_B - 1, torch.arange(item_BL.shape[0])]
+        return x_LBD, last_B
 
     def activation_bytes(self, value: int, fused: bool) -> int:
         """Of each layer: three gates before and after, the state, its products, dropout's mask; and the embeddings."""
         return int(self.shape.width * (self.shape.layers * 14 * value + 8 * 4))
 
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
-        """The gates by hand, event by event, from left-padded histories (B, L): padding leaves the state at 0. (B, D).
+        """By `plain_states`: (B, D)."""
+        return self.plain_states(item_BL, type_BL, **others_BL)[:, -1]
+
+    def plain_states(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
+        """The gates by hand, event by event, from left-padded histories: padding leaves the state at 0. (B, L, D).
 
         r, z = sigmoid(W x + U h); n = tanh(W x + r * (U h)); h = (1 - z) * n + z * h.
         """
@@ -124,7 +138,7 @@ class GRU4RecNetwork(SequenceNetwork):
                 h_BD = torch.where(real_BL1[:, t], (1 - z_BD) * n_BD + z_BD * h_BD, h_BD)
                 out.append(h_BD)
             x_BLD = torch.stack(out, 1)
-        return x_BLD[:, -1]
+        return x_BLD
 
 
 def _as_onnx(weights: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ LABELS = {
     "gru4rec": "GRU4Rec",
     "bert4rec": "BERT4Rec",
     "hstu": "HSTU",
+    "narm": "NARM",
     "base_rate": "Base rate",
     "logistic": "Logistic regression",
     "lightgbm": "LightGBM",
