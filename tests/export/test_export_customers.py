@@ -222,7 +222,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     assert {got[user][2] for user in scored} == {""}
     # Whom evaluation asks nothing about is blank here, with the reason.
     others = [got[user] for user in got if user not in rows]
-    assert {(items, probability) for items, probability, _ in others} == {(None, None)}
-    assert {reason for *_, reason in others} == {NO_HISTORY, INACTIVE}
+    assert {(items, probability, expected) for items, probability, _, expected in others} == {(None, None, None)}
+    assert {reason for _, _, reason, _ in others} == {NO_HISTORY, INACTIVE}
     assert min(len(scored), len(others)) > 100
     assert len({got[user][1] for user in scored}) > 100
