@@ -19,7 +19,10 @@ from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.pipeline.train import train_model, validate_model
 
-SMALL = ("model=sasrec", "model.width=8", "model.max_length=8", "model.patience=0", "trainer.precision=fp32")
+SMALL = (
+    "model=sasrec", "model.width=8", "model.max_length=8", "model.patience=0", "trainer.precision=fp32",
+    "evaluation.refit=false",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,9 @@ def test_the_curve_of_a_prolonged_training_begins_with_its_first_epoch(shop: Pat
     run(shop, "curve", "trainer.max_epochs=2", "seed=13")
     run(shop, "longer curve", "trainer.max_epochs=4", "seed=13")
     assert [[row["epoch"] for row in history] for history in drawn] == [[1, 2], [1, 2, 3, 4]]
+    run(shop, "trained anew", "trainer.max_epochs=2", "seed=13", "evaluation.refit=true")
+    first, _, anew = ([(row["epoch"], row["loss"], row["ndcg@10"]) for row in history] for history in drawn)
+    assert anew == first  # what validation followed, not the training until the test cutoff
 
 
 def test_the_same_training_asked_for_again_is_done_again(shop: Path, caplog: pytest.LogCaptureFixture):

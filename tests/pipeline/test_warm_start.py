@@ -15,7 +15,10 @@ from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import but
 from shopkeeper.pipeline.train import train_model
 
-SMALL = ("model.width=8", "model.max_length=8", "model.patience=0", "trainer.max_epochs=1", "trainer.precision=fp32")
+SMALL = (
+    "model.width=8", "model.max_length=8", "model.patience=0", "trainer.max_epochs=1", "trainer.precision=fp32",
+    "evaluation.refit=false",
+)  # fmt: skip
 NEW = [f"{300 + i},NEW,plate,1,2010-10-{26 + i // 5} 09:00:00,2.5,{i % 5},France\n" for i in range(10)]
 LOO, STRICT = "split=leave_one_out", "split.protocol=strict"
 

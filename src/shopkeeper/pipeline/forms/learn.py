@@ -6,8 +6,9 @@ is better than it can be raises an alarm; figures and facts follow from the rows
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -44,11 +45,13 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     asked = form.ask(cfg, parts, model.about)
     fit = fit_of(cfg, facts_of(cfg, asked), model, log_epoch, held, **asked.fit)
     learned, tables = Learned(), dict[str, pa.Table]()
+    curve: Sequence[Mapping[str, float]] = ()  # of the training that validation followed, not of one anew
     for turn in asked.turns:
         if tables:
             asked, fit = form.further(cfg, asked, fit, learned, held)
         with forgotten_if_it_fails(fit, parts):
             model, learned = form.fitted(cfg, asked, fit, turn)
+        curve = curve or learned.history
         form.audit(cfg, asked, fit, turn, model, learned)
         tables |= {part: form.answered(cfg, asked, model, part) for part in turn}
     facts = facts_of(cfg, asked) | declared_facts(model)
@@ -59,4 +62,4 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     profit = Profit.of({"name": metrics["dataset"], "profit": metrics.get("profit")})
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence, profit=profit)
-    return Result(model, learned, facts, metrics, tables)
+    return Result(model, replace(learned, history=curve), facts, metrics, tables)
