@@ -52,7 +52,7 @@ def best_entries(indptr: np.ndarray, column: np.ndarray, value: np.ndarray, k: i
             last_b1 = -np.partition(-value_bW, k - 1, axis=1)[:, k - 1 : k]
             kept[place[(value_bW >= last_b1)[inside_bW]]] = True
     place = np.flatnonzero(kept)
-    row = np.repeat(np.arange(len(length)), length)[place]
+    row = np.searchsorted(indptr, place, side="right") - 1
     order = np.lexsort((column[place], -value[place], row))
     place, row = place[order], row[order]
     return place[np.arange(len(row)) - np.searchsorted(row, row) < k]

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from shopkeeper.metrics.best import best_entries
 
-PAIRS_AT_ONCE = 20_000_000  # products of one block: bounds the memory to some 400 MiB
+PAIRS_AT_ONCE = 10_000_000  # products of one block: bounds the memory to some 200 MiB
 
 
 def strongest(
@@ -31,7 +31,7 @@ def strongest(
     parts = []
     for first, end in pairwise(edges):
         both = (a_VS[first:end] @ b_SV).tocsr()
-        i, j = np.repeat(np.arange(first, end), np.diff(both.indptr)), both.indices
+        i, j = np.repeat(np.arange(first, end, dtype=np.int32), np.diff(both.indptr)), both.indices
         got = value(i, j, both.data).astype(np.float32)
         other = i != j
         got[~other] = -np.inf

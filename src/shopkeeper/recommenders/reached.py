@@ -22,7 +22,7 @@ from shopkeeper.data.requests import Requests
 if TYPE_CHECKING:
     from scipy import sparse
 
-CELLS_AT_ONCE = 20_000_000  # of a block of requests: bounds the memory
+REQUESTS_AT_ONCE, CELLS_AT_ONCE = 1024, 20_000_000  # of a block: bounds the memory
 
 
 class Reaching(Protocol):
@@ -39,7 +39,7 @@ class Reaching(Protocol):
 def reached_or_rest(model: Reaching, requests: Requests, beside: int = 0) -> np.ndarray:
     """Scores of all items: float32 (B, V); `beside`: rows of training that each request is compared with."""
     scores_BV = np.repeat(model.rest_V.astype(np.float32)[None, :], len(requests), axis=0)
-    block = max(1, CELLS_AT_ONCE // max(len(model.rest_V), beside))
+    block = max(1, min(REQUESTS_AT_ONCE, CELLS_AT_ONCE // max(len(model.rest_V), beside)))
     for first in range(0, len(requests), block):
         found = model.reached(requests[first : first + block]).tocoo()
         above = found.data > 0
