@@ -6,26 +6,16 @@ FILE.npz holds `user` and `item`, for the drawn shops also `order` and `at` (sec
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from _timed import ASKED, PER_MODEL, TREES, timed
+
 warnings.filterwarnings("ignore")
-PER_MODEL, TREES, ASKED, DAY = 50, 100, 1_000, 86_400
-
-
-def timed(work: Callable[[], Any]) -> dict[str, float]:
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    seconds, used = time.perf_counter() - wall, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "cpu_seconds": used, "peak_gib": peak}
 
 
 def dataset(log: Any) -> Any:

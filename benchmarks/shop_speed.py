@@ -18,23 +18,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from _results import ROOT, at_least, at_most, not_had, row, write_result
+from _timed import ASKED, DAY, PER_MODEL, TREES, timed
 from _training import child, environment
 
 WIDE, NARROW, BASKETS = (100_000, 50_000), (20_000, 10_000), (3_000, 3_000)  # customers, items
-PER_MODEL, TREES = 50, 100
-ASKED = 1_000  # requests of `tifu_knn`
-DAY = 86_400
 KINDS = {
     "wide": [],
     "two_stages": ["rectools"],
@@ -100,14 +95,6 @@ def opened(prepared_folder: Path) -> tuple[Any, Any]:
 
     prepared = Prepared.open(prepared_folder)
     return prepared, Split.named(prepared, next((prepared.path / "splits").iterdir()).name)
-
-
-def timed(work: Callable[[], Any]) -> dict[str, float]:
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    seconds, used = time.perf_counter() - wall, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "cpu_seconds": used, "peak_gib": peak}
 
 
 def settings(model: str, *words: str) -> dict[str, Any]:

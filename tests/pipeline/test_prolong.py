@@ -103,12 +103,19 @@ def test_the_curve_of_a_prolonged_training_begins_with_its_first_epoch(shop: Pat
     monkeypatch.setattr(
         "shopkeeper.pipeline.pictures.figures.learning_curve", lambda history, *_: drawn.append(history)
     )
+    told: list[tuple[str, int | None]] = []
     monkeypatch.setattr(tracking.Run, "_tell", lambda *_, **__: None)
+    monkeypatch.setattr(
+        tracking.Run, "metrics", lambda _, values, step=None: told.extend((name, step) for name in values)
+    )
     monkeypatch.setattr(tracking, "start", lambda *_: nullcontext(tracking.Run("a tracked run")))
     run(shop, "curve", "trainer.max_epochs=2", "seed=13")
     run(shop, "longer curve", "trainer.max_epochs=4", "seed=13")
     assert [[row["epoch"] for row in history] for history in drawn] == [[1, 2], [1, 2, 3, 4]]
+    told.clear()
     run(shop, "trained anew", "trainer.max_epochs=2", "seed=13", "evaluation.refit=true")
+    assert {("training/loss", 2), ("training/anew/loss", 2)} <= set(told)
+    assert len(set(told)) == len(told)  # no step of a curve is told twice
     first, _, anew = ([(row["epoch"], row["loss"], row["ndcg@10"]) for row in history] for history in drawn)
     assert anew == first  # what validation followed, not the training until the test cutoff
 

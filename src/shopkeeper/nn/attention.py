@@ -19,10 +19,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
+from shopkeeper.errors import UserError
 from shopkeeper.private_torch import softmax_backward
 
 SCORE_BYTES = 5 << 18  # attention scores of a piece, for each thread: a little more than a core's second level cache
 Groups = tuple[tuple[int, int], ...]  # (b, L) of each rectangle, in order
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Refuse a width that the heads do not share evenly."""
+    if width % heads:
+        raise UserError(f"model.width={width} is not divisible by model.heads={heads}; choose a multiple of the heads")
 
 
 def causal_attention(q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, heads: int, fused: bool) -> Tensor:

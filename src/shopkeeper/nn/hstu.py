@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor, nn
 
-from shopkeeper.errors import UserError, check, number, one_of, whole
-from shopkeeper.nn.attention import Groups
+from shopkeeper.errors import check, number, one_of, whole
+from shopkeeper.nn.attention import Groups, check_heads
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
@@ -56,10 +56,7 @@ class HSTUShape:
     def __post_init__(self) -> None:
         rules = {name: whole(1) for name in ("width", "blocks", "heads", "max_length")}
         check(vars(self), rules | {"dropout": number(below=1), "time": one_of(False, True)}, "model.")
-        if self.width % self.heads:
-            raise UserError(
-                f"model.width={self.width} is not divisible by model.heads={self.heads}; choose a multiple of the heads"
-            )
+        check_heads(self.width, self.heads)
 
 
 class HSTUBlock(Dropping):

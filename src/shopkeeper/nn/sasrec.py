@@ -22,8 +22,8 @@ import torch.nn as nn
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
-from shopkeeper.errors import UserError, check, number, one_of, whole
-from shopkeeper.nn.attention import Groups, causal_attention, last_attention
+from shopkeeper.errors import check, number, one_of, whole
+from shopkeeper.nn.attention import Groups, causal_attention, check_heads, last_attention
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
@@ -46,10 +46,7 @@ class SASRecShape:
         rules = {name: whole(1) for name in ("width", "blocks", "heads", "max_length")}
         rules |= {"dropout": number(below=1), "gated": one_of(False, True)}
         check(vars(self), rules, "model.")
-        if self.width % self.heads:
-            raise UserError(
-                f"model.width={self.width} is not divisible by model.heads={self.heads}; choose a multiple of the heads"
-            )
+        check_heads(self.width, self.heads)
 
 
 class AttentionBlock(Dropping):

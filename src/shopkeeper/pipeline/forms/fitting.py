@@ -53,6 +53,11 @@ def forgotten_if_it_fails(fit: Fit, parts: Sequence[str]) -> Iterator[None]:
         raise
 
 
+def told_apart(tell: TellEpoch) -> TellEpoch:
+    """Epochs of a training anew under names of their own: validation has followed the same steps before."""
+    return lambda metrics, step: tell({f"anew/{name}": value for name, value in metrics.items()}, step)
+
+
 def _and_say(log_epoch: TellEpoch) -> TellEpoch:
     def both(metrics: Mapping[str, float], step: int) -> None:
         log.info("epoch %s: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))

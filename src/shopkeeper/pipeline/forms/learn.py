@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from shopkeeper.models.about import Learned
 from shopkeeper.pipeline.forms import form_of
-from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails
+from shopkeeper.pipeline.forms.fitting import TellEpoch, fit_of, forgotten_if_it_fails, told_apart
 from shopkeeper.pipeline.forms.form import about_of, facts_of, model_of, task_of
 from shopkeeper.pipeline.runs import declared_facts
 from shopkeeper.pipeline.told import Train
@@ -49,6 +49,7 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     for turn in asked.turns:
         if tables:
             asked, fit = form.further(cfg, asked, fit, learned, held)
+            fit = replace(fit, log=told_apart(fit.log))
         with forgotten_if_it_fails(fit, parts):
             model, learned = form.fitted(cfg, asked, fit, turn)
         curve = curve or learned.history
