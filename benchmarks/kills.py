@@ -212,7 +212,7 @@ def make_clone(house: House) -> None:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, house.place / name)
     plan = {"dataset": "demo_shop", "split": "temporal", "seed": 1, "models": {"popularity": "next_item"},
-            "export": {"popularity": "next_item/popularity"}, "tune": [], "overrides": SHOP}  # fmt: skip
+            "export": "popularity", "tune": [], "overrides": SHOP}  # fmt: skip
     (house.place / "conf/pipeline.yaml").write_text(json.dumps(plan))
     (house.place / ".dvc").mkdir()
     (house.place / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")

@@ -49,8 +49,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     own = {"name": "tifu_knn", "target": "shopkeeper.recommenders.tifu_knn.TIFUKNN"}
     report = {"baselines": baselines, "shop_baselines": {"tifu_knn": own}}
     stages["stage-evaluate"] = {**common, "report": report}
-    stages["export-best"] = {**common, "run": "best"}
-    del stages["export-best"]["task"]
+    stages["stage-export"] = {**common, "run": "best"}
+    del stages["stage-export"]["task"]
     (tmp_path / "composed").mkdir()
     for name, config in stages.items():
         (tmp_path / "composed" / f"{name}.yaml").write_text(yaml.safe_dump(config))
@@ -78,9 +78,9 @@ def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
     assert changed(place) == set()
 
     edit(place, "nn/attention.py")  # imported by one model alone
-    assert changed(place) == {"code-train-sasrec", "code-stage-evaluate", "code-export-best"}
+    assert changed(place) == {"code-train-sasrec", "code-stage-evaluate", "code-stage-export"}
     edit(place, "recommenders/popularity.py")  # the best model may be any of those that are trained
-    assert {"code-train-popularity", "code-export-best"} <= changed(place)
+    assert {"code-train-popularity", "code-stage-export"} <= changed(place)
     edit(place, "recommenders/recency.py")  # a baseline of the report
     assert changed(place) == {"code-stage-evaluate"}
     edit(place, "recommenders/tifu_knn.py")  # a baseline of shops

@@ -6,7 +6,6 @@ depends on its one file in `data/composed/`. A comment edited in `conf/` re-runs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from omegaconf import DictConfig
 
 from shopkeeper import configuration
-from shopkeeper.errors import UserError, nearest, whole
+from shopkeeper.errors import whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
@@ -29,10 +28,11 @@ READS = {
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
     "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite", "evaluation"),
 }
-ALL_RUNS = "."  # below models/<dataset>/<split>
+
+
 PLAN: Shape = {  # conf/pipeline.yaml
     "dataset": Needed(TEXT), "split": Needed(TEXT), "seed": Needed(whole(0)), "models": Needed(Each(TEXT)),
-    "export": Needed(Each(TEXT)), "tune": Items(TEXT), "overrides": Items(TEXT),
+    "export": Needed(TEXT), "tune": Items(TEXT), "overrides": Items(TEXT),
 }  # fmt: skip
 
 
@@ -51,28 +51,16 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
     stages["stage-evaluate"] = ("evaluate", [])
-    for name, runs in plan["export"].items():
-        stages[f"export-{name}"] = ("export", _exported(name, str(runs), plan["models"], str(file)))
+    best = plan["export"] == context.BEST
+    stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])
     for model in plan.get("tune") or []:
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out, "composed") as folder:
         for stage, (verb, overrides) in stages.items():
             config = _compose(stage, verb, common + overrides)
-            if verb == "export":  # as the stage's output is called
-                config["name"] = f"{plan['dataset']}-{stage.removeprefix('export-')}"
             write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
         write_json(folder / MANIFEST, sealed({"kind": COMPOSED, "files": sha256_tree(folder)}))
     return sorted(out.glob("*.yaml"))
-
-
-def _exported(name: str, runs: str, models: Mapping[str, str], file: str) -> list[str]:
-    """Overrides for an export; a `UserError` where the runs are not those that DVC has to wait for."""
-    if name != context.BEST and name not in models:
-        raise UserError(f"{file}: export.{name} is no model of `models`.{nearest(name, [context.BEST, *models])}")
-    of = ALL_RUNS if name == context.BEST else f"{models[name]}/{name}"
-    if runs != of:
-        raise UserError(f"{file}: export.{name} is {runs!r}, and what it is made from is {of}; write {name}: {of}")
-    return [f"run={context.BEST}"] if name == context.BEST else [f"model={name}", f"task={models[name]}"]
 
 
 def composed(verb: str, overrides: list[str]) -> DictConfig:
@@ -110,10 +98,7 @@ def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
             del value[name]
     stages = Path(value["paths"]["outputs"]) / "stages"
     told = settings(value, VERBS[verb])  # what is wrong with a stage is told before the first one runs
-    key = stage.partition("-")[2]  # what the file is called in conf/, which its `name` need not be
-    folder = context.run_folder(told, key) if verb == "train" else stages / verb
-    if verb == "export" and value["run"] != context.BEST:
-        value["run"] = str(context.run_folder(told, key))
+    folder = context.run_folder(told, stage.removeprefix("train-")) if verb == "train" else stages / verb
     # The stage's output has this name, whatever conf/pipeline.yaml overrides about the dataset.
     value["prepared_folder"] = str(Path(value["paths"]["prepared"]) / value["dataset"]["name"])
     return {
