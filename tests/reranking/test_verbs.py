@@ -58,9 +58,11 @@ def test_a_run_in_another_order_is_opened_again_as_it_is_and_makes_no_bundle(hou
         house.export(f"run={path}", *HERE)
 
 
-def test_a_slip_in_a_step_ends_before_anything_is_evaluated(house: House) -> None:
+def test_a_slip_in_a_step_ends_before_anything_is_evaluated(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "shopkeeper")
     with pytest.raises(UserError, match=r"rerank\.diverse\.steps\[0\]: there is no step 'mmrr'"):
         house.evaluate(*HERE, "rerank=[diverse]", "rerank.diverse.steps=[mmrr]")
     with pytest.raises(UserError, match="items have no 'margin'; they have category"):
         house.evaluate(*HERE, "rerank=[rules]", "rerank.rules.steps=[{lift: {attribute: margin}}]")
     assert not Path("reports").exists()
+    assert not [line for line in caplog.messages if "recency" in line]  # nor is a baseline trained

@@ -180,7 +180,8 @@ def added_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[R
 
     if cfg.placement is not None:
         return placed_runs(cfg, runs, folder)
-    return missing_baselines(cfg, runs, folder) + reranked_runs(cfg, runs, folder)
+    again = reranked_runs(cfg, runs, folder)  # first: what a step cannot do is said before anything is trained
+    return missing_baselines(cfg, runs, folder) + again
 
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Split:
