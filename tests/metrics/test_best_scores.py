@@ -32,6 +32,23 @@ def test_rows_of_very_different_length_are_looked_at_in_their_own_width() -> Non
     assert best_entries(indptr, column, value, 2).tolist() == [2, 1, 5002, 5001, 5042, 5041]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("values", ["rising", "falling", "one", "few", "below"])
+def test_long_rows_are_cut_into_pieces_without_losing_anything(values: str, kind: type) -> None:
+    rng = np.random.default_rng(1)
+    indptr = np.cumsum([0, 700, 2, 0, 301, 41])
+    n, inf = int(indptr[-1]), np.inf
+    value = {
+        "rising": np.arange(n), "falling": -np.arange(n), "one": np.zeros(n),
+        "few": rng.choice([-inf, -1, -0.0, 0.0, 1e-40, inf], n), "below": -rng.random(n),
+    }[values].astype(kind)  # fmt: skip
+    column = np.concatenate([rng.permutation(2000)[:length] for length in np.diff(indptr)])
+    for k in (1, 9, 40):
+        rows = [range(a, b) for a, b in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)]
+        wanted = [place for row in rows for place in sorted(row, key=lambda p: (-value[p], column[p]))[:k]]
+        assert best_entries(indptr, column, value, k).tolist() == wanted
+
+
 def test_nothing_is_chosen_where_nothing_may_be() -> None:
     assert best_columns(np.zeros((3, 0), np.float32), 5).shape == (3, 0)
-    assert best_entries(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0), 5).tolist() == []
+    assert best_entries(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), 5).tolist() == []

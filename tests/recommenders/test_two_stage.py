@@ -6,6 +6,8 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
+from shopkeeper.recommenders.combined import two_stage
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes
@@ -52,6 +55,35 @@ def test_trees_find_whose_turn_it_is_which_no_candidate_model_knows(tmp_path: Pa
     scores = model.score(stranger([taken[:35], taken]))
     assert scores[0, 1:].argmax() + 1 == 1
     assert scores[1, 1:].argmax() + 1 != 1
+
+
+def test_however_many_threads_answer_the_trees_and_scores_are_the_same_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    prepared, split = habits(tmp_path / "habits")
+    monkeypatch.setattr(two_stage, "REQUESTS_AT_ONCE", 7)
+    answered, pairs = set(), TwoStage._pairs
+
+    def watched(self, requests):
+        answered.add(get_ident())
+        sleep(0.001)  # so that one thread does not do all of it
+        return pairs(self, requests)
+
+    monkeypatch.setattr(TwoStage, "_pairs", watched)
+    settings = {"per_model": 5, "windows": 2, "window_days": 2, "trees": 20, "patience": 5, "min_data_in_leaf": 1}
+    own = composed("train", ["model=two_stage"])["model"]["candidates"]
+    found = {}
+    for threads in (1, 4):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        answered.clear()
+        model = fitted(partial(TwoStage, plain(own), **settings), prepared, split)
+        requests, _ = split.part("test")
+        scores = model.score(requests)
+        assert len(requests) > 4 * 7
+        assert len(answered) > threads / 2
+        assert threads > 1 or answered == {get_ident()}
+        found[threads] = (model.booster.model_to_string(), scores.tobytes())
+    assert found[1] == found[4]
 
 
 def test_a_candidate_model_that_cannot_carry_the_catalogue_is_left_out_and_said(

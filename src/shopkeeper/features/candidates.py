@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
+CELLS = 1_000_000  # 4 MB of seats
+
+
 @dataclass(frozen=True)
 class Reached:
     """Scores of the items that a model reaches, above 0 and above all of the rest, and those of the rest."""
@@ -52,7 +55,7 @@ def candidates(
     pair = np.unique(np.concatenate([known, *cells]))
     owner, item = pair // width, pair % width
     told_PF = np.empty((len(pair), 2 * len(scored)), np.float32)
-    seat = np.empty(n * width, np.int32)  # costs nothing until it is used
+    seat = np.empty(max(1, CELLS // width) * width, np.int32)
     for number, (one, best_BK, cell) in enumerate(zip(scored, best, cells, strict=True)):
         told_PF[:, 2 * number] = _at(one, pair, seat) if isinstance(one, Reached) else one[owner, item]
         told_PF[:, 2 * number + 1] = best_BK.shape[1]
@@ -66,7 +69,7 @@ def best_items(scored: Scored, open_V: np.ndarray, k: int) -> np.ndarray:
     if not isinstance(scored, Reached):
         return best_columns(np.where(open_V, scored, -np.inf), k)
     table, n = scored.table_BV, scored.table_BV.shape[0]
-    value = np.where(open_V[table.indices] & (table.data > 0), table.data, -np.inf)
+    value = np.where(open_V[table.indices] & (table.data > 0), table.data, -np.inf).astype(np.float32, copy=False)
     place = best_entries(table.indptr, table.indices, value, k)
     place = place[value[place] > -np.inf]
     owner = np.searchsorted(table.indptr, place, side="right") - 1
@@ -90,19 +93,25 @@ def best_items(scored: Scored, open_V: np.ndarray, k: int) -> np.ndarray:
 
 
 def _at(scored: Reached, pair: np.ndarray, seat: np.ndarray) -> np.ndarray:
-    """Scores of the pairs (keys `request * V + item`): float32 (P,).
+    """Scores of the pairs (keys `request * V + item`, ascending): float32 (P,).
 
     `seat` holds anything: a cell's entry is right where the entry that it names is of that cell. So it need not be
-    filled, which for a wide catalogue takes longer than all the rest.
+    filled; and it has cells of a few requests, so that it stays near the processor.
     """
     table, width = scored.table_BV, len(scored.rest_V)
     found: np.ndarray = scored.rest_V[pair % width].astype(np.float32)
-    if not table.nnz:
-        return found
-    cell = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr)) * width + table.indices
-    seat[cell] = np.arange(len(cell), dtype=np.int32)
-    entry = seat[pair]
-    named = np.clip(entry, 0, len(cell) - 1)
-    there = (cell[named] == pair) & (table.data[named] > 0)
-    found[there] = table.data[named[there]]
+    at_once = len(seat) // width
+    firsts = np.arange(0, table.shape[0], at_once)
+    bounds = np.append(np.searchsorted(pair, firsts * width), len(pair)).tolist()
+    for first, start, end in zip(firsts.tolist(), bounds, bounds[1:], strict=False):
+        indptr = table.indptr[first : first + at_once + 1]
+        low, high = int(indptr[0]), int(indptr[-1])
+        if low == high:
+            continue
+        cell = np.repeat(np.arange(len(indptr) - 1) * width, np.diff(indptr)) + table.indices[low:high]
+        wanted, value = pair[start:end] - first * width, table.data[low:high]
+        seat[cell] = np.arange(len(cell), dtype=np.int32)
+        named = np.clip(seat[wanted], 0, len(cell) - 1)
+        there = np.flatnonzero((cell[named] == wanted) & (value[named] > 0))
+        found[start + there] = value[named[there]]
     return found

@@ -8,6 +8,9 @@ Shapes: B rows, V columns, N entries of all rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 CELLS = 4_000_000  # of a block of rows that are looked at side by side: bounds the memory to some 50 MiB
@@ -37,25 +40,68 @@ def best_entries(indptr: np.ndarray, column: np.ndarray, value: np.ndarray, k: i
     Row b has the entries `indptr[b]:indptr[b + 1]`, in any order; shorter rows give all that they have.
     """
     length = np.diff(indptr)
-    kept = np.repeat(length <= k, length)
+    enough = value[indptr[0] : indptr[-1]] >= np.repeat(_low(indptr, value, k), length)
+    place = np.flatnonzero(enough) + indptr[0]
+    # One number that grows as values fall, and with the column.
+    key = _falling(value[place]).astype(np.uint64) << np.uint64(32) | column[place].astype(np.uint64)
+    start = np.searchsorted(place, indptr)
+    n = np.diff(start)
+    kept = np.minimum(n, k)
+    into = np.cumsum(kept) - kept
+    best = np.empty(int(kept.sum()), np.int64)
+    for rows, width in _alike(n):
+        order = np.argsort(_table(key, start[rows], n[rows], width, np.iinfo(np.uint64).max), axis=1)[:, :k]
+        turn = np.arange(order.shape[1])
+        there = turn < kept[rows][:, None]
+        best[(into[rows][:, None] + turn)[there]] = place[(start[rows][:, None] + order)[there]]
+    return best
+
+
+def _falling(value: np.ndarray) -> np.ndarray:
+    """Numbers of 32 bits in the opposite order, equal ones for equal values."""
+    if value.dtype != np.float32:
+        return np.unique(-value, return_inverse=True)[1]
+    bits = (value + np.float32(0)).view(np.uint32)  # -0 is 0; bits of floats are in order, those below 0 backwards
+    return np.where(bits >> np.uint32(31), bits, bits ^ np.uint32(0x7FFFFFFF))
+
+
+def _low(indptr: np.ndarray, value: np.ndarray, k: int) -> np.ndarray:
+    """A bound that k values of each row reach, and few more; -inf for rows of at most k: (B,).
+
+    Each row is cut into at least 2 k pieces, or its values: the kth highest of their maxima.
+    """
+    length = np.diff(indptr)
+    low = np.full(len(length), -np.inf, value.dtype)
     long = np.flatnonzero(length > k)
-    width_b = _rounded(length[long])
-    # Rows of about the same length side by side, so that the longest does not make the table wide.
-    for width in np.unique(width_b).tolist():
-        rows = long[width_b == width]
-        for first in range(0, len(rows), max(1, CELLS // width)):
-            some = rows[first : first + max(1, CELLS // width)]
-            inside_bW = np.arange(width) < length[some][:, None]
-            place = (indptr[some][:, None] + np.arange(width))[inside_bW]
-            value_bW = np.full(inside_bW.shape, -np.inf, value.dtype)
-            value_bW[inside_bW] = value[place]
-            last_b1 = -np.partition(-value_bW, k - 1, axis=1)[:, k - 1 : k]
-            kept[place[(value_bW >= last_b1)[inside_bW]]] = True
-    place = np.flatnonzero(kept)
-    row = np.searchsorted(indptr, place, side="right") - 1
-    order = np.lexsort((column[place], -value[place], row))
-    place, row = place[order], row[order]
-    return place[np.arange(len(row)) - np.searchsorted(row, row) < k]
+    if not len(long):
+        return low
+    size = np.maximum(length // (2 * k), 1)
+    count = np.where(length > k, -(-length // size), np.minimum(length, 1))
+    first = np.cumsum(count) - count
+    begin = np.repeat(indptr[:-1] - first * size, count) + np.arange(int(count.sum())) * np.repeat(size, count)
+    highest = -np.maximum.reduceat(value[: indptr[-1]], begin)
+    for rows, width in _alike(np.where(length > k, count, 0)):
+        table = _table(highest, first[rows], count[rows], width, np.inf)
+        table.partition(k - 1, axis=1)
+        low[rows] = -table[:, k - 1]
+    return low
+
+
+def _alike(n: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows that have about as many entries (none: in none), so that the longest does not make the table wide."""
+    width_B = _rounded(n)
+    for width in np.unique(width_B[n > 0]).tolist():
+        rows = np.flatnonzero(width_B == width)
+        step = max(1, CELLS // width)
+        yield from ((rows[first : first + step], width) for first in range(0, len(rows), step))
+
+
+def _table(value: np.ndarray, start: np.ndarray, n: np.ndarray, width: int, empty: Any) -> np.ndarray:
+    """Entries `start[r]` to `start[r] + n[r]` of each row side by side, filled up with `empty`: (R, width)."""
+    turn = np.arange(width)
+    table = value.take(start[:, None] + turn, mode="clip")
+    table[turn >= n[:, None]] = empty
+    return table
 
 
 def _rounded(n: np.ndarray) -> np.ndarray:

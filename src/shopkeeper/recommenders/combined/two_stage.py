@@ -39,7 +39,7 @@ from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.recommenders.reached import reached_or_rest
+from shopkeeper.recommenders.reached import reached_or_rest, side_by_side
 from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
@@ -225,9 +225,9 @@ class TwoStage:
 
     def _examples(self, requests: Requests, targets: Targets, filter_seen: bool) -> tuple[np.ndarray, ...]:
         """Features (P, F), labels (P,) and pairs per request, of requests that have a hit among their candidates."""
-        x, y, group = [], [], []
         width = len(self.facts.table_VF)
-        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+
+        def block(first: int) -> tuple[np.ndarray, ...]:
             part, wanted = requests[first : first + REQUESTS_AT_ONCE], targets[first : first + REQUESTS_AT_ONCE]
             owner, item, features = self._pairs(part)
             key = owner * width + item
@@ -238,12 +238,12 @@ class TwoStage:
                 owner, features, label = owner[open_to], features[open_to], label[open_to]
             hits = np.bincount(owner[label], minlength=len(part)) > 0
             kept = hits[owner]
-            x.append(features[kept])
-            y.append(label[kept].astype(np.int8))
-            group.append(np.bincount(owner[kept], minlength=len(part))[hits])
-        if not x:
+            return features[kept], label[kept].astype(np.int8), np.bincount(owner[kept], minlength=len(part))[hits]
+
+        found = side_by_side(block, range(0, len(requests), REQUESTS_AT_ONCE))
+        if not found:
             return np.zeros((0, len(self.feature_names)), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64)
-        return np.concatenate(x), np.concatenate(y), np.concatenate(group)
+        return tuple(np.concatenate(column) for column in zip(*found, strict=True))
 
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
@@ -263,18 +263,20 @@ class TwoStage:
 
     def reached(self, requests: Requests) -> sparse.csr_array:
         """Scores of the candidates: float32 sparse (B, V)."""
-        shape = (len(requests), len(self.rest_V))
-        assert self.booster is not None, "the first candidate model answers alone"
-        parts = [sparse.csr_array((0, shape[1]), dtype=np.float32)]
-        for first in range(0, len(requests), REQUESTS_AT_ONCE):
+        booster, width = self.booster, len(self.rest_V)
+        assert booster is not None, "the first candidate model answers alone"
+
+        def block(first: int) -> sparse.csr_array:
             part = requests[first : first + REQUESTS_AT_ONCE]
             owner, item, features = self._pairs(part)
             asked = part.lengths[owner] > 0
             values = np.zeros(0, np.float32)
-            if asked.any():  # rows are summed one by one: threads change nothing
-                values = ranked(self.booster.predict(features[asked], num_threads=0)).astype(np.float32)
-            parts.append(sparse.csr_array((values, (owner[asked], item[asked])), shape=(len(part), shape[1])))
-        return sparse.vstack(parts).tocsr()
+            if asked.any():
+                values = ranked(booster.predict(features[asked], num_threads=1)).astype(np.float32)
+            return sparse.csr_array((values, (owner[asked], item[asked])), shape=(len(part), width))
+
+        none = sparse.csr_array((0, width), dtype=np.float32)
+        return sparse.vstack([none, *side_by_side(block, range(0, len(requests), REQUESTS_AT_ONCE))]).tocsr()
 
     def program(self, timed: bool) -> Program:
         """The programs of the candidate models, what is known of items, and the trees."""
