@@ -13,7 +13,8 @@ from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
-from shopkeeper.recommenders.ease import EASE, _counts_together, ease_weights
+from shopkeeper.recommenders.ease import EASE, ease_weights
+from shopkeeper.recommenders.neighbours import counts_together
 from tiny import tiny_prepared
 
 
@@ -99,7 +100,7 @@ def test_more_items_than_a_dense_inverse_should_have_is_said_before_anything_of_
     def made(*_: object) -> None:
         raise AssertionError("a matrix of all items was asked for")
 
-    monkeypatch.setattr("shopkeeper.recommenders.ease._counts_together", made)
+    monkeypatch.setattr("shopkeeper.recommenders.ease.counts_together", made)
     prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 5]] * 3)
     with pytest.raises(
         UserError, match=r"^ease: 3 items need a dense inverse, about 0.0 GiB; .* or take model=item_knn$"
@@ -139,7 +140,7 @@ def test_counts_are_put_together_without_a_second_matrix_beside_the_first():
     rng = np.random.default_rng(0)
     x = sparse.csr_array((rng.random((60, 600)) < 0.9).astype(np.float64))
     tracemalloc.start()
-    found = _counts_together(x, block=64)
+    found = counts_together(x, block=64)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.array_equal(found, (x.T @ x).toarray())

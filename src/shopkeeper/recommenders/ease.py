@@ -9,10 +9,10 @@ With the 0/1 matrix X of users and items and the ridge weight \lambda,
 H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The inverse is dense and is found in
 float64 over the items that have training rows; all others score 0. An empty history gets the popular items.
 
-What it costs, for A items: 12 A^2 bytes, said before they are asked for, and about 2 A^3 operations. On one core of a
+What it costs, for A items: 12 A^2 bytes, said before they are asked for, and about A^3 operations. On one core of a
 cloud machine 9 s and 0.6 GiB at 6,000 items, 62 s and 1.9 GiB at 12,000, 198 s and 4.0 GiB at 18,000, with what is held
-beside the inverse (`benchmarks/ease_sizes.py`); by the same rule some 9 minutes and 7.6 GiB at `max_items` = 25,000.
-The wide products use all threads.
+beside the inverse (`benchmarks/ease_sizes.py`, when both halves of the matrix were swept instead of one); by the same
+rule some 9 minutes and 7.6 GiB at `max_items` = 25,000. The wide products use all threads.
 
 Shapes: B requests, V = n_items + 1 columns, U users, A items with training rows.
 """
@@ -34,12 +34,13 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.neighbours import CELLS, counts_together
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST_TYPES
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024
-BLOCK = 1024  # rows that are inverted at once
+BLOCK = 256  # rows that are inverted at once
 BYTES_OF_A_PAIR = 8 + 4  # the inverse and the weights; the counts go into the inverse's place a block at a time
 BESIDE = 4 * 8  # bytes for each of BLOCK x A cells beside it: two blocks and their product
 
@@ -70,7 +71,8 @@ class EASE:
         shown = self.counts_type[prepared.events.event_type[rows]]
         user, item = user[shown], prepared.events.item[rows][shown]
         self.items_A, column = np.unique(item, return_inverse=True)
-        needed = BYTES_OF_A_PAIR * len(self.items_A) ** 2 + BESIDE * BLOCK * len(self.items_A)
+        A, U = len(self.items_A), len(offsets) - 1
+        needed = max(BYTES_OF_A_PAIR * A**2 + BESIDE * BLOCK * A, 8 * A**2 + 4 * min(U * A, CELLS))
         gib = needed / 2**30
         if len(self.items_A) > self.max_items:
             raise TooManyItemsError(
@@ -87,7 +89,7 @@ class EASE:
         x_UA = sparse.coo_array((np.ones(len(user)), (user, column)), shape=shape).tocsr()
         x_UA.sum_duplicates()
         x_UA.data[:] = 1.0
-        self.weight_AA = ease_weights(_counts_together(x_UA), self.l2)
+        self.weight_AA = ease_weights(counts_together(x_UA), self.l2)
         self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
 
     def score(self, requests: Requests) -> np.ndarray:
@@ -133,20 +135,6 @@ class EASE:
         self.weight_AA, self.items_A, self.fallback_V = arrays["weight"], arrays["items"], arrays["fallback"]
 
 
-def _counts_together(x_UA: sparse.csr_array, block: int = BLOCK) -> np.ndarray:
-    """X^T X, float64 (A, A), of a sparse 0/1 matrix: a block of rows at a time: nothing of its size is beside it.
-
-    The product as one sparse matrix takes 12 bytes a pair where catalogues are small and histories long.
-    """
-    n = x_UA.shape[1]
-    x_AU = x_UA.T.tocsr()
-    gram_AA = np.empty((n, n))
-    for first in range(0, n, block):
-        rows = slice(first, min(first + block, n))
-        gram_AA[rows] = (x_AU[rows] @ x_UA).toarray()
-    return gram_AA
-
-
 def ease_weights(gram_AA: np.ndarray, l2: float, block: int = BLOCK) -> np.ndarray:
     r"""B of the closed form from X^T X, float64 (A, A), which is overwritten; float32 (A, A).
 
@@ -156,24 +144,32 @@ def ease_weights(gram_AA: np.ndarray, l2: float, block: int = BLOCK) -> np.ndarr
         A \leftarrow A - W D W^T, \qquad A_{:P} \leftarrow W D, \qquad A_{PP} \leftarrow -D,
 
     which ends in -A^{-1} (J. H. Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician 1979; every
-    pivot block is a Schur complement, so positive definite). LAPACK sees `block` x `block` and BLAS `block` x A, so no
-    library counts the cells of a large catalogue in 32 bits, and nothing of the matrix' size is held beside it.
+    pivot block is a Schur complement, so positive definite). A is symmetric, so blocks above the diagonal are left
+    alone until the end. LAPACK sees `block` x `block` and BLAS `block` x A, so no library counts the cells of a large
+    catalogue in 32 bits, and nothing of the matrix' size is held beside it.
     """
+    import torch
+
     n = len(gram_AA)
     pieces = [slice(first, min(first + block, n)) for first in range(0, n, block)]
     gram_AA[np.diag_indices(n)] += l2
+    swept_AA = torch.from_numpy(gram_AA)  # the same cells; its products add to a part of a matrix where that lies
     for p in pieces:
         pivot = linalg.cho_factor(gram_AA[p, p], lower=True, check_finite=False)
         inverse_PP = linalg.cho_solve(pivot, np.eye(p.stop - p.start), check_finite=False)
-        w_AP = gram_AA[:, p].copy()
+        w_AP = np.concatenate([gram_AA[p, : p.start].T, gram_AA[p.start :, p]])
         d_PA = inverse_PP @ w_AP.T
         for rows in pieces:
-            gram_AA[rows] -= w_AP[rows] @ d_PA
-        gram_AA[:, p], gram_AA[p] = d_PA.T, d_PA
+            part = swept_AA[rows, : rows.stop]
+            part.addmm_(torch.from_numpy(w_AP[rows]), torch.from_numpy(d_PA[:, : rows.stop]), alpha=-1)
+        gram_AA[p, : p.start], gram_AA[p.stop :, p] = d_PA[:, : p.start], d_PA[:, p.stop :].T
         gram_AA[p, p] = -inverse_PP
-    diagonal_A = np.diag(gram_AA).copy()
+    below_A = -np.diag(gram_AA)
     weight_AA = np.empty((n, n), np.float32)
-    for rows in pieces:
-        weight_AA[rows] = -gram_AA[rows] / diagonal_A
+    for at, rows in enumerate(pieces):
+        for columns in pieces[: at + 1]:
+            both = gram_AA[rows, columns]  # of a block on the diagonal both halves are true
+            np.divide(both.T, below_A[rows], out=weight_AA[columns, rows], casting="same_kind")
+            np.divide(both, below_A[columns], out=weight_AA[rows, columns], casting="same_kind")
     np.fill_diagonal(weight_AA, 0.0)
     return weight_AA

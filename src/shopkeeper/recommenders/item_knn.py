@@ -29,7 +29,7 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.neighbours import strongest
+from shopkeeper.recommenders.neighbours import strongest, strongest_of_all
 from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY
@@ -140,7 +140,13 @@ def cosine_neighbours(
 ) -> sparse.csr_array:
     """The `neighbours` most similar items of each item (ties: lower id first): float32 sparse (V, V)."""
     norm_V = np.sqrt(x_UV.power(2).sum(axis=0))
-    near_VV = strongest(x_UV, x_UV, neighbours, lambda i, j, both: both / (norm_V[i] * norm_V[j] + shrinkage))
+
+    def cosine(i: np.ndarray, j: np.ndarray, both: np.ndarray) -> np.ndarray:
+        return both / (norm_V[i] * norm_V[j] + shrinkage)
+
+    near_VV = strongest_of_all(x_UV, neighbours, cosine)
+    if near_VV is None:
+        near_VV = strongest(x_UV, x_UV, neighbours, cosine)
     if self_similarity > 0:
         known = np.flatnonzero(norm_V > 0)
         own = np.full(len(known), self_similarity, np.float32)

@@ -1,4 +1,11 @@
-"""The strongest entries of a product of sparse matrices, row by row, in bounded memory."""
+"""Items that the same rows have: the counts of all pairs, or the strongest of each item, in bounded memory.
+
+Few items stand in most rows, so that nearly all of a sparse product is about them. Where all pairs are counted they are
+columns of a dense matrix, which BLAS multiplies; what the others have in common stays sparse. Counts are whole numbers:
+exact in 32 bits.
+
+Shapes: S or U rows (orders, users), V or A items, H items of many users, L the others.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +15,14 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.metrics.best import best_entries
+from shopkeeper.metrics.best import best_columns, best_entries
+from shopkeeper.models.side_by_side import side_by_side
 
 PAIRS_AT_ONCE = 10_000_000  # products of one block: bounds the memory to some 200 MiB
+MANY = 32  # an item is one of many where it has at least the 32nd part of the users
+CELLS = 128_000_000  # of the dense matrix, at most: 0.5 GiB
+FULL = 36_000_000  # pairs, at most, of which item-kNN has all counts at once: 144 MB
+BLOCK, ROWS = 1024, 256  # rows that are counted at once, and that are compared
 
 
 def strongest(
@@ -40,3 +52,69 @@ def strongest(
         parts.append((i[near], j[near], got[near]))
     i, j, got = (np.concatenate(column) for column in zip(*parts, strict=True))
     return sparse.coo_array((got, (i, j)), shape=(len(cost_V), len(cost_V))).tocsr()
+
+
+def strongest_of_all(
+    x_UV: sparse.csr_array, neighbours: int, value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+) -> sparse.csr_array | None:
+    """`strongest(x, x, …)` by way of all counts; None where x has other entries than 1, or few in common.
+
+    All that do are the same pairs and values, bit for bit.
+    """
+    known = np.flatnonzero(np.bincount(x_UV.indices, minlength=x_UV.shape[1])).astype(np.int32)
+    products = int((np.diff(x_UV.indptr).astype(np.int64) ** 2).sum())
+    if not (0 < len(known) ** 2 <= min(FULL, products // 4) and (x_UV.data == 1).all()):
+        return None
+    x_UA = sparse.csr_array(
+        (x_UV.data, np.searchsorted(known, x_UV.indices), x_UV.indptr), shape=(x_UV.shape[0], len(known))
+    )
+    both_AA = counts_together(x_UA, np.float32)
+
+    def block(first: int) -> tuple[np.ndarray, ...]:
+        both = both_AA[first : first + ROWS]
+        i = np.arange(first, first + len(both))
+        got = value(known[i][:, None], known, both).astype(np.float32)
+        got[both == 0] = -np.inf
+        got[np.arange(len(both)), i] = -np.inf
+        near = best_columns(got, neighbours)
+        row, place = np.nonzero(np.take_along_axis(got, near, axis=1) > -np.inf)
+        column = near[row, place]
+        return known[i[row]], known[column], got[row, column]
+
+    i, j, got = (
+        np.concatenate(column) for column in zip(*side_by_side(block, range(0, len(known), ROWS)), strict=True)
+    )
+    return sparse.coo_array((got, (i, j)), shape=(x_UV.shape[1],) * 2).tocsr()
+
+
+def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int = BLOCK) -> np.ndarray:
+    """X^T X of a sparse matrix whose entries are all 1: (A, A). Nothing else of its size is made."""
+    U, A = x_UA.shape
+    count_A = np.bincount(x_UA.indices, minlength=A)
+    falling = np.argsort(-count_A, kind="stable")[: CELLS // max(U, 1)]
+    many = np.sort(falling[MANY * count_A[falling] >= max(U, 1)])
+    place_A = np.full(A, -1)
+    place_A[many] = np.arange(len(many))
+    few = np.flatnonzero(place_A < 0)
+    place_A[few] = np.arange(len(few))
+    user, column = np.repeat(np.arange(U), np.diff(x_UA.indptr)), x_UA.indices
+    is_many = np.isin(column, many)
+    x_UH = np.zeros((U, len(many)), np.float32)
+    x_UH[user[is_many], place_A[column[is_many]]] = 1
+    user, column = user[~is_many], place_A[column[~is_many]]
+    x_LU = sparse.csr_array((np.ones(len(user), np.float32), (column, user)), shape=(len(few), U))
+    x_UL = x_LU.T.tocsr()
+    both_AA = np.empty((A, A), dtype)
+    for first in range(0, len(many), block):
+        rows = many[first : first + block]
+        both_AA[rows[:, None], many] = x_UH[:, first : first + block].T @ x_UH
+
+    def others(first: int) -> None:
+        rows, part_LU = few[first : first + block], x_LU[first : first + block]
+        both = part_LU @ x_UH
+        both_AA[rows[:, None], many] = both
+        both_AA[many[:, None], rows] = both.T
+        both_AA[rows[:, None], few] = (part_LU @ x_UL).toarray()
+
+    side_by_side(others, range(0, len(few), block))
+    return both_AA

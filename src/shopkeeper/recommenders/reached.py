@@ -13,10 +13,7 @@ Shapes: B requests, V = n_items + 1 columns.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -25,7 +22,6 @@ from shopkeeper.data.requests import Requests
 if TYPE_CHECKING:
     from scipy import sparse
 
-T = TypeVar("T")
 REQUESTS_AT_ONCE, CELLS_AT_ONCE = 1024, 20_000_000  # of a block: bounds the memory
 
 
@@ -49,27 +45,3 @@ def reached_or_rest(model: Reaching, requests: Requests, beside: int = 0) -> np.
         above = found.data > 0
         scores_BV[first + found.row[above], found.col[above]] = found.data[above]
     return scores_BV
-
-
-def side_by_side(work: Callable[[int], T], firsts: range) -> list[T]:
-    """`work(first)` of each block of requests, in their order, as many at once as there are cores.
-
-    NumPy, SciPy's products and LightGBM let other threads run meanwhile; blocks know nothing of each other, so that
-    the number of threads changes nothing.
-    """
-    n = min(cores(), len(firsts))
-    if n <= 1:
-        return [work(first) for first in firsts]
-    with ThreadPoolExecutor(n) as pool:
-        return list(pool.map(work, firsts))
-
-
-def cores() -> int:
-    """Threads that may be taken: `OMP_NUM_THREADS`, as for all numeric libraries, or the cores of this process."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1

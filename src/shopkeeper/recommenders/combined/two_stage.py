@@ -31,6 +31,7 @@ from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
+from shopkeeper.models.side_by_side import side_by_side
 from shopkeeper.models.trees import FILE as TREES
 from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
@@ -39,7 +40,7 @@ from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.popularity import item_popularity
-from shopkeeper.recommenders.reached import reached_or_rest, side_by_side
+from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
