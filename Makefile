@@ -52,10 +52,13 @@ format: setup ## format and mend what can be mended
 claims: setup ## every claim of benchmarks/results, those that fall short first
 	@python benchmarks/claims.py
 
-recbole: ## an environment of its own for RecBole's models
+recbole: .venv-recbole/installed ## an environment of its own for RecBole's models
+
+.venv-recbole/installed: requirements-recbole.txt
+	rm -rf .venv-recbole
 	$(PYTHON) -m venv .venv-recbole
-	.venv-recbole/bin/python -m pip install --quiet "setuptools==80.10.2" torch==2.13.0
-	.venv-recbole/bin/python -m pip install --quiet -e ".[recbole]"
+	.venv-recbole/bin/python -m pip install --quiet -r requirements-recbole.txt
+	touch $@
 
 kernels: .venv-kernels ## fused softmax kernels, for their test in Triton's interpreter
 

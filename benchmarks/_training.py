@@ -16,8 +16,7 @@ LENGTH = {"ml_1m": 200, "amazon_beauty": 50, "ml_100k": 200}
 PEERS = {
     "rectools": ["rectools[torch]==0.19.0", "numpy<2", "pandas<3", "torch==2.13.0", "catboost==1.2.10"],
     "replay": ["replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0"],
-    "recbole": ["recbole==1.2.1", "numpy==1.26.4", "pandas==2.3.3", "scipy==1.12.0", "setuptools==80.10.2",
-                "torch==2.13.0"],
+    "recbole": ["-r", str(ROOT / "requirements-recbole.txt")],
     "cornac": ["cornac==2.2.2", "numpy<2"],  # 2.3.0 asks for a newer libstdc++ than its wheel says
 }  # fmt: skip
 

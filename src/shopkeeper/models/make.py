@@ -28,6 +28,8 @@ def make(config: Mapping[str, Any]) -> Any:
     cls = class_of(str(config["target"]), f"conf/model/{config.get('name')}.yaml")
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
     taken = inspect.signature(cls).parameters
+    if "name" in taken:  # a model of several
+        parameters["name"] = config.get("name")
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         for name in parameters:
             if name not in taken:

@@ -27,6 +27,9 @@ VERBS = {
 }
 
 
+FREE = "model.parameters."  # settings of another package's models, which are checked against its own files
+
+
 def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     """Compose the verb's configuration with Hydra from the words of a command line, and hand it to the pipeline."""
     words = list(sys.argv[1:] if words is None else words)
@@ -34,7 +37,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
         words += ["--config-dir", str(added)]
     with one_line_errors():
-        sys.argv = [f"{verb}.py", *keep_ids(words)]  # Hydra reads them there
+        sys.argv = [f"{verb}.py", *keep_ids(_added(words))]  # Hydra reads them there
 
     def run(config: Any) -> None:
         with one_line_errors():
@@ -48,6 +51,11 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
         startup.arrow_without_pandas()
         startup.compose_once()
         hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
+
+
+def _added(words: Sequence[str]) -> list[str]:
+    """Words that set what `conf/` cannot name are said as additions, so that Hydra takes them."""
+    return [f"++{word}" if word.startswith(FREE) else word for word in words]
 
 
 def _hide_secrets_of_sweep() -> None:

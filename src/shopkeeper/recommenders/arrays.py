@@ -22,7 +22,10 @@ def save_arrays(folder: Path, model: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def load_arrays(folder: Path, model: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read what `save_arrays` wrote; a `UserError` when it is missing, damaged or of another model."""
+    """Read what `save_arrays` wrote; a `UserError` when it is missing, damaged or of another model.
+
+    A name that ends in `/` stands for all that begin with it.
+    """
     path = Path(folder) / FILE
     again = f"train {model} again or name another run folder"
     try:
@@ -30,7 +33,9 @@ def load_arrays(folder: Path, model: str, names: tuple[str, ...]) -> dict[str, n
             found = str(file["model"])
             if found != model:
                 raise UserError(f"{path} was written by model '{found}', not '{model}'; {again}")
-            return {name: file[name] for name in names}
+            rooms = tuple(name for name in names if name.endswith("/"))
+            within = [name for name in file.files if name.startswith(rooms)] if rooms else []
+            return {name: file[name] for name in [*names, *within] if name not in rooms}
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {again}") from None
     except KeyError as e:
