@@ -4,7 +4,7 @@
     python benchmarks/recbole_models.py --only SASRec BPR    # these anew; the others' rows stay
     python benchmarks/recbole_models.py --page               # docs/recbole.md from the last result, nothing is run
 
-The shop is simulated (300 customers of `demo_shop`, with categories, brands and prices of items), so that no data need
+The shop is simulated (the purchases of 300 customers of `demo_shop`, with attributes of items), so that no data need
 be had. A model that takes longer than `--limit-s`, or more memory than `--memory-gib`, is ended. Writes
 `benchmarks/results/recbole_models.json` and `docs/recbole.md`.
 """
@@ -36,7 +36,7 @@ TRAINER = {"accelerator": "cpu", "threads": 1}
 HEAD = """# RecBole's models
 
 `python train.py model=recbole model.name=<name>` after `make recbole`. Each was trained for one epoch on a small
-simulated shop ({customers} customers), asked about {asked} test requests, saved, and opened again in a new process.
+simulated shop (purchases of {customers} customers), asked about {asked} test requests, saved, and opened again in a new process.
 Seconds are those of the training with the start of RecBole, on one thread; a model was ended after {limit_s:g} s, or
 with more than {memory_gib:g} GiB. Written by `python benchmarks/recbole_models.py --page` from
 `benchmarks/results/{name}.json`.
@@ -52,7 +52,8 @@ General and context-aware models know the customers that they were trained on; s
 
 def tried(name: str, prepared: Any, split: Any, limit_s: float, memory_gib: float) -> dict[str, Any]:
     """What becomes of a model: seconds of its training, or why it does not run."""
-    about = {"parameters": FEWER.get(name, {}), "epochs": 1, "limit_minutes": limit_s / 60, "memory_gib": memory_gib}
+    about: dict[str, Any] = {"parameters": FEWER.get(name, {}), "epochs": 1, "event_types": ["purchase"]}
+    about |= {"limit_minutes": limit_s / 60, "memory_gib": memory_gib}
     model, opened, start = RecBole(name, **about), RecBole(name, **about), time.perf_counter()
     try:
         model.fit(prepared, split, Fit(seed=1, trainer=TRAINER, progress=False))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recbole_models.shop import environment
 from recommenders.checks import check_odd_shops, check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
@@ -68,6 +69,7 @@ SMALL = {
     "blend": ("model.folds=2", "model.members.lightgbm.max_trees=20", "model.members.lightgbm.min_positives=5",
               "model.members.logistic.min_positives=5"),
     "base_rate": ("model.min_positives=5",),
+    "recbole": ("model.name=BPR", "model.epochs=1"),
 }  # fmt: skip
 # Options that make another model of one: what is asked of a file is asked of these, too.
 ALSO = {"gru4rec+copy": "model.history=copy", "sasrec+content": "model.content=all", "hstu+time": "model.time=true"}
@@ -155,6 +157,8 @@ def name(request: pytest.FixtureRequest) -> str:
 def model(name: str, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Trained, with a folder for checkpoints beside it."""
     folder = tmp_path_factory.mktemp(name)
+    if name == "recbole":
+        environment()
     made = shop.trained(make(settings(name)), folder)
     made.folder_of_this_test = folder
     return made
@@ -295,8 +299,8 @@ def test_a_model_that_does_not_say_what_it_reads_is_found_out(said: dict[str, An
 
 
 def test_a_recommender_keeps_what_only_recommenders_promise(name: str, model: Any, tmp_path: Path):
-    if model.about.asks != REQUESTS or model.about.oracle:
-        pytest.skip("no recommender, or one of a simulated shop alone")
+    if model.about.asks != REQUESTS or model.about.oracle or name == "recbole":
+        pytest.skip("no recommender, or one of a simulated shop alone, or it takes seconds to start: recbole_models/")
     # No validation: it would choose the epoch, and sees rows after the training end.
     fit = Fit(seed=1, trainer={**TRAINER, "validation_requests": 0}, progress=False)
     if name in ("sasrec_history", "gru4rec+copy"):  # a clock is not for data that have only an order

@@ -346,7 +346,8 @@ def main(place: Path) -> None:
 
 def is_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory."""
-    return isinstance(error, MemoryError) or any(w in str(error) for w in ("allocate memory", "out of memory"))
+    said = ("allocate memory", "out of memory", "can't start new thread")  # a thread's stack finds no room
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 if __name__ == "__main__":
