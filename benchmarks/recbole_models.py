@@ -36,9 +36,9 @@ TRAINER = {"accelerator": "cpu", "threads": 1}
 HEAD = """# RecBole's models
 
 `python train.py model=recbole model.name=<name>` after `make recbole`. Each was trained for one epoch on a small
-simulated shop (purchases of {customers} customers), asked about {asked} test requests, saved, and opened again in a new process.
-Seconds are those of the training with the start of RecBole, on one thread; a model was ended after {limit_s:g} s, or
-with more than {memory_gib:g} GiB. Written by `python benchmarks/recbole_models.py --page` from
+simulated shop (purchases of {customers} customers), asked about {asked} test requests, saved, and opened again in a new
+process. Seconds are those of the training with the start of RecBole, on one thread; a model was ended after
+{limit_s:g} s, or with more than {memory_gib:g} GiB. Written by `python benchmarks/recbole_models.py --page` from
 `benchmarks/results/{name}.json`.
 
 General and context-aware models know the customers that they were trained on; sequential ones answer from a history.

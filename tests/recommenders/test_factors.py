@@ -69,6 +69,30 @@ def test_a_request_of_ials_solves_the_weighted_least_squares_of_its_history(tmp_
     assert without.tolist() == [False, False, True]
 
 
+def test_what_ials_learns_is_where_an_independent_turn_of_least_squares_stays(tmp_path):
+    rng = np.random.default_rng(3)
+    bought = [[*rng.integers(1, 9, 7), 1, 2] for _ in range(40)]  # some of an item twice: twice the confidence
+    prepared, split = tiny_prepared(tmp_path, bought, days(bought), n_items=8)
+    settings = {"width": 3, "alpha": 2.0, "regularisation": 0.5, "half_life_days": None, "epochs": 1000}
+    y_ID = fitted(lambda: IALS(**settings), prepared, split).item_vectors().astype(float)[1:]
+    offsets, rows = split.training_rows()
+    w_UI = np.zeros((len(offsets) - 1, 8))
+    np.add.at(w_UI, (np.repeat(np.arange(len(w_UI)), np.diff(offsets)), prepared.events.item[rows] - 1), 1)
+
+    def turn(fixed, w):
+        """The vectors that minimise the objective for each row of `w`, given those of its columns."""
+        return np.stack([
+            np.linalg.solve(fixed.T @ ((1 + 2.0 * row)[:, None] * fixed) + 0.5 * np.eye(3),
+                            fixed.T @ ((1 + 2.0 * row) * (row > 0)))
+            for row in w
+        ])  # fmt: skip
+
+    x_UD = turn(y_ID, w_UI)
+    np.testing.assert_allclose(turn(x_UD, w_UI.T), y_ID, atol=2e-3 * np.abs(y_ID).max())
+    other = y_ID[::-1].copy()
+    assert np.abs(turn(turn(other, w_UI), w_UI.T) - other).max() > 0.1 * np.abs(y_ID).max()
+
+
 def test_a_request_of_bpr_maximises_the_objective_of_its_history(tmp_path):
     prepared, split = shoppers(tmp_path)
     model = fitted(lambda: BPR(width=3, epochs=200, regularisation=0.05), prepared, split)

@@ -78,11 +78,10 @@ class Installed:
         """The kind of a model; a `UserError` names the nearest ones, or what it would need."""
         kinds = self.kinds
         usable = [known for known, kind in kinds.items() if kind != KNOWLEDGE]
+        if name == "recbole":
+            raise UserError(f"model=recbole says which model: model.name=SASRec. Valid: {', '.join(usable)}.")
         if name not in kinds:
-            said = "model=recbole says which model: model.name=SASRec" if name == "recbole" else (
-                f"RecBole has no model.name={name}"
-            )  # fmt: skip
-            raise UserError(f"{said}.{nearest(name, usable)}")
+            raise UserError(f"RecBole has no model.name={name}.{nearest(name, usable)}")
         if kinds[name] == KNOWLEDGE:
             raise UserError(
                 f"model.name={name} needs a knowledge graph, which logs do not have.{nearest(name, usable)}"

@@ -132,6 +132,10 @@ class RecBole:
         self.process = Process(found, self.job, {**text, ORDER: order})
         learned = self._train(fit, validation)
         self.files |= {f"learned/{name}": values for name, values in self.process.state().items()}
+        if kind != SEQUENTIAL and validation is not None:
+            strange = int((~self._asked(validation.requests)[2]).sum())
+            log.info("RecBole's %s knows whom it was trained on: %d of %d validation requests are of others and get what "
+                     "sells", self.name, strange, len(validation.requests))  # fmt: skip
         return learned
 
     def _train(self, fit: Fit, validation: Validation | None) -> Learned:
@@ -181,9 +185,9 @@ class RecBole:
         codes = np.flatnonzero(self.counts_type).tolist()
         if self.job.get("kind") != SEQUENTIAL:
             offsets, _ = requests.flat(codes)
-            return user_B, np.zeros((n, 0), np.int64), (user_B > 0) & (np.diff(offsets) > 0)
+            return user_B, np.zeros((n, 0), np.int64), np.asarray((user_B > 0) & (np.diff(offsets) > 0))
         item_BL = usable_items(requests, codes, self.known_V, max(self._length(), 1))
-        return user_B, item_BL, (item_BL > 0).any(axis=1)
+        return user_B, item_BL, np.asarray((item_BL > 0).any(axis=1))
 
     def _length(self) -> int:
         self._running()

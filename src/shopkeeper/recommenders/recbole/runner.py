@@ -79,7 +79,7 @@ def keep_in_memory() -> dict[str, Any]:
     def load(file: Any, *args: Any, **named: Any) -> Any:
         return kept[str(file)]
 
-    torch.save, torch.load = save, load
+    vars(torch).update(save=save, load=load)
     return kept
 
 
@@ -209,6 +209,8 @@ class Answering:
             items = self.theirs_V[np.take_along_axis(item_BL, order, axis=1)]
             columns[self.dataset.item_id_list_field] = torch.from_numpy(items)
             columns[self.dataset.item_list_length_field] = torch.from_numpy((items > 0).sum(1))
+            if (drawn := getattr(self.dataset, "neg_item_list_field", None)) is not None:  # DIEN asks, and reads it
+                columns[drawn] = torch.zeros(items.shape, dtype=torch.int64)  # in its training loss alone
         return Interaction(columns).to(self.config["device"])
 
     def _scores(self, asked: Any) -> Any:
@@ -238,7 +240,7 @@ def serve(line: Line, place: Path, answering: Answering) -> dict[str, Any]:
                 answering(file["user"], file["item"], place / heard["to"])
             line.say(done=heard["to"])
         elif heard["do"] == "save":
-            np.savez(place / heard["to"], **state_of(answering.model))
+            np.savez(place / heard["to"], **state_of(answering.model))  # type: ignore[arg-type]
             line.say(done=heard["to"])
         else:
             return heard
