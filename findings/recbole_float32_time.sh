@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # RecBole 1.2.1 turns time stamps into float32 before it sorts by them: at today's Unix seconds, steps of 128 s.
 # Expected: leave-one-out with order "TO" holds out each customer's newest event.
-# Seen: events within two minutes have one time, and come back in an order that is neither that of their times nor, with
-# more than 16 of a customer (an unstable sort), that of the file; the event that is held out is not the newest one.
+# Seen: events within two minutes have one time, and come back in another order than their times; the
+# event that is held out as the newest is then whichever of them stands last, here the oldest one of all.
 set -euo pipefail
 place=$(mktemp -d); trap 'rm -rf "$place"' EXIT
 python3.11 -m venv "$place/venv"
