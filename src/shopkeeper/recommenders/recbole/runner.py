@@ -171,6 +171,7 @@ class Answering:
     def __init__(self, job: Mapping[str, Any], config: Any, dataset: Any, model: Any):
         self.config, self.dataset, self.model, self.by_history = config, dataset, model, job["kind"] == "sequential"
         self.n_columns, self.pairs = job["n_columns"], False
+        self.draws = job["model"] == "DIEN"  # asks for a history of negatives, which its training loss alone reads
         self.ours_T = np.array([0, *map(int, dataset.field2id_token[dataset.iid_field][1:])])
         self.theirs_V = np.zeros(self.n_columns, np.int64)
         self.theirs_V[self.ours_T[1:]] = np.arange(1, len(self.ours_T))
@@ -209,8 +210,8 @@ class Answering:
             items = self.theirs_V[np.take_along_axis(item_BL, order, axis=1)]
             columns[self.dataset.item_id_list_field] = torch.from_numpy(items)
             columns[self.dataset.item_list_length_field] = torch.from_numpy((items > 0).sum(1))
-            if (drawn := getattr(self.dataset, "neg_item_list_field", None)) is not None:  # DIEN asks, and reads it
-                columns[drawn] = torch.zeros(items.shape, dtype=torch.int64)  # in its training loss alone
+            if self.draws:
+                columns[self.dataset.neg_item_list_field] = torch.zeros(items.shape, dtype=torch.int64)
         return Interaction(columns).to(self.config["device"])
 
     def _scores(self, asked: Any) -> Any:
