@@ -134,8 +134,8 @@ class RecBole:
         self.files |= {f"learned/{name}": values for name, values in self.process.state().items()}
         if kind != SEQUENTIAL and validation is not None:
             strange = int((~self._asked(validation.requests)[2]).sum())
-            log.info("RecBole's %s knows whom it was trained on: %d of %d validation requests are of others and get what "
-                     "sells", self.name, strange, len(validation.requests))  # fmt: skip
+            of = strange, len(validation.requests)
+            log.info("%s knows whom it was trained on: %d of %d validation requests get what sells", self.name, *of)
         return learned
 
     def _train(self, fit: Fit, validation: Validation | None) -> Learned:
