@@ -18,6 +18,7 @@ from shopkeeper.pipeline.comparing.placements import check_placement
 from shopkeeper.pipeline.told import Evaluate, Train, Tune, plain, settings
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
+from shopkeeper.splits.people import PeopleSpec
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.space import read_space, with_settings
@@ -47,7 +48,10 @@ def composed(verb: str, *words: str) -> dict[str, Any]:
 def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     found = dataset.parse(context.dataset_spec(settings(cfg, Train)))
     assert found.name == name
-    SplitSpec.from_config(context.split_spec(settings(cfg, Train)))
+    if cfg["dataset"].get("table"):
+        PeopleSpec.from_config(cfg["split"])
+    else:
+        SplitSpec.from_config(context.split_spec(settings(cfg, Train)))
     if found.simulate:
         read_settings(found.simulate)
     if cfg["dataset"].get("churn"):
@@ -100,6 +104,14 @@ def placement_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     check_placement(place)
 
 
+def _split_name(cfg: dict[str, Any]) -> str:
+    """The name of a split, if it is valid: of a log, or of a table of customers."""
+    if cfg["split"].get("name") == "customers":
+        PeopleSpec.from_config(cfg["split"])
+        return "customers"
+    return SplitSpec.from_config(context.split_spec(settings(cfg, Train))).name
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
@@ -108,7 +120,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
     "placement": placement_is_valid,
     "rerank": rerank_is_valid,
-    "split": lambda cfg, name: _equal(SplitSpec.from_config(context.split_spec(settings(cfg, Train))).name, name),
+    "split": lambda cfg, name: _equal(_split_name(cfg), name),
     "task": task_is_valid,
     "tracking": tracking_is_valid,
     "trainer": lambda cfg, name: TrainerConfig.of(cfg["trainer"]),

@@ -27,6 +27,7 @@ from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Log, judge, read_log, reasons
+from shopkeeper.ingest.table import one_row_each
 
 OPTIONS = {
     "arrays": {"name"},
@@ -35,7 +36,13 @@ OPTIONS = {
     "spark": {"name", "master", "memory", "shuffle_partitions", "settings"},
 }
 ENGINES = tuple(OPTIONS)
-NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms")  # they change the log in this process's memory
+NEEDS_THE_LOG = (
+    "consent",
+    "identity",
+    "erasure",
+    "pseudonyms",
+    "table",
+)  # they change the log in this process's memory
 Change = Callable[[Log], dict[str, Any] | None]
 log = logging.getLogger(__name__)
 
@@ -67,7 +74,9 @@ def run_engine(
         return _on_spark(engine or {}, config, raw, change)
     events = read_log(config, raw, progress)
     _report(events.rejected, len(events))
+    once = one_row_each(events, config.table, config.name) if config.table is not None else {}
     changes = change(events) if change is not None else None
+    changes = {**once, **(changes or {})} or changes
     split_orders(events, config.zone, config.order_days)
     if not len(events):
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")

@@ -39,6 +39,8 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     another setting than the files has changed, when old files have changed, or when new events are late.
     """
     old, checked = Prepared.open(Path(prepared)), dataset.parse(config)
+    if checked.table is not None:
+        raise UserError(f"dataset '{checked.name}' is a table, whose rows are one for each customer; prepare it anew")
     before, now = states(config, Path(raw)), raw_files(config, Path(raw))
     new = _new_files(old, checked, now)
     fresh = read_log(replace(checked, files=tuple(new)), Path(raw), progress, _rows(old))

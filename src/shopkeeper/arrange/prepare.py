@@ -18,7 +18,7 @@ from shopkeeper.arrange.filters import Row
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.arrange.returns import link_returns
 from shopkeeper.data import consent
-from shopkeeper.data.prepared import FORMAT_VERSION
+from shopkeeper.data.prepared import FORMAT_VERSION, LABELS
 from shopkeeper.files import atomic_folder, sha256_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
@@ -26,6 +26,7 @@ from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
+from shopkeeper.ingest.table import divided
 from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.timeline.observation import observe
 
@@ -88,8 +89,13 @@ def write_folder(
     writer.write_events(folder / "events.parquet", arranged, returns, config.extra, config.reader.get("decimal"))
     matches: list[dict[str, Any]] = []
     for kind, spec in (("item", config.items), ("user", config.users)):
-        writer.write_table(folder / f"{kind}s.parquet", entity_table(kind, spec, config, raw, arranged, matches))
-        if (known := known_table(kind, spec, arranged)) is not None:
+        entities = entity_table(kind, spec, config, raw, arranged, matches)
+        if config.table is not None and kind == "user":
+            entities, labels = divided(entities, config.table, config.name, config.reader.get("decimal"))
+            writer.write_table(folder / LABELS, labels)
+        writer.write_table(folder / f"{kind}s.parquet", entities)
+        # What a row of a table of customers says of them is known as soon as there is the row.
+        if config.table is None and (known := known_table(kind, spec, arranged)) is not None:
             writer.write_table(folder / f"{kind}s_known.parquet", known)
         if spec.get("valid_from"):
             writer.write_table(

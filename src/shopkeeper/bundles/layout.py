@@ -29,6 +29,11 @@ BUNDLE = Folder(
             columns            list          of order, session, price, quantity, channel: those that are read of events
             channels           list          their names
             channel_features?  int           of a customer model: how many of them have a feature of their own
+            table?             object        of a table of customers: how its rows become features
+            table.numbers      list          pairs: column, what is taken off
+            table.categories   list          pairs: column, values that have a feature of their own
+            table.columns      list          those that a row may have
+            table.missing      list          texts that stand for what is not known
             category?          list or null  of a customer model: category of each item, from place 1; 0: not known
             category_since?    list or null  since when it is known, microseconds since 1970, UTC
             """,
@@ -38,7 +43,7 @@ BUNDLE = Folder(
             "invented histories, which are nobody's, with the trained model's answers",
             """
             requests                            list            one entry per request
-            requests[].history                  list            item ids, lists of id, type, time, …, or objects
+            requests[].history                  any             item ids, lists of id, type, time, …, objects; or a row
             requests[].as_of?                   text            the instant that is asked about
             requests[].filter_seen?             bool            of lists: whether items of the history are left out
             requests[].exclude?                 list            of lists: ids to leave out
@@ -55,7 +60,7 @@ BUNDLE = Folder(
             "manifest.json",
             "what it is; written last but for its hash",
             """
-            kind                    text            recommender or customer
+            kind                    text            recommender, customer or table
             format_version          int             raised when an older reader would misread
             scorer                  text            program over arrays.npz; onnx: model.onnx
             history.max_length      int or null     newest events that are read; null: all

@@ -14,9 +14,10 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import Truth, features_of, stayed_away
-from shopkeeper.customers.window import LINES, MONEY
+from shopkeeper.customers.window import DISCOUNT, LINES, MONEY, NEW, RETURNS, WAIT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.features.marks import LEAST_OFF
 from shopkeeper.features.rfm import MONEY_UNIT
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.splits.audit_error import AuditError
@@ -57,7 +58,9 @@ def audit_cohort(
     if not found:
         rows = np.sort(rng.permutation(len(cohort))[:SAMPLE])
         codes = np.asarray(event_codes(tuple(events)), np.int8)
-        found += _asked(p, cohort, rows, active_days, codes, truth, of) + _forgotten(p, cohort, active_days, codes, rng)
+        found += _asked(p, cohort, rows, active_days, codes, truth, of) + _forgotten(
+            p, cohort, active_days, codes, rng, truth, of
+        )
         found += _features(p, cohort, rows)
     if found:
         raise AuditError(p.name, found, "the customers of", THEN)
@@ -94,6 +97,8 @@ def _held(p: Prepared, customer: int, since: int, until: int, of: str, codes: np
     if of == LINES:
         at = _times(p, customer, codes)
         return int(((at >= since) & (at < until)).sum())
+    if of in APART:
+        return APART[of](p, customer, since, until)
     begun, orders, money = set[tuple[str, int]](), set[tuple[str, int]](), 0
     for row in range(int(p.offsets[customer - 1]), int(p.offsets[customer])):
         assert e.timestamp is not None
@@ -110,8 +115,60 @@ def _held(p: Prepared, customer: int, since: int, until: int, of: str, codes: np
     return max(money, 0) * MONEY_UNIT if of == MONEY else len(orders - begun)
 
 
+def _purchases(p: Prepared, customer: int, until: int) -> list[int]:
+    """Rows of a customer's purchases before an instant, oldest first."""
+    assert p.events.timestamp is not None
+    return [
+        row for row in range(int(p.offsets[customer - 1]), int(p.offsets[customer]))
+        if EVENT_TYPES[int(p.events.event_type[row]) - 1] == "purchase" and p.events.timestamp[row] < until
+    ]  # fmt: skip
+
+
+def _returned(p: Prepared, customer: int, since: int, until: int) -> float:
+    at = _times(p, customer, np.asarray(event_codes(("return",)), np.int8))
+    return int(((at >= since) & (at < until)).sum())
+
+
+def _new(p: Prepared, customer: int, since: int, until: int) -> float:
+    """How many items are bought in the window that were not bought before it."""
+    rows = _purchases(p, customer, until)
+    assert p.events.timestamp is not None
+    before = {int(p.events.item[row]) for row in rows if p.events.timestamp[row] < since}
+    return len({int(p.events.item[row]) for row in rows} - before)
+
+
+def _at_a_discount(p: Prepared, customer: int, since: int, until: int) -> float:
+    """The share of the window's purchases below what the item had cost at most until then."""
+    e, told = p.events, []
+    assert e.timestamp is not None
+    for row in _purchases(p, customer, until):
+        if e.timestamp[row] < since or e.price is None or not e.price[row] > 0:
+            continue
+        same = (e.item == e.item[row]) & (e.timestamp < e.timestamp[row]) & (e.price > 0)
+        earlier = e.price[same & (e.event_type == event_codes(("purchase",))[0])]
+        if len(earlier):
+            told.append(bool(e.price[row] <= earlier.max() * (1 - LEAST_OFF)))
+    return sum(told) / len(told) if told else np.nan
+
+
+def _waited(p: Prepared, customer: int, since: int, until: int) -> float:
+    assert p.events.timestamp is not None
+    first = [int(p.events.timestamp[row]) for row in _purchases(p, customer, until) if p.events.timestamp[row] >= since]
+    return (min([*first, until]) - since) / MICROSECONDS_PER_DAY
+
+
+# What windows hold beside lines, orders and money, counted row by row.
+APART = {RETURNS: _returned, NEW: _new, DISCOUNT: _at_a_discount, WAIT: _waited}
+
+
 def _forgotten(
-    p: Prepared, cohort: Cohort, active_days: float | None, codes: np.ndarray, rng: np.random.Generator
+    p: Prepared,
+    cohort: Cohort,
+    active_days: float | None,
+    codes: np.ndarray,
+    rng: np.random.Generator,
+    truth: Truth,
+    of: str,
 ) -> list[str]:
     """An active customer who is not asked about: dropping them would flatter a model."""
     if p.consent is not None:  # who is left out is counted in `left_out`
@@ -123,6 +180,9 @@ def _forgotten(
         for customer in some.tolist():
             at = _times(p, customer, codes)
             if customer not in asked and ((at >= since) & (at < t)).any():
+                horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
+                if np.isnan(truth(np.array([_held(p, customer, int(t), int(t) + horizon, of, codes)]))[0]):
+                    continue  # its window does not say what is asked
                 return [f"customer {customer} was active before {iso(t)} and is not asked about"]
     return []
 

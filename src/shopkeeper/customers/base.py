@@ -14,6 +14,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.features.table import Encoding
 from shopkeeper.models.about import PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 
@@ -36,6 +37,7 @@ class Cohort:
     active_days: float | None = None  # … in so many days before the cutoff; None: at any time before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
+    encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts or amounts that labels are
 
     def __len__(self) -> int:

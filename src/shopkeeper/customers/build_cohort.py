@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.window import LINES, running_total, window_total
+from shopkeeper.customers.window import LINES, holding, running_total
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
@@ -29,6 +29,7 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline import floor_day, iso
 
 Truth = Callable[[np.ndarray], np.ndarray]
+SAYS_NOTHING = "customers whose window does not say what is asked"
 
 
 def stayed_away(bought: np.ndarray) -> np.ndarray:
@@ -39,6 +40,11 @@ def stayed_away(bought: np.ndarray) -> np.ndarray:
 def came_back(bought: np.ndarray) -> np.ndarray:
     """1 where something was bought."""
     return (bought > 0).astype(np.float64)
+
+
+def mostly(share: np.ndarray) -> np.ndarray:
+    """1 where at least half of it; NaN where nothing is known."""
+    return np.where(np.isnan(share), np.nan, share >= 0.5)
 
 
 def as_it_is(held: np.ndarray) -> np.ndarray:
@@ -74,7 +80,8 @@ def build_cohort(
         observed_until: the log is complete before this instant (default: midnight before its last event).
         labels: False for a cutoff whose future is not known yet.
         truth: what the label window holds (`of`: see `window.py`; lines are of `events`), (n,) -> label, float64 (n,).
-        of: lines, orders or money.
+            Whose label is NaN is left out and counted.
+        of: lines, orders, money, or another of `window.py`.
         answers: what labels are: of probabilities 0 or 1, counts or amounts.
 
     Raises:
@@ -96,7 +103,7 @@ def build_cohort(
     position = running_total(prepared.events, prepared.offsets, LINES, tuple(events))
     first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
     bought = np.asarray(time)[np.diff(position) > 0]
-    running = running_total(prepared.events, prepared.offsets, of) if labels and of != LINES else None
+    window = holding(prepared.events, prepared.offsets, of) if labels and of != LINES else None
 
     users: list[np.ndarray] = []
     at, label = [], []
@@ -129,13 +136,22 @@ def build_cohort(
         at.append(np.full(len(chosen), t, np.int64))
         if labels:
             held = (before(t + horizon) - known)[chosen]
-            if running is not None:
+            if window is not None:
                 first_row, last_row = prepared.offsets[chosen], prepared.offsets[chosen + 1]
                 since, until = (lower_bound(time, first_row, last_row, instant) for instant in (t, t + horizon))
-                held = window_total(running, since, until, of)
-            label.append(truth(held))
+                held = window(since, until, t, horizon)
+            told = truth(held)
+            if (said := ~np.isnan(told)).sum() < len(told):
+                left_out[SAYS_NOTHING] += int((~said).sum())
+                told, users[-1], at[-1] = told[said], users[-1][said], at[-1][said]
+            label.append(told)
 
     customer, cutoff = np.concatenate(users), np.concatenate(at)
+    if not len(customer):
+        raise UserError(
+            f"no customer's window of {horizon_days:g} days from {iso(instants[-1])} says what is asked; choose "
+            f"another cutoff or a longer horizon_days, or another task: does the log hold what this one is about?"
+        )
     features = features_of(prepared, customer, cutoff)
     start = prepared.offsets[customer - 1]
     return Cohort(

@@ -51,6 +51,14 @@ PREPARED = Folder(
             """,
         ),
         file(
+            "labels.parquet?",
+            "of a table of customers in place of a log: row u - 1 is user u",
+            """
+            user     int32   internal id
+            <task>?  double  what is true: 1 or 0, a count or an amount; null: not known
+            """,
+        ),
+        file(
             "rejected.parquet",
             "what was not kept, and why",
             """

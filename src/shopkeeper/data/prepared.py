@@ -32,6 +32,7 @@ from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
 FORMAT_VERSION = 3  # of a prepared folder; 3: a manifest with a seal
+LABELS = "labels.parquet"  # of a table of customers
 HASHED_RAW = 2  # the format since which the raw files have their hashes: what is older is made anew
 
 
@@ -181,6 +182,11 @@ class Prepared:
     def users(self) -> pa.Table:
         """User table: row u-1 is user u; columns `user`, `user_id`, attributes."""
         return self.table("users.parquet")
+
+    @cached_property
+    def labels(self) -> pa.Table:
+        """Of a table of customers: row u-1 is user u; `user`, then what is true per task, null where not known."""
+        return self.table(LABELS)
 
     @cached_property
     def items_known(self) -> pa.Table | None:

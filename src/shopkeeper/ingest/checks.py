@@ -20,6 +20,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block, Wanted, rejected_table
 from shopkeeper.ingest.dataset import DatasetConfig, Rule
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, UNITS
+from shopkeeper.ingest.table import ROW
 from shopkeeper.ingest.times import limits, to_micros
 from shopkeeper.ingest.values import CODES, as_floats, as_ids, as_texts, values_at, without
 from shopkeeper.schema import EVENT_CODE, event_codes
@@ -60,6 +61,8 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
         types.setdefault(rule.column, CODES)
     for column in config.carried:
         types.setdefault(column, CODES)
+    if config.table is not None:
+        types.pop(ROW, None)  # is made, not read
     return Wanted(types)
 
 

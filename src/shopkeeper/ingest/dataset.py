@@ -23,6 +23,7 @@ filters              event_types retention_days repeats (seconds [of: orders | a
                      consecutive_repeats k_core min_history max_history
 max_rejected_share   above it the run stops (default 0.01)
 simulate             settings of the simulated shop, in place of raw and reader
+table                a table of customers with labels in place of a log: see table.py
 target_events filter_seen refit temporal …   read by splits and tasks, not here; a task's windows under its name
 """
 
@@ -36,6 +37,7 @@ from typing import Any
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
+from shopkeeper.ingest.table import as_log
 from shopkeeper.timeline.zones import zone_of
 
 
@@ -74,6 +76,7 @@ class DatasetConfig:
     max_rejected_share: float
     simulate: dict[str, Any] | None = None
     order_days: int | None = 1
+    table: dict[str, Any] | None = None  # a table of customers in place of a log: `table.py`
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
 
@@ -90,8 +93,9 @@ class DatasetConfig:
 
 def parse(config: Mapping[str, Any]) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
-    plain = to_plain(config)
-    where = check_dataset(plain)
+    told = to_plain(config)
+    where = check_dataset(told)
+    plain = as_log(told) if told.get("table") else told
     simulate = plain.get("simulate")
     if not simulate and not (plain.get("raw") and plain.get("reader")):
         raise UserError(f"{where}: give `raw` (folder, files) and `reader` (format), or `simulate`")
@@ -128,7 +132,8 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
     carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
     return DatasetConfig(
-        plain=plain,
+        plain=told,
+        table=told.get("table") or None,
         name=str(plain["name"]),
         folder=str(raw.get("folder") or ""),
         files=tuple([files] if isinstance(files, str) else map(str, files)),

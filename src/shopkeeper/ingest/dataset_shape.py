@@ -56,6 +56,10 @@ TABLE: Shape = {
 REQUIRED: dict[str, Shape] = {"required": SWITCH, "required_for": Items(KIND)}
 AMOUNT = REQUIRED | dict.fromkeys(("min", "above", "max"), NUMBER)
 BLANK = Items(PLAIN)  # names that stand for nobody
+SEVERAL: Rule = (
+    "must be a value of the column, or a list of some (in quotes, where YAML reads something else)",
+    lambda x: PLAIN[1](x) or (isinstance(x, list | tuple) and len(x) > 0 and all(map(PLAIN[1], x))),
+)
 FILTERS: dict[str, Shape] = {
     "event_types": Items(KIND),
     "retention_days": or_null(number(above=True)),
@@ -119,8 +123,17 @@ DATASET: dict[str, Shape] = {
 
 
 def shape() -> dict[str, Shape]:
-    """What a dataset's YAML may hold: what stands above, and windows for each task of `conf/task`, under its name."""
-    return dict.fromkeys(configuration.names("task"), CustomerSpec.RULES) | DATASET
+    """What a dataset's YAML may hold: what stands above, and windows for each task of `conf/task`, under its name.
+
+    A table of customers in place of a log (`table.py`) has a column of labels for some of the tasks.
+    """
+    tasks = configuration.names("task")
+    table: dict[str, Shape] = {
+        "labels": Needed(Each(Needed({"column": Needed(PLAIN), "one": SEVERAL, "zero": SEVERAL}), tasks)),
+        **dict.fromkeys(("numbers", "categories", "missing"), Items(PLAIN)),
+        "repeated": Name(("refuse", "first", "last")),
+    }
+    return dict.fromkeys(tasks, CustomerSpec.RULES) | DATASET | {"table": table}
 
 
 def check_dataset(config: Any) -> str:

@@ -21,6 +21,7 @@ from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
 from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.table import ROW, with_rows
 from shopkeeper.ingest.values import CODES
 
 WORST_SHOWN = 3
@@ -89,7 +90,11 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tu
 def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], object]) -> Iterator[Block]:
     wanted, read = wanted_columns(config), reader(str(config.reader.get("format")))
     for path in paths:
-        yield from read(path, wanted, config.reader, advance)
+        blocks = read(path, wanted, config.reader, advance)
+        if config.table is None or config.columns["user_id"] != ROW:
+            yield from blocks
+        else:
+            yield from (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
 
 
 def collect(blocks: Iterator[Block], config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> Log:

@@ -213,6 +213,9 @@ def check_task(config: Train) -> None:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
         raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out or change it")
+    if task.asks == REQUESTS and config.dataset.get("table"):
+        labels = " or ".join(f"task={name}" for name in config.dataset["table"]["labels"])
+        raise UserError(f"dataset={config.dataset['name']} is a table of customers without items; use {labels}")
     if task.asks == REQUESTS and "filter_seen" not in config.dataset:
         name = config.dataset["name"]
         raise UserError(f"conf/dataset/{name}.yaml lacks filter_seen; set it: false where people buy things again")

@@ -95,7 +95,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     with tempfile.TemporaryDirectory() as place:
         added: list[RunFolder] = []
         for some in by_task.values():
-            more = form_of(some[0].about).added_runs(cfg, some, Path(place))
+            more = form_of(some[0].about, some[0].config["dataset"]).added_runs(cfg, some, Path(place))
             some[:] = more if cfg.placement is not None else [*some, *more]  # a placement asks other requests
             added += more
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
@@ -182,7 +182,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
-    form = form_of(runs[0].about)
+    form = form_of(runs[0].about, runs[0].config["dataset"])
     for name, run in by_name.items():
         if headline not in metrics[name]["test"]:
             undefined = form.without_headline(run, runs[0], headline, tables[name])

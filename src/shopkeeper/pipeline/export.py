@@ -77,7 +77,7 @@ def export_run(
     facts = about(run) | {"chosen": chosen}
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared = context.prepared_of(run.manifest)
-    asked = form_of(run.about).asked_of(run, prepared)
+    asked = form_of(run.about, run.told.dataset).asked_of(run, prepared)
     return export_bundle(run.model(), prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite)
 
 

@@ -32,6 +32,7 @@ MANIFEST = f"""
     dataset              text          name
     dataset_fingerprint  text          of the prepared dataset
     prepared             text          its folder, as seen from the working folder
+    divided?             text          of a table of customers: who is learnt from, who is judged
     split                text          folder of the split; of customer models the split's name
     protocol             text          published or strict
     target_hash          text          of the test part
@@ -97,7 +98,8 @@ CUSTOMER_RUN = Folder(
             "every figure with its interval",
             f"""
             {METRICS.strip()}
-            windows      object  cutoffs, horizon, who is asked about
+            windows?     object  of a log: cutoffs, horizon, who is asked about
+            divided?     text    of a table of customers: who is learnt from, who is judged
             profit?      object  the shop's values that a profit is counted with
             refit?       bool    fitted for test on all cutoffs that are wholly observed before it
             {FIGURES.strip()}
@@ -108,7 +110,7 @@ CUSTOMER_RUN = Folder(
             "what it is; written last",
             f"""
             {MANIFEST.strip()}
-            windows              object        cutoffs, horizon, who is asked about
+            windows?             object        of a log: cutoffs, horizon, who is asked about
             left_out             object        customers who were not asked about, by part and reason
             refit?               bool          fitted for test on all cutoffs that are wholly observed before it
             """,
@@ -197,7 +199,8 @@ SCORES = Folder(
     (
         file(
             "<dataset>-<task>-<model>-<day>.parquet",
-            "one row per customer of the data; its metadata say dataset, task, model, seed, as_of and horizon_days",
+            "one row per customer of the data (of a table of customers without the day); its metadata say dataset, "
+            "task, model, seed, as_of and horizon_days",
             more=fields(
                 """
                 user_id       string  external id, or its pseudonym; as CSV with an apostrophe before what is a formula

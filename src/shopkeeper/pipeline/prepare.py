@@ -49,7 +49,7 @@ def prepare(config: DictConfig) -> None:
             log.info("  %s", as_line(match))
     if context.known_per_cutoff(cfg):
         _prepare_cutoffs(cfg, prepared)
-    form_of(task_of(cfg)).prepare(cfg, prepared)
+    form_of(task_of(cfg), cfg.dataset).prepare(cfg, prepared)
 
 
 def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:

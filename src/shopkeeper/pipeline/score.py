@@ -18,15 +18,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms.customers import asked_as_of
+from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Score, settings
-from shopkeeper.schema import NO_HISTORY
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
@@ -34,7 +32,6 @@ from shopkeeper.timeline.instants import instant
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
 FORMULA = "^[=+@\\-\t\r]"  # how cells begin that a spreadsheet would run
-NO_CONSENT = "no consent at the instant"
 
 
 def score(config: DictConfig) -> None:
@@ -46,19 +43,22 @@ def score(config: DictConfig) -> None:
         raise UserError(f"{run.path} recommends items and says nothing about customers; give the run of such a task")
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     table, at = scores_of(run, cfg.at)
-    name = f"{run.metrics['dataset']}-{run.task}-{run.metrics['model']}-{iso(at)[:10]}.parquet"
+    day = "" if at is None else f"-{iso(at)[:10]}"
+    name = f"{run.metrics['dataset']}-{run.task}-{run.metrics['model']}{day}.parquet"
     path = cfg.to or cfg.paths.outputs / "scores" / name
     write_scores(table, path)
     blank = pc.value_counts(table["blank_reason"].filter(pc.not_equal(table["blank_reason"], "")))
     scored = table.num_rows - sum(entry["counts"].as_py() for entry in blank)
-    log.info("as of %s: %s of %s customers have a score", iso(at), f"{scored:,}", f"{table.num_rows:,}")
+    when = "" if at is None else f"as of {iso(at)}: "
+    log.info("%s%s of %s customers have a score", when, f"{scored:,}", f"{table.num_rows:,}")
     for entry in blank:
         log.info("  %s: %s", f"{entry['counts'].as_py():,}", entry["values"].as_py())
     log.info("scores: %s", context.relative(path))
 
 
-def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int]:
-    """One row per customer of the run's data, in the order of internal ids, and the instant (µs) that is asked about.
+def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
+    """One row per customer of the run's data, in the order of internal ids, and the instant (µs) that is asked about;
+    None of a table of customers, which knows of none.
 
     Columns: `user_id`, `probability` or `expected` (null where blank), `blank_reason` ("" where there is a score).
 
@@ -67,9 +67,9 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int]:
     """
     trained_on = context.prepared_of(run.manifest)
     when = None if at is None else instant(at, "at", trained_on.zone)
-    prepared, cohort = asked_as_of(run.told, trained_on, when)
-    as_of, types = int(cohort.cutoff[0]), cohort.active_events
-    left_out = why_not_asked(prepared, as_of, types, cohort.active_days)
+    ask = form_of(run.about, run.told.dataset).as_of
+    assert ask is not None, "a run of a recommender was refused"
+    prepared, cohort, left_out, as_of = ask(run, trained_on, when)
     found = run.model().predict(cohort)
     row = np.full(prepared.n_users, -1)
     row[cohort.customer - 1] = np.arange(len(cohort))
@@ -80,7 +80,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int]:
     column = "probability" if cohort.answers == PROBABILITIES else "expected"
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
-    about |= {"as_of": iso(as_of), "horizon_days": cohort.horizon_days}
+    about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
     table = pa.table(
         {
             "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()),
@@ -89,19 +89,6 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int]:
         }
     )
     return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
-
-
-def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_days: float | None) -> np.ndarray:
-    """Why each customer of a dataset would not be asked about at an instant: str (n_users,)."""
-    time, offsets = prepared.events.timestamp, prepared.offsets
-    assert time is not None
-    first = np.where(np.diff(offsets) > 0, time[np.minimum(offsets[:-1], max(len(time) - 1, 0))], at)
-    span = "time" if active_days is None else f"{active_days:g} days"
-    reason = np.where(first < at, f"no {' / '.join(types)} in the {span} before the cutoff", NO_HISTORY).astype(object)
-    if prepared.consent is not None:
-        user = np.arange(1, prepared.n_users + 1)
-        reason[~prepared.consent.holds(user, at)] = NO_CONSENT
-    return reason
 
 
 def write_scores(table: pa.Table, path: Path) -> None:

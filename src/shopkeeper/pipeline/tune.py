@@ -160,7 +160,7 @@ def _shipped(cfg: Tune) -> dict[str, Any]:
 
 def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
-    found: dict[str, Any] = form_of(task_of(cfg)).data_of(cfg)
+    found: dict[str, Any] = form_of(task_of(cfg), cfg.dataset).data_of(cfg)
     return found
 
 

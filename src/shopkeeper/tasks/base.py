@@ -25,7 +25,7 @@ class Truth:
     label: Callable[[np.ndarray], np.ndarray]  # what the window holds, (n,) -> label, float64 (n,)
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
-    of: str = LINES  # what that is: target events (lines), orders or money (`customers.window`)
+    of: str = LINES  # what that is: target events (lines), orders, money, … (`customers.window`)
     answers: str = PROBABILITIES  # what is said of a label: the probability of 1, or the mean of counts or amounts
 
 

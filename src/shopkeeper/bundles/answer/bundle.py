@@ -1,4 +1,4 @@
-"""Opens a bundle of either family and answers with it: raw events in, best items or a probability out.
+"""Opens a bundle of any family and answers with it: raw events or rows in, best items or a probability out.
 
 Needs NumPy, and ONNX Runtime where the model is a graph; no torch, no PyArrow, no Polars.
 
@@ -21,6 +21,7 @@ from shopkeeper.bundles.answer.histories import Event, Vocabulary, read
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.older import as_today
+from shopkeeper.bundles.answer.rows import TableModel
 from shopkeeper.errors import UserError, whole
 from shopkeeper.programs import ranking, scoring
 from shopkeeper.programs.base import GRAPH
@@ -30,6 +31,7 @@ from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_wri
 SCORERS_OF_KIND = {
     "recommender": {GRAPH, *ranking.LIST_SCORERS},
     "customer": {GRAPH, *scoring.PROBABILITY_SCORERS},
+    "table": {*scoring.PROBABILITY_SCORERS},
 }
 
 
@@ -38,6 +40,7 @@ SHAPES: dict[str, Shape] = {  # of what is read of a manifest
     "recommender": Open({"scorer": Needed(TEXT), "history": HISTORY, "k": Needed(whole(1)),
                          "n_items": Needed(whole(0)), "filter_seen": Needed(SWITCH)}),
     "customer": Open({"scorer": Needed(TEXT), "history": HISTORY}),
+    "table": Open({"scorer": Needed(TEXT), "history": HISTORY}),
 }  # fmt: skip
 
 
@@ -48,7 +51,7 @@ class Bundle:
     path: Path
     manifest: dict[str, Any]
     vocabulary: Vocabulary
-    model: ItemModel | CustomerModel
+    model: ItemModel | CustomerModel | TableModel
     seen: Counter[str] = field(default_factory=Counter)  # over all calls: requests, events, unknown_items, …
 
     @classmethod
@@ -78,6 +81,8 @@ class Bundle:
             raise UserError(f"{path / program} is not listed in the manifest of this {kind}; {AGAIN}")
         with fitting(path):
             vocabulary = Vocabulary.of(path, words)
+            if kind == "table":
+                return cls(path, manifest, vocabulary, TableModel.of(path, manifest, content, vocabulary))
             if kind == "customer":
                 return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary, threads))
             return cls(path, manifest, vocabulary, ItemModel.of(path, manifest, content, vocabulary, threads))
@@ -96,7 +101,8 @@ class Bundle:
 
         Args:
             histories: per person the events that are known of them: `item_id` or `(item_id, event_type, time, …)` or a
-                mapping, as in `events.COLUMNS`. With times in any order, without them oldest first. An event without a
+                mapping, as in `events.COLUMNS`. With times in any order, without them oldest first. Of a model of a
+                table of customers: per person one mapping of columns (`rows.py`), and nothing else. An event without a
                 type counts as `history.usual_type` of the manifest. `seen` counts unknown items (a recommender skips
                 them, for a customer model they are new ones) and ids in another spelling.
             as_of: the instant that is asked about, one for all or one for each: text (ISO 8601) or `datetime`; without
@@ -113,6 +119,10 @@ class Bundle:
             UserError: an event that is none or lacks the time that the model reads, an instant that is none or is
                 missing, k out of range, no list of ids to exclude, a question that the model is not made for.
         """
+        if isinstance(self.model, TableModel):
+            if any(told is not None for told in (as_of, k, filter_seen, exclude, basket)):
+                raise UserError(f"{self.path} answers from rows of a table alone; leave out all but these")
+            return self.model.answer(histories, self.seen)
         asked = read(histories, as_of, self.manifest["history"], self.vocabulary, self.seen)
         if isinstance(self.model, ItemModel):
             known = None

@@ -17,6 +17,7 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.write.customers import CustomerQuestions
 from shopkeeper.bundles.write.items import ItemQuestions
 from shopkeeper.bundles.write.seal import another, seal
+from shopkeeper.bundles.write.table import TableQuestions
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
@@ -63,9 +64,11 @@ def export_bundle(
         raise UserError(f"this {type(model).__name__} has no scores to export: {model.untrainable}; "
                         f"train it on more customers")  # fmt: skip
     program = program_of(model, prepared.events.timestamp is not None)
-    questions: ItemQuestions | CustomerQuestions
+    questions: ItemQuestions | CustomerQuestions | TableQuestions
     if isinstance(asked, Split):
         questions = ItemQuestions(model, program, prepared, asked, min(k, len(asked.catalogue)))
+    elif asked.encoding is not None:
+        questions = TableQuestions(model, program, prepared, asked)
     else:
         questions = CustomerQuestions(model, program, prepared, asked)
     unlike = None if overwrite else another(run_manifest, prepared.name)
@@ -106,7 +109,7 @@ def program_of(model: Any, timed: bool) -> Program:
 
 
 def _manifest(
-    prepared: Prepared, run: Mapping[str, Any], questions: ItemQuestions | CustomerQuestions
+    prepared: Prepared, run: Mapping[str, Any], questions: ItemQuestions | CustomerQuestions | TableQuestions
 ) -> dict[str, Any]:
     """What the bundle is, what it reads and where it comes from."""
     program = questions.program

@@ -114,6 +114,8 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
         for key in ("horizon_days", "active_days"):
             if windows.get(key) is not None:
                 rows.append((f"{task.replace('_', ' ').capitalize()}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
+        for said in _distinct(m.get("divided") for m in sections[task]["metrics"].values()):
+            rows.append((f"{task.replace('_', ' ').capitalize()}: customers", str(said)))
         for said in _distinct(m.get("profit") for m in sections[task]["metrics"].values()):
             rows.append(("Expected maximum profit", profit_in_words(said)))
     level, kind = f"{100 * section.get('confidence', 0.95):g} %", section.get("intervals", "percentile")

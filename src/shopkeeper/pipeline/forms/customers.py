@@ -36,6 +36,7 @@ from shopkeeper.pipeline.preparing.split import real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.pipeline.warm_start import check_start
+from shopkeeper.schema import NO_HISTORY
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant, iso
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from shopkeeper.evaluation.compare import Comparison
 
 log = logging.getLogger(__name__)
+NO_CONSENT = "no consent at the instant"
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
@@ -256,6 +258,26 @@ def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepare
     return known, build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
 
 
+def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort, np.ndarray, int | None]:
+    """Who is asked as of an instant (None: the end of the log), from the data of then, and why each other is not."""
+    known, cohort = asked_as_of(run.told, prepared, at)
+    instant = int(cohort.cutoff[0])
+    return known, cohort, why_not_asked(known, instant, cohort.active_events, cohort.active_days), instant
+
+
+def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_days: float | None) -> np.ndarray:
+    """Why each customer of a dataset would not be asked about at an instant: str (n_users,)."""
+    time, offsets = prepared.events.timestamp, prepared.offsets
+    assert time is not None
+    first = np.where(np.diff(offsets) > 0, time[np.minimum(offsets[:-1], max(len(time) - 1, 0))], at)
+    span = "time" if active_days is None else f"{active_days:g} days"
+    reason = np.where(first < at, f"no {' / '.join(types)} in the {span} before the cutoff", NO_HISTORY).astype(object)
+    if prepared.consent is not None:
+        user = np.arange(1, prepared.n_users + 1)
+        reason[~prepared.consent.holds(user, at)] = NO_CONSENT
+    return reason
+
+
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
     """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
     told = run.told
@@ -283,4 +305,5 @@ FORM = Form(
     sliced=sliced,
     sanity=sanity,
     asked_of=asked_of,
+    as_of=as_of,
 )

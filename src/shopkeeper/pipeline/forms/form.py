@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from shopkeeper.data.prepared import Prepared
@@ -27,7 +28,7 @@ from shopkeeper.tasks.find import find_task
 # What a form alone runs: no figure of a model of the other form depends on it.
 ALONE = {
     REQUESTS: ("shopkeeper.pipeline.forms.requests",),
-    CUSTOMERS: ("shopkeeper.pipeline.forms.customers", "shopkeeper.customers"),
+    CUSTOMERS: ("shopkeeper.pipeline.forms.customers", "shopkeeper.pipeline.forms.table", "shopkeeper.customers"),
 }
 Turns = tuple[tuple[str, ...], ...]
 Tables = dict[str, pa.Table]  # by model
@@ -72,6 +73,8 @@ class Form:
     sanity: Callable[..., dict[str, Any]]
     # export
     asked_of: Callable[[RunFolder, Prepared], Any]  # what a run is asked, to hold its bundle against
+    # score, of an instant (None: the newest): data of then, who is asked, why each customer is not or "", the instant
+    as_of: Callable[[RunFolder, Prepared, int | None], tuple[Prepared, Any, np.ndarray, int | None]] | None = None
 
 
 def model_of(cfg: Train) -> Any:

@@ -41,7 +41,7 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     from shopkeeper.evaluation.table import summarise
     from shopkeeper.pipeline.audit import say
 
-    form, model = form_of(task_of(cfg)), model_of(cfg)
+    form, model = form_of(task_of(cfg), cfg.dataset), model_of(cfg)
     asked = form.ask(cfg, parts, model.about)
     fit = fit_of(cfg, facts_of(cfg, asked), model, log_epoch, held, **asked.fit)
     learned, tables = Learned(), dict[str, pa.Table]()
