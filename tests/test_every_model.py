@@ -56,6 +56,7 @@ SMALL = {
     "esasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "hstu": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "narm": ("model.width=8", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
+    "bert4rec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=2", "model.batch_size=64"),
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),
     "gru": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32", "model.min_positives=5"),
@@ -72,7 +73,12 @@ SMALL = {
     "recbole": ("model.name=BPR", "model.epochs=1"),
 }  # fmt: skip
 # Options that make another model of one: what is asked of a file is asked of these, too.
-ALSO = {"gru4rec+copy": "model.history=copy", "sasrec+content": "model.content=all", "hstu+time": "model.time=true"}
+ALSO = {
+    "gru4rec+copy": "model.history=copy",
+    "sasrec+content": "model.content=all",
+    "hstu+time": "model.time=true",
+    "bert4rec+content": "model.content=all",
+}
 TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
 HORIZON, ACTIVE = 60, 90
 SOME = 40  # questions

@@ -20,6 +20,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.recommenders.networks.narm import NARM
 from shopkeeper.recommenders.oracle import Oracle
@@ -45,6 +46,8 @@ MODELS: dict[str, Any] = {
     "two_tower": lambda: TwoTower(width=8, hidden=8, max_length=12, epochs=1, content="all"),
     "narm": lambda: NARM(**GRU),
     "hstu": lambda: HSTU(**SMALL | {"blocks": 2}),
+    "bert4rec": lambda: BERT4Rec(**SMALL),
+    "bert4rec_of_purchases": lambda: BERT4Rec(**SMALL | {"inputs": "targets", "max_length": 2}),
     "gated_sasrec": lambda: SASRec(**SMALL | {"gated": True, "heads": 2, "blocks": 2}),
 }
 

@@ -1,9 +1,9 @@
-"""Causal self-attention over sequences of many lengths that share one flat array of positions.
+"""Self-attention, causal or both ways, over sequences of many lengths that share one flat array of positions.
 
 The sequences of a batch are sorted by length and laid into rectangles (b sequences × L positions, one rectangle per
 bucket of lengths) that follow each other in memory. Everything but attention works on the flat (P, D) array; attention
 looks at each rectangle through a view. Sequences begin at column 0, so that the causal mask alone keeps real positions
-from seeing the padding behind them.
+from seeing the padding behind them; who looks both ways says which positions are real.
 
 Shapes: P positions of all rectangles (padding included), D width, H heads, b sequences of a rectangle, L its length.
 """
@@ -11,18 +11,19 @@ Shapes: P positions of all rectangles (padding included), D width, H heads, b se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
-from torch import Tensor
+from torch import Tensor, nn
 
 from shopkeeper.errors import UserError
 from shopkeeper.private_torch import softmax_backward
 
 SCORE_BYTES = 5 << 18  # attention scores of a piece, for each thread: a little more than a core's second level cache
+BETWEEN = ("before", "after")  # the methods of a block that do the rest
 Groups = tuple[tuple[int, int], ...]  # (b, L) of each rectangle, in order
 
 
@@ -38,20 +39,37 @@ def causal_attention(q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, h
     `fused` takes PyTorch's kernel (best on CUDA); otherwise the textbook computation with bf16 matrix products, which
     is 2.5 times as fast as the CPU's fused kernel forwards and backwards (measured at L=200, D=64, bf16).
     """
+    return _attention(q_PD, k_PD, v_PD, groups, heads, fused, None)
+
+
+def full_attention(
+    q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, real_P: Tensor, groups: Groups, heads: int, fused: bool
+) -> Tensor:
+    """Each position looks at all real ones of its own sequence, before it and after it: (P, D). `real_P`: bool."""
+    return _attention(q_PD, k_PD, v_PD, groups, heads, fused, real_P)
+
+
+def _attention(
+    q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, groups: Groups, heads: int, fused: bool, real_P: Tensor | None
+) -> Tensor:
+    """`real_P`: what may be looked at, both ways; None: causal."""
     if not fused:
         out: Tensor = _Plain.apply(
-            q_PD, k_PD, v_PD, _pieces(groups, heads * q_PD.element_size(), q_PD.device.type), heads
+            q_PD, k_PD, v_PD, _pieces(groups, heads * q_PD.element_size(), q_PD.device.type), heads, real_P
         )
         return out
     sizes = [b * length for b, length in groups]
-    parts = zip(q_PD.split(sizes), k_PD.split(sizes), v_PD.split(sizes), groups, strict=True)
-    return torch.cat([_fused(q, k, v, b, length, heads) if length > 1 else v for q, k, v, (b, length) in parts])
+    real = [None] * len(groups) if real_P is None else real_P.split(sizes)
+    parts = zip(q_PD.split(sizes), k_PD.split(sizes), v_PD.split(sizes), groups, real, strict=True)
+    return torch.cat([_fused(q, k, v, b, length, heads, r) if length > 1 else v for q, k, v, (b, length), r in parts])
 
 
 def last_attention(
     q_BD: Tensor, x_PD: Tensor, weight_ED: Tensor, bias_E: Tensor, groups: Groups, last_P: Tensor, heads: int
 ) -> Tensor:
-    """Attention of the last position of each sequence only: (B, D). `last_P` (B,): flat positions of the queries.
+    """Attention of the last position of each sequence only, which sees all of it either way: (B, D).
+
+    `last_P` (B,): flat positions of the queries.
 
     `weight_ED`, `bias_E` (E = 2D) would make keys and values of `x_PD`, but these are never made: with K = W x + b the
     score q·(W x + b) is (Wᵀq)·x and a number that is the same for all positions, which softmax forgets; and a mean of
@@ -100,7 +118,9 @@ class _Plain(torch.autograd.Function):
     """The textbook computation, piece by piece, each written where it belongs; n = b * H sequences and heads."""
 
     @staticmethod
-    def forward(ctx: Any, q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Groups, heads: int) -> Tensor:
+    def forward(
+        ctx: Any, q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Groups, heads: int, real_P: Tensor | None
+    ) -> Tensor:
         scale = 1 / math.sqrt(q_PD.shape[1] // heads)
         out_PD, kept = torch.empty_like(q_PD), []
         for at, b, length in _places(pieces):
@@ -108,7 +128,10 @@ class _Plain(torch.autograd.Function):
                 out_PD[at] = v_PD[at]
                 continue
             q_nLd, k_nLd, v_nLd = (_split(x[at], b, length, heads) for x in (q_PD, k_PD, v_PD))
-            mask_nLL = _future(length, q_PD.dtype, q_PD.device).expand(len(q_nLd), length, length)
+            mask = _future(length, q_PD.dtype, q_PD.device)
+            if real_P is not None:
+                mask = _padding(real_P[at].view(b, 1, length), heads, q_PD.dtype)
+            mask_nLL = mask.expand(len(q_nLd), length, length)
             p_nLL = torch.baddbmm(mask_nLL, q_nLd, k_nLd.transpose(1, 2), alpha=scale)
             torch.softmax(p_nLL, -1, out=p_nLL)
             _product(p_nLL, v_nLd, 1.0, out_PD[at], b, heads)
@@ -118,7 +141,7 @@ class _Plain(torch.autograd.Function):
         return out_PD
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         (do_PD,), (q_PD, k_PD, v_PD, *kept) = grads, ctx.saved_tensors
         dq_PD, dk_PD, dv_PD = (torch.empty_like(x) for x in (q_PD, k_PD, v_PD))
         probabilities = iter(kept)
@@ -133,7 +156,7 @@ class _Plain(torch.autograd.Function):
             ds_nLL = softmax_backward(dp_nLL, p_nLL)
             _product(ds_nLL, k_nLd, ctx.scale, dq_PD[at], b, ctx.heads)
             _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk_PD[at], b, ctx.heads)
-        return dq_PD, dk_PD, dv_PD, None, None
+        return dq_PD, dk_PD, dv_PD, None, None, None
 
 
 def _places(groups: Groups) -> Iterator[tuple[slice, int, int]]:
@@ -161,9 +184,10 @@ def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor, b: int, he
         out.view(b, -1, heads, x_nLd.shape[2]).copy_(y_nLd.view(b, heads, -1, x_nLd.shape[2]).transpose(1, 2))
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int) -> Tensor:
+def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int, real: Tensor | None) -> Tensor:
     q_bHLd, k_bHLd, v_bHLd = (_heads(x, b, length, heads) for x in (q, k, v))
-    out_bHLd = F.scaled_dot_product_attention(q_bHLd, k_bHLd, v_bHLd, is_causal=True)
+    mask = None if real is None else real.view(b, 1, 1, length)
+    out_bHLd = F.scaled_dot_product_attention(q_bHLd, k_bHLd, v_bHLd, mask, is_causal=mask is None)
     return out_bHLd.transpose(1, 2).reshape(b * length, -1)
 
 
@@ -175,3 +199,33 @@ def _heads(x: Tensor, b: int, length: int, heads: int) -> Tensor:
 def _future(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """-inf above the diagonal: (1, L, L)."""
     return torch.full((1, length, length), -torch.inf, device=device).triu(1).to(dtype)
+
+
+def _padding(real_b1L: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+    """-inf where there is nothing to look at: (n, 1, L)."""
+    hidden_b1L = torch.zeros(real_b1L.shape, dtype=dtype, device=real_b1L.device).masked_fill_(~real_b1L, -torch.inf)
+    return hidden_b1L.repeat_interleave(heads, 0)
+
+
+def compile_blocks(blocks: Iterable[Any], graphs: bool) -> None:
+    """For any number of positions. `graphs`: replayed as CUDA graphs, one for each number, of which there be few."""
+    mode = "reduce-overhead" if graphs else None
+    for block in blocks:
+        for name in BETWEEN:
+            setattr(block, name, _in_training(block, getattr(block, name), mode))
+
+
+def undo_blocks(blocks: Iterable[Any]) -> None:
+    """Back to eager."""
+    for block in blocks:
+        for name in BETWEEN:
+            vars(block).pop(name, None)
+
+
+def _in_training(block: nn.Module, eager: Any, mode: str | None) -> Any:
+    compiled = torch.compile(eager, dynamic=True, mode=mode)
+
+    def part(*args: Any) -> Any:
+        return (compiled if block.training else eager)(*args)
+
+    return part

@@ -71,6 +71,19 @@ class SequenceNetwork(Dropping):
         super().__init__(p)
         self.own: OwnTerm | None = None  # what the customer's own history adds to the scores
 
+    @property
+    def mask(self) -> int:
+        """The number that stands in an item's place where one is asked for; 0: the newest event is asked what follows.
+
+        With a mask it stands behind each history, as the newest position, and takes one of `max_length`.
+        """
+        return 0
+
+    @property
+    def reach(self) -> int:
+        """How many of the newest events of a history are read."""
+        return int(self.shape.max_length) - (self.mask > 0)
+
     def add(self, own: OwnTerm) -> None:
         """Score with this term from now on; it stays in float32 whatever the precision, as the tables do."""
         self.own, self.tables = own, (*type(self).tables, "own")

@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
 from shopkeeper.errors import check, number, one_of, whole
-from shopkeeper.nn.attention import Groups, causal_attention, check_heads, last_attention
+from shopkeeper.nn.attention import Groups, causal_attention, check_heads, compile_blocks, last_attention, undo_blocks
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
@@ -61,7 +61,7 @@ class AttentionBlock(Dropping):
 
     def before(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The residual (the normed query), the query, keys and values."""
-        k_PD, v_PD = _halves(self.kv, x_PD)
+        k_PD, v_PD = halves(self.kv, x_PD)
         q_PD = self.norm_q(x_PD)
         return q_PD, linear(q_PD, self.q), k_PD, v_PD
 
@@ -78,7 +78,7 @@ class AttentionBlock(Dropping):
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
         q_BLD = self.norm_q(x_BLD)
-        a_BLD = self.out(_plain_attention(self.q(q_BLD), self.kv(x_BLD), mask_B1LL, self.heads))
+        a_BLD = self.out(plain_attention(self.q(q_BLD), self.kv(x_BLD), mask_B1LL, self.heads))
         x_BLD = self.norm_ffn(q_BLD + a_BLD)
         return x_BLD + self.down(F.relu(self.up(x_BLD)))
 
@@ -97,7 +97,7 @@ class GatedBlock(Dropping):
     def before(self, x_PD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The residual, the query, keys and values."""
         n_PD = self.norm_a(x_PD)
-        k_PD, v_PD = _halves(self.kv, n_PD)
+        k_PD, v_PD = halves(self.kv, n_PD)
         return x_PD, linear(n_PD, self.q), k_PD, v_PD
 
     def before_last(self, x_PD: Tensor, last_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +114,7 @@ class GatedBlock(Dropping):
     def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
         n_BLD = self.norm_a(x_BLD)
-        a_BLD = self.out(_plain_attention(self.q(n_BLD), self.kv(n_BLD), mask_B1LL, self.heads))
+        a_BLD = self.out(plain_attention(self.q(n_BLD), self.kv(n_BLD), mask_B1LL, self.heads))
         x_BLD = x_BLD + torch.sigmoid(self.gate_a(x_BLD)) * a_BLD
         gate, up = self.up(self.norm_f(x_BLD)).chunk(2, -1)
         return x_BLD + torch.sigmoid(self.gate_f(x_BLD)) * self.down(F.silu(gate) * up)
@@ -177,16 +177,11 @@ class SASRecNetwork(SequenceNetwork):
 
         `graphs`: replayed as CUDA graphs, one for each number of positions, of which there should be few.
         """
-        mode = "reduce-overhead" if graphs else None
-        for block in self.blocks:
-            for name in ("before", "after"):
-                setattr(block, name, _compiled_in_training(block, getattr(block, name), mode))
+        compile_blocks(self.blocks, graphs)
 
     def undo_compile(self) -> None:
         """Back to eager."""
-        for block in self.blocks:
-            vars(block).pop("before", None)
-            vars(block).pop("after", None)
+        undo_blocks(self.blocks)
 
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same from left-padded histories (B, L), with one explicit mask: for export, and as the reference. (B, D).
@@ -207,22 +202,14 @@ class SASRecNetwork(SequenceNetwork):
         return self.norm(x_BLD[:, -1])
 
 
-def _compiled_in_training(block: nn.Module, eager: Any, mode: str | None) -> Any:
-    compiled = torch.compile(eager, dynamic=True, mode=mode)
-
-    def part(*args: Any) -> Any:
-        return (compiled if block.training else eager)(*args)
-
-    return part
-
-
-def _halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
+def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     """Both halves of a linear layer's output, each contiguous: attention's products would copy them otherwise."""
     (w1, w2), (b1, b2) = layer.weight.chunk(2), layer.bias.chunk(2)
     return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
-def _plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:
+def plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:
+    """Attention by the textbook, to what the mask (bool, true: seen) lets through: (B, L, D)."""
     b, length, d = q_BLD.shape
     q, k, v = (x.reshape(b, length, heads, -1).transpose(1, 2) for x in (q_BLD, *kv_BLE.chunk(2, -1)))  # (B, H, L, d)
     score_BHLL = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1LL, -torch.inf)

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +71,8 @@ class SequenceRecommender(SequenceModel):
     Further keyword arguments are those of the shape and of `training.config.Recipe`.
     """
 
+    objective_class: ClassVar[type[NextItem]] = NextItem  # what it learns without an own history and baskets
+
     def __init__(self, inputs: str = "all", **settings: Any):
         if type(self) is SequenceRecommender:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
@@ -81,6 +83,12 @@ class SequenceRecommender(SequenceModel):
         self.content, self.id_dropout = chosen["content"], chosen["id_dropout"]
         self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
         self.targets = chosen["targets"] or ("events" if self.history == "none" else "baskets")
+        if self._own and self.objective_class is not NextItem:
+            raise UserError(
+                f"model.history={self.history} with targets={self.targets} is asked about the next step, and "
+                f"{type(self).__name__} learns items of any place; choose history=none and targets=events, or "
+                f"model=sasrec_history"
+            )
         if self._own and self.recipe.loss.name != "softmax":
             raise UserError(
                 f"model.history={self.history} with targets={self.targets} is learned over the whole catalogue, and "
@@ -141,8 +149,7 @@ class SequenceRecommender(SequenceModel):
     def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
         """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""
         network = self._network()
-        shape = network.shape
-        histories = Histories.of(requests, self.known_V, self.types, shape.max_length, network.reads)
+        histories = Histories.of(requests, self.known_V, self.types, network.reach, network.reads, network.mask)
         vector_BD, blank_B = self.vectors(histories, len(requests))
         return vector_BD.numpy(), blank_B.numpy()
 
@@ -179,7 +186,7 @@ class SequenceRecommender(SequenceModel):
             own=self._own_arrays(),
             own_scored=self.history == "copy",
             fallback=self.fallback_V,
-            max_length=module.network.shape.max_length,
+            max_length=module.network.reach,
             event_types=None if self.types is None else tuple(EVENT_TYPES[code - 1] for code in self.types),
             known=self.known_V,
         )
@@ -228,7 +235,7 @@ class SequenceRecommender(SequenceModel):
             raise UserError(f"init_from={run} is no run of this model: {e}") from None
         mine, theirs = asdict(network.shape), asdict(old._network().shape)
         free = (*OF_DATA, "max_length")
-        for name in (name for name in mine if name not in free and not name.startswith("dropout")):
+        for name in (name for name in mine if name not in free and not name.startswith(("dropout", "masked"))):
             if mine[name] != theirs[name]:
                 raise UserError(
                     f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
@@ -281,7 +288,7 @@ class SequenceRecommender(SequenceModel):
         asked = (split, fit.target_events, self.inputs, fit.filter_seen, fit.k)
         beside = {"fallback_V": self.fallback_V, "warm": self.content != "none"}
         if not self._own:
-            return NextItem(*asked, **beside)
+            return self.objective_class(*asked, **beside)
         return OwnHistory(*asked, baskets=self.targets == "baskets", nightly=self.nightly, **beside)
 
 

@@ -27,7 +27,7 @@ class Objective(Protocol):
     """The contract. `open` is called first, then `ready`, then the rest, by every process of a training."""
 
     length_U: np.ndarray  # int64: positions of each sequence
-    labels_U: np.ndarray  # int64: what is to be said of each sequence; a step's loss is a sum that is divided by them
+    labels_U: np.ndarray  # what is to be said of each sequence, on average; a step's loss is divided by their sum
     lower_is_better: bool  # of the headline
     n_classes: int  # logits of a position
     negatives: int  # how many of them are drawn instead; 0: all count

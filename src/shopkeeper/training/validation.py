@@ -61,6 +61,7 @@ class Validator:
         device: torch.device,
         limit: int,
         k: int = 10,
+        mask: int = 0,
     ) -> Validator | None:
         """None where the split has no validation requests (or `limit` is 0). A larger part is sampled, always alike."""
         requests, targets = split.part("validation")
@@ -83,7 +84,7 @@ class Validator:
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
             picked,
-            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, reads),
+            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, reads, mask),
             offsets,
             class_of[targets.item[at]],
             request_of_target,

@@ -37,6 +37,7 @@ class Batch(Inputs):
 
     label_N: Tensor = field(kw_only=True)  # int64 class = position of the item in the catalogue
     layout: Layout = field(kw_only=True)
+    labelled_N: Tensor | None = field(default=None, kw_only=True)  # flat positions of the labels; None: of all events
 
 
 @dataclass
@@ -59,6 +60,11 @@ class TrainingView:
 
     def __len__(self) -> int:
         return len(self.start_U)
+
+    @property
+    def labels_U(self) -> np.ndarray:
+        """A label at each position."""
+        return self.length_U
 
     @property
     def n_positions(self) -> int:
@@ -164,7 +170,7 @@ class TrainingView:
         at_N = start_B[layout.row_N] + layout.column_N
         lo_N = self.label_lo_M[at_N].long()
         if self.label_count_M is not None:
-            lo_N = lo_N + _draw(at_N, seed, epoch) % self.label_count_M[at_N].long()
+            lo_N = lo_N + drawn(at_N, seed, epoch) % self.label_count_M[at_N].long()
         label_N = self.label_class_T[lo_N].long()
         length_N = torch.from_numpy(length_B).to(home)[layout.row_N]
         item_P = scatter(self.item_M[at_N], layout)
@@ -266,10 +272,12 @@ def move(batch: Batch, device: torch.device) -> Batch:
         if getattr(batch, name) is not None
     }
     item_P, position_P, label_N = (t.to(device) for t in (batch.item_P, batch.position_P, batch.label_N))
+    if batch.labelled_N is not None:
+        read["labelled_N"] = batch.labelled_N.to(device)
     return replace(batch, item_P=item_P, position_P=position_P, label_N=label_N, layout=layout, **read)
 
 
-def _draw(at_N: Tensor, seed: int, epoch: int) -> Tensor:
+def drawn(at_N: Tensor, seed: int, epoch: int) -> Tensor:
     """A number in [0, 2^31) from (seed, epoch, position): splitmix64, the same on every device."""
     x = at_N + _signed((seed * 1_000_003 + epoch + 1) * _PRIME)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

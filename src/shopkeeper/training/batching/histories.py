@@ -30,6 +30,7 @@ class Histories:
     item_M: np.ndarray  # int32
     columns: Mapping[str, np.ndarray]  # (M,) columns of the log that the network reads, by their own names
     instant_R: np.ndarray | None = None  # int64 µs, where what is read depends on when it is asked
+    mask: int = 0  # what stands behind each history (`nn.network.SequenceNetwork.mask`); 0: nothing
 
     @classmethod
     def of(
@@ -39,12 +40,13 @@ class Histories:
         types: Sequence[int] | None,
         max_length: int,
         reads: Sequence[str] = (),
+        mask: int = 0,
     ) -> Histories:
         """The last `max_length` usable events of each request; no more than a block of the log is looked at at once."""
         names = tuple(dict.fromkeys(log_columns(reads).values()))
         if len(requests) == 0:
             none = np.zeros(0, np.int64)
-            return cls(none, none, none, np.zeros(0, np.int32), dict.fromkeys(names, none), none)
+            return cls(none, none, none, np.zeros(0, np.int32), dict.fromkeys(names, none), none, mask)
         check_columns(requests.events, reads, "this history")
         if "until" in reads and requests.instant is None:
             raise UserError("this model reads when it is asked; say it (an instant with each request, as_of=…)")
@@ -62,7 +64,7 @@ class Histories:
         start_R = start_R + np.repeat(base[:-1], [len(p.start_R) for p in pieces])
         back = np.argsort(request_R, kind="stable")
         instant_R = requests.instant[request_R[back]] if "until" in reads and requests.instant is not None else None
-        return cls(start_R[back], length_R[back], request_R[back], item_M, columns, instant_R)
+        return cls(start_R[back], length_R[back], request_R[back], item_M, columns, instant_R, mask)
 
     @classmethod
     def _of_stretch(
@@ -96,7 +98,12 @@ class Histories:
         return cls(begin, length, rows[usable], item, columns)
 
     def batch(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, reads: Sequence[str]) -> Batch:
-        """The histories `rows` (already sorted by length), laid out for the device; labels are empty."""
+        """The histories `rows` (already sorted by length), laid out for the device; labels are empty.
+
+        What stands behind a history is a position with the mask as its item, and 0 in all other columns.
+        """
+        if self.mask:
+            return self._masked(rows, edges, device, reads)
         layout = Layout.of(self.length_R[rows], edges, torch.device("cpu"))
         length_N = torch.from_numpy(self.length_R[rows])[layout.row_N]
         at_N = (torch.from_numpy(self.start_R[rows])[layout.row_N] + layout.column_N).numpy()
@@ -122,3 +129,17 @@ class Histories:
                 others[f"{name}_P"] = scatter(torch.from_numpy(values[at_N]), layout)
         position_P = scatter(length_N - 1 - layout.column_N, layout)
         return move(Batch(item_P, position_P, label_N=length_N[:0], layout=layout, **others), device)
+
+    def _masked(self, rows: np.ndarray, edges: Sequence[int], device: torch.device, reads: Sequence[str]) -> Batch:
+        assert set(reads) <= {"type"}, "what is asked has no time, price or channel yet"
+        layout = Layout.of(self.length_R[rows] + 1, edges, torch.device("cpu"))
+        length_N = torch.from_numpy(self.length_R[rows])[layout.row_N]
+        asked_N = layout.column_N == length_N
+        at_N = (torch.from_numpy(self.start_R[rows])[layout.row_N] + layout.column_N - asked_N.long()).numpy()
+        item_N = torch.from_numpy(self.item_M[at_N]).masked_fill(asked_N, self.mask)
+        others = {
+            f"{name}_P": scatter(torch.from_numpy(self.columns[COLUMNS[name]][at_N]).masked_fill(asked_N, 0), layout)
+            for name in reads
+        }
+        position_P = scatter(length_N - layout.column_N, layout)
+        return move(Batch(scatter(item_N, layout), position_P, label_N=length_N[:0], layout=layout, **others), device)

@@ -25,6 +25,7 @@ from shopkeeper.schema import event_codes
 from shopkeeper.training import memory
 from shopkeeper.training.batching.batches import Batch, TrainingView
 from shopkeeper.training.batching.blocks import warm_only
+from shopkeeper.training.batching.cloze import ClozeView
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.validation import Encode, Validator
 
@@ -108,10 +109,10 @@ class NextItem:
             recipe.loss,
         )
 
-    def learn_from(self, view: TrainingView, network: SequenceNetwork, loss: Loss) -> NextItem:
+    def learn_from(self, view: TrainingView | ClozeView, network: SequenceNetwork, loss: Loss) -> NextItem:
         """Take this view, whatever it was made from; gives itself."""
         self.view, self.length_U, self.n_classes = view, view.length_U, len(view.catalogue)
-        self.labels_U = view.length_U
+        self.labels_U = view.labels_U
         self.settings, self.negatives, self.bytes = loss, loss.drawn(self.n_classes), view.bytes
         return self
 
@@ -131,13 +132,14 @@ class NextItem:
                 self.split,
                 types=event_codes(list(self.target_events)) if self.inputs == "targets" else None,
                 reads=network.reads,
-                max_length=network.shape.max_length,
+                max_length=network.reach,
                 filter_seen=self.filter_seen,
                 fallback_V=self.fallback_V,
                 edges=plan.edges,
                 device=device,
                 limit=limit,
                 k=self.k,
+                mask=network.mask,
             )
 
     def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:
@@ -147,7 +149,8 @@ class NextItem:
 
     def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
         """Cross-entropy over the catalogue, or another loss of `nn.losses` over this step's negatives."""
-        h_ND, weight_VD = x_PD.index_select(0, batch.layout.slot_N), network.item.weight
+        slot_N = batch.layout.slot_N if batch.labelled_N is None else batch.labelled_N
+        h_ND, weight_VD = x_PD.index_select(0, slot_N), network.item.weight
         if self._drawn is not None:
             return self._sampled(h_ND, batch.label_N, weight_VD, self._drawn, seed) * scale
         classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
