@@ -19,6 +19,8 @@ from shopkeeper.pipeline.told import Evaluate, Train, Tune, plain, settings
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.splits.people import PeopleSpec
+from shopkeeper.tasks.base import CUSTOMERS
+from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.space import read_space, with_settings
@@ -37,7 +39,11 @@ def words_of(path: Path) -> list[str]:
     """The words of a command line that choose a file of a group."""
     group = group_of(path)
     word = f"model={path.stem}" if group == "tuning/space" else f"{group}={path.stem}"
-    return [word, "model=base_rate"] if group == "task" and path.stem != "next_item" else [word]
+    return [word, "model=base_rate"] if group == "task" and _of_customers(path.stem) else [word]
+
+
+def _of_customers(task: str) -> bool:
+    return find_task({"name": task}).asks == CUSTOMERS
 
 
 def composed(verb: str, *words: str) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def task_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     context.check_task(settings(cfg, Train))
     assert cfg["task"]["name"] == name
     assert cfg["task"]["headline"]
-    if name != "next_item":
+    if _of_customers(name):
         assert context.customer_spec(settings(cfg, Train)).horizon_days > 0
 
 

@@ -84,6 +84,7 @@ FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
     "users.from_events", "model.candidates", "model.members",
     "model.candidates.two_stage.candidates", "rerank", "placement.fallback", "placement.baselines",
+    "task.baselines",
 )  # fmt: skip
 # Said when the file is read or made, see below.
 LATER = ("dataset.reader", "dataset.items.reader", "dataset.users.reader", "dataset.simulate")

@@ -72,8 +72,8 @@ def _cutoff_inclusive(values, low, high, wanted):
 
 
 def _whole_log_catalogue(prepared, train_end, spec):
-    _, catalogue, seen = REAL_ITEMS(prepared, prepared.offsets[1:], spec)
-    return train_end, catalogue, seen
+    _, catalogue, beside, seen = REAL_ITEMS(prepared, prepared.offsets[1:], spec)
+    return train_end, catalogue, beside, seen
 
 
 REAL_ITEMS = splits.known_items

@@ -24,6 +24,7 @@ import pyarrow as pa
 from shopkeeper.arrange.filters import Row, apply_filters
 from shopkeeper.arrange.order import Arranged, arrange, with_customers
 from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
+from shopkeeper.arrange.queries import settle_queries
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Log, judge, read_log, reasons
@@ -77,6 +78,8 @@ def run_engine(
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
     changes = change(events) if change is not None else None
     changes = {**once, **(changes or {})} or changes
+    if "query" in config.columns and len(events):
+        settle_queries(events, *config.queries)
     split_orders(events, config.zone, config.order_days)
     if not len(events):
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")
@@ -153,6 +156,7 @@ def _on_spark(engine: Mapping[str, Any], config: DatasetConfig, raw: Path, chang
 
     wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
     wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
+    wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
     wanted = wanted or (["a change of the log"] if change is not None else [])
     if wanted:
         raise UserError(f"engine=spark does not apply {', '.join(wanted)} (dataset '{config.name}'); use engine=arrays")

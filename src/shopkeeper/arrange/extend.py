@@ -96,6 +96,11 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
             raise UserError(f"filters.{name} looks at the whole log, which new rows change; prepare all files together")
     if config.simulate is not None:
         raise UserError(f"{old.path} is simulated, and new files are not; prepare it anew instead")
+    if "query" in config.columns:
+        raise UserError(
+            "which queries are kept as text hangs on the whole log, which new rows change; prepare all files together: "
+            "python prepare.py, without extend"
+        )
     if changes := old.manifest.get("changes"):  # identities as of each cutoff alone change nothing here
         raise UserError(
             f"{old.path} was changed by {' and '.join(changes)}, and what was taken out for it is not kept; "

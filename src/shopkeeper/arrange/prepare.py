@@ -16,9 +16,10 @@ from shopkeeper.arrange.attributes import entity_table, known_table, version_tab
 from shopkeeper.arrange.engine import Change, run_engine
 from shopkeeper.arrange.filters import Row
 from shopkeeper.arrange.order import Arranged
+from shopkeeper.arrange.queries import query_counts, query_table
 from shopkeeper.arrange.returns import link_returns
 from shopkeeper.data import consent
-from shopkeeper.data.prepared import FORMAT_VERSION, LABELS
+from shopkeeper.data.prepared import FORMAT_VERSION, LABELS, QUERIES
 from shopkeeper.files import atomic_folder, sha256_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
@@ -102,6 +103,9 @@ def write_folder(
                 folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged, matches)
             )
     writer.write_table(folder / "rejected.parquet", rejected)
+    queries = query_table(arranged) if "query" in config.columns else None
+    if queries is not None:
+        writer.write_table(folder / QUERIES, queries)
     if arranged.consent is not None:
         writer.write_table(folder / consent.FILE, arranged.consent.table())
     hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
@@ -112,6 +116,7 @@ def write_folder(
         "dataset": config.name,
         **_counts(arranged, returns, config.zone),
         "filters": filters,
+        **({} if queries is None else {"queries": query_counts(queries)}),
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
         "n_rejected": len(rejected),
         "tables": matches,
@@ -217,7 +222,7 @@ def simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
     from dataclasses import replace
 
     names = pq.ParquetFile(folder / SIMULATED / "events.parquet").schema_arrow.names
-    columns = {name: name for name in EVENT_COLUMNS if name in names}
+    columns = {name: name for name in (*EVENT_COLUMNS, "query") if name in names}
     own = {"reader": {"format": "parquet"}}
     return replace(
         config,

@@ -26,6 +26,7 @@ BUNDLE = Folder(
             """
             item_ids           list or null  the shop's ids; null where any id is as good as another
             known              list or null  1 for each item that is read in a history, else 0; null: all are
+            query_buckets?     int           where the shop's log has queries: buckets of those that are no `item_ids`
             columns            list          of order, session, price, quantity, channel: those that are read of events
             channels           list          their names
             channel_features?  int           of a customer model: how many of them have a feature of their own

@@ -112,6 +112,16 @@ PREPARED = Folder(
             in_force  bool   from then on
             """,
         ),
+        file(
+            "queries.parquet?",
+            "which items are queries; absent where no column of the log holds what was typed",
+            """
+            item       int32   internal id
+            query      string  the text in one spelling; null: one of the buckets for what few customers asked
+            events     int64   searches
+            customers  int64   who asked it
+            """,
+        ),
         file("offsets.npy", "int64 (U + 1,): the events of user u are rows offsets[u - 1] to offsets[u] of the arrays"),
         file("item.npy", "int32 (M,)"),
         file("event_type.npy", f"int8 (M,): {CODES}"),
@@ -144,6 +154,11 @@ PREPARED = Folder(
             time_span.unit   text            says so
             log_span?        object          in as_of/ alone: first and last instant of the whole log
             observation?     object          what the log's days say about its ends: head, tail, sliver
+            queries?         object          searches with a text
+            queries.texts    int             queries kept as text
+            queries.events   int             searches for them
+            queries.buckets  int             buckets of the others that are in use
+            queries.events_in_buckets  int   searches for those
             ties?            object          events that share their instant with the user's event before
             ties.rows        int             how many
             ties.share       number          of all events
@@ -192,6 +207,9 @@ SPLIT = Folder(
     (
         file("train_end.npy", "int64 (U,): the training rows of user u are offsets[u - 1] to train_end[u - 1]"),
         file("catalogue.npy", "int32 (C,): items that may be recommended, ascending"),
+        file(
+            "beside.npy?", "int32: others that models read in histories, ascending; absent where there are no queries"
+        ),
         file("validation.parquet", "one row per request", more=PART),
         file("test.parquet", "one row per request", more=PART),
         file(

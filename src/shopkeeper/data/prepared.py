@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.data.consent import Consent
+from shopkeeper.data.offered import HIDDEN, PRODUCT, QUERY
 from shopkeeper.data.requests import Events
 from shopkeeper.data.stored import COLUMNS, array_of, code_type, command_of, place_of, table_of
 from shopkeeper.errors import UserError
@@ -33,6 +34,7 @@ from shopkeeper.timeline.zones import zone_of
 
 FORMAT_VERSION = 3  # of a prepared folder; 3: a manifest with a seal
 LABELS = "labels.parquet"  # of a table of customers
+QUERIES = "queries.parquet"
 HASHED_RAW = 2  # the format since which the raw files have their hashes: what is older is made anew
 
 
@@ -197,6 +199,20 @@ class Prepared:
     def users_known(self) -> pa.Table | None:
         """The same of users."""
         return self._optional("users_known")
+
+    @cached_property
+    def queries(self) -> pa.Table | None:
+        """The queries among the items, by internal id: `item`, `query` (null: a bucket), `events`, `customers`."""
+        return self._optional("queries")
+
+    @cached_property
+    def kind_V(self) -> np.ndarray | None:
+        """What each item is, int8 (n_items + 1,): `PRODUCT`, `QUERY` or `HIDDEN`; None where all are products."""
+        if self.queries is None:
+            return None
+        kind_V = np.full(self.n_items + 1, PRODUCT, np.int8)
+        kind_V[self.queries["item"].to_numpy()] = np.where(self.queries["query"].is_valid().to_numpy(), QUERY, HIDDEN)
+        return kind_V
 
     @cached_property
     def first_category(self) -> tuple[np.ndarray, list[str]]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from shopkeeper.data.listed import listed
 from shopkeeper.data.nightly import Nightly
+from shopkeeper.data.offered import told_apart
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Requests, Targets
@@ -26,6 +27,7 @@ from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.locks import Held
 from shopkeeper.schema import event_codes
 
+BESIDE = "beside.npy"
 SPLIT_FILES = ("train_end.npy", "catalogue.npy", "validation.parquet", "test.parquet")
 HASHED_SPLIT, SEALED_SPLIT = 3, 4  # the formats since which splits list hashes of files, and have a seal
 SPLIT_FORMAT = 4  # of a split folder; a higher number makes older ones be written again
@@ -41,6 +43,7 @@ class Split:
     train_end: np.ndarray  # int64 (n_users,): training rows of user u are offsets[u-1]:train_end[u-1]
     catalogue: np.ndarray  # int32, sorted: the items that may be recommended
     validates: bool = True  # False: its validation part is empty, since those rows are trained on
+    beside: np.ndarray | None = None  # int32, sorted: what models know beside it; None where there are no queries
     held: Held | None = field(default=None, repr=False, compare=False, kw_only=True)  # the folder that was opened
 
     @classmethod
@@ -73,6 +76,7 @@ class Split:
             timeline,
             array_of(held.place / "train_end.npy", np.int64, path),
             array_of(held.place / "catalogue.npy", np.int32, path),
+            beside=array_of(held.place / BESIDE, np.int32, path) if BESIDE in listed else None,
             held=held,
         )
 
@@ -92,6 +96,13 @@ class Split:
     def name(self) -> str:
         """Folder name, `<split>-<hash8>`."""
         return self.path.name
+
+    @property
+    def known(self) -> np.ndarray:
+        """The items that models may know and read in histories, int32, sorted: the catalogue and what is beside it."""
+        if self.beside is None:
+            return self.catalogue
+        return np.union1d(self.catalogue, self.beside).astype(np.int32)
 
     @property
     def protocol(self) -> str:
@@ -194,15 +205,17 @@ class Split:
         inside = np.zeros(len(time) + 1, np.int64)
         np.add.at(inside, offsets[:-1], 1)
         np.add.at(inside, train_end, -1)
-        offered = np.zeros(self.prepared.n_items + 1, bool)
-        offered[self.prepared.events.item[np.cumsum(inside[:-1]) > 0]] = True
+        known, rows = np.zeros(self.prepared.n_items + 1, bool), np.flatnonzero(np.cumsum(inside[:-1]) > 0)
+        known[self.prepared.events.item[rows]] = True
         if self.timeline["spec"].get("new_items"):
-            offered |= listed(self.prepared, int(cutoffs["test"]["us"]))
+            known |= listed(self.prepared, int(cutoffs["test"]["us"]))
+        catalogue, beside = told_apart(self.prepared, self.timeline["spec"].get("target_events") or (), known, rows)
         return replace(
             self,
             timeline={**self.timeline, "cutoffs": {**cutoffs, "validation": cutoffs["test"]}},
             train_end=train_end,
-            catalogue=np.flatnonzero(offered).astype(np.int32),
+            catalogue=catalogue,
+            beside=beside,
             validates=False,
         )
 
@@ -213,7 +226,7 @@ class Split:
     def training_rows(self, event_types: list[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows a model may learn from: offsets int64 (n_users + 1,) into the returned row numbers int64.
 
-        Rows lie before each user's training end, show an item of the catalogue, and, where `event_types`
+        Rows lie before each user's training end, show an item that models may know, and, where `event_types`
         (codes) is given, are of those types. Order within a user is kept.
         """
         offsets, events = self.prepared.offsets, self.prepared.events
@@ -221,9 +234,9 @@ class Split:
         np.add.at(before, offsets[:-1], 1)
         np.add.at(before, self.train_end, -1)
         keep = np.cumsum(before[:-1]) > 0
-        in_catalogue = np.zeros(self.prepared.n_items + 1, bool)
-        in_catalogue[self.catalogue] = True
-        keep &= in_catalogue[events.item]
+        known = np.zeros(self.prepared.n_items + 1, bool)
+        known[self.known] = True
+        keep &= known[events.item]
         if event_types is not None:
             keep &= np.isin(events.event_type, np.asarray(event_types, np.int8))
         position = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)

@@ -196,7 +196,7 @@ def another_future(split: Split, model: str, seed: int = 0) -> Split:
     else:
         changed = perturb_rows(p, ~training_mask(p.offsets, np.asarray(split.train_end)), seed, grow=False)
     train_end = changed.offsets[:-1] + (split.train_end - p.offsets[:-1])
-    about: dict[str, Any] = {"validates": split.validates, "original": split, "model": model}
+    about: dict[str, Any] = {"validates": split.validates, "beside": split.beside, "original": split, "model": model}
     return _OtherFuture(split.path, changed, split.timeline, train_end, split.catalogue, **about)
 
 

@@ -2,8 +2,9 @@
 
 An attribute counts by what it holds: text as a whole and as its words, lists of text as their parts, numbers of more
 than `LEVELS` different values as one of ten levels, others as they are, lists of numbers (an embedding made elsewhere)
-as they are. A word is known by a hash of the attribute and itself, so that it is the same one in other data. One that
-a single item has tells nothing of others and is left out.
+as they are. A query of the shop's search counts by its text (`query`), and by those of its words that an attribute of
+products holds as that attribute's. A word is known by a hash of the attribute and itself, so that it is the same one in
+other data. One that a single item has tells nothing of others and is left out.
 
 Shapes: V = n_items + 1, U tokens, E entries (an item has a token), F numbers of the embeddings.
 """
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shopkeeper.data.listed import attributes_of, told
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
 
 LEVELS = 10
+QUERY = "query"
 WORD = re.compile(r"\w+")
 
 
@@ -50,7 +53,7 @@ def item_content(prepared: Prepared, names: Sequence[str] | str, until: int | No
 
     Args:
         prepared: its item table is read.
-        names: columns of that; `all`: every one.
+        names: columns of that, and `query` where the log has queries; `all`: every one.
         until: the training cutoff in µs, before which a value must have been known; None: where the split has none,
             values that events have shown count for items with training rows alone.
         trained_V: bool (V,), which items have training rows.
@@ -59,13 +62,18 @@ def item_content(prepared: Prepared, names: Sequence[str] | str, until: int | No
         UserError: the item table has no such column.
     """
     there = attributes_of(prepared.items)
+    asked = prepared.queries is not None and QUERY not in there
+    there += [QUERY] if asked else []
     chosen = there if names == "all" else [names] if isinstance(names, str) else list(names)
     entries: list[tuple[np.ndarray, np.ndarray, int]] = []  # items and keys of an attribute's tokens
     numbers: list[np.ndarray] = []
+    texts: list[tuple[str, int, pa.Array]] = []  # attributes that hold text, with what is known of products
     for place, name in enumerate(chosen):
         if name not in there:
             has = f"; it has {', '.join(there)}" if there else ", nor any other attribute"
             raise UserError(f"model.content: the items of {prepared.name} have no '{name}'{has}.{nearest(name, there)}")
+        if name == QUERY and asked:
+            continue
         known_V = told(prepared, name, until)
         if until is None and prepared.known_since("items", name) is not None:
             known_V = told(prepared, name, np.iinfo(np.int64).max) & trained_V
@@ -74,7 +82,33 @@ def item_content(prepared: Prepared, names: Sequence[str] | str, until: int | No
             numbers.append(_numbers(prepared, name, column, known_V))
         else:
             entries.append((*_tokens(name, column, known_V), place))
+            if pa.types.is_string(column.type):
+                texts.append((name, place, column.take(pa.array(np.flatnonzero(known_V) - 1))))
+    if QUERY in chosen and asked:
+        entries += _asked(prepared, texts, chosen.index(QUERY), trained_V)
     return _put_together(entries, numbers, prepared.n_items + 1)
+
+
+def _asked(
+    prepared: Prepared, texts: Sequence[tuple[str, int, pa.Array]], place: int, trained_V: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """The tokens of queries that training has seen, as `_tokens` and with the place of the attribute.
+
+    `texts`: name, place and known values of attributes whose words they share.
+    """
+    queries = prepared.queries
+    assert queries is not None
+    there = queries.filter(pc.is_valid(queries["query"]))
+    item = there["item"].to_numpy().astype(np.int64)
+    seen = trained_V[item]
+    item, said = item[seen], [_parts(text) for text, kept in zip(there["query"].to_pylist(), seen, strict=True) if kept]
+    found = []
+    for name, at, values in [(QUERY, place, there["query"]), *texts]:
+        held = {word for value in pc.unique(values).to_pylist() for word in _parts(value)}
+        words = [[word for word in parts if word in held] for parts in said]
+        owner = np.repeat(item, [len(parts) for parts in words])
+        found.append((owner, np.array([_key(f"{name}={word}") for parts in words for word in parts], np.int64), at))
+    return found
 
 
 def _tokens(name: str, column: pa.Array, known_V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

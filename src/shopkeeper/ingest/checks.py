@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.data.queries import BUCKET, TEXT, is_query, query_id
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block, Wanted, rejected_table
 from shopkeeper.ingest.dataset import DatasetConfig, Rule
@@ -25,6 +26,7 @@ from shopkeeper.ingest.times import limits, to_micros
 from shopkeeper.ingest.values import CODES, as_floats, as_ids, as_texts, values_at, without
 from shopkeeper.schema import EVENT_CODE, event_codes
 
+SEARCH = EVENT_CODE["search"]
 RETURN = EVENT_CODE["return"]
 
 
@@ -127,6 +129,8 @@ class _Checker:
                 rows = pa.array(block.row_of(bad + first), pa.int64())
                 texts = [pa.repeat(pa.scalar(text), len(bad)) for text in (block.file, column, reason)]
                 values = values_at(self.batch.column(self.config.joined.get(column, (column,))[0]), bad)
+                if column == self.config.columns.get("query"):  # what somebody typed may be a name
+                    values = pa.repeat(pa.scalar(""), len(bad))
                 out.append(pa.table([texts[0], rows, texts[1], texts[2], values], schema=REJECTED))
         return out
 
@@ -156,13 +160,17 @@ class _Checker:
         for rule in config.reject:
             self._fail(_matches(texts(rule.column), rule), rule.column, rule.value)
         found: dict[str, pa.DictionaryArray] = {}
-        for name in ("user_id", "item_id"):
+        searched = "query" in columns
+        for name in ("user_id",) if searched else ("user_id", "item_id"):
             if name in columns:
                 found[name] = own(name)
                 if found[name].null_count:
                     self._missing(name, found[name].is_null().to_numpy(zero_copy_only=False))
                 self._pattern(name, found[name])
         event_type = self._event_type(ids, texts)
+        if searched:
+            items = own("item_id") if "item_id" in columns else self._constant(config.constants.get("item_id"))
+            found["item_id"] = self._with_queries(items, texts(columns["query"]), event_type)
         timestamp = self._timestamp() if "timestamp" in columns else None
         quantity = self._number("quantity", event_type)
         price = self._number("price", event_type)
@@ -173,13 +181,44 @@ class _Checker:
                     self._required(name, found[name].is_null().to_numpy(zero_copy_only=False), event_type)
                 self._pattern(name, found[name])
         for name, value in config.constants.items():
-            zeros = np.zeros(self.batch.num_rows, np.int32)
-            found[name] = pa.DictionaryArray.from_arrays(zeros, pa.array([value]))
+            if name not in found:
+                found[name] = self._constant(value)
         for column in config.carried:
             found[f"file:{column}"] = texts(column)
         if config.price_is == "total" and price is not None and quantity is not None:
             price = price / np.where(quantity > 0, quantity, 1.0)  # unknown units count as one, so the money is kept
         return Rows(found, event_type, timestamp, price, quantity)
+
+    def _constant(self, value: str | None) -> pa.DictionaryArray:
+        zeros = pa.array(np.zeros(self.batch.num_rows, np.int32), mask=np.full(self.batch.num_rows, value is None))
+        return pa.DictionaryArray.from_arrays(zeros, pa.array([value or ""]))
+
+    def _with_queries(
+        self, items: pa.DictionaryArray, typed: pa.DictionaryArray, event_type: np.ndarray
+    ) -> pa.DictionaryArray:
+        """What was acted on: in a search that has a text the query, whatever item stands beside it, else the item."""
+        if "item_id" in self.config.columns:
+            theirs = np.append([is_query(value or "") for value in items.dictionary.to_pylist()], False)
+            at = items.indices.fill_null(len(theirs) - 1).to_numpy(zero_copy_only=False)
+            self._fail(
+                theirs[at], self.config.columns["item_id"], f"item_id begins like a query's ({TEXT} or {BUCKET})"
+            )
+            self._pattern("item_id", items)
+        values = dict.fromkeys(items.dictionary.to_pylist())  # one code per text
+        place = {value: code for code, value in enumerate(values)}
+        own = np.array([place[value] for value in items.dictionary.to_pylist()] + [-1], np.int32)
+        queries = [query_id(value or "") for value in typed.dictionary.to_pylist()]
+        asked = np.array([place.setdefault(q, len(place)) if q else -1 for q in queries] + [-1], np.int32)
+        codes = own[items.indices.fill_null(len(own) - 1).to_numpy(zero_copy_only=False)]
+        query = asked[typed.indices.fill_null(len(asked) - 1).to_numpy(zero_copy_only=False)]
+        search = event_type == SEARCH
+        codes = np.where(search & (query >= 0), query, codes)
+        self._missing("query", search & (codes < 0))
+        if "item_id" in self.config.columns:
+            self._missing("item_id", ~search & (codes < 0))
+        else:
+            self._fail(~search & (codes < 0), self.config.columns["query"], "no item_id, and this is no search")
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(list(place), pa.string()))
 
     def _missing(self, name: str, missing: np.ndarray, kinds: str = "") -> None:
         self._fail(missing, self.config.columns[name], f"no {name}{kinds}")

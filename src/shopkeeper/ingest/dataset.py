@@ -5,7 +5,9 @@ title source licence what it is, where people get it, on which terms
 raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order)
 reader               format (see readers/__init__.py) and that format's options
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
-                     date and a time of day
+                     date and a time of day; `query`: what was typed, of events of type search (`data/queries.py`)
+queries              customers (default 5): a query that fewer have asked is not kept as text, but as one of so many
+                     buckets (default 500)
 constants            our name: the one value of every row (data without items)
 timestamp            unit (s ms us ns) | format (strptime) [+ year]; time_zone of local times; not_before, not_after
 event_type           one of schema.EVENT_TYPES for all rows, or value | column + map, and rules (column, matches, value)
@@ -34,6 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.data.queries import BUCKETS, CUSTOMERS
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
@@ -77,6 +80,7 @@ class DatasetConfig:
     simulate: dict[str, Any] | None = None
     order_days: int | None = 1
     table: dict[str, Any] | None = None  # a table of customers in place of a log: `table.py`
+    queries: tuple[int, int] = (CUSTOMERS, BUCKETS)  # customers that a query must have to be kept as text, and buckets
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
 
@@ -113,7 +117,8 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
     constants = {str(k): normal_id(v) for k, v in (plain.get("constants") or {}).items()}
     for required in ("user_id", "item_id"):
-        if not simulate and required not in {**columns, **constants}:
+        searches = {"item_id": columns["query"]} if "query" in columns else {}  # a log of searches has no other items
+        if not simulate and required not in {**columns, **constants, **searches}:
             raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
     timestamp = dict(plain.get("timestamp") or {})
     if timestamp and "timestamp" not in columns and not simulate:
@@ -130,7 +135,17 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
     column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
     items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
+    if "query" in columns and columns["query"] in joined:
+        raise UserError(f"{where}: columns.query names several columns; name the one that holds what was typed")
+    if plain.get("queries") and not simulate and "query" not in columns:
+        raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
     carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
+    if columns.get("query") in [*carried, *extra.values()]:
+        raise UserError(
+            f"{where}: column '{columns['query']}' holds queries, whose texts are kept only where several customers "
+            f"asked the same; leave it out of extra and from_events"
+        )
+    asked = plain.get("queries") or {}
     return DatasetConfig(
         plain=told,
         table=told.get("table") or None,
@@ -155,6 +170,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         max_rejected_share=float(plain.get("max_rejected_share", 0.01)),
         simulate=simulate,
         order_days=plain.get("order_days", 1),
+        queries=(int(asked.get("customers", CUSTOMERS)), int(asked.get("buckets", BUCKETS))),
         missing=_missing(plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )

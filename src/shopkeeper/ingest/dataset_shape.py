@@ -87,7 +87,7 @@ DATASET: dict[str, Shape] = {
     **dict.fromkeys(("filter_seen", "refit"), SWITCH),
     "raw": {"folder": FOLDER, "files": OneOf(TEXT, Items(TEXT, least=1))},
     "reader": READER,
-    "columns": Each(COLUMNS, EVENT_COLUMNS),
+    "columns": Each(COLUMNS, (*EVENT_COLUMNS, "query")),
     "constants": Each(PLAIN, ("user_id", "item_id", "channel")),
     "timestamp": TIMESTAMP,
     "event_type": OneOf(
@@ -105,6 +105,7 @@ DATASET: dict[str, Shape] = {
         **dict.fromkeys(("timestamp", "event_type"), REQUIRED),
         **dict.fromkeys(("price", "quantity"), AMOUNT),
     },
+    "queries": {"customers": whole(1), "buckets": whole(1)},
     "price_is": Name(("unit", "total")),
     "extra": Each(PLAIN),
     "items": TABLE,

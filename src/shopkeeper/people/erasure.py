@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.data.queries import query_id
 from shopkeeper.errors import UserError
 from shopkeeper.id_columns import normal_ids
 from shopkeeper.identifiers import normal_id
@@ -56,6 +57,9 @@ def apply_erasure(log: Log, ids: set[str], links: Links | None = None, key: byte
         persons = connect(links, FOREVER)
         gone |= persons_with(persons, ids)[persons_of_rows(persons, log)]
     before, n_users = len(log), len(np.unique(users.codes[gone]))
+    items = log.ids["item_id"]
+    typed = pc.is_in(pc.cast(items.values, pa.string()), value_set=pa.array([query_id(one) for one in sorted(ids)]))
+    gone |= np.append(typed, False)[items.codes]  # who of the others searched for such an id
     log.keep(~gone)
     if len(log.rejected):  # rejected rows keep the value that was wrong: it may be such an id
         values = normal_ids(log.rejected["value"].combine_chunks())

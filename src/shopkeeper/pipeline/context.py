@@ -72,7 +72,8 @@ def split_spec(config: Data) -> dict[str, Any]:
     """The split config with what the dataset decides filled in: target events, windows, k-core, protocol."""
     dataset, spec = config.dataset, dict(config.split)
     spec["protocol"] = protocol(config)
-    spec["target_events"] = list(spec.get("target_events") or dataset.get("target_events") or ())
+    asked = config.task.target_events
+    spec["target_events"] = list(spec.get("target_events") or asked or dataset.get("target_events") or ())
     if spec["protocol"] == "strict" and spec.get("k_core") is None:
         spec["k_core"] = (dataset.get("filters") or {}).get("k_core")
     for key, value in (dataset.get("temporal") or {}).items():
@@ -209,7 +210,8 @@ def check_task(config: Train) -> None:
             f"{', '.join(own_tasks())}"
         )
     serves = model.tasks or [model.task]  # names, or what tasks are asked of
-    if task.asks != serves if isinstance(serves, str) else task.name not in serves:
+    fits = task.asks == serves if isinstance(serves, str) else bool({task.name, task.served_by} & set(serves))
+    if not fits:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
         raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out or change it")
@@ -219,7 +221,21 @@ def check_task(config: Train) -> None:
     if task.asks == REQUESTS and "filter_seen" not in config.dataset:
         name = config.dataset["name"]
         raise UserError(f"conf/dataset/{name}.yaml lacks filter_seen; set it: false where people buy things again")
+    check_recommenders(config.task.baselines, "task.baselines")
     check_headline(config)
+
+
+def check_recommenders(models: Mapping[str, Any], where: str) -> None:
+    """A `UserError` for settings of a model that is none, or about customers; `where` begins messages."""
+    from shopkeeper.models.make import make
+
+    for name, settings in models.items():
+        if not isinstance(settings, Mapping) or "target" not in settings:
+            beside = f" beside {', '.join(settings)}" if isinstance(settings, Mapping) else ""
+            raise UserError(f"{where}.{name} lacks `target`{beside}; see conf/model/*.yaml")
+        refuse_foreign(settings, f"{where}.{name}", named_targets())
+        if make(settings).about.asks != REQUESTS:
+            raise UserError(f"{where}.{name} is about customers; name a recommender")
 
 
 def check_headline(config: Train) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from shopkeeper.bundles.answer.events import read_event
+from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
@@ -76,7 +77,6 @@ def recommend(config: DictConfig) -> None:
     order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
-    shown = [
-        [item_ids[i - 1], f"{scores_V[i]:.4f}", *(str(attributes[c][i - 1]) for c in extra)] for i in order.tolist()
-    ]
+    texts = item_ids if prepared.queries is None else [as_typed(name) for name in item_ids]
+    shown = [[texts[i - 1], f"{scores_V[i]:.4f}", *(str(attributes[c][i - 1]) for c in extra)] for i in order.tolist()]
     print(show.table(["item", "score", *extra], shown))

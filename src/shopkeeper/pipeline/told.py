@@ -64,6 +64,8 @@ class TaskSettings:
     headline: str = held(Needed(TEXT), "")  # the metric that orders models
     direction: str = held(Name(("minimize", "maximize")), "maximize")
     target: str = held(TEXT, "")  # of a task of one's own: module.NAME
+    target_events: tuple[str, ...] = held(Items(KIND), ())  # in place of the dataset's
+    baselines: Settings = held(Each(ANY), factory=dict)  # models that are in its table, too
     windows: Settings = held({key: Maybe(rule) for key, rule in CustomerSpec.RULES.items()}, factory=dict)
     plain: Settings = field(default_factory=dict, repr=False)
 

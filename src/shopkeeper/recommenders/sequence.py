@@ -127,7 +127,7 @@ class SequenceRecommender(SequenceModel):
         typed = self.inputs == "all" and len(kinds) > 1
         self.types = None if self.inputs == "all" else codes
         shape = self._shape(prepared.n_items, len(EVENT_TYPES) if typed else 0, **self.settings)
-        self.known_V = known_items(prepared.n_items, split.catalogue)
+        self.known_V = known_items(prepared.n_items, split.known)
         torch.manual_seed(fit.seed)
         self.network = self._made(shape)
         told = self._know(self.network, prepared, split)
@@ -277,7 +277,7 @@ class SequenceRecommender(SequenceModel):
         if self.content == "none":
             return said
         until = (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us")
-        trained_V = known_items(prepared.n_items, warm_only(split).catalogue)
+        trained_V = known_items(prepared.n_items, warm_only(split).known)
         found = item_content(prepared, self.content, until, trained_V)
         network.know(ContentShape(len(found.key_U), len(found.token_E), found.number_VF.shape[1], self.id_dropout))
         assert isinstance(network.item, HybridItems)

@@ -96,11 +96,11 @@ class TIFUKNN:
         self.types = event_codes(list(fit.target_events))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
-        in_catalogue = np.zeros(len(self.rest_V), np.float32)
-        in_catalogue[split.catalogue] = 1
+        known_V = np.zeros(len(self.rest_V), np.float32)
+        known_V[split.known] = 1
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         x_UV = self.vectors(trained)
-        x_UV = (x_UV @ sparse.diags_array(in_catalogue)).tocsr()
+        x_UV = (x_UV @ sparse.diags_array(known_V)).tocsr()
         x_UV.eliminate_zeros()
         known = np.flatnonzero(np.diff(x_UV.indptr))
         if self.customers is not None and len(known) > self.customers:

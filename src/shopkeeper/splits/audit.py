@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from shopkeeper.data.consent import FILE as CONSENT_FILE
 from shopkeeper.data.consent import LATEST
 from shopkeeper.data.listed import listed
+from shopkeeper.data.offered import HIDDEN, QUERY, customers_wanted
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
@@ -53,11 +54,11 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
         training = training_mask(prepared.offsets, split.train_end)
         seen = np.zeros(prepared.n_items + 1, bool)
         seen[prepared.events.item[training]] = True
-        in_catalogue = np.zeros_like(seen)
-        in_catalogue[split.catalogue[(split.catalogue > 0) & (split.catalogue <= prepared.n_items)]] = True
+        known = np.zeros_like(seen)
+        known[split.known[(split.known > 0) & (split.known <= prepared.n_items)]] = True
         parts = {name: split.as_written(name)[:2] for name in ("validation", "test")}
         for name, (requests, targets) in parts.items():
-            found = check_part(prepared, split, spec, name, requests, targets, seen & in_catalogue)
+            found = check_part(prepared, split, spec, name, requests, targets, seen & known)
             checks |= {f"{name}: {check}": v for check, v in found.items()}
         checks |= {
             "no training event at or after its cutoff": _cutoffs(prepared, split, spec),
@@ -66,6 +67,8 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
             "the catalogue is the declared one": _catalogue(prepared, split, spec, training),
             "nobody without consent at the cutoff": _consent(prepared, split, parts),
         }
+        if prepared.kind_V is not None or split.beside is not None:
+            checks["queries and products are told apart"] = _kinds(prepared, split, spec, training)
         if spec.strict:
             checks["no id, count or identity from later rows"] = _later_rows(prepared, split, spec)
         if not any(checks.values()):
@@ -198,8 +201,9 @@ def _users(requests: Requests) -> np.ndarray:
 
 
 def _catalogue(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray) -> list[str]:
-    catalogue = split.catalogue
-    if len(catalogue) == 0 or (np.diff(catalogue) <= 0).any() or catalogue[0] < 1 or catalogue[-1] > p.n_items:
+    catalogue = split.known
+    whole = (np.diff(part) <= 0 for part in (split.catalogue, () if split.beside is None else split.beside))
+    if len(split.catalogue) == 0 or any(map(np.any, whole)) or catalogue[0] < 1 or catalogue[-1] > p.n_items:
         return ["catalogue.npy is empty, not ascending, or holds ids that the log does not know"]
     if not spec.strict:
         missing = p.n_items - len(catalogue)
@@ -223,6 +227,25 @@ def _catalogue(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray)
     elif not inside.all():
         return [f"{len(np.unique(item[~inside]))} items have training events but are not in the catalogue"]
     return []
+
+
+def _kinds(p: Prepared, split: Split, spec: SplitSpec, training: np.ndarray) -> list[str]:
+    """Only what is asked for may be recommended, and no query that too few had asked by the cutoff."""
+    if p.kind_V is None:
+        return [] if split.beside is None else ["beside.npy is there, and the log has no queries"]
+    if split.beside is None or np.isin(split.beside, split.catalogue).any():
+        return ["beside.npy is missing, or shares items with catalogue.npy"]
+    kind = p.kind_V[split.catalogue]
+    found = [] if "search" in spec.target_events or not kind.any() else ["a query is in the catalogue of products"]
+    found += ["a bucket of queries is in the catalogue"] if (kind == HIDDEN).any() else []
+    if spec.strict and "search" in spec.target_events:
+        queries = split.catalogue[kind == QUERY]
+        rows = training & np.isin(p.events.item, queries)
+        pairs = np.unique(np.stack([p.events.item[rows], p.event_user[rows]]), axis=1)
+        n = np.bincount(pairs[0], minlength=p.n_items + 1)[queries]
+        few = np.flatnonzero(n < customers_wanted(p))
+        found += [f"query {queries[few[0]]} was asked by {n[few[0]]} customers of training"] if len(few) else []
+    return found
 
 
 def _later_rows(p: Prepared, split: Split, spec: SplitSpec) -> list[str]:

@@ -59,11 +59,13 @@ def audit_by_perturbation(
         changed = perturb_rows(prepared, ~training_mask(prepared.offsets, end), seed)
         only_test, where = None, "outside of training"
     division = divide(changed, spec, allow_empty=True)
-    train_end, catalogue, _ = known_items(changed, division.train_end, spec)
+    train_end, catalogue, beside, _ = known_items(changed, division.train_end, spec)
     found += _training(prepared, split.train_end, changed, train_end, where)
-    if spec.strict and catalogue.tobytes() != np.asarray(split.catalogue).tobytes():
-        moved = len(np.setxor1d(catalogue, split.catalogue))
-        found.append(f"the catalogue changes by {moved} items when events {where} change")
+    both = (("the catalogue", split.catalogue, catalogue), ("what is beside the catalogue", split.beside, beside))
+    for what, said, now in both:
+        if spec.strict and said is not None and (now is None or now.tobytes() != np.asarray(said).tobytes()):
+            moved = len(np.setxor1d(said, [] if now is None else now))
+            found.append(f"{what} changes by {moved} items when events {where} change")
     if only_test is not None:
         again = divide(only_test, spec, allow_empty=True).parts["validation"]
         if _content(only_test, again) != _content(prepared, _stored(split)):

@@ -82,9 +82,12 @@ def is_target(prepared: Prepared, spec: SplitSpec) -> np.ndarray:
     mask = wanted[prepared.events.event_type]
     if not mask.any():
         present = [EVENT_TYPES[c - 1] for c in np.unique(prepared.events.event_type) if c > 0]
+        then = "set split.target_events"
+        if set(spec.target_events) == {"search"}:
+            then = "name the column of queries in columns.query of its config, or ask another task"
         raise UserError(
             f"{prepared.name} holds no event of target_events={list(spec.target_events)}; "
-            f"it has {', '.join(present)}: set split.target_events"
+            f"it has {', '.join(present)}: {then}"
         )
     return mask
 

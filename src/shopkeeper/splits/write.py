@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from shopkeeper.data.consent import LATEST
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import emptied_by_ties
-from shopkeeper.data.split import SPLIT_FORMAT, Split
+from shopkeeper.data.split import BESIDE, SPLIT_FORMAT, Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
@@ -58,12 +58,14 @@ def write_split(
 
 def _write(place: Path, prepared: Prepared, spec: SplitSpec, real_users: Callable[[], pa.Array] | None) -> None:
     division = divide(prepared, spec)
-    train_end, catalogue, seen = known_items(prepared, division.train_end, spec)
+    train_end, catalogue, beside, seen = known_items(prepared, division.train_end, spec)
     division = Division(train_end, division.parts, division.cutoffs)
     timeline = describe(prepared, spec, division, catalogue, seen, real_users() if real_users else None)
     with atomic_folder(place, "split") as folder:
         np.save(folder / "train_end.npy", train_end)
         np.save(folder / "catalogue.npy", catalogue)
+        if beside is not None:
+            np.save(folder / BESIDE, beside)
         for name, part in division.parts.items():
             pq.write_table(
                 part_table(prepared, part, train_end, seen), folder / f"{name}.parquet", use_dictionary=False

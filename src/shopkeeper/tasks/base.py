@@ -72,6 +72,7 @@ class Task:
     words: Words = field(default_factory=Words)
     aggregates: tuple[str, ...] = ()  # metrics that are no means over rows, compared between models beside the headline
     slices: Mapping[str, Bands] = field(default_factory=dict)  # of customers; those of requests follow from the data
+    served_by: str = ""  # another task whose models serve this one, too
     baseline_setting: str = ""  # the key in `report:` that names another baseline
 
     @property

@@ -84,7 +84,7 @@ class Validator:
             seen_cell = np.sort(np.unique(cell[seen >= 0]))
         return cls(
             picked,
-            Histories.of(picked, known_items(split.prepared.n_items, split.catalogue), types, max_length, reads, mask),
+            Histories.of(picked, known_items(split.prepared.n_items, split.known), types, max_length, reads, mask),
             offsets,
             class_of[targets.item[at]],
             request_of_target,
@@ -253,8 +253,8 @@ def encode_all(
     return vector_BD, blank_B
 
 
-def known_items(n_items: int, catalogue: np.ndarray) -> np.ndarray:
-    """bool (V,): items that the model has an embedding for, i.e. those of the catalogue it was trained with."""
+def known_items(n_items: int, known: np.ndarray) -> np.ndarray:
+    """bool (V,): items that the model has an embedding for, i.e. those that the split it was trained with knows."""
     known_V = np.zeros(n_items + 1, bool)
-    known_V[catalogue] = True
+    known_V[known] = True
     return known_V

@@ -3,6 +3,7 @@
 "sku-1"                                                             an item id: the bundle's usual type, no time
 ["sku-1", "purchase", "2026-03-01T10:00:00Z", 9.5, 2, "o-1", "web"]   in the order of COLUMNS; the end may be missing
 {"item_id": "sku-1", "timestamp": "2026-03-01T10:00:00Z"}           by name; what is missing or null is unknown
+{"query": "red shoes"}                                              what was typed, in place of an item: a search
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from shopkeeper.data.queries import query_id
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.timeline.zones import instant_of
 
 COLUMNS = ("item_id", "event_type", "timestamp", "price", "quantity", "order_id", "channel", "session_id")
+QUERY = "query"
 NAN = float("nan")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HOW = (
     "an event is an item id as text, or [item id, event type, …] (ids are text, also where they are digits), "
-    f"or a mapping with the keys {', '.join(COLUMNS)}"
+    f"or a mapping with the keys {', '.join(COLUMNS)}; a search has the key query in place of item_id"
 )
 
 
@@ -47,8 +50,10 @@ def read_event(event: Any, where: str, usual: str, zone: str) -> Row:
     if isinstance(event, str):
         return Row(event, EVENT_CODE[usual])
     if isinstance(event, Mapping):
-        if wrong := [key for key in event if key not in COLUMNS]:
-            raise UserError(f"{where}: an event has no '{wrong[0]!s:.80}'.{nearest(str(wrong[0]), COLUMNS)}")
+        if wrong := [key for key in event if key not in (*COLUMNS, QUERY)]:
+            raise UserError(f"{where}: an event has no '{wrong[0]!s:.80}'.{nearest(str(wrong[0]), (*COLUMNS, QUERY))}")
+        if event.get(QUERY) is not None:
+            event = _search(event, where)
         values: list[Any] = [event.get(name) for name in COLUMNS]
     elif isinstance(event, Sequence) and 2 <= len(event) <= len(COLUMNS):
         values = [*event, *[None] * (len(COLUMNS) - len(event))]
@@ -64,6 +69,17 @@ def read_event(event: Any, where: str, usual: str, zone: str) -> Row:
     at = None if time is None else read_instant(time, where, zone)
     amounts = (_number(price, "price", where), _number(quantity, "quantity", where))
     return Row(item_id, EVENT_CODE[kind], at, *amounts, order_id, channel, session_id)
+
+
+def _search(event: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A search with the id of its query as the item's."""
+    typed, kind = event[QUERY], event.get("event_type")
+    found = query_id(typed) if isinstance(typed, str) else ""
+    if not found:
+        raise UserError(f"{where}: query is {typed!r:.80}; write what was typed, as text, or leave the event out")
+    if kind not in (None, "search"):
+        raise UserError(f"{where}: an event of type '{kind!s:.80}' has a query; only a search has, so leave it out")
+    return {**{k: v for k, v in event.items() if k != QUERY}, "item_id": found, "event_type": "search"}
 
 
 def read_instant(value: Any, where: str, zone: str) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.events import Row, read_event, read_instant
 from shopkeeper.bundles.answer.integrity import AGAIN
+from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
@@ -49,9 +50,26 @@ class Vocabulary:
     def item(self, item_id: str, seen: Counter[str]) -> int | None:
         """Internal id of an external one; another spelling of it (blanks around it, `17.0`) is read and counted."""
         item = self.internal.get(item_id)
+        if item is None and item_id.startswith(TEXT) and (buckets := self.content.get("query_buckets")):
+            return self._asked(query_id(item_id.removeprefix(TEXT)), int(buckets))
         if item is None and (item := self.internal.get(normal_id(item_id))) is not None:
             seen["respelled"] += 1
         return item
+
+    def named(self, name: str, seen: Counter[str]) -> int | None:
+        """The same of an id as answers show it: a query's text stands for the query."""
+        item = self.item(name, seen)
+        return self.internal.get(query_id(name)) if item is None and self.content.get("query_buckets") else item
+
+    def shown(self, item: int) -> str:
+        """An item's id as answers show it: a query's text."""
+        item_id = self.item_ids[item - 1]
+        return item_id.removeprefix(TEXT) if self.content.get("query_buckets") else item_id
+
+    def _asked(self, query: str, buckets: int) -> int | None:
+        """The item of a query in one spelling, or of the bucket of what is not kept as text."""
+        hidden = bucket_id(query.removeprefix(TEXT), buckets)
+        return self.internal.get(query, self.internal.get(hidden))
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class ItemModel:
             shown = zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), reasons[part], strict=True)
             for items_K, scores_K, reason in shown:
                 pairs = zip(items_K, scores_K, strict=True)
-                answers.append(Answer([(self.vocabulary.item_ids[i - 1], s) for i, s in pairs if i > 0], None, reason))
+                answers.append(Answer([(self.vocabulary.shown(i), s) for i, s in pairs if i > 0], None, reason))
         return answers
 
     def _best(
@@ -193,6 +193,6 @@ class ItemModel:
                 raise UserError(f"exclude[{position}] has {wrong[0]!r:.80}; ids are text, also where they are digits")
         if len(exclude) != n:
             raise UserError(f"exclude has {len(exclude)} lists for {n} histories; {how}")
-        found = [[self.vocabulary.item(i, seen) for i in items] for items in exclude]
+        found = [[self.vocabulary.named(i, seen) for i in items] for items in exclude]
         seen["unknown_excluded"] += sum(item is None for items in found for item in items)
         return [[item for item in items if item is not None] for items in found]

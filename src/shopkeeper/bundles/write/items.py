@@ -12,7 +12,9 @@ from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.data.offered import buckets_of
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.queries import as_typed
 from shopkeeper.data.split import Split
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import untyped_event
@@ -30,6 +32,7 @@ class ItemQuestions:
     def __init__(self, model: Any, program: Program, prepared: Prepared, split: Split, k: int):
         self.model, self.program, self.prepared, self.split, self.k = model, program, prepared, split, k
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
+        self.buckets = buckets_of(prepared)
         self.usual_type = untyped_event(model, split.timeline["spec"].get("target_events") or ())
         self.draw = cases_of.Draw(prepared, program)
 
@@ -53,6 +56,7 @@ class ItemQuestions:
         return {
             "item_ids": self.item_ids,
             "known": known,  # null: all
+            **({} if self.buckets is None else {"query_buckets": self.buckets}),
             "columns": list(self.draw.columns),  # that are read of events, beside item, type and time
             "channels": list(self.prepared.manifest["channels"]) if "channel" in self.draw.columns else [],
         }
@@ -76,7 +80,7 @@ class ItemQuestions:
         cases = self.draw.invented(self.split, count, seed, self.usual_type)
         expected = cases_of.best(cases_of.trained_scores(self.model, cases, self.split.catalogue), self.k)
         for case, listed in zip(cases, expected, strict=True):
-            items = [(self.item_ids[i - 1], score) for i, score in listed]
+            items = [(self._shown(i), score) for i, score in listed]
             request = {
                 "history": cases_of.external(case, self.item_ids, self.draw.channels),
                 "filter_seen": case.filter_seen,
@@ -84,6 +88,10 @@ class ItemQuestions:
                 "expected": Answer(items, None, "" if self._read(case) else NO_HISTORY).as_json(),
             }
             yield request if case.instant is None else request | {"as_of": write_instant(case.instant)}
+
+    def _shown(self, item: int) -> str:
+        item_id = self.item_ids[item - 1]
+        return item_id if self.buckets is None else as_typed(item_id)
 
     def _read(self, case: cases_of.Case) -> bool:
         """Whether the model reads any of its events."""
@@ -97,9 +105,10 @@ class ItemQuestions:
         """Where the bundle differs from the model, of requests that do not travel along, and how many these are."""
         cases = self.draw.real(self.split, REAL_CASES, seed + 1) + self.draw.random(RANDOM_CASES, seed)
         wrong = []
+        internal = {self._shown(i): i for i in range(1, len(self.item_ids) + 1)}
         for first in range(0, len(cases), 64):
             part = cases[first : first + 64]
             scores_BV = cases_of.trained_scores(self.model, part, self.split.catalogue)
             answers = cases_of.answer(bundle, part)
-            wrong += cases_of.disagreements(scores_BV, answers, bundle.vocabulary.internal, self.k)
+            wrong += cases_of.disagreements(scores_BV, answers, internal, self.k)
         return wrong, len(cases)

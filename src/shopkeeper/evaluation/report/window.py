@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.data.queries import as_typed, is_query
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
@@ -77,7 +78,7 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
     return {
         "models": [{"label": m.label, "colour": m.colour} for m in models],
         "types": {code: name.replace("_", " ") for code, name in enumerate(EVENT_TYPES, start=1)},
-        "items": _items(prepared.items, sorted(used)),
+        "items": _items(prepared.items, sorted(used), prepared.queries is not None),
         "with_ids": sum(named or kind == "chosen" for _, kind in picked),
         "dated": prepared.events.timestamp is not None,
         "cases": cases,
@@ -135,8 +136,13 @@ def _pick(
     return sorted(picked, key=lambda p: KINDS.index(p[1]))
 
 
-def _items(table: pa.Table, used: Sequence[int]) -> dict[int, list[str]]:
-    """Item -> title and what else is known in a few words."""
+def _called(item_id: str, queries: bool) -> str:
+    """An id; of a query, where the log has some, its text in quotes."""
+    return f"“{as_typed(item_id)[:90]}”" if queries and is_query(item_id) else str(item_id)
+
+
+def _items(table: pa.Table, used: Sequence[int], queries: bool = False) -> dict[int, list[str]]:
+    """Item -> title and what else is known in a few words; `queries`: whether some items may be such."""
     title = next((c for c in TITLES if c in table.column_names), None)
     attributes = [c for c in ATTRIBUTES if c in table.column_names and c != title]
     kind = attributes.pop(0) if title is None and attributes and attributes[0] != "price" else None
@@ -144,7 +150,7 @@ def _items(table: pa.Table, used: Sequence[int]) -> dict[int, list[str]]:
     found = {}
     for item, row in zip(used, rows, strict=True):
         facts = [_text(row[c], c) for c in attributes if row[c] is not None]
-        name = str(row[title])[:90] if title and row[title] else str(row["item_id"])
+        name = str(row[title])[:90] if title and row[title] else _called(row["item_id"], queries)
         if kind is not None and row[kind] is not None:  # an item without a title: say at least what it is
             name = f"{_text(row[kind], kind).capitalize()} {name}"
         found[item] = [name, " · ".join(facts)]

@@ -30,7 +30,7 @@ NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of th
 
 
 def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
-    """Runs in `folder` of the models in `report.baselines` that are not among the runs of a split.
+    """Runs in `folder` of the models in `report.baselines` and of the task's that are not among the runs of a split.
 
     Where seen items may come back, those in `report.shop_baselines` belong to them.
 
@@ -40,6 +40,8 @@ def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) ->
         return []
     have = {run.metrics["model"] for run in runs}
     wanted = list(cfg.report.baselines.values())
+    if cfg.task is not None and cfg.task.name == runs[0].task:
+        wanted += cfg.task.baselines.values()
     if not runs[0].metrics["filter_seen"]:
         wanted += cfg.report.shop_baselines.values()
     named = context.named_targets()

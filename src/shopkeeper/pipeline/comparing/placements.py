@@ -13,14 +13,12 @@ import pyarrow as pa
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.models.targets import refuse_foreign
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import answered, like_run, missing_baselines
 from shopkeeper.pipeline.comparing.order_audit import audit_steps
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Evaluate, Placement
 from shopkeeper.reranking.steps import steps_of
-from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.timeline.spec import KINDS
 
@@ -29,8 +27,6 @@ log = logging.getLogger(__name__)
 
 def check_placement(place: Placement) -> None:
     """A `UserError` for a step, a model or a setting of the split that a placement cannot have."""
-    from shopkeeper.models.make import make
-
     for name, steps in (("filter", place.filter), ("rerank", place.rerank)):
         steps_of(steps, f"placement.{name}")
     known = KINDS["temporal"]
@@ -38,14 +34,8 @@ def check_placement(place: Placement) -> None:
         if key not in known:
             raise UserError(f"placement.split has no setting '{key}'.{nearest(key, known)}")
     SplitSpec.from_config({"name": "temporal", "target_events": ["purchase"], **place.split})
-    named = context.named_targets()
-    for group, models in (("fallback", place.fallback), ("baselines", place.baselines)):
-        for name, settings in models.items():
-            if isinstance(settings, Mapping) and "target" not in settings:
-                raise UserError(f"placement.{group}.{name} lacks `target` beside {', '.join(settings)}")
-            refuse_foreign(settings, f"placement.{group}.{name}", named)
-            if make(settings).about.asks != REQUESTS:
-                raise UserError(f"placement.{group}.{name} is about customers; name a recommender")
+    context.check_recommenders(place.fallback, "placement.fallback")
+    context.check_recommenders(place.baselines, "placement.baselines")
 
 
 def placed_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:

@@ -88,7 +88,7 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
         history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
     counts = np.bincount(request, minlength=len(asked))
     learnt = replace(split, train_end=ends)
-    seen = np.unique(events.item[learnt.training_rows()[1]])
+    seen = np.intersect1d(events.item[learnt.training_rows()[1]], split.catalogue)
     return Window(
         replace(learnt, catalogue=seen.astype(np.int32)),
         Requests(

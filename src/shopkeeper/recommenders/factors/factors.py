@@ -69,7 +69,7 @@ class Factors:
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         x_UV = self._weights(trained, prepared.n_items + 1)
         seen = np.zeros(x_UV.shape[1], bool)
-        seen[split.catalogue] = True
+        seen[split.known] = True
         seen[np.bincount(x_UV.indices, minlength=len(seen)) == 0] = False
         x_UA = x_UV[:, np.flatnonzero(seen)].tocsr()
         x_UA = x_UA[np.diff(x_UA.indptr) > 0]

@@ -101,7 +101,7 @@ class SessionKNN:
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
         known_V = np.zeros(len(self.fallback_V), bool)
-        known_V[split.catalogue] = True
+        known_V[split.known] = True
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         found = Sessions.of(trained, self.types, len(self.fallback_V), self.gap_hours)
         kept = known_V[found.item]

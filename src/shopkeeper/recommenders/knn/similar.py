@@ -36,9 +36,9 @@ def asymmetric_cosine(own_BV: sparse.csr_array, x_UV: sparse.csr_array, asymmetr
 
 
 def in_catalogue(x_UV: sparse.csr_array, split: Split) -> sparse.csr_array:
-    """Without items outside of the split's catalogue, and then without empty rows: float32 sparse."""
+    """Without items that the split does not know, and then without empty rows: float32 sparse."""
     kept_V = np.zeros(x_UV.shape[1], np.float32)
-    kept_V[split.catalogue] = 1
+    kept_V[split.known] = 1
     x_UV = (x_UV @ sparse.diags_array(kept_V)).tocsr()
     x_UV.eliminate_zeros()
     return x_UV[np.diff(x_UV.indptr) > 0].astype(np.float32)

@@ -114,7 +114,7 @@ class RecBole:
         most = trainer.max_epochs
         self.close()
         self.known_V = np.zeros(prepared.n_items + 1, bool)
-        self.known_V[split.catalogue] = True
+        self.known_V[split.known] = True
         self.known_U = np.bincount(rows.user_R, minlength=prepared.n_users + 1) > 0
         self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.job = {
@@ -125,7 +125,7 @@ class RecBole:
             "validate_every": self.validate_every, "n_columns": prepared.n_items + 1,
             "validates": validation is not None, "opens": False, "memory_gib": self._memory(),
         }  # fmt: skip
-        text = {LOG: interactions_file(rows), ITEMS: items_file(split.catalogue, fields)}
+        text = {LOG: interactions_file(rows), ITEMS: items_file(split.known, fields)}
         order = {"user": rows.user_R, "item": rows.item_R.astype(np.int64)}
         self.files = {f"text/{name}": np.frombuffer(said.encode(), np.uint8) for name, said in text.items()}
         self.files |= {f"order/{name}": values for name, values in order.items()}

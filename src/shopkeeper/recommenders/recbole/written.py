@@ -85,8 +85,8 @@ def item_fields(
         lists = pa.types.is_list(column.type)
         if lists and not pa.types.is_string(column.type.value_type):
             continue
-        values = column.take(pa.array(split.catalogue - 1)).to_pylist()
-        values = [v if known else None for v, known in zip(values, known_V[split.catalogue], strict=True)]
+        values = column.take(pa.array(split.known - 1)).to_pylist()
+        values = [v if known else None for v, known in zip(values, known_V[split.known], strict=True)]
         said = _levels(values) if not lists and _is_number(column.type) else values
         code: dict[Any, str] = {}
         text = [[code.setdefault(p, str(len(code))) for p in (v if lists else [v]) if p is not None]

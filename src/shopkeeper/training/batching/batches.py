@@ -97,7 +97,7 @@ class TrainingView:
         if inputs not in ("all", "targets"):
             raise UserError(f"inputs={inputs} is not known; choose inputs=all or inputs=targets")
         codes = event_codes(list(target_events))
-        class_of = np.zeros(split.prepared.n_items + 1, np.int32)
+        class_of = np.full(split.prepared.n_items + 1, -1, np.int32)
         class_of[split.catalogue] = np.arange(len(split.catalogue))
         columns = Columns(folder, split)
         typed = inputs == "all" and "type" in reads
@@ -106,6 +106,8 @@ class TrainingView:
         start_U, length_U, single = [], [], True
         for block in training_blocks(split, codes if inputs == "targets" else None, tuple(others.values())):
             wanted = np.isin(block.event_type, np.asarray(codes, np.int8))
+            if split.beside is not None:  # what may not be recommended is read, and not learned
+                wanted &= class_of[block.item] >= 0
             lo, count, target = next_step_labels(block.offsets, wanted, block.order)
             # the labelled events of a customer are a prefix of the training rows
             known = np.diff(np.append(0, np.cumsum(count > 0))[block.offsets])

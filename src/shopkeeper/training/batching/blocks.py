@@ -42,15 +42,15 @@ def training_blocks(
     `columns`: of `data.requests.Events`, such as `timestamp`, that come along.
     """
     offsets, events = split.prepared.offsets, split.prepared.events
-    in_catalogue = np.zeros(split.prepared.n_items + 1, bool)
-    in_catalogue[split.catalogue] = True
+    known = np.zeros(split.prepared.n_items + 1, bool)
+    known[split.known] = True
     first, n = 0, len(offsets) - 1
     while first < n:
         last = max(int(np.searchsorted(offsets, offsets[first] + BLOCK_ROWS, "right")) - 1, first + 1)
         low, high = int(offsets[first]), int(offsets[last])
         item, kind = np.array(events.item[low:high]), np.array(events.event_type[low:high])
         end = np.repeat(split.train_end[first:last], np.diff(offsets[first : last + 1]))
-        keep = (np.arange(low, high) < end) & in_catalogue[item]
+        keep = (np.arange(low, high) < end) & known[item]
         if event_types is not None:
             keep &= np.isin(kind, np.asarray(event_types, np.int8))
         order = None if events.order is None else events.order[low:high][keep]
@@ -75,7 +75,7 @@ def warm_only(split: Split) -> Split:
     warm_V = np.zeros(split.prepared.n_items + 1, bool)
     for block in training_blocks(split):
         warm_V[block.item] = True
-    return replace(split, catalogue=np.flatnonzero(warm_V).astype(split.catalogue.dtype))
+    return replace(split, catalogue=split.catalogue[warm_V[split.catalogue]])
 
 
 def stretches(start_R: np.ndarray, end_R: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

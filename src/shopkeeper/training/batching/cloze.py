@@ -80,6 +80,8 @@ class ClozeView:
         windows: list[np.ndarray] = []
         for block in training_blocks(split, codes if inputs == "targets" else None):
             wanted = np.isin(block.event_type, np.asarray(codes, np.int8))
+            if split.beside is not None:  # what may not be recommended is read, and not learned
+                wanted &= np.isin(block.item, split.catalogue)
             base = columns.rows["item"]
             step = np.where(wanted, base + 1 + _steps(block.offsets, block.order), 0)
             windows.append(_windows(block.offsets, step, shape) + [[base], [0], [0]])

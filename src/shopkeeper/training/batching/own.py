@@ -56,6 +56,13 @@ class Pairs:
         q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64)) for c in (query, item, own.kind[row]))
         return cls(q_R, i_R, k_R, torch.from_numpy(np.concatenate(columns, 1)))
 
+    def only(self, keep_R: np.ndarray) -> Pairs:
+        """Those of a mask, bool (R,)."""
+        if keep_R.all():
+            return self
+        at = torch.from_numpy(np.flatnonzero(keep_R)).to(self.query_R.device)
+        return Pairs(*(getattr(self, f.name)[at] for f in fields(self)))
+
     def to(self, device: torch.device) -> Pairs:
         """On a device."""
         return Pairs(*(getattr(self, f.name).to(device) for f in fields(self)))

@@ -110,9 +110,9 @@ class OwnHistory(NextItem):
         if self.validator is not None and network.own is not None:
             codes = event_codes(list(self.target_events))
             types = codes if self.inputs == "targets" else None
-            self.asks = RequestPairs.of(
-                self.validator.requests, self.class_V >= 0, types, codes, network.own, self.nightly
-            )
+            known_V = self.class_V >= 0
+            known_V[self._split.known] = True
+            self.asks = RequestPairs.of(self.validator.requests, known_V, types, codes, network.own, self.nightly)
 
     def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Batch:
         """The newest events of these customers, what is asked of them, and the targets."""
@@ -133,6 +133,7 @@ class OwnHistory(NextItem):
             demand_R = lambda query, item: self.demand_TC[table_Q[query], self.class_V[item]]  # noqa: E731
             pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_R)
             class_R = self.class_V[pairs.item_R.numpy()]
+            pairs, class_R = pairs.only(class_R >= 0), class_R[class_R >= 0]  # without what is read and never asked for
         asked = Asked(
             batch.layout.slot_N[torch.from_numpy(at_Q).to(batch.layout.slot_N.device)],
             torch.from_numpy(table_Q), query_L, class_L, weight_L, pairs, torch.from_numpy(class_R),
@@ -187,12 +188,13 @@ class OwnHistory(NextItem):
         item_VD, term = network.item.weight.detach(), network.own
 
         def given(h_BD: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
-            pairs = self.asks.pairs.to(h_BD.device)
+            asked_R = self.class_V[self.asks.pairs.item_R.numpy()] >= 0
+            pairs = self.asks.pairs.only(asked_R)
             with torch.inference_mode():
                 return (
-                    self.asks.request_R,
-                    self.class_V[self.asks.pairs.item_R.numpy()],
-                    pairs.logits(term, h_BD, item_VD),
+                    self.asks.request_R[asked_R],
+                    self.class_V[pairs.item_R.numpy()],
+                    pairs.to(h_BD.device).logits(term, h_BD, item_VD),
                 )
 
         bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TV).to(item_VD.device)
