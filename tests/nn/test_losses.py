@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from shopkeeper.errors import UserError
-from shopkeeper.nn.losses import Loss, Negatives, sampled_loss
+from shopkeeper.nn.losses import Loss, Negatives, of_sequence, sampled_loss, smoothed
 
 V = 40
 DEVICE = torch.device("cpu")
@@ -158,3 +158,51 @@ def test_a_misspelt_loss_is_named(values, said: str):
     with pytest.raises(UserError) as e:
         Loss.of(values)
     assert said in str(e.value)
+
+
+def test_smoothed_labels_are_those_of_pytorch_gradients_included():
+    h_ND, item_VD, label_N = example()
+    full = F.cross_entropy(h_ND @ item_VD[2:].T, label_N.clamp(max=V - 3), reduction="sum")
+    ours = full + 0.1 * smoothed(h_ND, item_VD, label_N.clamp(max=V - 3), 2)
+    want = F.cross_entropy(h_ND @ item_VD[2:].T, label_N.clamp(max=V - 3), reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(ours, want, rtol=1e-5, atol=1e-5)
+    grads = (torch.autograd.grad(x, (h_ND, item_VD)) for x in (ours, want))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_smoothed_labels_of_a_sampled_softmax_are_those_of_the_full_one_where_all_are_drawn():
+    h_ND, item_VD, label_N = example()
+    loss = Loss("sampled_softmax", logq=False, smoothing=0.1)
+    ours = drawn(h_ND, item_VD, label_N, torch.randperm(V), torch.zeros(V), loss)
+    want = F.cross_entropy(h_ND @ item_VD.T, label_N, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(ours, want, rtol=1e-5, atol=1e-5)
+
+
+def test_labels_of_pairs_are_not_smoothed():
+    with pytest.raises(UserError, match=r"loss\.smoothing=0\.1 is of the classes of a softmax, and loss=bpr has pairs"):
+        Loss("bpr", smoothing=0.1)
+
+
+def test_what_is_in_a_sequence_is_found_whichever_way_it_stands_there():
+    rng = np.random.default_rng(0)
+    item_P, row_P = rng.integers(1, 12, 30), np.sort(rng.integers(0, 6, 30))
+    own_N, row_N, other_C = rng.integers(1, 12, 9), rng.integers(0, 6, 9), rng.integers(1, 14, 20)
+    got = of_sequence(*(torch.from_numpy(x) for x in (other_C, item_P, own_N, row_P, row_N)), 6)
+    inside = [{*item_P[row_P == b].tolist(), *own_N[row_N == b].tolist()} for b in range(6)]
+    assert got.tolist() == [[item in inside[row] for item in other_C.tolist()] for row in row_N]
+    assert got.any()
+    assert not got.all()
+
+
+def test_a_negative_that_is_left_out_counts_for_nothing():
+    h_ND, item_VD, label_N = example()
+    class_C = torch.tensor([1, 5, 5, 9, 30])
+    taken_NC = torch.zeros(25, 5, dtype=torch.bool)
+    taken_NC[:, [1, 2]] = True
+    for name in ("sampled_softmax", "bce", "bpr", "bpr_max", "top1"):
+        loss = Loss(name, logq=False)
+        given = (h_ND, item_VD[label_N], item_VD[class_C], label_N, class_C, torch.zeros(5), loss, V, taken_NC)
+        few = class_C[[0, 3, 4]]
+        without = drawn(h_ND, item_VD, label_N, few, torch.zeros(3), loss)
+        torch.testing.assert_close(sampled_loss(*given), without, rtol=1e-5, atol=1e-5)

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from small_training import assert_close, fit
+from small_training import TRAINER, assert_close, fit
 
+from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.told import plain
+from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
+from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training import memory
 from shopkeeper.training.config import Plan
 from shopkeeper.training.module import SequenceModule
@@ -76,6 +80,34 @@ def test_a_catalogue_with_gaps_learns_about_its_own_items(tmp_path: Path, loss, 
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
     touched = torch.stack(seen).sum(0) > 0
     assert touched.tolist() == [False, True, False, False, True, False, True]
+
+
+@pytest.mark.parametrize("model", [SASRec, BERT4Rec])
+@pytest.mark.parametrize("catalogue", [[1, 2, 3, 4], [2, 4, 5, 6]])
+def test_what_a_customer_has_is_no_negative_of_hers(tmp_path: Path, catalogue: list[int], model: type):
+    """Everybody has everything: with their sequences left out nothing is left to be told from, else a lot is."""
+    a, b, c, d = catalogue
+    prepared, split = tiny_prepared(tmp_path / "p", [[a, b, c, d, a, b, d, c]] * 8, n_items=6, catalogue=catalogue)
+    losses = {}
+    for leave_out in ("label", "sequence"):
+        loss = {"name": "sampled_softmax", "negatives": 3, "leave_out": leave_out}
+        made = model(width=8, blocks=1, heads=1, max_length=12, epochs=2, patience=0, loss=loss)
+        made.fit(prepared, split, Fit(seed=3, trainer=TRAINER, progress=False))
+        losses[leave_out] = [h["loss"] for h in made.trained.history]
+    assert losses["sequence"] == [0.0, 0.0]
+    assert min(losses["label"]) > 0.5
+
+
+def test_smoothed_labels_cost_what_pytorch_says_in_training_too(tiny_shop):
+    plain, smooth = (fit(*tiny_shop, epochs=1, dropout=0.0, loss=x).trained.history[0]["loss"]
+                     for x in ("softmax", {"name": "softmax", "smoothing": 0.2}))  # fmt: skip
+    assert smooth != plain
+    assert abs(smooth - plain) < 0.2  # at the begin all classes are alike
+
+
+def test_smoothed_baskets_are_refused_with_the_way_out():
+    with pytest.raises(UserError, match=r"loss\.smoothing=0\.1 is of single labels.*use loss\.smoothing=0"):
+        SASRec(targets="baskets", loss={"name": "softmax", "smoothing": 0.1})
 
 
 def test_few_negatives_make_a_large_catalogue_affordable():

@@ -339,3 +339,15 @@ def test_a_stage_keeps_the_studies_database_out_of_its_config(tmp_path: Path, mo
     text = next(p for p in written if p.name == "tune-sasrec.yaml").read_text()
     assert "s3cret" not in text
     assert "oc.env:SHOPKEEPER_STUDIES" in text
+
+
+def test_a_setting_of_the_loss_is_searched_under_either_name():
+    """`model.loss` is `${loss}`: what is chosen for one is what the other is."""
+    cfg = {"model": {"name": "m", "loss": {"name": "softmax", "smoothing": 0.0}}}
+    cfg["loss"] = dict(cfg["model"]["loss"])
+    for key in ("loss.smoothing", "model.loss.smoothing"):
+        changed = space.with_settings(cfg, {key: 0.25})
+        assert changed["model"]["loss"] == changed["loss"] == {"name": "softmax", "smoothing": 0.25}
+    own = cfg | {"loss": {"name": "bce"}}  # a model with a loss of its own keeps it
+    assert space.with_settings(own, {"model.loss.smoothing": 0.25})["model"]["loss"]["smoothing"] == 0.25
+    assert space.with_settings(own, {"model.loss.smoothing": 0.25})["loss"] == {"name": "bce"}

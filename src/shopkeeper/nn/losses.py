@@ -1,7 +1,9 @@
 """Losses over drawn negatives, for catalogues whose full softmax (softmax.py) costs too much.
 
 The negatives of a step are drawn on the device and shared by all its positions; where one of them is a position's own
-label it is left out there. Shapes: N positions, D width, V classes (items), C negatives.
+label, or as `Loss.leave_out` says any item of its sequence, it is left out there.
+
+Shapes: N positions, D width, V classes (items), C negatives.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ SHARE = ("must be a number from 0 to 1", lambda x: number()[1](x) and x <= 1)
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised (conf/loss/*.yaml). Nothing but `name` is of effect on the full softmax.
+    """What is minimised (conf/loss/*.yaml). Nothing but `name` and `smoothing` is of effect on the full softmax.
 
     `draw`: `uniform` over the catalogue, or `popularity`: in proportion to a class's count as a label.
     `logq`: subtract log(C q) from the logit of a negative that is drawn with probability q, so that the sum over
     negatives is an unbiased estimate of the sum over the catalogue (Bengio & Senécal, 2008; Yi et al., RecSys 2019).
     `calibration`: how far gBCE corrects for the share of the catalogue that is drawn: 0 (as BCE) to 1 (wholly).
     `regularisation`: of the negatives' scores in BPR-max.
+    `smoothing`: of the labels of a softmax: this share of each belongs to all classes alike (C. Szegedy, 2016).
+    `leave_out`: what is no negative where it is drawn: the `label` alone, or every item of the `sequence`.
     """
 
     name: str = "softmax"
@@ -38,13 +42,20 @@ class Loss:
     logq: bool = True
     calibration: float = 0.75
     regularisation: float = 1.0
+    smoothing: float = 0.0
+    leave_out: str = "label"
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"loss={self.name} is not known.{nearest(str(self.name), NAMES)}")
         rules = {"negatives": whole(1), "draw": one_of("uniform", "popularity"), "logq": one_of(False, True)}
-        rules |= {"calibration": SHARE, "regularisation": number()}
-        check(vars(self), rules, "loss.")
+        rules |= {"calibration": SHARE, "regularisation": number(), "smoothing": number(below=1)}
+        check(vars(self), rules | {"leave_out": one_of("label", "sequence")}, "loss.")
+        if self.smoothing and "softmax" not in self.name:
+            raise UserError(
+                f"loss.smoothing={self.smoothing:g} is of the classes of a softmax, and loss={self.name} has pairs; "
+                f"use loss=softmax or loss=sampled_softmax, or loss.smoothing=0"
+            )
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | str | Loss) -> Loss:
@@ -101,8 +112,10 @@ def sampled_loss(
     log_q_C: Tensor,
     loss: Loss,
     n_classes: int,
+    taken_NC: Tensor | None = None,
 ) -> Tensor:
     """Sum over positions, float32. `own_ND`, `other_CD`: embeddings of the labels `own_N` and the negatives `other_C`.
+    `taken_NC` (bool): what is no negative there beside the label.
 
     With the score r of the label, s of a negative, and means over the negatives of a position:
     `sampled_softmax`: -log(e^r / (e^r + sum e^(s - log(C q)))).
@@ -119,9 +132,15 @@ def sampled_loss(
     if loss.logq and loss.name == "sampled_softmax":
         logit_NC = logit_NC - (log_q_C + math.log(len(other_C)))
     itself_NC = own_N[:, None] == other_C
+    if taken_NC is not None:
+        itself_NC = itself_NC | taken_NC
     logit_NC = logit_NC.masked_fill(itself_NC, -torch.inf)
     if loss.name == "sampled_softmax":
-        return (torch.logsumexp(torch.cat([logit_N[:, None], logit_NC], 1), 1) - logit_N).sum()
+        loss_N = torch.logsumexp(torch.cat([logit_N[:, None], logit_NC], 1), 1) - logit_N
+        if loss.smoothing:
+            mean_N = (logit_N + logit_NC.masked_fill(itself_NC, 0).sum(1)) / (1 + (~itself_NC).sum(1))
+            loss_N = loss_N + loss.smoothing * (logit_N - mean_N)
+        return loss_N.sum()
     if loss.name == "bpr_max":
         return _bpr_max(logit_N, logit_NC, itself_NC, loss.regularisation)
     count_N = (~itself_NC).sum(1)
@@ -136,6 +155,32 @@ def sampled_loss(
         square_NC = torch.sigmoid(logit_NC.masked_fill(itself_NC, 0).square()).masked_fill(itself_NC, 0)
         return ((torch.sigmoid(logit_NC - logit_N[:, None]) + square_NC).sum(1) / count_N).sum()
     return (F.softplus(-logit_N) + F.softplus(logit_NC).sum(1) / count_N).sum()
+
+
+def smoothed(h_ND: Tensor, item_VD: Tensor, label_N: Tensor, first: int) -> Tensor:
+    """What a share of 1 for all classes alike adds to the full softmax's sum of -log p(label): float32.
+
+    That is h (w_label - mean of w), since the rest of both logarithms is the same; linear, so no logits are needed.
+    Classes are the rows of `item_VD` from `first` on.
+    """
+    own_ND = F.embedding(label_N + first, item_VD)
+    return (h_ND.float() * (own_ND - item_VD[first:].mean(0))).sum()
+
+
+def of_sequence(
+    other_C: Tensor, item_P: Tensor, own_N: Tensor, row_P: Tensor, row_N: Tensor, n_sequences: int
+) -> Tensor:
+    """Which drawn items stand in a label's own sequence, as a position or as a label: bool (N, C).
+
+    Items of the draws `other_C`, of positions `item_P` and of labels `own_N`, and which sequence these are of.
+    """
+    drawn_U, place_C = torch.unique(other_C, return_inverse=True)
+    item, row = torch.cat([item_P, own_N]), torch.cat([row_P, row_N])
+    place = torch.searchsorted(drawn_U, item).clamp_max(len(drawn_U) - 1)
+    found = drawn_U[place] == item
+    has_BU = torch.zeros(n_sequences, len(drawn_U), dtype=torch.bool, device=item.device)
+    has_BU[row[found], place[found]] = True
+    return has_BU[row_N][:, place_C]
 
 
 def _bpr_max(logit_N: Tensor, logit_NC: Tensor, itself_NC: Tensor, regularisation: float) -> Tensor:

@@ -94,6 +94,12 @@ class SequenceRecommender(SequenceModel):
                 f"model.history={self.history} with targets={self.targets} is learned over the whole catalogue, and "
                 f"loss={self.recipe.loss.name} draws negatives; use loss=softmax, or history=none and targets=events"
             )
+        if self._own and self.recipe.loss.smoothing:
+            raise UserError(
+                f"loss.smoothing={self.recipe.loss.smoothing:g} is of single labels, and model.history={self.history} "
+                f"with targets={self.targets} learns all of the next step; use loss.smoothing=0, or history=none and "
+                f"targets=events"
+            )
         self.known_V = np.zeros(0, bool)
         self.item_keys = np.zeros(0, np.int64)  # hashes of external item ids, to find items again in other data
         self.types: list[int] | None = None  # event codes that are read; None: all

@@ -17,11 +17,13 @@ from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
 from shopkeeper.training.config import Recipe, TrainerConfig
 
 log = logging.getLogger(__name__)
+LATER = {"smoothing": 0.0, "leave_out": "label"}  # what losses could not be told at first: unsaid where it is usual
 
 
 def identity_of(given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, seed: int) -> dict[str, Any]:
     """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
     fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
+    fixed["loss"] = {k: v for k, v in fixed["loss"].items() if v != LATER.get(k)}
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs
     fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}

@@ -55,8 +55,9 @@ def with_settings(cfg: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str
         for part in path:
             node = node[part]
         node[leaf] = value
-    if "loss" in changed["model"] and cfg["model"]["loss"] == cfg.get("loss"):
-        changed["model"]["loss"] = changed["loss"]  # `${loss}`, which was resolved before
+    if "loss" in changed["model"] and cfg["model"]["loss"] == cfg.get("loss"):  # `${loss}`, which was resolved before
+        own = {key: value for key, value in changed["model"]["loss"].items() if value != cfg["loss"].get(key)}
+        changed["model"]["loss"] = changed["loss"] = {**changed["loss"], **own}
     return changed
 
 

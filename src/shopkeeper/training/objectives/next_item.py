@@ -18,7 +18,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.nn.losses import Loss, Negatives, sampled_loss
+from shopkeeper.nn.losses import Loss, Negatives, of_sequence, sampled_loss, smoothed
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.schema import event_codes
@@ -152,9 +152,9 @@ class NextItem:
         slot_N = batch.layout.slot_N if batch.labelled_N is None else batch.labelled_N
         h_ND, weight_VD = x_PD.index_select(0, slot_N), network.item.weight
         if self._drawn is not None:
-            return self._sampled(h_ND, batch.label_N, weight_VD, self._drawn, seed) * scale
+            return self._sampled(h_ND, batch, slot_N, weight_VD, self._drawn, seed) * scale
         classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
-        return softmax_cross_entropy(
+        loss = softmax_cross_entropy(
             h_ND,
             classes_VD,
             batch.label_N,
@@ -163,16 +163,29 @@ class NextItem:
             kernel=plan.softmax,
             chunk=plan.chunk,
         )
+        if share := self.settings.smoothing:
+            loss = loss + scale * share * smoothed(h_ND, classes_VD, batch.label_N, first)
+        return loss
 
-    def _sampled(self, h_ND: Tensor, label_N: Tensor, weight_VD: Tensor, drawn: Negatives, seed: int) -> Tensor:
+    def _sampled(
+        self, h_ND: Tensor, batch: Batch, slot_N: Tensor, weight_VD: Tensor, drawn: Negatives, seed: int
+    ) -> Tensor:
         """The negatives are the same for every process and micro-batch."""
+        label_N = batch.label_N
         class_C, log_q_C = drawn.draw(seed, h_ND.device)
         own_N, other_C = label_N + 1, class_C + 1
         if self._class_items is not None:
             self._class_items = self._class_items.to(label_N.device)
             own_N, other_C = self._class_items[label_N], self._class_items[class_C]
         own_ND, other_CD = (F.embedding(rows, weight_VD).to(h_ND.dtype) for rows in (own_N, other_C))
-        return sampled_loss(h_ND, own_ND, other_CD, label_N, class_C, log_q_C, self.settings, self.n_classes)
+        taken_NC = None
+        if self.settings.leave_out == "sequence":
+            lay = batch.layout
+            row_P = torch.zeros_like(batch.item_P).index_copy_(0, lay.slot_N, lay.row_N)
+            shown = (batch.item_P[lay.slot_N], own_N, lay.row_N, row_P[slot_N])
+            taken_NC = of_sequence(other_C, *shown, len(lay.last_B))
+        asked = (h_ND, own_ND, other_CD, label_N, class_C, log_q_C)
+        return sampled_loss(*asked, self.settings, self.n_classes, taken_NC)
 
     @property
     def headline(self) -> str | None:
