@@ -21,11 +21,14 @@ from shopkeeper.features.content import item_content
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.timeline import DAY, instant
+from shopkeeper.training.batching.batches import TrainingView
+from shopkeeper.training.batching.cloze import ClozeView
 
 NETWORK: dict[str, Any] = {
     "width": 16, "blocks": 1, "max_length": 12, "dropout": 0.0, "lr": 0.01, "batch_size": 8, "epochs": 12,
@@ -142,12 +145,13 @@ def test_a_search_that_is_in_a_bucket_is_a_miss_for_everybody(tmp_path: Path):
     assert hit.mean() > 0.9
 
 
-def test_networks_learn_no_label_that_may_not_be_recommended(shop: Prepared, tmp_path: Path):
+def test_networks_learn_no_label_that_may_not_be_recommended(tmp_path: Path):
     """Of a split by searches where some are in buckets the classes are queries, in histories stands all."""
-    from shopkeeper.training.batching.batches import TrainingView
-
     p = garden(tmp_path, more="".join(f"c{n},,search,2024-01-0{n + 1}T23:00,own {n}\n" for n in range(9)))
     split = split_of(p, "search")
     view = TrainingView.build(split, ["search"])
     assert torch.equal(view.label_class_T.unique(), torch.arange(4, dtype=torch.int32))
     assert set(view.item_M.tolist()) == set(split.known.tolist())
+    hidden = ClozeView.build(split, ["search"], "all", fitted(BERT4Rec(**NETWORK | {"epochs": 1}), split).network)
+    assert set(hidden.item_M[hidden.step_M > 0].tolist()) == set(split.catalogue.tolist())
+    assert set(hidden.item_M.tolist()) == set(split.known.tolist())
