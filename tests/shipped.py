@@ -15,7 +15,7 @@ from shopkeeper.models.make import make
 from shopkeeper.nn.losses import Loss
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.placements import check_placement
-from shopkeeper.pipeline.told import Evaluate, Train, Tune, plain, settings
+from shopkeeper.pipeline.told import Evaluate, Train, Tune, Uplift, plain, settings
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.splits.people import PeopleSpec
@@ -28,7 +28,8 @@ from shopkeeper.tuning.space import read_space, with_settings
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 GROUPED = [path for path in FILES if path.parent != CONF]
-VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate", "placement": "evaluate"}
+VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate", "placement": "evaluate",
+         "campaign": "uplift"}  # fmt: skip
 
 
 def group_of(path: Path) -> str:
@@ -119,6 +120,7 @@ def _split_name(cfg: dict[str, Any]) -> str:
 
 
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "campaign": lambda cfg, name: _equal(settings(cfg, Uplift).campaign.name, name),
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
     "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),

@@ -25,6 +25,7 @@ FLOOR = {
     "recommenders": 3, "customers": 3,
     "tasks": 3.5,
     "evaluation": 4, "decisions": 4,
+    "campaigns": 4.2,
     "bundles": 4, "serving": 4.1,  # `serving` is the name by which serving teams import `bundles.answer`
     "tracking": 5, "tuning": 5,
     "pipeline": 6, "cli": 7, "__main__": 8, "__init__": 8,

@@ -45,6 +45,8 @@ KINDS = {
     "run": Kind("run", "set hydra.run.dir to a new folder", beside=r"log|[^/]+\.log|\.hydra/[^/]+", shared=True),
     "report": Kind("report", "set out to a new folder"),
     "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer")),
+    "segments": Kind("folder of segments", "set out to a new folder"),
+    "uplift": Kind("folder of an uplift", "set out to a new folder"),
     "study": Kind("study", "set tuning.name to another one", beside=_STUDY, shared=True),
     "composed": Kind("folder of composed configs", "run in another folder"),
     "checkpoint": Kind(

@@ -63,7 +63,7 @@ def test_a_trial_of_a_customer_model_that_falls_behind_is_pruned(house: House, m
 
 
 def test_checkpoints_of_another_task_or_other_windows_are_others(house: House):
-    from shopkeeper.pipeline.checkpoints import checkpoint_folder
+    from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder
 
     cfg = house.config("train", *SMALL)
     facts = {"dataset_fingerprint": "f", "split": "temporal"}

@@ -132,7 +132,9 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
 
     def work(cfg: dict[str, Any]) -> None:
         check_config(cfg)
-        CHECKS[group](cfg, cfg[group]["name"] if group in ("dataset", "model", "placement", "task") else path.stem)
+        CHECKS[group](
+            cfg, cfg[group]["name"] if group in ("campaign", "dataset", "model", "placement", "task") else path.stem
+        )
 
     root, cfg = tuple(group.split("/")), composed(VERBS.get(group, "train"), *words_of(path))
     if group == "tuning":
@@ -142,7 +144,9 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
     assert not bad, "\n".join(bad)
 
 
-@pytest.mark.parametrize("verb", ["config", "prepare", "evaluate", "export", "recommend", "score", "tune"])
+@pytest.mark.parametrize(
+    "verb", ["config", "prepare", "evaluate", "export", "recommend", "score", "segments", "tune", "uplift"]
+)
 def test_every_setting_of_a_verb_of_another_kind_and_every_misspelt_one_is_named_or_valid(verb: str):
     own = yaml.safe_load((CONF / f"{verb}.yaml").read_text())
     cfg = composed(verb, *(["run=somewhere"] if verb in ("recommend", "score") else []))

@@ -13,6 +13,8 @@ import pytest
 from house import House
 from layouts import differences
 from shopkeeper.bundles.layout import BUNDLE
+from shopkeeper.campaigns.segments.layout import SEGMENTS
+from shopkeeper.campaigns.uplift.layout import UPLIFT
 from shopkeeper.cli.formats import FOLDERS, page
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import Folder
@@ -53,9 +55,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("network", "recency", "logistic"):
             house.export(f"run=runs/{name}", f"name={name}", "golden=4")
         from shopkeeper.pipeline.score import score
+        from shopkeeper.pipeline.segments import segments
         from shopkeeper.pipeline.tune import tune_model
+        from shopkeeper.pipeline.uplift import uplift
 
         score(house._composed("score", ("run=runs/logistic",)))
+        segments(house._composed("segments", of))
+        (place / "raw").mkdir()
+        (place / "raw/mail.csv").write_text("arm,age,visit\n" + "mail,30,1\nmail,40,0\nnone,30,0\nnone,40,0\n" * 100)
+        mail = "{name: mail, file: mail.csv, treatment: arm, control: none, outcomes: [visit], features: [age]}"
+        (place / "conf/campaign").mkdir()
+        (place / "conf/campaign/mail.yaml").write_text(mail)
+        uplift(house._composed("uplift", ("campaign=mail", "learners=[t]", "folds=2")))
 
         words = ("model=popularity", "tuning.trials=2", "tuning.name=study", "tuning.startup_trials=1")
         tune_model(house.config("tune", *of, *words))
@@ -77,6 +88,8 @@ PLACES = {
     "customer bundle": (BUNDLE, "exports/logistic"),
     "study": (STUDY, "studies/study"),
     "scores": (SCORES, "outputs/scores"),
+    "segments": (SEGMENTS, "segments/demo_shop"),
+    "uplift": (UPLIFT, "outputs/uplift/mail"),
 }
 
 

@@ -322,7 +322,7 @@ def test_each_trial_is_a_child_run_with_its_curve_and_pruned_ones_have_not_faile
 
 
 def test_trials_of_one_search_do_not_share_a_checkpoint_folder(tmp_path: Path):
-    from shopkeeper.pipeline.checkpoints import checkpoint_folder
+    from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder
 
     cfg, facts = config(tmp_path), {"dataset_fingerprint": "x", "split": "temporal"}
     places = {checkpoint_folder(but(cfg, trial=name), facts) for name in ("a/0", "a/1", "b/0")}

@@ -13,6 +13,7 @@ from shopkeeper.errors import nearest
 from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.verbs import VERBS, run_verb
 
+UPLOADS = ("klaviyo", "mailchimp", "brevo", "omnisend", "meta", "google", "braze", "segment")  # of campaigns.upload
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -84,6 +85,17 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("new-dataset", _new_dataset, "look at a file and write a first dataset YAML, with its doubts")
     one.add_argument("file", type=Path)
     one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<file name>.yaml")
+    one = command(
+        "upload-file", _upload_file, "a list of customers as a file that a tool for mail or advertising takes"
+    )
+    one.add_argument("list", type=Path, help="CSV or Parquet with user_id: segments.parquet, a table of scores, …")
+    one.add_argument(
+        "contacts", type=Path, help="CSV or Parquet: user_id, consent, email, phone, …; kept beside the data"
+    )
+    one.add_argument("--tool", required=True, choices=UPLOADS)
+    one.add_argument("--to", type=Path, required=True, help="the file to write")
+    one.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="only those; may be repeated")
+    one.add_argument("--traits", nargs="*", help="columns of the list that go into the file; default: all")
     command("formats", _formats, "print what every file that the verbs write holds, as docs/formats.md says it")
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
@@ -175,6 +187,13 @@ def _formats(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.formats import page
 
     print(page(), end="")
+
+
+def _upload_file(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.upload_file import write_upload_file
+
+    a = arguments
+    write_upload_file(a.list, a.contacts, a.tool, a.to, a.where, a.traits)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

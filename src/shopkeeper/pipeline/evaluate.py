@@ -24,8 +24,8 @@ from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.commands import evaluate_again, train_also
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
+from shopkeeper.pipeline.comparing.commands import evaluate_again, train_also
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
@@ -191,6 +191,10 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     options: dict[str, Any] = {k: getattr(e, k) for k in ("confidence", "resamples", "smallest_effect")}
     options["test"] = cfg.report.test
     tables, split = form.sliced(by_name, tables, prepared)
+    if cfg.segments is not None:
+        from shopkeeper.evaluation.rows.segments import with_segments
+
+        tables = {name: with_segments(table, cfg.segments) for name, table in tables.items()}
     found = compare(tables, [headline, *runs[0].about.aggregates], **options)
     figures = {name: metrics[name]["test"] for name in by_name}
     sanity = form.sanity(cfg, by_name, tables, headline, split, found, figures)

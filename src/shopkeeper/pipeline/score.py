@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
+from shopkeeper.campaigns.sheets import write_sheet
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
@@ -31,7 +31,6 @@ from shopkeeper.timeline.instants import instant
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
-FORMULA = "^[=+@\\-\t\r]"  # how cells begin that a spreadsheet would run
 
 
 def score(config: DictConfig) -> None:
@@ -100,5 +99,4 @@ def write_scores(table: pa.Table, path: Path) -> None:
         if path.suffix == ".parquet":
             pq.write_table(table, tmp)
             return
-        ids = pc.replace_substring_regex(table["user_id"], f"({FORMULA})", r"'\1")
-        pa.csv.write_csv(table.set_column(0, "user_id", ids), tmp)
+        write_sheet(table, tmp)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from shopkeeper.campaigns.segments.settings import Segmentation
+from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
 from shopkeeper.errors import UserError, nearest, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
 from shopkeeper.ingest.dataset_shape import KIND, WHEN, check_dataset
@@ -42,6 +44,7 @@ class Paths:
     reports: Path = Path("reports")
     exports: Path = Path("exports")
     studies: Path = Path("studies")
+    segments: Path = Path("segments")
     outputs: Path = Path("outputs")
     checkpoints: Path = Path("outputs/checkpoints")
 
@@ -158,6 +161,7 @@ class Evaluate:
     )  # `reranking.steps`
     placement: Placement | None = None  # asks the runs as that place of the shop would
     runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
+    segments: Path | None = None  # a folder of `segments`, whose segments are slices
     out: Path | None = None  # folder of the report
     overwrite: bool = False
     plain: Settings = field(default_factory=dict, repr=False)
@@ -206,9 +210,35 @@ class Score:
     plain: Settings = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segments(Data):
+    """What `segments` is told."""
+
+    at: Any = held(WHEN, None)  # the instant; None: the end of the log
+    segmentation: Segmentation = field(default_factory=Segmentation)
+    out: Path | None = None  # None: below paths.segments
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uplift:
+    """What `uplift` is told."""
+
+    campaign: Campaign
+    learners: tuple[str, ...] = held(Items(Name(LEARNER_NAMES), 1), LEARNER_NAMES)
+    folds: int = held(whole(2), 3)
+    trees: Trees = field(default_factory=Trees)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    paths: Paths = field(default_factory=Paths)
+    seed: int = 1
+    out: Path | None = None  # None: below paths.outputs
+    overwrite: bool = False
+    plain: Settings = field(default_factory=dict, repr=False)
+
+
 VERBS: dict[str, type[Any]] = {
-    "score": Score, "recommend": Recommend, "export": Export, "evaluate": Evaluate, "prepare": Prepare, "train": Train,
-    "tune": Tune,
+    "uplift": Uplift, "segments": Segments, "score": Score, "recommend": Recommend, "export": Export,
+    "evaluate": Evaluate, "prepare": Prepare, "train": Train, "tune": Tune,
 }  # fmt: skip
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}
@@ -237,7 +267,7 @@ def settings(config: DictConfig | Settings, verb: type[V]) -> V:
             raise UserError(f"there is no option '{key}'.{nearest(key, NAMES)}")
     for key in (key for key in value if value[key] not in NOTHING and key not in _names(verb) | _names(Train)):
         *others, last = [f"{name}.py" for name, other in VERBS.items() if key in _names(other)]
-        whose = f"{' and '.join([*others, last])} {'are' if others else 'is'}"
+        whose = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise UserError(f"{key} is what {whose} told, and here it would do nothing; leave it out")
     for group in GROUPS if issubclass(verb, Train) else ():
         if group not in value:

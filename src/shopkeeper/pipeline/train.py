@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, show
-from shopkeeper.pipeline.checkpoints import checkpoint_folder, remember
+from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run

@@ -15,7 +15,7 @@ import pyarrow as pa
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
-from shopkeeper.pipeline.commands import train_also
+from shopkeeper.pipeline.comparing.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, find_runs
 from shopkeeper.pipeline.told import Evaluate
 

@@ -31,11 +31,11 @@ from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
+from shopkeeper.pipeline.forms.warm_start import check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import real_users, say_ends
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
-from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.tasks.base import Truth
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant, iso

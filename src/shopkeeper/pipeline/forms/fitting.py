@@ -10,7 +10,7 @@ from typing import Any
 
 from shopkeeper.locks import alone
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline.checkpoints import checkpoint_folder, recall, says_how_to_go_on
+from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, recall, says_how_to_go_on
 from shopkeeper.pipeline.runs import remove_checkpoints
 from shopkeeper.pipeline.told import Train
 

@@ -19,10 +19,10 @@ from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of
+from shopkeeper.pipeline.forms.warm_start import check_start, trained_until
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.told import Data, Evaluate, Train
-from shopkeeper.pipeline.warm_start import check_start, trained_until
 
 if TYPE_CHECKING:
     from shopkeeper.evaluation.compare import Comparison

@@ -35,11 +35,11 @@ from shopkeeper.models.about import CUSTOMERS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
+from shopkeeper.pipeline.forms.warm_start import check_start
 from shopkeeper.pipeline.preparing.data import prepare_data, warn_once
 from shopkeeper.pipeline.preparing.split import real_users
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Train
-from shopkeeper.pipeline.warm_start import check_start
 from shopkeeper.splits.people import People, PeopleSpec, divide
 
 log = logging.getLogger(__name__)

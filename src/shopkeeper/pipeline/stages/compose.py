@@ -26,6 +26,20 @@ from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 READS = {
     "prepare": ("dataset", "split", "task", "paths", "engine", "timeline", "audit", "progress", "prepared_folder"),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
+    "segments": (
+        "dataset",
+        "split",
+        "task",
+        "paths",
+        "engine",
+        "timeline",
+        "progress",
+        "prepared_folder",
+        "at",
+        "segmentation",
+        "out",
+        "overwrite",
+    ),
     "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite", "evaluation"),
 }
 
@@ -50,6 +64,7 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     stages: dict[str, tuple[str, list[str]]] = {"stage-prepare": ("prepare", [])}
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
+    stages["stage-segments"] = ("segments", [])
     stages["stage-evaluate"] = ("evaluate", [])
     best = plan["export"] == context.BEST
     stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])

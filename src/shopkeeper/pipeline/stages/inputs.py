@@ -38,7 +38,14 @@ log = logging.getLogger(__name__)
 MAKING = tuple(f"shopkeeper.{room}" for room in ("ingest", "arrange", "people", "splits"))
 DATA = ("shopkeeper.pipeline.preparing", *MAKING, "shopkeeper.pipeline.audit")
 SHOWN = ("shopkeeper.evaluation.report", "shopkeeper.pipeline.pictures.figures", "shopkeeper.tracking")
-NOT_DECIDING = {"train": (*DATA, *SHOWN), "tune": (*DATA, *SHOWN), "export": DATA, "evaluate": DATA, "prepare": ()}
+NOT_DECIDING = {
+    "train": (*DATA, *SHOWN),
+    "tune": (*DATA, *SHOWN),
+    "export": DATA,
+    "evaluate": DATA,
+    "prepare": (),
+    "segments": DATA,
+}
 
 
 def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchanged.PLACE)) -> None:

@@ -1,0 +1,1 @@
+"""From scores to whom to write to, and whether it pays."""

@@ -1,0 +1,1 @@
+"""Whom a campaign moves, learned from one that was randomised."""

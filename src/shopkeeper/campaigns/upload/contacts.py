@@ -1,0 +1,115 @@
+"""The table of contact keys: read as text, joined to a list of customers, and only of those who agreed to it.
+
+A CSV or Parquet file beside the shop's data, not in it: no verb that prepares, trains or scores reads it. Columns:
+
+user_id     as in the list (a pseudonym where the list has pseudonyms)
+consent     true or false: may this customer be written to for this purpose? Only true counts.
+consent_at  optional, when that was given, ISO 8601
+email, phone (with the country's code), first_name, last_name, city, state, zip, country (two letters),
+birthday (YYYY-MM-DD), gender (f, m): optional, one of email and phone needed
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from shopkeeper.campaigns.upload import keys
+from shopkeeper.errors import UserError, nearest
+
+KEYS = ("email", "phone")
+ABOUT = ("first_name", "last_name", "city", "state", "zip", "country", "birthday", "gender")
+KNOWN = ("user_id", "consent", "consent_at", *KEYS, *ABOUT)
+
+
+@dataclass(frozen=True)
+class People:
+    """Whom a file is about, n of them: texts by column, "" where one is not known."""
+
+    contact: dict[str, list[str]]  # columns of `KNOWN`
+    traits: dict[str, pa.ChunkedArray]  # what the list says of them
+    left_out: Counter[str]  # who is not among them, by reason
+
+    def __len__(self) -> int:
+        return len(self.contact["user_id"])
+
+    def column(self, name: str) -> list[str]:
+        """A column of the contacts; blanks where the file has none."""
+        return self.contact.get(name) or [""] * len(self)
+
+
+def read_list(path: Path, texts: bool = False) -> pa.Table:
+    """A table from CSV or Parquet; of CSV `user_id`, or all columns (`texts`), as text, that no zero is lost."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give a CSV or Parquet file")
+    try:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+        else:
+            head = pyarrow.csv.open_csv(path).schema.names
+            told = {name: pa.string() for name in head if texts or name == "user_id"}
+            options = pyarrow.csv.ConvertOptions(column_types=told, strings_can_be_null=False)
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+    except (pa.ArrowInvalid, OSError) as e:
+        raise UserError(f"{path} is not readable ({str(e).splitlines()[0]}); give CSV in UTF-8 or Parquet") from None
+    if "user_id" not in table.column_names:
+        raise UserError(f"{path} lacks the column 'user_id'.{nearest('user_id', table.column_names)}")
+    table = table.set_column(table.column_names.index("user_id"), "user_id", table["user_id"].cast(pa.string()))
+    if pc.count_distinct(table["user_id"]).as_py() < table.num_rows:
+        raise UserError(f"{path} has a user_id in several rows; give each customer once")
+    return table
+
+
+def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
+    """The customers of a list who agreed and can be reached, in the list's order; all others are counted.
+
+    Raises:
+        UserError: a column that is none of contacts', none that says who agreed, or no key.
+    """
+    for name in contacts.column_names:
+        if name not in KNOWN:
+            raise UserError(f"{file} has the column '{name}', which is none of contacts.{nearest(name, KNOWN)}")
+    if "consent" not in contacts.column_names:
+        raise UserError(f"{file} lacks the column 'consent': nobody may be written to who is not known to have agreed")
+    if not set(KEYS) & set(contacts.column_names):
+        raise UserError(f"{file} has neither of the columns {' and '.join(KEYS)}; without one nobody can be reached")
+    row = pc.index_in(listed["user_id"], value_set=contacts["user_id"].combine_chunks()).to_pylist()
+    texts = {
+        name: ["" if x is None else str(x) for x in contacts[name].cast(pa.string()).to_pylist()]
+        for name in contacts.column_names
+    }
+    left_out: Counter[str] = Counter()
+    seen: set[str] = set()
+    kept: list[int] = []
+    for place, at in enumerate(row):
+        reason = "no contact" if at is None else _why_not(texts, at, seen)
+        if reason:
+            left_out[reason] += 1
+        else:
+            kept.append(place)
+    chosen = [row[place] for place in kept]
+    clean = {"email": keys.email, "phone": keys.phone, "country": keys.country}
+    contact = {name: [clean.get(name, str.strip)(values[at]) for at in chosen] for name, values in texts.items()}
+    traits = {name: listed[name].take(pa.array(kept, pa.int64())) for name in listed.column_names if name != "user_id"}
+    return People(contact, traits, left_out)
+
+
+def _why_not(texts: dict[str, list[str]], at: int, seen: set[str]) -> str:
+    """Why a row of the contacts may not be used, "" where it may; its keys are seen from then on."""
+    said = texts["consent"][at].strip().lower()
+    if said not in ("true", "1", "yes"):
+        return "did not agree"
+    found = {name: of(texts[name][at]) for name, of in (("email", keys.email), ("phone", keys.phone)) if name in texts}
+    own = {f"{name} {value}" for name, value in found.items() if value}
+    if not own:
+        return "no usable e-mail or phone"
+    if own & seen:
+        return "an e-mail or phone that another customer of the list has"
+    seen |= own
+    return ""

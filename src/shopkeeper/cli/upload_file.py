@@ -1,0 +1,66 @@
+"""`upload-file`: a list of customers and the table of their contact keys as a file that a tool takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from shopkeeper.campaigns.upload.contacts import join, read_list
+from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Sheet, as_json
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.files import atomic_file
+
+NOT_TOLD = "blank_reason"  # of tables of scores and segments
+
+
+def write_upload_file(
+    listed: Path, contacts: Path, tool: str, to: Path, where: Sequence[str] = (), traits: Sequence[str] | None = None
+) -> None:
+    """Write the file, and print how many are in it and why others are not.
+
+    Args:
+        listed: CSV or Parquet with `user_id`, such as segments.parquet or a table of scores.
+        contacts: CSV or Parquet, see `campaigns.upload.contacts`.
+        tool: one of `TOOLS`.
+        to: the file.
+        where: `column=value` each: only customers for whom all hold.
+        traits: columns of the list that go into the file; None: all.
+
+    Raises:
+        UserError: nobody is left, a column is not there, or the file is larger than the tool takes.
+    """
+    table = read_list(listed)
+    for condition in where:
+        name, equals, value = condition.partition("=")
+        if not equals or name not in table.column_names:
+            raise UserError(f"--where {condition} names no column of {listed}.{nearest(name, table.column_names)}")
+        table = table.filter(pc.fill_null(pc.equal(table[name].cast(pa.string()), value), False))
+    chosen = [c for c in table.column_names if c not in ("user_id", NOT_TOLD)] if traits is None else list(traits)
+    for name in chosen:
+        if name not in table.column_names:
+            raise UserError(f"--traits names '{name}', which {listed} has not.{nearest(name, table.column_names)}")
+    people = join(table.select(["user_id", *chosen]), read_list(contacts, texts=True), contacts)
+    if not len(people):
+        why = "; ".join(f"{n:,}: {reason}" for reason, n in people.left_out.most_common())
+        raise UserError(f"nobody would be in {to} ({why or 'the list is empty'}); look at --where and {contacts}")
+    found = TOOLS[tool](people)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(to) as tmp:
+        if isinstance(found, Sheet):
+            pyarrow.csv.write_csv(found.table, tmp, pyarrow.csv.WriteOptions(delimiter=found.separator))
+        else:
+            tmp.write_text("".join(f"{as_json(row)}\n" for row in found.rows), encoding="utf-8")
+        if (size := tmp.stat().st_size) > MOST_BYTES.get(tool, size):
+            raise UserError(
+                f"{to} would have {size / 2**20:.0f} MiB and {tool} takes {MOST_BYTES[tool] / 2**20:.0f}; cut the list "
+                "with --where, or send fewer --traits"
+            )
+    print(f"{to}: {found.table.num_rows if isinstance(found, Sheet) else len(found.rows):,} customers for {tool}")
+    for reason, n in people.left_out.most_common():
+        print(f"  left out, {reason}: {n:,}")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")

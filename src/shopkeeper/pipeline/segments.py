@@ -1,0 +1,110 @@
+"""`segments`: in which segments every customer is as of today, or as of an instant that is told, and how many moved."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from shopkeeper.campaigns.segments.segment import Segments, segments_of
+from shopkeeper.campaigns.segments.settings import SEGMENTATIONS
+from shopkeeper.campaigns.sheets import write_sheet
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_folder, sha256_tree, write_json
+from shopkeeper.folders import Unlike, check_target
+from shopkeeper.hashing import sealed
+from shopkeeper.pipeline import context, show, told
+from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.timeline import floor_day, instant, iso
+
+log = logging.getLogger(__name__)
+KIND = "segments"  # of the folder
+
+
+def segments(config: DictConfig) -> None:
+    """The verb: write the folder, and print how many customers each segment has."""
+    cfg = told.settings(config, told.Segments)
+    cfg.segmentation.check()
+    prepared = prepare_data(cfg)
+    at = _instant(cfg, prepared)
+    name = cfg.dataset["name"] if cfg.at is None else f"{cfg.dataset['name']}-{iso(at)[:10]}"
+    out = cfg.out or cfg.paths.segments / name
+    unlike = None if cfg.overwrite else _unlike(prepared.name)
+    out = check_target(out, KIND, unlike)
+    found = segments_of(lambda t: prepare_data(cfg, t if context.known_per_cutoff(cfg) else None), at, cfg.segmentation)
+    _write(cfg, prepared, found, out, unlike)
+    _say(found, out)
+
+
+def _instant(cfg: told.Segments, prepared: Prepared) -> int:
+    """What is asked about: the setting, or where the log ends."""
+    if prepared.events.timestamp is None:
+        raise UserError(f"segments need time stamps and dataset={prepared.name} has only an order; choose another one")
+    until = context.watched(cfg).get("observed_until")
+    end = (
+        floor_day(prepared.span[1], prepared.zone) if until is None else instant(until, "observed_until", prepared.zone)
+    )
+    at = end if cfg.at is None else instant(cfg.at, "at", prepared.zone)
+    if at > end:
+        raise UserError(
+            f"at={iso(at)} lies after the end of the log ({iso(end)}): what happened until then is not known; choose "
+            f"an earlier instant, or prepare the newer log"
+        )
+    return at
+
+
+def _unlike(dataset: str) -> Unlike:
+    def unlike(manifest: Mapping[str, Any]) -> str | None:
+        theirs = manifest.get("dataset")
+        return None if theirs == dataset else f"dataset={theirs}, not {dataset}"
+
+    return unlike
+
+
+def _write(cfg: told.Segments, prepared: Prepared, found: Segments, out: Path, unlike: Unlike | None) -> None:
+    with atomic_folder(out, KIND, unlike) as folder:
+        pq.write_table(found.table, folder / "segments.parquet")
+        write_sheet(found.table, folder / "segments.csv")
+        write_sheet(found.movement, folder / "movement.csv")
+        write_json(folder / "segments.json", {**found.about, "rules": asdict(cfg.segmentation)})
+        about = {
+            "format_version": 1,
+            "kind": KIND,
+            "dataset": prepared.name,
+            "dataset_fingerprint": prepared.fingerprint,
+            "as_of": found.about["as_of"],
+            "erasure_list": prepared.erasure_list,
+            "commit": context.git_commit(),
+            "files": sha256_tree(folder),
+        }
+        write_json(folder / "manifest.json", sealed(about))
+
+
+def _say(found: Segments, out: Path) -> None:
+    rows = []
+    before: Counter[tuple[str, str]] = Counter()
+    for row in found.movement.to_pylist():
+        before[row["segmentation"], row["before"]] += row["customers"]
+    for name in SEGMENTATIONS:
+        for profile in found.about["profiles"].get(name, []):
+            who = profile["who"]
+            money = who.get("money_share")
+            rows.append([name.replace("_", " "), profile["segment"], f"{who['customers']:,}", f"{who['share']:.1%}",
+                         "" if money is None else f"{money:.1%}", f"{before[name, profile['segment']]:,}"])  # fmt: skip
+    since = found.about["movement_since"][:10]
+    print(show.table(["segmentation", "segment", "customers", "of all", "of the money", f"on {since}"], rows))
+    clusters = found.about["clusters"]
+    if not clusters["stable"]:
+        best = clusters["stability"][str(clusters["number"])]["stability"]
+        log.warning(
+            "clusters: other customers, or those of then, give other groups (%s of them have an adjusted Rand index of "
+            "%.2f): take them for a picture, not for facts", clusters["number"], best
+        )  # fmt: skip
+    log.info("as of %s; segments: %s", found.about["as_of"], context.relative(out))
