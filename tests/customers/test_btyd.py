@@ -12,7 +12,8 @@ from scipy import integrate, special, stats
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.bg_nbd import BGNBDModel
-from shopkeeper.customers.btyd import (
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back
+from shopkeeper.customers.processes.btyd import (
     BGNBD,
     GammaGamma,
     bg_nbd_log_likelihood,
@@ -24,7 +25,6 @@ from shopkeeper.customers.btyd import (
     p_alive,
     p_order,
 )
-from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.metrics.value import mae, normalised_gini, rmse, total_bias

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from customers.test_totals_verbs import FEW, SMALL, rows
 from house import House
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.score import score
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.score import score, scores_of
 
 WINDOWS = {"horizon_days": 20, "active_days": 30}
 
@@ -56,6 +61,21 @@ def test_as_of_the_test_cutoff_everybody_has_the_score_that_evaluation_gave(hous
         "dataset": "rhythm", "task": "churn", "model": "logistic", "seed": 1, "horizon_days": 20.0,
         "as_of": "2023-06-28T00:00:00Z",
     }  # fmt: skip
+
+
+def test_a_model_that_knows_intervals_has_them_in_the_table_and_no_bound_is_none(monkeypatch: pytest.MonkeyPatch):
+    plain = BaseRate.predict
+
+    def bounded(self: BaseRate, cohort: Cohort) -> Predictions:
+        n = len(cohort)
+        return replace(plain(self, cohort), low=np.full(n, 1.5), high=np.full(n, np.inf))
+
+    monkeypatch.setattr(BaseRate, "predict", bounded)
+    table, _ = scores_of(open_run("runs/spend"))
+    assert table.column_names == ["user_id", "expected", "low", "high", "blank_reason"]
+    asked = table["expected"].to_pylist()
+    assert table["low"].to_pylist() == [None if value is None else 1.5 for value in asked]
+    assert set(table["high"].to_pylist()) == {None}
 
 
 def test_today_is_the_end_of_the_log_and_the_file_says_so(house: House, caplog: pytest.LogCaptureFixture):

@@ -14,7 +14,7 @@ from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
-from shopkeeper.customers.calibration import SMOOTH
+from shopkeeper.customers.correction.calibration import SMOOTH
 from shopkeeper.customers.gru import GRU
 from shopkeeper.customers.sequence import SequenceCustomerModel, gathered, numbered, of_some_customers
 from shopkeeper.data.prepared import Prepared

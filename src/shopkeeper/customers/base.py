@@ -38,6 +38,7 @@ class Cohort:
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
     encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
+    holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts or amounts that labels are
 
     def __len__(self) -> int:
@@ -50,6 +51,10 @@ class Predictions:
 
     value: np.ndarray  # float64 (n,): a calibrated probability, a mean count or a mean amount; NaN where blank
     blank_reason: np.ndarray | None = None  # str (n,), "" where scored
+    low: np.ndarray | None = (
+        None  # float64 (n,): of a count or an amount, the interval that holds four labels of five …
+    )
+    high: np.ndarray | None = None  # … NaN where blank, infinite where nothing can be promised
 
     @property
     def probability(self) -> np.ndarray:

@@ -1,27 +1,25 @@
-"""BG/NBD and Gamma-Gamma as one customer model: who orders again, how often, and for how much.
+"""Buy till you die as a customer model: who orders again, how often, and with Gamma-Gamma for how much.
 
 It needs no labels: it is fitted on the orders of everybody, asked about or not, until the last instant that its cohorts
-know of. See `btyd.py` for the model; it answers from four features: orders, age at the last one, age, mean order.
+know of. See `processes/` for the two that there are; it answers from four features: orders, age at the last one, age,
+mean order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.btyd import (
-    BGNBD,
-    GammaGamma,
-    expected_order_value,
-    expected_orders,
-    fit_bg_nbd,
-    fit_gamma_gamma,
-    p_order,
-)
 from shopkeeper.customers.build_cohort import features_of
-from shopkeeper.customers.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.processes import btyd, pareto
+from shopkeeper.customers.processes.btyd import BGNBD, GammaGamma, expected_order_value, fit_gamma_gamma
+from shopkeeper.customers.processes.pareto import ParetoNBD
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
@@ -29,6 +27,17 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 READ = ("orders", "days_since_order", "days_since_first_order", "money", "money_returned_share")
+
+
+class Process(NamedTuple):
+    """How orders come and customers leave: parameters, their fit, and what follows from them."""
+
+    parameters: Callable[..., Any]
+    start: tuple[float, ...]
+    fit: Callable[..., Any]
+    p_alive: Callable[..., np.ndarray]
+    p_order: Callable[..., np.ndarray]
+    expected_orders: Callable[..., np.ndarray]
 
 
 class BGNBDModel:
@@ -46,10 +55,13 @@ class BGNBDModel:
         needs=("features", "dataset"),
         not_exported="a bundle answers with NumPy alone, which has no hypergeometric function; use score.py",
     )
+    name = "bg_nbd"
+    process = Process(BGNBD, (1.0, 1.0, 1.0, 1.0), btyd.fit_bg_nbd, btyd.p_alive, btyd.p_order, btyd.expected_orders)
 
     def __init__(self, min_customers: int = 20, most_customers: int = 100_000, calibrate: bool = True) -> None:
         self.min_customers, self.most_customers, self.calibrate = min_customers, most_customers, calibrate
-        self.orders, self.value = BGNBD(1.0, 1.0, 1.0, 1.0), GammaGamma(1.0, 2.0, 1.0)
+        self.orders = self.process.parameters(*self.process.start)
+        self.value = GammaGamma(1.0, 2.0, 1.0)
         self.answers, self.turned = PROBABILITIES, False
         self.calibrator = Calibrator()
         self.untrainable = "not fitted"
@@ -72,7 +84,7 @@ class BGNBDModel:
         self.untrainable = few if repeat < self.min_customers else ""
         if self.untrainable:
             return
-        self.orders = fit_bg_nbd(x, t_x, age)
+        self.orders = self.process.fit(x, t_x, age)
         paid = mean > 0
         if self.answers == AMOUNTS and paid.any():
             self.value = fit_gamma_gamma(n[paid], mean[paid])
@@ -88,6 +100,13 @@ class BGNBDModel:
         value = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, value, self.untrainable)
 
+    def still_customer(self, cohort: Cohort) -> np.ndarray:
+        """The probability that each has not left for good: float64 (n,); NaN where there is no order or no fit."""
+        if self.untrainable:
+            return np.full(len(cohort), np.nan)
+        x, t_x, age, _, _ = _summary(cohort.features, cohort.feature_names)
+        return np.where(x >= 0, self.process.p_alive(self.orders, np.maximum(x, 0), t_x, age), np.nan)
+
     def save(self, folder: Path) -> None:
         """Write `model.json`."""
         state = {
@@ -98,13 +117,13 @@ class BGNBDModel:
             "calibrator": self.calibrator.as_json(),
             "untrainable": self.untrainable,
         }
-        write_state(folder, "bg_nbd", state)
+        write_state(folder, self.name, state)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         keys = ("orders", "value", "answers", "turned", "calibrator", "untrainable")
-        state = read_state(folder, "bg_nbd", keys)
-        self.orders, self.value = BGNBD(**state["orders"]), GammaGamma(**state["value"])
+        state = read_state(folder, self.name, keys)
+        self.orders, self.value = self.process.parameters(**state["orders"]), GammaGamma(**state["value"])
         self.answers, self.turned = str(state["answers"]), bool(state["turned"])
         self.calibrator, self.untrainable = Calibrator(**state["calibrator"]), str(state["untrainable"])
 
@@ -112,9 +131,9 @@ class BGNBDModel:
         """NaN where somebody has no order."""
         x, t_x, age, n, mean = _summary(cohort.features, cohort.feature_names)
         if self.answers == PROBABILITIES:
-            p = p_order(self.orders, x, t_x, age, cohort.horizon_days)
+            p = self.process.p_order(self.orders, x, t_x, age, cohort.horizon_days)
             return 1 - p if self.turned else p
-        orders = expected_orders(self.orders, x, t_x, age, cohort.horizon_days)
+        orders = self.process.expected_orders(self.orders, x, t_x, age, cohort.horizon_days)
         return orders if self.answers == COUNTS else orders * expected_order_value(self.value, n, mean)
 
     def _everybody(self, until: int, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -129,6 +148,16 @@ class BGNBDModel:
         table = features_of(p, user, np.full(len(user), until, np.int64))
         ordered = table.values[:, table.names.index("orders")] > 0
         return table.values[ordered], table.names
+
+
+class ParetoNBDModel(BGNBDModel):
+    """The same with customers who may leave at any moment; Schmittlein, Morrison and Colombo 1987."""
+
+    about = replace(BGNBDModel.about, not_exported="a bundle runs no quadrature; use score.py")
+    name = "pareto_nbd"
+    process = Process(
+        ParetoNBD, (1.0, 1.0, 1.0, 1.0), pareto.fit_pareto_nbd, pareto.p_alive, pareto.p_order, pareto.expected_orders
+    )
 
 
 def _summary(features_nF: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:

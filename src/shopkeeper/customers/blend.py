@@ -6,8 +6,11 @@ on the training cutoffs, cross-fitted over customers, and no cohort is spent. Pr
 $$\mathrm{logit}\, p = c + \sum_k w_k \,\mathrm{logit}\, p_k, \quad w_k \ge 0$$
 
 by log loss, counts and amounts as $e^c \sum_k w_k m_k$ with weights that add up to 1, by Poisson or Tweedie deviance;
-equal weights cost nothing, all others a little. D. Wolpert, Stacked generalization, Neural Networks 5 (1992);
-L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
+equal weights cost nothing, all others a little. Amounts are then drawn apart, $f m^g$: the power with which the mean
+absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
+of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`). What is
+said of a window follows the shop's season (`correction/season.py`). D. Wolpert, Stacked generalization, Neural Networks
+5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
 
 Shapes: n rows, K members.
 """
@@ -22,15 +25,19 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.calibration import FLOOR
+from shopkeeper.customers.correction.calibration import FLOOR
+from shopkeeper.customers.correction.conformal import Conformal, conformal_from, fit_conformal
+from shopkeeper.customers.correction.season import Season, season_from, season_of
 from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, check, check_kinds, whole
-from shopkeeper.models.about import COUNTS, CUSTOMERS, OF_CUSTOMERS, PROBABILITIES, About
+from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, OF_CUSTOMERS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 
+KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
+MOST_POWER = 2.0
 PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
 
 
@@ -40,9 +47,10 @@ class Blend:
     Args:
         members: settings of each model; null leaves one out.
         folds: of customers, where there is no later cohort.
+        season: whether answers are carried to what the window asked about is going to bring to the shop.
     """
 
-    def __init__(self, members: Mapping[str, Mapping[str, Any] | None], folds: int = 5) -> None:
+    def __init__(self, members: Mapping[str, Mapping[str, Any] | None], folds: int = 5, season: bool = True) -> None:
         check({"folds": folds}, {"folds": whole(2)}, "model.")
         self.settings: dict[str, dict[str, Any]] = {}
         for name, settings in members.items():
@@ -58,11 +66,14 @@ class Blend:
             self.settings[name] = dict(settings or {})
         if not self.settings:
             raise UserError("blend: there is no member; name one in model.members")
-        self.folds = folds
+        self.folds, self.season = folds, season
         self.prepared: Prepared | None = None
         self.members: dict[str, Any] = {}
         self.weight = np.zeros(0)
         self.offset = 0.0
+        self.power, self.factor = 1.0, 1.0  # of amounts
+        self.spread: Conformal | None = None  # of counts and amounts
+        self.year: Season | None = None
         self.answers = PROBABILITIES
         self.untrainable = "not fitted"
 
@@ -76,7 +87,7 @@ class Blend:
             also=tuple(answers[1:]),
             reads=tuple(dict.fromkeys(column for a in found for column in a.reads)),
             needs=tuple(dict.fromkeys(need for a in found for need in a.needs)),
-            reads_instant=any(a.reads_instant for a in found),
+            reads_instant=self.season or any(a.reads_instant for a in found),
             not_exported="a bundle runs one program, a blend is several; use score.py",
         )
 
@@ -86,7 +97,7 @@ class Blend:
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Fit the members, and weigh them."""
-        self.answers, self.members, self.untrainable = train.answers, {}, ""
+        self.answers, self.members, self.untrainable, self.spread = train.answers, {}, "", None
         fit = replace(fit, folder=None, log=lambda *_: None)
         names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
         for name in names:
@@ -107,12 +118,26 @@ class Blend:
                 said_nK[others] = self._said(fold, rows_of(train, others))
         known = ~np.isnan(said_nK).any(axis=1)
         self.weight, self.offset = weigh(said_nK[known], label[known], self.answers)
+        self.power, self.factor = 1.0, 1.0
+        if self.answers == AMOUNTS:
+            self.power, self.factor = drawn_apart(self._mixed(said_nK[known]), label[known])
+        self.year = season_of(train if calibration is None else calibration) if self.season else None
+        if self.answers != PROBABILITIES:
+            self.spread = fit_conformal(self._mixed(said_nK[known]), label[known], self.answers == COUNTS)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """The weighed answers; blank where a member's is."""
         if self.untrainable:
             return with_blanks(cohort, np.full(len(cohort), np.nan), self.untrainable)
-        return with_blanks(cohort, mixed(self._said(self.members, cohort), self.weight, self.offset, self.answers))
+        value = self._mixed(self._said(self.members, cohort))
+        found = with_blanks(cohort, self._carried(value, cohort))
+        if self.spread is None:
+            return found
+        low, high = (self._carried(bound, cohort) for bound in self.spread.interval(value))
+        if self.answers == COUNTS:
+            low, high = np.floor(low), np.ceil(high)
+        blank = np.isnan(found.value)
+        return replace(found, low=np.where(blank, np.nan, low), high=np.where(blank, np.nan, high))
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, and each member into `members/<name>/`."""
@@ -120,6 +145,10 @@ class Blend:
             "members": list(self.members),
             "weight": self.weight.tolist(),
             "offset": self.offset,
+            "power": self.power,
+            "factor": self.factor,
+            "year": None if self.year is None else self.year.as_json(),
+            "spread": None if self.spread is None else self.spread.as_json(),
             "answers": self.answers,
             "untrainable": self.untrainable,
         }
@@ -129,8 +158,11 @@ class Blend:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        state = read_state(folder, "blend", ("members", "weight", "offset", "answers", "untrainable"))
+        state = read_state(folder, "blend", KEYS)
         self.weight, self.offset = np.array(state["weight"], np.float64), float(state["offset"])
+        self.power, self.factor = float(state["power"]), float(state["factor"])
+        self.year = None if state["year"] is None else season_from(state["year"])
+        self.spread = None if state["spread"] is None else conformal_from(state["spread"])
         self.answers, self.untrainable = str(state["answers"]), str(state["untrainable"])
         self.members = {}
         for name in state["members"]:
@@ -145,6 +177,13 @@ class Blend:
             model.bind(self.prepared)
         model.fit(train, None, fit)
         return model
+
+    def _carried(self, value: np.ndarray, cohort: Cohort) -> np.ndarray:
+        return value if self.year is None else self.year.carried(value, cohort)
+
+    def _mixed(self, said_nK: np.ndarray) -> np.ndarray:
+        value = mixed(said_nK, self.weight, self.offset, self.answers)
+        return self.factor * value**self.power if self.answers == AMOUNTS else value
 
     def _said(self, members: Mapping[str, Any], cohort: Cohort) -> np.ndarray:
         return np.stack([model.predict(cohort).value for model in members.values()], axis=1)
@@ -180,6 +219,22 @@ def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndar
     start = np.append(np.full(K, 1 / K if answers == PROBABILITIES else 0.0), 0.0)
     limits = [(0.0, 3.0) if answers == PROBABILITIES else (-20.0, 20.0)] * K + [(-5.0, 5.0)]
     return of(np.asarray(minimize(cost, start, method="L-BFGS-B", bounds=limits).x))
+
+
+def drawn_apart(mean: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """Power and factor of means (n,) with the least absolute error among those that leave their sum as it is."""
+    from scipy.optimize import minimize_scalar
+
+    whole = float(mean.sum())
+    if whole <= 0:
+        return 1.0, 1.0
+
+    def cost(power: float) -> float:
+        apart = mean**power
+        return float(np.abs(apart * (whole / apart.sum()) - label).mean())
+
+    power = float(minimize_scalar(cost, bounds=(1.0, MOST_POWER), method="bounded").x)
+    return (power, whole / float((mean**power).sum())) if cost(power) < cost(1.0) else (1.0, 1.0)
 
 
 def _loss(label: np.ndarray, said: np.ndarray, answers: str) -> np.ndarray:

@@ -164,6 +164,7 @@ def build_cohort(
         end=lower_bound(time, start, prepared.offsets[customer], cutoff),
         observed_until=np.full(len(customer), observed_until, np.int64),
         label=np.concatenate(label) if labels else None,
+        holds=of,
         answers=answers,
         of_nothing=float(truth(np.zeros(1, np.int64))[0]),
         horizon_days=float(horizon_days),

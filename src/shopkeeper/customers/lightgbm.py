@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import (
     labels_of,

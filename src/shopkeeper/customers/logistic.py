@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator
 from shopkeeper.customers.state import (
     labels_of,
     read_arrays,

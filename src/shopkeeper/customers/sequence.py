@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.calibration import SMOOTH, Calibrator, choose_calibrator
+from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.errors import UserError, check, number, or_null, whole
 from shopkeeper.models.about import PROBABILITIES, About, Learned

@@ -206,6 +206,8 @@ SCORES = Folder(
                 user_id       string  external id, or its pseudonym; as CSV with an apostrophe before what is a formula
                 probability?  double  of probabilities; null where blank
                 expected?     double  of counts and amounts: their mean; null where blank
+                low?          double  of models that say so: from where four of five lie …
+                high?         double  … and until where; null where blank, or where nothing can be promised
                 blank_reason  string  why there is none; empty where there is one
                 """
             ),

@@ -59,7 +59,8 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     """One row per customer of the run's data, in the order of internal ids, and the instant (µs) that is asked about;
     None of a table of customers, which knows of none.
 
-    Columns: `user_id`, `probability` or `expected` (null where blank), `blank_reason` ("" where there is a score).
+    Columns: `user_id`, `probability` or `expected` (null where blank), of models that say so `low` and `high` (the
+    interval that holds four of five; null where blank or not bounded), `blank_reason` ("" where there is a score).
 
     Raises:
         UserError: an instant beyond the log, or nobody to ask about.
@@ -77,17 +78,25 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     reasons = np.full(len(cohort), "") if found.blank_reason is None else found.blank_reason
     reason = np.where(asked, reasons[row].astype(object), left_out)
     column = "probability" if cohort.answers == PROBABILITIES else "expected"
+    said = {"low": found.low, "high": found.high}
+    bounds = {name: _column(np.where(asked, b[row], np.nan)) for name, b in said.items() if b is not None}
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
     table = pa.table(
         {
             "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()),
-            column: pa.array(np.nan_to_num(value), mask=np.isnan(value)),
+            column: _column(value),
+            **bounds,
             "blank_reason": pa.array(reason.tolist(), pa.string()),
         }
     )
     return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
+
+
+def _column(value: np.ndarray) -> pa.Array:
+    """Null where there is no finite number."""
+    return pa.array(np.where(np.isfinite(value), value, 0.0), mask=~np.isfinite(value))
 
 
 def write_scores(table: pa.Table, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from shopkeeper.programs.trees import tree_sums
 
-FLOOR = 1e-6  # as in `customers.calibration`: probabilities stay within [FLOOR, 1 - FLOOR]
+FLOOR = 1e-6  # as in `customers.correction.calibration`: probabilities stay within [FLOOR, 1 - FLOOR]
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -47,13 +47,16 @@ PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
 
 
 def calibrated(probability_n: np.ndarray, calibrator: Mapping[str, Any]) -> np.ndarray:
-    """Temperature, Platt, isotonic, a factor or nothing, as fitted by `customers.calibration`."""
+    """Temperature, Platt, beta, isotonic, a factor or nothing, as fitted by `customers.correction.calibration`."""
     if calibrator["method"] == "scale":
         return np.asarray(probability_n * calibrator["parameters"]["factor"][0])
     p = np.clip(probability_n, FLOOR, 1 - FLOOR)
     method, parameters = calibrator["method"], calibrator["parameters"]
     if method == "isotonic":
         p = np.interp(p, parameters["x"], parameters["y"])
+    elif method == "beta":
+        a, b, c = (parameters[name][0] for name in ("low", "high", "intercept"))
+        p = _sigmoid(np.clip(a * np.log(p) - b * np.log1p(-p) + c, -50, 50))
     elif method != "identity":
         z = parameters["slope"][0] * (np.log(p) - np.log1p(-p)) + parameters["intercept"][0]
         p = _sigmoid(np.clip(z, -50, 50))

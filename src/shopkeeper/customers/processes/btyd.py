@@ -64,7 +64,7 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BGNBD:
     def cost(logs: np.ndarray) -> float:
         return -float(np.mean(bg_nbd_log_likelihood(model(logs), x, t_x / scale, T / scale)))
 
-    found = model(_least(cost, STARTS_BG_NBD))
+    found = model(least(cost, STARTS_BG_NBD))
     return found._replace(alpha=found.alpha * scale)
 
 
@@ -118,7 +118,7 @@ def fit_gamma_gamma(n: np.ndarray, mean: np.ndarray) -> GammaGamma:
     def cost(logs: np.ndarray) -> float:
         return -float(np.mean(gamma_gamma_log_likelihood(model(logs), n, mean / scale)))
 
-    found = model(_least(cost, STARTS_GAMMA_GAMMA))
+    found = model(least(cost, STARTS_GAMMA_GAMMA))
     return found._replace(gamma=found.gamma * scale)
 
 
@@ -129,7 +129,7 @@ def expected_order_value(model: GammaGamma, n: np.ndarray, mean: np.ndarray) -> 
     return np.asarray(p * (gamma + n * mean) / (p * n + q - 1))
 
 
-def _least(cost: Callable[[np.ndarray], float], starts: Sequence[Sequence[float]]) -> np.ndarray:
+def least(cost: Callable[[np.ndarray], float], starts: Sequence[Sequence[float]]) -> np.ndarray:
     """Where the cost is least, over all starts."""
     from scipy.optimize import minimize
 

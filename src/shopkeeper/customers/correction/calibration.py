@@ -1,4 +1,4 @@
-"""Making answers true: temperature, Platt or isotonic for probabilities, a factor for counts and amounts.
+"""Making answers true: temperature, Platt, beta or isotonic for probabilities, a factor for counts and amounts.
 
 All are chosen and fitted on a cohort later than training.
 
@@ -9,6 +9,7 @@ when no other is better by more than one standard error of the paired difference
 * identity:    p
 * temperature: sigmoid(logit(p) / T)              Guo et al., ICML 2017
 * platt:       sigmoid(a logit(p) + b)            Platt 1999
+* beta:        sigmoid(a ln p - b ln(1 - p) + c), a, b >= 0      Kull, Silva Filho and Flach, AISTATS 2017
 * isotonic:    the monotone step function nearest to the labels, each step shrunk by one row of the base rate so that
                it never says 0 or 1               Zadrozny and Elkan, KDD 2002
 """
@@ -23,10 +24,10 @@ import numpy as np
 
 from shopkeeper.models.about import PROBABILITIES
 
-METHODS = ("identity", "temperature", "platt", "isotonic")  # simplest first
+METHODS = ("identity", "temperature", "platt", "beta", "isotonic")  # simplest first
 # Of scores that a bundle does not repeat to the last bit, as those of networks: a step of the isotonic function would
 # make another probability of a rounding.
-SMOOTH = METHODS[:3]
+SMOOTH = METHODS[:4]
 ISOTONIC_NEEDS = 1000  # rows; with fewer it fits noise
 FLOOR = 1e-6  # probabilities stay within [FLOOR, 1 - FLOOR], so that no single row costs infinitely much
 FOLDS = 5
@@ -49,6 +50,9 @@ class Calibrator:
         p = np.clip(np.asarray(probability, np.float64), FLOOR, 1 - FLOOR)
         if self.method == "isotonic":
             p = np.interp(p, self.parameters["x"], self.parameters["y"])
+        elif self.method == "beta":
+            a, b, c = (self.parameters[name][0] for name in ("low", "high", "intercept"))
+            p = 1 / (1 + np.exp(-np.clip(a * np.log(p) - b * np.log1p(-p) + c, -50, 50)))
         elif self.method != "identity":
             z = self.parameters["slope"][0] * _logit(p) + self.parameters["intercept"][0]
             p = 1 / (1 + np.exp(-np.clip(z, -50, 50)))
@@ -66,6 +70,9 @@ def fit_calibrator(method: str, probability: np.ndarray, label: np.ndarray) -> C
     p = np.clip(np.asarray(probability, np.float64), FLOOR, 1 - FLOOR)
     if method == "isotonic":
         return Calibrator(method, _isotonic(p, label))
+    if method == "beta":
+        low, high, intercept = _beta(p, label)
+        return Calibrator(method, {"low": [low], "high": [high], "intercept": [intercept]})
     z = _logit(p)
     columns = z[:, None] if method == "temperature" else np.stack([z, np.ones_like(z)], axis=1)
     weights = _logistic_fit(columns, label)
@@ -146,6 +153,19 @@ def _logistic_fit(columns: np.ndarray, label: np.ndarray, ridge: float = 1e-3, s
         if np.abs(step).max() < 1e-10:
             break
     return w
+
+
+def _beta(p: np.ndarray, label: np.ndarray) -> tuple[float, float, float]:
+    """a, b and c; a slope that would turn the ranking around is left out, and the others fitted anew."""
+    columns = np.stack([np.log(p), -np.log1p(-p), np.ones_like(p)], axis=1)
+    kept = np.array([True, True, True])
+    for _ in range(3):
+        weights = np.zeros(3)
+        weights[kept] = _logistic_fit(columns[:, kept], label)
+        if (weights[:2] >= 0).all():
+            break
+        kept[:2] &= weights[:2] >= 0
+    return float(weights[0]), float(weights[1]), float(weights[2])
 
 
 def _isotonic(p: np.ndarray, label: np.ndarray) -> dict[str, list[float]]:

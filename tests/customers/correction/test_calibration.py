@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shopkeeper.customers.calibration import METHODS, Calibrator, choose_calibrator, fit_calibrator
+from shopkeeper.customers.correction.calibration import METHODS, Calibrator, choose_calibrator, fit_calibrator
 from shopkeeper.metrics.classification import auroc, log_loss
 from shopkeeper.metrics.classification_reliability import ece
 
@@ -20,10 +20,15 @@ def logit_shift(p: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return 1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + intercept)))
 
 
+GRID = np.linspace(1e-6, 1 - 1e-6, 200_001)
+BETA = 1 / (1 + np.exp(-(0.3 * np.log(GRID) - 3 * np.log1p(-GRID) - 2.6)))  # what mends it is a beta map
+
+
 DISTORTIONS = {
     "identity": lambda p: p,
     "temperature": lambda p: logit_shift(p, 3, 0),
     "platt": lambda p: logit_shift(p, 2, 1.5),
+    "beta": lambda p: np.interp(p, BETA, GRID),
     "isotonic": lambda p: np.where(p < 0.4, p * 0.1 + 0.3, np.minimum(p * 0.2 + 0.75, 0.99)),
 }
 
@@ -48,6 +53,15 @@ def test_platt_is_a_logistic_regression_on_the_logit():
     fitted = fit_calibrator("platt", p, y)
     assert fitted.parameters["slope"][0] == pytest.approx(reference.coef_[0, 0], abs=2e-3)
     assert fitted.parameters["intercept"][0] == pytest.approx(reference.intercept_[0], abs=2e-3)
+
+
+def test_a_bundle_calibrates_as_training_does():
+    from shopkeeper.programs.scoring import calibrated
+
+    p, y = sample(7)
+    for method in METHODS:
+        fitted = fit_calibrator(method, p**2, y)
+        np.testing.assert_array_equal(calibrated(p**2, fitted.as_json()), fitted(p**2), err_msg=method)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,196 @@
+r"""When the next order comes, period by period: a discrete-time hazard model on boosted trees.
+
+The window is cut into periods of equal length. A row of the training table is a customer at a cutoff in one period that
+he has reached without an order; its label is whether one comes then. With $h_k(x)$ the answer of the trees, nothing
+comes in the whole window with probability
+
+$$S(x) = \prod_k \left(1 - h_k(x)\right) .$$
+
+D. Cox, JRSS B 34 (1972), section 6; J. Singer and J. Willett, It's about time, J. Educational Statistics 18 (1993).
+Periods that the log does not reach to yet are censored, not lost: cutoffs that are too new for a label of the whole
+window teach with what has been seen of it, so that the newest weeks before the cutoff asked about are learnt from, too.
+
+Shapes: n rows (customer, cutoff), K periods, P rows of the training table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.folds import folds_by_customer
+from shopkeeper.customers.state import labels_of, read_state, same_features, why_untrainable, with_blanks, write_state
+from shopkeeper.customers.window import LINES, running_total
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.ranges import lower_bound
+from shopkeeper.models.about import PROBABILITIES, About, Learned
+from shopkeeper.models.fit import Fit
+from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+HELD_OUT = 5  # one customer in so many chooses the number of trees
+
+
+class Hazard:
+    """Probabilities that an order comes in the window, or that none does.
+
+    Args:
+        periods: that a window is cut into; cutoffs lie one period apart.
+        learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: as of LightGBM.
+        max_trees: limit; the number used is the best for a fifth of the customers, then all are learnt from.
+        patience: trees without gain after which that stops.
+        num_threads: fixed, because sums depend on it.
+        min_positives: rows of each class needed, else every score is blank.
+    """
+
+    about = About(
+        answers=PROBABILITIES,
+        needs=("features", "dataset"),
+        not_exported="a bundle asks its trees once per customer, not once per period; use score.py",
+    )
+
+    def __init__(
+        self,
+        periods: int = 6,
+        learning_rate: float = 0.05,
+        num_leaves: int = 8,
+        min_data_in_leaf: int = 100,
+        feature_fraction: float = 0.6,
+        lambda_l2: float = 5.0,
+        max_trees: int = 500,
+        patience: int = 30,
+        num_threads: int = 1,
+        min_positives: int = 20,
+    ) -> None:
+        self.parameters = grown(
+            learning_rate=learning_rate,
+            num_leaves=num_leaves,
+            min_data_in_leaf=min_data_in_leaf,
+            feature_fraction=feature_fraction,
+            lambda_l2=lambda_l2,
+            num_threads=num_threads,
+        ) | {"objective": "binary"}
+        self.periods, self.max_trees, self.patience = periods, max_trees, patience
+        self.min_positives = min_positives
+        self.feature_names: tuple[str, ...] = ()
+        self.booster: Any = None
+        self.calibrator = Calibrator()
+        self.untrainable = "not fitted"
+        self.prepared: Prepared | None = None
+
+    def bind(self, prepared: Prepared) -> None:
+        """The log in which it looks for the next orders; nothing is read before `fit` says until when."""
+        self.prepared = prepared
+
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
+        """Fit on the customers of `train` until its last window ends; calibrate on `calibration`."""
+        import lightgbm as lgb
+
+        assert self.prepared is not None, "bind comes before fit"
+        self.feature_names, self.calibrator, self.booster = train.feature_names, Calibrator(), None
+        self.untrainable = why_untrainable(labels_of(train), self.min_positives)
+        nothing = next_order(self.prepared, train) >= _end(train)
+        if (
+            not self.untrainable
+            and (labels_of(train) != np.where(nothing, train.of_nothing, 1 - train.of_nothing)).any()
+        ):
+            self.untrainable = f"it says when the next {' / '.join(train.active_events)} comes, and that is not asked"
+        if self.untrainable:
+            return Learned()
+        rows_PF, label, customer = self._table(train)
+        parameters = {**self.parameters, "seed": fit.seed}
+        n_trees = fit.steps
+        if n_trees is None:
+            some, others = folds_by_customer(customer, fit.seed, HELD_OUT)[0]
+            data = lgb.Dataset(rows_PF[some], label[some], params=parameters)
+            judged = lgb.Dataset(rows_PF[others], label[others], reference=data, params=parameters)
+            stop = lgb.early_stopping(self.patience, verbose=False)
+            found = lgb.train(parameters, data, self.max_trees, valid_sets=[judged], callbacks=[stop])
+            n_trees = max(int(found.best_iteration), 1)
+        self.booster = lgb.train(parameters, lgb.Dataset(rows_PF, label, params=parameters), n_trees)
+        if calibration is not None:
+            raw, label = self._raw(calibration), labels_of(calibration)
+            self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
+        return Learned(n_trees)
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """Calibrated."""
+        same_features(cohort, self.feature_names)
+        value = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
+        return with_blanks(cohort, value, self.untrainable)
+
+    def survival(self, cohort: Cohort) -> np.ndarray:
+        """The probability that no order has come by the end of each period: float64 (n, K)."""
+        hazard_nK = np.empty((len(cohort), self.periods))
+        for k in range(self.periods):
+            rows = np.column_stack([cohort.features, np.full(len(cohort), float(k))])
+            hazard_nK[:, k] = self.booster.predict(rows, num_threads=self.parameters["num_threads"])
+        return np.cumprod(1 - hazard_nK, axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Write `trees.txt` and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_trees(folder, self.booster)
+        state = {
+            "feature_names": list(self.feature_names),
+            "periods": self.periods,
+            "calibrator": self.calibrator.as_json(),
+            "untrainable": self.untrainable,
+        }
+        write_state(folder, "hazard", state)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = read_state(folder, "hazard", ("feature_names", "periods", "calibrator", "untrainable"))
+        self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
+        self.periods, self.calibrator = int(state["periods"]), Calibrator(**state["calibrator"])
+        self.booster = None if self.untrainable else open_trees(folder)
+
+    def _raw(self, cohort: Cohort) -> np.ndarray:
+        nothing = self.survival(cohort)[:, -1]
+        return nothing if cohort.of_nothing == 1 else 1 - nothing
+
+    def _table(self, train: Cohort) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features and period (P, F + 1), whether an order came (P,), and whose row it is (P,).
+
+        Cutoffs lie a period apart, backwards from the end of what `train` knows as far as its own cutoffs reach.
+        """
+        p, until = self.prepared, int(_end(train).max())
+        assert p is not None
+        period = round(train.horizon_days * MICROSECONDS_PER_DAY / self.periods)
+        cutoffs = np.arange(until - period, int(train.cutoff.min()) - 1, -period)[::-1].tolist()
+        known = build_cohort(
+            p, cutoffs, train.horizon_days, train.active_days, events=train.active_events, labels=False
+        )
+        mine = np.isin(known.customer, train.customer)
+        features, customer, cutoff = known.features[mine], known.customer[mine], known.cutoff[mine]
+        came = (next_order(p, known)[mine] - cutoff) // period  # in which period
+        seen = np.minimum((until - cutoff) // period, self.periods)  # periods that are wholly observed
+        rows, label, whose = [], [], []
+        for k in range(self.periods):
+            there = (seen > k) & (came >= k)
+            rows.append(np.column_stack([features[there], np.full(there.sum(), float(k))]))
+            label.append((came[there] == k).astype(np.float64))
+            whose.append(customer[there])
+        return np.concatenate(rows), np.concatenate(label), np.concatenate(whose)
+
+
+def next_order(prepared: Prepared, cohort: Cohort) -> np.ndarray:
+    """When each row's first active event at or after its cutoff happens: int64 (n,); the largest number: never."""
+    time = prepared.events.timestamp
+    assert time is not None
+    position = running_total(prepared.events, prepared.offsets, LINES, cohort.active_events)
+    at = np.append(np.asarray(time)[np.diff(position) > 0], np.iinfo(np.int64).max)
+    low, high = (position[prepared.offsets[cohort.customer - one]] for one in (1, 0))
+    first = lower_bound(at, low, high, cohort.cutoff)
+    return np.where(first < high, at[first], at[-1])
+
+
+def _end(cohort: Cohort) -> np.ndarray:
+    """Where each row's window ends: int64 (n,)."""
+    return np.asarray(cohort.cutoff + round(cohort.horizon_days * MICROSECONDS_PER_DAY))
