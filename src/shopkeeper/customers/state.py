@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,24 @@ def with_blanks(cohort: Cohort, value: np.ndarray, untrainable: str = "") -> Pre
     """Predictions with NaN and a reason for customers without any history, or for everybody if `untrainable`."""
     reason = np.where(cohort.end > cohort.start, untrainable, untrainable or NO_HISTORY)
     return Predictions(np.where(reason == "", value, np.nan), reason.astype(str))
+
+
+def too_thin(train: Cohort, days: float, min_customers: int | None, min_days: float | None) -> str:
+    """Why nothing is said after so few customers, or so short a log (days); "" where there are enough."""
+    n = len(np.unique(train.customer))
+    if min_customers is not None and n < min_customers:
+        return f"too few customers to learn from ({n:,} of at least {min_customers:,})"
+    if min_days is not None and days < min_days:
+        return f"too short a log to learn from ({days:.4g} of at least {min_days:g} days before the test cutoff)"
+    return ""
+
+
+def all_blank(found: Predictions, reason: str) -> Predictions:
+    """The same without a score, for a reason; unchanged where it is ""."""
+    if not reason:
+        return found
+    own = np.full(len(found.value), "") if found.blank_reason is None else found.blank_reason
+    return replace(found, value=np.full(len(found.value), np.nan), blank_reason=np.where(own == "", reason, own))
 
 
 def same_features(cohort: Cohort, names: tuple[str, ...]) -> None:

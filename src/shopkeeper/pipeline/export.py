@@ -74,6 +74,8 @@ def export_run(
     """Write the bundle of a run, whichever its task; `chosen`: how it was found among others."""
     from shopkeeper.bundles.write import export_bundle
 
+    if thin := run.manifest.get("too_thin"):
+        raise UserError(f"{run.path} has no scores to export: {thin}; train it on more data")
     facts = about(run) | {"chosen": chosen}
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared = context.prepared_of(run.manifest)

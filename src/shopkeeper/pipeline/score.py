@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from shopkeeper.campaigns.sheets import write_sheet
+from shopkeeper.customers.state import all_blank
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
@@ -70,7 +71,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     ask = form_of(run.about, run.told.dataset).as_of
     assert ask is not None, "a run of a recommender was refused"
     prepared, cohort, left_out, as_of = ask(run, trained_on, when)
-    found = run.model().predict(cohort)
+    found = all_blank(run.model().predict(cohort), str(run.manifest.get("too_thin") or ""))
     row = np.full(prepared.n_users, -1)
     row[cohort.customer - 1] = np.arange(len(cohort))
     asked = row >= 0

@@ -23,7 +23,8 @@ class CustomerSpec:
     calibration and test). `test` and `calibration` are given by the log's end
     unless set by hand. `observed_until`: the log is complete before this instant (default: the midnight before the
     last event, whose own day may be cut off); `observed_from`: and was watched from this one on (default: the first
-    event).
+    event). `min_customers` and `min_days`: with fewer different customers to learn from, or a log that began less long
+    before the test cutoff, every score is blank, and says so.
     """
 
     horizon_days: float
@@ -36,6 +37,8 @@ class CustomerSpec:
     calibration: Any = None
     observed_from: Any = None
     observed_until: Any = None
+    min_customers: int | None = None
+    min_days: float | None = None
     zone: str = "UTC"  # the shop's: dates are its midnights. A horizon is 24 hours a day, clock changes or not
 
     RULES: ClassVar[dict[str, Rule]] = {
@@ -44,6 +47,8 @@ class CustomerSpec:
         "gap_days": number(below=MOST_DAYS),
         "min_history_days": or_null(number(below=MOST_DAYS)),
         "n_train": or_null(whole(1)),
+        "min_customers": or_null(whole(1)),
+        "min_days": or_null(number(above=True, below=MOST_DAYS)),
         "step_days": or_null(number(above=True, below=MOST_DAYS)),
         **dict.fromkeys(("test", "calibration", "observed_from", "observed_until"), or_null(INSTANT)),
         "zone": ("must be the name of a time zone", lambda x: isinstance(x, str)),

@@ -24,6 +24,7 @@ import pyarrow as pa
 from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
+from shopkeeper.customers.state import all_blank, too_thin
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
@@ -38,7 +39,7 @@ from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.tasks.base import Truth
-from shopkeeper.timeline import CustomerWindows, customer_windows, instant, iso
+from shopkeeper.timeline import DAY, CustomerWindows, customer_windows, instant, iso
 
 if TYPE_CHECKING:
     from shopkeeper.evaluation.compare import Comparison
@@ -56,6 +57,7 @@ class Cohorts:
     known: Mapping[str, Sequence[Prepared]]
     cohort: Mapping[str, Cohort]
     hashes: Mapping[str, str]  # by part of the evaluation
+    thin: str = ""  # why nothing is said: too little to learn from
 
 
 def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
@@ -73,16 +75,25 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
     judged = {part: JUDGED_ON[part] for part in parts}
     hashes = {part: cohort_hash(cohort[on], _external(cfg, known[on][-1])) for part, on in judged.items()}
+    spec = context.customer_spec(cfg)
+    days = (windows.test - known["train"][0].span[0]) / DAY
+    thin = too_thin(cohort["rolling" if refit else "train"], days, spec.min_customers, spec.min_days)
+    if thin:
+        log.warning("%s: %s; every score stays blank", cfg.dataset["name"], thin)
     said: dict[str, Any] = {"windows": windows.as_json()} | ({"refit": True} if refit else {})
     return Asked(
         parts,
         tuple((part,) for part in parts),
         known[judged[parts[-1]]][-1],
-        Cohorts(windows, known, cohort, hashes),
+        Cohorts(windows, known, cohort, hashes, thin),
         cfg.split["name"],
         "strict",
         hashes[parts[-1]],
-        facts={**said, "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out}},
+        facts={
+            **said,
+            **({"too_thin": thin} if thin else {}),
+            "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out},
+        },
         about={**said, "profit": profit.as_json()} if profit else said,
     )
 
@@ -110,7 +121,8 @@ def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
     rows, prepared = of.cohort[JUDGED_ON[part]], of.known[JUDGED_ON[part]][-1]
     metadata = {key: value for key, value in about_of(cfg, asked).items() if key != "profit"}
     metadata |= {"part": part, "target_hash": of.hashes[part], "oracle": model.about.oracle}
-    return customer_table(prepared, rows, model.predict(rows), metadata, task_of(cfg).slices)
+    said = all_blank(model.predict(rows), of.thin)
+    return customer_table(prepared, rows, said, metadata, task_of(cfg).slices)
 
 
 def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
