@@ -245,3 +245,13 @@ def test_values_that_training_has_not_seen_are_others_and_columns_it_knows_nothi
         [[0, 1, 0, 0, 0], [7, 0, 1, 0, 0], [np.nan, 0, 0, 0, 1], [0, 0, 0, 1, 0]],
     )
     assert Encoding.from_json(encoding.as_json()) == encoding
+
+
+@pytest.mark.real
+def test_telco_churn_is_told_as_well_as_is_honestly_known_of_it(raw: Path, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.chdir(tmp_path)
+    words = ("model=logistic", "dataset=telco_churn", f"paths.raw={raw}")
+    test = House(tmp_path).train("run", *words).metrics["test"]
+    assert test["auroc"]["n"] == 5635
+    assert 0.834 < test["auroc"]["value"] < 0.87  # what is far above it has seen what it is asked about
+    assert test["log_loss"]["value"] < 0.4345

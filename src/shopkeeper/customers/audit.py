@@ -141,12 +141,14 @@ def _at_a_discount(p: Prepared, customer: int, since: int, until: int) -> float:
     """The share of the window's purchases below what the item had cost at most until then."""
     e, told = p.events, []
     assert e.timestamp is not None
-    for row in _purchases(p, customer, until):
-        if e.timestamp[row] < since or e.price is None or not e.price[row] > 0:
-            continue
-        same = (e.item == e.item[row]) & (e.timestamp < e.timestamp[row]) & (e.price > 0)
-        earlier = e.price[same & (e.event_type == event_codes(("purchase",))[0])]
-        if len(earlier):
+    rows = [row for row in _purchases(p, customer, until) if e.timestamp[row] >= since]
+    if e.price is None or not rows:
+        return np.nan
+    bought = (e.event_type == event_codes(("purchase",))[0]) & np.isin(e.item, e.item[rows])
+    item, time, price = (np.asarray(column[bought]) for column in (e.item, e.timestamp, e.price))
+    for row in rows:
+        earlier = price[(item == e.item[row]) & (time < e.timestamp[row]) & (price > 0)]
+        if e.price[row] > 0 and len(earlier):
             told.append(bool(e.price[row] <= earlier.max() * (1 - LEAST_OFF)))
     return sum(told) / len(told) if told else np.nan
 
