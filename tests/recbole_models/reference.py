@@ -48,14 +48,26 @@ def drawn(model: torch.nn.Module, name: str) -> None:
 
 def main(name: str, settings: dict[str, Any], out: str) -> None:
     sys.argv = sys.argv[:1]  # RecBole reads settings there
-    usual = {"MAX_ITEM_LIST_LENGTH": max(LENGTHS), "train_neg_sample_args": None, "use_gpu": False, "state": "WARNING"}
+    masked = name == "BERT4Rec"  # it is asked by a mask behind the history
+    usual = {
+        "MAX_ITEM_LIST_LENGTH": max(LENGTHS) + masked,
+        "train_neg_sample_args": None,
+        "use_gpu": False,
+        "state": "WARNING",
+    }
     usual |= {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}}
     model = get_model(name)(Config(name, "none", config_dict=usual | settings), Data()).eval()
     drawn(model, name)
     items = np.random.default_rng(3).integers(1, N_ITEMS + 1, (len(LENGTHS), max(LENGTHS)))
     items[np.arange(max(LENGTHS)) >= np.array(LENGTHS)[:, None]] = 0
     with torch.no_grad():
-        vectors = model(torch.from_numpy(items), torch.tensor(LENGTHS))
+        given, n = torch.from_numpy(items), torch.tensor(LENGTHS)
+        if masked:
+            given = torch.nn.functional.pad(given, (0, 1))
+            given[torch.arange(len(n)), n] = model.mask_token
+            vectors = model(given)[torch.arange(len(n)), n]
+        else:
+            vectors = model(given, n)
     state = {f"state/{own}": weight.numpy() for own, weight in model.state_dict().items()}
     np.savez(out, items=items, lengths=np.array(LENGTHS), vectors=vectors.numpy(), **state)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from shopkeeper.recommenders.recbole.written import interactions_file, item_fiel
 from shopkeeper.schema import EVENT_CODE
 from tiny import days, tiny_prepared
 
+ROOT = Path(__file__).parents[2]
 CODES = [EVENT_CODE["purchase"]]
 
 
@@ -158,3 +161,19 @@ def test_settings_that_no_file_of_ours_names_may_be_typed_as_any_other():
         "+model.parameters.x=1",
         "model.epochs=2",
     ]
+
+
+def test_the_page_of_models_is_the_one_that_the_committed_result_makes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location("table_of_models", ROOT / "benchmarks" / "recbole_models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    result = json.loads((ROOT / "benchmarks" / "results" / "recbole_models.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / "recbole.md").read_text(encoding="utf-8") == table.page(result), (
+        "run `python benchmarks/recbole_models.py --page`"
+    )
+    assert {"SASRec", "GRU4Rec", "BERT4Rec", "NARM", "LightGCN", "MultiVAE", "DeepFM"} <= {
+        r["system"] for r in result["rows"] if r["runs"]
+    }

@@ -2,7 +2,8 @@
 
 Where the designs differ, the weights are such that both are one. GRU4Rec: RecBole has a layer behind the states (the
 identity here), and no biases (0 here). SASRec: RecBole's block is BERT's, ours is that of the SASRec paper, which norms
-queries alone; with one block, relu, and embeddings that a norm leaves as they are, both compute the same.
+queries alone; with one block, relu, and embeddings that a norm leaves as they are, both compute the same. BERT4Rec is
+the same in both, but for RecBole's output bias, which scores alone have.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 from recbole_models.shop import environment
+from shopkeeper.nn.bert4rec import BERT4RecNetwork, BERT4RecShape
 from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
 
@@ -80,4 +82,34 @@ def test_sasrec_with_recboles_weights_gives_recboles_vectors(heads: int, tmp_pat
         for row, (item_L, n) in enumerate(zip(left_padded(said), said["lengths"].tolist(), strict=True)):
             # RecBole counts positions from the oldest event, this project from the newest.
             network.position.weight[:n] = said["state/position_embedding.weight"][:n].flip(0)
+            torch.testing.assert_close(network.plain(item_L[None])[0], said["vectors"][row], **NEAR)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_bert4rec_with_recboles_weights_gives_recboles_vectors(heads: int, tmp_path: Path):
+    sizes = {"hidden_size": D, "inner_size": 4 * D, "n_layers": 2, "n_heads": heads}
+    said = theirs("BERT4Rec", sizes, tmp_path)
+    network = BERT4RecNetwork(BERT4RecShape(N_ITEMS, D, 2, heads, LENGTH + 1)).eval()
+    with torch.no_grad():
+        network.item.weight.copy_(said["state/item_embedding.weight"][: N_ITEMS + 1])
+        network.hidden.weight.copy_(said["state/item_embedding.weight"][N_ITEMS + 1 :])
+        same: list[tuple[Any, str]] = [
+            (network.norm_x, "LayerNorm"), (network.out, "output_ffn"), (network.norm, "output_ln"),
+        ]  # fmt: skip
+        for place, block in enumerate(network.blocks):
+            their = f"trm_encoder.layer.{place}."
+            same += [
+                (block.q, f"{their}multi_head_attention.query"), (block.out, f"{their}multi_head_attention.dense"),
+                (block.norm_a, f"{their}multi_head_attention.LayerNorm"), (block.up, f"{their}feed_forward.dense_1"),
+                (block.down, f"{their}feed_forward.dense_2"), (block.norm_f, f"{their}feed_forward.LayerNorm"),
+            ]  # fmt: skip
+            for kind in ("weight", "bias"):
+                both = [said[f"state/{their}multi_head_attention.{name}.{kind}"] for name in ("key", "value")]
+                getattr(block.kv, kind).copy_(torch.cat(both))
+        for ours, name in same:
+            for kind in ("weight", "bias"):
+                getattr(ours, kind).copy_(said[f"state/{name}.{kind}"])
+        assert said["vectors"].std(0).min() > 0.01
+        for row, (item_L, n) in enumerate(zip(left_padded(said), said["lengths"].tolist(), strict=True)):
+            network.position.weight[: n + 1] = said["state/position_embedding.weight"][: n + 1].flip(0)
             torch.testing.assert_close(network.plain(item_L[None])[0], said["vectors"][row], **NEAR)

@@ -29,6 +29,7 @@ SHARED = ("MAX_ITEM_LIST_LENGTH", "learner", "learning_rate", "train_batch_size"
 OURS = {
     "epochs": "model.epochs", "stopping_step": "model.patience", "eval_step": "model.validate_every", "seed": "seed",
     "use_gpu": "trainer.accelerator", "gpu_id": "trainer.accelerator", "selected_features": "model.content",
+    "item_attribute": "model.content, the first of which it is",
     "train_stage": "nothing: its stages are trained one after another", "pre_model_path": "nothing",
 }  # fmt: skip
 # RecBole runs text through `eval`: only what is no expression goes there (settings also come from run folders).

@@ -103,9 +103,10 @@ class RecBole:
         trained_V = np.zeros(prepared.n_items + 1, bool)
         trained_V[rows.item_R] = True
         fields = {}
-        if kind == CONTEXT or "selected_features" in usual or self.name in ("DIN", "DIEN"):
+        reads_items = any(key in usual for key in ("selected_features", "item_attribute"))
+        if kind == CONTEXT or reads_items or self.name in ("DIN", "DIEN"):
             fields = item_fields(prepared, split, self.content, trained_V)
-            if not fields and "selected_features" in usual:
+            if not fields and reads_items:
                 raise UserError(
                     f"model.name={self.name} reads attributes of items and {prepared.name} has none"
                     f"{'' if self.content == 'all' else f' with model.content={self.content}'}; take SASRec or GRU4Rec"

@@ -18,7 +18,7 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ DATASET = "log"  # the name of the atomic files
 STAGES = {"S3Rec": ("pretrain", "finetune"), "RaCT": ("actor_pretrain", "critic_pretrain", "finetune")}
 CELLS = 1 << 24  # scores that are made at once
 PAIRS = 1 << 16  # requests and items that are asked at once, of a model that knows only pairs
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class Line:
@@ -96,6 +95,8 @@ def settings(job: Mapping[str, Any], place: Path) -> dict[str, Any]:
         "eval_args": {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO" if sequential else "RO", "mode": "full"},
         "metrics": ["NDCG"], "valid_metric": "NDCG@10", "repeatable": sequential, "selected_features": fields,
     }  # fmt: skip
+    if fields:
+        found["item_attribute"] = fields[0]
     if job["kind"] == "context" or job["model"] in ("DIN", "DIEN"):
         found["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
     elif sequential and job["loss_type"] == "CE":
@@ -171,7 +172,8 @@ class Answering:
     def __init__(self, job: Mapping[str, Any], config: Any, dataset: Any, model: Any):
         self.config, self.dataset, self.model, self.by_history = config, dataset, model, job["kind"] == "sequential"
         self.n_columns, self.pairs = job["n_columns"], False
-        self.draws = job["model"] == "DIEN"  # asks for a history of negatives, which its training loss alone reads
+        # What only a training loss reads, and these ask for with any question: negatives, a target.
+        self.draws, self.aims = job["model"] == "DIEN", job["model"] in ("GRU4RecCPR", "SASRecCPR")
         self.ours_T = np.array([0, *map(int, dataset.field2id_token[dataset.iid_field][1:])])
         self.theirs_V = np.zeros(self.n_columns, np.int64)
         self.theirs_V[self.ours_T[1:]] = np.arange(1, len(self.ours_T))
@@ -212,6 +214,8 @@ class Answering:
             columns[self.dataset.item_list_length_field] = torch.from_numpy((items > 0).sum(1))
             if self.draws:
                 columns[self.dataset.neg_item_list_field] = torch.zeros(items.shape, dtype=torch.int64)
+            if self.aims:
+                columns[self.dataset.iid_field] = torch.ones(len(items), dtype=torch.int64)
         return Interaction(columns).to(self.config["device"])
 
     def _scores(self, asked: Any) -> Any:
