@@ -78,7 +78,9 @@ def _search(event: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not found:
         raise UserError(f"{where}: query is {typed!r:.80}; write what was typed, as text, or leave the event out")
     if kind not in (None, "search"):
-        raise UserError(f"{where}: an event of type '{kind!s:.80}' has a query; only a search has, so leave it out")
+        raise UserError(
+            f"{where}: an event of type '{kind!s:.80}' has a query, which only a search has; leave query out"
+        )
     return {**{k: v for k, v in event.items() if k != QUERY}, "item_id": found, "event_type": "search"}
 
 
