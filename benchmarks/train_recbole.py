@@ -47,7 +47,16 @@ def ours(name: str, split_path: Path, epochs: int) -> dict[str, Any]:
     from shopkeeper.models.make import make
     from shopkeeper.pipeline.stages.compose import composed
     from shopkeeper.pipeline.told import plain
+    from shopkeeper.training.module import SequenceModule
 
+    targets: list[float] = []  # what is predicted in an epoch; of hidden items, how many are on average
+    end_of_epoch = SequenceModule.on_train_epoch_end
+
+    def counted(self: Any) -> None:
+        targets.append(self.running()["labels"])
+        end_of_epoch(self)
+
+    SequenceModule.on_train_epoch_end = counted  # type: ignore[method-assign]
     prepared = Prepared.open(split_path.parents[1])
     split = Split.named(prepared, split_path.name)
     words = [f"dataset={DATASET}", f"model={name}", "tracking=none", *MODELS[name][1], f"model.epochs={epochs}"]
@@ -57,7 +66,6 @@ def ours(name: str, split_path: Path, epochs: int) -> dict[str, Any]:
     model.fit(prepared, split, Fit(seed=1, target_events=target, trainer=trainer, progress=False,
                                    log=lambda *_: at.append(processor())))  # fmt: skip
     history = model.trained.history
-    targets = [round(h["events_per_s"] * h["seconds"]) for h in history]
     epochs_ = zip(history, np.diff(at).tolist(), targets, strict=True)
     return {"epochs": [{"seconds": h["seconds"], "cpu_seconds": used, "targets": n} for h, used, n in epochs_]}
 
