@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
 from shopkeeper.nn.losses import Loss
+from shopkeeper.training.averaging import WAYS
 
 SWITCH = one_of(False, True)
 EDGES: Rule = (
@@ -30,6 +31,10 @@ class Recipe:
     warmup_steps: int = 0  # linear from 0
     decay: str = "constant"  # constant | cosine (to a tenth of lr at the last epoch)
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
+    item_l2: float = 0.0  # times the squared length of the item vector at each position, beside the loss
+    average: str = "none"  # of the weights that are validated and kept: none | ema | last (see averaging.py)
+    average_decay: float = 0.999  # of ema, a step
+    average_epochs: int = 5  # of last
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
     patience: int = 10  # validations without a better NDCG@k; 0: all epochs
@@ -42,6 +47,10 @@ class Recipe:
         "warmup_steps": whole(0),
         "decay": one_of("constant", "cosine"),
         "clip": number(),
+        "item_l2": number(),
+        "average": one_of(*WAYS),
+        "average_decay": number(below=1),
+        "average_epochs": whole(1),
         "batch_size": whole(1),
         "epochs": whole(1),
         "patience": whole(0),

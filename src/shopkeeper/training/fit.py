@@ -174,8 +174,9 @@ def train_here(
         trainer = trainer_of(module, config, device, folder, progress, afresh=checkpoint is None)
         fit_with(trainer, module, checkpoint)
     last = module.weights()
-    if module.best["weights"] is not None:
-        network.load_state_dict(module.best["weights"])
+    with module.averaged():
+        kept = module.weights() if module.best["weights"] is None else module.best["weights"]
+    network.load_state_dict(kept)
     network.to("cpu").eval()
     validated = module.best["epoch"] >= 0
     epoch = module.best["epoch"] if validated else len(module.history)

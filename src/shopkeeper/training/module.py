@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from shopkeeper.errors import UserError
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training import distributed, memory
+from shopkeeper.training.averaging import Average
 from shopkeeper.training.batch_parallel import Shares, share_of
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.config import Plan, Recipe
@@ -61,6 +63,9 @@ class SequenceModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
+        self.average: Average | None = None
+        if recipe.average != "none":
+            self.average = Average(network, recipe.average, recipe.average_decay, recipe.average_epochs)
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._running = dict.fromkeys(RUNNING, 0.0)  # of the epoch so far
@@ -110,6 +115,8 @@ class SequenceModule(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         optimizer.step()
+        if self.average is not None:
+            self.average.step()
         self._running["positions"] += positions
         self._running["labels"] += labels
         self.step += 1
@@ -143,7 +150,11 @@ class SequenceModule(pl.LightningModule):
         epoch = self.step // self.n_batches
         batch = self.objective.show(users, self.plan, self.seed, epoch, self.device)
         drawn = _mix(self.seed, self.step, NEGATIVES)
-        return self.objective.loss(self.encode(network, batch), batch, network, self.plan, scale, drawn)
+        loss = self.objective.loss(self.encode(network, batch), batch, network, self.plan, scale, drawn)
+        if self.recipe.item_l2:
+            item_P = batch.item_P.masked_fill(batch.item_P == network.mask, 0)  # what is hidden has no item
+            loss = loss + self.recipe.item_l2 * scale * network.item(item_P).square().sum()
+        return loss
 
     def encode(self, network: Any, batch: Batch, last: Tensor | None = None) -> Tensor:
         """Vectors of a batch by a twin of the network, in the plan's precision."""
@@ -189,13 +200,16 @@ class SequenceModule(pl.LightningModule):
         self._clock, self._running = None, dict.fromkeys(RUNNING, 0.0)
         due = epoch % self.recipe.validate_every == 0
         headline = self.objective.headline
+        if self.average is not None:
+            self.average.epoch()
         if headline is not None and due:
             started = time.perf_counter()
-            metrics |= self.validate()
-            metrics["validation_seconds"] = time.perf_counter() - started
-            gain = metrics[headline] - self.best["value"]
-            if (gain < 0) if self.objective.lower_is_better else (gain > 0):
-                self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
+            with self.averaged():
+                metrics |= self.validate()
+                metrics["validation_seconds"] = time.perf_counter() - started
+                gain = metrics[headline] - self.best["value"]
+                if (gain < 0) if self.objective.lower_is_better else (gain > 0):
+                    self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
             self.log(headline, metrics[headline], logger=False)  # for `trainer.Patience`
         self.history.append({"epoch": epoch, **metrics})
         self.on_epoch(metrics, epoch)
@@ -222,6 +236,10 @@ class SequenceModule(pl.LightningModule):
                 self.objective.fewer()
             memory.release(self.device)
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """The network with the weights that are validated and kept: averages where the recipe has them."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""
         return {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
@@ -231,6 +249,8 @@ class SequenceModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add our counters, the best weights and the history."""
         state = {"step": self.step, "best": self.best, "history": self.history, "running": self.running()}
+        if self.average is not None:
+            state["average"] = self.average.state()
         checkpoint["shopkeeper"] = state
         checkpoint["identity"], checkpoint["plan"] = self.identity, self.plan.to_json()
 
@@ -238,6 +258,8 @@ class SequenceModule(pl.LightningModule):
         """Take them back."""
         state = checkpoint["shopkeeper"]
         self.step, self.best, self.history = state["step"], state["best"], state["history"]
+        if self.average is not None:
+            self.average.go_on_from(state["average"])
         self._running = {"labels": state["running"]["positions"]} | state["running"]  # older ones had as many
 
 

@@ -17,12 +17,14 @@ from shopkeeper.training.checkpoint import SafeCheckpointIO, newest_good
 from shopkeeper.training.config import Recipe, TrainerConfig
 
 log = logging.getLogger(__name__)
-LATER = {"smoothing": 0.0, "leave_out": "label"}  # what losses could not be told at first: unsaid where it is usual
+# What could not be told at first: unsaid where it is as it was then.
+LATER = {"smoothing": 0.0, "leave_out": "label"}
+LATER_RECIPE = {"item_l2": 0.0, "average": "none", "average_decay": 0.999, "average_epochs": 5}
 
 
 def identity_of(given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, seed: int) -> dict[str, Any]:
     """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
-    fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
+    fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience") and v != LATER_RECIPE.get(k)}
     fixed["loss"] = {k: v for k, v in fixed["loss"].items() if v != LATER.get(k)}
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs

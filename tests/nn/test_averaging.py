@@ -1,0 +1,110 @@
+"""Averages of weights, and what item vectors cost: sums by hand, in a training that is killed, and off by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shopkeeper.training import checkpoint
+from shopkeeper.training.averaging import Average
+from shopkeeper.training.batching.batches import TrainingView
+from shopkeeper.training.config import Recipe
+from shopkeeper.training.module import SequenceModule
+from training.small_training import fit, shop
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return shop(tmp_path_factory.mktemp("averaged"))
+
+
+def walked(way: str, values: list[float], decay: float = 0.7, epochs: int = 3) -> tuple[nn.Linear, Average]:
+    network = nn.Linear(1, 1, bias=False)
+    average = Average(network, way, decay, epochs)
+    for value in values:
+        nn.init.constant_(network.weight, value)
+        average.step()
+        average.epoch()
+    return network, average
+
+
+def test_the_running_average_is_what_its_formula_says():
+    network, average = walked("ema", [1.0, 2.0, 4.0, -8.0])
+    want = 1.0
+    for t, value in ((2, 2.0), (3, 4.0), (4, -8.0)):
+        decay = min(0.7, (1 + t) / (10 + t))  # .25, .31, .36
+        want = decay * want + (1 - decay) * value
+    with average.in_place():
+        assert network.weight.item() == pytest.approx(want, rel=1e-6)
+    assert network.weight.item() == -8
+
+
+def test_the_last_epochs_are_averaged_alike():
+    network, average = walked("last", [100.0, 1.0, 2.0, 6.0])
+    with average.in_place():
+        assert network.weight.item() == 3
+    assert network.weight.item() == 6
+
+
+def test_what_is_kept_of_a_training_is_the_mean_of_its_last_epochs(data: Any):
+    told: dict[str, Any] = {"trainer": {"validation_requests": 0}}
+    ends = [fit(*data, epochs=n, **told).trained.last_weights for n in (2, 3)]
+    model = fit(*data, epochs=3, average="last", average_epochs=2, **told)
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
+    for name, value in model.trained.last_weights.items():  # training itself has not noticed
+        assert torch.equal(value, ends[1][name])
+
+
+@pytest.mark.parametrize("way", ["ema", "last"])
+def test_killed_and_gone_on_with_the_averages_are_those_of_a_run_that_was_not(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    told = {"average": way, "average_decay": 0.9, "average_epochs": 2, "epochs": 4}
+    whole = fit(*data, **told)
+    raw = fit(*data, **told | {"average": "none"})
+    assert [h["loss"] for h in whole.trained.history] == [h["loss"] for h in raw.trained.history]
+    assert [h["ndcg@10"] for h in whole.trained.history] != [h["ndcg@10"] for h in raw.trained.history]
+    original = SequenceModule.training_step
+
+    def step(self: SequenceModule, *args: Any) -> None:
+        if self.step == 10:
+            raise RuntimeError("killed")
+        original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceModule, "training_step", step)
+        patch.setattr(
+            checkpoint.Resumable, "on_train_batch_end", lambda self, trainer, module, *a: self.save(trainer, module)
+        )
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(*data, folder=tmp_path, **told)
+    again = fit(*data, folder=tmp_path, **told)
+    assert [h["ndcg@10"] for h in again.trained.history] == [h["ndcg@10"] for h in whole.trained.history]
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_long_item_vectors_cost_their_squares(data: Any):
+    told: dict[str, Any] = {"epochs": 1, "lr": 1e-12, "dropout": 0.0}
+    plain, held = (fit(*data, item_l2=x, **told) for x in (0.0, 0.5))
+    view = TrainingView.build(data[1], ["purchase"], "all", 12)
+    at = np.concatenate([np.arange(s, s + n) for s, n in zip(view.start_U, view.length_U, strict=True)])
+    square = plain.network.item.weight[view.item_M[torch.from_numpy(at)].long()].square().sum(1).mean()
+    apart = held.trained.history[0]["loss"] - plain.trained.history[0]["loss"]
+    assert apart == pytest.approx(0.5 * float(square.detach()), rel=1e-3)
+
+
+def test_the_rate_warms_up_and_falls_as_half_a_cosine():
+    recipe = Recipe(lr=0.1, warmup_steps=4, decay="cosine", epochs=10)
+    module = SequenceModule.__new__(SequenceModule)
+    vars(module).update(recipe=recipe, n_batches=2)
+    rates = [module.learning_rate(step) for step in range(21)]
+    assert rates[0] == pytest.approx(0.1 / 4)
+    assert rates[10] == pytest.approx(0.1 * 0.55)
+    assert rates[20] == pytest.approx(0.01)
