@@ -7,7 +7,7 @@ Epoch: width 64, 2 blocks, as in train.py, with several batch sizes (learning ra
 growth), each trained until validation NDCG@10 has not risen for 10 epochs. The fastest whose best NDCG@10 is at least
 99 % of that of batch 128 counts. Peak: width 256, 3 blocks; the arithmetic of the real positions alone (padding is not
 counted, attention only up to the diagonal), forwards and twice that backwards, over the time of an epoch, divided by
-what an 8192 x 8192 product of bf16 matrices reaches on the same card.
+what an 8192 x 8192 product of bf16 matrices reaches on the same card. Of HSTU and BERT4Rec only the time is told.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from _results import ROOT, at_least, at_most, not_had, row, write_result
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
+from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training.batching.batches import TrainingView
 
 LENGTH, LR, KEEPS = 200, 1e-3, 0.99
+OTHERS = {"HSTU": HSTU, "BERT4Rec": BERT4Rec}  # their epochs are rows, too; no claim is made of them
 EPOCH = "ml_1m epoch at width 64 on one H100, s"
 PEAK = "ml_1m at width 256, 3 blocks on one H100, share of bf16 peak"
 
 
-def trained(split: Split, epochs: int, width: int, blocks: int, batch: int) -> list[dict]:
+def trained(split: Split, epochs: int, width: int, blocks: int, batch: int, kind: type = SASRec) -> list[dict]:
     """The history of a training: seconds, loss, ndcg@10 of each epoch."""
-    model = SASRec(
+    model = kind(
         width=width, blocks=blocks, max_length=LENGTH, dropout=0.2, inputs="targets", batch_size=batch,
         lr=LR * math.sqrt(batch / 128), epochs=epochs, patience=10,
     )  # fmt: skip
@@ -84,6 +87,10 @@ def main() -> None:
             seconds[batch], best[batch] = float(np.median(times)), max(h["ndcg@10"] for h in history)
             rows.append(row("shopkeeper", "ml_1m", f"epoch, width 64, batch {batch}", "s", times))
             rows.append(row("shopkeeper", "ml_1m", f"best validation NDCG@10, batch {batch}", "1", [best[batch]]))
+        for name, kind in OTHERS.items():
+            history = trained(split, min(a.epochs, 8), 64, 2, a.batches[0], kind)
+            times = [h["seconds"] for h in history[2:] or history]
+            rows.append(row("shopkeeper", "ml_1m", f"{name}: epoch, width 64, batch {a.batches[0]}", "s", times))
         device = torch.device("cuda" if gpu else "cpu")
         history = trained(split, min(a.epochs, 8), 256, 3, a.batches[-1])
         times = [h["seconds"] for h in history[2:] or history]
