@@ -35,6 +35,7 @@ def main(repetitions: int) -> None:
     from shopkeeper.models.fit import Fit
     from shopkeeper.models.make import make
     from shopkeeper.pipeline.told import plain
+    from shopkeeper.training.config import TrainerConfig
 
     torch.set_num_threads(2)
     command = [sys.executable, "prepare.py", f"dataset={DATASET}", "split=leave_one_out"]
@@ -50,7 +51,7 @@ def main(repetitions: int) -> None:
         seen: list[float] = []
         fit = Fit(
             seed=repetition,
-            trainer={**trainer, "threads": 2, "validation_requests": 100},
+            trainer=TrainerConfig.of({**trainer, "threads": 2, "validation_requests": 100}),
             target_events=("rating",),
             filter_seen=True,
             log=lambda metrics, step, seen=seen: (

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training.config import TrainerConfig
 
-TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1, "validation_requests": 0, "max_epochs": 6}
+TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0, max_epochs=6)
 BATCHES, ROUNDS, ALONE = 12, 5, 200
 
 
@@ -46,7 +48,7 @@ def measured(history: str, prepared: Prepared, split: Split) -> dict[str, list[f
     def log(metrics: Mapping[str, float], epoch: int) -> None:
         at.append(time.process_time())
 
-    model.fit(prepared, split, Fit(seed=1, trainer=TRAINER | {"max_batches": BATCHES}, progress=False, log=log))
+    model.fit(prepared, split, Fit(seed=1, trainer=replace(TRAINER, max_batches=BATCHES), progress=False, log=log))
     return {
         f"{BATCHES} batches": np.diff(at).tolist(),
         "all test requests": seconds(lambda: model.score(requests)),

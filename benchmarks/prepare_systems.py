@@ -133,10 +133,11 @@ def by_engine(name: str, path: Path, out: Path) -> dict:
 
     from shopkeeper.arrange import engine_plan  # noqa: F401
     from shopkeeper.arrange.engine import run_engine
+    from shopkeeper.arrange.engine_settings import Engine
     from shopkeeper.ingest.dataset import parse
 
     clock = Clock()
-    arranged = run_engine({"name": name}, parse(config(path)), path.parent, progress=False).arranged
+    arranged = run_engine(Engine(name), parse(config(path)), path.parent, progress=False).arranged
     clock.lap("all steps but writing")
     return clock.figures(arranged.offsets[-1], len(arranged.names["user_id"]), len(arranged.names["item_id"]))
 

@@ -28,11 +28,12 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.recommenders.recbole.installed import KNOWLEDGE, Installed
 from shopkeeper.recommenders.recbole.model import RecBole
+from shopkeeper.training.config import TrainerConfig
 
 NAME, PAGE = "recbole_models", ROOT / "docs" / "recbole.md"
 CUSTOMERS, ASKED = 300, 100
 FEWER = {"S3Rec": {"pretrain_epochs": 1}, "RaCT": {"pretrain_epochs": 1}}  # epochs of the stages before the last one
-TRAINER = {"accelerator": "cpu", "threads": 1}
+TRAINER = TrainerConfig(accelerator="cpu", threads=1)
 HEAD = """# RecBole's models
 
 `python train.py model=recbole model.name=<name>` after `make recbole`. Each was trained for one epoch on a small

@@ -43,6 +43,7 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.training.config import TrainerConfig
 
     prepared = Prepared.open(split_path.parents[1])
     split = Split.named(prepared, split_path.name)
@@ -61,7 +62,7 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
         if ready:
             raise EnoughError
 
-    trainer = {"accelerator": "cpu", "threads": THREADS, "validation_requests": 0}
+    trainer = TrainerConfig(accelerator="cpu", threads=THREADS, validation_requests=0)
     fit = Fit(seed=1, target_events=target, filter_seen=True, trainer=trainer, progress=False, log=after)
     with contextlib.suppress(EnoughError):
         model.fit(prepared, split, fit)

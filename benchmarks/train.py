@@ -47,6 +47,7 @@ def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
     from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.training.config import TrainerConfig
     from shopkeeper.training.module import SequenceModule
 
     prepared = Prepared.open(split_path.parents[1])
@@ -64,7 +65,7 @@ def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
 
     SequenceModule.training_step = timed_step
     start = time.perf_counter()
-    trainer = {"accelerator": "cpu", "threads": THREADS}
+    trainer = TrainerConfig(accelerator="cpu", threads=THREADS)
     model.fit(prepared, split, Fit(seed=1, target_events=target, filter_seen=True, trainer=trainer, progress=False))
     history = model.trained.history
     n = len(processor) // len(history)

@@ -41,7 +41,7 @@ def trained(split: Split, epochs: int, width: int, blocks: int, batch: int, kind
         lr=LR * math.sqrt(batch / 128), epochs=epochs, patience=10,
     )  # fmt: skip
     targets = tuple(split.timeline["spec"]["target_events"])
-    model.fit(split.prepared, split, Fit(seed=1, target_events=targets, filter_seen=True, trainer={}, progress=False))
+    model.fit(split.prepared, split, Fit(seed=1, target_events=targets, filter_seen=True, progress=False))
     return model.trained.history
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 
-from shopkeeper.arrange.engine import engine_name
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.ingest import dataset
 from shopkeeper.models.make import make
-from shopkeeper.nn.losses import Loss
+from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.placements import check_placement
 from shopkeeper.pipeline.told import Evaluate, Train, Tune, Uplift, plain, settings
@@ -21,7 +21,6 @@ from shopkeeper.simulated import read_settings
 from shopkeeper.splits.people import PeopleSpec
 from shopkeeper.tasks.base import CUSTOMERS
 from shopkeeper.tasks.find import find_task
-from shopkeeper.timeline import SplitSpec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.space import read_space, with_settings
 
@@ -56,9 +55,9 @@ def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     found = dataset.parse(context.dataset_spec(settings(cfg, Train)))
     assert found.name == name
     if cfg["dataset"].get("table"):
-        PeopleSpec.from_config(cfg["split"])
+        PeopleSpec.of(settings(cfg, Train).split)
     else:
-        SplitSpec.from_config(context.split_spec(settings(cfg, Train)))
+        context.split_spec(settings(cfg, Train))
     if found.simulate:
         read_settings(found.simulate)
     if cfg["dataset"].get("churn"):
@@ -113,16 +112,17 @@ def placement_is_valid(cfg: Mapping[str, Any], name: str) -> None:
 
 def _split_name(cfg: dict[str, Any]) -> str:
     """The name of a split, if it is valid: of a log, or of a table of customers."""
-    if cfg["split"].get("name") == "customers":
-        PeopleSpec.from_config(cfg["split"])
+    told = settings(cfg, Train)
+    if told.split.name == "customers":
+        PeopleSpec.of(told.split)
         return "customers"
-    return SplitSpec.from_config(context.split_spec(settings(cfg, Train))).name
+    return context.split_spec(told).name
 
 
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "campaign": lambda cfg, name: _equal(settings(cfg, Uplift).campaign.name, name),
     "dataset": dataset_is_valid,
-    "engine": lambda cfg, name: _equal(engine_name(cfg["engine"]), name),
+    "engine": lambda cfg, name: _equal(Engine.of(cfg["engine"]).name, name),
     "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),
     "model": model_is_valid,
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),

@@ -46,6 +46,7 @@ from shopkeeper.recommenders.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.splits.perturb import perturb_after
 from shopkeeper.timeline import CustomerSpec, customer_windows
+from shopkeeper.training.config import TrainerConfig
 
 FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 # What makes a model small enough for a test; everything else is as shipped.
@@ -79,7 +80,7 @@ ALSO = {
     "hstu+time": "model.time=true",
     "bert4rec+content": "model.content=all",
 }
-TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
+TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
 HORIZON, ACTIVE = 60, 90
 SOME = 40  # questions
 
@@ -308,7 +309,7 @@ def test_a_recommender_keeps_what_only_recommenders_promise(name: str, model: An
     if model.about.asks != REQUESTS or model.about.oracle or name == "recbole":
         pytest.skip("no recommender, or one of a simulated shop alone, or it takes seconds to start: recbole_models/")
     # No validation: it would choose the epoch, and sees rows after the training end.
-    fit = Fit(seed=1, trainer={**TRAINER, "validation_requests": 0}, progress=False)
+    fit = Fit(seed=1, trainer=replace(TRAINER, validation_requests=0), progress=False)
     if name in ("sasrec_history", "gru4rec+copy"):  # a clock is not for data that have only an order
         check_odd_shops(lambda: make(settings(name)), tmp_path, fit)  # the rest: training/test_own_history.py
         return

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.context import split_spec
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import VERBS, Evaluate, Train, but, of_run, plain, settings
 from shopkeeper.typed import held, read
@@ -47,6 +48,18 @@ def test_values_arrive_as_what_the_class_says_and_the_block_as_it_was():
     assert found == Block("a", 1, Path("x/y"), (1, 2), Inner(3), None, 1, block)
     assert read(Open, {"name": "a", "width": 3}) == Open("a", {"width": 3})
     assert read(Inner, None) == Inner()
+
+
+@dataclass(frozen=True)
+class Ruled:
+    depth: int = 1
+
+    RULES: ClassVar[dict[str, Any]] = {"depth": ("must be below 5", lambda x: x < 5)}
+
+
+def test_a_class_says_its_rules_by_name_too():
+    with pytest.raises(UserError, match=r"b\.depth is 9; it must be below 5"):
+        read(Ruled, {"depth": 9}, "b")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +149,58 @@ def test_a_slip_in_any_verbs_config_is_named_before_it_begins(verb: str, word: s
         settings(composed(verb, [word]), VERBS[verb])
     assert all(word in str(e.value) for word in said)
     assert "\n" not in str(e.value)
+
+
+def test_blocks_of_other_rooms_arrive_as_the_classes_of_those_rooms():
+    words = [
+        "model=sasrec",
+        "dataset=online_retail",
+        "split=temporal",
+        "loss=bce",
+        "trainer=ddp",
+        "trainer.plan.chunk=64",
+    ]
+    told = settings(composed("train", words), Train)
+    assert (told.trainer.name, told.trainer.devices, told.trainer.plan.given) == ("ddp", 2, {"chunk": 64})
+    assert (told.loss.name, told.loss.negatives) == ("bce", 256)
+    assert (told.split.name, told.split.targets, told.split.test_days) == ("temporal", "first", None)
+    spec = split_spec(told)
+    assert (spec.test_days, spec.target_events, spec.zone) == (28.0, ("purchase",), "Europe/London")
+    assert (told.dataset.name, told.dataset.filter_seen, told.dataset.temporal.test_days) == (
+        "online_retail",
+        False,
+        28,
+    )
+    blocks = {"dataset": told.dataset.plain, "split": told.split.plain, "trainer": told.trainer.plain}
+    assert blocks == {key: told.plain[key] for key in blocks}
+
+
+@pytest.mark.parametrize(
+    ("block", "setting", "said"),
+    [
+        ("trainer", {"acelerator": "cpu"}, "unknown option `trainer.acelerator`. Did you mean 'accelerator'"),
+        ("trainer", {"plan": {"chunk": 0}}, "trainer.plan.chunk is 0; it must be a whole number of at least 1"),
+        ("loss", {"negativs": 3}, "unknown option `loss.negativs`. Did you mean 'negatives'"),
+        ("split", {"fould": 3}, "unknown option `split.fould`. Did you mean 'fold'"),
+        ("split", {"test_days": "ten"}, "split.test_days is 'ten'; it must be a number"),
+        ("dataset", {"filter_sen": True}, "unknown option `filter_sen`. Did you mean 'filter_seen'"),
+    ],
+)
+def test_a_slip_in_a_block_of_another_room_is_named_whatever_the_verb(block: str, setting: dict[str, Any], said: str):
+    for verb in ("train", "evaluate", "export"):
+        config = plain(composed(verb, []))
+        with pytest.raises(UserError) as e:
+            settings({**config, block: {**config[block], **setting}}, VERBS[verb])
+        assert said in str(e.value)
+
+
+def test_a_run_of_another_version_is_read_though_its_trainer_plan_split_and_dataset_knew_more():
+    config = plain(composed("train", ["model=sasrec"]))
+    more = {"plan": {"gone": 1, "chunk": 8}, "gone": 2}
+    old = {key: {**config[key], "gone": 3} for key in ("dataset", "split", "loss")}
+    told = of_run({**config, **old, "trainer": {**config["trainer"], **more}})
+    assert told.trainer.plan.given == {"chunk": 8}
+    assert told.plain["dataset"]["gone"] == 3
 
 
 @pytest.mark.parametrize("group", ["model", "trainer", "task", "tracking"])

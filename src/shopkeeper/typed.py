@@ -2,8 +2,8 @@
 
 A class says its names by its fields, their kinds by annotations (int, float, bool, str, Path, tuple[…, ...], Mapping,
 another such class, any of them or None); what else a value must be, `held` says beside its default as a shape of
-`shapes`. A field `plain` holds the block as it was composed, for what is written down or hashed; a field `parameters`
-takes all that has no field of its own; an `Open` shape may say what that is.
+`shapes`, or the class in its `RULES`, by name. A field `plain` holds the block as it was composed, for what is written
+down or hashed; a field `parameters` takes all that has no field of its own; an `Open` shape may say what that is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def shapes_of(cls: type) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for f in fields(cls):
         if f.name not in OWN:
-            shape = f.metadata["shape"] if "shape" in f.metadata else _shape(_hints(cls)[f.name], lenient=False)
+            said = _said(cls, f)
+            shape = _shape(_hints(cls)[f.name], lenient=False) if said is None else said
             found[f.name] = shape if _has_default(f) or isinstance(shape, Needed) else Needed(shape)
     return found
 
@@ -61,7 +62,7 @@ def _block(cls: type, lenient: bool) -> Shape:
     shapes: dict[str, Any] = {}
     others = Open({})
     for f in fields(cls):
-        said = f.metadata.get("shape")
+        said = _said(cls, f)
         if f.name == "parameters":
             others = said or others
         elif f.name != "plain":
@@ -72,6 +73,11 @@ def _block(cls: type, lenient: bool) -> Shape:
     if lenient:
         return Open(shapes)
     return replace(others, shapes={**shapes, **others.shapes}) if "parameters" in _hints(cls) else shapes
+
+
+def _said(cls: type, f: Field[Any]) -> Any:
+    """The shape that a class gives one of its fields; None where it gives none."""
+    return f.metadata.get("shape", vars(cls).get("RULES", {}).get(f.name))
 
 
 def _has_default(f: Field[Any]) -> bool:
@@ -127,4 +133,4 @@ def _value(value: Any, kind: Any) -> Any:
         return tuple(_value(each, get_args(kind)[0]) for each in value)
     if get_origin(kind) is Mapping:
         return dict(value)
-    return kind(value) if kind in (Path, str) else value
+    return value if isinstance(value, bool) or kind not in (Path, str) else kind(value)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from engine_logs import SHOP, SPLIT, shop_files, shop_log
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
@@ -22,21 +23,23 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
 from shopkeeper.splits.write import write_split
 
-ENGINE = {
-    "name": "spark",
-    "master": "local[2]",
-    "memory": "1g",
-    "shuffle_partitions": 2,
-    "settings": {
-        # Splits of 40 kB, so that a file is read in several of them.
-        "spark.sql.files.maxPartitionBytes": 40_000,
-        "spark.sql.files.openCostInBytes": 1,
-        # Little work: planning and compiling it would take longer than doing it.
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    },
-}
+ENGINE = Engine.of(
+    {
+        "name": "spark",
+        "master": "local[2]",
+        "memory": "1g",
+        "shuffle_partitions": 2,
+        "settings": {
+            # Splits of 40 kB, so that a file is read in several of them.
+            "spark.sql.files.maxPartitionBytes": 40_000,
+            "spark.sql.files.openCostInBytes": 1,
+            # Little work: planning and compiling it would take longer than doing it.
+            "spark.sql.adaptive.enabled": "false",
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def both(tmp_path: Path, config: dict, raw: Path) -> tuple[Path, Path]:
 
 def test_spark_leaves_the_same_bytes_and_the_same_targets_as_polars(spark, tmp_path: Path):
     arrays, other = both(tmp_path, SHOP, shop_files(tmp_path / "raw"))
-    polars = prepare_dataset(SHOP, tmp_path / "raw", tmp_path / "polars", progress=False, engine={"name": "polars"})
+    polars = prepare_dataset(SHOP, tmp_path / "raw", tmp_path / "polars", progress=False, engine=Engine("polars"))
     assert len(pq.read_table(arrays / "rejected.parquet")) == 7
     manifest = Prepared.open(arrays).manifest
     assert len(manifest["filters"]) == 7

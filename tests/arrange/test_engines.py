@@ -12,7 +12,8 @@ from engine_logs import HEADER, SHOP, SPLIT, shop_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopkeeper.arrange.engine import OPTIONS, engine_name, run_engine
+from shopkeeper.arrange.engine import run_engine
+from shopkeeper.arrange.engine_settings import ENGINES, Engine
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
@@ -35,7 +36,7 @@ DEMO = {"name": "demo", "simulate": {"preset": "demo_shop", "customers": 40}, "t
 
 def hashes(config: dict, raw: Path, out: Path, engine: str) -> dict[str, str]:
     change = customer_rules(config, raw)
-    made = prepare_dataset(config, raw, out / engine, progress=False, change=change, engine={"name": engine})
+    made = prepare_dataset(config, raw, out / engine, progress=False, change=change, engine=Engine(engine))
     p = Prepared.open(made)
     spec = {**SPLIT, "target_events": list(p.manifest["event_types"])}
     targets = Split.open(p, write_split(p, spec)).target_hash()
@@ -115,7 +116,7 @@ def test_engines_agree_on_any_log_under_any_filters(rows: list[tuple], filters: 
 
     def outcome(engine: str, raw: Path) -> Any:
         try:
-            done = run_engine({"name": engine}, parse({**SHOP, "filters": filters}), raw, progress=False)
+            done = run_engine(Engine(engine), parse({**SHOP, "filters": filters}), raw, progress=False)
         except UserError as e:
             return str(e)
         a = done.arranged
@@ -134,21 +135,21 @@ def test_time_filters_of_order_only_data_end_in_the_same_line_on_every_engine(tm
     config = {**ORDER_ONLY, "filters": {"retention_days": 3}}
     for engine in ("arrays", *PLANNED):
         with pytest.raises(UserError, match=r"filters.retention_days needs time stamps"):
-            prepare_dataset(config, tmp_path, tmp_path / "out", progress=False, engine={"name": engine})
+            prepare_dataset(config, tmp_path, tmp_path / "out", progress=False, engine=Engine(engine))
 
 
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ({"name": "duckbd"}, "engine: unknown engine 'duckbd'. Did you mean 'duckdb'"),
-        ({"name": "sparc"}, "engine: unknown engine 'sparc'. Did you mean 'spark'"),
+        ({"name": "duckbd"}, "engine.name is 'duckbd', no known one. Did you mean 'duckdb'"),
+        ({"name": "sparc"}, "engine.name is 'sparc', no known one. Did you mean 'spark'"),
         ({"name": "polars", "memory": "4g"}, "unknown option `engine.memory` of engine=polars"),
-        ({"name": "spark", "mastre": "yarn"}, "unknown option `engine.mastre` of engine=spark. Did you mean 'master'"),
+        ({"name": "spark", "mastre": "yarn"}, "unknown option `engine.mastre`. Did you mean 'master'"),
     ],
 )
 def test_an_unknown_engine_or_option_is_named(engine: dict, message: str):
     with pytest.raises(UserError) as caught:
-        engine_name(engine)
+        Engine.of(engine)
     assert message in str(caught.value)
 
 
@@ -156,6 +157,6 @@ def test_every_engine_has_a_config_with_options_that_it_knows():
     found = {}
     for path in (ROOT / "conf" / "engine").glob("*.yaml"):
         config = yaml.safe_load(path.read_text())
-        assert engine_name(config) == path.stem
+        assert Engine.of(config).name == path.stem
         found[path.stem] = config
-    assert set(found) == set(OPTIONS)
+    assert set(found) == set(ENGINES)

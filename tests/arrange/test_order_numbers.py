@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.extend import extend_dataset
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.customers.build_cohort import build_cohort
@@ -46,7 +47,7 @@ def made(folder: Path, lines: list[str], engine: str = "arrays", **changes) -> P
     raw.mkdir(exist_ok=True)
     (raw / "1.csv").write_text(HEADER + "\n".join(lines) + "\n")
     out = folder / engine
-    return Prepared.open(prepare_dataset({**TILL, **changes}, raw, out, progress=False, engine={"name": engine}))
+    return Prepared.open(prepare_dataset({**TILL, **changes}, raw, out, progress=False, engine=Engine(engine)))
 
 
 def orders_of(p: Prepared) -> list[int]:

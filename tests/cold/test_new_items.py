@@ -42,8 +42,9 @@ from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.recommenders.two_tower import TwoTower
 from shopkeeper.splits.audit import AuditError, audit_by_perturbation, audit_split
 from shopkeeper.timeline import DAY
+from shopkeeper.training.config import TrainerConfig
 
-TRAINER = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
+TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
 FIT = Fit(seed=1, trainer=TRAINER, progress=False)
 SMALL: dict[str, Any] = {"width": 16, "max_length": 20, "batch_size": 32, "lr": 0.005}
 EVENTS = {"items": {"from_events": {"brand": "brand"}}}
@@ -238,11 +239,11 @@ def test_a_run_that_was_killed_goes_on_and_one_that_starts_warm_knows_the_words(
     whole, parts = (SASRec(**SMALL, blocks=1, epochs=3, content="all") for _ in range(2))
     whole.fit(*shop, FIT)
     for most in (1, 3):
-        parts.fit(*shop, replace(FIT, folder=tmp_path / "run", trainer={**TRAINER, "max_epochs": most}))
+        parts.fit(*shop, replace(FIT, folder=tmp_path / "run", trainer=replace(TRAINER, max_epochs=most)))
     np.testing.assert_array_equal(parts.item_vectors(), whole.item_vectors())
     knowing.save(tmp_path / "old")
     warm = SASRec(**SMALL, blocks=1, epochs=1, content="all")
-    warm.fit(*shop, replace(FIT, init_from=tmp_path / "old", trainer={**TRAINER, "max_batches": 1}))
+    warm.fit(*shop, replace(FIT, init_from=tmp_path / "old", trainer=replace(TRAINER, max_batches=1)))
     assert np.abs(warm.item_vectors() - knowing.item_vectors()).max() < 0.05
     with pytest.raises(UserError, match=r"was trained with content=all, this model has none; set model.content=all"):
         SASRec(**SMALL, blocks=1).fit(*shop, replace(FIT, init_from=tmp_path / "old"))

@@ -22,10 +22,11 @@ from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc, log_loss
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.training.config import TrainerConfig
 from tiny import DAY
 
 FIT: dict[str, Any] = {"seed": 1, "progress": False,
-                       "trainer": {"accelerator": "cpu", "precision": "fp32", "threads": 1}}  # fmt: skip
+                       "trainer": TrainerConfig(accelerator="cpu", precision="fp32", threads=1)}  # fmt: skip
 SMALL: dict[str, Any] = {"width": 8, "max_length": 16, "epochs": 3, "batch_size": 32, "lr": 0.02, "patience": 0}
 
 
@@ -108,7 +109,7 @@ def test_a_share_of_the_customers_is_held_out_whole_and_nobody_where_nothing_is_
     assert not set(customer[held]) & set(customer[~held])
     assert not of_some_customers(customer, 0.0, 3).any()
     for fit, share in ((Fit(**FIT, steps=2), 0.1), (Fit(**FIT), 0.0),
-                       (Fit(**{**FIT, "trainer": {**FIT["trainer"], "validation_requests": 0}}), 0.1)):  # fmt: skip
+                       (Fit(**{**FIT, "trainer": replace(FIT["trainer"], validation_requests=0)}), 0.1)):  # fmt: skip
         made = GRU(**{**SMALL, "epochs": 2, "held_out": share})
         learned = made.fit(cohorts[0], None, fit)
         assert [row.get("log_loss") for row in learned.history] == [None, None]

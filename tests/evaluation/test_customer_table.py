@@ -58,7 +58,7 @@ def test_every_row_of_the_cohort_is_there_with_label_probability_and_losses(sett
 
 def test_the_summary_is_json_with_intervals_around_the_values(setting):
     _, cohort, tables = setting
-    summary = summarise(tables["Logistic"], resamples=200, profit=Profit.of(SHOP))
+    summary = summarise(tables["Logistic"], resamples=200, profit=Profit.of(SHOP["profit"], "shop"))
     json.dumps(summary, allow_nan=False)
     p = tables["Logistic"]["probability"].to_numpy()
     assert summary["auroc"]["value"] == pytest.approx(roc_auc_score(cohort.label, p))
@@ -185,17 +185,17 @@ def compare_free_brier(table, seed: int) -> tuple[float, float]:
 
 def test_there_is_no_profit_without_the_shops_own_values(setting):
     table = setting[2]["Logistic"]
-    assert Profit.of({"name": "shop"}) is None
+    assert Profit.of(None, "shop") is None
     assert "emp" not in summarise(table, resamples=20)
-    whole = summarise(table, resamples=20, profit=Profit.of(SHOP))["emp"]["value"]
+    whole = summarise(table, resamples=20, profit=Profit.of(SHOP["profit"], "shop"))["emp"]["value"]
     money = ("customer_value", "offer_cost", "contact_cost")
-    twice = Profit.of({"name": "shop", "profit": SHOP["profit"] | {k: 2 * OWN_VALUES[k] for k in money}})
+    twice = Profit.of(SHOP["profit"] | {k: 2 * OWN_VALUES[k] for k in money}, "shop")
     assert summarise(table, resamples=20, profit=twice)["emp"]["value"] == pytest.approx(2 * whole)
 
 
 def test_a_rate_that_is_known_exactly_earns_what_it_says():
     """All who leave are contacted: (rate (value - offer) - contact) for each of them, half of the base."""
-    known = Profit.of({"name": "shop", "profit": OWN_VALUES})
+    known = Profit.of(OWN_VALUES, "shop")
     assert known.per_customer(np.array([1, 0]), np.array([0.9, 0.1])) == pytest.approx((0.3 * 190 - 1) / 2, rel=1e-6)
     assert known.as_json() == OWN_VALUES
 
@@ -212,4 +212,4 @@ def test_a_rate_that_is_known_exactly_earns_what_it_says():
 )
 def test_values_that_cannot_be_are_refused_with_their_place(change, said):
     with pytest.raises(UserError, match=f"conf/dataset/shop.yaml: profit .*{said}"):
-        Profit.of({"name": "shop", "profit": {**OWN_VALUES, **change}})
+        Profit.of({**OWN_VALUES, **change}, "shop")

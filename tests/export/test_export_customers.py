@@ -31,6 +31,7 @@ from shopkeeper.models.about import AMOUNTS
 from shopkeeper.models.fit import Fit
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.timeline import CustomerSpec, customer_windows
+from shopkeeper.training.config import TrainerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": lambda: LightGBM(max_trees=60),
@@ -48,7 +49,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, list[Any]]
 def exported(request: pytest.FixtureRequest, toys: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     prepared, (train, calibration, test) = toys
     model: Any = MODELS[request.param]()
-    model.fit(train, calibration, Fit(seed=0, trainer={"precision": "fp32"}, progress=False))
+    model.fit(train, calibration, Fit(seed=0, trainer=TrainerConfig(precision="fp32"), progress=False))
     out = tmp_path_factory.mktemp("exports") / request.param
     return model, export_bundle(model, prepared, test, {"model": request.param, "task": "churn"}, out)
 
@@ -180,6 +181,7 @@ class Blocked:
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Blocked())
 from shopkeeper.serving import Bundle
+from shopkeeper.training.config import TrainerConfig
 print(json.dumps(Bundle.load(sys.argv[1]).answer(**json.load(sys.stdin))))
 """
 

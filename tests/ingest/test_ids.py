@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
@@ -115,7 +116,7 @@ def test_a_chain_may_have_as_many_stores_as_it_likes(tmp_path: Path, engine: str
     rows = [f"c{i % 9},s{i % 7},{1_600_000_000 + i},store{i}" for i in range(stores)]
     (tmp_path / "1.log").write_text("\n".join(["who,what,when,store", *rows]) + "\n")
     config = {**SHOP, "columns": {**SHOP["columns"], "channel": "store"}, "timestamp": {"unit": "s"}}
-    out = prepare_dataset(config, tmp_path, tmp_path / "out", progress=False, engine={"name": engine})
+    out = prepare_dataset(config, tmp_path, tmp_path / "out", progress=False, engine=Engine(engine))
     p = Prepared.open(out)
     assert p.events.channel is not None
     assert p.events.channel.dtype == kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from recommenders.checks import fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.losses import NAMES
+from shopkeeper.nn.loss_settings import NAMES
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
+from shopkeeper.training.config import PlanByHand, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from tiny import days, tiny_prepared
 
-CPU: dict[str, Any] = {"accelerator": "cpu", "precision": "fp32", "threads": 1, "validation_requests": 0}
+CPU = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0)
 FIT = Fit(seed=1, trainer=CPU, progress=False)
 SMALL: dict[str, Any] = {
     "width": 16, "blocks": 1, "heads": 1, "max_length": 10, "dropout": 0.0, "lr": 0.01, "batch_size": 32, "patience": 0,
@@ -66,7 +68,7 @@ def test_an_item_that_it_does_not_know_changes_nothing(learned: BERT4Rec):
 
 
 def test_half_the_precision_learns_it_too(shop: Any):
-    trainer = {**CPU, "precision": "bf16"}
+    trainer = replace(CPU, precision="bf16")
     model = fitted(lambda: BERT4Rec(**SMALL, epochs=40), *shop, Fit(seed=1, trainer=trainer, progress=False))
     assert model.score(stranger(ASKED))[:, 1:].argmax(1).tolist() == [item - 1 for item in AFTER]
 
@@ -80,8 +82,8 @@ def test_each_loss_over_drawn_negatives_gets_less(shop: Any, name: str):
 
 def test_in_micro_batches_and_shares_it_learns_the_same(shop: Any):
     whole, parts = (
-        fitted(lambda: BERT4Rec(**SMALL, epochs=2), *shop, Fit(seed=1, trainer=CPU | more, progress=False))
-        for more in ({}, {"micro_batch": 7, "threads": 2, "plan": {"cores": 2}})
+        fitted(lambda: BERT4Rec(**SMALL, epochs=2), *shop, Fit(seed=1, trainer=replace(CPU, **more), progress=False))
+        for more in ({}, {"micro_batch": 7, "threads": 2, "plan": PlanByHand(cores=2)})
     )
     np.testing.assert_allclose(
         [h["loss"] for h in parts.trained.history], [h["loss"] for h in whole.trained.history], atol=1e-4
@@ -91,7 +93,7 @@ def test_in_micro_batches_and_shares_it_learns_the_same(shop: Any):
 def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    trainer = {**CPU, "checkpoint_minutes": 0.0, "validation_requests": 100}
+    trainer = replace(CPU, checkpoint_minutes=0.0, validation_requests=100)
 
     def fit(folder: Path | None) -> BERT4Rec:
         model = BERT4Rec(**SMALL | {"dropout": 0.2}, epochs=3)

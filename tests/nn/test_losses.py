@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from shopkeeper.errors import UserError
-from shopkeeper.nn.losses import Loss, Negatives, of_sequence, sampled_loss, smoothed
+from shopkeeper.nn.loss_settings import Loss
+from shopkeeper.nn.losses import Negatives, of_sequence, sampled_loss, smoothed
 
 V = 40
 DEVICE = torch.device("cpu")
@@ -146,12 +147,12 @@ def test_uncalibrated_gbce_is_bce_and_wholly_calibrated_a_share_of_the_positive_
     ("values", "said"),
     [
         ({"name": "sampled_softmx"}, "Did you mean 'sampled_softmax'"),
-        ({"negative": 3}, "loss.negative is not known. Did you mean 'negatives'"),
-        ({"negatives": 0}, "loss.negatives=0 must be a whole number of at least 1"),
+        ({"negative": 3}, "unknown option `loss.negative`. Did you mean 'negatives'"),
+        ({"negatives": 0}, "loss.negatives is 0; it must be a whole number of at least 1"),
         ({"draw": "often"}, "choose uniform or popularity"),
         ({"name": "bpr-max"}, "Did you mean 'bpr_max'"),
-        ({"calibration": 1.5}, "loss.calibration=1.5 must be a number from 0 to 1"),
-        ({"regularisation": -1}, "loss.regularisation=-1 must be a number of at least 0"),
+        ({"calibration": 1.5}, "loss.calibration is 1.5; it must be a number from 0 to 1"),
+        ({"regularisation": -1}, "loss.regularisation is -1; it must be a number of at least 0"),
     ],
 )
 def test_a_misspelt_loss_is_named(values, said: str):

@@ -10,9 +10,10 @@ import numpy as np
 from recommenders.checks import check_learns_a_cycle, fitted, stranger
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.narm import NARM
+from shopkeeper.training.config import TrainerConfig
 from tiny import days, tiny_prepared
 
-FIT = Fit(seed=1, trainer={"accelerator": "cpu", "precision": "fp32", "threads": 1}, progress=False)
+FIT = Fit(seed=1, trainer=TrainerConfig(accelerator="cpu", precision="fp32", threads=1), progress=False)
 SMALL: dict[str, Any] = {
     "width": 16, "max_length": 10, "dropout": 0.1, "dropout_embed": 0.1, "lr": 0.02, "batch_size": 16, "patience": 0,
 }  # fmt: skip

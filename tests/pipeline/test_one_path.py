@@ -28,7 +28,7 @@ def house(tmp_path_factory: pytest.TempPathFactory):
 def taken(house: House, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...], *words: str) -> list[str]:
     """The steps of a training, each with the parts that it is about."""
     cfg, steps = house.config("train", *SPLIT, *words), []
-    form = form_of(task_of(cfg))
+    form = form_of(task_of(cfg), cfg.dataset)
 
     def noted(name: str):
         def step(*given):

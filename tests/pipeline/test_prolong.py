@@ -87,14 +87,14 @@ def test_the_config_that_a_run_keeps_repeats_it_with_the_plan_that_was_chosen(sh
     first = run(shop, "chosen", "trainer.max_epochs=1", "seed=7", "trainer.micro_batch=3")
     kept = yaml.safe_load((first.path / "config.yaml").read_text())
     told = settings(kept, Train)
-    assert told.trainer["plan"] == json.loads((first.path / "training.json").read_text())["plan"]
-    again = train_model(but(told, trainer={**told.trainer, "micro_batch": None}), shop / "models" / "repeated")
+    assert told.plain["trainer"]["plan"] == json.loads((first.path / "training.json").read_text())["plan"]
+    again = train_model(but(told, trainer={**told.trainer.plain, "micro_batch": None}), shop / "models" / "repeated")
     assert weights(again) == weights(first)
 
 
 def test_the_plan_of_two_processes_does_not_bind_one(shop: Path):
     cfg = config(shop, "train", *SMALL, "trainer.max_epochs=1", "seed=8")
-    ddp = {**cfg.trainer, "plan": {"processes": 2}}  # as the config of a run of trainer=ddp has it
+    ddp = {**cfg.trainer.plain, "plan": {"processes": 2}}  # as the config of a run of trainer=ddp has it
     assert train_model(but(cfg, trainer=ddp), shop / "models" / "alone").config["trainer"]["plan"]["processes"] == 1
 
 

@@ -29,12 +29,13 @@ from shopkeeper.schema import EVENT_CODE
 from shopkeeper.timeline import DAY, instant
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.batching.cloze import ClozeView
+from shopkeeper.training.config import TrainerConfig
 
 NETWORK: dict[str, Any] = {
     "width": 16, "blocks": 1, "max_length": 12, "dropout": 0.0, "lr": 0.01, "batch_size": 8, "epochs": 12,
     "patience": 0,
 }  # fmt: skip
-TRAINER: dict[str, Any] = {"accelerator": "cpu", "precision": "fp32", "threads": 1, "validation_requests": 40}
+TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=40)
 MODELS: dict[str, Callable[[], Any]] = {
     "sasrec": lambda: SASRec(**NETWORK),
     "sasrec that reads texts": lambda: SASRec(**NETWORK, content="all"),

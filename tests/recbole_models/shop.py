@@ -10,10 +10,11 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.recbole.installed import Installed
+from shopkeeper.training.config import TrainerConfig
 from tiny import cycle_histories, days, tiny_prepared
 
 N_ITEMS = 12
-TRAINER = {"accelerator": "cpu", "threads": 1}
+TRAINER = TrainerConfig(accelerator="cpu", threads=1)
 FIT = Fit(seed=1, trainer=TRAINER, progress=False)
 ITEMS = {"category": [["a", "b"], ["c"], ["b"]] * 4, "brand": ["x", "y"] * 6, "price": [0.5 * i for i in range(12)]}
 

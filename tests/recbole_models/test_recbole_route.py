@@ -105,8 +105,10 @@ def test_a_kill_of_the_command_ends_recbole_and_its_folder(shop: tuple[Prepared,
         "import sys; from pathlib import Path; from shopkeeper.data.prepared import Prepared\n"
         "from shopkeeper.data.split import Split; from shopkeeper.models.fit import Fit\n"
         "from shopkeeper.recommenders.recbole.model import RecBole\n"
+        "from shopkeeper.training.config import TrainerConfig\n"
         "prepared = Prepared.open(Path(sys.argv[1])); split = Split.named(prepared, sys.argv[2])\n"
-        f"fit = Fit(trainer={TRAINER | {'validation_requests': 0}!r}, log=lambda m, e: print(e, flush=True))\n"
+        "trainer = TrainerConfig(accelerator='cpu', threads=1, validation_requests=0)\n"
+        "fit = Fit(trainer=trainer, log=lambda m, e: print(e, flush=True))\n"
         "RecBole('BPR', epochs=10**7).fit(prepared, split, fit)\n"
     )
     prepared, split = shop
@@ -137,7 +139,7 @@ def _command(process: Path) -> str:
 def test_a_context_model_reads_attributes_of_items(shop: tuple[Prepared, Split]):
     prepared, split = shop
     model: Any = RecBole("FM", parameters={"embedding_size": 4}, epochs=1)
-    model.fit(prepared, split, replace(FIT, trainer=TRAINER | {"validation_requests": 0}))
+    model.fit(prepared, split, replace(FIT, trainer=replace(TRAINER, validation_requests=0)))
     assert model.job["fields"] == ["category_0", "brand_1", "price_2"]
     assert any("category_0" in name or name.endswith("/token_seq_embedding_table.0.weight") for name in model.files)
     assert np.isfinite(model.score(split.part("test")[0])).all()

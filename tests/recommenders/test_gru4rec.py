@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from recommenders.checks import check_learns_a_cycle, check_recommender, shopper
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.losses import NAMES
+from shopkeeper.nn.loss_settings import NAMES
 from shopkeeper.recommenders.gru4rec import GRU4Rec
+from shopkeeper.training.config import PlanByHand, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared
 
-CPU = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
+CPU = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
 FIT = Fit(seed=1, trainer=CPU, progress=False)
 SMALL: dict[str, Any] = {
     "width": 16, "max_length": 10, "dropout": 0.1, "dropout_embed": 0.1, "lr": 0.02, "batch_size": 16, "patience": 0,
@@ -27,7 +29,7 @@ SMALL: dict[str, Any] = {
 
 def test_it_keeps_the_contract_of_all_recommenders(tmp_path: Path):
     # No validation: it would choose the epoch, and sees rows after the training end.
-    fit = Fit(seed=1, trainer={**CPU, "validation_requests": 0}, progress=False)
+    fit = Fit(seed=1, trainer=replace(CPU, validation_requests=0), progress=False)
     check_recommender(lambda: GRU4Rec(**SMALL, epochs=3), tmp_path, fit)
 
 
@@ -53,7 +55,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
 ):
     histories = cycle_histories(60, 9, 12)
     prepared, split = tiny_prepared(tmp_path / "data", histories, days(histories))
-    trainer = {**CPU, "threads": cores, "plan": {"cores": cores}, "checkpoint_minutes": 0.0}
+    trainer = replace(CPU, threads=cores, plan=PlanByHand(cores=cores), checkpoint_minutes=0.0)
 
     def fit(folder: Path | None) -> GRU4Rec:
         model = GRU4Rec(**SMALL, epochs=4, layers=2)
@@ -79,7 +81,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
 
 
 def test_half_the_precision_learns_it_too(tmp_path: Path):
-    fit = Fit(seed=1, trainer={**CPU, "precision": "bf16"}, progress=False)
+    fit = Fit(seed=1, trainer=replace(CPU, precision="bf16"), progress=False)
     check_learns_a_cycle(lambda: GRU4Rec(**SMALL, epochs=30), tmp_path, fit)
 
 

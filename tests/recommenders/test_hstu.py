@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared
 
 DAY = MICROSECONDS_PER_DAY
-FIT = Fit(seed=1, trainer={"accelerator": "cpu", "precision": "fp32", "threads": 1}, progress=False)
+FIT = Fit(seed=1, trainer=TrainerConfig(accelerator="cpu", precision="fp32", threads=1), progress=False)
 SMALL: dict[str, Any] = {
     "width": 16, "blocks": 1, "max_length": 10, "dropout": 0.1, "lr": 0.02, "batch_size": 16, "patience": 0,
 }  # fmt: skip
@@ -117,7 +119,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
 ):
     histories = cycle_histories(60, 9, 12)
     prepared, split = tiny_prepared(tmp_path / "data", histories, days(histories))
-    trainer = {**FIT.trainer, "checkpoint_minutes": 0.0}
+    trainer = replace(FIT.trainer, checkpoint_minutes=0.0)
 
     def fit(folder: Path | None) -> HSTU:
         model = HSTU(**SMALL, epochs=4, time=True)
@@ -144,6 +146,6 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
 
 def test_half_the_precision_learns_it_too(habits: Any):
     model = HSTU(**{**SMALL, "max_length": 24, "epochs": 25, "time": True})
-    model.fit(*habits, Fit(seed=1, trainer={**FIT.trainer, "precision": "bf16"}, progress=False))
+    model.fit(*habits, Fit(seed=1, trainer=replace(FIT.trainer, precision="bf16"), progress=False))
     assert model.score(asked([9.0], [10.5])).argmax() == DUE
     assert model.score(asked([3.0], [4.0])).argmax() != DUE

@@ -13,9 +13,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import EmbeddingRecommender
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training.config import TrainerConfig
 from tiny import cycle_histories, tiny_prepared
 
-CPU = {"accelerator": "cpu", "precision": "fp32", "threads": 1}
+CPU = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
 SMALL = {"width": 16, "blocks": 1, "max_length": 10, "dropout": 0.0, "lr": 0.01, "batch_size": 16, "patience": 0}
 
 

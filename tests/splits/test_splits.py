@@ -403,7 +403,7 @@ def test_a_split_by_time_of_order_only_data_is_refused_in_one_line(tmp_path, nam
         ({"name": "temporal", "validation_days": 10, "test_days": 10, "k_core": 400}, "lower k_core"),
         (
             {"name": "temporal", "validation_days": "ten", "test_days": 10},
-            "validation_days=ten must be a number",
+            "split.validation_days is 'ten'; it must be a number",
         ),
         ({"name": "temporal", "test": "2024-01-20", "validation": "2024-02-01"}, "cutoffs must follow each other"),
         ({"name": "temporal", "test_days": 3, "validation_days": 3, "fold": 1}, "setting 'fold' means nothing"),

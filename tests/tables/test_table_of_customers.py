@@ -20,6 +20,7 @@ from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.score import scores_of
 from shopkeeper.serving import Bundle
 from shopkeeper.splits.people import PeopleSpec, divide
+from shopkeeper.timeline import SplitSettings
 
 HEADER = ("id", "months", "bill", "plan", "empty", "left", "spent")
 TABLE: dict[str, Any] = {
@@ -220,7 +221,7 @@ def test_every_part_has_its_share_of_each_class_and_every_customer_one_place():
     with pytest.raises(UserError, match=r"split.folds asks customers by chance, and split.by=time by the clock"):
         divide(label, np.arange(207), PeopleSpec(by="time", folds=3))
     with pytest.raises(UserError, match=r"split=customers: there is no setting 'fold'\. Did you mean 'folds'\?"):
-        PeopleSpec.from_config({"name": "customers", "fold": 3})
+        PeopleSpec.of(SplitSettings("customers", fold=3))
 
 
 def test_rows_of_one_time_are_never_parted():

@@ -137,7 +137,7 @@ def test_a_day_that_was_cut_off_does_not_become_the_test_window(tmp_path, caplog
     n = split.timeline["n_requests"]
     assert n["test"] * 2 > n["validation"]
     assert "shop: the last day is not whole, windows end at its midnight, 2022-03-10T00:00:00Z" in caplog.messages
-    by_hand = but(cfg, split={**cfg.split, "test": "2022-03-10"})
+    by_hand = but(cfg, split={**cfg.split.plain, "test": "2022-03-10"})
     split = verb.prepare_split(by_hand, prepared)  # who wants that day gets it, and is told what it is
     assert split.timeline["cutoffs"]["end"]["iso"] == "2022-03-11T00:00:00Z"
     assert [m for m in caplog.messages if f"{split.timeline['n_requests']['test']} requests for test" in m]

@@ -12,6 +12,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training.config import TrainerConfig
 from tiny import tiny_prepared
 
 MODEL: dict[str, Any] = {
@@ -41,7 +42,7 @@ def fit(prepared: Prepared, split: Split, folder: Path | None = None, trainer: A
     """Train with the settings above, changed where told."""
     sasrec = SASRec(**{**MODEL, **model})
     settings = {**TRAINER, **(trainer or {})}
-    sasrec.fit(prepared, split, Fit(seed=3, folder=folder, trainer=settings, progress=False))
+    sasrec.fit(prepared, split, Fit(seed=3, folder=folder, trainer=TrainerConfig.of(settings), progress=False))
     return sasrec
 
 

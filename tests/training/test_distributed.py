@@ -39,7 +39,7 @@ def test_two_processes_give_the_loss_curve_and_the_ranks_of_one(tiny_shop, tmp_p
     trainer["plan"] = {"edges": [4, 8, 12], "chunk": 64}
     prepared, split = tiny_shop
     log = lambda metrics, epoch: told.append((epoch, metrics["loss"]))
-    two.fit(prepared, split, Fit(seed=3, folder=tmp_path, trainer=trainer, progress=False, log=log))
+    two.fit(prepared, split, Fit(seed=3, folder=tmp_path, trainer=TrainerConfig.of(trainer), progress=False, log=log))
     alone, together = one.trained.history, two.trained.history
     assert [h["epoch"] for h in together] == [1, 2, 3]
     np.testing.assert_allclose([h["loss"] for h in together], [h["loss"] for h in alone], atol=1e-5, rtol=0)
@@ -51,7 +51,7 @@ def test_two_processes_give_the_loss_curve_and_the_ranks_of_one(tiny_shop, tmp_p
     # What went wrong in a process is said in the parent's one line.
     with pytest.raises(UserError, match="belongs to another training"):
         SASRec(**{**settings, "width": 4}).fit(
-            prepared, split, Fit(seed=3, folder=tmp_path, trainer=trainer, progress=False)
+            prepared, split, Fit(seed=3, folder=tmp_path, trainer=TrainerConfig.of(trainer), progress=False)
         )
 
 

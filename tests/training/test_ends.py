@@ -17,6 +17,7 @@ from small_training import MODEL, TRAINER, fit
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
 
 CHILD = Path(__file__).with_name("child.py")
@@ -118,6 +119,7 @@ def test_processes_that_share_a_training_end_with_a_checkpoint_when_all_are_sent
 SECOND = """
 import os, signal, sys, time
 from shopkeeper import stopping
+from shopkeeper.training.config import TrainerConfig
 with stopping.listening(), stopping.held_back():
     os.kill(os.getpid(), signal.SIGTERM)
     print("held", flush=True)
@@ -151,7 +153,7 @@ def test_an_error_closes_the_bar(tiny_shop, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(SequenceModule, "training_step", step)
     with pytest.raises(RuntimeError, match="broken"):
-        SASRec(**MODEL).fit(*tiny_shop, Fit(seed=3, trainer=TRAINER, progress=True))
+        SASRec(**MODEL).fit(*tiny_shop, Fit(seed=3, trainer=TrainerConfig.of(TRAINER), progress=True))
     assert bars[0].disable  # as tqdm says that a bar is closed
 
 

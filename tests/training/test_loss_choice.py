@@ -15,7 +15,7 @@ from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.training import memory
-from shopkeeper.training.config import Plan
+from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from tiny import tiny_prepared
 
@@ -92,7 +92,7 @@ def test_what_a_customer_has_is_no_negative_of_hers(tmp_path: Path, catalogue: l
     for leave_out in ("label", "sequence"):
         loss = {"name": "sampled_softmax", "negatives": 3, "leave_out": leave_out}
         made = model(width=8, blocks=1, heads=1, max_length=12, epochs=2, patience=0, loss=loss)
-        made.fit(prepared, split, Fit(seed=3, trainer=TRAINER, progress=False))
+        made.fit(prepared, split, Fit(seed=3, trainer=TrainerConfig.of(TRAINER), progress=False))
         losses[leave_out] = [h["loss"] for h in made.trained.history]
     assert losses["sequence"] == [0.0, 0.0]
     assert min(losses["label"]) > 0.5

@@ -32,14 +32,14 @@ from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.own import RequestPairs
-from shopkeeper.training.config import Plan
+from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objectives.own_history import AskedBatch, OwnHistory
 from tiny import DAY, tiny_prepared
 
 COFFEE, WASHER, BREAD, MILK, NEVER = 1, 2, 3, 4, 5
 SMALL: dict[str, Any] = {"width": 8, "max_length": 10, "batch_size": 8, "lr": 0.01, "patience": 0}
-NO_VALIDATION = replace(FIT, trainer={**TRAINER, "plan": {}, "validation_requests": 0})
+NO_VALIDATION = replace(FIT, trainer=TrainerConfig.of({**TRAINER, "plan": {}, "validation_requests": 0}))
 
 
 def kitchen(path: Path) -> tuple[Prepared, Split]:
@@ -279,7 +279,9 @@ def test_two_processes_and_two_cores_learn_what_one_learns(tiny_shop: tuple[Prep
     one = fit(*tiny_shop, **settings)
     cores = fit(*tiny_shop, trainer={"threads": 2, "plan": {**TRAINER["plan"], "cores": 2}}, **settings)
     two = SASRec(**{**MODEL, **settings})
-    two.fit(*tiny_shop, Fit(seed=3, folder=tmp_path, trainer={**TRAINER, "devices": 2}, progress=False))
+    two.fit(
+        *tiny_shop, Fit(seed=3, folder=tmp_path, trainer=TrainerConfig.of({**TRAINER, "devices": 2}), progress=False)
+    )
     for other in (cores, two):
         assert_close(other._network().state_dict(), one._network().state_dict())
         assert other.trained is not None
@@ -291,7 +293,7 @@ def test_two_processes_and_two_cores_learn_what_one_learns(tiny_shop: tuple[Prep
 def test_validation_while_training_ranks_by_what_the_model_answers(tmp_path: Path, statistics: str):
     prepared, split = mixed(tmp_path)
     model = SASRec(history="kernel", item_statistics=statistics, **SMALL, blocks=1, epochs=2)
-    model.fit(prepared, split, replace(FIT, trainer={**TRAINER, "plan": {}}))
+    model.fit(prepared, split, replace(FIT, trainer=TrainerConfig.of({**TRAINER, "plan": {}})))
     assert model.trained is not None
     said = values_of(evaluate_requests(model, split, "validation"), "ndcg@10").mean()
     np.testing.assert_allclose(model.trained.best_value, said, rtol=1e-6)

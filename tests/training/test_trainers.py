@@ -43,7 +43,7 @@ def test_every_shipped_trainer_runs(tiny_shop, name: str, caplog: pytest.LogCapt
     model = SASRec(**{**MODEL, "epochs": 2, "dropout": 0.0})
     caplog.set_level(logging.INFO)
     settings["max_epochs"] = min(settings["max_epochs"] or 2, limit)
-    model.fit(*tiny_shop, Fit(seed=3, trainer=settings, progress=False))
+    model.fit(*tiny_shop, Fit(seed=3, trainer=TrainerConfig.of(settings), progress=False))
     history = model.trained.history
     assert len(history) == settings["max_epochs"]
     assert history[-1]["loss"] < history[0]["loss"] or len(history) == 1
@@ -58,7 +58,7 @@ def test_the_profiler_sees_the_work_of_a_batch(tiny_shop, caplog: pytest.LogCapt
     """With two threads a batch would be shared out to two others, of which the profiler knows nothing."""
     settings = trainer("profiler", threads=2, precision="fp32", validation_requests=0)
     caplog.set_level(logging.INFO)
-    SASRec(**{**MODEL, "dropout": 0.0}).fit(*tiny_shop, Fit(seed=3, trainer=settings, progress=False))
+    SASRec(**{**MODEL, "dropout": 0.0}).fit(*tiny_shop, Fit(seed=3, trainer=TrainerConfig.of(settings), progress=False))
     for work in ("_Chunked", "aten::mm", "AddmmBackward", "Optimizer.step"):  # the first is the softmax
         assert work in caplog.text
 
@@ -97,10 +97,10 @@ def test_the_shipped_model_config_fits_the_recipe():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"acelerator": "cpu"}, "trainer.acelerator is not known. Did you mean 'accelerator'"),
-        ({"precision": "fp8"}, "trainer.precision=fp8"),
-        ({"plan": {"microbatch": 3}}, "trainer.plan.microbatch is not known. Did you mean 'micro_batch'"),
-        ({"devices": 0}, "trainer.devices=0"),
+        ({"acelerator": "cpu"}, "unknown option `trainer.acelerator`. Did you mean 'accelerator'"),
+        ({"precision": "fp8"}, "trainer.precision is 'fp8'; it is not known; choose auto or"),
+        ({"plan": {"microbatch": 3}}, "unknown option `trainer.plan.microbatch`. Did you mean 'micro_batch'"),
+        ({"devices": 0}, "trainer.devices is 0"),
     ],
 )
 def test_a_misspelt_setting_is_named_with_the_nearest_one(values, said: str):
@@ -115,7 +115,7 @@ def test_a_bare_off_in_yaml_means_off():
 
 def test_the_bar_shows_loss_rate_best_and_time_left(tiny_shop, capfd: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.setattr("time.monotonic", iter(range(10**6)).__next__)  # drawn at every batch
-    SASRec(**MODEL).fit(*tiny_shop, Fit(seed=3, trainer=trainer("cpu"), progress=True))
+    SASRec(**MODEL).fit(*tiny_shop, Fit(seed=3, trainer=TrainerConfig.of(trainer("cpu")), progress=True))
     shown = capfd.readouterr().err
     for part in ("epoch 5/5", "loss=", "events/s=", "best ndcg@10=0.", "100%"):
         assert part in shown

@@ -12,7 +12,7 @@ ties (`change`) work with all of them; Spark holds the log elsewhere and refuses
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,29 +21,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.filters import Row, apply_filters
 from shopkeeper.arrange.order import Arranged, arrange, with_customers
 from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
 from shopkeeper.arrange.queries import settle_queries
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Log, judge, read_log, reasons
 from shopkeeper.ingest.table import one_row_each
 
-OPTIONS = {
-    "arrays": {"name"},
-    "polars": {"name"},
-    "duckdb": {"name"},
-    "spark": {"name", "master", "memory", "shuffle_partitions", "settings"},
-}
-ENGINES = tuple(OPTIONS)
-NEEDS_THE_LOG = (
-    "consent",
-    "identity",
-    "erasure",
-    "pseudonyms",
-    "table",
-)  # they change the log in this process's memory
+# They change the log in this process's memory.
+NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms", "table")
 Change = Callable[[Log], dict[str, Any] | None]
 log = logging.getLogger(__name__)
 
@@ -59,20 +48,18 @@ class Outcome:
 
 
 def run_engine(
-    engine: Mapping[str, Any] | None,
+    engine: Engine,
     config: DatasetConfig,
     raw: Path,
     change: Change | None = None,
     progress: bool = True,
 ) -> Outcome:
-    """Read, check, change, filter, number and sort with an engine's config (conf/engine; None: arrays).
+    """Read, check, change, filter, number and sort with an engine.
 
-    Raises `UserError` for an unknown engine or option, for what the engine cannot do, and for everything that is wrong
-    with the data.
+    Raises `UserError` for what the engine cannot do, and for everything that is wrong with the data.
     """
-    name = engine_name(engine)
-    if name == "spark":
-        return _on_spark(engine or {}, config, raw, change)
+    if engine.name == "spark":
+        return _on_spark(engine, config, raw, change)
     events = read_log(config, raw, progress)
     _report(events.rejected, len(events))
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
@@ -84,22 +71,11 @@ def run_engine(
     if not len(events):
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")
     rejected = events.rejected
-    if name == "arrays":
+    if engine.name == "arrays":
         filters = apply_filters(events, config.filters, config.zone)
         return Outcome(arrange(events), rejected, filters, changes)
-    arranged, filters = _by_plan(events, config, name)
+    arranged, filters = _by_plan(events, config, engine.name)
     return Outcome(arranged, rejected, filters, changes)
-
-
-def engine_name(engine: Mapping[str, Any] | None) -> str:
-    """The name in an engine config; a `UserError` names the nearest engine or option for an unknown one."""
-    name = str((engine or {}).get("name", "arrays"))
-    if name not in OPTIONS:
-        raise UserError(f"engine: unknown engine '{name}'.{nearest(name, ENGINES)}")
-    for key in engine or {}:
-        if key not in OPTIONS[name]:
-            raise UserError(f"unknown option `engine.{key}` of engine={name}.{nearest(str(key), OPTIONS[name])}")
-    return name
 
 
 def _by_plan(events: Log, config: DatasetConfig, name: str) -> tuple[Arranged, list[Row]]:
@@ -150,7 +126,7 @@ def _duckdb(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
     return nw.from_native(connection.from_arrow(table)), settle
 
 
-def _on_spark(engine: Mapping[str, Any], config: DatasetConfig, raw: Path, change: Change | None) -> Outcome:
+def _on_spark(engine: Engine, config: DatasetConfig, raw: Path, change: Change | None) -> Outcome:
     """The driver holds what is written in the end (columns of the kept events, texts of the ids), not the raw data."""
     from shopkeeper.arrange import engine_plan, engine_spark
 

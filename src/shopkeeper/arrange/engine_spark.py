@@ -35,6 +35,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.arrange.engine_plan import Checked, Frame
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.order_numbers import split_orders_of
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
@@ -54,7 +55,7 @@ LINES_A_BATCH = 1 << 16
 
 
 @contextmanager
-def session(engine: Mapping[str, Any]) -> Iterator[Any]:
+def session(engine: Engine) -> Iterator[Any]:
     """A quiet Spark session for an `engine` config; one that runs already is used and left running.
 
     Raises `UserError` when pyspark or Java is missing, or Spark does not start.
@@ -71,7 +72,7 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
         return
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         raise UserError("engine=spark needs Java 17: install it, or set JAVA_HOME; or engine=arrays")
-    master = str(engine.get("master", "local[2]"))
+    master = engine.master
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -79,13 +80,13 @@ def session(engine: Mapping[str, Any]) -> Iterator[Any]:
         "spark.app.name": "shopkeeper prepare",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": str(engine.get("memory", "4g")),
+        "spark.driver.memory": str(engine.memory),
         "spark.driver.maxResultSize": "0",  # the arrays go to the driver, however long they are
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": str(engine.get("shuffle_partitions", 8)),
+        "spark.sql.shuffle.partitions": str(engine.shuffle_partitions),
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(LINES_A_BATCH),
         **({"spark.driver.bindAddress": "127.0.0.1"} if master.startswith("local") else {}),
-        **{str(key): str(value) for key, value in (engine.get("settings") or {}).items()},
+        **{str(key): str(value) for key, value in engine.settings.items()},
     }
     builder = SparkSession.builder.master(master)
     for key, value in settings.items():

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from shopkeeper.arrange import writer
 from shopkeeper.arrange.attributes import entity_table, known_table, version_table
 from shopkeeper.arrange.engine import Change, run_engine
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.filters import Row
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.arrange.queries import query_counts, query_table
@@ -43,13 +44,13 @@ def prepare_dataset(
     *,
     progress: bool = True,
     change: Change | None = None,
-    engine: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
     log_span: tuple[int, int] | None = None,
 ) -> Path:
     """Write the prepared folder `out` of a dataset config from the files below `raw`, and return its path.
 
     `change` may alter the checked log in place before filters and numbering (consent, identity, erasure); what it
-    returns is kept in the manifest under `changes`. `engine` is the config of conf/engine (default: arrays); it
+    returns is kept in the manifest under `changes`. `engine`: None is arrays; it
     does not change what is written. `log_span` (µs of the first and last event) is set where this folder shows the log
     as known at one cutoff (`Prepared.span`). The folder appears whole or not at all, and the same input gives
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
@@ -62,7 +63,7 @@ def prepare_dataset(
         if checked.simulate is not None:
             simulation = simulate_log(checked, folder / SIMULATED)
             checked, raw = simulated_config(checked, folder), folder
-        done = run_engine(engine, checked, Path(raw), change, progress)
+        done = run_engine(engine or Engine(), checked, Path(raw), change, progress)
         span = None if log_span is None else dict(zip(("first", "last"), log_span, strict=True))
         extra = {"simulation": simulation, "changes": done.changes, "log_span": span}
         write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra, now)

@@ -32,7 +32,6 @@ from shopkeeper.nn.heads import Heads
 from shopkeeper.nn.network import COLUMNS
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions
 from shopkeeper.training.sequence_model import PlainForm, SequenceModel
 
@@ -78,7 +77,6 @@ class SequenceCustomerModel(SequenceModel):
         self.untrainable = why_untrainable(label, self.min_positives)
         if self.untrainable:
             return Learned()
-        config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
         length = self.settings["max_length"]
         log = gathered(train, length, ("event_type", "timestamp"))
         self.known_V = np.zeros(1, bool)
@@ -89,7 +87,7 @@ class SequenceCustomerModel(SequenceModel):
         shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **self.settings)
         torch.manual_seed(fit.seed)
         network = self.network_class(shape)
-        share = 0.0 if fit.steps or not config.validation_requests else self.held_out
+        share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
         asked = self._questions(train, network.reads, label[:, None])
         objective = CustomerHeads(HEADS, asked, of_some_customers(train.customer, share, fit.seed))
         objective.furnish(network)
@@ -97,7 +95,7 @@ class SequenceCustomerModel(SequenceModel):
             network,
             objective,
             recipe=self.recipe,
-            config=config,
+            config=fit.limited,
             seed=fit.seed,
             identity=self.identity(shape),
             folder=fit.folder,

@@ -35,16 +35,15 @@ class Profit:
     success_trials: float | None = None
 
     @classmethod
-    def of(cls, dataset: Mapping[str, Any]) -> Profit | None:
-        """From a dataset's config; None where the shop says nothing.
+    def of(cls, said: Any, dataset: str) -> Profit | None:
+        """From the block of a dataset's config; None where the shop says nothing.
 
         Raises:
             UserError: a value is missing, unknown or impossible; the message names the key.
         """
-        said = dataset.get("profit")
         if not said:
             return None
-        where = f"conf/dataset/{dataset.get('name')}.yaml: profit"
+        where = f"conf/dataset/{dataset}.yaml: profit"
         needed = [k for k in cls.__annotations__ if k != "success_trials"]
         if not isinstance(said, Mapping):
             raise UserError(f"{where} must hold {', '.join(needed)}; leave it out for no figure of profit")

@@ -25,9 +25,8 @@ from shopkeeper.shapes import (
     Shape,
     check_shape,
 )  # fmt: skip
-from shopkeeper.timeline import CustomerSpec, SplitSpec
+from shopkeeper.timeline import CustomerSpec, SplitSettings
 from shopkeeper.timeline.instants import INSTANT
-from shopkeeper.timeline.spec import CHOICES
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001, "d": 86_400_000_000}
 ID_COLUMNS = ("user_id", "item_id", "session_id", "order_id", "channel")
@@ -117,7 +116,7 @@ DATASET: dict[str, Shape] = {
     "observed_from": WHEN,
     "observed_until": WHEN,
     "simulate": Each(ANY),  # of which `simulated.read_settings` says more
-    "temporal": {key: or_null(rule) for key, rule in SplitSpec.RULES.items()} | dict.fromkeys(CHOICES, ANY),
+    "temporal": {key: shape for key, shape in SplitSettings.RULES.items() if key not in ("by", "folds")},
     "profit": Each(Maybe(PLAIN)),  # `evaluation/profit.py`
     **CUSTOMER_RULES,
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from shopkeeper.training.config import TrainerConfig
 
 
 @dataclass
@@ -14,7 +15,7 @@ class Fit:
 
     seed: int = 0
     folder: Path | None = None  # for checkpoints, of a model that `resumes`; None: nothing is written meanwhile
-    trainer: Mapping[str, Any] = field(default_factory=dict)  # conf/trainer/*.yaml, resolved
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     target_events: tuple[str, ...] = ("purchase",)  # what the split counts as a target
     filter_seen: bool = False
     k: int = 10  # cut-off of the headline metric, which chooses the best epoch
@@ -23,3 +24,8 @@ class Fit:
     chosen: str = ""  # which of a model's candidates validation has chosen, where it chooses among several
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None  # after an epoch, or some trees
     progress: bool = True
+
+    @property
+    def limited(self) -> TrainerConfig:
+        """The trainer, for the steps that validation has chosen where it has."""
+        return replace(self.trainer, max_epochs=self.steps) if self.steps else self.trainer

@@ -18,6 +18,7 @@ from shopkeeper.models.make import make
 from shopkeeper.pipeline.told import Data, Train
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import CustomerWindows, iso
+from shopkeeper.training.config import PlanByHand
 
 log = logging.getLogger(__name__)
 Build = Callable[[Sequence[Prepared], CustomerWindows, Sequence[int]], Cohort]  # of what was known at some cutoffs
@@ -38,9 +39,9 @@ def audit_recommender(cfg: Train, model: Any, learned: Learned, split: Split, fi
 
     def learn(prepared: Prepared, data: Split, short: bool) -> Any:
         # In one process, since others would read the split from disk, and with nothing to resume.
-        limits: dict[str, Any] = {"devices": 1, "resume": False}
+        trainer = replace(fit.trainer, devices=1, resume=False)
         if short:
-            limits |= {"max_epochs": 2, "plan": dict(learned.plan or {})}
+            trainer = replace(trainer, max_epochs=2, plan=PlanByHand.of(learned.plan or {}))
         again = make(cfg.model.plain)
         again.fit(
             prepared,
@@ -50,7 +51,7 @@ def audit_recommender(cfg: Train, model: Any, learned: Learned, split: Split, fi
                 folder=None,
                 steps=min(fit.steps, 2) if short and fit.steps else fit.steps,
                 chosen=learned.chosen,
-                trainer={**fit.trainer, **limits},
+                trainer=trainer,
                 log=lambda *_: None,
                 progress=False,
             ),
@@ -91,7 +92,7 @@ def audit_customer_model(
     if cfg.audit != "full":
         return
     other = audit_cohorts(cfg, known, windows, cohort, judged, build)
-    fit = Fit(seed=cfg.seed, trainer={**cfg.trainer, "devices": 1}, progress=False)
+    fit = Fit(seed=cfg.seed, trainer=replace(cfg.trainer, devices=1), progress=False)
     same_predictions(
         model, fitted(other, fit), name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on"
     )
@@ -126,7 +127,7 @@ def audit_cohorts(
     if found:
         then = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
         found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
-        raise AuditError(str(cfg.dataset["name"]), found, "the customers of", then)
+        raise AuditError(cfg.dataset.name, found, "the customers of", then)
     return other
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from shopkeeper.models.targets import refuse_foreign, targets_in
 from shopkeeper.pipeline.told import Data, Export, Settings, Train
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task, own_tasks
-from shopkeeper.timeline import CustomerSpec, iso
-from shopkeeper.timeline.zones import zone_of
+from shopkeeper.timeline import CustomerSpec, SplitSettings, SplitSpec, iso
 
 log = logging.getLogger(__name__)
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
@@ -31,17 +31,16 @@ BEST = "best"  # in place of a run folder: of each task the run that leads on va
 
 def protocol(config: Data) -> str:
     """`published` (whole-log catalogue and k-core, as papers do) for leave-one-out, `strict` otherwise, unless set."""
-    chosen = config.split.get("protocol")
-    return str(chosen or ("published" if config.split["name"].startswith("leave_") else "strict"))
+    return config.split.protocol or ("published" if config.split.name.startswith("leave_") else "strict")
 
 
 def known_per_cutoff(config: Data) -> bool:
     """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
-    if not config.dataset.get("identity"):
+    if not config.dataset.identity:
         return False
     from shopkeeper.people.rules import identity_instant
 
-    return identity_instant(config.dataset) is None
+    return identity_instant(config.dataset.plain) is None
 
 
 def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
     Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
     table, identities) come with their hash, so that a new list makes the data stale.
     """
-    spec = {key: value for key, value in config.dataset.items() if key != "refit"}  # no row depends on it
+    spec = {key: value for key, value in config.dataset.plain.items() if key != "refit"}  # no row depends on it
     filters = dict(spec.get("filters") or {})
     if protocol(config) == "strict":
         filters.pop("k_core", None)
@@ -68,22 +67,15 @@ def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
     return pin_rules(spec, config.paths.raw)
 
 
-def split_spec(config: Data) -> dict[str, Any]:
-    """The split config with what the dataset decides filled in: target events, windows, k-core, protocol."""
-    dataset, spec = config.dataset, dict(config.split)
-    spec["protocol"] = protocol(config)
-    asked = config.task.target_events
-    spec["target_events"] = list(spec.get("target_events") or asked or dataset.get("target_events") or ())
-    if spec["protocol"] == "strict" and spec.get("k_core") is None:
-        spec["k_core"] = (dataset.get("filters") or {}).get("k_core")
-    for key, value in (dataset.get("temporal") or {}).items():
-        if key in spec and spec[key] is None:
-            spec[key] = value
-    if "end" in spec and spec["end"] is None:
-        spec["end"] = watched(config).get("observed_until")
-    if (zone := zone_of(dataset)) != "UTC":
-        spec["zone"] = zone
-    return spec
+def split_spec(config: Data) -> SplitSpec:
+    """The split with what task and dataset decide filled in: target events, windows, k-core, protocol."""
+    dataset, split = config.dataset, replace(config.split, protocol=protocol(config))
+    events = split.target_events or config.task.target_events or dataset.target_events
+    split = replace(split, target_events=events)
+    if split.protocol == "strict" and split.k_core is None:
+        split = replace(split, k_core=dataset.filters.k_core)
+    split = split.filled(dataset.temporal).filled(SplitSettings(end=watched(config).get("observed_until")))
+    return SplitSpec.of(split if dataset.zone == "UTC" else replace(split, zone=dataset.zone))
 
 
 def prepared_folder(config: Data) -> Path:
@@ -92,7 +84,7 @@ def prepared_folder(config: Data) -> Path:
         return config.prepared_folder
     spec = dataset_spec(config)
     name = str(spec["name"])
-    own = {**config.dataset, "filters": config.dataset.get("filters") or {}}
+    own = {**config.dataset.plain, "filters": config.dataset.plain.get("filters") or {}}
     suffix = "" if _comparable(spec) == _comparable(own) and not _overridden(config) else f"-{sha256_json(spec)[:8]}"
     return config.paths.prepared / f"{name}{suffix}"
 
@@ -105,19 +97,19 @@ def _overridden(config: Data) -> bool:
     """Whether the dataset's config was changed on the command line: compared with its YAML file as shipped."""
     import yaml
 
-    path = configuration.find("dataset", str(config.dataset["name"]))
+    path = configuration.find("dataset", config.dataset.name)
     if path is None:
         return False
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     shipped.pop("defaults", None)
-    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config.dataset)))
+    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config.dataset.plain)))
 
 
 def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Settings with since when and until when the log was watched: their own, `timeline`'s, or the dataset's."""
     found = {}
     for key in ("observed_from", "observed_until"):
-        for place in (vars(config.timeline), config.dataset):
+        for place in (vars(config.timeline), vars(config.dataset)):
             if place.get(key) is not None and key not in found:
                 found[key] = place[key]
     return {**found, **(settings or {})}
@@ -126,15 +118,15 @@ def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str
 def customer_spec(config: Data) -> CustomerSpec:
     """Windows of a customer task: the dataset's (`<task>: {horizon_days, …}`) under the task's own settings."""
     task = config.task
-    settings = dict(config.dataset.get(task.name) or {})
+    settings = dict(config.dataset.windows(task.name))
     settings |= {k: v for k, v in (task.windows or {}).items() if v is not None}
     settings = watched(config, settings)
-    if "horizon_days" not in settings and not config.dataset.get(task.name):
+    if "horizon_days" not in settings and not config.dataset.windows(task.name):
         raise UserError(
-            f"dataset={config.dataset['name']} says nothing about task={task.name}; "
+            f"dataset={config.dataset.name} says nothing about task={task.name}; "
             f"set task.windows.horizon_days and task.windows.active_days"
         )
-    return CustomerSpec.from_config({"zone": zone_of(config.dataset), **settings})
+    return CustomerSpec.from_config({"zone": config.dataset.zone, **settings})
 
 
 def needs_time(dataset: str, task: str) -> UserError:
@@ -196,7 +188,7 @@ def run_folder(config: Train | Export, model: str | None = None) -> Path:
     """Where a stage leaves a run: `models/<dataset>/<split>/<task>/<model>`."""
     if config.task is None or config.model is None:
         raise UserError("neither a run nor a model is named; set run, or model and task")
-    parts = (config.dataset["name"], config.split["name"], config.task.name, model or config.model.name)
+    parts = (config.dataset.name, config.split.name, config.task.name, model or config.model.name)
     return config.paths.models.joinpath(*parts)
 
 
@@ -215,11 +207,11 @@ def check_task(config: Train) -> None:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
         raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out or change it")
-    if task.asks == REQUESTS and config.dataset.get("table"):
-        labels = " or ".join(f"task={name}" for name in config.dataset["table"]["labels"])
-        raise UserError(f"dataset={config.dataset['name']} is a table of customers without items; use {labels}")
-    if task.asks == REQUESTS and "filter_seen" not in config.dataset:
-        name = config.dataset["name"]
+    if task.asks == REQUESTS and config.dataset.table is not None:
+        labels = " or ".join(f"task={name}" for name in config.dataset.table.labels)
+        raise UserError(f"dataset={config.dataset.name} is a table of customers without items; use {labels}")
+    if task.asks == REQUESTS and config.dataset.filter_seen is None:
+        name = config.dataset.name
         raise UserError(f"conf/dataset/{name}.yaml lacks filter_seen; set it: false where people buy things again")
     check_recommenders(config.task.baselines, "task.baselines")
     check_headline(config)
@@ -243,7 +235,7 @@ def check_headline(config: Train) -> None:
     from shopkeeper.evaluation.compare import check_direction
 
     check_direction(config.task.headline, config.task.direction)
-    Profit.of(config.dataset)
+    Profit.of(config.dataset.profit, config.dataset.name)
     headline, k = config.task.headline, list(config.evaluation.k)
     cut = headline.partition("@")[2]
     if cut and cut not in map(str, k):
@@ -298,7 +290,7 @@ def tracked(config: Train) -> dict[str, Any]:
     about = ("title", "source", "licence", "raw", "reader", "columns", "missing", "reject", "items", "users", "schema")
     if "tuning" in kept:  # a database's URL holds its password
         kept["tuning"] = {k: v for k, v in kept["tuning"].items() if k != "storage"}
-    return {**kept, "dataset": {k: v for k, v in config.dataset.items() if k not in about}}
+    return {**kept, "dataset": {k: v for k, v in config.dataset.plain.items() if k not in about}}
 
 
 def relative(folder: Path) -> str:

@@ -40,7 +40,7 @@ ADDED = "baselines"  # the folder of the runs that were made for the table
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
     cfg = settings(config, Evaluate)
-    root = cfg.paths.models / cfg.dataset["name"] / cfg.split["name"]
+    root = cfg.paths.models / cfg.dataset.name / cfg.split.name
     named = context.named_targets()
     runs = [open_run(r, named) for r in cfg.runs] if cfg.runs else find_runs(root, named)
     if not runs:
@@ -57,8 +57,8 @@ def evaluate(config: DictConfig) -> None:
         runs = [run for run in runs if run.about.asks == REQUESTS]
         if not runs:
             raise UserError(f"placement={cfg.placement.name} is for recommenders, and none of the runs is one")
-    name = cfg.split["name"] if cfg.placement is None else f"{cfg.split['name']}-{cfg.placement.name}"
-    out = cfg.out or (cfg.paths.reports / cfg.dataset["name"] / name)
+    name = cfg.split.name if cfg.placement is None else f"{cfg.split.name}-{cfg.placement.name}"
+    out = cfg.out or (cfg.paths.reports / cfg.dataset.name / name)
     out = evaluate_runs(cfg, runs, out)
     print((out / "leaderboard.txt").read_text(encoding="utf-8"))
     log.info("report: %s", context.relative(out / "report.html"))
@@ -76,7 +76,7 @@ def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
             (a, one), (b, other) = list(names.items())[:2]
             raise UserError(f"{one.path} is of {group}={a}, {other.path} of {group}={b}; evaluate them one by one")
         found[group] = {**cfg.plain[group], "name": str(_first(runs).metrics[group])}
-    if cfg.tracking.experiment == cfg.dataset["name"]:  # the default
+    if cfg.tracking.experiment == cfg.dataset.name:  # the default
         found["tracking"] = {**cfg.plain["tracking"], "experiment": found["dataset"]["name"]}
     return but(cfg, **found)
 
@@ -95,7 +95,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     with tempfile.TemporaryDirectory() as place:
         added: list[RunFolder] = []
         for some in by_task.values():
-            more = form_of(some[0].about, some[0].config["dataset"]).added_runs(cfg, some, Path(place))
+            more = form_of(some[0].about, some[0].told.dataset).added_runs(cfg, some, Path(place))
             some[:] = more if cfg.placement is not None else [*some, *more]  # a placement asks other requests
             added += more
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
@@ -182,7 +182,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
-    form = form_of(runs[0].about, runs[0].config["dataset"])
+    form = form_of(runs[0].about, runs[0].told.dataset)
     for name, run in by_name.items():
         if headline not in metrics[name]["test"]:
             undefined = form.without_headline(run, runs[0], headline, tables[name])
@@ -277,7 +277,7 @@ def _metrics(cfg: Evaluate, run: RunFolder, table: pa.Table) -> dict[str, Any]:
         then.get(k, own) == own for k, own in {"confidence": e.confidence, "resamples": e.resamples}.items()
     ):
         return {**run.metrics, "test": known}
-    profit = Profit.of({"name": run.metrics["dataset"], "profit": run.metrics.get("profit")})
+    profit = Profit.of(run.metrics.get("profit"), run.metrics["dataset"])
     test = summarise(table, method=method, profit=profit, confidence=e.confidence, resamples=e.resamples)
     return {**run.metrics, "test": known | test}
 

@@ -58,7 +58,7 @@ def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:
     if prepared.events.timestamp is not None or task_of(config).asks == REQUESTS:
         instants.add(training_cutoff(config, prepared))
     for task in configuration.names("task"):
-        if prepared.events.timestamp is not None and config.dataset.get(task):
+        if prepared.events.timestamp is not None and config.dataset.windows(task):
             spec = context.customer_spec(replace(config, task=TaskSettings(task)))
             instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
     for instant in sorted(instants):

@@ -57,7 +57,7 @@ def recommend(config: DictConfig) -> None:
         one_order = (np.arange(len(known)) >= n_history).astype(np.int32)
         requests = replace(requests, events=replace(requests.events, order=one_order))
     shut = known[n_history:]
-    if cfg.placement is not None and cfg.placement.split.get("asks") == "product":
+    if cfg.placement is not None and cfg.placement.split.asks == "product":
         shut = shut or known[-1:]  # the item whose page it is
     if shut:
         requests = replace(requests, barred=(np.array([0, len(shut)]), np.array(shut, np.int32)))

@@ -34,7 +34,7 @@ def segments(config: DictConfig) -> None:
     cfg.segmentation.check()
     prepared = prepare_data(cfg)
     at = _instant(cfg, prepared)
-    name = cfg.dataset["name"] if cfg.at is None else f"{cfg.dataset['name']}-{iso(at)[:10]}"
+    name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{iso(at)[:10]}"
     out = cfg.out or cfg.paths.segments / name
     unlike = None if cfg.overwrite else _unlike(prepared.name)
     out = check_target(out, KIND, unlike)

@@ -1,8 +1,8 @@
 """What each verb is told: its composed config, parsed once, as classes.
 
 `settings(config, Train)` checks the names and kinds of everything in the config, whichever verb reads it, and gives
-those of one verb. Settings of a model, a loss, a trainer, an engine, a split and a dataset go on as blocks: they are
-checked by whoever they are for (the model's signature, `TrainerConfig`, `SplitSpec`, `ingest`).
+those of one verb. What a model is set to goes on as a block and is checked by its signature; how raw files are read,
+`ingest.dataset` takes from the dataset's `plain`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
 from shopkeeper.errors import UserError, nearest, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
+from shopkeeper.ingest.dataset_settings import DatasetSettings
 from shopkeeper.ingest.dataset_shape import KIND, WHEN, check_dataset
+from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Open, Shape, check_shape
-from shopkeeper.timeline import CustomerSpec
+from shopkeeper.timeline import CustomerSpec, SplitSettings
 from shopkeeper.tracking.settings import Tracking
+from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.settings import Tuning
 from shopkeeper.typed import WHERE, held, read, shapes_of
 
@@ -29,9 +33,8 @@ Settings = Mapping[str, Any]
 V = TypeVar("V")
 
 
-SPLIT = Needed(Open({"name": Needed(TEXT), "target_events": Maybe(Items(KIND))}))
+DATASET = Needed(Open({}))  # `check_dataset` says more, and names the file
 RERANK = Each(Needed({"candidates": whole(1), "steps": Needed(ANY)}))
-ENGINE = Open({"name": TEXT, "master": TEXT, "memory": PLAIN, "shuffle_partitions": whole(1), "settings": Each(ANY)})
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Placement:
 
     name: str
     question: str = held(TEXT, "")  # what is asked there, for the report
-    split: Settings = held(Each(PLAIN), factory=dict)  # how its requests differ from those of the runs' split
+    split: SplitSettings = held(Each(PLAIN), factory=SplitSettings)  # what is asked otherwise than by the runs' split
     models: tuple[str, ...] | None = None  # who may answer; None: every run
     candidates: int = held(whole(1), 100)
     filter: Any = held(ANY, ())  # `reranking.steps` that take items out,
@@ -105,11 +108,11 @@ class Placement:
 class Data:
     """The data that a verb works on."""
 
-    dataset: Settings  # conf/dataset, checked by `ingest.dataset`
-    split: Settings = held(SPLIT)  # conf/split, checked by `SplitSpec`
+    dataset: DatasetSettings = held(DATASET)
+    split: SplitSettings
     task: TaskSettings
     paths: Paths = field(default_factory=Paths)
-    engine: Settings | None = held(Maybe(ENGINE), None)  # conf/engine, checked by `arrange.engine`
+    engine: Engine | None = None  # None: arrays
     timeline: Timeline = field(default_factory=Timeline)
     audit: str = held(Name(("always", "full")), "always")  # full: perturb everything after the cutoff and compare
     prepared_folder: Path | None = None  # None: after the dataset
@@ -129,8 +132,8 @@ class Train(Data):
     """What `train` is told."""
 
     model: ModelSettings
-    trainer: Settings = field(default_factory=dict)  # conf/trainer, checked by `TrainerConfig`
-    loss: Settings = field(default_factory=dict)  # conf/loss, which models name as theirs
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    loss: Loss = field(default_factory=Loss)  # which models name as theirs
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 1
@@ -149,8 +152,8 @@ class Tune(Train):
 class Evaluate:
     """What `evaluate` is told."""
 
-    dataset: Settings
-    split: Settings = held(SPLIT)
+    dataset: DatasetSettings = held(DATASET)
+    split: SplitSettings
     task: TaskSettings | None = None  # a stage that compares all tasks has none
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
@@ -171,8 +174,8 @@ class Evaluate:
 class Export:
     """What `export` is told."""
 
-    dataset: Settings
-    split: Settings = held(SPLIT)
+    dataset: DatasetSettings = held(DATASET)
+    split: SplitSettings
     task: TaskSettings | None = None  # a stage that exports the best of each task names neither task nor model
     model: ModelSettings | None = None
     evaluation: Evaluation = field(default_factory=Evaluation)  # how sure it is that the best one leads

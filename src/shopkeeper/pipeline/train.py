@@ -95,4 +95,4 @@ def _with_plan(cfg: Train, done: Result) -> Mapping[str, Any]:
     """The config with the execution plan that was chosen, where the model has one: what makes the run again."""
     if done.learned.plan is None:
         return cfg.plain
-    return {**cfg.plain, "trainer": {**cfg.trainer, "plan": dict(done.learned.plan)}}
+    return {**cfg.plain, "trainer": {**cfg.trainer.plain, "plan": dict(done.learned.plan)}}

@@ -63,7 +63,7 @@ def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
     Raises:
         UserError: no trial of any model has finished.
     """
-    name = cfg.tuning.name or f"{cfg.dataset['name']}-{cfg.split['name']}"
+    name = cfg.tuning.name or f"{cfg.dataset.name}-{cfg.split.name}"
     folder = check_target(cfg.paths.studies / f"{name}-auto", "study")
     end = None if cfg.tuning.hours is None else time.monotonic() + cfg.tuning.hours * 3600
     board: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ def tune_model(cfg: Tune) -> Path:
     check(cfg)
     from shopkeeper.tuning.study import database_error, open_study, spent, stop_at
 
-    name = cfg.tuning.name or f"{cfg.dataset['name']}-{cfg.split['name']}-{cfg.model.name}"
+    name = cfg.tuning.name or f"{cfg.dataset.name}-{cfg.split.name}-{cfg.model.name}"
     folder = check_target(cfg.paths.studies / name, "study")
     asks = _asks(cfg, data_of(cfg))  # what is wrong with the data is found here, not in every trial
     study = open_study(name, folder, cfg.tuning, cfg.task.direction, asks)
@@ -176,7 +176,7 @@ def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
         "task": cfg.task.plain,
         "timeline": cfg.plain["timeline"],
         "model": fixed,
-        "trainer": {k: cfg.trainer[k] for k in LEARNS},
+        "trainer": {k: getattr(cfg.trainer, k) for k in LEARNS},
         "init_from": None if cfg.init_from is None else str(cfg.init_from),
         "evaluation": {"k": list(cfg.evaluation.k), "ties": cfg.evaluation.ties},
         "seeds": list(cfg.tuning.seeds),
@@ -243,7 +243,7 @@ def _watch(
     from shopkeeper.tuning.study import TrialPruned
 
     headline = cfg.task.headline
-    last = cfg.trainer["max_epochs"] or cfg.model.parameters.get("epochs")  # after it there is nothing left to save
+    last = cfg.trainer.max_epochs or cfg.model.parameters.get("epochs")  # after it there is nothing left to save
 
     def watch(metrics: Mapping[str, float], step: int) -> None:
         tick()

@@ -38,7 +38,6 @@ from shopkeeper.schema import EVENT_TYPES, event_codes
 from shopkeeper.training.batching.blocks import seen_in_training, warm_only
 from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.batching.own import RequestPairs, own_shape
-from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.objectives.next_item import NextItem
 from shopkeeper.training.objectives.own_history import OwnHistory
 from shopkeeper.training.sequence_model import OF_DATA, WEIGHTS, PlainForm, SequenceModel
@@ -127,7 +126,6 @@ class SequenceRecommender(SequenceModel):
         """Learn from `split.training_rows()`; validation requests choose the epoch."""
         from shopkeeper.training.fit import train  # Lightning: who only answers does without it
 
-        config = TrainerConfig.of(dict(fit.trainer) | ({"max_epochs": fit.steps} if fit.steps else {}))
         codes = self.target_codes = event_codes(list(fit.target_events))
         kinds, self.fallback_V = seen_in_training(split, codes)
         typed = self.inputs == "all" and len(kinds) > 1
@@ -143,7 +141,7 @@ class SequenceRecommender(SequenceModel):
             self.network,
             self._objective(split, fit),
             recipe=self.recipe,
-            config=config,
+            config=fit.limited,
             seed=fit.seed,
             identity=self.identity(shape) | {"init_from": start} | told,
             folder=fit.folder,

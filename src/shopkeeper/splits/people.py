@@ -12,13 +12,13 @@ Shapes: n customers with a label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
+from shopkeeper.timeline import SplitSettings
 
 NAME = "customers"  # of conf/split
 BY_CHANCE, BY_TIME = "customers", "time"
@@ -43,18 +43,18 @@ class PeopleSpec:
     }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> PeopleSpec:
-        """From a `split:` block; a `UserError` names a setting that is none of these."""
-        if config.get("name") != NAME:
+    def of(cls, told: SplitSettings) -> PeopleSpec:
+        """From the settings of a split; a `UserError` names one that is none of these."""
+        if told.name != NAME:
             raise UserError(
-                f"split={config.get('name')} divides a log, and this dataset is a table of customers; use split={NAME}"
+                f"split={told.name} divides a log, and this dataset is a table of customers; use split={NAME}"
             )
         known = {f.name for f in fields(cls)}
         others = {"name", "kind", "protocol", "target_events", "k_core"}
-        for key in config:
+        for key in told.given:
             if key not in known | others:
                 raise UserError(f"split={NAME}: there is no setting '{key}'.{nearest(str(key), known)}")
-        values = {key: value for key, value in config.items() if key in known and value is not None}
+        values = {key: value for key, value in told.given.items() if key in known}
         check(values, cls.RULES, "split.")
         return cls(**values)
 

@@ -6,7 +6,7 @@ cutoff t is known at t, what lies in [t, t + H) is what happens next.
 
 from shopkeeper.timeline.customers import CustomerSpec, CustomerWindows, customer_windows
 from shopkeeper.timeline.instants import DAY, instant, iso
-from shopkeeper.timeline.spec import Cutoffs, SplitSpec
+from shopkeeper.timeline.spec import Cutoffs, SplitSettings, SplitSpec
 from shopkeeper.timeline.zones import floor_day
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "CustomerSpec",
     "CustomerWindows",
     "Cutoffs",
+    "SplitSettings",
     "SplitSpec",
     "customer_windows",
     "floor_day",

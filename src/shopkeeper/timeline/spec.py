@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, whole
+from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
 from shopkeeper.files import sha256_json
-from shopkeeper.schema import event_codes
+from shopkeeper.schema import EVENT_TYPES, event_codes
+from shopkeeper.shapes import TEXT, Items, Maybe, Name, Needed, Shape
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, add_days, days_before, floor_day
+from shopkeeper.typed import held, read
 
 WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
 # What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
@@ -91,17 +93,20 @@ class SplitSpec:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SplitSpec:
-        """Check a `split:` block whose target events and windows are filled in; errors name the setting."""
-        name = str(config.get("name") or config.get("kind") or "")
-        kind = str(config.get("kind") or name)
+        """From a `split:` block whose target events and windows are filled in; errors name the setting."""
+        return cls.of(SplitSettings.of(config))
+
+    @classmethod
+    def of(cls, told: SplitSettings) -> SplitSpec:
+        """From settings whose target events and windows are filled in; errors name the setting."""
+        name, kind, values = told.name, told.of_kind, told.given
         if kind not in KINDS:
             raise UserError(f"split.kind: unknown kind '{kind}'.{nearest(kind, KINDS)}")
-        read = KINDS[kind] | COMMON
-        values = {k: v for k, v in config.items() if v is not None}
-        for key in config:
-            if key not in read:
-                raise UserError(f"split={name}: setting '{key}' means nothing to a {kind} split.{nearest(key, read)}")
-        values |= {"name": name, "kind": kind}
+        known = KINDS[kind] | COMMON
+        for key in values:
+            if key not in known:
+                raise UserError(f"split={name}: setting '{key}' means nothing to a {kind} split.{nearest(key, known)}")
+        values |= {"kind": kind}
         values.setdefault("protocol", "published" if kind.startswith("leave_") else "strict")
         if kind == "sessions":
             values.setdefault("targets", "all")
@@ -119,11 +124,6 @@ class SplitSpec:
         if not self.target_events:
             raise UserError(f"split={self.name}: target_events is empty; name what counts as a target, e.g. [purchase]")
         event_codes(self.target_events)
-        for key, valid in CHOICES.items():
-            if getattr(self, key) not in valid:
-                raise UserError(
-                    f"split.{key}: unknown value '{getattr(self, key)}'.{nearest(str(getattr(self, key)), valid)}"
-                )
         if self.k_core and self.k_core > 1 and not self.strict:
             raise UserError("split.k_core counts training events and needs protocol=strict; use dataset.filters.k_core")
         if self.new_items and (not self.strict or (self.k_core and self.k_core > 1)):
@@ -213,6 +213,69 @@ class SplitSpec:
 def _midnight_after(end: int, zone: str) -> int:
     midnight = floor_day(end, zone)
     return end if midnight == end else add_days(midnight, 1, zone)
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """A `split:` block as it is told; what is None, the data decide (`pipeline.context.split_spec`), or `SplitSpec`.
+
+    Without a name: some settings for a split that leaves them open, or that is asked otherwise.
+    """
+
+    name: str = held(Needed(TEXT), "")
+    kind: str | None = None
+    protocol: str | None = None
+    target_events: tuple[str, ...] | None = None
+    k_core: int | None = None
+    new_items: bool | None = None
+    k: int | None = None
+    targets: str | None = None
+    validation_days: float | None = None
+    test_days: float | None = None
+    validation: Any = None  # cutoffs: dates, or µs
+    test: Any = None
+    end: Any = None
+    fold: int | None = None
+    step_days: float | None = None
+    gap_minutes: float | None = None
+    history: str | None = None
+    validation_share: float | None = None
+    test_share: float | None = None
+    fold_in: float | None = None
+    seed: int | None = None
+    asks: str | None = None
+    zone: str | None = None
+    by: str | None = None  # of a table of customers, see `splits.people`
+    folds: int | None = None
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    RULES: ClassVar[dict[str, Shape]] = {
+        **{name: or_null(rule) for name, rule in SplitSpec.RULES.items()},
+        **{name: Maybe(Name(valid)) for name, valid in CHOICES.items()},
+        "target_events": Maybe(Items(Name(EVENT_TYPES))),
+        "by": Maybe(Name(("customers", "time"))),
+        "folds": or_null(whole(1)),
+    }
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> SplitSettings:
+        """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
+        return read(cls, {"name": block.get("kind"), **block}, "split")
+
+    @property
+    def of_kind(self) -> str:
+        """Which of `KINDS` it is: as its name says, where it says nothing else."""
+        return self.kind or self.name
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that are set."""
+        return {name: value for name, value in vars(self).items() if value not in (None, "") and name != "plain"}
+
+    def filled(self, others: SplitSettings) -> SplitSettings:
+        """This one, with what its kind reads and it leaves open taken from others."""
+        read = KINDS.get(self.of_kind, ())
+        return replace(self, **{k: v for k, v in others.given.items() if k in read and getattr(self, k) is None})
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def settle(module: Any, config: TrainerConfig, resumed: bool = False) -> Plan:
     """
     plan: Plan = module.plan
     if plan.device == "cuda" and not resumed:
-        if plan.softmax != "chunked" and "softmax" not in config.plan:
+        if plan.softmax != "chunked" and config.plan.softmax is None:
             plan = _apply(module, replace(plan, softmax=_kernel(module, plan)))
-        if config.compile == "auto" and "compile" not in config.plan:
+        if config.compile == "auto" and config.plan.compile is None:
             plan = replace(plan, **WAYS[_fastest(module, plan)])
     return _apply(module, plan)
 

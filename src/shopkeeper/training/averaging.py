@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WAYS = ("none", "ema", "last")
-
 
 class Average:
     """Of the parameters of a network. It has a state, which a checkpoint holds."""

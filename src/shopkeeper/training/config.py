@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
-from shopkeeper.nn.losses import Loss
-from shopkeeper.training.averaging import WAYS
+from shopkeeper.errors import Rule, check, number, one_of, or_null, whole
+from shopkeeper.nn.loss_settings import Loss
+from shopkeeper.shapes import SWITCH
+from shopkeeper.typed import read
 
-SWITCH = one_of(False, True)
+AVERAGES = ("none", "ema", "last")  # of weights, see averaging.py
+COMPILE = ("auto", "on", "graphs", "off")
 EDGES: Rule = (
     "must be a list of whole numbers of at least 1, ascending, such as [50, 200]",
     lambda x: (
@@ -48,7 +50,7 @@ class Recipe:
         "decay": one_of("constant", "cosine"),
         "clip": number(),
         "item_l2": number(),
-        "average": one_of(*WAYS),
+        "average": one_of(*AVERAGES),
         "average_decay": number(below=1),
         "average_epochs": whole(1),
         "batch_size": whole(1),
@@ -60,69 +62,6 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", Loss.of(self.loss))
         check(vars(self), self.RULES, "model.")
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """Where and how the arithmetic is done. Nothing here changes what is learned beyond rounding."""
-
-    accelerator: str = "auto"  # auto (a GPU when there is one) | cpu | gpu
-    devices: int = 1  # processes; more than one: data parallel
-    precision: str = "auto"  # auto (bf16 where the hardware has it) | bf16 | fp32
-    compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | graphs (CUDA graphs, too) | off
-    threads: int | None = None  # CPU threads; null: as PyTorch chooses
-    deterministic: bool = False  # CUDA: only kernels that give the same bits run to run
-    plan: Mapping[str, Any] = field(default_factory=dict)  # fields of the execution plan, by hand; null: chosen
-    max_epochs: int | None = None  # overrides the model's `epochs`
-    max_batches: int | None = None  # batches of an epoch; null: all
-    overfit_batches: int = 0  # train on the first so many batches alone, without shuffling
-    micro_batch: int | None = None  # sequences at a time; null: the whole batch, halved when memory runs out
-    checkpoint_epochs: int = 1
-    checkpoint_minutes: float = 5.0  # also within an epoch
-    resume: bool = True  # go on from the newest good checkpoint in the run folder
-    resident: str = "auto"  # auto | device | mapped: where the flat arrays live
-    memory_gib: float | None = None  # what training may use; null: what is free
-    validation_requests: int = 20_000  # a fixed random sample where there are more; 0: no validation
-    profiler: str | None = None  # null | simple | pytorch
-
-    RULES: ClassVar[dict[str, Rule]] = {
-        "accelerator": one_of("auto", "cpu", "gpu"),
-        "devices": whole(1),
-        "precision": one_of("auto", "bf16", "fp32"),
-        "compile": one_of("auto", "on", "graphs", "off"),
-        "threads": or_null(whole(1)),
-        "deterministic": SWITCH,
-        "plan": or_null(("must be a set of fields such as {chunk: 64}", lambda x: isinstance(x, Mapping))),
-        "max_epochs": or_null(whole(1)),
-        "max_batches": or_null(whole(1)),
-        "overfit_batches": whole(0),
-        "micro_batch": or_null(whole(1)),
-        "checkpoint_epochs": whole(1),
-        "checkpoint_minutes": number(),
-        "resume": SWITCH,
-        "resident": one_of("auto", "device", "mapped"),
-        "memory_gib": or_null(number(above=True)),
-        "validation_requests": whole(0),
-        "profiler": or_null(one_of("simple", "pytorch")),
-    }
-
-    def __post_init__(self) -> None:
-        check(vars(self), self.RULES, "trainer.")
-        object.__setattr__(self, "plan", Plan.fields_of(self.plan or {}))
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TrainerConfig:
-        """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
-        valid = {f.name for f in fields(cls)}
-        for name in values:
-            if name not in valid and name != "name":
-                raise UserError(f"trainer.{name} is not known.{nearest(name, {*valid, 'name'})}")
-        # YAML 1.1 reads a bare on / off as true / false.
-        switch = {True: "on", False: "off"}
-        given = {k: v for k, v in values.items() if k != "name"}
-        if isinstance(given.get("compile"), bool):
-            given["compile"] = switch[given["compile"]]
-        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -167,20 +106,102 @@ class Plan:
     }
 
     @classmethod
-    def fields_of(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields from JSON or YAML; a `UserError` for one that a plan does not have or that cannot have its value."""
-        for name in values:
-            if name not in cls.RULES:
-                raise UserError(f"trainer.plan.{name} is not known.{nearest(name, cls.RULES)}")
-        values = {k: v for k, v in values.items() if v is not None}  # null: chosen
-        check(values, cls.RULES, "trainer.plan.")
-        return {k: tuple(v) if k == "edges" else v for k, v in values.items()}
-
-    @classmethod
     def of(cls, values: Mapping[str, Any]) -> Plan:
-        """From JSON or YAML."""
-        return cls(**cls.fields_of(values))
+        """From JSON: of a checkpoint, or of a process of one training; a `UserError` for what a plan cannot be."""
+        return cls(**PlanByHand.of(values).given)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON and YAML."""
         return asdict(self) | {"edges": list(self.edges)}
+
+
+@dataclass(frozen=True)
+class PlanByHand:
+    """What a person sets of a plan, or another run's whole one; None: chosen for the machine."""
+
+    device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    cores: int | None = None
+    processes: int | None = None
+    edges: tuple[int, ...] | None = None
+    micro_batch: int | None = None
+    chunk: int | None = None
+    softmax: str | None = None
+    fused_attention: bool | None = None
+    compile: bool | None = None
+    graphs: bool | None = None
+    pad: int | None = None
+    resident: bool | None = None
+    deterministic: bool | None = None
+
+    RULES: ClassVar[dict[str, Rule]] = {name: or_null(rule) for name, rule in Plan.RULES.items()}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> PlanByHand:
+        """From JSON or YAML; a `UserError` for a field that a plan does not have or that cannot have its value."""
+        return read(cls, values, "trainer.plan")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where and how the arithmetic is done. Nothing here changes what is learned beyond rounding."""
+
+    name: str = "auto"  # of the file in conf/trainer
+    accelerator: str = "auto"  # auto (a GPU when there is one) | cpu | gpu
+    devices: int = 1  # processes; more than one: data parallel
+    precision: str = "auto"  # auto (bf16 where the hardware has it) | bf16 | fp32
+    compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | graphs (CUDA graphs, too) | off
+    threads: int | None = None  # CPU threads; null: as PyTorch chooses
+    deterministic: bool = False  # CUDA: only kernels that give the same bits run to run
+    plan: PlanByHand = field(default_factory=PlanByHand)  # fields of the execution plan, by hand; null: chosen
+    max_epochs: int | None = None  # overrides the model's `epochs`
+    max_batches: int | None = None  # batches of an epoch; null: all
+    overfit_batches: int = 0  # train on the first so many batches alone, without shuffling
+    micro_batch: int | None = None  # sequences at a time; null: the whole batch, halved when memory runs out
+    checkpoint_epochs: int = 1
+    checkpoint_minutes: float = 5.0  # also within an epoch
+    resume: bool = True  # go on from the newest good checkpoint in the run folder
+    resident: str = "auto"  # auto | device | mapped: where the flat arrays live
+    memory_gib: float | None = None  # what training may use; null: what is free
+    validation_requests: int = 20_000  # a fixed random sample where there are more; 0: no validation
+    profiler: str | None = None  # null | simple | pytorch
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the block as it was composed
+
+    RULES: ClassVar[dict[str, Rule]] = {
+        "accelerator": one_of("auto", "cpu", "gpu"),
+        "devices": whole(1),
+        "precision": one_of("auto", "bf16", "fp32"),
+        "compile": (one_of(*COMPILE)[0], lambda x: isinstance(x, bool) or x in COMPILE),
+        "threads": or_null(whole(1)),
+        "deterministic": SWITCH,
+        "max_epochs": or_null(whole(1)),
+        "max_batches": or_null(whole(1)),
+        "overfit_batches": whole(0),
+        "micro_batch": or_null(whole(1)),
+        "checkpoint_epochs": whole(1),
+        "checkpoint_minutes": number(),
+        "resume": SWITCH,
+        "resident": one_of("auto", "device", "mapped"),
+        "memory_gib": or_null(number(above=True)),
+        "validation_requests": whole(0),
+        "profiler": or_null(one_of("simple", "pytorch")),
+    }
+
+    def __post_init__(self) -> None:
+        if isinstance(self.compile, bool):  # YAML 1.1 reads a bare on / off as true / false
+            object.__setattr__(self, "compile", "on" if self.compile else "off")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TrainerConfig:
+        """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
+        return read(cls, values, "trainer")
+
+    def to_json(self) -> dict[str, Any]:
+        """What `of` makes the same one of."""
+        return {name: value for name, value in asdict(self).items() if name != "plain"}

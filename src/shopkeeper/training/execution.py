@@ -78,7 +78,7 @@ def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[
 
 def _by_hand(plan: Plan, config: TrainerConfig) -> Plan:
     """The plan with what a person has set, be it another run's whole plan; a `UserError` for what is not here."""
-    chosen = replace(replace(plan, **config.plan), processes=plan.processes)  # as many as trainer.devices says
+    chosen = replace(replace(plan, **config.plan.given), processes=plan.processes)  # as many as trainer.devices says
     if chosen.device != plan.device:
         raise UserError(
             f"trainer.plan.device={chosen.device}, and training runs on the {plan.device} here: set "

@@ -93,7 +93,7 @@ def train(
             "objective": _name_of(objective),
             "told": objective.told(),
             "recipe": asdict(recipe),
-            "config": asdict(config),
+            "config": config.to_json(),
             "folder": None if folder is None else str(Path(folder).resolve()),
             "progress": progress,
             "seed": seed,

@@ -34,7 +34,7 @@ def main(folder: Path, rank: int) -> None:
     objective = _class(spec["objective"]).made_again(spec["told"], arrays)
     objective.furnish(network)
     network.load_state_dict(start)
-    config = TrainerConfig(**spec["config"])
+    config = TrainerConfig.of(spec["config"])
     distributed.join(folder, rank, config.devices, execution.device_of(config, rank))
 
     def tell(metrics: Mapping[str, float], epoch: int) -> None:

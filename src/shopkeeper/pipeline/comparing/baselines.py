@@ -57,13 +57,13 @@ def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder
     prepared = context.prepared_of(like.manifest)
     split = context.split_of(prepared, {**like.manifest, "refit": False})
     model = make(settings)
-    model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+    model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
     parts, headline = {}, headline_of(like)
     if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
         parts["validation"] = answered(cfg, like, split, model, settings["name"], "validation", headline)
     if like.manifest.get("refit"):
         split, model = context.split_of(prepared, like.manifest), make(settings)
-        model.fit(prepared, split, fit_of(like.config, split, folder / "fit"))
+        model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
     parts["test"] = answered(cfg, like, split, model, settings["name"], "test")
     config = {**like.config, "model": dict(settings)}
     return like_run(cfg, like, model, settings["name"], config, parts, folder)

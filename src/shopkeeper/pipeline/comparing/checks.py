@@ -6,6 +6,7 @@ import logging
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline.comparing.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, find_runs
-from shopkeeper.pipeline.told import Evaluate
+from shopkeeper.pipeline.told import Evaluate, Train
 
 log = logging.getLogger(__name__)
 
@@ -105,24 +106,25 @@ def _trained_without_order(run: RunFolder, split: Split) -> Any:
     mixed = shuffled_training(split, int(run.config["seed"]))
     with tempfile.TemporaryDirectory() as folder:
         model = run.untrained()
-        model.fit(mixed.prepared, mixed, fit_of(run.config, split, Path(folder)))
+        model.fit(mixed.prepared, mixed, fit_of(run.told, split, Path(folder)))
     return model
 
 
-def fit_of(config: Mapping[str, Any], split: Split, folder: Path) -> Any:
-    """How a run's config says that a model is trained; what can be resumed lies in `folder`.
+def fit_of(told: Train, split: Split, folder: Path) -> Any:
+    """How a run was told that a model is trained; what can be resumed lies in `folder`.
 
     In one process: others would read the split from disk, not the one that is in memory. With a plan of its own: that
     of the config was made for the run's machine.
     """
     from shopkeeper.models.fit import Fit
+    from shopkeeper.training.config import PlanByHand
 
     return Fit(
-        seed=int(config["seed"]),
+        seed=told.seed,
         folder=folder,
-        trainer={**config["trainer"], "devices": 1, "plan": {}},
+        trainer=replace(told.trainer, devices=1, plan=PlanByHand()),
         target_events=tuple(split.timeline["spec"].get("target_events") or Fit.target_events),
-        filter_seen=bool(config["dataset"]["filter_seen"]),
+        filter_seen=bool(told.dataset.filter_seen),
         progress=False,
     )
 
@@ -144,7 +146,7 @@ def _split_gap(
     if some.metrics["split"] not in pair:
         return None
     other = pair[1 - pair.index(some.metrics["split"])]
-    dataset = str(cfg.dataset["name"])
+    dataset = cfg.dataset.name
     folder = cfg.paths.models / dataset / other / some.task
     options: dict[str, Any] = {k: getattr(cfg.evaluation, k) for k in ("confidence", "resamples")}
     try:

@@ -31,7 +31,7 @@ def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
 
     Where the command line says `task=…`, of that task alone. A `UserError` where there is none.
     """
-    root = cfg.paths.models / cfg.dataset["name"] / cfg.split["name"]
+    root = cfg.paths.models / cfg.dataset.name / cfg.split.name
     only = cfg.task.name if cfg.task is not None and "task" in context.typed() else None
     by_task: dict[str, list[RunFolder]] = {}
     for run in find_runs(root, named):

@@ -17,7 +17,7 @@ def program(verb: str) -> list[str]:
 def evaluate_again(cfg: Evaluate) -> list[str]:
     """The words of the command that makes this report anew: what was typed, and what the report is about."""
     typed = _typed("evaluate")
-    about = {"dataset": cfg.dataset["name"], "split": cfg.split["name"], "out": cfg.out}
+    about = {"dataset": cfg.dataset.name, "split": cfg.split.name, "out": cfg.out}
     about["runs"] = f"[{','.join(map(str, cfg.runs))}]" if cfg.runs else None
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     added = [f"{k}={v}" for k, v in about.items() if v and k not in keys and _is_known(k, str(v))]
@@ -26,7 +26,7 @@ def evaluate_again(cfg: Evaluate) -> list[str]:
 
 def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:
     """The words that train a model for a task on a report's data, where its next report finds the run."""
-    dataset, split = cfg.dataset["name"], split or cfg.split["name"]
+    dataset, split = cfg.dataset.name, split or cfg.split.name
     folder = cfg.paths.models / dataset / str(split) / task / model
     about = {"dataset": dataset, "split": split, "model": model, "hydra.run.dir": folder}
     return [*program("train"), *(f"{k}={v}" for k, v in about.items() if v)]

@@ -30,10 +30,10 @@ def check_placement(place: Placement) -> None:
     for name, steps in (("filter", place.filter), ("rerank", place.rerank)):
         steps_of(steps, f"placement.{name}")
     known = KINDS["temporal"]
-    for key in place.split:
+    for key in place.split.plain:
         if key not in known:
             raise UserError(f"placement.split has no setting '{key}'.{nearest(key, known)}")
-    SplitSpec.from_config({"name": "temporal", "target_events": ["purchase"], **place.split})
+    SplitSpec.from_config({"name": "temporal", "target_events": ["purchase"], **place.split.given})
     context.check_recommenders(place.fallback, "placement.fallback")
     context.check_recommenders(place.baselines, "placement.baselines")
 
@@ -62,7 +62,7 @@ def placed_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[
         )
     there = [*runs, *missing_baselines(replace(cfg, report=report), runs, folder / "trained")]
     wanted = {*place.models, *baselines} if place.models else None
-    how = ", ".join(f"split.{key}={value}" for key, value in place.split.items()) or "as in training"
+    how = ", ".join(f"split.{key}={value}" for key, value in place.split.given.items()) or "as in training"
     log.info("placement=%s asks with %s", place.name, how)
     made = []
     for number, run in enumerate(r for r in there if wanted is None or r.metrics["model"] in wanted):
@@ -98,13 +98,14 @@ def _asked(cfg: Evaluate, run: RunFolder, place: Placement) -> Split:
     prepared = context.prepared_of(run.manifest)
     split = Split.named(prepared, str(run.manifest["split"]))
     spec: Mapping[str, Any] = split.timeline["spec"]
-    if strange := [key for key in place.split if key not in KINDS[spec["kind"]]]:
+    if strange := [key for key in place.split.given if key not in KINDS[spec["kind"]]]:
         raise UserError(
-            f"placement={place.name} asks with split.{strange[0]}={place.split[strange[0]]}, which a split of "
+            f"placement={place.name} asks with split.{strange[0]}={place.split.given[strange[0]]}, which a split of "
             f"{spec['kind']} has not; train with split=temporal"
         )
-    if place.split:
-        split = Split.open(prepared, write_split(prepared, {**spec, **place.split}, _real_users(cfg, prepared)))
+    if place.split.given:
+        asked = SplitSpec.from_config({**spec, **place.split.given})
+        split = Split.open(prepared, write_split(prepared, asked, _real_users(cfg, prepared)))
     return split.until_test() if run.manifest.get("refit") else split
 
 

@@ -6,16 +6,14 @@ What is the same for both stands once: how a model is fitted, audited and asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from shopkeeper.ingest.dataset_settings import DatasetSettings
 from shopkeeper.pipeline.forms.form import Form
 from shopkeeper.tasks.base import REQUESTS, Task
 
 
-def form_of(task: Task, dataset: Mapping[str, Any]) -> Form:
-    """What the verbs do differently for a task on a dataset (as conf/dataset has it)."""
-    if dataset.get("table"):
+def form_of(task: Task, dataset: DatasetSettings) -> Form:
+    """What the verbs do differently for a task on a dataset."""
+    if dataset.table is not None:
         from shopkeeper.pipeline.forms import table
 
         return table.FORM

@@ -33,7 +33,7 @@ def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
     DVC deletes a stage's outputs before it runs.
     """
     limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
-    blocks: dict[str, Mapping[str, Any]] = {"model": cfg.model.plain, "trainer": cfg.trainer}
+    blocks: dict[str, Mapping[str, Any]] = {"model": cfg.model.plain, "trainer": cfg.trainer.plain}
     decides: dict[str, Any] = {
         group: {k: v for k, v in blocks[group].items() if k not in limits[group]} for group in limits
     }
@@ -59,7 +59,7 @@ def says_how_to_go_on(place: Path) -> Callable[..., bool]:
 
 
 def _epochs(cfg: Train) -> int:
-    return int(cfg.trainer.get("max_epochs") or cfg.model.parameters.get("epochs") or 0)
+    return int(cfg.trainer.max_epochs or cfg.model.parameters.get("epochs") or 0)
 
 
 def remember(place: Path, run: Path, cfg: Train) -> None:
@@ -71,7 +71,7 @@ def remember(place: Path, run: Path, cfg: Train) -> None:
 def recall(place: Path, cfg: Train) -> None:
     """Bring back the checkpoint of a finished run of the same training that was to end earlier."""
     note = place.with_suffix(".json")
-    if place.is_dir() or not note.is_file() or not cfg.trainer.get("resume", True):
+    if place.is_dir() or not note.is_file() or not cfg.trainer.resume:
         return
     done = read_json(note)
     run = Path(done["run"])

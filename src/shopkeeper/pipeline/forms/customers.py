@@ -66,7 +66,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     from shopkeeper.evaluation.rows.labels import cohort_hash
 
     check_start(cfg, starts_warm=False)
-    profit = Profit.of(cfg.dataset) if truth_of(cfg).profit else None
+    profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if truth_of(cfg).profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     refit = cfg.evaluation.refit and "test" in parts
     left_out = {"test" if "test" not in parts else "", "" if refit else "rolling"}
@@ -79,14 +79,14 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     days = (windows.test - known["train"][0].span[0]) / DAY
     thin = too_thin(cohort["rolling" if refit else "train"], days, spec.min_customers, spec.min_days)
     if thin:
-        log.warning("%s: %s; every score stays blank", cfg.dataset["name"], thin)
+        log.warning("%s: %s; every score stays blank", cfg.dataset.name, thin)
     said: dict[str, Any] = {"windows": windows.as_json()} | ({"refit": True} if refit else {})
     return Asked(
         parts,
         tuple((part,) for part in parts),
         known[judged[parts[-1]]][-1],
         Cohorts(windows, known, cohort, hashes, thin),
-        cfg.split["name"],
+        cfg.split.name,
         "strict",
         hashes[parts[-1]],
         facts={
@@ -100,7 +100,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
 
 def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStack) -> tuple[Asked, Fit]:
     """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint."""
-    return asked, replace(fit, log=lambda *_: None, trainer={**fit.trainer, "resume": True})
+    return asked, replace(fit, log=lambda *_: None, trainer=replace(fit.trainer, resume=True))
 
 
 def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:

@@ -121,7 +121,7 @@ def about_of(cfg: Train, asked: Asked) -> dict[str, Any]:
     """What `metrics.json` says its figures are of."""
     return {
         "dataset": asked.prepared.name,
-        "split": cfg.split["name"],
+        "split": cfg.split.name,
         "protocol": asked.protocol,
         "task": cfg.task.name,
         "model": cfg.model.name,

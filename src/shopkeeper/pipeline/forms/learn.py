@@ -60,7 +60,7 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
         facts |= say(form.alarm(cfg, asked, tables["test"]))
     e = cfg.evaluation
     metrics = about_of(cfg, asked) | {"confidence": e.confidence, "target_hash": asked.target_hash}
-    profit = Profit.of({"name": metrics["dataset"], "profit": metrics.get("profit")})
+    profit = Profit.of(metrics.get("profit"), metrics["dataset"])
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence, profit=profit)
     return Result(model, replace(learned, history=curve), facts, metrics, tables)

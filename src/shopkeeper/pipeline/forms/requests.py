@@ -37,7 +37,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     """
     prepared, split = prepare_to_train(cfg)
     told = cfg.evaluation.refit
-    refit = (bool(cfg.dataset.get("refit")) and split.can_refit if told is None else told) and "test" in parts
+    refit = (cfg.dataset.refit and split.can_refit if told is None else told) and "test" in parts
     if refit:
         split.until_test()  # refused now where it cannot be, not after hours
     start = check_start(cfg, about.starts_warm, split)
@@ -50,10 +50,10 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
         split.name,
         split.protocol,
         split.target_hash(),
-        bool(cfg.dataset["filter_seen"]),
+        bool(cfg.dataset.filter_seen),
         fit={
             "target_events": tuple(split.timeline["spec"]["target_events"]),
-            "filter_seen": bool(cfg.dataset["filter_seen"]),
+            "filter_seen": bool(cfg.dataset.filter_seen),
             "k": cfg.evaluation.k[0],
         },
         facts={"init_from": start, "trained_until": known},
@@ -69,7 +69,7 @@ def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStac
     place = fit.folder.with_name(f"{fit.folder.name}-refit")
     if model_of(cfg).about.resumes:
         held.enter_context(alone(place))
-    trainer = {**fit.trainer, "devices": 1}  # further processes would read the split from disk
+    trainer = replace(fit.trainer, devices=1)  # further processes would read the split from disk
     facts = {**asked.facts, "refit": True, "trained_until": trained_until(split)}
     asked = replace(asked, parts=("test",), of=split, facts=facts, about={**asked.about, "refit": True})
     again = replace(fit, folder=place, steps=steps, chosen=learned.chosen, trainer=trainer, init_from=None)

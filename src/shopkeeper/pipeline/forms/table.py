@@ -83,7 +83,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     ids = (read() if read else of.prepared.users["user_id"]).to_pylist()
     judged = {"validation": of.people.validation, "test": of.people.test}
     hashes = {part: cohort_hash(of.cohort(judged[part], of.people.train), ids) for part in parts}
-    profit = Profit.of(cfg.dataset) if customers.truth_of(cfg).profit else None
+    profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if customers.truth_of(cfg).profit else None
     said: dict[str, Any] = {"divided": of.people.in_words} | ({"refit": True} if of.refit else {})
     unknown = int(np.isnan(of.label).sum())
     return Asked(
@@ -91,7 +91,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
         tuple((part,) for part in parts),
         of.prepared,
         replace(of, hashes=hashes),
-        cfg.split["name"],
+        cfg.split.name,
         "strict",
         hashes[parts[-1]],
         facts={**said, "left_out": {"table": {"label not known": unknown}} if unknown else {}},
@@ -103,7 +103,7 @@ def parts_of(cfg: Data, prepared: Prepared, refit: bool) -> TableParts:
     """The table's customers as the config divides them."""
     task = _declared(cfg)
     columns, label = columns_of(prepared.users), label_of(prepared, task)
-    people = divide(label, times_of(prepared), PeopleSpec.from_config(cfg.split))
+    people = divide(label, times_of(prepared), PeopleSpec.of(cfg.split))
     for name in unknown_everywhere(columns):
         warn_once(f"{prepared.name}: nothing is known of anybody in the column '{name}'; it is left out")
     return TableParts(prepared, columns, label, people, customers.truth_of(cfg).answers, refit, {}, {})
@@ -111,16 +111,16 @@ def parts_of(cfg: Data, prepared: Prepared, refit: bool) -> TableParts:
 
 def _declared(cfg: Data) -> str:
     """The config's task, if the table has a label for it."""
-    labels = (cfg.dataset.get("table") or {}).get("labels") or {}
+    labels = cfg.dataset.table.labels if cfg.dataset.table else {}
     task = task_of(cfg)
     if task.name not in labels:
         raise UserError(
-            f"dataset={cfg.dataset['name']} is a table with a label for task={' and '.join(labels)}, not for "
+            f"dataset={cfg.dataset.name} is a table with a label for task={' and '.join(labels)}, not for "
             f"task={task.name}; choose one of these, or name its column in table.labels"
         )
     if (task.truth is not None and task.truth.answers == PROBABILITIES) != ("one" in labels[task.name]):
         wanted = "needs `one`, the value that is label 1" if "one" not in labels[task.name] else "takes no `one`"
-        raise UserError(f"conf/dataset/{cfg.dataset['name']}.yaml: table.labels.{task.name} {wanted}")
+        raise UserError(f"conf/dataset/{cfg.dataset.name}.yaml: table.labels.{task.name} {wanted}")
     return task.name
 
 
@@ -134,7 +134,7 @@ def _check_model(cfg: Train, about: About) -> None:
         if settings.get("tasks") == CUSTOMERS and reads_a_table(_about(settings)):
             would.append(name)
     raise UserError(
-        f"model={cfg.model.name} reads a log of events, and dataset={cfg.dataset['name']} is a table of customers; "
+        f"model={cfg.model.name} reads a log of events, and dataset={cfg.dataset.name} is a table of customers; "
         f"choose one of {', '.join(would)}"
     )
 
@@ -242,18 +242,19 @@ def _disguise(of: TableParts) -> str | None:
 
 def prepare(cfg: Data, prepared: Prepared) -> None:
     """Say how many customers there are by part and label, and which columns look odd."""
-    labels = list(cfg.dataset["table"]["labels"])
+    assert cfg.dataset.table is not None
+    labels = cfg.dataset.table.labels
     asked = task_of(cfg).name
-    for task in [asked] if asked in labels else labels:
+    for task in [asked] if asked in labels else list(labels):
         label = label_of(prepared, task)
-        people = divide(label, times_of(prepared), PeopleSpec.from_config(cfg.split))
+        people = divide(label, times_of(prepared), PeopleSpec.of(cfg.split))
         log.info("%s, %s", task, people.in_words)
         for part in ("train", "validation", "test"):
             rows = getattr(people, part)
             log.info("  %s: %s customers, mean label %.4g", part, f"{len(rows):,}", label[rows].mean())
         if unknown := int(np.isnan(label).sum()):
             log.info("  %s customers whose label is not known are neither trained nor judged on", f"{unknown:,}")
-        if "one" in cfg.dataset["table"]["labels"][task]:
+        if "one" in labels[task]:
             columns = columns_of(prepared.users)
             found = in_disguise(columns, encoding_of(columns, people.train), people.train, label)
             if said := alarm_of(found, prepared.name):
@@ -266,7 +267,7 @@ def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on."""
     prepared = prepare_data(cfg)
     of = parts_of(cfg, prepared, refit=False)
-    return {"fingerprint": prepared.fingerprint, "divided": of.people.in_words, "split": dict(cfg.split)}
+    return {"fingerprint": prepared.fingerprint, "divided": of.people.in_words, "split": dict(cfg.split.plain)}
 
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:

@@ -43,7 +43,7 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
             f"init_from={path} is a run of model={run.metrics['model']}, not of model={model.name}; "
             f"`ls -d outputs/*/* models/*/*/*/*` shows the runs"
         )
-    there, here = f"split={run.metrics['split']}", f"split={cfg.split['name']}"
+    there, here = f"split={run.metrics['split']}", f"split={cfg.split.name}"
     protocol = str(run.metrics["protocol"])
     if protocol == "published" and split.protocol == "strict":
         raise UserError(

@@ -14,7 +14,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.preparing.data import prepare_data, warn_once
 from shopkeeper.pipeline.told import Data
-from shopkeeper.timeline import DAY, SplitSpec, iso
+from shopkeeper.timeline import DAY, iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
 
@@ -39,7 +39,7 @@ def training_cutoff(config: Data, prepared: Prepared) -> int:
             f"dataset={prepared.name} has only an order, so its keys cannot be joined as of a cutoff; "
             f"set dataset.identity.as_of to a date"
         )
-    spec = SplitSpec.from_config(context.split_spec(config))
+    spec = context.split_spec(config)
     return prepared.cutoffs(spec).validation if spec.timed else prepared.span[1] + 1
 
 
@@ -70,7 +70,7 @@ def say_ends(config: Data, prepared: Prepared, customers: bool, end: int | None 
 
 def _say_windows(config: Data, prepared: Prepared, split: Split) -> None:
     """Where windows end that do not end with the last event, and parts of very different size."""
-    spec = SplitSpec.from_config(context.split_spec(config))
+    spec = context.split_spec(config)
     if not spec.timed:
         return
     say_ends(config, prepared, customers=False, end=spec.end)
@@ -97,10 +97,9 @@ def _say_ties(prepared: Prepared, split: Split) -> None:
 
 
 def _check_times(config: Data, prepared: Prepared) -> None:
-    kind = config.split.get("kind") or config.split["name"]
-    if kind in TIMED and prepared.events.timestamp is None:
+    if config.split.of_kind in TIMED and prepared.events.timestamp is None:
         raise UserError(
-            f"split={config.split['name']} needs time stamps and dataset={prepared.name} has only an order; "
+            f"split={config.split.name} needs time stamps and dataset={prepared.name} has only an order; "
             f"use split=leave_one_out or split=held_out_users"
         )
 

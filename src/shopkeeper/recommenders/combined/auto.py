@@ -79,7 +79,7 @@ class Auto:
         With `trainer.validation_requests=0` nothing is validated, and the first candidate answers.
         """
         self.found = {}
-        told = fit.chosen or (next(iter(self.settings)) if fit.trainer.get("validation_requests") == 0 else "")
+        told = fit.chosen or (next(iter(self.settings)) if fit.trainer.validation_requests == 0 else "")
         if told:
             self.chosen = told
             self.model, learned = self._fitted(told, prepared, split, fit)

@@ -36,7 +36,6 @@ from shopkeeper.recommenders.recbole.process import Process
 from shopkeeper.recommenders.recbole.validation import Validation
 from shopkeeper.recommenders.recbole.written import interactions_file, item_fields, items_file, learnt
 from shopkeeper.schema import INTEREST_TYPES
-from shopkeeper.training.config import TrainerConfig
 
 log = logging.getLogger(__name__)
 CELLS_AT_ONCE = 1 << 23  # scores of a block
@@ -94,7 +93,7 @@ class RecBole:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Let RecBole learn from the training rows; validation requests choose the epoch."""
-        found, trainer = Installed.needed(), TrainerConfig.of(fit.trainer)
+        found, trainer = Installed.needed(), fit.trainer
         found.check(self.name, self.parameters)
         kind, usual = found.kind_of(self.name), found.settings_of(self.name)
         rows = learnt(split, np.flatnonzero(self.counts_type).tolist(), once=kind != SEQUENTIAL)

@@ -18,7 +18,8 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.files import sha256_json
 from shopkeeper.metrics.parallel import Cores
-from shopkeeper.nn.losses import Loss, Negatives, of_sequence, sampled_loss, smoothed
+from shopkeeper.nn.loss_settings import Loss
+from shopkeeper.nn.losses import Negatives, of_sequence, sampled_loss, smoothed
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.schema import event_codes

@@ -1,0 +1,51 @@
+"""What splits, tasks and verbs read of a dataset's config; how its files are read, `dataset.parse` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shopkeeper.timeline import SplitSettings
+from shopkeeper.timeline.zones import zone_of
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Of the log's filters the one that a split may apply in the log's place."""
+
+    k_core: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of a table of customers in place of a log: by task, what its label is."""
+
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """A dataset as conf/dataset/*.yaml has it, checked by `dataset_shape.check_dataset`."""
+
+    name: str
+    target_events: tuple[str, ...] = ()  # what counts as a target
+    filter_seen: bool | None = None  # whether items that a customer has had are left out; None: not said
+    refit: bool = False  # whether test is answered by a model that was trained until its cutoff
+    observed_from: Any = None  # the log was watched from this day on,
+    observed_until: Any = None  # and is complete before this one
+    temporal: SplitSettings = field(default_factory=SplitSettings)  # what a split of its kind leaves open
+    filters: Filters = field(default_factory=Filters)
+    identity: Mapping[str, Any] = field(default_factory=dict)  # how customers' keys are joined, see `people.rules`
+    table: Table | None = None
+    profit: Any = None  # see `evaluation.profit`
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def zone(self) -> str:
+        """The shop's time zone."""
+        return zone_of(self.plain)
+
+    def windows(self, task: str) -> Mapping[str, Any]:
+        """Windows of a task about customers, which stand under its name; empty where the dataset says nothing."""
+        return self.plain.get(task) or {}
