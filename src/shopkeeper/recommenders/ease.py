@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -155,15 +155,13 @@ def ease_weights(gram_AA: np.ndarray, l2: float, block: int = BLOCK) -> np.ndarr
     gram_AA[np.diag_indices(n)] += l2
     swept_AA = torch.from_numpy(gram_AA)  # the same cells; its products add to a part of a matrix where that lies
     for p in pieces:
-        pivot = linalg.cho_factor(gram_AA[p, p], lower=True, check_finite=False)
-        inverse_PP = linalg.cho_solve(pivot, np.eye(p.stop - p.start), check_finite=False)
-        w_AP = np.concatenate([gram_AA[p, : p.start].T, gram_AA[p.start :, p]])
+        inverse_PP = torch.cholesky_inverse(torch.linalg.cholesky(swept_AA[p, p]))
+        w_AP = torch.cat([swept_AA[p, : p.start].T, swept_AA[p.start :, p]])
         d_PA = inverse_PP @ w_AP.T
         for rows in pieces:
-            part = swept_AA[rows, : rows.stop]
-            part.addmm_(torch.from_numpy(w_AP[rows]), torch.from_numpy(d_PA[:, : rows.stop]), alpha=-1)
-        gram_AA[p, : p.start], gram_AA[p.stop :, p] = d_PA[:, : p.start], d_PA[:, p.stop :].T
-        gram_AA[p, p] = -inverse_PP
+            swept_AA[rows, : rows.stop].addmm_(w_AP[rows], d_PA[:, : rows.stop], alpha=-1)
+        swept_AA[p, : p.start], swept_AA[p.stop :, p] = d_PA[:, : p.start], d_PA[:, p.stop :].T
+        swept_AA[p, p] = -inverse_PP
     below_A = -np.diag(gram_AA)
     weight_AA = np.empty((n, n), np.float32)
     for at, rows in enumerate(pieces):
