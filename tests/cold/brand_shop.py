@@ -39,15 +39,22 @@ def name_of(brand: int, number: int) -> str:
     return f"b{brand}-{number}"
 
 
-def brand_shop(folder: Path, customers: int = 150, seed: int = 0, **config: Any) -> Prepared:
-    """About 20 purchases of each customer, eight in nine of them of the two loved brands."""
+def brand_shop(
+    folder: Path, customers: int = 150, seed: int = 0, launches: tuple[int, ...] = (LAUNCH,), **config: Any
+) -> Prepared:
+    """About 20 purchases of each customer, eight in nine of them of the two loved brands.
+
+    The last items of each brand come out on the days of `launches`, one after the other.
+    """
+    old = EACH - len(launches)
     rng, rows = np.random.default_rng(seed), []
     for customer in range(customers):
         loved = rng.choice(BRANDS, 2, replace=False)
         for day in np.flatnonzero(rng.random(DAYS) < 0.17):
             brand = rng.choice(loved) if rng.random() < 8 / 9 else rng.integers(BRANDS)
-            new = day >= LAUNCH and rng.random() < 0.3
-            number = EACH - 1 if new else rng.integers(EACH - 1)
+            there = old + sum(day >= launch for launch in launches)
+            new = there > old and rng.random() < 0.3
+            number = there - 1 if new else rng.integers(max(there - 1, old))
             rows.append((START + int(day) * DAY + int(rng.integers(DAY)), f"c{customer}", int(brand), int(number)))
     folder.mkdir(parents=True, exist_ok=True)
     log = [f"{u},{name_of(b, n)},{iso(t)},brand {b}" for t, u, b, n in sorted(rows)]
@@ -73,11 +80,16 @@ def brand_of(prepared: Prepared) -> np.ndarray:
     return np.array([-1, *(int(name[1:].partition("-")[0]) for name in prepared.items["item_id"].to_pylist())])
 
 
-def cold_recall(scores_BV: np.ndarray, split: Split, k: int = 10) -> float:
-    """Share of the new items among the test targets that are among the k best of the catalogue; ties count half."""
-    _, targets = split.part("test")
-    new_V, shown = new_of(split.prepared), np.asarray(split.catalogue)
-    cold = np.flatnonzero(new_V[targets.item])
+def cold_recall(scores_BV: np.ndarray, split: Split, k: int = 10, first: bool = False) -> float:
+    """Share of the new items among the test targets that are among the k best of the catalogue; ties count half.
+
+    `first`: of those alone that the customer has not taken yet.
+    """
+    requests, targets = split.part("test")
+    new_V, shown, V = new_of(split.prepared), np.asarray(split.catalogue), split.prepared.n_items + 1
+    offsets, rows = requests.flat()
+    own = np.repeat(np.arange(len(requests)), np.diff(offsets)) * V + requests.events.item[rows]
+    cold = np.flatnonzero(new_V[targets.item] & ~(first & np.isin(targets.request * V + targets.item, own)))
     scores_NC = scores_BV[targets.request[cold]][:, shown]
     own_N1 = scores_BV[targets.request[cold], targets.item[cold]][:, None]
     better, same = (scores_NC > own_N1).sum(1), (scores_NC == own_N1).sum(1)

@@ -4,7 +4,8 @@ Candidates of a request are the best `per_model` items of each candidate model a
 history. The ranker learns from earlier windows of the same timeline (`windows.py`): candidate models of a window are
 fitted on the rows before its cutoff alone, its labels are what was then taken. Validation requests choose the number of
 trees. For answering, the candidate models are those of the training end. It reads the request's instant (how long ago).
-What nobody proposes stands below, by popularity; so does everything after an empty history.
+What nobody proposes stands below, by popularity; so does everything after an empty history. Where the split offers new
+items, windows offer those that were new then, so that the ranker learns what becomes of them.
 
 LambdaRank: C. J. C. Burges, "From RankNet to LambdaRank to LambdaMART", MSR-TR-2010-82. Two stages for baskets: the
 Instacart and H&M competitions' winning solutions, and A. Kasalicky et al., "Multi-stage recommender systems", 2023.
@@ -38,7 +39,7 @@ from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.combined.windows import earlier_windows
+from shopkeeper.recommenders.combined.windows import earlier_windows, offers_new_items
 from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
@@ -69,6 +70,8 @@ class TwoStage:
         patience: trees without gain in NDCG@10 on validation; null: always `trees`.
         learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
         num_threads: fixed, because sums depend on it.
+        for_new_items: candidates that take part only where the split offers new items (`split.new_items`): they know
+            what items are, which the others learn from purchases alone.
         item_statistics: `frozen` at the training end, or `nightly`: demand until the midnight before each request, as
             a job of the shop would bring it (`data.nightly`).
     """
@@ -88,6 +91,7 @@ class TwoStage:
         lambda_l2: float = 1.0,
         num_threads: int = 1,
         item_statistics: str = "frozen",
+        for_new_items: Sequence[str] = (),
     ) -> None:
         if not candidates:
             raise UserError("two_stage: there is no candidate model; name one in model.candidates")
@@ -108,6 +112,13 @@ class TwoStage:
             except UserError as e:
                 raise UserError(f"mend model.candidates.{name}: {e}") from None
         self.settings = {name: dict(settings) for name, settings in candidates.items() if settings}
+        names = list(for_new_items) if isinstance(for_new_items, tuple) else for_new_items
+        check_kinds({"for_new_items": names}, {"for_new_items": (list,)})
+        for name in map(str, names):
+            if name not in candidates:
+                said = f"two_stage: for_new_items names '{name}', which is no candidate.{nearest(name, candidates)}"
+                raise UserError(f"{said} Valid: {', '.join(candidates)}.")
+        self.for_new_items = tuple(names)
         self.per_model, self.n_windows, self.window_days = per_model, windows, window_days
         self.trees, self.patience = trees, patience
         self.parameters = grown(
@@ -155,6 +166,8 @@ class TwoStage:
 
         A candidate model that does not carry as many items (EASE) is left out, with a warning.
         """
+        if not offers_new_items(split):
+            self.settings = {name: one for name, one in self.settings.items() if name not in self.for_new_items}
         while True:
             try:
                 return self._fit(prepared, split, fit)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shopkeeper.data.listed import listed
 from shopkeeper.data.orders import first_of_steps
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
@@ -46,11 +47,16 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     found = []
     for number in range(1, count + 1):
         cutoff = end - round(number * days * MICROSECONDS_PER_DAY)
-        window = _of(split, _ends_at(split, cutoff), types, cutoff + round(days * MICROSECONDS_PER_DAY))
+        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + round(days * MICROSECONDS_PER_DAY)))
         if not len(window.requests) or not len(window.split.training_rows(types)[1]):
             break
         found.append(window)
     return found
+
+
+def offers_new_items(split: Split) -> bool:
+    """Whether items may be recommended that nobody had taken (`split.new_items`)."""
+    return bool((split.timeline.get("spec") or {}).get("new_items"))
 
 
 def _ends_at(split: Split, cutoff: int) -> np.ndarray:
@@ -70,15 +76,18 @@ def _last_steps(split: Split, types: list[int]) -> np.ndarray:
     return np.where(last >= 0, last, ends)
 
 
-def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = None) -> Window:
-    """The window whose training rows end at `ends`; targets lie at or after them and before `until` (µs)."""
+def _of(split: Split, ends: np.ndarray, types: list[int], span: tuple[int, int] | None = None) -> Window:
+    """The window whose training rows end at `ends`; targets lie at or after them and in `span` (µs), if there is time.
+
+    What items are is known as of its cutoff, too; where the split offers new items, so does the window.
+    """
     prepared, events = split.prepared, split.prepared.events
     offsets, rows = split.training_rows(types)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     step = _steps(events, owner, rows)
     inside = rows[step] >= ends[owner]  # what had begun before is no question of this window
-    if until is not None and events.timestamp is not None:
-        inside &= events.timestamp[rows] < until
+    if span is not None and events.timestamp is not None:
+        inside &= events.timestamp[rows] < span[1]
     by_step = np.flatnonzero(inside)[np.argsort(step[inside], kind="stable")]
     first, request = np.unique(step[by_step], return_inverse=True)
     asked, instant, history_end = owner[first], None, rows[first]
@@ -88,9 +97,16 @@ def _of(split: Split, ends: np.ndarray, types: list[int], until: int | None = No
         history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
     counts = np.bincount(request, minlength=len(asked))
     learnt = replace(split, train_end=ends)
-    seen = np.intersect1d(events.item[learnt.training_rows()[1]], split.catalogue)
+    offered = np.zeros(prepared.n_items + 1, bool)
+    offered[events.item[learnt.training_rows()[1]]] = True
+    timeline = split.timeline
+    if span is not None:
+        timeline = {**timeline, "cutoffs": {**(timeline.get("cutoffs") or {}), "validation": {"us": span[0]}}}
+        if offers_new_items(split):
+            offered |= listed(prepared, span[0])
+    catalogue = np.intersect1d(np.flatnonzero(offered), split.catalogue)
     return Window(
-        replace(learnt, catalogue=seen.astype(np.int32)),
+        replace(learnt, catalogue=catalogue.astype(np.int32), timeline=timeline),
         Requests(
             events,
             prepared.offsets[asked],
