@@ -56,8 +56,8 @@ def write_upload_file(
             tmp.write_text("".join(f"{as_json(row)}\n" for row in found.rows), encoding="utf-8")
         if (size := tmp.stat().st_size) > MOST_BYTES.get(tool, size):
             raise UserError(
-                f"{to} would have {size / 2**20:.0f} MiB and {tool} takes {MOST_BYTES[tool] / 2**20:.0f}; cut the list "
-                "with --where, or send fewer --traits"
+                f"{to} would have {size / 2**20:.0f} MiB and {tool} takes {MOST_BYTES[tool] / 2**20:.0f}; shorten "
+                "the list with --where, or send fewer --traits"
             )
     print(f"{to}: {found.table.num_rows if isinstance(found, Sheet) else len(found.rows):,} customers for {tool}")
     for reason, n in people.left_out.most_common():

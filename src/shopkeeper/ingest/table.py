@@ -49,7 +49,7 @@ def as_log(plain: Mapping[str, Any]) -> dict[str, Any]:
         if features.count(name) > 1:
             raise UserError(f"{where}: table names the column '{name}' twice; keep it once, in numbers or categories")
         if name in labels:
-            raise UserError(f"{where}: table.labels and the features both name '{name}': the label would be known")
+            raise UserError(f"{where}: table.labels and the features both name '{name}'; drop it from the features")
     if not features:
         raise UserError(f"{where}: table names no column that tells of a customer; fill table.numbers or categories")
     columns = {"user_id": ROW, **(plain.get("columns") or {})}

@@ -119,7 +119,7 @@ def group(column: Columns, earlier: Sequence[Columns], rules: Clusters) -> Group
         )
     scale = Scale.of(today)
     if not scale.traits:
-        raise UserError("all customers are alike in every trait; there is nothing to group them by")
+        raise UserError("all customers are alike in every trait; nothing groups them; choose a later instant")
     before = [_drawn(other, rules.sample, rng) for other in earlier if len(other["orders"]) >= most * FEWEST]
     of_then = [(s, s.of_customers(other)) for other in before if (s := Scale.of(other)).traits]
     z_nT = scale.of_customers(today)

@@ -76,7 +76,7 @@ def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
         if name not in KNOWN:
             raise UserError(f"{file} has the column '{name}', which is none of contacts.{nearest(name, KNOWN)}")
     if "consent" not in contacts.column_names:
-        raise UserError(f"{file} lacks the column 'consent': nobody may be written to who is not known to have agreed")
+        raise UserError(f"{file} lacks the column 'consent'; add who agreed: nobody else may be written to")
     if not set(KEYS) & set(contacts.column_names):
         raise UserError(f"{file} has neither of the columns {' and '.join(KEYS)}; without one nobody can be reached")
     row = pc.index_in(listed["user_id"], value_set=contacts["user_id"].combine_chunks()).to_pylist()

@@ -102,8 +102,8 @@ class Installed:
             if key in OURS:
                 raise UserError(f"model.parameters.{key} is said elsewhere: set {OURS[key]}")
             if key not in own and key not in SHARED:
-                valid = nearest(key, [*own, *SHARED])
-                raise UserError(f"RecBole's {name} has no setting model.parameters.{key}.{valid}")
+                place = f"model.parameters.{key}"
+                raise UserError(f"RecBole's {name} has no setting {place}.{nearest(key, [*own, *SHARED])}")
             check_plain(f"model.parameters.{key}", value)
 
 
