@@ -39,7 +39,7 @@ def taken(house: House, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...],
         return step
 
     seen = replace(form, **{field.name: noted(field.name) for field in fields(Form)})
-    monkeypatch.setattr(learn, "form_of", lambda task: seen)
+    monkeypatch.setattr(learn, "form_of", lambda task, dataset: seen)
     with ExitStack() as held:
         done = learn.learn(cfg, parts, lambda values, epoch: None, held)
     assert set(done.tables) == set(parts)
