@@ -47,6 +47,7 @@ def ours(name: str, split_path: Path, epochs: int) -> dict[str, Any]:
     from shopkeeper.models.make import make
     from shopkeeper.pipeline.stages.compose import composed
     from shopkeeper.pipeline.told import plain
+    from shopkeeper.training.config import TrainerConfig
     from shopkeeper.training.module import SequenceModule
 
     targets: list[float] = []  # what is predicted in an epoch; of hidden items, how many are on average
@@ -61,7 +62,7 @@ def ours(name: str, split_path: Path, epochs: int) -> dict[str, Any]:
     split = Split.named(prepared, split_path.name)
     words = [f"dataset={DATASET}", f"model={name}", "tracking=none", *MODELS[name][1], f"model.epochs={epochs}"]
     model, at = make(plain(composed("train", words))["model"]), [processor()]
-    trainer = {"accelerator": "cpu", "threads": THREADS, "validation_requests": 0}
+    trainer = TrainerConfig(accelerator="cpu", threads=THREADS, validation_requests=0)
     target = tuple(split.timeline["spec"]["target_events"])
     model.fit(prepared, split, Fit(seed=1, target_events=target, trainer=trainer, progress=False,
                                    log=lambda *_: at.append(processor())))  # fmt: skip

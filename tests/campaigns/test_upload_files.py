@@ -134,7 +134,7 @@ def test_from_the_command_line_with_a_segment_and_without_traits(place: Path):
 @pytest.mark.parametrize(
     ("contacts", "other", "said"),
     [
-        ("user_id,email\n007,a@b.org\n", {}, "lacks the column 'consent': nobody may be written to"),
+        ("user_id,email\n007,a@b.org\n", {}, "lacks the column 'consent'; add who agreed"),
         ("user_id,consent\n007,true\n", {}, "has neither of the columns email and phone"),
         ("user_id,consent,email,emial\n007,true,a@b.org,x\n", {}, r"'emial', which is none of contacts\. Did you mean"),
         ("user_id,consent,email\n007,true,a@b.org\n007,true,c@b.org\n", {}, "has a user_id in several rows"),

@@ -25,7 +25,10 @@ def log(*rows) -> Log:
     users = pa.array([u for u, _ in rows]).dictionary_encode()
     n = len(rows)
     return Log(
-        {"user_id": Ids(users.indices.to_numpy().astype(np.int32), users.dictionary)},
+        {
+            "user_id": Ids(users.indices.to_numpy().astype(np.int32), users.dictionary),
+            "item_id": Ids(np.zeros(n, np.int32), pa.array(["i1"])),
+        },
         np.ones(n, np.int8),
         np.array([t for _, t in rows], np.int64),
     )

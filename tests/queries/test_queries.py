@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from garden import CONFIG, garden, split_of, texts_of
 
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.extend import extend_dataset
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
@@ -155,14 +156,14 @@ def test_settings_of_queries_that_make_no_sense_are_named(tmp_path: Path, change
 @pytest.mark.parametrize("engine", ["polars", "duckdb"])
 def test_every_engine_writes_the_same_queries(tmp_path: Path, engine: str):
     p = garden(tmp_path, customers=8, more="c1,,search,2024-01-09T00:00,my own words\n")
-    prepare_dataset(CONFIG, tmp_path, tmp_path / engine, progress=False, engine={"name": engine})
+    prepare_dataset(CONFIG, tmp_path, tmp_path / engine, progress=False, engine=Engine(engine))
     assert sha256_tree(tmp_path / engine) == sha256_tree(p.path)
 
 
 def test_engines_and_verbs_that_do_not_see_the_whole_log_refuse_queries(tmp_path: Path):
     p = garden(tmp_path, customers=8)
     with pytest.raises(UserError, match=r"engine=spark does not apply columns\.query"):
-        prepare_dataset(CONFIG, tmp_path, tmp_path / "spark", progress=False, engine={"name": "spark"})
+        prepare_dataset(CONFIG, tmp_path, tmp_path / "spark", progress=False, engine=Engine("spark"))
     more = {**CONFIG, "raw": {"folder": "", "files": ["log.csv", "items.csv"]}}
     with pytest.raises(UserError, match="which queries are kept as text hangs on the whole log"):
         extend_dataset(p.path, more, tmp_path, tmp_path / "more", progress=False)

@@ -59,7 +59,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, times: dict[str, float], **changes:
 
     monkeypatch.setattr(trial, "_seconds", seconds)
     losses, resumed = changes.pop("losses", None), changes.pop("resumed", False)
-    config = TrainerConfig(**changes.pop("config", {}))
+    config = TrainerConfig.of(changes.pop("config", {}))
     module = Module(Plan(device="cuda", **changes), losses)
     return trial.settle(module, config, resumed), module
 
