@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from recommenders.checks import fitted, shoppers, stranger
+from recommenders.checks import check_goes_on_after_a_kill, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.loss_settings import NAMES
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.training.config import PlanByHand, TrainerConfig
-from shopkeeper.training.module import SequenceModule
 from tiny import days, tiny_prepared
 
 CPU = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0)
@@ -90,9 +89,7 @@ def test_in_micro_batches_and_shares_it_learns_the_same(shop: Any):
     )
 
 
-def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(shop: Any, tmp_path: Path):
     trainer = replace(CPU, checkpoint_minutes=0.0, validation_requests=100)
 
     def fit(folder: Path | None) -> BERT4Rec:
@@ -100,22 +97,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
         model.fit(*shop, Fit(seed=1, trainer=trainer, progress=False, folder=folder))
         return model
 
-    whole = fit(None)
-    original = SequenceModule.training_step
-
-    def step(self: SequenceModule, *args: Any) -> None:
-        if self.step == 9:
-            raise RuntimeError("killed")
-        original(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SequenceModule, "training_step", step)
-        with pytest.raises(RuntimeError, match="killed"):
-            fit(tmp_path / "run")
-    again = fit(tmp_path / "run")
-    assert [h["loss"] for h in again.trained.history] == [h["loss"] for h in whole.trained.history]
-    for name, value in whole.trained.last_weights.items():
-        assert torch.equal(value, again.trained.last_weights[name]), name
+    check_goes_on_after_a_kill(fit, tmp_path / "run")
 
 
 def test_a_warm_start_knows_the_old_items(shop: Any, learned: BERT4Rec, tmp_path: Path):

@@ -161,6 +161,33 @@ def check_learns_a_cycle(make: Callable[[], Any], path: Path, fit: Fit = FIT, le
     assert (scores[:, 1:].argmax(axis=1) + 1).tolist() == [4, 1, 6]
 
 
+def check_goes_on_after_a_kill(fit: Callable[[Path | None], Any], path: Path, step: int = 9) -> None:
+    """Networks only: killed at a step and gone on with, a training has the losses and weights of one that was not.
+
+    `fit` trains a new model with this folder for its checkpoints.
+    """
+    import torch
+
+    from shopkeeper.training.module import SequenceModule
+
+    whole = fit(None)
+    original = SequenceModule.training_step
+
+    def dies(self: SequenceModule, *args: Any) -> None:
+        if self.step == step:
+            raise RuntimeError("killed")
+        original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SequenceModule, "training_step", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(path)
+    again = fit(path)
+    assert [h["loss"] for h in again.trained.history] == [h["loss"] for h in whole.trained.history]
+    for name, value in whole.trained.last_weights.items():
+        assert torch.equal(value, again.trained.last_weights[name]), name
+
+
 def fitted(make: Callable[[], Any], prepared: Prepared, split: Split, fit: Fit = FIT) -> Any:
     """A new model, trained."""
     model = make()

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from recommenders.checks import check_learns_a_cycle, check_recommender, shoppers
+from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, check_recommender, shoppers
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.loss_settings import NAMES
 from shopkeeper.recommenders.gru4rec import GRU4Rec
 from shopkeeper.training.config import PlanByHand, TrainerConfig
-from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared
 
 CPU = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
@@ -50,9 +48,7 @@ def test_the_shipped_settings_are_its_own():
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
-):
+def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(tmp_path: Path, cores: int):
     histories = cycle_histories(60, 9, 12)
     prepared, split = tiny_prepared(tmp_path / "data", histories, days(histories))
     trainer = replace(CPU, threads=cores, plan=PlanByHand(cores=cores), checkpoint_minutes=0.0)
@@ -62,22 +58,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
         model.fit(prepared, split, Fit(seed=1, trainer=trainer, progress=False, folder=folder))
         return model
 
-    whole = fit(None)
-    original = SequenceModule.training_step
-
-    def step(self: SequenceModule, *args: Any) -> None:
-        if self.step == 9:
-            raise RuntimeError("killed")
-        original(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SequenceModule, "training_step", step)
-        with pytest.raises(RuntimeError, match="killed"):
-            fit(tmp_path / "run")
-    again = fit(tmp_path / "run")
-    assert [h["loss"] for h in again.trained.history] == [h["loss"] for h in whole.trained.history]
-    for name, value in whole.trained.last_weights.items():
-        assert torch.equal(value, again.trained.last_weights[name]), name
+    check_goes_on_after_a_kill(fit, tmp_path / "run")
 
 
 def test_half_the_precision_learns_it_too(tmp_path: Path):

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from recommenders.checks import check_learns_a_cycle, shoppers
+from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, shoppers
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.write.bundle import export_bundle
 from shopkeeper.data.requests import Requests
@@ -19,7 +18,6 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.training.config import TrainerConfig
-from shopkeeper.training.module import SequenceModule
 from tiny import cycle_histories, days, tiny_prepared
 
 DAY = MICROSECONDS_PER_DAY
@@ -114,9 +112,7 @@ def test_heads_that_do_not_divide_the_width_are_named():
         HSTU(**SMALL, heads=3)
 
 
-def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(tmp_path: Path):
     histories = cycle_histories(60, 9, 12)
     prepared, split = tiny_prepared(tmp_path / "data", histories, days(histories))
     trainer = replace(FIT.trainer, checkpoint_minutes=0.0)
@@ -126,22 +122,7 @@ def test_killed_and_gone_on_with_it_has_the_weights_of_a_run_that_was_not(
         model.fit(prepared, split, Fit(seed=1, trainer=trainer, progress=False, folder=folder))
         return model
 
-    whole = fit(None)
-    original = SequenceModule.training_step
-
-    def step(self: SequenceModule, *args: Any) -> None:
-        if self.step == 9:
-            raise RuntimeError("killed")
-        original(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SequenceModule, "training_step", step)
-        with pytest.raises(RuntimeError, match="killed"):
-            fit(tmp_path / "run")
-    again = fit(tmp_path / "run")
-    assert [h["loss"] for h in again.trained.history] == [h["loss"] for h in whole.trained.history]
-    for name, value in whole.trained.last_weights.items():
-        assert torch.equal(value, again.trained.last_weights[name]), name
+    check_goes_on_after_a_kill(fit, tmp_path / "run")
 
 
 def test_half_the_precision_learns_it_too(habits: Any):
