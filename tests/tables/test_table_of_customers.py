@@ -101,6 +101,12 @@ def test_a_table_is_trained_compared_exported_and_scored(house: House):
         Bundle.load("exports/gone").answer([{}, {"months": "few"}])
 
 
+def test_without_a_run_the_command_is_named_that_makes_one(house: House):
+    write(rows())
+    with pytest.raises(UserError, match=r"`shopkeeper train .*model=base_rate .*/churn/base_rate` makes one"):
+        house.evaluate(*CHOSEN)
+
+
 def test_whoever_has_no_label_is_scored_and_neither_trained_nor_judged_on(house: House):
     lines = rows()
     for line in lines[:30]:

@@ -46,7 +46,9 @@ def evaluate(config: DictConfig) -> None:
     if not runs:
         words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
         if cfg.task is not None:
-            task = find_task(cfg.task.plain, named)
+            table = cfg.dataset.table
+            other = table is not None and cfg.task.name not in table.labels  # it has labels of its own
+            task = find_task({"name": next(iter(table.labels))} if table and other else cfg.task.plain, named)
             words = shlex.join(train_also(cfg, task.name, task.baseline))
         raise UserError(f"there is no finished run below {root}; `{words}` makes one, or name some: runs=[…]")
     say_contradictions(cfg.plain, runs)
