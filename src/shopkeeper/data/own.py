@@ -60,20 +60,20 @@ class OwnRows:
     ) -> OwnRows:
         """Of the histories `offsets[h]:offsets[h + 1]`; `targets`: codes of target events."""
         m = len(item)
+        at = np.arange(m)
         first = np.repeat(offsets[:-1], np.diff(offsets))
         counts = np.zeros(len(EVENT_TYPES) + 1, bool)  # looked up: `isin` is slow for a single history
         counts[targets] = True
         wanted = counts[kind]
         head = first_of_steps(first, time, order)
         by_item = np.lexsort((item, first))  # stable: rows of one item in time
-        begins = np.ones(m, bool)
-        begins[1:] = (np.diff(item[by_item]) != 0) | (np.diff(first[by_item]) != 0)
+        begins = _changes(item[by_item]) | _changes(first[by_item])
         following = np.full(m, np.iinfo(np.int64).max)
         same = np.flatnonzero(~begins)
         following[by_item[same - 1]] = by_item[same]
         back = np.empty(m, np.int64)
-        back[by_item] = np.arange(m)
-        start = np.maximum.accumulate(np.where(begins, np.arange(m), 0))
+        back[by_item] = at
+        start = np.maximum.accumulate(np.where(begins, at, 0))
         bought = wanted[by_item]
         new = np.zeros(m, bool)  # rows that take an item which their step had not taken yet
         rows = by_item[bought]
@@ -82,20 +82,21 @@ class OwnRows:
         opens = np.zeros(m, bool)  # rows with which a target step begins
         takes = np.flatnonzero(wanted)
         opens[takes[np.unique(head[takes], return_index=True)[1]]] = True
-        last = np.maximum.accumulate(np.where(bought, np.arange(m), -1))
-        earliest = np.maximum.accumulate(np.where(bought & (_running(bought, start) == 1), np.arange(m), -1))
+        last = np.maximum.accumulate(np.where(bought, at, -1))
+        total = np.cumsum(bought)
+        events = _since(total, bought, start)
+        earliest = np.maximum.accumulate(np.where(bought & (events == 1), at, -1))
         orders = _running(opens, first)
-        period = begins.copy()  # of an item, between two target steps of the history
-        period[1:] |= np.diff(orders[by_item]) != 0
-        from_order = np.maximum.accumulate(np.where(period, np.arange(m), 0))
+        period = begins | _changes(orders[by_item])  # of an item, between two target steps of the history
+        from_order = np.maximum.accumulate(np.where(period, at, 0))
         carts = kind[by_item] == EVENT_CODE["add_to_cart"]
         return cls(
             item, kind, time, first, following,
             _running(new[by_item], start)[back].astype(np.int32),
-            _running(~bought, start)[back].astype(np.int32),
+            (at - start + 1 - events)[back].astype(np.int32),
             np.where(earliest >= start, by_item[earliest], -1)[back],
             np.where(last >= start, by_item[last], -1)[back],
-            _running(~bought, from_order)[back].astype(np.int32),
+            (at - from_order + 1 - _since(total, bought, from_order))[back].astype(np.int32),
             _running(carts, from_order)[back].astype(np.int32),
             session,
             orders.astype(np.int32),
@@ -169,9 +170,20 @@ def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
     return out
 
 
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Where a value is another than the one before it, and at the beginning: bool (M,)."""
+    changed = np.ones(len(values), bool)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
+
+
 def _running(flag: np.ndarray, start: np.ndarray) -> np.ndarray:
     """How many flags stand from `start[m]` to m: int64 (M,)."""
-    total = np.cumsum(flag)
+    return _since(np.cumsum(flag), flag, start)
+
+
+def _since(total: np.ndarray, flag: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The same where their running total is known."""
     counted: np.ndarray = total - total[start] + flag[start]
     return counted
 
