@@ -14,9 +14,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+import select
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +55,11 @@ def end_with_parent(lifeline: int, place: Path) -> None:
     """Wait until the parent's end of a pipe is closed, then leave nothing."""
     while os.read(lifeline, 1):
         pass
-    shutil.rmtree(place, ignore_errors=True)
+    for _ in range(100):  # what trains may still write into it
+        shutil.rmtree(place, ignore_errors=True)
+        if not place.exists():
+            break
+        time.sleep(0.01)
     os._exit(1)
 
 
@@ -358,6 +364,11 @@ def is_memory(error: BaseException) -> bool:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    threading.Thread(target=end_with_parent, args=[int(sys.argv[2]), folder], daemon=True).start()
-    main(folder)
+    folder, lifeline = Path(sys.argv[1]), int(sys.argv[2])
+    watch = threading.Thread(target=end_with_parent, args=[lifeline, folder], daemon=True)
+    watch.start()
+    try:
+        main(folder)
+    finally:  # over because the parent is: the folder is not left half removed
+        if select.select([lifeline], [], [], 0.5)[0]:
+            watch.join()
