@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from shopkeeper.customers.correction.conformal import conformal_from, fit_conformal
+from shopkeeper.customers.correction.conformal import Conformal, conformal_from, fit_conformal
 from shopkeeper.metrics.value import coverage, ks_distance, pit_counts
 
 
@@ -43,6 +43,13 @@ def test_intervals_of_amounts_hold_as_many_as_they_promise(level: float):
     assert level - 0.02 < held < (1 + level) / 2 + 0.02  # where the lower bound is 0, nothing lies below it
     again = conformal_from(json.loads(json.dumps(found.as_json())))
     np.testing.assert_array_equal(again.interval(mean[4000:], level)[1], high)
+
+
+@pytest.mark.parametrize("n", [99, 109, 119, 199])
+def test_a_tenth_of_the_rows_lies_on_either_side_of_four_fifths(n: int):
+    known = Conformal(np.zeros(0), np.array([n]), np.arange(1.0, n + 1), True)
+    low, high = known.interval(np.array([1.0]), 0.8)
+    assert (low.tolist(), high.tolist()) == ([(n + 1) // 10], [n + 1 - (n + 1) // 10])
 
 
 def test_few_rows_promise_no_bound_and_a_blank_stays_blank():

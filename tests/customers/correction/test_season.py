@@ -45,6 +45,9 @@ def test_a_season_that_nobody_has_seen_is_expected_to_be_usual_and_one_of_which_
 def test_a_log_of_a_few_weeks_expects_nothing_else_and_holidays_are_no_season():
     assert expected_ratio(np.full(50, 3.0), 90) == 1.0
     assert expected_ratio(np.zeros(0), 90) == 1.0
+    early = np.append(np.full(6, 5.0), np.zeros(56))  # what came lies before the first whole week
+    assert expected_ratio(early, 28) == 1.0
+    assert np.isfinite(expected_ratio(np.append(early, np.zeros(200) + (np.arange(200) > 150)), 28))
     usual = np.full(280, 100.0)
     closed = usual.copy()
     closed[21:35] = 2.0

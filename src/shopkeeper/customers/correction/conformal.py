@@ -23,6 +23,7 @@ import numpy as np
 
 GROUP = 100  # rows of a group, at least
 MOST_GROUPS = 20
+ROUNDING = 1e-9  # a level such as .8 is no binary fraction
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Conformal:
         low, high = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
         for rows, known in self._groups(mean):
             n = len(known)
-            first = int(np.floor((n + 1) * (1 - level) / 2))
-            last = int(np.ceil((n + 1) * (1 + level) / 2))
+            first = int(np.floor((n + 1) * (1 - level) / 2 + ROUNDING))
+            last = int(np.ceil((n + 1) * (1 + level) / 2 - ROUNDING))
             unit = _unit(mean[rows], self.whole)
             low[rows] = unit * known[first - 1] if first >= 1 else 0.0
             high[rows] = unit * known[last - 1] if last <= n else np.inf

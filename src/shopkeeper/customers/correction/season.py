@@ -94,6 +94,8 @@ def _forecast(total: np.ndarray, H: int, gap: int = 0) -> float:
     if weeks < FEWEST_WEEKS or total[-BEFORE:].sum() <= 0:
         return 1.0
     week_W = total[len(total) - weeks * WEEK :].reshape(weeks, WEEK).sum(axis=1)
+    if not (week_W > 0).any():  # what came lies before the first whole week
+        return 1.0
     day_W = WEEK * (np.arange(weeks) - weeks) + WEEK / 2  # middle of the week; the end of what is known is 0
     usual = week_W > CLOSED * np.median(week_W[week_W > 0])
     z_W, day_W = np.log(week_W[usual]), day_W[usual]
