@@ -20,6 +20,9 @@ ELSEWHERE = {
     "dvc remote add -d team s3://bucket/shopkeeper && dvc push": "",  # a bucket
     "export MLFLOW_TRACKING_URI=https://mlflow.example.org && python train.py model=sasrec": "",  # a server
     "python uplift.py campaign=hillstrom": "python uplift.py campaign=hillstrom --cfg job",  # the campaign's table
+    "python train.py dataset=telco_churn model=logistic": (  # the table of customers
+        "python train.py dataset=telco_churn model=logistic --cfg job"
+    ),
     "python tune.py model=auto tuning.hours=2": "python tune.py model=auto tuning.trials=1",
     "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies": (
         "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies --cfg job"
