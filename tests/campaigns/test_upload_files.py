@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(tool: str, **other: Any) -> str:
-    write_upload_file(Path("list.parquet"), Path("contacts.csv"), tool, Path("out/file"), **other)
+    write_upload_file(Path("list.parquet"), Path("contacts.csv"), tool, Path("out/file"), overwrite=True, **other)
     return Path("out/file").read_text(encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ EXPECTED = {
 """,
     "omnisend": """"Email","Phone number","First name","Last name","Email opt-in date","SMS opt-in date","lifecycle"
 "ann.lee+shop@gmail.com","+442079460018","Ann","Lee","2025-03-01T10:00:00Z","2025-03-01T10:00:00Z","lapsed"
-"bo@example.org","","'=Bo","","2025-03-02T10:00:00Z","2025-03-02T10:00:00Z","at risk"
+"bo@example.org","","'=Bo","","2025-03-02T10:00:00Z","","at risk"
 """,
     "braze": """{"external_id": "007", "email": "ann.lee+shop@gmail.com", "phone": "+442079460018", "first_name": "Ann", "last_name": "Lee", "lifecycle": "lapsed", "risk": 0.5}
 {"external_id": "=8", "email": "bo@example.org", "first_name": "=Bo", "lifecycle": "at risk", "risk": -0.25}
@@ -142,6 +142,10 @@ def test_from_the_command_line_with_a_segment_and_without_traits(place: Path):
         (CONTACTS, {"where": ["stage=lapsed"]}, "--where stage=lapsed names no column"),
         (CONTACTS, {"traits": ["rsk"]}, r"--traits names 'rsk', .* Did you mean 'risk'\?"),
         ("user_id,consent,email\n007,true,a@b.org\n", {"tool": "omnisend"}, "give consent_at of everybody"),
+        ("user_id,consent,email,consent_at\n007,true,a@b.org,lately\n", {"tool": "omnisend"}, "'lately' .*ISO 8601"),
+        ("user_id,consent,email,email\n007,true,a@b.org,c@b.org\n", {}, "has the column 'email' twice"),
+        ("user_id,consent,email\n,true,a@b.org\n007,true,c@b.org\n", {}, "has rows without a user_id"),
+        ("user_id,consent,phone\n007,true,+442079460018\n", {"tool": "mailchimp"}, "an e-mail that Mailchimp takes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_is_one_line_and_no_file(
@@ -160,3 +164,68 @@ def test_mailchimp_cuts_long_texts_between_letters_and_leaves_out_what_it_would_
     header, row = made("mailchimp", traits=[]).splitlines()
     assert row == f'"a@b.org","{"ü" * 127}",""'
     assert header == '"Email Address","First Name","Last Name"'
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [("klaviyo", "email"), ("klaviyo", "Phone Number"), ("mailchimp", "Email Address"), ("brevo", "sms"),
+     ("omnisend", "SMS opt-in date"), ("braze", "external_id"), ("braze", "email_subscribe"), ("segment", "email")],
+)  # fmt: skip
+def test_a_column_of_the_list_never_stands_where_a_contacts_key_does(place: Path, tool: str, name: str):
+    listed = pa.table({"user_id": ["007"], name: ["other@b.org"]})
+    pq.write_table(listed, "list.parquet")
+    with pytest.raises(UserError, match=f"'{name}' would take the place of what the contacts say"):
+        made(tool)
+    assert not Path("out/file").exists()
+    made(tool, traits=[])
+
+
+def test_two_columns_that_are_one_to_the_tool_are_named(place: Path):
+    pq.write_table(pa.table({"user_id": ["007"], "city": ["a"], "City": ["b"]}), "list.parquet")
+    with pytest.raises(UserError, match="two columns of the list would be CITY"):
+        made("brevo")
+    made("klaviyo")
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_texts_of_every_kind_and_names_of_columns_are_safe(place: Path, kind: pa.DataType):
+    listed = pa.table({"user_id": ["007"], "=name": pa.array(["=1+1"]).cast(kind)})
+    pq.write_table(listed, "list.parquet")
+    header, row = (line.split(",") for line in made("klaviyo").splitlines())
+    assert (header[-1], row[-1]) == ('"\'=name"', '"\'=1+1"')
+
+
+def test_what_a_list_of_records_says_is_refused(place: Path):
+    pq.write_table(pa.table({"user_id": ["007"], "items": [["a"]]}), "list.parquet")
+    with pytest.raises(UserError, match=r"'items' of list\.parquet is no text, number or time"):
+        made("klaviyo")
+    with pytest.raises(UserError, match=r"'items' of list\.parquet is no text, number or time"):
+        made("klaviyo", where=["items=a"])
+
+
+def test_a_refusal_holds_for_every_customer_of_the_address(place: Path, capsys: pytest.CaptureFixture[str]):
+    Path("contacts.csv").write_text(
+        "user_id,consent,email\n007,true,A@b.org\n9,true,c@b.org\nold,false, a@B.org\n"  # who refused is in no list
+    )
+    assert "a@b.org" not in made("klaviyo", traits=[])
+    assert "left out, an e-mail or phone of somebody who did not agree: 1" in capsys.readouterr().out
+
+
+def test_no_file_is_replaced_unasked_and_what_is_read_never(place: Path):
+    told = (Path("list.parquet"), Path("contacts.csv"), "klaviyo")
+    write_upload_file(*told, Path("out.csv"))
+    with pytest.raises(UserError, match=r"out\.csv is there already; choose another name, or say --overwrite"):
+        write_upload_file(*told, Path("out.csv"))
+    write_upload_file(*told, Path("out.csv"), overwrite=True)
+    before = {path: path.read_bytes() for path in told[:2]}
+    Path("link.csv").symlink_to("contacts.csv")
+    for to in (*told[:2], Path("link.csv"), Path(".")):
+        with pytest.raises(UserError, match="or what is read; choose another name"):
+            write_upload_file(*told, to, overwrite=True)
+    assert {path: path.read_bytes() for path in told[:2]} == before
+
+
+def test_a_text_that_got_an_apostrophe_is_no_longer_than_mailchimp_takes(place: Path):
+    Path("contacts.csv").write_text(f"user_id,consent,email,first_name\n007,true,a@b.org,={'x' * 300}\n")
+    row = made("mailchimp", traits=[]).splitlines()[1]
+    assert row == f'"a@b.org","\'={"x" * 253}",""'

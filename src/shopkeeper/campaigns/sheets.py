@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,13 +13,28 @@ import pyarrow.csv
 FORMULA = "^[=+@\\-\t\r]"  # how cells begin that a spreadsheet would run (OWASP, CSV injection)
 
 
+def as_strings(table: pa.Table) -> pa.Table:
+    """The table with texts of every kind that Arrow has (long, viewed, by dictionary) as `string`."""
+    of = pa.types
+    for place, field in enumerate(table.schema):
+        kind = field.type.value_type if of.is_dictionary(field.type) else field.type
+        if field.type != pa.string() and (of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind)):
+            table = table.set_column(place, pa.field(field.name, pa.string()), table[place].cast(pa.string()))
+    return table
+
+
 def without_formulas(table: pa.Table, keys: Collection[str] = ()) -> pa.Table:
-    """The table with an apostrophe before every text that would be run; numbers, and columns of `keys`, stay."""
+    """The table with an apostrophe before every text that would be run, names of columns too.
+
+    Numbers, and columns of `keys`, stay.
+    """
+    table = as_strings(table)
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name not in keys:
-            safe = pc.replace_substring_regex(table[field.name], f"({FORMULA})", r"'\1")
+            safe = pc.replace_substring_regex(table[place], f"({FORMULA})", r"'\1")
             table = table.set_column(place, field, safe)
-    return table
+    names = [name if name in keys else re.sub(f"({FORMULA})", r"'\1", name) for name in table.column_names]
+    return table.rename_columns(names)
 
 
 def write_sheet(table: pa.Table, path: Path) -> None:

@@ -96,6 +96,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--to", type=Path, required=True, help="the file to write")
     one.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="only those; may be repeated")
     one.add_argument("--traits", nargs="*", help="columns of the list that go into the file; default: all")
+    one.add_argument("--overwrite", action="store_true", help="replace an earlier file of that name")
     command("formats", _formats, "print what every file that the verbs write holds, as docs/formats.md says it")
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
@@ -193,7 +194,7 @@ def _upload_file(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.upload_file import write_upload_file
 
     a = arguments
-    write_upload_file(a.list, a.contacts, a.tool, a.to, a.where, a.traits)
+    write_upload_file(a.list, a.contacts, a.tool, a.to, a.where, a.traits, a.overwrite)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

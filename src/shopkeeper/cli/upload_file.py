@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from shopkeeper.campaigns.upload.contacts import join, read_list
+from shopkeeper.campaigns.upload.contacts import check_flat, join, read_list
 from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Sheet, as_json
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file
@@ -18,7 +18,13 @@ NOT_TOLD = "blank_reason"  # of tables of scores and segments
 
 
 def write_upload_file(
-    listed: Path, contacts: Path, tool: str, to: Path, where: Sequence[str] = (), traits: Sequence[str] | None = None
+    listed: Path,
+    contacts: Path,
+    tool: str,
+    to: Path,
+    where: Sequence[str] = (),
+    traits: Sequence[str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the file, and print how many are in it and why others are not.
 
@@ -29,20 +35,29 @@ def write_upload_file(
         to: the file.
         where: `column=value` each: only customers for whom all hold.
         traits: columns of the list that go into the file; None: all.
+        overwrite: whether an earlier file of that name goes; never the list or the contacts.
 
     Raises:
-        UserError: nobody is left, a column is not there, or the file is larger than the tool takes.
+        UserError: nobody is left, a column is not there or has a name that the tool gives a contact's key, the file
+            is there already, or is larger than the tool takes.
     """
+    if to.exists():
+        if to.is_dir() or any(to.samefile(each) for each in (listed, contacts) if each.exists()):
+            raise UserError(f"{to} is a folder, or what is read; choose another name")
+        if not overwrite:
+            raise UserError(f"{to} is there already; choose another name, or say --overwrite")
     table = read_list(listed)
     for condition in where:
         name, equals, value = condition.partition("=")
         if not equals or name not in table.column_names:
             raise UserError(f"--where {condition} names no column of {listed}.{nearest(name, table.column_names)}")
+        check_flat(table, [name], listed)
         table = table.filter(pc.fill_null(pc.equal(table[name].cast(pa.string()), value), False))
     chosen = [c for c in table.column_names if c not in ("user_id", NOT_TOLD)] if traits is None else list(traits)
     for name in chosen:
         if name not in table.column_names:
             raise UserError(f"--traits names '{name}', which {listed} has not.{nearest(name, table.column_names)}")
+    check_flat(table, chosen, listed)
     people = join(table.select(["user_id", *chosen]), read_list(contacts, texts=True), contacts)
     if not len(people):
         why = "; ".join(f"{n:,}: {reason}" for reason, n in people.left_out.most_common())

@@ -12,6 +12,7 @@ birthday (YYYY-MM-DD), gender (f, m): optional, one of email and phone needed
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from shopkeeper.campaigns.sheets import as_strings
 from shopkeeper.campaigns.upload import keys
 from shopkeeper.errors import UserError, nearest
 
@@ -50,7 +52,7 @@ def read_list(path: Path, texts: bool = False) -> pa.Table:
         raise UserError(f"there is no file {path}; give a CSV or Parquet file")
     try:
         if path.suffix == ".parquet":
-            table = pq.read_table(path)
+            table = as_strings(pq.read_table(path))
         else:
             head = pyarrow.csv.open_csv(path).schema.names
             told = {name: pa.string() for name in head if texts or name == "user_id"}
@@ -58,12 +60,24 @@ def read_list(path: Path, texts: bool = False) -> pa.Table:
             table = pyarrow.csv.read_csv(path, convert_options=options)
     except (pa.ArrowInvalid, OSError) as e:
         raise UserError(f"{path} is not readable ({str(e).splitlines()[0]}); give CSV in UTF-8 or Parquet") from None
+    if twice := [name for name, n in Counter(table.column_names).items() if n > 1]:
+        raise UserError(f"{path} has the column '{twice[0]}' twice; keep it once")
     if "user_id" not in table.column_names:
         raise UserError(f"{path} lacks the column 'user_id'.{nearest('user_id', table.column_names)}")
     table = table.set_column(table.column_names.index("user_id"), "user_id", table["user_id"].cast(pa.string()))
+    if pc.any(pc.equal(pc.fill_null(table["user_id"], ""), "")).as_py():
+        raise UserError(f"{path} has rows without a user_id; leave them out")
     if pc.count_distinct(table["user_id"]).as_py() < table.num_rows:
         raise UserError(f"{path} has a user_id in several rows; give each customer once")
     return table
+
+
+def check_flat(table: pa.Table, names: Iterable[str], path: Path) -> None:
+    """A `UserError` for a column that is more than one text, number or time a row."""
+    for name in names:
+        kind = table.schema.field(name).type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise UserError(f"the column '{name}' of {path} is no text, number or time ({kind}); leave it out")
 
 
 def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
@@ -71,6 +85,8 @@ def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
 
     Raises:
         UserError: a column that is none of contacts', none that says who agreed, or no key.
+
+    Where an e-mail or phone stands with somebody who agreed and with somebody who did not, the refusal holds.
     """
     for name in contacts.column_names:
         if name not in KNOWN:
@@ -79,16 +95,18 @@ def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
         raise UserError(f"{file} lacks the column 'consent'; add who agreed: nobody else may be written to")
     if not set(KEYS) & set(contacts.column_names):
         raise UserError(f"{file} has neither of the columns {' and '.join(KEYS)}; without one nobody can be reached")
+    check_flat(contacts, contacts.column_names, file)
     row = pc.index_in(listed["user_id"], value_set=contacts["user_id"].combine_chunks()).to_pylist()
     texts = {
         name: ["" if x is None else str(x) for x in contacts[name].cast(pa.string()).to_pylist()]
         for name in contacts.column_names
     }
     left_out: Counter[str] = Counter()
+    refused = {key for at in range(contacts.num_rows) if not _agreed(texts, at) for key in _keys(texts, at)}
     seen: set[str] = set()
     kept: list[int] = []
     for place, at in enumerate(row):
-        reason = "no contact" if at is None else _why_not(texts, at, seen)
+        reason = "no contact" if at is None else _why_not(texts, at, seen, refused)
         if reason:
             left_out[reason] += 1
         else:
@@ -100,15 +118,25 @@ def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
     return People(contact, traits, left_out)
 
 
-def _why_not(texts: dict[str, list[str]], at: int, seen: set[str]) -> str:
-    """Why a row of the contacts may not be used, "" where it may; its keys are seen from then on."""
-    said = texts["consent"][at].strip().lower()
-    if said not in ("true", "1", "yes"):
-        return "did not agree"
+def _agreed(texts: dict[str, list[str]], at: int) -> bool:
+    return texts["consent"][at].strip().lower() in ("true", "1", "yes")
+
+
+def _keys(texts: dict[str, list[str]], at: int) -> set[str]:
+    """What a row of the contacts can be reached by, in normal form."""
     found = {name: of(texts[name][at]) for name, of in (("email", keys.email), ("phone", keys.phone)) if name in texts}
-    own = {f"{name} {value}" for name, value in found.items() if value}
+    return {f"{name} {value}" for name, value in found.items() if value}
+
+
+def _why_not(texts: dict[str, list[str]], at: int, seen: set[str], refused: set[str]) -> str:
+    """Why a row of the contacts may not be used, "" where it may; its keys are seen from then on."""
+    if not _agreed(texts, at):
+        return "did not agree"
+    own = _keys(texts, at)
     if not own:
         return "no usable e-mail or phone"
+    if own & refused:
+        return "an e-mail or phone of somebody who did not agree"
     if own & seen:
         return "an e-mail or phone that another customer of the list has"
     seen |= own

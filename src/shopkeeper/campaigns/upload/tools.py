@@ -7,8 +7,9 @@ written as they are (a phone begins with +); names and texts of the list are mad
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -30,11 +31,17 @@ class Sheet:
     keys: tuple[str, ...]  # columns that the tool matches on: never changed
     separator: str = ","
     warnings: tuple[str, ...] = ()
+    most: int | None = None  # bytes of a text that is no key
 
     @property
     def table(self) -> pa.Table:
-        """Its cells, safe."""
-        return without_formulas(pa.table(self.columns), self.keys)
+        """Its cells, safe, and as long as the tool takes them."""
+        table = without_formulas(pa.table(self.columns), self.keys)
+        for place, field_ in enumerate(table.schema):
+            if self.most is not None and pa.types.is_string(field_.type) and field_.name not in self.keys:
+                texts = [None if x is None else _cut(x, self.most) for x in table[place].to_pylist()]
+                table = table.set_column(place, field_, pa.array(texts, pa.string()))
+        return table
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def klaviyo(people: People) -> Sheet:
     """
     found = {"Email": "email", "Phone Number": "phone", "First Name": "first_name", "Last Name": "last_name"}
     columns = {title: people.column(name) for title, name in found.items() if any(people.column(name))}
-    return Sheet({**columns, **_texts(people)}, ("Email", "Phone Number"))
+    return Sheet({**columns, **_texts(people, tuple(found))}, ("Email", "Phone Number"))
 
 
 def mailchimp(people: People) -> Sheet:
@@ -66,13 +73,11 @@ def mailchimp(people: People) -> Sheet:
     lost = len(people) - len(kept)
     names = {"Email Address": "email", "First Name": "first_name", "Last Name": "last_name"}
     columns: dict[str, Any] = {title: [people.column(name)[i] for i in kept] for title, name in names.items()}
-    columns |= {name: values.take(pa.array(kept, pa.int64())) for name, values in _texts(people).items()}
-    for name, values in columns.items():
-        if name != "Email Address":
-            texts = values if isinstance(values, list) else values.to_pylist()
-            columns[name] = [_cut(x) if isinstance(x, str) else x for x in texts]
+    if not kept:
+        raise UserError("nobody of the list has an e-mail that Mailchimp takes; look at the contacts, or use --where")
+    columns |= {name: values.take(pa.array(kept, pa.int64())) for name, values in _texts(people, tuple(names)).items()}
     said = (f"{lost:,} without an e-mail that Mailchimp takes are not in the file",) if lost else ()
-    return Sheet(columns, ("Email Address",), warnings=said)
+    return Sheet(columns, ("Email Address",), warnings=said, most=MAILCHIMP_BYTES)
 
 
 def brevo(people: People) -> Sheet:
@@ -83,7 +88,7 @@ def brevo(people: People) -> Sheet:
     """
     found = {"EMAIL": "email", "SMS": "phone", "EXT_ID": "user_id", "FIRSTNAME": "first_name", "LASTNAME": "last_name"}
     columns = {title: people.column(name) for title, name in found.items() if any(people.column(name))}
-    traits = {name.upper(): values for name, values in _texts(people).items()}
+    traits = _texts(people, tuple(found), str.upper)
     said = (f"create the attributes {', '.join(traits)} in Brevo first, or they are dropped",) if traits else ()
     return Sheet({**columns, **traits}, ("EMAIL", "SMS", "EXT_ID"), ";", said)
 
@@ -94,20 +99,22 @@ def omnisend(people: People) -> Sheet:
     Omnisend support, «Import contacts» (read 2026-11): ISO 8601, a date without a time is at noon.
 
     Raises:
-        UserError: the contacts do not say when consent was given.
+        UserError: the contacts do not say when consent was given, or in no form that is a day.
     """
-    if not all(people.column("consent_at")):
+    when = people.column("consent_at")
+    if not all(when):
         raise UserError(
             "Omnisend takes a contact for subscribed or not by a date: give consent_at of everybody in the contacts"
         )
+    for text in when:
+        _check_day(text)
     found = {"Email": "email", "Phone number": "phone", "First name": "first_name", "Last name": "last_name"}
     columns = {title: people.column(name) for title, name in found.items() if any(people.column(name))}
-    when = people.column("consent_at")
-    if "Email" in columns:
-        columns["Email opt-in date"] = when
-    if "Phone number" in columns:
-        columns["SMS opt-in date"] = when
-    return Sheet({**columns, **_texts(people)}, ("Email", "Phone number"))
+    days = {"Email opt-in date": "Email", "SMS opt-in date": "Phone number"}
+    for title, key in days.items():
+        if key in columns:  # of whom there is no such key, nobody opted in by it
+            columns[title] = [day if there else "" for day, there in zip(when, columns[key], strict=True)]
+    return Sheet({**columns, **_texts(people, (*found, *days))}, ("Email", "Phone number"))
 
 
 def meta(people: People) -> Sheet:
@@ -163,7 +170,8 @@ def braze(people: People) -> Lines:
     Braze docs, «User attributes object» (braze-docs, read 2026-11). `email_subscribe` and `push_subscribe` are left
     out: a blank keeps what is known there, and an upload must not subscribe again who has left.
     """
-    return Lines(_objects(people, lambda who, keys_of, traits: {"external_id": who, **keys_of, **traits}))
+    own = ("external_id", "email_subscribe", "push_subscribe")
+    return Lines(_objects(people, own, lambda who, keys_of, traits: {"external_id": who, **keys_of, **traits}))
 
 
 def segment(people: People) -> Lines:
@@ -172,7 +180,9 @@ def segment(people: People) -> Lines:
     Segment docs, «Spec: Identify» (segment-docs, November 2025).
     """
     return Lines(
-        _objects(people, lambda who, keys_of, traits: {"type": "identify", "userId": who, "traits": keys_of | traits})
+        _objects(
+            people, (), lambda who, keys_of, traits: {"type": "identify", "userId": who, "traits": keys_of | traits}
+        )
     )
 
 
@@ -185,10 +195,10 @@ MOST_BYTES = {"klaviyo": 50 * MIB, "brevo": 250 * MIB}
 
 
 def _objects(
-    people: People, made: Callable[[str, dict[str, Any], dict[str, Any]], Mapping[str, Any]]
+    people: People, own: Sequence[str], made: Callable[[str, dict[str, Any], dict[str, Any]], Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    traits = {name: values.to_pylist() for name, values in people.traits.items()}
     named = ("email", "phone", "first_name", "last_name")
+    traits = {name: values.to_pylist() for name, values in _named(people, (*own, *named)).items()}
     return [
         made(
             who,
@@ -204,13 +214,41 @@ def as_json(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, default=str)
 
 
-def _texts(people: People) -> dict[str, pa.ChunkedArray]:
-    """What the list says of everybody; instants as texts, so that no tool takes midnight for a moment."""
+def _named(people: People, own: Sequence[str], of: Callable[[str], str] = str) -> dict[str, pa.ChunkedArray]:
+    """What the list says of everybody, by the names that the tool sees.
+
+    Raises:
+        UserError: a name is one of the tool's own columns (`own`, written or not): what the list says would stand where
+            a contact's key does; or two names are one there.
+    """
+    taken = {title.casefold() for title in own}
+    found: dict[str, pa.ChunkedArray] = {}
+    for name, values in people.traits.items():
+        if name.casefold() in taken:
+            raise UserError(
+                f"the list's column '{name}' would take the place of what the contacts say; rename it, or leave it out "
+                f"of --traits"
+            )
+        if of(name) in found:
+            raise UserError(f"two columns of the list would be {of(name)}; rename one, or leave it out of --traits")
+        found[of(name)] = values
+    return found
+
+
+def _texts(people: People, own: Sequence[str], of: Callable[[str], str] = str) -> dict[str, pa.ChunkedArray]:
+    """The same for a sheet; instants as texts, so that no tool takes midnight for a moment."""
     return {
         name: values.cast(pa.string()) if pa.types.is_temporal(values.type) else values
-        for name, values in people.traits.items()
+        for name, values in _named(people, own, of).items()
     }
 
 
-def _cut(text: str) -> str:
-    return text.encode()[:MAILCHIMP_BYTES].decode(errors="ignore")
+def _check_day(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"consent_at is '{text:.40}' in the contacts; write ISO 8601, e.g. 2026-03-01") from None
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore")
