@@ -115,6 +115,7 @@ def test_segments_of_the_first_question_are_slices_and_those_of_later_are_refuse
         (("at=2024-01-01",), r"at=2024-01-01T00:00:00Z lies after the end of the log \(2023-07-18"),
         (("at=2022-01-01",), r"nobody is known before 2022-01-01"),
         (("segmentation.lifecycle.at_risk=3",), r"segmentation.lifecycle.at_risk=3 must lie below"),
+        (("at='2023-06-28 06:00'",), r"at=2023-06-28T00:00:00Z, not 2023-06-28T06:00:00Z; say overwrite=true"),
         (("out=runs/base",), r"runs/base holds '.*' and is no folder of segments"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ import yaml
 from campaigns.test_uplift import trial
 from house import House, read
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.uplift import uplift
+from shopkeeper.pipeline.uplift import FIGURES, _say, uplift
 
 FAST = ("trees.trees=20", "folds=2", "evaluation.resamples=50")
 MAIL = {
@@ -64,6 +65,18 @@ def test_every_learner_is_judged_on_everybody_and_the_normalisation_is_said(
     assert "more per customer who is treated" in printed
     run(house, "learners=[t]", "out=other", probability="chance")
     assert read("other/uplift.json")["trials"][0]["learners"]["t"] == of["learners"]["t"]
+
+
+def test_chance_is_said_where_every_learner_may_be_chance(capsys: pytest.CaptureFixture[str]):
+    def told(**qini: tuple[float, float, float]) -> list[dict[str, Any]]:
+        spans = {name: dict(zip(("value", "low", "high"), of, strict=True)) for name, of in qini.items()}
+        learners = {name: dict.fromkeys(FIGURES, of) for name, of in spans.items()}
+        return [{"arm": "mail", "outcome": "visit", "effect": spans["t"], "learners": learners}]
+
+    _say(told(t=(0.02, -0.01, 0.05), s=(0.015, 0.005, 0.025)), Path("out"))
+    assert "no learner" not in capsys.readouterr().out  # the second is told from chance
+    _say(told(t=(0.02, -0.01, 0.05), s=(0.015, 0.0, 0.025)), Path("out"))
+    assert "no learner is shown to order customers better than chance" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

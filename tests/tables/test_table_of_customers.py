@@ -149,6 +149,9 @@ def test_a_column_that_is_the_label_in_disguise_raises_an_alarm(house: House):
     rows_n = np.arange(100)
     found = in_disguise(columns, Encoding.of(columns, list(columns), [], rows_n), rows_n, y)
     assert found == [("known", 1.0)]  # that it is unknown tells
+    columns = {"said": np.where(y == 1, "gone", "here").astype(object)}  # rows and labels alternate
+    found = in_disguise(columns, Encoding.of(columns, [], ["said"], rows_n), rows_n, y)
+    assert found == [("said", 1.0)]
 
 
 def test_what_is_wrong_with_a_table_is_said_in_one_line(house: House):
@@ -162,6 +165,8 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(house: House):
     wrong(three, r"the label column 'left' of churn holds 'maybe' \(1\), 'no' \(\d+\), 'yes' \(\d+\): more than two")
     both = {"churn": {"column": "left", "one": "yes", "zero": "no"}}
     wrong(three, "'maybe' is neither label 1 nor 0: add it to", table=table_with(labels=both))
+    twice = {"churn": {"column": "left", "one": ["yes"], "zero": ["yes", "no"]}}
+    wrong(rows(), r"table\.labels\.churn has 'yes' as one and as zero", table=table_with(labels=twice))
     never = {"churn": {"column": "left", "one": "Yes"}}
     wrong(rows(), r"and never Yes; correct table\.labels\.churn\.one", table=table_with(labels=never))
     wrong([*rows(), rows()[3]], r"1 of 241 rows are of a customer who has a row already, e\.g\. 'c3'")

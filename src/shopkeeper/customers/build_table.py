@@ -92,10 +92,10 @@ def in_disguise(columns: Columns, encoding: Encoding, rows: np.ndarray, label: n
     for name, _ in encoding.numbers:
         x = x_nF[:, place[name]]
         gone = np.isnan(x)
-        by_value = [np.where(gone, side, x) for side in (-1.0, np.inf)]  # what is unknown may itself tell
+        by_value = [np.where(gone, side, x) for side in (-np.inf, np.inf)]  # what is unknown may itself tell
         told = max(_either(y, by) for by in by_value)
         found.append((name, told))
-    half = np.arange(len(y)) % 2 == 0
+    half = np.random.default_rng(0).random(len(y)) < 0.5  # by chance: rows may alternate
     for name, values in encoding.categories:
         own = x_nF[:, [place[f"{name}={value}"] for value in (*values, OTHERS, UNKNOWN)]]
         n, ones = own[half].sum(axis=0), (own[half] * y[half, None]).sum(axis=0)

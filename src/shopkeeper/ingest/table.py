@@ -146,6 +146,8 @@ def _two(texts: list[str | None], spec: Mapping[str, Any], task: str, name: str)
         {normal_id(x) for x in (value if isinstance(value, list) else [value])} if (value := spec.get(key)) is not None
         else set() for key in ("one", "zero")
     )  # fmt: skip
+    if both := sorted(one & zero):
+        raise UserError(f"dataset '{name}': table.labels.{task} has '{both[0]}' as one and as zero; keep it in one")
     others = set(held) - one
     shown = ", ".join(f"{kind!r:.40} ({n:,})" for kind, n in list(held.items())[:SHOWN])
     shown += " …" if len(held) > SHOWN else ""

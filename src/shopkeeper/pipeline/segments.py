@@ -36,7 +36,7 @@ def segments(config: DictConfig) -> None:
     at = _instant(cfg, prepared)
     name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{iso(at)[:10]}"
     out = cfg.out or cfg.paths.segments / name
-    unlike = None if cfg.overwrite else _unlike(prepared.name)
+    unlike = None if cfg.overwrite else _unlike(prepared.name, None if cfg.at is None else iso(at))
     out = check_target(out, KIND, unlike)
     found = segments_of(lambda t: prepare_data(cfg, t if context.known_per_cutoff(cfg) else None), at, cfg.segmentation)
     _write(cfg, prepared, found, out, unlike)
@@ -60,10 +60,14 @@ def _instant(cfg: told.Segments, prepared: Prepared) -> int:
     return at
 
 
-def _unlike(dataset: str) -> Unlike:
+def _unlike(dataset: str, at: str | None) -> Unlike:
+    """What another folder is of: another dataset or, where an instant is told, another one."""
+
     def unlike(manifest: Mapping[str, Any]) -> str | None:
-        theirs = manifest.get("dataset")
-        return None if theirs == dataset else f"dataset={theirs}, not {dataset}"
+        theirs, when = manifest.get("dataset"), manifest.get("as_of")
+        if theirs != dataset:
+            return f"dataset={theirs}, not {dataset}"
+        return None if at in (None, when) else f"at={when}, not {at}"
 
     return unlike
 

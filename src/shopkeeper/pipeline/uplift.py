@@ -116,8 +116,9 @@ def _say(found: list[dict[str, Any]], out: Path) -> None:
         best = sorted(trial["learners"].items(), key=lambda item: -item[1]["qini"]["value"])
         rows = [[name, *(shown(figures[f]) for f in FIGURES)] for name, figures in best]
         print(show.table(["learner", "qini", "auuc", "effect in the first 30 %"], rows))
-        name, qini = best[0][0], best[0][1]["qini"]
-        if qini["low"] <= 0:
-            print(f"no learner is shown to order customers better than chance: that of {name}, the best, has 0 in it")
+        if all(figures["qini"]["low"] <= 0 for _, figures in best):
+            print(
+                "no learner is shown to order customers better than chance: every Qini's interval begins at 0 or below"
+            )
         print()
     log.info("areas in outcome per customer, above the straight line; uplift: %s", context.relative(out))
