@@ -68,7 +68,7 @@ def fit(place: Path) -> dict[str, float]:
     from shopkeeper.data.prepared import Prepared
     from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.ease import EASE
+    from shopkeeper.recommenders.item_pairs.ease import EASE
 
     prepared = Prepared.open(place / "prepared")
     split = Split.named(prepared, next((place / "prepared" / "splits").iterdir()).name)

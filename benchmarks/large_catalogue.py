@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from _results import at_most, row, write_result
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.training import execution, memory
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.devices import execution, memory
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objectives.next_item import NextItem
 

@@ -23,7 +23,7 @@ from _results import ROOT, at_most, row, write_result
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 
 TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0, max_epochs=6)

@@ -42,7 +42,7 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     from shopkeeper.data.requests import Requests
     from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.recommenders.networks.sasrec import SASRec
     from shopkeeper.training.config import TrainerConfig
 
     prepared = Prepared.open(split_path.parents[1])

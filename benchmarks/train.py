@@ -46,7 +46,7 @@ def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     from shopkeeper.data.prepared import Prepared
     from shopkeeper.data.split import Split
     from shopkeeper.models.fit import Fit
-    from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.recommenders.networks.sasrec import SASRec
     from shopkeeper.training.config import TrainerConfig
     from shopkeeper.training.module import SequenceModule
 

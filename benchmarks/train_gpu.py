@@ -25,7 +25,7 @@ from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.recommenders.networks.hstu import HSTU
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.batching.batches import TrainingView
 
 LENGTH, LR, KEEPS = 200, 1e-3, 0.99

@@ -9,7 +9,7 @@ import pytest
 
 from shopkeeper import closure, hashing
 
-SASREC = "shopkeeper.recommenders.sasrec"
+SASREC = "shopkeeper.recommenders.networks.sasrec"
 
 
 @pytest.fixture
@@ -25,23 +25,29 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_model_depends_on_what_it_imports_directly_or_not_and_on_no_other_model(package: Path):
     files = set(closure.code_of(SASREC))
-    assert {"recommenders/sasrec.py", "nn/sasrec.py", "nn/attention.py", "training/module.py", "files.py"} <= files
+    assert {
+        "recommenders/networks/sasrec.py",
+        "nn/networks/sasrec.py",
+        "nn/attention.py",
+        "training/module.py",
+        "files.py",
+    } <= files
     assert {"__init__.py", "nn/__init__.py"} <= files
     assert not {f for f in files if f.startswith("customers/")}
-    assert "recommenders/ease.py" not in files
-    assert "nn/sasrec.py" not in closure.code_of("shopkeeper.recommenders.ease")
+    assert "recommenders/item_pairs/ease.py" not in files
+    assert "nn/networks/sasrec.py" not in closure.code_of("shopkeeper.recommenders.item_pairs.ease")
 
 
 def test_an_edit_of_code_is_seen_and_named_and_one_of_a_comment_is_not(package: Path):
     before, bytes_before = closure.code_of(SASREC), closure.source_of(SASREC)
-    source = package / "nn/sasrec.py"
+    source = package / "nn/networks/sasrec.py"
     text = source.read_text()
     assert text.startswith('"""')
     source.write_text('"""Another docstring. ' + text[3:].replace("\n\n\n", "\n\n\n# a comment\n", 1))
     assert closure.code_of(SASREC) == before
-    assert closure.differences(bytes_before, closure.source_of(SASREC)) == "nn/sasrec.py"
+    assert closure.differences(bytes_before, closure.source_of(SASREC)) == "nn/networks/sasrec.py"
     source.write_text(text.replace("F.relu(", "F.gelu("))
-    assert closure.differences(before, closure.code_of(SASREC)) == "nn/sasrec.py"
+    assert closure.differences(before, closure.code_of(SASREC)) == "nn/networks/sasrec.py"
 
 
 def test_a_new_file_counts_once_it_is_imported_also_within_a_function(package: Path):
@@ -56,9 +62,9 @@ def test_a_new_file_counts_once_it_is_imported_also_within_a_function(package: P
 def test_a_model_of_the_users_own_counts_with_what_it_imports_from_here(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "own_model_of_a_user.py").write_text("from shopkeeper.recommenders.ease import EASE\n")
+    (tmp_path / "own_model_of_a_user.py").write_text("from shopkeeper.recommenders.item_pairs.ease import EASE\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert {"own_model_of_a_user.py", "recommenders/ease.py"} <= set(closure.code_of("own_model_of_a_user"))
+    assert {"own_model_of_a_user.py", "recommenders/item_pairs/ease.py"} <= set(closure.code_of("own_model_of_a_user"))
     assert closure.code_of("no_such_module") == {}
 
 

@@ -24,7 +24,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.model_audit import another_future, audit_answers, audit_predictions
+from shopkeeper.evaluation.alarms.model_audit import another_future, audit_answers, audit_predictions
 from shopkeeper.models.about import (
     COLUMNS,
     COUNTS,
@@ -42,7 +42,7 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain
 from shopkeeper.pipeline.told import settings as read_settings
 from shopkeeper.recommenders.base import EmbeddingRecommender, Recommender
-from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.splits.perturb import perturb_after
 from shopkeeper.timeline import CustomerSpec, customer_windows

@@ -19,7 +19,7 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.windows import earlier_windows
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline import DAY
 

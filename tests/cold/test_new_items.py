@@ -32,14 +32,14 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.model_audit import another_future, audit_answers
+from shopkeeper.evaluation.alarms.model_audit import another_future, audit_answers
 from shopkeeper.features.content import item_content
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.cold.content_affinity import ContentAffinity
-from shopkeeper.recommenders.gru4rec import GRU4Rec
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.recommenders.two_tower import TwoTower
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
+from shopkeeper.recommenders.networks.sasrec import SASRec
+from shopkeeper.recommenders.networks.two_tower import TwoTower
 from shopkeeper.splits.audit import AuditError, audit_by_perturbation, audit_split
 from shopkeeper.timeline import DAY
 from shopkeeper.training.config import TrainerConfig

@@ -20,7 +20,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 from shopkeeper.recommenders.cold.segment_popularity import SegmentPopularity
 from shopkeeper.recommenders.cold.with_fallback import WithFallback
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.serving import Bundle
 from shopkeeper.timeline import DAY, instant
 from tiny import tiny_prepared
@@ -132,7 +132,7 @@ def test_weekdays_and_months_are_those_of_the_shop():
     assert of_time(at, "weekday", "Europe/Berlin").tolist() == [4, 7]
 
 
-FIRST = {"name": "recency", "target": "shopkeeper.recommenders.recency.Recency"}
+FIRST = {"name": "recency", "target": "shopkeeper.recommenders.counting.recency.Recency"}
 OTHERWISE = {
     "name": "segment_popularity",
     "target": "shopkeeper.recommenders.cold.segment_popularity.SegmentPopularity",
@@ -189,7 +189,7 @@ def test_a_bundle_of_both_answers_visitors_and_customers_alike(shop, both: WithF
     bundle = Bundle.load(export_bundle(both, prepared, split, run, tmp_path / "bundle", golden=20))
     lists = bundle.recommend([[]], as_of="2023-07-20T00:00:00Z", k=2)
     assert [item for item, _ in lists[0]] == [f"i{BREAD}", f"i{BALL}"]
-    graph = {"name": "sasrec", "target": "shopkeeper.recommenders.sasrec.SASRec", "width": 4, "epochs": 1}
+    graph = {"name": "sasrec", "target": "shopkeeper.recommenders.networks.sasrec.SASRec", "width": 4, "epochs": 1}
     model = WithFallback(graph, OTHERWISE)
     model.fit(prepared, split, FIT)
     with pytest.raises(UserError, match=r"with_fallback: model.first is no program of arrays"):

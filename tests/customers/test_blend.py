@@ -102,6 +102,8 @@ def test_what_a_member_cannot_learn_leaves_everybody_blank_with_its_reason(shop:
 
 def test_a_member_that_is_none_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="member 'popularity' must be a customer model"):
-        Blend({"popularity": {"name": "popularity", "target": "shopkeeper.recommenders.popularity.Popularity"}})
+        Blend(
+            {"popularity": {"name": "popularity", "target": "shopkeeper.recommenders.counting.popularity.Popularity"}}
+        )
     with pytest.raises(UserError, match="there is no member; name one"):
         Blend({"logistic": None})

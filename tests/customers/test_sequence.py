@@ -21,7 +21,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc, log_loss
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.config import TrainerConfig
 from tiny import DAY
 

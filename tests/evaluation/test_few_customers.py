@@ -11,11 +11,11 @@ import pytest
 from shopkeeper.cli.compare import _difference
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.aggregates import compare_customers
+from shopkeeper.evaluation.alarms.oracle_alarm import better_than_oracle
 from shopkeeper.evaluation.compare import compare_family, p_shown
 from shopkeeper.evaluation.counterfactual import LoggedRounds, evaluate_policy
 from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.online_test import read_out
-from shopkeeper.evaluation.oracle_alarm import better_than_oracle
 from shopkeeper.evaluation.report.checks import _worth
 from shopkeeper.evaluation.seeds import Seeds, difference_over_seeds, over_seeds
 from shopkeeper.evaluation.slices import slice_results

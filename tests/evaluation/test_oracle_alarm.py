@@ -12,13 +12,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.customers.logistic import Logistic
-from shopkeeper.evaluation import model_audit
-from shopkeeper.evaluation.oracle_alarm import better_than_oracle, oracle_alarms
+from shopkeeper.evaluation.alarms import model_audit
+from shopkeeper.evaluation.alarms.oracle_alarm import better_than_oracle, oracle_alarms
 from shopkeeper.evaluation.table import KEY
 from shopkeeper.pipeline import audit
 from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
-from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.counting.recency import Recency
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.beyond import list_matrix, rarefaction
-from shopkeeper.evaluation.rows.items import evaluate_requests
-from shopkeeper.evaluation.sanity import (
+from shopkeeper.evaluation.alarms.sanity import (
     asked_without_order,
     checks,
     missing_baselines,
@@ -21,10 +19,12 @@ from shopkeeper.evaluation.sanity import (
     shuffled_training,
     split_gap,
 )
+from shopkeeper.evaluation.beyond import list_matrix, rarefaction
+from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 from tiny import cycle_histories, days, tiny_prepared
 
 

@@ -17,18 +17,18 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.ease import EASE
-from shopkeeper.recommenders.gru4rec import GRU4Rec
-from shopkeeper.recommenders.item_knn import ItemKNN
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.counting.recency import Recency
+from shopkeeper.recommenders.item_pairs.ease import EASE
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
+from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.recommenders.networks.narm import NARM
+from shopkeeper.recommenders.networks.sasrec import SASRec
+from shopkeeper.recommenders.networks.two_tower import TwoTower
 from shopkeeper.recommenders.oracle import Oracle
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.recency import Recency
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.recommenders.two_tower import TwoTower
 from shopkeeper.schema import EVENT_TYPES
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}

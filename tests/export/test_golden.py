@@ -18,10 +18,10 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import untyped_event
-from shopkeeper.recommenders.ease import EASE
-from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.item_pairs.ease import EASE
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from tiny import DAY, cycle_histories, days, tiny_prepared
 
 Shop = tuple[Prepared, Split]

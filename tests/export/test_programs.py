@@ -25,24 +25,24 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import LIST_SCORERS
-from shopkeeper.recommenders.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.combined.two_stage import TwoStage
-from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.counting.buy_it_again import BuyItAgain
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.counting.recency import Recency
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.factors import Factors
 from shopkeeper.recommenders.factors.ials import IALS
-from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.item_pairs.ease import EASE
+from shopkeeper.recommenders.item_pairs.item_to_item import ItemToItem
+from shopkeeper.recommenders.item_pairs.slim import SLIM
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.knn.session_knn import SessionKNN
+from shopkeeper.recommenders.knn.tifu_knn import TIFUKNN
 from shopkeeper.recommenders.knn.up_cf import UPCF
 from shopkeeper.recommenders.knn.user_knn import UserKNN
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.recency import Recency
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.recommenders.sequence import SequenceRecommender
-from shopkeeper.recommenders.slim import SLIM
-from shopkeeper.recommenders.tifu_knn import TIFUKNN
+from shopkeeper.recommenders.networks.sasrec import SASRec
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, tiny_prepared
 

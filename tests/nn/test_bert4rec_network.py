@@ -11,8 +11,8 @@ from test_gru4rec_network import LENGTHS
 from torch import nn
 
 from shopkeeper.nn.attention import full_attention
-from shopkeeper.nn.bert4rec import EPSILON, BERT4RecNetwork, BERT4RecShape
 from shopkeeper.nn.network import Inputs
+from shopkeeper.nn.networks.bert4rec import EPSILON, BERT4RecNetwork, BERT4RecShape
 from shopkeeper.training.batching.layout import Layout
 
 

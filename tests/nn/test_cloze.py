@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shopkeeper.errors import UserError
-from shopkeeper.nn.bert4rec import BERT4RecNetwork, BERT4RecShape
+from shopkeeper.nn.networks.bert4rec import BERT4RecNetwork, BERT4RecShape
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.cloze import ClozeView
 from tiny import tiny_prepared

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.network import Inputs
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.training.batching.layout import Layout
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_gru4rec_network import LENGTHS
 
-from shopkeeper.nn.hstu import KNOTS, HSTUNetwork, HSTUShape
 from shopkeeper.nn.network import Inputs
+from shopkeeper.nn.networks.hstu import KNOTS, HSTUNetwork, HSTUShape
 from shopkeeper.training.batching.layout import Layout
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from test_gru4rec_network import LENGTHS, packed
 
-from shopkeeper.nn.narm import NARMNetwork, NARMShape
+from shopkeeper.nn.networks.narm import NARMNetwork, NARMShape
 
 
 def network() -> NARMNetwork:

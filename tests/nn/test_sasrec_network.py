@@ -9,7 +9,7 @@ import torch
 from shopkeeper.nn import attention
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.network import Inputs
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.batching import layout as layouts
 from shopkeeper.training.batching.layout import Layout, even, regular
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from test_gru4rec_network import LENGTHS, packed
 
-from shopkeeper.nn.two_tower import HALVES, TwoTowerNetwork, TwoTowerShape
+from shopkeeper.nn.networks.two_tower import HALVES, TwoTowerNetwork, TwoTowerShape
 
 
 def network(n_types: int = 0) -> TwoTowerNetwork:

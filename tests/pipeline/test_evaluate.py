@@ -191,7 +191,7 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
 
 
 def test_a_model_of_two_processes_is_trained_again_on_shuffled_histories_not_on_those_on_disk(data: Data) -> None:
-    settings = {"name": "sasrec", "target": "shopkeeper.recommenders.sasrec.SASRec", "width": 4, "epochs": 1}
+    settings = {"name": "sasrec", "target": "shopkeeper.recommenders.networks.sasrec.SASRec", "width": 4, "epochs": 1}
     config: dict[str, Any] = {"model": settings, "dataset": {"name": "tiny", "filter_seen": False}, "seed": 1,
                               "split": {"name": "leave_one_out"}, "task": {"name": "next_item"}}  # fmt: skip
     trainer = {"accelerator": "cpu", "threads": 1}

@@ -83,7 +83,7 @@ def test_a_log_that_cannot_answer_says_why(
 def test_a_run_says_how_long_a_test_must_be(tmp_path: Path, capsys: Out) -> None:
     histories = np.random.default_rng(3).integers(1, 13, (60, 7)).tolist()
     prepared, split = tiny_prepared(tmp_path / "tiny", histories, days(histories, 19_000))
-    settings = {"name": "popularity", "target": "shopkeeper.recommenders.popularity.Popularity"}
+    settings = {"name": "popularity", "target": "shopkeeper.recommenders.counting.popularity.Popularity"}
     model = make(settings)
     model.fit(prepared, split, Fit(progress=False))
     facts = {"prepared": str(prepared.path), "dataset_fingerprint": prepared.fingerprint}

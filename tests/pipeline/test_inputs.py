@@ -25,8 +25,8 @@ DATASET: dict[str, Any] = {
     "columns": {"user_id": "user", "item_id": "item"},
 }
 TARGETS = {
-    "sasrec": ("next_item", "shopkeeper.recommenders.sasrec.SASRec"),
-    "popularity": ("next_item", "shopkeeper.recommenders.popularity.Popularity"),
+    "sasrec": ("next_item", "shopkeeper.recommenders.networks.sasrec.SASRec"),
+    "popularity": ("next_item", "shopkeeper.recommenders.counting.popularity.Popularity"),
     "logistic": ("churn", "shopkeeper.customers.logistic.Logistic"),
 }
 
@@ -45,8 +45,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stages: dict[str, Any] = {"stage-prepare": common}
     for name, (task, target) in TARGETS.items():
         stages[f"train-{name}"] = {**common, "task": {"name": task}, "model": {"name": name, "target": target}}
-    baselines = {"recency": {"name": "recency", "target": "shopkeeper.recommenders.recency.Recency"}}
-    own = {"name": "tifu_knn", "target": "shopkeeper.recommenders.tifu_knn.TIFUKNN"}
+    baselines = {"recency": {"name": "recency", "target": "shopkeeper.recommenders.counting.recency.Recency"}}
+    own = {"name": "tifu_knn", "target": "shopkeeper.recommenders.knn.tifu_knn.TIFUKNN"}
     report = {"baselines": baselines, "shop_baselines": {"tifu_knn": own}}
     stages["stage-evaluate"] = {**common, "report": report}
     stages["stage-export"] = {**common, "run": "best"}
@@ -79,11 +79,11 @@ def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
 
     edit(place, "nn/attention.py")  # imported by one model alone
     assert changed(place) == {"code-train-sasrec", "code-stage-evaluate", "code-stage-export"}
-    edit(place, "recommenders/popularity.py")  # the best model may be any of those that are trained
+    edit(place, "recommenders/counting/popularity.py")  # the best model may be any of those that are trained
     assert {"code-train-popularity", "code-stage-export"} <= changed(place)
-    edit(place, "recommenders/recency.py")  # a baseline of the report
+    edit(place, "recommenders/counting/recency.py")  # a baseline of the report
     assert changed(place) == {"code-stage-evaluate"}
-    edit(place, "recommenders/tifu_knn.py")  # a baseline of shops
+    edit(place, "recommenders/knn/tifu_knn.py")  # a baseline of shops
     assert changed(place) == {"code-stage-evaluate"}
     edit(place, "schema.py")  # imported by all
     assert changed(place) == every - {"raw"}

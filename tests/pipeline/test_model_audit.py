@@ -15,15 +15,15 @@ from shopkeeper.customers.logistic import Logistic
 from shopkeeper.data.nightly import Nightly
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
-from shopkeeper.evaluation.model_audit import audit_answers, elsewhere
+from shopkeeper.evaluation.alarms.model_audit import audit_answers, elsewhere
 from shopkeeper.models.about import LISTS, About
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.told import Train, settings
 from shopkeeper.pipeline.train import train_model
-from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.counting.recency import Recency
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.splits.audit import AuditError
 from shopkeeper.timeline import DAY
 

@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.queries import query_id
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.evaluation.model_audit import audit_learning
+from shopkeeper.evaluation.alarms.model_audit import audit_learning
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.features.content import item_content
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.item_to_item import ItemToItem
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.recency import Recency
+from shopkeeper.recommenders.item_pairs.item_to_item import ItemToItem
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
-from shopkeeper.recommenders.recency import Recency
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.timeline import DAY, instant
 from shopkeeper.training.batching.batches import TrainingView

@@ -20,7 +20,7 @@ from recommenders.checks import stranger
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.model_audit import audit_answers
+from shopkeeper.evaluation.alarms.model_audit import audit_answers
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.recbole.model import RecBole

@@ -21,9 +21,9 @@ import pytest
 import torch
 
 from recbole_models.shop import environment
-from shopkeeper.nn.bert4rec import BERT4RecNetwork, BERT4RecShape
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.nn.networks.bert4rec import BERT4RecNetwork, BERT4RecShape
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 
 D, LENGTH, N_ITEMS = 16, 10, 20
 NEAR = {"rtol": 1e-5, "atol": 1e-5}

@@ -17,7 +17,7 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.combined.auto import Auto
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
 from tiny import DAY, tiny_prepared
 
 BASE = "shopkeeper.recommenders"

@@ -13,7 +13,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
-from shopkeeper.recommenders.buy_it_again import BuyItAgain, Purchases, Visits
+from shopkeeper.recommenders.counting.buy_it_again import BuyItAgain, Purchases, Visits
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, tiny_prepared
 

@@ -14,8 +14,8 @@ from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
-from shopkeeper.recommenders.ease import EASE, ease_weights
-from shopkeeper.recommenders.neighbours import counts_together
+from shopkeeper.recommenders.item_pairs.counted import counts_together
+from shopkeeper.recommenders.item_pairs.ease import EASE, ease_weights
 from tiny import tiny_prepared
 
 
@@ -101,7 +101,7 @@ def test_more_items_than_a_dense_inverse_should_have_is_said_before_anything_of_
     def made(*_: object) -> None:
         raise AssertionError("a matrix of all items was asked for")
 
-    monkeypatch.setattr("shopkeeper.recommenders.ease.counts_together", made)
+    monkeypatch.setattr("shopkeeper.recommenders.item_pairs.ease.counts_together", made)
     prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 5]] * 3)
     with pytest.raises(
         UserError, match=r"^ease: 3 items need a dense inverse, about 0.0 GiB; .* or take model=item_knn$"
@@ -150,8 +150,8 @@ def test_counts_are_put_together_without_a_second_matrix_beside_the_first():
 
 def test_more_memory_than_there_is_is_said_before_it_is_asked_for(tmp_path, monkeypatch: pytest.MonkeyPatch):
     prepared, split = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 4)
-    monkeypatch.setattr("shopkeeper.training.memory.available", lambda device: 1000)
+    monkeypatch.setattr("shopkeeper.training.devices.memory.available", lambda device: 1000)
     with pytest.raises(UserError, match=r"ease: \d items need about .* GiB and 0.0 GiB are free; filter rare items"):
         EASE().fit(prepared, split, FIT)
-    monkeypatch.setattr("shopkeeper.training.memory.available", lambda device: 10**9)
+    monkeypatch.setattr("shopkeeper.training.devices.memory.available", lambda device: 10**9)
     EASE().fit(prepared, split, FIT)

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.ease import EASE
+from shopkeeper.recommenders.item_pairs.ease import EASE
 
 ROOT = Path(__file__).parents[2]
 

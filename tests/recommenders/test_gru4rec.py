@@ -14,7 +14,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.loss_settings import NAMES
-from shopkeeper.recommenders.gru4rec import GRU4Rec
+from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.training.config import PlanByHand, TrainerConfig
 from tiny import cycle_histories, days, tiny_prepared
 
@@ -67,7 +67,7 @@ def test_half_the_precision_learns_it_too(tmp_path: Path):
 
 
 def test_a_run_of_sasrec_is_no_run_of_gru4rec(tmp_path: Path):
-    from shopkeeper.recommenders.sasrec import SASRec
+    from shopkeeper.recommenders.networks.sasrec import SASRec
 
     prepared, split = shoppers(tmp_path / "data")
     other = SASRec(width=8, blocks=1, epochs=1)

@@ -13,9 +13,9 @@ from scipy import sparse
 from recommenders.checks import check_recommender, fitted, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders import neighbours
-from shopkeeper.recommenders.item_knn import ItemKNN, cosine_neighbours
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.item_pairs import counted
+from shopkeeper.recommenders.knn.item_knn import ItemKNN, cosine_neighbours
 from tiny import tiny_prepared
 
 
@@ -50,14 +50,14 @@ def test_neighbours_equal_a_dense_computation_whatever_the_blocks(n_users, n_ite
     dense = dense.astype(np.float32)
     order = np.argsort(-dense, axis=1, kind="stable")[:, k:]
     np.put_along_axis(dense, order, 0, axis=1)
-    before = neighbours.PAIRS_AT_ONCE, neighbours.FULL
+    before = counted.PAIRS_AT_ONCE, counted.FULL
     try:
         for at_once, full in ((1, 0), (50, 0), before):
-            neighbours.PAIRS_AT_ONCE, neighbours.FULL = at_once, full
+            counted.PAIRS_AT_ONCE, counted.FULL = at_once, full
             found = cosine_neighbours(sparse.csr_array(x), k, 1.5, 0.0).toarray()
             np.testing.assert_allclose(found, dense, rtol=1e-6)
     finally:
-        neighbours.PAIRS_AT_ONCE, neighbours.FULL = before
+        counted.PAIRS_AT_ONCE, counted.FULL = before
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -67,25 +67,25 @@ def test_neighbours_by_way_of_all_counts_are_those_of_the_sparse_product_to_the_
     rng = np.random.default_rng(seed)
     share = (rng.random(60) ** 4)[None, :] * (np.arange(60) % 11 > 0)  # few items of many users; some that nobody has
     x = sparse.csr_array((rng.random((300, 60)) < share).astype(np.float32))
-    monkeypatch.setattr(neighbours, "CELLS", (0, 900, 10**6)[seed % 3])  # none of them dense, three, all
-    monkeypatch.setattr(neighbours, "ROWS", 7)
+    monkeypatch.setattr(counted, "CELLS", (0, 900, 10**6)[seed % 3])  # none of them dense, three, all
+    monkeypatch.setattr(counted, "ROWS", 7)
     found = {}
     for full in (36_000_000, 0):
-        monkeypatch.setattr(neighbours, "FULL", full)
-        product = neighbours.strongest_of_all(x, 5, lambda i, j, both: both)
+        monkeypatch.setattr(counted, "FULL", full)
+        product = counted.strongest_of_all(x, 5, lambda i, j, both: both)
         assert (product is None) == (full == 0)
         near = cosine_neighbours(x, 5, seed % 2 * 3.0, 0.0)
         found[full] = [array.tobytes() for array in (near.indptr, near.indices, near.data)]
     assert found[0] == found[36_000_000]
-    assert neighbours.strongest_of_all(x * np.float32(0.5), 5, lambda i, j, both: both) is None
+    assert counted.strongest_of_all(x * np.float32(0.5), 5, lambda i, j, both: both) is None
 
 
 @pytest.mark.parametrize(("cells", "block"), [(0, 8), (900, 8), (10**6, 64)])
 def test_counts_of_all_pairs_are_those_of_the_product(cells: int, block: int, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(3)
     x = sparse.csr_array((rng.random((300, 60)) < rng.random(60) ** 4).astype(np.float32))
-    monkeypatch.setattr(neighbours, "CELLS", cells)
-    np.testing.assert_array_equal(neighbours.counts_together(x, block=block), (x.T @ x).toarray())
+    monkeypatch.setattr(counted, "CELLS", cells)
+    np.testing.assert_array_equal(counted.counts_together(x, block=block), (x.T @ x).toarray())
 
 
 def test_the_last_purchase_weighs_most(tmp_path):

@@ -12,7 +12,7 @@ from recommenders.checks import check_recommender, fitted, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.steps import Steps
-from shopkeeper.recommenders.item_to_item import RELATIONS, ItemToItem
+from shopkeeper.recommenders.item_pairs.item_to_item import RELATIONS, ItemToItem
 from shopkeeper.schema import EVENT_CODE, event_codes
 from tiny import DAY, days, tiny_prepared
 

@@ -8,7 +8,7 @@ import pytest
 from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, days
 

@@ -10,7 +10,7 @@ import pytest
 from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 from tiny import DAY, tiny_prepared
 
 

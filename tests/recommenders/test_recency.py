@@ -6,7 +6,7 @@ import numpy as np
 
 from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Requests
-from shopkeeper.recommenders.recency import Recency
+from shopkeeper.recommenders.counting.recency import Recency
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, days
 

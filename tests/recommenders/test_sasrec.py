@@ -12,7 +12,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.base import EmbeddingRecommender
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 from tiny import cycle_histories, tiny_prepared
 

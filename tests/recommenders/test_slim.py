@@ -9,8 +9,8 @@ from scipy import sparse
 from recommenders.checks import check_recommender, fitted, shipped, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders import slim
-from shopkeeper.recommenders.slim import SLIM, slim_weights
+from shopkeeper.recommenders.item_pairs import slim
+from shopkeeper.recommenders.item_pairs.slim import SLIM, slim_weights
 from tiny import DAY, days, tiny_prepared
 
 

@@ -9,7 +9,7 @@ from recommenders.checks import check_recommender, fitted, shoppers, stranger
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
-from shopkeeper.recommenders.tifu_knn import TIFUKNN
+from shopkeeper.recommenders.knn.tifu_knn import TIFUKNN
 from shopkeeper.schema import EVENT_CODE
 from tiny import DAY
 

@@ -21,7 +21,7 @@ from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 from tiny import tiny_prepared
 
 

@@ -18,8 +18,8 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.item_to_item import ItemToItem
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.item_pairs.item_to_item import ItemToItem
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.splits.audit import AuditError, audit_split
 from shopkeeper.splits.steps import uniform_hash

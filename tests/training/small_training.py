@@ -11,7 +11,7 @@ import torch
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 from tiny import tiny_prepared
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shopkeeper.training.speed_check import events_per_second
+from shopkeeper.training.devices.speed_check import events_per_second
 
 
 def test_the_check_counts_events_and_ends_in_time():

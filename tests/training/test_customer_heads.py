@@ -12,10 +12,10 @@ import torch
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.days import HOURS, KNOTS, Days
-from shopkeeper.nn.gru import GRUNetwork
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.nn.networks.gru import GRUNetwork
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
 from shopkeeper.training.checkpoint import Resumable
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig

@@ -17,12 +17,12 @@ import pytest
 from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.sanity import shuffled_training
+from shopkeeper.evaluation.alarms.sanity import shuffled_training
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.training import execution
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
-from shopkeeper.training.distributed import _failure
+from shopkeeper.training.devices import execution
+from shopkeeper.training.devices.distributed import _failure
 
 CHILD = Path(__file__).with_name("child.py")
 

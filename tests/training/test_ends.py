@@ -16,7 +16,7 @@ from small_training import MODEL, TRAINER, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
 

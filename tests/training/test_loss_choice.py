@@ -13,9 +13,9 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.training import memory
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.devices import memory
 from shopkeeper.training.module import SequenceModule
 from tiny import tiny_prepared
 

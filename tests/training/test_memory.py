@@ -13,8 +13,8 @@ from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.entry import one_line_errors
-from shopkeeper.training import memory
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.devices import memory
 from shopkeeper.training.module import SequenceModule
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -28,8 +28,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.gru4rec import GRU4Rec
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.own import RequestPairs
 from shopkeeper.training.config import Plan, TrainerConfig

@@ -295,12 +295,12 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 def test_a_training_whose_code_or_library_has_changed_says_so_and_starts_afresh(
     tiny_shop, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ):
-    from shopkeeper.recommenders import sasrec
+    from shopkeeper.recommenders.networks import sasrec
     from shopkeeper.training import resume, sequence_model
 
     with monkeypatch.context() as patch:
         if what == "code":
-            other = sequence_model.code_of(sasrec.__name__) | {"nn/sasrec.py": "the code of then"}
+            other = sequence_model.code_of(sasrec.__name__) | {"nn/networks/sasrec.py": "the code of then"}
             patch.setattr(sequence_model, "code_of", lambda *_: other)
         else:
             patch.setattr(resume.torch, "__version__", "1.0")
@@ -311,7 +311,7 @@ def test_a_training_whose_code_or_library_has_changed_says_so_and_starts_afresh(
     with caplog.at_level(logging.INFO):
         again = fit(*tiny_shop, folder=tmp_path)
     assert "starts afresh" in caplog.text
-    assert ("nn/sasrec.py" if what == "code" else "torch 1.0 then") in caplog.text
+    assert ("nn/networks/sasrec.py" if what == "code" else "torch 1.0 then") in caplog.text
     assert "going on from" not in caplog.text
     assert_same(weights(whole), weights(again))
     assert len(again.trained.history) == 5
@@ -322,7 +322,8 @@ def test_the_same_weights_give_the_same_bytes_in_every_process(tiny_shop, tmp_pa
     model = fit(*tiny_shop, epochs=1)
     model.save(tmp_path / "here")
     code = (
-        "import sys; from pathlib import Path; from shopkeeper.recommenders.sasrec import SASRec; m = SASRec()\n"
+        "import sys; from pathlib import Path; from shopkeeper.recommenders.networks.sasrec import SASRec\n"
+        "m = SASRec()\n"
         "m.load(Path(sys.argv[1]))\nfor i in range(8): m.save(Path(f'{sys.argv[2]}{i}'))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "here"), str(tmp_path / "there")])

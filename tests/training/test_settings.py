@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from small_training import TRAINER, fit
 
 from shopkeeper.errors import UserError
-from shopkeeper.nn.sasrec import SASRecShape
+from shopkeeper.nn.networks.sasrec import SASRecShape
 from shopkeeper.pipeline.entry import explain_hydra
 from shopkeeper.training.config import Plan, PlanByHand, Recipe, TrainerConfig
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_training import TRAINER, assert_close, fit
 
-from shopkeeper.training.batch_parallel import share_of
+from shopkeeper.training.devices.batch_parallel import share_of
 from shopkeeper.training.module import SequenceModule
 
 

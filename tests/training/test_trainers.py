@@ -14,8 +14,8 @@ from small_training import MODEL, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.recommenders.sasrec import SASRec
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.fit import _fits_memory
 
@@ -78,7 +78,7 @@ def test_what_does_not_fit_into_memory_is_streamed_without_being_asked(tiny_shop
     network = SASRecNetwork(SASRecShape(n_items=5, n_types=3))
     rows = int((split.train_end - split.prepared.offsets[:-1]).sum())
     for room, fits in ((40 * rows, True), (30 * rows, False)):
-        monkeypatch.setattr("shopkeeper.training.memory.available", lambda device, room=room: room)
+        monkeypatch.setattr("shopkeeper.training.devices.memory.available", lambda device, room=room: room)
         assert _fits_memory(rows, TrainerConfig(), network) is fits
     monkeypatch.undo()
     assert fit(*tiny_shop, epochs=1).trained.plan.resident

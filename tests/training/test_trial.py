@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from small_training import fit
 
 from shopkeeper.nn.softmax import softmax_cross_entropy
-from shopkeeper.training import autotune as trial
-from shopkeeper.training import execution
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.devices import autotune as trial
+from shopkeeper.training.devices import execution
 
 
 class Network:

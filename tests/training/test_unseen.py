@@ -12,12 +12,12 @@ from small_training import TRAINER, fit
 
 from shopkeeper.nn import softmax
 from shopkeeper.nn.losses import Negatives
-from shopkeeper.training import execution
-from shopkeeper.training.batch_parallel import Shares
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import TrainerConfig
+from shopkeeper.training.devices import execution
+from shopkeeper.training.devices.batch_parallel import Shares
+from shopkeeper.training.devices.speed_check import _made_up
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.speed_check import _made_up
 
 CPU = torch.device("cpu")
 

@@ -20,14 +20,14 @@ from shopkeeper.files import member, sha256_file
 from shopkeeper.hashing import sealed
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
-from shopkeeper.models.targets import refuse_foreign
+from shopkeeper.models.targets import MOVED, PACKAGE, refuse_foreign, today
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
 from shopkeeper.pipeline.told import Evaluate, Train, but, settings
 from tiny import cycle_histories, days, tiny_prepared
 
-POPULARITY = "shopkeeper.recommenders.popularity.Popularity"
+POPULARITY = "shopkeeper.recommenders.counting.popularity.Popularity"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,8 @@ def changed(run: RunFolder, out: Path, file: str = "config.yaml", files: Any = N
     "target",
     [
         "warnings.warn", "os.system", "spy_of_this_test.Model", "shopkeeper.files.write_text", "subprocess.Popen",
-        "shopkeeper.recommenders.popularity.np.save", "shopkeeper.recommenders.popularity.item_popularity",
+        "shopkeeper.recommenders.counting.popularity.np.save",
+        "shopkeeper.recommenders.counting.popularity.item_popularity",
         "shopkeeper.recommenders.nowhere.Model", "shopkeeper.recommenders...conf.Model", "", None, ["os", "system"],
     ],
 )  # fmt: skip
@@ -155,7 +156,7 @@ def test_settings_that_the_models_constructor_does_not_take_are_one_line(run: Ru
 
 
 OWN_MODEL = """
-from shopkeeper.recommenders.popularity import Popularity
+from shopkeeper.recommenders.counting.popularity import Popularity
 class Mine(Popularity):
     pass
 """
@@ -183,6 +184,13 @@ def test_every_model_that_is_shipped_may_be_named() -> None:
         path = configuration.find("model", name)
         assert path is not None
         refuse_foreign(yaml.safe_load(path.read_text()), path)
+
+
+def test_a_run_from_before_its_models_file_moved_is_opened_as_that_model(run: RunFolder, tmp_path: Path) -> None:
+    old = changed(run, tmp_path / "run", target="shopkeeper.recommenders.popularity.Popularity")
+    assert type(open_run(old).model()).__module__ == POPULARITY.rpartition(".")[0]
+    assert {today(f"{file}X") for file in MOVED} == {f"{file}X" for file in MOVED.values()}
+    assert all((PACKAGE.parent / (file.replace(".", "/")[:-1] + ".py")).is_file() for file in MOVED.values())
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "a\\b", "C:x", "", "link", "away/x"])

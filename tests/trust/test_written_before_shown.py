@@ -195,7 +195,7 @@ def test_a_run_that_cannot_be_written_keeps_its_checkpoint_to_go_on_from(house: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("shopkeeper.recommenders.sasrec.SASRec.save", full)
+        patch.setattr("shopkeeper.recommenders.networks.sasrec.SASRec.save", full)
         with pytest.raises(UserError, match="cannot write run: No space left"):
             house.train("run", "dataset=small", *SASREC)
     assert list(house.place.glob("outputs/checkpoints/*/checkpoint/step-*/state.json"))

@@ -87,7 +87,7 @@ def _memory() -> str:
 def loop_check(seconds: float) -> str:
     """Train SASRec on made-up sequences for about `seconds` and say how many events a second it sees."""
     try:
-        from shopkeeper.training.speed_check import events_per_second
+        from shopkeeper.training.devices.speed_check import events_per_second
     except ImportError as e:
         return f"not run ({e}); pip install 'shopkeeper[train]'"
     result: dict[str, Any] = events_per_second(seconds)

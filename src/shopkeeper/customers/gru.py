@@ -1,10 +1,10 @@
-"""A recurrent network over what a customer did, and how long after each other (`nn/gru.py`)."""
+"""A recurrent network over what a customer did, and how long after each other (`nn/networks/gru.py`)."""
 
 from __future__ import annotations
 
 from shopkeeper.customers.sequence import SequenceCustomerModel
-from shopkeeper.nn.gru import GRUNetwork
-from shopkeeper.nn.gru4rec import GRU4RecShape
+from shopkeeper.nn.networks.gru import GRUNetwork
+from shopkeeper.nn.networks.gru4rec import GRU4RecShape
 
 
 class GRU(SequenceCustomerModel):

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.data.split import Split
+from shopkeeper.evaluation.alarms.sanity import checks, missing_baselines
 from shopkeeper.evaluation.beyond import list_matrix, rarefaction
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, Comparison, compare_family
-from shopkeeper.evaluation.sanity import checks, missing_baselines
 from shopkeeper.evaluation.table import metadata_of, summarise
 from shopkeeper.metrics.beyond_accuracy import rarefied_coverage
 

@@ -21,6 +21,17 @@ from shopkeeper.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 OWN = re.compile(r"shopkeeper\.(recommenders|customers)\.((?:[a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*)\.([A-Z][A-Za-z0-9_]*)")
 METHODS = ("fit", "save", "load")
+# Files of models that once lay beside their folder: runs and settings that were written then still name that place.
+MOVED = {
+    f"shopkeeper.recommenders.{file}.": f"shopkeeper.recommenders.{folder}.{file}."
+    for folder, files in {
+        "counting": ("buy_it_again", "personal_frequency", "popularity", "recency"),
+        "item_pairs": ("ease", "item_to_item", "slim"),
+        "knn": ("item_knn", "tifu_knn"),
+        "networks": ("gru4rec", "sasrec", "two_tower"),
+    }.items()
+    for file in files
+}
 
 
 def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> str:
@@ -58,9 +69,15 @@ def targets_in(settings: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from targets_in(value, f"{key}[{place}]")
 
 
+def today(target: str) -> str:
+    """A target as it is called now."""
+    file = target[: target.rfind(".") + 1]
+    return MOVED.get(file, file) + target[len(file) :]
+
+
 def is_own(target: str) -> bool:
     """Whether a target lies among this package's models, by the names of its folders and files alone."""
-    found = OWN.fullmatch(target)
+    found = OWN.fullmatch(today(target))
     return found is not None and (PACKAGE / found[1] / f"{found[2].replace('.', '/')}.py").is_file()
 
 
@@ -78,7 +95,7 @@ def named_by_conf(group: str = "model") -> set[str]:
 
 def class_of(target: str, where: str) -> Any:
     """Import what a target names; of this package only a model that is defined in the file that is named."""
-    module, _, name = target.rpartition(".")
+    module, _, name = today(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:

@@ -30,7 +30,7 @@ def audit_recommender(cfg: Train, model: Any, learned: Learned, split: Split, fi
     Raises:
         AuditError: naming the model.
     """
-    from shopkeeper.evaluation.model_audit import audit_answers, audit_learning
+    from shopkeeper.evaluation.alarms.model_audit import audit_answers, audit_learning
 
     name = cfg.model.name
     audit_answers(model, name, split, tuple(parts))
@@ -85,7 +85,7 @@ def audit_customer_model(
     With `audit=full` all cohorts are built (`build`) from a log with another future, and a new model is fitted for the
     part in the way in which this one was (`fitted`); on the cohort that it is judged by, both must say the same.
     """
-    from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
+    from shopkeeper.evaluation.alarms.model_audit import audit_predictions, same_predictions
 
     name = cfg.model.name
     audit_predictions(model, name, cohort[judged])

@@ -171,7 +171,7 @@ def _moved(run: RunFolder, out: Path) -> RunFolder:
 def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.aggregates import compare
-    from shopkeeper.evaluation.oracle_alarm import oracle_alarms
+    from shopkeeper.evaluation.alarms.oracle_alarm import oracle_alarms
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"

@@ -21,6 +21,7 @@ from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import read_json, write_json, write_text
 from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.hashing import SEAL
+from shopkeeper.models.targets import today
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.form import task_of
@@ -180,7 +181,7 @@ def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
         "init_from": None if cfg.init_from is None else str(cfg.init_from),
         "evaluation": {"k": list(cfg.evaluation.k), "ties": cfg.evaluation.ties},
         "seeds": list(cfg.tuning.seeds),
-        "code": code_of(cfg.model.target.rpartition(".")[0]),
+        "code": code_of(today(cfg.model.target).rpartition(".")[0]),
         "space": {k: dict(v) for k, v in space.items()},
     }
 

@@ -1,6 +1,6 @@
 """Buy it again: the chance that a visit's basket holds an item, from what was learned of gaps between purchases.
 
-The formula and its source stand with the model (`recommenders/buy_it_again.py`), which answers with this, too.
+The formula and its source stand with the model (`recommenders/counting/buy_it_again.py`), which answers with this, too.
 
 Shapes: B requests, V = n_items + 1 columns.
 """

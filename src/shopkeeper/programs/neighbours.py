@@ -1,6 +1,6 @@
 """Neighbours of items (SLIM) and of customers (user-kNN), as arrays and the NumPy that reads them.
 
-Formulas and sources stand with the models (`recommenders/slim.py`, `recommenders/knn/user_knn.py`).
+Formulas and sources stand with the models (`recommenders/item_pairs/slim.py`, `recommenders/knn/user_knn.py`).
 
 Shapes: B requests, U training customers, V = n_items + 1 columns.
 """

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, remove_made, write_json
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.training import distributed, execution, memory
-from shopkeeper.training.autotune import settle
 from shopkeeper.training.checkpoint import SafeCheckpointIO
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
+from shopkeeper.training.devices import distributed, execution, memory
+from shopkeeper.training.devices.autotune import settle
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objective import Objective
 from shopkeeper.training.resume import find_checkpoint, identity_of

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.training import distributed, memory
 from shopkeeper.training.averaging import Average
-from shopkeeper.training.batch_parallel import Shares, share_of
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.devices import distributed, memory
+from shopkeeper.training.devices.batch_parallel import Shares, share_of
 from shopkeeper.training.objective import Objective
 
 NEGATIVES = 2**32 - 1  # stands for a rank in the seed of the negatives

@@ -25,7 +25,7 @@ from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.config import Recipe
-from shopkeeper.training.execution import edges_up_to
+from shopkeeper.training.devices.execution import edges_up_to
 from shopkeeper.training.validation import encode_all
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SequenceModel:
 
     def identity(self, shape: Any) -> dict[str, Any]:
         """What a checkpoint must agree with, beside what the objective asks."""
-        code = code_of(type(self).__module__, "shopkeeper.training.worker")
+        code = code_of(type(self).__module__, "shopkeeper.training.devices.worker")
         return {"model": self.format, "code": code, **asdict(shape)}
 
     def _network(self) -> SequenceNetwork:

@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shopkeeper.evaluation.alarms.sanity import ALWAYS_BESIDE
 from shopkeeper.evaluation.compare import digits_apart, metric_label
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Model, label_of_model
 from shopkeeper.evaluation.report.names import labelled
-from shopkeeper.evaluation.sanity import ALWAYS_BESIDE
 
 Row = tuple[str, str, str]  # check, finding, state: good | note | bad
 
-# Per-model shares of `evaluation.sanity.checks`: what is counted, what it means, and how bad it is.
+# Per-model shares of `evaluation.alarms.sanity.checks`: what is counted, what it means, and how bad it is.
 OF_LISTS = (
     ("unanswered", "Requests without an answer", "got an empty list", "note"),
     ("constant", "Lists whose scores are all equal", "their order says nothing", "note"),

@@ -32,7 +32,7 @@ def sanity_of(
     boards: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All checks of a board as JSON; the report has them as a section."""
-    from shopkeeper.evaluation.sanity import missing_baselines
+    from shopkeeper.evaluation.alarms.sanity import missing_baselines
     from shopkeeper.evaluation.table import oracle_of
 
     task = next(iter(runs.values())).task
@@ -81,7 +81,7 @@ def _orders_worth(
 
     A positive `difference` is what the order was worth.
     """
-    from shopkeeper.evaluation.sanity import asked_without_order, orders_worth
+    from shopkeeper.evaluation.alarms.sanity import asked_without_order, orders_worth
 
     mixed, not_run = {}, {}
     for name, run in runs.items():
@@ -96,7 +96,7 @@ def _orders_worth(
 
 def _trained_without_order(run: RunFolder, split: Split) -> Any:
     """The run's model, trained again with its own settings on training rows in random order; nothing of it is kept."""
-    from shopkeeper.evaluation.sanity import shuffled_training
+    from shopkeeper.evaluation.alarms.sanity import shuffled_training
 
     if start := run.config.get("init_from"):
         raise UserError(
@@ -137,7 +137,7 @@ def _split_gap(
     Sibling runs lie in `<paths.models>/<dataset>/<other split>/<task>`. Of a model with several runs the one with
     the lowest seed is taken; runs of other data (another fingerprint) are none.
     """
-    from shopkeeper.evaluation.sanity import split_gap
+    from shopkeeper.evaluation.alarms.sanity import split_gap
 
     if not runs or cfg.placement is not None:
         return None

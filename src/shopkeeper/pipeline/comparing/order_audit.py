@@ -1,4 +1,7 @@
-"""The leak audit of lists in another order: of the steps behind a model, which `evaluation/model_audit.py` audits."""
+"""The leak audit of lists in another order: of the steps behind a model, not of the model.
+
+That one is audited by `evaluation/alarms/model_audit.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.evaluation.model_audit import LEAST, elsewhere, sample_of
+from shopkeeper.evaluation.alarms.model_audit import LEAST, elsewhere, sample_of
 from shopkeeper.reranking.model import CELLS_AT_ONCE
 from shopkeeper.splits.audit_error import AuditError
 

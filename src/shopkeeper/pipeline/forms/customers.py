@@ -127,7 +127,7 @@ def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
 
 def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
     """Better than the task's oracle on some of the test cohort."""
-    from shopkeeper.evaluation.oracle_alarm import alarm_of_customer_model
+    from shopkeeper.evaluation.alarms.oracle_alarm import alarm_of_customer_model
 
     of, oracle = asked.of, truth_of(cfg).oracle
     if oracle is None:

@@ -113,7 +113,7 @@ def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
 
 def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
     """Better than the oracle of the simulated shop on some of the test requests."""
-    from shopkeeper.evaluation.oracle_alarm import alarm_of_recommender
+    from shopkeeper.evaluation.alarms.oracle_alarm import alarm_of_recommender
 
     options = {"k": cfg.evaluation.k, "filter_seen": asked.filter_seen, "ties": cfg.evaluation.ties}
     return alarm_of_recommender(cfg.model.name, table, asked.of, cfg.task.headline, **options)

@@ -199,7 +199,7 @@ def _fit(
 
 def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:
     """That answers do not change with labels; with `audit=full`, that a model learns the same whatever test holds."""
-    from shopkeeper.evaluation.model_audit import audit_predictions, same_predictions
+    from shopkeeper.evaluation.alarms.model_audit import audit_predictions, same_predictions
 
     of, part, name = asked.of, turn[0], cfg.model.name
     learnt_from = of.people.train if part == "validation" else of.learnt(None)[0]

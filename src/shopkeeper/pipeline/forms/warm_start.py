@@ -11,6 +11,7 @@ from typing import Any
 
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.models.targets import today
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import Train
@@ -38,7 +39,7 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
         run = open_run(path, [model.target])
     except UserError as e:
         raise UserError(f"init_from={path} is no run of model={model.name}: {e}") from None
-    if run.config["model"].get("target") != model.target:
+    if today(run.config["model"]["target"]) != today(model.target):
         raise UserError(
             f"init_from={path} is a run of model={run.metrics['model']}, not of model={model.name}; "
             f"`ls -d outputs/*/* models/*/*/*/*` shows the runs"

@@ -28,6 +28,7 @@ from shopkeeper.closure import Known, source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
 from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
+from shopkeeper.models.targets import today
 from shopkeeper.pipeline.context import BEST
 from shopkeeper.pipeline.forms.form import ALONE
 from shopkeeper.pipeline.stages.unedited import check_composed
@@ -55,7 +56,8 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchan
     configs = {path.stem: _config(path) for path in sorted(composed.glob("*.yaml"))}
     if "stage-prepare" not in configs:
         raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
-    models = {str(c["model"]["target"]).rpartition(".")[0] for name, c in configs.items() if name.startswith("train-")}
+    models = {today(str(c["model"]["target"])).rpartition(".")[0]
+              for name, c in configs.items() if name.startswith("train-")}  # fmt: skip
     wanted = {"raw.json": _raw(configs["stage-prepare"], out / "raw.json")}
     known: Known = {}
     for stage, config in configs.items():
@@ -111,11 +113,11 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str], known: Known)
 
 def _targets(config: Mapping[str, Any]) -> Iterator[str]:
     if "model" in config:
-        yield str(config["model"]["target"])
+        yield today(str(config["model"]["target"]))
     report = config.get("report") or {}
     for key in ("baselines", "shop_baselines"):  # which an evaluation trains by itself
         for model in (report.get(key) or {}).values():
-            yield str(model["target"])
+            yield today(str(model["target"]))
 
 
 def _raw(config: Mapping[str, Any], before: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.content import content_affinity
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.schema import INTEREST, INTEREST_TYPES, MICROSECONDS_PER_DAY
 
 NAMES = ("token", "weight", "item", "factor", "fallback", "below", "types", "half")

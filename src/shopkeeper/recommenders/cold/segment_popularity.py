@@ -27,7 +27,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.visitors import CHANNEL, MONTH, OF_TIME, WEEKDAY, of_time, segment_popularity
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.schema import event_codes
 
 BY: Rule = (

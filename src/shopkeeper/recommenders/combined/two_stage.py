@@ -40,7 +40,7 @@ from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.combined.windows import earlier_windows, offers_new_items
-from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
 

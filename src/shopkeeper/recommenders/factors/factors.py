@@ -26,8 +26,8 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.factors import Fold, folded
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.personal_frequency import own_counts
-from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.personal_frequency import own_counts
+from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.schema import INTEREST_TYPES
 
 

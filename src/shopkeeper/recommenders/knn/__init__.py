@@ -1,1 +1,1 @@
-"""Models that look for customers or sessions like the one that asks."""
+"""Models that look for customers, sessions or items like the one that is asked about."""

@@ -38,7 +38,7 @@ from shopkeeper.programs.base import Program
 from shopkeeper.programs.sessions import Near, informed, reached
 from shopkeeper.programs.sums import Arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.schema import INTEREST_TYPES, event_codes
 
 METHODS = ("vsknn", "vstan")

@@ -29,8 +29,8 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, in_catalogue
-from shopkeeper.recommenders.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 

@@ -29,9 +29,9 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.counting.personal_frequency import own_counts
+from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.recommenders.knn.similar import best_of_each_row, in_catalogue
-from shopkeeper.recommenders.personal_frequency import own_counts
-from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES
 

@@ -1,1 +1,1 @@
-"""Sequence models beside the first ones, whose runs name where those are: a network of `nn/` and its name each."""
+"""Sequence models: a network of `nn/networks/`, and what all of these share (`sequence.py`)."""

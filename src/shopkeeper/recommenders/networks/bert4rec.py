@@ -1,9 +1,9 @@
-"""BERT4Rec as a recommender: says the hidden items of the last `max_length` events (`nn/bert4rec.py`)."""
+"""BERT4Rec as a recommender: says the hidden items of the last `max_length` events (`nn/networks/bert4rec.py`)."""
 
 from __future__ import annotations
 
-from shopkeeper.nn.bert4rec import BERT4RecNetwork, BERT4RecShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.bert4rec import BERT4RecNetwork, BERT4RecShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 from shopkeeper.training.objectives.cloze import Cloze
 
 

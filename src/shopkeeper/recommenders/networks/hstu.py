@@ -1,9 +1,9 @@
-"""HSTU as a recommender: pointwise attention over the last `max_length` events (`nn/hstu.py`)."""
+"""HSTU as a recommender: pointwise attention over the last `max_length` events (`nn/networks/hstu.py`)."""
 
 from __future__ import annotations
 
-from shopkeeper.nn.hstu import HSTUNetwork, HSTUShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.hstu import HSTUNetwork, HSTUShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 class HSTU(SequenceRecommender):

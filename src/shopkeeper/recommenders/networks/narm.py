@@ -1,9 +1,9 @@
-"""NARM as a recommender: a recurrent network over a session that looks back (`nn/narm.py`)."""
+"""NARM as a recommender: a recurrent network over a session that looks back (`nn/networks/narm.py`)."""
 
 from __future__ import annotations
 
-from shopkeeper.nn.narm import NARMNetwork, NARMShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.narm import NARMNetwork, NARMShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 class NARM(SequenceRecommender):

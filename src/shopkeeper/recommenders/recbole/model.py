@@ -30,7 +30,7 @@ from shopkeeper.errors import UserError, check, number, or_null, whole
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.recommenders.recbole.installed import CONTEXT, SEQUENTIAL, Installed
 from shopkeeper.recommenders.recbole.process import Process
 from shopkeeper.recommenders.recbole.validation import Validation
@@ -216,7 +216,7 @@ class RecBole:
             return self.memory_gib
         import torch
 
-        from shopkeeper.training.memory import UNLIMITED, available
+        from shopkeeper.training.devices.memory import UNLIMITED, available
 
         free = available(torch.device("cpu"))
         return None if free >= UNLIMITED else free / 2**30

@@ -45,7 +45,7 @@ class ClozeView:
     labels_U: np.ndarray  # float64: how many events are hidden on average
     catalogue: np.ndarray  # int32: class -> item
     mask: int
-    masked: float  # see `nn.bert4rec.BERT4RecShape`
+    masked: float  # see `nn.networks.bert4rec.BERT4RecShape`
     masked_last: float
 
     @property

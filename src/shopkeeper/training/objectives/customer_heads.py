@@ -25,11 +25,11 @@ from shopkeeper.errors import UserError
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.heads import Heads
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.training import memory
 from shopkeeper.training.batching.batches import Batch, days
 from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.config import Plan, Recipe
-from shopkeeper.training.execution import edges_up_to
+from shopkeeper.training.devices import memory
+from shopkeeper.training.devices.execution import edges_up_to
 from shopkeeper.training.validation import Encode, encode_all, gather
 
 COLUMN = "column "  # before the name of a column among the arrays

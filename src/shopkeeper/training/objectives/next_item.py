@@ -23,11 +23,11 @@ from shopkeeper.nn.losses import Negatives, of_sequence, sampled_loss, smoothed
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.softmax import softmax_cross_entropy
 from shopkeeper.schema import event_codes
-from shopkeeper.training import memory
 from shopkeeper.training.batching.batches import Batch, TrainingView
 from shopkeeper.training.batching.blocks import warm_only
 from shopkeeper.training.batching.cloze import ClozeView
 from shopkeeper.training.config import Plan, Recipe
+from shopkeeper.training.devices import memory
 from shopkeeper.training.validation import Encode, Validator
 
 

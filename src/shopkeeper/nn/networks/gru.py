@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from shopkeeper.nn.days import Days
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
 
 
 class GRUNetwork(GRU4RecNetwork):

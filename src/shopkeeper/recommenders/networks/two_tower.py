@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shopkeeper.nn.two_tower import TwoTowerNetwork, TwoTowerShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.two_tower import TwoTowerNetwork, TwoTowerShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 class TwoTower(SequenceRecommender):

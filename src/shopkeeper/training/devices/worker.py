@@ -1,4 +1,7 @@
-"""One process of a data parallel training: `python -m shopkeeper.training.worker FOLDER RANK`, started by `launch`."""
+"""One process of a data parallel training: `python -m shopkeeper.training.devices.worker FOLDER RANK`.
+
+Started by `distributed.launch`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_made, write_json
-from shopkeeper.training import distributed, execution
 from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.devices import distributed, execution
 from shopkeeper.training.fit import train_here
 
 

@@ -11,9 +11,9 @@ import torch
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.softmax import chunk_rows
-from shopkeeper.training.autotune import PAD
 from shopkeeper.training.batching.layout import DEFAULT_EDGES
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.devices.autotune import PAD
 
 log = logging.getLogger(__name__)
 KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages

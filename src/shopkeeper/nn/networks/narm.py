@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shopkeeper.nn.attention import Groups
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.neighbours import strongest, strongest_of_all
-from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.item_pairs.counted import strongest, strongest_of_all
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.training import execution, memory
-from shopkeeper.training.autotune import settle
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import Recipe, TrainerConfig
+from shopkeeper.training.devices import execution, memory
+from shopkeeper.training.devices.autotune import settle
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objectives.next_item import NextItem
 

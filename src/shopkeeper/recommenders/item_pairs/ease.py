@@ -34,8 +34,8 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.neighbours import CELLS, counts_together
-from shopkeeper.recommenders.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.item_pairs.counted import CELLS, counts_together
 from shopkeeper.schema import INTEREST_TYPES
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class EASE:
         """Invert the items' co-occurrence in the training rows."""
         import torch
 
-        from shopkeeper.training.memory import available
+        from shopkeeper.training.devices.memory import available
 
         offsets, rows = split.training_rows()
         user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

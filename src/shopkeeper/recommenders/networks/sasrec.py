@@ -1,9 +1,9 @@
-"""SASRec as a recommender: self-attention over the last `max_length` events (`nn/sasrec.py`)."""
+"""SASRec as a recommender: self-attention over the last `max_length` events (`nn/networks/sasrec.py`)."""
 
 from __future__ import annotations
 
-from shopkeeper.nn.sasrec import SASRecNetwork, SASRecShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 class SASRec(SequenceRecommender):

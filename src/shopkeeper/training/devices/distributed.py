@@ -62,7 +62,7 @@ def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float]
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     workers = []
     for rank in range(processes):
-        command = [sys.executable, "-m", "shopkeeper.training.worker", str(folder), str(rank)]
+        command = [sys.executable, "-m", "shopkeeper.training.devices.worker", str(folder), str(rank)]
         errors = None if rank == 0 else open(folder / f"stderr-{rank}", "wb")  # noqa: SIM115 (closed with the worker)
         workers.append(subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=errors))
     history = _Lines(folder / "history.jsonl")

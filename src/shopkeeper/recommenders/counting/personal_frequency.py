@@ -27,7 +27,7 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.popularity import Popularity, counted_types, type_weights
+from shopkeeper.recommenders.counting.popularity import Popularity, counted_types, type_weights
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 

@@ -1,9 +1,9 @@
-"""GRU4Rec as a recommender: a recurrent network over the last `max_length` events (`nn/gru4rec.py`)."""
+"""GRU4Rec as a recommender: a recurrent network over the last `max_length` events (`nn/networks/gru4rec.py`)."""
 
 from __future__ import annotations
 
-from shopkeeper.nn.gru4rec import GRU4RecNetwork, GRU4RecShape
-from shopkeeper.recommenders.sequence import SequenceRecommender
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 
 
 class GRU4Rec(SequenceRecommender):

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from shopkeeper.training import distributed, memory
 from shopkeeper.training.config import Plan, TrainerConfig
+from shopkeeper.training.devices import distributed, memory
 
 log = logging.getLogger(__name__)
 BATCHES = 4

@@ -158,7 +158,7 @@ class HSTUNetwork(SequenceNetwork):
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         length = item_BL.shape[1]
-        position_L = length - 1 - torch.arange(length, device=item_BL.device)  # see nn/sasrec.py
+        position_L = length - 1 - torch.arange(length, device=item_BL.device)  # see nn/networks/sasrec.py
         x_BLD = self._embedded(item_BL, position_L, type_BL)
         seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
         mask_BLL = (item_BL > 0)[:, None, :] & seen_LL

@@ -28,7 +28,7 @@ from shopkeeper.nn.attention import Groups, check_heads, compile_blocks, full_at
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
-from shopkeeper.nn.sasrec import halves, plain_attention
+from shopkeeper.nn.networks.sasrec import halves, plain_attention
 
 EPSILON = 1e-12  # of the norms
 
@@ -165,7 +165,7 @@ class BERT4RecNetwork(SequenceNetwork):
         item_BL = F.pad(item_BL, (0, 1), value=self.mask)
         type_BL = None if type_BL is None else F.pad(type_BL, (0, 1))
         length = item_BL.shape[1]
-        position_L = length - 1 - torch.arange(length, device=item_BL.device)  # see nn/sasrec.py
+        position_L = length - 1 - torch.arange(length, device=item_BL.device)  # see nn/networks/sasrec.py
         x_BLD = self._embedded(item_BL, position_L, type_BL)
         mask_B1LL = (item_BL > 0)[:, None, None, :].expand(-1, 1, length, -1)
         for block in self.blocks:

@@ -1,0 +1,1 @@
+"""Whether a figure may be believed: what a model read, what cannot be so good, what a baseline says."""

@@ -1,0 +1,1 @@
+"""The networks themselves, one a file; the contract of each is `nn/network.py`."""

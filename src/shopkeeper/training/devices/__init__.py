@@ -1,0 +1,1 @@
+"""What a training runs on: the plan for a machine, what fits into its memory, several processes."""
