@@ -102,10 +102,21 @@ def test_a_candidate_model_that_cannot_carry_the_catalogue_is_left_out_and_said(
     opened.load(tmp_path / "run")
     np.testing.assert_array_equal(opened.score(requests), without.score(requests))
     shutil.rmtree(tmp_path / "run" / "candidates" / "popularity")
-    with pytest.raises(UserError, match="lacks a candidate model"):
+    with pytest.raises(UserError, match="lacks the candidate model 'popularity'"):
         made[0]().load(tmp_path / "run")
     with pytest.raises(UserError, match="need a dense inverse"):
         fitted(partial(TwoStage, ease, per_model=5, **settings), prepared, split)
+
+
+def test_opened_with_its_candidates_in_another_order_it_answers_the_same(tmp_path: Path):
+    prepared, split = habits(tmp_path / "habits")
+    requests, _ = split.part("test")
+    settings = {"per_model": 5, "windows": 2, "window_days": 2, "trees": 20, "patience": None, "min_data_in_leaf": 1}
+    model = fitted(partial(TwoStage, CANDIDATES, **settings), prepared, split)
+    model.save(tmp_path / "run")
+    opened = TwoStage(dict(reversed(CANDIDATES.items())), **settings)
+    opened.load(tmp_path / "run")
+    np.testing.assert_array_equal(opened.score(requests), model.score(requests))
 
 
 def test_a_window_hands_out_nothing_from_its_cutoff_on_but_the_histories_of_its_questions(tmp_path: Path):
@@ -198,6 +209,10 @@ def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(t
     alone = fitted(lambda: make(CANDIDATES["personal_frequency"]), prepared, split)
     asked = stranger([[3], [7, 6], []])
     np.testing.assert_array_equal(model.score(asked), alone.score(asked))
+    model.save(tmp_path / "run")
+    opened = TwoStage(dict(reversed(CANDIDATES.items())))
+    opened.load(tmp_path / "run")
+    np.testing.assert_array_equal(opened.score(asked), alone.score(asked))
 
 
 def test_the_shipped_candidates_are_the_models_own_settings_and_train(tmp_path: Path):

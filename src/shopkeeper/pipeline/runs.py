@@ -169,7 +169,7 @@ def write_run(
     The `checkpoint` is taken into it once everything is written.
     """
     with filled_folder(folder, "run") as room:
-        write_text(room / "config.yaml", yaml.safe_dump(without_secrets(dict(config)), sort_keys=True))
+        write_text(room / "config.yaml", yaml.safe_dump(without_secrets(dict(config)), sort_keys=False))
         model.save(room)
         for part, table in tables.items():
             write_table(table, room / f"{part}.parquet")

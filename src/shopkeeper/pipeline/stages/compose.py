@@ -73,7 +73,7 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     with atomic_folder(out, "composed") as folder:
         for stage, (verb, overrides) in stages.items():
             config = _compose(stage, verb, common + overrides)
-            write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=True))
+            write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=False))
         write_json(folder / MANIFEST, sealed({"kind": COMPOSED, "files": sha256_tree(folder)}))
     return sorted(out.glob("*.yaml"))
 

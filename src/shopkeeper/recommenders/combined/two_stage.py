@@ -316,22 +316,25 @@ class TwoStage:
     def save(self, folder: Path) -> None:
         """Write `weights.npz` (item statistics, catalogue, fallback), `trees.txt` and the candidates' own folders."""
         arrays = {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.rest_V}
-        save_arrays(folder, "two_stage", arrays | {"types": np.array(self.types, np.int8)})
+        arrays |= {"types": np.array(self.types, np.int8), "candidates": np.array(list(self.models))}
+        save_arrays(folder, "two_stage", arrays)
         for name, model in self.models.items():
             model.save(folder / "candidates" / name)
         save_trees(folder, self.booster)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types"))
+        a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types", "candidates"))
         self.facts, self.catalogue, self.rest_V = ItemFacts(a["facts"]), a["catalogue"], a["fallback"]
         self.types = a["types"].tolist()
-        there = Path(folder) / "candidates"  # not those that the data were too large for
-        self.settings = {name: settings for name, settings in self.settings.items() if (there / name).is_dir()}
+        there = Path(folder) / "candidates"
+        names = a["candidates"].tolist()  # those that took part, in the order in which the trees read them
+        if strange := [name for name in names if name not in self.settings or not (there / name).is_dir()]:
+            raise UserError(f"{folder} lacks the candidate model '{strange[0]}' that its trees read; train it again")
+        self.settings = {name: self.settings[name] for name in names}
         self.models = {name: make(settings) for name, settings in self.settings.items()}
         for name, model in self.models.items():
             model.load(there / name)
         self.booster = open_trees(folder) if (Path(folder) / TREES).is_file() else None
-        read = len(self.feature_names) if self.booster is None else self.booster.num_feature()
-        if not self.models or read != len(self.feature_names):
-            raise UserError(f"{folder} lacks a candidate model that its trees read; train two_stage again")
+        if self.booster is not None and self.booster.num_feature() != len(self.feature_names):
+            raise UserError(f"{folder}: its trees read other columns than this version makes; train two_stage again")
