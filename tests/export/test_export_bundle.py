@@ -122,7 +122,8 @@ def test_manifest_says_what_the_bundle_is_and_where_it_comes_from(exported: Any,
     assert manifest["data"]["fingerprint"] == prepared.fingerprint
     assert manifest["data"]["target_hash"] == split.target_hash("test")
     program = "model.onnx" if manifest["scorer"] == "onnx" else "arrays.npz"
-    assert set(manifest["files"]) == {"vocabulary.json", "golden.json", program}
+    explained = {"README.md", "card.md", "statement.md", "request.schema.json", "response.schema.json"}
+    assert set(manifest["files"]) == {"vocabulary.json", "golden.json", program} | explained
     words = json.loads((exported[1] / "vocabulary.json").read_text())
     assert words["item_ids"] == [f"i{i}" for i in range(1, 41)]
 

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import yaml
+from by_readme import wrong_by_the_readme
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.bundles.answer import Answer, Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
+from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import Person, external, invented_people, trained_answers
 from shopkeeper.customers.base_rate import BaseRate
@@ -97,6 +100,27 @@ def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: An
     np.testing.assert_allclose(*np.array(pairs).T, rtol=1e-9)
     other = json.loads((path / "golden.json").read_text())["requests"][-1]["expected"]
     assert other["expected"] > 1.5
+
+
+def test_a_network_s_readme_is_enough_and_of_other_models_it_says_who_answers(exported: Any) -> None:
+    if type(exported[0]) is GRU:
+        assert wrong_by_the_readme(exported[1]) == []
+    else:
+        assert "```python" not in (exported[1] / "README.md").read_text(encoding="utf-8")
+        assert "put JSON lines through `shopkeeper answer`" in (exported[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_customers_and_what_is_said_of_them_fit_the_schemas(exported: Any) -> None:
+    request, response = (json.loads((exported[1] / f"{n}.schema.json").read_text()) for n in ("request", "response"))
+    asked = [{key: one[key] for key in ("history", "as_of")}
+             for one in json.loads((exported[1] / "golden.json").read_text())["requests"]]  # fmt: skip
+    for one, answer in zip(asked, answered(Bundle.load(exported[1]), asked), strict=True):
+        jsonschema.validate(one, request)
+        jsonschema.validate(answer, response)
+    with pytest.raises(jsonschema.ValidationError, match="as_of"):
+        jsonschema.validate({"history": []}, request)
+    text = (exported[1] / "statement.md").read_text(encoding="utf-8")
+    assert "how probable it is that something happens within the next 60 days" in text
 
 
 def test_golden_customers_are_replayed(exported: Any) -> None:
@@ -224,7 +248,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     assert {got[user][2] for user in scored} == {""}
     # Whom evaluation asks nothing about is blank here, with the reason.
     others = [got[user] for user in got if user not in rows]
-    assert {(items, probability, expected) for items, probability, _, expected in others} == {(None, None, None)}
-    assert {reason for _, _, reason, _ in others} == {NO_HISTORY, INACTIVE}
+    assert {(items, probability, expected) for items, probability, _, expected, _ in others} == {(None, None, None)}
+    assert {reason for _, _, reason, _, _ in others} == {NO_HISTORY, INACTIVE}
     assert min(len(scored), len(others)) > 100
     assert len({got[user][1] for user in scored}) > 100

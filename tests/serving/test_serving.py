@@ -172,6 +172,13 @@ def test_a_model_that_this_version_does_not_know_says_to_update(copy: Path) -> N
         Bundle.load(copy)
 
 
+def test_event_codes_of_another_shopkeeper_are_refused(copy: Path) -> None:
+    told = json.loads((copy / "manifest.json").read_text())["preprocessing"]
+    reseal(copy, preprocessing=told | {"event_codes": told["event_codes"] | {"view": 5}})
+    with pytest.raises(UserError, match="has event codes that are not this shopkeeper's"):
+        Bundle.load(copy)
+
+
 def test_wrong_golden_answers_are_reported_not_raised(copy: Path) -> None:
     golden = json.loads((copy / "golden.json").read_text())
     golden["requests"][3]["expected"]["items"][0]["score"] += 0.01
@@ -196,7 +203,9 @@ def test_wrong_golden_answers_are_reported_not_raised(copy: Path) -> None:
         ([["i1"]], {"k": 6}, "lists of 1 to 5"),
         ([["i1"]], {"k": 0}, "lists of 1 to 5"),
         ([["i1"]], {"k": float("nan")}, "lists of 1 to 5"),
+        ([["i1"]], {"k": True}, "lists of 1 to 5"),
         ([["i1"]], {"exclude": []}, "exclude has 0 lists for 1"),
+        ([["i1"]], {"filter_seen": "false"}, "filter_seen='false': write True or False"),
     ],
 )
 def test_a_wrong_request_gets_one_line_that_says_what_is_wrong(

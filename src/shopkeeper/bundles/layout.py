@@ -70,6 +70,19 @@ BUNDLE = Folder(
             history.needs_instant   bool            `as_of` must be said
             history.time_zone       text            of times without an offset
             history.usual_type      text            what an event without a type counts as
+            preprocessing.event_codes.<type>   int   what stands for an event type
+            preprocessing.event_columns  list        of an event that is a list
+            preprocessing.order     text            in which a history is read
+            preprocessing.day       int             microseconds of a day
+            preprocessing.unknown_items  text       what becomes of an event whose item nobody knows
+            preprocessing.padding   object or null  of a graph: on which side, with what
+            preprocessing.inputs    object or null  of a graph: name -> type, axes, meaning
+            preprocessing.outputs   object or null  of a graph: name -> type, axes, meaning
+            preprocessing.arrays    object or null  of arrays.npz: name -> type, shape
+            preprocessing.ids       object          spellings of an id that are one id
+            preprocessing.queries   object or null  how what was typed becomes an id; null: the log has no queries
+            preprocessing.empty     text            the reason where nothing of a history is read
+            preprocessing.tolerance  object         of golden answers: score, rank, probability
             people                  int             training customers whose data are in arrays.npz, without ids
             model                   text or null    as in conf/model
             task                    text or null    what it was trained for
@@ -85,8 +98,25 @@ BUNDLE = Folder(
             chosen.p_adjusted?      number          of the difference, for all pairs of the models
             chosen.certain?         bool            whether they can be told apart
             chosen.statement?       text            the comparison in words
+            judged                  object or null  on test beside the strongest baseline; null: there was no report
+            judged.baseline?        text            that it was set beside
+            judged.metric?          text            the task's headline
+            judged.difference?      number or null  of the model minus the baseline
+            judged.low?             number or null  lower end of the interval
+            judged.high?            number or null  upper end
+            judged.p_adjusted?      number or null  as in the report
+            judged.method?          text            as in the report
+            judged.statement?       text            as in the report
             git_commit              text or null    that trained it
+            versions.<package>      text            that wrote it
+            exported                text            the day, UTC
             data.dataset            text            name
+            data.title              text or null    in words
+            data.source             text or null    where people get it
+            data.licence            text or null    of the data
+            data.period             list or null    the log's first and last event; null: it has no times
+            data.trained_until      text or null    nothing later was learnt from; null: no cutoff in time
+            data.consent            text            on which basis people's data were used
             data.fingerprint        text            of the prepared dataset
             data.erasure_list       text or null    SHA-256 of the erasure list that was applied to the data
             data.split              text or null    folder of the split, or its name
@@ -107,6 +137,11 @@ BUNDLE = Folder(
             files.<file>            text            SHA-256 of the file's bytes
             """,
         ),
+        file("README.md", "for whoever receives it: what lies here, how it is asked, how it is answered without us"),
+        file("card.md", "the model's card: data, period, protocol, figures beside the strongest baseline, limits"),
+        file("statement.md", "what customers may be told of it, in English, Russian and Ukrainian"),
+        file("request.schema.json", "JSON Schema of a request, as in golden.json and on the command line"),
+        file("response.schema.json", "JSON Schema of an answer"),
         file("manifest.json.sha256", "SHA-256 of manifest.json, as `sha256sum` writes it"),
     ),
 )

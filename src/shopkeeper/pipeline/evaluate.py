@@ -86,7 +86,7 @@ def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
 def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
-    from shopkeeper.evaluation.report.gather import gather
+    from shopkeeper.evaluation.report.gather import baseline_of, gather
 
     _one_file_per_task(runs)
     unlike = None if cfg.overwrite else _unlike(runs)
@@ -116,6 +116,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             report = gather(sections, cfg.report.plain)
             write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
+            about["baselines"] = {task: baseline_of(one, cfg.report.plain) for task, one in sections.items()}
             write_json(folder / "manifest.json", sealed({**about, "files": sha256_tree(folder)}))
     if not cfg.tracking.off:
         pages = tracking.Pages(cfg.tracking)

@@ -29,6 +29,7 @@ def export(config: DictConfig) -> None:
     `exports/<name>/<task>/`.
     """
     from shopkeeper.bundles.answer.verify import verify
+    from shopkeeper.pipeline.comparing.judged import judged
 
     cfg = settings(config, Export)
     named, place = context.named_targets(), cfg.paths.exports
@@ -40,14 +41,15 @@ def export(config: DictConfig) -> None:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
             out = place / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
-            out = export_run(chosen.run, out, chosen=chosen.facts, **options)
+            known = judged(chosen.run, cfg.paths.reports)
+            out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
         return
     run = open_run(cfg.run or context.run_folder(cfg), named)
     say_contradictions(cfg.plain, [run])
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
-    out = export_run(run, place / bundle_name(cfg.name, run), **options)
+    out = export_run(run, place / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
     log.info("%s", verify(out))
 
 
@@ -70,13 +72,17 @@ def export_run(
     golden: int = 100,
     overwrite: bool = False,
     chosen: Mapping[str, Any] | None = None,
+    judged: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the bundle of a run, whichever its task; `chosen`: how it was found among others."""
+    """Write the bundle of a run, whichever its task.
+
+    `chosen`: how it was found among others; `judged`: how it did beside the strongest baseline.
+    """
     from shopkeeper.bundles.write import export_bundle
 
     if thin := run.manifest.get("too_thin"):
         raise UserError(f"{run.path} has no scores to export: {thin}; train it on more data")
-    facts = about(run) | {"chosen": chosen}
+    facts = about(run) | {"chosen": chosen, "judged": judged}
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared = context.prepared_of(run.manifest)
     asked = form_of(run.about, run.told.dataset).asked_of(run, prepared)

@@ -180,6 +180,7 @@ REPORT = Folder(
             split_name           text          as in conf/split
             dataset_fingerprint  text          of the prepared dataset
             erasure_list         text or null  SHA-256 of the erasure list that was applied to the data
+            baselines.<task>     text          the model that others are set beside
             runs                 list          what the table holds
             runs[].path          text          folder, as seen from the working folder
             runs[].model         text          as in conf/model

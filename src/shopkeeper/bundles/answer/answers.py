@@ -20,6 +20,7 @@ class Answer(NamedTuple):
     probability: float | None = None  # None where blank, and of a model that says something else
     reason: str = ""
     expected: float | None = None  # the mean of a count or of an amount; None where blank, and of any other model
+    unknown: int = 0  # events of the history whose item the model does not know; of a table: columns not known
 
     def as_json(self) -> dict[str, Any]:
         """As golden requests keep it."""
@@ -29,11 +30,11 @@ class Answer(NamedTuple):
         return {"items": [{"item_id": i, "score": s} for i, s in self.items], "reason": self.reason}
 
     @classmethod
-    def of_customer(cls, value: float | None, reason: str, answers: str | None) -> Answer:
+    def of_customer(cls, value: float | None, reason: str, answers: str | None, unknown: int = 0) -> Answer:
         """`value`: None where blank; `answers`: what it is, as a bundle's manifest says (older ones do not)."""
         if answers in (None, PROBABILITIES):
-            return cls(None, value, reason)
-        return cls(None, None, reason, value)
+            return cls(None, value, reason, None, unknown)
+        return cls(None, None, reason, value, unknown)
 
     @classmethod
     def from_json(cls, said: Any) -> Answer:

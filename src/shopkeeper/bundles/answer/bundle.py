@@ -25,7 +25,7 @@ from shopkeeper.bundles.answer.rows import TableModel
 from shopkeeper.errors import UserError, whole
 from shopkeeper.programs import ranking, scoring
 from shopkeeper.programs.base import GRAPH
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_written
 
 SCORERS_OF_KIND = {
@@ -73,6 +73,9 @@ class Bundle:
         with fitting(path):
             manifest, words = as_today(path, manifest, content)
             check_written(manifest, SHAPES[kind], str(path / "manifest.json"), AGAIN)
+        codes = (manifest.get("preprocessing") or {}).get("event_codes", EVENT_CODE)
+        if not isinstance(codes, dict) or codes.items() - EVENT_CODE.items():
+            raise UserError(f"{path} has event codes that are not this shopkeeper's; update it, or {AGAIN}")
         scorer = manifest["scorer"]
         if scorer not in SCORERS_OF_KIND[kind]:
             raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")

@@ -69,17 +69,22 @@ class CustomerModel:
         reasons = [self._blank(rows, t) for rows, t in zip(asked.rows, asked.instant.tolist(), strict=True)]
         scored = [n for n, reason in enumerate(reasons) if not reason]
         found: dict[int, float] = {}
+        unknown: dict[int, int] = {}
         if scored:
             rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
             if self.session is not None:
-                raw_n = self._drawn(rows, instant, seen)
+                raw_n, strange = self._drawn(rows, instant, seen)
             else:
-                raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](self._features(rows, instant, seen), self.arrays)
+                features, strange = self._features(rows, instant, seen)
+                raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features, self.arrays)
             calibrator = self.manifest["calibrator"]
             raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
-            found = dict(zip(scored, raw_n.tolist(), strict=True))
+            found, unknown = dict(zip(scored, raw_n.tolist(), strict=True)), dict(zip(scored, strange, strict=True))
+            seen["unknown_items"] += sum(strange)
         answers = self.manifest.get("answers")  # of older bundles probabilities
-        return [Answer.of_customer(found.get(n), reason, answers) for n, reason in enumerate(reasons)]
+        return [
+            Answer.of_customer(found.get(n), reason, answers, unknown.get(n, 0)) for n, reason in enumerate(reasons)
+        ]
 
     def _blank(self, rows: list[Row], instant: int) -> str:
         """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""
@@ -92,19 +97,23 @@ class CustomerModel:
             return ""
         return f"no {' / '.join(wanted)} in the {'time' if days is None else f'{days:g} days'} before the cutoff"
 
-    def _drawn(self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]) -> np.ndarray:
-        """What the graph says of customers who have events: float64 (n,)."""
+    def _drawn(
+        self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
+    ) -> tuple[np.ndarray, list[int]]:
+        """What the graph says of customers who have events, float64 (n,), and how many items of each it knows not."""
         takes = frozenset(node.name for node in self.session.get_inputs())
         longest, strange = self.manifest["history"]["max_length"], len(self.vocabulary.item_ids) + 1
         read = [rows[-longest:] for rows in histories]
         by_length = np.argsort([len(rows) for rows in read], kind="stable").tolist()
         found_n = np.empty(len(read))
+        unknown = [0] * len(read)
         step = max(1, EVENTS_AT_ONCE // max(map(len, read)))
         for first in range(0, len(read), step):
             part = by_length[first : first + step]
             rows, instant = [read[n] for n in part], instants[part]
             items = [[self.vocabulary.item(row.item_id, seen) or strange for row in history] for history in rows]
-            seen["unknown_items"] += sum(item == strange for history in items for item in history)
+            for n, history in zip(part, items, strict=True):
+                unknown[n] = history.count(strange)
             last = np.array([history[-1].timestamp for history in rows], np.int64)
             feed = {
                 "history": padded(items),
@@ -113,22 +122,24 @@ class CustomerModel:
                 **others(rows, instant, takes, self.vocabulary.channels),
             }
             (found_n[part],) = self.session.run(None, {name: feed[name] for name in takes})
-        return found_n
+        return found_n, unknown
 
-    def _features(self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]) -> np.ndarray:
-        """Features float64 (n, F) of customers who have events."""
+    def _features(
+        self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
+    ) -> tuple[np.ndarray, list[int]]:
+        """Features float64 (n, F) of customers who have events, and how many items of each the bundle knows not."""
         known = len(self.vocabulary.item_ids)
         strange: dict[str, int] = {}  # items that the bundle does not know: different ones, of no category
-        table = Table(self.vocabulary, timed=True)
+        table, unknown = Table(self.vocabulary, timed=True), list[int]()
         for rows in histories:
             items = []
             for row in rows:
                 item = self.vocabulary.item(row.item_id, seen)
                 if item is None:
                     item = strange.setdefault(normal_id(row.item_id), known + 1 + len(strange))
-                    seen["unknown_items"] += bool(known)
                 items.append(item)
             table.add(rows, items)
+            unknown.append(sum(item > known for item in items) if known else 0)
         requests = table.requests(instants, seen)
         category, since = self.category, self.category_since
         if category is not None:
@@ -146,4 +157,4 @@ class CustomerModel:
         )
         if list(found.names) != self.manifest["feature_names"]:
             raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
-        return found.values
+        return found.values, unknown

@@ -87,30 +87,34 @@ class ItemModel:
     ) -> list[Answer]:
         """As `Bundle.answer`; `basket`: ids of lines that stand behind the histories already."""
         k = self.k if k is None else k
-        if not isinstance(k, int) or not 1 <= k <= self.k:
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.k:
             raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
+        if filter_seen is not None and not isinstance(filter_seen, bool):
+            raise UserError(f"filter_seen={filter_seen!r:.60}: write True or False")
         if filter_seen is None:
             filter_seen = bool(self.manifest["filter_seen"])
         parsed = [self._read(rows, seen) for rows in asked.rows]
-        hidden = [every if filter_seen else [] for _, _, every in parsed]
+        hidden = [every if filter_seen else [] for _, _, every, _ in parsed]
         for left_out in (exclude, basket):
             if left_out is not None:
                 hidden = [a + b for a, b in zip(hidden, self._excluded(left_out, len(parsed), seen), strict=True)]
-        reasons = ["" if items else NO_HISTORY for _, items, _ in parsed]
+        reasons = ["" if items else NO_HISTORY for _, items, _, _ in parsed]
         seen["empty_histories"] += sum(map(bool, reasons))
 
-        longest = max((len(items) for _, items, _ in parsed), default=1) or 1
+        longest = max((len(items) for _, items, _, _ in parsed), default=1) or 1
         step = max(1, min(256, SCORES_AT_ONCE // (len(self.known)), EVENTS_AT_ONCE // longest))
         answers: list[Answer] = []
         for first in range(0, len(parsed), step):
             part = slice(first, first + step)
             instant = None if asked.instant is None else asked.instant[part]
-            items_BK, scores_BK = self._best([(rows, items) for rows, items, _ in parsed[part]], instant, hidden[part],
-                                             k, seen)  # fmt: skip
-            shown = zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), reasons[part], strict=True)
-            for items_K, scores_K, reason in shown:
+            asked_here = [(rows, items) for rows, items, _, _ in parsed[part]]
+            items_BK, scores_BK = self._best(asked_here, instant, hidden[part], k, seen)
+            unknown = [one[3] for one in parsed[part]]
+            shown = zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), reasons[part], unknown, strict=True)
+            for items_K, scores_K, reason, strange in shown:
                 pairs = zip(items_K, scores_K, strict=True)
-                answers.append(Answer([(self.vocabulary.shown(i), s) for i, s in pairs if i > 0], None, reason))
+                listed = [(self.vocabulary.shown(i), s) for i, s in pairs if i > 0]
+                answers.append(Answer(listed, None, reason, None, strange))
         return answers
 
     def _best(
@@ -160,26 +164,28 @@ class ItemModel:
             "own_score": padded([x.tolist() for x in scores], np.float32),
         }
 
-    def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int]]:
-        """The events that the model reads, their internal items, and every known item of the history."""
+    def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int], int]:
+        """The events that the model reads, their internal items, every known item of the history, events of others."""
         rules = self.manifest["history"]
         wanted = rules["event_types"]
         codes = None if wanted is None else {EVENT_CODE[name] for name in wanted}
         kept: list[Row] = []
         items: list[int] = []
         every: list[int] = []
+        unknown = 0
         for row in rows:
             item = self.vocabulary.item(row.item_id, seen)
             if item is not None:
                 every.append(item)
             if item is None or not self.known[item]:
-                seen["unknown_items"] += 1
+                unknown += 1
             elif codes is None or row.event_type in codes:
                 kept.append(row)
                 items.append(item)
         longest = None if self.arrays else rules["max_length"]  # an own history looks further back than its network
         cut = 0 if longest is None else max(0, len(items) - longest)
-        return kept[cut:], items[cut:], every
+        seen["unknown_items"] += unknown
+        return kept[cut:], items[cut:], every, unknown
 
     def _excluded(self, exclude: Sequence[Sequence[str]], n: int, seen: Counter[str]) -> list[list[int]]:
         """Internal ids to leave out of each of n requests."""

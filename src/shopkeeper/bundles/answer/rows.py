@@ -71,11 +71,13 @@ class TableModel:
         for name, _ in self.encoding.categories:
             columns[name] = np.array([self._text(row.get(name)) for row in rows], object)
         seen["requests"] += len(rows)
-        seen["unknown_values"] += sum(self._text(value) is None for row in rows for value in row.values())
+        unknown = [sum(self._text(value) is None for value in row.values()) for row in rows]
+        seen["unknown_values"] += sum(unknown)
         raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](self.encoding.features(columns), self.arrays)
         calibrator = self.manifest["calibrator"]
         raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
-        return [Answer.of_customer(value, "", self.manifest["answers"]) for value in raw_n.tolist()]
+        said = zip(raw_n.tolist(), unknown, strict=True)
+        return [Answer.of_customer(value, "", self.manifest["answers"], strange) for value, strange in said]
 
     def _text(self, value: Any) -> str | None:
         """A category as the table's file has it; None where nothing is known."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.histories import VOCABULARY
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.write.customers import CustomerQuestions
+from shopkeeper.bundles.write.explain import explain
+from shopkeeper.bundles.write.explain.origin import made_with, told_of
+from shopkeeper.bundles.write.explain.preprocessing import preprocessing
 from shopkeeper.bundles.write.items import ItemQuestions
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.bundles.write.table import TableQuestions
@@ -73,11 +77,14 @@ def export_bundle(
         questions = CustomerQuestions(model, program, prepared, asked)
     unlike = None if overwrite else another(run_manifest, prepared.name)
     with atomic_folder(Path(out), "bundle", unlike) as folder:
-        questions.write_program(folder)
-        write_json(folder / VOCABULARY, questions.vocabulary())
-        lines = [json.dumps(request) for request in questions.golden(golden, seed)]
+        drawn, words = questions.write_program(folder), questions.vocabulary()
+        write_json(folder / VOCABULARY, words)
+        requests = list(questions.golden(golden, seed))
+        lines = [json.dumps(request) for request in requests]
         write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")  # one request a line
-        seal(folder, _manifest(prepared, run_manifest, questions))
+        manifest = _manifest(prepared, run_manifest, questions, drawn)
+        explain(folder, manifest, words, requests)
+        seal(folder, manifest)
         wrong = verify(folder, repeat=0).wrong
         compared = golden
         if not wrong:
@@ -109,7 +116,10 @@ def program_of(model: Any, timed: bool) -> Program:
 
 
 def _manifest(
-    prepared: Prepared, run: Mapping[str, Any], questions: ItemQuestions | CustomerQuestions | TableQuestions
+    prepared: Prepared,
+    run: Mapping[str, Any],
+    questions: ItemQuestions | CustomerQuestions | TableQuestions,
+    drawn: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the bundle is, what it reads and where it comes from."""
     program = questions.program
@@ -124,13 +134,16 @@ def _manifest(
             "time_zone": prepared.zone,  # of times without an offset
             "usual_type": questions.usual_type,  # what an event without a type counts as, here and in `recommend`
         },
+        "preprocessing": preprocessing(questions.kind, program, drawn, questions.buckets),
         "people": program.people,  # training customers whose data are in the arrays, without ids
-        **{name: run.get(name) for name in ("model", "task", "seed", "metrics", "chosen")},
+        **{name: run.get(name) for name in ("model", "task", "seed", "metrics", "chosen", "judged")},
         "git_commit": run.get("commit"),
+        "versions": made_with(program),
+        "exported": datetime.now(UTC).date().isoformat(),
         "data": {
             "dataset": prepared.name,
             "fingerprint": prepared.fingerprint,
-            "erasure_list": prepared.erasure_list,
+            **told_of(prepared, run),
             **questions.origin(run),
         },
         **questions.facts(run),

@@ -25,6 +25,7 @@ class CustomerQuestions:
     """Customers at an instant."""
 
     kind = "customer"
+    buckets = None  # queries are items that nobody names here
 
     def __init__(self, model: Any, program: Program, prepared: Prepared, cohort: Cohort):
         self.model, self.prepared, self.cohort = model, prepared, cohort
@@ -33,17 +34,17 @@ class CustomerQuestions:
         self.channels: list[str] = list(prepared.manifest.get("channels") or ())
         self.usual_type = cases_of.usual_type(cohort)
 
-    def write_program(self, folder: Path) -> None:
-        """The graph, or the arrays."""
+    def write_program(self, folder: Path) -> dict[str, Any]:
+        """The graph, or the arrays; of a graph what it takes and gives."""
         if self.program.scorer == GRAPH:
             from shopkeeper.bundles.write.onnx_file import write_onnx
             from shopkeeper.bundles.write.probability import ProbabilityGraph
 
             graph = ProbabilityGraph(self.program, len(self.item_ids))
-            write_onnx(graph, folder / "model.onnx", self.program.max_length)
-            return
+            return write_onnx(graph, folder / "model.onnx", self.program.max_length)
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **self.program.arrays)  # type: ignore[arg-type]
+        return {}
 
     def vocabulary(self) -> dict[str, Any]:
         """What turns a client's events into the arrays that features are made of."""

@@ -36,19 +36,21 @@ class ItemQuestions:
         self.usual_type = untyped_event(model, split.timeline["spec"].get("target_events") or ())
         self.draw = cases_of.Draw(prepared, program)
 
-    def write_program(self, folder: Path) -> None:
-        """The graph, or the arrays with the catalogue."""
+    def write_program(self, folder: Path) -> dict[str, Any]:
+        """The graph, or the arrays with the catalogue; of a graph what it takes and gives."""
         program, catalogue = self.program, np.asarray(self.split.catalogue)
+        drawn: dict[str, Any] = {}
         if program.scorer == GRAPH:
             from shopkeeper.bundles.write.onnx_file import write_onnx
             from shopkeeper.bundles.write.ranking import RankingGraph
 
             graph = RankingGraph(program, catalogue, self.prepared.n_items, self.k)
-            write_onnx(graph, folder / "model.onnx", program.max_length)
+            drawn = write_onnx(graph, folder / "model.onnx", program.max_length)
         arrays = program.own if program.scorer == GRAPH else {**program.arrays, "catalogue": catalogue}
         if arrays is not None:
             with open(folder / "arrays.npz", "wb") as f:
                 np.savez(f, **arrays)  # type: ignore[arg-type]
+        return drawn
 
     def vocabulary(self) -> dict[str, Any]:
         """Every item, and which of them the model reads."""

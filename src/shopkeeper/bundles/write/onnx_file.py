@@ -26,8 +26,8 @@ class Graph(torch.nn.Module):
     beside: Takes = {}  # noqa: RUF012 (never changed in place) and behind these, others
 
 
-def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
-    """Trace the graph and write it, weights included, as one file.
+def write_onnx(graph: Graph, path: Path, max_length: int | None) -> dict[str, Any]:
+    """Trace the graph and write it, weights included, as one file; what it then takes and gives, by name.
 
     Args:
         graph: on the CPU, in eval mode.
@@ -90,6 +90,20 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> None:
         value.doc_string = ""
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString(deterministic=True))
+    return {"inputs": _named(proto.graph.input), "outputs": _named(proto.graph.output)}
+
+
+def _named(values: Any) -> dict[str, dict[str, Any]]:
+    """Name -> `{"type", "axes"}`: kind of numbers, and of each axis its length, or its name where any length does."""
+    import onnx
+
+    def kind(value: Any) -> str:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+    def axes(value: Any) -> list[int | str]:
+        return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+    return {value.name: {"type": kind(value), "axes": axes(value)} for value in values}
 
 
 @contextlib.contextmanager

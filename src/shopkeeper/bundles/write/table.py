@@ -26,6 +26,7 @@ class TableQuestions:
     """Rows of a table of customers."""
 
     kind = "table"
+    buckets = None
     usual_type = "view"  # a table has no events; manifests name one all the same
 
     def __init__(self, model: Any, program: Program, prepared: Prepared, cohort: Cohort):
@@ -34,10 +35,11 @@ class TableQuestions:
         self.encoding = cohort.encoding
         self.columns = columns_of(prepared.users)
 
-    def write_program(self, folder: Path) -> None:
+    def write_program(self, folder: Path) -> dict[str, Any]:
         """The arrays."""
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **self.program.arrays)  # type: ignore[arg-type]
+        return {}
 
     def vocabulary(self) -> dict[str, Any]:
         """What turns a client's row into features."""

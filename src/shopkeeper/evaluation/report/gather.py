@@ -65,10 +65,16 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
     return Report(title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks))
 
 
+def baseline_of(section: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """The model that the best one of a task is set beside."""
+    about = _task(section)
+    return str(section.get("baseline") or options.get(about.baseline_setting) or about.baseline)
+
+
 def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
     """One task's models, differences, slices and reliability curves."""
     task, metric, about = str(section["task"]), str(section["headline"]), _task(section)
-    baseline = str(section.get("baseline") or options.get(about.baseline_setting) or about.baseline)
+    baseline = baseline_of(section, options)
     models = _models(section, baseline)
     unscored = [m.label for m in models if metric not in m.metrics]
     models = [m for m in models if metric in m.metrics]

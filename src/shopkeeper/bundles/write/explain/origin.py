@@ -1,0 +1,49 @@
+"""Where a bundle comes from, for its manifest: data, their licence, period, consent and erasures; versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from shopkeeper import __version__
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.programs.base import GRAPH, Program
+from shopkeeper.timeline import instant, iso
+
+
+def told_of(prepared: Prepared, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the data that it was trained on; `run`: the run's manifest."""
+    config = prepared.manifest.get("config") or {}
+    consent = config.get("consent")
+    basis = "none stated: no consent table was applied"
+    if consent:
+        as_of = consent.get("as_of") or "each cutoff"
+        basis = f"purpose \u201c{consent.get('purpose')}\u201d, of those whose consent was in force as of {as_of}"
+    timed = prepared.events.timestamp is not None and len(prepared.events.item) > 0
+    return {
+        **{key: prepared.manifest.get(key) or config.get(key) for key in ("title", "source", "licence")},
+        "period": [iso(t) for t in prepared.span] if timed else None,
+        "trained_until": run.get("trained_until") or _labels_until(run),
+        "consent": basis,
+        "erasure_list": prepared.erasure_list,
+    }
+
+
+def _labels_until(run: Mapping[str, Any]) -> str | None:
+    """Of customer models: until when labels were seen; fitted anew for test, on all that ended before its cutoff."""
+    if not (windows := run.get("windows")):
+        return None
+    if run.get("refit"):
+        return str(windows["test"])
+    days = timedelta(days=windows["horizon_days"])
+    return iso(instant(windows["calibration"], "windows.calibration") + days // timedelta(microseconds=1))
+
+
+def made_with(program: Program) -> dict[str, str]:
+    """Versions of what wrote it."""
+    names = ("numpy", "torch", "onnx", "onnxruntime") if program.scorer == GRAPH else ("numpy",)
+    return {"shopkeeper": __version__, "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in names}}  # fmt: skip
