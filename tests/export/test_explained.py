@@ -9,19 +9,19 @@ from typing import Any
 import jsonschema
 import pytest
 from by_readme import wrong_by_the_readme
-
-from shopkeeper.bundles.answer.bundle import Bundle
-from shopkeeper.bundles.answer.wire import answered
-from shopkeeper.bundles.write import export_bundle
-from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.ease import EASE
 from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.networks.hstu import HSTU
 from shopkeeper.recommenders.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.popularity import Popularity
 from shopkeeper.recommenders.recency import Recency
 from shopkeeper.recommenders.sasrec import SASRec
 from shopkeeper.recommenders.slim import SLIM
+
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.wire import answered
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.networks.hstu import HSTU
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
 WEIGHTS = {"view": 0.2, "purchase": 1}
