@@ -57,6 +57,7 @@ SMALL = {
     "esasrec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "hstu": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "narm": ("model.width=8", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
+    "lrurec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=1", "model.batch_size=64"),
     "bert4rec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=2", "model.batch_size=64"),
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),

@@ -25,6 +25,7 @@ from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.networks.bert4rec import BERT4Rec
 from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.recommenders.networks.hstu import HSTU
+from shopkeeper.recommenders.networks.lrurec import LRURec
 from shopkeeper.recommenders.networks.narm import NARM
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.recommenders.networks.two_tower import TwoTower
@@ -45,6 +46,7 @@ MODELS: dict[str, Any] = {
     "gru4rec_of_purchases": lambda: GRU4Rec(**GRU | {"inputs": "targets", "max_length": 1}),
     "two_tower": lambda: TwoTower(width=8, hidden=8, max_length=12, epochs=1, content="all"),
     "narm": lambda: NARM(**GRU),
+    "lrurec": lambda: LRURec(**SMALL | {"blocks": 2}),
     "hstu": lambda: HSTU(**SMALL | {"blocks": 2}),
     "bert4rec": lambda: BERT4Rec(**SMALL),
     "bert4rec_of_purchases": lambda: BERT4Rec(**SMALL | {"inputs": "targets", "max_length": 2}),

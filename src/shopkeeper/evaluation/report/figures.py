@@ -21,6 +21,7 @@ LABELS = {
     "bert4rec": "BERT4Rec",
     "hstu": "HSTU",
     "narm": "NARM",
+    "lrurec": "LRURec",
     "base_rate": "Base rate",
     "logistic": "Logistic regression",
     "lightgbm": "LightGBM",
