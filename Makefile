@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels
+.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ recbole: .venv-recbole/installed ## an environment of its own for RecBole's mode
 	rm -rf .venv-recbole
 	$(PYTHON) -m venv .venv-recbole
 	.venv-recbole/bin/python -m pip install --quiet -r requirements-recbole.txt
+	touch $@
+
+javascript: clients/javascript/node_modules ## the package of the JavaScript client of bundles (needs npm)
+
+clients/javascript/node_modules: clients/javascript/package-lock.json
+	cd clients/javascript && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 kernels: .venv-kernels ## fused softmax kernels, for their test in Triton's interpreter

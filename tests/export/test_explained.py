@@ -9,19 +9,20 @@ from typing import Any
 import jsonschema
 import pytest
 from by_readme import wrong_by_the_readme
-from shopkeeper.recommenders.ease import EASE
-from shopkeeper.recommenders.item_knn import ItemKNN
-from shopkeeper.recommenders.personal_frequency import PersonalFrequency
-from shopkeeper.recommenders.popularity import Popularity
-from shopkeeper.recommenders.recency import Recency
-from shopkeeper.recommenders.sasrec import SASRec
-from shopkeeper.recommenders.slim import SLIM
+from javascript import node
 
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.counting.recency import Recency
+from shopkeeper.recommenders.item_pairs.ease import EASE
+from shopkeeper.recommenders.item_pairs.slim import SLIM
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.networks.hstu import HSTU
+from shopkeeper.recommenders.networks.sasrec import SASRec
 
 SMALL = {"width": 8, "blocks": 1, "max_length": 12, "epochs": 1}
 WEIGHTS = {"view": 0.2, "purchase": 1}
@@ -52,6 +53,15 @@ def bundle(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest.T
 
 def test_the_code_in_the_readme_answers_every_golden_request(bundle: Path):
     assert wrong_by_the_readme(bundle) == []
+
+
+def test_a_client_in_javascript_answers_every_golden_request(bundle: Path):
+    scorer = json.loads((bundle / "manifest.json").read_text())["scorer"]
+    done = node("verify.mjs", str(bundle))
+    if scorer in ("onnx", "popularity", "item_knn"):
+        assert done.stdout == "40 golden requests, 0 answered differently\n", done.stderr
+    else:
+        assert f"the program {scorer} is shopkeeper's own" in done.stderr
 
 
 def test_golden_requests_hold_every_odd_kind(bundle: Path):

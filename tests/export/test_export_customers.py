@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from by_readme import wrong_by_the_readme
+from javascript import node
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.bundles.answer import Answer, Bundle, verify
@@ -105,6 +106,7 @@ def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: An
 def test_a_network_s_readme_is_enough_and_of_other_models_it_says_who_answers(exported: Any) -> None:
     if type(exported[0]) is GRU:
         assert wrong_by_the_readme(exported[1]) == []
+        assert node("verify.mjs", str(exported[1])).stdout == "100 golden requests, 0 answered differently\n"
     else:
         assert "```python" not in (exported[1] / "README.md").read_text(encoding="utf-8")
         assert "put JSON lines through `shopkeeper answer`" in (exported[1] / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,197 @@
+// Answers from a bundle, by its own manifest: see README.md in the bundle for the rules.
+
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { readArrays } from "./arrays.mjs";
+import { instantOf } from "./times.mjs";
+
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** Check every hash, then open. */
+export async function open(folder) {
+  const sealed = await readFile(join(folder, "manifest.json"));
+  const seal = await readFile(join(folder, "manifest.json.sha256"), "utf8");
+  if (seal.split(/\s/)[0] !== sha256(sealed)) throw new Error("manifest.json was changed");
+  const manifest = JSON.parse(sealed);
+  const content = {};
+  for (const [name, wanted] of Object.entries(manifest.files)) {
+    if (!/^[\w.-]+$/.test(name) || name.startsWith("..")) throw new Error(`${name} may lie outside of the bundle`);
+    content[name] = await readFile(join(folder, name));
+    if (sha256(content[name]) !== wanted) throw new Error(`${name} was changed`);
+  }
+  const words = JSON.parse(content["vocabulary.json"]);
+  const golden = JSON.parse(content["golden.json"]).requests;
+  if (manifest.scorer !== "onnx") return new Bundle(manifest, words, golden, null, readArrays(content["arrays.npz"]));
+  if (content["arrays.npz"]) throw new Error("the own items of this model are scored by a program of shopkeeper's");
+  const { default: ort } = await import("onnxruntime-node");
+  const session = await ort.InferenceSession.create(content["model.onnx"], { logSeverityLevel: 3 });
+  return new Bundle(manifest, words, golden, { ort, session }, null);
+}
+
+class Bundle {
+  constructor(manifest, words, golden, graph, arrays) {
+    Object.assign(this, { manifest, words, golden, graph, arrays });
+    this.number = new Map((words.item_ids ?? []).map((id, i) => [id, i + 1]));
+    this.channel = new Map(words.channels.map((name, i) => [name, i + 1]));
+    if (manifest.preprocessing.queries) throw new Error("this client reads no searches");
+    if (!graph && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own`);
+  }
+
+  /** One answer, as golden.json holds it. */
+  async answer(request) {
+    const events = this.#events(request);
+    return this.manifest.kind === "recommender" ? this.#list(request, events) : this.#customer(request, events);
+  }
+
+  #events(request) {
+    const { preprocessing: told, history: rules } = this.manifest;
+    const zone = rules.time_zone;
+    if (!Array.isArray(request.history)) throw new Error("history must be a list of events");
+    if (rules.needs_instant && !request.as_of) throw new Error("as_of must say when it is asked");
+    let events = request.history.map((one) => {
+      let event = typeof one === "string" ? { item_id: one } : one;
+      if (Array.isArray(one)) event = Object.fromEntries(one.map((value, n) => [told.event_columns[n], value]));
+      const type = told.event_codes[event.event_type ?? rules.usual_type];
+      if (typeof event.item_id !== "string" || !type) throw new Error(`${JSON.stringify(one)} is no event`);
+      if (rules.needs_time && !event.timestamp) throw new Error(`${JSON.stringify(one)} has no timestamp`);
+      const time = event.timestamp ? instantOf(event.timestamp, zone) : null;
+      const channel = this.channel.get(event.channel) ?? 0;
+      return { item: this.#item(event.item_id), type, time, price: event.price ?? 0, channel };
+    });
+    if (events.every((e) => e.time !== null)) events.sort((a, b) => a.time - b.time); // stable
+    if (!request.as_of) return events;
+    const now = instantOf(request.as_of, zone);
+    return events.filter((e) => e.time === null || e.time < now);
+  }
+
+  /** The number of an id, also in another spelling; 0: nobody knows it. */
+  #item(id) {
+    const found = this.number.get(id);
+    if (found) return found;
+    const { unicode, stripped, same } = this.manifest.preprocessing.ids;
+    const letters = [...id.normalize(unicode)];
+    while (letters.length && stripped.includes(letters[0])) letters.shift();
+    while (letters.length && stripped.includes(letters.at(-1))) letters.pop();
+    const text = letters.join("");
+    const whole = new RegExp(same[0].matches).exec(text)?.[1];
+    return this.number.get(whole ?? (new RegExp(same[1].matches).test(text) ? plain(text) : text)) ?? 0;
+  }
+
+  async #list(request, events) {
+    const { manifest, words } = this;
+    const { history: rules, preprocessing: told } = manifest;
+    const types = rules.event_types && new Set(rules.event_types.map((name) => told.event_codes[name]));
+    let read = events.filter((e) => e.item && (!words.known || words.known[e.item - 1]) && (!types || types.has(e.type)));
+    if (rules.max_length !== null) read = read.slice(-rules.max_length);
+    const hidden = (request.filter_seen ?? manifest.filter_seen) ? events.map((e) => e.item).filter(Boolean) : [];
+    hidden.push(...(request.exclude ?? []).map((id) => this.#item(id)).filter(Boolean));
+    const { items, scores } = this.graph
+      ? await this.#run(request, read, { exclude: hidden.length ? hidden : [0] })
+      : best(SCORES[manifest.scorer](this.arrays, read, told.day), this.arrays.catalogue, new Set(hidden), manifest.k);
+    const listed = [];
+    for (let n = 0; n < Math.min(items.length, request.k ?? manifest.k); n++) {
+      const item = Number(items[n]);
+      if (item > 0) listed.push({ item_id: words.item_ids[item - 1], score: scores[n] });
+    }
+    return { items: listed, reason: read.length ? "" : told.empty };
+  }
+
+  async #customer(request, events) {
+    const { manifest } = this;
+    const { preprocessing: told, active_days: days, history: rules } = manifest;
+    const says = (value, reason) => ({ [manifest.answers === "probabilities" ? "probability" : "expected"]: value, reason });
+    if (!events.length) return says(null, told.empty);
+    const now = instantOf(request.as_of, rules.time_zone);
+    const wanted = manifest.active_events.map((name) => told.event_codes[name]);
+    const first = days === null ? -Infinity : now - Math.round(days * told.day);
+    if (wanted.length && !events.some((e) => wanted.includes(e.type) && e.time >= first)) {
+      const span = days === null ? "time" : `${days} days`;
+      return says(null, `no ${manifest.active_events.join(" / ")} in the ${span} before the cutoff`);
+    }
+    const newest = rules.max_length === null ? events : events.slice(-rules.max_length);
+    const read = newest.map((e) => ({ ...e, item: e.item || this.number.size + 1 }));
+    const { probability } = await this.#run(request, read, { since_last: [(now - read.at(-1).time) / told.day] });
+    return says(calibrated(probability[0], manifest.calibrator), "");
+  }
+
+  /** What the graph says: name -> array. */
+  async #run(request, read, more) {
+    const { ort, session } = this.graph;
+    const { inputs, day } = this.manifest.preprocessing;
+    const { time_zone: zone } = this.manifest.history;
+    const gap = (later, sooner) => (later - sooner) / day;
+    const columns = {
+      history: () => read.map((e) => e.item),
+      event_type: () => read.map((e) => e.type),
+      price: () => read.map((e) => e.price),
+      channel: () => read.map((e) => e.channel),
+      age: () => read.map((e) => gap(read.at(-1).time, e.time)),
+      since: () => read.map((e, n) => gap(e.time, read[Math.max(n - 1, 0)].time)),
+      until: () => read.map((e, n) => gap(n + 1 < read.length ? read[n + 1].time : instantOf(request.as_of, zone), e.time)),
+    };
+    const feeds = {};
+    for (const [name, { type, axes }] of Object.entries(inputs)) {
+      const own = more[name] ?? columns[name]();
+      const values = own.length ? own : [0];
+      const data = type === "int64" ? BigInt64Array.from(values, BigInt) : Float32Array.from(values);
+      feeds[name] = new ort.Tensor(type, data, axes.length === 1 ? [1] : [1, values.length]);
+    }
+    const found = await session.run(feeds);
+    return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
+  }
+}
+
+/** Scores of all numbers, from arrays and the events that are read. */
+const SCORES = {
+  popularity: (a) => a.scores,
+  item_knn(a, read, day) {
+    const scores = new Float64Array(a.fallback.length);
+    read.forEach((e, n) => {
+      let weight = a.weight_of_type[e.type];
+      if (a.half_life_days[0] > 0) weight *= 2 ** ((e.time - read.at(-1).time) / (a.half_life_days[0] * day));
+      if (a.half_life_events[0] > 0) weight *= 2 ** (-(read.length - 1 - n) / a.half_life_events[0]);
+      for (let at = a.indptr[e.item]; at < a.indptr[e.item + 1]; at++) scores[a.indices[at]] += weight * a.values[at];
+    });
+    return scores.map((score, item) => (score > 0 ? score : a.fallback[item]));
+  },
+};
+
+/** The k best of the catalogue; equal scores: the lower number first. */
+function best(scores, catalogue, hidden, k) {
+  const shown = [...catalogue].filter((item) => !hidden.has(item)).sort((a, b) => a - b);
+  const items = shown.sort((a, b) => scores[b] - scores[a]).slice(0, k); // stable
+  return { items, scores: items.map((item) => scores[item]) };
+}
+
+function calibrated(raw, calibrator) {
+  if (calibrator === null) return raw;
+  const { method, parameters } = calibrator;
+  if (method === "scale") return raw * parameters.factor[0];
+  const clip = (x) => Math.min(Math.max(x, 1e-6), 1 - 1e-6);
+  const p = clip(raw);
+  if (method === "identity") return p;
+  if (method === "isotonic") return clip(between(p, parameters.x, parameters.y));
+  const z =
+    method === "beta"
+      ? parameters.low[0] * Math.log(p) - parameters.high[0] * Math.log1p(-p) + parameters.intercept[0]
+      : parameters.slope[0] * (Math.log(p) - Math.log1p(-p)) + parameters.intercept[0];
+  return clip(1 / (1 + Math.exp(-Math.min(Math.max(z, -50), 50))));
+}
+
+/** Linear between points, flat beyond them. */
+function between(x, xs, ys) {
+  if (x <= xs[0]) return ys[0];
+  const n = xs.findIndex((one) => one >= x);
+  if (n < 0) return ys.at(-1);
+  return ys[n - 1] + ((ys[n] - ys[n - 1]) * (x - xs[n - 1])) / (xs[n] - xs[n - 1]);
+}
+
+/** 1.2345678E+07 -> 12345678; as it is where digits are lost. */
+function plain(text) {
+  const [mantissa, exponent] = text.split(/[eE]/);
+  const [whole, digits = ""] = mantissa.split(".");
+  const n = Number(exponent);
+  return n > 0 && digits.length >= n && !/[^0]/.test(digits.slice(n)) ? whole + digits.slice(0, n) : text;
+}
