@@ -14,10 +14,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.about import LISTS, About
-from shopkeeper.reranking.facts import Facts
-from shopkeeper.reranking.lists import Lists
+from shopkeeper.reranking.facts import Need
+from shopkeeper.reranking.known import facts_of
 from shopkeeper.reranking.model import Reranked
-from shopkeeper.reranking.steps import Asked, steps_of
+from shopkeeper.reranking.steps import steps_of
 from tiny import DAY, tiny_prepared
 
 ITEMS = {
@@ -25,6 +25,7 @@ ITEMS = {
     "margin": [0.1, 0.5, 0.2, 0.9, None, 0.4],
     "stock": [3, 0, -2, None, 1, 5],
 }
+MARGINS: list[Need] = [("ranks", "margin")]
 HISTORIES = [[1, 1, 4, 2, 3], [4, 5, 6, 1, 2], [6, 6, 6]]
 
 
@@ -89,7 +90,7 @@ def test_what_is_new_is_lifted(shop: Any) -> None:
 
 def test_what_is_only_sold_later_is_as_new_as_can_be(shop: Any) -> None:
     prepared, _ = shop
-    facts = Facts(prepared)
+    facts = facts_of(prepared, [("ages", "")])
     age = facts.age_days(np.array([[1, 3]]), np.array([20 * DAY]))
     assert age.tolist() == [[20.0, 0.0]]
 
@@ -108,6 +109,15 @@ def test_a_list_follows_the_mix_of_the_history(shop: Any) -> None:
 
 def test_pins_stand_where_they_are_put(shop: Any) -> None:
     assert listed(shop, {"mmr": {"weight": 0.9}}, {"pin": {"items": ["i6", "i3"], "place": 2}}, k=4)[0][1:3] == [6, 3]
+
+
+def test_places_are_kept_for_what_the_history_has_not(shop: Any) -> None:
+    # Histories without their last event: 1, 4, 2 and 4, 5, 6, 1 and item 6.
+    assert [row[:3] for row in listed(shop, {"explore": {"least": 1}}, k=3)] == [[1, 2, 3], [1, 2, 3], [1, 2, 3]]
+    two = [row[:3] for row in listed(shop, {"explore": {"least": 2}}, k=3)]
+    assert two == [[1, 3, 5], [1, 2, 3], [1, 2, 3]]
+    assert listed(shop, {"explore": {"least": 9}}, k=3)[0] == [3, 5, 6]
+    assert listed(shop, {"explore": {"least": 9}}, k=5)[0] == [1, 2, 3, 5, 6]  # there are no more than three
 
 
 def test_rules_that_exclude_everything_leave_empty_lists_that_can_be_evaluated(shop: Any) -> None:
@@ -186,10 +196,9 @@ def test_attributes_of_several_values_and_of_days_are_one_line(tmp_path: Path) -
 
 
 def test_a_shop_without_times_knows_nothing_new(tmp_path: Path) -> None:
-    prepared, split = tiny_prepared(tmp_path, HISTORIES, items=ITEMS, n_items=6)
-    asked = Asked(split.part("test")[0], Facts(prepared), 3)
+    _, split = tiny_prepared(tmp_path, HISTORIES, items=ITEMS, n_items=6)
     with pytest.raises(UserError, match="needs times, and tiny has only an order"):
-        steps_of(["fresh"])[0](Lists.of(np.array([[1]]), np.ones((1, 1))), asked)
+        Reranked(Fixed(), ["fresh"], split, False)
 
 
 def test_what_counts_days_until_the_request_says_that_it_reads_the_instant(shop: Any) -> None:
@@ -204,6 +213,6 @@ def test_a_number_that_is_first_shown_after_the_training_cutoff_moves_no_rank(
     prepared, _ = shop
     since = np.array([0, 1, 1, 1, 9, 1, 1]) * DAY  # the highest margin, of item 4, is shown on day 9
     monkeypatch.setattr(type(prepared), "known_since", lambda *_: since)
-    assert Facts(prepared, 10 * DAY).ranks("margin")[:4].tolist() == [0, 0, 0.75, 0.25]
-    assert Facts(prepared, 5 * DAY).ranks("margin")[[1, 2, 3, 6]] == pytest.approx([0, 1, 1 / 3, 2 / 3])
-    assert Facts(prepared, 5 * DAY).ranks("margin")[4] == 1  # above all that were known
+    assert facts_of(prepared, MARGINS, 10 * DAY).ranks("margin")[:4].tolist() == [0, 0, 0.75, 0.25]
+    assert facts_of(prepared, MARGINS, 5 * DAY).ranks("margin")[[1, 2, 3, 6]] == pytest.approx([0, 1, 1 / 3, 2 / 3])
+    assert facts_of(prepared, MARGINS, 5 * DAY).ranks("margin")[4] == 1  # above all that were known

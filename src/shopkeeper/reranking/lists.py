@@ -55,3 +55,15 @@ class Lists:
         order = np.argsort(-self.value, axis=1, kind="stable")
         item, value = (np.take_along_axis(x, order, axis=1) for x in (self.item, self.value))
         return Lists(np.where(value >= 0, item, 0).astype(np.int32), np.maximum(value, 0.0))
+
+
+def filled(item_BK: np.ndarray, more_BK: np.ndarray) -> np.ndarray:
+    """Lists with what others hold behind them, each item once, as long as they were."""
+    both = np.concatenate([item_BK, more_BK], axis=1)
+    B, width = both.shape
+    key = np.arange(B)[:, None] * (int(both.max(initial=0)) + 1) + both
+    kept = np.zeros(both.size, bool)
+    kept[np.unique(key, return_index=True)[1]] = True
+    kept &= both.ravel() > 0
+    order = np.argsort(~kept.reshape(B, width), axis=1, kind="stable")[:, : item_BK.shape[1]]
+    return np.where(np.take_along_axis(kept.reshape(B, width), order, 1), np.take_along_axis(both, order, 1), 0)

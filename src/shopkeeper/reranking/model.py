@@ -16,9 +16,10 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS, About
-from shopkeeper.reranking.facts import Facts
+from shopkeeper.reranking.facts import merged
+from shopkeeper.reranking.known import facts_of
 from shopkeeper.reranking.lists import Lists
-from shopkeeper.reranking.steps import Asked, Fresh, steps_of
+from shopkeeper.reranking.steps import Asked, in_order, steps_of
 
 CELLS_AT_ONCE = 20_000_000  # of scores
 
@@ -35,7 +36,7 @@ class Reranked:
         where: the settings' place, which begins messages.
 
     Raises:
-        UserError: a step that there is not, a setting out of range; when it is asked: an attribute that items lack.
+        UserError: a step that there is not, a setting out of range, an attribute that items lack.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class Reranked:
             raise UserError(f"{where}.candidates is {candidates!r:.80}; give a whole number from 1")
         self.model, self.steps, self.candidates = model, steps_of(steps, f"{where}.steps"), candidates
         self.filter_seen = filter_seen
-        self.facts = Facts(split.prepared, (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us"))
+        until = (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us")
+        self.facts = facts_of(split.prepared, merged(step.needs for step in self.steps), until)
         self.catalogue = np.asarray(split.catalogue)
         self.shown_V = np.zeros(split.prepared.n_items + 1, bool)
         self.shown_V[self.catalogue] = True
@@ -53,7 +55,7 @@ class Reranked:
     @property
     def about(self) -> About:
         """The model's own, with lists for an answer; a step that counts days until the request reads its instant."""
-        instant = self.model.about.reads_instant or any(isinstance(step, Fresh) for step in self.steps)
+        instant = self.model.about.reads_instant or any(kind == "ages" for step in self.steps for kind, _ in step.needs)
         reason = "a bundle answers with the model's own order; rerank is not in it"
         return replace(self.model.about, answers=LISTS, reads_instant=instant, not_exported=reason)
 
@@ -63,10 +65,8 @@ class Reranked:
         step = max(1, CELLS_AT_ONCE // len(self.shown_V))
         for first in range(0, len(requests), step):
             part = requests[first : first + step]
-            lists = self._candidates(part, max(k, self.candidates))
-            for change in self.steps:
-                lists = change(lists, Asked(part, self.facts, k))
-            item_BK[first : first + len(part), : lists.item.shape[1]] = lists.item[:, :k]
+            found = in_order(self._candidates(part, max(k, self.candidates)), self.steps, Asked(part, self.facts, k))
+            item_BK[first : first + len(part), : found.shape[1]] = found
         return item_BK
 
     def save(self, folder: Path) -> None:

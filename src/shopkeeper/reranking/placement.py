@@ -13,6 +13,7 @@ import numpy as np
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.models.about import LISTS, About
+from shopkeeper.reranking.lists import filled
 from shopkeeper.reranking.model import Reranked
 
 
@@ -45,21 +46,9 @@ class Placed:
             item_BK[requests.lengths == 0] = 0  # what a model says of nobody is a fallback of its own
         for other in self.fallback:
             if (short := np.flatnonzero((item_BK == 0).any(axis=1))).size:
-                item_BK[short] = _filled(item_BK[short], other.recommend(requests.take(short), k))
+                item_BK[short] = filled(item_BK[short], other.recommend(requests.take(short), k))
         return item_BK
 
     def save(self, folder: Path) -> None:
         """Write the first model; the rest stands in the run's settings."""
         self.first.save(folder)
-
-
-def _filled(item_BK: np.ndarray, more_BK: np.ndarray) -> np.ndarray:
-    """Lists with what others hold behind them, each item once, as long as they were."""
-    both = np.concatenate([item_BK, more_BK], axis=1)
-    B, width = both.shape
-    key = np.arange(B)[:, None] * (int(both.max(initial=0)) + 1) + both
-    kept = np.zeros(both.size, bool)
-    kept[np.unique(key, return_index=True)[1]] = True
-    kept &= both.ravel() > 0
-    order = np.argsort(~kept.reshape(B, width), axis=1, kind="stable")[:, : item_BK.shape[1]]
-    return np.where(np.take_along_axis(kept.reshape(B, width), order, 1), np.take_along_axis(both, order, 1), 0)

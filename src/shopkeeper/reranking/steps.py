@@ -7,6 +7,7 @@
     - available: {attribute: stock}                       # what is there: above 0, or unknown
     - exclude: {items: [sku-1]}                           # or {attribute: category, values: [gift card]}
     - cap: {attribute: category, most: 3}
+    - explore: {least: 2}                                 # so many places for what the customer has not had
     - pin: {items: [sku-1], place: 2}
 
 Shapes: B requests, N candidates of each, C values of an attribute.
@@ -22,8 +23,10 @@ import numpy as np
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.metrics.beyond_accuracy import member
+from shopkeeper.metrics.ranks import Flat
 from shopkeeper.reranking import rules, variety
-from shopkeeper.reranking.facts import Facts
+from shopkeeper.reranking.facts import Facts, Need
 from shopkeeper.reranking.lists import Lists
 
 
@@ -45,6 +48,10 @@ class Asked:
 class Step(Protocol):
     """What every step does."""
 
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it asks of the facts."""
+
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """The lists afterwards."""
 
@@ -55,6 +62,11 @@ class MMR:
 
     attributes: Sequence[str] = ("category",)
     weight: float = 0.3
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Values of its attributes."""
+        return tuple(("codes", name) for name in self.attributes)
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """By maximal marginal relevance."""
@@ -68,6 +80,11 @@ class Calibrated:
 
     attribute: str = "category"
     weight: float = 0.5
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Values of its attribute."""
+        return (("codes", self.attribute),)
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """By the divergence of the two mixes."""
@@ -92,6 +109,11 @@ class Fresh:
     half_life_days: float = 30.0
     weight: float = 0.2
 
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Since when items are there."""
+        return (("ages", ""),)
+
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """By days since an item's first event."""
         age_BN = asked.facts.age_days(lists.item, asked.requests.instant)
@@ -105,6 +127,11 @@ class Lift:
     attribute: str = "margin"
     weight: float = 0.2
 
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Which items have less of it."""
+        return (("ranks", self.attribute),)
+
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """By the share of items that have less of it."""
         share_V = asked.facts.ranks(self.attribute)
@@ -117,6 +144,11 @@ class Available:
     """What is there: a stock above 0, or one that nobody knows; below 0 is none, too."""
 
     attribute: str = "stock"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The number of its attribute."""
+        return (("numbers", self.attribute),)
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """Without what is out of stock."""
@@ -132,6 +164,11 @@ class Exclude:
     items: Sequence[str] = ()
     attribute: str = ""
     values: Sequence[str] = ()
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Values of its attribute, where it has one."""
+        return (("codes", self.attribute),) if self.attribute else ()
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """Without them."""
@@ -152,9 +189,32 @@ class Cap:
     attribute: str = "category"
     most: int = 3
 
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Values of its attribute."""
+        return (("codes", self.attribute),)
+
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """Without what is too many."""
         return rules.cap(lists, asked.codes(self.attribute, lists.item), self.most)
+
+
+@dataclass(frozen=True)
+class Explore:
+    """So many places of a list, or more, are for items that the customer's history has not: the best of them."""
+
+    least: int = 2
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Nothing."""
+        return ()
+
+    def __call__(self, lists: Lists, asked: Asked) -> Lists:
+        """With places reserved, where the order has fewer of them."""
+        offsets, rows = asked.requests.flat()
+        had = member(lists.item, Flat(offsets, asked.requests.events.item[rows]))
+        return rules.reserve(lists, ~had, self.least, asked.k)
 
 
 @dataclass(frozen=True)
@@ -163,6 +223,11 @@ class Pin:
 
     items: Sequence[str] = ()
     place: int = 1
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Nothing."""
+        return ()
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """With them there."""
@@ -177,6 +242,7 @@ KINDS: dict[str, Callable[..., Step]] = {
     "available": Available,
     "exclude": Exclude,
     "cap": Cap,
+    "explore": Explore,
     "pin": Pin,
 }
 LISTED = ("attributes", "items", "values")
@@ -191,6 +257,13 @@ def steps_of(settings: Any, where: str = "rerank.steps") -> list[Step]:
     if isinstance(settings, str) or not isinstance(settings, Sequence):
         raise UserError(f"{where} must be a list of steps, e.g. [{{mmr: {{weight: 0.3}}}}]")
     return [_step(step, f"{where}[{n}]") for n, step in enumerate(settings)]
+
+
+def in_order(lists: Lists, steps: Sequence[Step], asked: Asked) -> np.ndarray:
+    """Candidates after all steps, one after another: int32 (B, at most k), best first; 0 where there are no more."""
+    for change in steps:
+        lists = change(lists, asked)
+    return lists.item[:, : asked.k]
 
 
 def _step(step: Any, where: str) -> Step:
