@@ -52,21 +52,29 @@ def write_result(
     versions: Mapping[str, str] | None = None,
     gpu: str | None = None,
     note: str | None = None,
+    more: Mapping[str, Any] | None = None,
     folder: Path = RESULTS,
 ) -> Path:
-    """Write `benchmarks/results/<name>.json`; `versions` adds those of peers in environments of their own."""
-    result = {
-        "name": name,
-        "command": " ".join(
-            ["python", _relative(sys.argv[0]), *(_relative(a) if "/" in a else a for a in sys.argv[1:])]
-        ),
-        "commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "--", "src") else ""),
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "gpu": gpu},
-        "versions": {"python": platform.python_version(), **_installed(), **(versions or {})},
-        "rows": rows,
-        "claims": claims,
-    } | ({"note": note} if note else {})
+    """Write `benchmarks/results/<name>.json`; `versions` adds those of peers in environments of their own.
+
+    `more`: further keys of the file.
+    """
+    result = (
+        {
+            "name": name,
+            "command": " ".join(
+                ["python", _relative(sys.argv[0]), *(_relative(a) if "/" in a else a for a in sys.argv[1:])]
+            ),
+            "commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "--", "src") else ""),
+            "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "gpu": gpu},
+            "versions": {"python": platform.python_version(), **_installed(), **(versions or {})},
+            "rows": rows,
+            "claims": claims,
+        }
+        | ({"note": note} if note else {})
+        | dict(more or {})
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -84,9 +84,7 @@ def main() -> None:
     claims = [at_least("training", "amazon_beauty, trials of a study killed and resumed", ended, 40)]
     unnamed = sum(t["state"] == "fail" and not t.get("error") for t in trials)
     claims.append(at_most("training", "amazon_beauty, failed trials of that study without an error", unnamed, 0))
-    path = write_result("study", rows, claims, note=a.note)
-    result = json.loads(path.read_text()) | {"best": found["model"], "trials": trials}
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("study", rows, claims, note=a.note, more={"best": found["model"], "trials": trials})
     if a.picture:
         picture(folder, a.picture)
 

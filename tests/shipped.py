@@ -26,7 +26,8 @@ from shopkeeper.tuning.space import read_space, with_settings
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
-GROUPED = [path for path in FILES if path.parent != CONF]
+EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))  # `experiment=<folder>/<name>`, over all groups
+GROUPED = [path for path in FILES if path.parent != CONF and path not in EXPERIMENTS]
 VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate", "placement": "evaluate",
          "campaign": "uplift"}  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shipped import CHECKS, CONF, FILES, GROUPED, VERBS, composed, group_of, words_of
+from shipped import CHECKS, CONF, EXPERIMENTS, FILES, GROUPED, VERBS, composed, group_of, words_of
 from shopkeeper.errors import UserError
 
 
@@ -15,6 +15,19 @@ from shopkeeper.errors import UserError
 def test_every_choice_of_a_group_composes_and_is_taken_by_what_it_configures(path: Path):
     group = group_of(path)
     CHECKS[group](composed(VERBS.get(group, "train"), *words_of(path)), path.stem)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_every_experiment_composes_is_taken_and_has_the_last_word(path: Path):
+    name = path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+    cfg, said = composed("train", f"experiment={name}"), yaml.safe_load(path.read_text())
+    chosen = {key.removeprefix("override /"): word for each in said["defaults"] for key, word in each.items()}
+    for group, word in chosen.items():
+        assert cfg[group]["name"] == word
+        CHECKS[group](cfg, word)
+    for block, settings in said.items():
+        if block != "defaults":
+            assert settings.items() <= cfg[block].items(), block
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parent == CONF], ids=lambda p: p.stem)

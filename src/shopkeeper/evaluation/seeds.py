@@ -71,7 +71,7 @@ def over_seeds(tables: Sequence[pa.Table], metric: str, confidence: float = 0.95
     too few for it to hold as often as it says: see `too_few`.
     """
     value_US, weight_U = _by_user([tables], metric)
-    return _estimate(metric, value_US, weight_U, confidence)
+    return estimate(metric, value_US, weight_U, confidence)
 
 
 def difference_over_seeds(
@@ -84,13 +84,19 @@ def difference_over_seeds(
     (Bonferroni: each is given its share of 1 - confidence). Where fewer users differ than can be told apart at all
     (`least_p`) the interval holds 0.
     """
-    confidence = 1 - (1 - confidence) / family
     value_US, weight_U = _by_user([a, b], metric)
-    value_a_US, value_b_US = value_US[:, : len(a)], value_US[:, len(a) :]
-    parts = [_estimate(metric, v, weight_U, confidence) for v in (value_a_US, value_b_US)]
+    return difference(metric, value_US[:, : len(a)], value_US[:, len(a) :], weight_U, 1 - (1 - confidence) / family)
+
+
+def difference(
+    metric: str, value_a_US: np.ndarray, value_b_US: np.ndarray, weight_U: np.ndarray, confidence: float = 0.95
+) -> Seeds:
+    """The same from each user's value of every run, columns of a and of b; weights as of `estimate`."""
+    parts = [estimate(metric, v, weight_U, confidence) for v in (value_a_US, value_b_US)]
     difference_U = value_b_US.mean(1) - value_a_US.mean(1)
-    difference_U[np.abs(difference_U) <= ROUNDING * np.abs(value_US).max(initial=0.0)] = 0.0
-    users = _estimate(metric, difference_U[:, None], weight_U, confidence)
+    largest = max(np.abs(v).max(initial=0.0) for v in (value_a_US, value_b_US))
+    difference_U[np.abs(difference_U) <= ROUNDING * largest] = 0.0
+    users = estimate(metric, difference_U[:, None], weight_U, confidence)
     # The spread of users' mean differences also holds the residual noise of the seeds, as it should.
     between = parts[0].from_seeds + parts[1].from_seeds
     freedom = [len(p.per_seed) - 1 for p in parts]
@@ -101,7 +107,7 @@ def difference_over_seeds(
     )
     if least_p(int((difference_U != 0).sum())) > 1 - confidence:
         low, high = min(low, 0.0), max(high, 0.0)  # NaN stays
-    paired = len(a) == len(b)
+    paired = value_a_US.shape[1] == value_b_US.shape[1]
     each = tuple(y - x for x, y in zip(parts[0].per_seed, parts[1].per_seed, strict=True)) if paired else ()
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else 0.0
     return Seeds(metric, users.mean, low, high, each, spread, users.from_users, between, error, users.n_users)
@@ -126,7 +132,8 @@ def _by_user(models: Sequence[Sequence[pa.Table]], metric: str) -> tuple[np.ndar
     return sums * (len(sums) / max(counts.sum(), 1)), counts[:, 0] * (len(sums) / max(counts.sum(), 1))
 
 
-def _estimate(metric: str, value_US: np.ndarray, weight_U: np.ndarray, confidence: float) -> Seeds:
+def estimate(metric: str, value_US: np.ndarray, weight_U: np.ndarray, confidence: float = 0.95) -> Seeds:
+    """The mean of each user's value of every run; weights: requests of each user, as a share of their mean."""
     n_users, n_seeds = value_US.shape
     if n_users == 0:
         return Seeds(metric, np.nan, np.nan, np.nan, (), 0.0, 0.0, 0.0, np.nan, 0)
