@@ -150,7 +150,7 @@ def test_no_task_is_named_where_every_task_is_served():
     assert {"next_item", "churn"} <= set(tasks)
     words = {"orders", "spend", "propensity"}  # which mean something else, too: no text of this name
     own = {("evaluation/report/words.py", "orders"), ("evaluation/counterfactual/log.py", "propensity"),
-           ("ingest/dataset_shape.py", "orders"), ("arrange/filters.py", "orders")}  # fmt: skip
+           ("ingest/dataset_parts.py", "orders"), ("arrange/filters.py", "orders")}  # fmt: skip
     wrong = [
         f"{path.relative_to(SOURCE)} names {task}"
         for room in ("pipeline", "evaluation", "bundles", "tuning", "ingest", "arrange", "people", "splits")

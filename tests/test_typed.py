@@ -51,6 +51,20 @@ def test_values_arrive_as_what_the_class_says_and_the_block_as_it_was():
 
 
 @dataclass(frozen=True)
+class Named:
+    inner: Mapping[str, Inner] = field(default_factory=dict)
+    open: Open | None = None  # which needs a name
+    free: Inner | None = None  # which needs nothing
+
+
+def test_a_block_of_named_blocks_becomes_a_class_each_and_an_empty_one_of_a_class_that_needs_something_is_none():
+    assert read(Named, {"inner": {"a": {"depth": 2}, "b": {"depth": 1}}}) == Named({"a": Inner(2), "b": Inner()})
+    assert read(Named, {"open": {}, "free": {}}) == Named({}, None, Inner())
+    with pytest.raises(UserError, match=r"unknown option `at\.inner\.a\.width`\."):
+        read(Named, {"inner": {"a": {"width": 2}}}, "at")
+
+
+@dataclass(frozen=True)
 class Ruled:
     depth: int = 1
 

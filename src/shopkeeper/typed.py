@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from shopkeeper.errors import whole
-from shopkeeper.shapes import ANY, NUMBER, SWITCH, TEXT, Items, Maybe, Needed, Open, Shape, check_shape
+from shopkeeper.shapes import ANY, NUMBER, SWITCH, TEXT, Each, Items, Maybe, Needed, Open, Shape, check_shape
 
 T = TypeVar("T")
 WHERE = "the configuration"  # files and command line in one
@@ -55,7 +55,7 @@ def read(cls: type[T], values: Any, path: str = "", *, lenient: bool = False) ->
     """
     block, needs = _block(cls, lenient), not all(map(_has_default, fields(cls)))  # type: ignore[arg-type]
     check_shape(values, Needed(block) if needs else block, WHERE, path)
-    return _made(cls, values or {})
+    return made(cls, values or {})
 
 
 def _block(cls: type, lenient: bool) -> Shape:
@@ -91,6 +91,8 @@ def _shape(hint: Any, lenient: bool) -> Shape:
         return Maybe(block) if may_be_null else Needed(block)
     if get_origin(kind) is tuple:
         shape: Shape = Items(_shape(get_args(kind)[0], lenient))
+    elif get_origin(kind) is Mapping and is_dataclass(get_args(kind)[1]):
+        shape = Each(_shape(get_args(kind)[1], lenient))
     else:
         shape = KINDS[get_origin(kind) or kind]
     return Maybe(shape) if may_be_null else shape
@@ -109,14 +111,17 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _made(cls: type[T], values: Mapping[str, Any]) -> T:
+def made(cls: type[T], values: Mapping[str, Any]) -> T:
+    """An object of a class from a block that was checked before."""
     hints, names = _hints(cls), [f.name for f in fields(cls) if f.name not in OWN]  # type: ignore[arg-type]
     found = {}
     for name in names:
         if name in values:
             kind, may_be_null = _kind(hints[name])
-            block = get_origin(kind) in (tuple, Mapping) or is_dataclass(kind)
-            found[name] = _value({} if block and values[name] is None and not may_be_null else values[name], kind)
+            value, block = values[name], get_origin(kind) in (tuple, Mapping) or is_dataclass(kind)
+            if is_dataclass(kind) and may_be_null and value == {} and not all(map(_has_default, fields(kind))):
+                value = None  # a block that says nothing of what it must
+            found[name] = _value({} if block and value is None and not may_be_null else value, kind)
     if "parameters" in hints:
         found["parameters"] = {str(key): value for key, value in values.items() if key not in names}
     if "plain" in hints:
@@ -128,9 +133,9 @@ def _value(value: Any, kind: Any) -> Any:
     if value is None or kind is Any:
         return value
     if is_dataclass(kind):
-        return _made(kind, value)  # type: ignore[arg-type]
+        return made(kind, value)  # type: ignore[arg-type]
     if get_origin(kind) is tuple:
         return tuple(_value(each, get_args(kind)[0]) for each in value)
     if get_origin(kind) is Mapping:
-        return dict(value)
+        return {str(key): _value(each, get_args(kind)[1]) for key, each in value.items()}
     return value if isinstance(value, bool) or kind not in (Path, str) else kind(value)

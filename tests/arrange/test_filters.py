@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shopkeeper.arrange import engine, engine_plan
 from shopkeeper.arrange.filters import apply_filters, as_lines, k_core
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset_parts import Bots, Filters
 from shopkeeper.ingest.log import Ids, Log
 
 HOUR = 3_600_000_000
@@ -44,7 +45,7 @@ def test_the_k_core_is_what_dropping_one_by_one_leaves(pairs, k):
 
 def test_event_types_retention_and_history_lengths_are_counted():
     data = log([0, 0, 0, 1, 2, 2], [1, 2, 3, 1, 1, 2], hours=[0, 480, 481, 482, 483, 484], types=[1, 1, 5, 5, 5, 5])
-    table = apply_filters(data, {"event_types": ["purchase"], "retention_days": 1, "min_history": 2, "max_history": 5})
+    table = apply_filters(data, Filters(("purchase",), retention_days=1, min_history=2, max_history=5))
     assert [(r["filter"], r["rows_before"], r["rows_after"], r["users_after"]) for r in table] == [
         ("event_types", 6, 4, 3), ("retention_days", 4, 4, 3), ("min_history", 4, 2, 1), ("max_history", 2, 2, 1),
     ]  # fmt: skip
@@ -53,31 +54,31 @@ def test_event_types_retention_and_history_lengths_are_counted():
 
 def test_retention_is_counted_back_from_the_last_event():
     data = log([0, 0, 0], [1, 2, 3], hours=[0, 24, 48])
-    apply_filters(data, {"retention_days": 1})
+    apply_filters(data, Filters(retention_days=1))
     assert data.item.tolist() == [2, 3]
 
 
 def test_a_user_who_makes_more_events_than_a_person_can_is_dropped_whole():
     data = log([0] * 5 + [1] * 5, list(range(10)), hours=[0, 0.1, 0.2, 0.3, 30] + [0, 1, 2, 3, 30])
-    apply_filters(data, {"bots": {"per_hour": 3, "per_day": 4}})
+    apply_filters(data, Filters(bots=Bots(per_hour=3, per_day=4)))
     assert data.user.tolist() == [1] * 5
 
 
 def test_consecutive_repeats_look_at_time_and_user_not_at_the_file():
     data = log([0, 1, 0, 0, 0], [7, 7, 7, 8, 7], hours=[0, 1, 3, 2, 4])
-    apply_filters(data, {"consecutive_repeats": True})
+    apply_filters(data, Filters(consecutive_repeats=True))
     assert list(zip(data.user.tolist(), data.item.tolist(), strict=True)) == [(0, 7), (1, 7), (0, 7), (0, 8)]
 
 
 def test_a_filter_that_leaves_nothing_or_needs_times_says_so():
     with pytest.raises(UserError, match="k_core=9 leaves no rows of 2"):
-        apply_filters(log([0, 1], [0, 1]), {"k_core": 9})
+        apply_filters(log([0, 1], [0, 1]), Filters(k_core=9))
     with pytest.raises(UserError, match="retention_days needs time stamps"):
-        apply_filters(log([0, 1], [0, 1]), {"retention_days": 9})
+        apply_filters(log([0, 1], [0, 1]), Filters(retention_days=9))
 
 
 def test_the_table_of_filters_is_aligned_for_the_screen():
-    table = apply_filters(log([1, 1, 1, 2], [5, 6, 7, 5], [0, 0.1, 0.2, 3]), {"bots": {"per_hour": 5}, "k_core": 1})
+    table = apply_filters(log([1, 1, 1, 2], [5, 6, 7, 5], [0, 0.1, 0.2, 3]), Filters(bots=Bots(per_hour=5), k_core=1))
     assert as_lines(table) == [
         "filter           rows before  rows after  users before  users after  items before  items after",
         "bots per_hour=5            4           4             2            2             3            3",
@@ -106,9 +107,11 @@ def test_the_hours_and_days_of_a_robot_are_the_shops_on_every_engine(zone: str, 
     table, _ = engine._as_table(data)
     for make in (engine._polars, engine._duckdb):
         frame, _ = make(table)
-        left = engine_plan._without_bots(frame, limits, zone).select("user").collect(backend="pyarrow").to_native()
+        left = (
+            engine_plan._without_bots(frame, Bots(**limits), zone).select("user").collect(backend="pyarrow").to_native()
+        )
         assert (0 not in left["user"].to_pylist()) is bots
-    apply_filters(data, {"bots": limits}, zone)
+    apply_filters(data, Filters(bots=Bots(**limits)), zone)
     assert (0 not in data.user.tolist()) is bots
 
 
@@ -117,5 +120,5 @@ def test_whole_days_of_retention_step_over_a_clock_change():
     hours = (18_351 * 24 + 11) + np.array([-71.5, -47.5, -46.5, 0])  # two days before: at 11:30 and 12:30
     for zone, kept in (("Europe/London", [3, 4]), ("UTC", [2, 3, 4])):
         data = log([0] * 4, [1, 2, 3, 4], hours=hours.tolist())
-        apply_filters(data, {"retention_days": 2}, zone)
+        apply_filters(data, Filters(retention_days=2), zone)
         assert data.item.tolist() == kept

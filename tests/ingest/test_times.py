@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset_parts import Timestamp
 from shopkeeper.ingest.times import DATED, MUTE, TIMED, ZONED, to_micros
 
 
 def read(pattern: str, text: str) -> str:
-    micros, why = to_micros(pa.array([text]), {"format": pattern})
+    micros, why = to_micros(pa.array([text]), Timestamp(format=pattern))
     return str(why[0]) or str(np.datetime64(int(micros[0]), "us").astype("datetime64[ms]"))
 
 
@@ -57,7 +58,7 @@ def test_each_code_is_of_one_kind():
 def test_the_first_day_that_is_believed_begins_in_the_shop():
     spec = {"time_zone": "America/Los_Angeles", "not_before": "2023-03-03", "not_after": "2023-03-04"}
     texts = pa.array(["2023-03-02 23:00", "2023-03-03 00:00", "2023-03-04 00:00", "2023-03-04 01:00"])
-    _, why = to_micros(texts, spec)
+    _, why = to_micros(texts, Timestamp(**spec))
     assert [reason.split(" (")[0] for reason in why] == ["before 2023-03-03", "", "", "in the future"]
 
 
@@ -75,22 +76,22 @@ def test_the_first_day_that_is_believed_begins_in_the_shop():
 )
 def test_a_time_that_does_not_fit_is_refused_in_its_row_and_never_becomes_another(kind, far, good, spec):
     store = pa.int32() if pa.types.is_date32(kind) else pa.int64()
-    micros, why = to_micros(pa.array([*far, good, None], store).cast(kind), spec)
+    micros, why = to_micros(pa.array([*far, good, None], store).cast(kind), Timestamp(**spec))
     assert why[: len(far)].tolist() == ["not a time (too large for its unit)"] * len(far)
     assert why[len(far) :].tolist() == ["", "missing"]
     assert abs(micros[len(far)] - 1_600_000_000_000_000) < 86_400_000_000
 
 
 def test_whole_numbers_without_a_sign_may_be_too_large_as_well():
-    _, why = to_micros(pa.array([2**64 - 1, 1_600_000_000], pa.uint64()), {"unit": "s"})
+    _, why = to_micros(pa.array([2**64 - 1, 1_600_000_000], pa.uint64()), Timestamp("s"))
     assert why.tolist() == ["not a time (too large for its unit)", ""]
-    _, why = to_micros(pa.array([-(2**63), 1_600_000_000_000_000]), {"unit": "us"})
+    _, why = to_micros(pa.array([-(2**63), 1_600_000_000_000_000]), Timestamp("us"))
     assert why.tolist() == ["not a time (too large for its unit)", ""]
 
 
 def test_no_zone_is_ahead_by_ninety_nine_hours():
     texts = pa.array(["2020-01-01T00:00:00+99:99", "2020-01-01T00:00:00+05:30", "2020-01-01T00:00:00Z", "2020-01-01"])
-    micros, why = to_micros(texts, {})
+    micros, why = to_micros(texts, Timestamp())
     assert why.tolist() == ["not a time ISO 8601 (2020-01-31 12:00:00)", "", "", ""]
     assert micros[2] - micros[1] == 5.5 * 3_600_000_000
     assert micros[2] == micros[3]

@@ -8,7 +8,6 @@ blank-separated columns: our id, the table's id), `valid_from` (column: the tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset_parts import IdMap, ReaderSettings, SideTable
 from shopkeeper.ingest.matches import matched
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.times import to_micros
@@ -29,7 +29,7 @@ KEY = "external id"  # name of a column that no table of ours has
 
 
 def entity_table(
-    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+    kind: str, spec: SideTable, config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
 ) -> pa.Table:
     """The table of `item` or `user` (`kind`): row i-1 is id i; attributes of an id without a row are null.
 
@@ -37,15 +37,15 @@ def entity_table(
     """
     names = log.names[f"{kind}_id"]
     table = pa.table({kind: pa.array(np.arange(1, len(names) + 1, dtype=np.int32)), f"{kind}_id": names})
-    for attribute, column in (spec.get("from_events") or {}).items():
+    for attribute, column in spec.from_events.items():
         value, _ = _first_known(kind, log, f"file:{column}")
         table = table.append_column(attribute, value)
-    if spec.get("file") and not spec.get("valid_from"):
+    if spec.file and not spec.valid_from:
         frame = _read_table(kind, spec, config, raw)
         double = frame.filter(pl.col(f"{kind}_id").is_duplicated())
         if double.height:
             raise UserError(
-                f"{spec['file']}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
+                f"{spec.file}: {kind} '{double[f'{kind}_id'][0]}' has more than one row; keep one, "
                 f"or name the column of its dates in {kind}s.valid_from"
             )
         matches.append(_matched(kind, spec, log, frame))
@@ -60,15 +60,15 @@ def _keys(kind: str, log: Arranged) -> pa.Array:
     return log.real_users if kind == "user" and log.real_users is not None else log.names[f"{kind}_id"]
 
 
-def _matched(kind: str, spec: Mapping[str, Any], log: Arranged, frame: pl.DataFrame) -> dict[str, Any]:
+def _matched(kind: str, spec: SideTable, log: Arranged, frame: pl.DataFrame) -> dict[str, Any]:
     what = "items" if kind == "item" else "customers"
     ids = _keys(kind, log)
     ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
-    return matched(str(spec["file"]), what, ids, frame[f"{kind}_id"].to_arrow().cast(pa.string()))
+    return matched(str(spec.file), what, ids, frame[f"{kind}_id"].to_arrow().cast(pa.string()))
 
 
 def version_table(
-    kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
+    kind: str, spec: SideTable, config: DatasetConfig, raw: Path, log: Arranged, matches: list[dict[str, Any]]
 ) -> pa.Table:
     """Versions of attributes: internal id, `valid_from` (timestamp[us, UTC]), attributes; by id, then time."""
     frame = _read_table(kind, spec, config, raw)
@@ -80,12 +80,12 @@ def version_table(
     return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
 
 
-def known_table(kind: str, spec: Mapping[str, Any], log: Arranged) -> pa.Table | None:
+def known_table(kind: str, spec: SideTable, log: Arranged) -> pa.Table | None:
     """Since when each attribute that comes `from_events` is known: timestamp[us, UTC] per id, null where it never is.
 
     Row i-1 is id i, as in the entity table. None where no attribute comes from events or the log has no time.
     """
-    columns = spec.get("from_events") or {}
+    columns = spec.from_events
     if not columns or "timestamp" not in log.columns:
         return None
     table = pa.table({kind: pa.array(np.arange(1, len(log.names[f"{kind}_id"]) + 1, dtype=np.int32))})
@@ -112,36 +112,36 @@ def _first_known(kind: str, log: Arranged, column: str) -> tuple[pa.Array, np.nd
     return log.names[column].take(pa.array(code - 1, mask=code == 0)), row
 
 
-def _read_table(kind: str, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
-    options = dict(spec.get("reader") or config.reader)
-    frame = _read_all(config, raw, str(spec["file"]), options)
-    key = str(spec.get("id") or f"{kind}_id")
-    wanted = dict(spec.get("columns") or {c: c for c in frame.columns if c and c not in (key, spec.get("valid_from"))})
-    for column in [key, *wanted.values(), *([spec["valid_from"]] if spec.get("valid_from") else [])]:
+def _read_table(kind: str, spec: SideTable, config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    told = spec.reader or config.reader
+    frame = _read_all(config, raw, str(spec.file), told)
+    key = spec.id or f"{kind}_id"
+    wanted = dict(spec.columns or {c: c for c in frame.columns if c and c not in (key, spec.valid_from)})
+    for column in [key, *wanted.values(), *([spec.valid_from] if spec.valid_from else [])]:
         if column not in frame.columns:
-            raise UserError(f"{spec['file']}: no column '{column}'.{nearest(str(column), frame.columns)}")
+            raise UserError(f"{spec.file}: no column '{column}'.{nearest(str(column), frame.columns)}")
     ids = pl.Series(f"{kind}_id", pl.from_arrow(as_ids(frame[key].to_arrow(), key).cast(pa.string())))
     out = pl.DataFrame({f"{kind}_id": ids}).with_columns(frame[c].alias(a) for a, c in wanted.items())
-    for attribute, separator in (spec.get("lists") or {}).items():
+    for attribute, separator in spec.lists.items():
         if attribute not in wanted:
             raise UserError(f"{kind}s.lists.{attribute} is not in {kind}s.columns.{nearest(attribute, wanted)}")
         out = out.with_columns(pl.when(pl.col(attribute) != "").then(pl.col(attribute).str.split(separator)))
-    out = out.with_columns(typed(out[a], options.get("decimal")) for a in wanted if out[a].dtype == pl.String)
-    if spec.get("valid_from"):
-        micros, why = to_micros(frame[spec["valid_from"]].to_arrow(), spec.get("timestamp", config.timestamp))
+    out = out.with_columns(typed(out[a], told.decimal) for a in wanted if out[a].dtype == pl.String)
+    if spec.valid_from:
+        micros, why = to_micros(frame[spec.valid_from].to_arrow(), spec.timestamp or config.timestamp)
         if (why != "").any():
             row = int(np.flatnonzero(why != "")[0])
-            where = f"{spec['file']}, data row {row + 1}, column '{spec['valid_from']}'"
+            where = f"{spec.file}, data row {row + 1}, column '{spec.valid_from}'"
             raise UserError(f"{where}: {why[row]}; mend it, or say in {kind}s.timestamp how its times are written")
         out = out.with_columns(pl.Series("valid_from", micros).cast(pl.Datetime("us", "UTC")))
-    if spec.get("id_map"):
-        out = _mapped(kind, out, spec["id_map"], config, raw)
+    if spec.id_map:
+        out = _mapped(kind, out, spec.id_map, config, raw)
     return out.filter(pl.col(f"{kind}_id").is_not_null())
 
 
-def _mapped(kind: str, frame: pl.DataFrame, spec: Mapping[str, Any], config: DatasetConfig, raw: Path) -> pl.DataFrame:
-    options = spec.get("reader") or {"format": "blank_separated", "names": ["ours", "theirs"]}
-    read = _read_all(config, raw, str(spec["file"]), options)
+def _mapped(kind: str, frame: pl.DataFrame, spec: IdMap, config: DatasetConfig, raw: Path) -> pl.DataFrame:
+    told = spec.reader or ReaderSettings("blank_separated", names=("ours", "theirs"))
+    read = _read_all(config, raw, spec.file, told)
     pairs = pl.DataFrame(
         {c: pl.from_arrow(as_ids(read[c].to_arrow(), c).cast(pa.string())) for c in ("ours", "theirs")}
     )
@@ -149,10 +149,10 @@ def _mapped(kind: str, frame: pl.DataFrame, spec: Mapping[str, Any], config: Dat
     return joined.drop("theirs").rename({"ours": f"{kind}_id"})
 
 
-def _read_all(config: DatasetConfig, raw: Path, name: str, options: Mapping[str, Any]) -> pl.DataFrame:
+def _read_all(config: DatasetConfig, raw: Path, name: str, told: ReaderSettings) -> pl.DataFrame:
     frames = []
     for path in find_files(config, raw, [name]):
-        for block in reader(str(options.get("format")))(path, None, options, None):
+        for block in reader(told.format)(path, None, told, None):
             if block.broken:
                 bad = block.broken[0]
                 raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")

@@ -66,7 +66,7 @@ def run_engine(
     changes = change(events) if change is not None else None
     changes = {**once, **(changes or {})} or changes
     if "query" in config.columns and len(events):
-        settle_queries(events, *config.queries)
+        settle_queries(events, config.queries.customers, config.queries.buckets)
     split_orders(events, config.zone, config.order_days)
     if not len(events):
         raise UserError(f"dataset '{config.name}': no event is left; see the settings of consent and erasure")

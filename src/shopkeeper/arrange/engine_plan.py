@@ -21,6 +21,7 @@ from shopkeeper.arrange.filters import Row, repeats_of
 from shopkeeper.arrange.order import COLUMN_OF, Arranged
 from shopkeeper.data.stored import code_type
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset_parts import Bots, Filters
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.timeline.zones import changes_between, days_before
 
@@ -40,7 +41,7 @@ class Checked:
     texts: Mapping[str, pa.Array] | None = None  # our name -> what the codes in its column stand for; None: texts
 
 
-def arrange(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tuple[Arranged, list[Row]]:
+def arrange(checked: Checked, filters: Filters, settle: Settle) -> tuple[Arranged, list[Row]]:
     """Filter, number, sort: the same result as `filters.apply_filters` and `order.arrange` give in memory."""
     frame, table = apply_filters(checked, filters, settle)
     numbers = {name: settle(numbered(frame, column)) for name, column in checked.ids.items()}
@@ -64,13 +65,14 @@ def numbered(frame: Frame, column: str) -> Frame:
     return first.select(column, number.cast(nw.Int32).alias(_id(column)))
 
 
-def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) -> tuple[Frame, list[Row]]:
+def apply_filters(checked: Checked, filters: Filters, settle: Settle) -> tuple[Frame, list[Row]]:
     """The frame without the rows that the filters drop, and the table of counts; order as in `filters.py`."""
-    frame, table = checked.frame, list[Row]()
-    count = _count(frame) if filters else {}
+    frame, table, asked = checked.frame, list[Row](), filters.asked
+    count = _count(frame) if asked else {}
 
-    def drop(name: str, setting: Any, kept: Frame) -> None:
+    def drop(name: str, kept: Frame) -> None:
         nonlocal frame, count
+        setting = asked[name]
         frame, before = settle(kept), count
         count = _count(frame)
         table.append({"filter": name, "setting": setting, **_named(before, "before"), **_named(count, "after")})
@@ -78,28 +80,27 @@ def apply_filters(checked: Checked, filters: Mapping[str, Any], settle: Settle) 
             raise UserError(f"filters.{name}={setting} leaves no rows of {before['rows']:,}; relax it")
 
     for name in ("retention_days", "repeats", "bots"):
-        if filters.get(name) and not checked.timed:
+        if name in asked and not checked.timed:
             raise UserError(f"filters.{name} needs time stamps, and this data has only an order; remove it")
-    if filters.get("event_types"):
-        kept = list(filters["event_types"])
-        drop("event_types", kept, frame.filter(nw.col("event_type").is_in(event_codes(kept))))
-    if filters.get("retention_days"):
+    if filters.event_types:
+        drop("event_types", frame.filter(nw.col("event_type").is_in(event_codes(list(filters.event_types)))))
+    if filters.retention_days:
         last = int(frame.select(nw.col("time").max()).collect(backend="pyarrow").item())
-        oldest = days_before(last, float(filters["retention_days"]), checked.zone)
-        drop("retention_days", filters["retention_days"], frame.filter(nw.col("time") >= oldest))
-    if filters.get("repeats"):
-        span, orders = repeats_of(filters["repeats"], "order_id" in checked.ids)
-        drop("repeats", dict(filters["repeats"]), _without_sent_again(frame, checked.ids, span, orders))
-    if filters.get("bots"):
-        drop("bots", dict(filters["bots"]), _without_bots(frame, filters["bots"], checked.zone))
-    if filters.get("consecutive_repeats"):
-        drop("consecutive_repeats", True, _without_repeats(frame))
-    if filters.get("k_core"):
-        drop("k_core", filters["k_core"], k_core(frame, int(filters["k_core"]), settle))
-    if filters.get("min_history"):
-        drop("min_history", filters["min_history"], frame.filter(nw.len().over("user") >= int(filters["min_history"])))
-    if filters.get("max_history"):
-        drop("max_history", filters["max_history"], frame.filter(nw.len().over("user") <= int(filters["max_history"])))
+        oldest = days_before(last, float(filters.retention_days), checked.zone)
+        drop("retention_days", frame.filter(nw.col("time") >= oldest))
+    if filters.repeats:
+        span, orders = repeats_of(filters.repeats, "order_id" in checked.ids)
+        drop("repeats", _without_sent_again(frame, checked.ids, span, orders))
+    if filters.bots:
+        drop("bots", _without_bots(frame, filters.bots, checked.zone))
+    if filters.consecutive_repeats:
+        drop("consecutive_repeats", _without_repeats(frame))
+    if filters.k_core:
+        drop("k_core", k_core(frame, filters.k_core, settle))
+    if filters.min_history:
+        drop("min_history", frame.filter(nw.len().over("user") >= filters.min_history))
+    if filters.max_history:
+        drop("max_history", frame.filter(nw.len().over("user") <= filters.max_history))
     return frame, table
 
 
@@ -117,14 +118,14 @@ def k_core(frame: Frame, k: int, settle: Settle) -> Frame:
     return frame.join(pairs.select("user", "item"), on=["user", "item"], how="semi")
 
 
-def _without_bots(frame: Frame, limits: Mapping[str, Any], zone: str) -> Frame:
-    kept = frame
-    for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
-        if limits.get(key):
-            shown = nw.col("time") + _ahead(frame, zone, span if key == "per_hour" else None)
+def _without_bots(frame: Frame, limits: Bots, zone: str) -> Frame:
+    kept, hour, day = frame, MICROSECONDS_PER_DAY // 24, MICROSECONDS_PER_DAY
+    for most, span in ((limits.per_hour, hour), (limits.per_day, day)):
+        if most:
+            shown = nw.col("time") + _ahead(frame, zone, span if span == hour else None)
             cell = shown - (shown + LONG_AGO) % span
             counts = frame.with_columns(cell=cell).group_by("user", "cell").agg(nw.len().alias("n"))
-            bots = counts.filter(nw.col("n") > int(limits[key])).select("user").unique()
+            bots = counts.filter(nw.col("n") > most).select("user").unique()
             kept = kept.join(bots, on="user", how="anti")
     return kept
 

@@ -42,6 +42,7 @@ from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
 from shopkeeper.ingest.chunks import record_starts
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS
 from shopkeeper.ingest.readers import reader
 from shopkeeper.timeline import DAY
@@ -134,7 +135,7 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
 
     Raises `UserError` for what the readers cannot read and for what this engine cannot do (named, with the way out).
     """
-    kind = str(config.reader.get("format"))
+    kind = config.reader.format
     paths = find_files(config, raw, config.files)
     for path in paths:
         next(iter(reader(kind)(path, wanted_columns(config), config.reader, None)), None)  # header, options, damage
@@ -212,9 +213,8 @@ class _TextFile:
     quote: bytes  # b"" where nothing is quoted
 
     @staticmethod
-    def of(path: Path, options: Mapping[str, Any]) -> _TextFile:
-        kind = str(options.get("format"))
-        encoding = str(options.get("encoding", "utf-8")).lower()
+    def of(path: Path, told: ReaderSettings) -> _TextFile:
+        encoding = (told.encoding or "utf-8").lower()
         with open(path, "rb") as file:
             magic = file.read(4)
         packed = magic.startswith(b"\x1f\x8b")
@@ -222,12 +222,12 @@ class _TextFile:
             raise UserError(f"{path}: engine=spark reads UTF-8 or one-byte encodings, plain or as gzip named .gz; "
                             f"write the file so, or use engine=arrays")  # fmt: skip
         head: list[bytes] = []
-        skip = int(options.get("skip_lines", 0))
-        header = kind in WITH_HEADER and bool(options.get("header", not options.get("names")))
+        skip = told.skip_lines or 0
+        header = told.format in WITH_HEADER and (not told.names if told.header is None else told.header)
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             while len(head) < skip or (header and not any(line.strip() for line in head[skip:])):
                 head.append(file.readline())
-        quote = str(options.get("quote", '"')).encode() if kind in ("csv", "tsv") else b""
+        quote = ('"' if told.quote is None else told.quote).encode() if told.format in ("csv", "tsv") else b""
         return _TextFile(str(path), tuple(head), quote)
 
     def check(
@@ -251,7 +251,7 @@ class _TextFile:
             path = Path(folder) / Path(self.path).name  # messages and rejected rows name the file
             path.write_bytes(b"".join(self.head) + text + b"\n")
             try:
-                blocks = reader(str(config.reader["format"]))(path, wanted_columns(config), config.reader, None)
+                blocks = reader(config.reader.format)(path, wanted_columns(config), config.reader, None)
                 found = [check(block, config) for block in blocks]
             except UserError as e:
                 message = str(e).replace(str(path), self.path)
@@ -262,7 +262,7 @@ class _TextFile:
         at = rejected.schema.get_field_index("row")
         rejected = rejected.set_column(at, "row", pa.array(rejected["row"].to_numpy() + shift))
         rows = line + record_starts(text, quotes=False)[1]
-        if config.reader["format"] == "blank_separated":  # its blank lines may hold blanks
+        if config.reader.format == "blank_separated":  # its blank lines may hold blanks
             rows = rows[
                 pc.not_equal(pc.ascii_trim_whitespace(lines.cast(pa.string())), "").to_numpy(False)[rows - line]
             ]

@@ -86,12 +86,12 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     for key in sorted({*before, *config.plain} - {"raw"}):
         if before.get(key) != config.plain.get(key):
             raise UserError(f"{old.path} was prepared with another `{key}`; prepare all files together")
-    if "repeats" in config.filters:
+    if config.filters.repeats:
         raise UserError(
             "filters.repeats compares new rows with old ones that it has dropped, too, and those are not kept; prepare "
             "all files together: python prepare.py, without extend"
         )
-    for name in config.filters:
+    for name in config.filters.asked:
         if name not in PER_ROW_FILTERS:
             raise UserError(f"filters.{name} looks at the whole log, which new rows change; prepare all files together")
     if config.simulate is not None:
@@ -106,7 +106,7 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
             f"{old.path} was changed by {' and '.join(changes)}, and what was taken out for it is not kept; "
             f"prepare all files together: python prepare.py, without extend"
         )
-    columns = [*config.items.get("from_events", {}).values(), *config.users.get("from_events", {}).values()]
+    columns = [*config.items.from_events.values(), *config.users.from_events.values()]
     columns += config.extra.values()
     if len(set(columns)) < len(columns):
         raise UserError(f"dataset '{config.name}' uses one column of the log twice; prepare all files together")
@@ -149,7 +149,7 @@ def _known(old: Prepared, config: DatasetConfig) -> dict[str, pa.Array]:
     if old.events.channel is not None:
         known["channel"] = pa.array(old.manifest["channels"], pa.string())
     for table, spec in ((old.items, config.items), (old.users, config.users)):
-        for attribute, column in (spec.get("from_events") or {}).items():
+        for attribute, column in spec.from_events.items():
             known[f"file:{column}"] = table[attribute].combine_chunks().cast(pa.string())
     for name, column in config.extra.items():
         texts = old.table("events.parquet", [name])[name]
@@ -165,7 +165,7 @@ def _old_log(old: Prepared, config: DatasetConfig, known: Mapping[str, pa.Array]
         if name in known:
             ids[name] = Ids(getattr(events, COLUMN_OF[name]).astype(np.int32) - 1, known[name])
     for kind, owner, spec in (("items", "item_id", config.items), ("users", "user_id", config.users)):
-        for attribute, column in (spec.get("from_events") or {}).items():
+        for attribute, column in spec.from_events.items():
             # An item's events carry the value that was first known of it, from then on; null where none was.
             values = known[f"file:{column}"]
             code = np.where(values.is_valid().to_numpy(zero_copy_only=False), np.arange(len(values)), -1)

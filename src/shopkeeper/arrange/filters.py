@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset_parts import Bots, Filters, Repeats
 from shopkeeper.ingest.log import Log
 from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.timeline.zones import days_before, local
@@ -43,42 +44,38 @@ def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
             return mask
 
 
-def apply_filters(log: Log, filters: Mapping[str, Any], zone: str = "UTC") -> list[Row]:
+def apply_filters(log: Log, filters: Filters, zone: str = "UTC") -> list[Row]:
     """Drop rows of the log in place; returns the table of counts. Raises `UserError` when nothing is left.
 
     Days and hours are those of the shop's time zone.
     """
     table: list[Row] = []
+    asked = filters.asked
 
-    def drop(name: str, setting: Any, mask: np.ndarray) -> None:
-        before = _counts(log, "before")
+    def drop(name: str, mask: np.ndarray) -> None:
+        before, setting = _counts(log, "before"), asked[name]
         log.keep(mask)
         table.append({"filter": name, "setting": setting, **before, **_counts(log, "after")})
         if not len(log):
             raise UserError(f"filters.{name}={setting} leaves no rows of {before['rows_before']:,}; relax it")
 
-    if filters.get("event_types"):
-        kept = np.array(event_codes(list(filters["event_types"])), np.int8)
-        drop("event_types", list(filters["event_types"]), np.isin(log.event_type, kept))
-    if filters.get("retention_days"):
+    if filters.event_types:
+        drop("event_types", np.isin(log.event_type, np.array(event_codes(list(filters.event_types)), np.int8)))
+    if filters.retention_days:
         times = _times(log, "retention_days")
-        oldest = days_before(int(times.max()), float(filters["retention_days"]), zone)
-        drop("retention_days", filters["retention_days"], times >= oldest)
-    if filters.get("repeats"):
-        drop(
-            "repeats",
-            dict(filters["repeats"]),
-            ~_sent_again(log, *repeats_of(filters["repeats"], "order_id" in log.ids)),
-        )
-    if filters.get("bots"):
-        drop("bots", dict(filters["bots"]), ~_is_bot(log, filters["bots"], zone)[log.user])
-    if filters.get("consecutive_repeats"):
-        drop("consecutive_repeats", True, ~_repeats(log))
-    if filters.get("k_core"):
-        drop("k_core", filters["k_core"], k_core(log.user, log.item, int(filters["k_core"])))
-    for name, wrong in (("min_history", np.less), ("max_history", np.greater)):
-        if filters.get(name):
-            drop(name, filters[name], ~wrong(np.bincount(log.user), int(filters[name]))[log.user])
+        drop("retention_days", times >= days_before(int(times.max()), float(filters.retention_days), zone))
+    if filters.repeats:
+        drop("repeats", ~_sent_again(log, *repeats_of(filters.repeats, "order_id" in log.ids)))
+    if filters.bots:
+        drop("bots", ~_is_bot(log, filters.bots, zone)[log.user])
+    if filters.consecutive_repeats:
+        drop("consecutive_repeats", ~_repeats(log))
+    if filters.k_core:
+        drop("k_core", k_core(log.user, log.item, filters.k_core))
+    if filters.min_history:
+        drop("min_history", (np.bincount(log.user) >= filters.min_history)[log.user])
+    if filters.max_history:
+        drop("max_history", (np.bincount(log.user) <= filters.max_history)[log.user])
     return table
 
 
@@ -111,7 +108,7 @@ def _times(log: Log, name: str) -> np.ndarray:
     return log.timestamp
 
 
-def _is_bot(log: Log, limits: Mapping[str, Any], zone: str) -> np.ndarray:
+def _is_bot(log: Log, limits: Bots, zone: str) -> np.ndarray:
     """Users with more events in some hour (`per_hour`) or day (`per_day`) of the shop's clock than a person can make.
 
     Where the clock is put back, the hour that it shows twice is two hours.
@@ -119,29 +116,23 @@ def _is_bot(log: Log, limits: Mapping[str, Any], zone: str) -> np.ndarray:
     times = _times(log, "bots")
     ahead = local(times, zone) - times
     bot = np.zeros(len(log.ids["user_id"].values), bool)
-    for key, span in (("per_hour", MICROSECONDS_PER_DAY // 24), ("per_day", MICROSECONDS_PER_DAY)):
-        if limits.get(key):
-            window = (times + ahead % span if key == "per_hour" else times + ahead) // span
+    hour, day = MICROSECONDS_PER_DAY // 24, MICROSECONDS_PER_DAY
+    for most, span in ((limits.per_hour, hour), (limits.per_day, day)):
+        if most:
+            window = (times + ahead % span if span == hour else times + ahead) // span
             window -= window.min()
             cell = log.user.astype(np.int64) * (int(window.max()) + 1) + window
             cells, count = np.unique(cell, return_counts=True)
-            bot[cells[count > int(limits[key])] // (int(window.max()) + 1)] = True
+            bot[cells[count > most] // (int(window.max()) + 1)] = True
     return bot
 
 
-def repeats_of(setting: Mapping[str, Any], has_orders: bool) -> tuple[int, bool]:
+def repeats_of(setting: Repeats, has_orders: bool) -> tuple[int, bool]:
     """The span in µs of `filters.repeats`, and whether only rows with an order count (default where there are any)."""
-    for key in setting:
-        if key not in ("seconds", "of"):
-            raise UserError(f"filters.repeats: unknown option '{key}'.{nearest(str(key), ('seconds', 'of'))}")
-    seconds, of = setting.get("seconds"), setting.get("of", "orders" if has_orders else "all")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 1e9:
-        raise UserError(f"filters.repeats.seconds is {seconds!r}; give the span in which an equal row is a repeat")
-    if of not in ("orders", "all"):
-        raise UserError(f"filters.repeats.of is {of!r}; Valid: orders, all.")
+    of = setting.of or ("orders" if has_orders else "all")
     if of == "orders" and not has_orders:
         raise UserError("filters.repeats.of=orders needs columns.order_id; name it, or set of: all")
-    return int(seconds * 1_000_000), of == "orders"
+    return int(setting.seconds * 1_000_000), of == "orders"
 
 
 def _sent_again(log: Log, span: int, orders: bool) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from shopkeeper.files import atomic_folder, sha256_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
+from shopkeeper.ingest.dataset_parts import ReaderSettings, SideTable
 from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
@@ -88,18 +90,18 @@ def write_folder(
         arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
     )
     writer.write_arrays(folder, arranged)
-    writer.write_events(folder / "events.parquet", arranged, returns, config.extra, config.reader.get("decimal"))
+    writer.write_events(folder / "events.parquet", arranged, returns, config.extra, config.reader.decimal)
     matches: list[dict[str, Any]] = []
     for kind, spec in (("item", config.items), ("user", config.users)):
         entities = entity_table(kind, spec, config, raw, arranged, matches)
         if config.table is not None and kind == "user":
-            entities, labels = divided(entities, config.table, config.name, config.reader.get("decimal"))
+            entities, labels = divided(entities, config.table, config.name, config.reader.decimal)
             writer.write_table(folder / LABELS, labels)
         writer.write_table(folder / f"{kind}s.parquet", entities)
         # What a row of a table of customers says of them is known as soon as there is the row.
         if config.table is None and (known := known_table(kind, spec, arranged)) is not None:
             writer.write_table(folder / f"{kind}s_known.parquet", known)
-        if spec.get("valid_from"):
+        if spec.valid_from:
             writer.write_table(
                 folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged, matches)
             )
@@ -220,19 +222,21 @@ def simulate_log(config: DatasetConfig, folder: Path) -> dict[str, Any]:
 
 def simulated_config(config: DatasetConfig, folder: Path) -> DatasetConfig:
     """The config that reads what the simulator wrote: our own column names in Parquet files."""
-    from dataclasses import replace
-
     names = pq.ParquetFile(folder / SIMULATED / "events.parquet").schema_arrow.names
     columns = {name: name for name in (*EVENT_COLUMNS, "query") if name in names}
-    own = {"reader": {"format": "parquet"}}
+    reader = ReaderSettings("parquet")
+
+    def own(table: SideTable, name: str) -> SideTable:
+        return replace(table, file=table.file or f"{name}.parquet", reader=table.reader or reader)
+
     return replace(
         config,
         folder=SIMULATED,
         files=("events.parquet",),
-        reader=own["reader"],
+        reader=reader,
         columns=columns,
-        items={"file": "items.parquet", **own, **config.items},
-        users={"file": "users.parquet", **own, **config.users},
+        items=own(config.items, "items"),
+        users=own(config.users, "users"),
     )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.shapes import TEXT, Rule, Shape, check_shape
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 
 
 class Reject(NamedTuple):
@@ -25,15 +24,6 @@ class Reject(NamedTuple):
     value: str
 
 
-def _is_encoding(name: Any) -> bool:
-    try:
-        codecs.lookup(name)
-    except (LookupError, TypeError, ValueError):
-        return False
-    return True
-
-
-ENCODING: Rule = ("must be the name of an encoding, such as utf-8, latin-1 or cp1252", _is_encoding)
 REJECTED = pa.schema(
     [
         ("file", pa.string()),
@@ -75,10 +65,10 @@ class Wanted:
 
 
 class Reader(Protocol):
-    """Reads one file. `options` is the config's `reader`; `advance(bytes)` moves the progress bar."""
+    """Reads one file, as its settings say; `advance(bytes)` moves the progress bar."""
 
     def __call__(
-        self, path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+        self, path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Callable[[int], object] | None
     ) -> Iterator[Block]:
         """Blocks of the file; `wanted=None` reads every column as text (attribute tables)."""
 
@@ -96,8 +86,3 @@ def check_columns(path: Path, have: Sequence[str], wanted: Sequence[str], line: 
             raise UserError(f"{path}, line {line}: no column '{name}' in the header.{options}{hint}")
         if list(have).count(name) > 1:
             raise UserError(f"{path}, line {line}: the header names column '{name}' twice; rename one of them")
-
-
-def check_options(options: Mapping[str, Any], valid: Mapping[str, Shape]) -> None:
-    """A `UserError` for an unknown option of a reader, or one of another kind."""
-    check_shape(options, {**valid, "format": TEXT}, f"reader.format={options.get('format')}", "reader")

@@ -20,7 +20,8 @@ from shopkeeper.data.queries import BUCKET, TEXT, is_query, query_id
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block, Wanted, rejected_table
 from shopkeeper.ingest.dataset import DatasetConfig, Rule
-from shopkeeper.ingest.dataset_shape import ID_COLUMNS, UNITS
+from shopkeeper.ingest.dataset_parts import UNITS, ColumnRule
+from shopkeeper.ingest.dataset_shape import ID_COLUMNS
 from shopkeeper.ingest.table import ROW
 from shopkeeper.ingest.times import limits, to_micros
 from shopkeeper.ingest.values import CODES, as_floats, as_ids, as_texts, values_at, without
@@ -53,7 +54,7 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
             continue
         if ours in ("price", "quantity"):
             kind = pa.float64()
-        elif ours == "timestamp" and "unit" in config.timestamp:
+        elif ours == "timestamp" and config.timestamp.unit:
             kind = pa.int64()
         else:
             kind = CODES
@@ -225,15 +226,15 @@ class _Checker:
 
     def _required(self, name: str, missing: np.ndarray, event_type: np.ndarray) -> None:
         """What an optional column lacks, where the schema wants it: in all rows, or in those of some event types."""
-        rule = self.config.rules.get(name, {})
-        if rule.get("required"):
+        rule = self.config.rules.get(name, ColumnRule())
+        if rule.required:
             self._missing(name, missing)
-        elif rule.get("required_for"):
-            wanted = np.isin(event_type, event_codes(rule["required_for"]))
-            self._missing(name, missing & wanted, f" (required for {', '.join(rule['required_for'])})")
+        elif rule.required_for:
+            wanted = np.isin(event_type, event_codes(list(rule.required_for)))
+            self._missing(name, missing & wanted, f" (required for {', '.join(rule.required_for)})")
 
     def _pattern(self, name: str, column: pa.DictionaryArray) -> None:
-        theirs, pattern = self.config.columns[name], self.config.rules.get(name, {}).get("matches")
+        theirs, pattern = self.config.columns[name], self.config.rules.get(name, ColumnRule()).matches
         if pattern:
             wrong = ~_matches(column, Rule(theirs, pattern, "")) & column.is_valid().to_numpy(zero_copy_only=False)
             self._fail(wrong, theirs, f"{name} does not match {pattern}")
@@ -276,8 +277,8 @@ class _Checker:
         theirs = self.config.columns.get(name)
         if theirs is None:
             return None
-        values, bad = as_floats(self.batch.column(theirs), self.config.reader.get("decimal"))
-        rule = self.config.rules.get(name, {})
+        values, bad = as_floats(self.batch.column(theirs), self.config.reader.decimal)
+        rule = self.config.rules.get(name)
         self._fail(bad, theirs, "not a number (reader.decimal wrong?)")
         low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))  # NaN only where all are
         if np.isinf(low) or np.isinf(high):
@@ -291,13 +292,14 @@ class _Checker:
         elif not low >= 0:
             values = np.where((event_type == RETURN) & (values < 0), -values, values)
             self._fail(values < 0, theirs, "negative price")
-        if rule:
-            self._required(name, np.isnan(values) & ~bad, event_type)
-        for key, wrong, words in (
-            ("min", np.less, "below"), ("above", np.less_equal, "not above"), ("max", np.greater, "above"),
+        if rule is None:
+            return values
+        self._required(name, np.isnan(values) & ~bad, event_type)
+        for limit, wrong, words in (
+            (rule.min, np.less, "below"), (rule.above, np.less_equal, "not above"), (rule.max, np.greater, "above"),
         ):  # fmt: skip
-            if key in rule:
-                self._fail(wrong(values, rule[key]), theirs, f"{name} {words} {rule[key]}")
+            if limit is not None:
+                self._fail(wrong(values, limit), theirs, f"{name} {words} {limit}")
         return values
 
 
@@ -316,7 +318,7 @@ def _date_and_clock(parts: list[pa.DictionaryArray]) -> pa.Array:
 def _plain_micros(column: pa.Array, config: DatasetConfig) -> tuple[np.ndarray, bool]:
     """Whole numbers within the believed limits, in one multiplication; True when some are not."""
     values = column.cast(pa.int64(), safe=False).to_numpy()
-    factor = UNITS[config.timestamp.get("unit", "s")]
+    factor = UNITS[config.timestamp.unit or "s"]
     low, high = limits(config.timestamp)
     if factor < 1 or not len(values) or int(values.min()) * factor < low or int(values.max()) * factor > high:
         return values, True

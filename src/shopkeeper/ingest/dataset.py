@@ -36,12 +36,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.data.queries import BUCKETS, CUSTOMERS
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
+from shopkeeper.ingest.dataset_parts import ColumnRule, Filters, Queries, ReaderSettings, SideTable, Table, Timestamp
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.ingest.table import as_log
-from shopkeeper.timeline.zones import zone_of
+from shopkeeper.typed import made
 
 
 @dataclass(frozen=True)
@@ -61,33 +61,33 @@ class DatasetConfig:
     name: str
     folder: str
     files: tuple[str, ...]
-    reader: dict[str, Any]
+    reader: ReaderSettings
     columns: dict[str, str]  # our name -> name in the file ("a+b" where several columns make one id)
     joined: dict[str, tuple[str, ...]]  # "a+b" -> its columns
     constants: dict[str, str]  # our name -> the one value of every row
     price_is: str  # "unit" or "total" (of the row's quantity)
     extra: dict[str, str]  # further column of events.parquet -> name in the file
-    timestamp: dict[str, Any]
+    timestamp: Timestamp
     event_value: str  # event type of every row that no rule or map gives another
     event_map: dict[str, str] | None  # value in the file -> event type
     event_rules: tuple[Rule, ...]
     reject: tuple[Rule, ...]
-    rules: dict[str, dict[str, Any]]  # our column -> min, above, max, required, required_for, matches
-    items: dict[str, Any]
-    users: dict[str, Any]
-    filters: dict[str, Any]
+    rules: dict[str, ColumnRule]  # by our column
+    items: SideTable
+    users: SideTable
+    filters: Filters
     max_rejected_share: float
     simulate: dict[str, Any] | None = None
     order_days: int | None = 1
-    table: dict[str, Any] | None = None  # a table of customers in place of a log: `table.py`
-    queries: tuple[int, int] = (CUSTOMERS, BUCKETS)  # customers that a query must have to be kept as text, and buckets
+    table: Table | None = None  # a table of customers in place of a log: `table.py`
+    queries: Queries = field(default_factory=Queries)
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
 
     @property
     def zone(self) -> str:
         """The shop's time zone: whose days and hours are meant."""
-        return zone_of(self.plain)
+        return self.timestamp.time_zone
 
     @property
     def ordered_only(self) -> bool:
@@ -120,39 +120,37 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         searches = {"item_id": columns["query"]} if "query" in columns else {}  # a log of searches has no other items
         if not simulate and required not in {**columns, **constants, **searches}:
             raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
-    timestamp = dict(plain.get("timestamp") or {})
-    if timestamp and "timestamp" not in columns and not simulate:
+    timestamp = made(Timestamp, plain.get("timestamp") or {})
+    if plain.get("timestamp") and "timestamp" not in columns and not simulate:
         raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
-    if "unit" in timestamp and columns.get("timestamp") in joined:
+    if timestamp.unit and columns.get("timestamp") in joined:
         n = len(joined[columns["timestamp"]])
         raise UserError(
             f"{where}: columns.timestamp names {n} columns and timestamp.unit says that it is a number; name one column"
         )
-    if "year" in timestamp and "format" not in timestamp:
+    if timestamp.year and not timestamp.format:
         raise UserError(f"{where}: timestamp.year stands before times that lack it; say how in timestamp.format")
     value, mapping, rules = _event_type(plain.get("event_type"), columns)
-    filters = {k: v for k, v in (plain.get("filters") or {}).items() if v is not None}
     column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
-    items, users = dict(plain.get("items") or {}), dict(plain.get("users") or {})
+    items, users = (made(SideTable, plain.get(table) or {}) for table in ("items", "users"))
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
     if "query" in columns and columns["query"] in joined:
         raise UserError(f"{where}: columns.query names several columns; name the one that holds what was typed")
     if plain.get("queries") and not simulate and "query" not in columns:
         raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
-    carried = [c for table in (items, users) for c in (table.get("from_events") or {}).values()]
+    carried = [c for table in (items, users) for c in table.from_events.values()]
     if columns.get("query") in [*carried, *extra.values()]:
         raise UserError(
             f"{where}: column '{columns['query']}' holds queries, whose texts are kept only where several customers "
             f"asked the same; leave it out of extra and from_events"
         )
-    asked = plain.get("queries") or {}
     return DatasetConfig(
         plain=told,
-        table=told.get("table") or None,
+        table=made(Table, told["table"]) if told.get("table") else None,
         name=str(plain["name"]),
         folder=str(raw.get("folder") or ""),
         files=tuple([files] if isinstance(files, str) else map(str, files)),
-        reader=dict(plain.get("reader") or {}),
+        reader=made(ReaderSettings, plain.get("reader") or {}),
         columns=columns,
         joined=joined,
         constants=constants,
@@ -166,11 +164,11 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         rules=column_rules,
         items=items,
         users=users,
-        filters=filters,
+        filters=made(Filters, plain.get("filters") or {}),
         max_rejected_share=float(plain.get("max_rejected_share", 0.01)),
         simulate=simulate,
         order_days=plain.get("order_days", 1),
-        queries=(int(asked.get("customers", CUSTOMERS)), int(asked.get("buckets", BUCKETS))),
+        queries=made(Queries, plain.get("queries") or {}),
         missing=_missing(plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
     )
@@ -225,11 +223,11 @@ def _missing(spec: Any) -> dict[str, frozenset[str]]:
     return {str(column): frozenset(map(normal_id, names)) for column, names in per_column.items() if names}
 
 
-def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
+def _schema(where: str, spec: Any, columns: Mapping[str, str] | None) -> dict[str, ColumnRule]:
     """The `schema:` block; `columns` are those that the log has (None: not known yet)."""
     for column in spec:
         if columns is not None and column not in columns:
             raise UserError(
                 f"{where}: schema.{column} has rules, but no column; set columns.{column} or drop the rules"
             )
-    return {str(column): dict(rule or {}) for column, rule in spec.items()}
+    return {str(column): made(ColumnRule, rule or {}) for column, rule in spec.items()}

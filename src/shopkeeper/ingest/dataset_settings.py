@@ -6,22 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shopkeeper.ingest.dataset_parts import Filters, Identity, Table, Timestamp
 from shopkeeper.timeline import SplitSettings
-from shopkeeper.timeline.zones import zone_of
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Of the log's filters the one that a split may apply in the log's place."""
-
-    k_core: int | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Of a table of customers in place of a log: by task, what its label is."""
-
-    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,8 +21,9 @@ class DatasetSettings:
     observed_from: Any = None  # the log was watched from this day on,
     observed_until: Any = None  # and is complete before this one
     temporal: SplitSettings = field(default_factory=SplitSettings)  # what a split of its kind leaves open
-    filters: Filters = field(default_factory=Filters)
-    identity: Mapping[str, Any] = field(default_factory=dict)  # how customers' keys are joined, see `people.rules`
+    timestamp: Timestamp = field(default_factory=Timestamp)
+    filters: Filters = field(default_factory=Filters)  # of which a split may apply one in the log's place
+    identity: Identity | None = None  # how customers' keys are joined, see `people.rules`
     table: Table | None = None
     profit: Any = None  # see `evaluation.profit`
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -44,7 +31,7 @@ class DatasetSettings:
     @property
     def zone(self) -> str:
         """The shop's time zone."""
-        return zone_of(self.plain)
+        return self.timestamp.time_zone
 
     def windows(self, task: str) -> Mapping[str, Any]:
         """Windows of a task about customers, which stand under its name; empty where the dataset says nothing."""

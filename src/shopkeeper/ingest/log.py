@@ -88,7 +88,7 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tu
 
 
 def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], object]) -> Iterator[Block]:
-    wanted, read = wanted_columns(config), reader(str(config.reader.get("format")))
+    wanted, read = wanted_columns(config), reader(config.reader.format)
     for path in paths:
         blocks = read(path, wanted, config.reader, advance)
         if config.table is None or config.columns["user_id"] != ROW:

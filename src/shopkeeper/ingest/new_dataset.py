@@ -13,6 +13,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.guess_numbers import has_decimal_comma, numbers, unread
 from shopkeeper.ingest.guess_times import join_date_and_clock, time_options
 from shopkeeper.ingest.guess_totals import price_lines
@@ -20,6 +21,7 @@ from shopkeeper.ingest.id_doubts import id_doubts
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import as_ids
+from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
 NAMES = {  # our column -> what shops call it, most telling first
@@ -169,7 +171,7 @@ def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _head(path: Path, options: dict[str, Any]) -> pl.DataFrame:
     frames, rows = [], 0
-    blocks = reader(options["format"])(path, None, options, None)
+    blocks = reader(options["format"])(path, None, made(ReaderSettings, options), None)
     block: Block
     for block in blocks:
         frame = pl.DataFrame(pl.from_arrow(block.table))

@@ -145,10 +145,10 @@ def _names(checked: dataset.DatasetConfig) -> Iterator[tuple[str, Sequence[str]]
         return
     yield "log", checked.files
     for role, spec in (("items", checked.items), ("users", checked.users)):
-        if spec.get("file"):
-            yield role, [str(spec["file"])]
-            if spec.get("id_map"):
-                yield role, [str(spec["id_map"]["file"])]
+        if spec.file:
+            yield role, [spec.file]
+            if spec.id_map:
+                yield role, [spec.id_map.file]
 
 
 def _folder(config: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.block import Block
+from shopkeeper.ingest.dataset_parts import Label, Table
 
 if TYPE_CHECKING:
     from shopkeeper.ingest.log import Log
@@ -78,13 +79,13 @@ def with_rows(block: Block, prefix: str) -> Block:
     return replace(block, table=block.table.append_column(ROW, ids), reread=None)
 
 
-def one_row_each(log: Log, table: Mapping[str, Any], name: str) -> dict[str, Any]:
+def one_row_each(log: Log, table: Table, name: str) -> dict[str, Any]:
     """Keep one row of each customer in place; what was done, for the manifest.
 
     Raises:
         UserError: a customer has several rows, and nobody said which one counts.
     """
-    users, how = log.user, table.get("repeated") or "refuse"
+    users, how = log.user, table.repeated
     order = np.arange(len(users))
     kept = np.zeros(len(users), bool)
     turned = order[::-1] if how == "last" else order
@@ -100,23 +101,23 @@ def one_row_each(log: Log, table: Mapping[str, Any], name: str) -> dict[str, Any
     return {"repeated": {"kept": how, "rows_left_out": again}} if again else {}
 
 
-def divided(users: pa.Table, table: Mapping[str, Any], name: str, decimal: str | None) -> tuple[pa.Table, pa.Table]:
+def divided(users: pa.Table, table: Table, name: str, decimal: str | None) -> tuple[pa.Table, pa.Table]:
     """The table of customers with its columns as declared, and a table of labels: `user`, then a column per task.
 
     Raises:
         UserError: a number that is none, or a label column that does not hold two values.
     """
-    missing = {normal_id(x) for x in table.get("missing") or ()}
+    missing = {normal_id(x) for x in table.missing}
     label = {"user": users["user"]}
-    for task, spec in table["labels"].items():
-        texts = _known(users[str(spec["column"])], missing)
-        found = _two(texts, spec, task, name) if "one" in spec else _numbers(texts, str(spec["column"]), name, decimal)
+    for task, spec in table.labels.items():
+        texts = _known(users[spec.column], missing)
+        found = _numbers(texts, spec.column, name, decimal) if spec.one is None else _two(texts, spec, task, name)
         label[task] = pa.array(found, mask=np.isnan(found))
     kept = {key: users[key] for key in ("user", "user_id")}
-    for column in map(str, table.get("numbers") or ()):
+    for column in table.numbers:
         value = _numbers(_known(users[column], missing), column, name, decimal)
         kept[column] = pa.array(value, mask=np.isnan(value))
-    for column in map(str, table.get("categories") or ()):
+    for column in table.categories:
         kept[column] = pa.array(_known(users[column], missing), pa.string())
     return pa.table(kept), pa.table(label)
 
@@ -138,13 +139,13 @@ def _numbers(texts: list[str | None], column: str, name: str, decimal: str | Non
     return value
 
 
-def _two(texts: list[str | None], spec: Mapping[str, Any], task: str, name: str) -> np.ndarray:
+def _two(texts: list[str | None], spec: Label, task: str, name: str) -> np.ndarray:
     """1 where a text is one of `one`, 0 where of `zero` (or the only other), NaN where nothing is known."""
-    column, said = spec["column"], np.array(["" if text is None else normal_id(text) for text in texts], object)
+    column, said = spec.column, np.array(["" if text is None else normal_id(text) for text in texts], object)
     held = {str(kind): int((said == kind).sum()) for kind in sorted(set(said.tolist())) if kind}
     one, zero = (
-        {normal_id(x) for x in (value if isinstance(value, list) else [value])} if (value := spec.get(key)) is not None
-        else set() for key in ("one", "zero")
+        {normal_id(x) for x in (value if isinstance(value, list) else [value])} if value is not None
+        else set() for value in (spec.one, spec.zero)
     )  # fmt: skip
     if both := sorted(one & zero):
         raise UserError(f"dataset '{name}': table.labels.{task} has '{both[0]}' as one and as zero; keep it in one")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset_shape import UNITS
+from shopkeeper.ingest.dataset_parts import UNITS, Timestamp
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.timeline.zones import clock, instant_of, zone_of
+from shopkeeper.timeline.zones import clock, instant_of
 
 MISSING = np.int64(-(2**63))
 MICROSECOND = dt.timedelta(microseconds=1)
 _FURTHEST = 2**62 // 1_000_000  # seconds: what still fits in microseconds
 
 
-def to_micros(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def to_micros(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, np.ndarray]:
     """Microseconds (int64, MISSING where there is none) and why a value is none: "" or a reason, object (n,).
 
     `column` is text, integers, floats, dates or time stamps. Raises `UserError` for a bad zone or format.
@@ -39,7 +38,7 @@ def to_micros(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, np
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         micros, bad = _from_text(column, spec)
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        micros, bad = _from_numbers(column, spec)
+        micros, bad = _from_numbers(column, spec.unit)
     elif pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         micros, bad = _from_arrow_times(column, spec)
     else:
@@ -50,17 +49,16 @@ def to_micros(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, np
         why[mask] = reason
     known = why == ""
     low, high = limits(spec)
-    first = clock(low, zone_of({"timestamp": spec})).date()
+    first = clock(low, spec.time_zone).date()
     why[known & (micros < low)] = f"before {first} (timestamp.unit or not_before wrong?)"
     why[known & (micros > high)] = "in the future (timestamp.unit or not_after wrong?)"
     return micros, why
 
 
-def limits(spec: Mapping[str, Any]) -> tuple[int, int]:
+def limits(spec: Timestamp) -> tuple[int, int]:
     """First and last instant that is believed, microseconds UTC; dates are the shop's."""
-    zone = zone_of({"timestamp": spec})
-    low = _instant(spec.get("not_before", "1980-01-01"), "not_before", zone)
-    after = spec.get("not_after")
+    zone, after = spec.time_zone, spec.not_after
+    low = _instant(spec.not_before or "1980-01-01", "not_before", zone)
     high = int(dt.datetime.now(dt.UTC).timestamp() * 1e6) + MICROSECONDS_PER_DAY
     return low, high if after is None else _instant(after, "not_after", zone)
 
@@ -77,8 +75,8 @@ def _instant(value: Any, option: str, zone: str) -> int:
 Bad = list[tuple[np.ndarray, str]]
 
 
-def _from_numbers(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
-    factor = UNITS[spec.get("unit", "s")]
+def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
+    factor = UNITS[unit or "s"]
     missing = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(column.type):
         values = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
@@ -99,15 +97,15 @@ def _from_numbers(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray
     return micros, [(outside, "not a time (too large for its unit)")]
 
 
-def _from_arrow_times(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+def _from_arrow_times(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
     missing = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_timestamp(column.type):
-        micros, bad = _from_numbers(column.cast(pa.int64()), {"unit": column.type.unit})
+        micros, bad = _from_numbers(column.cast(pa.int64()), column.type.unit)
     elif pa.types.is_date64(column.type):
-        micros, bad = _from_numbers(column.cast(pa.int64()), {"unit": "ms"})
+        micros, bad = _from_numbers(column.cast(pa.int64()), "ms")
     else:
         days = pc.multiply(column.cast(pa.int32()).cast(pa.int64()), MICROSECONDS_PER_DAY // 1_000_000)
-        micros, bad = _from_numbers(days, {"unit": "s"})
+        micros, bad = _from_numbers(days, "s")
     if not (pa.types.is_timestamp(column.type) and column.type.tz is not None):
         micros, skipped = _localise(pl.Series(np.where(missing, 0, micros)).cast(pl.Datetime("us")), spec)
         bad = [*bad, *skipped]
@@ -115,25 +113,25 @@ def _from_arrow_times(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.nda
     return micros, [(mask & ~missing, reason) for mask, reason in bad]
 
 
-def _from_text(column: pa.Array, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
+def _from_text(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
     text = pl.Series(pl.from_arrow(column)).cast(pl.String).str.strip_chars()
     missing = (text.is_null() | (text == "")).to_numpy()
-    if "unit" in spec or "format" not in spec:
+    if spec.unit or not spec.format:
         numbers = text.cast(pl.Int64, strict=False)
         whole = numbers.is_not_null().to_numpy()
-        if "unit" in spec:
-            micros, bad = _from_numbers(numbers.to_arrow(), spec)
+        if spec.unit:
+            micros, bad = _from_numbers(numbers.to_arrow(), spec.unit)
             rest = ~whole & ~missing
             if rest.any():
                 floats = text.filter(pl.Series(rest)).cast(pl.Float64, strict=False)
                 micros = micros.copy()
-                micros[rest], more = _from_numbers(floats.to_arrow(), spec)
+                micros[rest], more = _from_numbers(floats.to_arrow(), spec.unit)
                 bad = [(_spread(mask, rest) | bad[0][0], reason) for mask, reason in more]
                 bad.append((rest & (micros == MISSING), "not a number (timestamp.unit is set)"))
             return micros, bad
-    pattern = spec.get("format")
-    if "year" in spec:  # the file writes month and day only
-        text, pattern = pl.Series([f"{spec['year']}-"]) + text, f"%Y-{pattern}"
+    pattern = spec.format
+    if spec.year:  # the file writes month and day only
+        text, pattern = pl.Series([f"{spec.year}-"]) + text, f"%Y-{pattern}"
     parsed, zoned = _parse(text, pattern)
     if zoned is not None:
         micros, bad = zoned.dt.epoch("us").fill_null(int(MISSING)).to_numpy().copy(), []
@@ -222,8 +220,8 @@ def _iso(text: pl.Series) -> pl.Series:
     return when
 
 
-def _localise(naive: pl.Series, spec: Mapping[str, Any]) -> tuple[np.ndarray, Bad]:
-    zone = str(spec.get("time_zone", "UTC"))
+def _localise(naive: pl.Series, spec: Timestamp) -> tuple[np.ndarray, Bad]:
+    zone = spec.time_zone
     known = naive.is_not_null().to_numpy()
     if zone == "UTC":
         return naive.dt.epoch("us").fill_null(int(MISSING)).to_numpy().copy(), []

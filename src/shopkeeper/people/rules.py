@@ -26,7 +26,7 @@ from shopkeeper.arrange.ties import shuffle_log
 from shopkeeper.data.consent import LATEST
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_file
-from shopkeeper.ingest.dataset_shape import CUSTOMER_RULES
+from shopkeeper.ingest.dataset_parts import CustomerRules, Identity
 from shopkeeper.ingest.log import Log
 from shopkeeper.ingest.matches import matched
 from shopkeeper.people.consent import apply_consent, read_consents
@@ -40,8 +40,10 @@ from shopkeeper.people.erasure import (
 from shopkeeper.people.identity import merge_identities, read_links
 from shopkeeper.shapes import check_shape
 from shopkeeper.timeline import instant
+from shopkeeper.typed import made, shapes_of
 
 CUTOFF = "cutoff"  # `as_of`: each split and each cohort as of its own cutoff
+SHAPES = shapes_of(CustomerRules)
 NEEDED = {
     "erasure": ("file",),
     "identity": ("file",),
@@ -56,43 +58,41 @@ def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict
     Order: erasure first of all, then persons from keys, consent, pseudonyms, and last the order of ties. The function
     returns what the manifest keeps of each under `changes`; no id and no key is in it.
     """
-    rules = _checked(config)
-    if not rules:
+    if not (given := _checked(config)):
         return None
-    folder = _folder(config, raw)
+    rules, folder = made(CustomerRules, given), _folder(config, raw)
 
     def change(log: Log) -> dict[str, Any]:
         done: dict[str, Any] = {}
-        key = pseudonym_key(rules["pseudonyms"]["key_env"]) if "pseudonyms" in rules else None
-        identity, links, as_of = rules.get("identity"), None, None
+        key = pseudonym_key(str(rules.pseudonyms.key_env)) if rules.pseudonyms else None
+        identity, links, as_of = rules.identity, None, None
         if identity:
-            links = read_links(folder / identity["file"], identity.get("columns"))
-            as_of = identity_instant(config)
-        if "erasure" in rules:
-            path = folder / rules["erasure"]["file"]
-            ids = read_erasure(path, rules["erasure"].get("column", "user_id"))
+            links = read_links(folder / str(identity.file), identity.columns)
+            as_of = identity_instant(identity)
+        if rules.erasure:
+            path = folder / str(rules.erasure.file)
+            ids = read_erasure(path, rules.erasure.column or "user_id")
             match = _listed(path.name, pa.array(sorted(ids), pa.string()), _customers(log))
             done["erasure"] = {**apply_erasure(log, ids, links, key), "match": match}
             links = without_erased(links, ids) if links is not None else None
         if identity and links is not None and as_of is not None:
             keys = pa.concat_arrays([links.account, links.key])
-            match = matched(str(identity["file"]), "keys", keys, _customers(log))
+            match = matched(str(identity.file), "keys", keys, _customers(log))
             done["identity"] = {**merge_identities(log, links, as_of), "match": match}
         else:
             links = None  # every key is a customer of its own until a cutoff is given
-        if "consent" in rules:
-            rule = rules["consent"]
-            consents = read_consents(folder / rule["file"], rule["purpose"], rule.get("columns"))
-            until = _consent_instant(rule.get("as_of", CUTOFF))
+        if rule := rules.consent:
+            consents = read_consents(folder / str(rule.file), str(rule.purpose), rule.columns)
+            until = _consent_instant(rule.as_of or CUTOFF)
             accounts = consents.account if links is None else pa.concat_arrays([consents.account, links.key])
-            match = matched(str(rule["file"]), "customers with a record of consent", _customers(log), accounts)
-            done["consent"] = {"purpose": rule["purpose"], **apply_consent(log, consents, links, until, as_of)}
+            match = matched(str(rule.file), "customers with a record of consent", _customers(log), accounts)
+            done["consent"] = {"purpose": rule.purpose, **apply_consent(log, consents, links, until, as_of)}
             done["consent"]["match"] = match
         if key is not None:
             log.real_users = log.ids["user_id"].values
             done["pseudonyms"] = pseudonymise(log, key)
-        if rules.get("ties", {}).get("order") == "shuffled":
-            done["ties"] = shuffle_log(log, int(rules["ties"].get("seed", 0)))
+        if rules.ties:
+            done["ties"] = shuffle_log(log, rules.ties.seed)
         return done
 
     return change
@@ -111,9 +111,9 @@ def _customers(log: Log) -> pa.Array:
     return pc.cast(log.ids["user_id"].values, pa.string())
 
 
-def identity_instant(config: Mapping[str, Any]) -> int | None:
-    """The instant (µs) as of which a dataset's keys are joined; None: as of each cutoff, or no identity table."""
-    as_of = (config.get("identity") or {}).get("as_of") or CUTOFF
+def identity_instant(identity: Identity) -> int | None:
+    """The instant (µs) as of which a dataset's keys are joined; None: as of each cutoff."""
+    as_of = identity.as_of or CUTOFF
     return None if as_of == CUTOFF else instant(as_of, "identity.as_of (an instant, or 'cutoff')")
 
 
@@ -131,7 +131,7 @@ def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
     are left out; a config without any comes back unchanged.
     """
     rules, folder = _checked(config), _folder(config, raw)
-    out = {key: value for key, value in config.items() if key not in CUSTOMER_RULES}
+    out = {key: value for key, value in config.items() if key not in SHAPES}
     for name, rule in rules.items():
         out[name] = dict(rule)
         if "file" in rule:
@@ -149,7 +149,7 @@ def _folder(config: Mapping[str, Any], raw: Path) -> Path:
 def _checked(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     where = f"conf/dataset/{config.get('name')}.yaml"
     rules: dict[str, dict[str, Any]] = {}
-    for name, shape in CUSTOMER_RULES.items():
+    for name, shape in SHAPES.items():
         check_shape(config.get(name), shape, where, name)
         rule = {k: v for k, v in (config.get(name) or {}).items() if v is not None}
         if not rule or (name == "ties" and rule.get("order", "file") == "file"):

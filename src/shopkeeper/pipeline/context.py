@@ -36,11 +36,11 @@ def protocol(config: Data) -> str:
 
 def known_per_cutoff(config: Data) -> bool:
     """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
-    if not config.dataset.identity:
+    if config.dataset.identity is None or config.dataset.identity.file is None:
         return False
     from shopkeeper.people.rules import identity_instant
 
-    return identity_instant(config.dataset.plain) is None
+    return identity_instant(config.dataset.identity) is None
 
 
 def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:

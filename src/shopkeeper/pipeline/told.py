@@ -19,8 +19,9 @@ from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
 from shopkeeper.errors import UserError, nearest, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
+from shopkeeper.ingest.dataset_parts import KIND, WHEN
 from shopkeeper.ingest.dataset_settings import DatasetSettings
-from shopkeeper.ingest.dataset_shape import KIND, WHEN, check_dataset
+from shopkeeper.ingest.dataset_shape import check_dataset
 from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Open, Shape, check_shape
 from shopkeeper.timeline import CustomerSpec, SplitSettings

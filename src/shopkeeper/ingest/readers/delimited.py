@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from shopkeeper.errors import Rule, UserError, whole
-from shopkeeper.ingest.block import ENCODING, Block, Reject, Wanted, check_columns, check_options, shown
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
-from shopkeeper.shapes import PLAIN, SWITCH, Items, Shape
+from shopkeeper.ingest.dataset_parts import OF_TEXT, ReaderSettings
 
 NO_NUMBER = ["", "NaN", "nan", "NULL", "null", "None", "NA", "N/A", "n/a", "#N/A"]
-ONE = "must be one ASCII character (`::` files: reader.format: dat)"
-CHARACTER: Rule = (ONE, lambda x: isinstance(x, str) and len(x.encode()) == 1)
-OPTIONS: dict[str, Shape] = {
-    "delimiter": CHARACTER, "decimal": CHARACTER, "quote": (ONE, lambda x: x == "" or CHARACTER[1](x)),
-    "encoding": ENCODING, "header": SWITCH, "names": Items(PLAIN), "skip_lines": whole(0),
-}  # fmt: skip
 Advance = Callable[[int], object] | None
 
 
@@ -49,25 +43,23 @@ class Dialect:
     clean: Callable[[bytes], bytes] | None = None
 
 
-def read_csv(path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Advance) -> Iterator[Block]:
+def read_csv(path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Advance) -> Iterator[Block]:
     """CSV, plain or compressed with gzip or zstd; the delimiter is a comma unless `reader.delimiter` says otherwise."""
-    yield from _read(path, wanted, _dialect(options, {}), advance)
+    yield from _read(path, wanted, _dialect(told, Dialect()), advance)
 
 
-def read_tsv(path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Advance) -> Iterator[Block]:
+def read_tsv(path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Advance) -> Iterator[Block]:
     """Tab-separated text."""
-    yield from _read(path, wanted, _dialect(options, {"delimiter": "\t"}), advance)
+    yield from _read(path, wanted, _dialect(told, Dialect(delimiter="\t")), advance)
 
 
-def read_dat(path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Advance) -> Iterator[Block]:
+def read_dat(path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Advance) -> Iterator[Block]:
     """MovieLens dumps as published: `::` between fields, Latin-1, no header, no quotes."""
-    fixed = {"delimiter": "\x1f", "quote": "", "encoding": "latin-1", "header": False}
-    yield from _read(path, wanted, _dialect(options, fixed, clean=lambda data: data.replace(b"::", b"\x1f")), advance)
+    usual = Dialect("\x1f", "", "latin-1", header=False, clean=lambda data: data.replace(b"::", b"\x1f"))
+    yield from _read(path, wanted, _dialect(told, usual), advance)
 
 
-def read_blank_separated(
-    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Advance
-) -> Iterator[Block]:
+def read_blank_separated(path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Advance) -> Iterator[Block]:
     """Columns separated by any number of blanks or tabs, which may also stand at either end of a line."""
 
     def clean(data: bytes) -> bytes:
@@ -77,26 +69,22 @@ def read_blank_separated(
             data = re.sub(rb"(?m)^ | (?=\r?$)", b"", data)
         return data
 
-    yield from _read(path, wanted, _dialect(options, {"delimiter": " ", "quote": ""}, clean=clean), advance)
+    yield from _read(path, wanted, _dialect(told, Dialect(" ", "", clean=clean)), advance)
 
 
-def read_recbole(path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Advance) -> Iterator[Block]:
+def read_recbole(path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Advance) -> Iterator[Block]:
     """RecBole atomic files (.inter, .user, .item): tab-separated, header of `name:type`, no quotes."""
-    yield from _read(path, wanted, _dialect(options, {"delimiter": "\t", "quote": "", "typed_header": True}), advance)
+    yield from _read(path, wanted, _dialect(told, Dialect("\t", "", typed_header=True)), advance)
 
 
-def _dialect(
-    options: Mapping[str, Any], fixed: Mapping[str, Any], clean: Callable[[bytes], bytes] | None = None
-) -> Dialect:
-    check_options(options, OPTIONS)
-    given = {k: v for k, v in options.items() if k != "format"}
-    merged: dict[str, Any] = {**fixed, **given}
-    merged["names"] = tuple(map(str, merged.get("names") or ()))
-    if merged["names"]:
-        merged.setdefault("header", False)
-    elif not merged.get("header", True):
+def _dialect(told: ReaderSettings, usual: Dialect) -> Dialect:
+    given = {name: value for name in OF_TEXT if (value := getattr(told, name)) is not None}
+    if told.names:
+        return replace(usual, **{"header": False, **given})
+    found = replace(usual, **given)
+    if not found.header:
         raise UserError("reader.header is false: give reader.names, the list of the file's columns")
-    return Dialect(**merged, clean=clean)
+    return found
 
 
 def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance) -> Iterator[Block]:

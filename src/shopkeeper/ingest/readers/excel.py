@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.block import Block, Wanted, check_columns, check_options, shown
-from shopkeeper.shapes import TEXT, Items, OneOf
+from shopkeeper.ingest.block import Block, Wanted, check_columns, shown
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 
 
 def read_excel(
-    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+    path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Every sheet of a workbook (or `reader.sheets`), with the header in the first row; cells are read as text.
 
     A cell that Excel stores as a date becomes `YYYY-MM-DD HH:MM:SS`, a whole number loses its `.0`.
     """
-    check_options(options, {"sheets": OneOf(TEXT, Items(TEXT))})
     try:
         import fastexcel
     except ImportError:
@@ -29,7 +27,7 @@ def read_excel(
         book = fastexcel.read_excel(path)
     except Exception as e:  # fastexcel's own error classes differ between versions
         raise UserError(f"{path} cannot be read as a workbook ({str(e).splitlines()[0]}); save it again") from None
-    sheets = options.get("sheets") or book.sheet_names
+    sheets = told.sheets or book.sheet_names
     for sheet in [sheets] if isinstance(sheets, str) else sheets:
         if sheet not in book.sheet_names:
             raise UserError(f"{path}: no sheet '{sheet}'.{nearest(sheet, book.sheet_names)}")

@@ -12,18 +12,18 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import ENCODING, Block, Reject, Wanted, check_columns, check_options, shown
+from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 
 
 def read_json_lines(
-    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+    path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Rows of a JSON lines file, plain or compressed. A key that a line lacks is a missing value."""
-    check_options(options, {"encoding": ENCODING})
     first = True
     unseen: set[str] = set()
-    for chunk in read_chunks(path, quotes=False, encoding=str(options.get("encoding", "utf-8")), advance=advance):
+    for chunk in read_chunks(path, quotes=False, encoding=told.encoding or "utf-8", advance=advance):
         starts, lines = record_starts(chunk.data, quotes=False)
         if not len(starts):
             continue

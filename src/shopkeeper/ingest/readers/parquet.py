@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import Block, Wanted, check_columns, check_options, shown
+from shopkeeper.ingest.block import Block, Wanted, check_columns, shown
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 
 BATCH_ROWS = 1 << 18
 
 
 def read_parquet(
-    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+    path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Rows of a Parquet file in their stored types; text columns come dictionary-encoded."""
-    check_options(options, {})
-    size, told, row = path.stat().st_size, 0, 1
+    size, shown_so_far, row = path.stat().st_size, 0, 1
     if size == 0:
         raise UserError(f"{path} is empty; expected a Parquet file")
     try:
@@ -41,8 +40,8 @@ def read_parquet(
                 row += batch.num_rows
                 if advance is not None:
                     now = size * (row - 1) // max(total, 1)
-                    advance(now - told)
-                    told = now
+                    advance(now - shown_so_far)
+                    shown_so_far = now
                 yield Block(shown(path), pa.Table.from_batches([batch]), partial(add, first))
     except (pa.ArrowException, OSError) as e:
         raise UserError(

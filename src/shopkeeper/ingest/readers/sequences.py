@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import ENCODING, Block, Reject, Wanted, check_options, shown
+from shopkeeper.ingest.block import Block, Reject, Wanted, shown
 from shopkeeper.ingest.chunks import read_chunks
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.readers.delimited import read_blank_separated
-from shopkeeper.shapes import SWITCH, Maybe
 
 
 def read_sequences(
-    path: Path, wanted: Wanted | None, options: Mapping[str, Any], advance: Callable[[int], object] | None
+    path: Path, wanted: Wanted | None, told: ReaderSettings, advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
     """Columns `user_id` and `item_id` of a sequence file; order-only data, so the order of the lines matters."""
-    check_options(options, {"pairs": Maybe(SWITCH), "encoding": ENCODING})
-    if options.get("pairs"):
-        own = {"format": "blank_separated", "names": ["user_id", "item_id"]}
-        if "encoding" in options:
-            own["encoding"] = options["encoding"]
+    if told.pairs:
+        own = ReaderSettings("blank_separated", names=("user_id", "item_id"), encoding=told.encoding)
         yield from read_blank_separated(path, wanted, own, advance)
         return
     empty = True
-    for chunk in read_chunks(path, quotes=False, encoding=str(options.get("encoding", "utf-8")), advance=advance):
+    for chunk in read_chunks(path, quotes=False, encoding=told.encoding or "utf-8", advance=advance):
         try:
             text = chunk.data.decode("utf-8")
         except UnicodeDecodeError as e:

@@ -118,8 +118,8 @@ def _declared(cfg: Data) -> str:
             f"dataset={cfg.dataset.name} is a table with a label for task={' and '.join(labels)}, not for "
             f"task={task.name}; choose one of these, or name its column in table.labels"
         )
-    if (task.truth is not None and task.truth.answers == PROBABILITIES) != ("one" in labels[task.name]):
-        wanted = "needs `one`, the value that is label 1" if "one" not in labels[task.name] else "takes no `one`"
+    if (task.truth is not None and task.truth.answers == PROBABILITIES) != (labels[task.name].one is not None):
+        wanted = "needs `one`, the value that is label 1" if labels[task.name].one is None else "takes no `one`"
         raise UserError(f"conf/dataset/{cfg.dataset.name}.yaml: table.labels.{task.name} {wanted}")
     return task.name
 
@@ -254,7 +254,7 @@ def prepare(cfg: Data, prepared: Prepared) -> None:
             log.info("  %s: %s customers, mean label %.4g", part, f"{len(rows):,}", label[rows].mean())
         if unknown := int(np.isnan(label).sum()):
             log.info("  %s customers whose label is not known are neither trained nor judged on", f"{unknown:,}")
-        if "one" in labels[task]:
+        if labels[task].one is not None:
             columns = columns_of(prepared.users)
             found = in_disguise(columns, encoding_of(columns, people.train), people.train, label)
             if said := alarm_of(found, prepared.name):
