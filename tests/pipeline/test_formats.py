@@ -12,7 +12,7 @@ import pytest
 
 from house import House
 from layouts import differences
-from shopkeeper.bundles.layout import BUNDLE
+from shopkeeper.bundles.layout import ANSWERS, BUNDLE
 from shopkeeper.campaigns.segments.layout import SEGMENTS
 from shopkeeper.campaigns.uplift.layout import UPLIFT
 from shopkeeper.cli.formats import FOLDERS, page
@@ -54,11 +54,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         house.evaluate(*SMALL, f"runs=[{runs}]", "out=report")
         for name in ("network", "recency", "logistic"):
             house.export(f"run=runs/{name}", f"name={name}", "golden=4")
+        from shopkeeper.bundles.answer import Bundle
+        from shopkeeper.bundles.answer.everybody import answer_everybody
         from shopkeeper.pipeline.score import score
         from shopkeeper.pipeline.segments import segments
         from shopkeeper.pipeline.tune import tune_model
         from shopkeeper.pipeline.uplift import uplift
 
+        everybody = {"as_of": "2026-06-01"}
+        answer_everybody(Bundle.load("exports/logistic"), Path("data/events.parquet"), Path("answers"), **everybody)
+        answer_everybody(Bundle.load("exports/recency"), Path("data/events.parquet"), Path("lists"))
         score(house._composed("score", ("run=runs/logistic",)))
         segments(house._composed("segments", of))
         (place / "raw").mkdir()
@@ -86,6 +91,8 @@ PLACES = {
     "graph": (BUNDLE, "exports/network"),
     "arrays": (BUNDLE, "exports/recency"),
     "customer bundle": (BUNDLE, "exports/logistic"),
+    "answers": (ANSWERS, "answers"),
+    "lists": (ANSWERS, "lists"),
     "study": (STUDY, "studies/study"),
     "scores": (SCORES, "outputs/scores"),
     "segments": (SEGMENTS, "segments/demo_shop"),

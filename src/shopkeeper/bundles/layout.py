@@ -4,6 +4,42 @@ from __future__ import annotations
 
 from shopkeeper.formats import Folder, file
 
+ANSWERS = Folder(
+    "Answers",
+    "where `shopkeeper answer --to` says",
+    "what a bundle says of each customer of a file, in the order of the file.",
+    (
+        file(
+            "part-<number>.parquet",
+            "a row per customer",
+            """
+            user_id       string        as in the file
+            items?        list<string>  of lists: ids, best first
+            scores?       list<float>   of lists: their scores
+            probability?  double        of probabilities; null where blank
+            expected?     double        of counts and amounts: their mean; null where blank
+            reason        string        why it is blank, or why the list is the fallback; else empty
+            unknown       int32         events of items, of a table columns, that the model does not know
+            """,
+        ),
+        file(
+            "manifest.json",
+            "what was asked; written last",
+            """
+            kind            text          answers
+            format_version  int           raised when an older reader would misread
+            customers       int           rows of all parts
+            bundle          text          SHA-256 of the bundle's manifest
+            events          text          SHA-256 of the file of customers
+            as_of           text or null  the instant that was asked about
+            k               int or null   items wanted; null: as many as the bundle gives
+            filter_seen     bool or null  null: as the bundle does
+            per_part        int           customers in a part
+            files.<file>    text          SHA-256 of the file's bytes
+            """,
+        ),
+    ),
+)
 BUNDLE = Folder(
     "Bundle",
     "exports/<name>/",

@@ -105,6 +105,15 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     one = command("doctor", _doctor, "print what this machine has and how fast training runs on it")
     one.add_argument("--seconds", type=float, default=10.0, help="length of the training check; 0 leaves it out")
+    one = command("answer", _answer, "ask a bundle: JSON lines from stdin to stdout, or a file of customers to Parquet")
+    one.add_argument("bundle", type=Path)
+    one.add_argument("--events", type=Path, help="Parquet: user_id and columns of events, a customer's rows together")
+    one.add_argument("--to", type=Path, help="folder of the answers; one that was begun is gone on with")
+    one.add_argument("--as-of", help="the instant that is asked about, e.g. 2026-03-01")
+    one.add_argument("--k", type=int, help="items wanted; default: as many as the bundle gives")
+    one.add_argument("--filter-seen", action=argparse.BooleanOptionalAction, help="leave out items of the history")
+    one.add_argument("--per-part", type=int, default=50_000, help="customers in a file; default: 50,000")
+    one.add_argument("--overwrite", action="store_true", help="replace other answers in that folder")
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
     return parser, list(sub.choices)
@@ -195,6 +204,13 @@ def _upload_file(arguments: argparse.Namespace) -> None:
 
     a = arguments
     write_upload_file(a.list, a.contacts, a.tool, a.to, a.where, a.traits, a.overwrite)
+
+
+def _answer(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.answer import answer_from_shell
+
+    options = {k: getattr(arguments, k) for k in ("as_of", "k", "filter_seen", "per_part", "overwrite")}
+    answer_from_shell(arguments.bundle, arguments.events, arguments.to, **options)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
