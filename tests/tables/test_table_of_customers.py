@@ -89,7 +89,9 @@ def test_a_table_is_trained_compared_exported_and_scored(house: House):
     said = zip(label["user_id"].to_pylist(), label["label"].to_pylist(), strict=True)
     assert all(told[user] == ("yes" if y else "no") for user, y in said)
 
-    house.export("run=models/phones/customers/churn/lightgbm", "name=gone", "golden=5", *CHOSEN)  # gives way to the next
+    house.export(
+        "run=models/phones/customers/churn/lightgbm", "name=gone", "golden=5", *CHOSEN
+    )  # gives way to the next
     house.export("run=models/phones/customers/churn/lightgbm", "name=gone", "golden=20", *CHOSEN)
     scores, instant = scores_of(open_run("models/phones/customers/churn/lightgbm"))
     assert instant is None
