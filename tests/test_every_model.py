@@ -19,7 +19,7 @@ from recommenders.checks import check_odd_shops, check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.folds import rows_of
-from shopkeeper.customers.window import ORDERS
+from shopkeeper.customers.window import ORDERS, WAIT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.data.split import Split
@@ -29,6 +29,7 @@ from shopkeeper.models.about import (
     COLUMNS,
     COUNTS,
     CUSTOMERS,
+    DAYS,
     OF_CUSTOMERS,
     PROBABILITIES,
     REQUESTS,
@@ -83,6 +84,7 @@ ALSO = {
 }
 TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1)
 HORIZON, ACTIVE = 60, 90
+OTHER = {COUNTS: ORDERS, DAYS: WAIT}  # what is asked of models that say no probability, and of what
 SOME = 40  # questions
 
 
@@ -106,20 +108,19 @@ class Shop:
     prepared: Prepared
     split: Split
     cohorts: dict[str, Cohort]  # who leaves
-    counted: dict[str, Cohort]  # how many orders: for models that say no probability
+    other: dict[str, dict[str, Cohort]]  # how many orders, when the next one: for models that say no probability
 
     @classmethod
     def of(cls, prepared: Prepared, split: Split, cutoffs: Mapping[str, Any]) -> Shop:
-        counts: dict[str, Any] = {"truth": as_it_is, "of": ORDERS, "answers": COUNTS}
-        cohorts, counted = (
-            {part: build_cohort(prepared, t, HORIZON, ACTIVE, **told) for part, t in cutoffs.items()}
-            for told in ({}, counts)
-        )
-        return cls(prepared, split, cohorts, counted)
+        def asked(**told: Any) -> dict[str, Cohort]:
+            return {part: build_cohort(prepared, t, HORIZON, ACTIVE, **told) for part, t in cutoffs.items()}
+
+        other = {answers: asked(truth=as_it_is, of=of, answers=answers) for answers, of in OTHER.items()}
+        return cls(prepared, split, asked(), other)
 
     def of_model(self, model: Any) -> dict[str, Cohort]:
         """What a customer model is asked."""
-        return self.cohorts if model.about.answers == PROBABILITIES else self.counted
+        return self.cohorts if model.about.answers == PROBABILITIES else self.other[model.about.answers]
 
     def trained(self, model: Any, folder: Path | None = None, earlier: bool = False) -> Any:
         """The model fitted on this shop, or for customers on its earlier half alone."""

@@ -39,7 +39,7 @@ class Cohort:
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
     encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
     holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
-    answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts or amounts that labels are
+    answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -49,12 +49,13 @@ class Cohort:
 class Predictions:
     """What is expected of each label, and why a score is blank (NaN) where it is."""
 
-    value: np.ndarray  # float64 (n,): a calibrated probability, a mean count or a mean amount; NaN where blank
+    value: np.ndarray  # float64 (n,): a calibrated probability, or a mean count, amount or wait; NaN where blank
     blank_reason: np.ndarray | None = None  # str (n,), "" where scored
     low: np.ndarray | None = (
         None  # float64 (n,): of a count or an amount, the interval that holds four labels of five …
     )
     high: np.ndarray | None = None  # … NaN where blank, infinite where nothing can be promised
+    quantile: np.ndarray | None = None  # of days, float64 (n, Q): at the levels of `waits.days.LEVELS`; NaN where blank
 
     @property
     def probability(self) -> np.ndarray:

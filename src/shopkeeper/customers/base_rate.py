@@ -1,4 +1,7 @@
-"""Everybody gets the same: the share of label 1, or the mean count or amount. What any other model has to beat."""
+"""Everybody gets the same: the share of label 1, the mean count or amount, or quantiles of all waits.
+
+What any other model has to beat.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
+from shopkeeper.customers.waits import days as waiting
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 
@@ -16,11 +20,12 @@ from shopkeeper.programs.base import Program
 class BaseRate:
     """The mean label over all labelled rows there are, the calibration cohort's included."""
 
-    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS))
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS))
 
     def __init__(self, min_positives: int = 20) -> None:
         self.min_positives = min_positives
         self.probability = np.nan
+        self.quantile: list[float] = []  # of waits
         self.untrainable = "not fitted"
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
@@ -30,10 +35,18 @@ class BaseRate:
         # Half a row of each class: a rate of exactly 0 or 1 would cost infinitely much the first time it is wrong.
         one = train.answers == PROBABILITIES
         self.probability = float((label.sum() + 0.5) / (len(label) + 1)) if one else float(label.mean())
+        self.quantile = []
+        if train.answers == DAYS:
+            self.untrainable = waiting.why_untrainable(train, self.min_positives)
+            self.quantile = np.quantile(label, waiting.LEVELS, method="inverted_cdf").tolist()
 
     def predict(self, cohort: Cohort) -> Predictions:
         """The base rate for every row."""
-        return with_blanks(cohort, np.full(len(cohort), self.probability), self.untrainable)
+        same = np.full(len(cohort), self.probability)
+        if self.quantile:
+            told = waiting.blank(cohort, self.untrainable) if self.untrainable else None
+            return told or waiting.Shift().said(np.tile(self.quantile, (len(cohort), 1)), same, cohort)
+        return with_blanks(cohort, same, self.untrainable)
 
     def program(self, timed: bool) -> Program:
         """The base rate."""
@@ -41,9 +54,11 @@ class BaseRate:
 
     def save(self, folder: Path) -> None:
         """Write `model.json`."""
-        write_state(folder, "base_rate", {"probability": self.probability, "untrainable": self.untrainable})
+        state = {"probability": self.probability, "quantile": self.quantile, "untrainable": self.untrainable}
+        write_state(folder, "base_rate", state)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         state = read_state(folder, "base_rate", ("probability", "untrainable"))
         self.probability, self.untrainable = float(state["probability"]), str(state["untrainable"])
+        self.quantile = list(state.get("quantile", []))  # older runs know none

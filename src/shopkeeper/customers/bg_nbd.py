@@ -1,4 +1,4 @@
-"""Buy till you die as a customer model: who orders again, how often, and with Gamma-Gamma for how much.
+"""Buy till you die as a customer model: who orders again, when, how often, and with Gamma-Gamma for how much.
 
 It needs no labels: it is fitted on the orders of everybody, asked about or not, until the last instant that its cohorts
 know of. See `processes/` for the two that there are; it answers from four features: orders, age at the last one, age,
@@ -21,11 +21,13 @@ from shopkeeper.customers.processes import btyd, pareto
 from shopkeeper.customers.processes.btyd import BGNBD, GammaGamma, expected_order_value, fit_gamma_gamma
 from shopkeeper.customers.processes.pareto import ParetoNBD
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
+from shopkeeper.customers.waits import days as waiting
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
+INSTANTS = 16  # of a window at which the distribution of the next order is computed, the last one its end
 READ = ("orders", "days_since_order", "days_since_first_order", "money", "money_returned_share")
 
 
@@ -51,7 +53,7 @@ class BGNBDModel:
 
     about = About(
         answers=PROBABILITIES,
-        also=(COUNTS, AMOUNTS),
+        also=(COUNTS, AMOUNTS, DAYS),
         needs=("features", "dataset"),
         not_exported="a bundle answers with NumPy alone, which has no hypergeometric function; use score.py",
     )
@@ -64,6 +66,7 @@ class BGNBDModel:
         self.value = GammaGamma(1.0, 2.0, 1.0)
         self.answers, self.turned = PROBABILITIES, False
         self.calibrator = Calibrator()
+        self.shift = waiting.Shift()  # of days
         self.untrainable = "not fitted"
         self.prepared: Prepared | None = None
 
@@ -78,6 +81,7 @@ class BGNBDModel:
         until = int(newest.cutoff.max()) + round(newest.horizon_days * MICROSECONDS_PER_DAY)
         x, t_x, age, n, mean = _summary(*self._everybody(until, fit.seed))
         self.answers, self.calibrator = train.answers, uncalibrated(train.answers)
+        self.shift = waiting.Shift()
         self.turned = self.answers == PROBABILITIES and train.of_nothing == 1
         repeat = int((x > 0).sum())
         few = f"too few customers with a repeat order ({repeat} of at least {self.min_customers})"
@@ -88,7 +92,9 @@ class BGNBDModel:
         paid = mean > 0
         if self.answers == AMOUNTS and paid.any():
             self.value = fit_gamma_gamma(n[paid], mean[paid])
-        if calibration is not None and self.calibrate:
+        if calibration is not None and self.calibrate and self.answers == DAYS:
+            self.shift.learn(*self._waits(calibration), labels_of(calibration))
+        elif calibration is not None and self.calibrate:
             raw, label = self._raw(calibration), labels_of(calibration)
             if self.answers == PROBABILITIES:
                 self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
@@ -97,6 +103,9 @@ class BGNBDModel:
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated."""
+        if self.answers == DAYS:
+            said = None if self.untrainable else self.shift.said(*self._waits(cohort), cohort)
+            return said or waiting.blank(cohort, self.untrainable)
         value = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, value, self.untrainable)
 
@@ -115,6 +124,7 @@ class BGNBDModel:
             "answers": self.answers,
             "turned": self.turned,
             "calibrator": self.calibrator.as_json(),
+            "shift": self.shift.as_json(),
             "untrainable": self.untrainable,
         }
         write_state(folder, self.name, state)
@@ -126,6 +136,7 @@ class BGNBDModel:
         self.orders, self.value = self.process.parameters(**state["orders"]), GammaGamma(**state["value"])
         self.answers, self.turned = str(state["answers"]), bool(state["turned"])
         self.calibrator, self.untrainable = Calibrator(**state["calibrator"]), str(state["untrainable"])
+        self.shift = waiting.Shift(**state.get("shift", {}))  # older runs know none
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
         """NaN where somebody has no order."""
@@ -135,6 +146,13 @@ class BGNBDModel:
             return 1 - p if self.turned else p
         orders = self.process.expected_orders(self.orders, x, t_x, age, cohort.horizon_days)
         return orders if self.answers == COUNTS else orders * expected_order_value(self.value, n, mean)
+
+    def _waits(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles and mean of the days until the next order, from its distribution."""
+        x, t_x, age, _, _ = _summary(cohort.features, cohort.feature_names)
+        at = cohort.horizon_days * np.arange(1, INSTANTS + 1) / INSTANTS
+        cdf = np.stack([self.process.p_order(self.orders, x, t_x, age, float(t)) for t in at], axis=1)
+        return waiting.from_distribution(np.clip(np.nan_to_num(cdf), 0, 1), at)
 
     def _everybody(self, until: int, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
         """Features at an instant of everybody with an order before it whose data may be used then."""

@@ -32,11 +32,12 @@ from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, check, check_kinds, whole
-from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, OF_CUSTOMERS, PROBABILITIES, About
+from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
+MIXED = (PROBABILITIES, COUNTS, AMOUNTS)
 MOST_POWER = 2.0
 PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
 
@@ -63,6 +64,10 @@ class Blend:
                 continue
             if about.asks != CUSTOMERS or about.resumes or about.oracle:
                 raise UserError(f"blend: member '{name}' must be a customer model that trains at once; choose another")
+            if not {about.answers, *about.also} & set(MIXED):
+                raise UserError(
+                    f"blend: member '{name}' answers with {about.answers}, which are not mixed; leave it out"
+                )
             self.settings[name] = dict(settings or {})
         if not self.settings:
             raise UserError("blend: there is no member; name one in model.members")
@@ -81,7 +86,7 @@ class Blend:
     def about(self) -> About:
         """What any member answers with and needs."""
         found = [make(settings).about for settings in self.settings.values()]
-        answers = [kind for kind in OF_CUSTOMERS if any(kind in (a.answers, *a.also) for a in found)]
+        answers = [kind for kind in MIXED if any(kind in (a.answers, *a.also) for a in found)]
         return About(
             answers=answers[0],
             also=tuple(answers[1:]),

@@ -25,10 +25,11 @@ from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator
 from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import labels_of, read_state, same_features, why_untrainable, with_blanks, write_state
+from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import LINES, running_total
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
-from shopkeeper.models.about import PROBABILITIES, About, Learned
+from shopkeeper.models.about import DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.schema import MICROSECONDS_PER_DAY
@@ -37,7 +38,7 @@ HELD_OUT = 5  # one customer in so many chooses the number of trees
 
 
 class Hazard:
-    """Probabilities that an order comes in the window, or that none does.
+    """Probabilities that an order comes in the window, or that none does, and the days until it.
 
     Args:
         periods: that a window is cut into; cutoffs lie one period apart.
@@ -50,6 +51,7 @@ class Hazard:
 
     about = About(
         answers=PROBABILITIES,
+        also=(DAYS,),
         needs=("features", "dataset"),
         not_exported="a bundle asks its trees once per customer, not once per period; use score.py",
     )
@@ -79,7 +81,8 @@ class Hazard:
         self.min_positives = min_positives
         self.feature_names: tuple[str, ...] = ()
         self.booster: Any = None
-        self.calibrator = Calibrator()
+        self.calibrator, self.shift = Calibrator(), waiting.Shift()
+        self.answers = PROBABILITIES
         self.untrainable = "not fitted"
         self.prepared: Prepared | None = None
 
@@ -93,12 +96,12 @@ class Hazard:
 
         assert self.prepared is not None, "bind comes before fit"
         self.feature_names, self.calibrator, self.booster = train.feature_names, Calibrator(), None
-        self.untrainable = why_untrainable(labels_of(train), self.min_positives)
-        nothing = next_order(self.prepared, train) >= _end(train)
-        if (
-            not self.untrainable
-            and (labels_of(train) != np.where(nothing, train.of_nothing, 1 - train.of_nothing)).any()
-        ):
+        self.answers, self.shift = train.answers, waiting.Shift()
+        if self.answers == DAYS:
+            self.untrainable = waiting.why_untrainable(train, self.min_positives)
+        else:
+            self.untrainable = why_untrainable(labels_of(train), self.min_positives)
+        if not self.untrainable and (labels_of(train) != self._asked(train)).any():
             self.untrainable = f"it says when the next {' / '.join(train.active_events)} comes, and that is not asked"
         if self.untrainable:
             return Learned()
@@ -113,7 +116,9 @@ class Hazard:
             found = lgb.train(parameters, data, self.max_trees, valid_sets=[judged], callbacks=[stop])
             n_trees = max(int(found.best_iteration), 1)
         self.booster = lgb.train(parameters, lgb.Dataset(rows_PF, label, params=parameters), n_trees)
-        if calibration is not None:
+        if calibration is not None and self.answers == DAYS:
+            self.shift.learn(*self._waits(calibration), labels_of(calibration))
+        elif calibration is not None:
             raw, label = self._raw(calibration), labels_of(calibration)
             self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
         return Learned(n_trees)
@@ -121,6 +126,9 @@ class Hazard:
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated."""
         same_features(cohort, self.feature_names)
+        if self.answers == DAYS:
+            said = None if self.untrainable else self.shift.said(*self._waits(cohort), cohort)
+            return said or waiting.blank(cohort, self.untrainable)
         value = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, value, self.untrainable)
 
@@ -139,6 +147,8 @@ class Hazard:
         state = {
             "feature_names": list(self.feature_names),
             "periods": self.periods,
+            "answers": self.answers,
+            "shift": self.shift.as_json(),
             "calibrator": self.calibrator.as_json(),
             "untrainable": self.untrainable,
         }
@@ -149,7 +159,22 @@ class Hazard:
         state = read_state(folder, "hazard", ("feature_names", "periods", "calibrator", "untrainable"))
         self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
         self.periods, self.calibrator = int(state["periods"]), Calibrator(**state["calibrator"])
+        self.answers = str(state.get("answers", PROBABILITIES))  # older runs know no other
+        self.shift = waiting.Shift(**state.get("shift", {}))
         self.booster = None if self.untrainable else open_trees(folder)
+
+    def _asked(self, train: Cohort) -> np.ndarray:
+        """What labels are where the next order is asked for: float64 (n,)."""
+        assert self.prepared is not None
+        until = np.minimum(next_order(self.prepared, train), _end(train))
+        if self.answers == DAYS:
+            return np.asarray((until - train.cutoff) / MICROSECONDS_PER_DAY)
+        return np.where(until == _end(train), train.of_nothing, 1 - train.of_nothing)
+
+    def _waits(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles and mean of the days until the next order."""
+        ends = cohort.horizon_days * np.arange(1, self.periods + 1) / self.periods
+        return waiting.from_distribution(1 - self.survival(cohort), ends)
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
         nothing = self.survival(cohort)[:, -1]
@@ -169,7 +194,8 @@ class Hazard:
         )
         mine = np.isin(known.customer, train.customer)
         features, customer, cutoff = known.features[mine], known.customer[mine], known.cutoff[mine]
-        came = (next_order(p, known)[mine] - cutoff) // period  # in which period
+        # In which period. Never is so far away that its distance from an instant before 1970 has no number.
+        came = (np.minimum(next_order(p, known)[mine], until + period) - cutoff) // period
         seen = np.minimum((until - cutoff) // period, self.periods)  # periods that are wholly observed
         rows, label, whose = [], [], []
         for k in range(self.periods):

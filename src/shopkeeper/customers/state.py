@@ -63,7 +63,8 @@ def all_blank(found: Predictions, reason: str) -> Predictions:
     if not reason:
         return found
     own = np.full(len(found.value), "") if found.blank_reason is None else found.blank_reason
-    return replace(found, value=np.full(len(found.value), np.nan), blank_reason=np.where(own == "", reason, own))
+    blank = replace(found, value=np.full(len(found.value), np.nan), blank_reason=np.where(own == "", reason, own))
+    return blank if found.quantile is None else replace(blank, quantile=np.full_like(found.quantile, np.nan))
 
 
 def same_features(cohort: Cohort, names: tuple[str, ...]) -> None:

@@ -27,7 +27,18 @@ from shopkeeper.evaluation.table import metadata_of, users_of, values_of
 
 TESTS = tuple(METHOD)
 LOWER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "ece", "absolute_error", "squared_error", "poisson_deviance", "rmse", "absolute_bias", "crps"}
+    {
+        "log_loss",
+        "brier",
+        "ece",
+        "absolute_error",
+        "squared_error",
+        "poisson_deviance",
+        "rmse",
+        "absolute_bias",
+        "crps",
+        "pinball",
+    }
 )
 SAME = ("dataset", "task", "split", "protocol", "part", "filter_seen", "target_hash", "n_catalogue", "ties", "refit")
 POWER = 0.8  # with which the number of users is planned
@@ -36,7 +47,8 @@ _SHOWN = {"ndcg": "NDCG", "hit": "HitRate", "recall": "Recall", "precision": "Pr
           "brier": "Brier score", "auroc": "AUROC", "average_precision": "average precision", "ece": "ECE",
           "lift_quality": "lift quality", "absolute_error": "MAE", "rmse": "RMSE", "bias": "bias in %",
           "absolute_bias": "bias in %, whatever its sign", "normalised_gini": "normalised Gini",
-          "poisson_deviance": "Poisson deviance", "spearman": "rank correlation"}  # fmt: skip
+          "poisson_deviance": "Poisson deviance", "spearman": "rank correlation",
+          "pinball": "pinball loss", "concordance": "concordance"}  # fmt: skip
 
 
 def check_direction(metric: str, direction: str) -> None:

@@ -37,6 +37,19 @@ TOTAL_ROWS = fields(
     """
     + SLICES
 )
+WAIT_ROWS = fields(
+    WHO
+    + """
+    waited        double                 days until the next order; the window's length where none came in it
+    days          double                 what the model expected of that; null where blank
+    quantiles     list<double>           at .1, .25, .5, .75 and .9 (`customers/waits/days.py`); null where blank
+    blank_reason  string                 why there is none; empty where there is one
+    pinball       double                 of this row, mean over the quantiles; null where blank
+    absolute_error  double               of this row's median; null where blank
+    in_interval   double                 1 where it lies between the outer quantiles, else 0; null where blank
+    """
+    + SLICES
+)
 CUSTOMER_ROWS = fields(
     WHO
     + """
@@ -58,9 +71,14 @@ ANY_CUSTOMER_ROWS = fields(
     blank_reason      string             why there is none; empty where there is one
     log_loss?         double             of this row, of probabilities; null where blank
     brier?            double             of this row, of probabilities; null where blank
-    absolute_error?   double             of this row, of counts and amounts; null where blank
+    waited?           double             of days: until the next order, at most the window's length
+    days?             double             of days: what the model expected of that; null where blank
+    quantiles?        list<double>       of days: at .1, .25, .5, .75 and .9; null where blank
+    absolute_error?   double             of this row, of counts, amounts and days; null where blank
     squared_error?    double             of this row, of counts and amounts; null where blank
     poisson_deviance?  double             of this row, of counts; null where blank
+    pinball?          double             of this row, of days, mean over the quantiles; null where blank
+    in_interval?      double             of days: 1 where it lies between the outer quantiles; null where blank
     """
     + SLICES
 )

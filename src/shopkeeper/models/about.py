@@ -19,8 +19,8 @@ from shopkeeper.schema import EVENT_TYPES
 
 REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
 SCORES, VECTORS, LISTS = "scores", "vectors", "lists"
-PROBABILITIES, COUNTS, AMOUNTS = "probabilities", "counts", "amounts"
-OF_CUSTOMERS = (PROBABILITIES, COUNTS, AMOUNTS)
+PROBABILITIES, COUNTS, AMOUNTS, DAYS = "probabilities", "counts", "amounts", "days"
+OF_CUSTOMERS = (PROBABILITIES, COUNTS, AMOUNTS, DAYS)
 ANSWERS = {**dict.fromkeys((SCORES, VECTORS, LISTS), REQUESTS), **dict.fromkeys(OF_CUSTOMERS, CUSTOMERS)}
 COLUMNS = ("event_type", "timestamp", "price", "quantity", "order", "session", "channel")  # of `data.requests.Events`
 NEEDS = ("features", "dataset", "nightly")
@@ -33,7 +33,7 @@ class About:
 
     `answers`: with `scores` it has `score(requests)`; with `vectors` also `encode`, `item_vectors` and `fallback`, and
     is multiplied in tiles; with `lists` only `recommend(requests, k)`; with `probabilities`,
-    `counts` or `amounts` it is a customer model.
+    `counts`, `amounts` or `days` it is a customer model.
     """
 
     answers: str = SCORES

@@ -12,7 +12,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import write_text
 
 FILE = "trees.txt"
-END = "end of trees"
+END = "end of parameters"
 
 
 def grown(

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from shopkeeper.campaigns.sheets import write_sheet
 from shopkeeper.customers.state import all_blank
+from shopkeeper.customers.waits.days import LEVELS, MEDIAN
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
@@ -26,6 +27,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Score, settings
+from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
@@ -61,7 +63,8 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     None of a table of customers, which knows of none.
 
     Columns: `user_id`, `probability` or `expected` (null where blank), of models that say so `low` and `high` (the
-    interval that holds four of five; null where blank or not bounded), `blank_reason` ("" where there is a score).
+    interval that holds four of five; null where blank or not bounded), of days `days_10` to `days_90` (null where
+    blank, or after the window) and `date`, that of the median, `blank_reason` ("" where there is a score).
 
     Raises:
         UserError: an instant beyond the log, or nobody to ask about.
@@ -81,6 +84,9 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     column = "probability" if cohort.answers == PROBABILITIES else "expected"
     said = {"low": found.low, "high": found.high}
     bounds = {name: _column(np.where(asked, b[row], np.nan)) for name, b in said.items() if b is not None}
+    if found.quantile is not None:
+        assert as_of is not None, "days are asked of a log"
+        bounds |= _days_until(np.where(asked[:, None], found.quantile[row], np.nan), cohort.horizon_days, as_of)
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
@@ -93,6 +99,16 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
         }
     )
     return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
+
+
+def _days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dict[str, pa.Array]:
+    """Quantiles of days that lie in the window, and the day of the median."""
+    inside = np.where(quantile_nQ < horizon_days, quantile_nQ, np.nan)
+    days = {f"days_{100 * level:.0f}": _column(inside[:, q]) for q, level in enumerate(LEVELS)}
+    median = np.nan_to_num(inside[:, MEDIAN])
+    date = as_of + np.rint(median * MICROSECONDS_PER_DAY).astype(np.int64)
+    at = pa.array(date, mask=np.isnan(inside[:, MEDIAN])).cast(pa.timestamp("us", tz="UTC"))
+    return {**days, "date": at}
 
 
 def _column(value: np.ndarray) -> pa.Array:

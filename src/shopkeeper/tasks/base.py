@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.window import LINES
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
 
 REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of
 
@@ -26,7 +26,9 @@ class Truth:
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
     of: str = LINES  # what that is: target events (lines), orders, money, … (`customers.window`)
-    answers: str = PROBABILITIES  # what is said of a label: the probability of 1, or the mean of counts or amounts
+    answers: str = (
+        PROBABILITIES  # what is said of a label: the probability of 1, the mean of a count or an amount, days
+    )
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,21 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         "shown": ("absolute_error", "rmse", "bias", "normalised_gini", "spearman"),
         "aggregates": ("rmse", "absolute_bias", "normalised_gini"),
     },
+    DAYS: {"shown": ("pinball", "concordance", "absolute_error", "in_interval"), "aggregates": ("concordance",)},
 }
 SAID_OF_TOTALS = ("bias", "What it expects of all {n:,} customers together is off by {interval} %.")
+SAID_OF_DAYS = (
+    "concordance",
+    "Of two customers whose next orders lie apart, it expects the earlier one earlier in {share} of cases "
+    "(concordance), over {n:,} customers; who does not order in the window is only known to be later.",
+)
 
 
 def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
     """A task about customers, with the words and metrics that such tasks have in common; `other`: fields of `Task`."""
     title = name.replace("_", " ").capitalize()
     if truth.answers != PROBABILITIES and "said" not in other:
-        other["said"] = SAID_OF_TOTALS
+        other["said"] = SAID_OF_DAYS if truth.answers == DAYS else SAID_OF_TOTALS
     words = Words(
         question=question,
         models=f"{title} models",

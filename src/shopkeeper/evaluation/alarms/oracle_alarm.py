@@ -89,9 +89,9 @@ def alarm_of_recommender(name: str, table: pa.Table, split: Split, metric: str, 
     from shopkeeper.recommenders.oracle import Oracle
 
     spec = split.timeline.get("spec") or {}
-    asks_next_order = list(spec.get("target_events") or []) == ["purchase"] and spec.get("targets", "first") != "all"
-    asks_next_order &= spec.get("asks", "next") == "next"
-    if not split.prepared.manifest.get("simulation") or not asks_next_order or oracle_of(table):
+    first_purchase = list(spec.get("target_events") or []) == ["purchase"] and spec.get("targets", "first") != "all"
+    first_purchase &= spec.get("asks", "next") == "next"
+    if not split.prepared.manifest.get("simulation") or not first_purchase or oracle_of(table):
         return None
     if metric not in table.column_names:
         return None

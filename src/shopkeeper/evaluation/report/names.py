@@ -22,6 +22,7 @@ OWN_NAMES = {
     "emp": "expected maximum profit",
     "scored": "share with a score",
     "squared_error": "squared error",
+    "in_interval": "share within 80 % intervals",
     "mean_total": "mean of what it was",
     "brier_miscalibration": "Brier: miscalibration",
     "brier_discrimination": "Brier: discrimination",

@@ -1,8 +1,8 @@
 """What a table holds beside who was asked: what is true, what was answered, and which figures are no means over rows.
 
-Rows about items (the answer is a list), about labels (a probability) and about totals (the mean of a count or of an
-amount of money) are one table with other columns. What is declared here is all that reading, summarising and comparing
-know of the difference.
+Rows about items (the answer is a list), about labels (a probability), about totals (the mean of a count or of an
+amount of money) and about waits (quantiles of days) are one table with other columns. What is declared here is all that
+reading, summarising and comparing know of the difference.
 
 Shapes: n rows that have an answer, R resamples.
 """
@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.evaluation.intervals import finite
-from shopkeeper.evaluation.layout import CUSTOMER_ROWS, REQUEST_ROWS, TOTAL_ROWS
+from shopkeeper.evaluation.layout import CUSTOMER_ROWS, REQUEST_ROWS, TOTAL_ROWS, WAIT_ROWS
 from shopkeeper.formats import Field
 from shopkeeper.metrics.classification import auroc, average_precision, brier, log_loss
 from shopkeeper.metrics.classification_gains import lift_quality
 from shopkeeper.metrics.classification_reliability import ece
 from shopkeeper.metrics.value import normalised_gini, rmse, spearman, total_bias
+from shopkeeper.metrics.waiting import concordance
 
 Meta = Mapping[str, Any]  # what a table says of itself
 Entry = dict[str, float | int | None]  # {"value", "low", "high", "n"}; None: not a number, which JSON has not
@@ -117,6 +118,11 @@ def _of_totals(table: pa.Table, meta: Meta) -> dict[str, Entry]:
     return {"scored": _scored(TOTALS.answered(table))}
 
 
+def _of_waits(table: pa.Table, meta: Meta) -> dict[str, Entry]:
+    """How many rows have an answer."""
+    return {"scored": _scored(WAITS.answered(table))}
+
+
 def _of_probabilities(table: pa.Table, meta: Meta) -> dict[str, Entry]:
     """What log loss and Brier score are made of, what a calibrated model would show, how many rows have a score.
 
@@ -171,7 +177,16 @@ TOTALS = Kind(
     _of_totals,
     in_units=True,
 )
-KINDS: tuple[Kind, ...] = (ITEMS, LABELS, TOTALS)
+WAITS = Kind(
+    WAIT_ROWS,
+    ("waited",),
+    ("days", "quantiles", "blank_reason"),
+    {"concordance": Aggregate(concordance)},
+    {"mean_total": Aggregate(mean_total)},
+    _of_waits,
+    in_units=True,
+)
+KINDS: tuple[Kind, ...] = (ITEMS, LABELS, TOTALS, WAITS)
 
 
 def given() -> set[str]:

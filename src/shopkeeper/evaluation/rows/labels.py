@@ -2,9 +2,10 @@
 
 Beside who was asked, of probabilities: `label` float64, `probability` float64 (null where blank), `blank_reason` str
 ("" where scored), `log_loss` and `brier` float64 (null where blank). Of counts and amounts: `actual`, `expected`,
-`blank_reason`, `absolute_error` and `squared_error`, of counts `poisson_deviance`.
+`blank_reason`, `absolute_error` and `squared_error`, of counts `poisson_deviance`. Of days: `waited`, `days`,
+`quantiles`, `blank_reason`, `pinball`, `absolute_error` (of the median) and `in_interval`.
 
-Shapes: n rows.
+Shapes: n rows, Q quantiles.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.waits.days import LEVELS, MEDIAN
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.slices import banded, user_attributes
 from shopkeeper.evaluation.table import SLICE, batch_of, who
 from shopkeeper.metrics.classification import brier_rows, log_loss_rows
 from shopkeeper.metrics.value import poisson_deviance_rows
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+from shopkeeper.metrics.waiting import pinball_rows
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
 from shopkeeper.tasks.base import CUSTOMER_SLICES, Bands
 from shopkeeper.timeline import iso
 
@@ -37,6 +40,15 @@ COLUMNS: Mapping[str, tuple[str, str, Mapping[str, Rows]]] = {
     PROBABILITIES: ("label", "probability", {"log_loss": log_loss_rows, "brier": brier_rows}),
     COUNTS: ("actual", "expected", {**ERRORS, "poisson_deviance": poisson_deviance_rows}),
     AMOUNTS: ("actual", "expected", ERRORS),
+    DAYS: (
+        "waited",
+        "days",
+        {  # of quantiles (n, Q)
+            "pinball": lambda waited, said: pinball_rows(waited, said, LEVELS),
+            "absolute_error": lambda waited, said: np.abs(said[:, MEDIAN] - waited),
+            "in_interval": lambda waited, said: ((said[:, 0] <= waited) & (waited <= said[:, -1])).astype(np.float64),
+        },
+    ),
 }
 
 
@@ -83,9 +95,12 @@ def customer_table(
     if np.any((p[scored] < 0) | np.isinf(p[scored])):
         raise UserError(f"{cohort.answers} must be finite and not below 0; mend the model's scores")
 
+    said = p if cohort.answers != DAYS else predictions.quantile
+    assert said is not None, "a model that answers with days says quantiles"
+
     def where_scored(rows: Rows) -> pa.Array:
         values = np.zeros(n)
-        values[scored] = rows(cohort.label[scored], p[scored])  # type: ignore[index]
+        values[scored] = rows(cohort.label[scored], said[scored])  # type: ignore[index]
         return pa.array(values, mask=~scored)
 
     kinds = banded(cohort, slices) | user_attributes(prepared, cohort.customer, cohort.cutoff)
@@ -93,9 +108,16 @@ def customer_table(
         **who(user_ids, 0, cohort.customer, cohort.cutoff, cohort.end - cohort.start),
         truth: pa.array(cohort.label.astype(np.float64)),
         answer: pa.array(np.where(scored, p, 0.0), mask=~scored),
+        **({"quantiles": _listed(said, scored)} if said.ndim == 2 else {}),
         "blank_reason": pa.array(reason.tolist(), pa.string()),
         **{name: where_scored(rows) for name, rows in rows_of.items()},
         **{f"{SLICE}{name}": pa.array(values.tolist(), pa.string()) for name, values in kinds.items()},
     }
     known = {} if "target_hash" in metadata else {"target_hash": cohort_hash(cohort, user_ids.to_pylist())}
     return pa.Table.from_batches([batch_of(columns, {**known, **metadata, "horizon_days": cohort.horizon_days})])
+
+
+def _listed(values_nQ: np.ndarray, known: np.ndarray) -> pa.Array:
+    """A list for each row, null where it is not known."""
+    end = np.arange(len(known) + 1, dtype=np.int32) * values_nQ.shape[1]
+    return pa.ListArray.from_arrays(end, pa.array(values_nQ.ravel()), mask=pa.array(~known))

@@ -1,0 +1,124 @@
+"""Boosted trees (LightGBM) for quantiles of the days until the next order: a set of trees for each level.
+
+Labels are cut off at the window's end, and so is what is said: with that the pinball loss is a proper score of the
+quantiles in the window, whatever lies behind it (`days.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.folds import folds_by_customer
+from shopkeeper.customers.state import labels_of, read_state, same_features, write_state
+from shopkeeper.customers.waits import days as waiting
+from shopkeeper.models.about import DAYS, About, Learned
+from shopkeeper.models.fit import Fit
+from shopkeeper.models.trees import grown, open_trees, save_trees
+
+HELD_OUT = 5  # one customer in so many chooses the number of trees
+AIMS: dict[str, dict[str, Any]] = {
+    "mean": {"objective": "regression"},
+    **{f"at_{100 * level:.0f}": {"objective": "quantile", "alpha": level} for level in waiting.LEVELS},
+}
+
+
+class QuantileTrees:
+    """Days until the next order, as quantiles and their mean in the window.
+
+    Args:
+        learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: as of LightGBM.
+        max_trees: limit; the number used is the best for a fifth of the customers, then all are learnt from.
+        patience: trees without gain after which that stops.
+        num_threads: fixed, because sums depend on it.
+        min_positives: waits that end in their window, below which every score is blank.
+    """
+
+    about = About(
+        answers=DAYS,
+        needs=("features",),
+        not_exported="a bundle runs one set of trees, quantiles are several; use score.py",
+    )
+
+    def __init__(
+        self,
+        learning_rate: float = 0.05,
+        num_leaves: int = 8,
+        min_data_in_leaf: int = 40,
+        feature_fraction: float = 0.6,
+        lambda_l2: float = 5.0,
+        max_trees: int = 500,
+        patience: int = 30,
+        num_threads: int = 1,
+        min_positives: int = 20,
+    ) -> None:
+        self.parameters = grown(
+            learning_rate=learning_rate,
+            num_leaves=num_leaves,
+            min_data_in_leaf=min_data_in_leaf,
+            feature_fraction=feature_fraction,
+            lambda_l2=lambda_l2,
+            num_threads=num_threads,
+        )
+        self.max_trees, self.patience, self.min_positives = max_trees, patience, min_positives
+        self.feature_names: tuple[str, ...] = ()
+        self.booster: dict[str, Any] = {}
+        self.shift = waiting.Shift()
+        self.untrainable = "not fitted"
+
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
+        """Fit on `train`; on `calibration` see how far each quantile is off."""
+        import lightgbm as lgb
+
+        self.feature_names, self.booster, self.shift = train.feature_names, {}, waiting.Shift()
+        self.untrainable = waiting.why_untrainable(train, self.min_positives)
+        if self.untrainable:
+            return Learned()
+        label, most = labels_of(train), 0
+        some, others = folds_by_customer(train.customer, fit.seed, HELD_OUT)[0]
+        for name, aim in AIMS.items():
+            parameters = {**aim, **self.parameters, "seed": fit.seed}
+            n_trees = fit.steps
+            if n_trees is None:
+                data = lgb.Dataset(train.features[some], label[some], params=parameters)
+                judged = lgb.Dataset(train.features[others], label[others], reference=data, params=parameters)
+                stop = lgb.early_stopping(self.patience, verbose=False)
+                found = lgb.train(parameters, data, self.max_trees, valid_sets=[judged], callbacks=[stop])
+                n_trees = max(int(found.best_iteration), 1)
+            data = lgb.Dataset(train.features, label, params=parameters)
+            self.booster[name], most = lgb.train(parameters, data, n_trees), max(most, n_trees)
+        if calibration is not None:
+            self.shift.learn(*self._waits(calibration), labels_of(calibration))
+        return Learned(most)
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        """Shifted as a later cohort said."""
+        same_features(cohort, self.feature_names)
+        if self.untrainable:
+            return waiting.blank(cohort, self.untrainable)
+        return self.shift.said(*self._waits(cohort), cohort)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json`, and each set of trees into a folder of its own."""
+        for name in AIMS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            save_trees(folder / name, self.booster.get(name))
+        state = {"feature_names": list(self.feature_names), "shift": self.shift.as_json()}
+        write_state(folder, "quantile_trees", state | {"untrainable": self.untrainable})
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = read_state(folder, "quantile_trees", ("feature_names", "shift", "untrainable"))
+        self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
+        self.shift = waiting.Shift(**state["shift"])
+        self.booster = {} if self.untrainable else {name: open_trees(folder / name) for name in AIMS}
+
+    def _waits(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, Q) and mean (n,), inside the window."""
+        threads = self.parameters["num_threads"]
+        said = [np.asarray(trees.predict(cohort.features, num_threads=threads)) for trees in self.booster.values()]
+        mean, *quantile = np.clip(said, 0, cohort.horizon_days)
+        return np.stack(quantile, axis=1), mean
