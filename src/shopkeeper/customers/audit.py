@@ -14,7 +14,7 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import Truth, features_of, stayed_away
-from shopkeeper.customers.window import DISCOUNT, LINES, MONEY, NEW, RETURNS, WAIT
+from shopkeeper.customers.window import ALIVE, DISCOUNT, LINES, MONEY, NEW, RETURNS, WAIT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.features.marks import LEAST_OFF
@@ -159,8 +159,13 @@ def _waited(p: Prepared, customer: int, since: int, until: int) -> float:
     return (min([*first, until]) - since) / MICROSECONDS_PER_DAY
 
 
+def _bought(p: Prepared, customer: int, since: int, until: int) -> float:
+    assert p.events.timestamp is not None
+    return len([row for row in _purchases(p, customer, until) if p.events.timestamp[row] >= since])
+
+
 # What windows hold beside lines, orders and money, counted row by row.
-APART = {RETURNS: _returned, NEW: _new, DISCOUNT: _at_a_discount, WAIT: _waited}
+APART = {RETURNS: _returned, NEW: _new, DISCOUNT: _at_a_discount, WAIT: _waited, ALIVE: _bought}
 
 
 def _forgotten(

@@ -1,4 +1,7 @@
-"""Buy till you die as a customer model: who orders again, when, how often, and with Gamma-Gamma for how much.
+"""Buy till you die as a customer model: who is still there, orders again, when, how often, and for how much.
+
+The last with Gamma-Gamma. Whether somebody is still a customer is what these processes are about and no log shows, so
+that answer (`window.ALIVE`) is left as it is: a later cohort knows orders alone, and who waits has not left.
 
 It needs no labels: it is fitted on the orders of everybody, asked about or not, until the last instant that its cohorts
 know of. See `processes/` for the two that there are; it answers from four features: orders, age at the last one, age,
@@ -22,6 +25,7 @@ from shopkeeper.customers.processes.btyd import BGNBD, GammaGamma, expected_orde
 from shopkeeper.customers.processes.pareto import ParetoNBD
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
+from shopkeeper.customers.window import ALIVE
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
@@ -64,7 +68,7 @@ class BGNBDModel:
         self.min_customers, self.most_customers, self.calibrate = min_customers, most_customers, calibrate
         self.orders = self.process.parameters(*self.process.start)
         self.value = GammaGamma(1.0, 2.0, 1.0)
-        self.answers, self.turned = PROBABILITIES, False
+        self.answers, self.turned, self.alive = PROBABILITIES, False, False
         self.calibrator = Calibrator()
         self.shift = waiting.Shift()  # of days
         self.untrainable = "not fitted"
@@ -83,6 +87,7 @@ class BGNBDModel:
         self.answers, self.calibrator = train.answers, uncalibrated(train.answers)
         self.shift = waiting.Shift()
         self.turned = self.answers == PROBABILITIES and train.of_nothing == 1
+        self.alive = train.holds == ALIVE
         repeat = int((x > 0).sum())
         few = f"too few customers with a repeat order ({repeat} of at least {self.min_customers})"
         self.untrainable = few if repeat < self.min_customers else ""
@@ -94,7 +99,7 @@ class BGNBDModel:
             self.value = fit_gamma_gamma(n[paid], mean[paid])
         if calibration is not None and self.calibrate and self.answers == DAYS:
             self.shift.learn(*self._waits(calibration), labels_of(calibration))
-        elif calibration is not None and self.calibrate:
+        elif calibration is not None and self.calibrate and not self.alive:
             raw, label = self._raw(calibration), labels_of(calibration)
             if self.answers == PROBABILITIES:
                 self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
@@ -123,6 +128,7 @@ class BGNBDModel:
             "value": self.value._asdict(),
             "answers": self.answers,
             "turned": self.turned,
+            "alive": self.alive,
             "calibrator": self.calibrator.as_json(),
             "shift": self.shift.as_json(),
             "untrainable": self.untrainable,
@@ -136,10 +142,13 @@ class BGNBDModel:
         self.orders, self.value = self.process.parameters(**state["orders"]), GammaGamma(**state["value"])
         self.answers, self.turned = str(state["answers"]), bool(state["turned"])
         self.calibrator, self.untrainable = Calibrator(**state["calibrator"]), str(state["untrainable"])
-        self.shift = waiting.Shift(**state.get("shift", {}))  # older runs know none
+        self.alive = bool(state.get("alive", False))  # older runs know of no such question, and of no shift
+        self.shift = waiting.Shift(**state.get("shift", {}))
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
         """NaN where somebody has no order."""
+        if self.alive:
+            return self.still_customer(cohort)
         x, t_x, age, n, mean = _summary(cohort.features, cohort.feature_names)
         if self.answers == PROBABILITIES:
             p = self.process.p_order(self.orders, x, t_x, age, cohort.horizon_days)

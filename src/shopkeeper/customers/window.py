@@ -12,6 +12,8 @@ in the last bit.
 * new: purchases of items that the customer never bought before, in the window or ahead of it.
 * discount: the share of the window's purchases that are below the item's usual price (`features/marks.py`); NaN
   where it has none of which that is known.
+* alive: purchases, as a sign that the customer had not left. None is no sign that they had: this is asked by itself
+  so that models know it, and those that tell leaving from waiting answer with the one and not with the other.
 * wait: days until the first purchase; the whole window where there is none, since nobody has seen the next one.
 
 Shapes: M rows of an event log, n ranges of it.
@@ -30,7 +32,7 @@ from shopkeeper.features.rfm import MONEY_UNIT, money_of, order_starts
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, event_codes
 
 LINES, ORDERS, MONEY = "lines", "orders", "money"
-RETURNS, NEW, DISCOUNT, WAIT = "returns", "new", "discount", "wait"
+RETURNS, NEW, DISCOUNT, WAIT, ALIVE = "returns", "new", "discount", "wait", "alive"
 TOTALS = (LINES, ORDERS, MONEY)
 # start, end (n,) of rows of the log, the instant and the length of the window (µs) -> what each window holds (n,)
 Held = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
@@ -75,9 +77,9 @@ def holding(events: Events, offsets: np.ndarray, of: str, types: tuple[str, ...]
     if of in TOTALS:
         running = running_total(events, offsets, of, types)
         return lambda start, end, cutoff, horizon: window_total(running, start, end, of)
-    if of in (RETURNS, NEW):
-        marked = events.event_type == EVENT_CODE["return"] if of == RETURNS else never_had(events, offsets)
-        number = prefix(marked)
+    if of in (RETURNS, NEW, ALIVE):
+        code = EVENT_CODE["return" if of == RETURNS else "purchase"]
+        number = prefix(never_had(events, offsets) if of == NEW else events.event_type == code)
         return lambda start, end, cutoff, horizon: number[end] - number[start]
     if of == DISCOUNT:
         discounted, known = map(prefix, below_usual(events))
