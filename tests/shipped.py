@@ -15,7 +15,7 @@ from shopkeeper.models.make import make
 from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.placements import check_placement
-from shopkeeper.pipeline.told import Evaluate, Train, Tune, Uplift, plain, settings
+from shopkeeper.pipeline.told import Audience, Evaluate, Train, Tune, Uplift, plain, settings
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.simulated import read_settings
 from shopkeeper.splits.people import PeopleSpec
@@ -29,7 +29,7 @@ FILES = sorted(CONF.rglob("*.yaml"))
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))  # `experiment=<folder>/<name>`, over all groups
 GROUPED = [path for path in FILES if path.parent != CONF and path not in EXPERIMENTS]
 VERBS = {"tuning": "tune", "tuning/space": "tune", "rerank": "evaluate", "placement": "evaluate",
-         "campaign": "uplift"}  # fmt: skip
+         "campaign": "uplift", "audience": "audience"}  # fmt: skip
 
 
 def group_of(path: Path) -> str:
@@ -104,6 +104,12 @@ def rerank_is_valid(cfg: Mapping[str, Any], name: str) -> None:
         assert steps_of(block.get("steps"), f"rerank.{own}.steps") or block["steps"] == []
 
 
+def audience_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    found = settings(cfg, Audience).audience
+    found.check()
+    assert found.name == name
+
+
 def placement_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     place = settings(cfg, Evaluate).placement
     assert place is not None
@@ -121,6 +127,7 @@ def _split_name(cfg: dict[str, Any]) -> str:
 
 
 CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "audience": audience_is_valid,
     "campaign": lambda cfg, name: _equal(settings(cfg, Uplift).campaign.name, name),
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(Engine.of(cfg["engine"]).name, name),

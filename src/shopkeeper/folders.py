@@ -47,6 +47,7 @@ KINDS = {
     "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer", "table")),
     "answers": Kind("folder of answers", "choose another one", beside=r"part-\d{5,}\.parquet"),
     "segments": Kind("folder of segments", "set out to a new folder"),
+    "audience": Kind("folder of an audience", "set out to a new folder"),
     "uplift": Kind("folder of an uplift", "set out to a new folder"),
     "study": Kind("study", "set tuning.name to another one", beside=_STUDY, shared=True),
     "composed": Kind("folder of composed configs", "run in another folder"),

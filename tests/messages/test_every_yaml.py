@@ -84,7 +84,7 @@ FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
     "users.from_events", "model.candidates", "model.members",
     "model.candidates.two_stage.candidates", "rerank", "placement.fallback", "placement.baselines",
-    "task.baselines",
+    "task.baselines", "audience.who.features", "audience.blocks",
 )  # fmt: skip
 # Said when the file is read or made, see below.
 LATER = ("dataset.reader", "dataset.items.reader", "dataset.users.reader", "dataset.simulate")
@@ -133,7 +133,10 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
     def work(cfg: dict[str, Any]) -> None:
         check_config(cfg)
         CHECKS[group](
-            cfg, cfg[group]["name"] if group in ("campaign", "dataset", "model", "placement", "task") else path.stem
+            cfg,
+            cfg[group]["name"]
+            if group in ("audience", "campaign", "dataset", "model", "placement", "task")
+            else path.stem,
         )
 
     root, cfg = tuple(group.split("/")), composed(VERBS.get(group, "train"), *words_of(path))
@@ -145,7 +148,7 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
 
 
 @pytest.mark.parametrize(
-    "verb", ["config", "prepare", "evaluate", "export", "recommend", "score", "segments", "tune", "uplift"]
+    "verb", ["config", "prepare", "evaluate", "export", "recommend", "score", "segments", "audience", "tune", "uplift"]
 )
 def test_every_setting_of_a_verb_of_another_kind_and_every_misspelt_one_is_named_or_valid(verb: str):
     own = yaml.safe_load((CONF / f"{verb}.yaml").read_text())

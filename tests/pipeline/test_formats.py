@@ -13,6 +13,7 @@ import pytest
 from house import House
 from layouts import differences
 from shopkeeper.bundles.layout import ANSWERS, BUNDLE
+from shopkeeper.campaigns.audience.layout import AUDIENCE
 from shopkeeper.campaigns.segments.layout import SEGMENTS
 from shopkeeper.campaigns.uplift.layout import UPLIFT
 from shopkeeper.cli.formats import FOLDERS, page
@@ -56,6 +57,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             house.export(f"run=runs/{name}", f"name={name}", "golden=4")
         from shopkeeper.bundles.answer import Bundle
         from shopkeeper.bundles.answer.everybody import answer_everybody
+        from shopkeeper.pipeline.audience import audience
         from shopkeeper.pipeline.score import score
         from shopkeeper.pipeline.segments import segments
         from shopkeeper.pipeline.tune import tune_model
@@ -66,6 +68,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         answer_everybody(Bundle.load("exports/recency"), Path("data/events.parquet"), Path("lists"))
         score(house._composed("score", ("run=runs/logistic",)))
         segments(house._composed("segments", of))
+        told = (*of, "scores=runs/lightgbm", "recommender=runs/popularity", "audience.needs_consent=false")
+        audience(house._composed("audience", told))
+        audience(house._composed("audience", (*of, "audience=exit_offer")))
         (place / "raw").mkdir()
         (place / "raw/mail.csv").write_text("arm,age,visit\n" + "mail,30,1\nmail,40,0\nnone,30,0\nnone,40,0\n" * 100)
         mail = "{name: mail, file: mail.csv, treatment: arm, control: none, outcomes: [visit], features: [age]}"
@@ -96,6 +101,8 @@ PLACES = {
     "study": (STUDY, "studies/study"),
     "scores": (SCORES, "outputs/scores"),
     "segments": (SEGMENTS, "segments/demo_shop"),
+    "audience": (AUDIENCE, "audiences/demo_shop/win_back"),
+    "sessions": (AUDIENCE, "audiences/demo_shop/exit_offer"),
     "uplift": (UPLIFT, "outputs/uplift/mail"),
 }
 

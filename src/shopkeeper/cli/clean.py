@@ -8,7 +8,17 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import remove_ours
 from shopkeeper.pipeline.stages.compose import composed
 
-MADE = ("prepared", "models", "outputs", "checkpoints", "reports", "exports", "studies", "segments")  # of conf/paths
+MADE = (
+    "prepared",
+    "models",
+    "outputs",
+    "checkpoints",
+    "reports",
+    "exports",
+    "studies",
+    "segments",
+    "audiences",
+)  # of conf/paths
 COMPOSED = "data/composed"
 SHOWN = 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shopkeeper.bundles.layout import ANSWERS, BUNDLE
+from shopkeeper.campaigns.audience.layout import AUDIENCE
 from shopkeeper.campaigns.segments.layout import SEGMENTS
 from shopkeeper.campaigns.uplift.layout import UPLIFT
 from shopkeeper.data.layout import PREPARED, SPLIT
@@ -10,7 +11,7 @@ from shopkeeper.formats import as_markdown
 from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN, SCORES
 from shopkeeper.tuning.layout import STUDY
 
-FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, BUNDLE, ANSWERS, STUDY, SCORES, SEGMENTS, UPLIFT]
+FOLDERS = [PREPARED, SPLIT, RUN, CUSTOMER_RUN, REPORT, BUNDLE, ANSWERS, STUDY, SCORES, SEGMENTS, AUDIENCE, UPLIFT]
 
 
 def page() -> str:

@@ -88,7 +88,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command(
         "upload-file", _upload_file, "a list of customers as a file that a tool for mail or advertising takes"
     )
-    one.add_argument("list", type=Path, help="CSV or Parquet with user_id: segments.parquet, a table of scores, …")
+    one.add_argument("list", type=Path, help="folder of an audience, or CSV or Parquet with user_id: scores, …")
     one.add_argument(
         "contacts", type=Path, help="CSV or Parquet: user_id, consent, email, phone, …; kept beside the data"
     )

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from shopkeeper.campaigns.audience.arms import ARM, IN_CONTROL, without_control
+from shopkeeper.campaigns.audience.layout import audience_file
 from shopkeeper.campaigns.upload.contacts import check_flat, join, read_list
 from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Sheet, as_json
 from shopkeeper.errors import UserError, nearest
@@ -29,7 +31,8 @@ def write_upload_file(
     """Write the file, and print how many are in it and why others are not.
 
     Args:
-        listed: CSV or Parquet with `user_id`, such as segments.parquet or a table of scores.
+        listed: CSV or Parquet with `user_id`, such as segments.parquet or a table of scores, or the folder of an
+            audience. Who is in a control group (`arm`) is left out.
         contacts: CSV or Parquet, see `campaigns.upload.contacts`.
         tool: one of `TOOLS`.
         to: the file.
@@ -46,19 +49,23 @@ def write_upload_file(
             raise UserError(f"{to} is a folder, or what is read; choose another name")
         if not overwrite:
             raise UserError(f"{to} is there already; choose another name, or say --overwrite")
-    table = read_list(listed)
+    file = audience_file(listed) if listed.is_dir() else listed
+    table = read_list(file)
+    table, controls = without_control(table)
     for condition in where:
         name, equals, value = condition.partition("=")
         if not equals or name not in table.column_names:
             raise UserError(f"--where {condition} names no column of {listed}.{nearest(name, table.column_names)}")
         check_flat(table, [name], listed)
         table = table.filter(pc.fill_null(pc.equal(table[name].cast(pa.string()), value), False))
-    chosen = [c for c in table.column_names if c not in ("user_id", NOT_TOLD)] if traits is None else list(traits)
+    chosen = [c for c in table.column_names if c not in ("user_id", ARM, NOT_TOLD)] if traits is None else list(traits)
     for name in chosen:
         if name not in table.column_names:
             raise UserError(f"--traits names '{name}', which {listed} has not.{nearest(name, table.column_names)}")
     check_flat(table, chosen, listed)
     people = join(table.select(["user_id", *chosen]), read_list(contacts, texts=True), contacts)
+    if controls:
+        people.left_out[IN_CONTROL] = controls
     if not len(people):
         why = "; ".join(f"{n:,}: {reason}" for reason, n in people.left_out.most_common())
         raise UserError(f"nobody would be in {to} ({why or 'the list is empty'}); look at --where and {contacts}")

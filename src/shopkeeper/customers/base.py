@@ -17,6 +17,7 @@ from shopkeeper.data.requests import Events
 from shopkeeper.features.table import Encoding
 from shopkeeper.models.about import PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.shares import Contributions
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,10 @@ class NeedsDataset(CustomerModel, Protocol):
 
     def bind(self, prepared: Prepared) -> None:
         """Read what it needs from the prepared dataset's manifest and tables."""
+
+
+class Explains(CustomerModel, Protocol):
+    """One whose `about.explains` says so."""
+
+    def contributions(self, cohort: Cohort) -> Contributions:
+        """What each feature adds to the score of each row before calibration, as it is fitted."""

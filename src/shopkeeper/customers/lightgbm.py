@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from shopkeeper.customers.state import (
 )
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.shares import Contributions, tree_shares
 from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
@@ -46,7 +48,7 @@ class LightGBM:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS), needs=("features",))
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS), needs=("features",), explains=True)
 
     def __init__(
         self,
@@ -128,6 +130,12 @@ class LightGBM:
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
+
+    def contributions(self, cohort: Cohort) -> Contributions:
+        """Shapley values of the trees' sum, the log-odds or the log of a mean: see `models.shares`."""
+        same_features(cohort, self.feature_names)
+        found = tree_shares(self.booster, cohort.features, self.parameters["num_threads"])
+        return found if self.answers == PROBABILITIES else replace(found, unit=f"log of {self.answers}")
 
     def program(self, timed: bool) -> Program:
         """The trees as arrays, the calibration."""

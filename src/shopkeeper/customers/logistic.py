@@ -26,6 +26,7 @@ from shopkeeper.customers.state import (
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.models.fit import Fit
+from shopkeeper.models.shares import Contributions
 from shopkeeper.programs.base import Program
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
@@ -39,7 +40,7 @@ class Logistic:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, needs=("features",))
+    about = About(answers=PROBABILITIES, needs=("features",), explains=True)
 
     def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
         self.inverse_penalty = inverse_penalty
@@ -77,6 +78,12 @@ class Logistic:
         same_features(cohort, self.feature_names)
         probability = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
         return with_blanks(cohort, probability, self.untrainable)
+
+    def contributions(self, cohort: Cohort) -> Contributions:
+        """Weight times value of each standardised feature, whose mean is 0."""
+        same_features(cohort, self.feature_names)
+        share_nF = self._standardise(cohort.features) * self.arrays["weight"]
+        return Contributions(float(self.arrays["intercept"][0]), share_nF)
 
     def program(self, timed: bool) -> Program:
         """How features are standardised, the weights, the calibration."""

@@ -72,26 +72,43 @@ def plan_test(
     >>> plan_test(1.0, 0.1, 100.0).control
     1570
     """
-    from scipy.special import ndtri
-
-    for name, number, low, high in (
-        ("effect", abs(effect), 0, inf),
-        ("variance", variance, 0, inf),
-        ("customers_per_day", customers_per_day, 0, inf),
-        ("treatment_share", treatment_share, 0, 1),
-        ("level", level, 0, 1),
-        ("power", power, 0, 1),
-    ):
-        if not low < number < high:
-            raise UserError(f"{name} is {number}; give a number above {low} and below {high}")
+    for name, number in (("effect", abs(effect)), ("customers_per_day", customers_per_day)):
+        _check_within(name, number, inf)
     if not -1 < correlation < 1:
         raise UserError(f"correlation is {correlation}; give a number between -1 and 1")
     left = 1 - correlation**2
-    z = float(ndtri(1 - level / 2) + ndtri(power))
-    total = z**2 * variance * left / (treatment_share * (1 - treatment_share) * effect**2)
+    total = _needed(variance * left, treatment_share, level, power) / effect**2
     control, treatment = ceil(total * (1 - treatment_share)), ceil(total * treatment_share)
     days = (control + treatment) / customers_per_day
     return Plan(control, treatment, days, variance, left, effect, level, power)
+
+
+def visible_effect(
+    variance: float, customers: int, *, treatment_share: float = 0.5, level: float = 0.05, power: float = 0.8
+) -> float:
+    r"""The smallest absolute effect that so many customers of both arms show with the given power, $\delta$ above.
+
+    >>> round(visible_effect(1.0, 3140), 3)
+    0.1
+    """
+    _check_within("customers", customers, inf)
+    return sqrt(_needed(variance, treatment_share, level, power) / customers)
+
+
+def _needed(variance: float, treatment_share: float, level: float, power: float) -> float:
+    """Customers of both arms times the squared effect."""
+    from scipy.special import ndtri
+
+    _check_within("variance", variance, inf)
+    for name, number in (("treatment_share", treatment_share), ("level", level), ("power", power)):
+        _check_within(name, number, 1)
+    z = float(ndtri(1 - level / 2) + ndtri(power))
+    return z**2 * variance / (treatment_share * (1 - treatment_share))
+
+
+def _check_within(name: str, number: float, high: float) -> None:
+    if not 0 < number < high:
+        raise UserError(f"{name} is {number}; give a number above 0 and below {high}")
 
 
 def sample_ratio(counts: tuple[int, int], treatment_share: float = 0.5, level: float = SRM_LEVEL) -> dict[str, Any]:

@@ -98,6 +98,18 @@ class Purchases:
             np.log(np.maximum(age, SHORTEST_DAYS)),
         )
 
+    def usual_log_gaps(self, n_columns: int, prior: float, otherwise: float) -> np.ndarray:
+        """Mean log gap of each item, `prior` gaps of the shop's own among them: float32 (V,).
+
+        `otherwise`: the shop's, where nobody has taken anything twice.
+        """
+        ended = np.isfinite(self.next_log_gap)
+        gap, item = self.next_log_gap[ended], self.item[ended]
+        n_V, sum_V = np.bincount(item, minlength=n_columns), np.bincount(item, gap, n_columns)
+        usual = sum_V.sum() / n_V.sum() if n_V.sum() else otherwise
+        found: np.ndarray = ((sum_V + prior * usual) / (n_V + prior)).astype(np.float32)
+        return found
+
     def newest(self) -> np.ndarray:
         """Each pair's newest purchase: int64 (P,)."""
         return np.flatnonzero(self.until < 0)

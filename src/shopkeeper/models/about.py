@@ -46,6 +46,7 @@ class About:
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
     starts_warm: bool = False  # reads Fit.init_from
+    explains: bool = False  # a customer model's `contributions(cohort)` say what each feature adds to a score
     oracle: str = ""  # knows a simulated shop's rules and what was observable, or its latent truth: a ceiling, no rival
     not_exported: str = ""  # why no bundle is made of it; "": one is
 

@@ -24,10 +24,13 @@ from shopkeeper.people.names import Names
 # Below the root these are searched, and what else there was made by this project; raw data is not ours to search.
 MADE = [
     *("data/prepared", "data/composed", "models", "outputs", "multirun", "reports", "exports", "studies", "segments"),
+    "audiences",
     *("mlruns", "mlartifacts", "mlflow.db", ".dvc/cache"),
 ]
 NOBODY = re.compile(r"(.*\.)?missing(\.\w+_id)?")  # a setting that lists names of nobody
-KINDS = frozenset({"run", "report", "prepared", "recommender", "customer", "segments"})  # of a manifest.json
+KINDS = frozenset(
+    {"run", "report", "prepared", "recommender", "customer", "segments", "audience"}
+)  # of a manifest.json
 NOT_MADE = frozenset({".git", ".venv", "node_modules", "__pycache__", "src", "tests", "conf", "raw", "site-packages"})
 
 
@@ -304,6 +307,8 @@ def _step(path: Path, root: Path) -> str:
         return f"python export.py{_bundle(path.parent, root / place)} (after training again)"
     if place == "segments":
         return f"python segments.py with what made {path.parent}"
+    if place == "audiences":
+        return f"python audience.py with what made {path.parent}"
     if place == "studies":
         return f"python tune.py with what made {root / place / parts[1]}, after deleting it"
     if place in ("mlruns", "mlartifacts", "mlflow.db"):

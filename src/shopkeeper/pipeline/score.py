@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from shopkeeper.campaigns.sheets import write_sheet
+from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.state import all_blank
 from shopkeeper.customers.waits.days import LEVELS, MEDIAN
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
@@ -69,39 +72,28 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     Raises:
         UserError: an instant beyond the log, or nobody to ask about.
     """
-    trained_on = context.prepared_of(run.manifest)
-    when = None if at is None else instant(at, "at", trained_on.zone)
-    ask = form_of(run.about, run.told.dataset).as_of
-    assert ask is not None, "a run of a recommender was refused"
-    prepared, cohort, left_out, as_of = ask(run, trained_on, when)
-    found = all_blank(run.model().predict(cohort), str(run.manifest.get("too_thin") or ""))
-    row = np.full(prepared.n_users, -1)
-    row[cohort.customer - 1] = np.arange(len(cohort))
-    asked = row >= 0
-    value = np.where(asked, found.value[row], np.nan)
-    reasons = np.full(len(cohort), "") if found.blank_reason is None else found.blank_reason
-    reason = np.where(asked, reasons[row].astype(object), left_out)
+    said = said_as_of(run, at)
+    prepared, cohort, as_of = said.prepared, said.cohort, said.as_of
     column = "probability" if cohort.answers == PROBABILITIES else "expected"
-    said = {"low": found.low, "high": found.high}
-    bounds = {name: _column(np.where(asked, b[row], np.nan)) for name, b in said.items() if b is not None}
-    if found.quantile is not None:
+    bounds = {name: _column(b) for name, b in (("low", said.low), ("high", said.high)) if b is not None}
+    if said.quantile is not None:
         assert as_of is not None, "days are asked of a log"
-        bounds |= _days_until(np.where(asked[:, None], found.quantile[row], np.nan), cohort.horizon_days, as_of)
+        bounds |= days_until(said.quantile, cohort.horizon_days, as_of)
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
     table = pa.table(
         {
             "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()),
-            column: _column(value),
+            column: _column(said.value),
             **bounds,
-            "blank_reason": pa.array(reason.tolist(), pa.string()),
+            "blank_reason": pa.array(said.reason.tolist(), pa.string()),
         }
     )
     return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
 
 
-def _days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dict[str, pa.Array]:
+def days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dict[str, pa.Array]:
     """Quantiles of days that lie in the window, and the day of the median."""
     inside = np.where(quantile_nQ < horizon_days, quantile_nQ, np.nan)
     days = {f"days_{100 * level:.0f}": _column(inside[:, q]) for q, level in enumerate(LEVELS)}
@@ -109,6 +101,44 @@ def _days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dic
     date = as_of + np.rint(median * MICROSECONDS_PER_DAY).astype(np.int64)
     at = pa.array(date, mask=np.isnan(inside[:, MEDIAN])).cast(pa.timestamp("us", tz="UTC"))
     return {**days, "date": at}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a run says of the U customers of its data, by internal id."""
+
+    prepared: Prepared
+    model: Any
+    cohort: Cohort  # those who were asked about
+    row: np.ndarray  # int64 (U,): their rows of the cohort, -1 of all others
+    value: np.ndarray  # float64 (U,), NaN where blank
+    reason: np.ndarray  # str object (U,), "" where there is a score
+    low: np.ndarray | None
+    high: np.ndarray | None
+    quantile: np.ndarray | None  # float64 (U, Q) of days until the next order, at the model's levels
+    as_of: int | None
+
+
+def said_as_of(run: RunFolder, at: Any = None) -> Said:
+    """Ask a run about everybody as of an instant, see `scores_of`."""
+    trained_on = context.prepared_of(run.manifest)
+    when = None if at is None else instant(at, "at", trained_on.zone)
+    ask = form_of(run.about, run.told.dataset).as_of
+    assert ask is not None, "a run of a recommender was refused"
+    prepared, cohort, left_out, as_of = ask(run, trained_on, when)
+    model = run.model()
+    found = all_blank(model.predict(cohort), str(run.manifest.get("too_thin") or ""))
+    row = np.full(prepared.n_users, -1)
+    row[cohort.customer - 1] = np.arange(len(cohort))
+    asked = row >= 0
+    reasons = np.full(len(cohort), "") if found.blank_reason is None else found.blank_reason
+    value, low, high = (
+        None if b is None else np.where(asked, b[row], np.nan) for b in (found.value, found.low, found.high)
+    )
+    assert value is not None
+    days = None if found.quantile is None else np.where(asked[:, None], found.quantile[row], np.nan)
+    reason = np.where(asked, reasons[row].astype(object), left_out)
+    return Said(prepared, model, cohort, row, value, reason, low, high, days, as_of)
 
 
 def _column(value: np.ndarray) -> pa.Array:

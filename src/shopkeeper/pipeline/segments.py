@@ -33,7 +33,7 @@ def segments(config: DictConfig) -> None:
     cfg = told.settings(config, told.Segments)
     cfg.segmentation.check()
     prepared = prepare_data(cfg)
-    at = _instant(cfg, prepared)
+    at = instant_asked(cfg, prepared)
     name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{iso(at)[:10]}"
     out = cfg.out or cfg.paths.segments / name
     unlike = None if cfg.overwrite else _unlike(prepared.name, None if cfg.at is None else iso(at))
@@ -43,10 +43,10 @@ def segments(config: DictConfig) -> None:
     _say(found, out)
 
 
-def _instant(cfg: told.Segments, prepared: Prepared) -> int:
+def instant_asked(cfg: told.Segments | told.Audience, prepared: Prepared) -> int:
     """What is asked about: the setting, or where the log ends."""
     if prepared.events.timestamp is None:
-        raise UserError(f"segments need time stamps and dataset={prepared.name} has only an order; choose another one")
+        raise UserError(f"this needs time stamps and dataset={prepared.name} has only an order; choose another one")
     until = context.watched(cfg).get("observed_until")
     end = (
         floor_day(prepared.span[1], prepared.zone) if until is None else instant(until, "observed_until", prepared.zone)

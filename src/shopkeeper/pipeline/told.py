@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from shopkeeper.arrange.engine_settings import Engine
+from shopkeeper.campaigns.audience.settings import Audience as AudienceSettings
 from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
 from shopkeeper.errors import UserError, nearest, whole
@@ -49,6 +50,7 @@ class Paths:
     exports: Path = Path("exports")
     studies: Path = Path("studies")
     segments: Path = Path("segments")
+    audiences: Path = Path("audiences")
     outputs: Path = Path("outputs")
     checkpoints: Path = Path("outputs/checkpoints")
 
@@ -225,6 +227,25 @@ class Segments(Data):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audience(Data):
+    """What `audience` is told."""
+
+    audience: AudienceSettings
+    at: Any = held(WHEN, None)  # the instant; None: the end of the log
+    scores: Path | None = None  # a run folder of a customer model, or a file that `score` wrote
+    segments: Path | None = None  # a folder of `segments`; None: the usual rules, without groups of likes
+    recommender: Path | None = None  # a run folder
+    placement: Placement | None = None  # how it answers
+    consents: Path | None = None  # who agreed to be written to, for a purpose
+    sent: Path | None = None  # what was sent to whom, when
+    stock: Path | None = None  # when items ran out and came back
+    evaluation: Evaluation = field(default_factory=Evaluation)  # how sure its profit is
+    chunk: int = held(whole(1), 50_000)  # customers worked on at once
+    out: Path | None = None  # None: below paths.audiences
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Uplift:
     """What `uplift` is told."""
 
@@ -241,8 +262,8 @@ class Uplift:
 
 
 VERBS: dict[str, type[Any]] = {
-    "uplift": Uplift, "segments": Segments, "score": Score, "recommend": Recommend, "export": Export,
-    "evaluate": Evaluate, "prepare": Prepare, "train": Train, "tune": Tune,
+    "uplift": Uplift, "audience": Audience, "segments": Segments, "score": Score, "recommend": Recommend,
+    "export": Export, "evaluate": Evaluate, "prepare": Prepare, "train": Train, "tune": Tune,
 }  # fmt: skip
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}

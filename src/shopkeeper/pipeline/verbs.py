@@ -24,6 +24,7 @@ VERBS = {
     "export": "turn a finished run into a bundle that a serving team can run",
     "recommend": "answer for one person from a finished run",
     "score": "say of every customer what a finished run expects, as of today",
+    "audience": "say whom to write to, with what, and who is left alone to see the effect",
     "uplift": "learn from a randomised campaign whom it moves",
     "segments": "say of every customer in which segments they are, and how many moved",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,12 +19,11 @@ NAME = "segment_"
 NO_SEGMENT = "unknown"
 
 
-def with_segments(table: pa.Table, folder: Path) -> pa.Table:
-    """The table with a slice `segment_<name>` for each segmentation; who has no segment is "unknown".
+def read_segments(folder: Path, dataset: Any) -> tuple[int, pa.Table]:
+    """The instant (µs) of a folder of segments, and its table.
 
     Raises:
-        UserError: no folder of segments, of another dataset, edited, or as of later than what is asked here: such
-            segments would know what came after.
+        UserError: no folder of segments, of another dataset, or edited.
     """
     again = "run segments.py again"
     if not (folder / "manifest.json").is_file():
@@ -33,10 +33,21 @@ def with_segments(table: pa.Table, folder: Path) -> pa.Table:
         raise UserError(f"{folder} holds no segments; give a folder that segments.py wrote")
     check_seal(manifest, folder / "manifest.json", again, needed=True)
     check_hashes(folder, manifest.get("files") or {}, again)
-    dataset = metadata_of(table).get("dataset")
     if manifest["dataset"] != dataset:
         raise UserError(f"{folder} holds segments of dataset={manifest['dataset']}, not {dataset}; give its own")
-    first, as_of = pc.min(table["instant"].cast(pa.int64())).as_py(), instant(manifest["as_of"], "as_of")
+    return instant(manifest["as_of"], "as_of"), read_parquet(folder / "segments.parquet")
+
+
+def with_segments(table: pa.Table, folder: Path) -> pa.Table:
+    """The table with a slice `segment_<name>` for each segmentation; who has no segment is "unknown".
+
+    Raises:
+        UserError: no folder of segments, of another dataset, edited, or as of later than what is asked here: such
+            segments would know what came after.
+    """
+    dataset = metadata_of(table).get("dataset")
+    as_of, known = read_segments(folder, dataset)
+    first = pc.min(table["instant"].cast(pa.int64())).as_py()
     if first is None:
         raise UserError(f"segments are as of an instant, and dataset={dataset} has only an order; leave segments out")
     if as_of > first:
@@ -44,7 +55,6 @@ def with_segments(table: pa.Table, folder: Path) -> pa.Table:
             f"{folder} knows customers until {iso(as_of)}, and the first question here is asked at {iso(first)}: that "
             f"would tell what came later; run segments.py at={iso(first)[:10]} and give its folder"
         )
-    known = read_parquet(folder / "segments.parquet")
     row = pc.index_in(table["user_id"], value_set=known["user_id"].combine_chunks())
     for name in (n for n in SLICED if n in known.column_names):
         values = pc.fill_null(known[name].combine_chunks().take(row.combine_chunks()), NO_SEGMENT)

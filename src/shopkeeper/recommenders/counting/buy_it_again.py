@@ -87,11 +87,9 @@ class BuyItAgain:
         bought = Purchases.of(baskets, visits, V)
         gap = bought.next_log_gap
         ended = np.isfinite(gap)
-        n_V, sum_V = np.bincount(bought.item[ended], minlength=V), np.bincount(bought.item[ended], gap[ended], V)
         _, days = visits.between()
         typical = float(np.median(days)) if len(days) else 1.0
-        usual = sum_V.sum() / n_V.sum() if n_V.sum() else np.log(typical)
-        self.usual_V = ((sum_V + self.prior * usual) / (n_V + self.prior)).astype(np.float32)
+        self.usual_V = bought.usual_log_gaps(V, self.prior, float(np.log(typical)))
         self.shop = np.array([*bought.variances(self.usual_V), typical])
 
         mean = self._mean_log_gap(bought.item, bought.times - 1, bought.log_gaps)

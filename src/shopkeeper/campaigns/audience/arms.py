@@ -1,0 +1,80 @@
+"""Who of an audience gets nothing, so that the rest can be held against them, and how small an effect that shows.
+
+A customer's arm is a keyed hash of the id: the same customer is in the same arm whenever an audience of that key is
+made, whoever else is in it, and independently of the arms under another key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shopkeeper.campaigns.audience.settings import Control
+from shopkeeper.evaluation.online_test import ENOUGH, visible_effect
+
+ARM, TREATMENT, CONTROL = "arm", "treatment", "control"
+IN_CONTROL = "in the control group, who get nothing"
+HIGHEST = 2.0**64
+
+
+def in_control(ids: Iterable[str], share: float, key: str) -> np.ndarray:
+    """Which customers are left alone, about this share of them: bool (n,). BLAKE2b, keyed."""
+    secret = hashlib.sha256(key.encode()).digest()
+    border = int(share * HIGHEST)
+    found = [
+        int.from_bytes(hashlib.blake2b(x.encode(), digest_size=8, key=secret).digest(), "big") < border for x in ids
+    ]
+    return np.array(found, bool)
+
+
+def without_control(table: pa.Table) -> tuple[pa.Table, int]:
+    """A list of customers without those of a control group (`arm`), and how many they were."""
+    if ARM not in table.column_names:
+        return table, 0
+    kept = table.filter(pc.fill_null(pc.not_equal(table[ARM].cast(pa.string()), CONTROL), True))
+    return kept, table.num_rows - kept.num_rows
+
+
+def power_of(arm: np.ndarray, rule: Control, buys: np.ndarray | None) -> dict[str, Any]:
+    """What the arms can show: the smallest difference in the share of buyers that is seen with the rule's power.
+
+    Args:
+        arm: True in control, bool (n,).
+        rule: share, power and level.
+        buys: probability that each buys without a message; None or NaN: not known. Where it is known of nobody, half of
+            them count as buyers, the case in which least is seen.
+    """
+    control, treatment = int(arm.sum()), int((~arm).sum())
+    known = np.zeros(0) if buys is None else buys[np.isfinite(buys)]
+    rate = float(known.mean()) if len(known) else 0.5
+    found: dict[str, Any] = {
+        "control": control, "treatment": treatment, "power": rule.power, "level": rule.level,
+        "buyers": rate if len(known) else None, "smallest_difference": None,
+    }  # fmt: skip
+    if control and treatment:
+        share = treatment / (control + treatment)
+        found["smallest_difference"] = visible_effect(
+            max(rate * (1 - rate), 1e-6), control + treatment, treatment_share=share, level=rule.level, power=rule.power
+        )
+    return found
+
+
+def too_small(power: dict[str, Any]) -> str:
+    """What is to be said where the control group shows nothing, "" where it may."""
+    if not power["control"]:
+        return "nobody is in the control group: whether the message did anything will not be known"
+    seen = power["smallest_difference"]
+    rate = power["buyers"] if power["buyers"] is not None else 0.5
+    if 2 * power["control"] < ENOUGH or (seen is not None and seen > rate):
+        points = 100 * min(seen or 1, 1)
+        return (
+            f"a control group of {power['control']:,} shows an effect only from {points:.1f} points on, "
+            f"where {100 * rate:.1f} of 100 buy anyway: too small to measure anything; take a larger "
+            "audience.control.share"
+        )
+    return ""

@@ -1,0 +1,155 @@
+"""The card of an audience: whom it reaches and why not others, how good the scores are, what the arms can show.
+
+As JSON for programs and as Markdown for people. It names no customer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.campaigns.audience.arms import too_small
+from shopkeeper.campaigns.audience.make import Made
+from shopkeeper.campaigns.audience.who import NO_SCORE
+from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.timeline import iso
+
+SHOWN = ("log_loss", "auroc", "average_precision", "brier", "ece", "poisson_deviance", "absolute_error", "bias")
+FEWEST_GOOD = 0.55  # AUROC below which the order is hardly better than chance
+
+
+def card(made: Made, warnings: list[str], profit: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that stands on the card. To be made after the chunks, which count who has items."""
+    given, audience = made.given, made.given.audience
+    scores = made.known.scores
+    found = [*warnings, *([too_small(made.power)] if too_small(made.power) else [])]
+    said: dict[str, Any] = {
+        "audience": audience.name,
+        "title": audience.title,
+        "message": audience.message,
+        "dataset": given.prepared.name,
+        "as_of": iso(given.at),
+        "customers": {
+            "of_the_dataset": given.prepared.n_users,
+            "in_the_audience": len(made),
+            "treatment": made.power["treatment"],
+            "control": made.power["control"],
+        },
+        "left_out": dict(made.left_out.most_common()),
+        "rule": {k: v for k, v in audience.plain.items() if k not in ("name", "title", "message")},
+        "arms": {**made.power, "key": audience.control.key or audience.name, "share": audience.control.share},
+        "scores": None if scores is None else _of_scores(made),
+        "items": dict(made.filled),
+        "consent": _of_consent(made),
+        "contacts_known": given.sent is not None,
+        "profit": profit,
+    }
+    quality = (said["scores"] or {}).get("quality") or {}
+    auroc = quality.get("auroc") or {}
+    if auroc.get("low") is not None and auroc["low"] < FEWEST_GOOD:
+        found.append(
+            f"the scores hardly tell customers apart (AUROC {auroc['value']:.3f}, {auroc['low']:.3f} to "
+            f"{auroc['high']:.3f}): their order is little better than chance"
+        )
+    if scores is not None and said["scores"]["blank"]:
+        n = sum(said["scores"]["blank"].values())
+        found.append(f"{n:,} of the audience have no score and stand at its end")
+    for name, n in made.filled.items():
+        if n < len(made):
+            found.append(f"{len(made) - n:,} of the audience have nothing in the block {name}")
+    if given.sent is None:
+        found.append("what was sent before is not known (sent=…): nobody is left out for having had a message lately")
+    return {**said, "warnings": found}
+
+
+def _of_scores(made: Made) -> dict[str, Any]:
+    scores = made.known.scores
+    assert scores is not None
+    value, there = scores.value, np.isfinite(scores.value)
+    blank: dict[str, int] = {}
+    for reason in scores.blank_reason[~there].tolist():
+        blank[str(reason)] = blank.get(str(reason), 0) + 1
+    shown = np.quantile(value[there], [0.1, 0.5, 0.9]).tolist() if there.any() else []
+    return {
+        **(scores.about or {}),
+        "answers": scores.answers,
+        "mean": float(value[there].mean()) if there.any() else None,
+        "quantiles": dict(zip(("0.1", "0.5", "0.9"), shown, strict=False)),
+        "blank": blank,
+        "left_out_without": {
+            reason.removeprefix(NO_SCORE): n for reason, n in made.left_out.items() if reason.startswith(NO_SCORE)
+        },
+        "reasons": scores.explain is not None,
+    }
+
+
+def _of_consent(made: Made) -> str:
+    if made.given.consents is not None:
+        return f"agreed to '{made.given.audience.purpose}' as of the instant, by the table of consents"
+    if made.given.prepared.consent is not None:
+        return "agreed as of the instant, by the dataset's table"
+    return "not asked for: the tool that sends must know who agreed"
+
+
+def as_markdown(said: Mapping[str, Any]) -> str:
+    """The card for people."""
+    n, arms = said["customers"], said["arms"]
+    lines = [
+        f"# {said['title'] or said['audience']}",
+        "",
+        said["message"],
+        "",
+        f"{n['in_the_audience']:,} of {n['of_the_dataset']:,} customers of {said['dataset']}, as of {said['as_of']}: "
+        f"{n['treatment']:,} to write to, {n['control']:,} in control. Consent: {said['consent']}.",
+        "",
+    ]
+    if said["warnings"]:
+        lines += ["## Look at this first", "", *(f"- {text}" for text in said["warnings"]), ""]
+    lines += ["## Who is left out", "", "| customers | first reason |", "|---:|---|"]
+    lines += [f"| {count:,} | {reason} |" for reason, count in said["left_out"].items() if count]
+    lines += ["", "## What the arms can show", "", _arms_in_words(arms), ""]
+    if said["scores"] is not None:
+        lines += ["## How good the scores are", "", *_scores_in_words(said["scores"]), ""]
+    if said["profit"]:
+        lines += ["## Whether it pays", "", *said["profit"]["words"], ""]
+    if said["items"]:
+        lines += ["## Items", "", "| block | customers with an item |", "|---|---:|"]
+        lines += [f"| {name} | {count:,} |" for name, count in said["items"].items()] + [""]
+    return "\n".join(lines)
+
+
+def _arms_in_words(arms: Mapping[str, Any]) -> str:
+    if arms["smallest_difference"] is None:
+        return "Nothing: one of the arms is empty."
+    rate = arms["buyers"]
+    buyers = f"{100 * rate:.1f} of 100 buy anyway" if rate is not None else "at most half of them buy anyway"
+    return (
+        f"A difference of {100 * arms['smallest_difference']:.2f} points in the share of buyers or more, where "
+        f"{buyers} (power {arms['power']:g}, level {arms['level']:g}). Arms go by a hash with the key `{arms['key']}`."
+    )
+
+
+def _scores_in_words(said: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if said.get("run") is not None:
+        lines.append(f"{said['task']}, model {said['model']}, from `{said['run']}`.")
+    quality = said.get("quality") or {}
+    if quality:
+        lines += ["", "| on later customers it had not seen | value | interval |", "|---|---:|---|"]
+        for name, figure in quality.items():
+            low, high = figure.get("low"), figure.get("high")
+            between = "" if low is None else f"{low:.4g} to {high:.4g}"
+            lines.append(f"| {name.replace('_', ' ')} | {figure['value']:.4g} | {between} |")
+        lines.append("")
+    else:
+        lines.append("How good they are is not known: a file of scores says nothing of it; give the run.")
+    if said["mean"] is not None:
+        what = "probability" if said["answers"] == PROBABILITIES else "amount expected"
+        lines.append(f"In this audience the mean {what} is {said['mean']:.4g}.")
+    for reason, count in (*said["blank"].items(), *said["left_out_without"].items()):
+        lines.append(f"{count:,} have none: {reason}.")
+    if not said["reasons"]:
+        lines.append("This model does not say what its scores are made of: there are no reasons in the file.")
+    return lines

@@ -1,0 +1,123 @@
+"""Why a customer has the score: what adds most to it, in words, and what is left, so that all of it adds up.
+
+score = usual + effect of the first reason + of the second + of the third + of all others
+
+`usual` is what the model says of nobody in particular; all are in the unit of the score before calibration (log-odds of
+a probability).
+
+Shapes: n customers, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from shopkeeper.features.rfm import WINDOWS
+from shopkeeper.models.shares import Contributions
+
+REASONS = 3
+Words = Callable[[float], str]
+
+
+def _days(x: float) -> str:
+    return "today" if x < 1 else "1 day" if x < 1.5 else f"{x:.0f} days"
+
+
+def _ago(what: str) -> Words:
+    return lambda x: f"{what} today" if x < 1 else f"{what} {_days(x)} ago"
+
+
+def _number(one: str, many: str) -> Words:
+    return lambda x: f"{x:.0f} {one if round(x) == 1 else many}"
+
+
+def _share(what: str) -> Words:
+    return lambda x: f"{100 * x:.0f} of 100 {what}"
+
+
+# What a feature says, and what it says where it is not known.
+WORDS: dict[str, tuple[Words, str]] = {
+    "days_since_order": (_ago("last order"), "no order yet"),
+    "days_since_first_order": (_ago("first order"), "no order yet"),
+    "days_since_event": (_ago("last seen"), "never seen"),
+    "orders": (_number("order in all", "orders in all"), ""),
+    **{f"orders_{w}d": (_number(f"order in {w} days", f"orders in {w} days"), "") for w in WINDOWS},
+    "money": (lambda x: f"spent {x:,.2f} in all", ""),
+    **{f"money_{w}d": ((lambda x, w=w: f"spent {x:,.2f} in {w} days"), "") for w in WINDOWS},  # type: ignore[misc]
+    "money_per_order": (lambda x: f"{x:,.2f} an order", "no order yet"),
+    "gap_mean": (lambda x: f"orders every {_days(x)}", "fewer than two orders"),
+    "gap_std": (lambda x: f"gaps between orders differ by {_days(x)}", "fewer than two orders"),
+    "gap_last": (lambda x: f"last gap between orders {_days(x)}", "fewer than two orders"),
+    "recency_over_gap": (lambda x: f"silent for {x:.1f} of the usual gaps", "fewer than two orders"),
+    "lines_per_order": (lambda x: f"{x:.1f} lines an order", "no order yet"),
+    "units_per_order": (lambda x: f"{x:.1f} pieces an order", "no order yet"),
+    "items": (_number("different item bought", "different items bought"), ""),
+    "categories": (_number("category bought from", "categories bought from"), "no categories known"),
+    "repeat_share": (_share("lines are repeats"), "no order yet"),
+    "return_share": (_share("lines came back"), "no order yet"),
+    "money_returned_share": (_share("of the money came back"), "no order yet"),
+    "views_30d": (_number("view in 30 days", "views in 30 days"), ""),
+    "days_since_view": (_ago("last view"), "no view known"),
+    "carts_30d": (_number("item put into the cart in 30 days", "items put into the cart in 30 days"), ""),
+    "days_since_cart": (_ago("last put into the cart"), "nothing ever put into the cart"),
+    "visits_30d": (_number("visit in 30 days", "visits in 30 days"), ""),
+    "visits_90d": (_number("visit in 90 days", "visits in 90 days"), ""),
+    "visit_gap_mean": (lambda x: f"here every {_days(x)}", "only one visit"),
+    "recency_over_visit_gap": (lambda x: f"away for {x:.1f} of the usual gaps", "only one visit"),
+}
+CHANNEL = "channel_share_"
+
+
+def in_words(feature: str, value: float) -> str:
+    """What a feature says of a customer.
+
+    >>> in_words("days_since_order", 61.2), in_words("gap_mean", float("nan")), in_words("channel_share_web", 0.25)
+    ('last order 61 days ago', 'fewer than two orders', '25 of 100 orders by web')
+    >>> in_words("orders_30d", 1.0), in_words("mood", 2.0)
+    ('1 order in 30 days', 'mood 2')
+    """
+    if feature.startswith(CHANNEL):
+        words, unknown = _share(f"orders by {feature.removeprefix(CHANNEL)}"), "no order yet"
+    elif feature in WORDS:
+        words, unknown = WORDS[feature]
+    else:
+        words, unknown = (lambda x: f"{feature.replace('_', ' ')} {x:g}"), ""
+    return words(value) if np.isfinite(value) else unknown or f"{feature.replace('_', ' ')} not known"
+
+
+def reasons(
+    found: Contributions, values_nF: np.ndarray, names: Sequence[str], there: np.ndarray
+) -> dict[str, pa.Array]:
+    """Columns of a table: `score`, `usual`, `reason_1`, `reason_1_effect`, …, `other_reasons`; what adds up is above.
+
+    Args:
+        found: of the customers who have a score, in order.
+        values_nF: their features.
+        names: of the features, F.
+        there: who has a score, bool (all of them); others are null.
+    """
+    F = len(names)
+    top = np.argsort(-np.abs(found.share), axis=1, kind="stable")[:, : min(REASONS, F)]
+    effects = np.take_along_axis(found.share, top, axis=1)
+    said = np.take_along_axis(values_nF, top, axis=1)
+    columns = {"score": found.score, "usual": np.full(len(top), found.base)}
+    table = {name: _spread(value, there) for name, value in columns.items()}
+    for i in range(top.shape[1]):
+        texts = [
+            in_words(names[f], x) if e else None for f, x, e in zip(top[:, i], said[:, i], effects[:, i], strict=True)
+        ]
+        all_of = np.full(len(there), None, object)
+        all_of[there] = texts
+        table[f"reason_{i + 1}"] = pa.array(all_of.tolist(), pa.string())
+        table[f"reason_{i + 1}_effect"] = _spread(effects[:, i], there)
+    table["other_reasons"] = _spread(found.score - found.base - effects.sum(axis=1), there)
+    return table
+
+
+def _spread(values: np.ndarray, there: np.ndarray) -> pa.Array:
+    found = np.zeros(len(there))
+    found[there] = values
+    return pa.array(found, pa.float64(), mask=~there)
