@@ -79,6 +79,7 @@ SMALL = {
 ALSO = {
     "gru4rec+copy": "model.history=copy",
     "sasrec+content": "model.content=all",
+    "sasrec+svd": "model.item_init=svd",
     "hstu+time": "model.time=true",
     "bert4rec+content": "model.content=all",
 }

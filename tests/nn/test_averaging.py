@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from shopkeeper.errors import UserError
 from shopkeeper.training import checkpoint
 from shopkeeper.training.averaging import Average
 from shopkeeper.training.batching.batches import TrainingView
@@ -61,7 +62,40 @@ def test_what_is_kept_of_a_training_is_the_mean_of_its_last_epochs(data: Any):
         assert torch.equal(value, ends[1][name])
 
 
-@pytest.mark.parametrize("way", ["ema", "last"])
+@pytest.mark.parametrize(("lower_is_better", "mean"), [(False, 3.5), (True, 50.5)])
+def test_the_best_epochs_are_averaged_and_of_equal_ones_the_earlier(lower_is_better: bool, mean: float):
+    network = nn.Linear(1, 1, bias=False)
+    average, new = Average(network, "best", 0.7, 2), []
+    for weight, value in ((100.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.2), (5.0, 0.3), (7.0, 0.3)):
+        nn.init.constant_(network.weight, weight)
+        average.epoch()
+        new.append(average.validated(value, lower_is_better))
+    assert new == [False, True, not lower_is_better, False, not lower_is_better, False]
+    with average.in_place():
+        assert network.weight.item() == mean
+    assert network.weight.item() == 7
+
+
+def test_what_is_kept_is_the_mean_of_the_epochs_that_validation_found_best_where_that_is_better(data: Any):
+    model = fit(*data, epochs=6, lr=0.1, average="best", average_epochs=3)
+    rows, raw = model.trained.history, fit(*data, epochs=6, lr=0.1).trained.history
+    assert [row["ndcg@10"] for row in rows] == [row["ndcg@10"] for row in raw]
+    assert model.trained.best_value == max(max(row["ndcg@10"], row.get("averaged", 0.0)) for row in rows)
+    (best,) = (row for row in rows if row.get("averaged") == model.trained.best_value)  # or nothing is shown here
+    assert model.trained.best_epoch == best["epoch"]
+    chosen = sorted(rows[: best["epoch"]], key=lambda row: -row["ndcg@10"])[:3]
+    told: dict[str, Any] = {"trainer": {"validation_requests": 0}, "lr": 0.1}
+    ends = [fit(*data, epochs=row["epoch"], **told).trained.last_weights for row in chosen]
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, sum(end[name] for end in ends) / 3, rtol=1e-5, atol=1e-7)
+
+
+def test_the_best_epochs_cannot_be_told_without_validation(data: Any):
+    with pytest.raises(UserError, match=r"nothing is validated here; use average=last or ema, or trainer\.vali"):
+        fit(*data, epochs=1, average="best", trainer={"validation_requests": 0})
+
+
+@pytest.mark.parametrize("way", ["ema", "last", "best"])
 def test_killed_and_gone_on_with_the_averages_are_those_of_a_run_that_was_not(
     data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ):
@@ -69,7 +103,8 @@ def test_killed_and_gone_on_with_the_averages_are_those_of_a_run_that_was_not(
     whole = fit(*data, **told)
     raw = fit(*data, **told | {"average": "none"})
     assert [h["loss"] for h in whole.trained.history] == [h["loss"] for h in raw.trained.history]
-    assert [h["ndcg@10"] for h in whole.trained.history] != [h["ndcg@10"] for h in raw.trained.history]
+    figure = "averaged" if way == "best" else "ndcg@10"
+    assert [h.get(figure) for h in whole.trained.history] != [h["ndcg@10"] for h in raw.trained.history]
     original = SequenceModule.training_step
 
     def step(self: SequenceModule, *args: Any) -> None:
@@ -85,7 +120,7 @@ def test_killed_and_gone_on_with_the_averages_are_those_of_a_run_that_was_not(
         with pytest.raises(RuntimeError, match="killed"):
             fit(*data, folder=tmp_path, **told)
     again = fit(*data, folder=tmp_path, **told)
-    assert [h["ndcg@10"] for h in again.trained.history] == [h["ndcg@10"] for h in whole.trained.history]
+    assert [h.get(figure) for h in again.trained.history] == [h.get(figure) for h in whole.trained.history]
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
 

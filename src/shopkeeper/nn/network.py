@@ -88,6 +88,20 @@ class SequenceNetwork(Dropping):
         """Score with this term from now on; it stays in float32 whatever the precision, as the tables do."""
         self.own, self.tables = own, (*type(self).tables, "own")
 
+    @torch.no_grad()
+    def begin(self, start_VR: Tensor) -> None:
+        """Let items begin with these numbers (R <= D), on average as large as what was drawn for them.
+
+        Items that have 0 alone, and numbers beyond R, keep what was drawn.
+        """
+        assert isinstance(self.item, nn.Embedding)
+        told_V = (start_VR != 0).any(1)
+        told_V[0] = False
+        if told_V.any():
+            drawn_VD = self.item.weight[1:]
+            scale = drawn_VD.square().mean().sqrt() / start_VR[told_V].square().mean().sqrt()
+            self.item.weight[told_V, : start_VR.shape[1]] = scale * start_VR[told_V]
+
     def know(self, content: ContentShape) -> None:
         """Make item vectors of ids and content from now on."""
         assert isinstance(self.item, nn.Embedding)

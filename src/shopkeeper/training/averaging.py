@@ -2,7 +2,9 @@
 
 `ema`: after each step w' = d w' + (1 - d) w, with d no more than (1 + t) / (10 + t) after t steps, so that the random
 start is soon forgotten (B. Polyak & A. Juditsky, SIAM J. Control Optim. 1992). `last`: the mean of the weights at the
-ends of the last n epochs (P. Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018). Sums are float32.
+ends of the last n epochs (P. Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018). `best`: of up to n
+epochs that validation found the best so far; each epoch is validated as it is, then their mean is, and what is kept is
+the best of all these (M. Wortsman et al., "Model soups", ICML 2022). Sums are float32.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class Average:
         self.network, self.way, self.decay, self.epochs = network, way, decay, epochs
         self.steps = 0
         self.mean: dict[str, Tensor] = {}  # ema
-        self.ends: list[dict[str, Tensor]] = []  # last: on the CPU, the newest at the end
+        self.ends: list[dict[str, Tensor]] = []  # on the CPU; last: the newest at the end, best: the best one first
+        self.values: list[float] = []  # best: what validation said of each
 
     def step(self) -> None:
         """After a step of the optimizer."""
@@ -40,8 +43,24 @@ class Average:
     def epoch(self) -> None:
         """After an epoch."""
         if self.way == "last":
-            self.ends.append({k: p.detach().to("cpu", copy=True) for k, p in self.network.named_parameters()})
+            self.ends.append(self._now())
             del self.ends[: -self.epochs]
+
+    def validated(self, value: float, lower_is_better: bool) -> bool:
+        """After an epoch was validated as it is: whether there is another mean now. Of equal ones the earlier counts.
+
+        Only `best` has one: of others this is no.
+        """
+        place = sum(v <= value if lower_is_better else v >= value for v in self.values)
+        if self.way != "best" or place == self.epochs:
+            return False
+        self.ends.insert(place, self._now())
+        self.values.insert(place, value)
+        del self.ends[self.epochs :], self.values[self.epochs :]
+        return len(self.ends) > 1
+
+    def _now(self) -> dict[str, Tensor]:
+        return {k: p.detach().to("cpu", copy=True) for k, p in self.network.named_parameters()}
 
     def weights(self) -> dict[str, Tensor]:
         """The averages, where there are any yet."""
@@ -62,11 +81,12 @@ class Average:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"steps": self.steps, "mean": self.mean, "ends": self.ends}
+        return {"steps": self.steps, "mean": self.mean, "ends": self.ends, "values": self.values}
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Take it back."""
         self.steps, self.mean, self.ends = state["steps"], dict(state["mean"]), list(state["ends"])
+        self.values = list(state.get("values", []))  # older ones had none
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.shapes import SWITCH
 from shopkeeper.typed import read
 
-AVERAGES = ("none", "ema", "last")  # of weights, see averaging.py
+AVERAGES = ("none", "ema", "last", "best")  # of weights, see averaging.py
 COMPILE = ("auto", "on", "graphs", "off")
 EDGES: Rule = (
     "must be a list of whole numbers of at least 1, ascending, such as [50, 200]",
@@ -34,9 +34,9 @@ class Recipe:
     decay: str = "constant"  # constant | cosine (to a tenth of lr at the last epoch)
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
     item_l2: float = 0.0  # times the squared length of the item vector at each position, beside the loss
-    average: str = "none"  # of the weights that are validated and kept: none | ema | last (see averaging.py)
+    average: str = "none"  # of the weights that are validated and kept: none | ema | last | best (see averaging.py)
     average_decay: float = 0.999  # of ema, a step
-    average_epochs: int = 5  # of last
+    average_epochs: int = 5  # of last and best
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
     patience: int = 10  # validations without a better NDCG@k; 0: all epochs

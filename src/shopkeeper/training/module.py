@@ -65,6 +65,11 @@ class SequenceModule(pl.LightningModule):
         self.micro_batch = plan.micro_batch
         self.average: Average | None = None
         if recipe.average != "none":
+            if recipe.average == "best" and objective.headline is None:
+                raise UserError(
+                    "model.average=best is of the epochs that validation finds best, and nothing is validated here; "
+                    "use average=last or ema, or trainer.validation_requests above 0"
+                )
             self.average = Average(network, recipe.average, recipe.average_decay, recipe.average_epochs)
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
@@ -207,12 +212,20 @@ class SequenceModule(pl.LightningModule):
             with self.averaged():
                 metrics |= self.validate()
                 metrics["validation_seconds"] = time.perf_counter() - started
-                gain = metrics[headline] - self.best["value"]
-                if (gain < 0) if self.objective.lower_is_better else (gain > 0):
-                    self.best = {"value": metrics[headline], "epoch": epoch, "weights": self.weights()}
+                self._keep_better(metrics[headline], epoch)
+            if self.average is not None and self.average.validated(metrics[headline], self.objective.lower_is_better):
+                with self.average.in_place():
+                    metrics["averaged"] = self.validate()[headline]
+                    self._keep_better(metrics["averaged"], epoch)
+                metrics["validation_seconds"] = time.perf_counter() - started
             self.log(headline, metrics[headline], logger=False)  # for `trainer.Patience`
         self.history.append({"epoch": epoch, **metrics})
         self.on_epoch(metrics, epoch)
+
+    def _keep_better(self, value: float, epoch: int) -> None:
+        gain = value - self.best["value"]
+        if (gain < 0) if self.objective.lower_is_better else (gain > 0):
+            self.best = {"value": value, "epoch": epoch, "weights": self.weights()}
 
     def validate(self) -> dict[str, float]:
         """The objective's figures on validation requests; fewer of them at a time from now on where memory runs out."""
@@ -238,7 +251,7 @@ class SequenceModule(pl.LightningModule):
 
     def averaged(self) -> AbstractContextManager[None]:
         """The network with the weights that are validated and kept: averages where the recipe has them."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        return nullcontext() if self.average is None or self.average.way == "best" else self.average.in_place()
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""

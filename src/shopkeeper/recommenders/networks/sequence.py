@@ -26,7 +26,8 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import Rule, UserError, check, number, one_of, or_null
-from shopkeeper.features.content import item_content
+from shopkeeper.features.content import Content, item_content
+from shopkeeper.features.item_start import alike, taken_together
 from shopkeeper.files import sha256_file
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned
 from shopkeeper.models.fit import Fit
@@ -54,6 +55,7 @@ OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their 
     "item_statistics": ("frozen", one_of("frozen", "nightly")),
     "content": ("none", CONTENT),
     "id_dropout": (0.5, number(below=1)),
+    "item_init": ("random", one_of("random", "svd", "content")),
 }
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ class SequenceRecommender(SequenceModel):
     (`nightly`). `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
     step, asked before it); None: baskets where there is a `history`. `content`: columns of the item table that item
     vectors are made of beside ids (`nn.content`), or `all`, or `none`; ids are left out at times, as `id_dropout` says.
+    `item_init`: what item vectors begin with: `random`, `svd` of who was there for what in training, or `content` of
+    the item table (`features.item_start`), the columns that `content` names, or all.
     Further keyword arguments are those of the shape and of `training.config.Recipe`.
     """
 
@@ -80,6 +84,7 @@ class SequenceRecommender(SequenceModel):
         check(chosen, {name: rule for name, (_, rule) in OWN.items()}, "model.")
         self.inputs, self.history = inputs, chosen["history"]
         self.content, self.id_dropout = chosen["content"], chosen["id_dropout"]
+        self.item_init = chosen["item_init"]
         self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
         self.targets = chosen["targets"] or ("events" if self.history == "none" else "baskets")
         if self._own and self.objective_class is not NextItem:
@@ -134,7 +139,7 @@ class SequenceRecommender(SequenceModel):
         self.known_V = known_items(prepared.n_items, split.known)
         torch.manual_seed(fit.seed)
         self.network = self._made(shape)
-        told = self._know(self.network, prepared, split)
+        told = self._begin(self.network, prepared, split) | self._know(self.network, prepared, split)
         self.item_keys = keys_of(prepared)
         start = None if fit.init_from is None else self._start_from(fit.init_from)
         self.trained = train(
@@ -280,13 +285,34 @@ class SequenceRecommender(SequenceModel):
         said: dict[str, Any] = {"history": self.history} if self._own else {}
         if self.content == "none":
             return said
-        until = (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us")
-        trained_V = known_items(prepared.n_items, warm_only(split).known)
-        found = item_content(prepared, self.content, until, trained_V)
+        found, trained_V = self._read(prepared, split, self.content)
         network.know(ContentShape(len(found.key_U), len(found.token_E), found.number_VF.shape[1], self.id_dropout))
         assert isinstance(network.item, HybridItems)
         network.item.tell(vars(found), trained_V)
         return said | {"content": found.hash, "id_dropout": self.id_dropout}
+
+    def _begin(self, network: SequenceNetwork, prepared: Prepared, split: Split) -> dict[str, Any]:
+        """Give the items of a new network their start; what a checkpoint must agree with."""
+        if self.item_init == "random":
+            return {}
+        if self.item_init == "svd":
+            network.begin(torch.from_numpy(taken_together(split, self.types, network.shape.width)))
+            return {"item_init": "svd"}
+        found, _ = self._read(prepared, split, "all" if self.content == "none" else self.content)
+        start_VR = alike(found, network.shape.width)
+        if not start_VR.shape[1]:
+            raise UserError(
+                f"model.item_init=content: the item table of {prepared.name} says nothing that several items share; "
+                f"use item_init=svd (who was there for what), or random"
+            )
+        network.begin(torch.from_numpy(start_VR))
+        return {"item_init": f"content {found.hash}"}
+
+    def _read(self, prepared: Prepared, split: Split, names: Sequence[str] | str) -> tuple[Content, np.ndarray]:
+        """What the item table says, as known by the training end, and which items training has seen: bool (V,)."""
+        until = (split.timeline.get("cutoffs") or {}).get("validation", {}).get("us")
+        trained_V = known_items(prepared.n_items, warm_only(split).known)
+        return item_content(prepared, names, until, trained_V), trained_V
 
     def _objective(self, split: Split, fit: Fit) -> NextItem:
         asked = (split, fit.target_events, self.inputs, fit.filter_seen, fit.k)
