@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_what_a_plan_cannot_be_set_to_is_refused(name: str, values: list[Any]):
     ],
 )
 def test_a_plan_for_another_machine_is_refused(tiny_shop, plan, said: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "liger_kernel" else name)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "liger_kernel" else find(name, *a))
     with pytest.raises(UserError) as e:
         fit(*tiny_shop, trainer={"plan": plan})
     assert said in str(e.value)
