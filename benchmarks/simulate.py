@@ -37,11 +37,12 @@ FIGURES = {  # key -> figure, unit
 
 def one(preset: str, events: int) -> dict[str, float]:
     """Write one shop in this process."""
-    from shopkeeper.simulated import simulate
+    from shopkeeper.simulated.settings import Simulation
+    from shopkeeper.simulated.shop import simulate
 
     shutil.rmtree(FOLDER, ignore_errors=True)
     start = time.perf_counter()
-    truth = simulate({"preset": preset, "seed": 1, "events": events}, FOLDER)
+    truth = simulate(Simulation(preset, seed=1, events=events), FOLDER)
     seconds = time.perf_counter() - start
     size = sum(path.stat().st_size for path in FOLDER.rglob("*.parquet"))
     shutil.rmtree(FOLDER)
@@ -51,7 +52,8 @@ def one(preset: str, events: int) -> dict[str, float]:
 
 
 def main(preset: str, sizes: list[int], repetitions: int) -> None:
-    from shopkeeper.simulated import CHUNK, EVENTS_PER_CUSTOMER
+    from shopkeeper.simulated.settings import EVENTS_PER_CUSTOMER
+    from shopkeeper.simulated.shop import CHUNK
 
     chunk = round(CHUNK * EVENTS_PER_CUSTOMER[preset])
     rows, peaks = [], {}

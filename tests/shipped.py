@@ -17,7 +17,6 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.placements import check_placement
 from shopkeeper.pipeline.told import Audience, Evaluate, Train, Tune, Uplift, plain, settings
 from shopkeeper.reranking.steps import steps_of
-from shopkeeper.simulated import read_settings
 from shopkeeper.splits.people import PeopleSpec
 from shopkeeper.tasks.base import CUSTOMERS
 from shopkeeper.tasks.find import find_task
@@ -59,8 +58,6 @@ def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
         PeopleSpec.of(settings(cfg, Train).split)
     else:
         context.split_spec(settings(cfg, Train))
-    if found.simulate:
-        read_settings(found.simulate)
     if cfg["dataset"].get("churn"):
         churn = yaml.safe_load((CONF / "task/churn.yaml").read_text())
         assert context.customer_spec(settings({**cfg, "task": churn}, Train)).horizon_days > 0

@@ -17,7 +17,7 @@ FLOOR = {
     "id_columns": 0.05, "shapes": 0.05, "exchange": 0.06, "typed": 0.06,
     "folders": 0.05, "locks": 0.05, "files": 0.1, "hashing": 0.15, "closure": 0.16, "schema": 0.1, "timeline": 0.2,
     "data": 1, "nn": 1, "metrics": 1,
-    "simulated": 1.1, "ingest": 1.1, "arrange": 1.2, "people": 1.3,  # from a shop's files to a prepared folder
+    "simulated": 1.05, "ingest": 1.1, "arrange": 1.2, "people": 1.3,  # from a shop's files to a prepared folder
     "splits": 2,
     "features": 2, "training": 2,
     "models": 2.4,  # what both families of models are to those who use them

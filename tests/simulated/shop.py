@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
-from shopkeeper.simulated import simulate
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
 
 DAY = MICROSECONDS_PER_DAY
 CHANNELS = ["store", "web"]  # the order in which a preparer meets them is its own affair
@@ -31,7 +32,7 @@ class Shop:
 
 def shop(folder: Path, **settings: Any) -> Shop:
     """Simulate and lay out in internal ids, items numbered by first appearance."""
-    truth = simulate(settings, folder)
+    truth = simulate(Simulation(**settings), folder)
     table = pq.read_table(folder / "events.parquet")
     time = table["timestamp"].cast(pa.int64()).to_numpy()
     user_id, item_id = table["user_id"].to_numpy(zero_copy_only=False), table["item_id"].to_numpy(zero_copy_only=False)

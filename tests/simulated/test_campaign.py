@@ -10,10 +10,11 @@ import pytest
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.files import sha256_file
-from shopkeeper.simulated import simulate
 from shopkeeper.simulated.campaign import campaign_day, uplift_table
 from shopkeeper.simulated.filtering import filter_days, replay, visits
 from shopkeeper.simulated.link import Link
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
 from simulated.shop import Shop, shop
 
 
@@ -27,7 +28,7 @@ def sold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, dict[str, np.n
 
 def test_the_campaign_leaves_the_log_as_it_was(tmp_path: Path) -> None:
     for name, asked in (("with", True), ("without", False)):
-        simulate({"preset": "demo_shop", "seed": 3, "customers": 100, "campaign": asked}, tmp_path / name)
+        simulate(Simulation(preset="demo_shop", seed=3, customers=100, campaign=asked), tmp_path / name)
     assert sha256_file(tmp_path / "with" / "events.parquet") == sha256_file(tmp_path / "without" / "events.parquet")
     assert not (tmp_path / "without" / "campaign.parquet").exists()
 

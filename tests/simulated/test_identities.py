@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from shopkeeper.ingest.log import Ids, Log
 from shopkeeper.people.identity import merge_identities, read_links
-from shopkeeper.simulated import simulate
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
 from shopkeeper.timeline import instant
 
 
@@ -21,7 +22,7 @@ from shopkeeper.timeline import instant
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("identities")
     for name, asked in (("plain", False), ("keys", True)):
-        simulate({"preset": "demo_shop", "seed": 6, "customers": 500, "identities": asked}, root / name)
+        simulate(Simulation(preset="demo_shop", seed=6, customers=500, identities=asked), root / name)
     return root / "plain", root / "keys"
 
 

@@ -11,8 +11,9 @@ import shopkeeper
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.log import read_log
-from shopkeeper.simulated import simulate
 from shopkeeper.simulated.planted_errors import KINDS, plant, write_csv
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
 
 COLUMNS = ("user_id", "item_id", "event_type", "timestamp", "session_id", "order_id", "quantity", "price", "channel")
 CONFIG = {
@@ -31,7 +32,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log")
-    simulate({"preset": "demo_shop", "seed": 8, "customers": 60}, folder)
+    simulate(Simulation(preset="demo_shop", seed=8, customers=60), folder)
     write_csv(folder / "events.parquet", folder / "dirty.csv", rows=2500)
     (folder / "dirty.csv").rename(folder / "clean.csv")
     return folder / "clean.csv"

@@ -11,17 +11,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from shopkeeper import simulated
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_file
-from shopkeeper.simulated import simulate
 from shopkeeper.simulated.presets import FROZEN, PRESETS, parameters_hash
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
+from shopkeeper.typed import read
 
 
 @pytest.fixture(scope="module")
 def raw_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw")
-    simulate({"preset": "demo_shop", "seed": 3, "customers": 400}, folder)
+    simulate(Simulation(preset="demo_shop", seed=3, customers=400), folder)
     return folder
 
 
@@ -41,8 +42,8 @@ def test_the_log_of_the_frozen_shop_has_not_moved(raw_files: Path) -> None:
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_another_shop(raw_files: Path, tmp_path: Path) -> None:
-    simulate({"preset": "demo_shop", "seed": 3, "customers": 400}, tmp_path / "again")
-    simulate({"preset": "demo_shop", "seed": 4, "customers": 400}, tmp_path / "other")
+    simulate(Simulation(preset="demo_shop", seed=3, customers=400), tmp_path / "again")
+    simulate(Simulation(preset="demo_shop", seed=4, customers=400), tmp_path / "other")
     for name in ("events.parquet", "items.parquet", "users.parquet", "truth.json"):
         assert sha256_file(tmp_path / "again" / name) == sha256_file(raw_files / name)
     assert sha256_file(tmp_path / "other" / "events.parquet") != sha256_file(raw_files / "events.parquet")
@@ -109,24 +110,22 @@ def test_returns_follow_what_was_bought(raw_files: Path) -> None:
         ({"events": -100}, "simulate.events"),
     ],
 )
-def test_senseless_settings_are_named(settings: dict, said: str, tmp_path: Path) -> None:
+def test_senseless_settings_are_named(settings: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        simulate(settings, tmp_path)
+        read(Simulation, settings, "simulate")
 
 
 @pytest.mark.parametrize("preset", sorted(FROZEN))
 def test_one_setting_says_how_many_events(preset: str, tmp_path: Path) -> None:
-    truth = simulate({"preset": preset, "events": 30_000, "customers": 7}, tmp_path)
+    truth = simulate(Simulation(preset=preset, events=30_000, customers=7), tmp_path)
     assert truth["events"] == pytest.approx(30_000, rel=0.12)
     assert pq.ParquetFile(tmp_path / "events.parquet").metadata.num_rows == truth["events"]
 
 
 def test_a_large_shop_is_written_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids go on counting from chunk to chunk: no order, session or customer of one chunk becomes another's."""
-    monkeypatch.setattr(simulated, "CHUNK", 60)
-    truth = simulate(
-        {"preset": "seasonal", "seed": 2, "customers": 150, "identities": True, "campaign": True}, tmp_path
-    )
+    monkeypatch.setattr("shopkeeper.simulated.shop.CHUNK", 60)
+    truth = simulate(Simulation(preset="seasonal", seed=2, customers=150, identities=True, campaign=True), tmp_path)
     file = pq.ParquetFile(tmp_path / "events.parquet")
     assert file.metadata.num_row_groups == 3
     table = file.read()

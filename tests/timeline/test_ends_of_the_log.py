@@ -81,7 +81,7 @@ def test_stray_rows_after_the_end_are_said_and_the_setting_gives_the_right_figur
         day = {"observed_until": "2022-12-30"}
         mended = {
             "timeline": but(cfg, timeline={**cfg.plain["timeline"], **day}),
-            "churn": but(cfg, task={**cfg.task.plain, "windows": {**cfg.task.windows, **day}}),
+            "churn": but(cfg, task={**cfg.task.plain, "windows": {**cfg.task.windows.given, **day}}),
             "dataset": config(tmp_path / "stray", rows + stray, "model=base_rate", dataset=day),
         }[place]
         assert churn(mended, tmp_path / f"run-{place}") == clean

@@ -213,7 +213,7 @@ def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any
 
 def simulate_log(config: DatasetConfig, folder: Path) -> dict[str, Any]:
     """Write the simulated shop of a config into a new folder; what the manifest says of it."""
-    from shopkeeper.simulated import simulate
+    from shopkeeper.simulated.shop import simulate
 
     folder.mkdir(parents=True)
     assert config.simulate is not None

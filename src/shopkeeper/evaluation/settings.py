@@ -8,7 +8,8 @@ from typing import Any
 
 from shopkeeper.errors import UserError, number, or_null, whole
 from shopkeeper.metrics.ranks import TIES
-from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Name, Open
+from shopkeeper.models.settings import ModelSettings
+from shopkeeper.shapes import ANY, PLAIN, TEXT, Items, Name, Open
 from shopkeeper.tasks.find import own_tasks
 from shopkeeper.typed import held
 
@@ -47,8 +48,8 @@ class Report:
     intervals: str = held(Name(("percentile", "bca")), "percentile")  # of means
     test: str = held(Name(("randomisation", "bootstrap")), "randomisation")  # p-values
     retrain: tuple[str, ...] = ()  # recommenders to train again on histories in random order
-    baselines: Mapping[str, Any] = held(Each(ANY), factory=dict)  # models that are in every table
-    shop_baselines: Mapping[str, Any] = held(Each(ANY), factory=dict)  # and where seen items may come back
+    baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in every table
+    shop_baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # and where seen items may come back
     parameters: Mapping[str, Any] = held(OTHERS, factory=dict)  # `<task>_baseline`: as `baseline`, for that task
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

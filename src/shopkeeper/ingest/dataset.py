@@ -41,6 +41,7 @@ from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_parts import ColumnRule, Filters, Queries, ReaderSettings, SideTable, Table, Timestamp
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.ingest.table import as_log
+from shopkeeper.simulated.settings import Simulation
 from shopkeeper.typed import made
 
 
@@ -77,7 +78,7 @@ class DatasetConfig:
     users: SideTable
     filters: Filters
     max_rejected_share: float
-    simulate: dict[str, Any] | None = None
+    simulate: Simulation | None = None
     order_days: int | None = 1
     table: Table | None = None  # a table of customers in place of a log: `table.py`
     queries: Queries = field(default_factory=Queries)
@@ -166,7 +167,7 @@ def parse(config: Mapping[str, Any]) -> DatasetConfig:
         users=users,
         filters=made(Filters, plain.get("filters") or {}),
         max_rejected_share=float(plain.get("max_rejected_share", 0.01)),
-        simulate=simulate,
+        simulate=made(Simulation, simulate) if simulate else None,
         order_days=plain.get("order_days", 1),
         queries=made(Queries, plain.get("queries") or {}),
         missing=_missing(plain.get("missing") or []),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.ingest.dataset_parts import Filters, Identity, Table, Timestamp
-from shopkeeper.timeline import SplitSettings
+from shopkeeper.timeline import SplitSettings, WindowSettings
+from shopkeeper.typed import made
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class DatasetSettings:
         """The shop's time zone."""
         return self.timestamp.time_zone
 
-    def windows(self, task: str) -> Mapping[str, Any]:
-        """Windows of a task about customers, which stand under its name; empty where the dataset says nothing."""
-        return self.plain.get(task) or {}
+    def windows(self, task: str) -> WindowSettings | None:
+        """Windows of a task about customers, which stand under its name; None where the dataset says nothing."""
+        block = self.plain.get(task)
+        return made(WindowSettings, block) if block else None

@@ -24,6 +24,7 @@ from shopkeeper.ingest.dataset_parts import (
 )  # fmt: skip
 from shopkeeper.schema import EVENT_COLUMNS
 from shopkeeper.shapes import ANY, PLAIN, SWITCH, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Shape, check_shape
+from shopkeeper.simulated.settings import Simulation
 from shopkeeper.timeline import CustomerSpec, SplitSettings
 from shopkeeper.typed import shapes_of
 
@@ -79,7 +80,7 @@ DATASET: dict[str, Shape] = {
     "max_rejected_share": ("must be a number from 0 to 1", lambda x: number()[1](x) and x <= 1),
     "observed_from": WHEN,
     "observed_until": WHEN,
-    "simulate": Each(ANY),  # of which `simulated.read_settings` says more
+    "simulate": shapes_of(Simulation),
     "temporal": {key: shape for key, shape in SplitSettings.RULES.items() if key not in ("by", "folds")},
     "profit": Each(Maybe(PLAIN)),  # `evaluation/profit.py`
     **shapes_of(CustomerRules),

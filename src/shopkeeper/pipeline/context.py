@@ -18,6 +18,7 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
+from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign, targets_in
 from shopkeeper.pipeline.told import Data, Export, Settings, Train
 from shopkeeper.tasks.base import REQUESTS
@@ -118,10 +119,9 @@ def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str
 def customer_spec(config: Data) -> CustomerSpec:
     """Windows of a customer task: the dataset's (`<task>: {horizon_days, …}`) under the task's own settings."""
     task = config.task
-    settings = dict(config.dataset.windows(task.name))
-    settings |= {k: v for k, v in (task.windows or {}).items() if v is not None}
-    settings = watched(config, settings)
-    if "horizon_days" not in settings and not config.dataset.windows(task.name):
+    shops = config.dataset.windows(task.name)
+    settings = watched(config, {**(shops.given if shops else {}), **task.windows.given})
+    if "horizon_days" not in settings and shops is None:
         raise UserError(
             f"dataset={config.dataset.name} says nothing about task={task.name}; "
             f"set task.windows.horizon_days and task.windows.active_days"
@@ -217,16 +217,13 @@ def check_task(config: Train) -> None:
     check_headline(config)
 
 
-def check_recommenders(models: Mapping[str, Any], where: str) -> None:
-    """A `UserError` for settings of a model that is none, or about customers; `where` begins messages."""
+def check_recommenders(models: Mapping[str, ModelSettings], where: str) -> None:
+    """A `UserError` for a model that is foreign, or about customers; `where` begins messages."""
     from shopkeeper.models.make import make
 
     for name, settings in models.items():
-        if not isinstance(settings, Mapping) or "target" not in settings:
-            beside = f" beside {', '.join(settings)}" if isinstance(settings, Mapping) else ""
-            raise UserError(f"{where}.{name} lacks `target`{beside}; see conf/model/*.yaml")
-        refuse_foreign(settings, f"{where}.{name}", named_targets())
-        if make(settings).about.asks != REQUESTS:
+        refuse_foreign(settings.plain, f"{where}.{name}", named_targets())
+        if make(settings.plain).about.asks != REQUESTS:
             raise UserError(f"{where}.{name} is about customers; name a recommender")
 
 

@@ -242,7 +242,7 @@ def _strongest_baseline(cfg: Evaluate, runs: Mapping[str, RunFolder], headline: 
     """
     if cfg.report.baseline or next(iter(runs.values())).about.asks != REQUESTS:
         return None
-    known = {str(m["name"]) for m in (*cfg.report.baselines.values(), *cfg.report.shop_baselines.values())}
+    known = {m.name for m in (*cfg.report.baselines.values(), *cfg.report.shop_baselines.values())}
     found = {
         run.metrics["model"]: value
         for run in runs.values()

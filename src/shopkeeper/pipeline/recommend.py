@@ -37,7 +37,7 @@ def recommend(config: DictConfig) -> None:
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
-    model = run.model() if cfg.placement is None else run.placed(run.model(), cfg.placement.plain)
+    model = run.model() if cfg.placement is None else run.placed(run.model(), cfg.placement)
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}

@@ -31,10 +31,12 @@ from shopkeeper.files import (
 )
 from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.told import Train, of_run
+from shopkeeper.pipeline.told import Placement, Train, of_run
+from shopkeeper.reranking.settings import Ordering
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_written
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
+from shopkeeper.typed import read
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 2  # 2: a manifest with a seal
@@ -91,7 +93,7 @@ class RunFolder:
         except (KeyError, RuntimeError) as e:  # an array or a layer that this version's model has and the file has not
             raise UserError(f"the weights in {self.path} do not fit this version's model ({e}); train again") from None
         if (place := self.config.get("placement")) is not None:
-            return self.placed(model, place)
+            return self.placed(model, read(Placement, place, "placement", lenient=True))
         rerank = self.config.get("rerank")
         return model if rerank is None else self._in_order(model, rerank)
 
@@ -114,10 +116,11 @@ class RunFolder:
         from shopkeeper.reranking.model import Reranked
 
         split = context.split_of(context.prepared_of(self.manifest), self.manifest)
-        settings = rerank.get("steps"), split, self.metrics["filter_seen"], rerank.get("candidates", 100)
+        told = read(Ordering, rerank, "rerank", lenient=True)
+        settings = told.steps, split, self.metrics["filter_seen"], told.candidates
         return Reranked(model, *settings, where=f"rerank.{rerank.get('name')}")
 
-    def placed(self, model: Any, place: Mapping[str, Any]) -> Any:
+    def placed(self, model: Any, place: Placement) -> Any:
         """A model as it answers at a place of the shop; its fallback is fitted on the spot."""
         from shopkeeper.models.fit import Fit
         from shopkeeper.models.make import make
@@ -126,20 +129,20 @@ class RunFolder:
         from shopkeeper.reranking.placement import Placed
 
         split = context.split_of(context.prepared_of(self.manifest), self.manifest)
-        where, seen = f"placement={place.get('name')}: placement", bool(self.metrics["filter_seen"])
-        taken_out = list(place.get("filter") or ())
+        where, seen = f"placement={place.name}: placement", bool(self.metrics["filter_seen"])
+        taken_out = list(place.filter or ())
 
         def ordered(one: Any, steps: list[Any]) -> Reranked:
-            return Reranked(one, steps, split, seen, place.get("candidates", 100), where)
+            return Reranked(one, steps, split, seen, place.candidates, where)
 
         others = []
-        for settings in (place.get("fallback") or {}).values():
-            refuse_foreign(settings, "placement.fallback", self.named)
-            one = make(settings)
+        for settings in place.fallback.values():
+            refuse_foreign(settings.plain, "placement.fallback", self.named)
+            one = make(settings.plain)
             events = tuple(split.timeline["spec"].get("target_events") or Fit.target_events)
             one.fit(split.prepared, split, Fit(target_events=events, filter_seen=seen, progress=False))
             others.append(ordered(one, taken_out))
-        return Placed(ordered(model, [*taken_out, *(place.get("rerank") or ())]), others)
+        return Placed(ordered(model, [*taken_out, *(place.rerank or ())]), others)
 
     def untrained(self) -> Any:
         """The run's model with its settings, before any training. A `UserError` where its target is foreign."""

@@ -23,9 +23,11 @@ from shopkeeper.evaluation.settings import Evaluation, Report, check_k
 from shopkeeper.ingest.dataset_parts import KIND, WHEN
 from shopkeeper.ingest.dataset_settings import DatasetSettings
 from shopkeeper.ingest.dataset_shape import check_dataset
+from shopkeeper.models.settings import ModelSettings
 from shopkeeper.nn.loss_settings import Loss
-from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Open, Shape, check_shape
-from shopkeeper.timeline import CustomerSpec, SplitSettings
+from shopkeeper.reranking.settings import Ordering
+from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Name, Needed, Open, Shape, check_shape
+from shopkeeper.timeline import SplitSettings, WindowSettings
 from shopkeeper.tracking.settings import Tracking
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.settings import Tuning
@@ -36,7 +38,6 @@ V = TypeVar("V")
 
 
 DATASET = Needed(Open({}))  # `check_dataset` says more, and names the file
-RERANK = Each(Needed({"candidates": whole(1), "steps": Needed(ANY)}))
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,8 @@ class TaskSettings:
     direction: str = held(Name(("minimize", "maximize")), "maximize")
     target: str = held(TEXT, "")  # of a task of one's own: module.NAME
     target_events: tuple[str, ...] = held(Items(KIND), ())  # in place of the dataset's
-    baselines: Settings = held(Each(ANY), factory=dict)  # models that are in its table, too
-    windows: Settings = held({key: Maybe(rule) for key, rule in CustomerSpec.RULES.items()}, factory=dict)
-    plain: Settings = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """A model as conf/model/*.yaml has it."""
-
-    name: str
-    target: str
-    task: str = held(TEXT, "")
-    tasks: Any = held(OneOf(TEXT, Items(TEXT)), None)  # names of tasks, or what tasks are asked of
-    parameters: Settings = field(default_factory=dict)  # arguments of the model's class, which checks them
+    baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in its table, too
+    windows: WindowSettings = field(default_factory=WindowSettings)
     plain: Settings = field(default_factory=dict, repr=False)
 
 
@@ -102,8 +91,8 @@ class Placement:
     candidates: int = held(whole(1), 100)
     filter: Any = held(ANY, ())  # `reranking.steps` that take items out,
     rerank: Any = held(ANY, ())  # and that put them in order
-    fallback: Settings = held(Each(ANY), factory=dict)  # models for who has no history, in this order
-    baselines: Settings = held(Each(ANY), factory=dict)  # models that stand in its table, too
+    fallback: Mapping[str, ModelSettings] = field(default_factory=dict)  # models for who has no history, in this order
+    baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that stand in its table, too
     plain: Settings = field(default_factory=dict, repr=False)
 
 
@@ -162,9 +151,7 @@ class Evaluate:
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
     evaluation: Evaluation = field(default_factory=Evaluation)
     report: Report = field(default_factory=Report)
-    rerank: Settings = held(
-        Each(Needed({"candidates": whole(1), "steps": Needed(ANY)})), factory=dict
-    )  # `reranking.steps`
+    rerank: Mapping[str, Ordering] = field(default_factory=dict)  # by name
     placement: Placement | None = None  # asks the runs as that place of the shop would
     runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
     segments: Path | None = None  # a folder of `segments`, whose segments are slices

@@ -9,10 +9,10 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.simulated import hidden_chunks
 from shopkeeper.simulated.customers import CART, ORDER, VIEW
 from shopkeeper.simulated.filtering import STORE, UNKNOWN, WEB, Histories
 from shopkeeper.simulated.presets import FROZEN, world_of
+from shopkeeper.simulated.shop import hidden_chunks
 from shopkeeper.simulated.world import CHANNELS, World
 from shopkeeper.simulated.write import item_ids
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from shopkeeper.errors import Rule, UserError, check, nearest, number, or_null, whole
+from shopkeeper.shapes import Maybe, Shape
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, floor_day
 
@@ -65,6 +66,32 @@ class CustomerSpec:
             raise UserError("customer windows: horizon_days is missing; set it, e.g. task.windows.horizon_days=90")
         check(config, cls.RULES, "customer windows: ")
         return cls(**config)
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """What a task or a dataset says of `CustomerSpec`; None: left to others, or to what is usual."""
+
+    horizon_days: float | None = None
+    active_days: float | None = None
+    gap_days: float | None = None
+    min_history_days: float | None = None
+    n_train: int | None = None
+    step_days: float | None = None
+    test: Any = None
+    calibration: Any = None
+    observed_from: Any = None
+    observed_until: Any = None
+    min_customers: int | None = None
+    min_days: float | None = None
+    zone: str | None = None
+
+    RULES: ClassVar[dict[str, Shape]] = {name: Maybe(rule) for name, rule in CustomerSpec.RULES.items()}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

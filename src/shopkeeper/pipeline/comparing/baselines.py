@@ -18,6 +18,7 @@ from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
 from shopkeeper.models.about import LISTS
+from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.checks import fit_of
@@ -46,27 +47,27 @@ def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) ->
         wanted += cfg.report.shop_baselines.values()
     named = context.named_targets()
     for model in wanted:  # a stage's config is a file that a tool wrote
-        refuse_foreign(model, "report.baselines", named)
-    return [_trained(cfg, model, runs[0], folder / model["name"]) for model in wanted if model["name"] not in have]
+        refuse_foreign(model.plain, "report.baselines", named)
+    return [_trained(cfg, model, runs[0], folder / model.name) for model in wanted if model.name not in have]
 
 
-def _trained(cfg: Evaluate, settings: Mapping[str, Any], like: RunFolder, folder: Path) -> RunFolder:
+def _trained(cfg: Evaluate, settings: ModelSettings, like: RunFolder, folder: Path) -> RunFolder:
     from shopkeeper.models.make import make
 
-    log.info("%s is not among the runs: training it for the table", settings["name"])
+    log.info("%s is not among the runs: training it for the table", settings.name)
     prepared = context.prepared_of(like.manifest)
     split = context.split_of(prepared, {**like.manifest, "refit": False})
-    model = make(settings)
+    model = make(settings.plain)
     model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
     parts, headline = {}, headline_of(like)
     if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
-        parts["validation"] = answered(cfg, like, split, model, settings["name"], "validation", headline)
+        parts["validation"] = answered(cfg, like, split, model, settings.name, "validation", headline)
     if like.manifest.get("refit"):
-        split, model = context.split_of(prepared, like.manifest), make(settings)
+        split, model = context.split_of(prepared, like.manifest), make(settings.plain)
         model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
-    parts["test"] = answered(cfg, like, split, model, settings["name"], "test")
-    config = {**like.config, "model": dict(settings)}
-    return like_run(cfg, like, model, settings["name"], config, parts, folder)
+    parts["test"] = answered(cfg, like, split, model, settings.name, "test")
+    config = {**like.config, "model": dict(settings.plain)}
+    return like_run(cfg, like, model, settings.name, config, parts, folder)
 
 
 def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
@@ -77,11 +78,11 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
     from shopkeeper.pipeline.comparing.order_audit import audit_steps
 
     made = []
-    for name, settings in cfg.rerank.items():
+    for name, ordering in cfg.rerank.items():
         for run in runs:
             log.info("%s in the order of %s", run.metrics["model"], name)
             split = context.split_of(context.prepared_of(run.manifest), run.manifest)
-            config = {**run.config, "rerank": {**settings, "name": name}}
+            config = {**run.config, "rerank": {**ordering.plain, "name": name}}
             both = f"{run.metrics['model']}+{name}"
             model = replace(run, config=config).model()
             audit_steps(model, both, split)

@@ -53,7 +53,7 @@ def placed_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[
     if cfg.rerank:
         raise UserError(f"placement={place.name} has an order of its own; set placement.rerank, and leave rerank out")
     report = replace(cfg.report, baselines={**cfg.report.baselines, **place.baselines})
-    baselines = {str(m["name"]) for m in (*report.baselines.values(), *report.shop_baselines.values())}
+    baselines = {m.name for m in (*report.baselines.values(), *report.shop_baselines.values())}
     have = [str(run.metrics["model"]) for run in runs]
     if missing := [name for name in place.models or () if name not in {*have, *baselines}]:
         raise UserError(
