@@ -3,6 +3,7 @@
     python benchmarks/train.py                         # everything, alternating; peers in .venv-<peer>
     python benchmarks/train.py --only ml_1m --repeat 1
     python benchmarks/train.py --peer-repeat amazon_beauty.rectools=2 --peer-repeat ml_100k.recbole=1
+    python benchmarks/train.py --spans                 # only what follows from the kept runs, anew
 
 ml_1m: length 200, amazon_beauty: length 50; width 64, 2 blocks, 1 head, dropout 0.1, batch 128, full softmax, learning
 rate 0.001, two threads. RecBole runs with its own defaults on ml_100k and is compared at the same number of targets.
@@ -97,10 +98,17 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="file of raw results: those in it count, new ones are added to it")
     parser.add_argument("--out", default="train", help="name of the result file")
     parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
+    parser.add_argument("--spans", action="store_true", help="write the spans over the runs of the result file anew")
     parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.ours:
         print("\n" + json.dumps(ours(Path(a.ours[0]), a.ours[1], int(a.ours[2]), json.loads(a.ours[3]))))
+        return
+    if a.spans:
+        file = RESULTS / f"{a.out}.json"
+        result = json.loads(file.read_text(encoding="utf-8"))
+        result["rows"] = with_spans(result["rows"])
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return
     found: dict[tuple[str, str], list[dict]] = {}
     failed: dict[tuple[str, str], str] = {}
@@ -140,6 +148,22 @@ def note(found: dict, failed: dict, dataset: str, system: str, result: dict | st
         failed[dataset, system] = result
     else:
         found.setdefault((dataset, system), []).append(result)
+
+
+def with_spans(rows: list[dict]) -> list[dict]:
+    """And the ratios from run to run: a peer's fastest epoch over our slowest one, its slowest over our fastest."""
+    kept = [r for r in rows if not r["figure"].startswith("span")]
+    time_of = {(r["dataset"], r["system"], r["figure"]): r["values"] for r in kept}
+    spans = []
+    for dataset, peers in REPEAT.items():
+        for other in peers:
+            for figure, what in (("epoch", "times as fast as"), ("processor time of an epoch", "processor time than")):
+                mine, its = (time_of.get((dataset, name, figure)) for name in ("shopkeeper", other))
+                if mine and its:
+                    a, b = (time_of[dataset, name, "target positions of an epoch"][0] for name in ("shopkeeper", other))
+                    ends = [min(its) / max(mine) * a / b, max(its) / min(mine) * a / b]
+                    spans.append(row("shopkeeper", dataset, f"span of runs, {what} {other}", "1", ends))
+    return kept + spans
 
 
 def report(found: dict, failed: dict, datasets: list[str], said: str | None, out: str) -> None:
@@ -198,7 +222,7 @@ def report(found: dict, failed: dict, datasets: list[str], said: str | None, out
         versions = before["versions"] | versions
         others = set(REPEAT) - set(datasets)
         claims += [c for c in before["claims"] if any(d in c["what"] for d in others)]
-    path = write_result(out, rows, claims, versions=versions)
+    path = write_result(out, with_spans(rows), claims, versions=versions)
     if said:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"note": said}, indent=2) + "\n", encoding="utf-8")
 

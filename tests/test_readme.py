@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -39,6 +40,18 @@ def commands() -> list[str]:
 def test_commands_that_are_tried_otherwise_stand_in_the_readme():
     assert set(ELSEWHERE) <= set(commands())
     assert len(commands()) > 20
+
+
+def test_the_speeds_that_the_readme_tells_are_those_of_the_benchmark():
+    rows = json.loads((ROOT / "benchmarks" / "results" / "train.json").read_text(encoding="utf-8"))["rows"]
+    found = {r["figure"]: r["values"] for r in rows if (r["system"], r["dataset"]) == ("shopkeeper", "ml_1m")}
+    ends = [(min(found[figure]), max(found[figure])) for figure in (
+        "epoch", "span of runs, times as fast as replay", "span of runs, times as fast as rectools")]  # fmt: skip
+    less = [found[f"processor time, times less than {peer}"][0] for peer in ("replay", "rectools")]
+    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    own, replay, rectools = (f"{low:.1f} to {high:.1f}" for low, high in ends)
+    assert f"takes {own} s: from run to run {replay} times as fast as RePlay and {rectools} times as fast" in words
+    assert f"with {less[0]:.1f} and {less[1]:.1f} times less processor time" in words
 
 
 @pytest.fixture
