@@ -27,6 +27,7 @@ FLOOR = {
     "evaluation": 4, "decisions": 4,
     "campaigns": 4.2,
     "bundles": 4, "serving": 4.1,  # `serving` is the name by which serving teams import `bundles.answer`
+    "service": 4.2,
     "tracking": 5, "tuning": 5,
     "pipeline": 6, "cli": 7, "__main__": 8, "__init__": 8,
 }  # fmt: skip
@@ -61,6 +62,7 @@ KEPT_OUT = {
         "models",
         "programs",
         "serving",
+        "service",
         "tracking",
     },
     "pickle": set(FLOOR),

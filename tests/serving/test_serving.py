@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
+from shopkeeper.bundles.answer.events import read_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
@@ -170,6 +171,12 @@ def test_a_model_that_this_version_does_not_know_says_to_update(copy: Path) -> N
     reseal(copy, scorer="of_tomorrow")
     with pytest.raises(UserError, match="needs the scorer 'of_tomorrow', unknown to this shopkeeper; update it"):
         Bundle.load(copy)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31T23:59:59"])
+def test_a_time_beyond_the_years_of_clocks_is_said(text: str) -> None:
+    with pytest.raises(UserError, match="is no time"):
+        read_instant(text, "as_of", "Europe/Kyiv")
 
 
 def test_event_codes_of_another_shopkeeper_are_refused(copy: Path) -> None:

@@ -14,6 +14,11 @@ from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.verbs import VERBS, run_verb
 
 UPLOADS = ("klaviyo", "mailchimp", "brevo", "omnisend", "meta", "google", "braze", "segment")  # of campaigns.upload
+SERVICE = {  # of service.limits
+    "body": "bytes of a body", "history": "events of a request", "requests": "requests of a body",
+    "waiting": "requests that wait; a further one gets 429", "together": "requests answered in one call",
+    "reload": "seconds between looks for a newer bundle; 0: never", "drain": "seconds that a stopping one waits",
+}  # fmt: skip
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -114,6 +119,13 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--filter-seen", action=argparse.BooleanOptionalAction, help="leave out items of the history")
     one.add_argument("--per-part", type=int, default=50_000, help="customers in a file; default: 50,000")
     one.add_argument("--overwrite", action="store_true", help="replace other answers in that folder")
+    one = command("serve", _serve, "put a bundle behind HTTP: JSON, OpenAPI at /docs, Prometheus' figures at /metrics")
+    one.add_argument("bundle", type=Path)
+    one.add_argument("--host", default="127.0.0.1")
+    one.add_argument("--port", type=int, default=8000)
+    for name, text in SERVICE.items():
+        kind = float if name in ("reload", "drain") else int
+        one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
     return parser, list(sub.choices)
@@ -211,6 +223,13 @@ def _answer(arguments: argparse.Namespace) -> None:
 
     options = {k: getattr(arguments, k) for k in ("as_of", "k", "filter_seen", "per_part", "overwrite")}
     answer_from_shell(arguments.bundle, arguments.events, arguments.to, **options)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.serve import serve
+
+    limits = {name: value for name in SERVICE if (value := vars(arguments).get(name)) is not None}
+    serve(arguments.bundle, arguments.host, arguments.port, **limits)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

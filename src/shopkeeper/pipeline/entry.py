@@ -22,6 +22,7 @@ EXTRAS = {
     "torch": "train", "pytorch_lightning": "train", "safetensors": "train", "hydra": "train", "omegaconf": "train",
     "tqdm": "train", "scipy": "train", "sklearn": "tabular", "lightgbm": "tabular", "mlflow": "track",
     "matplotlib": "track", "optuna": "tune", "sqlalchemy": "tune", "onnxruntime": "serving", "onnx": "export",
+    "fastapi": "service", "uvicorn": "service",
     "onnxscript": "export", "pyspark": "spark", "psycopg": "postgres", "pandas": "notebook",
 }  # fmt: skip
 

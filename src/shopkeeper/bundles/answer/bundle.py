@@ -8,6 +8,7 @@ Needs NumPy, and ONNX Runtime where the model is a graph; no torch, no PyArrow, 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class Bundle:
     manifest: dict[str, Any]
     vocabulary: Vocabulary
     model: ItemModel | CustomerModel | TableModel
+    seal: str = ""  # SHA-256 of the manifest: which bundle this is
+    golden: list[dict[str, Any]] = field(default_factory=list, repr=False)  # requests whose answers are known
     seen: Counter[str] = field(default_factory=Counter)  # over all calls: requests, events, unknown_items, …
 
     @classmethod
@@ -66,7 +69,7 @@ class Bundle:
             UserError: not a bundle, damaged, of a newer format, ids that do not fit the model.
         """
         path = Path(path)
-        manifest, content = checked_files(path)
+        manifest, content, seal = checked_files(path)
         kind = manifest.get("kind")
         if not isinstance(kind, str) or kind not in SCORERS_OF_KIND:
             raise UserError(f"{path} holds a {kind!r} bundle, unknown to this shopkeeper; update it")
@@ -84,11 +87,15 @@ class Bundle:
             raise UserError(f"{path / program} is not listed in the manifest of this {kind}; {AGAIN}")
         with fitting(path):
             vocabulary = Vocabulary.of(path, words)
+            model: ItemModel | CustomerModel | TableModel
             if kind == "table":
-                return cls(path, manifest, vocabulary, TableModel.of(path, manifest, content, vocabulary))
-            if kind == "customer":
-                return cls(path, manifest, vocabulary, CustomerModel.of(path, manifest, content, vocabulary, threads))
-            return cls(path, manifest, vocabulary, ItemModel.of(path, manifest, content, vocabulary, threads))
+                model = TableModel.of(path, manifest, content, vocabulary)
+            elif kind == "customer":
+                model = CustomerModel.of(path, manifest, content, vocabulary, threads)
+            else:
+                model = ItemModel.of(path, manifest, content, vocabulary, threads)
+            golden = json.loads(content.get("golden.json", b"{}")).get("requests", [])
+            return cls(path, manifest, vocabulary, model, seal, golden)
 
     def answer(
         self,

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -90,14 +91,17 @@ def read_instant(value: Any, where: str, zone: str) -> int:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         at = None
-    if not isinstance(at, datetime):
-        raise UserError(
-            f"{where}: {value!r:.80} is no time; write text such as '2026-03-01T10:00:00Z' "
-            f"(without an offset it is read on the clocks of {zone})"
-        )
-    if at.tzinfo is None:
-        return instant_of((at.replace(tzinfo=UTC) - EPOCH) // MICROSECOND, zone)
-    return (at - EPOCH) // MICROSECOND
+    if isinstance(at, datetime):
+        try:
+            if at.tzinfo is None:
+                return instant_of((at.replace(tzinfo=UTC) - EPOCH) // MICROSECOND, zone)
+            return (at - EPOCH) // MICROSECOND
+        except (ValueError, OverflowError):  # beyond the years that clocks know
+            pass
+    raise UserError(
+        f"{where}: {value!r:.80} is no time; write text such as '2026-03-01T10:00:00Z' "
+        f"(without an offset it is read on the clocks of {zone})"
+    )
 
 
 def write_instant(instant: int) -> str:
@@ -110,4 +114,10 @@ def _number(value: Any, name: str, where: str) -> float:
         return NAN
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{where}: {name} is {value!r:.80}, not a number; give one, or null")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if math.isinf(found):
+        raise UserError(f"{where}: {name} is beyond all numbers; give a finite one, or null")
+    return found

@@ -27,8 +27,8 @@ SEAL = "manifest.json.sha256"
 AGAIN = "export the model again (`python export.py`) or copy the bundle again"
 
 
-def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the bytes of every file that it lists, after each hash was compared.
+def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes], str]:
+    """The manifest, the bytes of every file that it lists, after each hash was compared, and the manifest's own hash.
 
     The bytes returned are the bytes that were hashed: callers parse these and never open the files a second time.
 
@@ -59,7 +59,7 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         content[name] = _read(folder, name)
         if hashlib.sha256(content[name]).hexdigest() != expected:
             raise UserError(f"{folder / name} was changed or damaged (its SHA-256 is not the manifest's); {AGAIN}")
-    return manifest, content
+    return manifest, content, seal[0].decode()
 
 
 @contextmanager

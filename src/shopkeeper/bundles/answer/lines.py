@@ -12,6 +12,7 @@ from shopkeeper.bundles.answer.wire import answered, refusal
 
 MOST_BYTES = 10_000_000  # of a line: a history of 100,000 events has half as many
 AT_ONCE = 1 << 20  # bytes that are read at once, where there are as many; who waits for an answer gets it at once
+REQUEST = "a request"  # begins every message
 MOST_REQUESTS = 1024  # that are answered together
 
 
@@ -25,7 +26,7 @@ def answer_lines(bundle: Bundle, source: BinaryIO, sink: BinaryIO) -> tuple[int,
         for first in range(0, len(lines), MOST_REQUESTS):
             answers = answer_some(bundle, lines[first : first + MOST_REQUESTS])
             requests, refused = requests + len(answers), refused + sum("error" in one for one in answers)
-            sink.write(b"".join(as_line(one) for one in answers))
+            sink.write(b"".join(as_json(one) + b"\n" for one in answers))
         sink.flush()
     return requests, refused
 
@@ -55,17 +56,24 @@ def parsed(line: bytes) -> Any:
         raise ValueError("a request is not UTF-8; write it as UTF-8") from None
     except json.JSONDecodeError as e:
         raise ValueError(f"a request is not JSON ({e.msg}, column {e.colno}); write one object a line") from None
+    except ValueError as e:
+        if str(e).startswith(REQUEST):
+            raise
+        raise ValueError(f"{REQUEST} holds a number of too many digits; ids are text") from None
     except RecursionError:
         raise ValueError("a request is nested too deeply; write one object, as request.schema.json says") from None
 
 
-def as_line(answer: dict[str, Any]) -> bytes:
-    """An answer as a line."""
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
+def as_json(value: Any) -> bytes:
+    """Compact, as UTF-8; a lone surrogate, which JSON can write and UTF-8 cannot, stays an escape."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"a request holds {name}, which is no JSON; write null where a number is not known")
+    raise ValueError(f"{REQUEST} holds {name}, which is no JSON; write null where a number is not known")
 
 
 def _read(descriptor: int) -> Iterator[list[bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer, difference
 from shopkeeper.bundles.answer.bundle import Bundle
-from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
+from shopkeeper.bundles.answer.integrity import AGAIN, fitting
 from shopkeeper.errors import UserError
 
 
@@ -48,15 +47,8 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
         UserError: the bundle cannot be loaded. Different answers do not raise: they are in `wrong`.
     """
     path = Path(path)
-    _, content = checked_files(path)
     bundle = Bundle.load(path, threads=threads)
-    wrong = []
-    with fitting(path):
-        golden = golden_requests(path, content)
-        for position, request in enumerate(golden):
-            if said := difference(_replay(bundle, request), Answer.from_json(request["expected"])):
-                wrong.append(f"golden request {position}: {said}")
-
+    wrong, golden = wrong_answers(bundle), bundle.golden
     times = []
     for _ in range(repeat):
         for request in golden:
@@ -72,6 +64,18 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)
 
 
+def wrong_answers(bundle: Bundle) -> list[str]:
+    """One line per golden request that is answered differently; a `UserError` where there are none to answer."""
+    if not bundle.golden:
+        raise UserError(f"{bundle.path} has no golden requests, so nothing can be verified; {AGAIN}")
+    wrong = []
+    with fitting(bundle.path):
+        for position, request in enumerate(bundle.golden):
+            if said := difference(_replay(bundle, request), Answer.from_json(request["expected"])):
+                wrong.append(f"golden request {position}: {said}")
+    return wrong
+
+
 def _replay(bundle: Bundle, request: dict[str, Any]) -> Answer:
     told = {"filter_seen": request["filter_seen"]} if "filter_seen" in request else {}
     exclude = [request["exclude"]] if request.get("exclude") else None
@@ -82,11 +86,3 @@ def _history(request: dict[str, Any]) -> list[Any]:
     """Its events; older bundles of customer models call them so."""
     history: list[Any] = request["history"] if "history" in request else request["events"]
     return history
-
-
-def golden_requests(path: Path, content: dict[str, bytes]) -> list[dict[str, Any]]:
-    """The golden requests of a bundle; a `UserError` when there are none."""
-    golden: list[dict[str, Any]] = json.loads(content.get("golden.json", b"{}")).get("requests", [])
-    if not golden:
-        raise UserError(f"{path} has no golden requests, so nothing can be verified; {AGAIN}")
-    return golden

@@ -1,0 +1,82 @@
+"""Requests that wait while one call of the model is at work are answered together in the next.
+
+Nothing waits for company: a single request is answered at once, and under load batches form by themselves. The model
+puts requests of about one length together (`bundles.answer.items`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+Answers = Callable[[Sequence[Any]], list[dict[str, Any]]]
+
+
+class FullError(Exception):
+    """More requests than may wait."""
+
+
+class Batches:
+    """A queue before one thread that answers; made in the loop that asks it."""
+
+    def __init__(self, answer: Answers, waiting: int, together: int):
+        self.answer, self.most, self.together = answer, waiting, together
+        self.taken = 0  # requests that are not answered yet
+        self._queue: deque[tuple[Any, asyncio.Future[dict[str, Any]]]] = deque()
+        self._some = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "answers")
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        self.sizes: Callable[[int], None] = lambda size: None  # told of each batch
+
+    async def ask(self, said: Sequence[Any]) -> list[dict[str, Any]]:
+        """An answer to each request, in order; a `FullError` where they would be too many."""
+        if self.taken + len(said) > self.most:
+            raise FullError
+        self.taken += len(said)
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in said]
+        self._queue.extend(zip(said, futures, strict=True))
+        self._some.set()
+        return list(await asyncio.gather(*futures))
+
+    async def close(self, seconds: float) -> bool:
+        """Answer what has been taken; whether that was done in time."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self.taken and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
+        self._task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        return not self.taken
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._some.wait()
+            batch = [self._queue.popleft() for _ in range(min(self.together, len(self._queue)))]
+            if not self._queue:
+                self._some.clear()
+            batch = [one for one in batch if not self._gone(one[1])]
+            if not batch:
+                continue
+            self.sizes(len(batch))
+            try:
+                found = await loop.run_in_executor(self._thread, self.answer, [said for said, _ in batch])
+            except Exception as e:  # of the model: every one who asked is told, and the next ones are answered
+                self.taken -= len(batch)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(e)
+                continue
+            self.taken -= len(batch)
+            for (_, future), answer in zip(batch, found, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    def _gone(self, future: asyncio.Future[Any]) -> bool:
+        """Whether nobody waits for this one any more."""
+        if future.done():
+            self.taken -= 1
+        return future.done()

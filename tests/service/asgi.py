@@ -1,0 +1,58 @@
+"""An application asked in this process, without a network: each request a message, as a server sends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+@asynccontextmanager
+async def running(app: Any) -> AsyncIterator[None]:
+    """Between its start and its stop."""
+    async with app.router.lifespan_context(app):
+        yield
+
+
+async def ask(
+    app: Any, path: str, body: Any = None, *, method: str | None = None, headers: dict[str, str] | None = None,
+    pieces: list[bytes] | None = None,
+) -> Response:  # fmt: skip
+    """`body`: bytes as they are, any other value as JSON; `pieces`: a body that comes in parts, of unknown length."""
+    sent = {"content-type": "application/json"} if body is not None or pieces else {}
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    if pieces is None:
+        sent["content-length"] = str(len(content))
+        pieces = [content]
+    sent |= headers or {}
+    rest = [{"type": "http.request", "body": piece, "more_body": n + 1 < len(pieces)} for n, piece in enumerate(pieces)]
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return rest.pop(0) if rest else await asyncio.Event().wait() or {}
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "path": path,
+        "raw_path": path.encode(), "query_string": b"", "root_path": "", "server": ("test", 80), "client": ("test", 1),
+        "method": method or ("GET" if body is None and pieces == [b""] else "POST"), "app": app,
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    start = told[0]
+    headers_back = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Response(start["status"], headers_back, b"".join(m.get("body", b"") for m in told[1:]))
