@@ -21,6 +21,7 @@ from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.score import score
 from shopkeeper.pipeline.segments import segments
 
+OWN = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
 NO_CONSENT = "audience.needs_consent=false"
 AS_OF = "at=2023-06-28"
 FAST = ("segmentation.clusters.bootstraps=2", "segmentation.clusters.most=3", "segmentation.clusters.cutoffs=1")
@@ -30,7 +31,7 @@ FAST = ("segmentation.clusters.bootstraps=2", "segmentation.clusters.most=3", "s
 def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     house = House(tmp_path_factory.mktemp("audience"))
     renamed = [("=c0+1" if who == "c0" else who, *rest) for who, *rest in rows()]
-    house.dataset("rhythm", renamed, churn={"horizon_days": 20, "active_days": 90})
+    house.dataset("rhythm", renamed, churn={"horizon_days": 20, "active_days": 90}, profit=OWN)
     with pytest.MonkeyPatch.context() as here:
         here.chdir(house.place)
         house.train("runs/churn", "model=lightgbm", *SMALL, "model.max_trees=10", "model.min_data_in_leaf=5", *FEW)
@@ -80,6 +81,17 @@ def test_the_file_says_whom_why_and_with_what_and_its_parts_fit_together():
     assert found[: len(scored)] == scored
     assert said["scores"]["quality"]["auroc"] == read("runs/churn/metrics.json")["test"]["auroc"]
     assert said["scores"]["blank"] == {"no purchase in the 90 days before the cutoff": len(found) - len(scored)}
+
+
+def test_the_card_says_whether_it_pays_by_the_shops_own_values():
+    said = read("audiences/rhythm/win_back/card.json")["profit"]
+    p = [row["probability"] for row in table() if row["arm"] == "treatment" and row["probability"] is not None]
+    brings = [q * 32.5 - (1 - q) * 10.5 for q in p]
+    assert said["all"]["customers"] == len(p)
+    assert said["all"]["profit"] == pytest.approx(sum(brings))
+    assert said["best"]["profit"] == pytest.approx(sum(x for x in brings if x >= 0))
+    assert said["best"]["low"] <= said["best"]["profit"] <= said["best"]["high"]
+    assert "EUR" in Path("audiences/rhythm/win_back/card.md").read_text()
 
 
 def test_as_csv_it_is_the_same_and_no_id_is_a_formula_and_the_card_names_nobody():

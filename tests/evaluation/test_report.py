@@ -511,6 +511,27 @@ def test_the_shops_own_values_stand_beside_a_figure_of_profit(sections: dict[str
     assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, {"resamples": 100}).protocol)
 
 
+def test_a_campaigns_profit_is_a_figure_and_a_table_in_the_shops_own_money(sections: dict[str, Any]) -> None:
+    own = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
+    churn = dict(sections["churn"])
+    churn["metrics"] = {name: {**m, "profit": own} for name, m in churn["metrics"].items()}
+    report = gather({"churn": churn}, {"resamples": 100})
+    text = render(report)
+    part = text[text.index('id="profit-churn"') :]
+    part = part[: part.index("</section>")]
+    (b,) = report.boards
+    assert b.profits
+    for name, curve in b.profits.items():
+        table = churn["tables"][name]
+        p, label = table["probability"].to_numpy(), table["label"].to_numpy()
+        chosen = p >= 10.5 / (0.3 * 110 + 10)
+        assert curve.by_probability.profit == pytest.approx(sum(32.5 if left else -10.5 for left in label[chosen]))
+        assert f"{curve.by_probability.profit:,.0f}".replace("-", "\u2212") in part
+    assert "a customer who stays is worth 120, an offer that is taken costs 10, a contact 0.5, and 30% of those" in part
+    assert "best share in hindsight" in part
+    assert 'id="profit-churn"' not in render(gather({"churn": sections["churn"]}, {"resamples": 100}))
+
+
 def test_halves_and_what_was_asked_for_stand_beneath_the_first_table(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     board = text[text.index('id="board-next_item"') :]

@@ -7,6 +7,7 @@ profit:
   contact_cost: 0.5     # of asking one customer
   success_rate: 0.2     # share of those about to leave whom the offer keeps
   success_trials: 200   # optional: so many offers that rate was seen on; left out, it counts as known exactly
+  capacity: 5000        # optional: so many customers can be contacted
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.metrics.classification_gains import expected_maximum_profit
 
 KNOWN_EXACTLY = 1e6  # trials: as good as certain
+OPTIONAL = ("success_trials", "capacity")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Profit:
     contact_cost: float
     success_rate: float
     success_trials: float | None = None
+    capacity: float | None = None  # customers who can be contacted; None: all
 
     @classmethod
     def of(cls, said: Any, dataset: str) -> Profit | None:
@@ -44,7 +47,7 @@ class Profit:
         if not said:
             return None
         where = f"conf/dataset/{dataset}.yaml: profit"
-        needed = [k for k in cls.__annotations__ if k != "success_trials"]
+        needed = [k for k in cls.__annotations__ if k not in OPTIONAL]
         if not isinstance(said, Mapping):
             raise UserError(f"{where} must hold {', '.join(needed)}; leave it out for no figure of profit")
         if unknown := [k for k in said if k not in cls.__annotations__]:
@@ -64,7 +67,28 @@ class Profit:
             raise UserError(f"{where} needs 0 < offer_cost < customer_value and contact_cost of 0 or more")
         if not 0 < found.success_rate < 1 or not (found.success_trials is None or found.success_trials > 0):
             raise UserError(f"{where} needs success_rate between 0 and 1 and success_trials above 0 (or left out)")
+        if found.capacity is not None and found.capacity < 1:
+            raise UserError(f"{where} needs a capacity of 1 or more customers (or left out)")
         return found
+
+    @property
+    def kept(self) -> float:
+        """What contacting one who would leave brings, in the mean."""
+        return self.success_rate * (self.customer_value - self.offer_cost) - self.contact_cost
+
+    @property
+    def wasted(self) -> float:
+        """What contacting one who would have stayed costs: the offer is taken all the same."""
+        return self.offer_cost + self.contact_cost
+
+    @property
+    def threshold(self) -> float:
+        """The probability of leaving from which on a contact pays; above 1 where none does."""
+        return self.wasted / (self.kept + self.wasted) if self.kept + self.wasted > 0 else float("inf")
+
+    def of_contact(self, leaves: np.ndarray) -> np.ndarray:
+        """What contacting each customer brings, by who leaves (0, 1, or a probability of it): float64, same shape."""
+        return leaves * self.kept - (1 - leaves) * self.wasted
 
     def per_customer(self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float:
         """Expected maximum profit per customer of the base, in `currency`."""

@@ -26,6 +26,7 @@ from shopkeeper.campaigns.upload.contacts import read_list
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.rows.segments import SLICED, read_segments
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import Unlike, check_target
@@ -87,7 +88,8 @@ def _write_customers(
     made = make(given)
     with atomic_folder(out, KIND, unlike) as folder:
         _write_tables(made, folder, cfg.chunk)
-        said = card.card(made, warnings)
+        profit = Profit.of(cfg.dataset.profit, cfg.dataset.name)
+        said = card.card(made, warnings, profit, cfg.evaluation.confidence)
         write_json(folder / "card.json", said)
         write_text(folder / "card.md", card.as_markdown(said))
         write_json(folder / "manifest.json", sealed({**facts, "files": sha256_tree(folder)}))

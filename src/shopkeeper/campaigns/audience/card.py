@@ -13,6 +13,8 @@ import numpy as np
 from shopkeeper.campaigns.audience.arms import too_small
 from shopkeeper.campaigns.audience.make import Made
 from shopkeeper.campaigns.audience.who import NO_SCORE
+from shopkeeper.evaluation.profit import Profit
+from shopkeeper.evaluation.profit_curve import expected_profit
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.timeline import iso
 
@@ -20,8 +22,11 @@ SHOWN = ("log_loss", "auroc", "average_precision", "brier", "ece", "poisson_devi
 FEWEST_GOOD = 0.55  # AUROC below which the order is hardly better than chance
 
 
-def card(made: Made, warnings: list[str], profit: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Everything that stands on the card. To be made after the chunks, which count who has items."""
+def card(made: Made, warnings: list[str], profit: Profit | None = None, confidence: float = 0.95) -> dict[str, Any]:
+    """Everything that stands on the card. To be made after the chunks, which count who has items.
+
+    `profit`: what the shop says a customer who stays is worth, …; only of use where the scores say who leaves.
+    """
     given, audience = made.given, made.given.audience
     scores = made.known.scores
     found = [*warnings, *([too_small(made.power)] if too_small(made.power) else [])]
@@ -44,7 +49,7 @@ def card(made: Made, warnings: list[str], profit: Mapping[str, Any] | None = Non
         "items": dict(made.filled),
         "consent": _of_consent(made),
         "contacts_known": given.sent is not None,
-        "profit": profit,
+        "profit": _profit(made, profit, confidence),
     }
     quality = (said["scores"] or {}).get("quality") or {}
     auroc = quality.get("auroc") or {}
@@ -62,6 +67,15 @@ def card(made: Made, warnings: list[str], profit: Mapping[str, Any] | None = Non
     if given.sent is None:
         found.append("what was sent before is not known (sent=…): nobody is left out for having had a message lately")
     return {**said, "warnings": found}
+
+
+def _profit(made: Made, profit: Profit | None, confidence: float) -> dict[str, Any] | None:
+    """What writing to the treatment brings, as far as it has a score that says who leaves."""
+    scores = made.known.scores
+    if profit is None or scores is None or not scores.leaving:
+        return None
+    treated = scores.value[~made.control & np.isfinite(scores.value)]
+    return expected_profit(treated, profit, confidence) if len(treated) else None
 
 
 def _of_scores(made: Made) -> dict[str, Any]:
@@ -113,7 +127,7 @@ def as_markdown(said: Mapping[str, Any]) -> str:
     if said["scores"] is not None:
         lines += ["## How good the scores are", "", *_scores_in_words(said["scores"]), ""]
     if said["profit"]:
-        lines += ["## Whether it pays", "", *said["profit"]["words"], ""]
+        lines += ["## Whether it pays", "", _profit_in_words(said["profit"]), ""]
     if said["items"]:
         lines += ["## Items", "", "| block | customers with an item |", "|---|---:|"]
         lines += [f"| {name} | {count:,} |" for name, count in said["items"].items()] + [""]
@@ -128,6 +142,22 @@ def _arms_in_words(arms: Mapping[str, Any]) -> str:
     return (
         f"A difference of {100 * arms['smallest_difference']:.2f} points in the share of buyers or more, where "
         f"{buyers} (power {arms['power']:g}, level {arms['level']:g}). Arms go by a hash with the key `{arms['key']}`."
+    )
+
+
+def _profit_in_words(said: Mapping[str, Any]) -> str:
+    def money(found: Mapping[str, Any]) -> str:
+        return f"{found['profit']:,.0f} {said['currency']} ({found['low']:,.0f} to {found['high']:,.0f})"
+
+    best, all_ = said["best"], said["all"]
+    most = f", with no more than {said['capacity']:,.0f} messages" if said.get("capacity") else ""
+    return (
+        f"Writing to all {all_['customers']:,} who have a score is expected to bring {money(all_)}. "
+        f"From a probability of {said['threshold']:.0%} on a message pays: {best['customers']:,} customers, "
+        f"{money(best)}{most}. The intervals come of who will leave and hold as long as the probabilities do. "
+        f"The shop's own values: a customer who stays is worth {said['customer_value']:g}, an offer that is taken "
+        f"costs {said['offer_cost']:g}, a message {said['contact_cost']:g}; {said['success_rate']:.0%} of those about "
+        "to leave stay when asked."
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper.evaluation.asked_for import asked_for
 from shopkeeper.evaluation.compare import digits_apart, p_shown
+from shopkeeper.evaluation.profit_curve import Sum
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, number, scale, span, track
 from shopkeeper.evaluation.report.figures import (
@@ -206,6 +207,51 @@ def gains(b: Board) -> Section | None:
         lifts=[(models[g.model], g.lift) for g in b.gains],
     )
     return Section(f"gains-{b.task}", "Gains", "Whom would a campaign reach?", lead, content)
+
+
+def profit(b: Board) -> Section | None:
+    """What contacting those first who are most likely to leave brings, in the shop's money."""
+    if not b.profits:
+        return None
+    models = {m.name: m for m in b.models}
+    curves = [(models[name], curve) for name, curve in b.profits.items()]
+    first = next((name for name in (m.name for m in b.rivals) if name in b.profits), next(iter(b.profits)))
+    best, own = b.profits[first], b.meta.get("profit") or {}
+    ends = [Value(float(c.profit.min()), float(c.low.min()), float(c.high.max())) for _, c in curves]
+    chart = charts.lines(
+        [(m, c.share.tolist(), c.profit.tolist()) for m, c in curves], (0.0, 1.0), span(ends),
+        "share of the customers contacted, highest probability first", f"profit in {best.currency}", marked=False,
+    )  # fmt: skip
+    lead = (
+        f"By {models[first].label}, contacting everybody with a probability of {best.threshold:.0%} or more "
+        f"({best.by_probability.share:.0%} of {best.n:,} customers) would have brought "
+        f"{_money(best.by_probability, best.currency)}; contacting everybody {_money(best.everybody, best.currency)}. "
+        f"The shop’s own values: a customer who stays is worth {own.get('customer_value', 0):g}, an offer that is "
+        f"taken costs {own.get('offer_cost', 0):g}, a contact {own.get('contact_cost', 0):g}, and "
+        f"{own.get('success_rate', 0):.0%} of those about to leave stay when asked"
+        + (f"; {own['capacity']:,.0f} customers can be contacted." if own.get("capacity") else ".")
+    )
+    rows = [
+        {
+            "model": m,
+            "cells": [
+                f"{c.by_probability.share:.0%}",
+                _money(c.by_probability, ""),
+                f"{c.best.share:.0%} ({c.best.share_low:.0%} to {c.best.share_high:.0%})",
+                _money(c.best, ""),
+                _money(c.everybody, ""),
+            ],
+        }
+        for m, c in curves
+    ]
+    content = fill("profit.html", models=[m for m, _ in curves], chart=chart, rows=rows, currency=best.currency)
+    return Section(f"profit-{b.task}", "Profit", "What would a campaign bring?", lead, content)
+
+
+def _money(found: Sum, currency: str) -> str:
+    """ "1,204 EUR (800 to 1,630)"."""
+    texts = [f"{x:,.0f}".replace("-", "\u2212") for x in (found.profit, found.low, found.high)]
+    return f"{texts[0]}{' ' * bool(currency)}{currency} ({texts[1]} to {texts[2]})"
 
 
 def slices(b: Board) -> Section | None:

@@ -142,10 +142,11 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
 def profit_in_words(said: Mapping[str, Any]) -> str:
     """The shop's own values behind a figure of profit."""
     seen = f", seen on {said['success_trials']:g} offers" if "success_trials" in said else ""
+    most = f"; {said['capacity']:,.0f} customers can be contacted" if "capacity" in said else ""
     return (
         f"{said['currency']} per customer of the base, with the shop’s own values: a customer who stays is worth "
         f"{said['customer_value']:g}, an offer that is taken costs {said['offer_cost']:g}, a contact "
-        f"{said['contact_cost']:g}; {said['success_rate']:.0%} of those about to leave stay when asked{seen}"
+        f"{said['contact_cost']:g}; {said['success_rate']:.0%} of those about to leave stay when asked{seen}{most}"
     )
 
 

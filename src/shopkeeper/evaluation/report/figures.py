@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shopkeeper.evaluation.profit_curve import ProfitCurve
 from shopkeeper.tasks.base import Words
 from shopkeeper.tasks.find import own_tasks
 
@@ -188,6 +189,7 @@ class Board:
     baseline: str = ""  # the model that the best one is always set beside
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)  # model -> n, coverage
     gains: list[Gains] = field(default_factory=list)
+    profits: Mapping[str, ProfitCurve] = field(default_factory=dict)  # of a campaign, by model; empty: values not told
     seeds: list[SeedRow] = field(default_factory=list)
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
     confidence: float = 0.95  # of all intervals

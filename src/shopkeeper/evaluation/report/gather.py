@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
+from shopkeeper.evaluation.profit import Profit
+from shopkeeper.evaluation.profit_curve import ProfitCurve, profit_curve
 from shopkeeper.evaluation.report.charts import CEILING, GREY
 from shopkeeper.evaluation.report.checks import sanity_rows
 from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
@@ -32,7 +34,7 @@ from shopkeeper.evaluation.report.figures import (
 )
 from shopkeeper.evaluation.report.window import shop_window
 from shopkeeper.evaluation.slices import slice_results
-from shopkeeper.evaluation.table import metadata_of, oracle_of
+from shopkeeper.evaluation.table import metadata_of, oracle_of, users_of
 from shopkeeper.metrics.classification_gains import deciles
 from shopkeeper.metrics.classification_reliability import reliability_curve
 from shopkeeper.tasks.base import REQUESTS, Task
@@ -107,6 +109,7 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
         baseline=baseline,
         curves=sanity.get("coverage_curves") or {},
         gains=_gains(section, models),
+        profits=_profits(section, models, options),
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
         confidence=float(section.get("confidence", 0.95)),
@@ -262,6 +265,23 @@ def _gains(section: Mapping[str, Any], models: Sequence[Model]) -> list[Gains]:
         if said is not None and 0 < said[0].sum() < len(said[0]):
             tenths = deciles(*said)
             found.append(Gains(model.name, tenths.gain.tolist(), tenths.lift.tolist()))
+    return found
+
+
+def _profits(section: Mapping[str, Any], models: Sequence[Model], options: Mapping[str, Any]) -> dict[str, ProfitCurve]:
+    """What a campaign brings by the shop's own values, by model that tells customers apart; empty without values."""
+    found = {}
+    for model in one_per_group(models):
+        own = Profit.of(section["metrics"][model.name].get("profit"), str(section["prepared"].name))
+        table = section["tables"][model.name]
+        said = _said(table, model)
+        if own is None or said is None:
+            continue
+        scored = np.isfinite(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False))
+        found[model.name] = profit_curve(
+            *said, users_of(table)[scored], own, resamples=int(options.get("resamples", 500)),
+            confidence=float(section.get("confidence", 0.95)), seed=int(options.get("seed", 0)),
+        )  # fmt: skip
     return found
 
 

@@ -27,6 +27,7 @@ def render(report: Report) -> str:
             boards.slices(b),
             boards.reliability(b),
             boards.gains(b),
+            boards.profit(b),
         ]
     sections += [boards.sanity(b) for b in report.boards]
     sections += [_window(report.window), _audit(report), _protocol(report)]
