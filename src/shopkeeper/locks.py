@@ -33,6 +33,23 @@ class Held:
         self.place = through if through.is_dir() else Path(path)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has a folder open as `Held`; also where that cannot be told."""
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def alone(path: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold `path` for this process. The system lets go of a dead one's.

@@ -18,11 +18,12 @@ from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.alarms.sanity import shuffled_training
+from shopkeeper.locks import Held
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.devices import execution
-from shopkeeper.training.devices.distributed import _failure
+from shopkeeper.training.devices.distributed import _failure, room
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -93,6 +94,24 @@ def test_when_the_parent_is_killed_its_processes_end_and_leave_nothing_behind(ti
     steps = 150 * 4  # what they would have come to without the parent
     assert not (tmp_path / "run" / "checkpoint" / f"step-{steps:010d}").exists()
     assert list((tmp_path / "tmp").glob("shopkeeper-ddp-*")) == []
+
+
+def test_what_a_killed_training_has_left_goes_when_the_next_begins_and_what_another_works_in_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("shopkeeper-ddp-left", "shopkeeper-ddp-held", "shopkeeper-ddp-new", "somebodys"):
+        (tmp_path / name).mkdir()
+        if name != "shopkeeper-ddp-new":  # which another process has made a moment ago
+            (tmp_path / name / "start.safetensors").write_text("weights")
+    working = Held(tmp_path / "shopkeeper-ddp-held")
+    with room() as here:
+        (here / "start.safetensors").write_text("weights")
+        with room():  # of a training beside it
+            assert here.is_dir()
+    left = {place.name for place in tmp_path.iterdir()}
+    assert left == {"shopkeeper-ddp-held", "shopkeeper-ddp-new", "somebodys"}
+    assert working
 
 
 def test_what_another_process_warns_of_is_said(tiny_shop, tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -80,8 +80,7 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
         )
-    with tempfile.TemporaryDirectory(prefix="shopkeeper-ddp-") as name:
-        room = Path(name)
+    with distributed.room() as room:
         start = {k: v.contiguous() for k, v in network.state_dict().items()}
         arrays = {f"#{k}": torch.from_numpy(v) for k, v in objective.arrays().items()}
         save_file(start | arrays, room / "start.safetensors")

@@ -1,6 +1,6 @@
 """Data parallel training: one process per device, the same global batch, sums of gradients and gathered rows.
 
-`train` in the parent writes a folder (spec.json, start.safetensors), starts the workers, follows their history and
+`train` in the parent writes a `room` (spec.json, start.safetensors), starts the workers, follows their history and
 reads what they leave (result.json, result.safetensors). Nothing is pickled between processes.
 """
 
@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from shopkeeper.errors import UserError
+from shopkeeper.locks import Held, is_held
 
 log = logging.getLogger(__name__)
+PREFIX = "shopkeeper-ddp-"
 PATIENCE_SECONDS = 20  # for the last step: whoever sends SIGTERM often sends SIGKILL half a minute later
 
 
@@ -50,6 +55,20 @@ def join(folder: Path, rank: int, processes: int, device: torch.device) -> None:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store = dist.FileStore(str(folder / "store"), processes)
     dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """A temporary folder for the processes of one training, which is held as long as it goes on, and gone at the end.
+
+    What a killed training has left goes first: its processes remove it, unless it was killed before it had any.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if any(left.glob("*")) and not is_held(left):  # an empty one may be about to be held
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        held = Held(Path(name))
+        yield held.path
 
 
 def launch(folder: Path, processes: int, on_epoch: Callable[[Mapping[str, float], int], None]) -> None:
