@@ -243,7 +243,7 @@ def _recommender(cfg: told.Audience, prepared: Prepared, at: int, warnings: list
         warnings.append(f"{run.path} has learnt from what came after {iso(at)}, until {until}")
     model = run.model()
     if cfg.placement is not None:
-        return run.placed(model, cfg.placement.plain).recommend
+        return run.placed(model, cfg.placement).recommend
     if model.about.answers == LISTS and run.config.get("placement") is not None:
         return model.recommend
     split = context.split_of(context.prepared_of(run.manifest), run.manifest)
