@@ -132,13 +132,14 @@ def test_scores_of_a_file_have_no_reasons_and_must_be_of_the_same_day(house: Hou
 
 
 def test_a_run_about_who_leaves_also_says_who_comes(house: House):
-    words = ("audience=about_to_buy", "audience.who.score.share=0.5", "~audience.blocks.for_you", NO_CONSENT)
-    made(house, *words, "scores=runs/churn")
+    words = ("audience=about_to_buy", "audience.who.score.share=0.5", "recommender=runs/popularity", "placement=email")
+    made(house, *words, NO_CONSENT, "scores=runs/churn")
     today = {row["user_id"]: row["probability"] for row in pq.read_table("today.parquet").to_pylist()}
     found = table("audiences/rhythm/about_to_buy")
     known = sorted(p for p in today.values() if p is not None)
     assert all(row["probability"] == 1 - today[row["user_id"]] for row in found)
     assert len(found) >= len(known) / 2
+    assert all(row["for_you_1"] and row["for_you_1"] != row["for_you_2"] for row in found)
     assert max(today[row["user_id"]] for row in found) <= np.median(known)
 
 

@@ -102,6 +102,17 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="only those; may be repeated")
     one.add_argument("--traits", nargs="*", help="columns of the list that go into the file; default: all")
     one.add_argument("--overwrite", action="store_true", help="replace an earlier file of that name")
+    one = command(
+        "read-audience", _read_audience, "what the messages of audiences did, from their arms and the log since"
+    )
+    one.add_argument("audiences", type=Path, nargs="+", metavar="AUDIENCE", help="folders that audience.py wrote")
+    one.add_argument(
+        "--data", type=Path, help="prepared dataset with what came since; default: data/prepared/<dataset>"
+    )
+    one.add_argument("--days", type=float, help="of the window from the audience's instant; default: as its YAML says")
+    one.add_argument("--contact-cost", type=float, help="of a message; default: as the card says")
+    one.add_argument("--level", type=_share, default=0.05)
+    one.add_argument("--to", type=Path, help="file to write, .json or .md")
     command("formats", _formats, "print what every file that the verbs write holds, as docs/formats.md says it")
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
@@ -230,6 +241,13 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     limits = {name: value for name in SERVICE if (value := vars(arguments).get(name)) is not None}
     serve(arguments.bundle, arguments.host, arguments.port, **limits)
+
+
+def _read_audience(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.read_audience import read_audiences
+
+    a = arguments
+    read_audiences(a.audiences, a.data, a.days, a.contact_cost, a.to, a.level)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ def without_control(table: pa.Table) -> tuple[pa.Table, int]:
     return kept, table.num_rows - kept.num_rows
 
 
-def power_of(arm: np.ndarray, rule: Control, buys: np.ndarray | None) -> dict[str, Any]:
+def power_of(arm: np.ndarray, rule: Control, buys: np.ndarray | None, past: np.ndarray | None = None) -> dict[str, Any]:
     """What the arms can show: the smallest difference in the share of buyers that is seen with the rule's power.
 
     Args:
@@ -48,20 +48,34 @@ def power_of(arm: np.ndarray, rule: Control, buys: np.ndarray | None) -> dict[st
         rule: share, power and level.
         buys: probability that each buys without a message; None or NaN: not known. Where it is known of nobody, half of
             them count as buyers, the case in which least is seen.
+        past: who ordered in the window before the instant and in the one before that, bool (n, 2): how much of the
+            differences between customers a read-out with CUPED will take out, if it goes on so. None: not known.
     """
     control, treatment = int(arm.sum()), int((~arm).sum())
     known = np.zeros(0) if buys is None else buys[np.isfinite(buys)]
     rate = float(known.mean()) if len(known) else 0.5
     found: dict[str, Any] = {
         "control": control, "treatment": treatment, "power": rule.power, "level": rule.level,
-        "buyers": rate if len(known) else None, "smallest_difference": None,
+        "buyers": rate if len(known) else None, "days": rule.days, "correlation": _correlation(past),
+        "smallest_difference": None,
     }  # fmt: skip
     if control and treatment:
         share = treatment / (control + treatment)
         found["smallest_difference"] = visible_effect(
-            max(rate * (1 - rate), 1e-6), control + treatment, treatment_share=share, level=rule.level, power=rule.power
+            max(rate * (1 - rate), 1e-6) * (1 - found["correlation"] ** 2),
+            control + treatment,
+            treatment_share=share,
+            level=rule.level,
+            power=rule.power,
         )
     return found
+
+
+def _correlation(past: np.ndarray | None) -> float:
+    """Between one window and the next; 0 where nothing is known, or all did the same."""
+    if past is None or len(past) < 2 or (past.all(axis=0) | ~past.any(axis=0)).any():
+        return 0.0
+    return float(np.clip(np.asarray(np.corrcoef(past.T.astype(np.float64)))[0, 1], -0.99, 0.99))
 
 
 def too_small(power: dict[str, Any]) -> str:

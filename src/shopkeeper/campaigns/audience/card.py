@@ -141,7 +141,9 @@ def _arms_in_words(arms: Mapping[str, Any]) -> str:
     buyers = f"{100 * rate:.1f} of 100 buy anyway" if rate is not None else "at most half of them buy anyway"
     return (
         f"A difference of {100 * arms['smallest_difference']:.2f} points in the share of buyers or more, where "
-        f"{buyers} (power {arms['power']:g}, level {arms['level']:g}). Arms go by a hash with the key `{arms['key']}`."
+        f"{buyers}, read after {arms['days']:g} days with what each did before (power {arms['power']:g}, level "
+        f"{arms['level']:g}). "
+        f"Arms go by a hash with the key `{arms['key']}`."
     )
 
 

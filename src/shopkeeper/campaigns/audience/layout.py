@@ -42,7 +42,7 @@ CARD = """
     rule            object          the settings that were applied
     customers?      object          of_the_dataset, in_the_audience, treatment, control
     left_out?       object          reason -> customers; each is counted with the first that holds
-    arms?           object          share, key, power, level, buyers, smallest_difference (in the share of buyers)
+    arms?           object          share, key, days, power, level, buyers, correlation, smallest_difference
     scores?         object or null  run, task, model, quality on later customers, mean, quantiles, who has none and why
     items?          object          block -> customers with an item in it
     consent?        text            who said that they may be written to

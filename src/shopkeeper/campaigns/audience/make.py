@@ -29,7 +29,7 @@ from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import PROBABILITIES
-from shopkeeper.schema import NO_HISTORY
+from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_HISTORY
 from shopkeeper.timeline import iso
 
 NO_CONSENT = "no consent at the instant"
@@ -168,7 +168,8 @@ def make(given: Given) -> Made:
     control = in_control(
         ids.take(pa.array(rows)).to_pylist(), audience.control.share, audience.control.key or audience.name
     )
-    power = power_of(control, audience.control, None if known.scores is None else known.scores.buys)
+    buys = None if known.scores is None else known.scores.buys
+    power = power_of(control, audience.control, buys, _ordered_lately(prepared, customer, at, audience.control.days))
     return Made(given, customer, control, known, goods, left_out, power)
 
 
@@ -252,6 +253,15 @@ def _some(scores: Scores, rows: np.ndarray) -> Scores:
         scores, value=scores.value[rows], blank_reason=scores.blank_reason[rows], low=cut(scores.low),
         high=cut(scores.high),
     )  # fmt: skip
+
+
+def _ordered_lately(prepared: Prepared, customer: np.ndarray, at: int, days: float) -> np.ndarray:
+    """Who ordered in the last so many days, and in as many before: bool (m, 2)."""
+    length, found = round(days * MICROSECONDS_PER_DAY), np.zeros((len(customer), 2), bool)
+    for back in (0, 1):
+        owner, _ = lists.rows_between(prepared, customer, at - (back + 1) * length, at - back * length, ("purchase",))
+        found[owner, back] = True
+    return found
 
 
 def _numbers(values: np.ndarray) -> pa.Array:

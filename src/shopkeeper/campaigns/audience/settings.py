@@ -99,6 +99,7 @@ class Control:
     key: str | None = None  # what their hash is made with; None: the audience's name. Another key: other customers
     power: float = held(SHARE, 0.8)
     level: float = held(SHARE, 0.05)
+    days: float = held(number(above=True), 30.0)  # after which the effect is read
 
 
 @dataclass(frozen=True)
