@@ -22,6 +22,7 @@ from typing import Any
 
 from shopkeeper.errors import Rule, UserError, nearest
 
+Yaml = Mapping[str, Any]  # settings as a YAML has them: written down, hashed, and what a class is made of
 LONGEST = 60  # characters of a value in a message
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from shopkeeper.errors import UserError, nearest, whole
-from shopkeeper.shapes import ANY, PLAIN, Each, Name
+from shopkeeper.shapes import ANY, PLAIN, Each, Name, Yaml
 from shopkeeper.typed import held, read
 
 ENGINES = ("arrays", "polars", "duckdb", "spark")
@@ -21,8 +19,8 @@ class Engine:
     master: str = "local[2]"
     memory: str = held(PLAIN, "4g")  # of the driver
     shuffle_partitions: int = held(whole(1), 8)
-    settings: Mapping[str, Any] = held(Each(ANY), factory=dict)  # any further Spark property: value
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    settings: Yaml = held(Each(ANY), factory=dict)  # any further Spark property: value
+    plain: Yaml = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for key in self.plain if self.name != "spark" else ():
@@ -30,6 +28,6 @@ class Engine:
                 raise UserError(f"unknown option `engine.{key}` of engine={self.name}.{nearest(str(key), ['name'])}")
 
     @classmethod
-    def of(cls, block: Mapping[str, Any]) -> Engine:
+    def of(cls, block: Yaml) -> Engine:
         """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
         return read(cls, block, "engine")

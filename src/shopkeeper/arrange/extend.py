@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +27,12 @@ from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Ids, Log, read_log
 from shopkeeper.ingest.raw import RawFile, check_still, raw_files, states
+from shopkeeper.shapes import Yaml
 
 PER_ROW_FILTERS = {"event_types", "consecutive_repeats"}
 
 
-def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Path, *, progress: bool = True) -> Path:
+def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progress: bool = True) -> Path:
     """Write `out`: the prepared dataset `prepared` and the files of `config` that it does not hold yet.
 
     `config` names all files, old and new, in that order (or a pattern that now matches more). Raises `UserError` when
@@ -41,7 +41,7 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     old, checked = Prepared.open(Path(prepared)), dataset.parse(config)
     if checked.table is not None:
         raise UserError(f"dataset '{checked.name}' is a table, whose rows are one for each customer; prepare it anew")
-    before, now = states(config, Path(raw)), raw_files(config, Path(raw))
+    before, now = states(checked, Path(raw)), raw_files(checked, Path(raw))
     new = _new_files(old, checked, now)
     fresh = read_log(replace(checked, files=tuple(new)), Path(raw), progress, _rows(old))
     if old.events.timestamp is not None and fresh.timestamp is not None and len(old.events.timestamp):
@@ -69,7 +69,7 @@ def extend_dataset(prepared: Path, config: Mapping[str, Any], raw: Path, out: Pa
     extra |= {"changes": old.manifest["changes"]} if "changes" in old.manifest else {}
     with atomic_folder(Path(out), "prepared") as folder:
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
-        check_still(config, Path(raw), before)
+        check_still(checked, Path(raw), before)
     return Path(out)
 
 

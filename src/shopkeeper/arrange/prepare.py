@@ -32,6 +32,7 @@ from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.ingest.table import divided
 from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.shapes import Yaml
 from shopkeeper.timeline.observation import observe
 
 SIMULATED = "simulated"  # folder below the prepared one: what the simulator wrote
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare_dataset(
-    config: Mapping[str, Any],
+    config: Yaml,
     raw: Path,
     out: Path,
     *,
@@ -58,8 +59,8 @@ def prepare_dataset(
     the same bytes. Raises `UserError` for everything in config or data that the user can mend.
     """
     checked, out = dataset.parse(config), Path(out)
-    before, now = states(config, Path(raw)), raw_files(config, Path(raw))
-    given = Path(raw)
+    before, now = states(checked, Path(raw)), raw_files(checked, Path(raw))
+    told, given = checked, Path(raw)
     with atomic_folder(out, "prepared") as folder:
         simulation = None
         if checked.simulate is not None:
@@ -71,7 +72,7 @@ def prepare_dataset(
         write_folder(folder, checked, Path(raw), done.arranged, done.rejected, done.filters, extra, now)
         if simulation is not None:
             _drop_simulated_log(folder / SIMULATED)
-        check_still(config, given, before)
+        check_still(told, given, before)
     return out
 
 

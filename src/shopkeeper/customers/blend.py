@@ -35,6 +35,7 @@ from shopkeeper.errors import UserError, check, check_kinds, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
+from shopkeeper.shapes import Yaml
 
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
 MIXED = (PROBABILITIES, COUNTS, AMOUNTS)
@@ -51,7 +52,7 @@ class Blend:
         season: whether answers are carried to what the window asked about is going to bring to the shop.
     """
 
-    def __init__(self, members: Mapping[str, Mapping[str, Any] | None], folds: int = 5, season: bool = True) -> None:
+    def __init__(self, members: Mapping[str, Yaml | None], folds: int = 5, season: bool = True) -> None:
         check({"folds": folds}, {"folds": whole(2)}, "model.")
         self.settings: dict[str, dict[str, Any]] = {}
         for name, settings in members.items():

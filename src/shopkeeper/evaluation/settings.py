@@ -9,7 +9,7 @@ from typing import Any
 from shopkeeper.errors import UserError, number, or_null, whole
 from shopkeeper.metrics.ranks import TIES
 from shopkeeper.models.settings import ModelSettings
-from shopkeeper.shapes import ANY, PLAIN, TEXT, Items, Name, Open
+from shopkeeper.shapes import ANY, PLAIN, TEXT, Items, Name, Open, Yaml
 from shopkeeper.tasks.find import own_tasks
 from shopkeeper.typed import held
 
@@ -50,8 +50,8 @@ class Report:
     retrain: tuple[str, ...] = ()  # recommenders to train again on histories in random order
     baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in every table
     shop_baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # and where seen items may come back
-    parameters: Mapping[str, Any] = held(OTHERS, factory=dict)  # `<task>_baseline`: as `baseline`, for that task
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    parameters: Yaml = held(OTHERS, factory=dict)  # `<task>_baseline`: as `baseline`, for that task
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 def check_k(k: Any) -> None:

@@ -41,6 +41,7 @@ from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_parts import ColumnRule, Filters, Queries, ReaderSettings, SideTable, Table, Timestamp
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.ingest.table import as_log
+from shopkeeper.shapes import Yaml
 from shopkeeper.simulated.settings import Simulation
 from shopkeeper.typed import made
 
@@ -96,7 +97,7 @@ class DatasetConfig:
         return "timestamp" not in self.columns
 
 
-def parse(config: Mapping[str, Any]) -> DatasetConfig:
+def parse(config: Yaml) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
     told = to_plain(config)
     where = check_dataset(told)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.ingest.dataset_parts import Filters, Identity, Table, Timestamp
+from shopkeeper.shapes import Yaml
 from shopkeeper.timeline import SplitSettings, WindowSettings
 from shopkeeper.typed import made
 
@@ -27,7 +27,7 @@ class DatasetSettings:
     identity: Identity | None = None  # how customers' keys are joined, see `people.rules`
     table: Table | None = None
     profit: Any = None  # see `evaluation.profit`
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    plain: Yaml = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def zone(self) -> str:

@@ -23,7 +23,21 @@ from shopkeeper.ingest.dataset_parts import (
     Timestamp,
 )  # fmt: skip
 from shopkeeper.schema import EVENT_COLUMNS
-from shopkeeper.shapes import ANY, PLAIN, SWITCH, TEXT, Each, Items, Maybe, Name, Needed, OneOf, Shape, check_shape
+from shopkeeper.shapes import (
+    ANY,
+    PLAIN,
+    SWITCH,
+    TEXT,
+    Each,
+    Items,
+    Maybe,
+    Name,
+    Needed,
+    OneOf,
+    Shape,
+    Yaml,
+    check_shape,
+)
 from shopkeeper.simulated.settings import Simulation
 from shopkeeper.timeline import CustomerSpec, SplitSettings
 from shopkeeper.typed import shapes_of
@@ -108,7 +122,7 @@ def check_dataset(config: Any) -> str:
     return where
 
 
-def check_reader(settings: Mapping[str, Any], where: str, path: str = "reader") -> None:
+def check_reader(settings: Yaml, where: str, path: str = "reader") -> None:
     """A `UserError` for a format that is none, or an option that the format has not; no format is for others to say."""
     if "format" not in settings:
         return
@@ -122,7 +136,7 @@ def check_reader(settings: Mapping[str, Any], where: str, path: str = "reader") 
             )
 
 
-def _readers(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _readers(config: Yaml) -> Iterator[tuple[str, Mapping[str, Any]]]:
     places = {"reader": config}
     for table in ("items", "users"):
         places[f"{table}.reader"] = config.get(table) or {}

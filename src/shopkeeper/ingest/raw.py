@@ -14,7 +14,7 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.hashing import hash_file, state_of
-from shopkeeper.ingest import dataset
+from shopkeeper.ingest.dataset import DatasetConfig, find_files, is_pattern, parse
 
 log = logging.getLogger(__name__)
 RULES = ("erasure", "identity", "consent")  # with a `file`; see `consent_rules`
@@ -31,25 +31,25 @@ class RawFile:
     hash: str
 
 
-def raw_files(config: Mapping[str, Any], raw: Path) -> list[RawFile]:
-    """Every raw file that preparing `config` reads, the log's first, in the order in which they are read.
+def raw_files(config: DatasetConfig, raw: Path) -> list[RawFile]:
+    """Every raw file that preparing a dataset reads, the log's first, in the order in which they are read.
 
     Raises `UserError` for one that is missing.
     """
     out = []
     for role, path, name in _paths(config, Path(raw)):
         if not path.is_file():
-            raise UserError(f"{path} is missing ({role}.file of dataset {config.get('name')}); put the table there")
+            raise UserError(f"{path} is missing ({role}.file of dataset {config.name}); put the table there")
         out.append(RawFile(name, role, path.stat().st_size, hash_file(path)))
     return out
 
 
-def states(config: Mapping[str, Any], raw: Path) -> dict[str, str]:
+def states(config: DatasetConfig, raw: Path) -> dict[str, str]:
     """By name, what tells without reading a byte whether a file was written or replaced meanwhile."""
     return {name: state_of(path) if path.is_file() else "gone" for _, path, name in _paths(config, Path(raw))}
 
 
-def looked_at(config: Mapping[str, Any], raw: Path) -> list[Path] | None:
+def looked_at(config: DatasetConfig, raw: Path) -> list[Path] | None:
     """Every file that `raw_files` gives and every folder in which a pattern is looked for; None where one is missing.
 
     While none of these is written, replaced, added to or removed, `raw_files` gives the same.
@@ -58,9 +58,9 @@ def looked_at(config: Mapping[str, Any], raw: Path) -> list[Path] | None:
         files = [path for _, path, _ in _paths(config, Path(raw))]
     except UserError:
         return None
-    folder = Path(raw) / _folder(config)
+    folder = Path(raw) / config.folder
     places = set()
-    for pattern in (name for _, names in _names(dataset.parse(config)) for name in names if dataset.is_pattern(name)):
+    for pattern in (name for _, names in _names(config) for name in names if is_pattern(name)):
         places.add(folder)
         parts = Path(pattern).parts
         for n in range(1, len(parts)):
@@ -68,7 +68,7 @@ def looked_at(config: Mapping[str, Any], raw: Path) -> list[Path] | None:
     return [*files, *places] if all(path.is_file() for path in files) else None
 
 
-def check_still(config: Mapping[str, Any], raw: Path, before: Mapping[str, str]) -> None:
+def check_still(config: DatasetConfig, raw: Path, before: Mapping[str, str]) -> None:
     """A `UserError` when a file was written, replaced, added or removed since `states` gave `before`."""
     after = states(config, raw)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
@@ -97,9 +97,8 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[RawFile]) -> str 
     return "; ".join(said) or None
 
 
-def are_here(before: Sequence[Mapping[str, Any]], config: Mapping[str, Any], raw: Path) -> bool:
-    """Whether one of the files of a manifest is below `raw` at all: else nothing can be compared."""
-    folder = Path(raw) / _folder(config)
+def are_here(before: Sequence[Mapping[str, Any]], folder: Path) -> bool:
+    """Whether one of the files of a manifest is below `raw.folder` at all: else nothing can be compared."""
     return any((folder / f["name"]).is_file() for f in before)
 
 
@@ -111,8 +110,8 @@ def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
     before = manifest.get("raw_files") or []
     if not before:
         return None
-    config = manifest["config"]
-    if not are_here(before, config, raw):
+    config = parse(manifest["config"])
+    if not are_here(before, Path(raw) / config.folder):
         log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
                     manifest["dataset"], raw)  # fmt: skip
         return None
@@ -120,39 +119,34 @@ def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
     return changed and f"raw files differ from those it was prepared from ({changed})"
 
 
-def _paths(config: Mapping[str, Any], raw: Path) -> list[tuple[str, Path, str]]:
-    checked = dataset.parse(config)
-    folder = raw / checked.folder
+def _paths(config: DatasetConfig, raw: Path) -> list[tuple[str, Path, str]]:
+    folder = raw / config.folder
     found: list[tuple[str, Path, str]] = []
 
     def add(role: str, patterns: Sequence[str]) -> None:
-        for path in dataset.find_files(checked, raw, patterns):
+        for path in find_files(config, raw, patterns):
             found.append(
                 (role, path, path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path))
             )
 
-    for role, names in _names(checked):
+    for role, names in _names(config):
         add(role, names)
     for role in RULES:
-        if file := (config.get(role) or {}).get("file"):
+        if file := (config.plain.get(role) or {}).get("file"):
             found.append((role, folder / str(file), str(file)))
     return found
 
 
-def _names(checked: dataset.DatasetConfig) -> Iterator[tuple[str, Sequence[str]]]:
+def _names(config: DatasetConfig) -> Iterator[tuple[str, Sequence[str]]]:
     """Names and patterns below raw.folder, by what they are for."""
-    if checked.simulate is not None:
+    if config.simulate is not None:
         return
-    yield "log", checked.files
-    for role, spec in (("items", checked.items), ("users", checked.users)):
+    yield "log", config.files
+    for role, spec in (("items", config.items), ("users", config.users)):
         if spec.file:
             yield role, [spec.file]
             if spec.id_map:
                 yield role, [spec.id_map.file]
-
-
-def _folder(config: Mapping[str, Any]) -> str:
-    return str((config.get("raw") or {}).get("folder") or "")
 
 
 def _some(names: Sequence[str]) -> str:

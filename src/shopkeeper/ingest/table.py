@@ -32,6 +32,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.dataset_parts import Label, Table
+from shopkeeper.shapes import Yaml
 
 if TYPE_CHECKING:
     from shopkeeper.ingest.log import Log
@@ -41,7 +42,7 @@ REPEATED = ("refuse", "first", "last")
 SHOWN = 6  # values in a message
 
 
-def as_log(plain: Mapping[str, Any]) -> dict[str, Any]:
+def as_log(plain: Yaml) -> dict[str, Any]:
     """A dataset's config with `table` written as that of a log in which each customer has one event."""
     table = plain["table"]
     where = f"conf/dataset/{plain['name']}.yaml"

@@ -14,11 +14,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 from shopkeeper.errors import WORDS, UserError, check_kinds, nearest
 from shopkeeper.models.about import About
 from shopkeeper.models.targets import class_of
+from shopkeeper.shapes import Yaml
 
 NOT_PARAMETERS = ("name", "task", "tasks", "target", "defaults")
 
 
-def make(config: Mapping[str, Any]) -> Any:
+def make(config: Yaml) -> Any:
     """The model that a `conf/model/*.yaml` describes, with its parameters, untrained.
 
     Settings that were read from an artifact go through `targets.refuse_foreign` first.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shopkeeper.shapes import TEXT, Items, OneOf
+from shopkeeper.shapes import TEXT, Items, OneOf, Yaml
 from shopkeeper.typed import held
 
 
@@ -18,5 +17,5 @@ class ModelSettings:
     target: str
     task: str = held(TEXT, "")
     tasks: Any = held(OneOf(TEXT, Items(TEXT)), None)  # names of tasks, or what tasks are asked of
-    parameters: Mapping[str, Any] = field(default_factory=dict)  # arguments of the model's class, which checks them
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    parameters: Yaml = field(default_factory=dict)  # arguments of the model's class, which checks them
+    plain: Yaml = field(default_factory=dict, repr=False)

@@ -15,7 +15,7 @@ Files lie beside the raw files (`raw.folder`) or have absolute paths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from shopkeeper.people.erasure import (
     without_erased,
 )
 from shopkeeper.people.identity import merge_identities, read_links
-from shopkeeper.shapes import check_shape
+from shopkeeper.shapes import Yaml, check_shape
 from shopkeeper.timeline import instant
 from shopkeeper.typed import made, shapes_of
 
@@ -52,7 +52,7 @@ NEEDED = {
 }
 
 
-def customer_rules(config: Mapping[str, Any], raw: Path) -> Callable[[Log], dict[str, Any]] | None:
+def customer_rules(config: Yaml, raw: Path) -> Callable[[Log], dict[str, Any]] | None:
     """What `prepare_dataset(change=…)` shall do to the checked log, or None where the config asks for nothing.
 
     Order: erasure first of all, then persons from keys, consent, pseudonyms, and last the order of ties. The function
@@ -124,7 +124,7 @@ def _consent_instant(as_of: Any) -> int | None:
     return instant(as_of, "consent.as_of (an instant, 'cutoff' or 'latest')")
 
 
-def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
+def pin_rules(config: Yaml, raw: Path) -> dict[str, Any]:
     """The dataset config with the SHA-256 of each rule's file in it, so that a new erasure list makes data stale.
 
     Put it into whatever decides whether a prepared folder is up to date and where it lies. Rules that ask for nothing
@@ -142,11 +142,11 @@ def pin_rules(config: Mapping[str, Any], raw: Path) -> dict[str, Any]:
     return out
 
 
-def _folder(config: Mapping[str, Any], raw: Path) -> Path:
+def _folder(config: Yaml, raw: Path) -> Path:
     return Path(raw) / str((config.get("raw") or {}).get("folder") or "")
 
 
-def _checked(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _checked(config: Yaml) -> dict[str, dict[str, Any]]:
     where = f"conf/dataset/{config.get('name')}.yaml"
     rules: dict[str, dict[str, Any]] = {}
     for name, shape in SHAPES.items():

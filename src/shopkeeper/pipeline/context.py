@@ -20,7 +20,8 @@ from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign, targets_in
-from shopkeeper.pipeline.told import Data, Export, Settings, Train
+from shopkeeper.pipeline.told import Data, Export, Train
+from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task, own_tasks
 from shopkeeper.timeline import CustomerSpec, SplitSettings, SplitSpec, iso
@@ -90,7 +91,7 @@ def prepared_folder(config: Data) -> Path:
     return config.paths.prepared / f"{name}{suffix}"
 
 
-def _comparable(spec: Settings) -> dict[str, Any]:
+def _comparable(spec: Yaml) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k not in ("title", "source", "licence", "refit")}
 
 
@@ -106,7 +107,7 @@ def _overridden(config: Data) -> bool:
     return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config.dataset.plain)))
 
 
-def watched(config: Data, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def watched(config: Data, settings: Yaml | None = None) -> dict[str, Any]:
     """Settings with since when and until when the log was watched: their own, `timeline`'s, or the dataset's."""
     found = {}
     for key in ("observed_from", "observed_until"):
@@ -134,7 +135,7 @@ def needs_time(dataset: str, task: str) -> UserError:
     return UserError(f"task={task} needs time stamps and dataset={dataset} has only an order; choose another dataset")
 
 
-def prepared_of(manifest: Settings) -> Prepared:
+def prepared_of(manifest: Mapping[str, Any]) -> Prepared:
     """The prepared dataset that a run was trained on; refused when its data have changed since."""
     prepared = Prepared.open(_place_of(manifest))
     if prepared.fingerprint != manifest["dataset_fingerprint"]:
@@ -142,7 +143,7 @@ def prepared_of(manifest: Settings) -> Prepared:
     return prepared
 
 
-def _place_of(manifest: Settings) -> Path:
+def _place_of(manifest: Mapping[str, Any]) -> Path:
     """Where a run's manifest says that its data lie: below the working folder, or as an absolute path elsewhere.
 
     Only data with the run's own fingerprint are opened there (whoever wrote the manifest knew them). A `UserError` for
@@ -169,7 +170,7 @@ def _place_of(manifest: Settings) -> Path:
     return place
 
 
-def say_if_raw_changed(manifest: Settings, raw: Path) -> None:
+def say_if_raw_changed(manifest: Mapping[str, Any], raw: Path) -> None:
     """One line where the raw files are no longer those that a run's data were prepared from."""
     from shopkeeper.ingest.raw import raw_changes
 
@@ -178,7 +179,7 @@ def say_if_raw_changed(manifest: Settings, raw: Path) -> None:
         log.warning("%s: %s; prepare and train again to have them counted", prepared.path, changed)
 
 
-def split_of(prepared: Prepared, manifest: Settings) -> Split:
+def split_of(prepared: Prepared, manifest: Mapping[str, Any]) -> Split:
     """The split that a run was trained on; of a run that was refitted after validation, all until the test cutoff."""
     split = Split.named(prepared, str(manifest["split"]))
     return split.until_test() if manifest.get("refit") else split

@@ -33,7 +33,7 @@ from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.told import Placement, Train, of_run
 from shopkeeper.reranking.settings import Ordering
-from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, check_written
+from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, Yaml, check_written
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
 from shopkeeper.typed import read
@@ -160,7 +160,7 @@ def declared_facts(model: Any) -> dict[str, Any]:
 
 def write_run(
     folder: Path,
-    config: Mapping[str, Any],
+    config: Yaml,
     model: Any,
     metrics: Mapping[str, Any],
     tables: Mapping[str, pa.Table],
@@ -270,7 +270,7 @@ OF_A_RUN = ("dataset", "split", "task", "model", "loss", "trainer", "timeline", 
 ASKED = tuple(f"evaluation.{key}" for key in ("k", "top_k", "ties", "batch_size"))
 
 
-def say_contradictions(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> None:
+def say_contradictions(cfg: Yaml, runs: Sequence[RunFolder]) -> None:
     """Warn of settings on the command line that no run agrees with: what a run is, it says itself."""
     for key in context.typed():
         if key.partition(".")[0] not in OF_A_RUN and key not in ASKED:
@@ -281,7 +281,7 @@ def say_contradictions(cfg: Mapping[str, Any], runs: Sequence[RunFolder]) -> Non
             log.warning("%s=%s is left aside: %s says %s", key, told, ", ".join(str(run.path) for run in runs), of)
 
 
-def _setting(config: Mapping[str, Any], key: str) -> Any:
+def _setting(config: Yaml, key: str) -> Any:
     """The value of a dotted key; of a group, its name. None where there is none."""
     value: Any = config
     for part in key.split("."):

@@ -26,14 +26,13 @@ from shopkeeper.ingest.dataset_shape import check_dataset
 from shopkeeper.models.settings import ModelSettings
 from shopkeeper.nn.loss_settings import Loss
 from shopkeeper.reranking.settings import Ordering
-from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Name, Needed, Open, Shape, check_shape
+from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Name, Needed, Open, Shape, Yaml, check_shape
 from shopkeeper.timeline import SplitSettings, WindowSettings
 from shopkeeper.tracking.settings import Tracking
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.tuning.settings import Tuning
 from shopkeeper.typed import WHERE, held, read, shapes_of
 
-Settings = Mapping[str, Any]
 V = TypeVar("V")
 
 
@@ -77,7 +76,7 @@ class TaskSettings:
     target_events: tuple[str, ...] = held(Items(KIND), ())  # in place of the dataset's
     baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in its table, too
     windows: WindowSettings = field(default_factory=WindowSettings)
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Placement:
     rerank: Any = held(ANY, ())  # and that put them in order
     fallback: Mapping[str, ModelSettings] = field(default_factory=dict)  # models for who has no history, in this order
     baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that stand in its table, too
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ class Data:
     audit: str = held(Name(("always", "full")), "always")  # full: perturb everything after the cutoff and compare
     prepared_folder: Path | None = None  # None: after the dataset
     progress: bool = True
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +156,7 @@ class Evaluate:
     segments: Path | None = None  # a folder of `segments`, whose segments are slices
     out: Path | None = None  # folder of the report
     overwrite: bool = False
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +174,7 @@ class Export:
     overwrite: bool = False
     k: int = held(whole(1), 10)  # length of the lists that the graph returns
     golden: int = held(whole(1), 100)  # requests kept in the bundle
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +188,7 @@ class Recommend:
     k: int = held(whole(1), 10)
     filter_seen: bool | None = None  # None: as the model was evaluated
     paths: Paths = field(default_factory=Paths)
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +199,7 @@ class Score:
     at: Any = held(WHEN, None)  # the instant that is asked about; None: the end of the log
     to: Path | None = None  # .parquet or .csv; None: below paths.outputs
     paths: Paths = field(default_factory=Paths)
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +244,7 @@ class Uplift:
     seed: int = 1
     out: Path | None = None  # None: below paths.outputs
     overwrite: bool = False
-    plain: Settings = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
 
 VERBS: dict[str, type[Any]] = {
@@ -268,7 +267,7 @@ GROUPS = (
 )  # nothing is trained without
 
 
-def settings(config: DictConfig | Settings, verb: type[V]) -> V:
+def settings(config: DictConfig | Yaml, verb: type[V]) -> V:
     """A composed config as what a verb is told; a `UserError` for a name that no verb knows or a value of no use.
 
     What `train` is told, conf/config.yaml gives to every verb; anything else is for those that have it as a field.
@@ -292,7 +291,7 @@ def but(told: V, **blocks: Any) -> V:
     return _read(type(told), {**told.plain, **blocks})  # type: ignore[attr-defined]
 
 
-def of_run(config: Settings) -> Train:
+def of_run(config: Yaml) -> Train:
     """What a finished run was told, as its `config.yaml` says; what another version wrote down is left aside."""
     return _read(Train, config, lenient=True)
 
@@ -301,12 +300,12 @@ def _names(verb: type[Any]) -> set[str]:
     return {f.name for f in fields(verb)} - {"plain"}
 
 
-def _read(verb: type[V], value: Settings, lenient: bool = False) -> V:
+def _read(verb: type[V], value: Yaml, lenient: bool = False) -> V:
     read_from = {k: v for k, v in value.items() if k in _names(verb)}
     return replace(read(verb, read_from, lenient=lenient), plain=dict(value))  # type: ignore[type-var]
 
 
-def plain(config: DictConfig | Settings) -> dict[str, Any]:
+def plain(config: DictConfig | Yaml) -> dict[str, Any]:
     """A composed Hydra config as plain dicts and lists, interpolations resolved and every setting of its kind."""
     if isinstance(config, DictConfig) and "evaluation" in config:
         node = OmegaConf.select(config, "evaluation")
@@ -321,7 +320,7 @@ def plain(config: DictConfig | Settings) -> dict[str, Any]:
     return found
 
 
-def check_config(config: Settings) -> None:
+def check_config(config: Yaml) -> None:
     """A `UserError` for the first setting of a composed configuration that is of another kind than it must be."""
     for key, shape in SHAPES.items():
         if key in config:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.errors import whole
-from shopkeeper.shapes import ANY, Needed
+from shopkeeper.shapes import ANY, Needed, Yaml
 from shopkeeper.typed import held
 
 
@@ -17,4 +16,4 @@ class Ordering:
 
     steps: Any = held(Needed(ANY))  # one after another; `steps.steps_of` makes a class of each
     candidates: int = held(whole(1), 100)  # a model's best that are put in order
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)

@@ -7,12 +7,13 @@ As with models, an artifact is data and chooses nothing that is imported: a `tar
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.models.targets import named_by_conf
+from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import Task
 
 NOT_TASKS = ("__init__", "base", "find")
@@ -23,13 +24,13 @@ def own_tasks() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_TASKS)
 
 
-def module_of(settings: Mapping[str, Any]) -> str:
+def module_of(settings: Yaml) -> str:
     """The module that holds the task of a `task:` block; nothing is imported."""
     target = settings.get("target")
     return f"shopkeeper.tasks.{settings['name']}" if target is None else str(target).rpartition(".")[0]
 
 
-def find_task(settings: Mapping[str, Any], named: Iterable[str] = ()) -> Task:
+def find_task(settings: Yaml, named: Iterable[str] = ()) -> Task:
     """The task of a `task:` block.
 
     Args:

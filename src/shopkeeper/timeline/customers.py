@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from shopkeeper.errors import Rule, UserError, check, nearest, number, or_null, whole
-from shopkeeper.shapes import Maybe, Shape
+from shopkeeper.shapes import Maybe, Shape, Yaml
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, floor_day
 
@@ -56,7 +55,7 @@ class CustomerSpec:
     }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> CustomerSpec:
+    def from_config(cls, config: Yaml) -> CustomerSpec:
         """From a `churn:` block or the like; keys that are not ours raise a `UserError` with the nearest valid name."""
         known = {f.name for f in fields(cls)}
         for key in config:

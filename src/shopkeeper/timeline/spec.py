@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import EVENT_TYPES, event_codes
-from shopkeeper.shapes import TEXT, Items, Maybe, Name, Needed, Shape
+from shopkeeper.shapes import TEXT, Items, Maybe, Name, Needed, Shape, Yaml
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, add_days, days_before, floor_day
 from shopkeeper.typed import held, read
@@ -92,7 +91,7 @@ class SplitSpec:
     }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> SplitSpec:
+    def from_config(cls, config: Yaml) -> SplitSpec:
         """From a `split:` block whose target events and windows are filled in; errors name the setting."""
         return cls.of(SplitSettings.of(config))
 
@@ -247,7 +246,7 @@ class SplitSettings:
     zone: str | None = None
     by: str | None = None  # of a table of customers, see `splits.people`
     folds: int | None = None
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    plain: Yaml = field(default_factory=dict, repr=False, compare=False)
 
     RULES: ClassVar[dict[str, Shape]] = {
         **{name: or_null(rule) for name, rule in SplitSpec.RULES.items()},
@@ -258,7 +257,7 @@ class SplitSettings:
     }
 
     @classmethod
-    def of(cls, block: Mapping[str, Any]) -> SplitSettings:
+    def of(cls, block: Yaml) -> SplitSettings:
         """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
         return read(cls, {"name": block.get("kind"), **block}, "split")
 

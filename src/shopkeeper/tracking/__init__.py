@@ -16,6 +16,7 @@ from typing import Any
 
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.schema import mlflow_name
+from shopkeeper.shapes import Yaml
 from shopkeeper.tracking.calls import SECONDS, Line, reason
 from shopkeeper.tracking.settings import Tracking
 from shopkeeper.tracking.store import cannot, connect
@@ -56,7 +57,7 @@ class Run:
                         flat[f"intervals/{part}_{name}_{bound}"] = entry[bound]
         self.metrics(flat)
 
-    def parameters(self, config: Mapping[str, Any]) -> None:
+    def parameters(self, config: Yaml) -> None:
         """Log a config's settings, groups as dotted names; what is null or empty says nothing and stays out."""
         flat = [
             (k, without_secrets(str(v))[:MAX_PARAMETER])
@@ -119,7 +120,7 @@ class Run:
 
 
 @contextmanager
-def start(tracking: Tracking, name: str, config: Mapping[str, Any], parent: Run | None = None) -> Iterator[Run]:
+def start(tracking: Tracking, name: str, config: Yaml, parent: Run | None = None) -> Iterator[Run]:
     """One MLflow run around a verb, or below `parent`; it is marked failed when what is within raises.
 
     A `UserError` when the store cannot be reached. Below a parent whose store has gone away nothing is told.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from shopkeeper.errors import Rule, check, number, one_of, or_null, whole
 from shopkeeper.nn.loss_settings import Loss
-from shopkeeper.shapes import SWITCH
+from shopkeeper.shapes import SWITCH, Yaml
 from shopkeeper.typed import read
 
 AVERAGES = ("none", "ema", "last", "best")  # of weights, see averaging.py
@@ -171,7 +171,7 @@ class TrainerConfig:
     memory_gib: float | None = None  # what training may use; null: what is free
     validation_requests: int = 20_000  # a fixed random sample where there are more; 0: no validation
     profiler: str | None = None  # null | simple | pytorch
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the block as it was composed
+    plain: Yaml = field(default_factory=dict, repr=False, compare=False)  # the block as it was composed
 
     RULES: ClassVar[dict[str, Rule]] = {
         "accelerator": one_of("auto", "cpu", "gpu"),

@@ -16,6 +16,7 @@ import yaml
 
 from shopkeeper.files import write_json, write_text
 from shopkeeper.hashing import SEAL
+from shopkeeper.shapes import Yaml
 from shopkeeper.tuning.space import path_of, with_settings
 from shopkeeper.tuning.study import State, Study, spent
 
@@ -39,9 +40,7 @@ def write_trials(study: Study, folder: Path) -> Path:
     return folder / "trials.json"
 
 
-def write_best(
-    study: Study, cfg: Mapping[str, Any], choices: Mapping[str, str], shipped: Mapping[str, Any], folder: Path
-) -> Path:
+def write_best(study: Study, cfg: Yaml, choices: Mapping[str, str], shipped: Mapping[str, Any], folder: Path) -> Path:
     """`best.yaml`, a Hydra experiment: with it, `train` composes what the best trial was trained with.
 
     `choices`: the config groups that it begins with; `shipped`: what `train` composes of them alone. What the search

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.shapes import Yaml
 
 GROUPS = ("model", "loss", "trainer")  # with anything else, trials would answer different requests
 FIELDS = {
@@ -17,7 +18,7 @@ FIELDS = {
 Space = Mapping[str, Mapping[str, Any]]
 
 
-def read_space(cfg: Mapping[str, Any]) -> Space:
+def read_space(cfg: Yaml) -> Space:
     """The space of a config, without the settings that were set to null; a `UserError` where it makes no sense."""
     model = cfg["model"]["name"]
     space = dict(_settings(cfg["tuning"].get("space") or {}))
@@ -46,7 +47,7 @@ def path_of(key: str) -> list[str]:
     return key.split(".") if "." in key else ["model", key]
 
 
-def with_settings(cfg: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+def with_settings(cfg: Yaml, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The config with settings changed."""
     changed = copy.deepcopy(dict(cfg))
     for key, value in chosen.items():
@@ -87,7 +88,7 @@ def _suggest(trial: Any, key: str, spec: Mapping[str, Any]) -> Any:
     return trial.suggest_float(key, spec["low"], spec["high"], step=spec.get("step"), log=spec.get("log", False))
 
 
-def _check_key(cfg: Mapping[str, Any], key: str) -> None:
+def _check_key(cfg: Yaml, key: str) -> None:
     path = path_of(key)
     if path[0] not in GROUPS:
         raise UserError(

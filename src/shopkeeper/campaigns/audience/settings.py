@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.errors import Rule, UserError, number, whole
-from shopkeeper.shapes import NUMBER, TEXT, Each, Items, Maybe, Name, Needed
+from shopkeeper.shapes import NUMBER, TEXT, Each, Items, Maybe, Name, Needed, Yaml
 from shopkeeper.typed import held
 
 COMING, LEAVING, WORTH = "coming", "leaving", "worth"  # what a score is about
@@ -131,7 +131,7 @@ class Audience:
     control: Control = field(default_factory=Control)
     blocks: Mapping[str, Any] = held(Each(BLOCK), factory=dict)  # items per customer, by the block's name
     sessions: Sessions | None = None
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
         """A `UserError` for settings that contradict each other."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.errors import number, whole
-from shopkeeper.shapes import NUMBER, TEXT, Items, Maybe, Needed, OneOf
+from shopkeeper.shapes import NUMBER, TEXT, Items, Maybe, Needed, OneOf, Yaml
 from shopkeeper.typed import held
 
 LEARNER_NAMES = ("t", "s", "x", "r", "class")  # of `learners.LEARNERS`
@@ -40,4 +39,4 @@ class Campaign:
     title: str = held(TEXT, "")
     source: str = held(TEXT, "")
     licence: str = held(TEXT, "")
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    plain: Yaml = field(default_factory=dict, repr=False)

@@ -25,6 +25,7 @@ from shopkeeper.pipeline.comparing.checks import fit_of
 from shopkeeper.pipeline.comparing.choose import headline_of
 from shopkeeper.pipeline.runs import RunFolder, declared_facts, write_run
 from shopkeeper.pipeline.told import Evaluate
+from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
 NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
@@ -123,7 +124,7 @@ def like_run(
     like: RunFolder,
     model: Any,
     name: str,
-    config: Mapping[str, Any],
+    config: Yaml,
     tables: Mapping[str, pa.Table],
     folder: Path,
 ) -> RunFolder:

@@ -40,6 +40,7 @@ from shopkeeper.pipeline.preparing.data import prepare_data, warn_once
 from shopkeeper.pipeline.preparing.split import real_users
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Train
+from shopkeeper.shapes import Yaml
 from shopkeeper.splits.people import People, PeopleSpec, divide
 
 log = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ def _settings(model: str) -> dict[str, Any]:
     return {key: value for key, value in (found or {}).items() if key != "defaults"}
 
 
-def _about(settings: Mapping[str, Any]) -> About:
+def _about(settings: Yaml) -> About:
     from shopkeeper.models.make import make
 
     about: About = make(settings).about

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from shopkeeper import closure, unchanged
 from shopkeeper.closure import Known, source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
+from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
 from shopkeeper.models.targets import today
 from shopkeeper.pipeline.context import BEST
 from shopkeeper.pipeline.forms.form import ALONE
 from shopkeeper.pipeline.stages.unedited import check_composed
+from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.find import find_task, module_of
 
 log = logging.getLogger(__name__)
@@ -72,9 +74,9 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchan
     _note(composed, out, configs["stage-prepare"], known, began)
 
 
-def _note(composed: Path, out: Path, config: Mapping[str, Any], known: Known, began: int) -> None:
+def _note(composed: Path, out: Path, config: Yaml, known: Known, began: int) -> None:
     """Note what the files depend on, where that can be said: not for models from elsewhere, nor without raw files."""
-    raw = looked_at(config["dataset"], Path(config["paths"]["raw"]))
+    raw = looked_at(parse(config["dataset"]), Path(config["paths"]["raw"]))
     texts = [path.read_text(encoding="utf-8") for path in composed.glob("*.yaml")]
     variables = [name for text in texts for name in re.findall(r"\$\{oc\.env:(\w+)", text)]
     of_this_package = all(module.partition(".")[0] == closure.NAME for module in known)
@@ -96,7 +98,7 @@ def _config(path: Path) -> dict[str, Any]:
     return OmegaConf.to_container(kept, resolve=True)  # type: ignore[return-value]
 
 
-def _code(verb: str, config: Mapping[str, Any], models: list[str], known: Known) -> dict[str, str]:
+def _code(verb: str, config: Yaml, models: list[str], known: Known) -> dict[str, str]:
     """Source files of a stage: of its verb, and of the models that it trains, exports or compares."""
     own = [target.rpartition(".")[0] for target in _targets(config)]
     without = NOT_DECIDING[verb]
@@ -111,7 +113,7 @@ def _code(verb: str, config: Mapping[str, Any], models: list[str], known: Known)
     return dict(sorted((of_verb | of_models).items()))
 
 
-def _targets(config: Mapping[str, Any]) -> Iterator[str]:
+def _targets(config: Yaml) -> Iterator[str]:
     if "model" in config:
         yield today(str(config["model"]["target"]))
     report = config.get("report") or {}
@@ -120,13 +122,13 @@ def _targets(config: Mapping[str, Any]) -> Iterator[str]:
             yield today(str(model["target"]))
 
 
-def _raw(config: Mapping[str, Any], before: Path) -> dict[str, Any]:
-    dataset, raw = config["dataset"], Path(config["paths"]["raw"])
+def _raw(config: Yaml, before: Path) -> dict[str, Any]:
+    dataset, raw = parse(config["dataset"]), Path(config["paths"]["raw"])
     known = read_json(before) if before.is_file() else {"files": []}
     try:
         return {"files": as_json(raw_files(dataset, raw))}
     except UserError as e:
-        if are_here(known["files"], dataset, raw):  # one of them has gone: prepare says so
+        if are_here(known["files"], raw / dataset.folder):  # one of them has gone: prepare says so
             return {"files": [], "missing": str(e)}
-        log.warning("no raw file of %s is in %s: whether they have changed could not be checked", dataset["name"], raw)
+        log.warning("no raw file of %s is in %s: whether they have changed could not be checked", dataset.name, raw)
         return dict(known)

@@ -5,10 +5,8 @@ Shapes: B requests, V = n_items + 1 columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from shopkeeper.programs.base import GRAPH, Exportable, Program
 from shopkeeper.programs.visitors import either
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.schema import event_codes
+from shopkeeper.shapes import Yaml
 
 PARTS = ("first", "otherwise")
 
@@ -33,7 +32,7 @@ class WithFallback:
     otherwise: of the one that is asked where there is none.
     """
 
-    def __init__(self, first: Mapping[str, Any], otherwise: Mapping[str, Any]) -> None:
+    def __init__(self, first: Yaml, otherwise: Yaml) -> None:
         self.settings = {"first": dict(first), "otherwise": dict(otherwise)}
         self.models = {name: make(settings) for name, settings in self.settings.items()}
         for name, model in self.models.items():

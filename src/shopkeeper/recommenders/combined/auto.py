@@ -29,6 +29,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
 CELLS_AT_ONCE = 16_000_000
@@ -41,7 +42,7 @@ class Auto:
         candidates: settings of each candidate model (as its own YAML has them), by name; null leaves one out.
     """
 
-    def __init__(self, candidates: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, candidates: Mapping[str, Yaml]) -> None:
         self.settings: dict[str, dict[str, Any]] = {}
         for name, settings in candidates.items():
             try:

@@ -43,6 +43,7 @@ from shopkeeper.recommenders.combined.windows import earlier_windows, offers_new
 from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
+from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 256
@@ -78,7 +79,7 @@ class TwoStage:
 
     def __init__(
         self,
-        candidates: Mapping[str, Mapping[str, Any]],
+        candidates: Mapping[str, Yaml],
         per_model: int = 100,
         windows: int = 4,
         window_days: float = 28.0,

@@ -36,6 +36,7 @@ from shopkeeper.recommenders.recbole.process import Process
 from shopkeeper.recommenders.recbole.validation import Validation
 from shopkeeper.recommenders.recbole.written import interactions_file, item_fields, items_file, learnt
 from shopkeeper.schema import INTEREST_TYPES
+from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
 CELLS_AT_ONCE = 1 << 23  # scores of a block
@@ -61,7 +62,7 @@ class RecBole:
     def __init__(
         self,
         name: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Yaml | None = None,
         epochs: int | None = None,
         patience: int = 10,
         validate_every: int = 1,
