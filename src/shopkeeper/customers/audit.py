@@ -14,6 +14,8 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import Truth, features_of, stayed_away
+from shopkeeper.customers.folds import rows_of
+from shopkeeper.customers.subjects import KNOWN, Subjects, pair_features
 from shopkeeper.customers.window import ALIVE, DISCOUNT, LINES, MONEY, NEW, RETURNS, WAIT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
@@ -213,3 +215,46 @@ def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
         f"{', '.join(names[:5])}{more} of {differ.any(axis=1).sum()} customers change with what follows the cutoff"
     )
     return [changed] if names else []
+
+
+def audit_pairs(prepared: Prepared, cohort: Cohort, subjects: Subjects, truth: Truth) -> None:
+    """Check the pairs of a cohort that was itself checked: labels row by row, features on a log that ends there.
+
+    Raises:
+        AuditError: naming the customer, or the features.
+    """
+    p, e, rng, found = prepared, prepared.events, np.random.default_rng(0), list[str]()
+    assert e.timestamp is not None
+    assert cohort.subject is not None
+    some = np.sort(rng.permutation(len(cohort))[:SAMPLE])
+    for row in some.tolist() if cohort.label is not None else ():
+        customer, t = int(cohort.customer[row]), int(cohort.cutoff[row])
+        until = t + round(cohort.horizon_days * MICROSECONDS_PER_DAY)
+        rows = [one for one in _purchases(p, customer, until) if e.timestamp[one] >= t]
+        n = sum(int(subjects.of_item[e.item[one]]) == int(cohort.subject[row]) for one in rows)
+        assert cohort.label is not None
+        if cohort.label[row] != truth(np.array([n]))[0]:
+            about = subjects.names[int(cohort.subject[row]) - 1]
+            found = [f"the label of customer {customer} and '{about}' at {iso(t)} is not what the log says"]
+    n_known = len(cohort.feature_names) - len(KNOWN)
+    for cutoff in np.unique(cohort.cutoff[some]).tolist():
+        rows = some[cohort.cutoff[some] == cutoff]
+        until_then = _ending(p, cutoff)
+        who = cohort.customer[rows]
+        asked = replace(rows_of(cohort, rows), start=until_then.offsets[who - 1], end=until_then.offsets[who])
+        pairs = pair_features(until_then, asked, subjects).reshape(len(rows), len(subjects.names), -1)
+        now, said = pairs[np.arange(len(rows)), cohort.subject[rows] - 1], cohort.features[rows, n_known:]
+        wrong = ~((now == said) | (np.isnan(now) & np.isnan(said))).all(axis=0)
+        if wrong.any():
+            names = ", ".join(np.array(KNOWN)[wrong])
+            found.append(f"{names} change with what follows the cutoff ({iso(cutoff)})")
+    if found:
+        raise AuditError(p.name, found, "the customers of", THEN)
+
+
+def _ending(p: Prepared, cutoff: int) -> Prepared:
+    """The dataset with no event at or after an instant."""
+    assert p.events.timestamp is not None
+    kept = np.flatnonzero(p.events.timestamp < cutoff)
+    columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
+    return replace(p, offsets=np.searchsorted(kept, p.offsets), events=Events(**columns), consent=None)

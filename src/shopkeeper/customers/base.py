@@ -40,6 +40,8 @@ class Cohort:
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
     encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
     holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
+    subject: np.ndarray | None = None  # int32 (n,): what each row asks about beside the customer, from 1 …
+    subjects: tuple[str, ...] = ()  # … of these categories or items (`subjects.py`); None: of the customer alone
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
 
     def __len__(self) -> int:

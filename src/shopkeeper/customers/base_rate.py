@@ -20,7 +20,7 @@ from shopkeeper.programs.base import Program
 class BaseRate:
     """The mean label over all labelled rows there are, the calibration cohort's included."""
 
-    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS))
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), pairs=True)
 
     def __init__(self, min_positives: int = 20) -> None:
         self.min_positives = min_positives

@@ -20,4 +20,5 @@ def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
     """The cohort's rows at these positions."""
     names = ("customer", "cutoff", "features", "start", "end", "observed_until")
     label = None if cohort.label is None else cohort.label[rows]
-    return replace(cohort, label=label, **{name: getattr(cohort, name)[rows] for name in names})
+    subject = None if cohort.subject is None else cohort.subject[rows]
+    return replace(cohort, label=label, subject=subject, **{name: getattr(cohort, name)[rows] for name in names})

@@ -48,7 +48,7 @@ class LightGBM:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS), needs=("features",), explains=True)
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS), needs=("features",), explains=True, pairs=True)
 
     def __init__(
         self,

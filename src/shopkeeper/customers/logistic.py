@@ -40,7 +40,7 @@ class Logistic:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(answers=PROBABILITIES, needs=("features",), explains=True)
+    about = About(answers=PROBABILITIES, needs=("features",), explains=True, pairs=True)
 
     def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
         self.inverse_penalty = inverse_penalty

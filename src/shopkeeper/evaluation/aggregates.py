@@ -127,7 +127,7 @@ def _paired(tables: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray, dic
                 f"'{first}' and '{other}' were evaluated on different customers, cutoffs or labels (target hashes "
                 f"differ); evaluate both on the same prepared data"
             )
-    key = [("instant", "ascending"), ("user_id", "ascending")]
+    key = [(name, "ascending") for name in ("instant", "user_id", "subject") if name in tables[first].column_names]
     ordered = {name: table.sort_by(key) for name, table in tables.items()}
     kind = kind_of(ordered[first])
     score = {name: floats(table, kind.answer[0]) for name, table in ordered.items()}

@@ -53,6 +53,7 @@ WAIT_ROWS = fields(
 CUSTOMER_ROWS = fields(
     WHO
     + """
+    subject?      string                 the category or item that is asked about
     label         double                 what then happened: 1 or 0
     probability   double                 what the model said; null where blank
     blank_reason  string                 why there is none; empty where there is one
@@ -64,6 +65,7 @@ CUSTOMER_ROWS = fields(
 ANY_CUSTOMER_ROWS = fields(
     WHO
     + """
+    subject?          string             of tasks by category or item: what is asked about
     label?            double             of probabilities: what then happened: 1 or 0
     probability?      double             of probabilities: what the model said; null where blank
     actual?           double             of counts and amounts: how many orders, or how much money, there then were

@@ -157,6 +157,11 @@ def _scores(cfg: told.Audience, prepared: Prepared, at: int, warnings: list[str]
 def _scores_of_run(run: RunFolder, prepared: Prepared, at: int, warnings: list[str]) -> Scores:
     if run.about.asks == REQUESTS:
         raise UserError(f"scores={run.path} recommends items; give a run about customers here, that as recommender=…")
+    if run.about.truth is not None and run.about.truth.by:
+        raise UserError(
+            f"scores={run.path} answers of each customer and {run.about.truth.by}, and an audience needs one score of "
+            f"a customer; give the run of another task"
+        )
     said = said_as_of(run, at)
     if said.prepared.fingerprint != prepared.fingerprint:
         raise UserError(f"scores={run.path} was trained on other data than {prepared.path}; train it again")

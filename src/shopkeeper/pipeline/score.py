@@ -55,7 +55,8 @@ def score(config: DictConfig) -> None:
     blank = pc.value_counts(table["blank_reason"].filter(pc.not_equal(table["blank_reason"], "")))
     scored = table.num_rows - sum(entry["counts"].as_py() for entry in blank)
     when = "" if at is None else f"as of {iso(at)}: "
-    log.info("%s%s of %s customers have a score", when, f"{scored:,}", f"{table.num_rows:,}")
+    of = "pairs" if "subject" in table.column_names else "customers"
+    log.info("%s%s of %s %s have a score", when, f"{scored:,}", f"{table.num_rows:,}", of)
     for entry in blank:
         log.info("  %s: %s", f"{entry['counts'].as_py():,}", entry["values"].as_py())
     log.info("scores: %s", context.relative(path))
@@ -63,11 +64,12 @@ def score(config: DictConfig) -> None:
 
 def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     """One row per customer of the run's data, in the order of internal ids, and the instant (µs) that is asked about;
-    None of a table of customers, which knows of none.
+    None of a table of customers, which knows of none. Of a task by category or item one for each of them.
 
-    Columns: `user_id`, `probability` or `expected` (null where blank), of models that say so `low` and `high` (the
-    interval that holds four of five; null where blank or not bounded), of days `days_10` to `days_90` (null where
-    blank, or after the window) and `date`, that of the median, `blank_reason` ("" where there is a score).
+    Columns: `user_id`, of such a task `subject` (null of who is not asked), `probability` or `expected` (null where
+    blank), of models that say so `low` and `high` (the interval that holds four of five; null where blank or not
+    bounded), of days `days_10` to `days_90` (null where blank, or after the window) and `date`, that of the median,
+    `blank_reason` ("" where there is a score).
 
     Raises:
         UserError: an instant beyond the log, or nobody to ask about.
@@ -79,12 +81,17 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     if said.quantile is not None:
         assert as_of is not None, "days are asked of a log"
         bounds |= days_until(said.quantile, cohort.horizon_days, as_of)
+    subject = {}
+    if cohort.subject is not None:
+        number = np.where(said.row >= 0, cohort.subject[said.row], 0)
+        subject["subject"] = pa.array(np.array(("", *cohort.subjects))[number], mask=number == 0)
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
     table = pa.table(
         {
-            "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()),
+            "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()).take(pa.array(said.user)),
+            **subject,
             column: _column(said.value),
             **bounds,
             "blank_reason": pa.array(said.reason.tolist(), pa.string()),
@@ -105,11 +112,12 @@ def days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dict
 
 @dataclass(frozen=True)
 class Said:
-    """What a run says of the U customers of its data, by internal id."""
+    """What a run says of the U customers of its data, by internal id; of a task by category or item of U pairs."""
 
     prepared: Prepared
     model: Any
     cohort: Cohort  # those who were asked about
+    user: np.ndarray  # int64 (U,): internal ids less 1; all of them, of pairs as often as they are asked
     row: np.ndarray  # int64 (U,): their rows of the cohort, -1 of all others
     value: np.ndarray  # float64 (U,), NaN where blank
     reason: np.ndarray  # str object (U,), "" where there is a score
@@ -128,8 +136,10 @@ def said_as_of(run: RunFolder, at: Any = None) -> Said:
     prepared, cohort, left_out, as_of = ask(run, trained_on, when)
     model = run.model()
     found = all_blank(model.predict(cohort), str(run.manifest.get("too_thin") or ""))
-    row = np.full(prepared.n_users, -1)
-    row[cohort.customer - 1] = np.arange(len(cohort))
+    others = np.setdiff1d(np.arange(prepared.n_users), cohort.customer - 1)
+    user, row = np.append(cohort.customer - 1, others), np.append(np.arange(len(cohort)), np.full(len(others), -1))
+    order = np.argsort(user, kind="stable")
+    user, row = user[order], row[order]
     asked = row >= 0
     reasons = np.full(len(cohort), "") if found.blank_reason is None else found.blank_reason
     value, low, high = (
@@ -137,8 +147,8 @@ def said_as_of(run: RunFolder, at: Any = None) -> Said:
     )
     assert value is not None
     days = None if found.quantile is None else np.where(asked[:, None], found.quantile[row], np.nan)
-    reason = np.where(asked, reasons[row].astype(object), left_out)
-    return Said(prepared, model, cohort, row, value, reason, low, high, days, as_of)
+    reason = np.where(asked, reasons[row].astype(object), left_out[user])
+    return Said(prepared, model, cohort, user, row, value, reason, low, high, days, as_of)
 
 
 def _column(value: np.ndarray) -> pa.Array:

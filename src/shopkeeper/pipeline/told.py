@@ -76,6 +76,8 @@ class TaskSettings:
     target_events: tuple[str, ...] = held(Items(KIND), ())  # in place of the dataset's
     baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in its table, too
     windows: WindowSettings = field(default_factory=WindowSettings)
+    subjects: tuple[str, ...] = held(Items(TEXT), ())  # of a task asked by category or item: which
+    most_subjects: int = held(whole(1), 20)  # where none is named: so many, those bought most
     plain: Yaml = field(default_factory=dict, repr=False)
 
 

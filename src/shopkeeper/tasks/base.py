@@ -25,6 +25,7 @@ class Truth:
     label: Callable[[np.ndarray], np.ndarray]  # what the window holds, (n,) -> label, float64 (n,)
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
+    by: str = ""  # asked of each customer and each of some subjects (`customers.subjects`): category or item
     of: str = LINES  # what that is: target events (lines), orders, money, … (`customers.window`)
     answers: str = (
         PROBABILITIES  # what is said of a label: the probability of 1, the mean of a count or an amount, days
@@ -117,6 +118,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         models=f"{title} models",
         slices=f"{name.capitalize()} slices",
         who=f"{title} models, by kind of customer",
+        row="pair" if truth.by else "customer",
         **({"said": other.pop("said")} if "said" in other else {}),
     )
     usual: dict[str, Any] = {

@@ -21,7 +21,7 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.waits.days import LEVELS, MEDIAN
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.rows.slices import banded, user_attributes
+from shopkeeper.evaluation.rows.slices import MOST_VALUES, banded, user_attributes
 from shopkeeper.evaluation.table import SLICE, batch_of, who
 from shopkeeper.metrics.classification import brier_rows, log_loss_rows
 from shopkeeper.metrics.value import poisson_deviance_rows
@@ -55,8 +55,9 @@ COLUMNS: Mapping[str, tuple[str, str, Mapping[str, Rows]]] = {
 def cohort_hash(cohort: Cohort, user_ids: Sequence[str]) -> str:
     """SHA-256 over the sorted (external user, instant, label): two tables with the same hash answer the same task."""
     assert cohort.label is not None
-    rows = zip(cohort.customer.tolist(), cohort.cutoff.tolist(), cohort.label.tolist(), strict=True)
-    lines = sorted(f"{user_ids[u - 1]}\t{iso(t)}\t{y:.12g}" for u, t, y in rows)
+    about = [""] * len(cohort) if cohort.subject is None else [f"\t{name}" for name in subjects_of(cohort)]
+    rows = zip(cohort.customer.tolist(), cohort.cutoff.tolist(), cohort.label.tolist(), about, strict=True)
+    lines = sorted(f"{user_ids[u - 1]}\t{iso(t)}\t{y:.12g}{subject}" for u, t, y, subject in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -104,10 +105,13 @@ def customer_table(
         return pa.array(values, mask=~scored)
 
     kinds = banded(cohort, slices) | user_attributes(prepared, cohort.customer, cohort.cutoff)
+    if 0 < len(cohort.subjects) <= MOST_VALUES:
+        kinds["subject"] = np.array(subjects_of(cohort), object)
     columns: dict[str, pa.Array] = {
         **who(user_ids, 0, cohort.customer, cohort.cutoff, cohort.end - cohort.start),
         truth: pa.array(cohort.label.astype(np.float64)),
         answer: pa.array(np.where(scored, p, 0.0), mask=~scored),
+        **({} if cohort.subject is None else {"subject": pa.array(subjects_of(cohort), pa.string())}),
         **({"quantiles": _listed(said, scored)} if said.ndim == 2 else {}),
         "blank_reason": pa.array(reason.tolist(), pa.string()),
         **{name: where_scored(rows) for name, rows in rows_of.items()},
@@ -115,6 +119,12 @@ def customer_table(
     }
     known = {} if "target_hash" in metadata else {"target_hash": cohort_hash(cohort, user_ids.to_pylist())}
     return pa.Table.from_batches([batch_of(columns, {**known, **metadata, "horizon_days": cohort.horizon_days})])
+
+
+def subjects_of(cohort: Cohort) -> list[str]:
+    """The category or item that each row of a cohort of pairs asks about."""
+    assert cohort.subject is not None
+    return [cohort.subjects[one - 1] for one in cohort.subject.tolist()]
 
 
 def _listed(values_nQ: np.ndarray, known: np.ndarray) -> pa.Array:

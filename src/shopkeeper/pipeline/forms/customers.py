@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.customers.audit import audit_cohort
+from shopkeeper.customers.audit import audit_cohort, audit_pairs
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.customers.state import all_blank, too_thin
+from shopkeeper.customers.subjects import Subjects, paired, subjects_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
@@ -240,16 +241,28 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
     """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
     spec, truth = context.customer_spec(cfg), truth_of(cfg)
     told: dict[str, Any] = {"truth": truth.label, "of": truth.of}
+    subjects = asked_about(cfg, known[-1], windows)
 
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
         about = {"observed_until": windows.observed_until, "answers": truth.answers, **told}
         cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
         audit_cohort(prepared, cohort, spec.active_days, **told)
-        return cohort
+        if subjects is None:
+            return cohort
+        pairs = paired(prepared, cohort, subjects, truth.label)
+        audit_pairs(prepared, pairs, subjects, truth.label)
+        return pairs
 
     if len({p.path for p in known}) == 1:
         return build(known[0], cutoffs)
     return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
+
+
+def asked_about(cfg: Data, prepared: Prepared, windows: CustomerWindows) -> Subjects | None:
+    """Categories or items that the config's task asks about, chosen from what is known before anything is judged."""
+    by = truth_of(cfg).by
+    task = cfg.task
+    return subjects_of(prepared, by, task.subjects, task.most_subjects, windows.calibration) if by else None
 
 
 def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort]:
@@ -267,7 +280,9 @@ def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepare
         )
     known = known_at(told, at) if context.known_per_cutoff(told) else prepared
     about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers}
-    return known, build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
+    cohort = build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
+    subjects = asked_about(told, known, windows)
+    return known, cohort if subjects is None else paired(known, cohort, subjects, truth.label)
 
 
 def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort, np.ndarray, int | None]:
@@ -293,6 +308,10 @@ def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_da
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
     """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
     told = run.told
+    if by := truth_of(told).by:
+        raise UserError(
+            f"{run.path} answers of each customer and {by}, and a bundle answers of a customer alone; use score.py"
+        )
     windows = windows_of(told, prepared)
     return cohort_at(told, [prepared], windows, windows.parts["test"])
 

@@ -92,6 +92,11 @@ def model_of(cfg: Train) -> Any:
             f"model={cfg.model.name} answers with {' or '.join((model.about.answers, *model.about.also))}, and "
             f"task={task.name} asks for {task.truth.answers}; choose another model"
         )
+    if task.truth is not None and task.truth.by and not model.about.pairs:
+        raise UserError(
+            f"model={cfg.model.name} answers of customers alone, and task={task.name} asks of each customer and "
+            f"{task.truth.by}; choose a model that answers from features, such as lightgbm"
+        )
     return model
 
 
