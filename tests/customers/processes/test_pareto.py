@@ -135,7 +135,7 @@ def test_the_published_fit_of_the_cdnow_sample_is_found(raw: Path, tmp_path: Pat
     from shopkeeper.arrange.prepare import prepare_dataset
     from shopkeeper.data.prepared import Prepared
 
-    conf = Path(__file__).parents[2] / "conf/dataset/cdnow_sample.yaml"
+    conf = Path(__file__).parents[3] / "conf/dataset/cdnow_sample.yaml"
     config = yaml.safe_load(conf.read_text())
     prepared = Prepared.open(prepare_dataset(config, raw, tmp_path / "cdnow", progress=False))
     told: dict[str, Any] = {"truth": as_it_is, "of": ORDERS, "answers": COUNTS}

@@ -156,7 +156,7 @@ def test_the_published_fits_of_the_cdnow_sample_are_found(raw: Path, tmp_path: P
     """Fader, Hardie and Lee 2005, table 2; Fader and Hardie 2013, of those with a repeat order; 39 + 39 weeks."""
     from shopkeeper.arrange.prepare import prepare_dataset
 
-    conf = Path(__file__).parents[2] / "conf/dataset/cdnow_sample.yaml"
+    conf = Path(__file__).parents[3] / "conf/dataset/cdnow_sample.yaml"
     config = yaml.safe_load(conf.read_text())
     prepared = Prepared.open(prepare_dataset(config, raw, tmp_path / "cdnow", progress=False))
     until = instant("1997-10-01", "")
