@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from split_logs import START, random_log, spec, write_log
-from test_splits import as_dict, distinct, opened, user_steps
+from split_loops import as_dict, distinct, opened, user_steps
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_report import churners, recommenders, shop  # noqa: F401  (a fixture)
+from figured import churners, recommenders
 
 from browser import console_errors
 from shopkeeper.data.prepared import Prepared
@@ -29,7 +29,7 @@ FAST = {"resamples": 100}
 Shop = tuple[Prepared, Split]
 
 
-def section(shop: Shop, shares: Mapping[str, Any], **sanity: Any) -> dict[str, Any]:  # noqa: F811
+def section(shop: Shop, shares: Mapping[str, Any], **sanity: Any) -> dict[str, Any]:
     """A section as `pipeline.evaluate` hands it over, checks made from its tables."""
     found = recommenders(shop, shares)
     boards = leaderboard(found["tables"], "ndcg@10", split=shop[1], resamples=100)
@@ -39,7 +39,7 @@ def section(shop: Shop, shares: Mapping[str, Any], **sanity: Any) -> dict[str, A
 
 
 @pytest.fixture(scope="module")
-def found(shop: Shop) -> dict[str, Any]:  # noqa: F811
+def found(shop: Shop) -> dict[str, Any]:
     return section(shop, {"sasrec": 0.6, "item_knn": 0.3, "popularity": 0.0})
 
 
@@ -135,7 +135,7 @@ def test_the_gap_to_the_other_split_is_shown_or_how_to_get_it(found: dict[str, A
     assert text.startswith("not run: `python train.py")
 
 
-def test_the_baseline_of_the_config_is_the_one_that_the_best_is_set_beside(shop: Shop) -> None:  # noqa: F811
+def test_the_baseline_of_the_config_is_the_one_that_the_best_is_set_beside(shop: Shop) -> None:
     found = recommenders(shop, {"sasrec": 0.9, "gru4rec": 0.6, "item_knn": 0.3, "popularity": 0.0})
     text = plain(" ".join(answer(board(found, {**FAST, "baseline": "item_knn"})).paragraphs))
     assert "SASRec is better than Item-kNN" in text
@@ -145,7 +145,7 @@ def test_the_baseline_of_the_config_is_the_one_that_the_best_is_set_beside(shop:
     assert "SASRec is better than Item-kNN" not in text
 
 
-def test_a_model_that_was_told_the_moment_is_no_rival_and_stands_apart(shop: Shop) -> None:  # noqa: F811
+def test_a_model_that_was_told_the_moment_is_no_rival_and_stands_apart(shop: Shop) -> None:
     shares = {"hstu": 0.9, "sasrec": 0.5, "popularity": 0.0, "oracle_observable": 0.95}
     found = section(shop, shares, uses_instant=["hstu", "oracle_observable"])
     made = board(found, FAST)
@@ -158,7 +158,7 @@ def test_a_model_that_was_told_the_moment_is_no_rival_and_stands_apart(shop: Sho
 
 
 def test_a_slice_in_which_the_winner_loses_is_pointed_out_in_the_answer_and_one_that_chance_explains_is_not(
-    shop: Shop,  # noqa: F811
+    shop: Shop,
 ) -> None:
     short = shop[1].part("test")[0].lengths < 20
     losing = recommenders(shop, {"sasrec": np.where(short, 0.0, 1.0), "item_knn": np.where(short, 0.6, 0.0)})
@@ -171,12 +171,12 @@ def test_a_slice_in_which_the_winner_loses_is_pointed_out_in_the_answer_and_one_
     assert "is better" not in text.split("For whom not?")[1]
 
 
-def test_runs_that_cannot_be_told_from_the_best_are_marked(shop: Shop) -> None:  # noqa: F811
+def test_runs_that_cannot_be_told_from_the_best_are_marked(shop: Shop) -> None:
     html = render(gather({"next_item": recommenders(shop, {"sasrec": 0.5, "item_knn": 0.49, "popularity": 0})}, FAST))
     assert html.count("not told apart from the best") == 1
 
 
-def test_several_seeds_of_a_model_have_a_row_with_mean_and_spread(shop: Shop) -> None:  # noqa: F811
+def test_several_seeds_of_a_model_have_a_row_with_mean_and_spread(shop: Shop) -> None:
     found = recommenders(shop, {"sasrec#1": 0.5, "sasrec#2": 0.6, "popularity": 0.0})
     tables = [
         found["tables"][n].replace_schema_metadata(_with_seed(found["tables"][n], s))
@@ -214,7 +214,7 @@ def _with_seed(table: Any, seed: int) -> dict[bytes, bytes]:
     return {b"shopkeeper": json.dumps({**metadata_of(table), "seed": seed}).encode()}
 
 
-def test_gains_and_lift_are_those_of_the_probabilities(shop: Shop) -> None:  # noqa: F811
+def test_gains_and_lift_are_those_of_the_probabilities(shop: Shop) -> None:
     found = churners(shop)
     made = board(found, FAST)
     assert [g.model for g in made.gains] == ["logistic"]  # one probability for everybody has no order
@@ -234,7 +234,7 @@ def test_no_checks_no_section(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_with_all_of_it_opens_without_a_console_message(
-    shop: Shop,  # noqa: F811
+    shop: Shop,
     tmp_path: Path,
     width: int,
 ) -> None:
