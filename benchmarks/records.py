@@ -251,17 +251,21 @@ def kept(result: Mapping[str, Any], more: Sequence[str]) -> list[Training]:
 def main(names: Sequence[str], seeds: Sequence[int], more: Sequence[str], note: str | None, folder: Path) -> None:
     """Train what is missing; the result and, of the committed one, its page are written after each."""
     file = folder / f"{NAME}.json"
-    trainings = kept(_json(file) if file.is_file() else {}, more)
-    there = {(t["name"], t["peer"], t["seed"]) for t in trainings}
-    note = note or (_json(file).get("note") if file.is_file() else None)
+
+    def there() -> dict[str, Any]:  # read anew each time: another process may train other sets meanwhile
+        found: dict[str, Any] = _json(file) if file.is_file() else {}
+        return found
+
     outputs = ROOT / "outputs" / NAME if folder == RESULTS else folder / "runs"
     for name in names:
         for seed in seeds:
             for peer in ("", *RECORDS[name].peers):
-                if (name, peer, seed) in there:
+                if any(t["seed"] == seed for t in of(kept(there(), more), name, peer)):
                     continue
-                trainings.append(trained(name, peer, seed, more, outputs))
-                write_result(NAME, list(rows_of(trainings)), list(claims_of(trainings)), note=note,
+                one = trained(name, peer, seed, more, outputs)
+                trainings = [*kept(there(), more), one]
+                said = note or there().get("note")
+                write_result(NAME, list(rows_of(trainings)), list(claims_of(trainings)), note=said,
                              more={"trainings": trainings}, folder=folder)  # fmt: skip
                 if folder == RESULTS:
                     PAGE.write_text(page(_json(file)), encoding="utf-8")

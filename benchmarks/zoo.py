@@ -185,25 +185,32 @@ Written by `python benchmarks/zoo.py --page` from `benchmarks/results/zoo.json`.
 """
 
 
+def _result(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
 def main(a: argparse.Namespace) -> None:
     """Measure what is missing; the result and its page are written after each cell."""
     file = a.folder / f"{NAME}.json"
-    there = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    cells = {(c["dataset"], c["model"]): c for c in there.get("cells", [])}
+
+    def cells() -> dict[tuple[str, str], Cell]:  # read anew each time: another process may measure others meanwhile
+        return {(c["dataset"], c["model"]): c for c in _result(file).get("cells", [])}
+
     outputs = ROOT / "outputs" / NAME if a.folder == RESULTS else a.folder / "runs"
     for dataset in a.datasets:
         for model in asked(dataset):
-            old = cells.get((dataset, model))
+            old = cells().get((dataset, model))
             if model not in a.models or (old and not old["why"] and old["trials"] >= a.trials):
                 continue
-            cells[dataset, model] = measured(dataset, model, a.trials, a.hours, a.seeds, outputs, a.more)
-            print(dataset, model, cells[dataset, model].get("finished", 0), cells[dataset, model]["why"], flush=True)
-            order = [(d, m) for d in DATASETS for m in asked(d) if (d, m) in cells]
-            rows, claims = rows_and_claims([cells[k] for k in order])
-            write_result(NAME, rows, claims, note=a.note or there.get("note"),
-                         more={"cells": [cells[k] for k in order]}, folder=a.folder)  # fmt: skip
+            one = measured(dataset, model, a.trials, a.hours, a.seeds, outputs, a.more)
+            print(dataset, model, one.get("finished", 0), one["why"], flush=True)
+            now = cells() | {(dataset, model): one}
+            board = [now[d, m] for d in DATASETS for m in asked(d) if (d, m) in now]
+            write_result(NAME, *rows_and_claims(board), note=a.note or _result(file).get("note"),
+                         more={"cells": board}, folder=a.folder)  # fmt: skip
             if a.folder == RESULTS:
-                PAGE.write_text(page(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
+                PAGE.write_text(page(_result(file)), encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -219,6 +226,6 @@ if __name__ == "__main__":
     parser.add_argument("--page", action="store_true", help="write the page anew, run nothing")
     told = parser.parse_args()
     if told.page:
-        PAGE.write_text(page(json.loads((RESULTS / f"{NAME}.json").read_text(encoding="utf-8"))), encoding="utf-8")
+        PAGE.write_text(page(_result(RESULTS / f"{NAME}.json")), encoding="utf-8")
     else:
         main(told)

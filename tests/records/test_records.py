@@ -66,6 +66,25 @@ def test_a_training_is_kept_as_long_as_its_settings_are_those_of_the_experiment(
     assert kept({"trainings": trainings}, ["model.width=16"]) == []
 
 
+def test_a_seed_that_is_done_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import records
+
+    asked = []
+
+    def trained(name: str, peer: str, seed: int, more: Any, outputs: Path) -> dict[str, Any]:
+        asked.append((peer, seed))
+        return training("1.A", seed, peer, recipe=records.recipe(name, peer, more))
+
+    monkeypatch.setattr(records, "trained", trained)
+    for seeds in ([1], [1, 2], [2]):
+        records.main(["ml_100k"], seeds, [], None, tmp_path)
+    assert asked == [("", 1), ("without time", 1), ("", 2), ("without time", 2)]
+    result = json.loads((tmp_path / "records.json").read_text())
+    assert [(t["peer"], t["seed"]) for t in result["trainings"]] == asked
+    records.main(["ml_100k"], [1], ["model.width=16"], None, tmp_path)  # what was trained is of others
+    assert asked[4:] == [("", 1), ("without time", 1)]
+
+
 def test_what_is_not_trained_yet_is_a_claim_that_falls_short():
     from records import claims_of
 
