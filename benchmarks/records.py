@@ -83,6 +83,7 @@ def recipe(name: str, peer: str, more: Sequence[str] = ()) -> str:
     """A hash of the settings that decide what is learned, whatever the seed."""
     cfg = plain(composed("train", [*words_of(name, peer, 1), *more]))
     limits = {k: cfg["trainer"][k] for k in ("max_epochs", "max_batches", "validation_requests")}
+    cfg["model"] = {k: v for k, v in cfg["model"].items() if k != "target"}  # a class may move
     return sha256_json({k: cfg[k] for k in DECIDES} | limits)[:16]
 
 
