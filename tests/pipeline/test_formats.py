@@ -54,7 +54,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs = ",".join(f"runs/{p.name}" for p in sorted(Path("runs").iterdir()))
         house.evaluate(*SMALL, f"runs=[{runs}]", "out=report")
         for name in ("network", "recency", "logistic"):
-            house.export(f"run=runs/{name}", f"name={name}", "golden=4")
+            places = ["placements=[home,cart,category]"] if name == "recency" else []
+            house.export(f"run=runs/{name}", f"name={name}", "golden=4", *places)
         from shopkeeper.bundles.answer import Bundle
         from shopkeeper.bundles.answer.everybody import answer_everybody
         from shopkeeper.pipeline.audience import audience

@@ -51,6 +51,11 @@ BUNDLE = Folder(
             "arrays.npz?", "what the program that `scorer` names reads, or beside a graph what own items are scored by"
         ),
         file(
+            "placements.npz?",
+            "of a recommender with placements: `category/…` and `facts/…`, what steps know of items, by internal id; "
+            "`fallback/<n>/…`, what the program of a fallback reads",
+        ),
+        file(
             "model.onnx?",
             "where `scorer` is onnx: histories of internal ids (and event types, and items to leave out) in, k best "
             "items and scores out; of a customer model, (and days since the last event) in, a probability out, which "
@@ -91,6 +96,18 @@ BUNDLE = Folder(
             requests[].expected.items?          list            best first
             requests[].expected.items[].item_id  text           the shop's id
             requests[].expected.items[].score   number          its score
+            placements?                         list            the same at places of the shop
+            placements[].placement              text            which one
+            placements[].history                any             as above
+            placements[].as_of?                 text            as above
+            placements[].exclude                list            as above
+            placements[].basket?                list            ids of the order so far
+            placements[].category?              text            whose page it is
+            placements[].expected               object          as above; the score is 1 / place
+            placements[].expected.reason        text            as above
+            placements[].expected.items         list            as above
+            placements[].expected.items[].item_id  text         as above
+            placements[].expected.items[].score  number         as above
             """,
         ),
         file(
@@ -162,6 +179,20 @@ BUNDLE = Folder(
             filter_seen?            bool            of lists: items of the history are left out unless a request says
             n_items?                int             of lists: length of `item_ids`
             n_catalogue?            int             of lists: items that may be recommended
+            placements?             object          of lists: places of the shop that it answers at, too
+            placements.<name>.asks  text            as split.asks; empty: nothing of a page or a basket
+            placements.<name>.candidates  int       the model's best that the steps are about
+            placements.<name>.filter  list          steps that take items out
+            placements.<name>.rerank  list          steps that put them in order
+            placements.<name>.fallback  list        who answers without a history, and fills short lists, in this order
+            placements.<name>.fallback[].model  text  its name
+            placements.<name>.fallback[].arrays  text  its `<n>` in placements.npz
+            placements.<name>.fallback[].scorer  text  its program
+            placements.<name>.fallback[].columns  list  as `columns` of vocabulary.json
+            placements.<name>.fallback[].history  object  as `history`
+            placements.<name>.fallback[].history.max_length  int or null  as above
+            placements.<name>.fallback[].history.event_types  list or null  as above
+            placements.<name>.fallback[].history.needs_time  bool  as above
             answers?                text            of customers: probabilities, counts or amounts; not of older ones
             calibrator?             object or null  of customers: what makes scores true
             calibrator.method       text            which rule

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from shopkeeper.bundles.write.placements import Place
 from shopkeeper.bundles.write.seal import another
-from shopkeeper.errors import UserError
+from shopkeeper.configuration import added_folder, main_folder
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
-from shopkeeper.pipeline.told import Export, settings
+from shopkeeper.pipeline.told import Export, Placement, settings
+from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ def export(config: DictConfig) -> None:
 
     cfg = settings(config, Export)
     named, place = context.named_targets(), cfg.paths.exports
-    options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite}
+    options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite, "places": _places(cfg)}
     if str(cfg.run) == context.BEST:
         best = leaders(cfg, named)
         say_contradictions(cfg.plain, [chosen.run for chosen in best])
@@ -71,6 +74,7 @@ def export_run(
     k: int = 10,
     golden: int = 100,
     overwrite: bool = False,
+    places: Sequence[Placement] = (),
     chosen: Mapping[str, Any] | None = None,
     judged: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -86,7 +90,34 @@ def export_run(
     out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
     prepared = context.prepared_of(run.manifest)
     asked = form_of(run.about, run.told.dataset).asked_of(run, prepared)
-    return export_bundle(run.model(), prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite)
+    model = run.model()
+    if run.about.asks != REQUESTS:
+        places = ()  # of the best of each task, which recommends nothing
+    placed = {
+        place.name: Place(place.plain, str(place.split.given.get("asks") or ""), run.placed(model, place.plain))
+        for place in places
+    }
+    return export_bundle(model, prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite, places=placed)
+
+
+def _places(cfg: Export) -> list[Placement]:
+    """The placement with what the command line says of it, and the others as `conf/placement/` has them."""
+    from shopkeeper.pipeline.comparing.placements import check_placement
+    from shopkeeper.pipeline.stages.compose import composed
+
+    found = [] if cfg.placement is None else [cfg.placement]
+    folders = [folder / "placement" for folder in (main_folder(), added_folder()) if folder is not None]
+    there = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    for name in cfg.placements:
+        if name not in there:
+            raise UserError(f"there is no placement '{name}'.{nearest(name, there)}")
+        if name not in [place.name for place in found]:
+            place = settings(composed("export", [f"placement={name}"]), Export).placement
+            assert place is not None
+            found.append(place)
+    for place in found:
+        check_placement(place)
+    return found
 
 
 def about(run: RunFolder) -> dict[str, Any]:

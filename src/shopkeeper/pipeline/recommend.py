@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from shopkeeper.bundles.answer.events import read_event
 from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
 from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, show
@@ -27,7 +27,8 @@ def recommend(config: DictConfig) -> None:
     """The verb: print the best items for `history=[…]` (external ids or [id, event type], oldest first).
 
     With `basket=[…]`, the order so far, which stands behind the history: what goes with it. With `placement=…` as that
-    place of the shop answers: its filter, order and fallback; on an item's page that item is the last of the history.
+    place of the shop answers: its filter, order and fallback; on an item's page that item is the last of the history,
+    on a category's (`category=…`) its items alone are listed.
     """
     cfg = settings(config, Recommend)
     run = open_run(cfg.run, context.named_targets())
@@ -37,7 +38,11 @@ def recommend(config: DictConfig) -> None:
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     prepared = context.prepared_of(run.manifest)
     split = context.split_of(prepared, run.manifest)
-    model = run.model() if cfg.placement is None else run.placed(run.model(), cfg.placement)
+    model = run.model()
+    if cfg.placement is not None:
+        model = run.placed(model, cfg.placement, cfg.filter_seen)
+    elif cfg.category is not None:
+        raise UserError(f"category={cfg.category} says whose page it is; add placement=category")
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     item_ids = prepared.items["item_id"].to_pylist()
     internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
@@ -61,8 +66,19 @@ def recommend(config: DictConfig) -> None:
         shut = shut or known[-1:]  # the item whose page it is
     if shut:
         requests = replace(requests, barred=(np.array([0, len(shut)]), np.array(shut, np.int32)))
+    if cfg.category is not None:
+        code_V, names = prepared.first_category
+        if cfg.category not in names:
+            raise UserError(f"category={cfg.category}: {prepared.name} has none.{nearest(cfg.category, names)}")
+        open_to = split.catalogue[code_V[split.catalogue] == names.index(cfg.category) + 1]
+        requests = replace(requests, candidates=(np.array([0, len(open_to)]), open_to))
     k = cfg.k
-    if model.about.answers == LISTS:  # places say all that it says
+    if cfg.placement is not None:  # its lists are as long as asked for
+        listed = np.asarray(model.recommend(requests, min(k, len(split.catalogue))))[0]
+        listed = listed[listed > 0]
+        scores_V = np.full(prepared.n_items + 1, -np.inf)
+        scores_V[listed] = 1 / np.arange(1, len(listed) + 1)
+    elif model.about.answers == LISTS:  # places say all that it says
         listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
         scores_V = np.full(prepared.n_items + 1, -np.inf)
         scores_V[listed[::-1]] = 1 / np.arange(len(listed), 0, -1)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import yaml
@@ -37,6 +37,9 @@ from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, Yaml, check_wri
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task
 from shopkeeper.typed import read
+
+if TYPE_CHECKING:
+    from shopkeeper.reranking.placement import Placed
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 2  # 2: a manifest with a seal
@@ -120,8 +123,11 @@ class RunFolder:
         settings = told.steps, split, self.metrics["filter_seen"], told.candidates
         return Reranked(model, *settings, where=f"rerank.{rerank.get('name')}")
 
-    def placed(self, model: Any, place: Placement) -> Any:
-        """A model as it answers at a place of the shop; its fallback is fitted on the spot."""
+    def placed(self, model: Any, place: Placement, filter_seen: bool | None = None) -> Placed:
+        """A model as it answers at a place of the shop; its fallback is fitted on the spot.
+
+        `filter_seen`: None, as the run was evaluated.
+        """
         from shopkeeper.models.fit import Fit
         from shopkeeper.models.make import make
         from shopkeeper.models.targets import refuse_foreign
@@ -129,7 +135,8 @@ class RunFolder:
         from shopkeeper.reranking.placement import Placed
 
         split = context.split_of(context.prepared_of(self.manifest), self.manifest)
-        where, seen = f"placement={place.name}: placement", bool(self.metrics["filter_seen"])
+        where = f"placement={place.name}: placement"
+        seen = bool(self.metrics["filter_seen"]) if filter_seen is None else filter_seen
         taken_out = list(place.filter or ())
 
         def ordered(one: Any, steps: list[Any]) -> Reranked:

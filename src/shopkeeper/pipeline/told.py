@@ -176,6 +176,8 @@ class Export:
     overwrite: bool = False
     k: int = held(whole(1), 10)  # length of the lists that the graph returns
     golden: int = held(whole(1), 100)  # requests kept in the bundle
+    placement: Placement | None = None  # that the bundle answers at, too,
+    placements: tuple[str, ...] = ()  # and others by their names in conf/placement
     plain: Yaml = field(default_factory=dict, repr=False)
 
 
@@ -187,6 +189,7 @@ class Recommend:
     history: tuple[Any, ...]  # external ids, or [id, event type, …]; oldest first
     basket: tuple[Any, ...] = ()  # the same of the order so far, which is not recommended again
     placement: Placement | None = None  # with its filter, order and fallback
+    category: str | None = None  # there: whose page it is
     k: int = held(whole(1), 10)
     filter_seen: bool | None = None  # None: as the model was evaluated
     paths: Paths = field(default_factory=Paths)

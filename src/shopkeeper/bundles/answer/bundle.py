@@ -22,6 +22,7 @@ from shopkeeper.bundles.answer.histories import Event, Vocabulary, read
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.older import as_today
+from shopkeeper.bundles.answer.places import Places
 from shopkeeper.bundles.answer.rows import TableModel
 from shopkeeper.errors import UserError, whole
 from shopkeeper.programs import ranking, scoring
@@ -55,6 +56,7 @@ class Bundle:
     model: ItemModel | CustomerModel | TableModel
     seal: str = ""  # SHA-256 of the manifest: which bundle this is
     golden: list[dict[str, Any]] = field(default_factory=list, repr=False)  # requests whose answers are known
+    places: Places | None = None  # of a recommender
     seen: Counter[str] = field(default_factory=Counter)  # over all calls: requests, events, unknown_items, …
 
     @classmethod
@@ -94,8 +96,10 @@ class Bundle:
                 model = CustomerModel.of(path, manifest, content, vocabulary, threads)
             else:
                 model = ItemModel.of(path, manifest, content, vocabulary, threads)
-            golden = json.loads(content.get("golden.json", b"{}")).get("requests", [])
-            return cls(path, manifest, vocabulary, model, seal, golden)
+            known = json.loads(content.get("golden.json", b"{}"))
+            golden = [*known.get("requests", []), *known.get("placements", [])]
+            places = Places.of(model, content) if isinstance(model, ItemModel) else None
+            return cls(path, manifest, vocabulary, model, seal, golden, places)
 
     def answer(
         self,
@@ -106,6 +110,8 @@ class Bundle:
         filter_seen: bool | None = None,
         exclude: Sequence[Sequence[str]] | None = None,
         basket: Sequence[Sequence[Event]] | None = None,
+        placement: str | None = None,
+        category: Sequence[str | None] | None = None,
     ) -> list[Answer]:
         """One answer to each history: the best items, or the probability, and the reason where there is none.
 
@@ -124,13 +130,17 @@ class Bundle:
                 is sold out); ids that the bundle does not know are counted in `seen["unknown_excluded"]`.
             basket: of a recommender: per request the lines of the order so far, as in `histories`. They stand behind
                 the history and are left out of the list: what goes with them?
+            placement: of a recommender: the place of the shop that asks, one of the manifest's `placements`, whose
+                filter, order and fallback make the lists (scores are 1 / place). On an item's page that item is the
+                history's last one.
+            category: with `placement`: per request the category whose page it is, None: all items.
 
         Raises:
             UserError: an event that is none or lacks the time that the model reads, an instant that is none or is
                 missing, k out of range, no list of ids to exclude, a question that the model is not made for.
         """
         if isinstance(self.model, TableModel):
-            if any(told is not None for told in (as_of, k, filter_seen, exclude, basket)):
+            if any(told is not None for told in (as_of, k, filter_seen, exclude, basket, placement, category)):
                 raise UserError(f"{self.path} answers from rows of a table alone; leave out all but these")
             return self.model.answer(histories, self.seen)
         asked = read(histories, as_of, self.manifest["history"], self.vocabulary, self.seen)
@@ -138,11 +148,14 @@ class Bundle:
             known = None
             if basket is not None:
                 asked, known = with_baskets(asked, basket, self.manifest["history"])
-            return self.model.answer(asked, self.seen, k, filter_seen, exclude, known)
-        if any(told is not None for told in (k, filter_seen, exclude, basket)):
+            if placement is None and category is None:
+                return self.model.answer(asked, self.seen, k, filter_seen, exclude, known)
+            assert self.places is not None
+            return self.places.answer(placement, asked, self.seen, k, filter_seen, exclude, known, category)
+        if any(told is not None for told in (k, filter_seen, exclude, basket, placement, category)):
             raise UserError(
                 f"{self.path} holds a {self.manifest['task']} model, which lists no items; leave out k, filter_seen, "
-                f"exclude and basket"
+                f"exclude, basket, placement and category"
             )
         return self.model.answer(asked, self.seen)
 
@@ -155,9 +168,12 @@ class Bundle:
         exclude: Sequence[Sequence[str]] | None = None,
         as_of: Any = None,
         basket: Sequence[Sequence[Event]] | None = None,
+        placement: str | None = None,
+        category: Sequence[str | None] | None = None,
     ) -> list[list[tuple[str, float]]]:
         """The lists alone that `answer` gives."""
         if not isinstance(self.model, ItemModel):
             raise UserError(f"{self.path} holds a {self.manifest['task']} model, which lists no items; use `answer`")
         told: dict[str, Any] = {"k": k, "filter_seen": filter_seen, "exclude": exclude, "basket": basket}
+        told |= {"placement": placement, "category": category}
         return [a.items or [] for a in self.answer(histories, as_of, **told)]

@@ -37,6 +37,16 @@ SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds 
 
 
 @dataclass(frozen=True)
+class Parsed:
+    """A history as a model reads it."""
+
+    rows: list[Row]  # the events that it reads
+    items: list[int]  # their internal items
+    every: list[int]  # every known item of the history, read or not
+    unknown: int  # events of others
+
+
+@dataclass(frozen=True)
 class ItemModel:
     """A recommender that was exported."""
 
@@ -86,6 +96,20 @@ class ItemModel:
         basket: Sequence[Sequence[str]] | None = None,
     ) -> list[Answer]:
         """As `Bundle.answer`; `basket`: ids of lines that stand behind the histories already."""
+        k, parsed, hidden = self.understood(asked, seen, k, filter_seen, exclude, basket)
+        items_BK, scores_BK = self.best(parsed, asked.instant, hidden, k, seen)
+        return self.answers(parsed, items_BK, scores_BK)
+
+    def understood(
+        self,
+        asked: Histories,
+        seen: Counter[str],
+        k: int | None,
+        filter_seen: bool | None,
+        exclude: Sequence[Sequence[str]] | None,
+        basket: Sequence[Sequence[str]] | None,
+    ) -> tuple[int, list[Parsed], list[list[int]]]:
+        """How many items are wanted, what is read of each history, and what may not be shown: as `answer` is told."""
         k = self.k if k is None else k
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.k:
             raise UserError(f"k={k!r}: this bundle gives lists of 1 to {self.k} items; export with a larger k for more")
@@ -93,29 +117,42 @@ class ItemModel:
             raise UserError(f"filter_seen={filter_seen!r:.60}: write True or False")
         if filter_seen is None:
             filter_seen = bool(self.manifest["filter_seen"])
-        parsed = [self._read(rows, seen) for rows in asked.rows]
-        hidden = [every if filter_seen else [] for _, _, every, _ in parsed]
+        parsed = [self.read(rows, seen) for rows in asked.rows]
+        hidden = [one.every if filter_seen else [] for one in parsed]
         for left_out in (exclude, basket):
             if left_out is not None:
                 hidden = [a + b for a, b in zip(hidden, self._excluded(left_out, len(parsed), seen), strict=True)]
-        reasons = ["" if items else NO_HISTORY for _, items, _, _ in parsed]
-        seen["empty_histories"] += sum(map(bool, reasons))
+        seen["empty_histories"] += sum(not one.items for one in parsed)
+        return k, parsed, hidden
 
-        longest = max((len(items) for _, items, _, _ in parsed), default=1) or 1
+    def answers(self, parsed: Sequence[Parsed], items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
+        """Lists in external ids, and the reason where nothing of a history is read."""
+        found = []
+        for one, items_K, scores_K in zip(parsed, items_BK.tolist(), scores_BK.tolist(), strict=True):
+            listed = [(self.vocabulary.shown(i), s) for i, s in zip(items_K, scores_K, strict=True) if i > 0]
+            found.append(Answer(listed, None, "" if one.items else NO_HISTORY, None, one.unknown))
+        return found
+
+    def best(
+        self,
+        parsed: Sequence[Parsed],
+        instant: np.ndarray | None,
+        hidden: Sequence[list[int]],
+        k: int,
+        seen: Counter[str],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown."""
+        longest = max((len(one.items) for one in parsed), default=1) or 1
         step = max(1, min(256, SCORES_AT_ONCE // (len(self.known)), EVENTS_AT_ONCE // longest))
-        answers: list[Answer] = []
+        items, scores = [np.zeros((0, k), np.int64)], [np.zeros((0, k), np.float32)]
         for first in range(0, len(parsed), step):
             part = slice(first, first + step)
-            instant = None if asked.instant is None else asked.instant[part]
-            asked_here = [(rows, items) for rows, items, _, _ in parsed[part]]
-            items_BK, scores_BK = self._best(asked_here, instant, hidden[part], k, seen)
-            unknown = [one[3] for one in parsed[part]]
-            shown = zip(items_BK[:, :k].tolist(), scores_BK[:, :k].tolist(), reasons[part], unknown, strict=True)
-            for items_K, scores_K, reason, strange in shown:
-                pairs = zip(items_K, scores_K, strict=True)
-                listed = [(self.vocabulary.shown(i), s) for i, s in pairs if i > 0]
-                answers.append(Answer(listed, None, reason, None, strange))
-        return answers
+            when = None if instant is None else instant[part]
+            read = [(one.rows, one.items) for one in parsed[part]]
+            items_BK, scores_BK = self._best(read, when, list(hidden[part]), k, seen)
+            items.append(items_BK[:, :k])
+            scores.append(scores_BK[:, :k])
+        return np.concatenate(items), np.concatenate(scores)
 
     def _best(
         self,
@@ -164,8 +201,8 @@ class ItemModel:
             "own_score": padded([x.tolist() for x in scores], np.float32),
         }
 
-    def _read(self, rows: list[Row], seen: Counter[str]) -> tuple[list[Row], list[int], list[int], int]:
-        """The events that the model reads, their internal items, every known item of the history, events of others."""
+    def read(self, rows: Sequence[Row], seen: Counter[str]) -> Parsed:
+        """What the model reads of a history."""
         rules = self.manifest["history"]
         wanted = rules["event_types"]
         codes = None if wanted is None else {EVENT_CODE[name] for name in wanted}
@@ -185,7 +222,7 @@ class ItemModel:
         longest = None if self.arrays else rules["max_length"]  # an own history looks further back than its network
         cut = 0 if longest is None else max(0, len(items) - longest)
         seen["unknown_items"] += unknown
-        return kept[cut:], items[cut:], every, unknown
+        return Parsed(kept[cut:], items[cut:], every, unknown)
 
     def _excluded(self, exclude: Sequence[Sequence[str]], n: int, seen: Counter[str]) -> list[list[int]]:
         """Internal ids to leave out of each of n requests."""

@@ -53,7 +53,7 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     for _ in range(repeat):
         for request in golden:
             start = time.perf_counter()
-            _replay(bundle, request)
+            replay(bundle, request)
             times.append(time.perf_counter() - start)
     start = time.perf_counter()
     as_of = [request.get("as_of") for request in golden]
@@ -71,15 +71,25 @@ def wrong_answers(bundle: Bundle) -> list[str]:
     wrong = []
     with fitting(bundle.path):
         for position, request in enumerate(bundle.golden):
-            if said := difference(_replay(bundle, request), Answer.from_json(request["expected"])):
-                wrong.append(f"golden request {position}: {said}")
+            got, wanted = replay(bundle, request), Answer.from_json(request["expected"])
+            said, where = difference(got, wanted), f"golden request {position}"
+            if (place := request.get("placement")) is not None:  # scores are those of places: ids must be the same
+                said, where = said or _other_ids(got, wanted), f"{where} of placement={place}"
+            if said:
+                wrong.append(f"{where}: {said}")
     return wrong
 
 
-def _replay(bundle: Bundle, request: dict[str, Any]) -> Answer:
-    told = {"filter_seen": request["filter_seen"]} if "filter_seen" in request else {}
-    exclude = [request["exclude"]] if request.get("exclude") else None
-    return bundle.answer([_history(request)], request.get("as_of"), exclude=exclude, **told)[0]
+def replay(bundle: Bundle, request: dict[str, Any]) -> Answer:
+    """What a bundle answers to a request as golden.json holds them."""
+    told: dict[str, Any] = {key: request[key] for key in ("filter_seen", "placement") if key in request}
+    told |= {key: [request[key]] for key in ("exclude", "basket", "category") if request.get(key)}
+    return bundle.answer([_history(request)], request.get("as_of"), **told)[0]
+
+
+def _other_ids(got: Answer, wanted: Answer) -> str:
+    listed, right = ([item_id for item_id, _ in one.items or ()] for one in (got, wanted))
+    return "" if listed == right else f"{listed} instead of {right}"
 
 
 def _history(request: dict[str, Any]) -> list[Any]:

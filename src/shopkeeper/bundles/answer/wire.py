@@ -26,6 +26,7 @@ SAYS = {  # what a request may hold, by kind of bundle
     "customer": ("id", "history", "as_of"),
     "table": ("id", "history"),
 }
+OF_PLACES = ("placement", "category")  # and of a recommender that has placements
 LISTED_IDS = 'write a list of ids, e.g. "exclude": ["sku-1"]'
 
 
@@ -40,13 +41,15 @@ class Asked:
     filter_seen: bool | None = None
     exclude: Sequence[str] = ()
     basket: Sequence[Any] = ()
+    placement: str | None = None
+    category: str | None = None
 
     @classmethod
     def of(cls, said: Any, manifest: Mapping[str, Any]) -> Asked:
         """Of a JSON value; a `UserError` says what is wrong and how it is written."""
         if not isinstance(said, Mapping):
             raise UserError(f'a request is {said!r:.60}; write an object, e.g. {{"history": ["sku-1", "sku-2"]}}')
-        keys = SAYS[manifest["kind"]]
+        keys = _keys(manifest)
         if strange := [key for key in said if key not in keys]:
             raise UserError(f"a request of this bundle has no '{strange[0]!s:.60}'.{nearest(str(strange[0]), keys)}")
         if "history" not in said:
@@ -54,7 +57,8 @@ class Asked:
         found = {key: value for key, value in said.items() if value is not None}
         wanted = ("an object of columns", Mapping) if manifest["kind"] == "table" else ("a list of events", list)
         for key, (what, kind) in {"history": wanted, "basket": ("a list of lines", list), "as_of": ("text", str),
-                                  "id": ("text", str), "filter_seen": ("true or false", bool)}.items():  # fmt: skip
+                                  "id": ("text", str), "filter_seen": ("true or false", bool),
+                                  **dict.fromkeys(OF_PLACES, ("text", str))}.items():  # fmt: skip
             if (key in found or key == "history") and not isinstance(said[key], kind):
                 raise UserError(f"{key} is {said[key]!r:.60}; write {what}")
         k = found.get("k", 1)
@@ -74,14 +78,14 @@ def answered(bundle: Bundle, said: Sequence[Any]) -> list[dict[str, Any]]:
     Requests that ask in the same way are answered in one call.
     """
     answers: list[dict[str, Any]] = [{} for _ in said]
-    alike: dict[tuple[bool, int | None, bool | None], list[tuple[int, Asked]]] = {}
+    alike: dict[tuple[Any, ...], list[tuple[int, Asked]]] = {}
     for place, one in enumerate(said):
         try:
             asked = Asked.of(one, bundle.manifest)
         except UserError as e:
             answers[place] = refusal(str(e), one)
             continue
-        alike.setdefault((asked.as_of is None, asked.k, asked.filter_seen), []).append((place, asked))
+        alike.setdefault((asked.as_of is None, asked.k, asked.filter_seen, asked.placement), []).append((place, asked))
     for group in alike.values():
         try:
             found: list[Answer | UserError] = [*_answer(bundle, [asked for _, asked in group])]
@@ -115,7 +119,7 @@ def _alone(bundle: Bundle, asked: Asked) -> Answer | UserError:
 
 
 def _answer(bundle: Bundle, asked: Sequence[Asked]) -> list[Answer]:
-    """Of requests that have `as_of`, k and filter_seen alike."""
+    """Of requests that have `as_of`, k, filter_seen and placement alike."""
     first, histories = asked[0], [one.history for one in asked]
     if bundle.manifest["kind"] == "table":
         return bundle.answer(histories)
@@ -124,7 +128,8 @@ def _answer(bundle: Bundle, asked: Sequence[Asked]) -> list[Answer]:
         return bundle.answer(histories, as_of)
     return bundle.answer(
         histories, as_of, k=first.k, filter_seen=first.filter_seen, exclude=[one.exclude for one in asked],
-        basket=[one.basket for one in asked] if any(one.basket for one in asked) else None,
+        basket=[one.basket for one in asked] if any(one.basket for one in asked) else None, placement=first.placement,
+        category=[one.category for one in asked] if any(one.category for one in asked) else None,
     )  # fmt: skip
 
 
@@ -144,6 +149,9 @@ def request_schema(manifest: Mapping[str, Any], columns: Sequence[str] = ()) -> 
         "exclude": _maybe({"type": "array", "items": {"type": "string"}, "description": "further items to leave out"}),
         "basket": _maybe({"type": "array", "items": event_schema({**rules, "needs_time": False}),
                           "description": "the order so far: read behind the history, and left out of the list"}),
+        "placement": {"enum": [*(manifest.get("placements") or ()), None], "description": "the place of the shop that "
+                      "asks: its filter, order and fallback make the list"},
+        "category": _maybe({"type": "string", "description": "with a placement: whose items alone may be shown"}),
     }  # fmt: skip
     if manifest["kind"] == "table":
         value = {"type": ["string", "number", "boolean", "null"]}
@@ -153,7 +161,7 @@ def request_schema(manifest: Mapping[str, Any], columns: Sequence[str] = ()) -> 
         "$schema": DIALECT,
         "title": "Request",
         "type": "object",
-        "properties": {key: known[key] for key in SAYS[manifest["kind"]]},
+        "properties": {key: known[key] for key in _keys(manifest)},
         "required": ["history", *(["as_of"] if rules["needs_instant"] and manifest["kind"] != "table" else [])],
         "additionalProperties": False,
     }
@@ -210,6 +218,11 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "required": [*own, "reason", *unknown],
         "additionalProperties": False,
     }
+
+
+def _keys(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a request of this bundle may hold."""
+    return (*SAYS[manifest["kind"]], *(OF_PLACES if manifest.get("placements") else ()))
 
 
 def _maybe(schema: dict[str, Any]) -> dict[str, Any]:

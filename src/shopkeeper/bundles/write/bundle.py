@@ -20,6 +20,7 @@ from shopkeeper.bundles.write.explain import explain
 from shopkeeper.bundles.write.explain.origin import made_with, told_of
 from shopkeeper.bundles.write.explain.preprocessing import preprocessing
 from shopkeeper.bundles.write.items import ItemQuestions
+from shopkeeper.bundles.write.placements import Place
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.bundles.write.table import TableQuestions
 from shopkeeper.customers.base import Cohort
@@ -43,6 +44,7 @@ def export_bundle(
     golden: int = 100,
     seed: int = 0,
     overwrite: bool = False,
+    places: Mapping[str, Place] | None = None,
 ) -> Path:
     """Write the bundle of a trained model to `out`, whole or not at all, and prove that it answers as the model does.
 
@@ -58,10 +60,13 @@ def export_bundle(
         golden: number of invented requests that travel with the bundle.
         seed: invents them.
         overwrite: replace a bundle of another dataset, task or model, too.
+        places: of a recommender: placements that it answers at, too, by name.
 
     Raises:
         UserError: the model cannot be exported, or the bundle does not answer as the trained model does.
     """
+    if places and not isinstance(asked, Split):
+        raise UserError(f"placements list items, which {type(model).__name__} does not; export it without")
     if k < 1 or golden < 1:
         raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
     if not isinstance(asked, Split) and model.untrainable:
@@ -70,7 +75,7 @@ def export_bundle(
     program = program_of(model, prepared.events.timestamp is not None)
     questions: ItemQuestions | CustomerQuestions | TableQuestions
     if isinstance(asked, Split):
-        questions = ItemQuestions(model, program, prepared, asked, min(k, len(asked.catalogue)))
+        questions = ItemQuestions(model, program, prepared, asked, min(k, len(asked.catalogue)), places or {})
     elif asked.encoding is not None:
         questions = TableQuestions(model, program, prepared, asked)
     else:
@@ -80,8 +85,11 @@ def export_bundle(
         drawn, words = questions.write_program(folder), questions.vocabulary()
         write_json(folder / VOCABULARY, words)
         requests = list(questions.golden(golden, seed))
-        lines = [json.dumps(request) for request in requests]
-        write_text(folder / "golden.json", '{"requests": [\n' + ",\n".join(lines) + "\n]}\n")  # one request a line
+        lists = {"requests": requests}
+        if places and isinstance(questions, ItemQuestions):
+            lists["placements"] = list(questions.golden_of_places(golden, seed))
+        parts = [f'"{name}": [\n' + ",\n".join(map(json.dumps, of)) + "\n]" for name, of in lists.items()]
+        write_text(folder / "golden.json", "{" + ", ".join(parts) + "}\n")  # one request a line
         manifest = _manifest(prepared, run_manifest, questions, drawn)
         explain(folder, manifest, words, requests)
         seal(folder, manifest)

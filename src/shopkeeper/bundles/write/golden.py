@@ -186,7 +186,7 @@ class _Sequences:
 
 def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> np.ndarray:
     """What the trained model says, float32 (B, V): -inf outside the catalogue and, where asked, for seen items."""
-    requests = _requests(cases)
+    requests = requests_of(cases)
     scores_BV = np.array(model.score(requests), np.float32)
     closed = np.ones(scores_BV.shape[1], bool)
     closed[catalogue] = False
@@ -198,7 +198,7 @@ def trained_scores(model: Any, cases: Sequence[Case], catalogue: np.ndarray) -> 
     return scores_BV
 
 
-def _requests(cases: Sequence[Case]) -> Requests:
+def requests_of(cases: Sequence[Case]) -> Requests:
     """As evaluation asks: requests by people who were never seen."""
     instants = [case.instant for case in cases]
 
@@ -215,6 +215,15 @@ def _requests(cases: Sequence[Case]) -> Requests:
         for name in cases[0].columns
     }
     return replace(asked, events=replace(asked.events, **columns))
+
+
+def reads(program: Program, case: Case) -> bool:
+    """Whether the program reads any of its events."""
+    known, types = program.known, program.event_types
+    return any(
+        (known is None or known[item]) and (types is None or EVENT_TYPES[kind - 1] in types)
+        for item, kind in zip(case.items, case.types, strict=True)
+    )
 
 
 def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:

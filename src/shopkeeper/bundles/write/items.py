@@ -12,6 +12,7 @@ from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.bundles.write.placements import Place, PlaceQuestions
 from shopkeeper.data.offered import buckets_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.queries import as_typed
@@ -29,8 +30,12 @@ class ItemQuestions:
 
     kind = "recommender"
 
-    def __init__(self, model: Any, program: Program, prepared: Prepared, split: Split, k: int):
-        self.model, self.program, self.prepared, self.split, self.k = model, program, prepared, split, k
+    def __init__(
+        self, model: Any, program: Program, prepared: Prepared, split: Split, k: int, places: Mapping[str, Place]
+    ):
+        self.model, self.prepared, self.split, self.k = model, prepared, split, k
+        self.places = PlaceQuestions(places, program, prepared)
+        self.program = program = self.places.program
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
         self.buckets = buckets_of(prepared)
         self.usual_type = untyped_event(model, split.timeline["spec"].get("target_events") or ())
@@ -44,12 +49,13 @@ class ItemQuestions:
             from shopkeeper.bundles.write.onnx_file import write_onnx
             from shopkeeper.bundles.write.ranking import RankingGraph
 
-            graph = RankingGraph(program, catalogue, self.prepared.n_items, self.k)
+            graph = RankingGraph(program, catalogue, self.prepared.n_items, max(self.k, self.places.depth))
             drawn = write_onnx(graph, folder / "model.onnx", program.max_length)
         arrays = program.own if program.scorer == GRAPH else {**program.arrays, "catalogue": catalogue}
         if arrays is not None:
             with open(folder / "arrays.npz", "wb") as f:
                 np.savez(f, **arrays)  # type: ignore[arg-type]
+        self.places.write(folder)
         return drawn
 
     def vocabulary(self) -> dict[str, Any]:
@@ -70,6 +76,7 @@ class ItemQuestions:
             "filter_seen": bool(run.get("filter_seen", False)),
             "n_items": self.prepared.n_items,
             "n_catalogue": len(self.split.catalogue),
+            **self.places.manifest(),
         }
 
     def origin(self, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,21 +94,17 @@ class ItemQuestions:
                 "history": cases_of.external(case, self.item_ids, self.draw.channels),
                 "filter_seen": case.filter_seen,
                 "exclude": [self.item_ids[i - 1] for i in case.exclude],
-                "expected": Answer(items, None, "" if self._read(case) else NO_HISTORY).as_json(),
+                "expected": Answer(items, None, "" if cases_of.reads(self.program, case) else NO_HISTORY).as_json(),
             }
             yield request if case.instant is None else request | {"as_of": write_instant(case.instant)}
+
+    def golden_of_places(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
+        """The same of its placements, where it has any."""
+        yield from self.places.golden(self.draw, self.split, count, seed, self.usual_type, self.k)
 
     def _shown(self, item: int) -> str:
         item_id = self.item_ids[item - 1]
         return item_id if self.buckets is None else as_typed(item_id)
-
-    def _read(self, case: cases_of.Case) -> bool:
-        """Whether the model reads any of its events."""
-        known, types = self.program.known, self.program.event_types
-        return any(
-            (known is None or known[item]) and (types is None or cases_of.EVENT_TYPES[kind - 1] in types)
-            for item, kind in zip(case.items, case.types, strict=True)
-        )
 
     def compared(self, bundle: Bundle, seed: int) -> tuple[list[str], int]:
         """Where the bundle differs from the model, of requests that do not travel along, and how many these are."""
@@ -113,4 +116,5 @@ class ItemQuestions:
             scores_BV = cases_of.trained_scores(self.model, part, self.split.catalogue)
             answers = cases_of.answer(bundle, part)
             wrong += cases_of.disagreements(scores_BV, answers, internal, self.k)
-        return wrong, len(cases)
+        more, placed = self.places.compared(bundle, self.draw, self.split, seed, self.usual_type, self.k)
+        return wrong + more, len(cases) + placed

@@ -12,6 +12,7 @@ from shopkeeper.models.about import PROBABILITIES
 FILES = {
     "model.onnx": "the model as an ONNX graph, weights included",
     "arrays.npz": "the model as arrays (NumPy's .npz: a ZIP file of .npy)",
+    "placements.npz": "what the places of the shop read of items, and their fallbacks",
     "vocabulary.json": "item ids, channels and what else turns events into numbers",
     "golden.json": "invented requests with the answers that are right",
     "request.schema.json": "JSON Schema of a request",
@@ -113,6 +114,12 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
         yield f"`filter_seen` (else {str(m['filter_seen']).lower()}): leave out what stands in the history. `exclude`:"
         yield f"further ids to leave out. `k`: how many items, at most {m['k']}. `basket`: the order so far, as events;"
         yield "they stand behind the history and are left out."
+        if places := m.get("placements"):
+            yield f"`placement`: {', '.join(places)}. Its list is made of the model's best `candidates` by the steps"
+            yield "of `filter` and `rerank` of `placements` in `manifest.json`; who has no history gets the list of the"
+            yield "first fallback after `filter`, and fallbacks fill lists that are short. Scores are 1 / place. On an"
+            yield "item's page (`asks`: product) that item is the history's last one, and left out. `category`: its"
+            yield "items alone."
         yield '`reason` is "" or, where nothing of the history can be read and the list is the same for all, '
         yield f'"{m["preprocessing"]["empty"]}".'
     else:

@@ -54,7 +54,7 @@ DRAWN = """\
             "event_type": np.array([[e[2] for e in read] or [0]], np.int64),
             "exclude": np.array([hidden or [0]], np.int64){others}}}
     items, scores = session.run(None, {{one.name: feed[one.name] for one in session.get_inputs()}})
-    items, scores = items[0], scores[0]"""
+    items, scores = items[0][: manifest["k"]], scores[0][: manifest["k"]]"""
 OTHERS = {
     "price": "[e[3] for e in read] or [0]",
     "channel": "[e[4] for e in read] or [0]",

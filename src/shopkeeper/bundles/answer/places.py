@@ -1,0 +1,163 @@
+"""Places of the shop in a bundle: a model's best, filtered and put in order, and who answers where it cannot.
+
+What `reranking.placement.Placed` does with a trained model is done here with what was exported. Scores are 1 / place.
+
+Shapes: B requests, N candidates of each, K list length, V = n_items + 1 columns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.histories import Histories
+from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.bundles.answer.items import ItemModel
+from shopkeeper.data.requests import Requests
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.programs.ranking import LIST_SCORERS, below
+from shopkeeper.reranking.facts import Facts
+from shopkeeper.reranking.lists import Lists, filled
+from shopkeeper.reranking.steps import Asked, Step, in_order, steps_of
+
+FILE = "placements.npz"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of them."""
+
+    asks: str  # as of `split.asks`; empty: nothing of a page or a basket
+    candidates: int
+    first: tuple[ItemModel, list[Step]]  # who answers, and the steps behind it
+    fallback: list[tuple[ItemModel, list[Step]]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places that a bundle was exported with."""
+
+    path: Path
+    places: dict[str, Place]
+    facts: Facts
+    category_V: np.ndarray  # int64 (V,): number of each item's category in `categories`, from 1; 0: none
+    categories: list[str]
+
+    @classmethod
+    def of(cls, model: ItemModel, content: Mapping[str, bytes]) -> Places:
+        """From the checked files of a recommender's bundle; a `UserError` when they do not fit together."""
+        manifest, words, path = model.manifest, model.vocabulary, model.path
+        said = manifest.get("placements") or {}
+        if not said:
+            return cls(path, {}, Facts((), ""), np.zeros(1, np.int64), [])
+        if FILE not in content:
+            raise UserError(f"{path / FILE} is not listed in the manifest, which names placements; {AGAIN}")
+        arrays = read_arrays(content[FILE])
+        found = {}
+        for name, place in said.items():
+            where = f"{path / 'manifest.json'}: placements.{name}"
+            taken_out = steps_of(place["filter"], f"{where}.filter")
+            others = [(_program(model, told, arrays), taken_out) for told in place["fallback"]]
+            ordered = [*taken_out, *steps_of(place["rerank"], f"{where}.rerank")]
+            found[name] = Place(str(place["asks"]), int(place["candidates"]), (model, ordered), others)
+        facts = Facts.of_arrays(below(arrays, "facts"), words.item_ids, str((manifest.get("data") or {})["dataset"]))
+        category = below(arrays, "category")
+        return cls(path, found, facts, category["code_V"], list(map(str, category["names"])))
+
+    def named(self, name: Any) -> Place:
+        """A place; a `UserError` where the bundle has none of that name."""
+        if isinstance(name, str) and name in self.places:
+            return self.places[name]
+        if not self.places:
+            raise UserError(f"{self.path} has no placements; export the run again with placements=[{name}]")
+        there = ", ".join(self.places)
+        raise UserError(
+            f"{self.path} has no placement {name!r:.60}, only {there}.{nearest(str(name), list(self.places))}"
+        )
+
+    def answer(
+        self,
+        name: Any,
+        asked: Histories,
+        seen: Counter[str],
+        k: int | None = None,
+        filter_seen: bool | None = None,
+        exclude: Sequence[Sequence[str]] | None = None,
+        basket: Sequence[Sequence[str]] | None = None,
+        category: Sequence[str | None] | None = None,
+    ) -> list[Answer]:
+        """As `Bundle.answer` of a place: the list that its filter, order and fallback make.
+
+        Raises:
+            UserError: no such place, a category that there is not, whatever `ItemModel.answer` refuses.
+        """
+        place = self.named(name)
+        model, steps = place.first
+        k, parsed, hidden = model.understood(asked, seen, k, filter_seen, exclude, basket)
+        if place.asks == "product":  # the item whose page it is, the history's last one
+            pages = [one.every[-1:] if not (basket and basket[n]) else [] for n, one in enumerate(parsed)]
+            hidden = [a + b for a, b in zip(hidden, pages, strict=True)]
+        if category is not None:
+            hidden = [a + b for a, b in zip(hidden, self._elsewhere(category, len(parsed)), strict=True)]
+        instant = asked.instant
+        requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
+        n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
+
+        def listed(rows: np.ndarray, one: ItemModel, changes: list[Step]) -> np.ndarray:
+            counted = seen if one is model else Counter[str]()  # what a history holds is counted once
+            own = [parsed[b] if one is model else one.read(asked.rows[b], counted) for b in rows]
+            when = None if instant is None else instant[rows]
+            best = one.best(own, when, [hidden[b] for b in rows], n, counted)
+            question = Asked(requests.take(rows), self.facts, k)
+            found = in_order(Lists.of(best[0].astype(np.int32), best[1]), changes, question)
+            return np.pad(found, ((0, 0), (0, k - found.shape[1])))
+
+        item_BK = listed(np.arange(len(parsed)), model, steps)
+        if place.fallback:
+            item_BK[requests.lengths == 0] = 0
+        for other, taken_out in place.fallback:
+            if (short := np.flatnonzero((item_BK == 0).any(axis=1))).size:
+                item_BK[short] = filled(item_BK[short], listed(short, other, taken_out))
+        return model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
+
+    def _elsewhere(self, category: Sequence[str | None], n: int) -> list[list[int]]:
+        """What is not of each request's category, of n requests; nothing where it names none."""
+        how = "category wants one name per history, e.g. category=['books'] for one history"
+        if isinstance(category, str) or not isinstance(category, Sequence) or len(category) != n:
+            raise UserError(f"category is {category!r:.80}, for {n} histories; {how}")
+        for name in category:
+            if name is not None and name not in self.categories:
+                raise UserError(f"there is no category {name!r:.60}.{nearest(str(name), self.categories)}")
+        number = [None if name is None else self.categories.index(name) + 1 for name in category]
+        return [[] if at is None else np.flatnonzero(self.category_V != at)[1:].tolist() for at in number]
+
+
+def _listed(instant: np.ndarray | None) -> list[int] | None:
+    return None if instant is None else instant.tolist()
+
+
+def _program(model: ItemModel, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> ItemModel:
+    """A fallback as a model of its own, beside the bundle's."""
+    if told["scorer"] not in LIST_SCORERS:
+        raise UserError(f"{model.path} needs the scorer '{told['scorer']}', unknown to this shopkeeper; update it")
+    own = below(dict(arrays), f"fallback/{told['arrays']}")
+    known = own.pop("known_V", None)
+    return replace(
+        model,
+        manifest={
+            **model.manifest,
+            "scorer": told["scorer"],
+            "history": {**model.manifest["history"], **told["history"]},
+        },
+        vocabulary=replace(model.vocabulary, columns=tuple(told["columns"])),
+        known=[False, *[True] * len(model.vocabulary.item_ids)] if known is None else known.astype(bool).tolist(),
+        session=None,
+        inputs=frozenset(),
+        arrays=own,
+    )
