@@ -98,9 +98,12 @@ def reserved(datasets: list[str]) -> None:
             split = context.split_of(context.prepared_of(opened.manifest), opened.manifest)
             model, seen = opened.model(), bool(opened.metrics["filter_seen"])
 
+            said_of = opened.table("test").schema.metadata
+
             def asked(least: int, part: str) -> pa.Table:
                 steps = [{"explore": {"least": least}}] if least else []
-                return evaluate_requests(Reranked(model, steps, split, seen, DEPTH), split, part)  # noqa: B023
+                table = evaluate_requests(Reranked(model, steps, split, seen, DEPTH), split, part)  # noqa: B023
+                return table.replace_schema_metadata(said_of)  # noqa: B023
 
             means: dict[int, list[float]] = {}
             for least in range(11):
