@@ -94,7 +94,7 @@ def export_run(
     if run.about.asks != REQUESTS:
         places = ()  # of the best of each task, which recommends nothing
     placed = {
-        place.name: Place(place.plain, str(place.split.given.get("asks") or ""), run.placed(model, place.plain))
+        place.name: Place(place.plain, str(place.split.given.get("asks") or ""), run.placed(model, place))
         for place in places
     }
     return export_bundle(model, prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite, places=placed)
