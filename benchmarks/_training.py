@@ -17,6 +17,7 @@ PEERS = {
     "rectools": ["rectools[torch]==0.19.0", "numpy<2", "pandas<3", "torch==2.13.0", "catboost==1.2.10"],
     "replay": ["replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0"],
     "recbole": ["-r", str(ROOT / "requirements-recbole.txt")],
+    "shap": ["shap==0.51.0", "lightgbm==4.7.0"],
     "cornac": ["cornac==2.2.2", "numpy<2"],  # 2.3.0 asks for a newer libstdc++ than its wheel says
 }  # fmt: skip
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shopkeeper.data.requests import Requests
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.reranking.lists import Lists
+from shopkeeper.reranking.model import Reranked
 from shopkeeper.reranking.rules import boost, cap, pin
 from shopkeeper.reranking.variety import SMOOTHING, calibrated, mmr
+from tiny import DAY, days, tiny_prepared
 
 ITEMS = np.array([[11, 12, 13, 14]], np.int32)
 
@@ -124,3 +133,21 @@ def test_no_step_loses_or_repeats_a_candidate_but_a_cap(seed: int):
         assert (np.diff(found.value, axis=1) <= 1e-12).all()
         assert (np.diff((found.item == 0).astype(int), axis=1) >= 0).all()  # none stand at the end
     assert not cap(lists, np.ones_like(code), 0).item.any()
+
+
+def test_a_model_that_reaches_few_items_answers_without_a_cell_for_each_and_says_the_same(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    histories = [rng.choice(60, rng.integers(1, 12)).tolist() for _ in range(80)]
+    histories = [[int(i) + 1 for i in h] for h in histories]
+    prepared, split = tiny_prepared(tmp_path / "shop", histories, days(histories), n_items=60, catalogue=range(1, 55))
+    model = ItemKNN(neighbours=3)
+    model.fit(prepared, split, Fit(seed=1))
+    dense = copy(model)
+    dense.about = replace(model.about, reaches=False)
+    offsets, items = np.arange(0, 161, 2), rng.integers(1, 61, 160).astype(np.int32)
+    plain = Requests(prepared.events, prepared.offsets[:-1], prepared.offsets[1:], np.full(80, 99 * DAY))
+    for requests in (plain, replace(plain, barred=(offsets, items))):
+        for seen in (False, True):
+            for k in (1, 5, 60):
+                sparse, whole = (Reranked(m, [], split, seen).recommend(requests, k) for m in (model, dense))
+                assert np.array_equal(sparse, whole), (seen, k)

@@ -14,6 +14,7 @@ import numpy as np
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.features.candidates import Reached, best_items
 from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS, About
 from shopkeeper.reranking.facts import merged
@@ -22,6 +23,7 @@ from shopkeeper.reranking.lists import Lists
 from shopkeeper.reranking.steps import Asked, in_order, steps_of
 
 CELLS_AT_ONCE = 20_000_000  # of scores
+AT_ONCE = 4_096  # requests, where no score has a cell for every item
 
 
 class Reranked:
@@ -62,6 +64,10 @@ class Reranked:
     def recommend(self, requests: Requests, k: int) -> np.ndarray:
         """Internal ids int32 (B, K), best first; 0 where there are no more."""
         item_BK = np.zeros((len(requests), k), np.int32)
+        if self.model.about.reaches and not self.steps and requests.candidates is None:
+            for first in range(0, len(requests), AT_ONCE):
+                item_BK[first : first + AT_ONCE] = self._reached(requests[first : first + AT_ONCE], k)
+            return item_BK
         step = max(1, CELLS_AT_ONCE // len(self.shown_V))
         for first in range(0, len(requests), step):
             part = requests[first : first + step]
@@ -72,6 +78,21 @@ class Reranked:
     def save(self, folder: Path) -> None:
         """Write the model; the steps stand in the run's settings."""
         self.model.save(folder)
+
+    def _reached(self, requests: Requests, k: int) -> np.ndarray:
+        """The same of a model that reaches few items, without a cell for every item: int32 (B, k)."""
+        hidden = requests.hidden(self.filter_seen)
+        more = 0 if hidden is None else int(np.diff(hidden[0]).max(initial=0))
+        scored = Reached(self.model.reached(requests), self.model.rest_V)
+        best_BN = best_items(scored, self.shown_V, min(k + more, len(self.catalogue)))
+        kept = np.ones(best_BN.shape, bool)
+        if hidden is not None:
+            V = len(self.shown_V)
+            gone = np.repeat(np.arange(len(requests)), np.diff(hidden[0])) * V + hidden[1]
+            kept = ~np.isin(best_BN + np.arange(len(requests))[:, None] * V, gone)
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        found = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(best_BN, order, 1), 0)
+        return np.pad(found, ((0, 0), (0, k - found.shape[1]))).astype(np.int32)
 
     def _candidates(self, requests: Requests, n: int) -> Lists:
         if self.model.about.answers == LISTS:
