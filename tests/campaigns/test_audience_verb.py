@@ -37,6 +37,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
         house.train("runs/churn", "model=lightgbm", *SMALL, "model.max_trees=10", "model.min_data_in_leaf=5", *FEW)
         house.train("runs/base", "model=base_rate", "task=orders", *SMALL, *FEW)
         house.train("runs/popularity", "model=popularity", *SMALL)
+        house.train("runs/waits", "task=next_order", "model=hazard", "model.max_trees=10", *SMALL, *FEW)
         segments(house._composed("segments", (*SMALL, *FAST)))
         score(house._composed("score", ("run=runs/churn", "to=today.parquet")))
         made(house, "scores=runs/churn", "recommender=runs/popularity", "segments=segments/rhythm", NO_CONSENT)
@@ -141,6 +142,26 @@ def test_a_run_about_who_leaves_also_says_who_comes(house: House):
     assert len(found) >= len(known) / 2
     assert all(row["for_you_1"] and row["for_you_1"] != row["for_you_2"] for row in found)
     assert max(today[row["user_id"]] for row in found) <= np.median(known)
+
+
+def test_waits_are_dates_to_send_on(house: House):
+    made(house, "waits=runs/waits", "~audience.blocks.for_you", NO_CONSENT, "out=dated")
+    score(house._composed("score", ("run=runs/waits", "to=waits.parquet")))
+    said = {row["user_id"]: row for row in pq.read_table("waits.parquet").to_pylist()}
+    dated = 0
+    for row in table("dated"):
+        assert (row["next_order"] is None) == (said[row["user_id"]]["days_50"] is None)
+        assert (row["send_at"] is None) == (said[row["user_id"]]["days_25"] is None)
+        if row["send_at"] is not None:
+            dated += 1
+            assert row["send_at"].hour == row["best_hour"]
+            assert row["send_at"].isoformat() >= "2023-07-18"
+    assert dated
+    assert read("dated/card.json")["waits"]["model"] == "hazard"
+    with pytest.raises(UserError, match="runs/waits says when the next order comes, which is no score"):
+        made(house, "scores=runs/waits", "~audience.blocks.for_you", NO_CONSENT, "out=x")
+    with pytest.raises(UserError, match="waits=runs/churn does not say when the next order comes"):
+        made(house, "waits=runs/churn", "~audience.blocks.for_you", NO_CONSENT, "out=x")
 
 
 def test_in_the_past_it_says_what_a_model_knows_of_later(house: House, caplog: pytest.LogCaptureFixture):

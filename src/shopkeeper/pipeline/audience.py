@@ -18,12 +18,13 @@ from omegaconf import DictConfig
 from shopkeeper.campaigns.audience import card, sessions
 from shopkeeper.campaigns.audience.blocks import Recommend
 from shopkeeper.campaigns.audience.layout import KIND
-from shopkeeper.campaigns.audience.make import Given, Made, make
+from shopkeeper.campaigns.audience.make import Given, Made, Waits, make
 from shopkeeper.campaigns.audience.scores import Scores, as_asked
 from shopkeeper.campaigns.audience.settings import ASKED
 from shopkeeper.campaigns.sheets import without_formulas, write_sheet
 from shopkeeper.campaigns.upload.contacts import read_list
 from shopkeeper.customers.folds import rows_of
+from shopkeeper.customers.waits.days import LEVELS, MEDIAN
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.profit import Profit
@@ -31,7 +32,7 @@ from shopkeeper.evaluation.rows.segments import SLICED, read_segments
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
-from shopkeeper.models.about import LISTS, PROBABILITIES
+from shopkeeper.models.about import DAYS, LISTS, PROBABILITIES
 from shopkeeper.models.shares import Contributions
 from shopkeeper.pipeline import context, told
 from shopkeeper.pipeline.preparing.data import prepare_data
@@ -44,6 +45,7 @@ from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import instant, iso
 
 log = logging.getLogger(__name__)
+EARLY = LEVELS.index(0.25)
 
 
 def audience(config: DictConfig) -> None:
@@ -84,7 +86,8 @@ def _write_customers(
     needed = any(block["from"] in ASKED for block in cfg.audience.blocks.values())
     recommend = _recommender(cfg, prepared, at, warnings) if needed and cfg.recommender is not None else None
     segments = None if cfg.segments is None else _segments(cfg.segments, prepared, at)
-    given = Given(cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock)
+    waits = None if cfg.waits is None else _waits(cfg.waits, prepared, at)
+    given = Given(cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits)
     made = make(given)
     with atomic_folder(out, KIND, unlike) as folder:
         _write_tables(made, folder, cfg.chunk)
@@ -186,6 +189,22 @@ def _scores_of_run(run: RunFolder, prepared: Prepared, at: int, warnings: list[s
         about={"run": context.relative(run.path), "task": run.task, "model": run.metrics["model"],
                "horizon_days": said.cohort.horizon_days, "quality": quality},
     )  # fmt: skip
+
+
+def _waits(path: Path, prepared: Prepared, at: int) -> Waits:
+    run = open_run(path, context.named_targets())
+    truth = run.about.truth
+    if truth is None or truth.answers != DAYS:
+        raise UserError(
+            f"waits={path} does not say when the next order comes; give a run of such a task, or leave it out"
+        )
+    said = said_as_of(run, at)
+    if said.prepared.fingerprint != prepared.fingerprint:
+        raise UserError(f"waits={path} was trained on other data than {prepared.path}; train it again")
+    assert said.quantile is not None, "days come with their quantiles"
+    inside = np.where(said.quantile < said.cohort.horizon_days, said.quantile, np.nan)
+    about = {"run": context.relative(path), "task": run.task, "model": run.metrics["model"]}
+    return Waits(inside[:, EARLY], inside[:, MEDIAN], about)
 
 
 def _first(test: Any) -> int:

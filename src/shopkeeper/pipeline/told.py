@@ -225,6 +225,7 @@ class Audience(Data):
     at: Any = held(WHEN, None)  # the instant; None: the end of the log
     scores: Path | None = None  # a run folder of a customer model, or a file that `score` wrote
     segments: Path | None = None  # a folder of `segments`; None: the usual rules, without groups of likes
+    waits: Path | None = None  # a run folder of a model that says when the next order comes: dates to send on
     recommender: Path | None = None  # a run folder
     placement: Placement | None = None  # how it answers
     consents: Path | None = None  # who agreed to be written to, for a purpose

@@ -12,6 +12,7 @@ import numpy as np
 
 from shopkeeper.campaigns.audience.arms import too_small
 from shopkeeper.campaigns.audience.make import Made
+from shopkeeper.campaigns.audience.timing import WEEKDAYS
 from shopkeeper.campaigns.audience.who import NO_SCORE
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.profit_curve import expected_profit
@@ -47,6 +48,8 @@ def card(made: Made, warnings: list[str], profit: Profit | None = None, confiden
         "arms": {**made.power, "key": audience.control.key or audience.name, "share": audience.control.share},
         "scores": None if scores is None else _of_scores(made),
         "items": dict(made.filled),
+        "timing": made.timing,
+        "waits": None if given.waits is None else given.waits.about,
         "consent": _of_consent(made),
         "contacts_known": given.sent is not None,
         "profit": _profit(made, profit, confidence),
@@ -128,6 +131,8 @@ def as_markdown(said: Mapping[str, Any]) -> str:
         lines += ["## How good the scores are", "", *_scores_in_words(said["scores"]), ""]
     if said["profit"]:
         lines += ["## Whether it pays", "", _profit_in_words(said["profit"]), ""]
+    if said["timing"]:
+        lines += ["## When", "", *(_time_in_words(kind, one) for kind, one in said["timing"].items()), ""]
     if said["items"]:
         lines += ["## Items", "", "| block | customers with an item |", "|---|---:|"]
         lines += [f"| {name} | {count:,} |" for name, count in said["items"].items()] + [""]
@@ -145,6 +150,24 @@ def _arms_in_words(arms: Mapping[str, Any]) -> str:
         f"{arms['level']:g}). "
         f"Arms go by a hash with the key `{arms['key']}`."
     )
+
+
+def _time_in_words(kind: str, one: Mapping[str, Any]) -> str:
+    shop = WEEKDAYS[one["of_the_shop"]] if kind == "weekday" else f"{one['of_the_shop']} to {one['of_the_shop'] + 1}"
+    if one["difference"] is None:
+        return f"- The shop's best {kind}, {shop}, stands for all: too few customers came to judge others."
+    d = one["difference"]
+    met = (
+        f"own best {kind}s of {one['days']:g} days ago met {one['own']:.1%} of the visits since, the shop's ({shop}) "
+        f"{one['shop']:.1%}: {100 * d['value']:+.1f} points ({100 * d['low']:+.1f} to {100 * d['high']:+.1f}, "
+        f"{one['customers']:,} customers)"
+    )
+    end = (
+        "Each customer's own stands in the file"
+        if one["better"]
+        else "Not shown to be better: the shop's stands for all"
+    )
+    return f"- {end}; {met}."
 
 
 def _profit_in_words(said: Mapping[str, Any]) -> str:

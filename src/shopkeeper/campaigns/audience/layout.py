@@ -45,6 +45,8 @@ CARD = """
     arms?           object          share, key, days, power, level, buyers, correlation, smallest_difference
     scores?         object or null  run, task, model, quality on later customers, mean, quantiles, who has none and why
     items?          object          block -> customers with an item in it
+    timing?         object or null  hour, weekday -> of_the_shop, strength, own, shop, difference, better, …
+    waits?          object or null  run, task, model that next_order and send_at are from
     consent?        text            who said that they may be written to
     contacts_known?  bool            whether it was known what they had been sent
     profit?         object or null  what the campaign is expected to bring, and the best cut
@@ -82,6 +84,10 @@ AUDIENCE = Folder(
             reason_3?         string  the next
             reason_3_effect?  double  how much
             other_reasons?    double  what all others add
+            best_hour?        int8    0 to 23 on the shop's clocks: the customer's own where that is shown to be better
+            best_weekday?     string  the same
+            next_order?       timestamp[us, tz=UTC]  median, of models that say so; null: not within the window
+            send_at?          timestamp[us, tz=UTC]  when one of four such has ordered, at the best hour
             <block>?          any     <block>_1, <block>_1_name, <block>_1_price, …: items of each block
             """,
         ),

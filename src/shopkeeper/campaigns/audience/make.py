@@ -21,6 +21,7 @@ from shopkeeper.campaigns.audience.blocks import Goods, Recommend, columns_of, r
 from shopkeeper.campaigns.audience.lists import ItemLists
 from shopkeeper.campaigns.audience.scores import Scores
 from shopkeeper.campaigns.audience.settings import Audience
+from shopkeeper.campaigns.audience.timing import WEEKDAYS, best_times, send_times
 from shopkeeper.campaigns.audience.who import Known, chosen, conditions
 from shopkeeper.campaigns.audience.words import reasons
 from shopkeeper.campaigns.segments.rules import lifecycle, net_money, usual_gap, value_tiers
@@ -37,6 +38,15 @@ BEYOND = "behind the first {:,}"
 
 
 @dataclass(frozen=True)
+class Waits:
+    """Days until the next order of all customers of the dataset, as a model says; NaN: not within its window."""
+
+    early: np.ndarray  # float64 (U,): by then one of four has ordered
+    median: np.ndarray
+    about: Mapping[str, Any]  # run, task, model
+
+
+@dataclass(frozen=True)
 class Given:
     """What an audience is made from. Scores and segments are of all customers of the dataset, by internal id from 1."""
 
@@ -49,6 +59,7 @@ class Given:
     consents: Path | None = None
     sent: Path | None = None
     stock: Path | None = None
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,8 @@ class Made:
     goods: Goods
     left_out: Counter[str]  # customers of the dataset, by the first reason
     power: dict[str, Any]
+    hours: Mapping[str, np.ndarray] = field(default_factory=dict)  # best hour and weekday of each, int64 (m,)
+    timing: Mapping[str, Any] | None = None  # how they were judged
     filled: Counter[str] = field(
         default_factory=Counter
     )  # customers with an item, by block; counted as chunks are made
@@ -96,11 +109,25 @@ class Made:
             there = np.isfinite(scores.value[rows])
             if (found := scores.contributions(self.customer[rows][there])) is not None:
                 columns |= reasons(*found, there)
+        columns |= self._times(rows)
         for name, block in self.given.audience.blocks.items():
             item_BK = self._block(block, rows)
             self.filled[name] += int((item_BK > 0).any(axis=1).sum())
             columns |= columns_of(name, item_BK, self.goods)
         return pa.table(columns)
+
+    def _times(self, rows: np.ndarray) -> dict[str, Any]:
+        """`best_hour`, `best_weekday`, and where waits are given `next_order` and `send_at`."""
+        found: dict[str, Any] = {}
+        if self.hours:
+            found["best_hour"] = pa.array(self.hours["hour"][rows], pa.int8())
+            found["best_weekday"] = pa.array(np.array(WEEKDAYS)[self.hours["weekday"][rows]].tolist(), pa.string())
+        if (waits := self.given.waits) is not None:
+            hour = self.hours["hour"][rows] if self.hours else np.zeros(len(rows), np.int64)
+            place, at, zone = self.customer[rows] - 1, self.given.at, self.given.prepared.zone
+            found["next_order"] = _stamps(at + waits.median[place] * MICROSECONDS_PER_DAY)
+            found["send_at"] = _stamps(send_times(at, waits.early[place], hour, zone))
+        return found
 
     def _block(self, block: Mapping[str, Any], rows: np.ndarray) -> np.ndarray:
         source, k = block["from"], int(block.get("k") or 3)
@@ -170,7 +197,11 @@ def make(given: Given) -> Made:
     )
     buys = None if known.scores is None else known.scores.buys
     power = power_of(control, audience.control, buys, _ordered_lately(prepared, customer, at, audience.control.days))
-    return Made(given, customer, control, known, goods, left_out, power)
+    hours: dict[str, np.ndarray] = {}
+    timing = None
+    if audience.timing_days is not None:
+        hours, timing = best_times(prepared, customer, at, audience.timing_days)
+    return Made(given, customer, control, known, goods, left_out, power, hours, timing)
 
 
 def check_consent_is_known(given: Given) -> None:
@@ -262,6 +293,12 @@ def _ordered_lately(prepared: Prepared, customer: np.ndarray, at: int, days: flo
         owner, _ = lists.rows_between(prepared, customer, at - (back + 1) * length, at - back * length, ("purchase",))
         found[owner, back] = True
     return found
+
+
+def _stamps(instant: np.ndarray) -> pa.Array:
+    """Instants (µs, float64) as times; null where NaN."""
+    known = np.isfinite(instant)
+    return pa.array(np.where(known, instant, 0).astype(np.int64), mask=~known).cast(pa.timestamp("us", tz="UTC"))
 
 
 def _numbers(values: np.ndarray) -> pa.Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from shopkeeper.campaigns.audience.settings import COMING, LEAVING, WORTH
 from shopkeeper.errors import UserError
-from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.models.about import DAYS, PROBABILITIES
 from shopkeeper.models.shares import Contributions
 
 Explain = Callable[
@@ -64,6 +64,8 @@ def as_asked(scores: Scores, of: str, said: str) -> Scores:
     Raises:
         UserError: a model of money for an audience of who comes, or the other way round.
     """
+    if scores.answers == DAYS:
+        raise UserError(f"{said} says when the next order comes, which is no score; give it as waits=…")
     is_chance = scores.answers == PROBABILITIES
     if (of == WORTH) == is_chance:
         kind = "probabilities" if is_chance else scores.answers

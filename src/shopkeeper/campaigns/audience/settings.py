@@ -130,6 +130,7 @@ class Audience:
     contact: Contact = field(default_factory=Contact)
     control: Control = field(default_factory=Control)
     blocks: Mapping[str, Any] = held(Each(BLOCK), factory=dict)  # items per customer, by the block's name
+    timing_days: float | None = held(Maybe(number(above=True)), 28.0)  # own best hours are judged on; None: no hours
     sessions: Sessions | None = None
     plain: Yaml = field(default_factory=dict, repr=False)
 
