@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import csv
-import html
 import json
-import re
-import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,92 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from omegaconf import open_dict
+from small_runs import MODELS, Data, evaluated, trained
 
-from shopkeeper.cli.main import main
-from shopkeeper.data.prepared import Prepared
-from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.rows.items import evaluate_requests
-from shopkeeper.evaluation.table import metadata_of, summarise
+from shopkeeper.evaluation.table import metadata_of
 from shopkeeper.files import write_json
 from shopkeeper.hashing import sealed
-from shopkeeper.models.fit import Fit
-from shopkeeper.models.make import make
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
 from shopkeeper.pipeline.comparing.checks import _trained_without_order
-from shopkeeper.pipeline.evaluate import evaluate, evaluate_runs
-from shopkeeper.pipeline.runs import RunFolder, open_run, write_run
-from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import Evaluate, settings
-from tiny import cycle_histories, days, tiny_prepared
-
-Data = tuple[Prepared, Split]
-KNN = {"neighbours": 10, "shrinkage": 1.0, "half_life_events": 0.5, "half_life_days": None, "self_similarity": None}
-MODELS: dict[str, dict[str, Any]] = {
-    "popularity": {"half_life_days": None, "relative_to": "cutoff", "event_weights": None},
-    "item_knn": {**KNN, "event_weights": None},
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    histories = cycle_histories(60, 12, 7)  # the next item follows from the last: order matters here
-    return tiny_prepared(tmp_path_factory.mktemp("evaluate") / "tiny", histories, days(histories, 19_000))
-
-
-def trained(
-    data: Data,
-    folder: Path,
-    name: str,
-    seed: int = 1,
-    split_name: str = "leave_one_out",
-    told: dict[str, str] | None = None,
-    plan: dict[str, Any] | None = None,
-) -> RunFolder:
-    """A finished run, as `train` leaves it."""
-    prepared, split = data
-    of_model = yaml.safe_load((Path("conf/model") / f"{name}.yaml").read_text(encoding="utf-8")) | MODELS[name]
-    config = {
-        "model": of_model,
-        "task": {"name": "next_item", "headline": "ndcg@10"},
-        "dataset": {"name": "tiny", "filter_seen": False},
-        "split": {"name": split_name},
-        "trainer": {"plan": plan or {}},
-        "seed": seed,
-        "init_from": None,
-    }
-    model = make(of_model)
-    model.fit(prepared, split, Fit(seed=seed, progress=False))
-    table = evaluate_requests(model, split, "test", metadata={"model": name, "seed": seed, **(told or {})})
-    about = {"dataset": "tiny", "split": split_name, "protocol": split.protocol, "task": "next_item", "model": name}
-    metrics = {**about, "seed": seed, "filter_seen": False, "target_hash": split.target_hash()}
-    metrics["test"] = summarise(table, resamples=50)
-    facts = {"prepared": str(prepared.path), "dataset_fingerprint": prepared.fingerprint, "split": split.name}
-    return write_run(folder, config, model, metrics, {"test": table}, facts)
-
-
-@pytest.fixture(scope="module")
-def runs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
-    root = tmp_path_factory.mktemp("models") / "tiny" / "leave_one_out" / "next_item"
-    return [trained(data, root / name, name) for name in MODELS]
-
-
-def evaluated(
-    runs: list[RunFolder], out: Path, models: Path | None = None, confidence: float = 0.95, **report: Any
-) -> dict[str, Any]:
-    """`sanity.json` of the recommenders; the whole report lies in `out`."""
-    cfg = {
-        "dataset": {"name": "tiny"},
-        "split": {"name": "leave_one_out"},
-        "paths": {"models": str(models or out.parent / "none")},
-        "evaluation": {"confidence": confidence, "resamples": 50, "smallest_effect": 0.003},
-        "report": {"customers": 2, "baseline": "popularity", "resamples": 50, **report},
-        "tracking": {"name": "none"},
-    }
-    evaluate_runs(settings(cfg, Evaluate), runs, out)
-    found: dict[str, Any] = json.loads((out / "sanity.json").read_text(encoding="utf-8"))["next_item"]
-    return found
+from tiny import days, tiny_prepared
 
 
 def test_order_is_worth_something_to_a_model_that_reads_it_and_nothing_to_popularity(
@@ -258,6 +178,14 @@ def test_a_shops_own_baseline_is_in_its_table_and_not_where_seen_items_are_left_
     assert missing_baselines(cfg, [films], tmp_path) == []
 
 
+def evaluated_board(runs: list[RunFolder], out: Path, confidence: float, **report: Any) -> dict[str, Any]:
+    """`leaderboard.csv` by model; training is told to have used .95."""
+    told = [replace(run, config={**run.config, "evaluation": {"confidence": 0.95, "resamples": 50}}) for run in runs]
+    evaluated(told, out, confidence=confidence, shuffle=False, **report)
+    with (out / "leaderboard.csv").open(newline="", encoding="utf-8") as f:
+        return {row["model"]: {k: float(row[k]) for k in ("value", "low", "high")} for row in csv.DictReader(f)}
+
+
 def test_other_intervals_than_those_of_training_are_made_again(tmp_path: Path) -> None:
     histories = np.random.default_rng(3).integers(1, 13, (60, 7)).tolist()
     told = tiny_prepared(tmp_path / "tiny", histories, days(histories, 19_000))
@@ -269,122 +197,3 @@ def test_other_intervals_than_those_of_training_are_made_again(tmp_path: Path) -
     assert wide < narrow
     assert bca != narrow
     assert "50 % intervals" in (tmp_path / "report" / "leaderboard.txt").read_text(encoding="utf-8")
-
-
-def evaluated_board(runs: list[RunFolder], out: Path, confidence: float, **report: Any) -> dict[str, Any]:
-    """`leaderboard.csv` by model; training is told to have used .95."""
-    told = [replace(run, config={**run.config, "evaluation": {"confidence": 0.95, "resamples": 50}}) for run in runs]
-    evaluated(told, out, confidence=confidence, shuffle=False, **report)
-    with (out / "leaderboard.csv").open(newline="", encoding="utf-8") as f:
-        return {row["model"]: {k: float(row[k]) for k in ("value", "low", "high")} for row in csv.DictReader(f)}
-
-
-def test_runs_are_compared_from_the_shell_and_their_seeds_put_together(
-    data: Data, runs: list[RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    again = trained(data, tmp_path / "again", "item_knn", seed=2)
-    words = ["compare", *(str(run.path) for run in (*runs, again)), "--confidence", "0.9", "--test", "bootstrap"]
-    main(words)
-    said = capsys.readouterr().out
-    assert "difference (90 %)" in said
-    assert "item_knn#1 is better than popularity by" in said
-    assert "item_knn over seeds 1, 2: mean ndcg@10" in said
-    with pytest.raises(SystemExit):
-        main([*words[:-3], "1.5"])
-
-
-def test_runs_of_another_split_are_not_compared_from_the_shell(
-    data: Data, runs: list[RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = trained(data, tmp_path / "other", "item_knn", told={"split": "temporal-0"})
-    with pytest.raises(SystemExit):
-        main(["compare", str(runs[0].path), str(other.path)])
-    assert "cannot be compared: split is" in capsys.readouterr().err
-
-
-def test_weights_of_another_version_are_one_line(data: Data, tmp_path: Path) -> None:
-    run = trained(data, tmp_path / "old", "item_knn")
-
-    class Newer:
-        def load(self, folder: Path) -> None:
-            raise KeyError("item_keys")
-
-    changed = replace(run, config={**run.config, "model": {**run.config["model"], "name": "newer"}})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shopkeeper.models.make.make", lambda config: Newer())
-        with pytest.raises(UserError, match=r"do not fit this version's model .*train again"):
-            changed.model()
-
-
-def test_no_customers_id_is_on_the_page_or_in_the_tables_beside_it_unless_asked_for(
-    runs: list[RunFolder], data: Data, tmp_path: Path
-) -> None:
-    ids = set(data[0].users["user_id"].to_pylist())
-
-    def shown(out: Path) -> tuple[set[str], set[str], str]:
-        text = (out / "report.html").read_text(encoding="utf-8")
-        table = pq.read_table(out / "requests.parquet")
-        footer = text[text.index("<footer>") : text.index("</footer>")]
-        return ids & set(re.findall(r"\bu\d+\b", text)), ids & set(table["user_id"].to_pylist()), footer
-
-    evaluated(runs, tmp_path / "plain", customers=12)
-    page, table, footer = shown(tmp_path / "plain")
-    assert (page, table) == (set(), set())
-    assert re.search("personal data.*12 customers.*under numbers instead of their ids", footer)
-    whole = pq.read_table(tmp_path / "plain" / "requests.parquet")
-    assert len(set(whole["user_id"].to_pylist())) == len(set(runs[0].table("test")["user_id"].to_pylist()))
-    evaluated(runs, tmp_path / "chosen", customers=3, chosen=["u7"])
-    page, table, footer = shown(tmp_path / "chosen")
-    assert (page, table) == ({"u7"}, set())
-    assert "1 of them under their ids" in footer
-    evaluated(runs, tmp_path / "asked", customers=12, ids=True)
-    page, table, footer = shown(tmp_path / "asked")
-    assert len(page) == 12
-    assert table == ids
-    evaluated(runs, tmp_path / "nobody", customers=0)
-    assert "No single customer is on this page" in shown(tmp_path / "nobody")[2]
-
-
-def printed(page: Path) -> list[str]:
-    """The commands on a page, as a reader copies them."""
-    text = html.unescape(re.sub(r"<br>", "\n", page.read_text(encoding="utf-8")))
-    return sorted(set(re.findall(r"<code>((?:python|shopkeeper) [^<]*)</code>", text)))
-
-
-def test_commands_of_the_page_typed_as_printed_do_what_the_page_says_for_that_page(
-    runs: list[RunFolder], tmp_path: Path
-) -> None:
-    words = [f"runs=[{','.join(str(r.path) for r in runs)}]"]
-    words += ["report.shuffle=false", "tracking=none", f"out={tmp_path / 'page'}", f"paths.models={tmp_path / 'm'}"]
-    subprocess.run([sys.executable, "evaluate.py", *words], check=True, capture_output=True)
-    page = tmp_path / "page" / "report.html"
-    commands = printed(page)
-    (again,) = [c for c in commands if "report.shuffle=true" in c]
-    assert again in page.read_text(encoding="utf-8"), "what stands in the file is what is typed"
-    assert "report.shuffle=false" not in again
-    done = subprocess.run(again.replace("python ", f"{sys.executable} ", 1), shell=True, executable="/bin/bash",
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "page" / "sanity.json").read_text())["next_item"]["shuffled"]
-    after = printed(page)
-    assert again not in after
-    others = set(commands + after) - {again}
-    assert any("report.retrain=[item_knn]" in c for c in others), others
-    for command in others:  # those cost a training: here it is seen that they are about this page's data and folders
-        program, file, *rest = shlex.split(command)
-        here = [
-            w.replace("=tiny", "=demo_shop") for w in rest if not w.startswith("hydra.")
-        ]  # no conf/dataset/tiny.yaml
-        composed(file.removesuffix(".py"), here)
-        assert (program, (Path(file).is_file())) == ("python", True)
-        assert f"out={tmp_path / 'page'}" in rest or "hydra.run.dir=" in command
-        assert "dataset=" in command or file == "evaluate.py"
-
-
-def test_a_stage_without_runs_says_what_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    cfg = composed("evaluate", ["dataset=demo_shop", "tracking=none"])
-    with open_dict(cfg):
-        del cfg["task"]  # as in the pipeline's composed files
-    with pytest.raises(UserError, match="no finished run below models/demo_shop/temporal; `dvc repro` makes one"):
-        evaluate(cfg)
