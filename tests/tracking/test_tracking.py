@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper import tracking
+from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.evaluate import evaluate_runs
+from shopkeeper.pipeline.export import export
 from shopkeeper.pipeline.runs import find_runs
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
@@ -209,3 +212,22 @@ def test_a_failed_training_is_marked_as_failed(store: tuple[Path, dict[str, Any]
         raise ZeroDivisionError
     mlflow.set_tracking_uri(there.uri)
     assert mlflow.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_an_export_registers_the_bundle_with_the_run_that_it_is_of(store: tuple[Path, dict[str, Any]]):
+    place, runs = store
+    folder = place / "models/next_item/popularity"
+    words = [f"run={folder}", f"paths.exports={place / 'exports'}", f"paths.reports={place / 'reports'}", "golden=5"]
+    address = [f"tracking.uri=sqlite:///{place / 'mlflow.db'}", f"tracking.artifacts={place / 'artifacts'}"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        export(compose("export", [*words, *address]))
+    version = mlflow.MlflowClient().get_model_version_by_alias("demo_shop-next_item", "challenger")
+    assert version.tags["model"] == "popularity"
+    assert version.run_id == runs["popularity"].info.run_id
+    (answer,) = mlflow.pyfunc.load_model("models:/demo_shop-next_item@challenger").predict([{"history": []}])
+    assert [i["item_id"] for i in answer["items"]] == [
+        i for i, _ in Bundle.load(place / "exports/demo_shop-popularity").recommend([[]])[0]
+    ]
+    kept = list((place / "artifacts").rglob("rows.parquet"))
+    assert len(kept) == 1
+    assert "user_id" not in pq.read_schema(kept[0]).names

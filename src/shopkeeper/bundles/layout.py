@@ -158,6 +158,7 @@ BUNDLE = Folder(
             judged.low?             number or null  lower end of the interval
             judged.high?            number or null  upper end
             judged.p_adjusted?      number or null  as in the report
+            judged.better?          bool            significantly
             judged.method?          text            as in the report
             judged.statement?       text            as in the report
             git_commit              text or null    that trained it

@@ -137,6 +137,15 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     for name, text in SERVICE.items():
         kind = float if name in ("reload", "drain") else int
         one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
+    one = command("promote", _promote, "let MLflow's challenger become champion if nothing speaks against it")
+    one.add_argument("name", help="the registered model, <dataset>-<task>")
+    one.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
+    one.add_argument("--uri", help="MLflow's address; default: MLFLOW_TRACKING_URI, or mlflow.db here")
+    one.add_argument("--calibration", type=float, default=0.01, help="by how much its calibration error may be larger")
+    one.add_argument("--latency", type=float, default=1.5, help="times the champion's processor time, at most")
+    one.add_argument("--size", type=float, default=2.0, help="times the champion's bytes, at most")
+    one.add_argument("--confidence", type=_share, default=0.95)
+    one.add_argument("--smallest-effect", type=float, default=0.003, help="smallest difference that matters")
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
     return parser, list(sub.choices)
@@ -248,6 +257,13 @@ def _read_audience(arguments: argparse.Namespace) -> None:
 
     a = arguments
     read_audiences(a.audiences, a.data, a.days, a.contact_cost, a.to, a.level)
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.promote import promote_model
+
+    gates = {k: getattr(arguments, k) for k in ("calibration", "latency", "size", "confidence", "smallest_effect")}
+    promote_model(arguments.name, arguments.rollback, arguments.uri, gates)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
+from shopkeeper.pipeline.register import register
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Export, Placement, settings
 from shopkeeper.tasks.base import REQUESTS
@@ -48,12 +49,14 @@ def export(config: DictConfig) -> None:
             out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
+            register(cfg.tracking, chosen.run, out)
         return
     run = open_run(cfg.run or context.run_folder(cfg), named)
     say_contradictions(cfg.plain, [run])
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     out = export_run(run, place / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
     log.info("%s", verify(out))
+    register(cfg.tracking, run, out)
 
 
 def bundle_name(name: Any, run: RunFolder) -> str:

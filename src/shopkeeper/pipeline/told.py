@@ -174,6 +174,7 @@ class Export:
     run: Path | None = None  # `best`: of each task the run that leads; None: the stage's run of the model
     name: Any = None  # below paths.exports, checked by `export.bundle_name`; None: after the run
     overwrite: bool = False
+    tracking: Tracking = field(default_factory=lambda: Tracking(name="none"))  # where the bundle is registered
     k: int = held(whole(1), 10)  # length of the lists that the graph returns
     golden: int = held(whole(1), 100)  # requests kept in the bundle
     placement: Placement | None = None  # that the bundle answers at, too,

@@ -39,6 +39,7 @@ def judged(run: RunFolder, reports: Path) -> dict[str, Any] | None:
                 "metric": headline,
                 **{key: None if v is None else sign * v for key, v in signed.items()},
                 "p_adjusted": one["p_adjusted"],
+                "better": one["winner"] == model,
                 "method": one["method"],
                 "statement": one["statement"],
             }
