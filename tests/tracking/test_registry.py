@@ -26,9 +26,9 @@ from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline import promote as module
-from shopkeeper.pipeline.promote import Gates, promote, roll_back
-from shopkeeper.pipeline.register import nameless
+from shopkeeper.pipeline.handed import promote as module
+from shopkeeper.pipeline.handed.promote import Gates, promote, roll_back
+from shopkeeper.pipeline.handed.register import nameless
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.counting.recency import Recency
 from shopkeeper.tracking.registry import CHALLENGER, CHAMPION, Registry, Version, log_bundle

@@ -9,7 +9,7 @@ from shopkeeper.errors import UserError
 
 def promote_model(name: str, rollback: bool, uri: str | None, gates: dict[str, Any]) -> None:
     """Print what each gate found; a `UserError` where the challenger is refused."""
-    from shopkeeper.pipeline.promote import Gates, promote, roll_back, settings_of
+    from shopkeeper.pipeline.handed.promote import Gates, promote, roll_back, settings_of
 
     tracking = settings_of(uri)
     if rollback:

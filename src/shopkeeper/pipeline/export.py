@@ -18,7 +18,7 @@ from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
-from shopkeeper.pipeline.register import register
+from shopkeeper.pipeline.handed.register import register
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Export, Placement, settings
 from shopkeeper.tasks.base import REQUESTS
