@@ -1,7 +1,7 @@
 """MLflow's registry: every bundle is a model that MLflow can serve, and two aliases say which one is served.
 
 A registered model is called `<dataset>-<task>`. `challenger` is the bundle that was exported last, `champion` the one
-that is served; a champion that gives way stays known as `previous`. `pipeline/handed/promote.py` says who may become it.
+that is served; a champion that gives way stays known as `previous`. `pipeline/handed/promote.py` lets it change.
 """
 
 from __future__ import annotations
