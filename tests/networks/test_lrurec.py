@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_gru4rec_network import LENGTHS, packed
 
+from nn.test_gru4rec_network import LENGTHS, packed
 from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, fitted, stranger
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.networks.lrurec import LRURecNetwork, LRURecShape, _states, in_rounds
