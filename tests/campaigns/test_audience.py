@@ -289,6 +289,25 @@ def test_vip_early_is_the_top_tier_that_is_active(shop: Prepared):
     assert len(expected) > 5
 
 
+def test_only_what_came_lately_is_offered_as_new(shop: Prepared, tmp_path: Path):
+    histories = [[1, 2, 3], [4, 5], [2, 6]]
+    times = [[DAY, 5 * DAY, 95 * DAY], [90 * DAY, 91 * DAY], [2 * DAY, 120 * DAY]]
+    prepared, _ = tiny_prepared(tmp_path / "shop", histories, times)
+
+    def best(requests: Requests, k: int) -> np.ndarray:
+        assert requests.candidates is not None
+        return np.array(
+            [(requests.candidates[1][a:b].tolist() + [0] * k)[:k] for a, b in pairwise(requests.candidates[0])]
+        )
+
+    everybody = shipped("vip_early", who={"features": {"orders": [1, None]}})
+    (table,) = make(Given(everybody, prepared, 100 * DAY, recommend=best)).chunks(10)
+    for row in table.to_pylist():
+        assert [row[f"new_{i}"] for i in (1, 2, 3)] == ["i3", "i4", "i5"]  # 6 comes later
+    (none,) = make(Given(everybody, prepared, 80 * DAY, recommend=best)).chunks(10)
+    assert none["new_1"].null_count == none.num_rows
+
+
 def test_new_customer_is_who_has_ordered_once_and_what_goes_with_it_is_not_that(shop: Prepared):
     expected = {i for i, e in enumerate(LOG) if len(orders(e)) == 1 and 3 <= AT - orders(e)[0] <= 30}
     found = made(shop, "new_customer")
@@ -406,7 +425,8 @@ def test_who_was_written_to_lately_or_often_rests_and_later_messages_are_not_kno
         (plain[3], -1),
         (plain[4], 3),
     ]
-    (tmp_path / "sent.csv").write_text("user_id,at\n" + "".join(f"u{i + 1},{day - n}\n" for i, n in sent))
+    later = f"u{plain[5] + 1},{day}T06:00:00\n"
+    (tmp_path / "sent.csv").write_text("user_id,at\n" + "".join(f"u{i + 1},{day - n}\n" for i, n in sent) + later)
     found = made(shop, "win_back", sent=tmp_path / "sent.csv")
     assert set(plain) - names_in(found) == {plain[0], plain[1], plain[4]}
     assert found.left_out["written to within 3 days"] == 2
@@ -430,7 +450,9 @@ def test_the_power_is_that_of_a_planned_test(shop: Prepared):
     found = power_of(arm, Control(), np.full(5000, 0.2))
     again = plan_test(0.2 * 0.8, found["smallest_difference"], 1000.0, treatment_share=0.9)
     assert abs(again.control + again.treatment - 5000) <= 2
-    assert power_of(arm, Control(), None)["smallest_difference"] > found["smallest_difference"]
+    unknown, half = (power_of(arm, Control(), b) for b in (None, np.where(np.arange(5000) % 2, 0.2, np.nan)))
+    assert found["smallest_difference"] < half["smallest_difference"] < unknown["smallest_difference"]
+    assert half["known"] == 2500
     assert made(shop, "win_back").power["control"] > 0
 
 

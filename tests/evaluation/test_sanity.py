@@ -65,7 +65,11 @@ def shop(tmp_path_factory):
         histories,
         days(histories),
         columns={"price": [[float(i) for i in h] for h in histories]},
-        items={"category": ["a", "b", "c"] * 4, "margin": [1.0] * 12, "available": [True] * 6 + [False] * 6},
+        items={
+            "category": ["a", "b", "c"] * 4,
+            "margin": [i / 2 for i in range(1, 13)],
+            "available": [True] * 6 + [False] * 6,
+        },
     )
 
 
@@ -173,6 +177,7 @@ def test_a_shop_gets_columns_for_money_stock_and_repeats(shop):
     table = evaluate_requests(Next(), split, k=(3,))
     assert table["price_ndcg@3"].to_pylist() == table["margin_ndcg@3"].to_pylist() == [1.0] * 60
     assert table["revenue@3"].to_pylist() == [float(t[0]) for t in table["targets"].to_pylist()]
+    assert table["margin@3"].to_pylist() == [t[0] / 2 for t in table["targets"].to_pylist()]
     lists = list_matrix(table)
     assert np.allclose(table["unavailable@3"].to_numpy(), (lists > 6).mean(1))
     assert np.allclose(

@@ -215,11 +215,13 @@ class Targets:
         """What was paid for each target, all its lines: float64 (N,); unknown prices count 0, unknown units 1."""
         assert events.price is not None
         target, rows = self.all_lines
-        units = np.ones(len(rows))
-        if events.quantity is not None:
-            units = np.nan_to_num(np.asarray(events.quantity[rows], np.float64), nan=1.0)
-        paid = np.nan_to_num(np.asarray(events.price[rows], np.float64)) * units
+        paid = np.nan_to_num(np.asarray(events.price[rows], np.float64)) * _units(events, rows)
         return np.bincount(target, paid, minlength=len(self.row))
+
+    def units(self, events: Events) -> np.ndarray:
+        """How many of each target were taken, all its lines: float64 (N,); unknown units count 1."""
+        target, rows = self.all_lines
+        return np.bincount(target, _units(events, rows), minlength=len(self.row))
 
     def price(self, events: Events) -> np.ndarray:
         """Price per unit of each target, the highest of its lines: float64 (N,), NaN where none is known."""
@@ -233,6 +235,12 @@ class Targets:
     def request(self) -> np.ndarray:
         """Position of the request that each target belongs to: int64 (N,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+
+def _units(events: Events, rows: np.ndarray) -> np.ndarray:
+    if events.quantity is None:
+        return np.ones(len(rows))
+    return np.nan_to_num(np.asarray(events.quantity[rows], np.float64), nan=1.0)
 
 
 def gather_last(

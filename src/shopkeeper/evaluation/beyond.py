@@ -2,7 +2,8 @@
 
 At cut-off k: `novelty@k popularity@k serendipity@k`; with categories `diversity@k miscalibration@k`; where seen items
 may come back `repeat_share@k`, `ndcg_repeat@k` and `ndcg_explore@k` (which add up to `ndcg@k`); with prices
-`price_ndcg@k` and `revenue@k`; with an item column `margin` (money per unit) `margin_ndcg@k`; with a boolean item
+`price_ndcg@k` and `revenue@k`; with an item column `margin` (money per unit) `margin_ndcg@k` and
+`margin@k`, what the shop earned on what stood among the first k; with a boolean item
 column `available` `unavailable@k`. Popularity and the obvious list of serendipity are counted on training rows.
 The same for every model, since it is about what was asked for: with orders `basket_size`, where seen items may come
 back `bought_before` (share of the targets).
@@ -98,6 +99,7 @@ class Shop:
                 found[f"revenue@{cut}"] = commerce.revenue(hits, money, cut)
             if self.margin_V is not None:
                 found[f"margin_ndcg@{cut}"] = commerce.weighted_ndcg(hits, self._per_target(hits, targets), cut)
+                found[f"margin@{cut}"] = commerce.revenue(hits, self._earned(requests, targets, hits), cut)
             if self.available_V is not None:
                 found[f"unavailable@{cut}"] = commerce.unavailable_share(top, self.available_V)
         return found
@@ -122,6 +124,13 @@ class Shop:
         again = np.zeros(len(hits.better), bool)
         again[hits.source] = before
         return again
+
+    def _earned(self, requests: Requests, targets: Targets, hits: Hits) -> np.ndarray:
+        """What the shop earns on each distinct target, all its lines; unknown margins count 0."""
+        assert self.margin_V is not None
+        assert hits.source is not None
+        earned = np.nan_to_num(self.margin_V[targets.item]) * targets.units(requests.events)
+        return np.bincount(hits.source, earned, minlength=len(hits.better))
 
     def _per_target(self, hits: Hits, targets: Targets) -> np.ndarray:
         assert self.margin_V is not None

@@ -46,23 +46,30 @@ def power_of(arm: np.ndarray, rule: Control, buys: np.ndarray | None, past: np.n
     Args:
         arm: True in control, bool (n,).
         rule: share, power and level.
-        buys: probability that each buys without a message; None or NaN: not known. Where it is known of nobody, half of
-            them count as buyers, the case in which least is seen.
+        buys: probability that each buys without a message; None or NaN: not known. Of those half count as buyers, the
+            case in which least is seen.
         past: who ordered in the window before the instant and in the one before that, bool (n, 2): how much of the
             differences between customers a read-out with CUPED will take out, if it goes on so. None: not known.
     """
     control, treatment = int(arm.sum()), int((~arm).sum())
     known = np.zeros(0) if buys is None else buys[np.isfinite(buys)]
-    rate = float(known.mean()) if len(known) else 0.5
+    rate, part = float(known.mean()) if len(known) else 0.5, len(known) / max(len(arm), 1)
+    variance = max(part * rate * (1 - rate) + (1 - part) * 0.25, 1e-6)
     found: dict[str, Any] = {
-        "control": control, "treatment": treatment, "power": rule.power, "level": rule.level,
-        "buyers": rate if len(known) else None, "days": rule.days, "correlation": _correlation(past),
+        "control": control,
+        "treatment": treatment,
+        "power": rule.power,
+        "level": rule.level,
+        "buyers": rate if len(known) else None,
+        "known": len(known),
+        "days": rule.days,
+        "correlation": _correlation(past),
         "smallest_difference": None,
-    }  # fmt: skip
+    }
     if control and treatment:
         share = treatment / (control + treatment)
         found["smallest_difference"] = visible_effect(
-            max(rate * (1 - rate), 1e-6) * (1 - found["correlation"] ** 2),
+            variance * (1 - found["correlation"] ** 2),
             control + treatment,
             treatment_share=share,
             level=rule.level,

@@ -23,7 +23,6 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 NAMES = ("name", "title", "product_name", "description")  # columns of item tables, the first that is there
 Recommend = Callable[[Requests, int], np.ndarray]
-SPARE = 10  # so many times as many are asked for where only new ones are kept
 
 
 @dataclass
@@ -103,11 +102,15 @@ def recommended(
     """The k best items of each, int32 (B, k), 0 where there are no more; with `new_days` only what came since then."""
     if new_days is None:
         return np.asarray(recommend(asked, k))
-    item_BK = np.asarray(recommend(asked, k * SPARE))
     since = goods.at - round(new_days * MICROSECONDS_PER_DAY)
-    new = (item_BK > 0) & (goods.first_seen[item_BK] >= since)
-    order = np.argsort(~new, axis=1, kind="stable")[:, :k]
-    return np.where(np.take_along_axis(new, order, 1), np.take_along_axis(item_BK, order, 1), 0)
+    new_V = (goods.first_seen >= since) & (goods.first_seen < goods.at)
+    items = np.flatnonzero(new_V)
+    if not len(items):
+        return np.zeros((len(asked), k), np.int32)
+    offsets = np.arange(len(asked) + 1, dtype=np.int64) * len(items)
+    among = replace(asked, candidates=(offsets, np.tile(items, len(asked)).astype(np.int32)))
+    item_BK = np.asarray(recommend(among, k))
+    return np.where(new_V[item_BK], item_BK, 0)  # a model of lists may not know of candidates
 
 
 def columns_of(name: str, item_BK: np.ndarray, goods: Goods) -> dict[str, pa.Array]:

@@ -126,7 +126,13 @@ def as_markdown(said: Mapping[str, Any]) -> str:
         lines += ["## Look at this first", "", *(f"- {text}" for text in said["warnings"]), ""]
     lines += ["## Who is left out", "", "| customers | first reason |", "|---:|---|"]
     lines += [f"| {count:,} | {reason} |" for reason, count in said["left_out"].items() if count]
-    lines += ["", "## What the arms can show", "", _arms_in_words(arms), ""]
+    lines += [
+        "",
+        "## What the arms can show",
+        "",
+        _arms_in_words(arms, (said["scores"] or {}).get("horizon_days") or 0.0),
+        "",
+    ]
     if said["scores"] is not None:
         lines += ["## How good the scores are", "", *_scores_in_words(said["scores"]), ""]
     if said["profit"]:
@@ -139,11 +145,13 @@ def as_markdown(said: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _arms_in_words(arms: Mapping[str, Any]) -> str:
+def _arms_in_words(arms: Mapping[str, Any], horizon: float) -> str:
     if arms["smallest_difference"] is None:
         return "Nothing: one of the arms is empty."
     rate = arms["buyers"]
-    buyers = f"{100 * rate:.1f} of 100 buy anyway" if rate is not None else "at most half of them buy anyway"
+    buyers = "it is not known how many buy anyway, and half of them is the case in which least is seen"
+    if rate is not None:
+        buyers = f"{100 * rate:.1f} of 100 of the {arms['known']:,} with a score buy anyway in {horizon:g} days"
     return (
         f"A difference of {100 * arms['smallest_difference']:.2f} points in the share of buyers or more, where "
         f"{buyers}, read after {arms['days']:g} days with what each did before (power {arms['power']:g}, level "

@@ -42,7 +42,7 @@ CARD = """
     rule            object          the settings that were applied
     customers?      object          of_the_dataset, in_the_audience, treatment, control
     left_out?       object          reason -> customers; each is counted with the first that holds
-    arms?           object          share, key, days, power, level, buyers, correlation, smallest_difference
+    arms?           object          share, key, days, power, level, buyers (of how many known), …
     scores?         object or null  run, task, model, quality on later customers, mean, quantiles, who has none and why
     items?          object          block -> customers with an item in it
     timing?         object or null  hour, weekday -> of_the_shop, strength, own, shop, difference, better, …
