@@ -1,6 +1,6 @@
 """Compare finished runs and write the report."""
 
-from shopkeeper.pipeline.verbs import run_verb
+from shopkeeper.pipeline.shell.verbs import run_verb
 
 if __name__ == "__main__":
     run_verb("evaluate")

@@ -143,7 +143,7 @@ class House:
                 os.dup2(os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             if words[0] == "dvc":
                 os.execvp(sys.executable, [sys.executable, "-m", *words])
-            from shopkeeper.pipeline.verbs import run_verb
+            from shopkeeper.pipeline.shell.verbs import run_verb
 
             count = _count_changes(moment, self.top / "told.json")
             try:

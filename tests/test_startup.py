@@ -19,7 +19,7 @@ HEAVY = {"torch", "pytorch_lightning", "mlflow", "sqlalchemy", "matplotlib", "op
          "lightgbm", "onnx", "polars", "scipy", "scipy.stats", "jinja2"}  # fmt: skip
 LOADED = """
 import sys
-from shopkeeper.pipeline.verbs import run_verb
+from shopkeeper.pipeline.shell.verbs import run_verb
 run_verb(sys.argv[1], sys.argv[2:])
 print(*sys.modules)
 """

@@ -64,7 +64,7 @@ def test_help_lists_the_choices_of_every_group():
 def test_a_misspelt_option_has_the_verbs_own_names_beside_it(
     verb: str, key: str, said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    from shopkeeper.pipeline.entry import _nearest_key
+    from shopkeeper.pipeline.shell.entry import _nearest_key
 
     for words in ([f"{verb}.py", f"{key}=1"], ["/somewhere/shopkeeper", verb, f"{key}=1"]):
         monkeypatch.setattr("sys.argv", words)

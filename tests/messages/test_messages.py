@@ -16,9 +16,9 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.new_dataset import guess_dataset
 from shopkeeper.models.make import make
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.entry import EXTRAS, one_line_errors
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import prepare_split
+from shopkeeper.pipeline.shell.entry import EXTRAS, one_line_errors
 from shopkeeper.pipeline.told import Prepare, Train, settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.typed_ids import KEYS, keep_ids
+from shopkeeper.pipeline.shell.typed_ids import KEYS, keep_ids
 
 
 def parsed(word: str):

@@ -24,11 +24,11 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.entry import one_line_errors
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import prepare_split
 from shopkeeper.pipeline.runs import find_runs, open_run
+from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 

@@ -14,7 +14,7 @@ from recbole_models.shop import ITEMS, N_ITEMS, walkers
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
-from shopkeeper.pipeline.verbs import _added
+from shopkeeper.pipeline.shell.verbs import _added
 from shopkeeper.recommenders.recbole.installed import Installed, check_plain
 from shopkeeper.recommenders.recbole.model import RecBole, usable_items
 from shopkeeper.recommenders.recbole.runner import check_sequences

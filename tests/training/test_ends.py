@@ -69,7 +69,7 @@ def test_ctrl_c_comes_out_as_an_interrupt_and_the_next_one_is_heard(tiny_shop, m
 
 
 ENTRY = (
-    "import sys, runpy; from shopkeeper.pipeline.entry import one_line_errors; sys.argv = sys.argv[1:]\n"
+    "import sys, runpy; from shopkeeper.pipeline.shell.entry import one_line_errors; sys.argv = sys.argv[1:]\n"
     "with one_line_errors(): runpy.run_path(sys.argv[0])"
 )
 

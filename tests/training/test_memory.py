@@ -12,7 +12,7 @@ import yaml
 from small_training import assert_close, fit
 
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.devices import memory
 from shopkeeper.training.module import SequenceModule

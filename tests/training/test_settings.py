@@ -15,7 +15,7 @@ from small_training import TRAINER, fit
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.networks.sasrec import SASRecShape
-from shopkeeper.pipeline.entry import explain_hydra
+from shopkeeper.pipeline.shell.entry import explain_hydra
 from shopkeeper.training.config import Plan, PlanByHand, Recipe, TrainerConfig
 
 CONF = Path(__file__).parents[2] / "conf"

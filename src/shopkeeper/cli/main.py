@@ -10,8 +10,8 @@ from pathlib import Path
 
 from shopkeeper import __version__, startup
 from shopkeeper.errors import nearest
-from shopkeeper.pipeline.entry import one_line_errors
-from shopkeeper.pipeline.verbs import VERBS, run_verb
+from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.verbs import VERBS, run_verb
 
 UPLOADS = ("klaviyo", "mailchimp", "brevo", "omnisend", "meta", "google", "braze", "segment")  # of campaigns.upload
 SERVICE = {  # of service.limits

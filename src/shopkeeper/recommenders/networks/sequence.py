@@ -27,7 +27,6 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import Rule, UserError, check, number, one_of, or_null
 from shopkeeper.features.content import Content, item_content
-from shopkeeper.features.item_start import alike, taken_together
 from shopkeeper.files import sha256_file
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned
 from shopkeeper.models.fit import Fit
@@ -295,6 +294,8 @@ class SequenceRecommender(SequenceModel):
         """Give the items of a new network their start; what a checkpoint must agree with."""
         if self.item_init == "random":
             return {}
+        from shopkeeper.features.item_start import alike, taken_together
+
         if self.item_init == "svd":
             network.begin(torch.from_numpy(taken_together(split, self.types, network.shape.width)))
             return {"item_init": "svd"}

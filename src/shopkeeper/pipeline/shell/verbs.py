@@ -11,9 +11,9 @@ from typing import Any
 from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
-from shopkeeper.pipeline.entry import one_line_errors
+from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.typed_ids import keep_ids
 from shopkeeper.pipeline.stages.unedited import check_chosen
-from shopkeeper.pipeline.typed_ids import keep_ids
 
 # verb -> what it does; the verb is also the name of its file in `conf/`, and of the function in `pipeline/<verb>.py`
 VERBS = {
