@@ -18,6 +18,7 @@ import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import read_instant
+from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
@@ -259,6 +260,24 @@ def test_it_runs_where_only_numpy_is_installed(whole: Path) -> None:
 def test_what_is_no_list_to_exclude_is_said_with_how_to_write_it(whole: Path, exclude: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         Bundle.load(whole).recommend([["i1", "i2"]], exclude=exclude)
+
+
+def test_histories_of_about_one_length_are_answered_together_and_in_the_order_given(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+    best = ItemModel._best
+
+    def noted(self: ItemModel, part: Any, *rest: Any) -> Any:
+        lengths.extend(len(items) for _, items in part)
+        return best(self, part, *rest)
+
+    monkeypatch.setattr(ItemModel, "_best", noted)
+    histories = [["i1"] * (8 if n % 3 else 1) + [f"i{1 + n % 12}"] for n in range(300)]
+    bundle = Bundle.load(whole)
+    together = bundle.recommend(histories, filter_seen=True)
+    assert lengths == sorted(lengths)
+    assert together == [bundle.recommend([h], filter_seen=True)[0] for h in histories]
 
 
 def test_excluded_items_are_not_shown_in_other_spellings_either_and_unknown_ones_are_counted(whole: Path) -> None:

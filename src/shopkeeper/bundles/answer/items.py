@@ -142,17 +142,18 @@ class ItemModel:
         seen: Counter[str],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown."""
-        longest = max((len(one.items) for one in parsed), default=1) or 1
-        step = max(1, min(256, SCORES_AT_ONCE // (len(self.known)), EVENTS_AT_ONCE // longest))
-        items, scores = [np.zeros((0, k), np.int64)], [np.zeros((0, k), np.float32)]
+        length = np.array([len(one.items) for one in parsed], np.int64)
+        order = np.argsort(length, kind="stable")  # histories of about one length together: less padding
+        step = max(1, min(256, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // max(1, length.max(initial=0))))
+        items, scores = np.zeros((len(parsed), k), np.int64), np.full((len(parsed), k), -np.inf, np.float32)
         for first in range(0, len(parsed), step):
-            part = slice(first, first + step)
+            part = order[first : first + step]
             when = None if instant is None else instant[part]
-            read = [(one.rows, one.items) for one in parsed[part]]
-            items_BK, scores_BK = self._best(read, when, list(hidden[part]), k, seen)
-            items.append(items_BK[:, :k])
-            scores.append(scores_BK[:, :k])
-        return np.concatenate(items), np.concatenate(scores)
+            read = [(parsed[n].rows, parsed[n].items) for n in part.tolist()]
+            items_BK, scores_BK = self._best(read, when, [hidden[n] for n in part.tolist()], k, seen)
+            listed = min(k, items_BK.shape[1])
+            items[part, :listed], scores[part, :listed] = items_BK[:, :k], scores_BK[:, :k]
+        return items, scores
 
     def _best(
         self,

@@ -48,9 +48,9 @@ class RankingGraph(Graph):
         self.k = min(k, len(catalogue))
         self.has_fallback = program.fallback is not None
         fallback = np.zeros(n_items + 1, np.float32) if program.fallback is None else program.fallback
-        closed = np.ones(n_items + 1, bool)
-        closed[catalogue] = False
-        self.register_buffer("fallback_V", torch.from_numpy(np.array(fallback, np.float32)))
+        closed = np.full(n_items + 1, -np.inf, np.float32)
+        closed[catalogue] = 0
+        self.register_buffer("fallback_V", torch.from_numpy(fallback.astype(np.float32) + closed))
         self.register_buffer("closed_V", torch.from_numpy(closed))
 
     def forward(
@@ -68,11 +68,10 @@ class RankingGraph(Graph):
                 scores_BV = scores_BV.scatter(1, own_BS, own_score_BS)
         else:
             scores_BV = self.scorer(history_BL, event_type_BL, *others_BL)
+        scores_BV = scores_BV + self.closed_V  # right behind a product of matrices it costs nothing
         if self.has_fallback:
             known_B1 = (history_BL > 0).any(dim=1, keepdim=True)
             scores_BV = torch.where(known_B1, scores_BV, self.fallback_V)
-        nothing = torch.full((), float("-inf"), dtype=scores_BV.dtype)
-        scores_BV = torch.where(self.closed_V, nothing, scores_BV)
         scores_BV = scores_BV.scatter(1, exclude_BS, float("-inf"))
         scores_BK, items_BK = torch.topk(scores_BV, self.k, dim=1)
         return torch.where(torch.isinf(scores_BK), 0, items_BK), scores_BK

@@ -75,12 +75,12 @@ class AttentionBlock(Dropping):
         x_PD = self.norm_ffn(q_PD + self.drop(linear(a_PD, self.out)))
         return x_PD + self.drop(linear(self.drop(F.relu(linear(x_PD, self.up))), self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
-        """The same from (B, L, D) with an explicit mask, without dropout."""
-        q_BLD = self.norm_q(x_BLD)
-        a_BLD = self.out(plain_attention(self.q(q_BLD), self.kv(x_BLD), mask_B1LL, self.heads))
-        x_BLD = self.norm_ffn(q_BLD + a_BLD)
-        return x_BLD + self.down(F.relu(self.up(x_BLD)))
+    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor) -> Tensor:
+        """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
+        q_BMD = self.norm_q(x_BLD[:, -mask_B1ML.shape[2] :])
+        a_BMD = self.out(plain_attention(self.q(q_BMD), self.kv(x_BLD), mask_B1ML, self.heads))
+        x_BMD = self.norm_ffn(q_BMD + a_BMD)
+        return x_BMD + self.down(F.relu(self.up(x_BMD)))
 
 
 class GatedBlock(Dropping):
@@ -111,13 +111,14 @@ class GatedBlock(Dropping):
         gate, up = linear(self.norm_f(x_PD), self.up).chunk(2, -1)
         return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * self.drop(linear(F.silu(gate) * up, self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
-        """The same from (B, L, D) with an explicit mask, without dropout."""
-        n_BLD = self.norm_a(x_BLD)
-        a_BLD = self.out(plain_attention(self.q(n_BLD), self.kv(n_BLD), mask_B1LL, self.heads))
-        x_BLD = x_BLD + torch.sigmoid(self.gate_a(x_BLD)) * a_BLD
-        gate, up = self.up(self.norm_f(x_BLD)).chunk(2, -1)
-        return x_BLD + torch.sigmoid(self.gate_f(x_BLD)) * self.down(F.silu(gate) * up)
+    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor) -> Tensor:
+        """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
+        n_BLD, last = self.norm_a(x_BLD), mask_B1ML.shape[2]
+        a_BMD = self.out(plain_attention(self.q(n_BLD[:, -last:]), self.kv(n_BLD), mask_B1ML, self.heads))
+        x_BMD = x_BLD[:, -last:]
+        x_BMD = x_BMD + torch.sigmoid(self.gate_a(x_BMD)) * a_BMD
+        gate, up = self.up(self.norm_f(x_BMD)).chunk(2, -1)
+        return x_BMD + torch.sigmoid(self.gate_f(x_BMD)) * self.down(F.silu(gate) * up)
 
 
 class SASRecNetwork(SequenceNetwork):
@@ -197,9 +198,10 @@ class SASRecNetwork(SequenceNetwork):
         seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
         self_LL = torch.eye(length, dtype=torch.bool, device=item_BL.device)  # padding sees itself: no empty softmax
         mask_B1LL = ((item_BL > 0)[:, None, :] & seen_LL | self_LL)[:, None]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x_BLD = block.plain(x_BLD, mask_B1LL)
-        return self.norm(x_BLD[:, -1])
+        x_B1D = self.blocks[-1].plain(x_BLD, mask_B1LL[:, :, -1:])  # nobody reads the last block's other positions
+        return self.norm(x_B1D[:, 0])
 
 
 def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,9 +210,9 @@ def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
-def plain_attention(q_BLD: Tensor, kv_BLE: Tensor, mask_B1LL: Tensor, heads: int) -> Tensor:
-    """Attention by the textbook, to what the mask (bool, true: seen) lets through: (B, L, D)."""
-    b, length, d = q_BLD.shape
-    q, k, v = (x.reshape(b, length, heads, -1).transpose(1, 2) for x in (q_BLD, *kv_BLE.chunk(2, -1)))  # (B, H, L, d)
-    score_BHLL = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1LL, -torch.inf)
-    return (torch.softmax(score_BHLL, -1) @ v).transpose(1, 2).reshape(b, length, d)
+def plain_attention(q_BMD: Tensor, kv_BLE: Tensor, mask_B1ML: Tensor, heads: int) -> Tensor:
+    """Attention by the textbook, of M positions to what the mask (bool, true: seen) lets through: (B, M, D)."""
+    b, m, d = q_BMD.shape
+    q, k, v = (x.reshape(b, x.shape[1], heads, -1).transpose(1, 2) for x in (q_BMD, *kv_BLE.chunk(2, -1)))
+    score_BHML = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1ML, -torch.inf)
+    return (torch.softmax(score_BHML, -1) @ v).transpose(1, 2).reshape(b, m, d)
