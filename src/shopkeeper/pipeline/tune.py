@@ -24,9 +24,11 @@ from shopkeeper.hashing import SEAL
 from shopkeeper.models.targets import today
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.forms import form_of
+from shopkeeper.pipeline.forms.fitting import PausedError
 from shopkeeper.pipeline.forms.form import task_of
+from shopkeeper.pipeline.runs import remove_checkpoints
 from shopkeeper.pipeline.stages.compose import composed
-from shopkeeper.pipeline.told import Data, Train, Tune, but, plain, settings
+from shopkeeper.pipeline.told import Data, Tune, but, plain, settings
 from shopkeeper.pipeline.train import validate_model
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def check(cfg: Tune) -> None:
 def tune_model(cfg: Tune) -> Path:
     """Run (or go on with) the study of one model; returns its folder `studies/<dataset>-<split>-<model>/`."""
     check(cfg)
-    from shopkeeper.tuning.study import database_error, open_study, spent, stop_at
+    from shopkeeper.tuning.study import database_error, go_on, open_study, spent, stop_at, waiting_places
 
     name = cfg.tuning.name or f"{cfg.dataset.name}-{cfg.split.name}-{cfg.model.name}"
     folder = check_target(cfg.paths.studies / name, "study")
@@ -135,8 +137,11 @@ def tune_model(cfg: Tune) -> Path:
                         _objective(study, cfg, parent, tick),
                         timeout=cfg.tuning.hours and cfg.tuning.hours * 3600,
                         catch=(Exception,),
-                        callbacks=[stop_at(limit), _say, show],
+                        callbacks=[*([go_on] if cfg.tuning.pruner == "halving" else []), stop_at(limit), _say, show],
                     )
+            if limit is not None and spent(study) >= limit:
+                for place in waiting_places(study):  # of those that went on, too: they have none by now
+                    remove_checkpoints(cfg.paths.checkpoints / place)
             _write_results(study, cfg, folder, parent)
         except Exception as e:
             if (said := database_error(e)) is None:
@@ -188,7 +193,7 @@ def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[], None]) -> Callable[[Any], float]:
     from shopkeeper.tuning.space import read_space, suggest, with_settings
-    from shopkeeper.tuning.study import INTERRUPTED, TrialPruned, first_try, seal_of
+    from shopkeeper.tuning.study import INTERRUPTED, WAITS_IN, TrialPruned, first_try, seal_of
 
     space, told = read_space(cfg.plain), cfg.tuning
 
@@ -204,8 +209,10 @@ def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[],
                         first = seed == told.seeds[0]
                         watch = _watch(trial, changed, child, first, tick)
                         values.append(validate_model(but(changed, seed=seed), watch))
-            except TrialPruned:
+            except (TrialPruned, PausedError) as e:
                 pruned = True
+                if isinstance(e, PausedError) and e.folder is not None:
+                    trial.set_user_attr(WAITS_IN, e.folder.name)
             except BaseException as e:
                 child.tags({"state": "failed", "error": f"{type(e).__name__}: {e}"})
                 raise
@@ -238,7 +245,7 @@ def _objective(study: Study, cfg: Tune, parent: tracking.Run, tick: Callable[[],
 
 
 def _watch(
-    trial: Any, cfg: Train, child: tracking.Run, first: bool, tick: Callable[[], None]
+    trial: Any, cfg: Tune, child: tracking.Run, first: bool, tick: Callable[[], None]
 ) -> Callable[[Mapping[str, float], int], None]:
     """Called once per epoch: tells the tracker and, of the first seed, the pruner."""
     from shopkeeper.tuning.study import TrialPruned
@@ -254,7 +261,7 @@ def _watch(
         if first and value is not None:
             trial.report(value, step)
             if step != last and trial.should_prune():
-                raise TrialPruned
+                raise PausedError if cfg.tuning.pruner == "halving" else TrialPruned
 
     return watch
 

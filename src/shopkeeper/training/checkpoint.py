@@ -102,9 +102,11 @@ class Resumable(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Save, after validation and early stopping have had their say."""
         due = (module.step // module.n_batches) % self.every_epochs == 0
-        if due or trainer.should_stop or stopping.noted():
+        if due or trainer.should_stop or stopping.noted() or module.ended is not None:
             self.save(trainer, module)
         stopping.due()
+        if module.ended is not None:
+            raise module.ended
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """Write `step-<number>`, then delete what is older than the newest two."""

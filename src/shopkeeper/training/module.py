@@ -61,6 +61,7 @@ class SequenceModule(pl.LightningModule):
         worst = math.inf if objective.lower_is_better else -math.inf
         self.best: dict[str, Any] = {"value": worst, "epoch": -1, "weights": None}
         self.history: list[dict[str, float]] = []
+        self.ended: Exception | None = None  # whoever was told of an epoch has ended the training
         self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
         self.average: Average | None = None
@@ -220,7 +221,12 @@ class SequenceModule(pl.LightningModule):
                 metrics["validation_seconds"] = time.perf_counter() - started
             self.log(headline, metrics[headline], logger=False)  # for `trainer.Patience`
         self.history.append({"epoch": epoch, **metrics})
-        self.on_epoch(metrics, epoch)
+        try:
+            self.on_epoch(metrics, epoch)
+        except Exception as e:
+            if not self.trainer.checkpoint_callbacks:
+                raise
+            self.ended = e  # `Resumable` saves first: a search's trial that waits goes on from here
 
     def _keep_better(self, value: float, epoch: int) -> None:
         gain = value - self.best["value"]

@@ -18,7 +18,7 @@ from shopkeeper.files import write_json, write_text
 from shopkeeper.hashing import SEAL
 from shopkeeper.shapes import Yaml
 from shopkeeper.tuning.space import path_of, with_settings
-from shopkeeper.tuning.study import State, Study, spent
+from shopkeeper.tuning.study import WAITS_IN, State, Study, spent
 
 log = logging.getLogger(__name__)
 LOST = "its process was killed or lost"
@@ -31,7 +31,7 @@ def write_trials(study: Study, folder: Path) -> Path:
     """`trials.json`: every trial with its state, value, settings, epochs and, where it failed, its error."""
     trials = []
     for t in study.get_trials(deepcopy=False):
-        about = {k: v for k, v in t.user_attrs.items() if k not in ("error", "traceback", SEAL)}
+        about = {k: v for k, v in t.user_attrs.items() if k not in ("error", "traceback", SEAL, WAITS_IN)}
         if t.state == State.FAIL:
             about |= {"error": LOST} | t.user_attrs
         trials.append({"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.params,

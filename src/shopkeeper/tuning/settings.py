@@ -12,7 +12,7 @@ from shopkeeper.errors import Rule, UserError, check, or_null, whole
 from shopkeeper.shapes import ANY, PLAIN, Items, Maybe, Name
 from shopkeeper.typed import held
 
-SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
+SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "halving", "none")
 
 
 def _whole(least: int) -> Rule:

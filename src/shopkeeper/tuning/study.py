@@ -32,6 +32,8 @@ from shopkeeper.tuning.settings import Tuning
 log = logging.getLogger(__name__)
 TrialPruned = optuna.TrialPruned
 INTERRUPTED = "interrupted"
+WAITS_IN = "waits_in"  # of a trial that waits: the name of the folder with its checkpoints
+THIRD = 3  # of halving
 ALIKE = 5  # trials that fail alike before anything has worked end a search
 _again = optuna.storages.RetryHeartbeatStaleTrialCallback  # makes a waiting trial with the settings of a lost one
 
@@ -77,7 +79,7 @@ def _open(url: str, name: str, settings: Tuning, direction: str, asks: Mapping[s
         url,
         heartbeat_interval=beat,
         grace_period=3 * beat,
-        heartbeat_stale_trial_callback=lambda study, trial: _try_again(study, trial, 1),
+        heartbeat_stale_trial_callback=lambda study, trial: _try_again(study, trial, 1 + _waited(study, trial)),
     )
     full = f"{name}-{sha256_json(asks)[:8]}"
     earlier = [s for s in optuna.get_all_study_names(storage) if s.startswith(f"{name}-")]
@@ -117,6 +119,17 @@ def _try_again(study: Study, trial: Trial, most: int | None = None) -> None:
         trial = copy.deepcopy(trial)
         trial.params, trial.distributions = {}, {}
     _again(max_retry=most, inherit_intermediate_values=True)(study, trial)
+
+
+def _waited(study: Study, trial: Trial) -> int:
+    """How many tries of a trial ended because it was to wait, and not with their process."""
+    earlier = _again.retry_history(trial)
+    return sum(t.state == State.PRUNED and t.number in earlier for t in study.get_trials(deepcopy=False))
+
+
+def _first_of(trial: Trial) -> int:
+    first = _again.retried_trial_number(trial)
+    return trial.number if first is None else first
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -178,8 +191,7 @@ class Reseeded(BaseSampler):
 
 def _turn(study: Study, trial: Trial) -> int:
     """How many trials began before the first try of this one, each counted once however often it was tried."""
-    first = _again.retried_trial_number(trial)
-    first = trial.number if first is None else first
+    first = _first_of(trial)
     tries = study.get_trials(deepcopy=False)
     return sum(t.number < first and _again.retried_trial_number(t) is None for t in tries)
 
@@ -187,7 +199,55 @@ def _turn(study: Study, trial: Trial) -> int:
 def _pruner(settings: Tuning) -> optuna.pruners.BasePruner:
     if settings.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=2)
+    if settings.pruner == "halving":
+        return Halving()
     return optuna.pruners.HyperbandPruner() if settings.pruner == "hyperband" else optuna.pruners.NopPruner()
+
+
+class Halving(optuna.pruners.BasePruner):
+    """Asynchronous successive halving: after 1, 3, 9, … validations only the best third goes on at once.
+
+    The others wait. When more have come and one of those that wait is in the best third by now, it goes on where it was
+    (`go_on`). L. Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+    """
+
+    def prune(self, study: Study, trial: Trial) -> bool:
+        """Whether it waits; asked after each validation."""
+        return _is_rung(trial.last_step) and not _leads(study, trial)
+
+
+def go_on(study: Study, trial: Trial) -> None:
+    """A callback: one trial that waits and is in the best third by now is the next to run, the furthest one first."""
+    again = _tried_again(study)
+    waiting = [t for t in study.get_trials(deepcopy=False) if t.state == State.PRUNED and t.number not in again]
+    for t in sorted(waiting, key=lambda t: -(t.last_step or 0)):
+        if _is_rung(t.last_step) and _leads(study, t):
+            _try_again(study, t)
+            return
+
+
+def waiting_places(study: Study) -> list[str]:
+    """Names of the folders in which trials have waited."""
+    told = (t.user_attrs.get(WAITS_IN, "") for t in study.get_trials(deepcopy=False))
+    return sorted({name for name in told if name and Path(name).name == name})
+
+
+def _is_rung(step: int | None) -> bool:
+    while step and step % THIRD == 0:
+        step //= THIRD
+    return step == 1
+
+
+def _leads(study: Study, trial: Trial) -> bool:
+    """Whether it is in the best third of all that came as far, each counted once; of equal ones the earlier is."""
+    rung, sign = trial.last_step, -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    place: dict[int, tuple[float, int]] = {}
+    for t in (*study.get_trials(deepcopy=False), trial):
+        if rung in t.intermediate_values:
+            first, value = _first_of(t), sign * t.intermediate_values[rung]
+            place[first] = (math.inf if math.isnan(value) else value, first)
+    ahead = sum(p < place[_first_of(trial)] for p in place.values())
+    return ahead < max(len(place) // THIRD, 1)
 
 
 def completed(study: Study) -> list[Trial]:
@@ -198,7 +258,8 @@ def completed(study: Study) -> list[Trial]:
 def spent(study: Study) -> int:
     """How much of a budget in trials is used, over all processes.
 
-    Complete, pruned and failed trials count; one that was killed or interrupted and is tried again does not. While
+    Complete, pruned and failed trials count; one that was killed or interrupted and is tried again does not, nor one
+    that has waited and goes on. While
     every trial has failed, none counts: the cause was none of their settings.
     """
     again = _tried_again(study)
@@ -207,10 +268,8 @@ def spent(study: Study) -> int:
 
 
 def first_try(study: Study, number: int) -> int:
-    """The number of the trial that a trial repeats after a kill or an interruption, else its own."""
-    trial = next(t for t in study.get_trials(deepcopy=False) if t.number == number)
-    first = _again.retried_trial_number(trial)
-    return number if first is None else first
+    """The number of the trial that a trial repeats after a kill or an interruption, or goes on with, else its own."""
+    return _first_of(next(t for t in study.get_trials(deepcopy=False) if t.number == number))
 
 
 def _tried_again(study: Study) -> set[int]:

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from shopkeeper.locks import alone
@@ -16,6 +17,12 @@ from shopkeeper.pipeline.told import Train
 
 log = logging.getLogger(__name__)
 TellEpoch = Callable[[Mapping[str, float], int], None]
+
+
+class PausedError(Exception):
+    """A search's trial waits until it is asked to go on: its checkpoints, in `folder`, stay."""
+
+    folder: Path | None = None
 
 
 def fit_of(
@@ -47,6 +54,9 @@ def forgotten_if_it_fails(fit: Fit, parts: Sequence[str]) -> Iterator[None]:
     """Of a search's trial that fails or is pruned, checkpoints go: nobody goes on with it."""
     try:
         yield
+    except PausedError as e:
+        e.folder = fit.folder
+        raise
     except Exception:
         if "test" not in parts and fit.folder is not None:
             remove_checkpoints(fit.folder)
