@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +43,20 @@ def at_least(issue: str, what: str, value: float, required: float, kind: str | N
 def not_had(issue: str, what: str, required: float, reason: str) -> dict[str, Any]:
     """A claim that could not be measured: the peer, the data or the machine could not be had."""
     return {"issue": issue, "what": what, "value": None, "required": required, "holds": False, "reason": reason}
+
+
+def of_before(name: str, anew: Collection[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows and claims of the result file about other models than these, each row with where it comes from.
+
+    Of rows the system ends with the model's name; a claim names its model as a word.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return [], []
+    result = json.loads(path.read_text(encoding="utf-8"))
+    origin = {k: result[k] for k in ("command", "commit", "date", "note") if k in result}
+    rows = [{"measured": origin, **r} for r in result["rows"] if r["system"].split()[-1] not in anew]
+    return rows, [c for c in result["claims"] if not set(re.findall(r"\w+", c["what"])) & set(anew)]
 
 
 def write_result(

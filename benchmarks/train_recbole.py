@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from _results import ROOT, at_least, not_had, row, write_result
+from _results import ROOT, at_least, not_had, of_before, row, write_result
 from _training import THREADS, child, environment, prepare
 
 DATASET, REQUIRED = "ml_100k", 40
@@ -128,7 +128,7 @@ def main() -> None:
         side, name, file, n = a.side
         print("\n" + json.dumps((ours if side == "ours" else theirs)(name, Path(file), int(n))))
         return
-    rows, claims = [], []
+    rows, claims = of_before("train_recbole", a.only or MODELS)  # of those that are not run this time
     with tempfile.TemporaryDirectory() as place:
         split, python = prepare(DATASET, Path(place)), environment("recbole")
         for name in a.only or MODELS:

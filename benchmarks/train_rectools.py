@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from _results import at_least, not_had, row, write_result
+from _results import at_least, not_had, of_before, row, write_result
 from _training import LENGTH, THREADS, child, environment, prepare
 
 DATASET, REQUIRED, OF_EPOCH = "ml_1m", 8, 48
@@ -130,7 +130,7 @@ def main() -> None:
         side, name, file = a.side
         print("\n" + json.dumps((ours if side == "ours" else theirs)(name, Path(file), a.batches)))
         return
-    rows, claims = [], []
+    rows, claims = of_before("train_rectools", a.only or OURS)  # of those that are not run this time
     with tempfile.TemporaryDirectory() as place:
         path, python = prepare(DATASET, Path(place)), environment("rectools")
         log = Path(place) / f"{DATASET}-train.npz"
