@@ -28,11 +28,9 @@ from tiny import cycle_histories, days, tiny_prepared
 
 FIT = Fit(seed=1, trainer=TrainerConfig(accelerator="cpu", precision="fp32", threads=1), progress=False)
 SMALL: dict[str, Any] = {"width": 16, "max_length": 10, "lr": 0.02, "batch_size": 16, "patience": 0}
-GBCE = {"name": "gbce", "negatives": 4}
 SAMPLED = {"name": "sampled_softmax", "negatives": 4}
 READ_IT = {
     "two_tower": lambda: TwoTower(**SMALL, hidden=32, dropout=0.0, epochs=30),
-    "gsasrec": lambda: SASRec(**SMALL, dropout=0.1, loss=GBCE, epochs=30),
     "esasrec": lambda: SASRec(**SMALL, dropout=0.1, gated=True, loss=SAMPLED, epochs=30),
 }
 SEE_A_SET = {
