@@ -13,8 +13,8 @@ import yaml
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.guess_times import NO_CLOCK
-from shopkeeper.ingest.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.times import NO_CLOCK
 from shopkeeper.timeline import iso
 
 CONFIG = {

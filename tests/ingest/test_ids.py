@@ -12,7 +12,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.people.rules import customer_rules
 from shopkeeper.splits.write import write_split
 

@@ -13,7 +13,7 @@ import yaml
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 
 
 def guess(tmp_path: Path, text: str | bytes, name: str = "My Shop-2020.csv") -> tuple[dict, str]:

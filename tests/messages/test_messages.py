@@ -13,7 +13,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.models.make import make
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.preparing.data import prepare_data

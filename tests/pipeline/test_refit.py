@@ -118,7 +118,7 @@ def test_a_dataset_says_that_it_is_a_shop_and_the_command_line_has_the_last_word
 
 
 def test_shops_that_are_shipped_and_new_ones_are_trained_anew(tmp_path: Path):
-    from shopkeeper.ingest.new_dataset import guess_dataset
+    from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 
     for name in ("online_retail", "alibaba_2014", "rees46"):
         assert plain(composed("train", [f"dataset={name}", "tracking=none"]))["dataset"]["refit"] is True

@@ -27,7 +27,7 @@ from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import ReaderSettings, SideTable
-from shopkeeper.ingest.id_doubts import id_doubts
+from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.ingest.table import divided

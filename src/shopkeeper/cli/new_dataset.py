@@ -10,7 +10,7 @@ from shopkeeper.files import write_text
 
 def write_dataset_yaml(file: Path, out: Path | None) -> None:
     """Write `conf/dataset/<file name>.yaml` from a look at the file; an existing YAML is never overwritten."""
-    from shopkeeper.ingest.new_dataset import guess_dataset
+    from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 
     name = file.name.split(".")[0].lower().replace("-", "_")
     out = out or Path("conf/dataset") / f"{name}.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from shopkeeper.ingest.guess_numbers import row_numbers
+from shopkeeper.ingest.guesses.numbers import row_numbers
 
 DOUBT = "# DOUBT: "
 NAMED_LIKE_A_TOTAL = r"total|amount|sum|^line|revenue|sales|value|betrag|umsatz|montant"

@@ -14,10 +14,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.guess_numbers import has_decimal_comma, numbers, unread
-from shopkeeper.ingest.guess_times import join_date_and_clock, time_options
-from shopkeeper.ingest.guess_totals import price_lines
-from shopkeeper.ingest.id_doubts import id_doubts
+from shopkeeper.ingest.guesses.id_doubts import id_doubts
+from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
+from shopkeeper.ingest.guesses.times import join_date_and_clock, time_options
+from shopkeeper.ingest.guesses.totals import price_lines
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import as_ids

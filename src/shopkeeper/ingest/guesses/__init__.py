@@ -1,0 +1,1 @@
+"""What a file seems to hold: the first version of a dataset's YAML, and its doubts."""
