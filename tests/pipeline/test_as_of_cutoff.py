@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms.customers import known_at, windows_of
+from shopkeeper.pipeline.forms.cohorts import known_at, windows_of
 from shopkeeper.pipeline.prepare import prepare
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import prepare_to_train

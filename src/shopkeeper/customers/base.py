@@ -42,6 +42,7 @@ class Cohort:
     holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
     subject: np.ndarray | None = None  # int32 (n,): what each row asks about beside the customer, from 1 …
     subjects: tuple[str, ...] = ()  # … of these categories or items (`subjects.py`); None: of the customer alone
+    session: np.ndarray | None = None  # int64 (n, K): rows of `events` that begin the session that is asked about
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
 
     def __len__(self) -> int:

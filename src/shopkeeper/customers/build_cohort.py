@@ -237,6 +237,7 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         end=np.concatenate(end),
         label=None if cohorts[0].label is None else joined("label"),
         subject=None if cohorts[0].subject is None else joined("subject"),
+        session=None if cohorts[0].session is None else joined("session"),
         left_out=dict(sum((Counter(c.left_out) for c in cohorts), Counter())),
     )
 

@@ -20,5 +20,7 @@ def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
     """The cohort's rows at these positions."""
     names = ("customer", "cutoff", "features", "start", "end", "observed_until")
     label = None if cohort.label is None else cohort.label[rows]
-    subject = None if cohort.subject is None else cohort.subject[rows]
-    return replace(cohort, label=label, subject=subject, **{name: getattr(cohort, name)[rows] for name in names})
+    subject, session = (None if values is None else values[rows] for values in (cohort.subject, cohort.session))
+    return replace(
+        cohort, label=label, subject=subject, session=session, **{name: getattr(cohort, name)[rows] for name in names}
+    )

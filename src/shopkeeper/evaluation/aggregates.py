@@ -28,6 +28,7 @@ from shopkeeper.evaluation.resampling import drawn_rows
 from shopkeeper.evaluation.rows.kinds import floats, kind_of
 from shopkeeper.evaluation.table import metadata_of, metrics_of
 
+BY = ("instant", "user_id", "subject", "request")  # what puts rows in one order
 ENOUGH = 50  # resamples beyond the level at least: each costs as much as all figures of a model
 
 
@@ -127,7 +128,11 @@ def _paired(tables: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray, dic
                 f"'{first}' and '{other}' were evaluated on different customers, cutoffs or labels (target hashes "
                 f"differ); evaluate both on the same prepared data"
             )
-    key = [(name, "ascending") for name in ("instant", "user_id", "subject") if name in tables[first].column_names]
+    key = [
+        (name, "ascending")
+        for name in ("instant", "user_id", "subject", "request")
+        if name in tables[first].column_names
+    ]
     ordered = {name: table.sort_by(key) for name, table in tables.items()}
     kind = kind_of(ordered[first])
     score = {name: floats(table, kind.answer[0]) for name, table in ordered.items()}

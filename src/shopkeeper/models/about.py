@@ -43,7 +43,8 @@ class About:
     # features: of a cohort; dataset: a customer model's `bind(prepared)`, before `fit`; nightly: Requests.nightly
     needs: tuple[str, ...] = ()
     reaches: bool = False  # its scores are a sparse table and one order for the rest: `recommenders.reached`
-    pairs: bool = False  # whether a customer model answers of a customer and a category or item, from their features
+    # whether a customer model answers of a customer and what else is asked about (a category, a session), from features
+    pairs: bool = False
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
     starts_warm: bool = False  # reads Fit.init_from

@@ -118,6 +118,8 @@ def audit_cohorts(
     parts = {part: t for part, t in windows.every.items() if part in cohort}
     other, found = {}, []
     for part, cutoffs in parts.items():
+        if cohort[part].session is not None and max(cutoffs) + windows.horizon > cutoff:
+            continue  # sessions are asked about while they go on: after the instant from which on all is changed
         # One log for all cutoffs where it is one: cohorts are joined where they come from several.
         changed = {id(p): perturb_after(p, cutoff, grow=False) for p in known[part]}
         other[part] = build([changed[id(p)] for p in known[part]], windows, cutoffs)

@@ -18,7 +18,7 @@ from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.campaigns.audience.settings import Audience as AudienceSettings
 from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
-from shopkeeper.errors import UserError, nearest, whole
+from shopkeeper.errors import UserError, nearest, number, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
 from shopkeeper.ingest.dataset_parts import KIND, WHEN
 from shopkeeper.ingest.dataset_settings import DatasetSettings
@@ -78,6 +78,8 @@ class TaskSettings:
     windows: WindowSettings = field(default_factory=WindowSettings)
     subjects: tuple[str, ...] = held(Items(TEXT), ())  # of a task asked by category or item: which
     most_subjects: int = held(whole(1), 20)  # where none is named: so many, those bought most
+    after_events: int = held(whole(1), 3)  # of a task asked of sessions: after how many events of one
+    gap_minutes: float = held(number(above=True), 30.0)  # and how long a silence ends it, where the log does not say
     plain: Yaml = field(default_factory=dict, repr=False)
 
 

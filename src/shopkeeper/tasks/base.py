@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.customers.build_sessions import SESSION
 from shopkeeper.customers.window import LINES
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
 
@@ -25,7 +26,7 @@ class Truth:
     label: Callable[[np.ndarray], np.ndarray]  # what the window holds, (n,) -> label, float64 (n,)
     oracle: Callable[[], Any] | None = None  # makes the model that knows the answer in a simulated shop
     profit: bool = False  # whether the dataset's `profit:` is about those whom this task finds
-    by: str = ""  # asked of each customer and each of some subjects (`customers.subjects`): category or item
+    by: str = ""  # asked of each customer and a category or item (`customers.subjects`), or of sessions
     of: str = LINES  # what that is: target events (lines), orders, money, … (`customers.window`)
     answers: str = (
         PROBABILITIES  # what is said of a label: the probability of 1, the mean of a count or an amount, days
@@ -118,7 +119,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         models=f"{title} models",
         slices=f"{name.capitalize()} slices",
         who=f"{title} models, by kind of customer",
-        row="pair" if truth.by else "customer",
+        row={"": "customer", SESSION: "session"}.get(truth.by, "pair"),
         **({"said": other.pop("said")} if "said" in other else {}),
     )
     usual: dict[str, Any] = {

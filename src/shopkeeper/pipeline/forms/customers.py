@@ -21,32 +21,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.customers.audit import audit_cohort, audit_pairs
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
 from shopkeeper.customers.state import all_blank, too_thin
-from shopkeeper.customers.subjects import Subjects, paired, subjects_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms.cohorts import asked_as_of, cohort_at, known_at, truth_of, why_not_asked, windows_of
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
 from shopkeeper.pipeline.forms.warm_start import check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
-from shopkeeper.pipeline.preparing.split import real_users, say_ends
+from shopkeeper.pipeline.preparing.split import real_users
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.told import Data, Evaluate, Train
-from shopkeeper.schema import NO_HISTORY
-from shopkeeper.tasks.base import Truth
-from shopkeeper.timeline import DAY, CustomerWindows, customer_windows, instant, iso
+from shopkeeper.timeline import DAY, CustomerWindows, iso
 
 if TYPE_CHECKING:
     from shopkeeper.evaluation.compare import Comparison
 
 log = logging.getLogger(__name__)
-NO_CONSENT = "no consent at the instant"
 JUDGED_ON = {"validation": "calibration", "test": "test"}  # part -> the cohort that it is judged on
 
 
@@ -157,13 +152,6 @@ def _again(cfg: Train, part: str, prepared: Prepared, cohort: Mapping[str, Cohor
     return fitted(cfg, part, cohort, prepared, fit)[0]
 
 
-def truth_of(cfg: Data) -> Truth:
-    """What the config's task holds to be true of customers."""
-    truth = task_of(cfg).truth
-    assert truth is not None, "a task about customers says what is true of them"
-    return truth
-
-
 def prepare(cfg: Data, prepared: Prepared) -> None:
     """Build and audit the cohorts of the config's task, and say where they lie."""
     from shopkeeper.pipeline.audit import audit_cohorts
@@ -222,87 +210,15 @@ def added_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[R
     return []
 
 
-def windows_of(cfg: Data, prepared: Prepared) -> CustomerWindows:
-    """Cutoffs of the config's task on this data."""
-    if prepared.events.timestamp is None:
-        raise context.needs_time(prepared.name, cfg.task.name)
-    spec = context.customer_spec(cfg)
-    until = spec.observed_until if spec.observed_until is not None else spec.test
-    say_ends(cfg, prepared, customers=True, end=None if until is None else instant(until, "observed_until"))
-    return customer_windows(spec, *prepared.span)
-
-
-def known_at(cfg: Data, cutoff: int) -> Prepared:
-    """The dataset as it was known at a cutoff: the same for all, unless customers' keys are joined as of each."""
-    return prepare_data(cfg, cutoff if context.known_per_cutoff(cfg) else None)
-
-
-def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]) -> Cohort:
-    """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
-    spec, truth = context.customer_spec(cfg), truth_of(cfg)
-    told: dict[str, Any] = {"truth": truth.label, "of": truth.of}
-    subjects = asked_about(cfg, known[-1], windows)
-
-    def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
-        about = {"observed_until": windows.observed_until, "answers": truth.answers, **told}
-        cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
-        audit_cohort(prepared, cohort, spec.active_days, **told)
-        if subjects is None:
-            return cohort
-        pairs = paired(prepared, cohort, subjects, truth.label)
-        audit_pairs(prepared, pairs, subjects, truth.label)
-        return pairs
-
-    if len({p.path for p in known}) == 1:
-        return build(known[0], cutoffs)
-    return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
-
-
-def asked_about(cfg: Data, prepared: Prepared, windows: CustomerWindows) -> Subjects | None:
-    """Categories or items that the config's task asks about, chosen from what is known before anything is judged."""
-    by = truth_of(cfg).by
-    task = cfg.task
-    return subjects_of(prepared, by, task.subjects, task.most_subjects, windows.calibration) if by else None
-
-
-def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort]:
-    """Who is asked about at an instant (µs; None: where the log ends) whose future nobody knows, and the data of then.
-
-    Raises:
-        UserError: the log does not reach to the instant.
-    """
-    spec, truth, windows = context.customer_spec(told), truth_of(told), windows_of(told, prepared)
-    at = windows.observed_until if at is None else at
-    if at > windows.observed_until:
-        raise UserError(
-            f"at={iso(at)} lies after the end of the log ({iso(windows.observed_until)}): what happened until then is "
-            f"not known; choose an earlier instant, or prepare the newer log and train again"
-        )
-    known = known_at(told, at) if context.known_per_cutoff(told) else prepared
-    about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers}
-    cohort = build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
-    subjects = asked_about(told, known, windows)
-    return known, cohort if subjects is None else paired(known, cohort, subjects, truth.label)
-
-
 def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort, np.ndarray, int | None]:
     """Who is asked as of an instant (None: the end of the log), from the data of then, and why each other is not."""
     known, cohort = asked_as_of(run.told, prepared, at)
+    if cohort.session is not None:
+        none = f"no session that goes on after {cohort.session.shape[1]} events without a purchase"
+        when = windows_of(run.told, prepared).observed_until if at is None else at
+        return known, cohort, np.full(prepared.n_users, none, object), when
     instant = int(cohort.cutoff[0])
     return known, cohort, why_not_asked(known, instant, cohort.active_events, cohort.active_days), instant
-
-
-def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_days: float | None) -> np.ndarray:
-    """Why each customer of a dataset would not be asked about at an instant: str (n_users,)."""
-    time, offsets = prepared.events.timestamp, prepared.offsets
-    assert time is not None
-    first = np.where(np.diff(offsets) > 0, time[np.minimum(offsets[:-1], max(len(time) - 1, 0))], at)
-    span = "time" if active_days is None else f"{active_days:g} days"
-    reason = np.where(first < at, f"no {' / '.join(types)} in the {span} before the cutoff", NO_HISTORY).astype(object)
-    if prepared.consent is not None:
-        user = np.arange(1, prepared.n_users + 1)
-        reason[~prepared.consent.holds(user, at)] = NO_CONSENT
-    return reason
 
 
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:

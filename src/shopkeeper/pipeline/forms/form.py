@@ -28,7 +28,12 @@ from shopkeeper.tasks.find import find_task
 # What a form alone runs: no figure of a model of the other form depends on it.
 ALONE = {
     REQUESTS: ("shopkeeper.pipeline.forms.requests",),
-    CUSTOMERS: ("shopkeeper.pipeline.forms.customers", "shopkeeper.pipeline.forms.table", "shopkeeper.customers"),
+    CUSTOMERS: (
+        "shopkeeper.pipeline.forms.customers",
+        "shopkeeper.pipeline.forms.cohorts",
+        "shopkeeper.pipeline.forms.table",
+        "shopkeeper.customers",
+    ),
 }
 Turns = tuple[tuple[str, ...], ...]
 Tables = dict[str, pa.Table]  # by model

@@ -34,6 +34,7 @@ from shopkeeper.features.table import Columns
 from shopkeeper.models.about import CUSTOMERS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.forms import customers
+from shopkeeper.pipeline.forms.cohorts import truth_of
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
 from shopkeeper.pipeline.forms.warm_start import check_start
 from shopkeeper.pipeline.preparing.data import prepare_data, warn_once
@@ -84,7 +85,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     ids = (read() if read else of.prepared.users["user_id"]).to_pylist()
     judged = {"validation": of.people.validation, "test": of.people.test}
     hashes = {part: cohort_hash(of.cohort(judged[part], of.people.train), ids) for part in parts}
-    profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if customers.truth_of(cfg).profit else None
+    profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if truth_of(cfg).profit else None
     said: dict[str, Any] = {"divided": of.people.in_words} | ({"refit": True} if of.refit else {})
     unknown = int(np.isnan(of.label).sum())
     return Asked(
@@ -107,7 +108,7 @@ def parts_of(cfg: Data, prepared: Prepared, refit: bool) -> TableParts:
     people = divide(label, times_of(prepared), PeopleSpec.of(cfg.split))
     for name in unknown_everywhere(columns):
         warn_once(f"{prepared.name}: nothing is known of anybody in the column '{name}'; it is left out")
-    return TableParts(prepared, columns, label, people, customers.truth_of(cfg).answers, refit, {}, {})
+    return TableParts(prepared, columns, label, people, truth_of(cfg).answers, refit, {}, {})
 
 
 def _declared(cfg: Data) -> str:

@@ -1,0 +1,281 @@
+"""Asked of a session after its n-th event: will something be bought in what is left of it?
+
+Rows are sessions of a log, asked right after their n-th event, unless something was bought in them by then. Known are
+the customer as he was when the session began, and the session's first n events, row by row of the log: events of one
+time stamp stay in the order of the file, and no later one of them is seen.
+
+Shapes: M events of the log, n rows (sessions).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.build_cohort import features_of
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
+from shopkeeper.errors import UserError
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.splits.audit_error import AuditError
+from shopkeeper.splits.rules import sessions
+from shopkeeper.timeline import iso
+from shopkeeper.timeline.zones import local
+
+SESSION = "session"
+MINUTE = 60_000_000  # µs
+COUNTED = tuple(name for name in EVENT_TYPES if name != "purchase")
+KNOWN = (
+    *(f"session_{name}s" for name in COUNTED),
+    *("session_minutes", "session_last_gap_minutes", "session_items", "session_items_known"),
+    *("session_price_mean", "session_price_highest", "session_hour", "session_weekday"),
+)
+SAMPLE = 64
+
+
+def build_sessions(
+    prepared: Prepared,
+    starts: Sequence[int],
+    horizon_days: float,
+    *,
+    after: int,
+    gap_minutes: float,
+    observed_until: int,
+    labels: bool = True,
+) -> Cohort:
+    """The sessions that begin in [start, start + horizon) of any start, each asked after its n-th event.
+
+    Rows are ordered by their n-th event's place in the log. Left out and counted are sessions with fewer events, with a
+    purchase by then, or whose last event lies at or after the end of their window: their rest is not wholly observed.
+    `cutoff` is the instant of the n-th event.
+
+    Args:
+        prepared: the dataset.
+        starts: of the windows, µs UTC.
+        horizon_days: length of a window.
+        after: n.
+        gap_minutes: longer silence begins another session, where the log does not say which session a row is of.
+        observed_until: the log is complete before this instant.
+        labels: False for sessions that may still go on at the end of `starts` + horizon.
+
+    Raises:
+        UserError: a window beyond the log, or no session that is asked about.
+    """
+    e = prepared.events
+    if e.timestamp is None:
+        raise UserError(
+            f"sessions need time stamps, and dataset={prepared.name} has only an order; use another dataset"
+        )
+    horizon = round(horizon_days * MICROSECONDS_PER_DAY)
+    order, first, length = _laid_out(prepared, gap_minutes)
+    begin, finish = e.timestamp[order[first]], e.timestamp[order[first + length - 1]]
+    here, until = np.zeros(len(first), bool), np.zeros(len(first), np.int64)
+    for start in starts:
+        if labels and start + horizon > observed_until:
+            raise UserError(
+                f"the sessions of {horizon_days:g} days from {iso(start)} end after the log is complete "
+                f"({iso(observed_until)}); choose an earlier start or a shorter horizon_days"
+            )
+        inside = (begin >= start) & (begin < start + horizon)
+        here |= inside
+        until[inside] = np.maximum(until[inside], start + horizon)
+    left_out: Counter[str] = Counter()
+    bought = e.event_type[order] == EVENT_CODE["purchase"]
+    running = np.concatenate([[0], np.cumsum(bought)])
+    for reason, kept in (
+        (f"sessions of fewer than {after} events", length >= after),
+        ("sessions with a purchase by then", running[np.minimum(first + after, len(order))] == running[first]),
+        ("sessions that go on after their window", finish < until),
+    ):
+        if labels or not reason.endswith("window"):
+            left_out[reason] = int((here & ~kept).sum())
+            here &= kept
+    chosen = _agreeing(prepared, order, first, length, np.flatnonzero(here), after, left_out)
+    if not len(chosen):
+        raise UserError(
+            f"no session of {after} events or more without a purchase begins in {horizon_days:g} days from "
+            f"{', '.join(iso(t) for t in starts[-3:])}; choose a longer horizon_days, or fewer task.after_events"
+        )
+    asked = order[first[chosen] + after - 1]
+    chosen = chosen[np.argsort(asked, kind="stable")]
+    rows_nK = order[first[chosen][:, None] + np.arange(after)]
+    label = (running[first[chosen] + length[chosen]] > running[first[chosen]]).astype(np.float64) if labels else None
+    return _cohort(prepared, rows_nK, label, observed_until, float(horizon_days), left_out)
+
+
+def _laid_out(prepared: Prepared, gap_minutes: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the log by session, where each session begins among them, and its length."""
+    session_row = sessions(prepared, gap_minutes)
+    order = np.argsort(session_row, kind="stable")
+    first = np.flatnonzero(np.append(True, np.diff(session_row[order]) != 0)[: len(order)])
+    return order, first, np.diff(np.append(first, len(order)))
+
+
+def _agreeing(
+    p: Prepared,
+    order: np.ndarray,
+    first: np.ndarray,
+    length: np.ndarray,
+    chosen: np.ndarray,
+    after: int,
+    left_out: Counter[str],
+) -> np.ndarray:
+    """Those of the sessions whose customers agree after their n-th event and until they end; others are counted."""
+    if p.consent is None or not len(chosen):
+        return chosen
+    assert p.events.timestamp is not None
+    asked, last = (p.events.timestamp[order[first[chosen] + place]] for place in (after - 1, length[chosen] - 1))
+    user = p.event_user[order[first[chosen]]]
+    agrees = p.consent.holds(user, asked)
+    agrees[agrees] = p.consent.next_end(user[agrees], asked[agrees]) > last[agrees]
+    left_out["sessions without consent"] += int((~agrees).sum())
+    return np.asarray(chosen[agrees])
+
+
+def _cohort(
+    prepared: Prepared,
+    rows_nK: np.ndarray,
+    label: np.ndarray | None,
+    observed_until: int,
+    horizon_days: float,
+    left_out: Counter[str],
+) -> Cohort:
+    """Rows for sessions whose first events are these rows of the log, (n, K)."""
+    e = prepared.events
+    assert e.timestamp is not None
+    customer = prepared.event_user[rows_nK[:, 0]]
+    began = e.timestamp[rows_nK[:, 0]]
+    table = features_of(prepared, customer, began)
+    start, end = prepared.offsets[customer - 1], rows_nK[:, -1] + 1
+    known = session_features(e, rows_nK, start, prepared.zone)
+    return Cohort(
+        customer=customer,
+        cutoff=np.asarray(e.timestamp[rows_nK[:, -1]]),
+        features=np.column_stack([table.values, known]),
+        feature_names=(*table.names, *KNOWN),
+        events=e,
+        start=start,
+        end=end,
+        observed_until=np.full(len(customer), observed_until, np.int64),
+        label=label,
+        horizon_days=horizon_days,
+        left_out={reason: n for reason, n in left_out.items() if n},
+        session=rows_nK,
+    )
+
+
+def session_features(events: Events, rows_nK: np.ndarray, start: np.ndarray, zone: str) -> np.ndarray:
+    """What the first K events of sessions say, as `KNOWN` names it: float64 (n, features).
+
+    `start` (n,): the first row of the log of each customer; what lies between it and the session is his history.
+    """
+    assert events.timestamp is not None
+    n, K = rows_nK.shape
+    kind, item, time = events.event_type[rows_nK], events.item[rows_nK], events.timestamp[rows_nK]
+    columns = [(kind == EVENT_CODE[name]).sum(axis=1) for name in COUNTED]
+    columns.append((time[:, -1] - time[:, 0]) / MINUTE)
+    columns.append((time[:, -1] - time[:, -2]) / MINUTE if K > 1 else np.zeros(n))
+    in_order = np.sort(item, axis=1)
+    new = np.append(np.ones((n, 1), bool), np.diff(in_order, axis=1) != 0, axis=1)
+    columns.append((new & (in_order > 0)).sum(axis=1))
+    columns.append(_had_before(events, rows_nK, start, in_order, new & (in_order > 0)))
+    price = np.full((n, K), np.nan) if events.price is None else np.asarray(events.price[rows_nK], np.float64)
+    some = ~np.isnan(price)
+    total, count = np.where(some, price, 0).sum(axis=1), some.sum(axis=1)
+    columns.append(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
+    columns.append(np.where(count > 0, np.where(some, price, -np.inf).max(axis=1), np.nan))
+    clock = local(time[:, -1], zone)
+    columns.append(clock % MICROSECONDS_PER_DAY / (60 * MINUTE))
+    columns.append((clock // MICROSECONDS_PER_DAY + 3) % 7)  # 1970-01-01 was a Thursday, Monday is 0
+    return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+
+
+def _had_before(
+    events: Events, rows_nK: np.ndarray, start: np.ndarray, item_nK: np.ndarray, counts_nK: np.ndarray
+) -> np.ndarray:
+    """How many of the items of a row (those that count) had an event of the customer before the session: (n,)."""
+    owner, column = np.nonzero(counts_nK)
+    wanted = item_nK[owner, column].astype(np.int64)
+    length = rows_nK[:, 0] - start
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    rows = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
+    width = int(max(events.item.max(initial=0), 0)) + 1
+    seen = np.unique(np.repeat(np.arange(len(start)), length) * width + events.item[rows])
+    return np.bincount(owner[np.isin(owner * width + wanted, seen)], minlength=len(rows_nK))
+
+
+def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> None:
+    """Look at some rows once more: the label event by event, the features on a log that ends with the n-th event.
+
+    Raises:
+        AuditError: naming the customer, or the features.
+    """
+    e, rng, found = prepared.events, np.random.default_rng(0), list[str]()
+    assert e.timestamp is not None
+    assert cohort.session is not None
+    session_row = sessions(prepared, gap_minutes)
+    for row in np.sort(rng.permutation(len(cohort))[:SAMPLE]).tolist():
+        customer, rows = int(cohort.customer[row]), cohort.session[row]
+        who = f"customer {customer} at {iso(int(cohort.cutoff[row]))}"
+        own = range(int(prepared.offsets[customer - 1]), int(prepared.offsets[customer]))
+        members = [one for one in own if session_row[one] == session_row[rows[0]]]
+        if members[: len(rows)] != rows.tolist() or cohort.end[row] != rows[-1] + 1:
+            found.append(f"the session of {who} is not asked after its first {len(rows)} events")
+        bought = [EVENT_TYPES[int(e.event_type[one]) - 1] == "purchase" for one in members]
+        if any(bought[: len(rows)]):
+            found.append(f"something was bought in the session of {who} before it is asked about")
+        if cohort.label is not None and cohort.label[row] != float(any(bought[len(rows) :])):
+            found.append(f"the label of the session of {who} is not what the log says")
+        kept = np.union1d(np.arange(own.start, rows[0]), rows)
+        columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
+        until_then = replace(prepared, offsets=np.array([0, len(kept)]), events=Events(**columns), consent=None)
+        place = np.searchsorted(kept, rows)[None, :]
+        known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]]).values
+        now = np.append(known, session_features(until_then.events, place, np.zeros(1, np.int64), prepared.zone))
+        wrong = ~((now == cohort.features[row]) | (np.isnan(now) & np.isnan(cohort.features[row])))
+        if wrong.any():
+            names = ", ".join(np.array(cohort.feature_names)[wrong][:5])
+            found.append(f"{names} of {who} change with what follows the event after which is asked")
+    if found:
+        raise AuditError(
+            prepared.name, found[:3], "the sessions of", "Mend the cohort: only what was seen by then counts"
+        )
+
+
+def open_sessions(prepared: Prepared, at: int, *, after: int, gap_minutes: float, observed_until: int) -> Cohort:
+    """The newest session of each customer that goes on at an instant: of n events or more, asked after the n-th.
+
+    It has ended when its last event lies longer back than `gap_minutes`, and is not asked about once something was
+    bought. Nothing from the instant on is read.
+
+    Raises:
+        UserError: there is no such session.
+    """
+    e = prepared.events
+    if e.timestamp is None:
+        raise UserError(
+            f"sessions need time stamps, and dataset={prepared.name} has only an order; use another dataset"
+        )
+    kept = np.flatnonzero(e.timestamp < at)
+    columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
+    then = replace(prepared, offsets=np.searchsorted(kept, prepared.offsets), events=Events(**columns))
+    assert then.events.timestamp is not None
+    order, first, length = _laid_out(then, gap_minutes)
+    newest = then.events.timestamp[order[first + length - 1]] if len(order) else np.zeros(0, np.int64)
+    bought = np.concatenate([[0], np.cumsum(then.events.event_type[order] == EVENT_CODE["purchase"])])
+    here = (newest >= at - round(gap_minutes * MINUTE)) & (length >= after)
+    here &= bought[first + length] == bought[first]
+    chosen = _agreeing(then, order, first, length, np.flatnonzero(here), after, Counter())
+    if not len(chosen):
+        raise UserError(
+            f"no session of {after} events or more goes on at {iso(at)}; choose another instant, at=…, in opening hours"
+        )
+    user = then.event_user[order[first[chosen]]]
+    last = np.append(user[1:] != user[:-1], True)  # sessions come by customer, the newest beginning last
+    rows_nK = order[first[chosen[last]][:, None] + np.arange(after)]
+    return _cohort(then, rows_nK, None, observed_until, 0.0, Counter())
