@@ -17,6 +17,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.evaluation.alarms.model_audit import audit_answers, elsewhere
 from shopkeeper.models.about import LISTS, About
+from shopkeeper.pipeline.forms import cohorts as asked
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.told import Train, settings
@@ -320,7 +321,7 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
         return replace(table, values=table.values + prepared.events.price[-1000:].mean())
 
     monkeypatch.setattr(cohorts, "features_of", leaky)
-    monkeypatch.setattr(customers, "audit_cohort", lambda *_, **__: None)  # the sample would find it, too
+    monkeypatch.setattr(asked, "audit_cohort", lambda *_, **__: None)  # the sample would find it, too
     with pytest.raises(AuditError, match="when events after"):
         customers.prepare(cfg, customers.prepare_data(cfg))
 
