@@ -59,7 +59,7 @@ def test_it_learns_more_than_the_base_rate_and_tells_its_curve(model: GRU, cohor
     best = min(learned.history, key=lambda row: row["log_loss"])
     assert learned.steps == best["epoch"]
     assert learned.plan["precision"] == "fp32"
-    assert model.calibrator.method in SMOOTH
+    assert model.calibrators[0].method in SMOOTH
 
 
 def test_another_instant_is_another_answer_and_rows_may_share_a_history(model: GRU, cohorts: list[Cohort]):

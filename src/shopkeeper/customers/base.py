@@ -21,6 +21,14 @@ from shopkeeper.models.shares import Contributions
 
 
 @dataclass(frozen=True)
+class Further:
+    """Another task's labels of the same rows and windows, for models that learn several at once."""
+
+    label: np.ndarray  # float64 (n,)
+    answers: str  # what they are, as of `Cohort.answers`
+
+
+@dataclass(frozen=True)
 class Cohort:
     """Customers at an instant: what was known strictly before it, and what happened in [cutoff, cutoff + horizon)."""
 
@@ -40,6 +48,7 @@ class Cohort:
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
     encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
     holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
+    further: Mapping[str, Further] = field(default_factory=dict)  # of tasks that are learned together, by name
     subject: np.ndarray | None = None  # int32 (n,): what each row asks about beside the customer, from 1 …
     subjects: tuple[str, ...] = ()  # … of these categories or items (`subjects.py`); None: of the customer alone
     session: np.ndarray | None = None  # int64 (n, K): rows of `events` that begin the session that is asked about
@@ -60,6 +69,7 @@ class Predictions:
     )
     high: np.ndarray | None = None  # … NaN where blank, infinite where nothing can be promised
     quantile: np.ndarray | None = None  # of days, float64 (n, Q): at the levels of `waits.days.LEVELS`; NaN where blank
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)  # what is said of `Cohort.further`, float64 (n,)
 
     @property
     def probability(self) -> np.ndarray:

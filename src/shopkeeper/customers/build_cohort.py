@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.base import Cohort, Further
 from shopkeeper.customers.window import LINES, holding, running_total
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared
@@ -174,6 +174,20 @@ def build_cohort(
     )
 
 
+def window_labels(prepared: Prepared, cohort: Cohort, truth: Truth, of: str) -> np.ndarray:
+    """What is true of another task in the windows of a cohort that was built from `prepared`: float64 (n,)."""
+    time = prepared.events.timestamp
+    assert time is not None
+    window = holding(prepared.events, prepared.offsets, of, cohort.active_events)
+    horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
+    last = lower_bound(time, cohort.end, prepared.offsets[cohort.customer], cohort.cutoff + horizon)
+    label = np.empty(len(cohort))
+    for t in np.unique(cohort.cutoff).tolist():
+        rows = cohort.cutoff == t
+        label[rows] = truth(window(cohort.end[rows], last[rows], t, horizon))
+    return label
+
+
 def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
     """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
     categories, channels = item_categories(prepared), channel_names(prepared.manifest)
@@ -236,6 +250,10 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         start=np.concatenate(start),
         end=np.concatenate(end),
         label=None if cohorts[0].label is None else joined("label"),
+        further={
+            name: Further(np.concatenate([c.further[name].label for c in cohorts]), one.answers)
+            for name, one in cohorts[0].further.items()
+        },
         subject=None if cohorts[0].subject is None else joined("subject"),
         session=None if cohorts[0].session is None else joined("session"),
         left_out=dict(sum((Counter(c.left_out) for c in cohorts), Counter())),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.base import Cohort, Further
 
 
 def folds_by_customer(customer: np.ndarray, seed: int, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -21,6 +21,6 @@ def rows_of(cohort: Cohort, rows: np.ndarray) -> Cohort:
     names = ("customer", "cutoff", "features", "start", "end", "observed_until")
     label = None if cohort.label is None else cohort.label[rows]
     subject, session = (None if values is None else values[rows] for values in (cohort.subject, cohort.session))
-    return replace(
-        cohort, label=label, subject=subject, session=session, **{name: getattr(cohort, name)[rows] for name in names}
-    )
+    others = {name: getattr(cohort, name)[rows] for name in names}
+    further = {name: Further(one.label[rows], one.answers) for name, one in cohort.further.items()}
+    return replace(cohort, label=label, further=further, subject=subject, session=session, **others)

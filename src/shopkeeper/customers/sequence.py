@@ -16,6 +16,7 @@ Shapes: n rows (customer, cutoff), M rows of the log that are read, V numbers of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,26 @@ import numpy as np
 import torch
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator
+from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.errors import UserError, check, number, or_null, whole
-from shopkeeper.models.about import PROBABILITIES, About, Learned
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.heads import Heads
+from shopkeeper.nn.heads import Heads, expected
 from shopkeeper.nn.network import COLUMNS
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions
 from shopkeeper.training.sequence_model import PlainForm, SequenceModel
 
-HEADS = ("label",)  # what a cohort is labelled with
+ASKED = "label"  # the head of what a cohort is labelled with
 
 
 class SequenceCustomerModel(SequenceModel):
-    """Probabilities from the network's vector of a customer's last event, and the days since.
+    """Probabilities, counts or amounts from the network's vector of a customer's last event, and the days since.
+
+    With a head for what is asked, and one for each further task that the cohort has labels of (`Cohort.further`), all
+    of which are learned at once.
 
     Args:
         held_out: share of the training customers on whom the epoch is chosen; 0: all epochs are trained, on all.
@@ -55,7 +59,9 @@ class SequenceCustomerModel(SequenceModel):
         check(own, {"held_out": number(below=1), "rare": or_null(whole(1)), "min_positives": whole(1)}, "model.")
         self.held_out, self.rare, self.min_positives = held_out, rare, min_positives
         self.known_V = np.zeros(0, bool)
-        self.calibrator = Calibrator()
+        self.heads, self.kinds = (ASKED,), (PROBABILITIES,)
+        self.unit = (1.0,)  # of each head's labels: amounts are learned in units of a usual one
+        self.calibrators = (Calibrator(),)
         self.untrainable = "not fitted"
 
     @property
@@ -64,6 +70,8 @@ class SequenceCustomerModel(SequenceModel):
         asked = () if self.network is None else self.network.reads
         return About(
             answers=PROBABILITIES,
+            also=(COUNTS, AMOUNTS),
+            further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
             resumes=True,
         )
@@ -73,8 +81,10 @@ class SequenceCustomerModel(SequenceModel):
         from shopkeeper.training.fit import train as train_network  # Lightning: who only answers does without it
 
         label = labels_of(train)
-        self.calibrator, self.network, self.trained = Calibrator(), None, None
-        self.untrainable = why_untrainable(label, self.min_positives)
+        self.network, self.trained = None, None
+        self.heads, self.kinds = (ASKED, *train.further), (train.answers, *(f.answers for f in train.further.values()))
+        self.calibrators = tuple(uncalibrated(kind) for kind in self.kinds)
+        self.untrainable = why_untrainable(label, self.min_positives, train.answers)
         if self.untrainable:
             return Learned()
         length = self.settings["max_length"]
@@ -88,8 +98,11 @@ class SequenceCustomerModel(SequenceModel):
         torch.manual_seed(fit.seed)
         network = self.network_class(shape)
         share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
-        asked = self._questions(train, network.reads, label[:, None])
-        objective = CustomerHeads(HEADS, asked, of_some_customers(train.customer, share, fit.seed))
+        labels_nH = labels_of_heads(train)
+        self.unit = tuple(usual(label_n) if kind == AMOUNTS else 1.0
+                          for kind, label_n in zip(self.kinds, labels_nH.T, strict=True))  # fmt: skip
+        asked = self._questions(train, network.reads, labels_nH / np.array(self.unit))
+        objective = CustomerHeads(self.heads, asked, of_some_customers(train.customer, share, fit.seed), self.kinds)
         objective.furnish(network)
         self.trained = train_network(
             network,
@@ -104,19 +117,26 @@ class SequenceCustomerModel(SequenceModel):
         )
         self.network = network
         if calibration is not None:
-            raw, label = self._raw(calibration), labels_of(calibration)
-            self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed, SMOOTH)
+            found = zip(self.kinds, self._raw(calibration).T, labels_of_heads(calibration).T, strict=True)
+            self.calibrators = tuple(
+                choose_calibrator(raw, label, calibration.customer, fit.seed, SMOOTH)
+                if kind == PROBABILITIES else fit_scale(raw, label) for kind, raw, label in found
+            )  # fmt: skip
         return Learned(self.steps, self.trained.plan.to_json(), self.trained.history)
 
     def predict(self, cohort: Cohort) -> Predictions:
-        """Calibrated probabilities."""
+        """Calibrated, of each head."""
         if self.untrainable:
-            return with_blanks(cohort, np.full(len(cohort), np.nan), self.untrainable)
-        return with_blanks(cohort, self.calibrator(self._raw(cohort)))
+            said = [np.full(len(cohort), np.nan)] * len(self.heads)
+        else:
+            said = [c(raw) for c, raw in zip(self.calibrators, self._raw(cohort).T, strict=True)]
+        value, *others = (with_blanks(cohort, one, self.untrainable) for one in said)
+        further = {name: one.value for name, one in zip(self.heads[1:], others, strict=True)}
+        return replace(value, further=further)
 
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and the calibration."""
-        module = _Probabilities(self._network())
+        module = _Expected(self._network(), self.unit[0])
         return Program(
             GRAPH,
             module=module,
@@ -125,26 +145,37 @@ class SequenceCustomerModel(SequenceModel):
             needs_instant=True,
             max_length=module.network.shape.max_length,
             known=self.known_V,
-            calibrator=self.calibrator.as_json(),
+            calibrator=self.calibrators[0].as_json(),
         )
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` and `training.json` (unless nothing could be learned), and `model.json`."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         if not self.untrainable:
-            self.write_weights(folder, {"known": torch.from_numpy(self.known_V)}, {"heads": list(HEADS)})
-        state = {"calibrator": self.calibrator.as_json(), "untrainable": self.untrainable}
+            told = {"heads": list(self.heads), "kinds": list(self.kinds), "unit": list(self.unit)}
+            self.write_weights(folder, {"known": torch.from_numpy(self.known_V)}, told)
+        state = {
+            "heads": list(self.heads),
+            "kinds": list(self.kinds),
+            "calibrators": [one.as_json() for one in self.calibrators],
+            "untrainable": self.untrainable,
+        }
         write_state(folder, self.format, state)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        state = read_state(folder, self.format, ("calibrator", "untrainable"))
-        self.calibrator, self.untrainable = Calibrator(**state["calibrator"]), str(state["untrainable"])
+        state = read_state(folder, self.format, ("untrainable",))
+        earlier = [state["calibrator"]] if "calibrator" in state else []  # runs from before there were several heads
+        self.heads = tuple(state.get("heads", (ASKED,)))
+        self.kinds = tuple(state.get("kinds", (PROBABILITIES,)))
+        self.calibrators = tuple(Calibrator(**one) for one in state.get("calibrators", earlier))
+        self.untrainable = str(state["untrainable"])
         self.network = None
         if not self.untrainable:
             spec, tensors = self.read_weights(folder)
             network = self.network_class(self.shape_class(**spec["shape"]))
-            network.heads = Heads(network.shape.width, len(spec["heads"]))
+            network.heads = Heads(network.shape.width, self.kinds)
+            self.unit = tuple(spec.get("unit", (1.0,)))
             self.take_weights(network, tensors)
             self.known_V = tensors["known"].numpy()
 
@@ -154,25 +185,44 @@ class SequenceCustomerModel(SequenceModel):
         return numbered(gathered(cohort, self.settings["max_length"], tuple(names), label), self.known_V)
 
     def _raw(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities before they are calibrated, float64 (n,)."""
+        """What each head expects before it is calibrated, float64 (n, H)."""
         network = self._network()
         asked = self._questions(cohort, network.reads)
         vector_nD, _ = self.vectors(asked.alone(network.shape.max_length), len(cohort))
         with torch.inference_mode():
-            logits_nH = network.heads(vector_nD, torch.from_numpy(asked.since()))
-        p: np.ndarray = logits_nH[:, 0].double().sigmoid().numpy()
-        return p
+            out_nW = network.heads(vector_nD, torch.from_numpy(asked.since()))
+            mean_nH: np.ndarray = network.heads.mean(out_nW.double()).numpy()
+        return mean_nH * np.array(self.unit)
 
 
-class _Probabilities(PlainForm):
-    """Histories (B, L), padded on the left, their event types, days since the last, whatever else is read -> (B, H)."""
+class _Expected(PlainForm):
+    """Histories (B, L), padded on the left, their event types, days since the last, whatever else is read -> (B, 1).
+
+    What the first head expects, in units of the labels.
+    """
+
+    def __init__(self, network: Any, unit: float):
+        super().__init__(network)
+        self.unit = unit
 
     def forward(
         self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, since_B: torch.Tensor, *others_BL: torch.Tensor
     ) -> torch.Tensor:
         last_BD = self.last(history_BL, event_type_BL, others_BL)
-        p_BH: torch.Tensor = self.network.heads(last_BD, since_B).sigmoid()
-        return p_BH
+        kind, out = self.network.heads.by_head(self.network.heads(last_BD, since_B))[0]
+        mean_B: torch.Tensor = expected(kind, out) * self.unit
+        return mean_B[:, None]
+
+
+def labels_of_heads(cohort: Cohort) -> np.ndarray:
+    """What is asked, and each further task: float64 (n, H)."""
+    return np.stack([labels_of(cohort), *(one.label for one in cohort.further.values())], axis=1)
+
+
+def usual(amount: np.ndarray) -> float:
+    """The usual amount of those that are above 0: their geometric mean; 1 without any."""
+    some = amount[amount > 0]
+    return float(np.exp(np.log(some).mean())) if len(some) else 1.0
 
 
 def gathered(cohort: Cohort, max_length: int, columns: Sequence[str], label: np.ndarray | None = None) -> Questions:

@@ -64,6 +64,7 @@ def all_blank(found: Predictions, reason: str) -> Predictions:
         return found
     own = np.full(len(found.value), "") if found.blank_reason is None else found.blank_reason
     blank = replace(found, value=np.full(len(found.value), np.nan), blank_reason=np.where(own == "", reason, own))
+    blank = replace(blank, further={name: np.full_like(values, np.nan) for name, values in found.further.items()})
     return blank if found.quantile is None else replace(blank, quantile=np.full_like(found.quantile, np.nan))
 
 

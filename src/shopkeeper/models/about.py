@@ -45,6 +45,7 @@ class About:
     reaches: bool = False  # its scores are a sparse table and one order for the rest: `recommenders.reached`
     # whether a customer model answers of a customer and what else is asked about (a category, a session), from features
     pairs: bool = False
+    further: bool = False  # whether a customer model learns further tasks at once, from `Cohort.further`
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
     starts_warm: bool = False  # reads Fit.init_from

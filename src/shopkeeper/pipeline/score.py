@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     Columns: `user_id`, of such a task `subject` (null of who is not asked), `probability` or `expected` (null where
     blank), of models that say so `low` and `high` (the interval that holds four of five; null where blank or not
     bounded), of days `days_10` to `days_90` (null where blank, or after the window) and `date`, that of the median,
-    `blank_reason` ("" where there is a score).
+    those of `task.together` by the task's name, `blank_reason` ("" where there is a score).
 
     Raises:
         UserError: an instant beyond the log, or nobody to ask about.
@@ -85,6 +86,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     if cohort.subject is not None:
         number = np.where(said.row >= 0, cohort.subject[said.row], 0)
         subject["subject"] = pa.array(np.array(("", *cohort.subjects))[number], mask=number == 0)
+    bounds |= {name: _column(values) for name, values in said.further.items()}
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
@@ -124,6 +126,7 @@ class Said:
     low: np.ndarray | None
     high: np.ndarray | None
     quantile: np.ndarray | None  # float64 (U, Q) of days until the next order, at the model's levels
+    further: Mapping[str, np.ndarray]  # float64 (U,) by task: of those that the model learned beside its own
     as_of: int | None
 
 
@@ -147,8 +150,9 @@ def said_as_of(run: RunFolder, at: Any = None) -> Said:
     )
     assert value is not None
     days = None if found.quantile is None else np.where(asked[:, None], found.quantile[row], np.nan)
+    further = {name: np.where(asked, values[row], np.nan) for name, values in found.further.items()}
     reason = np.where(asked, reasons[row].astype(object), left_out[user])
-    return Said(prepared, model, cohort, user, row, value, reason, low, high, days, as_of)
+    return Said(prepared, model, cohort, user, row, value, reason, low, high, days, further, as_of)
 
 
 def _column(value: np.ndarray) -> pa.Array:

@@ -76,6 +76,7 @@ class TaskSettings:
     target_events: tuple[str, ...] = held(Items(KIND), ())  # in place of the dataset's
     baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that are in its table, too
     windows: WindowSettings = field(default_factory=WindowSettings)
+    together: tuple[str, ...] = held(Items(TEXT), ())  # further tasks that a model with several heads learns at once
     subjects: tuple[str, ...] = held(Items(TEXT), ())  # of a task asked by category or item: which
     most_subjects: int = held(whole(1), 20)  # where none is named: so many, those bought most
     after_events: int = held(whole(1), 3)  # of a task asked of sessions: after how many events of one

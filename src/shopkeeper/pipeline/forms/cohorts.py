@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from shopkeeper.customers.audit import audit_cohort, audit_pairs
-from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import build_cohort, join_cohorts
+from shopkeeper.customers.base import Cohort, Further
+from shopkeeper.customers.build_cohort import build_cohort, join_cohorts, window_labels
 from shopkeeper.customers.build_sessions import SESSION, audit_sessions, build_sessions, open_sessions
 from shopkeeper.customers.subjects import Subjects, paired, subjects_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import DAYS
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.form import task_of
 from shopkeeper.pipeline.preparing.data import prepare_data
@@ -21,6 +23,7 @@ from shopkeeper.pipeline.preparing.split import say_ends
 from shopkeeper.pipeline.told import Data
 from shopkeeper.schema import NO_HISTORY
 from shopkeeper.tasks.base import Truth
+from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import CustomerWindows, customer_windows, instant, iso
 
 NO_CONSENT = "no consent at the instant"
@@ -64,7 +67,7 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
         cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
         audit_cohort(prepared, cohort, spec.active_days, **told)
         if subjects is None:
-            return cohort
+            return replace(cohort, further=further_of(cfg, prepared, cohort, spec.active_days))
         pairs = paired(prepared, cohort, subjects, truth.label)
         audit_pairs(prepared, pairs, subjects, truth.label)
         return pairs
@@ -72,6 +75,27 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
     if len({p.path for p in known}) == 1:
         return build(known[0], cutoffs)
     return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
+
+
+def further_of(cfg: Data, prepared: Prepared, cohort: Cohort, active_days: float | None) -> dict[str, Further]:
+    """The labels of the tasks that the config has learned together with its own; audited as those of its own."""
+    found = {}
+    for name in cfg.task.together:
+        truth = find_task({"name": name}, context.named_targets()).truth
+        if name == cfg.task.name or truth is None or truth.by or truth.answers == DAYS:
+            raise UserError(
+                f"task.together: '{name}' cannot be learned together with task={cfg.task.name}; name other tasks about "
+                f"customers that ask for a probability, a count or an amount, such as orders"
+            )
+        label = window_labels(prepared, cohort, truth.label, truth.of)
+        if np.isnan(label).any():
+            raise UserError(
+                f"task.together: '{name}' does not say something of every customer, and what is learned together is "
+                f"asked of the same; leave it out"
+            )
+        audit_cohort(prepared, replace(cohort, label=label), active_days, truth=truth.label, of=truth.of)
+        found[name] = Further(label, truth.answers)
+    return found
 
 
 def asked_about(cfg: Data, prepared: Prepared, windows: CustomerWindows) -> Subjects | None:

@@ -97,6 +97,11 @@ def model_of(cfg: Train) -> Any:
             f"model={cfg.model.name} answers with {' or '.join((model.about.answers, *model.about.also))}, and "
             f"task={task.name} asks for {task.truth.answers}; choose another model"
         )
+    if cfg.task.together and not model.about.further:
+        raise UserError(
+            f"model={cfg.model.name} learns one task alone, and task.together names {', '.join(cfg.task.together)}; "
+            f"leave it out, or choose a model with several heads, such as gru"
+        )
     if task.truth is not None and task.truth.by and not model.about.pairs:
         raise UserError(
             f"model={cfg.model.name} answers of customers alone, and task={task.name} asks of each customer and "

@@ -1,4 +1,4 @@
-"""Heads for customer tasks as an objective: at each instant that is asked about, a probability for each task.
+"""Heads for customer tasks as an objective: at each instant that is asked about, an answer to each task.
 
 A network that does not look ahead (`SequenceNetwork.looks_ahead`) reads a customer's history once and is asked at all
 instants there are; of any other, each instant is a sequence of its own. Which epoch is best is judged on customers who
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor
 
 from shopkeeper.errors import UserError
@@ -103,17 +102,21 @@ def window_ends(start: np.ndarray, end: np.ndarray, max_length: int) -> np.ndarr
 
 
 class CustomerHeads:
-    """An `Objective`: summed binary cross-entropy of every task whose label is known.
+    """An `Objective`: summed negative log-likelihood of every task whose label is known.
 
-    `heads`: names of the tasks; `held_out`: bool (n,), questions that are judged by and not learned from.
+    `heads`: names of the tasks; `held_out`: bool (n,), questions that are judged by and not learned from; `kinds`: of
+    heads, as `nn.heads` has them; None: all are probabilities.
     """
 
     lower_is_better = True
     negatives = 0
     rows = 0  # it is all in memory
 
-    def __init__(self, heads: Sequence[str], questions: Questions, held_out: np.ndarray):
+    def __init__(
+        self, heads: Sequence[str], questions: Questions, held_out: np.ndarray, kinds: Sequence[str] | None = None
+    ):
         assert questions.label is not None
+        self.kinds = ("probabilities",) * len(heads) if kinds is None else tuple(kinds)
         self.heads, self.questions, self.held_out = tuple(heads), questions, held_out
         self.n_classes = len(self.heads)
         self.bytes = sum(a.nbytes for a in self.arrays().values())
@@ -126,11 +129,12 @@ class CustomerHeads:
         digest = hashlib.sha256()
         for name, values in sorted(self.arrays().items()):
             digest.update(f"{name} {values.dtype} {values.shape}".encode() + np.ascontiguousarray(values).tobytes())
-        return {"heads": list(self.heads), "data": digest.hexdigest()[:16]}
+        return {**self.told(), "data": digest.hexdigest()[:16]}
 
     def told(self) -> dict[str, Any]:
-        """The tasks."""
-        return {"heads": list(self.heads)}
+        """The tasks, and what is said of them where it is not a probability of each."""
+        kinds = {"kinds": list(self.kinds)} if set(self.kinds) != {"probabilities"} else {}
+        return {"heads": list(self.heads), **kinds}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The questions and their histories."""
@@ -144,11 +148,11 @@ class CustomerHeads:
         """As `told` and `arrays` say."""
         columns = {k.removeprefix(COLUMN): v for k, v in arrays.items() if k.startswith(COLUMN)}
         plain = {k: arrays[k] for k in ("item", "start", "end", "instant", "label")}
-        return cls(told["heads"], Questions(columns=columns, **plain), arrays["held_out"])
+        return cls(told["heads"], Questions(columns=columns, **plain), arrays["held_out"], told.get("kinds"))
 
     def furnish(self, network: SequenceNetwork) -> None:
         """Heads, one for each task."""
-        network.heads = Heads(network.shape.width, len(self.heads))
+        network.heads = Heads(network.shape.width, self.kinds)
 
     def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Lay the questions that are learned from along their sequences."""
@@ -218,9 +222,14 @@ class CustomerHeads:
         self.asked_alone = None if self.judged is None else self.judged.alone(network.shape.max_length)
 
     @property
+    def named(self) -> str:
+        """What the loss is called: of probabilities alone it is log loss."""
+        return "loss" if "kinds" in self.told() else "log_loss"
+
+    @property
     def headline(self) -> str | None:
-        """Log loss on customers who are held out, mean over tasks."""
-        return None if self.judged is None else "log_loss"
+        """Loss on customers who are held out, mean over tasks."""
+        return None if self.judged is None else self.named
 
     def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Asked:
         """These sequences with all that is asked of them."""
@@ -242,15 +251,16 @@ class CustomerHeads:
         )
 
     def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
-        """Binary cross-entropy of the labels that are known."""
+        """Negative log-likelihood of the labels that are known."""
         assert isinstance(batch, Asked)
-        logits_JH = network.heads(x_PD.index_select(0, batch.slot_J), batch.since_J).float()
-        return _entropy(logits_JH, batch.label_JH).nansum() * scale
+        out_JW = network.heads(x_PD.index_select(0, batch.slot_J), batch.since_J).float()
+        lost: Tensor = network.heads.loss(out_JW, batch.label_JH)
+        return lost.nansum() * scale
 
     def measure(
         self, encode: Encode, network: SequenceNetwork, cores: Cores, rank: int, world: int
     ) -> Mapping[str, float]:
-        """Log loss over the questions that are held out; with several tasks also of each."""
+        """Loss over the questions that are held out; with several tasks also of each."""
         q = self.judged
         assert q is not None
         assert q.label is not None
@@ -262,20 +272,14 @@ class CustomerHeads:
                 encode, self.asked_alone, n, self.edges, device, self.reads, width, size, cores, mine
             )
             since_n, label_nH = (torch.from_numpy(a[mine]).to(device) for a in (q.since(), q.label))
-            lost = _entropy(network.heads(vector_nD[mine], since_n).double(), label_nH.double()).cpu().numpy()
+            lost = network.heads.loss(network.heads(vector_nD[mine], since_n).double(), label_nH.double()).cpu().numpy()
         lost_nH = gather(lost, world)
         of_task = [math.fsum(x[~np.isnan(x)]) / max((~np.isnan(x)).sum(), 1) for x in lost_nH.T]
-        figures = {"log_loss": math.fsum(of_task) / len(of_task)}
+        figures = {self.named: math.fsum(of_task) / len(of_task)}
         if len(self.heads) > 1:
-            figures |= {f"log_loss_{name}": value for name, value in zip(self.heads, of_task, strict=True)}
+            figures |= {f"{self.named}_{name}": value for name, value in zip(self.heads, of_task, strict=True)}
         return figures
 
     def fewer(self) -> None:
         """Half as many questions at a time."""
         self.batch_size = memory.halve(self.batch_size, "question")
-
-
-def _entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy of each, NaN where the label is. Computed without it: a NaN would reach the gradient."""
-    lost = F.binary_cross_entropy_with_logits(logits, label.nan_to_num(), reduction="none")
-    return torch.where(label.isnan(), torch.full_like(lost, torch.nan).detach(), lost)
