@@ -251,7 +251,7 @@ def test_a_label_of_another_window_fails_without_the_full_audit(side, place, tmp
         cohort = honest(*args, **kwargs)
         return replace(cohort, label=1 - cohort.label) if side == "left" else replace(cohort, end=cohort.end + 1)
 
-    monkeypatch.setattr(customers, "build_cohort", wrong)
+    monkeypatch.setattr(asked, "build_cohort", wrong)
     with pytest.raises(AuditError, match="not what the log says" if side == "left" else "at or after the cutoff"):
         train_model(config(place, "model=base_rate"), tmp_path / "run")
 
@@ -264,7 +264,7 @@ def test_an_active_customer_who_is_not_asked_is_found(place, tmp_path, monkeypat
         names = ("customer", "cutoff", "features", "start", "end", "observed_until", "label")
         return replace(cohort, **{name: getattr(cohort, name)[::2] for name in names})
 
-    monkeypatch.setattr(customers, "build_cohort", every_other)
+    monkeypatch.setattr(asked, "build_cohort", every_other)
     with pytest.raises(AuditError, match="is not asked about"):
         train_model(config(place, "model=base_rate"), tmp_path / "run")
 

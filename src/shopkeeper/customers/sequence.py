@@ -59,9 +59,10 @@ class SequenceCustomerModel(SequenceModel):
         check(own, {"held_out": number(below=1), "rare": or_null(whole(1)), "min_positives": whole(1)}, "model.")
         self.held_out, self.rare, self.min_positives = held_out, rare, min_positives
         self.known_V = np.zeros(0, bool)
-        self.heads, self.kinds = (ASKED,), (PROBABILITIES,)
-        self.unit = (1.0,)  # of each head's labels: amounts are learned in units of a usual one
-        self.calibrators = (Calibrator(),)
+        self.heads: tuple[str, ...] = (ASKED,)
+        self.kinds: tuple[str, ...] = (PROBABILITIES,)
+        self.unit: tuple[float, ...] = (1.0,)  # of each head's labels: amounts are learned in units of a usual one
+        self.calibrators: tuple[Calibrator, ...] = (Calibrator(),)
         self.untrainable = "not fitted"
 
     @property
