@@ -17,6 +17,7 @@ from customers.test_totals_verbs import FEW, SMALL, rows
 from house import House, read
 from shopkeeper.cli.upload_file import write_upload_file
 from shopkeeper.errors import UserError
+from shopkeeper.people.search import find_customer
 from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.score import score
 from shopkeeper.pipeline.segments import segments
@@ -24,6 +25,7 @@ from shopkeeper.pipeline.segments import segments
 OWN = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
 NO_CONSENT = "audience.needs_consent=false"
 AS_OF = "at=2023-06-28"
+MADE = "audiences/rhythm/win_back-2023-07-18"
 FAST = ("segmentation.clusters.bootstraps=2", "segmentation.clusters.most=3", "segmentation.clusters.cutoffs=1")
 
 
@@ -53,12 +55,12 @@ def made(house: House, *words: str) -> None:
     audience(house._composed("audience", (*SMALL, *words)))
 
 
-def table(folder: str = "audiences/rhythm/win_back") -> list[dict[str, Any]]:
+def table(folder: str = "audiences/rhythm/win_back-2023-07-18") -> list[dict[str, Any]]:
     return list(pq.read_table(f"{folder}/audience.parquet").to_pylist())
 
 
 def test_the_file_says_whom_why_and_with_what_and_its_parts_fit_together():
-    said, found = read("audiences/rhythm/win_back/card.json"), table()
+    said, found = read("audiences/rhythm/win_back-2023-07-18/card.json"), table()
     n = said["customers"]
     assert (n["of_the_dataset"], n["in_the_audience"]) == (80, len(found))
     assert n["control"] == sum(row["arm"] == "control" for row in found)
@@ -85,27 +87,27 @@ def test_the_file_says_whom_why_and_with_what_and_its_parts_fit_together():
 
 
 def test_the_card_says_whether_it_pays_by_the_shops_own_values():
-    said = read("audiences/rhythm/win_back/card.json")["profit"]
+    said = read("audiences/rhythm/win_back-2023-07-18/card.json")["profit"]
     p = [row["probability"] for row in table() if row["arm"] == "treatment" and row["probability"] is not None]
     brings = [q * 32.5 - (1 - q) * 10.5 for q in p]
     assert said["all"]["customers"] == len(p)
     assert said["all"]["profit"] == pytest.approx(sum(brings))
     assert said["best"]["profit"] == pytest.approx(sum(x for x in brings if x >= 0))
     assert said["best"]["low"] <= said["best"]["profit"] <= said["best"]["high"]
-    assert "EUR" in Path("audiences/rhythm/win_back/card.md").read_text()
+    assert "EUR" in Path("audiences/rhythm/win_back-2023-07-18/card.md").read_text()
 
 
 def test_as_csv_it_is_the_same_and_no_id_is_a_formula_and_the_card_names_nobody():
-    with open("audiences/rhythm/win_back/audience.csv", newline="") as file:
+    with open("audiences/rhythm/win_back-2023-07-18/audience.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     found = table()
     assert [line["user_id"].removeprefix("'") for line in lines] == [row["user_id"] for row in found]
     assert [float(line["orders"]) for line in lines] == [row["orders"] for row in found]
     assert any(line["user_id"] == "'=c0+1" for line in lines) == any(row["user_id"] == "=c0+1" for row in found)
     for name in ("card.json", "card.md"):
-        text = Path("audiences/rhythm/win_back", name).read_text()
+        text = Path("audiences/rhythm/win_back-2023-07-18", name).read_text()
         assert not any(f'"{row["user_id"]}"' in text or f" {row['user_id']} " in text for row in found)
-    page = Path("audiences/rhythm/win_back/card.md").read_text()
+    page = Path("audiences/rhythm/win_back-2023-07-18/card.md").read_text()
     assert "| log loss |" in page
     assert "## Look at this first" in page
 
@@ -114,7 +116,7 @@ def test_made_again_it_is_the_same_and_in_other_chunks_too(house: House):
     words = ("scores=runs/churn", "recommender=runs/popularity", "segments=segments/rhythm", NO_CONSENT, "chunk=7")
     made(house, *words, "out=again")
     assert table("again") == table()
-    a, b = (read(f"{folder}/card.json") for folder in ("again", "audiences/rhythm/win_back"))
+    a, b = (read(f"{folder}/card.json") for folder in ("again", "audiences/rhythm/win_back-2023-07-18"))
     assert a == b
 
 
@@ -136,7 +138,7 @@ def test_a_run_about_who_leaves_also_says_who_comes(house: House):
     words = ("audience=about_to_buy", "audience.who.score.share=0.5", "recommender=runs/popularity", "placement=email")
     made(house, *words, NO_CONSENT, "scores=runs/churn")
     today = {row["user_id"]: row["probability"] for row in pq.read_table("today.parquet").to_pylist()}
-    found = table("audiences/rhythm/about_to_buy")
+    found = table("audiences/rhythm/about_to_buy-2023-07-18")
     known = sorted(p for p in today.values() if p is not None)
     assert all(row["probability"] == 1 - today[row["user_id"]] for row in found)
     assert len(found) >= len(known) / 2
@@ -183,7 +185,8 @@ def test_in_the_past_it_says_what_a_model_knows_of_later(house: House, caplog: p
         ((NO_CONSENT, "segments=segments/rhythm", AS_OF), r"segments as of 2023-07-18.* run segments.py at=2023-06"),
         ((NO_CONSENT, "at=2024-01-01"), r"at=2024-01-01T00:00:00Z lies after the end of the log"),
         ((NO_CONSENT, "out=runs/base"), r"runs/base holds '.*' and is no folder of an audience"),
-        ((NO_CONSENT, "audience=vip_early", "out=audiences/rhythm/win_back"), r"audience=win_back, not vip_early"),
+        ((NO_CONSENT, "audience=vip_early", f"out={MADE}"), r"audience=win_back, not vip_early"),
+        ((NO_CONSENT, "out=audiences/rhythm/win_back-2023-07-18", AS_OF), r"as_of=2023-07-18.*, not 2023-06-28"),
         ((NO_CONSENT, "audience.most=0"), r"audience.most is 0; it must be a whole number of at least 1"),
         ((NO_CONSENT, "audience.who.features.days_since_order=[3,1]"), r"days_since_order is .* must be \[from, to"),
         (("audience=exit_offer", "audience.sessions.days=60"), r"dataset=rhythm has no views in the 60 days"),
@@ -209,8 +212,8 @@ def test_a_tool_gets_the_treatment_of_an_audience_without_those_who_refused(caps
     assert control
     people = contacts([row["user_id"] for row in found], {treated[0]})
     for listed, to in (
-        (Path("audiences/rhythm/win_back"), "a.jsonl"),
-        (Path("audiences/rhythm/win_back/audience.csv"), "b.jsonl"),
+        (Path("audiences/rhythm/win_back-2023-07-18"), "a.jsonl"),
+        (Path("audiences/rhythm/win_back-2023-07-18/audience.csv"), "b.jsonl"),
     ):
         write_upload_file(listed, people, "segment", Path(to))
         sent = {json.loads(line)["userId"].removeprefix("'") for line in Path(to).read_text().splitlines()}
@@ -225,13 +228,21 @@ def test_a_tool_gets_the_treatment_of_an_audience_without_those_who_refused(caps
 
 def test_an_unfinished_or_edited_audience_goes_nowhere():
     people = contacts(["c1"], set())
-    half = Path(shutil.copytree("audiences/rhythm/win_back", "half"))
+    half = Path(shutil.copytree("audiences/rhythm/win_back-2023-07-18", "half"))
     (half / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"half is no finished audience \(no manifest.json\); run audience.py again"):
         write_upload_file(half, people, "klaviyo", Path("x.csv"))
-    edited = Path(shutil.copytree("audiences/rhythm/win_back", "edited"))
+    edited = Path(shutil.copytree("audiences/rhythm/win_back-2023-07-18", "edited"))
     pq.write_table(pq.read_table(edited / "audience.parquet").slice(0, 3), edited / "audience.parquet")
     with pytest.raises(UserError, match=r"audience\.parquet"):
         write_upload_file(edited, people, "klaviyo", Path("x.csv"))
     with pytest.raises(UserError, match="segments/rhythm holds no audience"):
         write_upload_file(Path("segments/rhythm"), people, "klaviyo", Path("x.csv"))
+
+
+def test_a_customer_is_found_in_an_audience_and_the_way_out_is_told():
+    who = next(row["user_id"] for row in table() if row["user_id"].startswith("c"))
+    found = find_customer({who}, Path("."))
+    traces = [trace for trace in found.traces if "audiences/rhythm/win_back-2023-07-18" in trace.path.as_posix()]
+    assert {trace.path.name for trace in traces} >= {"audience.parquet", "audience.csv"}
+    assert all(trace.step.startswith("python audience.py") for trace in traces)

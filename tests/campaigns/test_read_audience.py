@@ -98,9 +98,10 @@ def test_the_effect_that_was_made_is_in_the_interval_and_the_means_are_those_cou
 
 
 def test_several_audiences_stand_on_one_page_and_segments_are_judged_together(capsys: pytest.CaptureFixture[str]):
-    found = read_audiences([Path("mail"), Path("mail")], contact_cost=0.5, to=Path("page/april.md"))
+    found = read_audiences([Path("mail"), Path("mail"), Path("raw")], contact_cost=0.5, to=Path("page/april.md"))
     page = Path("page/april.md").read_text()
     assert page == capsys.readouterr().out
+    assert "## Not read\n\n- raw is no finished audience" in page
     assert page.count("| new_customer | 2023-04-01 | 2023-05-11 |") == 2
     one = found[0]
     assert one["money"]["cost"] == pytest.approx(0.5 * one["treatment"])
@@ -159,6 +160,8 @@ def test_what_cannot_be_read_is_told(house: House):
         read_audiences([Path("mail")], to=Path("x.pdf"))
     with pytest.raises(UserError, match="raw is no finished audience"):
         read_audiences([Path("raw")])
+    with pytest.raises(UserError, match=r"none of 2 audiences can be read, the first one since raw is no finished"):
+        read_audiences([Path("raw"), Path("conf")])
     prepared = Prepared.open(Path("data/prepared/rhythm"))
     found = outcomes(prepared, np.arange(1, prepared.n_users + 1), 0, 10)
     assert not found["buyers"].value.any()

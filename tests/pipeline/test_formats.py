@@ -102,8 +102,8 @@ PLACES = {
     "study": (STUDY, "studies/study"),
     "scores": (SCORES, "outputs/scores"),
     "segments": (SEGMENTS, "segments/demo_shop"),
-    "audience": (AUDIENCE, "audiences/demo_shop/win_back"),
-    "sessions": (AUDIENCE, "audiences/demo_shop/exit_offer"),
+    "audience": (AUDIENCE, "audiences/demo_shop/win_back-*"),
+    "sessions": (AUDIENCE, "audiences/demo_shop/exit_offer-*"),
     "uplift": (UPLIFT, "outputs/uplift/mail"),
 }
 

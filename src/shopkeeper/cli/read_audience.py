@@ -43,12 +43,21 @@ def read_audiences(
 
     Raises:
         UserError: an audience that is unfinished or without an arm, a log that ends too early or holds none of the
-            audience, an arm that has lost customers.
+            audience. Where there are several, those that cannot be read stand on the page with the reason.
     """
     if to is not None and to.suffix not in (".json", ".md"):
         raise UserError(f"--to {to} ends in neither .json nor .md; give the file one of these endings")
-    found = [_read(folder, data, days, contact_cost, level) for folder in folders]
-    page = as_markdown(found)
+    found, unread = [], list[str]()
+    for folder in folders:
+        try:
+            found.append(_read(folder, data, days, contact_cost, level))
+        except UserError as e:
+            if len(folders) == 1:
+                raise
+            unread.append(str(e))
+    if not found:
+        raise UserError(f"none of {len(folders)} audiences can be read, the first one since {unread[0]}")
+    page = as_markdown(found, unread)
     if to is not None:
         to.parent.mkdir(parents=True, exist_ok=True)
         if to.suffix == ".json":
@@ -126,7 +135,7 @@ def _words(said: dict[str, Any]) -> str:
     return f"No difference is shown in who bought: {points}."
 
 
-def as_markdown(found: Sequence[dict[str, Any]]) -> str:
+def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> str:
     """One page about all of them."""
     head = (
         "audience",
@@ -159,6 +168,8 @@ def as_markdown(found: Sequence[dict[str, Any]]) -> str:
             buyers, money = row["outcomes"][BUYERS], row["outcomes"].get(MONEY)
             cells = f"{row['treatment']:,}", f"{row['control']:,}", _between(buyers, 100, 2), _between(money, 1, 2)
             lines.append(_row((name, *cells)))
+    if unread:
+        lines += ["", "## Not read", "", *(f"- {text}" for text in unread)]
     return "\n".join(lines) + "\n"
 
 

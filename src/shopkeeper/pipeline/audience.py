@@ -55,9 +55,9 @@ def audience(config: DictConfig) -> None:
     whole = prepare_data(cfg)
     at = instant_asked(cfg, whole)
     prepared = prepare_data(cfg, at) if context.known_per_cutoff(cfg) else whole
-    name = cfg.audience.name if cfg.at is None else f"{cfg.audience.name}-{iso(at)[:10]}"
+    name = f"{cfg.audience.name}-{iso(at)[:10]}"  # of another day it stays: its arms are needed to read it out
     out = cfg.out or cfg.paths.audiences / prepared.name / name
-    unlike = None if cfg.overwrite else _unlike(prepared.name, cfg.audience.name, None if cfg.at is None else iso(at))
+    unlike = None if cfg.overwrite else _unlike(prepared.name, cfg.audience.name, iso(at))
     out = check_target(out, KIND, unlike)
     facts = {
         "format_version": 1,
@@ -135,12 +135,12 @@ def _write_sessions(
     return said
 
 
-def _unlike(dataset: str, name: str, at: str | None) -> Unlike:
-    """What another folder is of: another dataset or audience or, where an instant is told, another one."""
+def _unlike(dataset: str, name: str, at: str) -> Unlike:
+    """What another folder is of: another dataset, audience or instant."""
 
     def unlike(manifest: Mapping[str, Any]) -> str | None:
         for key, ours in (("dataset", dataset), ("audience", name), ("as_of", at)):
-            if ours is not None and manifest.get(key) != ours:
+            if manifest.get(key) != ours:
                 return f"{key}={manifest.get(key)}, not {ours}"
         return None
 

@@ -55,7 +55,7 @@ CARD = """
 """
 AUDIENCE = Folder(
     "Audience",
-    "audiences/<dataset>/<audience>/",
+    "audiences/<dataset>/<audience>-<day>/",
     "whom to write to as of an instant, with what, and who is left alone to see the effect.",
     (
         file(
