@@ -13,6 +13,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.gather import gather
+from shopkeeper.evaluation.settings import Report
 from tiny import days, tiny_prepared
 
 
@@ -40,5 +41,5 @@ def sections(shop: tuple[Prepared, Split]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def page(sections: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(
-        tmp_path_factory.mktemp("report"), gather(sections, {"customers": 12, "chosen": ["u7"], "resamples": 100})
+        tmp_path_factory.mktemp("report"), gather(sections, Report(customers=12, chosen=("u7",), resamples=100))
     )

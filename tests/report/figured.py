@@ -21,6 +21,7 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.rows.labels import customer_table
 from shopkeeper.evaluation.rows.slices import add_slices
 from shopkeeper.evaluation.seeds import over_seeds, too_few
+from shopkeeper.evaluation.settings import Report
 from shopkeeper.evaluation.table import KEY, metadata_of, summarise
 from shopkeeper.models.about import About
 from tiny import DAY
@@ -120,7 +121,7 @@ def churners(shop: tuple[Prepared, Split]) -> dict[str, Any]:
 
 def told(sections: dict[str, Any], task: str) -> str:
     """The answer in plain text."""
-    report = gather(sections, {"resamples": 100})
+    report = gather(sections, Report(resamples=100))
     a = answer(next(b for b in report.boards if b.task == task))
     return re.sub(r"<[^>]+>", "", " ".join([a.headline, *a.paragraphs]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from shopkeeper.evaluation.report.gather import board, gather
 from shopkeeper.evaluation.report.page import render
 from shopkeeper.evaluation.report.words import answer
 from shopkeeper.evaluation.seeds import over_seeds
+from shopkeeper.evaluation.settings import Report
 from shopkeeper.evaluation.table import metadata_of
 
-FAST = {"resamples": 100}
+FAST = Report(resamples=100)
 Shop = tuple[Prepared, Split]
 
 
@@ -45,7 +47,7 @@ def found(shop: Shop) -> dict[str, Any]:
 
 def rows(found: Mapping[str, Any], baseline: str = "popularity", **changes: Any) -> dict[str, tuple[str, str]]:
     """Check -> finding and state."""
-    made = board({**found, "sanity": {**found["sanity"], **changes}}, {**FAST, "baseline": baseline})
+    made = board({**found, "sanity": {**found["sanity"], **changes}}, replace(FAST, baseline=baseline))
     return {check: (finding, state) for check, finding, state in made.sanity}
 
 
@@ -137,7 +139,7 @@ def test_the_gap_to_the_other_split_is_shown_or_how_to_get_it(found: dict[str, A
 
 def test_the_baseline_of_the_config_is_the_one_that_the_best_is_set_beside(shop: Shop) -> None:
     found = recommenders(shop, {"sasrec": 0.9, "gru4rec": 0.6, "item_knn": 0.3, "popularity": 0.0})
-    text = plain(" ".join(answer(board(found, {**FAST, "baseline": "item_knn"})).paragraphs))
+    text = plain(" ".join(answer(board(found, replace(FAST, baseline="item_knn"))).paragraphs))
     assert "SASRec is better than Item-kNN" in text
     assert "SASRec is better than Popularity" not in text
     text = plain(" ".join(answer(board(found, FAST)).paragraphs))
@@ -239,7 +241,7 @@ def test_the_page_with_all_of_it_opens_without_a_console_message(
     width: int,
 ) -> None:
     sasrec = section(shop, {"sasrec": 0.5, "hstu": 0.7, "popularity": 0.0}, uses_instant=["hstu"])
-    page = write_report(tmp_path, gather({"next_item": sasrec, "churn": churners(shop)}, {**FAST, "customers": 3}))
+    page = write_report(tmp_path, gather({"next_item": sasrec, "churn": churners(shop)}, replace(FAST, customers=3)))
     html = page.read_text(encoding="utf-8")
     for part in ("sanity-next_item", "gains-churn", "Coverage by number of requests"):
         assert part in html

@@ -21,6 +21,7 @@ from shopkeeper.evaluation.report.charts import scatter, span, ticks
 from shopkeeper.evaluation.report.figures import Model, Value
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
+from shopkeeper.evaluation.settings import Report
 
 
 def test_a_name_in_a_chart_does_not_hide_a_mark_or_another_name() -> None:
@@ -74,10 +75,10 @@ def test_models_titles_kinds_and_customers_may_be_called_anything(shop: tuple[Pr
         found["tables"][name] = table.set_column(at, "slice:category", pa.array(named))
     found["configs"] = {name: {"dataset": {"title": EVIL, "licence": EVIL}} for name in found["tables"]}
     found["sanity"] = {"alarms": [EVIL]}
-    report = gather({"next_item": found}, {"customers": 3, "resamples": 100})
+    report = gather({"next_item": found}, Report(customers=3, resamples=100))
     assert report.window is not None
     report.window["cases"][0]["user"] = EVIL
-    calm = Text(render(gather({"next_item": recommenders(shop, {"a": 0.7, "popularity": 0.0})}, {"resamples": 100})))
+    calm = Text(render(gather({"next_item": recommenders(shop, {"a": 0.7, "popularity": 0.0})}, Report(resamples=100))))
     wild = Text(render(report))
     assert wild.tags - calm.tags <= {"code", "em"}  # no img, and no b where none was meant
     assert not [name for name in wild.attributes if name.startswith("on")]

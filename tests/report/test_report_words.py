@@ -18,6 +18,7 @@ from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.facts import audit_rows
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
+from shopkeeper.evaluation.settings import Report
 
 
 def test_the_answer_names_the_best_model_by_how_much_and_how_far_from_the_best_possible(
@@ -32,10 +33,10 @@ def test_the_answer_names_the_best_model_by_how_much_and_how_far_from_the_best_p
 
 
 def test_the_oracle_is_a_ceiling_and_never_the_answer(sections: dict[str, Any]) -> None:
-    board = gather(sections, {"resamples": 100}).boards[0]
+    board = gather(sections, Report(resamples=100)).boards[0]
     assert board.models[-1].name == "oracle_observable"
     assert [m.name for m in board.rivals] == ["sasrec", "item_knn", "popularity"]
-    assert 'class="ceiling"' in render(gather(sections, {"resamples": 100}))
+    assert 'class="ceiling"' in render(gather(sections, Report(resamples=100)))
 
 
 def test_models_that_cannot_be_told_apart_are_not_ranked_in_words(shop: tuple[Prepared, Split]) -> None:
@@ -63,7 +64,7 @@ def test_kinds_of_customers_for_whom_the_winner_is_worse_are_pointed_out_first(s
     text = told({"next_item": found}, "next_item")
     assert text.startswith("SASRec")
     assert re.search(r"For whom not\? .*events before the request 5-19 \(\d+\): Item-kNN is better", text)
-    assert "⚠ Item-kNN better" in render(gather({"next_item": found}, {"resamples": 100}))
+    assert "⚠ Item-kNN better" in render(gather({"next_item": found}, Report(resamples=100)))
 
 
 def test_less_log_loss_is_better_for_customers_too_and_nobody_loses_to_the_base_rate(sections: dict[str, Any]) -> None:
@@ -84,9 +85,9 @@ def test_another_seed_of_the_winner_is_no_rival_of_it(shop: tuple[Prepared, Spli
     assert text.startswith("SASRec recommends best")
     assert "is better than Item-kNN by" in text
     assert re.search(r"Trained with 2 seeds, SASRec has NDCG@10 0\.\d+ .* from seed to seed it moves by 0\.\d{4}", text)
-    html = render(gather({"next_item": found}, {"resamples": 100}))
+    html = render(gather({"next_item": found}, Report(resamples=100)))
     assert "With 2 seeds a 95 % interval is too narrow where seeds matter" in html
-    board = gather({"next_item": found}, {"resamples": 100}).boards[0]
+    board = gather({"next_item": found}, Report(resamples=100)).boards[0]
     assert [m.colour for m in board.models[:3]] == [0, 0, 1]
     assert [m.name for m in board.models if board.like_the_best(m)] == []
     assert set(board.slices[0].rows[0].models) == {"sasrec#1", "item_knn", "popularity"}
@@ -94,7 +95,7 @@ def test_another_seed_of_the_winner_is_no_rival_of_it(shop: tuple[Prepared, Spli
 
 def test_the_page_says_which_intervals_it_shows(sections: dict[str, Any]) -> None:
     asked = {task: {**s, "confidence": 0.9, "intervals": "bca", "test": "bootstrap"} for task, s in sections.items()}
-    html = render(gather(asked, {"resamples": 100}))
+    html = render(gather(asked, Report(resamples=100)))
     assert "with 90 % intervals over" in html
     assert "90 %, bias-corrected and accelerated (BCa) bootstrap over customers" in html
     assert "paired by request; joint bootstrap of customers, largest |t| of the family" in html
@@ -106,7 +107,7 @@ def test_nothing_is_not_negative() -> None:
 
 
 def test_the_shop_window_shows_what_each_model_gave_that_very_customer(sections: dict[str, Any]) -> None:
-    window = gather(sections, {"customers": 12, "chosen": ["u7"], "resamples": 100}).window
+    window = gather(sections, Report(customers=12, chosen=("u7",), resamples=100)).window
     assert window is not None
     assert len(window["cases"]) == 12
     assert len({case["user"] for case in window["cases"]}) == 12
@@ -128,11 +129,11 @@ def test_the_shop_window_shows_what_each_model_gave_that_very_customer(sections:
 
 def test_a_chosen_customer_who_was_asked_nothing_is_named(sections: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"report\.chosen: customer 'nobody' has no test request"):
-        gather(sections, {"customers": 12, "chosen": ["u7", "nobody"], "resamples": 100})
+        gather(sections, Report(customers=12, chosen=("u7", "nobody"), resamples=100))
 
 
 def test_a_suggestion_counts_as_taken_also_when_the_order_was_too_long_to_be_listed(sections: dict[str, Any]) -> None:
-    window = gather(sections, {"customers": 40, "resamples": 100}).window
+    window = gather(sections, Report(customers=40, resamples=100)).window
     assert window is not None
     for case in window["cases"]:
         shown = {item for items in case["lists"] for item in items}
@@ -169,17 +170,17 @@ def test_the_shops_own_values_stand_beside_a_figure_of_profit(sections: dict[str
     own = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.2}
     churn = dict(sections["churn"])
     churn["metrics"] = {name: {**m, "profit": own} for name, m in churn["metrics"].items()}
-    said = dict(gather({"churn": churn}, {"resamples": 100}).protocol)["Expected maximum profit"]
+    said = dict(gather({"churn": churn}, Report(resamples=100)).protocol)["Expected maximum profit"]
     assert "EUR per customer" in said
     assert "worth 120, an offer that is taken costs 10, a contact 0.5; 20% of those" in said
-    assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, {"resamples": 100}).protocol)
+    assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, Report(resamples=100)).protocol)
 
 
 def test_a_campaigns_profit_is_a_figure_and_a_table_in_the_shops_own_money(sections: dict[str, Any]) -> None:
     own = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
     churn = dict(sections["churn"])
     churn["metrics"] = {name: {**m, "profit": own} for name, m in churn["metrics"].items()}
-    report = gather({"churn": churn}, {"resamples": 100})
+    report = gather({"churn": churn}, Report(resamples=100))
     text = render(report)
     part = text[text.index('id="profit-churn"') :]
     part = part[: part.index("</section>")]
@@ -193,4 +194,4 @@ def test_a_campaigns_profit_is_a_figure_and_a_table_in_the_shops_own_money(secti
         assert f"{curve.by_probability.profit:,.0f}".replace("-", "\u2212") in part
     assert "a customer who stays is worth 120, an offer that is taken costs 10, a contact 0.5, and 30% of those" in part
     assert "best share in hindsight" in part
-    assert 'id="profit-churn"' not in render(gather({"churn": sections["churn"]}, {"resamples": 100}))
+    assert 'id="profit-churn"' not in render(gather({"churn": sections["churn"]}, Report(resamples=100)))

@@ -53,6 +53,10 @@ class Report:
     parameters: Yaml = held(OTHERS, factory=dict)  # `<task>_baseline`: as `baseline`, for that task
     plain: Yaml = field(default_factory=dict, repr=False)
 
+    def named_baseline(self, setting: str) -> str | None:
+        """The model that `baseline` or a `<task>_baseline` names; None where it names none."""
+        return self.baseline if setting == "baseline" else self.parameters.get(setting)
+
 
 def check_k(k: Any) -> None:
     """A `UserError` for cut-offs that are no list of different whole numbers from 1."""

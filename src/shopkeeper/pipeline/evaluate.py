@@ -113,10 +113,10 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             write_csv(folder / "leaderboard.csv", sections)
             (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
-            report = gather(sections, cfg.report.plain)
+            report = gather(sections, cfg.report)
             write_report(folder, report)
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
-            about["baselines"] = {task: baseline_of(one, cfg.report.plain) for task, one in sections.items()}
+            about["baselines"] = {task: baseline_of(one, cfg.report) for task, one in sections.items()}
             write_json(folder / "manifest.json", sealed({**about, "files": sha256_tree(folder)}))
     if not cfg.tracking.off:
         pages = tracking.Pages(cfg.tracking)

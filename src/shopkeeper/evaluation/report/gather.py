@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shopkeeper.evaluation import settings
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.profit_curve import ProfitCurve, profit_curve
@@ -45,7 +46,7 @@ HISTOGRAM = 20  # bars under a reliability curve
 PARTS = ("validation", "test")
 
 
-def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> Report:
+def gather(sections: Mapping[str, Mapping[str, Any]], told: settings.Report) -> Report:
     """Everything on the page.
 
     Args:
@@ -54,29 +55,28 @@ def gather(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
             `comparisons`, `baseline` (the model that the best one is set beside, where validation said), `prepared`,
             `split` (None for customer models), `confidence` (.95 where it is not there), and `sanity` as in
             `sanity.json`, where it was found out.
-        options: `customers` (how many the shop window shows), `chosen` (their external ids), `seed`, and each task's
-            `baseline_setting` (the model that the best one is always set beside).
+        told: what a report shows.
     """
     tasks = sorted(sections, key=lambda task: (_task(sections[task]).asks != REQUESTS, task))  # recommenders first
-    boards = [board(sections[task], options) for task in tasks]
+    boards = [board(sections[task], told) for task in tasks]
     window = None
     for b, task in zip(boards, tasks, strict=True):
         if _task(sections[task]).asks == REQUESTS:
-            window = shop_window(sections[task], b, options)
+            window = shop_window(sections[task], b, told)
     title, subtitle = title_of(sections, tasks)
     return Report(title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks))
 
 
-def baseline_of(section: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def baseline_of(section: Mapping[str, Any], told: settings.Report) -> str:
     """The model that the best one of a task is set beside."""
     about = _task(section)
-    return str(section.get("baseline") or options.get(about.baseline_setting) or about.baseline)
+    return str(section.get("baseline") or told.named_baseline(about.baseline_setting) or about.baseline)
 
 
-def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
+def board(section: Mapping[str, Any], told: settings.Report) -> Board:
     """One task's models, differences, slices and reliability curves."""
     task, metric, about = str(section["task"]), str(section["headline"]), _task(section)
-    baseline = baseline_of(section, options)
+    baseline = baseline_of(section, told)
     models = _models(section, baseline)
     unscored = [m.label for m in models if metric not in m.metrics]
     models = [m for m in models if metric in m.metrics]
@@ -102,14 +102,14 @@ def board(section: Mapping[str, Any], options: Mapping[str, Any]) -> Board:
             for c in section["comparisons"]
             if c["metric"] != metric and {c["a"], c["b"]} <= {m.name for m in models}
         ],
-        slices=_slices(section, rivals, baseline, options),
+        slices=_slices(section, rivals, baseline, told),
         reliability=_reliability(section, rivals),
         meta={**metadata_of(tables[models[0].name]), **{k: v for k, v in first.items() if k not in PARTS}},
         n=models[0].metrics[metric].n,
         baseline=baseline,
         curves=sanity.get("coverage_curves") or {},
         gains=_gains(section, models),
-        profits=_profits(section, models, options),
+        profits=_profits(section, models, told),
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
         confidence=float(section.get("confidence", 0.95)),
@@ -183,12 +183,12 @@ def _difference(c: Mapping[str, Any]) -> Difference:
 
 
 def _slices(
-    section: Mapping[str, Any], rivals: Sequence[Model], baseline: str, options: Mapping[str, Any]
+    section: Mapping[str, Any], rivals: Sequence[Model], baseline: str, told: settings.Report
 ) -> list[SlicePanel]:
     """The best models in each slice, and where the winner loses (all rivals and slices judged as one family)."""
     rivals = one_per_group(rivals)
     tables = {m.name: section["tables"][m.name] for m in rivals}
-    metric, seed = str(section["headline"]), int(options.get("seed", 0))
+    metric, seed = str(section["headline"]), told.seed
     if not rivals or metric not in tables[rivals[0].name].column_names:
         return []  # an aggregate (AUROC) is no mean over rows
     if not any(c.startswith("slice:") for c in tables[rivals[0].name].column_names):
@@ -198,7 +198,7 @@ def _slices(
         metric,
         winner=rivals[0].name,
         confidence=float(section.get("confidence", 0.95)),
-        resamples=int(options.get("resamples", 500)),
+        resamples=told.resamples,
         test=str(section.get("test", "randomisation")),
         seed=seed,
     )
@@ -268,7 +268,7 @@ def _gains(section: Mapping[str, Any], models: Sequence[Model]) -> list[Gains]:
     return found
 
 
-def _profits(section: Mapping[str, Any], models: Sequence[Model], options: Mapping[str, Any]) -> dict[str, ProfitCurve]:
+def _profits(section: Mapping[str, Any], models: Sequence[Model], told: settings.Report) -> dict[str, ProfitCurve]:
     """What a campaign brings by the shop's own values, by model that tells customers apart; empty without values."""
     found = {}
     for model in one_per_group(models):
@@ -279,8 +279,8 @@ def _profits(section: Mapping[str, Any], models: Sequence[Model], options: Mappi
             continue
         scored = np.isfinite(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False))
         found[model.name] = profit_curve(
-            *said, users_of(table)[scored], own, resamples=int(options.get("resamples", 500)),
-            confidence=float(section.get("confidence", 0.95)), seed=int(options.get("seed", 0)),
+            *said, users_of(table)[scored], own, resamples=told.resamples,
+            confidence=float(section.get("confidence", 0.95)), seed=told.seed,
         )  # fmt: skip
     return found
 

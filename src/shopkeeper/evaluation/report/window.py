@@ -12,6 +12,7 @@ from shopkeeper.data.queries import as_typed, is_query
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
+from shopkeeper.evaluation.settings import Report
 from shopkeeper.identifiers import normal_id
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.timeline.zones import clock
@@ -24,17 +25,17 @@ ATTRIBUTES = ("category", "main_category", "department", "genres", "genre", "bra
 KINDS = ("chosen", "found", "missed", "nobody", "random", "new")
 
 
-def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, Any]) -> dict[str, Any] | None:
+def shop_window(section: Mapping[str, Any], board: Board, told: Report) -> dict[str, Any] | None:
     """Cases as `report.js` reads them; items are numbers into `items`, models indices into `models`.
 
-    Customers are numbers; ids stand there of those who were chosen by their id, and of all with `options["ids"]`.
+    Customers are numbers; ids stand there of those who were chosen by their id, and of all with `report.ids`.
 
-    Chosen customers (`options["chosen"]`) come first; then, in equal parts where there are enough: the best model was
+    Chosen customers (`report.chosen`) come first; then, in equal parts where there are enough: the best model was
     right and no other was; it was wrong and another was right; nobody was right; drawn at random; without history.
     """
     prepared, split = section["prepared"], section["split"]
     models = one_per_group([m for m in board.models if "top_items" in section["tables"][m.name].column_names])
-    wanted = int(options.get("customers", 30))
+    wanted = told.customers
     if not models or wanted < 1 or split is None:
         return None
     tables = align({m.name: section["tables"][m.name] for m in models})
@@ -42,9 +43,9 @@ def shop_window(section: Mapping[str, Any], board: Board, options: Mapping[str, 
     requests, targets = split.part("test")
     rows = first["request"].to_numpy()
     rank = {m.name: _first_rank(tables[m.name]) for m in models}
-    picked = _pick(first, requests.lengths[rows], rank, [m.name for m in models if not m.is_oracle], wanted, options)
+    picked = _pick(first, requests.lengths[rows], rank, [m.name for m in models if not m.is_oracle], wanted, told)
 
-    named = bool(options.get("ids"))
+    named = told.ids
     used: set[int] = set()  # items named anywhere
     cases: list[dict[str, Any]] = []
     for row, kind in picked:
@@ -102,7 +103,7 @@ def _pick(
     rank: Mapping[str, np.ndarray],
     rivals: Sequence[str],
     wanted: int,
-    options: Mapping[str, Any],
+    told: Report,
 ) -> list[tuple[int, str]]:
     """Rows of the table with the reason why each is shown; every customer once."""
     user = np.asarray(table["user_id"].to_pylist(), object)
@@ -116,12 +117,12 @@ def _pick(
         "random": known,
         "new": ~known,
     }
-    chosen = [normal_id(x) for x in options.get("chosen") or []]
+    chosen = [normal_id(x) for x in told.chosen]
     if unknown := [who for who in chosen if not (user == who).any()]:
         raise UserError(f"report.chosen: customer '{unknown[0]}' has no test request to show; choose another")
     picked = [(int(np.flatnonzero(user == who)[0]), "chosen") for who in chosen if (user == who).any()]
     taken = {user[row] for row, _ in picked}
-    rng = np.random.default_rng(int(options.get("seed", 0)))
+    rng = np.random.default_rng(told.seed)
     share = -(-max(0, wanted - len(picked)) // len(groups))
     spare: list[tuple[int, str]] = []
     for kind, mask in groups.items():
