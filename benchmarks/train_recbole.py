@@ -168,7 +168,9 @@ def main() -> None:
             rows.append(row(f"shopkeeper {name}", DATASET, "processor time of a target, times less", "1", [used]))
             claims.append(at_least("zoo", what, wall, REQUIRED))
     versions = {} if python is None else {"recbole: recbole": "1.2.1"}
-    write_result("train_recbole", rows, claims, versions=versions, note=a.note)
+    said = f"RecBole's epoch is its first {a.batches} batches." if a.batches else ""
+    note = " ".join(part for part in (said, a.note) if part) or None
+    write_result("train_recbole", rows, claims, versions=versions, note=note)
 
 
 if __name__ == "__main__":
