@@ -39,6 +39,7 @@ NIGHTLY = {"two_stage": ("model.item_statistics=nightly",)}  # beside --refit
 REQUIRED = {("online_retail", False): 0.290, ("online_retail", True): 0.300, ("demo_shop", False): 0.335}
 
 
+SHOPS = ("online_retail", "demo_shop")  # of others each list of them is a result of its own
 BASELINES = ("popularity", "recent_popularity", "recency", "personal_frequency", "item_knn", "ease")
 KEPT, DEPTH = 0.965, 1000  # .290 of .3005; a list's candidates
 COMPARED = ("ndcg@10", "ndcg_explore@10", "ndcg_repeat@10")
@@ -70,16 +71,23 @@ def main(datasets: list[str], refit: bool, explore: bool, reserve: bool) -> None
             claims.append(at_least("shops", what, float(value), REQUIRED[dataset, refit]))
         others = [model for model in MODELS if model != best]
         asked, new = (("ndcg@10",), "ndcg@10") if explore else (COMPARED, "ndcg_explore@10")
+        asked = tuple(name for name in asked if name in tables[best].column_names)
         compared = compare_family(tables, asked, pairs=[(other, best) for other in others])
         for one in compared:
             rows.append(row(f"{best} against {one.a}", dataset, f"difference of {one.metric} on test", "",
                             [one.difference])
                         | {"low": one.low, "high": one.high, "p_adjusted": one.p_adjusted})  # fmt: skip
-        half = [one.low for one in compared if one.metric == new and one.a in BASELINES]
-        of = "NDCG@10" if explore else "what new items give to NDCG@10"
-        what = f"{dataset}, lowest bound of {best}'s gain over any baseline in {of}, {kept}"
-        claims.append(at_least("shops", what, min(half), 0.0, None if dataset == "online_retail" else "aim"))
-    write_result("shops" + ("_refit" if refit else "") + ("_explore" if explore else ""), rows, claims)
+        if dataset in SHOPS:
+            half = [one.low for one in compared if one.metric == new and one.a in BASELINES]
+            of = "NDCG@10" if explore else "what new items give to NDCG@10"
+            what = f"{dataset}, lowest bound of {best}'s gain over any baseline in {of}, {kept}"
+            claims.append(at_least("shops", what, min(half), 0.0, None if dataset == "online_retail" else "aim"))
+        else:
+            what = f"{dataset}, shipped settings: upper bound of {best} (leads on validation) minus the best other one"
+            worst = min(one.high for one in compared if one.metric == asked[0])
+            claims.append(at_least("shops", f"{what} in NDCG@10", worst, 0.0))
+    name = "shops" + ("_refit" if refit else "") + ("_explore" if explore else "")
+    write_result("_".join([name, *(x for x in datasets if x not in SHOPS)]), rows, claims)
 
 
 def reserved(datasets: list[str]) -> None:
@@ -152,7 +160,7 @@ def trained(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="+", default=["online_retail", "demo_shop"])
+    parser.add_argument("--datasets", nargs="+", default=list(SHOPS))
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--explore", action="store_true")
     parser.add_argument("--reserve", action="store_true")
