@@ -45,9 +45,9 @@ KEPT, DEPTH = 0.965, 1000  # .290 of .3005; a list's candidates
 COMPARED = ("ndcg@10", "ndcg_explore@10", "ndcg_repeat@10")
 
 
-def main(datasets: list[str], refit: bool, explore: bool, reserve: bool) -> None:
+def main(datasets: list[str], refit: bool, explore: bool, reserve: bool, runs: Path | None) -> None:
     if reserve:
-        reserved(datasets)
+        reserved(datasets, runs)
         return
     rows: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ def main(datasets: list[str], refit: bool, explore: bool, reserve: bool) -> None
         validation: dict[str, float] = {}
         tables: dict[str, pa.Table] = {}
         for model in MODELS:
-            metrics, tables[model] = trained(dataset, model, refit, explore)
+            metrics, tables[model] = trained(dataset, model, refit, explore, runs)
             for part in ("validation", "test"):
                 found = metrics[part]["ndcg@10"]
                 rows.append(row(model, dataset, f"{part} ndcg@10", "", [found["value"]])
@@ -70,8 +70,8 @@ def main(datasets: list[str], refit: bool, explore: bool, reserve: bool) -> None
             what = f"{dataset}, NDCG@10 on test of the model that leads on validation ({best}), {kept}"
             claims.append(at_least("shops", what, float(value), REQUIRED[dataset, refit]))
         others = [model for model in MODELS if model != best]
-        asked, new = (("ndcg@10",), "ndcg@10") if explore else (COMPARED, "ndcg_explore@10")
-        asked = tuple(name for name in asked if name in tables[best].column_names)
+        wanted, new = (COMPARED[:1], "ndcg@10") if explore else (COMPARED, "ndcg_explore@10")
+        asked = [name for name in wanted if name in tables[best].column_names]
         compared = compare_family(tables, asked, pairs=[(other, best) for other in others])
         for one in compared:
             rows.append(row(f"{best} against {one.a}", dataset, f"difference of {one.metric} on test", "",
@@ -90,7 +90,7 @@ def main(datasets: list[str], refit: bool, explore: bool, reserve: bool) -> None
     write_result("_".join([name, *(x for x in datasets if x not in SHOPS)]), rows, claims)
 
 
-def reserved(datasets: list[str]) -> None:
+def reserved(datasets: list[str], runs: Path | None) -> None:
     """What places for new items cost the two-stage model: validation of every number, test of the two that it chooses.
 
     These are the most places that keep `KEPT` of NDCG@10 on validation, and the fewest whose explore half beats every
@@ -100,9 +100,9 @@ def reserved(datasets: list[str]) -> None:
     claims: list[dict[str, Any]] = []
     for dataset in datasets:
         with tempfile.TemporaryDirectory() as place:
-            run = Path(place) / "run"
-            trained(dataset, "two_stage", False, False, run)
-            opened = open_run(run)
+            kept = runs or Path(place)
+            trained(dataset, "two_stage", False, False, kept)
+            opened = open_run(run_of(kept, dataset, "two_stage", False, False))
             split = context.split_of(context.prepared_of(opened.manifest), opened.manifest)
             model, seen = opened.model(), bool(opened.metrics["filter_seen"])
 
@@ -121,7 +121,7 @@ def reserved(datasets: list[str]) -> None:
                          for name, value in zip(COMPARED, means[least], strict=False)]  # fmt: skip
             tables, half = {}, 0.0
             for name in BASELINES:
-                metrics, tables[name] = trained(dataset, name, False, False)
+                metrics, tables[name] = trained(dataset, name, False, False, kept)
                 half = max(half, metrics["validation"]["ndcg_explore@10"]["value"])
             cheap = max(n for n, (whole, _) in means.items() if whole >= KEPT * means[0][0])
             enough = min((n for n, (_, new) in means.items() if new > half), default=10)
@@ -144,18 +144,25 @@ def reserved(datasets: list[str]) -> None:
     write_result("shops_reserve", rows, claims)
 
 
-def trained(
-    dataset: str, model: str, refit: bool, explore: bool, kept: Path | None = None
-) -> tuple[dict[str, Any], pa.Table]:
-    """The figures and the table on test of one training with the settings that are shipped; `kept`: its run folder."""
+def trained(dataset: str, model: str, refit: bool, explore: bool, runs: Path | None) -> tuple[dict[str, Any], pa.Table]:
+    """The figures and the table on test of one training with the settings that are shipped.
+
+    `runs`: a folder that keeps run folders; what is there is not trained again.
+    """
     words = [f"dataset={dataset}", f"model={model}", f"evaluation.refit={str(refit).lower()}", "tracking=none"]
     words += NIGHTLY.get(model, ()) if refit else ()
     words += ["dataset.filter_seen=true"] if explore else []
     with tempfile.TemporaryDirectory() as place:
-        run = kept or Path(place) / "run"
-        command = [sys.executable, "train.py", *words, f"hydra.run.dir={run}"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        run = run_of(Path(place) if runs is None else runs, dataset, model, refit, explore)
+        if not (run / "manifest.json").is_file():
+            command = [sys.executable, "train.py", *words, f"hydra.run.dir={run}"]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return json.loads((run / "metrics.json").read_text(encoding="utf-8")), read_table(run / "test.parquet")
+
+
+def run_of(runs: Path, dataset: str, model: str, refit: bool, explore: bool) -> Path:
+    """The run folder of a training among others."""
+    return runs / "-".join([dataset, model, *(["refit"] if refit else []), *(["explore"] if explore else [])])
 
 
 if __name__ == "__main__":
@@ -164,4 +171,5 @@ if __name__ == "__main__":
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--explore", action="store_true")
     parser.add_argument("--reserve", action="store_true")
+    parser.add_argument("--runs", type=Path, help="keeps the runs; those that are there are not trained again")
     main(**vars(parser.parse_args()))
