@@ -22,7 +22,7 @@ PAIRS_AT_ONCE = 10_000_000  # products of one block: bounds the memory to some 2
 MANY = 32  # an item is one of many where it has at least the 32nd part of the users
 CELLS = 128_000_000  # of the dense matrix, at most: 0.5 GiB
 FULL = 36_000_000  # pairs, at most, of which item-kNN has all counts at once: 144 MB
-BLOCK, ROWS = 1024, 256  # rows that are counted at once, and that are compared
+BLOCK, ROWS = 512, 256  # rows that are counted at once, and that are compared
 
 
 def strongest(
@@ -103,18 +103,19 @@ def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int
     x_UH[user[is_many], place_A[column[is_many]]] = 1
     user, column = user[~is_many], place_A[column[~is_many]]
     x_LU = sparse.csr_array((np.ones(len(user), np.float32), (column, user)), shape=(len(few), U))
-    x_UL = x_LU.T.tocsr()
     both_AA = np.empty((A, A), dtype)
-    for first in range(0, len(many), block):
-        rows = many[first : first + block]
-        both_AA[rows[:, None], many] = x_UH[:, first : first + block].T @ x_UH
+
+    def put(rows: np.ndarray, columns: np.ndarray, both: np.ndarray) -> None:
+        both_AA[rows[:, None], columns] = both
+        both_AA[columns[:, None], rows] = both.T
+
+    for first in range(0, len(many), block):  # of either half of what is symmetric one is counted
+        put(many[first : first + block], many[first:], x_UH[:, first : first + block].T @ x_UH[:, first:])
 
     def others(first: int) -> None:
         rows, part_LU = few[first : first + block], x_LU[first : first + block]
-        both = part_LU @ x_UH
-        both_AA[rows[:, None], many] = both
-        both_AA[many[:, None], rows] = both.T
-        both_AA[rows[:, None], few] = (part_LU @ x_UL).toarray()
+        put(rows, many, part_LU @ x_UH)
+        put(rows, few[first:], (part_LU @ x_LU[first:].T.tocsr()).toarray())
 
     side_by_side(others, range(0, len(few), block))
     return both_AA
