@@ -1,7 +1,8 @@
 """How long models of shops take, beside RecTools and Cornac: fits, and two stages over a wide catalogue.
 
     python benchmarks/shop_speed.py --note "…"        # everything; 25 minutes on two cores
-    python benchmarks/shop_speed.py --only wide       # some of: wide, two_stages, item_knn, ease, tifu_knn
+    python benchmarks/shop_speed.py --only wide       # some of: wide, two_stages, item_knn, ease, tifu_knn: a file of
+                                                      # their own
 
 The shop is drawn: customers order some eight times a year, half of what they take is of a dozen favourites, the rest by
 popularity falling as (rank + 20)^-0.9.
@@ -243,7 +244,13 @@ def main() -> None:
                 else:
                     claims.append(not_had("Shops", what, REQUIRED[kind], f"no environment .venv-{peer}"))
     if a.scale == 1:
-        write_result("shop_speed", rows, claims, versions=versions, note=a.note)
+        write_result(
+            "shop_speed" + ("" if a.only == list(KINDS) else "_" + "_".join(a.only)),
+            rows,
+            claims,
+            versions=versions,
+            note=a.note,
+        )
 
 
 if __name__ == "__main__":
