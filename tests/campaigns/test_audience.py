@@ -25,6 +25,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.online_test import plan_test
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.models.shares import Contributions
 from shopkeeper.typed import read
 from tiny import DAY, tiny_prepared
@@ -470,6 +471,13 @@ def test_nobody_currencies_and_rules_that_cannot_be_are_told(shop: Prepared, tmp
     mixed, _ = tiny_prepared(tmp_path / "mixed", [[1, 2]] * 3, [[DAY, 2 * DAY]] * 3, items={"currency": ["EUR", "USD"]})
     with pytest.raises(UserError, match=r"items have prices in EUR, USD: currencies are mixed"):
         make(Given(shipped("new_customer", blocks={}), mixed, 3 * DAY))
+    one, _ = tiny_prepared(tmp_path / "one", [[1, 2]] * 3, [[DAY, 2 * DAY]] * 3)
+    with pytest.raises(UserError, match=r"dataset=tiny has no add_to_cart"):
+        make(Given(shipped("cart_reminder", blocks={}), one, 3 * DAY))
+    pounds, _ = tiny_prepared(tmp_path / "gbp", [[1]] * 3, [[DAY]] * 3, items={"currency": ["GBP"]})
+    own = Profit(currency="EUR", customer_value=120, offer_cost=10, contact_cost=0.5, success_rate=0.3)
+    with pytest.raises(UserError, match=r"prices in GBP and the dataset's profit is in EUR: currencies are mixed"):
+        make(Given(shipped("new_customer", blocks={}), pounds, 3 * DAY, profit=own))
 
 
 def test_nothing_that_comes_later_changes_an_audience(shop: Prepared):

@@ -87,12 +87,14 @@ def _write_customers(
     recommend = _recommender(cfg, prepared, at, warnings) if needed and cfg.recommender is not None else None
     segments = None if cfg.segments is None else _segments(cfg.segments, prepared, at)
     waits = None if cfg.waits is None else _waits(cfg.waits, prepared, at)
-    given = Given(cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits)
+    profit = Profit.of(cfg.dataset.profit, cfg.dataset.name)
+    given = Given(
+        cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits, profit
+    )
     made = make(given)
     with atomic_folder(out, KIND, unlike) as folder:
         _write_tables(made, folder, cfg.chunk)
-        profit = Profit.of(cfg.dataset.profit, cfg.dataset.name)
-        said = card.card(made, warnings, profit, cfg.evaluation.confidence)
+        said = card.card(made, warnings, cfg.evaluation.confidence)
         write_json(folder / "card.json", said)
         write_text(folder / "card.md", card.as_markdown(said))
         write_json(folder / "manifest.json", sealed({**facts, "files": sha256_tree(folder)}))

@@ -68,15 +68,23 @@ class Goods:
         np.minimum.at(found, events.item, np.asarray(events.timestamp))
         return found
 
-    def check_one_currency(self) -> None:
-        """A `UserError` where the item table names several currencies: sums would mean nothing."""
-        if "currency" in self.prepared.items.column_names:
-            kinds = [x for x in pc.unique(self.prepared.items["currency"]).to_pylist() if x is not None]
-            if len(kinds) > 1:
-                raise UserError(
-                    f"items have prices in {', '.join(sorted(map(str, kinds)))}: currencies are mixed; convert them to "
-                    "one before they are prepared"
-                )
+    def check_one_currency(self, other: str | None = None) -> None:
+        """A `UserError` where the item table names several currencies, or another one than `other`, the costs': sums
+        would mean nothing.
+        """
+        if "currency" not in self.prepared.items.column_names:
+            return
+        kinds = {str(x) for x in pc.unique(self.prepared.items["currency"]).to_pylist() if x is not None}
+        if len(kinds) > 1:
+            raise UserError(
+                f"items have prices in {', '.join(sorted(kinds))}: currencies are mixed; convert them to one before "
+                "they are prepared"
+            )
+        if other is not None and kinds - {other}:
+            raise UserError(
+                f"items have prices in {kinds.pop()} and the dataset's profit is in {other}: currencies are mixed; say "
+                "what a customer is worth in the currency of the prices"
+            )
 
     def _known(self, column: str, values: pa.Array) -> pa.Array:
         since = self.prepared.known_since("items", column)

@@ -14,7 +14,6 @@ from shopkeeper.campaigns.audience.arms import too_small
 from shopkeeper.campaigns.audience.make import Made
 from shopkeeper.campaigns.audience.timing import WEEKDAYS
 from shopkeeper.campaigns.audience.who import NO_SCORE
-from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.profit_curve import expected_profit
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.timeline import iso
@@ -23,11 +22,8 @@ SHOWN = ("log_loss", "auroc", "average_precision", "brier", "ece", "poisson_devi
 FEWEST_GOOD = 0.55  # AUROC below which the order is hardly better than chance
 
 
-def card(made: Made, warnings: list[str], profit: Profit | None = None, confidence: float = 0.95) -> dict[str, Any]:
-    """Everything that stands on the card. To be made after the chunks, which count who has items.
-
-    `profit`: what the shop says a customer who stays is worth, …; only of use where the scores say who leaves.
-    """
+def card(made: Made, warnings: list[str], confidence: float = 0.95) -> dict[str, Any]:
+    """Everything that stands on the card. To be made after the chunks, which count who has items."""
     given, audience = made.given, made.given.audience
     scores = made.known.scores
     found = [*warnings, *([too_small(made.power)] if too_small(made.power) else [])]
@@ -52,7 +48,7 @@ def card(made: Made, warnings: list[str], profit: Profit | None = None, confiden
         "waits": None if given.waits is None else given.waits.about,
         "consent": _of_consent(made),
         "contacts_known": given.sent is not None,
-        "profit": _profit(made, profit, confidence),
+        "profit": _profit(made, confidence),
     }
     quality = (said["scores"] or {}).get("quality") or {}
     auroc = quality.get("auroc") or {}
@@ -72,9 +68,9 @@ def card(made: Made, warnings: list[str], profit: Profit | None = None, confiden
     return {**said, "warnings": found}
 
 
-def _profit(made: Made, profit: Profit | None, confidence: float) -> dict[str, Any] | None:
+def _profit(made: Made, confidence: float) -> dict[str, Any] | None:
     """What writing to the treatment brings, as far as it has a score that says who leaves."""
-    scores = made.known.scores
+    scores, profit = made.known.scores, made.given.profit
     if profit is None or scores is None or not scores.leaving:
         return None
     treated = scores.value[~made.control & np.isfinite(scores.value)]

@@ -80,7 +80,15 @@ def rows_between(
 
 
 def cart_left(prepared: Prepared, customer: np.ndarray, at: int, rule: CartLeft) -> ItemLists:
-    """What lies in the cart: the item's last event of the time is that it was put in; the newest first."""
+    """What lies in the cart: the item's last event of the time is that it was put in; the newest first.
+
+    Raises:
+        UserError: the log knows no carts.
+    """
+    if not (prepared.events.event_type == EVENT_CODE["add_to_cart"]).any():
+        raise UserError(
+            f"dataset={prepared.name} has no add_to_cart: nobody leaves anything in a cart that is not logged"
+        )
     types = ("add_to_cart", "remove_from_cart", "purchase")
     owner, rows = rows_between(prepared, customer, at - round(rule.hours * HOUR), at, types)
     events = prepared.events

@@ -29,6 +29,7 @@ from shopkeeper.campaigns.segments.segment import Moment, has_money
 from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.profit import Profit
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_HISTORY
 from shopkeeper.timeline import iso
@@ -60,6 +61,7 @@ class Given:
     sent: Path | None = None
     stock: Path | None = None
     waits: Waits | None = None
+    profit: Profit | None = None  # what the shop says a customer who stays is worth, …
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def make(given: Given) -> Made:
             f"block out: ~audience.blocks.{name}"
         )
     goods = Goods(prepared, at)
-    goods.check_one_currency()
+    goods.check_one_currency(None if given.profit is None else given.profit.currency)
     moment = Moment.of(prepared, at)
     n, customer = len(moment.customer), np.asarray(moment.customer)
     left_out = Counter({NO_HISTORY: prepared.n_users - n})
