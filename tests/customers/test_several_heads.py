@@ -191,3 +191,13 @@ def test_other_heads_of_probabilities_keep_their_loss(cohorts: list[Cohort]):
     made = GRU(**{**SMALL, "epochs": 1})
     learned = made.fit(train, None, Fit(seed=1, trainer=TRAINER, progress=False))
     assert {"log_loss", "log_loss_label", "log_loss_again"} <= set(learned.history[0])
+
+
+def test_a_checkpoint_of_averaged_weights_is_told_from_a_training_without_averages(
+    cohorts: list[Cohort], tmp_path: Path
+):
+    trainer = replace(TRAINER, checkpoint_minutes=0.0, resume=True)
+    fit = Fit(seed=1, trainer=trainer, folder=tmp_path, progress=False)
+    GRU(**{**SMALL, "epochs": 1, "average": "ema"}).fit(cohorts[0], None, fit)
+    with pytest.raises(UserError, match=r"belongs to another training \(average: ema there, none here"):
+        GRU(**{**SMALL, "epochs": 2}).fit(cohorts[0], None, fit)

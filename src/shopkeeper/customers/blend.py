@@ -8,9 +8,10 @@ $$\mathrm{logit}\, p = c + \sum_k w_k \,\mathrm{logit}\, p_k, \quad w_k \ge 0$$
 by log loss, counts and amounts as $e^c \sum_k w_k m_k$ with weights that add up to 1, by Poisson or Tweedie deviance;
 equal weights cost nothing, all others a little. Amounts are then drawn apart, $f m^g$: the power with which the mean
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
-of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`). What is
-said of a window follows the shop's season (`correction/season.py`). D. Wolpert, Stacked generalization, Neural Networks
-5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
+of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
+nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
+follows the shop's season (`correction/season.py`). D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L.
+Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
 
 Shapes: n rows, K members.
 """

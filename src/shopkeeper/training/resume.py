@@ -67,7 +67,7 @@ def find_checkpoint(
         )
         return None
     if differs:
-        said = ", ".join(f"{k}: {stored.get(k)} there, {identity.get(k)} here" for k in differs)
+        said = ", ".join(f"{k}: {stored.get(k, 'none')} there, {identity.get(k, 'none')} here" for k in differs)
         raise UserError(
             f"{path} belongs to another training ({said}); delete {path.parent}, choose another run folder, "
             f"or start over with trainer.resume=false"
