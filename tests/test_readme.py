@@ -24,6 +24,9 @@ ELSEWHERE = {
     "python train.py dataset=telco_churn model=logistic": (  # the table of customers
         "python train.py dataset=telco_churn model=logistic --cfg job"
     ),
+    "python train.py model=gru task.together=[orders,spend]": (  # some minutes
+        "python train.py model=gru task.together=[orders,spend] trainer.max_epochs=1"
+    ),
     "python tune.py model=auto tuning.hours=2": "python tune.py model=auto tuning.trials=1",
     "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies": (
         "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies --cfg job"
