@@ -81,8 +81,7 @@ def test_a_setting_of_another_kind_is_named(word: str):
     ("words", "said"),
     [
         (["model=popularity", "task.windows.horizon_days=30"],
-         "error: there is no option 'task.windows'. It is one of task=churn,discount_affinity,orders,propensity,"
-         "return_propensity,something_new,spend; leave it out for the others, or run these apart."),
+         "error: there is no option 'task.windows'. It is one of task=category_propensity,churn,discount_affinity,"),
         (["model=popularity", "model.max_length=5"],
          "error: there is no option 'model.max_length'. It is one of model=bert4rec,gru,gru4rec,hstu,lrurec,narm,"
          "sasrec,two_tower; leave it out for the others, or run these apart."),

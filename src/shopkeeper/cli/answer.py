@@ -16,7 +16,9 @@ def answer_from_shell(bundle: Path, events: Path | None, to: Path | None, **told
     A `UserError` at the end where requests were refused; which ones stand in their lines.
     """
     if (events is None) != (to is None):
-        raise UserError("--events and --to belong together: a Parquet file of events, and the folder of the answers")
+        raise UserError(
+            "--events and --to belong together: give a Parquet file of events, and the folder of the answers"
+        )
     opened = Bundle.load(bundle)
     if events is not None and to is not None:
         from shopkeeper.bundles.answer.everybody import answer_everybody
@@ -25,7 +27,7 @@ def answer_from_shell(bundle: Path, events: Path | None, to: Path | None, **told
         print(f"{count:,} customers answered: {to}", file=sys.stderr)
         return
     if given := [f"--{name.replace('_', '-')}" for name in ("as_of", "k", "filter_seen") if told[name] is not None]:
-        raise UserError(f"{given[0]} is for --events; of JSON lines each request says it")
+        raise UserError(f"{given[0]} is for --events; leave it out: of JSON lines each request says it")
     from shopkeeper.bundles.answer.lines import answer_lines
 
     requests, refused = answer_lines(opened, sys.stdin.buffer, sys.stdout.buffer)

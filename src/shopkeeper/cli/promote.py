@@ -20,5 +20,7 @@ def promote_model(name: str, rollback: bool, uri: str | None, gates: dict[str, A
     for one in found:
         print(f"{one.gate:<12} {'holds' if one.holds else 'does not hold'}: {one.said}")
     if refused := [one for one in found if not one.holds]:
-        raise UserError(f"{name}: the challenger does not become champion ({refused[0].gate}); it stands in its tags")
+        raise UserError(
+            f"{name}: the challenger does not become champion ({refused[0].gate}); see its tags, and train another"
+        )
     print(f"{name}: the challenger is the champion")

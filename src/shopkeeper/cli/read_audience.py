@@ -56,7 +56,7 @@ def read_audiences(
                 raise
             unread.append(str(e))
     if not found:
-        raise UserError(f"none of {len(folders)} audiences can be read, the first one since {unread[0]}")
+        raise UserError(f"none of {len(folders)} audiences can be read, the first one since {unread[0]}; name others")
     page = as_markdown(found, unread)
     if to is not None:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,9 @@ def _read(
     there = customer > 0
     treated = np.array([arm == TREATMENT for arm in table[ARM].to_pylist()], bool)[there]
     if treated.all() or not treated.any():
-        raise UserError(f"{folder} has only one arm: without a control group nothing can be read")
+        raise UserError(
+            f"{folder} has only one arm: without a control group nothing can be read; write the next one with one"
+        )
     segment = {name: np.array(table[name].to_pylist(), object)[there] for name in SLICED if name in table.column_names}
     acted = outcomes(prepared, customer[there], at, days)
     said = readout(acted, treated, segment, treatment_share=share, level=level)

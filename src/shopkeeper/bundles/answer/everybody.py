@@ -114,7 +114,9 @@ def _people(events: Path, bundle: Bundle) -> Iterator[tuple[str, Any]]:
     try:
         file = pq.ParquetFile(events)
     except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(f"{events} is no Parquet file that can be read ({str(e).splitlines()[0]:.100})") from None
+        raise UserError(
+            f"{events} is no Parquet file that can be read ({str(e).splitlines()[0]:.100}); write it again"
+        ) from None
     with file:
         there, table = file.schema_arrow.names, bundle.manifest["kind"] == "table"
         if missing := [name for name in (USER, *([] if table else ["item_id"])) if name not in there]:
@@ -171,7 +173,8 @@ def _answers(bundle: Bundle, people: list[tuple[str, Any]], told: Mapping[str, A
                 try:
                     bundle.answer([history], **told)
                 except UserError as e:
-                    raise UserError(f"customer {user!r:.60}: {e}") from None
+                    said = str(e)
+                    raise UserError(f"customer {user!r:.60}: {said}") from None
             raise
     return found
 

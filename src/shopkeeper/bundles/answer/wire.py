@@ -27,7 +27,7 @@ SAYS = {  # what a request may hold, by kind of bundle
     "table": ("id", "history"),
 }
 OF_PLACES = ("placement", "category")  # and of a recommender that has placements
-LISTED_IDS = 'write a list of ids, e.g. "exclude": ["sku-1"]'
+LISTED_IDS = 'a list of ids, e.g. "exclude": ["sku-1"]'
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Asked:
             raise UserError(f"k is {k!r:.60}; write a whole number from 1 to {manifest['k']}")
         exclude = found.get("exclude", [])
         if not isinstance(exclude, list):
-            raise UserError(f"exclude is {exclude!r:.60}; {LISTED_IDS}")
+            raise UserError(f"exclude is {exclude!r:.60}; write {LISTED_IDS}")
         if wrong := [one for one in exclude if not isinstance(one, str)]:
-            raise UserError(f"exclude holds {wrong[0]!r:.60}; {LISTED_IDS}")
+            raise UserError(f"exclude holds {wrong[0]!r:.60}; write {LISTED_IDS}")
         return cls(**{"id": None, **found})
 
 

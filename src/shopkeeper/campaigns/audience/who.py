@@ -69,8 +69,8 @@ def conditions(who: Who, known: Known) -> Iterator[Condition]:
 
 def _in_segment(known: Known, name: str, wanted: tuple[str, ...]) -> np.ndarray:
     if name not in known.segment:
-        why = "give segments=<folder of segments.py>" if name == "cluster" else "the log has no prices; leave it out"
-        raise UserError(f"audience.who.{name} asks for segments that are not known: {why}")
+        why = "give segments=<folder of segments.py>" if name == "cluster" else "use a log that has prices"
+        raise UserError(f"audience.who.{name} asks for segments that are not known; leave it out, or {why}")
     there = {str(x) for x in known.segment[name].tolist() if x is not None}
     valid = there | LIFECYCLES if name == "lifecycle" else there | TIERS if name == "value_tier" else there
     if unknown := [x for x in wanted if x not in valid]:

@@ -88,9 +88,11 @@ def roll_back(tracking: Tracking, name: str) -> tuple[str, str]:
     registry = _registry(tracking)
     champion, previous = registry.find(name, CHAMPION), registry.find(name, PREVIOUS)
     if champion is None or previous is None:
-        raise UserError(f"'{name}' has no previous champion to go back to; nothing was changed")
+        raise UserError(f"'{name}' has no previous champion to go back to; train a challenger and promote it")
     if champion.number == previous.number:
-        raise UserError(f"version {champion.number} of {name} is the previous champion already; nothing was changed")
+        raise UserError(
+            f"version {champion.number} of {name} is the previous champion already; train a challenger and promote it"
+        )
     registry.point(name, CHAMPION, previous.number)
     registry.note(champion, {"promotion": f"rolled back to version {previous.number}"}, champion.text)
     return champion.number, previous.number
