@@ -12,7 +12,7 @@ from shopkeeper.pipeline.comparing.judged import judged
 from shopkeeper.pipeline.runs import RunFolder
 
 PAIR = {"metric": "ndcg@10", "difference": 0.04, "low": 0.01, "high": 0.07, "p_adjusted": 0.002,
-        "method": "randomisation", "statement": "sasrec is better"}  # fmt: skip
+        "winner": "sasrec", "method": "randomisation", "statement": "sasrec is better"}  # fmt: skip
 
 
 def run_of(model: str, value: float) -> RunFolder:
@@ -41,10 +41,12 @@ def test_the_comparison_with_the_baseline_is_of_the_run_minus_the_baseline(repor
     found = judged(run_of("sasrec", 0.31), reports)
     assert found is not None
     assert (found["baseline"], found["difference"], found["low"], found["high"]) == ("recency", 0.04, 0.01, 0.07)
+    assert found["better"] is True
     file = reports / "shop/temporal/comparisons.json"
-    file.write_text(json.dumps({"next": [{"a": "sasrec", "b": "recency", **PAIR}]}))
+    file.write_text(json.dumps({"next": [{"a": "sasrec", "b": "recency", **PAIR, "winner": "recency"}]}))
     turned = judged(run_of("sasrec", 0.31), reports)
     assert turned is not None
+    assert turned["better"] is False
     assert (turned["difference"], turned["low"], turned["high"]) == (-0.04, -0.07, -0.01)
 
 

@@ -275,7 +275,7 @@ def test_a_longer_patience_counts_for_a_resumed_training(tiny_shop, tmp_path: Pa
 
 def test_an_epoch_of_fewer_batches_is_another_training(tiny_shop, tmp_path: Path):
     fit(*tiny_shop, folder=tmp_path, trainer={"max_epochs": 1, "max_batches": 2})
-    with pytest.raises(UserError, match=r"max_batches: 2 there, None here"):
+    with pytest.raises(UserError, match=r"max_batches: 2 there, none here"):
         fit(*tiny_shop, folder=tmp_path)
 
 

@@ -27,7 +27,6 @@ from shopkeeper.splits.rules import sessions
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.zones import local
 
-SESSION = "session"
 MINUTE = 60_000_000  # µs
 COUNTED = tuple(name for name in EVENT_TYPES if name != "purchase")
 KNOWN = (

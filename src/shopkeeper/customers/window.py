@@ -33,6 +33,7 @@ from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, event_codes
 
 LINES, ORDERS, MONEY = "lines", "orders", "money"
 RETURNS, NEW, DISCOUNT, WAIT, ALIVE = "returns", "new", "discount", "wait", "alive"
+SESSION = "session"  # rows of a task are sessions, not customers
 TOTALS = (LINES, ORDERS, MONEY)
 # start, end (n,) of rows of the log, the instant and the length of the window (µs) -> what each window holds (n,)
 Held = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.customers.build_sessions import SESSION
-from shopkeeper.customers.window import LINES
+from shopkeeper.customers.window import LINES, SESSION
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
 
 REQUESTS, CUSTOMERS = "requests", "customers"  # what tasks are asked of

@@ -6,7 +6,7 @@ Sessions in which something was bought by then are not asked about (`customers/b
 from __future__ import annotations
 
 from shopkeeper.customers.build_cohort import came_back
-from shopkeeper.customers.build_sessions import SESSION
+from shopkeeper.customers.window import SESSION
 from shopkeeper.tasks.base import Truth, customer_task
 
 TASK = customer_task(

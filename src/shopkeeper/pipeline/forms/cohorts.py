@@ -11,8 +11,9 @@ import numpy as np
 from shopkeeper.customers.audit import audit_cohort, audit_pairs
 from shopkeeper.customers.base import Cohort, Further
 from shopkeeper.customers.build_cohort import build_cohort, join_cohorts, window_labels
-from shopkeeper.customers.build_sessions import SESSION, audit_sessions, build_sessions, open_sessions
+from shopkeeper.customers.build_sessions import audit_sessions, build_sessions, open_sessions
 from shopkeeper.customers.subjects import Subjects, paired, subjects_of
+from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import DAYS
