@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shopkeeper.errors import UserError
 from shopkeeper.pipeline.stages.compose import compose_stages
 
 ROOT = Path(__file__).parents[2]
@@ -166,3 +167,22 @@ def test_what_is_exported_is_best_or_the_name_of_a_model(
     assert {key: stage[key] for key in said} == said
     assert export == "best" or stage["model"]["name"] == export
     assert "exports/${dataset}-${export}" in (ROOT / "dvc.yaml").read_text()  # a word: DVC writes it into the name
+
+
+def test_what_one_model_is_told_no_other_stage_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    told = {"models": {"sasrec": "next_item", "popularity": "next_item"}, "tune": ["sasrec"]}
+    monkeypatch.chdir(tmp_path)
+
+    def plan(**more: object) -> Path:
+        (tmp_path / "conf/pipeline.yaml").write_text(yaml.safe_dump(PLAN | told | more))
+        shutil.rmtree(tmp_path / "composed", ignore_errors=True)
+        compose_stages(tmp_path / "composed")
+        return tmp_path / "composed"
+
+    before = {file.name: file.read_text() for file in plan().glob("*.yaml")}
+    after = {file.name: file.read_text() for file in plan(training={"sasrec": ["model.lr=0.5"]}).glob("*.yaml")}
+    assert {name for name in after if after[name] != before[name]} == {"train-sasrec.yaml"}
+    assert yaml.safe_load(after["train-sasrec.yaml"])["model"]["lr"] == 0.5
+    with pytest.raises(UserError, match=r"training: item_knn is none of models \(popularity, sasrec\)"):
+        plan(training={"item_knn": ["model.neighbours=5"]})

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import DictConfig
 
 from shopkeeper import configuration
-from shopkeeper.errors import whole
+from shopkeeper.errors import UserError, whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
@@ -46,7 +46,7 @@ READS = {
 
 PLAN: Shape = {  # conf/pipeline.yaml
     "dataset": Needed(TEXT), "split": Needed(TEXT), "seed": Needed(whole(0)), "models": Needed(Each(TEXT)),
-    "export": Needed(TEXT), "tune": Items(TEXT), "overrides": Items(TEXT),
+    "export": Needed(TEXT), "tune": Items(TEXT), "overrides": Items(TEXT), "training": Each(Items(TEXT)),
 }  # fmt: skip
 
 
@@ -61,9 +61,12 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
         f"seed={plan['seed']}",
         *(plan.get("overrides") or []),
     ]
+    of_models = plan.get("training") or {}
+    if unknown := sorted(set(of_models) - set(plan["models"])):
+        raise UserError(f"{file}: training: {', '.join(unknown)} is none of models ({', '.join(plan['models'])})")
     stages: dict[str, tuple[str, list[str]]] = {"stage-prepare": ("prepare", [])}
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
-        stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}"])
+        stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}", *of_models.get(model, [])])
     stages["stage-segments"] = ("segments", [])
     stages["stage-evaluate"] = ("evaluate", [])
     best = plan["export"] == context.BEST
