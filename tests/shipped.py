@@ -38,6 +38,9 @@ def group_of(path: Path) -> str:
 def words_of(path: Path) -> list[str]:
     """The words of a command line that choose a file of a group."""
     group = group_of(path)
+    if group == "source":  # the part of a dataset that is the same for all who have that export
+        files = [] if "logs" in yaml.safe_load(path.read_text()) else ["+dataset.raw={folder: '', files: [a.csv]}"]
+        return [f"+source@dataset={path.stem}", "~dataset.simulate", *files]
     word = f"model={path.stem}" if group == "tuning/space" else f"{group}={path.stem}"
     return [word, "model=base_rate"] if group == "task" and _of_customers(path.stem) else [word]
 
@@ -133,6 +136,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
     "placement": placement_is_valid,
     "rerank": rerank_is_valid,
+    "source": lambda cfg, name: dataset.parse(context.dataset_spec(settings(cfg, Train))),
     "split": lambda cfg, name: _equal(_split_name(cfg), name),
     "task": task_is_valid,
     "tracking": tracking_is_valid,

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import IdMap, ReaderSettings, SideTable
 from shopkeeper.ingest.matches import matched
-from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.reading import whole_table
 from shopkeeper.ingest.times import to_micros
 from shopkeeper.ingest.values import as_ids, typed
 
@@ -114,7 +114,7 @@ def _first_known(kind: str, log: Arranged, column: str) -> tuple[pa.Array, np.nd
 
 def _read_table(kind: str, spec: SideTable, config: DatasetConfig, raw: Path) -> pl.DataFrame:
     told = spec.reader or config.reader
-    frame = _read_all(config, raw, str(spec.file), told)
+    frame = whole_table(config, raw, str(spec.file), told)
     key = spec.id or f"{kind}_id"
     wanted = dict(spec.columns or {c: c for c in frame.columns if c and c not in (key, spec.valid_from)})
     for column in [key, *wanted.values(), *([spec.valid_from] if spec.valid_from else [])]:
@@ -141,25 +141,12 @@ def _read_table(kind: str, spec: SideTable, config: DatasetConfig, raw: Path) ->
 
 def _mapped(kind: str, frame: pl.DataFrame, spec: IdMap, config: DatasetConfig, raw: Path) -> pl.DataFrame:
     told = spec.reader or ReaderSettings("blank_separated", names=("ours", "theirs"))
-    read = _read_all(config, raw, spec.file, told)
+    read = whole_table(config, raw, spec.file, told)
     pairs = pl.DataFrame(
         {c: pl.from_arrow(as_ids(read[c].to_arrow(), c).cast(pa.string())) for c in ("ours", "theirs")}
     )
     joined = pairs.join(frame.rename({f"{kind}_id": "theirs"}), on="theirs", how="inner", maintain_order="left")
     return joined.drop("theirs").rename({"ours": f"{kind}_id"})
-
-
-def _read_all(config: DatasetConfig, raw: Path, name: str, told: ReaderSettings) -> pl.DataFrame:
-    frames = []
-    for path in find_files(config, raw, [name]):
-        for block in reader(told.format)(path, None, told, None):
-            if block.broken:
-                bad = block.broken[0]
-                raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")
-            frames.append(pl.DataFrame(pl.from_arrow(block.table)))
-    if not frames:
-        raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
-    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -32,7 +32,7 @@ from shopkeeper.ingest.log import Log, judge, read_log, reasons
 from shopkeeper.ingest.table import one_row_each
 
 # They change the log in this process's memory.
-NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms", "table")
+NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms", "table", "steps", "logs", "optional", "order_by")
 Change = Callable[[Log], dict[str, Any] | None]
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -57,11 +57,18 @@ class Wanted:
     """Columns to read (names in the file) and the type in which each is cheapest to read where it is clean."""
 
     types: Mapping[str, pa.DataType]
+    optional: frozenset[str] = frozenset()  # columns that a file may lack
+    exact: bool = False  # values as text, exactly as they stand, with the row of each
 
     @property
     def names(self) -> list[str]:
         """Column names, in order."""
         return list(self.types)
+
+    def there(self, have: Sequence[str]) -> Wanted:
+        """The same without the optional columns that a file lacks."""
+        gone = self.optional.difference(have)
+        return replace(self, types={k: v for k, v in self.types.items() if k not in gone}) if gone else self
 
 
 class Reader(Protocol):
@@ -78,11 +85,19 @@ def shown(path: Path) -> str:
     return path.name
 
 
+class MissingColumnError(UserError):
+    """A wanted column is not among those that a file has."""
+
+    def __init__(self, message: str, have: Sequence[str]) -> None:
+        super().__init__(message)
+        self.have = tuple(have)
+
+
 def check_columns(path: Path, have: Sequence[str], wanted: Sequence[str], line: int = 1, hint: str = "") -> None:
     """A `UserError` when a wanted column is missing from the header, or stands there twice."""
     for name in wanted:
         if name not in have:
             options = nearest(name, [h for h in have if h][:50]) if any(have) else ""
-            raise UserError(f"{path}, line {line}: no column '{name}' in the header.{options}{hint}")
+            raise MissingColumnError(f"{path}, line {line}: no column '{name}' in the header.{options}{hint}", have)
         if list(have).count(name) > 1:
             raise UserError(f"{path}, line {line}: the header names column '{name}' twice; rename one of them")

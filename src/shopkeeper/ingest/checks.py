@@ -29,6 +29,7 @@ from shopkeeper.schema import EVENT_CODE, event_codes
 
 SEARCH = EVENT_CODE["search"]
 RETURN = EVENT_CODE["return"]
+ORDER = "order:"  # before the name of a column by which a log without times is sorted
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
             types[theirs] = CODES
     for rule in (*config.event_rules, *config.reject):
         types.setdefault(rule.column, CODES)
-    for column in config.carried:
+    for column in (*config.carried, *config.order_by):
         types.setdefault(column, CODES)
     if config.table is not None:
         types.pop(ROW, None)  # is made, not read
@@ -186,6 +187,10 @@ class _Checker:
                 found[name] = self._constant(value)
         for column in config.carried:
             found[f"file:{column}"] = texts(column)
+        for column in config.order_by:
+            values, bad = as_floats(self.batch.column(column))
+            self._fail(bad | np.isnan(values), column, "not a number (order_by)")
+            found[f"{ORDER}{column}"] = texts(column)
         if config.price_is == "total" and price is not None and quantity is not None:
             price = price / np.where(quantity > 0, quantity, 1.0)  # unknown units count as one, so the money is kept
         return Rows(found, event_type, timestamp, price, quantity)

@@ -20,6 +20,12 @@ missing              names that stand for nobody or nothing in this shop (`[NA, 
                      customer somewhere, so `prepare` tells how many rows such names have, and this decides
 order_days           an order number that comes back after as many days is another order (default 1; null: never)
 extra                further columns of events.parquet: name: name in the file
+optional             names in the file: columns that an export may lack, which then count as blank
+steps                what is done to the rows between reading and checking, in this order: see ingest/steps/
+logs                 several kinds of files that make one log, each with `files` and what differs from the above
+                     (reader, columns, timestamp, event_type, reject, price_is, steps, optional …)
+order_by             of a log without times: columns of numbers that say in which order events stand; none: file order
+export               which known export this is (title, columns, since), for messages: see ingest/exports.py
 items users          attribute tables (see attributes.py)
 filters              event_types retention_days repeats (seconds [of: orders | all]: rows that were sent again) bots
                      consecutive_repeats k_core min_history max_history
@@ -31,19 +37,24 @@ target_events filter_seen refit temporal …   read by splits and tasks, not her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_parts import ColumnRule, Filters, Queries, ReaderSettings, SideTable, Table, Timestamp
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
+from shopkeeper.ingest.exports import Export
+from shopkeeper.ingest.steps import steps_of
+from shopkeeper.ingest.steps.settings import Step
 from shopkeeper.ingest.table import as_log
 from shopkeeper.shapes import Yaml
 from shopkeeper.simulated.settings import Simulation
 from shopkeeper.typed import made
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,11 @@ class DatasetConfig:
     queries: Queries = field(default_factory=Queries)
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
+    optional: frozenset[str] = frozenset()  # columns that a file may lack
+    steps: tuple[Step, ...] = ()  # between reading and checking
+    logs: tuple[DatasetConfig, ...] = ()  # the kinds of files, where they are several
+    order_by: tuple[str, ...] = ()  # columns of numbers that order a log without times
+    export: Export | None = None  # the known export that the files are
 
     @property
     def zone(self) -> str:
@@ -101,6 +117,40 @@ def parse(config: Yaml) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
     told = to_plain(config)
     where = check_dataset(told)
+    if not told.get("logs"):
+        return _parse(told, where)
+    every = [_parse(merged(told, entry), where) for entry in told["logs"]]
+    timed = ["timestamp" in each.columns for each in every]
+    if any(timed) and not all(timed):
+        raise UserError(f"{where}: logs[{timed.index(False)}] has no columns.timestamp, and others have; name it")
+
+    def union(blocks: Iterator[dict[str, T]]) -> dict[str, T]:
+        return {key: value for block in blocks for key, value in block.items()}
+
+    latest = every[::-1]  # what an earlier kind says of a name counts
+    return replace(
+        every[0],
+        plain=told,
+        logs=tuple(every),
+        files=tuple(dict.fromkeys(file for each in every for file in each.files)),
+        columns=union(each.columns for each in latest),
+        joined=union(each.joined for each in latest),
+        constants=union(each.constants for each in latest),
+        extra=union(each.extra for each in latest),
+        carried=tuple(dict.fromkeys(column for each in every for column in each.carried)),
+    )
+
+
+def merged(told: Yaml, entry: Yaml) -> dict[str, Any]:
+    """The config of one kind of files of `logs`: what is said of all of them, and over it what is said of it alone."""
+    blocks = {key: {**(told.get(key) or {}), **(entry.get(key) or {})} for key in ("reader", "columns", "timestamp")}
+    raw = {**(told.get("raw") or {}), "files": entry["files"]}
+    rest = {key: value for key, value in entry.items() if key not in ("files", *blocks)}
+    own = {key: value for key, value in told.items() if key != "logs"}
+    return {**own, **rest, **{key: block for key, block in blocks.items() if block}, "raw": raw}
+
+
+def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     plain = as_log(told) if told.get("table") else told
     simulate = plain.get("simulate")
     if not simulate and not (plain.get("raw") and plain.get("reader")):
@@ -173,6 +223,10 @@ def parse(config: Yaml) -> DatasetConfig:
         queries=made(Queries, plain.get("queries") or {}),
         missing=_missing(plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
+        optional=frozenset(map(str, plain.get("optional") or ())),
+        steps=steps_of(plain.get("steps") or (), where),
+        order_by=tuple(map(str, plain.get("order_by") or ())),
+        export=made(Export, plain["export"]) if plain.get("export") else None,
     )
 
 

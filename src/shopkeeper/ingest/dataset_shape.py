@@ -8,6 +8,7 @@ from typing import Any
 
 from shopkeeper import configuration
 from shopkeeper.errors import Rule, UserError, nearest, number, or_null, whole
+from shopkeeper.ingest import steps
 from shopkeeper.ingest.dataset_parts import (
     FORMATS,
     KIND,
@@ -22,6 +23,7 @@ from shopkeeper.ingest.dataset_parts import (
     Table,
     Timestamp,
 )  # fmt: skip
+from shopkeeper.ingest.exports import Export
 from shopkeeper.schema import EVENT_COLUMNS
 from shopkeeper.shapes import (
     ANY,
@@ -54,6 +56,9 @@ COLUMNS: Rule = (
     lambda x: PLAIN[1](x) or (isinstance(x, list | tuple) and len(x) > 0 and all(map(PLAIN[1], x))),
 )
 BLANK = Items(PLAIN)  # names that stand for nobody
+# What files of one kind may say of themselves, where a log is made of several kinds.
+OF_A_LOG = ("reader", "columns", "constants", "timestamp", "event_type", "reject", "schema", "price_is", "extra",
+            "optional", "steps", "export")  # fmt: skip
 RULE = shapes_of(ColumnRule)
 REQUIRED = {key: RULE[key] for key in ("required", "required_for")}
 AMOUNT = REQUIRED | {key: RULE[key] for key in ("min", "above", "max")}
@@ -91,6 +96,10 @@ DATASET: dict[str, Shape] = {
     "filters": shapes_of(Filters),
     "missing": Each(BLANK, ID_COLUMNS),  # or one list for all of them
     "order_days": or_null(whole(1)),
+    "optional": Items(PLAIN),
+    "steps": Items(steps.shape()),
+    "order_by": Items(PLAIN),
+    "export": shapes_of(Export),
     "max_rejected_share": ("must be a number from 0 to 1", lambda x: number()[1](x) and x <= 1),
     "observed_from": WHEN,
     "observed_until": WHEN,
@@ -99,6 +108,9 @@ DATASET: dict[str, Shape] = {
     "profit": Each(Maybe(PLAIN)),  # `evaluation/profit.py`
     **shapes_of(CustomerRules),
 }
+
+FILES = Needed(OneOf(TEXT, Items(TEXT, least=1)))
+DATASET["logs"] = Items({"files": FILES} | {key: DATASET[key] for key in OF_A_LOG})
 
 
 def shape() -> dict[str, Shape]:
@@ -137,7 +149,9 @@ def check_reader(settings: Yaml, where: str, path: str = "reader") -> None:
 
 
 def _readers(config: Yaml) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    places = {"reader": config}
+    places: dict[str, Any] = {"reader": config}
+    logs = config.get("logs")
+    places |= {f"logs[{i}].reader": log for i, log in enumerate(logs if isinstance(logs, list) else ())}
     for table in ("items", "users"):
         places[f"{table}.reader"] = config.get(table) or {}
         places[f"{table}.id_map.reader"] = places[f"{table}.reader"].get("id_map") or {}

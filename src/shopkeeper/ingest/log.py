@@ -5,7 +5,7 @@ About 30 bytes a row whatever the ids look like: texts are kept once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,10 @@ import pyarrow as pa
 from shopkeeper.data.consent import Consent
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
-from shopkeeper.ingest.checks import Rows, check, wanted_columns
+from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
-from shopkeeper.ingest.readers import reader
-from shopkeeper.ingest.table import ROW, with_rows
-from shopkeeper.ingest.values import CODES
+from shopkeeper.ingest.reading import blocks_of
+from shopkeeper.ingest.values import CODES, as_floats
 
 WORST_SHOWN = 3
 
@@ -81,29 +80,23 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tu
     Raises `UserError` when a file is missing or damaged, when no row is left, and when the share of rejected rows is
     above `max_rejected_share`: the message names the file, the first bad row, its column and what to do.
     """
-    paths = find_files(config, raw, config.files)
-    total = sum(p.stat().st_size for p in paths)
+    kinds = [(kind, find_files(config, raw, kind.files)) for kind in config.logs or (config,)]
+    total = sum(p.stat().st_size for _, paths in kinds for p in paths)
     with progress_bar(f"read {config.name}", total, progress) as advance:
-        return collect(_blocks(config, paths, advance), config, before)
+        read = ((block, kind) for kind, paths in kinds for block in blocks_of(kind, paths, raw, advance))
+        log = collect(read, config, before)
+    return sorted_log(log, config.order_by) if config.order_by else log
 
 
-def _blocks(config: DatasetConfig, paths: list[Path], advance: Callable[[int], object]) -> Iterator[Block]:
-    wanted, read = wanted_columns(config), reader(config.reader.format)
-    for path in paths:
-        blocks = read(path, wanted, config.reader, advance)
-        if config.table is None or config.columns["user_id"] != ROW:
-            yield from blocks
-        else:
-            yield from (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
-
-
-def collect(blocks: Iterator[Block], config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> Log:
-    """Check blocks one by one and join what passes."""
+def collect(
+    blocks: Iterator[tuple[Block, DatasetConfig]], config: DatasetConfig, before: tuple[int, int] = (0, 0)
+) -> Log:
+    """Check blocks one by one, each as its kind of files wants it, and join what passes."""
     parts: list[Rows] = []
     rejects: list[pa.Table] = []
-    for block in blocks:
+    for block, kind in blocks:
         try:
-            rows, bad = check(block, config)
+            rows, bad = check(block, kind)
         except (pa.ArrowException, pl.exceptions.PolarsError) as e:
             reason = str(e).splitlines()[0]
             raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
@@ -145,14 +138,16 @@ def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[in
 
 
 def _join(parts: list[Rows], rejected: pa.Table) -> Log:
-    names = list(parts[0].ids)
-    first = parts[0]
+    names = list(dict.fromkeys(name for p in parts for name in p.ids))
     with ThreadPoolExecutor(2) as pool:  # Arrow lets go of the interpreter while it joins
-        joined = pool.map(join_ids, [[p.ids.pop(name) for p in parts] for name in names])
+        joined = pool.map(join_ids, [[p.ids.pop(name, None) or _nobody(len(p)) for p in parts] for name in names])
         ids = dict(zip(names, joined, strict=True))
 
     def column(name: str) -> np.ndarray | None:
-        return None if getattr(first, name) is None else np.concatenate([getattr(p, name) for p in parts])
+        found = [getattr(p, name) for p in parts]
+        if all(values is None for values in found):
+            return None
+        return np.concatenate([np.full(len(p), np.nan) if v is None else v for p, v in zip(parts, found, strict=True)])
 
     event_type = column("event_type")
     assert event_type is not None
@@ -172,6 +167,27 @@ def join_ids(parts: list[pa.DictionaryArray]) -> Ids:
         codes[at : at + len(indices)] = indices.to_numpy(zero_copy_only=False)
         at += len(indices)
     return Ids(codes, joined.chunk(0).dictionary)
+
+
+def sorted_log(log: Log, columns: Sequence[str]) -> Log:
+    """The log in the order of some columns of numbers, the first first; these columns leave it."""
+    keys = []
+    for column in columns:
+        ids = log.ids.pop(f"{ORDER}{column}")
+        keys.append(as_floats(ids.values, None)[0][ids.codes])
+    order = np.lexsort(keys[::-1])  # is stable
+    for each in log.ids.values():
+        each.codes = each.codes[order]
+    for name in ("event_type", "timestamp", "price", "quantity"):
+        values = getattr(log, name)
+        if values is not None:
+            setattr(log, name, values[order])
+    return log
+
+
+def _nobody(n: int) -> pa.DictionaryArray:
+    """A column of ids that files of one kind have not, for those of another."""
+    return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
 
 
 class progress_bar:  # noqa: N801 (used like a function)

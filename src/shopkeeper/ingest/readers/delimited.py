@@ -103,7 +103,7 @@ def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance)
                 chunk, head, names = _take_header(path, chunk, dialect)
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(names, pa.string()))
-            hint = _other_delimiter(names, dialect)
+            wanted, hint = wanted.there(names), _other_delimiter(names, dialect)
             check_columns(path, names, wanted.names, chunk.line - 1 if dialect.header else 1, hint)
         if chunk.data and not chunk.data.isspace():
             assert wanted is not None
@@ -139,7 +139,7 @@ def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: 
     data = chunk.data
     if dialect.quote and dialect.quote.encode() in data and data.count(dialect.quote.encode()) & 1:
         raise _stray_quote(path, chunk)
-    if not _suspicious(data, head):
+    if not wanted.exact and not _suspicious(data, head):
         try:
             table = arrow_csv.read_csv(
                 pa.py_buffer(data),

@@ -34,7 +34,7 @@ def read_excel(
         table = pa.Table.from_batches([book.load_sheet(sheet, dtypes="string").to_arrow()])
         columns = [name.strip() for name in table.column_names]
         table = table.rename_columns(columns)
-        names = columns if wanted is None else wanted.names
+        names = columns if wanted is None else wanted.there(columns).names
         check_columns(path, columns, names, hint=f" (sheet '{sheet}')")
         yield Block(f"{shown(path)}[{sheet}]", table.select(names), lambda i: i + 2)
     if advance is not None:

@@ -32,7 +32,7 @@ def read_json_lines(
             keys = _first_keys(path, chunk, int(starts[0]), int(lines[0]))
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
-            unseen = set(wanted.names) - set(keys)
+            unseen = set(wanted.names) - set(keys) - wanted.optional
         assert wanted is not None
         unseen -= {name for name in unseen if json.dumps(name).encode() in chunk.data}
         yield _block(path, chunk, starts, lines, wanted)

@@ -29,7 +29,7 @@ def read_parquet(
             kinds = plain.schema_arrow
             have = kinds.names
             total = plain.metadata.num_rows
-        names = have if wanted is None else wanted.names
+        names = have if wanted is None else wanted.there(have).names
         check_columns(path, have, names)
         texts = [
             n for n in names if pa.types.is_string(kinds.field(n).type) or pa.types.is_large_string(kinds.field(n).type)

@@ -1,0 +1,79 @@
+"""Known exports: how a file whose columns are not those of its config is told apart from other exports, and its age.
+
+A source (`conf/source/<name>.yaml`) is the part of a dataset's config that is the same for everybody who has that
+export; its block `export` says what it is. A dataset points to it in its `defaults` (`/source@_here_: <name>`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import yaml
+
+from shopkeeper import configuration
+from shopkeeper.shapes import PLAIN, TEXT, Each, Items, Needed
+from shopkeeper.typed import held, made
+
+ENOUGH = 0.6  # share of an export's columns by which a file is taken for one
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a known export is called and how its files are told."""
+
+    title: str = held(Needed(TEXT))
+    columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
+    since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
+    note: str | None = held(TEXT, None)  # what a person has to know before anything else
+
+
+@cache
+def _read(path: str, written: int) -> Export | None:
+    with open(path, encoding="utf-8") as file:
+        block = (yaml.safe_load(file) or {}).get("export")
+    return made(Export, block) if block else None
+
+
+def known() -> Iterator[tuple[str, Export]]:
+    """Every source of `conf/source`, by name."""
+    for name in configuration.names("source"):
+        path = configuration.find("source", name)
+        if path is not None and (found := _read(str(path), path.stat().st_mtime_ns)):
+            yield name, found
+
+
+def recognised(have: Collection[str]) -> tuple[str, Export] | None:
+    """The known export that a file with these columns is, or most likely was; None where it is like none of them."""
+    best, most = None, 0.0
+    for name, export in known():
+        found = sum(column in have for column in export.columns)
+        share = found / len(export.columns)
+        if share >= ENOUGH and (share, found) > (most, 0):
+            best, most = (name, export), share
+    return best
+
+
+def version(export: Export, have: Collection[str]) -> str:
+    """` of 2021 or later`, by the youngest column that a file has; empty where nothing tells."""
+    ages = sorted(str(age) for column, age in export.since.items() if column in have)
+    return f" of {ages[-1]} or later" if ages else ""
+
+
+def looks_like(have: Collection[str], missing: Collection[str], own: Export | None) -> str:
+    """What is to be said of a file that lacks a column of its config: which export it looks like. Blank in front."""
+    found = recognised(have)
+    if found is None:
+        return f" The config is for {own.title}, which this file does not look like." if own else ""
+    name, export = found
+    what = f"{export.title}{version(export, have)}"
+    if own is not None and own.title == export.title:
+        gone = [column for column in export.columns if column not in have]
+        lacks = ", ".join(f"'{column}'" for column in dict.fromkeys([*missing, *gone]))
+        return f" The file looks like {what}, without {lacks}: renamed or left out; export it again with all columns."
+    if own is not None:
+        return (
+            f" The config is for {own.title}; this file looks like {what} (source {name}): keep them in folders apart."
+        )
+    return f" The file looks like {what}: conf/source/{name}.yaml says how it is read."

@@ -1,0 +1,87 @@
+"""Files of one kind as blocks for the checks: read, then taken through the dataset's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import Block, MissingColumnError, Wanted
+from shopkeeper.ingest.checks import wanted_columns
+from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.exports import looks_like
+from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.steps import columns_read, group_of
+from shopkeeper.ingest.steps.apply import stepped
+from shopkeeper.ingest.steps.step import Tools
+from shopkeeper.ingest.table import ROW, with_rows
+from shopkeeper.ingest.values import CODES
+
+
+def blocks_of(
+    config: DatasetConfig, paths: list[Path], raw: Path, advance: Callable[[int], object] | None
+) -> Iterator[Block]:
+    """Blocks of some files, one after the other, as the checks take them.
+
+    Raises `UserError` for a file that cannot be read, and for one that lacks a column: it says which export it looks
+    like.
+    """
+    wanted, tools = wanted_columns(config), Tools(config.reader.decimal, lambda *file: whole_table(config, raw, *file))
+    wanted = replace(wanted, optional=config.optional)
+    if config.steps:
+        wanted = Wanted(dict.fromkeys(columns_read(config.steps, wanted.names), CODES), config.optional, exact=True)
+    for path in paths:
+        blocks = _complete(_read(config, path, wanted, advance), wanted)
+        if config.steps:
+            blocks = stepped(blocks, config.steps, tools, group_of(config.steps))
+        if config.table is not None and config.columns["user_id"] == ROW:
+            blocks = (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
+        yield from blocks
+
+
+def whole_table(config: DatasetConfig, raw: Path, name: str, told: ReaderSettings | None = None) -> pl.DataFrame:
+    """All columns of a file below raw.folder (or of those that a pattern matches) as text; `told` None: as the log.
+
+    Raises:
+        UserError: a file that is missing, has no rows, or a line that cannot be read.
+    """
+    told = told or config.reader
+    frames = []
+    for path in find_files(config, raw, [name]):
+        for block in reader(told.format)(path, None, told, None):
+            if block.broken:
+                bad = block.broken[0]
+                raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")
+            frames.append(pl.DataFrame(pl.from_arrow(block.table)))
+    if not frames:
+        raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _read(
+    config: DatasetConfig, path: Path, wanted: Wanted, advance: Callable[[int], object] | None
+) -> Iterator[Block]:
+    try:
+        yield from reader(config.reader.format)(path, wanted, config.reader, advance)
+    except MissingColumnError as e:
+        missing = [name for name in wanted.names if name not in e.have and name not in config.optional]
+        raise UserError(f"{e}{looks_like(e.have, missing, config.export)}") from None
+
+
+def _complete(blocks: Iterator[Block], wanted: Wanted) -> Iterator[Block]:
+    """Blocks with every column that was wanted: the optional ones that a file lacks are blank."""
+    for block in blocks:
+        lacking = [name for name in wanted.names if name in wanted.optional and name not in block.table.column_names]
+        yield _blank(block, lacking) if lacking else block
+
+
+def _blank(block: Block, columns: list[str]) -> Block:
+    table, again = block.table, block.reread
+    for name in columns:
+        table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    return replace(block, table=table, reread=None if again is None else lambda: _blank(again(), columns))
