@@ -45,6 +45,7 @@ KINDS = {
     "run": Kind("run", "set hydra.run.dir to a new folder", beside=r"log|[^/]+\.log|\.hydra/[^/]+", shared=True),
     "report": Kind("report", "set out to a new folder"),
     "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer", "table")),
+    "triton": Kind("Triton model repository", "choose another folder with --to"),
     "answers": Kind("folder of answers", "choose another one", beside=r"part-\d{5,}\.parquet"),
     "segments": Kind("folder of segments", "set out to a new folder"),
     "audience": Kind("folder of an audience", "set out to a new folder"),

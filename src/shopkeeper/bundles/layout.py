@@ -213,3 +213,30 @@ BUNDLE = Folder(
         file("manifest.json.sha256", "SHA-256 of manifest.json, as `sha256sum` writes it"),
     ),
 )
+TRITON = Folder(
+    "Triton model repository",
+    "where `shopkeeper target triton --to` says",
+    "a bundle for NVIDIA's Triton: `<model>` answers JSON with JSON, `<model>_graph` is its graph alone.",
+    (
+        file("<model>/config.pbtxt", "as Triton's `ModelConfig`: tensors, batching, instances"),
+        file("<model>/1/model.py?", "of `<model>`: answers from the bundle beside it, in Triton's Python backend"),
+        file("<model>/1/bundle/<file>?", "of `<model>`: the bundle as it was given"),
+        file("<model>/1/model.onnx?", "of `<model>_graph`: the bundle's graph"),
+        file("README.md", "how it is started and asked, what each tensor means"),
+        file(
+            "manifest.json",
+            "of what it was made; written last",
+            """
+            kind            text          triton
+            format_version  int           raised when an older reader would misread
+            task            text or null  as in the bundle
+            model           text or null  as in the bundle
+            data            object        as in the bundle
+            bundle          text          SHA-256 of the bundle's manifest
+            models          list          names of the models
+            max_batch_size  int           requests that are answered together at most
+            files.<file>    text          SHA-256 of the file's bytes
+            """,
+        ),
+    ),
+)

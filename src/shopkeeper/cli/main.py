@@ -19,6 +19,7 @@ SERVICE = {  # of service.limits
     "waiting": "requests that wait; a further one gets 429", "together": "requests answered in one call",
     "reload": "seconds between looks for a newer bundle; 0: never", "drain": "seconds that a stopping one waits",
 }  # fmt: skip
+TARGETS = ("triton",)
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -137,6 +138,14 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     for name, text in SERVICE.items():
         kind = float if name in ("reload", "drain") else int
         one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
+    one = command("target", _target, "a bundle for another runtime: a model repository for Triton")
+    one.add_argument("kind", choices=TARGETS)
+    one.add_argument("bundle", type=Path)
+    one.add_argument("--to", type=Path, required=True, help="the folder to write")
+    one.add_argument("--batch", type=int, default=64, help="of Triton: requests that it puts together at most")
+    one.add_argument("--instances", type=int, default=1, help="of Triton: copies of each model")
+    one.add_argument("--gpu", action="store_true", help="of Triton: run the graph on a GPU")
+    one.add_argument("--overwrite", action="store_true", help="replace what was made there of another model")
     one = command("promote", _promote, "let MLflow's challenger become champion if nothing speaks against it")
     one.add_argument("name", help="the registered model, <dataset>-<task>")
     one.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
@@ -257,6 +266,12 @@ def _read_audience(arguments: argparse.Namespace) -> None:
 
     a = arguments
     read_audiences(a.audiences, a.data, a.days, a.contact_cost, a.to, a.level)
+
+
+def _target(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.target import write_target
+
+    write_target(**{k: v for k, v in vars(arguments).items() if k != "run"})
 
 
 def _promote(arguments: argparse.Namespace) -> None:
