@@ -29,6 +29,7 @@ from shopkeeper.arrange.queries import settle_queries
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Log, judge, read_log, reasons
+from shopkeeper.ingest.rows import is_reshaped
 from shopkeeper.ingest.table import one_row_each
 
 # They change the log in this process's memory.
@@ -64,7 +65,8 @@ def run_engine(
     _report(events.rejected, len(events))
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
     changes = change(events) if change is not None else None
-    changes = {**once, **(changes or {})} or changes
+    left_out = {"left_out": events.left_out} if events.left_out else {}
+    changes = {**left_out, **once, **(changes or {})} or changes
     if "query" in config.columns and len(events):
         settle_queries(events, config.queries.customers, config.queries.buckets)
     split_orders(events, config.zone, config.order_days)
@@ -133,6 +135,7 @@ def _on_spark(engine: Engine, config: DatasetConfig, raw: Path, change: Change |
     wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
     wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
     wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
+    wanted += ["rows, nested columns and event_type.others"] if is_reshaped(config, config.columns.values()) else []
     wanted = wanted or (["a change of the log"] if change is not None else [])
     if wanted:
         raise UserError(f"engine=spark does not apply {', '.join(wanted)} (dataset '{config.name}'); use engine=arrays")

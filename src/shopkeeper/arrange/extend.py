@@ -8,6 +8,7 @@ pseudonyms, shuffled ties and identities as of one instant.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,10 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
     old, checked = Prepared.open(Path(prepared)), dataset.parse(config)
     if checked.table is not None:
         raise UserError(f"dataset '{checked.name}' is a table, whose rows are one for each customer; prepare it anew")
+    if checked.rows.once:
+        raise UserError(
+            f"dataset '{checked.name}' has rows.once, and which ids there were is not kept; prepare all files together"
+        )
     before, now = states(checked, Path(raw)), raw_files(checked, Path(raw))
     new = _new_files(old, checked, now)
     fresh = read_log(replace(checked, files=tuple(new)), Path(raw), progress, _rows(old))
@@ -66,7 +71,10 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
         arranged.names["order_id"] = orders.take(arranged.names["order_id"].cast(pa.int64()))
     read = _rows(old)[0] + len(fresh)
     extra = {"extended": {"fingerprint": old.fingerprint, "files": new, "rows": len(fresh), "rows_of_all": read}}
-    extra |= {"changes": old.manifest["changes"]} if "changes" in old.manifest else {}
+    changes = dict(old.manifest.get("changes") or {})
+    if left_out := Counter(changes.get("left_out") or {}) + Counter(fresh.left_out):
+        changes["left_out"] = dict(left_out)
+    extra |= {"changes": changes} if changes else {}
     with atomic_folder(Path(out), "prepared") as folder:
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
         check_still(checked, Path(raw), before)
@@ -101,7 +109,9 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
             "which queries are kept as text hangs on the whole log, which new rows change; prepare all files together: "
             "python prepare.py, without extend"
         )
-    if changes := old.manifest.get("changes"):  # identities as of each cutoff alone change nothing here
+    if changes := sorted(
+        set(old.manifest.get("changes") or {}) - {"left_out"}
+    ):  # identities as of each cutoff alone change nothing here
         raise UserError(
             f"{old.path} was changed by {' and '.join(changes)}, and what was taken out for it is not kept; "
             f"prepare all files together: python prepare.py, without extend"

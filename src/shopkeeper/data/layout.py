@@ -170,7 +170,7 @@ PREPARED = Folder(
             filters          list            each filter with what it left
             rejected.<why>   int             rows, by column and reason
             tables           list            how many ids each table from outside knows
-            changes?         object          what erasure, identity, consent and pseudonyms did
+            changes?         object          what rules about customers did; `left_out`: rows that are no events
             simulation?      object          preset, seed and size of a simulated shop
             raw_files        list            name, size, hash and time of every raw file
             config           object          the dataset's config as it was used

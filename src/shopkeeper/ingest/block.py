@@ -54,11 +54,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Columns to read (names in the file) and the type in which each is cheapest to read where it is clean."""
+    """Columns to read (names in the file) and the type in which each is cheapest to read where it is clean.
+
+    Of nested files names may be paths; the reader hands on the columns that they begin in, with what is wanted of them.
+    """
 
     types: Mapping[str, pa.DataType]
     optional: frozenset[str] = frozenset()  # columns that a file may lack
     exact: bool = False  # values as text, exactly as they stand, with the row of each
+    explode: tuple[str, ...] = ()  # columns of lists
 
     @property
     def names(self) -> list[str]:

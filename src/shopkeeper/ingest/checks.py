@@ -253,7 +253,8 @@ class _Checker:
             theirs = config.columns["event_type"]
             column = ids(theirs)
             names = config.event_map or {name: name for name in EVENT_CODE}
-            table = [EVENT_CODE[names[v]] if v in names else 0 for v in column.dictionary.to_pylist()]
+            values = [v.casefold() if config.any_case else v for v in column.dictionary.to_pylist()]
+            table = [EVENT_CODE[names[v]] if v in names else 0 for v in values]
             at = column.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
             codes = np.array([*table, 0], np.int8)[at]
             self._fail(at == len(table), theirs, "no event_type")
@@ -285,6 +286,11 @@ class _Checker:
         values, bad = as_floats(self.batch.column(theirs), self.config.reader.decimal)
         rule = self.config.rules.get(name)
         self._fail(bad, theirs, "not a number (reader.decimal wrong?)")
+        if name in self.config.missing:  # numbers that stand for none
+            none, _ = as_floats(pa.array(sorted(self.config.missing[name])), self.config.reader.decimal)
+            values = np.where(np.isin(values, none), np.nan, values)
+        if name in self.config.divide_by:
+            values = values / self.config.divide_by[name]
         low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))  # NaN only where all are
         if np.isinf(low) or np.isinf(high):
             self._fail(np.isinf(values), theirs, "not a finite number")

@@ -4,20 +4,27 @@ name                 required; the prepared folder is called so
 title source licence what it is, where people get it, on which terms
 raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order)
 reader               format (see readers/__init__.py) and that format's options
+rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`)
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
-                     date and a time of day; `query`: what was typed, of events of type search (`data/queries.py`)
+                     date and a time of day; in nested files also `a.b`, a field, and `a[b]`, an
+                     entry of a list of keys and values (`paths.py`);
+                     `query`: what was typed, of events of type search (`data/queries.py`)
 queries              customers (default 5): a query that fewer have asked is not kept as text, but as one of so many
                      buckets (default 500)
 constants            our name: the one value of every row (data without items)
 timestamp            unit (s ms us ns) | format (strptime) [+ year]; time_zone of local times; not_before, not_after
 event_type           one of schema.EVENT_TYPES for all rows, or value | column + map, and rules (column, matches, value)
+                     others: what becomes of rows whose kind is not in the map, reject (default) or leave_out;
+                     any_case: true where `Purchase` and `purchase` are one
 reject               rules (column, matches, reason): rows that are kept aside with that reason
 schema               per column of ours: required, required_for (event types); numbers: min, above, max;
                      ids: matches (regular expression)
 price_is             unit (default) or total of the row's quantity
+divide_by            price, quantity: so many times the amount the file has it (100: cents; 1000000: millionths)
 missing              names that stand for nobody or nothing in this shop (`[NA, guest]`, or per column of ours
                      `{user_id: [NA], order_id: ["0"]}`): such ids count as blank. Default: none; `0` is a real
-                     customer somewhere, so `prepare` tells how many rows such names have, and this decides
+                     customer somewhere, so `prepare` tells how many rows such names have, and this decides.
+                     `{quantity: ["0"]}`: a number that stands for none
 order_days           an order number that comes back after as many days is another order (default 1; null: never)
 extra                further columns of events.parquet: name: name in the file
 optional             names in the file: columns that an export may lack, which then count as blank
@@ -44,7 +51,16 @@ from typing import Any, TypeVar
 
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
-from shopkeeper.ingest.dataset_parts import ColumnRule, Filters, Queries, ReaderSettings, SideTable, Table, Timestamp
+from shopkeeper.ingest.dataset_parts import (
+    ColumnRule,
+    Filters,
+    Queries,
+    ReaderSettings,
+    RowSettings,
+    SideTable,
+    Table,
+    Timestamp,
+)
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.ingest.exports import Export
 from shopkeeper.ingest.steps import steps_of
@@ -94,6 +110,10 @@ class DatasetConfig:
     order_days: int | None = 1
     table: Table | None = None  # a table of customers in place of a log: `table.py`
     queries: Queries = field(default_factory=Queries)
+    rows: RowSettings = field(default_factory=RowSettings)
+    others: str = "reject"  # what becomes of rows whose event type is not in the map
+    any_case: bool = False  # whether capital letters of event types tell nothing; keys of the map are small then
+    divide_by: dict[str, float] = field(default_factory=dict)  # price, quantity
     missing: dict[str, frozenset[str]] = field(default_factory=dict)  # our id column -> ids that count as blank
     carried: tuple[str, ...] = field(default=())  # columns of the file that go along: attributes, extra columns
     optional: frozenset[str] = frozenset()  # columns that a file may lack
@@ -183,6 +203,11 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     if timestamp.year and not timestamp.format:
         raise UserError(f"{where}: timestamp.year stands before times that lack it; say how in timestamp.format")
     value, mapping, rules = _event_type(plain.get("event_type"), columns)
+    said = plain["event_type"] if isinstance(plain.get("event_type"), dict) else {}
+    if "others" in said and not mapping:
+        raise UserError(f"{where}: event_type.others says what becomes of kinds beside the map; set event_type.map")
+    if said.get("any_case") and mapping is not None:
+        mapping = {key.casefold(): kind for key, kind in mapping.items()}
     column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
     items, users = (made(SideTable, plain.get(table) or {}) for table in ("items", "users"))
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
@@ -205,6 +230,10 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         reader=made(ReaderSettings, plain.get("reader") or {}),
         columns=columns,
         joined=joined,
+        rows=made(RowSettings, plain.get("rows") or {}),
+        others=str(said.get("others", "reject")),
+        any_case=bool(said.get("any_case")),
+        divide_by={str(k): float(v) for k, v in (plain.get("divide_by") or {}).items()},
         constants=constants,
         price_is=str(plain.get("price_is", "unit")),
         extra=extra,

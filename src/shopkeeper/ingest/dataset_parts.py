@@ -69,6 +69,20 @@ class ReaderSettings:
     pairs: bool | None = held(Maybe(SWITCH), None)  # lines of a user and an item in place of a user and all items
 
 
+@dataclass(frozen=True)
+class RowSettings:
+    """What rows of the file become events; see `rows.py`."""
+
+    explode: Any = held(OneOf(TEXT, Items(TEXT, least=1)), ())  # a column of lists, or several of equal length
+    empty: str = held(Name(("keep", "leave_out")), "keep")  # what becomes of a row whose list is empty
+    once: str | None = held(TEXT, None)  # column of an id that each row has of its own: later rows with it are left out
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Columns that are exploded together."""
+        return (self.explode,) if isinstance(self.explode, str) else tuple(self.explode)
+
+
 OF_TEXT = ("delimiter", "decimal", "quote", "encoding", "header", "names", "skip_lines")
 FORMATS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("csv", "tsv", "dat", "blank_separated", "recbole"), OF_TEXT),

@@ -19,6 +19,7 @@ from shopkeeper.ingest.dataset_parts import (
     Label,
     Queries,
     ReaderSettings,
+    RowSettings,
     SideTable,
     Table,
     Timestamp,
@@ -51,6 +52,7 @@ NAME: Rule = (
     lambda x: isinstance(x, str) and re.fullmatch(r"\w[\w. -]*", x) is not None,
 )
 FOLDER: Rule = ("must be text, a folder below paths.raw", lambda x: x is None or isinstance(x, str))
+
 COLUMNS: Rule = (
     "must be the name of a column, or a list of names which make one id or one time",
     lambda x: PLAIN[1](x) or (isinstance(x, list | tuple) and len(x) > 0 and all(map(PLAIN[1], x))),
@@ -58,7 +60,7 @@ COLUMNS: Rule = (
 BLANK = Items(PLAIN)  # names that stand for nobody
 # What files of one kind may say of themselves, where a log is made of several kinds.
 OF_A_LOG = ("reader", "columns", "constants", "timestamp", "event_type", "reject", "schema", "price_is", "extra",
-            "optional", "steps", "export")  # fmt: skip
+            "optional", "rows", "divide_by", "missing", "steps", "export")  # fmt: skip
 RULE = shapes_of(ColumnRule)
 REQUIRED = {key: RULE[key] for key in ("required", "required_for")}
 AMOUNT = REQUIRED | {key: RULE[key] for key in ("min", "above", "max")}
@@ -70,6 +72,7 @@ DATASET: dict[str, Shape] = {
     **dict.fromkeys(("filter_seen", "refit"), SWITCH),
     "raw": {"folder": FOLDER, "files": OneOf(TEXT, Items(TEXT, least=1))},
     "reader": shapes_of(ReaderSettings),
+    "rows": shapes_of(RowSettings),
     "columns": Each(COLUMNS, (*EVENT_COLUMNS, "query")),
     "constants": Each(PLAIN, ("user_id", "item_id", "channel")),
     "timestamp": shapes_of(Timestamp),
@@ -79,6 +82,8 @@ DATASET: dict[str, Shape] = {
             "value": KIND,
             "column": PLAIN,
             "map": Each(KIND),
+            "others": Name(("reject", "leave_out")),
+            "any_case": SWITCH,
             "rules": Items(dict.fromkeys(("column", "matches"), Needed(PLAIN)) | {"value": Needed(KIND)}),
         },
     ),
@@ -90,11 +95,12 @@ DATASET: dict[str, Shape] = {
     },
     "queries": shapes_of(Queries),
     "price_is": Name(("unit", "total")),
+    "divide_by": {name: number(above=True) for name in ("price", "quantity")},
     "extra": Each(PLAIN),
     "items": shapes_of(SideTable),
     "users": shapes_of(SideTable),
     "filters": shapes_of(Filters),
-    "missing": Each(BLANK, ID_COLUMNS),  # or one list for all of them
+    "missing": Each(BLANK, (*ID_COLUMNS, "price", "quantity")),  # or one list for all columns of ids
     "order_days": or_null(whole(1)),
     "optional": Items(PLAIN),
     "steps": Items(steps.shape()),

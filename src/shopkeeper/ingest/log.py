@@ -5,7 +5,8 @@ About 30 bytes a row whatever the ids look like: texts are kept once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Log:
     quantity: np.ndarray | None = None  # float64
     rejected: pa.Table = field(default_factory=REJECTED.empty_table)
     consent: Consent | None = None  # by user code + 1, where a consent table was applied
+    left_out: dict[str, int] = field(default_factory=dict)  # rows that were no events, by why; see `rows.py`
     real_users: pa.Array | None = None  # text of each user code before pseudonyms, where these were given
 
     def __len__(self) -> int:
@@ -83,15 +85,23 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tu
     kinds = [(kind, find_files(config, raw, kind.files)) for kind in config.logs or (config,)]
     total = sum(p.stat().st_size for _, paths in kinds for p in paths)
     with progress_bar(f"read {config.name}", total, progress) as advance:
-        read = ((block, kind) for kind, paths in kinds for block in blocks_of(kind, paths, raw, advance))
-        log = collect(read, config, before)
+        left_out: Counter[str] = Counter()
+        read = ((block, kind) for kind, paths in kinds for block in blocks_of(kind, paths, raw, advance, left_out))
+        log = collect(read, config, before, left_out)
+        log.left_out = dict(left_out)
     return sorted_log(log, config.order_by) if config.order_by else log
 
 
 def collect(
-    blocks: Iterator[tuple[Block, DatasetConfig]], config: DatasetConfig, before: tuple[int, int] = (0, 0)
+    blocks: Iterator[tuple[Block, DatasetConfig]],
+    config: DatasetConfig,
+    before: tuple[int, int] = (0, 0),
+    left_out: Mapping[str, int] | None = None,
 ) -> Log:
-    """Check blocks one by one, each as its kind of files wants it, and join what passes."""
+    """Check blocks one by one, each as its kind of files wants it, and join what passes.
+
+    `left_out`: rows that were no events, by why, counted while the blocks were made.
+    """
     parts: list[Rows] = []
     rejects: list[pa.Table] = []
     for block, kind in blocks:
@@ -103,6 +113,9 @@ def collect(
         parts += rows
         if len(bad):
             rejects.append(bad)
+    if not parts and not rejects and left_out:
+        counted = ", ".join(f"{n:,} × {why}" for why, n in left_out.items())
+        raise UserError(f"dataset '{config.name}': no row is an event ({counted}); look at event_type.map and rows")
     rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
     judge(rejected, sum(map(len, parts)), config, before)
     return _join(parts, rejected)

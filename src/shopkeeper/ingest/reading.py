@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from shopkeeper.ingest.checks import wanted_columns
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import looks_like
+from shopkeeper.ingest.paths import place
 from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.rows import Shaping, is_reshaped
 from shopkeeper.ingest.steps import columns_read, group_of
 from shopkeeper.ingest.steps.apply import stepped
 from shopkeeper.ingest.steps.step import Tools
@@ -24,9 +27,13 @@ from shopkeeper.ingest.values import CODES
 
 
 def blocks_of(
-    config: DatasetConfig, paths: list[Path], raw: Path, advance: Callable[[int], object] | None
+    config: DatasetConfig,
+    paths: list[Path],
+    raw: Path,
+    advance: Callable[[int], object] | None,
+    left_out: Counter[str],
 ) -> Iterator[Block]:
-    """Blocks of some files, one after the other, as the checks take them.
+    """Blocks of some files, one after the other, as the checks take them. Rows that are no events are counted.
 
     Raises `UserError` for a file that cannot be read, and for one that lacks a column: it says which export it looks
     like.
@@ -35,13 +42,19 @@ def blocks_of(
     wanted = replace(wanted, optional=config.optional)
     if config.steps:
         wanted = Wanted(dict.fromkeys(columns_read(config.steps, wanted.names), CODES), config.optional, exact=True)
+    shaping = Shaping(config, wanted) if is_reshaped(config, wanted.names) else None
+    asked = wanted if shaping is None else shaping.wanted
     for path in paths:
-        blocks = _complete(_read(config, path, wanted, advance), wanted)
+        blocks = _read(config, path, asked, advance)
+        blocks = _complete(blocks, wanted) if shaping is None else map(shaping, blocks)
         if config.steps:
             blocks = stepped(blocks, config.steps, tools, group_of(config.steps))
         if config.table is not None and config.columns["user_id"] == ROW:
             blocks = (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
         yield from blocks
+    if shaping is not None:
+        shaping.tell()
+        left_out.update(shaping.left_out)
 
 
 def whole_table(config: DatasetConfig, raw: Path, name: str, told: ReaderSettings | None = None) -> pl.DataFrame:
@@ -69,7 +82,9 @@ def _read(
     try:
         yield from reader(config.reader.format)(path, wanted, config.reader, advance)
     except MissingColumnError as e:
-        missing = [name for name in wanted.names if name not in e.have and name not in config.optional]
+        missing = [
+            name for name in wanted.names if place(name, e.have).column not in e.have and name not in config.optional
+        ]
         raise UserError(f"{e}{looks_like(e.have, missing, config.export)}") from None
 
 

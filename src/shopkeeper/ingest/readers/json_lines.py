@@ -1,4 +1,7 @@
-"""JSON lines: one object per line; columns are its top-level keys, values are read as the text they are written in."""
+"""JSON lines: one object per line; columns are its keys, values are read as the text they are written in.
+
+Of objects and lists inside of it only what names lead to is read (`paths.py`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
 from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.paths import kinds
 
 
 def read_json_lines(
@@ -23,6 +27,7 @@ def read_json_lines(
     """Rows of a JSON lines file, plain or compressed. A key that a line lacks is a missing value."""
     first = True
     unseen: set[str] = set()
+    types: dict[str, pa.DataType] = {}
     for chunk in read_chunks(path, quotes=False, encoding=told.encoding or "utf-8", advance=advance):
         starts, lines = record_starts(chunk.data, quotes=False)
         if not len(starts):
@@ -32,14 +37,18 @@ def read_json_lines(
             keys = _first_keys(path, chunk, int(starts[0]), int(lines[0]))
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
-            unseen = set(wanted.names) - set(keys) - wanted.optional
+            types = kinds(wanted.names, wanted.explode, keys)
+            # What lies inside of others may be of few events only; `rows.py` says what is in none.
+            unseen = {name for name in (*wanted.names, *wanted.explode) if name in types} - set(keys)
+            unseen -= wanted.optional
+            schema = pl.DataFrame(pl.from_arrow(pa.schema(list(types.items())).empty_table())).schema
         assert wanted is not None
         unseen -= {name for name in unseen if json.dumps(name).encode() in chunk.data}
-        yield _block(path, chunk, starts, lines, wanted)
+        yield _block(path, chunk, starts, lines, schema)
     if first:
         raise UserError(f"{path} is empty; expected one JSON object per line")
     if unseen:  # a key may be missing from a line, not from all of them
-        check_columns(path, keys, [n for n in wanted.names if n in unseen] if wanted is not None else [])
+        check_columns(path, keys, sorted(unseen))
 
 
 def _first_keys(path: Path, chunk: Chunk, start: int, line: int) -> list[str]:
@@ -53,8 +62,7 @@ def _first_keys(path: Path, chunk: Chunk, start: int, line: int) -> list[str]:
     return list(value)
 
 
-def _block(path: Path, chunk: Chunk, starts: np.ndarray, lines: np.ndarray, wanted: Wanted) -> Block:
-    schema = dict.fromkeys(wanted.names, pl.String)
+def _block(path: Path, chunk: Chunk, starts: np.ndarray, lines: np.ndarray, schema: Mapping[str, Any]) -> Block:
     try:
         if b"\0" in chunk.data:
             raise ValueError

@@ -1,8 +1,8 @@
-"""Parquet files, a batch of rows at a time. Rows are counted from 1."""
+"""Parquet files, a batch of rows at a time. Rows are counted from 1. Of records and lists only what names lead to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import add
 from pathlib import Path
@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.block import Block, Wanted, check_columns, shown
 from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.paths import Place, place
 
 BATCH_ROWS = 1 << 18
 
@@ -27,15 +28,17 @@ def read_parquet(
     try:
         with pq.ParquetFile(path) as plain:
             kinds = plain.schema_arrow
-            have = kinds.names
+            have, stored = kinds.names, [plain.schema.column(i).path for i in range(len(plain.schema))]
             total = plain.metadata.num_rows
-        names = have if wanted is None else wanted.there(have).names
-        check_columns(path, have, names)
-        texts = [
-            n for n in names if pa.types.is_string(kinds.field(n).type) or pa.types.is_large_string(kinds.field(n).type)
-        ]
+        names = have if wanted is None else wanted.names
+        told_of = [*names, *wanted.explode] if wanted is not None else names
+        optional = wanted.optional if wanted is not None else ()
+        places = [to for name in told_of if (to := place(name, have)).column in have or name not in optional]
+        check_columns(path, have, [to.column for to in places])
+        columns = list(dict.fromkeys(leaf for to in places for leaf in _leaves(path, kinds, stored, to)))
+        texts = [leaf for leaf in columns if _is_text(kinds, leaf)]
         with pq.ParquetFile(path, read_dictionary=texts if wanted is not None else []) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 first = row
                 row += batch.num_rows
                 if advance is not None:
@@ -47,3 +50,25 @@ def read_parquet(
         raise UserError(
             f"{path} cannot be read as Parquet, from row {row} on ({str(e).splitlines()[0]}); copy or write it again"
         ) from None
+
+
+def _is_text(kinds: pa.Schema, column: str) -> bool:
+    return column in kinds.names and (
+        pa.types.is_string(kinds.field(column).type) or pa.types.is_large_string(kinds.field(column).type)
+    )
+
+
+def _leaves(path: Path, kinds: pa.Schema, stored: Sequence[str], to: Place) -> list[str]:
+    """The stored columns that are read for what a name leads to; a `UserError` where it leads nowhere."""
+    kind, at = kinds.field(to.column).type, to.column
+    for name in to.inside:
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            kind = kind.value_type
+            at = next((s for s in (f"{at}.list.element", f"{at}.list.item", f"{at}.bag.array_element", f"{at}.array")
+                       if any(leaf == s or leaf.startswith(s + ".") for leaf in stored)), at)  # fmt: skip
+        fields = [field.name for field in kind] if pa.types.is_struct(kind) else []
+        if name not in fields:
+            options = nearest(name, fields) if fields else f" It holds {kind}."
+            raise UserError(f"{path}: '{to.column}' has no field '{name}'; correct columns.{options}")
+        kind, at = kind.field(name).type, f"{at}.{name}"
+    return [leaf for leaf in stored if leaf == at or leaf.startswith(at + ".")]
