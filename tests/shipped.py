@@ -10,6 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.arrange.engine_settings import Engine
+from shopkeeper.errors import UserError
 from shopkeeper.ingest import dataset
 from shopkeeper.models.make import make
 from shopkeeper.nn.loss_settings import Loss
@@ -64,6 +65,14 @@ def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     if cfg["dataset"].get("churn"):
         churn = yaml.safe_load((CONF / "task/churn.yaml").read_text())
         assert context.customer_spec(settings({**cfg, "task": churn}, Train)).horizon_days > 0
+
+
+def source_is_valid(cfg: Mapping[str, Any], name: str) -> None:
+    try:
+        dataset.parse(context.dataset_spec(settings(cfg, Train)))
+    except UserError as e:
+        if not (cfg["dataset"].get("export") or {}).get("unfit") or "is no log" not in str(e):
+            raise
 
 
 def model_is_valid(cfg: Mapping[str, Any], name: str) -> None:
@@ -136,7 +145,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),
     "placement": placement_is_valid,
     "rerank": rerank_is_valid,
-    "source": lambda cfg, name: dataset.parse(context.dataset_spec(settings(cfg, Train))),
+    "source": source_is_valid,
     "split": lambda cfg, name: _equal(_split_name(cfg), name),
     "task": task_is_valid,
     "tracking": tracking_is_valid,

@@ -155,9 +155,13 @@ def check_reader(settings: Yaml, where: str, path: str = "reader") -> None:
 
 
 def _readers(config: Yaml) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    places: dict[str, Any] = {"reader": config}
+    places: dict[str, Any] = {}
     logs = config.get("logs")
-    places |= {f"logs[{i}].reader": log for i, log in enumerate(logs if isinstance(logs, list) else ())}
+    kinds = {"": config} | {f"logs[{i}].": log for i, log in enumerate(logs if isinstance(logs, list) else ())}
+    places |= {f"{path}reader": log for path, log in kinds.items()}
+    for path, log in kinds.items():
+        for i, step in enumerate(log.get("steps") or ()):
+            places[f"{path}steps[{i}].join.reader"] = step.get("join") or {}
     for table in ("items", "users"):
         places[f"{table}.reader"] = config.get(table) or {}
         places[f"{table}.id_map.reader"] = places[f"{table}.reader"].get("id_map") or {}

@@ -26,7 +26,7 @@ class Export:
     title: str = held(Needed(TEXT))
     columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
-    note: str | None = held(TEXT, None)  # what a person has to know before anything else
+    unfit: str | None = held(TEXT, None)  # why nothing can be learned from it, and what to use
 
 
 @cache
@@ -68,6 +68,8 @@ def looks_like(have: Collection[str], missing: Collection[str], own: Export | No
         return f" The config is for {own.title}, which this file does not look like." if own else ""
     name, export = found
     what = f"{export.title}{version(export, have)}"
+    if export.unfit and own is None:
+        return f" The file looks like {what}: {export.unfit}."
     if own is not None and own.title == export.title:
         gone = [column for column in export.columns if column not in have]
         lacks = ", ".join(f"'{column}'" for column in dict.fromkeys([*missing, *gone]))

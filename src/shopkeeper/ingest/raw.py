@@ -26,7 +26,7 @@ class RawFile:
     """One file: its name below raw.folder (or as the config gives it), what it is for, its bytes and their hash."""
 
     name: str
-    role: str  # log, items, users, erasure, identity, consent
+    role: str  # log, joined, items, users, erasure, identity, consent
     bytes: int
     hash: str
 
@@ -142,6 +142,8 @@ def _names(config: DatasetConfig) -> Iterator[tuple[str, Sequence[str]]]:
     if config.simulate is not None:
         return
     yield "log", config.files
+    if joined := dict.fromkeys(f for kind in config.logs or (config,) for step in kind.steps for f in step.files()):
+        yield "joined", list(joined)
     for role, spec in (("items", config.items), ("users", config.users)):
         if spec.file:
             yield role, [spec.file]

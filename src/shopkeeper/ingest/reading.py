@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +38,15 @@ def blocks_of(
     Raises `UserError` for a file that cannot be read, and for one that lacks a column: it says which export it looks
     like.
     """
-    wanted, tools = wanted_columns(config), Tools(config.reader.decimal, lambda *file: whole_table(config, raw, *file))
-    wanted = replace(wanted, optional=config.optional)
+    wanted = replace(wanted_columns(config), optional=config.optional)
+    read: dict[str, pl.DataFrame] = {}  # a second file is read once for all blocks
+
+    def table(name: str, told: ReaderSettings | None, columns: Sequence[str]) -> pl.DataFrame:
+        if name not in read or not set(columns) <= set(read[name].columns):
+            read[name] = whole_table(config, raw, name, told, columns)
+        return read[name]
+
+    tools = Tools(config.reader.decimal, table)
     if config.steps:
         wanted = Wanted(dict.fromkeys(columns_read(config.steps, wanted.names), CODES), config.optional, exact=True)
     shaping = Shaping(config, wanted) if is_reshaped(config, wanted.names) else None
@@ -57,16 +64,25 @@ def blocks_of(
         left_out.update(shaping.left_out)
 
 
-def whole_table(config: DatasetConfig, raw: Path, name: str, told: ReaderSettings | None = None) -> pl.DataFrame:
-    """All columns of a file below raw.folder (or of those that a pattern matches) as text; `told` None: as the log.
+def whole_table(
+    config: DatasetConfig,
+    raw: Path,
+    name: str,
+    told: ReaderSettings | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Columns (None: all) of a file below raw.folder, or of those that a pattern matches, as text.
+
+    `told` is how it is read; None: as the log.
 
     Raises:
         UserError: a file that is missing, has no rows, or a line that cannot be read.
     """
     told = told or config.reader
+    wanted = None if columns is None else Wanted(dict.fromkeys(columns, pa.string()), exact=True)
     frames = []
     for path in find_files(config, raw, [name]):
-        for block in reader(told.format)(path, None, told, None):
+        for block in reader(told.format)(path, wanted, told, None):
             if block.broken:
                 bad = block.broken[0]
                 raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")

@@ -153,6 +153,7 @@ def _from_text(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
 # What each strftime code means here; a code that is in none of these is refused.
 DATED = frozenset("YCymbBhdejDFxvuwaAUWGgV")
 TIMED = frozenset("HkIlMSpPTRrXcs+") | {".f", "3f", "6f", "9f", ".3f", ".6f", ".9f"}
+HOURS_OF_24 = frozenset("HkTR")
 ZONED = frozenset({"z", ":z", "::z", "#z", "+"})
 MUTE = frozenset("%nt")
 PADDED = frozenset("kle")
@@ -180,6 +181,11 @@ def _parse(text: pl.Series, pattern: str | None) -> tuple[pl.Series, pl.Series |
         codes = check_format(pattern)
         zoned = bool(codes & ZONED) or "s" in codes
         dated = not codes & TIMED
+        if codes & HOURS_OF_24 and codes & {"p", "P"} and not zoned:  # 14:03 PM, as some shops write it
+            half = text.str.extract(r"(?i)\b([ap])\.?m\b").str.to_lowercase()
+            rest = re.sub(r"\s*%[pP]", "", pattern)
+            when = _parse(text.str.replace(r"(?i)\s*\b[ap]\.?m\b\.?", ""), rest)[0]
+            return when.set(((when.dt.hour() >= 12) != (half == "p")).fill_null(True), None), None
         if codes & PADDED:  # `%l` and `%k` pad with a blank, which the parser wants to see or not to see
             text = text.str.replace_all(r"\s+", " ")
             pattern = re.sub(r"\s+", " ", pattern)

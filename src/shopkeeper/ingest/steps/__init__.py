@@ -28,7 +28,10 @@ def steps_of(entries: Sequence[Yaml], where: str) -> tuple[Step, ...]:
         if not told:
             needed = [key for key, shape in shapes_of(STEPS[name]).items() if isinstance(shape, Needed)]
             raise UserError(f"{where}: steps[{place}].{name} is empty; set {', '.join(needed)}")
-        found.append(made(STEPS[name], told))
+        step: Any = made(STEPS[name], told)
+        if name == "discount" and not ("total" in told or {"price", "quantity"} <= set(told)):
+            raise UserError(f"{where}: steps[{place}].discount needs the value of a line: total, or price and quantity")
+        found.append(step)
     groups = sorted({by for step in found if (by := step.by_column())})
     if len(groups) > 1:
         raise UserError(f"{where}: steps look at the lines of one {' and of one '.join(groups)}; `by` must be one")

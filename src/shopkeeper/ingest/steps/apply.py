@@ -10,9 +10,11 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.ingest.block import Block, Reject
-from shopkeeper.ingest.steps.columns import also, first_of, text
+from shopkeeper.ingest.steps.cells import split
+from shopkeeper.ingest.steps.columns import also, first_of, text, time
 from shopkeeper.ingest.steps.groups import discount, fill
-from shopkeeper.ingest.steps.settings import Also, Discount, Fill, FirstOf, Step, Text
+from shopkeeper.ingest.steps.join import join
+from shopkeeper.ingest.steps.settings import Also, Discount, Fill, FirstOf, Join, Split, Step, Text, Time
 from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, runs
 
 # What each step does: a function of the frame, the step's settings and tools.
@@ -22,6 +24,9 @@ RUN: dict[type, Callable[[pl.DataFrame, Any, Tools], Shaped]] = {
     FirstOf: first_of,
     Text: text,
     Also: also,
+    Split: split,
+    Join: join,
+    Time: time,
 }
 
 

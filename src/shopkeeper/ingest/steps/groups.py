@@ -24,9 +24,11 @@ def fill(frame: pl.DataFrame, told: Fill, tools: Tools) -> Shaped:
 def discount(frame: pl.DataFrame, told: Discount, tools: Tools) -> Shaped:
     """What was paid for each line, in `into`."""
     run = runs(frame, told.by)
-    price, bad = floats(frame, told.price, tools.decimal)
-    quantity, _ = floats(frame, told.quantity, tools.decimal)
-    value = price * np.where(np.isnan(quantity), 1.0, quantity)  # `price_is: total` counts unknown units as one
+    priced = str(told.total or told.price)
+    value, bad = floats(frame, priced, tools.decimal)
+    if told.quantity and not told.total:
+        quantity, _ = floats(frame, told.quantity, tools.decimal)
+        value = value * np.where(np.isnan(quantity), 1.0, quantity)  # `price_is: total` counts unknown units as one
     own = _amount(frame, told.line, tools)
     left = np.nan_to_num(value) - own
     total, taken = np.bincount(run, left), np.bincount(run, own)
@@ -39,7 +41,7 @@ def discount(frame: pl.DataFrame, told: Discount, tools: Tools) -> Shaped:
     rate = np.divide(share, total, out=np.zeros(len(total)), where=total > 0)
     paid = pl.Series(told.into, np.where(np.isnan(value), np.nan, left * (1 - rate[run]))).fill_nan(None)
     if bad.any():  # which is said of the row later on, with the value as it stands
-        paid = paid.cast(pl.String).zip_with(pl.Series(~bad), texts(frame, told.price))
+        paid = paid.cast(pl.String).zip_with(pl.Series(~bad), texts(frame, priced))
     return Shaped(frame.with_columns(paid.alias(told.into)))
 
 

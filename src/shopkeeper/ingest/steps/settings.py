@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from shopkeeper.errors import Rule
+from shopkeeper.errors import Rule, or_null, whole
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.shapes import PLAIN, SWITCH, Each, Items, Name, Needed
+from shopkeeper.shapes import CHARACTERS, PLAIN, SWITCH, TEXT, Each, Items, Name, Needed
+from shopkeeper.timeline.instants import INSTANT
 from shopkeeper.typed import held
 
 
@@ -21,6 +23,7 @@ class Step:
 
     READS: ClassVar[tuple[str, ...]] = ()  # a name, a list of names, or the values of a block
     MAKES: ClassVar[tuple[str, ...]] = ()  # a name, a list of names, or the keys of a block: need not be in the file
+    FILES: ClassVar[tuple[str, ...]] = ()  # further files below raw.folder
     BY: ClassVar[str | None] = None  # the column whose neighbouring equal values the step must see together
 
     def reads(self) -> set[str]:
@@ -30,6 +33,10 @@ class Step:
     def makes(self) -> set[str]:
         """Columns that this step makes."""
         return {name for key in self.MAKES for name in _names(vars(self)[key], of_block=dict.keys)}
+
+    def files(self) -> tuple[str, ...]:
+        """Further files below raw.folder that this step reads."""
+        return tuple(str(vars(self)[key]) for key in self.FILES)
 
     def by_column(self) -> str | None:
         """The column whose neighbouring equal values this step must see together; None: it looks at single rows."""
@@ -73,7 +80,7 @@ class Fill(Step):
 
 @dataclass(frozen=True)
 class Discount(Step):
-    """`discount`: what was paid for each line, as one amount: price × quantity − its own discount − its share.
+    """`discount`: what was paid for each line, as one amount: its value − its own discount − its share of the order's.
 
     Shops write a discount that was given to the order beside the order, and nothing beside its lines. What the order's
     discount is above the sum of its lines' own is shared among them by what is left of their value. Where `subtotal`
@@ -81,14 +88,15 @@ class Discount(Step):
     shipping counts as a discount of the order, too), only so much is shared.
     """
 
-    READS = ("by", "price", "quantity", "line", "order", "subtotal")
+    READS = ("by", "price", "quantity", "total", "line", "order", "subtotal")
     MAKES = ("into",)
     BY = "by"
 
     by: str = held(Needed(PLAIN))  # the column of the order's number
-    price: str = held(Needed(PLAIN))  # per unit, before discounts
-    quantity: str = held(Needed(PLAIN))
     into: str = held(Needed(PLAIN))  # of the whole line: `price_is: total`
+    price: str | None = held(PLAIN, None)  # per unit, before discounts, beside
+    quantity: str | None = held(PLAIN, None)
+    total: str | None = held(PLAIN, None)  # or the value of the whole line in place of both
     line: str | None = held(PLAIN, None)  # the whole line's own discount
     order: str | None = held(PLAIN, None)  # the order's, on its first line or on all
     subtotal: str | None = held(PLAIN, None)
@@ -107,7 +115,9 @@ class FirstOf(Step):
 
 @dataclass(frozen=True)
 class Text(Step):
-    """`text`: a column in one spelling: without what `remove` matches, in lower case; into another column or itself."""
+    """`text`: a column in one spelling, in another column or in itself: without what `remove` matches, in lower case,
+    with the zeros in front (up to `digits`) that a spreadsheet took from a number.
+    """
 
     READS = ("column",)
     MAKES = ("into",)
@@ -116,6 +126,7 @@ class Text(Step):
     into: str | None = held(PLAIN, None)  # None: the same
     remove: str | None = held(PATTERN, None)
     lower: bool = held(SWITCH, False)
+    digits: int | None = held(whole(1), None)
 
 
 @dataclass(frozen=True)
@@ -137,10 +148,75 @@ class Also(Step):
     taking: Mapping[str, str] = held(Each(PLAIN), factory=dict)
 
 
+@dataclass(frozen=True)
+class Split(Step):
+    """`split`: a row per line of an order, where a shop packs all lines of an order into one cell.
+
+    What separates lines may stand in the name of a product, too. So a line ends only where `between` is followed by
+    what every line `begins` with, and a value only where `fields` is followed by a known key (those of `columns` and
+    `others`) and `sign`. What follows the key `until` is left out: it holds what customers wrote, which may look like
+    anything.
+    """
+
+    READS = ("column",)
+    MAKES = ("columns",)
+
+    column: str = held(Needed(PLAIN))
+    between: str = held(Needed(CHARACTERS))
+    begins: str = held(Needed(PATTERN))
+    columns: Mapping[str, str] = held(Needed(Each(PLAIN)), factory=dict)  # column that is made -> key in the cell
+    fields: str | None = held(CHARACTERS, None)
+    sign: str = held(CHARACTERS, ":")
+    others: tuple[str, ...] = held(Items(PLAIN), ())
+    until: str | None = held(PLAIN, None)
+
+
+@dataclass(frozen=True)
+class Join(Step):
+    """`join`: columns of a second file, by a key that stands in both: order lines and the orders that they belong to.
+
+    A key stands once in the second file. A row whose key it does not have is rejected, or with `missing: blank` has
+    nothing in these columns.
+    """
+
+    READS = ("key",)
+    MAKES = ("columns",)
+    FILES = ("file",)
+
+    file: str = held(Needed(TEXT))
+    key: str = held(Needed(PLAIN))  # name in the log (`on` is true in YAML)
+    columns: Mapping[str, str] = held(Needed(Each(PLAIN)), factory=dict)  # column that is made -> name in the file
+    equals: str | None = held(PLAIN, None)  # name in the second file; None: the same
+    reader: ReaderSettings | None = None  # None: as the log
+    missing: str = held(Name(("reject", "blank")), "reject")
+
+
+@dataclass(frozen=True)
+class Time(Step):
+    """`time`: an instant of a date and of how long after its midnight something was, in a column of local times.
+
+    The date is text (`format`, None: ISO 8601) or, with `since`, a number of days of which 1 is that day. The offset is
+    a number of `unit`, or `hhmm`: 5 is five past midnight, 1631 half past four.
+    """
+
+    READS = ("date", "offset")
+    MAKES = ("into",)
+
+    date: str = held(Needed(PLAIN))
+    offset: str = held(Needed(PLAIN))
+    unit: str = held(Needed(Name(("hhmm", "h", "m", "s", "ms"))))
+    into: str = held(Needed(PLAIN))
+    format: str | None = held(TEXT, None)
+    since: Any = held(or_null(INSTANT), None)
+
+
 STEPS: dict[str, type] = {
     "fill": Fill,
     "discount": Discount,
     "first_of": FirstOf,
     "text": Text,
     "also": Also,
+    "split": Split,
+    "join": Join,
+    "time": Time,
 }

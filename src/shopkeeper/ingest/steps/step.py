@@ -35,7 +35,7 @@ class Tools:
     """What a step may need beside its rows."""
 
     decimal: str | None = None  # the decimal sign of the file, None: nobody said
-    table: Callable[[str, ReaderSettings | None], pl.DataFrame] | None = None  # a whole file below raw.folder, as text
+    table: Callable[[str, ReaderSettings | None, Sequence[str]], pl.DataFrame] | None = None  # columns of another file
 
 
 @dataclass(frozen=True)

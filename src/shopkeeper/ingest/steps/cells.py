@@ -1,0 +1,39 @@
+"""A step over cells in which a shop packs all lines of an order."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from shopkeeper.ingest.steps.settings import Split
+from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, texts
+
+LINE, KEY = "\x1e", "\x1f"  # no export holds them: separators of records and of units
+
+
+def split(frame: pl.DataFrame, told: Split, tools: Tools) -> Shaped:
+    """A row per line of the cell; one that does not begin as a line does is spoiled, a blank one is a blank line."""
+    cell = texts(frame, told.column)
+    marked = cell.str.replace_all(rf"\s*{re.escape(told.between)}\s*({told.begins})", f"{LINE}${{1}}")
+    odd = cell.is_not_null() & ~marked.str.contains(f"^(?:{told.begins})")
+    spoiled = [
+        Spoiled(at, told.column, f"does not begin with {told.begins}", value)
+        for at, value in zip(frame[AT].filter(odd), cell.filter(odd), strict=True)
+    ]
+    frame = frame.with_columns(marked.str.split(LINE).alias(told.column)).filter(~odd).explode(told.column)
+    return Shaped(frame.with_columns(_values(frame[told.column], told)), spoiled)
+
+
+def _values(lines: pl.Series, told: Split) -> list[pl.Series]:
+    """The columns that are made: what stands behind it, up to the next known one."""
+    fields = re.escape(told.fields or "")
+    if told.until:
+        lines = lines.str.replace(rf"(?s){fields}{re.escape(told.until + told.sign)}.*$", "")
+    known = "|".join(re.escape(key) for key in sorted((*told.columns.values(), *told.others), key=len, reverse=True))
+    marked = lines.str.replace_all(rf"(?:^|{fields})({known}){re.escape(told.sign)}", f"{KEY}${{1}}{KEY}")
+    found = []
+    for column, key in told.columns.items():  # the last of several: a name with a key in it stands in front
+        value = marked.str.extract(f"(?s)^.*{KEY}{re.escape(key)}{KEY}([^{KEY}]*)").str.strip_chars()
+        found.append(value.set(value == "", None).alias(column))
+    return found

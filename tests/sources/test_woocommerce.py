@@ -1,0 +1,115 @@
+"""WooCommerce's exports: lines packed in a cell, and lines of their own; each trap of the format, counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.errors import UserError
+from sources.shop import config, events, prepared
+
+HEADER = (
+    "order_id,order_number,date,status,shipping_total,tax_total,discount_total,order_total,refunded_total,"
+    "billing_email,line_items\n"
+)
+
+
+def packed(order: str, date: str, status: str, email: str, lines: str) -> str:
+    return f'{order},{order},{date},{status},0.00,0.00,0.00,9.00,0.00,{email},"{lines}"\n'
+
+
+def line(number: int, name: str, product: int, units: int, before: str, after: str, meta: str = "") -> str:
+    return (
+        f"id:{number}|name:{name}|product_id:{product}|sku:|quantity:{units}|subtotal:{before}|subtotal_tax:0.00|"
+        f"total:{after}|total_tax:0.00|refunded:0.00|refunded_qty:0|meta:{meta}"
+    )
+
+
+def test_a_cell_of_lines_is_split_where_a_line_begins_and_nowhere_else(tmp_path: Path):
+    cell = ";".join([
+        line(123, "Red Cup; large | matt, total:1.00", 45, 2, "20.00", "18.00", "Size=L,Note=id:9;total:5|quantity:7"),
+        line(124, "Blue\nCup", 46, 1, "10.00", "10.00"),
+    ])  # fmt: skip
+    text = HEADER + packed("1001", "2025-11-05 14:03:11", "completed", "Ann@Example.com", cell)
+    text += packed(
+        "1002", "2025-11-06 09:00:00", "processing", "ann@example.com", line(125, "Pot", 7, 3, "30.00", "30.00")
+    )
+    p = prepared(tmp_path, "woocommerce_orders", {"orders.csv": text}, timestamp={"time_zone": "Europe/Berlin"})
+    assert events(p) == [
+        ("ann@example.com", "45", "purchase", "2025-11-05T13:03:11Z", 2.0, 18.0),
+        ("ann@example.com", "46", "purchase", "2025-11-05T13:03:11Z", 1.0, 10.0),
+        ("ann@example.com", "7", "purchase", "2025-11-06T08:00:00Z", 3.0, 30.0),
+    ]
+    names = dict(zip(p.items["item_id"].to_pylist(), p.items["name"].to_pylist(), strict=True))
+    assert names == {"45": "Red Cup; large | matt, total:1.00", "46": "Blue\nCup", "7": "Pot"}
+    assert p.manifest["n_rejected"] == 0
+
+
+def test_orders_that_were_never_paid_and_cells_that_are_no_lines_are_kept_aside_with_their_line(tmp_path: Path):
+    good = line(1, "Pot", 7, 1, "5.00", "5.00")
+    text = HEADER + packed(
+        "1", "2025-11-05 10:00:00", "completed", "a@x.com", f"{good};{line(2, 'Cup', 8, 1, '5', '5')}"
+    )
+    text += packed("2", "2025-11-05 10:00:00", "failed", "a@x.com", good)
+    text += packed("3", "2025-11-05 10:00:00", "completed", "a@x.com", "2× Pot, 1× Cup")
+    text += packed("4", "2025-11-05 10:00:00", "completed", "a@x.com", "")
+    p = prepared(tmp_path, "woocommerce_orders", {"orders.csv": text}, max_rejected_share=0.6)
+    assert len(events(p)) == 2
+    rejected = [(r["row"], r["column"], r["reason"]) for r in p.table("rejected.parquet").to_pylist()]
+    assert rejected == [
+        (3, "status", "never paid"),
+        (4, "line_items", "does not begin with id:[0-9]+[|]"),
+        (5, "product", "no item_id"),
+    ]
+
+
+LINES = (
+    "Order Number,Order Status,Order Date,Email (Billing),Phone (Billing),Item #,SKU,Name,Quantity,Item Cost,"
+    "Order Line Total\n"
+)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_lines_of_their_own_with_order_columns_on_all_of_them_or_on_the_first(tmp_path: Path, repeats: bool):
+    order = "Completed,2025-11-05 14:03,Ann@Example.com,123"
+    again = order if repeats else ",,,"
+    text = LINES + (
+        f"1001,{order},1,RC,Red Cup,2,10.00,18.00\n"
+        f"1001,{again},2,,Blue Cup,1,10.00,10.00\n"
+        "1002,Cancelled,2025-11-06 09:00,bob@example.com,,1,RC,Red Cup,1,10.00,10.00\n"
+    )
+    p = prepared(tmp_path, "woocommerce_lines", {"orders.csv": text}, max_rejected_share=0.5)
+    assert events(p) == [
+        ("ann@example.com", "Blue Cup", "purchase", "2025-11-05T14:03:00Z", 1.0, 10.0),
+        ("ann@example.com", "RC", "purchase", "2025-11-05T14:03:00Z", 2.0, 18.0),
+    ]
+    assert p.manifest["rejected"] == {"Order Status: never paid": 1}
+
+
+ANALYTICS = (
+    "Date,Order #,N. Revenue (formatted),Status,Customer,Customer type,Product(s),Items sold,Coupon(s),Net Sales,"
+    "Attribution\n"
+)
+
+
+def test_the_analytics_download_is_said_to_be_unfit_and_what_to_use(tmp_path: Path):
+    row = '2025-11-05 14:03:11,1001,28.00,completed,Ann Lee,returning,"2× Red Cup, 1× Blue Cup",3,,28,Direct\n'
+    with pytest.raises(UserError, match=r"is no log: it holds products by name alone.*woocommerce_orders"):
+        prepared(tmp_path, "woocommerce_analytics", {"orders.csv": ANALYTICS + row}, reader={"format": "csv"})
+    told = config("woocommerce_orders", ["orders.csv"])
+    told.pop("export")
+    with pytest.raises(
+        UserError, match=r"looks like WooCommerce's Analytics > Orders: it holds products by name alone"
+    ):
+        prepared(tmp_path, "woocommerce_orders", {"orders.csv": ANALYTICS + row}, export=None)
+
+
+def test_exports_of_two_kinds_in_one_folder_are_told_apart(tmp_path: Path):
+    good = HEADER + packed("1", "2025-11-05 10:00:00", "completed", "a@x.com", line(1, "Pot", 7, 1, "5.00", "5.00"))
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, "woocommerce_orders", {"a.csv": good, "b.csv": LINES})
+    said = str(error.value)
+    assert "b.csv, line 1: no column 'line_items'" in said or "b.csv, line 1: no column" in said
+    assert "looks like WooCommerce's Advanced Order Export (a row per line) (source woocommerce_lines)" in said
+    assert "\n" not in said
