@@ -63,6 +63,8 @@ SMALL = {
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),
     "gru": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32", "model.min_positives=5"),
+    "transformer": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=2", "model.batch_size=32",
+                    "model.min_positives=5"),
     "two_stage": ("model.trees=5", "model.patience=null", "model.windows=1", "model.per_model=20",
                   "model.min_data_in_leaf=2"),
     "auto": ("model.candidates.two_stage=null",),

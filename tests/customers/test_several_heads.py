@@ -19,6 +19,7 @@ from shopkeeper.customers.base import Cohort, Further
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohorts, window_labels
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.customers.gru import GRU
+from shopkeeper.customers.transformer import Transformer
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
@@ -135,11 +136,12 @@ def test_a_count_or_an_amount_may_be_what_is_asked_itself(cohorts: list[Cohort],
     assert f"too few {answers} above 0" in made.predict(test).blank_reason[0]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("kind", [GRU, Transformer])
 def test_killed_in_the_middle_of_an_epoch_and_gone_on_with_it_has_the_same_weights(
-    cohorts: list[Cohort], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Any], cohorts: list[Cohort], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trainer = replace(TRAINER, checkpoint_minutes=0.0)
-    whole = GRU(**SMALL)
+    whole = kind(**SMALL)
     whole.fit(cohorts[0], None, Fit(seed=1, trainer=TRAINER, progress=False))
     step = SequenceModule.training_step
 
@@ -152,9 +154,9 @@ def test_killed_in_the_middle_of_an_epoch_and_gone_on_with_it_has_the_same_weigh
     with monkeypatch.context() as patched:
         patched.setattr(SequenceModule, "training_step", dies)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            GRU(**SMALL).fit(cohorts[0], None, fit)
+            kind(**SMALL).fit(cohorts[0], None, fit)
     assert any((tmp_path / "checkpoints").rglob("*"))
-    again = GRU(**SMALL)
+    again = kind(**SMALL)
     again.fit(cohorts[0], None, replace(fit, trainer=replace(trainer, resume=True)))
     assert whole.network is not None
     assert again.network is not None

@@ -27,6 +27,7 @@ from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.gru import GRU
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
+from shopkeeper.customers.transformer import Transformer
 from shopkeeper.customers.window import MONEY
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
@@ -39,7 +40,8 @@ from shopkeeper.training.config import TrainerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": lambda: LightGBM(max_trees=60),
-          "gru": lambda: GRU(width=8, max_length=12, epochs=3, lr=0.01, batch_size=32)}  # fmt: skip
+          "gru": lambda: GRU(width=8, max_length=12, epochs=3, lr=0.01, batch_size=32),
+          "transformer": lambda: Transformer(width=8, max_length=12, epochs=3, lr=0.01, batch_size=32)}  # fmt: skip
 INACTIVE = "no purchase in the 90 days before the cutoff"
 
 
@@ -76,7 +78,7 @@ def test_new_customers_get_the_probability_of_the_trained_model(exported: Any, t
     assert {g.reason for g in got} == {"", NO_HISTORY, INACTIVE}
     pairs = [(g.probability, w.probability) for g, w in zip(got, wanted, strict=True) if w.probability is not None]
     assert len(pairs) > 60
-    exact = 1e-6 if type(model) is GRU else 1e-9  # a graph adds up in 32 bits
+    exact = 1e-6 if type(model) in (GRU, Transformer) else 1e-9  # a graph adds up in 32 bits
     assert max(abs(a - b) for a, b in pairs) < exact
     if type(model) is not BaseRate:
         assert len({a for a, _ in pairs}) > 5
@@ -104,7 +106,7 @@ def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: An
 
 
 def test_a_network_s_readme_is_enough_and_of_other_models_it_says_who_answers(exported: Any) -> None:
-    if type(exported[0]) is GRU:
+    if type(exported[0]) in (GRU, Transformer):
         assert wrong_by_the_readme(exported[1]) == []
         assert node("verify.mjs", str(exported[1])).stdout == "100 golden requests, 0 answered differently\n"
     else:

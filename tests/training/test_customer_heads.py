@@ -16,6 +16,7 @@ from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.networks.gru import GRUNetwork
 from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
+from shopkeeper.nn.networks.transformer import TransformerNetwork, TransformerShape
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
 from shopkeeper.training.checkpoint import Resumable
 from shopkeeper.training.config import Plan, Recipe, TrainerConfig
@@ -50,9 +51,13 @@ def questions(n_users: int = 40, heads: int = 2, seed: int = 0) -> Questions:
                      np.array(label, np.float32))  # fmt: skip
 
 
-def network(kind: type[GRU4RecNetwork] = GRUNetwork, **shape: Any) -> GRU4RecNetwork:
+def network(kind: type[Any] = GRUNetwork, **shape: Any) -> Any:
     torch.manual_seed(0)
-    return kind(GRU4RecShape(**{"n_items": 6, "width": 8, "max_length": 6, "n_types": 4, **shape}))
+    return kind(
+        (TransformerShape if kind is TransformerNetwork else GRU4RecShape)(
+            **{"n_items": 6, "width": 8, "max_length": 6, "n_types": 4, **shape}
+        )
+    )
 
 
 def opened(net: SequenceNetwork, asked: Questions, held_out: np.ndarray | None = None) -> CustomerHeads:
@@ -74,12 +79,12 @@ def said(net: SequenceNetwork, asked: Questions) -> torch.Tensor:
     return net.heads(vector, torch.from_numpy(asked.since()))
 
 
-@pytest.mark.parametrize("kind", [GRUNetwork, GRU4RecNetwork])
+@pytest.mark.parametrize("kind", [GRUNetwork, TransformerNetwork, GRU4RecNetwork])
 def test_asked_at_all_instants_in_one_pass_it_says_what_it_says_asked_alone_and_the_loss_is_by_the_book(kind: type):
     asked, net = questions(), network(kind, max_length=9)
     objective = opened(net, asked)
     net.eval()
-    n_sequences = len(np.unique(asked.start)) if kind is GRUNetwork else len(asked)
+    n_sequences = len(asked) if kind is GRU4RecNetwork else len(np.unique(asked.start))
     assert len(objective.length_U) == n_sequences < len(asked) + 1
     users = np.random.default_rng(1).permutation(n_sequences)
     with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 KNOTS = 18  # the last one stands for 15 years and more
 HOURS = 24
+PARTS = 3  # numbers of bfloat16 that a float32 is the sum of
 
 
 class Days(nn.Module):
@@ -30,3 +31,12 @@ class Days(nn.Module):
         near = (1 - (x[..., None] - self.knots).abs()).clamp(min=0)  # (..., K), adds up to 1
         out: Tensor = near.to(self.weight.dtype) @ self.weight
         return out
+
+
+def in_parts(value_P: Tensor) -> Tensor:
+    """Float32 as sums of numbers that bfloat16 has, so that nothing is lost where a network is rounded: (P, 3)."""
+    parts, rest_P = [], value_P
+    for _ in range(PARTS):
+        parts.append(rest_P.to(torch.bfloat16).to(value_P.dtype))
+        rest_P = rest_P - parts[-1]
+    return torch.stack(parts, 1)

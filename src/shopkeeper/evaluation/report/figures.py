@@ -28,6 +28,7 @@ LABELS = {
     "lightgbm": "LightGBM",
     "bg_nbd": "BG/NBD",
     "gru": "GRU",
+    "transformer": "Transformer",
     "recency": "Recency",
     "personal_frequency": "Personal frequency",
     "tifu_knn": "TIFU-KNN",

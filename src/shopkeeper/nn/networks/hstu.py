@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from shopkeeper.errors import check, number, one_of, whole
 from shopkeeper.nn.attention import Groups, check_heads
+from shopkeeper.nn.days import PARTS, in_parts
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
@@ -34,7 +35,6 @@ from shopkeeper.nn.network import Inputs, SequenceNetwork
 KNOTS = 72  # of the bias in time; the last one stands for 50 years and more
 STEP = 0.301  # of the logarithm of seconds from knot to knot
 SECONDS = 86_400  # of a day
-PARTS = 3  # numbers of bfloat16 that a float32 is the sum of
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class HSTUNetwork(SequenceNetwork):
         x_PD = self.drop(self._embedded(inputs.item_P, inputs.position_P, inputs.type_P))
         if self.gap is None or inputs.until_P is None:
             return x_PD
-        return torch.cat([x_PD, _in_parts(inputs.until_P)], 1)
+        return torch.cat([x_PD, in_parts(inputs.until_P)], 1)
 
     def _embedded(self, item: Tensor, position: Tensor, kind: Tensor | None) -> Tensor:
         x: Tensor = self.item(item) * math.sqrt(self.shape.width) + self.position(position)
@@ -182,12 +182,3 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int,
     seen_LL = torch.ones(length, length, dtype=q.dtype, device=q.device).tril_()
     seen_LL /= torch.arange(1, length + 1, dtype=q.dtype, device=q.device)[:, None]
     return ((weight_bHLL * seen_LL) @ v_bHLd).transpose(1, 2).reshape(b * length, -1)
-
-
-def _in_parts(value_P: Tensor) -> Tensor:
-    """Float32 as sums of numbers that bfloat16 has, so that nothing is lost where the network is rounded: (P, 3)."""
-    parts, rest_P = [], value_P
-    for _ in range(PARTS):
-        parts.append(rest_P.to(torch.bfloat16).to(value_P.dtype))
-        rest_P = rest_P - parts[-1]
-    return torch.stack(parts, 1)

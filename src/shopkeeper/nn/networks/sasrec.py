@@ -28,6 +28,8 @@ from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 
+Turns = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True)
 class SASRecShape:
@@ -75,10 +77,10 @@ class AttentionBlock(Dropping):
         x_PD = self.norm_ffn(q_PD + self.drop(linear(a_PD, self.out)))
         return x_PD + self.drop(linear(self.drop(F.relu(linear(x_PD, self.up))), self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor) -> Tensor:
+    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
         q_BMD = self.norm_q(x_BLD[:, -mask_B1ML.shape[2] :])
-        a_BMD = self.out(plain_attention(self.q(q_BMD), self.kv(x_BLD), mask_B1ML, self.heads))
+        a_BMD = self.out(plain_attention(self.q(q_BMD), self.kv(x_BLD), mask_B1ML, self.heads, turns))
         x_BMD = self.norm_ffn(q_BMD + a_BMD)
         return x_BMD + self.down(F.relu(self.up(x_BMD)))
 
@@ -111,10 +113,10 @@ class GatedBlock(Dropping):
         gate, up = linear(self.norm_f(x_PD), self.up).chunk(2, -1)
         return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * self.drop(linear(F.silu(gate) * up, self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor) -> Tensor:
+    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
         n_BLD, last = self.norm_a(x_BLD), mask_B1ML.shape[2]
-        a_BMD = self.out(plain_attention(self.q(n_BLD[:, -last:]), self.kv(n_BLD), mask_B1ML, self.heads))
+        a_BMD = self.out(plain_attention(self.q(n_BLD[:, -last:]), self.kv(n_BLD), mask_B1ML, self.heads, turns))
         x_BMD = x_BLD[:, -last:]
         x_BMD = x_BMD + torch.sigmoid(self.gate_a(x_BMD)) * a_BMD
         gate, up = self.up(self.norm_f(x_BMD)).chunk(2, -1)
@@ -210,9 +212,22 @@ def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
-def plain_attention(q_BMD: Tensor, kv_BLE: Tensor, mask_B1ML: Tensor, heads: int) -> Tensor:
-    """Attention by the textbook, of M positions to what the mask (bool, true: seen) lets through: (B, M, D)."""
+def plain_attention(q_BMD: Tensor, kv_BLE: Tensor, mask_B1ML: Tensor, heads: int, turns: Turns | None = None) -> Tensor:
+    """Attention by the textbook, of M positions to what the mask (bool, true: seen) lets through: (B, M, D).
+
+    `turns`: cosines and sines (B, L, 1, d / 2) by which pairs of queries and keys are turned (`transformer.py`).
+    """
     b, m, d = q_BMD.shape
-    q, k, v = (x.reshape(b, x.shape[1], heads, -1).transpose(1, 2) for x in (q_BMD, *kv_BLE.chunk(2, -1)))
+    q, k, v = (x.reshape(b, x.shape[1], heads, -1) for x in (q_BMD, *kv_BLE.chunk(2, -1)))
+    if turns is not None:
+        q, k = turned(q, *(t[:, -m:] for t in turns)), turned(k, *turns)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     score_BHML = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1ML, -torch.inf)
     return (torch.softmax(score_BHML, -1) @ v).transpose(1, 2).reshape(b, m, d)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Neighbouring numbers of each head, as points of a plane, turned by angles (..., 1, d / 2): (..., H, d)."""
+    one, two = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    out: Tensor = torch.stack([one * cos - two * sin, one * sin + two * cos], -1).flatten(-2).to(x.dtype)
+    return out
