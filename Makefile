@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript
+.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test-all: setup ## everything, the slow tests too
 format: setup ## format and mend what can be mended
 	ruff format .
 	ruff check --fix .
+
+docs: setup ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 claims: setup ## every claim of benchmarks/results, those that fall short first
 	@python benchmarks/claims.py

@@ -18,6 +18,8 @@ PEERS = {
     "replay": ["replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0"],
     "recbole": ["-r", str(ROOT / "requirements-recbole.txt")],
     "shap": ["shap==0.51.0", "lightgbm==4.7.0"],
+    "lenskit": ["torch==2.13.0", "lenskit==2025.8.1"],
+    "ranking": ["ranx==0.3.21", "ir_measures==0.4.3", "pytrec_eval-terrier==0.5.11", "implicit==0.7.3"],
     "cornac": ["cornac==2.2.2", "numpy<2"],  # 2.3.0 asks for a newer libstdc++ than its wheel says
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words and words[0] in VERBS:  # Hydra reads the rest of the line
         run_verb(words[0], words[1:])
         return
-    parser, commands = _parser()
+    parser, commands = command_parser()
     first = next((w for w in words if not w.startswith("-")), None)
     if first is not None and first not in commands:
         print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.run(arguments)
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser of every command that is no verb, and the names of those commands."""
     verbs = "\n".join(f"  {verb:<20}  {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="shopkeeper",
