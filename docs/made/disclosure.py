@@ -12,7 +12,7 @@ ESTIMATE = {"kind": "customers", "history": {"max_length": None}, "data": {}, "h
 def page() -> str:
     """The page in Markdown."""
     lines = ["# What customers may be told", "", "Made from the text that every bundle carries as `statement.md`.",
-             "There it is true of that bundle: how many events it reads, until when it learned, whether items come again.", "",
+             "There it is true of that bundle: how many events it reads, until when it learned.", "",
              "## Of a list of products", "", _below(statement(LIST, [])), "",
              "## Of an estimate about a customer", "", _below(statement(ESTIMATE, []))]  # fmt: skip
     return "\n".join(lines) + "\n"
