@@ -105,7 +105,8 @@ def test_hydra_composes_once_and_hands_on_what_it_would_have(words, times, tmp_p
 def test_a_sequence_model_that_only_answers_does_without_what_trains_it():
     code = """
 import sys
-import shopkeeper.customers.gru, shopkeeper.customers.transformer, shopkeeper.recommenders.networks.sasrec
+import shopkeeper.customers.networks.gru, shopkeeper.customers.networks.transformer
+import shopkeeper.recommenders.networks.sasrec
 print(*sorted({"pytorch_lightning", "torch._dynamo", "scipy", "matplotlib"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

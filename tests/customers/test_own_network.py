@@ -27,7 +27,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from shopkeeper.customers.sequence import SequenceCustomerModel
+from shopkeeper.customers.networks.sequence import SequenceCustomerModel
 from shopkeeper.nn.days import Days
 from shopkeeper.nn.network import SequenceNetwork
 

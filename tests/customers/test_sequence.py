@@ -15,8 +15,8 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.correction.calibration import SMOOTH
-from shopkeeper.customers.gru import GRU
-from shopkeeper.customers.sequence import SequenceCustomerModel, gathered, numbered, of_some_customers
+from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.sequence import SequenceCustomerModel, gathered, numbered, of_some_customers
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc, log_loss

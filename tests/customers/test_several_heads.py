@@ -18,8 +18,8 @@ from house import House
 from shopkeeper.customers.base import Cohort, Further
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohorts, window_labels
 from shopkeeper.customers.folds import rows_of
-from shopkeeper.customers.gru import GRU
-from shopkeeper.customers.transformer import Transformer
+from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.transformer import Transformer
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError

@@ -24,10 +24,10 @@ from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import Person, external, invented_people, trained_answers
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
-from shopkeeper.customers.gru import GRU
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
-from shopkeeper.customers.transformer import Transformer
+from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.transformer import Transformer
 from shopkeeper.customers.window import MONEY
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events

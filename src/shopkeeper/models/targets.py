@@ -31,7 +31,7 @@ MOVED = {
         "networks": ("gru4rec", "sasrec", "two_tower"),
     }.items()
     for file in files
-}
+} | {"shopkeeper.customers.gru.": "shopkeeper.customers.networks.gru."}
 
 
 def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shopkeeper.customers.sequence import SequenceCustomerModel
+from shopkeeper.customers.networks.sequence import SequenceCustomerModel
 from shopkeeper.nn.networks.transformer import TransformerNetwork, TransformerShape
 
 
