@@ -109,6 +109,9 @@ def test_parquet_gives_the_same_events_as_json_lines(tmp_path: Path):
     with pytest.raises(UserError, match=r"'got' has no field 'skuu'; correct columns\. Did you mean 'sku'"):
         read(tmp_path, raw={"folder": "", "files": ["carts.parquet"]}, reader={"format": "parquet"},
              columns={**CONFIG["columns"], "item_id": "got.skuu"})  # fmt: skip
+    log = read(tmp_path, raw={"folder": "", "files": ["carts.parquet"]}, reader={"format": "parquet"},
+               optional=["guest", "got.colour", "deep.er"], extra={"c": "got.colour", "d": "deep.er"})  # fmt: skip
+    assert [e[:3] for e in events(log)] == [e[:3] for e in lines]
 
 
 def test_a_line_whose_list_is_none_is_kept_aside_alone(tmp_path: Path):

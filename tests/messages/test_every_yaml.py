@@ -85,7 +85,7 @@ FREE = (
     "event_type.map", "extra", "items.columns", "items.from_events", "items.lists", "users.columns",
     "users.from_events", "model.candidates", "model.members",
     "model.candidates.two_stage.candidates", "rerank", "placement.fallback", "placement.baselines",
-    "task.baselines", "export.since", "audience.who.features", "audience.blocks",
+    "task.baselines", "export.since", "export.renamed", "audience.who.features", "audience.blocks",
 )  # fmt: skip
 MADE = re.compile(r"steps\.\d+\.(\w+\.columns|also\.taking)$")  # columns of a step: names of a person's own choice
 # Said when the file is read or made, see below.

@@ -218,6 +218,7 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     if plain.get("queries") and not simulate and "query" not in columns:
         raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
     carried = [c for table in (items, users) for c in table.from_events.values()]
+    carried += map(str, ((plain.get("identity") or {}).get("from_events") or {}).values())  # until persons are known
     if columns.get("query") in [*carried, *extra.values()]:
         raise UserError(
             f"{where}: column '{columns['query']}' holds queries, whose texts are kept only where several customers "

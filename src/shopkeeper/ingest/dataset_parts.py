@@ -216,6 +216,7 @@ class Identity:
 
     file: str | None = held(Maybe(TEXT), None)
     columns: Mapping[str, str] = held(Each(PLAIN), factory=dict)
+    from_events: Mapping[str, str] = held(Each(PLAIN, ("account", "key")), factory=dict)  # columns of the log
     as_of: Any = held(Maybe(AS_OF), None)  # None: cutoff
     sha256: str | None = held(TEXT, None)
 

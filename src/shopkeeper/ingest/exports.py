@@ -25,6 +25,7 @@ class Export:
 
     title: str = held(Needed(TEXT))
     columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
+    renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
     unfit: str | None = held(TEXT, None)  # why nothing can be learned from it, and what to use
 
@@ -48,7 +49,7 @@ def recognised(have: Collection[str]) -> tuple[str, Export] | None:
     """The known export that a file with these columns is, or most likely was; None where it is like none of them."""
     best, most = None, 0.0
     for name, export in known():
-        found = sum(column in have for column in export.columns)
+        found = sum(column in have or export.renamed.get(column) in have for column in export.columns)
         share = found / len(export.columns)
         if share >= ENOUGH and (share, found) > (most, 0):
             best, most = (name, export), share
@@ -71,7 +72,7 @@ def looks_like(have: Collection[str], missing: Collection[str], own: Export | No
     if export.unfit and own is None:
         return f" The file looks like {what}: {export.unfit}."
     if own is not None and own.title == export.title:
-        gone = [column for column in export.columns if column not in have]
+        gone = [c for c in export.columns if c not in have and export.renamed.get(c) not in have]
         lacks = ", ".join(f"'{column}'" for column in dict.fromkeys([*missing, *gone]))
         return f" The file looks like {what}, without {lacks}: renamed or left out; export it again with all columns."
     if own is not None:

@@ -96,9 +96,11 @@ def kinds(names: Iterable[str], lists: Iterable[str], have: Collection[str]) -> 
     return {name: tree.kind() for name, tree in root.fields.items()}
 
 
-def inner(column: pa.Array, inside: Iterable[str]) -> pa.Array:
-    """Fields inside of records, null where a record is."""
+def inner(column: pa.Array, inside: Iterable[str]) -> pa.Array | None:
+    """Fields inside of records, null where a record is; None where there is no such field."""
     for name in inside:
+        if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+            return None
         column = pc.struct_field(column, name)
     return column
 

@@ -21,6 +21,7 @@ from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.rows import Shaping, is_reshaped
 from shopkeeper.ingest.steps import columns_read, group_of
 from shopkeeper.ingest.steps.apply import stepped
+from shopkeeper.ingest.steps.settings import FirstOf
 from shopkeeper.ingest.steps.step import Tools
 from shopkeeper.ingest.table import ROW, with_rows
 from shopkeeper.ingest.values import CODES
@@ -56,6 +57,8 @@ def blocks_of(
         blocks = _complete(blocks, wanted) if shaping is None else map(shaping, blocks)
         if config.steps:
             blocks = stepped(blocks, config.steps, tools, group_of(config.steps))
+        if shaping is not None and shaping.made:
+            blocks = map(shaping.of_known_kinds, blocks)
         if config.table is not None and config.columns["user_id"] == ROW:
             blocks = (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
         yield from blocks
@@ -95,13 +98,36 @@ def whole_table(
 def _read(
     config: DatasetConfig, path: Path, wanted: Wanted, advance: Callable[[int], object] | None
 ) -> Iterator[Block]:
+    first = True
     try:
-        yield from reader(config.reader.format)(path, wanted, config.reader, advance)
+        for block in reader(config.reader.format)(path, wanted, config.reader, advance):
+            if first:
+                _check_one_of(config, path, block)
+                first = False
+            yield block
     except MissingColumnError as e:
         missing = [
             name for name in wanted.names if place(name, e.have).column not in e.have and name not in config.optional
         ]
         raise UserError(f"{e}{looks_like(e.have, missing, config.export)}") from None
+
+
+def _check_one_of(config: DatasetConfig, path: Path, block: Block) -> None:
+    """A `MissingColumnError` where a file has none of the columns of which the first that is filled is an id or a time.
+
+    Each of them is optional, so that the reader cannot say it.
+    """
+    there = block.table.column_names
+    needed = [config.columns.get(name) for name in ("user_id", "item_id", "timestamp", "event_type")]
+    for step in config.steps:
+        if (
+            isinstance(step, FirstOf)
+            and step.into in needed
+            and not any(place(c, there).column in there for c in step.columns)
+        ):
+            have = next(reader(config.reader.format)(path, None, config.reader, None)).table.column_names
+            names = " or ".join(f"'{column}'" for column in step.columns)
+            raise MissingColumnError(f"{path}: no column {names} in the header.", have)
 
 
 def _complete(blocks: Iterator[Block], wanted: Wanted) -> Iterator[Block]:

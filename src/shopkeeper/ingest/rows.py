@@ -63,12 +63,9 @@ class Shaping:
 
     def __init__(self, config: DatasetConfig, wanted: Wanted) -> None:
         self.config, self.told, self.names = config, wanted, wanted.names
-        self.kind = config.columns.get("event_type", "") if config.others == "leave_out" else ""
-        if self.kind and self.kind not in self.names:
-            raise UserError(
-                f"dataset '{config.name}': event_type.others: leave_out needs a column of the file, and "
-                f"'{self.kind}' is made by a step; name one, or write `reject` rules"
-            )
+        kind = config.columns.get("event_type", "") if config.others == "leave_out" else ""
+        self.kind = kind if kind in self.names else ""
+        self.made = kind if kind not in self.names else ""  # by a step: its rows are looked at afterwards
         self.left_out: Counter[str] = Counter()
         self.seen = _Seen()
         self.empty = {name for name in self.names if config.reader.format in NESTED}  # so far
@@ -98,6 +95,13 @@ class Shaping:
         found, _ = self._events(block)
         assert found is not None
         return found
+
+    def of_known_kinds(self, block: Block) -> Block:
+        """The events whose kind, which a step has made, the map knows."""
+        keep = self._is_known(block.table.column(self.made).combine_chunks())
+        self.left_out[OTHER_KINDS] += int((~keep).sum())
+        at = np.flatnonzero(keep)
+        return replace(block, table=block.table.filter(pa.array(keep)), row_of=lambda i: block.row_of(at[i]))
 
     def tell(self) -> None:
         """Say which names of nested files led to nothing in all of them: a typing error looks like an absent value."""
@@ -150,7 +154,10 @@ class Shaping:
         entries, at = events.entries[of]
         if path := name.removeprefix(of).lstrip("."):
             to = place(path, ())
-            entries = inner(entries, (to.column, *to.inside) if to.column else ())
+            found = inner(entries, (to.column, *to.inside) if to.column else ())
+            if found is None:
+                return pa.nulls(len(at), pa.string())
+            entries = found
             entries = entries if to.key is None else entry(entries, to.key)
         if len(at) and at[0] >= 0 and at[-1] - at[0] + 1 == len(at) and (np.diff(at) == 1).all():
             return entries.slice(at[0], len(at))
@@ -198,19 +205,19 @@ class Shaping:
         return column, np.zeros(len(column), bool)
 
     def _is_known(self, kind: pa.Array) -> np.ndarray:
-        """Events of a kind that the map knows, or of none, which is for the checks to say."""
-        ids = as_ids(kind, self.kind)
+        """Events of a kind that the map knows."""
+        ids = as_ids(kind, self.kind or self.made)
         known = self.config.event_map or {}
         texts = [text.casefold() if self.config.any_case else text for text in ids.dictionary.to_pylist()]
-        return np.array([*(t in known for t in texts), True])[ids.indices.fill_null(len(texts)).to_numpy()]
+        return np.array([*(t in known for t in texts), False])[ids.indices.fill_null(len(texts)).to_numpy()]
 
 
 def _value(table: pa.Table, name: str) -> pa.Array:
     """What a name leads to in each row of a file; null where it leads nowhere, which readers allow optional ones."""
     to = place(name, table.column_names)
-    if to.column not in table.column_names:
+    column = inner(table.column(to.column).combine_chunks(), to.inside) if to.column in table.column_names else None
+    if column is None:
         return pa.nulls(len(table), pa.string())
-    column = inner(table.column(to.column).combine_chunks(), to.inside)
     return column if to.key is None else entry(column, to.key)
 
 

@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.errors import UserError
+from shopkeeper.id_columns import normal_ids
 from shopkeeper.ingest.log import Ids, Log
 from shopkeeper.people.tables import instants, read_columns
 from shopkeeper.timeline import iso
@@ -67,6 +68,34 @@ def read_links(path: Path, columns: Mapping[str, str] | None = None) -> Links:
         row = int(np.flatnonzero(end <= start)[0])
         raise UserError(f"{path}, row {row + 2}, column valid_until: the link ends before it begins; mend the row")
     return Links(table["account"], key, start, end)
+
+
+def links_of(log: Log, account: str, key: str) -> Links:
+    """Links that the log's own rows show: both columns (of the file) filled in a row. They leave the log.
+
+    A key is an account's from the first row that shows it until the first row that shows it with another account: a
+    tablet on which first one person and then another signs in belongs to each for a while.
+
+    Raises:
+        UserError: the log has no times, so that nobody can say since when a link was known.
+    """
+    if log.timestamp is None:
+        raise UserError("identity.from_events needs times, and this data has only an order; leave it out")
+    owner, owned = (log.ids[f"file:{name}"] for name in (account, key))
+    both = np.flatnonzero((owner.codes >= 0) & (owned.codes >= 0))
+    names = [normal_ids(pc.cast(ids.values, pa.string())) for ids in (owner, owned)]
+    who, what, when = owner.codes[both], owned.codes[both], log.timestamp[both]
+    order = np.lexsort((when, what))  # stable: rows of one instant stay in the order of the file
+    who, what, when = who[order], what[order], when[order]
+    change = np.ones(len(both), bool)
+    change[1:] = (what[1:] != what[:-1]) | (who[1:] != who[:-1])
+    who, what, when = who[change], what[change], when[change]
+    until = np.full(len(who), FOREVER)
+    until[:-1] = np.where(what[1:] == what[:-1], when[1:], FOREVER)
+    for name in (account, key):
+        del log.ids[f"file:{name}"]
+    lasts = until > when
+    return Links(names[0].take(pa.array(who[lasts])), names[1].take(pa.array(what[lasts])), when[lasts], until[lasts])
 
 
 def connect(links: Links, as_of: int) -> Persons:

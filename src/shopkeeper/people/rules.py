@@ -1,7 +1,8 @@
 """From a dataset's config to what is done to its log before anything else: erasure, persons, consent, pseudonyms, ties.
 
     erasure:    {file: erased.csv, column: user_id}
-    identity:   {file: links.csv, columns: {…}, as_of: cutoff}
+    identity:   {file: links.csv, columns: {…}, as_of: cutoff}      or, of a log that has both in a row,
+    identity:   {from_events: {account: user_id, key: user_pseudo_id}, as_of: cutoff}
     consent:    {file: consent.csv, columns: {…}, purpose: personalisation, as_of: cutoff}
     pseudonyms: {key_env: SHOPKEEPER_PSEUDONYM_KEY}
     ties:       {order: shuffled, seed: 0}
@@ -37,7 +38,7 @@ from shopkeeper.people.erasure import (
     read_erasure,
     without_erased,
 )
-from shopkeeper.people.identity import merge_identities, read_links
+from shopkeeper.people.identity import links_of, merge_identities, read_links
 from shopkeeper.shapes import Yaml, check_shape
 from shopkeeper.timeline import instant
 from shopkeeper.typed import made, shapes_of
@@ -46,7 +47,6 @@ CUTOFF = "cutoff"  # `as_of`: each split and each cohort as of its own cutoff
 SHAPES = shapes_of(CustomerRules)
 NEEDED = {
     "erasure": ("file",),
-    "identity": ("file",),
     "consent": ("file", "purpose"),
     "pseudonyms": ("key_env",),
 }
@@ -67,7 +67,10 @@ def customer_rules(config: Yaml, raw: Path) -> Callable[[Log], dict[str, Any]] |
         key = pseudonym_key(str(rules.pseudonyms.key_env)) if rules.pseudonyms else None
         identity, links, as_of = rules.identity, None, None
         if identity:
-            links = read_links(folder / str(identity.file), identity.columns)
+            if identity.from_events:
+                links = links_of(log, str(identity.from_events["account"]), str(identity.from_events["key"]))
+            else:
+                links = read_links(folder / str(identity.file), identity.columns)
             as_of = identity_instant(identity)
         if rules.erasure:
             path = folder / str(rules.erasure.file)
@@ -76,9 +79,11 @@ def customer_rules(config: Yaml, raw: Path) -> Callable[[Log], dict[str, Any]] |
             done["erasure"] = {**apply_erasure(log, ids, links, key), "match": match}
             links = without_erased(links, ids) if links is not None else None
         if identity and links is not None and as_of is not None:
-            keys = pa.concat_arrays([links.account, links.key])
-            match = matched(str(identity.file), "keys", keys, _customers(log))
-            done["identity"] = {**merge_identities(log, links, as_of), "match": match}
+            customers = _customers(log)
+            done["identity"] = merge_identities(log, links, as_of)
+            if identity.file:
+                keys = pa.concat_arrays([links.account, links.key])
+                done["identity"]["match"] = matched(identity.file, "keys", keys, customers)
         else:
             links = None  # every key is a customer of its own until a cutoff is given
         if rule := rules.consent:
@@ -154,6 +159,10 @@ def _checked(config: Yaml) -> dict[str, dict[str, Any]]:
         rule = {k: v for k, v in (config.get(name) or {}).items() if v is not None}
         if not rule or (name == "ties" and rule.get("order", "file") == "file"):
             continue
+        if name == "identity" and bool(rule.get("file")) == bool(rule.get("from_events")):
+            raise UserError(f"{where}: identity needs a file of links, or from_events, and not both; set one of them")
+        if name == "identity" and len(rule.get("from_events") or "--") < 2:
+            raise UserError(f"{where}: identity.from_events needs account and key, two columns of the log; set both")
         for key in NEEDED.get(name, ()):
             if key not in rule:
                 raise UserError(f"{where}: {name}.{key} is missing; set it or leave `{name}` out")

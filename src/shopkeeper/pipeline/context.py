@@ -38,7 +38,7 @@ def protocol(config: Data) -> str:
 
 def known_per_cutoff(config: Data) -> bool:
     """Whether customers' keys are joined as of each cutoff: then the dataset is prepared once per cutoff."""
-    if config.dataset.identity is None or config.dataset.identity.file is None:
+    if config.dataset.identity is None or not (config.dataset.identity.file or config.dataset.identity.from_events):
         return False
     from shopkeeper.people.rules import identity_instant
 

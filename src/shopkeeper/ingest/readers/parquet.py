@@ -35,7 +35,9 @@ def read_parquet(
         optional = wanted.optional if wanted is not None else ()
         places = [to for name in told_of if (to := place(name, have)).column in have or name not in optional]
         check_columns(path, have, [to.column for to in places])
-        columns = list(dict.fromkeys(leaf for to in places for leaf in _leaves(path, kinds, stored, to)))
+        may_lack = {place(name, have) for name in optional}
+        leaves = [leaf for to in places for leaf in _leaves(path, kinds, stored, to, to in may_lack)]
+        columns = list(dict.fromkeys(leaves))
         texts = [leaf for leaf in columns if _is_text(kinds, leaf)]
         with pq.ParquetFile(path, read_dictionary=texts if wanted is not None else []) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
@@ -58,8 +60,8 @@ def _is_text(kinds: pa.Schema, column: str) -> bool:
     )
 
 
-def _leaves(path: Path, kinds: pa.Schema, stored: Sequence[str], to: Place) -> list[str]:
-    """The stored columns that are read for what a name leads to; a `UserError` where it leads nowhere."""
+def _leaves(path: Path, kinds: pa.Schema, stored: Sequence[str], to: Place, may_lack: bool) -> list[str]:
+    """The stored columns that are read for what a name leads to; where it leads nowhere and must not, a `UserError`."""
     kind, at = kinds.field(to.column).type, to.column
     for name in to.inside:
         while pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -67,6 +69,8 @@ def _leaves(path: Path, kinds: pa.Schema, stored: Sequence[str], to: Place) -> l
             at = next((s for s in (f"{at}.list.element", f"{at}.list.item", f"{at}.bag.array_element", f"{at}.array")
                        if any(leaf == s or leaf.startswith(s + ".") for leaf in stored)), at)  # fmt: skip
         fields = [field.name for field in kind] if pa.types.is_struct(kind) else []
+        if name not in fields and may_lack:
+            return []
         if name not in fields:
             options = nearest(name, fields) if fields else f" It holds {kind}."
             raise UserError(f"{path}: '{to.column}' has no field '{name}'; correct columns.{options}")

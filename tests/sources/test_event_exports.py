@@ -1,0 +1,249 @@
+"""Exports of events: GA4, Yandex Metrica, Segment, Klaviyo, OTTO; files of their published shape, counted by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.people.rules import customer_rules
+from sources.shop import config, events, prepared
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def ga4(name: str, micros: int, items: Any = None, who: str | None = None, **more: Any) -> dict[str, Any]:
+    """A row as BigQuery dumps it: numbers of 64 bits as text, absent fields left out."""
+    row: dict[str, Any] = {"event_date": "20251105", "event_timestamp": str(micros), "event_name": name}
+    row["event_params"] = [{"key": "session_engaged", "value": {"string_value": "1"}},
+                           {"key": "ga_session_id", "value": {"int_value": "1762351000"}}]  # fmt: skip
+    if "currency" in more:
+        row["event_params"].append({"key": "currency", "value": {"string_value": more.pop("currency")}})
+    row |= {"user_id": who} if who else {}
+    row |= {"user_pseudo_id": "123.456"} if more.pop("consent", True) else {}
+    row |= {} if items is None else {"items": items}
+    return row | ({"ecommerce": {"transaction_id": more["order"]}} if "order" in more else {})
+
+
+CUP = {"item_id": "A1", "item_name": "Red Cup", "item_brand": "Cups", "price": 9.5, "quantity": "2"}
+POT = {"item_id": "B2", "item_name": "Pot", "item_brand": "(not set)", "price": 20, "quantity": "1"}
+T = 1_762_351_391_123_456  # 2025-11-05 14:03:11.123456 UTC
+GA4 = [
+    ga4("page_view", T - 9),
+    ga4(" View_Item", T - 5, [{"item_id": "A1", "item_name": "Red Cup", "price": 9.5}]),
+    ga4("purchase", T, [CUP, POT], currency="EUR", order="T1"),
+    ga4("purchase", T + 60_000_000, [CUP, POT], currency="EUR", order="T1"),  # the page once more
+    ga4("view_item", T + 5, [], consent=True),
+    ga4("view_item", T + 6, [{"item_id": "B2"}], consent=False),
+    ga4("add_to_cart", T + 7, [{"item_id": "(not set)"}]),
+    ga4("view_item", T + 120_000_000, [{"item_id": "B2"}], who="ann"),
+]
+BOUGHT = [("123.456", "A1", "view", "2025-11-05T14:03:11.123451Z", 0.0, 9.5),
+          ("123.456", "A1", "purchase", "2025-11-05T14:03:11.123456Z", 2.0, 19.0),
+          ("123.456", "B2", "purchase", "2025-11-05T14:03:11.123456Z", 1.0, 20.0),
+          ("ann", "B2", "view", "2025-11-05T14:05:11.123456Z", 0.0, 0.0)]  # fmt: skip
+
+
+def check_ga4(p: Prepared) -> None:
+    assert events(p) == BOUGHT
+    assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1}
+    assert p.manifest["rejected"] == {"items.item_id: no item_id": 2, "customer: no user_id": 1}
+    table = p.table("events.parquet")
+    assert table["session_id"].to_pylist() == ["123.456|1762351000"] * 4
+    assert table["order_id"].to_pylist() == [None, "T1", "T1", None]
+    assert table["currency"].to_pylist() == [None, "EUR", "EUR", None]
+    assert p.items["name"].to_pylist() == ["Red Cup", "Pot"]
+
+
+def test_ga4_as_json_lines_and_as_parquet(tmp_path: Path):
+    loose = {"max_rejected_share": 0.5}
+    check_ga4(prepared(tmp_path / "json", "ga4_bigquery", {"events_20251105.jsonl": lines(GA4)}, **loose))
+    value = pa.struct({"string_value": pa.string(), "int_value": pa.int64(), "double_value": pa.float64()})
+    item = pa.struct({"item_id": pa.string(), "item_name": pa.string(), "item_brand": pa.string(),
+                      "item_category": pa.string(), "price": pa.float64(), "quantity": pa.int64()})  # fmt: skip
+    schema = pa.schema({
+        "event_date": pa.string(), "event_timestamp": pa.int64(), "event_name": pa.string(),
+        "event_params": pa.list_(pa.struct({"key": pa.string(), "value": value})), "user_id": pa.string(),
+        "user_pseudo_id": pa.string(), "items": pa.list_(item), "ecommerce": pa.struct({"transaction_id": pa.string()}),
+    })  # fmt: skip
+    whole = {"event_timestamp", "int_value", "quantity"}
+
+    def stored(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: stored(inner, key) for key, inner in value.items()}
+        return [stored(x) for x in value] if isinstance(value, list) else int(value) if name in whole else value
+
+    rows = [stored({"items": [], **row}) for row in GA4]
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "events.parquet")
+    told = config("ga4_bigquery", ["events.parquet"], reader={"format": "parquet"}, **loose)
+    check_ga4(Prepared.open(prepare_dataset(told, folder, folder / "out", progress=False)))
+
+
+def test_a_browser_of_ga4_is_a_person_once_somebody_has_signed_in(tmp_path: Path):
+    (tmp_path / "e.jsonl").write_text(lines(GA4))
+    told = config("ga4_bigquery", ["e.jsonl"], max_rejected_share=0.5)
+    told["identity"] |= {"as_of": "2026-01-01"}
+    change = customer_rules(told, tmp_path)
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False, change=change))
+    assert {row[0] for row in events(p)} == {"ann"}
+    assert p.manifest["changes"]["identity"]["links_known"] == 1
+
+
+def test_ga4_flattened(tmp_path: Path):
+    text = ("event_date,event_timestamp,event_name,user_id,user_pseudo_id,ga_session_id,transaction_id,item_id,"
+            "item_name,price,quantity,currency\n"
+            f"20251105,{T - 9},page_view,,123.456,1762351000,,,,,,\n"
+            f"20251105,{T - 5},View_Item,,123.456,1762351000,,A1,Red Cup,9.5,,\n"
+            f"20251105,{T},purchase,,123.456,1762351000,T1,A1,Red Cup,9.5,2,EUR\n"
+            f"20251105,{T},purchase,,123.456,1762351000,T1,B2,Pot,20,1,EUR\n"
+            f"20251105,{T + 120_000_000},view_item,ann,123.456,1762351000,,B2,Pot,,,\n")  # fmt: skip
+    p = prepared(tmp_path, "ga4_flat", {"events.csv": text})
+    assert events(p) == BOUGHT
+    assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1}
+
+
+def cell(*values: Any) -> str:
+    """A list as the Logs API writes it: quotes of texts escaped."""
+    return "[" + ",".join(rf"\'{v}\'" if isinstance(v, str) else str(v) for v in values) + "]"
+
+
+def visits(*rows: tuple[Any, ...], names: str) -> str:
+    return (
+        "\n".join(["\t".join(f"ym:s:{name}" for name in names.split()), *("\t".join(map(str, r)) for r in rows)]) + "\n"
+    )
+
+
+BROWSER = "16900719925474099312"  # over 2^63
+DONE = [
+    (1, BROWSER, cell("A1", "A1", "B2"), cell("detail", "add", "view_item_list"),
+     cell("2025-11-05 10:00:00", "2025-11-05 10:01:00", "2025-11-05 10:02:00"), cell(9_500_000, 9_500_000, 0),
+     cell(0, 2, 0)),
+    (2, BROWSER, "[]", "[]", "[]", "[]", "[]"),
+    (3, BROWSER, cell("A1"), cell("purchase"), cell("2025-11-06 00:30:00"), cell(9_490_000), cell(2)),
+]  # fmt: skip
+YANDEX = [(BROWSER, "A1", "view", "2025-11-05T07:00:00Z", 0.0, 9.5),
+          (BROWSER, "A1", "add_to_cart", "2025-11-05T07:01:00Z", 2.0, 19.0),
+          (BROWSER, "A1", "purchase", "2025-11-05T21:30:00Z", 2.0, 18.98)]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["eventsProduct", "product"])
+def test_yandex_metrica_under_old_and_new_names(part: str, tmp_path: Path):
+    names = f"visitID clientID {part}ID {part}Type {part}EventTime {part}Price {part}Quantity"
+    broken = "4\t7\t['A1']\n"
+    files = {
+        "visits_part0.tsv": visits(*DONE[:2], names=names),
+        "visits_part1.tsv": visits(*DONE[2:], names=names) + broken,
+    }
+    p = prepared(tmp_path, "yandex_metrica", files, max_rejected_share=0.5)
+    assert events(p) == YANDEX
+    assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1, "empty lists": 1}
+    assert p.manifest["rejected"] == {"row: 3 fields where the header has 7": 1}
+
+
+def test_purchases_of_yandex_metrica_have_the_order_of_their_place(tmp_path: Path):
+    names = "visitID clientID purchaseID productsPurchaseID productsID productsEventTime productsPrice productsQuantity"
+    times = cell(*["2025-11-05 10:00:00"] * 3)
+    row = (1, BROWSER, cell("o2", "o1"), cell("o1", "o1", "o2"), cell("A1", "B2", "A1"), times,
+           cell(9_500_000, 20_000_000, 9_500_000), cell(1, 1, 3))  # fmt: skip
+    p = prepared(tmp_path, "yandex_metrica_purchases", {"visits.tsv": visits(row, names=names)})
+    table = p.table("events.parquet")
+    got = zip(table["order_id"].to_pylist(), table["price"].to_pylist(), table["quantity"].to_pylist(), strict=True)
+    assert list(got) == [("o1", 9.5, 1.0), ("o1", 20.0, 1.0), ("o2", 9.5, 3.0)]
+
+
+def test_the_utc_of_yandex_metrica_is_three_hours_ahead_of_utc(tmp_path: Path):
+    told = {"name": "v", "raw": {"folder": "", "files": ["v.tsv"]}, "reader": {"format": "tsv", "quote": ""},
+            "columns": {"user_id": "ym:s:clientID", "timestamp": "ym:s:dateTimeUTC"}, "constants": {"item_id": "visit"},
+            "timestamp": {"time_zone": "Europe/Moscow"}, "event_type": "view"}  # fmt: skip
+    (tmp_path / "v.tsv").write_text(visits((BROWSER, "2025-11-05 10:00:00"), names="clientID dateTimeUTC"))
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert events(p)[0][3] == "2025-11-05T07:00:00Z"
+
+
+def call(
+    event: str | None, number: int, properties: dict[str, Any], who: str | None = "c17", **more: Any
+) -> dict[str, Any]:
+    row = {
+        "type": "track" if event else "page",
+        "messageId": f"m{number}",
+        "anonymousId": "9f",
+        "properties": properties,
+        "timestamp": f"2025-11-05T14:03:{10 + number}.249Z",
+        "receivedAt": "2025-11-05T20:00:00.000Z",
+    }
+    return row | ({"event": event} if event else {}) | ({"userId": who} if who else {}) | more
+
+
+def test_track_calls_of_segment(tmp_path: Path):
+    bought = {"order_id": "1001", "total": 27.5, "revenue": 22.5, "discount": 2.5, "currency": "EUR",
+              "products": [{"product_id": "p1", "sku": "S-1", "price": 19, "quantity": 1},
+                           {"product_id": "p2", "price": 3, "quantity": 2}]}  # fmt: skip
+    rows = [
+        call(None, 0, {"path": "/"}),
+        call("Product Viewed", 1, {"product_id": "p1", "price": 19}, who=None),
+        call("Added Product", 2, {"product_id": "p1", "price": 19, "quantity": 2}),
+        call("Order Completed", 3, bought),
+        call("Order Completed", 3, bought, receivedAt="2025-11-05T21:00:00.000Z"),
+        call("Order Refunded", 4, {"order_id": "1001"}),
+        call("Signed Up", 5, {}),
+    ]
+    p = prepared(tmp_path, "segment_track", {"calls.jsonl": lines(rows)}, max_rejected_share=0.5)
+    assert events(p) == [
+        ("9f", "p1", "view", "2025-11-05T14:03:11.249000Z", 0.0, 19.0),
+        ("c17", "p1", "add_to_cart", "2025-11-05T14:03:12.249000Z", 2.0, 38.0),
+        ("c17", "p1", "purchase", "2025-11-05T14:03:13.249000Z", 1.0, 19.0),
+        ("c17", "p2", "purchase", "2025-11-05T14:03:13.249000Z", 2.0, 6.0),
+    ]
+    assert p.manifest["changes"]["left_out"] == {"sent again": 1, "other kinds of events": 2}
+    assert p.manifest["rejected"] == {"item: no item_id": 1}
+
+
+def test_klaviyos_events_of_one_metric(tmp_path: Path):
+    text = ("Person//Email,Timestamp,$event_id,$value,ProductID,ProductName,Quantity,OrderId\n"
+            "Ann@Example.com,2025-11-05 14:03:11,e1,19.00,45,Red Cup,2,1001\n"
+            "ann@example.com,2025-11-05 14:03:11,e2,20.00,46,Pot,1,1001\n"
+            "ann@example.com,2025-11-05 14:03:11,e2,20.00,46,Pot,1,1001\n")  # fmt: skip
+    p = prepared(tmp_path, "klaviyo_events", {"ordered_product.csv": text})
+    assert events(p) == [
+        ("ann@example.com", "45", "purchase", "2025-11-05T14:03:11Z", 2.0, 19.0),
+        ("ann@example.com", "46", "purchase", "2025-11-05T14:03:11Z", 1.0, 20.0),
+    ]
+    assert p.manifest["changes"]["left_out"] == {"sent again": 1}
+
+
+def test_sessions_of_otto(tmp_path: Path):
+    rows = [
+        {"session": 42, "events": [{"aid": 0, "ts": 1661200010000, "type": "clicks"},
+                                   {"aid": 7, "ts": 1661200015000, "type": "orders"},
+                                   {"aid": 0, "ts": 1661200015000, "type": "orders"}]},
+        {"session": 43, "events": []},
+        {"session": 44, "events": [{"aid": 0, "ts": 1661200011001, "type": "carts"}]},
+    ]  # fmt: skip
+    p = prepared(tmp_path, "otto", {"train.jsonl": lines(rows)})
+    assert events(p) == [
+        ("42", "0", "view", "2022-08-22T20:26:50Z", 0.0, 0.0),
+        ("44", "0", "add_to_cart", "2022-08-22T20:26:51.001000Z", 0.0, 0.0),
+        ("42", "0", "purchase", "2022-08-22T20:26:55Z", 0.0, 0.0),
+        ("42", "7", "purchase", "2022-08-22T20:26:55Z", 0.0, 0.0),
+    ]
+    first = p.events.item[p.event_user == p.event_user[0]]
+    assert p.items["item_id"].take(pa.array(first.astype(int) - 1)).to_pylist() == ["0", "7", "0"]  # as in the list
+
+
+def test_a_file_of_another_export_or_with_a_column_renamed_says_so(tmp_path: Path):
+    names = "visitID clientID productID productKind productEventTime"
+    with pytest.raises(UserError, match=r"is for Segment's.*; this file looks like OTTO's .* \(source otto\)"):
+        prepared(tmp_path / "a", "segment_track", {"v.jsonl": lines([{"session": 1, "events": []}])})
+    with pytest.raises(UserError, match=r"looks like Yandex Metrica.*of 2025-10 or later, without 'ym:s:.*Type'"):
+        prepared(tmp_path / "b", "yandex_metrica", {"v.tsv": visits((1, 2, "[]", "[]", "[]"), names=names)})
