@@ -40,6 +40,7 @@ def made(items: int, place: Path) -> Path:
     prepared, split = tiny_prepared(place / "data", histories, n_items=items)
     model = SASRec(width=64, blocks=2, max_length=LENGTH, epochs=1)
     model.fit(prepared, split, Fit(progress=False))
+    model.known_V[1:] = True  # also the many that no history had: else they would not be read
     return export_bundle(model, prepared, split, {"model": "sasrec"}, place / "bundle", golden=8)
 
 

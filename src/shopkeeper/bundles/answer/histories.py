@@ -21,7 +21,7 @@ from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 
 VOCABULARY = "vocabulary.json"
 # One event of a history: an item id, or more of what is known of it (`events.COLUMNS`).
@@ -133,7 +133,9 @@ def _history(events: Any, where: str, usual: str, zone: str, vocabulary: Vocabul
             f"{where} is one event with its type, {events!r:.80}; write a list of events, "
             f"e.g. [[['sku-1', 'view'], ['sku-2', 'purchase']]] for one person"
         )
-    return [read_event(event, where, usual, zone) for event in events]
+    code = EVENT_CODE[usual]
+    # Ids alone are most of what is asked of a recommender: they need none of the checks of a fuller event.
+    return [Row(event, code) if type(event) is str else read_event(event, where, usual, zone) for event in events]
 
 
 def _instants(as_of: Any, n: int, zone: str) -> np.ndarray:

@@ -127,9 +127,9 @@ class ItemModel:
 
     def answers(self, parsed: Sequence[Parsed], items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
         """Lists in external ids, and the reason where nothing of a history is read."""
-        found = []
+        found, shown = [], self.vocabulary.shown
         for one, items_K, scores_K in zip(parsed, items_BK.tolist(), scores_BK.tolist(), strict=True):
-            listed = [(self.vocabulary.shown(i), s) for i, s in zip(items_K, scores_K, strict=True) if i > 0]
+            listed = [(shown(i), s) for i, s in zip(items_K, scores_K, strict=True) if i > 0]
             found.append(Answer(listed, None, "" if one.items else NO_HISTORY, None, one.unknown))
         return found
 
@@ -142,6 +142,11 @@ class ItemModel:
         seen: Counter[str],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown."""
+        if len(parsed) == 1:
+            (one,) = parsed
+            items_BK, scores_BK = self._best([(one.rows, one.items)], instant, list(hidden), k, seen)
+            if items_BK.shape[1] >= k:
+                return items_BK[:, :k], scores_BK[:, :k]
         length = np.array([len(one.items) for one in parsed], np.int64)
         order = np.argsort(length, kind="stable")  # histories of about one length together: less padding
         step = max(1, min(256, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // max(1, length.max(initial=0))))
@@ -168,9 +173,9 @@ class ItemModel:
             own = self._own(part, instant, seen) if self.arrays else {}
             if (longest := self.manifest["history"]["max_length"]) is not None:
                 part = [(rows[-longest:], items[-longest:]) for rows, items in part]
-            types = [[row.event_type for row in rows] for rows, _ in part]
-            feed = {"history": padded([i for _, i in part]), "event_type": padded(types), "exclude": padded(hidden)}
-            feed |= own
+            feed = {"history": padded([i for _, i in part]), "exclude": padded(hidden)} | own
+            if "event_type" in self.inputs:
+                feed["event_type"] = padded([[row.event_type for row in rows] for rows, _ in part])
             channels = self.vocabulary.channels
             if "channel" in self.inputs:
                 seen["unknown_channels"] += sum(
@@ -211,6 +216,10 @@ class ItemModel:
         items: list[int] = []
         every: list[int] = []
         unknown = 0
+        if codes is None:  # what is most common at once: every item known, every event read
+            found = [self.vocabulary.internal.get(row.item_id, 0) for row in rows]
+            if all([self.known[item] for item in found]):  # 0 is not known
+                kept, items, every, rows = [*rows], found, found, ()
         for row in rows:
             item = self.vocabulary.item(row.item_id, seen)
             if item is not None:
