@@ -218,7 +218,7 @@ class ItemModel:
         unknown = 0
         if codes is None:  # what is most common at once: every item known, every event read
             found = [self.vocabulary.internal.get(row.item_id, 0) for row in rows]
-            if all([self.known[item] for item in found]):  # 0 is not known
+            if all(map(self.known.__getitem__, found)):  # 0 is not known
                 kept, items, every, rows = [*rows], found, found, ()
         for row in rows:
             item = self.vocabulary.item(row.item_id, seen)
