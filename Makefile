@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs
+.PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs axe
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +67,12 @@ javascript: clients/javascript/node_modules ## the package of the JavaScript cli
 
 clients/javascript/node_modules: clients/javascript/package-lock.json
 	cd clients/javascript && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+axe: tests/report/axe/node_modules ## what looks at the report's accessibility in its tests (needs npm)
+
+tests/report/axe/node_modules: tests/report/axe/package-lock.json
+	cd tests/report/axe && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 kernels: .venv-kernels ## fused softmax kernels, for their test in Triton's interpreter

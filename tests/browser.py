@@ -37,9 +37,9 @@ def console_errors(page: Path | str, width: int = 1280, height: int = 900) -> li
     return [match.group(1) for match in CONSOLE.finditer(done.stderr)]
 
 
-def document(page: Path | str, width: int = 1280, height: int = 900) -> str:
-    """The page's HTML after its scripts ran."""
-    return _run(page, "--dump-dom", f"--window-size={width},{height}", "--virtual-time-budget=3000").stdout
+def document(page: Path | str, width: int = 1280, height: int = 900, budget: int = 3000) -> str:
+    """The page's HTML after its scripts ran, for so many milliseconds of its own clock."""
+    return _run(page, "--dump-dom", f"--window-size={width},{height}", f"--virtual-time-budget={budget}").stdout
 
 
 def chromium() -> str:

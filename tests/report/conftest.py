@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from decided import EARLIER, PROFIT, campaigned, now, with_money
 from figured import ITEMS, NASTY, N, churners, recommenders
 
 from shopkeeper.data.prepared import Prepared
@@ -43,3 +44,21 @@ def page(sections: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     return write_report(
         tmp_path_factory.mktemp("report"), gather(sections, Report(customers=12, chosen=("u7",), resamples=100))
     )
+
+
+@pytest.fixture(scope="session")
+def full(sections: dict[str, Any]) -> dict[str, Any]:
+    """Sections of a shop that says everything: prices, values of a campaign, who is at risk today."""
+    rng = np.random.default_rng(5)
+    earned = {name: rng.gamma(1.0, 10.0, t.num_rows) + 5 * (name == "sasrec") for name, t in
+              sections["next_item"]["tables"].items()}  # fmt: skip
+    churn = sections["churn"]
+    metrics = {name: {**m, "profit": PROFIT} for name, m in churn["metrics"].items()}
+    told = {"metrics": metrics, "now": now(), "leader": "models/tiny/temporal/churn/logistic"}
+    return {"churn": {**churn, **told}, "next_item": with_money(sections["next_item"], earned)}
+
+
+@pytest.fixture(scope="session")
+def full_page(full: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    report = gather(full, Report(customers=6, resamples=100), campaigned(), EARLIER)
+    return write_report(tmp_path_factory.mktemp("full"), report)

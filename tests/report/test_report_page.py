@@ -78,7 +78,11 @@ def test_models_titles_kinds_and_customers_may_be_called_anything(shop: tuple[Pr
     report = gather({"next_item": found}, Report(customers=3, resamples=100))
     assert report.window is not None
     report.window["cases"][0]["user"] = EVIL
-    calm = Text(render(gather({"next_item": recommenders(shop, {"a": 0.7, "popularity": 0.0})}, Report(resamples=100))))
+    calm = Text(
+        render(
+            gather({"next_item": recommenders(shop, {"a": 0.7, "popularity": 0.0})}, Report(customers=3, resamples=100))
+        )
+    )
     wild = Text(render(report))
     assert wild.tags - calm.tags <= {"code", "em"}  # no img, and no b where none was meant
     assert not [name for name in wild.attributes if name.startswith("on")]

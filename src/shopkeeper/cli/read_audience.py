@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from shopkeeper.campaigns.audience.arms import ARM, TREATMENT
-from shopkeeper.campaigns.audience.layout import audience_file
-from shopkeeper.campaigns.audience.readout import BUYERS, money_of, outcomes, readout
+from shopkeeper.campaigns.audience.reading import between, read_folder
+from shopkeeper.campaigns.audience.readout import BUYERS
 from shopkeeper.customers.window import MONEY
-from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.rows.segments import SLICED
-from shopkeeper.files import read_json, write_json, write_text
-from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.timeline import instant, iso
+from shopkeeper.files import write_json, write_text
 
 
 def read_audiences(
@@ -50,7 +40,7 @@ def read_audiences(
     found, unread = [], list[str]()
     for folder in folders:
         try:
-            found.append(_read(folder, data, days, contact_cost, level))
+            found.append(read_folder(folder, data, days, contact_cost, level))
         except UserError as e:
             if len(folders) == 1:
                 raise
@@ -66,75 +56,6 @@ def read_audiences(
             write_text(to, page)
     print(page, end="")
     return found
-
-
-def _read(
-    folder: Path, data: Path | None, days: float | None, contact_cost: float | None, level: float
-) -> dict[str, Any]:
-    table = pq.read_table(audience_file(folder))
-    card, manifest = read_json(folder / "card.json"), read_json(folder / "manifest.json")
-    prepared = Prepared.open(data or Path("data/prepared") / manifest["dataset"])
-    if prepared.name != manifest["dataset"]:
-        raise UserError(
-            f"{prepared.path} is of dataset={prepared.name}, {folder} of {manifest['dataset']}; give its own"
-        )
-    at, share = instant(manifest["as_of"], "as_of"), 1 - float(card["arms"]["share"])
-    days = float(days or card["arms"]["days"])
-    ids = prepared.users["user_id"].combine_chunks().cast(pa.string())
-    row = pc.fill_null(pc.index_in(table["user_id"].combine_chunks(), value_set=ids), -1)
-    customer = row.to_numpy(zero_copy_only=False).astype(np.int64) + 1
-    if not (customer > 0).any():
-        raise UserError(f"{prepared.path} knows nobody of {folder}; give the dataset that the audience was made from")
-    there = customer > 0
-    treated = np.array([arm == TREATMENT for arm in table[ARM].to_pylist()], bool)[there]
-    if treated.all() or not treated.any():
-        raise UserError(
-            f"{folder} has only one arm: without a control group nothing can be read; write the next one with one"
-        )
-    segment = {name: np.array(table[name].to_pylist(), object)[there] for name in SLICED if name in table.column_names}
-    acted = outcomes(prepared, customer[there], at, days)
-    said = readout(acted, treated, segment, treatment_share=share, level=level)
-    cost = contact_cost if contact_cost is not None else (card.get("profit") or {}).get("contact_cost")
-    warnings = []
-    if (gone := int((~there).sum())) > 0:
-        warnings.append(
-            f"{gone:,} of the audience are no longer in the data (erased, or consent withdrawn) and count in no arm; "
-            "if the message made them go, that is not seen here"
-        )
-    if not (ratio := said["sample_ratio"])["ok"]:
-        warnings.append(
-            f"do not read this: {ratio['treatment']:,} and {ratio['control']:,} customers cannot come from the arms "
-            f"that were dealt (p {ratio['p']:.2g}); find out who is missing"
-        )
-    return {
-        "audience": manifest["audience"],
-        "title": card["title"],
-        "dataset": manifest["dataset"],
-        "as_of": manifest["as_of"],
-        "until": iso(at + round(days * MICROSECONDS_PER_DAY)),
-        "days": days,
-        "currency": (card.get("profit") or {}).get("currency"),
-        "planned": card["arms"]["smallest_difference"],
-        "treatment": int(treated.sum()),
-        "control": int((~treated).sum()),
-        **said,
-        "money": money_of(said, int(treated.sum()), cost),
-        "words": _words(said),
-        "warnings": warnings,
-    }
-
-
-def _words(said: dict[str, Any]) -> str:
-    """What may be said of the share of buyers."""
-    one = said["outcomes"][BUYERS]
-    if not said["sample_ratio"]["ok"]:
-        return "Not to be read: customers are missing in one arm."
-    points = _between(one, 100, 2, " points")
-    if one["low"] > 0:
-        return f"More of those who were written to bought: {points}."
-    if one["high"] < 0:
-        return f"Fewer of those who were written to bought: {points}."
-    return f"No difference is shown in who bought: {points}."
 
 
 def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> str:
@@ -153,10 +74,8 @@ def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> 
     for one in found:
         unit = f" {one['currency']}" if one["currency"] else ""
         about = one["audience"], one["as_of"][:10], one["until"][:10], f"{one['treatment']:,}", f"{one['control']:,}"
-        each = _between(one["outcomes"].get(MONEY), 1, 2, unit)
-        lines.append(
-            _row((*about, _between(one["outcomes"][BUYERS], 100, 2), each, _between(one["money"], 1, 0, unit)))
-        )
+        each = between(one["outcomes"].get(MONEY), 1, 2, unit)
+        lines.append(_row((*about, between(one["outcomes"][BUYERS], 100, 2), each, between(one["money"], 1, 0, unit))))
     for one in found:
         lines += ["", f"## {one['title'] or one['audience']}, {one['as_of'][:10]}", "", one["words"]]
         lines += [f"- {text}" for text in one["warnings"]]
@@ -168,7 +87,7 @@ def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> 
         for row in one["segments"]:
             name = f"{row['segmentation'].replace('_', ' ')}: {row['segment']}"
             buyers, money = row["outcomes"][BUYERS], row["outcomes"].get(MONEY)
-            cells = f"{row['treatment']:,}", f"{row['control']:,}", _between(buyers, 100, 2), _between(money, 1, 2)
+            cells = f"{row['treatment']:,}", f"{row['control']:,}", between(buyers, 100, 2), between(money, 1, 2)
             lines.append(_row((name, *cells)))
     if unread:
         lines += ["", "## Not read", "", *(f"- {text}" for text in unread)]
@@ -177,11 +96,3 @@ def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> 
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _between(one: Mapping[str, float] | None, times: float, digits: int, unit: str = "") -> str:
-    """ "+1.20 (+0.31 to +2.09)"; "" for nothing."""
-    if one is None:
-        return ""
-    value, low, high = (f"{times * one[name]:+,.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value}{unit} ({low} to {high})"

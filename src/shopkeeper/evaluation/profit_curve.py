@@ -1,8 +1,9 @@
-"""What a campaign brings that contacts those first whom a model holds most likely to leave: by how many are contacted.
+"""What a campaign brings that contacts those first whom a model puts first: by how many are contacted.
 
-Judged on customers of whom it is known who left. Where customers have one probability, which of them are contacted is
-by chance, so that the curve runs straight through them. Intervals are over customers, drawn with replacement; the best
-share is found anew in each draw, so that its own interval says how well it is known.
+Judged on what is known of later: who left, or what was then bought of the items that a message would have shown. Where
+scores are equal, which of them are contacted is by chance, so that the curve runs straight through them. Intervals are
+over customers, drawn with replacement; the best share is found anew in each draw, so that its own interval says how
+well it is known.
 
 Shapes: n customers, K points, R draws.
 """
@@ -34,16 +35,16 @@ class Sum:
 
 @dataclass(frozen=True)
 class ProfitCurve:
-    """Of n customers; amounts in `currency`, of all of them together."""
+    """Of n customers or requests; amounts in `currency`, of all of them together."""
 
     currency: str
     n: int
-    share: np.ndarray  # float64 (K,): contacted, highest probability first
+    share: np.ndarray  # float64 (K,): contacted, highest score first
     profit: np.ndarray  # float64 (K,)
     low: np.ndarray  # float64 (K,)
     high: np.ndarray
-    threshold: float  # the probability from which on a contact pays
-    by_probability: Sum  # contacting all from the threshold on, as far as the capacity goes
+    threshold: float  # the score from which on a contact pays; NaN where scores are no probabilities
+    by_probability: Sum  # contacting all from the threshold on, as far as the capacity goes; else everybody
     best: Sum  # the share that was best in hindsight, as far as the capacity goes: brings more than one can plan for
     everybody: Sum
 
@@ -63,7 +64,7 @@ def profit_curve(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ProfitCurve:
-    """The curve of one model.
+    """The curve of a campaign to keep customers, by one model.
 
     Args:
         leaves: 0 or 1 (n,).
@@ -74,13 +75,44 @@ def profit_curve(
         confidence: of the intervals.
         seed: of the draws.
     """
-    n = len(leaves)
-    order = np.argsort(-probability, kind="stable")
-    brings, p = profit.of_contact(leaves.astype(np.float64))[order], probability[order]
+    return contact_curve(
+        profit.of_contact(leaves.astype(np.float64)), probability, customer, profit.currency,
+        threshold=profit.threshold, capacity=profit.capacity, resamples=resamples, confidence=confidence, seed=seed,
+    )  # fmt: skip
+
+
+def contact_curve(
+    brings: np.ndarray,
+    score: np.ndarray,
+    customer: np.ndarray,
+    currency: str,
+    *,
+    threshold: float = float("nan"),
+    capacity: float | None = None,
+    resamples: int = 500,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ProfitCurve:
+    """The curve of any campaign.
+
+    Args:
+        brings: what contacting each row brings, its cost taken off (n,).
+        score: by which rows are contacted, the highest first (n,).
+        customer: whose each row is (n,): rows of one are drawn together.
+        currency: of `brings`.
+        threshold: of the score, from which on a contact pays; NaN: the score does not say.
+        capacity: rows that can be contacted; None: all.
+        resamples: R.
+        confidence: of the intervals.
+        seed: of the draws.
+    """
+    n = len(brings)
+    order = np.argsort(-score, kind="stable")
+    brings, p = brings[order], score[order]
     ends = np.flatnonzero(np.append(p[1:] != p[:-1], True))
     at_K = np.linspace(0, 1, POINTS + 1)
-    most = min(1.0, (profit.capacity or n) / n)
-    chosen = p[ends] >= profit.threshold
+    most = min(1.0, (capacity or n) / n)
+    chosen = (p[ends] >= threshold) | np.isnan(threshold)
 
     def curve(weight_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Share contacted and what it brings, at the end of each run of equal probabilities, from none on."""
@@ -113,7 +145,7 @@ def profit_curve(
         return Sum(share, float(found[place]), float(low[place]), float(high[place]), *ends_of)
 
     return ProfitCurve(
-        profit.currency, n, at_K, found[:K], low[:K], high[:K], profit.threshold,
+        currency, n, at_K, found[:K], low[:K], high[:K], threshold,
         by_probability=of(K, float(found[K + 1])),
         best=of(K + 2, float(found[K + 3]), K + 3),
         everybody=of(K + 4, 1.0),

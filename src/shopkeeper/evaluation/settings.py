@@ -38,12 +38,15 @@ OTHERS = Open({f"{task}_baseline": TEXT for task in own_tasks()}, TEXT, "_baseli
 class Report:
     """What a report shows (`report:` in conf/evaluate.yaml)."""
 
-    customers: int = 12  # how many the shop window shows
+    customers: int = 0  # how many the shop window shows; 0: nobody, unless some are chosen
     ids: bool = False  # customers by their ids, on the page and in the tables beside it; else by numbers
     chosen: tuple[Any, ...] = held(Items(PLAIN), ())  # external ids of customers that it shows first
     seed: int = 0  # which of the others it draws
     resamples: int = held(whole(1), 500)  # for the intervals of slices
     baseline: str | None = None  # the recommender that the best one is set beside; None: whichever leads on validation
+    now: bool = True  # ask the model that leads about everybody as of the end of the log: who is at risk, and why
+    campaigns: bool = True  # show segments and audiences, where there are such of the dataset
+    since: str | None = None  # an earlier report, to say what has moved; None: what stands in its place
     shuffle: bool = True  # ask every recommender again with each history in random order
     intervals: str = held(Name(("percentile", "bca")), "percentile")  # of means
     test: str = held(Name(("randomisation", "bootstrap")), "randomisation")  # p-values

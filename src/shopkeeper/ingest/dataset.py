@@ -39,6 +39,8 @@ filters              event_types retention_days repeats (seconds [of: orders | a
 max_rejected_share   above it the run stops (default 0.01)
 simulate             settings of the simulated shop, in place of raw and reader
 table                a table of customers with labels in place of a log: see table.py
+currency             of the log's prices, such as EUR: it stands beside every amount of a report
+profit               the shop's own values of a campaign, see evaluation/profit.py
 target_events filter_seen refit temporal …   read by splits and tasks, not here; a task's windows under its name
 """
 

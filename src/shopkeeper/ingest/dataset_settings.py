@@ -26,6 +26,7 @@ class DatasetSettings:
     filters: Filters = field(default_factory=Filters)  # of which a split may apply one in the log's place
     identity: Identity | None = None  # how customers' keys are joined, see `people.rules`
     table: Table | None = None
+    currency: str | None = None  # of the log's prices; None: not told
     profit: Any = None  # see `evaluation.profit`
     plain: Yaml = field(default_factory=dict, repr=False, compare=False)
 

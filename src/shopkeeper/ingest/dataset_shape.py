@@ -111,6 +111,7 @@ DATASET: dict[str, Shape] = {
     "observed_until": WHEN,
     "simulate": shapes_of(Simulation),
     "temporal": {key: shape for key, shape in SplitSettings.RULES.items() if key not in ("by", "folds")},
+    "currency": or_null(PLAIN),  # of the log's prices
     "profit": Each(Maybe(PLAIN)),  # `evaluation/profit.py`
     **shapes_of(CustomerRules),
 }

@@ -28,6 +28,7 @@ from shopkeeper.timeline import CustomerSpec, SplitSettings, SplitSpec, iso
 
 log = logging.getLogger(__name__)
 CUSTOMER_RULES = ("erasure", "identity", "consent", "pseudonyms", "ties")
+OF_NO_ROW = ("refit", "profit", "currency")  # keys of a dataset on which nothing in its prepared folder depends
 BEST = "best"  # in place of a run folder: of each task the run that leads on validation
 
 
@@ -53,7 +54,7 @@ def dataset_spec(config: Data, as_of: int | None = None) -> dict[str, Any]:
     Under `strict` the k-core is the split's business, not the log's. Files of customer rules (erasure list, consent
     table, identities) come with their hash, so that a new list makes the data stale.
     """
-    spec = {key: value for key, value in config.dataset.plain.items() if key != "refit"}  # no row depends on it
+    spec = {key: value for key, value in config.dataset.plain.items() if key not in OF_NO_ROW}
     filters = dict(spec.get("filters") or {})
     if protocol(config) == "strict":
         filters.pop("k_core", None)
@@ -92,7 +93,7 @@ def prepared_folder(config: Data) -> Path:
 
 
 def _comparable(spec: Yaml) -> dict[str, Any]:
-    return {k: v for k, v in spec.items() if k not in ("title", "source", "licence", "refit")}
+    return {k: v for k, v in spec.items() if k not in ("title", "source", "licence", *OF_NO_ROW)}
 
 
 def _overridden(config: Data) -> bool:
@@ -233,11 +234,22 @@ def check_headline(config: Train) -> None:
     from shopkeeper.evaluation.compare import check_direction
 
     check_direction(config.task.headline, config.task.direction)
-    Profit.of(config.dataset.profit, config.dataset.name)
+    check_currency(config)
     headline, k = config.task.headline, list(config.evaluation.k)
     cut = headline.partition("@")[2]
     if cut and cut not in map(str, k):
         raise UserError(f"task.headline={headline} is not among evaluation.k={k}; add {cut} there")
+
+
+def check_currency(config: Data) -> None:
+    """A `UserError` where the shop's values make no sense, or are in another currency than its prices."""
+    name, own = config.dataset.name, config.dataset.currency
+    profit = Profit.of(config.dataset.profit, name)
+    if profit is not None and own is not None and profit.currency != own:
+        raise UserError(
+            f"conf/dataset/{name}.yaml: profit.currency is {profit.currency}, and the log's prices are in {own}; give "
+            f"the shop's values in {own}"
+        )
 
 
 def named_targets() -> tuple[str, ...]:

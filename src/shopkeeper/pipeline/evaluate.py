@@ -20,12 +20,14 @@ from omegaconf import DictConfig
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.table import oracle_of
 from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
-from shopkeeper.pipeline.comparing.commands import evaluate_again, train_also
+from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, program, train_also
+from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
@@ -86,11 +88,13 @@ def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
 def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     """Compare runs task by task and write the folder of the report; gives where it lies."""
     from shopkeeper.evaluation.report import write_report
+    from shopkeeper.evaluation.report.decide import decisions
     from shopkeeper.evaluation.report.gather import baseline_of, gather
 
     _one_file_per_task(runs)
     unlike = None if cfg.overwrite else _unlike(runs)
     out = check_target(out, "report", unlike)
+    earlier = decided(Path(cfg.report.since) if cfg.report.since else out, needed=cfg.report.since is not None)
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)
@@ -113,8 +117,9 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             write_csv(folder / "leaderboard.csv", sections)
             (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
-            report = gather(sections, cfg.report)
+            report = gather(sections, cfg.report, _campaigns(cfg, sections), earlier)
             write_report(folder, report)
+            write_json(folder / FILE, decisions(report))
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
             about["baselines"] = {task: baseline_of(one, cfg.report) for task, one in sections.items()}
             write_json(folder / "manifest.json", sealed({**about, "files": sha256_tree(folder)}))
@@ -173,6 +178,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
     from shopkeeper.evaluation.aggregates import compare
     from shopkeeper.evaluation.alarms.oracle_alarm import oracle_alarms
+    from shopkeeper.evaluation.money import compare_money, money_metric
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"
@@ -199,6 +205,8 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
 
         tables = {name: with_segments(table, cfg.segments) for name, table in tables.items()}
     found = compare(tables, [headline, *runs[0].about.aggregates], **options)
+    money = money_metric(tables, runs[0].about.money, int(headline.partition("@")[2] or e.k[0]))
+    found += compare_money(tables, money, **options) if money else []
     figures = {name: metrics[name]["test"] for name in by_name}
     sanity = form.sanity(cfg, by_name, tables, headline, split, found, figures)
     alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
@@ -210,9 +218,13 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     about, place = runs[0].about, cfg.placement
     if place is not None and place.question:
         about = replace(about, words=replace(about.words, question=place.question))
+    leader = next((n for n in order if not oracle_of(tables[n]) and metrics[n]["test"][headline]["value"]), None)
     return {
         "task": task,
         "about": about,
+        "money": money,
+        "now": None if leader is None or not cfg.report.now else _now(by_name[leader], tables[leader], e.confidence),
+        "leader": None if leader is None else context.relative(by_name[leader].path),
         "placement": None if place is None else place.name,
         "headline": headline,
         "baseline": baseline,
@@ -227,11 +239,35 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "leaderboard": {n: {m: v["value"] for m, v in metrics[n]["test"].items()} for n in order},
         "sanity": sanity,
         "command": evaluate_again(cfg),
+        "others": {"audience": about_the_same(cfg, "audience"), "score": program("score")},
         "prepared": prepared,
         "split": split,
         "confidence": e.confidence,
         "intervals": cfg.report.intervals,
         "test": options["test"],
+    }
+
+
+def _now(run: RunFolder, test: pa.Table, confidence: float) -> dict[str, Any] | None:
+    """What the leading model says of everybody today; None of a recommender."""
+    if run.about.asks == REQUESTS:
+        return None
+    from shopkeeper.pipeline.comparing.now import said_now
+
+    parts = {part: run.table(part) for part in ("validation",) if part in run.metrics}
+    return said_now(run, {**parts, "test": test}, confidence)
+
+
+def _campaigns(cfg: Evaluate, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Segments and audiences of the dataset, where there are such."""
+    from shopkeeper.pipeline.comparing.campaigned import audiences_of, segments_of
+
+    prepared = next(iter(sections.values()))["prepared"]
+    if not cfg.report.campaigns:
+        return {"segments": None, "audiences": []}
+    return {
+        "segments": segments_of(cfg.paths, prepared),
+        "audiences": audiences_of(cfg.paths, prepared, 1 - cfg.evaluation.confidence),
     }
 
 

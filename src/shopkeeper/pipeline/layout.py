@@ -142,6 +142,21 @@ REPORT = Folder(
         file("leaderboard.csv", "the headline metric: task, model, metric, value, low, high, n (DVC's plots)"),
         file("leaderboard.txt", "the leaderboard as the terminal shows it"),
         file(
+            "decisions.json",
+            "what the first screen of the page decides by, for the next report to say what has moved",
+            """
+            until                    text            the day that the log ends with
+            fingerprint              text            of the prepared dataset
+            figures.<figure>.label   text            what it is
+            figures.<figure>.value   number          on test, or as of the end of the log
+            figures.<figure>.low     number or null  of its interval
+            figures.<figure>.high    number or null  upper end
+            figures.<figure>.unit    text            the currency, %, or empty
+            figures.<figure>.digits  int             to be shown
+            since                    object or null  until, fingerprint and figures of the report before
+            """,
+        ),
+        file(
             "comparisons.json",
             "every pair of models on the headline, one family per task; of customer models on AUROC, … as another",
             """

@@ -60,6 +60,9 @@ class Words:
     # A metric of the best model ({k}: cut-off of lists) and a sentence about it, of {share} (as a percentage, with its
     # bounds), {interval}, {n} and {places}.
     said: tuple[str, str] = ("auroc", "AUROC {interval} over {n:,} customers.")
+    means: str = ""  # what is true of a row with label 1, of {active} and {horizon} (both text, such as "60 days")
+    does: str = ""  # and in a sentence: "are expected to leave"
+    did: str = ""  # "32 of 100 left"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Task:
     rows: str  # the file in a report with one row per question and model
     shown: tuple[str, ...]  # metrics in the report's table beside the headline; {k}: cut-off of lists
     beneath: tuple[str, ...] = ()  # and those under it with their intervals, as far as the data have them
+    money: tuple[str, ...] = ()  # metrics in the shop's money; the first that the data have says what a model earns
     truth: Truth | None = None  # of customers; None: the items that were taken after a request
     words: Words = field(default_factory=Words)
     aggregates: tuple[str, ...] = ()  # metrics that are no means over rows, compared between models beside the headline
@@ -119,7 +123,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         slices=f"{name.capitalize()} slices",
         who=f"{title} models, by kind of customer",
         row={"": "customer", SESSION: "session"}.get(truth.by, "pair"),
-        **({"said": other.pop("said")} if "said" in other else {}),
+        **{name: other.pop(name) for name in ("said", "means", "does", "did") if name in other},
     )
     usual: dict[str, Any] = {
         "baseline": "base_rate",

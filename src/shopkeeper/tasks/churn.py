@@ -20,6 +20,9 @@ TASK = customer_task(
     Truth(stayed_away, oracle, profit=True),
     "Who is about to leave?",
     rows="customers.parquet",
+    means="Who had bought in {active} before the cutoff, and did not buy in the {horizon} after it, has left.",
+    does="leave",
+    did="left",
     said=(
         "auroc",
         "Of a customer who leaves and one who stays, it gives the higher risk to the one who leaves "

@@ -14,6 +14,9 @@ TASK = customer_task(
     "discount_affinity",
     Truth(mostly, of=DISCOUNT),
     "Who buys when it is cheap?",
+    means="Who pays less than usual for at least half of what they buy in the {horizon} after the cutoff does so.",
+    does="buy when it is cheap",
+    did="bought when it was cheap",
     said=(
         "auroc",
         "Of one who buys mostly below the usual price and another, it gives the higher probability to the one who "

@@ -9,6 +9,7 @@ TASK = Task(
     baseline="popularity",
     rows="requests.parquet",
     shown=("ndcg@{k}", "hit@{k}", "recall@{k}", "mrr", "coverage@{k}"),
+    money=("margin@{k}", "revenue@{k}"),
     beneath=("ndcg_repeat@{k}", "ndcg_explore@{k}", "revenue@{k}", "margin@{k}"),
     words=Words(
         question="What will they want next?",

@@ -9,6 +9,9 @@ TASK = customer_task(
     "propensity",
     Truth(came_back),
     "Who will buy?",
+    means="Who buys at least once in the {horizon} after the cutoff buys.",
+    does="buy",
+    did="bought",
     said=(
         "auroc",
         "Of a customer who buys and one who does not, it gives the higher probability to the one who buys "

@@ -10,6 +10,9 @@ TASK = customer_task(
     "return_propensity",
     Truth(came_back, of=RETURNS),
     "Who will send something back?",
+    means="Who sends something back in the {horizon} after the cutoff, whenever it was bought, returns.",
+    does="send something back",
+    did="sent something back",
     said=(
         "auroc",
         "Of a customer who sends something back and one who does not, it gives the higher probability to the one who "

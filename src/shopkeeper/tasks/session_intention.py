@@ -13,6 +13,9 @@ TASK = customer_task(
     "session_intention",
     Truth(came_back, by=SESSION),
     "Who is going to buy in this session?",
+    means="A session with a purchase after the event at which it is asked about ends with one.",
+    does="end with a purchase",
+    did="ended with a purchase",
     said=(
         "auroc",
         "Of a session with a purchase and one without, it gives the higher probability to the one with it in {share} "

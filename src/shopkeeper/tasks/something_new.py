@@ -10,6 +10,9 @@ TASK = customer_task(
     "something_new",
     Truth(came_back, of=NEW),
     "Who will buy something new to them?",
+    means="Who buys in the {horizon} after the cutoff what they never bought before, buys something new.",
+    does="buy something new to them",
+    did="bought something new to them",
     said=(
         "auroc",
         "Of a customer who buys something new to them and another, it gives the higher probability to the one who "

@@ -16,6 +16,9 @@ TASK = customer_task(
     "still_customer",
     Truth(came_back, of=ALIVE),
     "Who is still a customer?",
+    means="Who orders in the {horizon} after the cutoff counts as a customer still.",
+    does="order",
+    did="ordered",
     said=(
         "auroc",
         "Of one who ordered later and one who did not, it gives the higher probability to the one who did in {share} "

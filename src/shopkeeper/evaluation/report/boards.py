@@ -1,14 +1,12 @@
-"""The sections about a board's models: leaderboard, coverage, reliability, gains, slices, checks."""
+"""The sections about a board's models: leaderboard, coverage, gains, slices, checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shopkeeper.evaluation.asked_for import asked_for
 from shopkeeper.evaluation.compare import digits_apart, p_shown
-from shopkeeper.evaluation.profit_curve import Sum
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import interval, number, scale, span, track
 from shopkeeper.evaluation.report.figures import (
@@ -22,24 +20,11 @@ from shopkeeper.evaluation.report.figures import (
 )
 from shopkeeper.evaluation.report.gather import shown_metrics
 from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
+from shopkeeper.evaluation.report.section import Section
 from shopkeeper.evaluation.report.templating import fill
 from shopkeeper.evaluation.report.words import slice_name
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 FOLDED_SLICES = 6  # panels shown at once; the rest is behind a click
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page with its place in the table of contents."""
-
-    anchor: str
-    name: str  # in the table of contents
-    title: str
-    lead: str
-    content: Markup
 
 
 def leaderboard(b: Board) -> Section:
@@ -54,7 +39,7 @@ def leaderboard(b: Board) -> Section:
         {
             "model": m,
             "note": note if told and m is told[0] else "",
-            "track": track([(m.colour, m.metrics[b.metric])], axis, 23, ceiling),
+            "track": track([(m.colour, m.metrics[b.metric])], axis, 23, ceiling, [m.label]),
             "like_the_best": b.like_the_best(m),
         }
         for m in [*b.rivals, *told, *(m for m in b.models if m.is_oracle)]
@@ -162,28 +147,6 @@ def _rarefaction(b: Board) -> dict[str, Any]:
     return {"curves": chart, "curves_lead": lead, "models": one_per_group([m for m, _, _ in series])}
 
 
-def reliability(b: Board) -> Section | None:
-    """Predicted against observed."""
-    if not b.reliability:
-        return None
-    cards = []
-    for r in b.reliability:
-        model = next(m for m in b.models if m.name == r.model)
-        e, note, off = r.ece_expected, f"ECE {number(r.ece)}", False
-        if e.low is not None:
-            off = e.high is not None and r.ece > e.high
-            note += f"; perfect probabilities would show {number(e.low)} to {number(e.high)} here"
-            note += "" if off else ": nothing speaks against them"
-        chart = charts.reliability(r.points, r.histogram, model.colour, model.label)
-        cards.append({"model": model, "note": note, "off": off, "chart": chart})
-    lead = (
-        "Do 30 % of those who were given 30 % do it? On the diagonal, yes. Each mark is a tenth of the customers with "
-        "its 95 % interval; the bars below show how often each probability is given."
-    )
-    title = f"Can the {b.task.replace('_', ' ')} probabilities be believed?"
-    return Section(f"reliability-{b.task}", "Reliability", title, lead, fill("reliability.html", cards=cards))
-
-
 def gains(b: Board) -> Section | None:
     """Whom a campaign of limited size would reach."""
     if not b.gains:
@@ -202,56 +165,12 @@ def gains(b: Board) -> Section | None:
     )
     content = fill(
         "gains.html",
+        of=b.words.models,
         models=one_per_group([m for m, _, _ in series]),
         chart=chart,
         lifts=[(models[g.model], g.lift) for g in b.gains],
     )
     return Section(f"gains-{b.task}", "Gains", "Whom would a campaign reach?", lead, content)
-
-
-def profit(b: Board) -> Section | None:
-    """What contacting those first who are most likely to leave brings, in the shop's money."""
-    if not b.profits:
-        return None
-    models = {m.name: m for m in b.models}
-    curves = [(models[name], curve) for name, curve in b.profits.items()]
-    first = next((name for name in (m.name for m in b.rivals) if name in b.profits), next(iter(b.profits)))
-    best, own = b.profits[first], b.meta.get("profit") or {}
-    ends = [Value(float(c.profit.min()), float(c.low.min()), float(c.high.max())) for _, c in curves]
-    chart = charts.lines(
-        [(m, c.share.tolist(), c.profit.tolist()) for m, c in curves], (0.0, 1.0), span(ends),
-        "share of the customers contacted, highest probability first", f"profit in {best.currency}", marked=False,
-    )  # fmt: skip
-    lead = (
-        f"By {models[first].label}, contacting everybody with a probability of {best.threshold:.0%} or more "
-        f"({best.by_probability.share:.0%} of {best.n:,} customers) would have brought "
-        f"{_money(best.by_probability, best.currency)}; contacting everybody {_money(best.everybody, best.currency)}. "
-        f"The shop’s own values: a customer who stays is worth {own.get('customer_value', 0):g}, an offer that is "
-        f"taken costs {own.get('offer_cost', 0):g}, a contact {own.get('contact_cost', 0):g}, and "
-        f"{own.get('success_rate', 0):.0%} of those about to leave stay when asked"
-        + (f"; {own['capacity']:,.0f} customers can be contacted." if own.get("capacity") else ".")
-    )
-    rows = [
-        {
-            "model": m,
-            "cells": [
-                f"{c.by_probability.share:.0%}",
-                _money(c.by_probability, ""),
-                f"{c.best.share:.0%} ({c.best.share_low:.0%} to {c.best.share_high:.0%})",
-                _money(c.best, ""),
-                _money(c.everybody, ""),
-            ],
-        }
-        for m, c in curves
-    ]
-    content = fill("profit.html", models=[m for m, _ in curves], chart=chart, rows=rows, currency=best.currency)
-    return Section(f"profit-{b.task}", "Profit", "What would a campaign bring?", lead, content)
-
-
-def _money(found: Sum, currency: str) -> str:
-    """ "1,204 EUR (800 to 1,630)"."""
-    texts = [f"{x:,.0f}".replace("-", "\u2212") for x in (found.profit, found.low, found.high)]
-    return f"{texts[0]}{' ' * bool(currency)}{currency} ({texts[1]} to {texts[2]})"
 
 
 def slices(b: Board) -> Section | None:
@@ -292,7 +211,12 @@ def panel(p: SlicePanel, shown: list[Model], axis: charts.Axis, b: Board) -> dic
                 "n": r.n,
                 "small": r.small,
                 "loses_to": next((m.label for m in b.models if m.name == r.loses_to), r.loses_to),
-                "track": track([(m.colour, _clipped(r.models[m.name], axis)) for m in some], axis, 10),
+                "track": track(
+                    [(m.colour, _clipped(r.models[m.name], axis)) for m in some],
+                    axis,
+                    10,
+                    names=[m.label for m in some],
+                ),
                 "said": "; ".join(f"{m.label} {interval(r.models[m.name])}" for m in some),
             }
         )

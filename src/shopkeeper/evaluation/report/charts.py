@@ -27,6 +27,7 @@ class Mark:
     tag: str  # line | use | text | rect | polyline (in a picture of its own, stretched: its points have no unit)
     at: dict[str, str]  # attributes
     text: str = ""
+    hover: str = ""  # what is said where a pointer rests on it
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,18 @@ def _line(css: str, x: tuple[str, str], y: tuple[str, str]) -> Mark:
     return Mark("line", {"class": css, "x1": x[0], "x2": x[1], "y1": y[0], "y2": y[1]})
 
 
-def _dot(colour: int, x: str, y: str) -> Mark:
-    return Mark("use", {"href": f"#m{colour}", "class": f"dot c{colour}", "x": x, "y": y})
+def _dot(colour: int, x: str, y: str, hover: str = "") -> Mark:
+    return Mark("use", {"href": f"#m{colour}", "class": f"dot c{colour}", "x": x, "y": y}, hover=hover)
 
 
-def track(rows: Sequence[tuple[int, Value]], axis: Axis, gap: int = 11, ceiling: float | None = None) -> Track:
-    """A dot and whisker per (colour, value), below each other."""
+def track(
+    rows: Sequence[tuple[int, Value]],
+    axis: Axis,
+    gap: int = 11,
+    ceiling: float | None = None,
+    names: Sequence[str] = (),
+) -> Track:
+    """A dot and whisker per (colour, value), below each other; `names` of them, for who points at one."""
     height = gap * len(rows) + 13
     grid = [("grid", t) for t in ticks(*axis)] + ([("ceiling", ceiling)] if ceiling is not None else [])
     marks = [_line(css, (percent(t, axis),) * 2, ("0", "100%")) for css, t in grid]
@@ -112,7 +119,7 @@ def track(rows: Sequence[tuple[int, Value]], axis: Axis, gap: int = 11, ceiling:
         y = f"{(height - gap * (len(rows) - 1)) / 2 + gap * i:g}"
         if v.low is not None and v.high is not None:
             marks.append(_line(f"whisker c{colour}", (percent(v.low, axis), percent(v.high, axis)), (y, y)))
-        marks.append(_dot(colour, percent(v.value, axis), y))
+        marks.append(_dot(colour, percent(v.value, axis), y, f"{names[i]}: {interval(v)}" if names else interval(v)))
     return Track(height, marks)
 
 
@@ -150,7 +157,7 @@ def scatter(
         if y.low is not None and y.high is not None:
             ends = percent(top - y.low, y_axis), percent(top - y.high, y_axis)
             marks.append(_line(f"whisker c{model.colour}", (px, px), ends))
-        marks.append(_dot(model.colour, px, py))
+        marks.append(_dot(model.colour, px, py, f"{model.label}: {x_name} {number(x.value)}, {y_name} {interval(y)}"))
         place[model.name] = _WIDTH * float(px[:-1]) / 100, height * float(py[:-1]) / 100
     taken: list[tuple[float, float, float]] = []  # left, right and middle of the names so far
     for model in one_per_group([m for m, _, _ in sorted(points, key=lambda p: -p[2].value)]):
@@ -185,14 +192,27 @@ def lines(
     marked: bool = True,
     diagonal: bool = False,
     height: int = 260,
+    band: tuple[int, Sequence[float], Sequence[float], Sequence[float]] | None = None,
 ) -> Chart:
-    """One line per model; a mark at every point, or (`marked=False`) at its end only."""
+    """One line per model; a mark at every point, or (`marked=False`) at its end only.
+
+    `band`: a colour, and the lower and upper ends of an interval at some places.
+    """
     marks = [_DIAGONAL] if diagonal else []
+    top = y_axis[1] + y_axis[0]
+    if band is not None:
+        colour, xs, lows, highs = band
+        ends = [(x, low) for x, low in zip(xs, lows, strict=True)]
+        ends += [(x, high) for x, high in zip(reversed(xs), reversed(highs), strict=True)]
+        path = " ".join(f"{percent(x, x_axis)[:-1]},{percent(top - y, y_axis)[:-1]}" for x, y in ends)
+        marks.append(Mark("polyline", {"class": f"line band c{colour}", "points": path}))
     for model, xs, ys in reversed(series):  # the best on top
         at = [(percent(x, x_axis), percent(y_axis[1] + y_axis[0] - y, y_axis)) for x, y in zip(xs, ys, strict=True)]
         path = " ".join(f"{x[:-1]},{y[:-1]}" for x, y in at)
         marks.append(Mark("polyline", {"class": f"line c{model.colour}", "points": path}))
-        marks += [_dot(model.colour, x, y) for x, y in (at if marked else at[-1:])]
+        said_of = [f"{model.label}: {number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True)]
+        some = list(zip(at, said_of, strict=True))
+        marks += [_dot(model.colour, *place, hover) for place, hover in (some if marked else some[-1:])]
     said = "; ".join(f"{m.label}: " + ", ".join(f"{number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True))
                      for m, xs, ys in series)  # fmt: skip
     return _chart(marks, x_axis, y_axis, x_name, y_name, height, said)
@@ -209,10 +229,14 @@ def reliability(
     for i, count in enumerate(histogram):
         h = 14 * count / most
         at = {"x": f"{i * width + 0.4:.2f}%", "width": f"{width - 0.8:.2f}%"}
-        marks.append(Mark("rect", {"class": "bar", **at, "y": f"{100 - h:.2f}%", "height": f"{h:.2f}%"}))
-    for p, share, low, high, _ in points:
+        given = (
+            f"{count:,} customers are given {number(i / len(histogram), 2)} to {number((i + 1) / len(histogram), 2)}"
+        )
+        marks.append(Mark("rect", {"class": "bar", **at, "y": f"{100 - h:.2f}%", "height": f"{h:.2f}%"}, hover=given))
+    for p, share, low, high, n in points:
         x = percent(p, axis)
         marks.append(_line(f"whisker c{colour}", (x, x), (percent(1 - low, axis), percent(1 - high, axis))))
-        marks.append(_dot(colour, x, percent(1 - share, axis)))
+        told = f"said {number(p, 2)}, seen {number(share, 2)} ({number(low, 2)} to {number(high, 2)}), {n:,} customers"
+        marks.append(_dot(colour, x, percent(1 - share, axis), told))
     said = "; ".join(f"said {number(p, 2)}, seen {number(s, 2)} ({n} customers)" for p, s, _, _, n in points)
     return _chart(marks, axis, axis, "predicted probability", "share that did", 260, f"{label}: {said}")

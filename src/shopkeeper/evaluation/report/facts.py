@@ -25,6 +25,18 @@ def title_of(sections: Sections, tasks: Sequence[str]) -> tuple[str, str]:
     return title, f"{counts}; split “{first['split']}”"
 
 
+def day_of(prepared: Any) -> str:
+    """The day of the log's last event, "9 December 2010"; "" where it has only an order."""
+    time = prepared.events.timestamp
+    return "" if time is None or len(time) == 0 else in_words(int(time.max()), prepared.zone)
+
+
+def in_words(instant: int, zone: str) -> str:
+    """A day on the shop's clocks, "9 December 2010"."""
+    at = clock(instant, zone)
+    return f"{at.day} {at:%B %Y}"
+
+
 def audit_rows(sections: Sections) -> list[tuple[str, str, str]]:
     """What the leak audit of the split checked and found: (check, finding, good | note | bad)."""
     split = next((s["split"] for s in sections.values() if s.get("split") is not None), None)

@@ -191,6 +191,13 @@ class Board:
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)  # model -> n, coverage
     gains: list[Gains] = field(default_factory=list)
     profits: Mapping[str, ProfitCurve] = field(default_factory=dict)  # of a campaign, by model; empty: values not told
+    money: str = ""  # the metric in the shop's money; "": the data have none
+    in_money: list[Difference] = field(default_factory=list)  # every pair on it
+    currency: str = ""  # of the log's prices; "": not told
+    now: Mapping[str, Any] | None = None  # what the leading model says today, see `pipeline/comparing/now.py`
+    before: Mapping[str, Value] = field(default_factory=dict)  # its figures on validation, the cutoff before test
+    leader: str = ""  # its run folder, for commands
+    has_consent: bool = False  # whether the data say who agreed
     seeds: list[SeedRow] = field(default_factory=list)
     sanity: list[tuple[str, str, str]] = field(default_factory=list)  # check, finding, state: good | note | bad
     confidence: float = 0.95  # of all intervals
@@ -264,3 +271,11 @@ class Report:
     window: Mapping[str, Any] | None  # the shop window's data, as report.js reads it
     audit: list[tuple[str, str, str]]  # check, finding, state: good | note | bad
     protocol: list[tuple[str, str]]
+    dataset: str = ""  # as in conf/dataset, for commands
+    until: str = ""  # the day that the log ends with, "9 December 2010"; "": it has only an order
+    fingerprint: str = ""  # of the data
+    segments: Mapping[str, Any] | None = None  # see `pipeline/comparing/campaigned.py`
+    audiences: Sequence[Mapping[str, Any]] = ()
+    earlier: Mapping[str, Any] | None = None  # `decisions` of the report before
+    recommender: str = ""  # run folder of the leading one, for commands
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)  # verb -> first words of one about these data

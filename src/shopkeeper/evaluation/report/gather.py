@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 
 from shopkeeper.evaluation import settings
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER
-from shopkeeper.evaluation.profit import Profit
-from shopkeeper.evaluation.profit_curve import ProfitCurve, profit_curve
 from shopkeeper.evaluation.report.charts import CEILING, GREY
 from shopkeeper.evaluation.report.checks import sanity_rows
-from shopkeeper.evaluation.report.facts import audit_rows, protocol_rows, title_of
+from shopkeeper.evaluation.report.earnings import currency_of, profits, said_of
+from shopkeeper.evaluation.report.facts import audit_rows, day_of, protocol_rows, title_of
 from shopkeeper.evaluation.report.figures import (
     IN_GREY,
     Board,
@@ -35,7 +34,7 @@ from shopkeeper.evaluation.report.figures import (
 )
 from shopkeeper.evaluation.report.window import shop_window
 from shopkeeper.evaluation.slices import slice_results
-from shopkeeper.evaluation.table import metadata_of, oracle_of, users_of
+from shopkeeper.evaluation.table import metadata_of, oracle_of
 from shopkeeper.metrics.classification_gains import deciles
 from shopkeeper.metrics.classification_reliability import reliability_curve
 from shopkeeper.tasks.base import REQUESTS, Task
@@ -46,7 +45,12 @@ HISTOGRAM = 20  # bars under a reliability curve
 PARTS = ("validation", "test")
 
 
-def gather(sections: Mapping[str, Mapping[str, Any]], told: settings.Report) -> Report:
+def gather(
+    sections: Mapping[str, Mapping[str, Any]],
+    told: settings.Report,
+    campaigns: Mapping[str, Any] | None = None,
+    earlier: Mapping[str, Any] | None = None,
+) -> Report:
     """Everything on the page.
 
     Args:
@@ -54,8 +58,11 @@ def gather(sections: Mapping[str, Mapping[str, Any]], told: settings.Report) -> 
             `names` (best first), `metrics` (name -> metrics.json), `tables` (name -> per-request table),
             `comparisons`, `baseline` (the model that the best one is set beside, where validation said), `prepared`,
             `split` (None for customer models), `confidence` (.95 where it is not there), and `sanity` as in
-            `sanity.json`, where it was found out.
+            `sanity.json`, where it was found out; `money` (a metric), `now` and `leader` of the best model, where
+            there are such.
         told: what a report shows.
+        campaigns: `segments` and `audiences` of the dataset, as `pipeline/comparing/campaigned.py` reads them.
+        earlier: what the report before decided by.
     """
     tasks = sorted(sections, key=lambda task: (_task(sections[task]).asks != REQUESTS, task))  # recommenders first
     boards = [board(sections[task], told) for task in tasks]
@@ -64,7 +71,15 @@ def gather(sections: Mapping[str, Mapping[str, Any]], told: settings.Report) -> 
         if _task(sections[task]).asks == REQUESTS:
             window = shop_window(sections[task], b, told)
     title, subtitle = title_of(sections, tasks)
-    return Report(title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks))
+    prepared, shown = sections[tasks[0]]["prepared"], campaigns or {}
+    return Report(
+        title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks),
+        dataset=str(prepared.name), until=day_of(prepared), fingerprint=str(prepared.fingerprint),
+        segments=shown.get("segments"), audiences=shown.get("audiences") or (), earlier=earlier,
+        recommender=next((b.leader for b, t in zip(boards, tasks, strict=True)
+                          if _task(sections[t]).asks == REQUESTS and b.leader), ""),
+        commands=sections[tasks[0]].get("others") or {},
+    )  # fmt: skip
 
 
 def baseline_of(section: Mapping[str, Any], told: settings.Report) -> str:
@@ -86,7 +101,7 @@ def board(section: Mapping[str, Any], told: settings.Report) -> Board:
     rivals = rivals_of(models)
     sanity = section.get("sanity") or {}
     first = section["metrics"][models[0].name]
-    tables = section["tables"]
+    tables, money = section["tables"], str(section.get("money") or "")
     made = Board(
         task=task,
         metric=metric,
@@ -109,7 +124,14 @@ def board(section: Mapping[str, Any], told: settings.Report) -> Board:
         baseline=baseline,
         curves=sanity.get("coverage_curves") or {},
         gains=_gains(section, models),
-        profits=_profits(section, models, told),
+        profits=profits(section, models, told),
+        money=money if money in models[0].metrics else "",
+        in_money=[_difference(c) for c in section["comparisons"] if money and c["metric"] == money],
+        currency=currency_of(section),
+        now=section.get("now"),
+        before={k: _value(v) for k, v in (first.get("validation") or {}).items() if v.get("value") is not None},
+        leader=str(section.get("leader") or ""),
+        has_consent=section["prepared"].consent is not None,
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
         sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
         confidence=float(section.get("confidence", 0.95)),
@@ -234,7 +256,7 @@ def _reliability(section: Mapping[str, Any], rivals: Sequence[Model]) -> list[Re
     """Curves of the models that give different customers different probabilities."""
     curves = []
     for model in one_per_group(rivals):
-        said = _said(section["tables"][model.name], model)
+        said = said_of(section["tables"][model.name], model)
         if said is None:
             continue
         label, p = said
@@ -246,42 +268,14 @@ def _reliability(section: Mapping[str, Any], rivals: Sequence[Model]) -> list[Re
     return curves
 
 
-def _said(table: pa.Table, model: Model) -> tuple[np.ndarray, np.ndarray] | None:
-    """Label and probability of the scored customers; None for another task or one probability for everybody."""
-    if "probability" not in table.column_names or "ece" not in model.metrics:
-        return None
-    p = np.asarray(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    scored = ~np.isnan(p)
-    if len(np.unique(p[scored])) < 2:
-        return None
-    return table["label"].to_numpy()[scored], p[scored]
-
-
 def _gains(section: Mapping[str, Any], models: Sequence[Model]) -> list[Gains]:
     """Gains and lift of the models that give different customers different probabilities, ceilings too."""
     found = []
     for model in one_per_group(models):
-        said = _said(section["tables"][model.name], model)
+        said = said_of(section["tables"][model.name], model)
         if said is not None and 0 < said[0].sum() < len(said[0]):
             tenths = deciles(*said)
             found.append(Gains(model.name, tenths.gain.tolist(), tenths.lift.tolist()))
-    return found
-
-
-def _profits(section: Mapping[str, Any], models: Sequence[Model], told: settings.Report) -> dict[str, ProfitCurve]:
-    """What a campaign brings by the shop's own values, by model that tells customers apart; empty without values."""
-    found = {}
-    for model in one_per_group(models):
-        own = Profit.of(section["metrics"][model.name].get("profit"), str(section["prepared"].name))
-        table = section["tables"][model.name]
-        said = _said(table, model)
-        if own is None or said is None:
-            continue
-        scored = np.isfinite(table["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False))
-        found[model.name] = profit_curve(
-            *said, users_of(table)[scored], own, resamples=told.resamples,
-            confidence=float(section.get("confidence", 0.95)), seed=told.seed,
-        )  # fmt: skip
     return found
 
 

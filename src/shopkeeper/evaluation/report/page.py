@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from html import unescape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from shopkeeper import __version__
-from shopkeeper.evaluation.report import boards
-from shopkeeper.evaluation.report.boards import Section
+from shopkeeper.evaluation.report import boards, outreach, people
+from shopkeeper.evaluation.report.decide import decide, moved
 from shopkeeper.evaluation.report.figures import Report
+from shopkeeper.evaluation.report.glossary import glossary
+from shopkeeper.evaluation.report.profit import profit
+from shopkeeper.evaluation.report.reliability import reliability
+from shopkeeper.evaluation.report.section import Section
 from shopkeeper.evaluation.report.templating import fill
 from shopkeeper.evaluation.report.words import answer
 
@@ -19,28 +26,50 @@ if TYPE_CHECKING:
 
 def render(report: Report) -> str:
     """The whole document."""
-    sections: list[Section | None] = []
+    sections: list[Section | None] = [_movement(report)]
     for b in [b for b in report.boards if b.models]:
-        sections += [
-            boards.leaderboard(b),
-            boards.coverage(b),
-            boards.slices(b),
-            boards.reliability(b),
-            boards.gains(b),
-            boards.profit(b),
-        ]
-    sections += [boards.sanity(b) for b in report.boards]
+        first = boards.leaderboard(b)
+        within = (
+            boards.coverage(b), boards.slices(b), reliability(b), boards.gains(b), profit(b), people.drives(b),
+            people.over_cutoffs(b), people.drift(b), boards.sanity(b),
+        )  # fmt: skip
+        sections += [first, *(replace(s, of=first.anchor) for s in within if s)]
+    sections += [boards.sanity(b) for b in report.boards if not b.models]
+    currency = next((b.currency for b in report.boards if b.currency), "")
+    sections += [outreach.segments(report.segments), outreach.campaigns(report.audiences, currency)]
     sections += [_window(report.window), _audit(report), _protocol(report)]
+    shown = [s for s in sections if s]
+    words = glossary((m for b in report.boards for one in b.models for m in one.metrics), _words_of(shown))
+    shown.append(
+        Section("glossary", "Glossary", "What the words and marks mean", "", fill("glossary.html", words=words))
+    )
     return fill(
         "page.html",
         report=report,
-        answers=[answer(b) for b in report.boards],
-        sections=[s for s in sections if s],
+        answers=[{"decision": decide(b, report), "answer": answer(b)} for b in report.boards],
+        sections=shown,
         style=_file("report.css"),
         script=_file("report.js"),
         version=__version__,
         personal=personal_data(report.window),
     )
+
+
+def _words_of(sections: Iterable[Section]) -> str:
+    """All that can be read in sections."""
+    return unescape(" ".join(f"{s.title} {s.lead} {re.sub('<[^>]+>', ' ', s.content)}" for s in sections))
+
+
+def _movement(report: Report) -> Section | None:
+    """What has moved since the report before."""
+    found = moved(report)
+    if found is None:
+        return None
+    before, rows = found
+    changed = sum(change != "the same" for *_, change in rows)
+    lead = f"Against the report as of {before}: {changed} of {len(rows)} figures are others."
+    content = fill("movement.html", rows=rows)
+    return Section("movement", "Movement", "What has moved since the last report?", lead, content)
 
 
 def personal_data(window: Mapping[str, Any] | None) -> str:
@@ -53,8 +82,8 @@ def personal_data(window: Mapping[str, Any] | None) -> str:
     under = f", {ids:,} of them under their ids" if ids else ", under numbers instead of their ids"
     return (
         f"It holds personal data: in the shop window, what {several} did, with dates, and what they then took{under}. "
-        f"Whoever knows a purchase may recognise who made it: pass it on to those alone who may see the shop’s log, or "
-        f"write it with report.customers=0."
+        f"Whoever knows a purchase may recognise who made it: pass it on to those alone who may see the shop’s log. "
+        f"Without report.customers and report.chosen nobody is on it."
     )
 
 

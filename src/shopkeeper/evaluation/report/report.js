@@ -1,5 +1,87 @@
 "use strict";
-// The shop window. Everything else on the page is plain HTML and SVG. Text goes in as text, never as markup.
+// Tables as CSV, details opened for paper, and the shop window. Everything else on the page is plain HTML and SVG, and
+// text goes in as text, never as markup.
+(function () {
+  const name = document.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40);
+
+  // A cell's text; of a figure with an interval beneath it three cells: the figure, from, to.
+  function cells(cell) {
+    const small = cell.matches("td.num") ? cell.querySelector(":scope > small") : null;
+    const ends = small ? small.textContent.split("–") : [];
+    if (ends.length === 2) return [text(cell.firstElementChild), ...ends.map(plain)];
+    return [text(cell)];
+  }
+
+  function text(cell) {
+    const copy = cell.cloneNode(true);
+    copy.querySelectorAll("svg").forEach((picture) => picture.remove());
+    return plain(copy.textContent);
+  }
+
+  function plain(words) {
+    return words.replace(/\s+/g, " ").replace(/\u2212/g, "-").trim();
+  }
+
+  // Quoted; what a spreadsheet would run gets an apostrophe before it.
+  function quoted(words) {
+    const safe = /^[=+\-@\t\r]/.test(words) && !/^[+-]?[\d.,]+ ?%?$/.test(words) ? "'" + words : words;
+    return '"' + safe.replace(/"/g, '""') + '"';
+  }
+
+  function lines(table) {
+    const rows = Array.from(table.rows).filter((row) => !row.classList.contains("axis-row"));
+    const found = rows.map((row) => Array.from(row.cells, cells));
+    const wide = [];
+    found.forEach((row) => row.forEach((parts, i) => { wide[i] = Math.max(wide[i] || 1, parts.length); }));
+    return found.map((row, r) => row.flatMap((parts, i) => {
+      const more = Array.from({ length: wide[i] - parts.length }, (_, j) => (r === 0 ? parts[0] + (j ? " to" : " from") : ""));
+      return [...parts, ...more];
+    }));
+  }
+
+  function save(tables, label) {
+    const rows = tables.flatMap((table) => {
+      const caption = table.caption ? [text(table.caption)] : [];
+      return lines(table).map((row) => [...caption, ...row].map(quoted).join(","));
+    });
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff" + rows.join("\r\n") + "\r\n"], { type: "text/csv" }));
+    link.download = name + "-" + label.replace(/[^\p{L}\p{N}]+/gu, "-").toLowerCase() + ".csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  function offer(tables, after, label) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "csv";
+    button.textContent = "CSV";
+    button.setAttribute("aria-label", label + " as CSV");
+    button.addEventListener("click", () => save(tables, label));
+    after.after(button);
+  }
+
+  document.querySelectorAll(".panels").forEach((panels, i) => {
+    const heading = panels.closest("section").querySelector("h2").textContent;
+    offer(Array.from(panels.querySelectorAll("table")), panels, heading + (i ? " " + (i + 1) : ""));
+  });
+  document.querySelectorAll("main table:not(.panel)").forEach((table) => {
+    const around = table.closest(".scroll");
+    const near = around && around.getAttribute("aria-label");
+    const own = table.closest("details");
+    const label = near || (own ? own.querySelector("summary").textContent : table.closest("section").querySelector("h2").textContent);
+    offer([table], around || table, label);
+  });
+
+  // On paper everything is open; what was closed closes again.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened.forEach((one) => { one.open = true; });
+  });
+  window.addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
+})();
+
 (function () {
   const root = document.getElementById("window");
   const data = JSON.parse(document.getElementById("window-data").textContent);
@@ -150,6 +232,30 @@
   const who = node("p", "shop-who");
   who.setAttribute("aria-live", "polite");
   const view = node("div", "shop");
-  root.append(node("div", "shop-bar", node("div", "", label, select), back, next, ten, position), who, view);
+
+  // Leaves in the list whoever holds what is typed: in the name, or among the items of the history and of what came.
+  const search = node("input", "");
+  search.type = "search";
+  search.id = "customer-search";
+  const asked = node("label", "", "Search a customer or item");
+  asked.htmlFor = "customer-search";
+  const told = data.cases.map((found) => {
+    const items = [...found.history.map((row) => row[0]), ...found.targets];
+    return [found.user, ...items.map((item) => data.items[item][0])].join("\n").toLowerCase();
+  });
+  const none = node("span", "empty");
+  none.setAttribute("role", "status");
+  search.addEventListener("input", () => {
+    const wanted = search.value.trim().toLowerCase();
+    let first = -1;
+    for (const option of select.options) {
+      const fits = told[Number(option.value)].includes(wanted);
+      option.hidden = option.disabled = !fits;
+      if (fits && first < 0) first = Number(option.value);
+    }
+    none.textContent = first < 0 ? "Nobody here fits." : "";
+    if (first >= 0 && !told[Number(select.value)].includes(wanted)) show(first);
+  });
+  root.append(node("div", "shop-bar", node("div", "", asked, search, none), node("div", "", label, select), back, next, ten, position), who, view);
   show(0);
 })();

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.figures import label_of_model
+from shopkeeper.evaluation.report.glossary import metric, term
 from shopkeeper.evaluation.report.names import heading_of, label_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters |= {
         "number": charts.number, "interval": charts.interval, "label": label_of, "heading": heading_of,
-        "model": label_of_model, "code": code,
+        "model": label_of_model, "code": code, "term": term, "metric": metric,
     }  # fmt: skip
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return made

@@ -35,7 +35,7 @@ def shop_window(section: Mapping[str, Any], board: Board, told: Report) -> dict[
     """
     prepared, split = section["prepared"], section["split"]
     models = one_per_group([m for m in board.models if "top_items" in section["tables"][m.name].column_names])
-    wanted = told.customers
+    wanted = max(told.customers, len(told.chosen))
     if not models or wanted < 1 or split is None:
         return None
     tables = align({m.name: section["tables"][m.name] for m in models})

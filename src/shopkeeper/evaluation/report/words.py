@@ -210,8 +210,6 @@ def _tiles(b: Board, best: Model) -> list[tuple[str, str]]:
     """Three or four figures at a glance."""
     tiles: list[tuple[str, str]] = []
     m = best.metrics
-    if hit := m.get(f"hit@{b.k}"):
-        tiles.append((f"{hit.value:.1%}", f"of requests: something among the {b.places} was then taken"))
     if auc := m.get("auroc"):
         tiles.append((number(auc.value), f"AUROC ({number(auc.low)} to {number(auc.high)})"))
     tiles.append((number(m[b.metric].value), f"{heading_of(b.metric)} ({_bounds(m[b.metric])})"))

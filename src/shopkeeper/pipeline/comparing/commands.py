@@ -8,6 +8,8 @@ from pathlib import Path
 from shopkeeper import configuration
 from shopkeeper.pipeline.told import Evaluate
 
+OF_THE_DATA = ("dataset", "paths", "prepared_folder", "timeline")  # settings that say which data is meant
+
 
 def program(verb: str) -> list[str]:
     """How a verb is called here: by its file in a clone, else by the program that was installed."""
@@ -22,6 +24,18 @@ def evaluate_again(cfg: Evaluate) -> list[str]:
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     added = [f"{k}={v}" for k, v in about.items() if v and k not in keys and _is_known(k, str(v))]
     return [*program("evaluate"), *added, *typed]
+
+
+def about_the_same(cfg: Evaluate, verb: str) -> list[str]:
+    """The first words of another verb's command about a report's data: what was typed of these is typed again."""
+    typed = _typed("evaluate")
+    kept = [w for w in typed if w.lstrip("+~").partition("=")[0].partition(".")[0] in OF_THE_DATA]
+    if "--config-dir" in typed[:-1]:
+        kept += typed[(at := typed.index("--config-dir")) : at + 2]
+    keys = {word.lstrip("+~").partition("=")[0] for word in kept}
+    name = cfg.dataset.name
+    own = [f"dataset={name}"] if "dataset" not in keys and _is_known("dataset", name) else []
+    return [*program(verb), *own, *kept]
 
 
 def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:

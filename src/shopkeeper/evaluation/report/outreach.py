@@ -1,0 +1,239 @@
+"""The pages about segments and campaigns: who is in which segment and moved where, whom was written to, what it did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shopkeeper.evaluation.report.charts import number
+from shopkeeper.evaluation.report.decide import amount, day
+from shopkeeper.evaluation.report.section import Section
+from shopkeeper.evaluation.report.templating import fill
+
+ORDER = (
+    "new", "active", "won back", "at risk", "lapsed", "no order yet", "top", "middle", "low", "none",
+    "not here yet", "no longer here",
+)  # fmt: skip
+SLOT, GAP, TALL = 22, 6, 300  # pixels: the least that a segment's name needs, between two, and of all together
+TITLES = {"lifecycle": "Lifecycle", "value_tier": "Value", "cluster": "Alike"}
+SHOWN = 8  # clusters with a card
+
+
+@dataclass(frozen=True)
+class Band:
+    """Customers who were in one segment and are in another."""
+
+    path: str  # in a picture of 100 wide and `height` high
+    colour: int
+    stays: bool
+    hover: str
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Segments before on the left, now on the right."""
+
+    height: int
+    left: list[tuple[float, str, int]]  # middle in pixels, name, customers
+    right: list[tuple[float, str, int]]
+    bands: list[Band]
+    summary: str
+
+
+def flow(rows: Sequence[Mapping[str, Any]]) -> Flow:
+    """A flow plot of `before`, `now`, `customers`."""
+    names = _ordered({str(r[side]) for r in rows for side in ("before", "now")})
+    total = sum(r["customers"] for r in rows) or 1
+    left, right = (_places(rows, side, names, total) for side in ("before", "now"))
+    used = {("before", n): left[n][0] for n in left} | {("now", n): right[n][0] for n in right}
+    bands = []
+    for r in sorted(rows, key=lambda r: (names.index(r["before"]), names.index(r["now"]))):
+        thick = TALL * r["customers"] / total
+        a, b = used["before", r["before"]], used["now", r["now"]]
+        used["before", r["before"]] += thick
+        used["now", r["now"]] += thick
+        path = (
+            f"M0 {a:.1f}C50 {a:.1f} 50 {b:.1f} 100 {b:.1f}V{b + thick:.1f}"
+            f"C50 {b + thick:.1f} 50 {a + thick:.1f} 0 {a + thick:.1f}Z"
+        )
+        stays = r["before"] == r["now"]
+        hover = f"{r['before']} → {r['now']}: {r['customers']:,} customers"
+        bands.append(Band(path, names.index(r["now"]) % 7, stays, hover))
+    height = round(max(end for side in (left, right) for _, end, _ in side.values()))
+    moved = sum(r["customers"] for r in rows if r["before"] != r["now"])
+    top = sorted((r for r in rows if r["before"] != r["now"]), key=lambda r: -r["customers"])[:5]
+    said = "; ".join(f"{r['customers']:,} from {r['before']} to {r['now']}" for r in top)
+    return Flow(
+        height, _labels(left), _labels(right), bands, f"{moved:,} of {total:,} customers moved, most of them: {said}"
+    )
+
+
+def _places(
+    rows: Sequence[Mapping[str, Any]], side: str, names: Sequence[str], total: int
+) -> dict[str, tuple[float, float, int]]:
+    """Top and bottom of each segment's slot, and its customers."""
+    found, y = {}, 0.0
+    for name in names:
+        if count := sum(r["customers"] for r in rows if r[side] == name):
+            end = y + max(TALL * count / total, SLOT)
+            found[name] = (y, end, count)
+            y = end + GAP
+    return found
+
+
+def _labels(places: Mapping[str, tuple[float, float, int]]) -> list[tuple[float, str, int]]:
+    return [((top + end) / 2, name, count) for name, (top, end, count) in places.items()]
+
+
+def _ordered(names: set[str]) -> list[str]:
+    place = {name: i for i, name in enumerate(ORDER)}
+    return sorted(names, key=lambda n: (place.get(n, 6.5), n))
+
+
+def segments(found: Mapping[str, Any] | None) -> Section | None:
+    """Who is in which segment, what sets each apart, and how many moved."""
+    if not found:
+        return None
+    flows = []
+    for name, title in TITLES.items():
+        rows = [r for r in found["movement"] if r["segmentation"] == name]
+        if rows:
+            flows.append({"title": title, "flow": flow(rows), "rows": sorted(rows, key=lambda r: -r["customers"])})
+    profiles = {title: [_profile(p) for p in found["profiles"].get(name, [])[:SHOWN]] for name, title in TITLES.items()}
+    lead = (
+        f"As of {day(found['as_of'])}, from what was known then; moved since {day(found['movement_since'])}."
+        + ("" if found["fresh"] else " They were made of earlier data than this report: run segments.py again.")
+        + f" From {found['folder']}."
+    )
+    content = fill("segments.html", flows=flows, profiles={k: v for k, v in profiles.items() if v})
+    return Section("segments", "Segments", "Which customers are there, and how do they move?", lead, content)
+
+
+def _profile(p: Mapping[str, Any]) -> dict[str, Any]:
+    """A segment in five answers; of few customers only their number is told."""
+    who = p["who"]
+    share = f"{who['customers']:,} customers, {who['share']:.0%}"
+    if who.get("money_share") is not None:
+        share += f"; {who['money_share']:.0%} of the money"
+    if "what" not in p:
+        return {"name": p["segment"], "share": share, "facts": []}
+    what, when = p["what"], p["when"]
+    facts = [("Who", _listed(f"{_plain(k.removeprefix('user_'))} {v['name']} ({v['share']:.0%})"
+                             for k, v in who["attributes"].items()))]  # fmt: skip
+    each = f"{_short(what['orders'])} orders" if what["orders"] is not None else "no orders"
+    if what["money_per_order"] is not None:
+        each += f" of {what['money_per_order']:,.2f}"
+    most = _listed(f"{x['name']} ({x['share']:.0%}, {x['times_usual']:.1f} times the usual)" for x in what["most"][:2])
+    facts.append(("What", "; ".join(t for t in (each, most) if t)))
+    facts.append(("Why", _listed(
+        f"{_plain(x['trait'])} {_short(x['median'])}, of all {_short(x['median_of_all'])}" for x in p["why"][:2]
+    )))  # fmt: skip
+    last = f"last order {_short(when['days_since_order'])} days ago" if when["days_since_order"] is not None else ""
+    slot = _listed(x["name"] for x in (*when["weekday"][:1], *when["time_of_day"][:1]))
+    facts.append(("When", "; ".join(t for t in (last, slot) if t)))
+    channels = p["where"]["channels"]
+    facts.append(("Where", _listed(f"{name} {share_of:.0%}" for name, share_of in channels.items())))
+    return {"name": p["segment"], "share": share, "facts": [(k, v) for k, v in facts if v]}
+
+
+def campaigns(found: Sequence[Mapping[str, Any]], currency: str) -> Section | None:
+    """Whom was written to, what it did in buyers and money, and all of a month together."""
+    if not found:
+        return None
+    read = [one for one in found if one["read"] is not None]
+    lead = (
+        f"{len(found)} audiences; of {len(read)} it can be read what the message did: those who were written to "
+        "against those who were left alone, by customer, whatever they did before taken out (CUPED)."
+    )
+    content = fill(
+        "campaigns.html",
+        cards=[_card(one) for one in found],
+        reads=[_read(one, currency) for one in read],
+        months=_months(read, currency),
+    )
+    return Section("campaigns", "Campaigns", "Whom was written to, and what did it bring?", lead, content)
+
+
+def _card(one: Mapping[str, Any]) -> dict[str, Any]:
+    card = one["card"]
+    made: dict[str, Any] = {"title": card.get("title") or one["audience"], "as_of": day(one["as_of"]), "facts": []}
+    made |= {
+        "message": card.get("message") or "",
+        "warnings": list(card.get("warnings") or []),
+        "folder": one["folder"],
+    }
+    made["read"] = re.sub(r"(?<=[( ])-(?=\d)", "\u2212", one["read"]["words"]) if one["read"] else ""
+    made["unread"] = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", lambda m: day(m[0]), one["unread"].partition(";")[0])
+    facts = made["facts"]
+    if n := card.get("customers"):
+        facts.append(("Customers", f"{n['in_the_audience']:,} of {n['of_the_dataset']:,}: {n['treatment']:,} to write "
+                                   f"to, {n['control']:,} left alone"))  # fmt: skip
+    if s := card.get("sessions"):
+        facts.append(("Sessions", f"{s.get('ready', 0):,} of {s.get('of_the_days', 0):,} were ready for it"))
+    if (scores := card.get("scores")) and (auroc := (scores.get("quality") or {}).get("auroc")):
+        facts.append(("Scores", f"{scores.get('model', '')}, AUROC {number(auroc['value'])} "
+                                f"({number(auroc['low'])} to {number(auroc['high'])})"))  # fmt: skip
+    if profit := card.get("profit"):
+        best, unit = profit["best"], profit["currency"]
+        some = f"the {best['customers']:,} with a risk of {profit['threshold']:.0%} or more"
+        expected = f"{amount(profit['all']['profit'], unit)} from all; {amount(best['profit'], unit)} from {some}"
+        facts.append(("Expected", expected))
+    if (arms := card.get("arms")) and arms.get("smallest_difference") is not None:
+        facts.append(("Can show", f"{100 * arms['smallest_difference']:.1f} points of buyers or more, "
+                                  f"after {arms['days']:g} days"))  # fmt: skip
+    if consent := card.get("consent"):
+        facts.append(("Consent", consent))
+    return made
+
+
+def _read(one: Mapping[str, Any], currency: str) -> list[str]:
+    r = one["read"]
+    unit = r["currency"] or currency
+    money = r["outcomes"].get("money")
+    return [
+        f"{r['title'] or r['audience']}, {day(r['as_of'])}", day(r["until"]),
+        f"{r['treatment']:,}", f"{r['control']:,}",
+        _ends(r["outcomes"]["buyers"], 100, 2), "–" if money is None else _ends(money, 1, 2, unit),
+        "–" if r["money"] is None else _ends(r["money"], 1, 0, unit),
+    ]  # fmt: skip
+
+
+def _months(read: Sequence[Mapping[str, Any]], currency: str) -> list[list[str]]:
+    """All of a month together, the newest first.
+
+    The same customers may be in several audiences, so that their differences are not independent: half widths are
+    added, which is wide enough however they hang together.
+    """
+    months: dict[str, list[Mapping[str, Any]]] = {}
+    for one in read:
+        months.setdefault(one["as_of"][:7], []).append(one["read"])
+    rows = []
+    for month, some in sorted(months.items(), reverse=True):
+        paid = [r for r in some if r["money"] is not None]
+        units = {r["currency"] or currency for r in paid}
+        value = {k: sum(r["money"][k] for r in paid) for k in ("value", "low", "high")}
+        text = "–" if not paid else "several currencies" if len(units) > 1 else _ends(value, 1, 0, units.pop())
+        cost = sum(r["money"]["cost"] for r in paid)
+        at = datetime.fromisoformat(f"{month}-01")
+        rows.append([f"{at:%B %Y}", f"{len(some)}", f"{sum(r['treatment'] for r in some):,}", amount(cost), text])
+    return rows
+
+
+def _ends(one: Mapping[str, float], times: float, digits: int, unit: str = "") -> str:
+    value, low, high = (f"{times * one[k]:+,.{digits}f}".replace("-", "\u2212") for k in ("value", "low", "high"))
+    return f"{value}{' ' * bool(unit)}{unit} ({low} to {high})"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _short(x: float | None) -> str:
+    return "unknown" if x is None else f"{x:,.4g}"
+
+
+def _listed(some: Any) -> str:
+    return ", ".join(some)

@@ -1,0 +1,302 @@
+"""The first screen says what to do in money and customers; pages about customers and campaigns say what is known."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from decided import EARLIER, campaigned, moves, now, read, with_money
+from test_report_axe import framed
+
+from browser import document
+from shopkeeper.evaluation.report.decide import decide, decisions, moved
+from shopkeeper.evaluation.report.figures import Reliability, Value
+from shopkeeper.evaluation.report.gather import board, gather
+from shopkeeper.evaluation.report.glossary import METRICS, meaning_of
+from shopkeeper.evaluation.report.outreach import TALL, campaigns, flow
+from shopkeeper.evaluation.report.outreach import segments as segments_page
+from shopkeeper.evaluation.report.page import render
+from shopkeeper.evaluation.report.reliability import direction
+from shopkeeper.evaluation.rows.kinds import KINDS
+from shopkeeper.evaluation.rows.labels import COLUMNS
+from shopkeeper.evaluation.settings import Report as Told
+from shopkeeper.metrics.ranking import metric_names
+
+FAST = Told(resamples=100)
+
+
+def plain(text: Any) -> str:
+    return re.sub(r"<[^>]+>", "", str(text))
+
+
+def said(full: dict[str, Any], task: str, **changes: Any) -> Any:
+    report = gather(full, FAST, campaigned(), EARLIER)
+    b = next(b for b in report.boards if b.task == task)
+    return decide(replace(b, **changes), report)
+
+
+def test_what_lists_bring_and_by_how_much_more_stands_first_in_money_with_its_interval(full: dict[str, Any]) -> None:
+    found = said(full, "next_item")
+    assert plain(found.headline) == "Show the lists of SASRec"
+    (money, about), (more, beside), (hit, basket), (n, until) = found.tiles
+    table = full["next_item"]["tables"]["sasrec"]
+    assert money == f"{np.mean(table['revenue@10'].to_numpy()):.2f} GBP"
+    assert re.search(r"its ten places held \(\d+\.\d\d to \d+\.\d\d\)$", about)
+    gain = np.mean(table["revenue@10"].to_numpy() - full["next_item"]["tables"]["item_knn"]["revenue@10"].to_numpy())
+    assert more == f"+{gain:.2f} GBP"
+    assert "against Item-kNN" in beside
+    assert "not told apart" not in beside
+    assert hit.endswith("%")
+    assert "their baskets hold" not in basket or "items" in basket
+    assert n == "320"
+    assert "until" in until
+    assert "than Item-kNN" in found.paragraphs[0]
+    assert "only a test says" in found.paragraphs[-1]
+
+
+def test_a_model_that_earns_more_but_is_less_accurate_is_warned_of(full: dict[str, Any]) -> None:
+    tables = full["next_item"]["tables"]
+    plain_tables = {n: t.drop_columns(["revenue@10"]) for n, t in tables.items()}
+    without = {**full["next_item"], "tables": plain_tables}
+    without["comparisons"] = [c for c in without["comparisons"] if c["metric"] != "revenue@10"]
+    rng = np.random.default_rng(0)
+    earned = {n: rng.gamma(1.0, 10.0, t.num_rows) + 20 * (n == "popularity") for n, t in plain_tables.items()}
+    found = said({**full, "next_item": with_money(without, earned)}, "next_item")
+    assert plain(found.headline) == "Show the lists of SASRec"
+    assert re.match(
+        r"Popularity is ahead in money, though not in accuracy: by 1\d\.\d\d GBP", plain(found.paragraphs[0])
+    )
+
+
+def test_without_prices_nothing_is_said_in_money(sections: dict[str, Any]) -> None:
+    found = said(sections, "next_item")
+    assert "cannot be said" in found.paragraphs[0]
+    assert len(found.tiles) == 2
+
+
+def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> None:
+    found = said(full, "churn")
+    assert plain(found.headline) == "Write to 111 customers: 842.50 EUR expected"
+    tiles = dict(found.tiles)
+    assert tiles["123"].startswith(
+        "of 300 customers of the last 60 days are expected to leave by 31 July 2022 (110 to 137"
+    )
+    assert "29% or more (700.00 to 985.00); to all: −40.00" in tiles["842.50 EUR"]
+    assert any("the base rate" in what for what in tiles.values())
+    assert found.paragraphs[0].startswith(
+        "Who had bought in the 60 days before the cutoff, and did not buy in the 30 days"
+    )
+    commands = [command for _, command in found.commands]
+    assert commands[0].split()[1:] == [
+        "audience.py", "dataset=tiny", "audience=win_back", "scores=models/tiny/temporal/churn/logistic",
+        "recommender=models/tiny/temporal/next_item/sasrec", "audience.needs_consent=false",
+    ]  # fmt: skip
+    nobody = now()["profit"] | {"best": {"customers": 0, "profit": 0.0, "low": 0.0, "high": 0.0}}
+    assert "nobody" in plain(said(full, "churn", now=now(profit=nobody)).headline)
+    unknown = {k: v for k, v in now().items() if k != "profit"}
+    headline = "123 of 300 customers of the last 60 days are expected to leave"
+    assert plain(said(full, "churn", now=unknown).headline) == headline
+
+
+def test_amounts_are_expected_of_all_together(full: dict[str, Any]) -> None:
+    totals = {k: v for k, v in now(answers="amounts", expected=4200.0).items() if k not in ("low", "high", "top_tenth")}
+    found = said(full, "churn", now=totals, currency="GBP")
+    assert plain(found.headline) == "4,200 GBP are expected by 31 July 2022"
+    assert found.tiles[1][0] == "14.00 GBP a customer"
+
+
+def test_probabilities_that_are_off_say_in_which_direction() -> None:
+    expected = Value(0.02, 0.01, 0.04)
+    points = [(0.10, 0.11, 0.08, 0.14, 100), (0.42, 0.32, 0.28, 0.36, 100)]
+    found = direction(Reliability("m", points, 0.055, expected, []), "left")
+    assert found.startswith(
+        "It promises too much where it is furthest off: of those to whom it gives 42 of 100, 32 left"
+    )
+    assert "(28 to 36); over all customers 4.5 of 100 too many" in found  # (-0.01 + 0.10) / 2
+    low = direction(Reliability("m", [(0.2, 0.4, 0.3, 0.5, 50)], 0.2, expected, []), "left")
+    assert "too little" in low
+    assert "too few" in low
+    fine = direction(Reliability("m", points, 0.03, expected, []), "left")
+    assert "no more than chance explains" in fine
+
+
+def test_pages_about_customers_say_what_drives_the_score_and_whether_today_is_as_then(full: dict[str, Any]) -> None:
+    text = plain(render(gather(full, FAST)))
+    assert "Days since order moves it most, with 80% of all" in text
+    assert "the more, the lower" in text
+    assert "outside of the range of those before (40.0% to 42.0%)" in text
+    assert "A classifier tells the two apart (AUROC 0.710, 0.660 to 0.750), most by days since order" in text
+    assert "1 of 2 features have moved more than chance" in text
+    alike = {**now()["drift"], "told_apart": {**now()["drift"]["told_apart"], "low": 0.48, "auroc": 0.51}}
+    other = {**full, "churn": {**full["churn"], "now": now(drift=alike)}}
+    assert "A classifier cannot tell the two apart" in plain(render(gather(other, FAST)))
+
+
+def test_profit_of_messages_with_lists_is_turnover_where_no_margin_is_known(full: dict[str, Any]) -> None:
+    text = plain(render(gather(full, FAST)))
+    assert "What would messages with these lists bring?" in text
+    assert "this is turnover and not profit" in text
+    section = full["next_item"]
+    curve = board(section, FAST).profits["sasrec"]
+    earned = section["tables"]["sasrec"]["revenue@10"].to_numpy()
+    assert curve.everybody.profit == pytest.approx((earned - 0.5).sum())
+    assert curve.best.share_low is not None
+    assert curve.best.profit >= curve.everybody.profit - 1e-9
+
+
+def test_flows_are_as_thick_as_customers_are_many_and_segments_stand_in_their_order() -> None:
+    found = flow(moves(("active", "at risk", 30), ("active", "active", 50), ("at risk", "active", 20)))
+    assert [name for _, name, _ in found.left] == ["active", "at risk"]
+    assert [n for _, _, n in found.left] == [80, 20]
+    assert [n for _, _, n in found.right] == [70, 30]
+    first = found.bands[0]
+    assert first.hover == "active → active: 50 customers"
+    assert first.stays
+    top, bottom = (float(y) for y in re.findall(r"^M0 ([\d.]+).*?V([\d.]+)", first.path)[0])
+    assert bottom - top == pytest.approx(TALL / 2, abs=0.2)
+    assert found.summary == (
+        "50 of 100 customers moved, most of them: 30 from active to at risk; 20 from at risk to active"
+    )
+
+
+def test_of_few_customers_a_segment_says_only_how_many(full: dict[str, Any]) -> None:
+    section = segments_page(campaigned()["segments"])
+    assert section is not None
+    cards = re.findall(r"<article.*?</article>", str(section.content), re.DOTALL)
+    assert "country France (40%)" in cards[0]
+    assert "<dt>" not in cards[1]
+
+
+def test_a_month_adds_what_its_messages_brought_and_never_less_than_their_widths() -> None:
+    section = campaigns(
+        [read("2022-05", 300.0, 100.0), read("2022-05", 100.0, 50.0), read("2022-04", -20.0, 5.0)], "GBP"
+    )
+    assert section is not None
+    text = str(section.content)
+    months = text[text.index("By month") : text.index("Audiences</h3>")]
+    assert "+400 GBP (+250 to +550)" in months  # 300 + 100, half widths 100 + 50
+    assert "−20 GBP (−25 to −15)" in months
+    assert months.index("May 2022") < months.index("April 2022")
+    assert "We have &lt;b&gt;missed&lt;/b&gt; you." in text
+
+
+def test_what_has_moved_since_the_report_before_is_said_and_survives_a_second_look(full: dict[str, Any]) -> None:
+    report = gather(full, FAST, campaigned(), EARLIER)
+    found = moved(report)
+    assert found is not None
+    day, rows = found
+    assert day == "31 May 2022"
+    assert rows == [("churn: expected of all", "100 (90 to 110)", "123 (110 to 137)", "+23")]
+    own = json.loads(json.dumps(decisions(report)))
+    again = replace(report, earlier=own)  # the same report made anew says the same
+    assert moved(again) == found
+    assert decisions(again)["since"] == own["since"]
+    newer = replace(report, earlier={**own, "fingerprint": "older"})
+    assert moved(newer) is not None
+    assert moved(newer)[0] == report.until  # type: ignore[index]
+    assert moved(replace(report, earlier=None)) is None
+
+
+def test_every_metric_has_a_meaning() -> None:
+    known = {name for kind in KINDS for name in (*kind.aggregates, *kind.of_truth)}
+    known |= {name.partition("@")[0] for name in metric_names([10])} | {
+        of_row for _, _, rows in COLUMNS.values() for of_row in rows
+    }
+    assert {"ndcg", "auroc", "rmse", "pinball"} <= known
+    assert sorted(name for name in known if name not in METRICS) == []
+    assert meaning_of("ndcg@10").count("10") == 1
+
+
+def test_words_in_headings_say_what_they_mean_and_the_glossary_has_them(full_page: Path) -> None:
+    html = full_page.read_text(encoding="utf-8")
+    titled = dict(re.findall(r'<abbr title="([^"]+)">([^<]+)</abbr>', html))
+    glossary = html[html.index('id="glossary"') :]
+    for meaning in titled:
+        assert meaning in glossary, titled[meaning]
+    assert {"NDCG@10", "PSI", "AUROC", "control"} <= set(titled.values())
+    assert re.search(r'<use href="#m0"[^>]*><title>SASRec: 0\.\d+', html)
+
+
+def test_customers_are_on_the_page_only_when_asked_for(full: dict[str, Any]) -> None:
+    html = render(gather(full, FAST, campaigned()))
+    assert "No single customer is on this page" in html
+    assert 'id="shop"' not in html
+    chosen = render(gather(full, Told(resamples=100, chosen=("u7",)), campaigned()))
+    assert "It holds personal data" in chosen
+
+
+@pytest.fixture(scope="module")
+def opened(full_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The title after a script ran on the page, as wide as told."""
+
+    def run(script: str, width: int = 1280) -> str:
+        folder = tmp_path_factory.mktemp("opened")
+        text = full_page.read_text(encoding="utf-8")
+        shown = document(framed(text, folder, width, script))
+        found = re.search(r"<title>(.*?)</title>", shown, re.DOTALL)
+        assert found is not None
+        return found.group(1).replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
+
+    return run
+
+
+def test_every_table_is_saved_as_csv_that_no_spreadsheet_runs(opened: Any) -> None:
+    script = """
+      const parts = [];
+      window.Blob = class { constructor(p) { parts.push(p.join("")); } };
+      URL.createObjectURL = () => "data:,"; HTMLAnchorElement.prototype.click = () => {};
+      const row = document.querySelector("table.board tbody tr th"); row.textContent = "=cmd|' /C calc'!A0";
+      const buttons = document.querySelectorAll("button.csv");
+      buttons.forEach((b) => b.click());
+      const bare = Array.from(document.querySelectorAll("main table")).length;
+      parent.done(JSON.stringify([buttons.length, bare, parts[0], parts.length]));
+    """
+    buttons, tables, first, saved = json.loads(opened(script))
+    assert buttons == saved
+    assert 0 < buttons <= tables
+    lines = first.lstrip("\ufeff").split("\r\n")
+    if "NDCG@10" not in lines[0]:
+        lines = lines[1:]
+    assert '"' in lines[0]
+    assert "\"'=cmd|' /C calc'!A0\"" in first or saved > 1
+
+
+def test_on_paper_everything_is_open_and_no_column_is_left_out(opened: Any, full_page: Path) -> None:
+    script = """
+      window.dispatchEvent(new Event("beforeprint"));
+      const open = document.querySelectorAll("details:not([open])").length;
+      window.dispatchEvent(new Event("afterprint"));
+      parent.done(open + " closed, then " + document.querySelectorAll("details[open]").length + " open");
+    """
+    assert opened(script) == "0 closed, then 0 open"
+    css = full_page.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
+    hidden = [rule for rule in re.findall(r"@media ([^{]+)\{", css) if "max-width" in rule and "screen" not in rule]
+    assert hidden == []  # what is hidden on narrow screens is not hidden on narrow paper
+    paper = css[css.index("@media print") :]
+    assert ".extra" not in paper
+
+
+def test_a_customer_is_found_by_what_was_bought(opened: Any) -> None:
+    script = """
+      const box = document.getElementById("customer-search"), list = document.getElementById("customer");
+      box.value = "no such thing"; box.dispatchEvent(new Event("input"));
+      const none = Array.from(list.options).filter((o) => !o.hidden).length;
+      box.value = "Customer 2"; box.dispatchEvent(new Event("input"));
+      parent.done(none + " " + Array.from(list.options).filter((o) => !o.hidden).length + " " +
+        document.querySelector(".shop-who strong").textContent);
+    """
+    assert opened(script) == "0 1 Customer 2"
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_nothing_is_scrolled_sideways_on_a_narrow_phone_with_all_unfolded(opened: Any, width: int) -> None:
+    script = """
+      document.querySelectorAll("details").forEach((d) => { d.open = true; });
+      parent.done(document.documentElement.scrollWidth + " of " + window.innerWidth);
+    """
+    assert opened(script, width) == f"{width} of {width}"
