@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from postgres import server
 from searches import ROOT, trials
 
 
@@ -88,31 +86,10 @@ def test_a_killed_search_goes_on_and_no_trial_is_lost(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own on a local socket port; its URL."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        reason = "PostgreSQL is not installed (apt-get install postgresql)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    binaries = found[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="shopkeeper-pg-"))
-    folder.chmod(0o777)
-    user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
-    port = 20000 + os.getpid() % 20000
-
-    def run(*words: str) -> None:
-        subprocess.run(words, check=True, capture_output=True, cwd="/", timeout=120, user=user)
-
-    run(str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "shop", "-A", "trust", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-o", options, "-w", "-l", str(folder / "log"), "start")
-    try:
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of our own; its URL."""
+    with server() as port:
         yield f"postgresql://shop@127.0.0.1:{port}/postgres"
-    finally:
-        run(str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_two_processes_share_one_study_in_postgresql(postgres: str, tmp_path: Path):

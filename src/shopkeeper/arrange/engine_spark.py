@@ -45,6 +45,7 @@ from shopkeeper.ingest.dataset import DatasetConfig, find_files
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS
 from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.readers.parquet import partitions
 from shopkeeper.timeline import DAY
 from shopkeeper.timeline.zones import local
 
@@ -275,7 +276,9 @@ def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[
     names, shown = wanted_columns(config).names, [path.name for path in paths]
     frames = []
     for i, path in enumerate(paths):
-        columns = [col(f"`{name}`").alias(f"c{j}") for j, name in enumerate(names)]
+        of_folder = partitions(path)
+        columns = [(lit(of_folder[name]) if name in of_folder else col(f"`{name}`")).alias(f"c{j}")
+                   for j, name in enumerate(names)]  # fmt: skip
         row = col("_metadata.row_index").alias("row")
         frames.append(spark.read.parquet(_hadoop(path)).select(lit(i).alias("number"), row, *columns))
 

@@ -85,8 +85,12 @@ class Reader(Protocol):
 
 
 def shown(path: Path) -> str:
-    """How a file is called in messages and in rejected.parquet: its name, so that no machine's path is kept."""
-    return path.name
+    """How a file is called in messages and in rejected.parquet: its name, so that no machine's path is kept.
+
+    Of a file in a folder of partitions (`day=2025-11-05/part-0.parquet`) the partitions are part of its name.
+    """
+    first = next((i for i, part in enumerate(path.parts) if "=" in part), len(path.parts) - 1)
+    return "/".join(path.parts[first:])
 
 
 class MissingColumnError(UserError):

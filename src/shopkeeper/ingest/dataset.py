@@ -2,7 +2,8 @@
 
 name                 required; the prepared folder is called so
 title source licence what it is, where people get it, on which terms
-raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order)
+raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order); fetch:
+                     queries of databases and files of object stores that `prepare` puts there first (`fetch/`)
 reader               format (see readers/__init__.py) and that format's options
 rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`)
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
@@ -55,6 +56,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_parts import (
     ColumnRule,
+    Fetch,
     Filters,
     Queries,
     ReaderSettings,
@@ -65,6 +67,7 @@ from shopkeeper.ingest.dataset_parts import (
 )
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS, check_dataset
 from shopkeeper.ingest.exports import Export
+from shopkeeper.ingest.fetch.addresses import fetch_of
 from shopkeeper.ingest.steps import steps_of
 from shopkeeper.ingest.steps.settings import Step
 from shopkeeper.ingest.table import as_log
@@ -123,6 +126,7 @@ class DatasetConfig:
     logs: tuple[DatasetConfig, ...] = ()  # the kinds of files, where they are several
     order_by: tuple[str, ...] = ()  # columns of numbers that order a log without times
     export: Export | None = None  # the known export that the files are
+    fetch: tuple[Fetch, ...] = ()  # what `prepare` makes files of, before it reads
 
     @property
     def zone(self) -> str:
@@ -184,7 +188,8 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         if options and "format" not in options:
             raise UserError(f"{where}: {key}.format is missing beside {', '.join(options)}; name it")
     raw = plain.get("raw") or {}
-    files = raw.get("files") or []
+    fetch = fetch_of(where, raw.get("fetch") or ())
+    files = raw.get("files") or [entry.name for entry in fetch]
     sequences = not simulate and plain["reader"].get("format") == "sequences"
     given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
     if sequences and not given:
@@ -231,6 +236,7 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         table=made(Table, told["table"]) if told.get("table") else None,
         name=str(plain["name"]),
         folder=str(raw.get("folder") or ""),
+        fetch=fetch,
         files=tuple([files] if isinstance(files, str) else map(str, files)),
         reader=made(ReaderSettings, plain.get("reader") or {}),
         columns=columns,
@@ -281,6 +287,7 @@ def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[P
             raise UserError(
                 f"{folder / name} is missing: "
                 + (f"get it from {source}, " if source else "")
+                + ("run `prepare`, which fetches it, " if any(entry.name == name for entry in config.fetch) else "")
                 + f"put it into {Path(raw).resolve() / config.folder}, or point paths.raw (SHOPKEEPER_RAW) elsewhere"
             )
         found += matches

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from shopkeeper.data.queries import BUCKETS, CUSTOMERS
-from shopkeeper.errors import Rule, number, or_null, whole
+from shopkeeper.errors import Rule, number, or_null, whole, without_secrets
 from shopkeeper.schema import EVENT_TYPES
-from shopkeeper.shapes import CHARACTERS, NUMBER, PLAIN, SWITCH, TEXT, Each, Items, Maybe, Name, Needed, OneOf
+from shopkeeper.shapes import ANY, CHARACTERS, NUMBER, PLAIN, SWITCH, TEXT, Each, Items, Maybe, Name, Needed, OneOf
 from shopkeeper.timeline.instants import INSTANT
 from shopkeeper.typed import held
 
@@ -88,6 +88,31 @@ FORMATS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("csv", "tsv", "dat", "blank_separated", "recbole"), OF_TEXT),
     "parquet": (), "json_lines": ("encoding",), "excel": ("sheets",), "sequences": ("pairs", "encoding"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A query of a database or files of an object store, which `prepare` makes files below raw.folder."""
+
+    url: str = held(Needed(TEXT))  # $NAME in it is an environment variable: no password stands in a config
+    query: str | None = held(TEXT, None)  # of a database, in its SQL; say ORDER BY, else rows may come in any order
+    table: str | None = held(TEXT, None)  # or a whole table
+    file: str | None = held(TEXT, None)  # name below raw.folder; None: as it is called there, or data.parquet
+    options: Mapping[str, Any] = held(Each(ANY), factory=dict)  # of the store, as fsspec takes them
+
+    @property
+    def shown(self) -> str:
+        """How messages call it: without a user's name, password or key."""
+        return str(without_secrets(self.url))
+
+    @property
+    def name(self) -> str:
+        """The file below raw.folder, or a pattern of several; from the first wildcard's folder on."""
+        if self.file or self.query or self.table:
+            return self.file or "data.parquet"
+        parts = self.url.partition("://")[2].partition("?")[0].split("/")
+        wild = [i for i, part in enumerate(parts) if any(c in part for c in "*[")]
+        return "/".join(parts[min([*wild, len(parts) - 1]) :])
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from shopkeeper.ingest.dataset_parts import (
     WHEN,
     ColumnRule,
     CustomerRules,
+    Fetch,
     Filters,
     Label,
     Queries,
@@ -70,7 +71,7 @@ DATASET: dict[str, Shape] = {
     "defaults": ANY,  # Hydra's
     "target_events": Items(KIND, least=1),
     **dict.fromkeys(("filter_seen", "refit"), SWITCH),
-    "raw": {"folder": FOLDER, "files": OneOf(TEXT, Items(TEXT, least=1))},
+    "raw": {"folder": FOLDER, "files": OneOf(TEXT, Items(TEXT, least=1)), "fetch": Items(shapes_of(Fetch))},
     "reader": shapes_of(ReaderSettings),
     "rows": shapes_of(RowSettings),
     "columns": Each(COLUMNS, (*EVENT_COLUMNS, "query")),

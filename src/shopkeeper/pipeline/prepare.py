@@ -14,7 +14,7 @@ from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.form import task_of
-from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.preparing.data import fetch_raw, prepare_data
 from shopkeeper.pipeline.preparing.split import training_cutoff
 from shopkeeper.pipeline.told import Data, Prepare, TaskSettings, settings
 from shopkeeper.tasks.base import REQUESTS
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 def prepare(config: DictConfig) -> None:
     """The verb: prepare the dataset and the split of a config, print what was kept, rejected and found."""
     cfg = settings(config, Prepare)
+    fetch_raw(cfg)
     prepared = prepare_data(cfg)
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import add
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,13 @@ from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.paths import Place, place
 
 BATCH_ROWS = 1 << 18
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
+
+
+def partitions(path: Path) -> dict[str, str | None]:
+    """Columns that the folders above a file hold for all of its rows: `…/day=2025-11-05/shop=A%2FB/part-0.parquet`."""
+    pairs = [part.split("=", 1) for part in path.parent.parts if "=" in part]
+    return {unquote(key): None if value == NOTHING else unquote(value) for key, value in pairs if key}
 
 
 def read_parquet(
@@ -30,11 +38,13 @@ def read_parquet(
             kinds = plain.schema_arrow
             have, stored = kinds.names, [plain.schema.column(i).path for i in range(len(plain.schema))]
             total = plain.metadata.num_rows
-        names = have if wanted is None else wanted.names
+        folders = {key: value for key, value in partitions(path).items() if key not in have}
+        asked = [*have, *folders] if wanted is None else wanted.names
+        names = [name for name in asked if name not in folders]
         told_of = [*names, *wanted.explode] if wanted is not None else names
         optional = wanted.optional if wanted is not None else ()
         places = [to for name in told_of if (to := place(name, have)).column in have or name not in optional]
-        check_columns(path, have, [to.column for to in places])
+        check_columns(path, [*have, *folders], [to.column for to in places])
         may_lack = {place(name, have) for name in optional}
         leaves = [leaf for to in places for leaf in _leaves(path, kinds, stored, to, to in may_lack)]
         columns = list(dict.fromkeys(leaves))
@@ -47,7 +57,10 @@ def read_parquet(
                     now = size * (row - 1) // max(total, 1)
                     advance(now - shown_so_far)
                     shown_so_far = now
-                yield Block(shown(path), pa.Table.from_batches([batch]), partial(add, first))
+                table = pa.Table.from_batches([batch])
+                for name in (name for name in asked if name in folders):
+                    table = table.append_column(name, pa.repeat(pa.scalar(folders[name], pa.string()), table.num_rows))
+                yield Block(shown(path), table, partial(add, first))
     except (pa.ArrowException, OSError) as e:
         raise UserError(
             f"{path} cannot be read as Parquet, from row {row} on ({str(e).splitlines()[0]}); copy or write it again"

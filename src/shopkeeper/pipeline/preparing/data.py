@@ -12,6 +12,7 @@ from shopkeeper.data.prepared import HASHED_RAW, Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.folders import check_target
+from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.ingest.raw import raw_changes
 from shopkeeper.locks import alone
@@ -68,10 +69,20 @@ def _make(config: Data, spec: Mapping[str, Any], folder: Path, log_span: tuple[i
         log.info("extending %s", extend)
         extend_dataset(extend, spec, raw, folder, progress=progress)
         return
+    fetch_raw(config, only_missing=True)
     log.info("preparing %s%s", spec["name"], "" if log_span is None else f" as of {spec['identity']['as_of']}")
     change = customer_rules(spec, raw)
     engine = config.engine
     prepare_dataset(spec, raw, folder, progress=progress, change=change, engine=engine, log_span=log_span)
+
+
+def fetch_raw(config: Data, *, only_missing: bool = False) -> None:
+    """What `raw.fetch` names, put below paths.raw; `prepare` fetches all of it anew, other verbs what is not there."""
+    told = context.dataset_spec(config)
+    if (told.get("raw") or {}).get("fetch"):
+        from shopkeeper.ingest.fetch.run import fetch
+
+        fetch(parse(told), config.paths.raw, only_missing=only_missing)
 
 
 def _extends(config: Data) -> Path | None:

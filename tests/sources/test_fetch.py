@@ -1,0 +1,205 @@
+"""Databases by a query, object stores by URL: files below raw.folder, and nobody's password anywhere."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from house import House, small_shop
+from postgres import PASSWORD, server
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.fetch.run import fetch
+from shopkeeper.pipeline.prepare import prepare
+
+COLUMNS = {"user_id": "customer", "item_id": "item", "timestamp": "bought", "order_id": "number", "quantity": "units",
+           "price": "price"}  # fmt: skip
+QUERY = "SELECT customer, item, bought, number, units, price FROM lines ORDER BY number, item"
+ROWS = [(17, "cup", "2025-11-05 14:03:11+01", 1, 2, "9.50"), (17, "pot", "2025-11-05 14:03:11+01", 1, 1, "30.00"),
+        (18, "cup", "2025-11-06 00:30:00+01", 2, 1, "9.50"), (17, "jug", "2025-11-07 10:00:00+01", 3, 1, "5.25"),
+        (17, "cup", "2025-11-08 10:00:00+01", 4, 3, "9.00")]  # fmt: skip
+
+
+def config(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "shop",
+        "raw": {"folder": "shop", "fetch": list(entries)},
+        "reader": {"format": "parquet"},
+        "columns": COLUMNS,
+        "event_type": "purchase",
+        **changes,
+    }
+
+
+def fetched(folder: Path, *entries: dict[str, Any], **changes: Any) -> list[str]:
+    return fetch(parse(config(*entries, **changes)), folder)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """A server that wants a password; its address, where `$SHOP_PASSWORD` is the password."""
+    with server("scram-sha-256") as port:
+        with psycopg.connect(host="127.0.0.1", port=port, user="shop", password=PASSWORD, dbname="postgres") as shop:
+            shop.execute(
+                "CREATE TABLE lines (customer bigint, item text, bought timestamptz, number bigint, units integer, "
+                "price numeric(10,2))"
+            )
+            shop.cursor().executemany("INSERT INTO lines VALUES (%s, %s, %s, %s, %s, %s)", ROWS)
+        yield f"postgresql://shop:$SHOP_PASSWORD@127.0.0.1:{port}/postgres"
+
+
+def prepared(place: Path, monkeypatch: pytest.MonkeyPatch, **told: Any) -> Prepared:
+    """`python prepare.py dataset=shop` in a folder of its own."""
+    import yaml
+
+    monkeypatch.chdir(place)
+    house = House(place)
+    house.dataset("shop", small_shop())
+    told = {"defaults": [{"override /split@_global_.split": "leave_one_out"}], "target_events": ["purchase"],
+            "filter_seen": False, **told}  # fmt: skip
+    (place / "conf/dataset/shop.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+    prepare(house._composed("prepare", ("dataset=shop",)))
+    return Prepared.open(place / "data/prepared/shop")
+
+
+def test_a_query_of_postgresql_is_prepared_and_the_password_is_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    caplog.set_level(logging.INFO)
+    p = prepared(tmp_path, monkeypatch, **config({"url": postgres, "query": QUERY, "file": "lines.parquet"}))
+    assert p.events.quantity.tolist() == [2, 1, 1, 3, 1]  # by customer, then time
+    assert p.events.price.tolist() == [9.5, 30.0, 5.25, 9.0, 9.5]
+    assert [str(t)[:19] for t in p.table("events.parquet")["timestamp"].to_pylist()] == [
+        "2025-11-05 13:03:11", "2025-11-05 13:03:11", "2025-11-07 09:00:00", "2025-11-08 09:00:00",
+        "2025-11-05 23:30:00",
+    ]  # fmt: skip
+    assert [(f["role"], f["name"]) for f in p.manifest["raw_files"]] == [("log", "lines.parquet")]
+    assert "fetched lines.parquet from postgresql://127.0.0.1" in caplog.text
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    for said in [caplog.text.encode(), *written]:
+        assert b"s3cret" not in said
+        assert b"secret" not in said.replace(b"secrets", b"")
+    assert "$SHOP_PASSWORD" in str(p.manifest["config"])
+
+
+def test_prepare_asks_the_database_again_and_what_came_since_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str
+):
+    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    told = config({"url": postgres, "table": "lines", "file": "lines.parquet"})
+    before = prepared(tmp_path, monkeypatch, **told)
+    again = prepared(tmp_path, monkeypatch, **told)
+    assert again.fingerprint == before.fingerprint
+    address = {"host": "127.0.0.1", "port": int(postgres.rpartition(":")[2].partition("/")[0]), "user": "shop",
+               "password": PASSWORD, "dbname": "postgres"}  # fmt: skip
+    with psycopg.connect(**address) as shop:
+        shop.execute("INSERT INTO lines VALUES (18, 'pot', '2025-11-07 10:00:00+01', 5, 1, 28.00)")
+    try:
+        assert prepared(tmp_path, monkeypatch, **told).manifest["n_events"] == 6
+    finally:
+        with psycopg.connect(**address) as shop:
+            shop.execute("DELETE FROM lines WHERE number = 5")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"query": "SELECT * FROM nothing"}, "the query fails"),
+        ({"query": "SELECT * FROM lines WHERE number = 99"}, "the query gives no rows"),
+        ({"url": "postgresql://shop:$SHOP_PASSWORD@127.0.0.1:9/postgres"}, "cannot be reached"),
+        ({"url": "postgresql://shop:$NOT_SET@127.0.0.1:9/postgres"}, "the environment variable NOT_SET is not set"),
+        ({"url": "$SHOP_URL"}, "$SHOP_URL cannot be reached"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_without_the_password_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str, entry: dict[str, str], said: str
+):
+    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    monkeypatch.setenv("SHOP_URL", "postgresql://shop:other-s3cret@127.0.0.1:9/postgres")
+    with pytest.raises(UserError) as error:
+        fetched(tmp_path, {"url": postgres, "query": QUERY, "file": "lines.parquet", **entry})
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "s3cret" not in str(error.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_wrong_password_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str):
+    monkeypatch.setenv("SHOP_PASSWORD", "wr0ng/one")
+    with pytest.raises(UserError, match="cannot be reached") as error:
+        fetched(tmp_path, {"url": postgres, "query": QUERY})
+    assert "wr0ng" not in str(error.value)
+
+
+def test_sqlite_and_duckdb_are_files_that_are_only_read(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        shop.execute("CREATE TABLE lines (customer, item, bought, number, units, price)")
+        shop.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?)", ROWS)
+    shop.close()
+    with duckdb.connect(str(tmp_path / "shop.duckdb")) as other:
+        other.execute("CREATE TABLE lines AS SELECT 17 AS customer, 'cup' AS item, TIMESTAMP '2025-11-05' AS bought")
+    entries = [
+        {"url": f"sqlite:///{tmp_path}/shop.db", "query": QUERY, "file": "a.parquet"},
+        {"url": f"duckdb:///{tmp_path}/shop.duckdb", "table": "main.lines", "file": "b.parquet"},
+    ]
+    assert fetched(tmp_path, *entries) == ["a.parquet", "b.parquet"]
+    assert pq.read_table(tmp_path / "shop/a.parquet")["item"].to_pylist() == ["cup", "pot", "cup", "jug", "cup"]
+    assert pq.read_table(tmp_path / "shop/b.parquet")["customer"].to_pylist() == [17]
+    with pytest.raises(UserError, match=r"none\.db is missing"):
+        fetched(tmp_path, {"url": f"sqlite:///{tmp_path}/none.db", "query": QUERY})
+
+
+def test_files_of_a_store_are_copied_once_again_when_they_change_and_go_when_they_have_gone(tmp_path: Path):
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/orders/day=1/a.csv", b"customer,item\nc1,cup\n")
+    store.pipe("/bucket/orders/day=2/b.csv", b"customer,item\nc2,pot\n")
+    entry = {"url": "memory://bucket/orders/day=*/*.csv"}
+    try:
+        assert fetched(tmp_path, entry) == ["day=1/a.csv", "day=2/b.csv"]
+        assert parse(config(entry)).files == ("day=*/*.csv",)
+        first = (tmp_path / "shop/day=1/a.csv").stat().st_ino
+        store.pipe("/bucket/orders/day=3/c.csv", b"customer,item\nc3,pan\n")
+        store.rm("/bucket/orders/day=2/b.csv")
+        assert fetched(tmp_path, entry) == ["day=1/a.csv", "day=3/c.csv"]
+        assert (tmp_path / "shop/day=1/a.csv").stat().st_ino == first, "it had not changed"
+        assert not (tmp_path / "shop/day=2/b.csv").exists()
+        store.pipe("/bucket/orders/day=1/a.csv", b"customer,item\nc1,jug\n")
+        fetched(tmp_path, entry)
+        assert b"jug" in (tmp_path / "shop/day=1/a.csv").read_bytes()
+        with pytest.raises(UserError, match="nothing there is called so"):
+            fetched(tmp_path, {"url": "memory://bucket/other/*.csv"})
+    finally:
+        store.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"url": "postgresql://shop:s3cret@db/shop", "query": QUERY}, "holds a password or key"),
+        ({"url": "https://shop.example/orders.csv?token=s3cret"}, "holds a password or key"),
+        ({"url": "s3://bucket/orders.csv", "options": {"key": "AKIA", "secret": "s3cret"}}, "holds a password or key"),
+        ({"url": "postgresql://shop@db/shop"}, "names a database; say query or table"),
+        ({"url": "s3://bucket/orders.csv", "query": QUERY}, "its url is no database"),
+        ({"url": "orders.csv"}, "is no URL"),
+        ({"url": "nothing://bucket/orders.csv"}, "install what it needs, or correct the URL"),
+        ({"url": "http://127.0.0.1:9/orders.csv"}, "cannot be reached"),
+    ],
+)
+def test_an_address_that_cannot_be_is_said_before_anything_is_asked(tmp_path: Path, entry: dict[str, Any], said: str):
+    with pytest.raises(UserError) as error:
+        fetched(tmp_path, entry)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "s3cret" not in str(error.value)
