@@ -8,7 +8,9 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
+ROOT = Path(__file__).parents[2]
+PICTURES = ("study.png", "mlflow.png")
+sys.path[:0] = [str(ROOT / "docs")]
 
 from made.pages import made_pages, with_parts  # noqa: E402 (found by the line before)
 
@@ -17,6 +19,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the made pages."""
     for uri, text in made_pages().items():
         files.append(File.generated(config, uri, content=text))
+    for name in PICTURES:  # which README and the repository's pages show, too
+        files.append(File.generated(config, f"pictures/{name}", abs_src_path=str(ROOT / "docs" / name)))
     return files
 
 

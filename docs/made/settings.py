@@ -67,8 +67,8 @@ def _own(said: Commented) -> Commented:
 def datasets_page() -> str:
     """The page of datasets: what a dataset's YAML may say, and those that come along."""
     keys = inspect.getdoc(dataset_keys) or ""
-    lines = ["# Datasets", "", "A dataset is one YAML in `conf/dataset/`; `shopkeeper new-dataset`",
-             "writes a first one. Its keys:", "", "```text", *keys.splitlines()[2:], "```", "",
+    lines = ["# Datasets", "", "A dataset is one YAML in `conf/dataset/`; [Your own data](../guides/own-data.md)",
+             "says how to write one. Its keys:", "", "```text", *keys.splitlines()[2:], "```", "",
              "## What comes along", "", "Read from `data/raw`, or from the folder that `SHOPKEEPER_RAW` names.", "",
              "| `dataset=` | what | where people get it | licence |", "|---|---|---|---|"]  # fmt: skip
     for path in sorted((CONF / "dataset").glob("*.yaml")):
