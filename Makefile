@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: setup ## run the whole pipeline on the simulated shop and print the leaderboard
 	dvc repro
-	@python -m shopkeeper leaderboard
+	@python -m shopkeeper leaderboard --pipeline
 
 ui: setup ## open the MLflow comparison on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

@@ -73,7 +73,7 @@ STAGES = {
     "export": Stage(["export", "run=made", "name=bundle"], "bundle", "exports/bundle", ("k=5",)),
     "recommend": Stage(["recommend", "run=made", "history=[p1,p2]"]),
     "dvc repro": Stage(
-        ["dvc", "repro", "-s", "train@popularity"], "run", "models/demo_shop/temporal/next_item/popularity", (),
+        ["dvc", "repro", "-s", "train@popularity"], "run", "runs/demo_shop/next_item/temporal/popularity", (),
     ),
 }  # fmt: skip
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)

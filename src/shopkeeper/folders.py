@@ -42,7 +42,12 @@ KINDS = {
         "prepared dataset", "set prepared_folder or paths.prepared to a new folder", beside=rf"splits/[^/]+/{_SPLIT}"
     ),
     "split": Kind("split", "set paths.prepared to a new folder", mark="timeline.json", says="spec", beside=_SPLIT),
-    "run": Kind("run", "set hydra.run.dir to a new folder", beside=r"log|[^/]+\.log|\.hydra/[^/]+", shared=True),
+    "run": Kind(
+        "run",
+        "set name to another one, or hydra.run.dir to a new folder",
+        beside=r"log|[^/]+\.log|\.hydra/[^/]+",
+        shared=True,
+    ),
     "report": Kind("report", "set out to a new folder"),
     "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer", "table")),
     "triton": Kind("Triton model repository", "choose another folder with --to"),

@@ -17,5 +17,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 @pytest.fixture(scope="module")
 def runs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
-    root = tmp_path_factory.mktemp("models") / "tiny" / "leave_one_out" / "next_item"
+    root = tmp_path_factory.mktemp("runs") / "tiny" / "next_item" / "leave_one_out"
     return [trained(data, root / name, name) for name in MODELS]

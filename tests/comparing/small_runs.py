@@ -68,7 +68,7 @@ def evaluated(
     cfg = {
         "dataset": {"name": "tiny"},
         "split": {"name": "leave_one_out"},
-        "paths": {"models": str(models or out.parent / "none")},
+        "paths": {"runs": str(models or out.parent / "none")},
         "evaluation": {"confidence": confidence, "resamples": 50, "smallest_effect": 0.003},
         "report": {"customers": 2, "baseline": "popularity", "resamples": 50, **report},
         "tracking": {"name": "none"},

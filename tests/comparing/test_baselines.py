@@ -25,7 +25,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 
 def test_baselines_beside_a_run_that_was_trained_anew_are_trained_anew(house: House) -> None:
-    place = "models/shop/temporal/next_item/item_knn"
+    place = "runs/shop/next_item/temporal/item_knn"
     house.train(place, "model=item_knn", "evaluation.refit=true", *HERE)
     house.evaluate(*HERE, "report.shuffle=false")
     added = {path.name: open_run(path) for path in (REPORT / "baselines").iterdir()}
@@ -46,7 +46,7 @@ def test_of_validation_a_baseline_answers_the_headline_and_that_as_a_run_of_its_
     house: House, headline: str
 ) -> None:
     words = (*HERE, f"task.headline={headline}", "evaluation.k=[10,5]")
-    house.train("models/shop/temporal/next_item/item_knn", "model=item_knn", *words)
+    house.train("runs/shop/next_item/temporal/item_knn", "model=item_knn", *words)
     house.evaluate(*words, "report.shuffle=false")
     alone = house.train("runs/recency", "model=recency", *words).metrics["validation"]
     assert alone[headline]["value"] > 0
@@ -54,7 +54,7 @@ def test_of_validation_a_baseline_answers_the_headline_and_that_as_a_run_of_its_
 
 
 def test_the_strongest_baseline_on_validation_is_what_others_are_set_beside(house: House) -> None:
-    house.train("models/shop/temporal/next_item/item_knn", "model=item_knn", *HERE)
+    house.train("runs/shop/next_item/temporal/item_knn", "model=item_knn", *HERE)
     house.evaluate(*HERE, "report.shuffle=false")
     added = {path.name: open_run(path) for path in (REPORT / "baselines").iterdir()}
     value = {name: run.metrics["validation"]["ndcg@10"]["value"] for name, run in added.items()}
@@ -64,5 +64,5 @@ def test_the_strongest_baseline_on_validation_is_what_others_are_set_beside(hous
     assert _strongest_baseline(cfg, added, "ndcg@10", lower=True) == min(value, key=lambda name: value[name])
     named = house.config("evaluate", *HERE, "report.baseline=popularity")
     assert _strongest_baseline(named, added, "ndcg@10", lower=False) is None
-    strangers: dict[str, RunFolder] = {"item_knn": open_run("models/shop/temporal/next_item/item_knn")}
+    strangers: dict[str, RunFolder] = {"item_knn": open_run("runs/shop/next_item/temporal/item_knn")}
     assert _strongest_baseline(cfg, strangers, "ndcg@10", lower=False) is None

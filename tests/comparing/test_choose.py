@@ -47,7 +47,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> House:
         for model, task in {"popularity": "next_item", "recency": "next_item", "oracle_observable": "next_item",
                             "base_rate": "churn", "logistic": "churn"}.items():  # fmt: skip
             words = (*SMALL, f"model={model}", f"task={task}", "prepared_folder=data")
-            house.train(f"models/demo_shop/temporal/{task}/{model}", *words)
+            house.train(f"runs/demo_shop/{task}/temporal/{model}", *words)
     return house
 
 
@@ -59,7 +59,7 @@ def test_of_each_task_the_leader_is_exported_and_it_is_said_why(
         shop.export("run=best", "golden=10", *SMALL[1:])
     for task, models in {"next_item": ("popularity", "recency"), "churn": ("base_rate", "logistic")}.items():
         metric = {"next_item": "ndcg@10", "churn": "log_loss"}[task]
-        folder = Path("models/demo_shop/temporal") / task
+        folder = Path("runs/demo_shop") / task / "temporal"
         value = {m: read(folder / m / "metrics.json")["validation"][metric]["value"] for m in models}
         best, second = sorted(models, key=lambda m: value[m] if task == "churn" else -value[m])
         bundle = Bundle.load(Path("exports/demo_shop-best") / task)
@@ -83,14 +83,14 @@ def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(
     monkeypatch.chdir(shop.place)
     shop.export("run=best", "golden=5", *SMALL[1:])
     first = Bundle.load("exports/demo_shop-best/next_item").manifest["model"]
-    (shop.place / "models/demo_shop/temporal/next_item" / first).rename(shop.place / "aside")
+    (shop.place / "runs/demo_shop/next_item/temporal" / first).rename(shop.place / "aside")
     shop.export("run=best", "golden=5", *SMALL[1:])
     now = Bundle.load("exports/demo_shop-best/next_item").manifest
     assert now["model"] != first
     assert now["chosen"] == {"part": "validation", "metric": "ndcg@10", "value": now["chosen"]["value"], "of": 1}
-    (shop.place / "aside").rename(shop.place / "models/demo_shop/temporal/next_item" / first)
+    (shop.place / "aside").rename(shop.place / "runs/demo_shop/next_item/temporal" / first)
     with pytest.raises(UserError, match=f"model={now['model']}, not logistic"):
-        shop.export("run=models/demo_shop/temporal/churn/logistic", "name=demo_shop-best/next_item")
+        shop.export("run=runs/demo_shop/churn/temporal/logistic", "name=demo_shop-best/next_item")
 
 
 def test_a_task_that_is_named_is_exported_alone_and_a_model_that_does_not_lead_is_said(
@@ -111,11 +111,13 @@ def test_a_task_that_is_named_is_exported_alone_and_a_model_that_does_not_lead_i
     assert "model=oracle_observable is left aside: " in caplog.text
     assert "task=churn is left aside" not in caplog.text
     assert export("task=next_item") == {"churn", "next_item"}
-    with pytest.raises(UserError, match=r"no finished run of task=churn below models/demo_shop/leave_one_out can be"):
+    with pytest.raises(UserError, match=r"no finished run of task=churn split=leave_one_out below runs can be"):
         export("task=churn", "split=leave_one_out")
 
 
 def test_without_a_run_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"no finished run below models/demo_shop/temporal can be exported; train one"):
+    with pytest.raises(
+        UserError, match=r"no finished run of dataset=demo_shop split=temporal below runs can be exported; train one"
+    ):
         House(tmp_path).export("run=best")

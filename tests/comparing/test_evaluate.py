@@ -65,21 +65,21 @@ def test_the_other_split_is_set_beside_this_one_where_it_has_runs_and_otherwise_
 ) -> None:
     gap = evaluated(runs, tmp_path / "report", shuffle=False)["split_gap"]
     assert "python train.py dataset=tiny split=temporal model=popularity" in gap["not_run"]
-    models = tmp_path / "models"
-    trained(data, models / "tiny/temporal/next_item/item_knn", "item_knn", split_name="temporal")
+    models = tmp_path / "runs"
+    trained(data, models / "tiny/next_item/temporal/item_knn", "item_knn", split_name="temporal")
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert list(gap["models"]) == ["item_knn"]
     assert gap["models"]["item_knn"]["ratio"] == pytest.approx(1)
     again = trained(data, tmp_path / "again", "item_knn", seed=2)
     gap = evaluated([*runs, again], tmp_path / "report", models, shuffle=False)["split_gap"]
     assert list(gap["models"]) == ["item_knn"]  # with its first seed
-    manifest = models / "tiny/temporal/next_item/item_knn/manifest.json"
+    manifest = models / "tiny/next_item/temporal/item_knn/manifest.json"
     kept = manifest.read_text(encoding="utf-8")
     write_json(manifest, sealed({**json.loads(kept), "dataset_fingerprint": "another"}))
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert "were trained on other data" in gap["not_run"]
     manifest.write_text(kept, encoding="utf-8")
-    (models / "tiny/temporal/next_item/item_knn/metrics.json").write_text("{}", encoding="utf-8")
+    (models / "tiny/next_item/temporal/item_knn/metrics.json").write_text("{}", encoding="utf-8")
     gap = evaluated(runs, tmp_path / "report", models, shuffle=False)["split_gap"]
     assert "was changed or damaged" in gap["not_run"]
 

@@ -99,7 +99,7 @@ def test_commands_of_the_page_typed_as_printed_do_what_the_page_says_for_that_pa
     runs: list[RunFolder], tmp_path: Path
 ) -> None:
     words = [f"runs=[{','.join(str(r.path) for r in runs)}]"]
-    words += ["report.shuffle=false", "tracking=none", f"out={tmp_path / 'page'}", f"paths.models={tmp_path / 'm'}"]
+    words += ["report.shuffle=false", "tracking=none", f"out={tmp_path / 'page'}", f"paths.runs={tmp_path / 'm'}"]
     subprocess.run([sys.executable, "evaluate.py", *words], check=True, capture_output=True)
     page = tmp_path / "page" / "report.html"
     commands = printed(page)
@@ -121,7 +121,7 @@ def test_commands_of_the_page_typed_as_printed_do_what_the_page_says_for_that_pa
         ]  # no conf/dataset/tiny.yaml
         composed(file.removesuffix(".py"), here)
         assert (program, (Path(file).is_file())) == ("python", True)
-        assert f"out={tmp_path / 'page'}" in rest or "hydra.run.dir=" in command
+        assert f"out={tmp_path / 'page'}" in rest or f"paths.runs={tmp_path / 'm'}" in rest
         assert "dataset=" in command or file == "evaluate.py"
 
 
@@ -130,5 +130,7 @@ def test_a_stage_without_runs_says_what_makes_them(tmp_path: Path, monkeypatch: 
     cfg = composed("evaluate", ["dataset=demo_shop", "tracking=none"])
     with open_dict(cfg):
         del cfg["task"]  # as in the pipeline's composed files
-    with pytest.raises(UserError, match="no finished run below models/demo_shop/temporal; `dvc repro` makes one"):
+    with pytest.raises(
+        UserError, match="no finished run of dataset=demo_shop split=temporal below runs; `dvc repro` makes"
+    ):
         evaluate(cfg)

@@ -15,7 +15,7 @@ from shopkeeper.pipeline.runs import RunFolder
 
 SMALL = ("dataset=rhythm", "split=temporal")
 FEW = ("model.min_positives=1",)
-PLACE = "models/rhythm/temporal/{}/{}"
+PLACE = "runs/rhythm/{}/temporal/{}"
 
 
 def rows() -> list[tuple[str, str, str, str]]:

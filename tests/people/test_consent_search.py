@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_read_is_no_proof(tmp_path):
 
 
 def run_of(root, fingerprint, model="sasrec"):
-    folder = root / "models" / "shop" / "temporal" / "next_item" / model
+    folder = root / "runs" / "shop" / "next_item" / "temporal" / model
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps({"kind": "run", "dataset_fingerprint": fingerprint}))
     bundle = root / "exports" / f"shop-{model}"
@@ -101,13 +101,12 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
     deleted = f"delete {out}, then python prepare.py dataset=shop"  # with other settings it goes to another folder
     assert [s.partition(".py")[0].rpartition(" ")[2] for s in steps] == ["prepare", "train", "export"]
     assert steps[0].startswith(deleted)
-    run = "models/shop/temporal/next_item/sasrec"
-    assert steps[1] == f"python train.py dataset=shop split=temporal task=next_item model=sasrec hydra.run.dir={run}"
+    assert steps[1] == "python train.py dataset=shop task=next_item split=temporal model=sasrec name=sasrec"
     assert steps[2] == "python export.py run=… (the one that was trained again) name=shop-sasrec (after training again)"
     assert {str(path.relative_to(tmp_path)) for path, *_ in erased("zoe", tmp_path)} == {
         "data/prepared/shop/events.parquet",
         "data/prepared/shop/users.parquet",
-        "models/shop/temporal/next_item/sasrec/manifest.json",
+        "runs/shop/next_item/temporal/sasrec/manifest.json",
         "exports/shop-sasrec/manifest.json",
     }
     change = customer_rules(SHOP | {"erasure": RULES["erasure"]}, raw)
@@ -262,6 +261,6 @@ def test_the_step_for_a_bundle_says_which_run_is_exported_again(tmp_path):
     (bundle / "manifest.json").write_text(json.dumps(said))
     (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
     assert step.startswith("python export.py run=… (the one that was trained again) name=shop-1")
-    (tmp_path / "models/shop/temporal/next_item/ease").mkdir(parents=True)  # the run of a stage
+    (tmp_path / "runs/shop/next_item/temporal/ease").mkdir(parents=True)  # the run of a stage
     (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
     assert step.startswith("python export.py dataset=shop split=temporal task=next_item model=ease name=shop-1")

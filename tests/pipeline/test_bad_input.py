@@ -25,9 +25,10 @@ from shopkeeper.files import atomic_folder
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder
+from shopkeeper.pipeline.places import listed
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import prepare_split
-from shopkeeper.pipeline.runs import find_runs, open_run
+from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
@@ -43,7 +44,7 @@ SMALL = ("model=sasrec", "trainer.max_epochs=1", "model.width=8", "model.max_len
 
 
 def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
-    paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "models", "reports", "exports", "outputs")]
+    paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "runs", "reports", "exports", "outputs")]
     always = ["dataset=online_retail", "tracking=none", "progress=false", "trainer=cpu", "evaluation.resamples=50"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return settings(compose(verb, [*always, *paths, *words]), VERBS[verb])
@@ -240,7 +241,7 @@ def test_a_corrupt_newest_checkpoint_gives_way_to_the_one_before(shop: Path, cap
 def test_a_damaged_run_is_named_and_not_compared(name: str, how: str, shop: Path, line: Line):
     file = shop / "models/sasrec" / name
     halve(file) if how == "half" else file.unlink()
-    said = line(lambda: find_runs(shop / "models"))
+    said = line(lambda: [open_run(run.path) for run in listed(shop / "models", strict=True)])
     assert str(file) in said
     assert "train again" in said
 

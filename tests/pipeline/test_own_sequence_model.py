@@ -102,7 +102,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def config(place: Path, verb: str, *words: str) -> dict[str, Any]:
-    paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "models", "reports", "exports", "outputs")]
+    paths = [f"paths.{k}={place / k}" for k in ("raw", "prepared", "runs", "reports", "exports", "outputs")]
     always = ["dataset=online_retail", "tracking=none", "progress=false", "trainer=cpu", "evaluation.resamples=50"]
     return settings(composed(verb, [*always, *paths, "trainer.precision=fp32", *words]), VERBS[verb])
 

@@ -70,7 +70,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_churn(
     house: House, capsys: pytest.CaptureFixture[str]
 ):
-    place = "models/rhythm/temporal/{}/{}"
+    place = "runs/rhythm/{}/temporal/{}"
     runs = {
         (task, model): house.train(place.format(task, model), f"model={model}", f"task={task}", *SMALL)
         for task, model in (("churn", "base_rate"), ("comeback", "base_rate"), ("comeback", "logistic"))

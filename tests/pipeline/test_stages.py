@@ -78,8 +78,8 @@ def edit(path: Path, old: str, new: str) -> None:
 def test_the_pipeline_leaves_every_promised_file(house: Path):
     for name in (
         "data/prepared/demo_shop/manifest.json",
-        "models/demo_shop/temporal/next_item/sasrec/metrics.json",
-        "models/demo_shop/temporal/churn/logistic/metrics.json",
+        "runs/demo_shop/next_item/temporal/sasrec/metrics.json",
+        "runs/demo_shop/churn/temporal/logistic/metrics.json",
         "reports/demo_shop/temporal/report.html",
         "reports/demo_shop/temporal/requests.parquet",
         "exports/demo_shop-best/next_item/manifest.json",
@@ -88,7 +88,7 @@ def test_the_pipeline_leaves_every_promised_file(house: Path):
         assert (house / name).is_file(), name
     assert [p.name for p in (house / "data/prepared").iterdir() if p.is_dir()] == ["demo_shop"]
     assert json.loads((house / "data/prepared/demo_shop/manifest.json").read_text())["n_users"] == 300
-    metrics = json.loads((house / "models/demo_shop/temporal/next_item/sasrec/metrics.json").read_text())
+    metrics = json.loads((house / "runs/demo_shop/next_item/temporal/sasrec/metrics.json").read_text())
     assert set(metrics) >= {"dataset", "split", "protocol", "task", "model", "seed", "filter_seen", "target_hash"}
     entry = metrics["test"]["ndcg@10"]
     assert entry["low"] <= entry["value"] <= entry["high"]
@@ -96,7 +96,7 @@ def test_the_pipeline_leaves_every_promised_file(house: Path):
 
 
 def test_no_artifact_names_the_machine(house: Path):
-    for path in [*house.glob("models/**/*.json"), *house.glob("exports/**/*.json"), *house.glob("models/**/*.yaml")]:
+    for path in [*house.glob("runs/**/*.json"), *house.glob("exports/**/*.json"), *house.glob("runs/**/*.yaml")]:
         assert str(house) not in path.read_text(), path
 
 
@@ -133,7 +133,7 @@ def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
     ran_again = ran(dvc(house, "exp", "run", "-S", "conf/model/popularity.yaml:half_life_days=7"))
     assert {"compose", "train@popularity"} <= ran_again
     assert not {"prepare", "train@sasrec", "train@logistic"} & ran_again
-    run = yaml.safe_load((house / "models/demo_shop/temporal/next_item/popularity/config.yaml").read_text())
+    run = yaml.safe_load((house / "runs/demo_shop/next_item/temporal/popularity/config.yaml").read_text())
     assert run["model"]["half_life_days"] == 7
 
 
@@ -155,7 +155,10 @@ def test_the_notebook_reads_what_evaluate_left(house: Path):
     assert "sasrec" in printed
 
 
-@pytest.mark.parametrize(("export", "said"), [("best", {"run": "best"}), ("popularity", {"run": None})])
+@pytest.mark.parametrize(
+    ("export", "said"),
+    [("best", {"run": "best"}), ("popularity", {"run": "runs/demo_shop/next_item/temporal/popularity"})],
+)
 def test_what_is_exported_is_best_or_the_name_of_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export: str, said: dict[str, str | None]
 ):

@@ -16,7 +16,7 @@ from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.serving import verify
 
-RUN = "models/cameras/temporal/next_item/{}"
+RUN = "runs/cameras/next_item/temporal/{}"
 ALL = "placements=[home,product,category,cart,checkout,email,not_found]"
 NOW = "2023-03-02T00:00:00Z"
 TIMES = [f"2023-03-01T1{hour}:00:00Z" for hour in range(8)]

@@ -11,7 +11,7 @@ from house import House
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.errors import UserError
 
-RUN = "models/cameras/temporal/next_item/item_to_item"
+RUN = "runs/cameras/next_item/temporal/item_to_item"
 
 
 def shown(text: str) -> list[str]:
@@ -32,7 +32,7 @@ def test_recommend_says_what_goes_with_a_given_basket(house: House, capsys: pyte
 
 @pytest.mark.parametrize("model", ["item_to_item", "personal_frequency", "popularity"])
 def test_a_bundle_answers_for_a_given_basket(house: House, model: str) -> None:
-    run = f"models/cameras/temporal/next_item/{model}"
+    run = f"runs/cameras/next_item/temporal/{model}"
     house.train(run, f"model={model}", *HERE)
     house.export(f"run={run}", *HERE, "name=b", "k=5")
     bundle = Bundle.load(Path("exports/b"))

@@ -37,7 +37,7 @@ def lists(place: str, run: str) -> list[set[str]]:
 
 
 def test_each_shipped_placement_asks_its_own_requests(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.train("models/cameras/temporal/next_item/personal_frequency", "model=personal_frequency", *HERE)
+    house.train("runs/cameras/next_item/temporal/personal_frequency", "model=personal_frequency", *HERE)
     asked = {}
     for place in PLACES:
         house.evaluate(*HERE, *QUICK, f"placement={place}")
@@ -62,7 +62,7 @@ def test_each_shipped_placement_asks_its_own_requests(house: House, capsys: pyte
 
 
 def test_what_a_placement_takes_out_is_in_nobodys_list_and_its_order_has_a_price(house: House) -> None:
-    house.train("models/cameras/temporal/next_item/personal_frequency", "model=personal_frequency", *HERE)
+    house.train("runs/cameras/next_item/temporal/personal_frequency", "model=personal_frequency", *HERE)
     steps = "placement.filter=[{exclude: {items: [bread]}}]", "placement.rerank=[{pin: {items: [lamp], place: 1}}]"
     house.evaluate(*HERE, *QUICK, "placement=home", *steps, "placement.models=[personal_frequency]")
     for run in ("personal_frequency", "personal_frequency+home", "recency"):
@@ -77,7 +77,7 @@ def test_what_a_placement_takes_out_is_in_nobodys_list_and_its_order_has_a_price
 
 
 def test_recommend_answers_as_a_placement(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    run = "models/cameras/temporal/next_item/item_to_item"
+    run = "runs/cameras/next_item/temporal/item_to_item"
     house.train(run, "model=item_to_item", *HERE)
 
     def shown(*words: str) -> list[str]:
@@ -97,7 +97,7 @@ def test_recommend_answers_as_a_placement(house: House, capsys: pytest.CaptureFi
 
 def test_what_a_place_lacks_is_said_in_one_line(house: House) -> None:
     house.dataset("plain", small_shop())
-    house.train("models/plain/temporal/next_item/popularity", "model=popularity", "dataset=plain", "split=temporal")
+    house.train("runs/plain/next_item/temporal/popularity", "model=popularity", "dataset=plain", "split=temporal")
     here = ("dataset=plain", "split=temporal", *QUICK)
     for place, lack in (("cart", "has no orders"), ("product", "has no view events"), ("category", "have none")):
         with pytest.raises(UserError, match=lack):
@@ -110,7 +110,7 @@ def test_what_a_place_lacks_is_said_in_one_line(house: House) -> None:
         house.evaluate(*here, "placement=home", "placement.filter=[exclud]")
     assert not Path("reports").exists()
     one_out = ("dataset=plain", "split=leave_one_out")
-    house.train("models/plain/leave_one_out/next_item/popularity", "model=popularity", *one_out)
+    house.train("runs/plain/next_item/leave_one_out/popularity", "model=popularity", *one_out)
     with pytest.raises(UserError, match="a split of leave_one_out has not; train with split=temporal"):
         house.evaluate(*one_out, *QUICK, "placement=email")
 

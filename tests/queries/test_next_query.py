@@ -15,8 +15,8 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 
 HERE = ("dataset=garden", "task=next_query")
-RULES = "models/garden/temporal/next_query/item_to_item"
-POPULAR = "models/garden/temporal/next_query/popularity"
+RULES = "runs/garden/next_query/temporal/item_to_item"
+POPULAR = "runs/garden/next_query/temporal/popularity"
 ORACLE = {"rose": "rose fertilizer", "pond": "teichfolie 2", "bonsai": "盆栽 はさみ"}
 
 

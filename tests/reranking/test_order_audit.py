@@ -93,7 +93,7 @@ def test_evaluate_audits_each_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     house, here = House(tmp_path), ("dataset=shop", "split=temporal")
     house.dataset("shop", small_shop())
-    house.train("models/shop/temporal/next_item/popularity", "model=popularity", *here)
+    house.train("runs/shop/next_item/temporal/popularity", "model=popularity", *here)
     words = (*here, "rerank=[fresh]", "report.shuffle=false")
     house.evaluate(*words)
     monkeypatch.setattr(Fresh, "__call__", reads_the_next_row)

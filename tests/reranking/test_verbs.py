@@ -24,7 +24,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     with open("raw/items.csv", "w", newline="") as file:
         rows = [(f"s{n}", "tea" if n < 4 else "pot") for n in range(6)]
         csv.writer(file).writerows([("item", "category"), *rows])
-    house.train("models/shop/temporal/next_item/popularity", "model=popularity", *HERE)
+    house.train("runs/shop/next_item/temporal/popularity", "model=popularity", *HERE)
     return house
 
 
@@ -39,7 +39,7 @@ def test_what_another_order_costs_stands_in_the_tables_and_on_the_page(house: Ho
     assert "Popularity, rules" in (report / "report.html").read_text(encoding="utf-8")
     run = open_run(report / "baselines/popularity+rules")
     assert all(len(items) <= 2 for items in run.table()["top_items"].to_pylist())  # one tea, one pot
-    own = open_run("models/shop/temporal/next_item/popularity").table()
+    own = open_run("runs/shop/next_item/temporal/popularity").table()
     assert len(values_of(own, "ndcg@10")) == run.table().num_rows
     assert values_of(own, "ndcg@10").tolist() != values_of(run.table(), "ndcg@10").tolist()
 

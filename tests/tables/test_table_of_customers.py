@@ -76,24 +76,22 @@ def table_with(**changed: Any) -> dict[str, Any]:
 
 def test_a_table_is_trained_compared_exported_and_scored(house: House):
     for model in ("base_rate", "logistic", "lightgbm"):
-        run = house.train(f"models/phones/customers/churn/{model}", f"model={model}", *CHOSEN, "model.min_positives=5")
+        run = house.train(f"runs/phones/churn/customers/{model}", f"model={model}", *CHOSEN, "model.min_positives=5")
         assert run.metrics["test"]["scored"]["value"] == 1
         assert run.metrics["divided"] == "by customer: 20% validation, the others test in 5 folds"
-    assert open_run("models/phones/customers/churn/logistic").metrics["test"]["auroc"]["value"] > 0.7
+    assert open_run("runs/phones/churn/customers/logistic").metrics["test"]["auroc"]["value"] > 0.7
     house.evaluate(*CHOSEN, "report.resamples=20")
     page = Path("reports/phones/customers/report.html").read_text(encoding="utf-8")
     assert "the others test in 5 folds" in page
     assert "Who is about to leave?" in page
-    label = pq.read_table("models/phones/customers/churn/logistic/test.parquet")
+    label = pq.read_table("runs/phones/churn/customers/logistic/test.parquet")
     told = {line[0]: line[5] for line in rows()}
     said = zip(label["user_id"].to_pylist(), label["label"].to_pylist(), strict=True)
     assert all(told[user] == ("yes" if y else "no") for user, y in said)
 
-    house.export(
-        "run=models/phones/customers/churn/lightgbm", "name=gone", "golden=5", *CHOSEN
-    )  # gives way to the next
-    house.export("run=models/phones/customers/churn/lightgbm", "name=gone", "golden=20", *CHOSEN)
-    scores, instant = scores_of(open_run("models/phones/customers/churn/lightgbm"))
+    house.export("run=runs/phones/churn/customers/lightgbm", "name=gone", "golden=5", *CHOSEN)  # gives way to the next
+    house.export("run=runs/phones/churn/customers/lightgbm", "name=gone", "golden=20", *CHOSEN)
+    scores, instant = scores_of(open_run("runs/phones/churn/customers/lightgbm"))
     assert instant is None
     asked = [{"months": line[1], "bill": line[2], "plan": line[3], "empty": line[4]} for line in rows()]
     answers = Bundle.load("exports/gone").answer(asked)
@@ -106,7 +104,7 @@ def test_a_table_is_trained_compared_exported_and_scored(house: House):
 
 def test_without_a_run_the_command_is_named_that_makes_one(house: House):
     write(rows())
-    with pytest.raises(UserError, match=r"`shopkeeper train .*model=base_rate .*/churn/base_rate` makes one"):
+    with pytest.raises(UserError, match=r"`shopkeeper train .*model=base_rate task=churn` makes one"):
         house.evaluate(*CHOSEN)
 
 

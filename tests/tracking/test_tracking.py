@@ -21,7 +21,8 @@ from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.export import export
-from shopkeeper.pipeline.runs import find_runs
+from shopkeeper.pipeline.places import listed
+from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
 from shopkeeper.tracking.settings import Tracking
@@ -36,11 +37,15 @@ MODELS = {
 
 
 def config(place: Path, verb: str, *words: str) -> Any:
-    paths = [f"paths.{k}={place / k}" for k in ("prepared", "models", "reports", "outputs")]
+    paths = [f"paths.{k}={place / k}" for k in ("prepared", "runs", "reports", "outputs")]
     store = [f"tracking.uri=sqlite:///{place / 'mlflow.db'}", f"tracking.artifacts={place / 'artifacts'}"]
     few = ["dataset.simulate.customers=300", "evaluation.resamples=50", "progress=false", "trainer=cpu"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return settings(compose(verb, [*paths, *store, *few, *words]), VERBS[verb])
+
+
+def opened(root: Path) -> list[RunFolder]:
+    return [open_run(run.path) for run in listed(root)]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     place = tmp_path_factory.mktemp("tracked")
     for name, (task, words) in MODELS.items():
         train_model(config(place, "train", f"model={name}", f"task={task}", *words), place / "models" / task / name)
-    evaluate_runs(config(place, "evaluate"), find_runs(place / "models"), place / "report")
+    evaluate_runs(config(place, "evaluate"), opened(place / "models"), place / "report")
     mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
     experiment = mlflow.get_experiment_by_name("demo_shop")
     runs = mlflow.MlflowClient().search_runs([experiment.experiment_id])
@@ -64,7 +69,7 @@ def test_there_is_one_finished_run_per_trained_model(store: tuple[Path, dict[str
     place, runs = store
     assert set(runs) == set(MODELS)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    for folder in find_runs(place / "models"):
+    for folder in opened(place / "models"):
         assert folder.manifest["mlflow_run"] == runs[folder.metrics["model"]].info.run_id
 
 
@@ -97,7 +102,7 @@ def test_a_run_says_which_data_and_which_commit(store: tuple[Path, dict[str, Any
 
 def test_a_run_has_every_metric_with_its_interval_and_no_at_sign(store: tuple[Path, dict[str, Any]]):
     place, runs = store
-    for folder in find_runs(place / "models"):
+    for folder in opened(place / "models"):
         logged = runs[folder.metrics["model"]].data.metrics
         for part in ("validation", "test"):
             for name, entry in folder.metrics[part].items():

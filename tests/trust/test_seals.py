@@ -18,7 +18,8 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline.runs import find_runs, open_run
+from shopkeeper.pipeline.places import listed
+from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.stages.compose import compose_stages
 from shopkeeper.pipeline.stages.inputs import write_inputs
 from shopkeeper.pipeline.stages.unedited import check_chosen, check_composed
@@ -109,10 +110,10 @@ def test_a_manifest_without_a_seal_is_read_where_its_version_had_none_and_else_r
 
 def test_a_run_that_calls_itself_something_else_is_not_left_out_in_silence(made: Path):
     path = made / "models/run/manifest.json"
-    assert len(find_runs(made / "models")) == 1
+    assert len(listed(made / "models")) == 1
     write_json(path, {**read_json(path), "kind": "note"})
     with pytest.raises(UserError, match=r"models/run/manifest\.json was changed"):
-        find_runs(made / "models")
+        listed(made / "models", strict=True)
 
 
 def test_a_leaderboard_that_was_edited_is_not_shown(made: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from shopkeeper.pipeline.stages.compose import composed
 
 MADE = (
     "prepared",
-    "models",
+    "runs",
     "outputs",
     "checkpoints",
     "reports",
@@ -19,7 +19,7 @@ MADE = (
     "segments",
     "audiences",
 )  # of conf/paths
-COMPOSED = "data/composed"
+ELSEWHERE = ("data/composed", "models")  # no setting says where; in models/ runs lay before there was runs/
 SHOWN = 5
 
 
@@ -30,7 +30,7 @@ def clean(dry_run: bool = False) -> None:
     `UserError` where a path leads to the working folder or above it.
     """
     paths = composed("prepare", []).paths
-    roots = dict.fromkeys([Path(COMPOSED), *(Path(str(paths[name])) for name in MADE)])
+    roots = dict.fromkeys([*map(Path, ELSEWHERE), *(Path(str(paths[name])) for name in MADE)])
     for root in roots:
         if Path.cwd().is_relative_to(root.resolve()):
             raise UserError(f"{root} is the folder that this command runs in, or lies above it; set paths.* to others")

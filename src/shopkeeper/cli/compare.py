@@ -36,14 +36,15 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     """
     from shopkeeper.evaluation.aggregates import compare
     from shopkeeper.evaluation.compare import p_shown
-    from shopkeeper.pipeline import show
+    from shopkeeper.pipeline import places, show
     from shopkeeper.pipeline.comparing.checks import over_seeds_of
     from shopkeeper.pipeline.runs import distinct_names, open_run
 
     if len(folders) < 2:
-        raise UserError("compare needs at least two run folders")
-    places = [folder.resolve() for folder in folders]
-    if twice := next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None):
+        raise UserError("compare needs at least two runs")
+    folders = [places.find(folder, places.usual_root()) for folder in folders]
+    real = [folder.resolve() for folder in folders]
+    if twice := next((folder for folder, place in zip(folders, real, strict=True) if real.count(place) > 1), None):
         raise UserError(f"{twice} is named twice; name two different runs")
     runs = [open_run(folder) for folder in folders]
     by_name = dict(zip(distinct_names(runs), runs, strict=True))

@@ -60,9 +60,10 @@ def print_plan(run: Path, metric: str | None, effect: float, per_day: float, **o
     """
     from shopkeeper.evaluation.online_test import customer_variance, plan_test
     from shopkeeper.evaluation.table import users_of, values_of
+    from shopkeeper.pipeline import places
     from shopkeeper.pipeline.runs import open_run
 
-    opened = open_run(run)
+    opened = open_run(places.find(run, places.usual_root()))
     table = opened.table("test")
     metric = metric or str(opened.config["task"]["headline"])
     value, user = values_of(table, metric), users_of(table)

@@ -12,18 +12,31 @@ from shopkeeper.files import read_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import check_hashes, check_seal
 
+BOARD = "leaderboard.txt"
 
-def print_leaderboard(report: Path | None) -> None:
-    """Print a report's leaderboard; by default that of `conf/pipeline.yaml`."""
-    if report is None:
+
+def print_leaderboard(report: Path | None, pipeline: bool = False) -> None:
+    """Print a report's leaderboard: of a folder, a dataset, `conf/pipeline.yaml`, else of the one written last."""
+    root = Path("reports")
+    if pipeline:
         plan = yaml.safe_load((configuration.main_folder() / "pipeline.yaml").read_text(encoding="utf-8"))
-        report = Path("reports") / plan["dataset"] / plan["split"]
-    if not (report / "leaderboard.txt").is_file():
+        report = root / plan["dataset"] / plan["split"]
+    elif report is None:
+        report = _written_last(root)
+    elif not (report / BOARD).is_file() and len(report.parts) <= 2:  # dataset, or dataset/split
+        report = _written_last(root / report)
+    if not (report / BOARD).is_file():
         raise UserError(f"{report} holds no report; run `dvc repro` or `python evaluate.py`")
     if (report / MANIFEST).is_file():
         manifest, anew = read_json(report / MANIFEST), "run `python evaluate.py` again"
         check_seal(manifest, report / MANIFEST, anew, needed=False)
-        check_hashes(report, {n: h for n, h in manifest["files"].items() if n == "leaderboard.txt"}, anew)
-    print((report / "leaderboard.txt").read_text(encoding="utf-8"))
+        check_hashes(report, {n: h for n, h in manifest["files"].items() if n == BOARD}, anew)
+    print((report / BOARD).read_text(encoding="utf-8"))
     print(f"report:            {report / 'report.html'}")
     print("MLflow comparison: make ui, then http://127.0.0.1:5000")
+
+
+def _written_last(root: Path) -> Path:
+    """The report below a folder whose board is the newest; the folder itself where there is none."""
+    boards = [*root.glob(BOARD), *root.glob(f"*/{BOARD}"), *root.glob(f"*/*/{BOARD}")]
+    return max(boards, key=lambda path: path.stat().st_mtime).parent if boards else root

@@ -59,10 +59,18 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     command("compose", _compose, "write the resolved config of every stage into data/composed (a DVC stage)")
     command("inputs", _inputs, "note raw files and the code of every stage in data/inputs (a DVC stage)")
+    one = command("runs", _runs, "list the trained runs with their headline")
+    one.add_argument("words", nargs="*", metavar="WORD", help="only runs of that dataset, task, split, model or name")
+    one.add_argument("--json", action="store_true", help="as JSON, with every figure's interval")
     one = command("leaderboard", _leaderboard, "print the leaderboard of a finished report")
-    one.add_argument("report", type=Path, nargs="?", help="report folder; default: that of conf/pipeline.yaml")
+    one.add_argument(
+        "report", type=Path, nargs="?", help="report folder, or the dataset; default: the report written last"
+    )
+    one.add_argument("--pipeline", action="store_true", help="that of conf/pipeline.yaml, which `dvc repro` writes")
     one = command("compare", _compare, "compare two or more runs request by request")
-    one.add_argument("run_folders", type=Path, nargs="+", metavar="RUN")
+    one.add_argument(
+        "run_folders", type=Path, nargs="+", metavar="RUN", help="folder, or in short a model or a folder's name"
+    )
     one.add_argument("--metric", help="default: the task's headline metric")
     one.add_argument("--part", default="test", choices=["test", "validation"])
     one.add_argument("--smallest-effect", type=float, default=0.003, help="smallest difference that matters")
@@ -185,7 +193,13 @@ def _inputs(arguments: argparse.Namespace) -> None:
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.leaderboard import print_leaderboard
 
-    print_leaderboard(arguments.report)
+    print_leaderboard(arguments.report, arguments.pipeline)
+
+
+def _runs(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.runs import print_runs
+
+    print_runs(arguments.words, arguments.json)
 
 
 def _compare(arguments: argparse.Namespace) -> None:

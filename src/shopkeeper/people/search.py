@@ -23,7 +23,18 @@ from shopkeeper.people.names import Names
 
 # Below the root these are searched, and what else there was made by this project; raw data is not ours to search.
 MADE = [
-    *("data/prepared", "data/composed", "models", "outputs", "multirun", "reports", "exports", "studies", "segments"),
+    *(
+        "data/prepared",
+        "data/composed",
+        "runs",
+        "models",
+        "outputs",
+        "multirun",
+        "reports",
+        "exports",
+        "studies",
+        "segments",
+    ),
     "audiences",
     *("mlruns", "mlartifacts", "mlflow.db", ".dvc/cache"),
 ]
@@ -274,10 +285,14 @@ def _bundle(folder: Path, exports: Path) -> str:
     split = re.sub(r"-[0-9a-f]{8}$", "", str(data.get("split") or "")) or None
     about = {"dataset": data.get("dataset"), "split": split, "task": said.get("task"), "model": said.get("model")}
     name = f" name={folder.relative_to(exports).as_posix()}"
-    stage = [str(value) for value in about.values() if value]
-    if len(stage) < len(about) or not (exports.parent / "models" / Path(*stage)).is_dir():  # trained by hand
+    if not all(about.values()) or not _stage(exports.parent, **about).is_dir():  # trained by hand
         return f" run=… (the one that was trained again){name}"
     return "".join(f" {k}={v}" for k, v in about.items()) + name
+
+
+def _stage(root: Path, dataset: Any, split: Any, task: Any, model: Any) -> Path:
+    """Where a stage leaves a run."""
+    return root / "runs" / str(dataset) / str(task) / str(split) / str(model)
 
 
 def _step(path: Path, root: Path) -> str:
@@ -292,17 +307,20 @@ def _step(path: Path, root: Path) -> str:
     if place == "data" and len(parts) > 2:
         again = f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
         return f"delete {root / Path(*parts[:3])}, then {again}"  # another setting writes to another folder
-    if place == "models" and len(parts) > 5:
-        about = f"dataset={parts[1]} split={parts[2]} task={parts[3]} model={parts[4]}"
-        return f"python train.py {about} hydra.run.dir={'/'.join(parts[:5])}"
+    if place == "runs" and len(parts) > 5:
+        about, name = f"dataset={parts[1]} task={parts[2]} split={parts[3]}", parts[4]
+        model = re.sub(r"-[0-9a-f]{8}$", "", name)
+        if model == name:  # of a stage
+            return f"python train.py {about} model={name} name={name}"
+        return f"python train.py {about} model={model} with the settings in {root / Path(*parts[:5])}/config.yaml"
     if parts[:2] == ("outputs", "checkpoints") and len(parts) > 3:
         return f"delete {root / Path(*parts[:3])} (the state of a training that did not end)"
-    if place in ("models", "outputs", "multirun"):
+    if place in ("runs", "models", "outputs", "multirun"):
         return f"delete {path.parent} and train again"
     if place == "reports":
         chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
-        stage = root / "models" / Path(*parts[1:3]) if len(parts) > 3 else root / "models"
-        return f"python evaluate.py{chosen}" + ("" if stage.is_dir() else " runs=[…] (those that were trained again)")
+        there = (root / "runs").is_dir()
+        return f"python evaluate.py{chosen}" + ("" if there else " runs=[…] (those that were trained again)")
     if place == "exports":
         return f"python export.py{_bundle(path.parent, root / place)} (after training again)"
     if place == "segments":

@@ -34,7 +34,7 @@ from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.models.about import DAYS, LISTS, PROBABILITIES
 from shopkeeper.models.shares import Contributions
-from shopkeeper.pipeline import context, told
+from shopkeeper.pipeline import context, places, told
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.score import said_as_of
@@ -86,7 +86,7 @@ def _write_customers(
     needed = any(block["from"] in ASKED for block in cfg.audience.blocks.values())
     recommend = _recommender(cfg, prepared, at, warnings) if needed and cfg.recommender is not None else None
     segments = None if cfg.segments is None else _segments(cfg.segments, prepared, at)
-    waits = None if cfg.waits is None else _waits(cfg.waits, prepared, at)
+    waits = None if cfg.waits is None else _waits(_run(cfg, cfg.waits, prepared), prepared, at)
     profit = Profit.of(cfg.dataset.profit, cfg.dataset.name)
     given = Given(
         cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits, profit
@@ -155,7 +155,7 @@ def _scores(cfg: told.Audience, prepared: Prepared, at: int, warnings: list[str]
         found = _scores_of_file(cfg.scores, prepared, at)
         warnings.append(f"{cfg.scores} holds scores alone: reasons, and how good they are, only a run says")
     else:
-        found = _scores_of_run(open_run(cfg.scores, context.named_targets()), prepared, at, warnings)
+        found = _scores_of_run(_run(cfg, cfg.scores, prepared), prepared, at, warnings)
     return as_asked(found, cfg.audience.who.score.of, str(cfg.scores))
 
 
@@ -193,9 +193,13 @@ def _scores_of_run(run: RunFolder, prepared: Prepared, at: int, warnings: list[s
     )  # fmt: skip
 
 
-def _waits(path: Path, prepared: Prepared, at: int) -> Waits:
-    run = open_run(path, context.named_targets())
-    truth = run.about.truth
+def _run(cfg: told.Audience, word: Path, prepared: Prepared) -> RunFolder:
+    """A run of the audience's dataset, named by its folder or in short."""
+    return open_run(places.find(word, cfg.paths.runs, {"dataset": prepared.name}), context.named_targets())
+
+
+def _waits(run: RunFolder, prepared: Prepared, at: int) -> Waits:
+    path, truth = run.path, run.about.truth
     if truth is None or truth.answers != DAYS:
         raise UserError(
             f"waits={path} does not say when the next order comes; give a run of such a task, or leave it out"
@@ -260,7 +264,7 @@ def _segments(folder: Path, prepared: Prepared, at: int) -> dict[str, np.ndarray
 
 def _recommender(cfg: told.Audience, prepared: Prepared, at: int, warnings: list[str]) -> Recommend:
     assert cfg.recommender is not None
-    run = open_run(cfg.recommender, context.named_targets())
+    run = _run(cfg, cfg.recommender, prepared)
     if run.about.asks != REQUESTS:
         raise UserError(f"recommender={run.path} is about customers; give a run that recommends, that as scores=…")
     if run.manifest["dataset_fingerprint"] != prepared.fingerprint:

@@ -20,7 +20,7 @@ from shopkeeper.evaluation.profit import Profit
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign, targets_in
-from shopkeeper.pipeline.told import Data, Export, Train
+from shopkeeper.pipeline.told import Data, Train
 from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task, own_tasks
@@ -186,14 +186,6 @@ def split_of(prepared: Prepared, manifest: Mapping[str, Any]) -> Split:
     return split.until_test() if manifest.get("refit") else split
 
 
-def run_folder(config: Train | Export, model: str | None = None) -> Path:
-    """Where a stage leaves a run: `models/<dataset>/<split>/<task>/<model>`."""
-    if config.task is None or config.model is None:
-        raise UserError("neither a run nor a model is named; set run, or model and task")
-    parts = (config.dataset.name, config.split.name, config.task.name, model or config.model.name)
-    return config.paths.models.joinpath(*parts)
-
-
 def check_task(config: Train) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
     refuse_foreign(config.model.plain, "the composed config", named_targets())
@@ -273,6 +265,13 @@ def named_targets() -> tuple[str, ...]:
     return tuple(named)
 
 
+def by_hand() -> bool:
+    """Whether this is a command that somebody typed, and not a call from within Python."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return bool(HydraConfig.initialized())
+
+
 def typed() -> list[str]:
     """Dotted keys that the command line sets, in its order: `model`, `model.width`, `report.baselines`."""
     from hydra.core.hydra_config import HydraConfig
@@ -295,7 +294,7 @@ def git_commit() -> str:
 
 def tracked(config: Train) -> dict[str, Any]:
     """The settings that make runs differ, for the tracker's table; the whole config is kept with the run as a file."""
-    left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation")
+    left_out = ("paths", "tracking", "progress", "engine", "audit", "evaluation", "name", "overwrite")
     kept = {k: v for k, v in config.plain.items() if k not in left_out}
     about = ("title", "source", "licence", "raw", "reader", "columns", "missing", "reject", "items", "users", "schema")
     if "tuning" in kept:  # a database's URL holds its password

@@ -24,13 +24,13 @@ from shopkeeper.evaluation.table import oracle_of
 from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
 from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, program, train_also
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv
 from shopkeeper.pipeline.forms import form_of
-from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs, open_run, say_contradictions
+from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run, say_contradictions
 from shopkeeper.pipeline.told import Evaluate, but, settings
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
@@ -42,17 +42,8 @@ ADDED = "baselines"  # the folder of the runs that were made for the table
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
     cfg = settings(config, Evaluate)
-    root = cfg.paths.models / cfg.dataset.name / cfg.split.name
     named = context.named_targets()
-    runs = [open_run(r, named) for r in cfg.runs] if cfg.runs else find_runs(root, named)
-    if not runs:
-        words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
-        if cfg.task is not None:
-            table = cfg.dataset.table
-            other = table is not None and cfg.task.name not in table.labels  # it has labels of its own
-            task = find_task({"name": next(iter(table.labels))} if table and other else cfg.task.plain, named)
-            words = shlex.join(train_also(cfg, task.name, task.baseline))
-        raise UserError(f"there is no finished run below {root}; `{words}` makes one, or name some: runs=[…]")
+    runs = [open_run(path, named) for path in _meant(cfg, named)]
     say_contradictions(cfg.plain, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
         context.say_if_raw_changed(manifest, cfg.paths.raw)
@@ -66,6 +57,30 @@ def evaluate(config: DictConfig) -> None:
     out = evaluate_runs(cfg, runs, out)
     print((out / "leaderboard.txt").read_text(encoding="utf-8"))
     log.info("report: %s", context.relative(out / "report.html"))
+
+
+def _meant(cfg: Evaluate, named: Sequence[str]) -> list[Path]:
+    """Folders of the runs that are told, else of what was trained last of each model; a `UserError` where none is."""
+    root = cfg.paths.runs
+    if cfg.runs:
+        return [places.find(run, root) for run in cfg.runs]
+    of = places.told(cfg.plain, ("dataset", "split"))
+    found = places.to_compare(root, of)
+    if not found:
+        words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
+        if cfg.task is not None:
+            table = cfg.dataset.table
+            other = table is not None and cfg.task.name not in table.labels  # it has labels of its own
+            task = find_task({"name": next(iter(table.labels))} if table and other else cfg.task.plain, named)
+            words = shlex.join(train_also(cfg, task.name, task.baseline))
+        about = "".join(f" {key}={value}" for key, value in of.items())
+        raise UserError(
+            f"there is no finished run{f' of{about}' if about else ''} below {root}; `{words}` makes one, or name "
+            f"some: runs=[…]"
+        )
+    names = ", ".join(run.path.name for run in found)
+    log.info("runs of dataset=%s split=%s: %s", found[0].dataset, found[0].split, names)
+    return [run.path for run in found]
 
 
 def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:

@@ -15,7 +15,7 @@ from shopkeeper.bundles.write.seal import another
 from shopkeeper.configuration import added_folder, main_folder
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.folders import check_target
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline import context, places
 from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.handed.register import register
@@ -24,10 +24,11 @@ from shopkeeper.pipeline.told import Export, Placement, settings
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
+NOT_HANDED = ("kind", "format_version", "files", "trained_at")  # of a run's manifest, to its bundle
 
 
 def export(config: DictConfig) -> None:
-    """The verb: write `exports/<name>/` from `run=…` (default: the stage's run of `model`) and verify it.
+    """The verb: write `exports/<name>/` from `run=…` (default: the run trained last) and verify it.
 
     With `run=best` the run that leads on validation, of every task or of the one that `task=…` names:
     `exports/<name>/<task>/`.
@@ -36,7 +37,7 @@ def export(config: DictConfig) -> None:
     from shopkeeper.pipeline.comparing.judged import judged
 
     cfg = settings(config, Export)
-    named, place = context.named_targets(), cfg.paths.exports
+    named, exports = context.named_targets(), cfg.paths.exports
     options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite, "places": _places(cfg)}
     if str(cfg.run) == context.BEST:
         best = leaders(cfg, named)
@@ -44,17 +45,19 @@ def export(config: DictConfig) -> None:
         for chosen in best:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
-            out = place / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
+            out = exports / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
             known = judged(chosen.run, cfg.paths.reports)
             out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
             register(cfg.tracking, chosen.run, out)
         return
-    run = open_run(cfg.run or context.run_folder(cfg), named)
+    root = cfg.paths.runs
+    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain))
+    run = open_run(place, named)
     say_contradictions(cfg.plain, [run])
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
-    out = export_run(run, place / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
+    out = export_run(run, exports / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
     log.info("%s", verify(out))
     register(cfg.tracking, run, out)
 
@@ -125,6 +128,6 @@ def _places(cfg: Export) -> list[Placement]:
 
 def about(run: RunFolder) -> dict[str, Any]:
     """What the bundle's manifest says about the run it was made from."""
-    kept: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k not in ("kind", "format_version", "files")}
+    kept: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k not in NOT_HANDED}
     kept = {"task": run.task, "model": run.metrics["model"]} | dict(kept)
     return {**kept, "seed": run.metrics["seed"], "filter_seen": run.metrics["filter_seen"], "metrics": run.metrics}

@@ -38,6 +38,7 @@ MANIFEST = f"""
     target_hash          text          of the test part
     erasure_list         text or null  SHA-256 of the erasure list that was applied to the data
     commit               text          git commit, `-dirty` where files differ
+    trained_at?          text          when, in UTC: of several runs of a model the last one is meant
     mlflow_run?          text or null  id at the tracker
     uses_instant         bool          whether the moment of the request is read
     oracle               text          of an oracle what it was told: observable or latent; empty for any other model
@@ -47,7 +48,7 @@ MANIFEST = f"""
 """
 RUN = Folder(
     "Run of a recommender",
-    "outputs/<date>/<time>/ or models/<dataset>/<split>/<task>/<model>/",
+    "runs/<dataset>/<task>/<split>/<model>-<id>/",
     "a trained model with its figures. Only a finished run has a manifest.",
     (
         CONFIG,

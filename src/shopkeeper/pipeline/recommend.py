@@ -14,13 +14,18 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
 from shopkeeper.models.about import LISTS
-from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.pipeline.told import Recommend, settings
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
+
+
+def _recommends(run: places.Listed) -> bool:
+    return find_task({"name": run.task}, context.named_targets()).asks == REQUESTS
 
 
 def recommend(config: DictConfig) -> None:
@@ -31,7 +36,9 @@ def recommend(config: DictConfig) -> None:
     on a category's (`category=…`) its items alone are listed.
     """
     cfg = settings(config, Recommend)
-    run = open_run(cfg.run, context.named_targets())
+    root = cfg.paths.runs
+    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain), _recommends)
+    run = open_run(place, context.named_targets())
     say_contradictions(cfg.plain, [run])
     if run.about.asks != REQUESTS:
         raise UserError(f"{run.path} is a {run.task} model, which does not recommend items; give a run that does")

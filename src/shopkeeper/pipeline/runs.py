@@ -226,14 +226,13 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     path = Path(path)
     if not path.is_dir():
         raise UserError(
-            f"there is no run folder {path}; `ls -d outputs/*/* models/*/*/*/*` shows the runs, each is named by its "
-            f"folder, and `python train.py` makes one"
+            f"there is no run folder {path}; `shopkeeper runs` lists the runs, and `python train.py` makes one"
         )
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")
     manifest = read_json(path / "manifest.json")
     if _kind(manifest) != "run":
-        raise UserError(f"{path} is a {_kind(manifest)}, not a run; `ls -d outputs/*/* models/*/*/*/*` shows the runs")
+        raise UserError(f"{path} is a {_kind(manifest)}, not a run; `shopkeeper runs` lists the runs")
     if lacks := [k for k in ("format_version", "files", "prepared", "dataset_fingerprint") if k not in manifest]:
         raise UserError(f"{path / 'manifest.json'} has no '{lacks[0]}': not written by train, or damaged; train again")
     if not isinstance(manifest["files"], dict) or not isinstance(manifest["format_version"], int):
@@ -258,15 +257,6 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     check_written(metrics, METRICS, str(path / "metrics.json"), "train again")
     check_seal(manifest, path / "manifest.json", "train again", manifest["format_version"] >= FORMAT_VERSION)
     return RunFolder(path, config, metrics, manifest, tuple(named))
-
-
-def find_runs(root: Path, named: Sequence[str] = ()) -> list[RunFolder]:
-    """Every finished run below a folder, in the order of their paths."""
-    found = {m: read_json(m) for m in sorted(root.rglob("manifest.json"))}
-    for path, said in found.items():
-        if isinstance(said, dict):  # a run that calls itself something else would be missing without a word
-            check_seal(said, path, "train again", needed=False)
-    return [open_run(path.parent, named) for path, said in found.items() if _kind(said) == "run"]
 
 
 def _kind(manifest: Any) -> str:

@@ -27,12 +27,13 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline import context, places
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Score, settings
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
 
@@ -40,17 +41,24 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
 
 
+def _of_customers(run: places.Listed) -> bool:
+    return find_task({"name": run.task}, context.named_targets()).asks != REQUESTS
+
+
 def score(config: DictConfig) -> None:
     """The verb: write the table, and say how many customers have a score and why others have none."""
     cfg = settings(config, Score)
-    run = open_run(cfg.run, context.named_targets())
+    root = cfg.paths.runs
+    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain), _of_customers)
+    run = open_run(place, context.named_targets())
     say_contradictions(cfg.plain, [run])
     if run.about.asks == REQUESTS:
         raise UserError(f"{run.path} recommends items and says nothing about customers; give the run of such a task")
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     table, at = scores_of(run, cfg.at)
     day = "" if at is None else f"-{iso(at)[:10]}"
-    name = f"{run.metrics['dataset']}-{run.task}-{run.metrics['model']}{day}.parquet"
+    model, own = str(run.metrics["model"]), run.path.name
+    name = f"{run.metrics['dataset']}-{run.task}-{own if own.startswith(model) else model}{day}.parquet"
     path = cfg.to or cfg.paths.outputs / "scores" / name
     write_scores(table, path)
     blank = pc.value_counts(table["blank_reason"].filter(pc.not_equal(table["blank_reason"], "")))

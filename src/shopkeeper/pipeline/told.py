@@ -45,7 +45,7 @@ class Paths:
 
     raw: Path = Path("data/raw")
     prepared: Path = Path("data/prepared")
-    models: Path = Path("models")
+    runs: Path = Path("runs")
     reports: Path = Path("reports")
     exports: Path = Path("exports")
     studies: Path = Path("studies")
@@ -133,7 +133,9 @@ class Train(Data):
     tracking: Tracking = field(default_factory=lambda: Tracking("none"))
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 1
-    init_from: Path | None = None  # run folder to start warm from
+    init_from: Path | None = None  # run to start warm from
+    name: Any = None  # of the run's folder, checked by `places.run_folder`; None: <model>-<id>, after the settings
+    overwrite: bool = False
     trial: Any = None  # of a search: which one
 
 
@@ -157,7 +159,7 @@ class Evaluate:
     report: Report = field(default_factory=Report)
     rerank: Mapping[str, Ordering] = field(default_factory=dict)  # by name
     placement: Placement | None = None  # asks the runs as that place of the shop would
-    runs: tuple[Path, ...] | None = None  # None: every run of the dataset and split
+    runs: tuple[Path, ...] | None = None  # None: of each model what was trained last
     segments: Path | None = None  # a folder of `segments`, whose segments are slices
     out: Path | None = None  # folder of the report
     overwrite: bool = False
@@ -174,7 +176,8 @@ class Export:
     model: ModelSettings | None = None
     evaluation: Evaluation = field(default_factory=Evaluation)  # how sure it is that the best one leads
     paths: Paths = field(default_factory=Paths)
-    run: Path | None = None  # `best`: of each task the run that leads; None: the stage's run of the model
+    run: Path | None = None  # `best`: of each task the run that leads; None: the one trained last
+    runs: tuple[Path, ...] | None = None  # that the best one is of; None: of each model what was trained last
     name: Any = None  # below paths.exports, checked by `export.bundle_name`; None: after the run
     overwrite: bool = False
     tracking: Tracking = field(default_factory=lambda: Tracking(name="none"))  # where the bundle is registered
@@ -189,8 +192,8 @@ class Export:
 class Recommend:
     """What `recommend` is told."""
 
-    run: Path
-    history: tuple[Any, ...]  # external ids, or [id, event type, …]; oldest first
+    run: Path | None = None  # None: the recommender trained last
+    history: tuple[Any, ...] = ()  # external ids, or [id, event type, …]; oldest first
     basket: tuple[Any, ...] = ()  # the same of the order so far, which is not recommended again
     placement: Placement | None = None  # with its filter, order and fallback
     category: str | None = None  # there: whose page it is
@@ -204,7 +207,7 @@ class Recommend:
 class Score:
     """What `score` is told."""
 
-    run: Path
+    run: Path | None = None  # None: the customer model trained last
     at: Any = held(WHEN, None)  # the instant that is asked about; None: the end of the log
     to: Path | None = None  # .parquet or .csv; None: below paths.outputs
     paths: Paths = field(default_factory=Paths)
@@ -264,6 +267,7 @@ VERBS: dict[str, type[Any]] = {
 # Of a setting that several verbs know, the last one says what it may be: it is the strictest about groups.
 SHAPES: dict[str, Shape] = {key: shape for verb in VERBS.values() for key, shape in shapes_of(verb).items()}
 NAMES = set(SHAPES) - {"trial"}
+OF_TRAIN = {"name", "overwrite"}  # what conf/train.yaml alone has; all else it shares with every verb
 NOTHING: tuple[Any, ...] = (None, {}, [])  # what says nothing, whoever it is for
 GROUPS = (
     "dataset",
@@ -286,7 +290,9 @@ def settings(config: DictConfig | Yaml, verb: type[V]) -> V:
     for key in value:
         if key not in NAMES and key not in ("hydra", "trial"):
             raise UserError(f"there is no option '{key}'.{nearest(key, NAMES)}")
-    for key in (key for key in value if value[key] not in NOTHING and key not in _names(verb) | _names(Train)):
+    for key in (
+        key for key in value if value[key] not in NOTHING and key not in _names(verb) | _names(Train) - OF_TRAIN
+    ):
         *others, last = [f"{name}.py" for name, other in VERBS.items() if key in _names(other)]
         whose = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise UserError(f"{key} is what {whose} told, and here it would do nothing; leave it out")
@@ -307,7 +313,7 @@ def of_run(config: Yaml) -> Train:
 
 
 def _names(verb: type[Any]) -> set[str]:
-    return {f.name for f in fields(verb)} - {"plain"}
+    return {f.name for f in fields(verb)} - {"plain"} - (OF_TRAIN if verb is Tune else set())
 
 
 def _read(verb: type[V], value: Yaml, lenient: bool = False) -> V:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,34 +13,44 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from shopkeeper import tracking
-from shopkeeper.folders import check_target
-from shopkeeper.pipeline import context, show
+from shopkeeper.errors import UserError
+from shopkeeper.folders import Unlike, check_target
+from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
-from shopkeeper.pipeline.told import Train, settings
+from shopkeeper.pipeline.told import Train, but, settings
+from shopkeeper.timeline import iso
 
 log = logging.getLogger(__name__)
 NOT_TOLD = ("files", "format_version", "kind", "mlflow_run", "checkpoint")  # of a manifest, to the tracker
 
 
-def train(config: DictConfig) -> None:
+def train(config: DictConfig) -> RunFolder:
     """The verb: train the model of a config, print its metrics, leave a run folder."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    cfg = settings(config, Train)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    run = train_model(cfg, folder)
+    cfg, hydra = settings(config, Train), HydraConfig.get()
+    if cfg.init_from is not None:
+        cfg = but(cfg, init_from=str(places.find(cfg.init_from, cfg.paths.runs)))
+    told = Path(hydra.runtime.output_dir)
+    if told in (Path.cwd(), Path(hydra.sweep.dir).absolute()):  # nobody has said hydra.run.dir
+        if cfg.name is not None and hydra.mode == RunMode.MULTIRUN:
+            raise UserError(f"name={cfg.name} is one folder, and this sweep has several runs; leave name out")
+        told = places.run_folder(cfg)
+    run = train_model(cfg, told)
     with show.only_shown("the table of metrics"):
         print(show.metrics_table(run.metrics))
-    log.info("run folder: %s", context.relative(folder))
+    log.info("run folder: %s", context.relative(run.path))
+    return run
 
 
 def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
-    folder = check_target(folder, "run")
+    folder = check_target(folder, "run", None if cfg.overwrite else _unlike(cfg))
     name = f"{cfg.model.name}-{cfg.task.name}-{cfg.seed}"
     with tracking.start(cfg.tracking, name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
         history: list[Mapping[str, float]] = []
@@ -50,12 +61,23 @@ def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) ->
 
         done = learn(cfg, ("validation", "test"), log_epoch, held)
         place = checkpoint_folder(cfg, done.facts)
-        facts = {**done.facts, "mlflow_run": tracked.run_id}
+        facts = {**done.facts, "mlflow_run": tracked.run_id, "trained_at": iso(time.time_ns() // 1000)}
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
         with show.only_shown("the tracker's page"):
             _track(tracked, run, cfg.task.headline, done.tables, done.learned.history or history)
     return run
+
+
+def _unlike(cfg: Train) -> Unlike:
+    """What `folders.check_target` asks of a run that is in the way: is it of this dataset, task and model?"""
+    ours = {"dataset": cfg.dataset.name, "task": cfg.task.name, "model": cfg.model.name}
+
+    def unlike(manifest: Mapping[str, Any]) -> str | None:
+        said = [f"{k}={manifest[k]}, not {own}" for k, own in ours.items() if manifest.get(k) not in (None, own)]
+        return "; ".join(said) or None
+
+    return unlike
 
 
 def _track(

@@ -22,7 +22,7 @@ from shopkeeper.files import read_json, write_json, write_text
 from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.hashing import SEAL
 from shopkeeper.models.targets import today
-from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.fitting import PausedError
 from shopkeeper.pipeline.forms.form import task_of
@@ -45,6 +45,8 @@ def tune(config: DictConfig) -> None:
     With `model=auto`, a study for each of its candidates, `tuning.hours` for all together, and which one to hand over.
     """
     cfg = settings(config, Tune)
+    if cfg.init_from is not None:
+        cfg = but(cfg, init_from=str(places.find(cfg.init_from, cfg.paths.runs)))
     auto = cfg.model.target == AUTO and not cfg.tuning.models
     models = _candidates(cfg) if auto else cfg.tuning.models
     configs = [_of_model(name) for name in models] if models else [cfg]

@@ -181,9 +181,7 @@ def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: 
     monkeypatch.chdir(tmp_path)
     words = ("dataset=rhythm", "split=temporal", "task=item_propensity", "task.subjects=[s1,s2,s7]")
     for model in ("base_rate", "logistic"):
-        run = house.train(
-            f"models/rhythm/temporal/item_propensity/{model}", f"model={model}", *words, *FEW, "audit=full"
-        )
+        run = house.train(f"runs/rhythm/item_propensity/temporal/{model}", f"model={model}", *words, *FEW, "audit=full")
     table = run.table("test")
     assert set(table["subject"].to_pylist()) == {"s1", "s2", "s7"}
     assert set(table["slice:subject"].to_pylist()) == {"s1", "s2", "s7"}

@@ -213,7 +213,7 @@ def test_dates_are_trained_compared_and_scored_as_of_today(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     for model in ("base_rate", "usual_gap", "hazard"):
         few = ("model.min_positives=1",)
-        house.train(f"models/rhythm/temporal/next_order/{model}", "task=next_order", f"model={model}", *SMALL, *few)
+        house.train(f"runs/rhythm/next_order/temporal/{model}", "task=next_order", f"model={model}", *SMALL, *few)
     house.evaluate(*SMALL, "report.resamples=20")
     report = tmp_path / "reports/rhythm/temporal"
     board = json.loads((report / "leaderboard.json").read_text())["next_order"]
@@ -224,7 +224,7 @@ def test_dates_are_trained_compared_and_scored_as_of_today(tmp_path: Path, monke
     for words in ("When will the next order come?", "who does not order in the window is only known to be later"):
         assert words in page, words
 
-    score(house._composed("score", ("run=models/rhythm/temporal/next_order/hazard", "to=today.parquet")))
+    score(house._composed("score", ("run=runs/rhythm/next_order/temporal/hazard", "to=today.parquet")))
     table = pq.read_table("today.parquet").to_pylist()
     days = [f"days_{100 * level:.0f}" for level in LEVELS]
     today = np.datetime64(json.loads(pq.read_schema("today.parquet").metadata[b"shopkeeper"])["as_of"].rstrip("Z"))

@@ -28,7 +28,14 @@ from shopkeeper.pipeline.told import Evaluate
 from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
-NOT_THEIRS = ("files", "format_version", "kind", "mlflow_run", "alarm")  # of the run whose facts a baseline's are
+NOT_THEIRS = (
+    "files",
+    "format_version",
+    "kind",
+    "mlflow_run",
+    "alarm",
+    "trained_at",
+)  # of the run whose facts a baseline's are
 
 
 def missing_baselines(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import sha256_json
+from shopkeeper.pipeline import places
 from shopkeeper.pipeline.comparing.commands import train_also
-from shopkeeper.pipeline.runs import RunFolder, find_runs
+from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import Evaluate, Train
 
 log = logging.getLogger(__name__)
@@ -134,8 +135,8 @@ def _split_gap(
 ) -> dict[str, Any] | None:
     """Leave-one-out against temporal where models have runs on both, else how to make them; None: no such pair.
 
-    Sibling runs lie in `<paths.models>/<dataset>/<other split>/<task>`. Of a model with several runs the one with
-    the lowest seed is taken; runs of other data (another fingerprint) are none.
+    Of a model with several runs the one with the lowest seed is taken, of those on the other split trained last; runs
+    of other data (another fingerprint) are none.
     """
     from shopkeeper.evaluation.alarms.sanity import split_gap
 
@@ -146,12 +147,12 @@ def _split_gap(
     if some.metrics["split"] not in pair:
         return None
     other = pair[1 - pair.index(some.metrics["split"])]
-    dataset = cfg.dataset.name
-    folder = cfg.paths.models / dataset / other / some.task
+    of = {"dataset": cfg.dataset.name, "split": other, "task": some.task}
+    where = f"below {cfg.paths.runs} of {', '.join(f'{key}={value}' for key, value in of.items())}"
     options: dict[str, Any] = {k: getattr(cfg.evaluation, k) for k in ("confidence", "resamples")}
     try:
         same = some.manifest["dataset_fingerprint"]
-        siblings = find_runs(folder, some.named) if folder.is_dir() else []
+        siblings = [open_run(run.path, some.named) for run in places.to_compare(cfg.paths.runs, of)]
         ours = {str(r.path): r for r in siblings if r.manifest["dataset_fingerprint"] == same}
         there = _one_per_model(ours)
         here = {model: tables[name] for model, name in _one_per_model(runs).items() if model in there}
@@ -159,7 +160,7 @@ def _split_gap(
             others = {model: ours[there[model]].table("test") for model in here}
             return split_gap(*((here, others) if other == "temporal" else (others, here)), metric, **options)
         if siblings and not there:
-            return {"not_run": f"the runs in {folder} were trained on other data (fingerprints differ); train again"}
+            return {"not_run": f"the runs {where} were trained on other data (fingerprints differ); train again"}
     except UserError as e:  # a damaged run of the other split is no reason to go without a report of this one
         return {"not_run": str(e)}
     model = some.metrics["model"]

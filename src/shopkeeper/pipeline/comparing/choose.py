@@ -9,8 +9,8 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.settings import Evaluation
-from shopkeeper.pipeline import context
-from shopkeeper.pipeline.runs import RunFolder, distinct_names, find_runs
+from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run
 from shopkeeper.pipeline.told import Export
 
 log = logging.getLogger(__name__)
@@ -27,21 +27,25 @@ class Chosen:
 
 
 def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
-    """The run to export of each task, among the finished runs of the config's dataset and split.
+    """The run to export of each task, among those that are told, else what was trained last of each model.
 
     Where the command line says `task=…`, of that task alone. A `UserError` where there is none.
     """
-    root = cfg.paths.models / cfg.dataset.name / cfg.split.name
-    only = cfg.task.name if cfg.task is not None and "task" in context.typed() else None
+    root, only = cfg.paths.runs, cfg.task.name if cfg.task is not None and "task" in context.typed() else None
+    of = ({} if only is None else {"task": only}) | places.told(cfg.plain, ("dataset", "split"))
     by_task: dict[str, list[RunFolder]] = {}
-    for run in find_runs(root, named):
+    meant = [places.find(r, root) for r in cfg.runs] if cfg.runs else [r.path for r in places.to_compare(root, of)]
+    for run in (open_run(path, named) for path in meant):
         if only in (None, run.task):
             by_task.setdefault(run.task, []).append(run)
     found = [leader(runs, cfg.evaluation) for _, runs in sorted(by_task.items())]
     chosen = [one for one in found if one is not None]
     if not chosen:
-        of = f" of task={only}" if only else ""
-        raise UserError(f"no finished run{of} below {root} can be exported; train one, e.g. `python train.py model=…`")
+        about = "".join(f" {key}={value}" for key, value in of.items())
+        raise UserError(
+            f"no finished run{f' of{about}' if about else ''} below {root} can be exported; train one, e.g. "
+            f"`python train.py model=…`"
+        )
     return chosen
 
 

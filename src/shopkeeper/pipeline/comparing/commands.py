@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from shopkeeper import configuration
-from shopkeeper.pipeline.told import Evaluate
+from shopkeeper.pipeline.told import Evaluate, Paths
 
 OF_THE_DATA = ("dataset", "paths", "prepared_folder", "timeline")  # settings that say which data is meant
 
@@ -41,8 +41,9 @@ def about_the_same(cfg: Evaluate, verb: str) -> list[str]:
 def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:
     """The words that train a model for a task on a report's data, where its next report finds the run."""
     dataset, split = cfg.dataset.name, split or cfg.split.name
-    folder = cfg.paths.models / dataset / str(split) / task / model
-    about = {"dataset": dataset, "split": split, "model": model, "hydra.run.dir": folder}
+    about = {"dataset": dataset, "split": split, "model": model, "task": task}
+    if cfg.paths.runs != Paths.runs:
+        about["paths.runs"] = str(cfg.paths.runs)
     return [*program("train"), *(f"{k}={v}" for k, v in about.items() if v)]
 
 

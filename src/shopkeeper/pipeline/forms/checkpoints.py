@@ -10,20 +10,10 @@ from typing import Any
 
 from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.places import MAY_CHANGE
 from shopkeeper.pipeline.told import Train
 
 log = logging.getLogger(__name__)
-NOT_DECIDING = (
-    "name",
-    "max_epochs",
-    "resume",
-    "checkpoint_epochs",
-    "checkpoint_minutes",
-    "memory_gib",
-    "micro_batch",
-    "resident",
-    "profiler",
-)  # settings of the trainer that a training may change when it goes on; the rest is its execution plan
 
 
 def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
@@ -32,7 +22,7 @@ def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
     A killed training is found again by the same command, also when that one is to train for longer or with less memory;
     DVC deletes a stage's outputs before it runs.
     """
-    limits = {"model": ("epochs", "patience"), "trainer": NOT_DECIDING}
+    limits = {"model": ("epochs", "patience"), "trainer": ("max_epochs", *MAY_CHANGE)}
     blocks: dict[str, Mapping[str, Any]] = {"model": cfg.model.plain, "trainer": cfg.trainer.plain}
     decides: dict[str, Any] = {
         group: {k: v for k, v in blocks[group].items() if k not in limits[group]} for group in limits

@@ -42,7 +42,7 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
     if today(run.config["model"]["target"]) != today(model.target):
         raise UserError(
             f"init_from={path} is a run of model={run.metrics['model']}, not of model={model.name}; "
-            f"`ls -d outputs/*/* models/*/*/*/*` shows the runs"
+            f"`shopkeeper runs` lists the runs"
         )
     there, here = f"split={run.metrics['split']}", f"split={cfg.split.name}"
     protocol = str(run.metrics["protocol"])

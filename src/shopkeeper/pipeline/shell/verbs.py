@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,16 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
         words += ["--config-dir", str(added)]
     with one_line_errors():
         sys.argv = [f"{verb}.py", *keep_ids(_added(words))]  # Hydra reads them there
+    left: list[Any] = []  # by each job of a sweep
+    sweep: list[Path] = []  # where Hydra notes what is swept
 
     def run(config: Any) -> None:
         with one_line_errors():
             check_chosen()
-            _hide_secrets_of_sweep()
-            getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
+            sweep[:] = _hide_secrets_of_sweep()
+            left.append(getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config))
 
-    with one_line_errors():  # for what Hydra finds wrong before it calls `run`
+    with one_line_errors(), _nothing_left(words, left, sweep):  # for what Hydra finds wrong before it calls `run`
         import hydra
 
         startup.arrow_without_pandas()
@@ -56,17 +59,40 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
         hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
 
 
+@contextmanager
+def _nothing_left(words: Sequence[str], left: Sequence[Any], sweep: Sequence[Path]) -> Iterator[None]:
+    """Afterwards empty folders that Hydra made for a verb go, and a sweep's where all of it failed."""
+    told = [Path(word.partition("=")[2]) for word in words if word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    new = [folder for path in told for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in () if left else sweep:
+            if folder not in told:
+                (folder / "multirun.yaml").unlink(missing_ok=True)
+                new = [folder, folder.parent, folder.parent.parent, *new]
+        for folder in new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
 def _added(words: Sequence[str]) -> list[str]:
     """Words that set what `conf/` cannot name are said as additions, so that Hydra takes them."""
     return [f"++{word}" if word.startswith(FREE) else word for word in words]
 
 
-def _hide_secrets_of_sweep() -> None:
-    """Hydra writes down what a sweep (`-m`) was called with, passwords in addresses too: taken out before each job."""
+def _hide_secrets_of_sweep() -> list[Path]:
+    """Hydra writes down what a sweep (`-m`) was called with, passwords in addresses too: taken out before each job.
+
+    Gives the folder where it does; none where this is no sweep.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     settings = HydraConfig.get()
     file = Path(settings.sweep.dir) / "multirun.yaml"
-    if settings.mode == RunMode.MULTIRUN and file.is_file():
+    if settings.mode != RunMode.MULTIRUN:
+        return []
+    if file.is_file():
         write_text(file, without_secrets(file.read_text(encoding="utf-8")))
+    return [file.parent]

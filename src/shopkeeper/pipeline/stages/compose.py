@@ -17,7 +17,7 @@ from shopkeeper.errors import UserError, whole
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline import context
+from shopkeeper.pipeline import context, places
 from shopkeeper.pipeline.stages.unedited import COMPOSED
 from shopkeeper.pipeline.told import VERBS, plain, settings
 from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
@@ -40,10 +40,31 @@ READS = {
         "out",
         "overwrite",
     ),
-    "export": ("dataset", "split", "task", "paths", "model", "run", "name", "k", "golden", "overwrite", "evaluation"),
+    "export": (
+        "dataset",
+        "split",
+        "task",
+        "paths",
+        "model",
+        "run",
+        "runs",
+        "name",
+        "k",
+        "golden",
+        "overwrite",
+        "evaluation",
+    ),
 }
 
 
+HYDRA = {  # leaves no folder and no log file, and logs plainly to stderr
+    "run": {"dir": "."},
+    "output_subdir": None,
+    "job_logging": {
+        "formatters": {"simple": {"format": "%(message)s"}},
+        "handlers": {"console": {"stream": "ext://sys.stderr"}},
+    },
+}
 PLAN: Shape = {  # conf/pipeline.yaml
     "dataset": Needed(TEXT), "split": Needed(TEXT), "seed": Needed(whole(0)), "models": Needed(Each(TEXT)),
     "export": Needed(TEXT), "tune": Items(TEXT), "overrides": Items(TEXT), "training": Each(Items(TEXT)),
@@ -71,11 +92,19 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     stages["stage-evaluate"] = ("evaluate", [])
     best = plan["export"] == context.BEST
     stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])
+    runs: dict[str, str] = {}  # the stages' own: what was trained by hand is not looked at
     for model in plan.get("tune") or []:
         stages[f"tune-{model}"] = ("tune", [f"model={model}"])
     with atomic_folder(out, "composed") as folder:
         for stage, (verb, overrides) in stages.items():
             config = _compose(stage, verb, common + overrides)
+            if verb == "train":
+                told = settings({k: v for k, v in config.items() if k != "defaults"}, VERBS[verb])
+                runs[stage.removeprefix("train-")] = str(places.run_folder(told))
+            elif verb == "evaluate" or (verb == "export" and best):
+                config["runs"] = list(runs.values())
+            elif verb == "export":
+                config["run"] = runs.get(plan["export"])
             write_text(folder / f"{stage}.yaml", yaml.safe_dump(config, sort_keys=False))
         write_json(folder / MANIFEST, sealed({"kind": COMPOSED, "files": sha256_tree(folder)}))
     return sorted(out.glob("*.yaml"))
@@ -114,25 +143,13 @@ def _compose(stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
     if verb == "export":  # the best one is whichever it is; a named one is not compared
         for name in ("model", "task") if value["run"] == context.BEST else ("evaluation",):
             del value[name]
-    stages = Path(value["paths"]["outputs"]) / "stages"
-    told = settings(value, VERBS[verb])  # what is wrong with a stage is told before the first one runs
-    folder = context.run_folder(told, stage.removeprefix("train-")) if verb == "train" else stages / verb
+    if verb == "train":
+        value["name"] = stage.removeprefix("train-")
+    settings(value, VERBS[verb])  # what is wrong with a stage is told before the first one runs
     # The stage's output has this name, whatever conf/pipeline.yaml overrides about the dataset.
     value["prepared_folder"] = str(Path(value["paths"]["prepared"]) / value["dataset"]["name"])
     return {
         "defaults": ["_self_", {"override hydra/job_logging": "stdout"}],
-        "hydra": _hydra(str(folder)),
+        "hydra": HYDRA,
         **value,
-    }
-
-
-def _hydra(folder: str) -> dict[str, Any]:
-    """A stage runs in its own folder, writes no log file there, and logs plainly to stderr."""
-    return {
-        "run": {"dir": folder},
-        "output_subdir": None,
-        "job_logging": {
-            "formatters": {"simple": {"format": "%(message)s"}},
-            "handlers": {"console": {"stream": "ext://sys.stderr"}},
-        },
     }

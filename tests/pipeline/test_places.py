@@ -1,0 +1,128 @@
+"""Runs lie in one place under names that say their settings, and are found by path, by model or in short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shopkeeper.cli.runs import print_runs
+from shopkeeper.errors import UserError
+from shopkeeper.hashing import sealed
+from shopkeeper.pipeline.places import find, latest, listed, run_folder, to_compare
+from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import Train, but, settings
+
+KNN = ("model=item_knn",)
+
+
+def told(*words: str) -> Train:
+    return settings(composed("train", list(words)), Train)
+
+
+def test_a_folders_name_says_the_settings_and_not_where_or_how_they_were_worked_on() -> None:
+    first = run_folder(told(*KNN))
+    assert first.parent == Path("runs/demo_shop/next_item/temporal")
+    assert first.name.startswith("item_knn-")
+    assert len(first.name) == len("item_knn-01234567")
+    for same in ("progress=false", "tracking=none", "trainer.memory_gib=3", "trainer.resume=false", "audit=full",
+                 "engine=polars", "paths.prepared=elsewhere", "trainer.checkpoint_epochs=5"):  # fmt: skip
+        assert run_folder(told(*KNN, same)) == first, same
+    for other in ("seed=2", "model.neighbours=7", "evaluation.k=[5,10]", "trainer.max_epochs=3", "split.k_core=2",
+                  "timeline.ties=shuffled", "dataset.filter_seen=true"):  # fmt: skip
+        assert run_folder(told(*KNN, other)) != first, other
+    assert run_folder(told(*KNN, "split=leave_one_out")).parts[-2] == "leave_one_out"
+    assert run_folder(told(*KNN, "name=mine")) == first.with_name("mine")
+    for wrong in ("..", "a/b", "", ".hidden"):
+        with pytest.raises(UserError, match=r"names no folder below paths\.runs"):
+            run_folder(but(told(*KNN), name=wrong))
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes what is listed of a run: its manifest, settings and figures."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(name: str, model: str, hour: int, seed: int = 1, task: str = "next_item", split: str = "temporal",
+             dataset: str = "shop", width: int = 1, value: float = 0.5) -> Path:  # fmt: skip
+        folder = Path("runs") / dataset / task / split / name
+        folder.mkdir(parents=True)
+        about: dict[str, Any] = {"dataset": dataset, "split": split, "task": task, "model": model, "seed": seed}
+        figures = {"ndcg@10": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+        (folder / "metrics.json").write_text(json.dumps({**about, "validation": figures, "test": figures}))
+        of_task = {"name": task, "headline": "ndcg@10", "direction": "maximize"}
+        config = {"model": {"name": model, "width": width}, "seed": seed, "task": of_task, "paths": {"runs": name}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        when = f"2026-01-01T{hour:02d}:00:00Z"
+        (folder / "manifest.json").write_text(json.dumps(sealed({"kind": "run", "trained_at": when, "files": {}})))
+        return folder
+
+    return make
+
+
+def test_of_each_model_the_last_settings_are_compared_with_all_their_seeds(made: Callable[..., Path]) -> None:
+    made("a-1", "a", 9, seed=3, width=2)  # the latest but for the last settings
+    last = [made("a-2", "a", 3, seed=1), made("a-3", "a", 4, seed=2), made("b-1", "b", 1)]
+    last.insert(0, made("a-4", "a", 10, seed=3))
+    made("a-5", "a", 2, seed=1)  # the same seed, earlier
+    made("a-6", "a", 8, split="leave_one_out")
+    made("c-1", "c", 7, dataset="other")
+    assert {run.path for run in to_compare(Path("runs"), {})} == set(last)
+    assert [run.path.name for run in to_compare(Path("runs"), {"split": "leave_one_out"})] == ["a-6"]
+    assert [run.path.name for run in to_compare(Path("runs"), {"dataset": "other"})] == ["c-1"]
+    made("a-7", "a", 11, dataset="other")
+    assert [run.path.name for run in to_compare(Path("runs"), {})] == ["a-7", "c-1"]  # where the last one is
+
+
+def test_a_run_is_found_by_path_by_model_and_by_what_its_name_begins_with(made: Callable[..., Path]) -> None:
+    root = Path("runs")
+    old, new = made("sasrec-0aa0aa00", "sasrec", 1), made("sasrec-0bb0bb00", "sasrec", 2)
+    stage = made("sasrec", "sasrec", 0)
+    churn = made("logistic-0cc0cc00", "logistic", 3, task="churn")
+    assert find("sasrec", root) == new
+    assert find(str(stage), root) == stage
+    assert find("sasrec-0a", root) == old
+    assert find("churn/logistic", root) == find("logistic", root) == find("shop/logistic-0cc0cc00", root) == churn
+    assert latest(root, {}) == churn
+    assert latest(root, {"model": "sasrec"}) == new
+    assert latest(root, {}, lambda run: run.task != "churn") == new
+    with pytest.raises(UserError, match=r"sasrec-0 may be shop/next_item/temporal/sasrec-0aa0aa00, .*0bb0bb00; say"):
+        find("sasrec-0", root)
+    made("sasrec-0dd0dd00", "sasrec", 5, split="sessions")
+    with pytest.raises(UserError, match=r"sasrec may be shop/next_item/temporal/sasrec, .*; say more of the name"):
+        find("sasrec", root)
+    assert find("temporal/sasrec", root) == new
+    with pytest.raises(UserError, match=r"no run folder sasrek and no run of that name below runs.*Did you mean 'sas"):
+        find("sasrek", root)
+    with pytest.raises(UserError, match=r"no finished run of model=gru below runs; `\S+ ?\S* model=gru` makes one"):
+        latest(root, {"model": "gru"})
+
+
+def test_runs_are_listed_the_best_first_and_the_damaged_are_named(
+    made: Callable[..., Path], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    made("a-1", "a", 1, value=0.3)
+    made("a-2", "a", 2, value=0.2, width=2)
+    made("b-1", "b", 1, value=0.9)
+    print_runs([])
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert lines[0] == "runs/shop/next_item/temporal: ndcg@10, higher is better"
+    assert [line.split()[0] for line in lines[3:]] == ["b-1", "a-1", "a-2"]
+    assert "(older)" in lines[4]
+    assert "0.300 (0.200–0.400)" in lines[4]
+    assert max(map(len, lines)) <= 80
+    print_runs(["a-2"], as_json=True)
+    (one,) = json.loads(capsys.readouterr().out)
+    assert (one["path"], one["model"], one["validation"]["value"]) == ("runs/shop/next_item/temporal/a-2", "a", 0.2)
+    with pytest.raises(UserError, match=r"there is no finished run of c below runs\. Valid: a, b, next_item, shop"):
+        print_runs(["c"])
+    Path("runs/shop/next_item/temporal/b-1/metrics.json").write_text("{}")
+    assert [run.model for run in listed(Path("runs"))] == ["a", "a"]
+    assert "b-1/metrics.json names no dataset" in caplog.text
+    with pytest.raises(UserError, match="b-1"):
+        to_compare(Path("runs"), {})
