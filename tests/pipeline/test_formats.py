@@ -12,11 +12,12 @@ import pytest
 
 from house import House
 from layouts import differences
-from shopkeeper.bundles.layout import ANSWERS, BUNDLE
+from shopkeeper.bundles.layout import ANSWERS, BUNDLE, TRITON
 from shopkeeper.campaigns.audience.layout import AUDIENCE
 from shopkeeper.campaigns.segments.layout import SEGMENTS
 from shopkeeper.campaigns.uplift.layout import UPLIFT
 from shopkeeper.cli.formats import FOLDERS, page
+from shopkeeper.cli.main import main
 from shopkeeper.data.layout import PREPARED, SPLIT
 from shopkeeper.formats import Folder
 from shopkeeper.pipeline.layout import CUSTOMER_RUN, REPORT, RUN, SCORES
@@ -64,6 +65,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from shopkeeper.pipeline.tune import tune_model
         from shopkeeper.pipeline.uplift import uplift
 
+        main(["target", "int8", "exports/network", "--to", "exports/int8", "--of", "runs/network"])
+        main(["target", "triton", "exports/network", "--to", "triton"])
         everybody = {"as_of": "2026-06-01"}
         answer_everybody(Bundle.load("exports/logistic"), Path("data/events.parquet"), Path("answers"), **everybody)
         answer_everybody(Bundle.load("exports/recency"), Path("data/events.parquet"), Path("lists"))
@@ -95,6 +98,8 @@ PLACES = {
     "lightgbm": (CUSTOMER_RUN, "runs/lightgbm"),
     "report": (REPORT, "report"),
     "graph": (BUNDLE, "exports/network"),
+    "in fewer bits": (BUNDLE, "exports/int8"),
+    "triton": (TRITON, "triton"),
     "arrays": (BUNDLE, "exports/recency"),
     "customer bundle": (BUNDLE, "exports/logistic"),
     "answers": (ANSWERS, "answers"),

@@ -202,6 +202,28 @@ BUNDLE = Folder(
             horizon_days?           number          of customers: the window that the answer is about
             active_events?          list            of customers: those with such an event are asked about …
             active_days?            number or null  … in so many days before; others are blank
+            variant?                object          of one in fewer bits (`shopkeeper target int8 | fp16`)
+            variant.kind            text            int8 or fp16
+            variant.what            text            in words
+            variant.of              text            SHA-256 of the exact bundle's manifest
+            variant.bytes           int             of model.onnx
+            variant.exact_bytes     int             of the exact one
+            variant.golden          object          its golden answers beside the exact ones
+            variant.golden.requests  int            how many
+            variant.golden.overlap  number          mean share of an exact list that is in its list
+            variant.golden.same_lists  number       share of lists that are the same
+            variant.cost            object          on the test requests of the run, paired by customer
+            variant.cost.metric     text            NDCG at the length of its lists, 10 at most
+            variant.cost.exact      number          of the exact bundle
+            variant.cost.value      number          its own
+            variant.cost.difference  number         its own minus the exact one's
+            variant.cost.low        number or null  lower end of the interval
+            variant.cost.high       number or null  upper end
+            variant.cost.p_value    number or null  of the difference
+            variant.cost.n          int             requests
+            variant.cost.n_users    int             customers
+            variant.cost.method     text            of interval and p-value
+            variant.cost.statement  text            the comparison in words
             files.<file>            text            SHA-256 of the file's bytes
             """,
         ),

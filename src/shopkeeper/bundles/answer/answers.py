@@ -45,12 +45,12 @@ class Answer(NamedTuple):
         return cls([(e["item_id"], e["score"]) for e in listed], None, reason)  # type: ignore[arg-type]
 
 
-def difference(got: Answer, wanted: Answer) -> str:
+def difference(got: Answer, wanted: Answer, score: float = SAME_SCORE, rank: float = SAME_RANK) -> str:
     """Where an answer differs from the one that is wanted by more than the tolerances; "" when it does not."""
     if wanted.reason is not None and got.reason != wanted.reason:  # older bundles do not say why
         return f"{_said(got)} instead of {_said(wanted)}"
     if wanted.items is not None:
-        return first_difference(got.items or [], wanted.items)
+        return first_difference(got.items or [], wanted.items, score, rank)
     same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected)
     return "" if same else f"{_said(got)} instead of {_said(wanted)}"
 
@@ -69,7 +69,12 @@ def _said(answer: Answer) -> str:
     return f"blank ({answer.reason})" if answer.probability is None else f"probability {answer.probability:.7g}"
 
 
-def first_difference(answer: Sequence[tuple[str, float]], expected: Sequence[tuple[str, float]]) -> str:
+def first_difference(
+    answer: Sequence[tuple[str, float]],
+    expected: Sequence[tuple[str, float]],
+    same_score: float = SAME_SCORE,
+    same_rank: float = SAME_RANK,
+) -> str:
     """Where a list differs from the expected one by more than the tolerances; "" when it does not."""
     if len(answer) != len(expected):
         return f"{len(answer)} items instead of {len(expected)}"
@@ -78,9 +83,9 @@ def first_difference(answer: Sequence[tuple[str, float]], expected: Sequence[tup
         return "an item is shown twice"
     for rank, ((item_id, score), (wanted, wanted_score)) in enumerate(zip(answer, expected, strict=True), start=1):
         scale = max(1.0, abs(wanted_score))
-        if not abs(score - wanted_score) <= SAME_SCORE * scale:
+        if not abs(score - wanted_score) <= same_score * scale:
             return f"rank {rank}: score {score:.6g} of '{item_id}' instead of {wanted_score:.6g} of '{wanted}'"
         # An item from beyond the end of the expected list can only stand here as a tie: then its score is this rank's.
-        if item_id != wanted and abs(known.get(item_id, score) - wanted_score) > SAME_RANK * scale:
+        if item_id != wanted and abs(known.get(item_id, score) - wanted_score) > same_rank * scale:
             return f"rank {rank}: item '{item_id}' instead of '{wanted}'"
     return ""

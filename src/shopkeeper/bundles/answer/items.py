@@ -72,7 +72,8 @@ class ItemModel:
         if manifest["scorer"] != GRAPH:
             arrays = read_arrays(content["arrays.npz"])
             return cls(path, manifest, vocabulary, known, None, frozenset(), arrays)
-        session = open_session(path, content["model.onnx"], threads)
+        packed = (manifest.get("variant") or {}).get("kind") == "int8"
+        session = open_session(path, content["model.onnx"], threads, packed)
         inputs = frozenset(node.name for node in session.get_inputs())
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")

@@ -70,9 +70,11 @@ def wrong_answers(bundle: Bundle) -> list[str]:
         raise UserError(f"{bundle.path} has no golden requests, so nothing can be verified; {AGAIN}")
     wrong = []
     with fitting(bundle.path):
+        told = (bundle.manifest.get("preprocessing") or {}).get("tolerance") or {}
+        tolerance = {name: float(told[name]) for name in ("score", "rank") if name in told}
         for position, request in enumerate(bundle.golden):
             got, wanted = replay(bundle, request), Answer.from_json(request["expected"])
-            said, where = difference(got, wanted), f"golden request {position}"
+            said, where = difference(got, wanted, **tolerance), f"golden request {position}"
             if (place := request.get("placement")) is not None:  # scores are those of places: ids must be the same
                 said, where = said or _other_ids(got, wanted), f"{where} of placement={place}"
             if said:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-CLIENT = Path(__file__).parents[2] / "clients" / "javascript"
+CLIENT = Path(__file__).parents[1] / "clients" / "javascript"
 
 
 def node(*words: str, wants: str = "onnxruntime-node") -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,122 @@
+"""A bundle whose graph is kept in fewer bits, and what that costs.
+
+It is a bundle like any other: its golden answers are its own, so that a receiver's `verify` checks the file that is
+there. How far these are from the exact bundle's, and what the difference is worth in the run's own metric, stands in
+`variant` of its manifest and in its card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.integrity import MANIFEST
+from shopkeeper.bundles.answer.verify import replay, verify
+from shopkeeper.bundles.targets.graphs import in_eight_bits, in_sixteen_bits
+from shopkeeper.bundles.write.seal import another, seal
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.programs.base import GRAPH
+
+FEWER = {"int8": in_eight_bits, "fp16": in_sixteen_bits}
+TOLERANCE = {"int8": {"score": 1e-3, "rank": 1e-3}}  # processors round a vector's last bits in their own ways
+WHAT = {
+    "int8": "item vectors in 8 bits with a scale for each item, multiplied in whole numbers",
+    "fp16": "every large table stored in 16 bits, computed with in 32",
+}
+Cost = Callable[[Bundle, Bundle], Mapping[str, Any]]  # of the exact bundle and the smaller one
+
+
+def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: bool = False) -> Path:
+    """Write the smaller bundle to `out`, whole or not at all.
+
+    Args:
+        bundle: of a recommender that is a graph; every hash is checked.
+        out: the folder; a bundle of the same dataset, task and model that is there is replaced.
+        kind: `int8` or `fp16`.
+        cost: what the smaller one loses against the exact one, as `variant.cost` of the manifest keeps it.
+        overwrite: replace another bundle, too.
+
+    Raises:
+        UserError: no bundle, one that is no graph or no exact one, a graph that int8 is not of.
+    """
+    exact = Bundle.load(bundle)
+    manifest = exact.manifest
+    if manifest["kind"] != "recommender" or manifest["scorer"] != GRAPH:
+        raise UserError(f"{bundle} is no graph but the NumPy program {manifest['scorer']}; {kind} is of recommenders' "
+                        f"graphs, so export a sequence model, or leave it exact")  # fmt: skip
+    if "variant" in manifest:
+        raise UserError(f"{bundle} is {manifest['variant']['kind']} already; give the exact bundle that it was made of")
+    content = {name: (exact.path / name).read_bytes() for name in manifest["files"]}
+    try:
+        graph = FEWER[kind](content["model.onnx"])
+    except UserError as e:
+        raise UserError(f"{bundle}: {e}") from None
+    name = str((manifest.get("data") or {}).get("dataset"))
+    with atomic_folder(Path(out), "bundle", None if overwrite else another(manifest, name)) as folder:
+        for file, bytes_ in content.items():
+            (folder / file).write_bytes(bytes_)
+        (folder / "model.onnx").write_bytes(graph)
+        told = dict(manifest["preprocessing"])
+        told["tolerance"] = {**told["tolerance"], **TOLERANCE.get(kind, {})}
+        variant: dict[str, Any] = {"kind": kind, "what": WHAT[kind], "of": exact.seal}
+        variant |= {"bytes": len(graph), "exact_bytes": len(content["model.onnx"]), "cost": None}
+        ours = {key: value for key, value in manifest.items() if key != "files"} | {"preprocessing": told}
+        seal(folder, ours | {"variant": variant})
+        smaller = Bundle.load(folder)
+        variant["golden"] = _answer_anew(folder, exact, smaller)
+        variant["cost"] = dict(cost(exact, smaller))
+        card = content["card.md"].decode() + "\n".join(_card(variant)) + "\n"
+        write_text(folder / "card.md", card)
+        seal(folder, ours | {"variant": variant})
+        if wrong := verify(folder, repeat=0).wrong:
+            raise UserError(f"{out} was not written: it answers a golden request in two ways ({wrong[0]}); report it")
+    return Path(out)
+
+
+def _answer_anew(folder: Path, exact: Bundle, smaller: Bundle) -> dict[str, Any]:
+    """Let golden.json hold the smaller bundle's answers; how near they are to the exact ones."""
+    known = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    asked = [request for group in known.values() for request in group]
+    pairs = []
+    for request in asked:
+        pairs.append((Answer.from_json(request["expected"]), found := replay(smaller, request)))
+        request["expected"] = found.as_json()
+    parts = [f'"{name}": [\n' + ",\n".join(map(json.dumps, group)) + "\n]" for name, group in known.items()]
+    write_text(folder / "golden.json", "{" + ", ".join(parts) + "}\n")
+    return {"requests": len(asked), **agreement([([i for i, _ in a.items or ()], [i for i, _ in b.items or ()])
+                                                 for a, b in pairs])}  # fmt: skip
+
+
+def agreement(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, float]:
+    """Mean share of each exact list (first of a pair) that is in the other, and share of lists equal item by item."""
+    asked = [(exact, other) for exact, other in pairs if exact]
+    overlap = [len({*exact} & {*other}) / len(exact) for exact, other in asked]
+    return {
+        "overlap": sum(overlap) / max(1, len(overlap)),
+        "same_lists": sum([*a] == [*b] for a, b in asked) / max(1, len(asked)),
+    }
+
+
+def _card(variant: Mapping[str, Any]) -> Iterator[str]:
+    """The section of the card; every figure of the rest is the exact model's."""
+    golden, cost = variant["golden"], variant["cost"]
+    yield from ("", f"## {variant['kind']}", "")
+    yield f"The figures above are of the exact bundle (manifest {variant['of'][:12]}…). Here: {variant['what']}."
+    yield (f"model.onnx has {variant['bytes']:,} bytes in place of {variant['exact_bytes']:,}. Of {golden['requests']} "
+           f"golden requests the lists share {golden['overlap']:.1%} of their items with the exact ones and "
+           f"{golden['same_lists']:.1%} are the same.")  # fmt: skip
+    between = "" if cost["low"] is None else f" ({cost['low']:+.4f} to {cost['high']:+.4f})"
+    yield (f"Cost in {cost['metric']}: {cost['value']:.4f} in place of {cost['exact']:.4f}, a difference of "
+           f"{cost['difference']:+.4f}{between}; the same {cost['n']:,} test requests, paired by "
+           f"customer ({cost['n_users']:,}). {cost['statement'][:1].upper()}{cost['statement'][1:]}.")  # fmt: skip
+
+
+def shown(bundle: Path) -> str:
+    """What a smaller bundle costs, in a line."""
+    variant = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))["variant"]
+    return f"{variant['kind']}: {variant['cost']['statement']}; {variant['golden']['overlap']:.1%} of golden lists kept"
