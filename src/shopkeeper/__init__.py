@@ -1,9 +1,12 @@
 """shopkeeper: what each regular will want next, who is drifting away, what they are worth.
 
-Importing the package is cheap: no torch, no Polars, no MLflow until a verb needs them.
+Importing the package is cheap: no torch, no Polars, no MLflow until a verb needs them. The names of `shopkeeper.api`
+are here, too (`__init__.pyi` lists them), and are imported when they are first used.
 """
 
+import importlib
 import os
+from typing import Any
 
 # OpenMP's threads otherwise spin while they wait: beside any other busy process that costs ten times the work itself.
 # It is read once, when the first library brings OpenMP in, hence here; a value of your own stays.
@@ -12,3 +15,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 __version__ = "0.1.0"
+
+# Of `shopkeeper.api`. A list of names and no import: what a stage depends on is read from imports (`closure.py`).
+__all__ = [
+    "Comparison", "Dataset", "Estimator", "Histories", "Model", "Report", "UserError", "Written", "audience", "choices",
+    "compare", "dataset", "evaluate", "fit", "load", "score", "segments", "upload",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return vars(importlib.import_module("shopkeeper.api"))[name]
+    raise AttributeError(f"module 'shopkeeper' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

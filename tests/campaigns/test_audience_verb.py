@@ -15,12 +15,12 @@ import pytest
 
 from customers.test_totals_verbs import FEW, SMALL, rows
 from house import House, read
-from shopkeeper.cli.upload_file import write_upload_file
 from shopkeeper.errors import UserError
 from shopkeeper.people.search import find_customer
 from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.score import score
 from shopkeeper.pipeline.segments import segments
+from shopkeeper.pipeline.upload import write_upload_file
 
 OWN = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
 NO_CONSENT = "audience.needs_consent=false"

@@ -14,8 +14,8 @@ import pytest
 from shopkeeper.campaigns.upload import keys
 from shopkeeper.campaigns.upload.tools import TOOLS
 from shopkeeper.cli import main
-from shopkeeper.cli.upload_file import write_upload_file
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.upload import write_upload_file
 
 # SHA-256 as published examples and hand-made normal forms have it.
 ANN_META = "df028a8df9b00b4d0fdb603e7b86fbef5dee55be619d3d180a7775b5f92c829d"

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shopkeeper.cli.compare import _difference
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.aggregates import compare_customers
 from shopkeeper.evaluation.alarms.oracle_alarm import better_than_oracle
@@ -21,6 +20,7 @@ from shopkeeper.evaluation.seeds import Seeds, difference_over_seeds, over_seeds
 from shopkeeper.evaluation.slices import slice_results
 from shopkeeper.evaluation.table import summarise
 from shopkeeper.pipeline import show
+from shopkeeper.pipeline.comparing.compared import _difference
 
 
 def table(values, user=None, seed: int = 0, **columns) -> pa.Table:

@@ -257,7 +257,7 @@ def _formats(arguments: argparse.Namespace) -> None:
 
 
 def _upload_file(arguments: argparse.Namespace) -> None:
-    from shopkeeper.cli.upload_file import write_upload_file
+    from shopkeeper.pipeline.upload import write_upload_file
 
     a = arguments
     write_upload_file(a.list, a.contacts, a.tool, a.to, a.where, a.traits, a.overwrite)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from shopkeeper.bars import bar, in_notebook
 from shopkeeper.data.consent import Consent
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
@@ -209,11 +211,9 @@ class progress_bar:  # noqa: N801 (used like a function)
     def __init__(self, text: str, total: int, show: bool) -> None:
         self.bar: Any = None
         if show:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(total=total, desc=text, unit="B", unit_scale=True, disable=None, leave=False)
+            hidden = None if not in_notebook() else False  # None: where stderr is no terminal
+            with suppress(ImportError):
+                self.bar = bar(total=total, desc=text, unit="B", unit_scale=True, disable=hidden, leave=False)
 
     def __enter__(self) -> Callable[[int], object]:
         return self.bar.update if self.bar is not None else lambda n: None

@@ -1,7 +1,8 @@
 """Which class a `target` may name: an artifact is data, so it never chooses what is imported.
 
 Allowed are this package's own models, told by their place alone before anything is imported, and what the person who
-types the command names himself: the `conf/model/*.yaml` he works with, or `model.target=…`.
+types the command names himself: the `conf/model/*.yaml` he works with, or `model.target=…`; in a program also the
+classes that it hands over.
 """
 
 from __future__ import annotations
@@ -34,6 +35,17 @@ MOVED = {
 } | {"shopkeeper.customers.gru.": "shopkeeper.customers.networks.gru."}
 
 
+_handed_over: dict[str, Any] = {}  # target -> class, of the running program
+
+
+def hand_over(target: str, cls: Any) -> None:
+    """A class of the running program's own, under the target by which settings and runs name it.
+
+    No artifact chooses it: a program hands over what it has defined itself, in a cell of a notebook for example.
+    """
+    _handed_over[target] = cls
+
+
 def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> str:
     """The target of a model's settings that were read in `where`; nothing is imported for it.
 
@@ -47,7 +59,8 @@ def refuse_foreign(model: Any, where: Path | str, named: Iterable[str] = ()) -> 
     for key, named_there in targets_in(model, "model"):
         if not isinstance(named_there, str):
             raise UserError(f"{where}: {key} must be text, the name of a class; train again")
-        if not (is_own(named_there) or named_there in set(named) or named_there in named_by_conf()):
+        known = is_own(named_there) or named_there in _handed_over or named_there in set(named)
+        if not (known or named_there in named_by_conf()):
             raise UserError(
                 f"{where}: {key} '{named_there:.80}' is neither a model of this package nor named by "
                 f"conf/model/*.yaml, and a file does not choose what is run; if the model is yours, name it in "
@@ -95,6 +108,8 @@ def named_by_conf(group: str = "model") -> set[str]:
 
 def class_of(target: str, where: str) -> Any:
     """Import what a target names; of this package only a model that is defined in the file that is named."""
+    if target in _handed_over:
+        return _handed_over[target]
     module, _, name = today(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

@@ -28,7 +28,7 @@ from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
 from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, program, train_also
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
-from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv
+from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run, say_contradictions
 from shopkeeper.pipeline.told import Evaluate, but, settings
@@ -41,7 +41,13 @@ ADDED = "baselines"  # the folder of the runs that were made for the table
 
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
-    cfg = settings(config, Evaluate)
+    out = evaluated(settings(config, Evaluate))
+    print((out / "leaderboard.txt").read_text(encoding="utf-8"))
+    log.info("report: %s", context.relative(out / "report.html"))
+
+
+def evaluated(cfg: Evaluate) -> Path:
+    """Compare the runs that a config names, else all of its split; gives the folder of the report."""
     named = context.named_targets()
     runs = [open_run(path, named) for path in _meant(cfg, named)]
     say_contradictions(cfg.plain, runs)
@@ -54,9 +60,7 @@ def evaluate(config: DictConfig) -> None:
             raise UserError(f"placement={cfg.placement.name} is for recommenders, and none of the runs is one")
     name = cfg.split.name if cfg.placement is None else f"{cfg.split.name}-{cfg.placement.name}"
     out = cfg.out or (cfg.paths.reports / cfg.dataset.name / name)
-    out = evaluate_runs(cfg, runs, out)
-    print((out / "leaderboard.txt").read_text(encoding="utf-8"))
-    log.info("report: %s", context.relative(out / "report.html"))
+    return evaluate_runs(cfg, runs, out)
 
 
 def _meant(cfg: Evaluate, named: Sequence[str]) -> list[Path]:
@@ -131,6 +135,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             write_json(folder / "comparisons.json", {t: s["comparisons"] for t, s in sections.items()})
             write_json(folder / "sanity.json", {t: s["sanity"] for t, s in sections.items()})
             write_csv(folder / "leaderboard.csv", sections)
+            write_metrics(folder / "metrics.csv", sections)
             (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
             report = gather(sections, cfg.report, _campaigns(cfg, sections), earlier)
             write_report(folder, report)

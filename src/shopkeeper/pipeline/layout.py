@@ -140,6 +140,7 @@ REPORT = Folder(
             "figures on test (DVC's metrics)",
             "<task>.<model>.<metric>  number or null  the figure alone",
         ),
+        file("metrics.csv", "every figure on test: task, model, metric, value, low, high, n; models best first"),
         file("leaderboard.csv", "the headline metric: task, model, metric, value, low, high, n (DVC's plots)"),
         file("leaderboard.txt", "the leaderboard as the terminal shows it"),
         file(

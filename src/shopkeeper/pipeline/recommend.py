@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -11,8 +13,10 @@ from omegaconf import DictConfig
 from shopkeeper.bundles.answer.events import read_event
 from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
+from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
@@ -22,6 +26,7 @@ from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
+CELLS_AT_ONCE = 4_000_000  # of scores
 
 
 def _recommends(run: places.Listed) -> bool:
@@ -50,18 +55,12 @@ def recommend(config: DictConfig) -> None:
         model = run.placed(model, cfg.placement, cfg.filter_seen)
     elif cfg.category is not None:
         raise UserError(f"category={cfg.category} says whose page it is; add placement=category")
-    usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     item_ids = prepared.items["item_id"].to_pylist()
-    internal = {str(item): i + 1 for i, item in enumerate(item_ids)}
     known, types, n_history = list[int](), list[int](), 0
     for key, lines in (("history", cfg.history), ("basket", cfg.basket)):  # the order so far comes last
         n_history = len(known)
-        rows = [read_event(x if isinstance(x, list) else str(x), key, usual, prepared.zone) for x in lines]
-        events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
-        if strange := [item_id for item_id, _ in events if item_id not in internal]:
-            log.info("left out, not in the data: %s", ", ".join(strange))
-        known += [internal[item_id] for item_id, _ in events if item_id in internal]
-        types += [kind for item_id, kind in events if item_id in internal]
+        found, kinds = read_lines([lines], model, split, key)
+        known, types = known + found[0], types + kinds[0]
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
     requests = Requests.from_histories([known], [types], instant=instant)
@@ -79,27 +78,68 @@ def recommend(config: DictConfig) -> None:
             raise UserError(f"category={cfg.category}: {prepared.name} has none.{nearest(cfg.category, names)}")
         open_to = split.catalogue[code_V[split.catalogue] == names.index(cfg.category) + 1]
         requests = replace(requests, candidates=(np.array([0, len(open_to)]), open_to))
-    k = cfg.k
-    if cfg.placement is not None:  # its lists are as long as asked for
-        listed = np.asarray(model.recommend(requests, min(k, len(split.catalogue))))[0]
-        listed = listed[listed > 0]
-        scores_V = np.full(prepared.n_items + 1, -np.inf)
-        scores_V[listed] = 1 / np.arange(1, len(listed) + 1)
-    elif model.about.answers == LISTS:  # places say all that it says
-        listed = np.asarray(model.recommend(requests, min(k + len(known), len(split.catalogue))))[0]
-        scores_V = np.full(prepared.n_items + 1, -np.inf)
-        scores_V[listed[::-1]] = 1 / np.arange(len(listed), 0, -1)
-    else:
-        scores_V = np.asarray(model.score(requests))[0].astype(np.float64)
-    allowed = np.zeros(len(scores_V), bool)
-    allowed[split.catalogue] = True
-    if run.metrics["filter_seen"] if cfg.filter_seen is None else cfg.filter_seen:
-        allowed[known] = False
-    allowed[shut] = False
-    allowed &= scores_V > -np.inf
-    order = np.argsort(-np.where(allowed, scores_V, -np.inf), kind="stable")[: min(k, int(allowed.sum()))]
+    seen = bool(run.metrics["filter_seen"]) if cfg.filter_seen is None else cfg.filter_seen
+    item_BK, score_BK = best(model, split, requests, cfg.k, seen, placed=cfg.placement is not None)
+    listed = item_BK[0][item_BK[0] > 0].tolist()
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
     texts = item_ids if prepared.queries is None else [as_typed(name) for name in item_ids]
-    shown = [[texts[i - 1], f"{scores_V[i]:.4f}", *(str(attributes[c][i - 1]) for c in extra)] for i in order.tolist()]
+    shown = [[texts[i - 1], f"{score:.4f}", *(str(attributes[c][i - 1]) for c in extra)]
+             for i, score in zip(listed, score_BK[0].tolist(), strict=False)]  # fmt: skip
     print(show.table(["item", "score", *extra], shown))
+
+
+def read_lines(
+    lists: Sequence[Sequence[Any]], model: Any, split: Split, where: str
+) -> tuple[list[list[int]], list[list[int]]]:
+    """What people write down of themselves, as internal ids and codes of event types; items that are not known go.
+
+    `lists`: per person item ids, or [id, event type, …]; `where` begins messages.
+    """
+    prepared = split.prepared
+    usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
+    internal = {str(item): i + 1 for i, item in enumerate(prepared.items["item_id"].to_pylist())}
+    items, types = [], []
+    for lines in lists:
+        rows = [read_event(x if isinstance(x, list) else str(x), where, usual, prepared.zone) for x in lines]
+        events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
+        if strange := [item_id for item_id, _ in events if item_id not in internal]:
+            log.info("left out, not in the data: %s", ", ".join(strange))
+        items.append([internal[item_id] for item_id, _ in events if item_id in internal])
+        types.append([kind for item_id, kind in events if item_id in internal])
+    return items, types
+
+
+def best(
+    model: Any, split: Split, requests: Requests, k: int, filter_seen: bool, *, placed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best items of each request, int32 (B, K), 0 where there are no more, and their scores, float64 (B, K).
+
+    Of a model that answers with lists, scores are 1 / place. `placed`: it answers as a place of the shop does.
+    """
+    n_columns, catalogue = split.prepared.n_items + 1, np.asarray(split.catalogue)
+    shown_V = np.zeros(n_columns, bool)
+    shown_V[catalogue] = True
+    step = max(1, CELLS_AT_ONCE // n_columns)
+    found = []
+    for first in range(0, len(requests), step):
+        part = requests[first : first + step]
+        gone = part.hidden(filter_seen)
+        if placed or model.about.answers == LISTS:
+            more = 0 if placed or gone is None else int(np.diff(gone[0]).max(initial=0))
+            item_BN = np.asarray(model.recommend(part, min(k + more, len(catalogue))), np.int32)
+            score_BV = np.full((len(part), n_columns), -np.inf)
+            place_N = 1 / np.arange(1, item_BN.shape[1] + 1)
+            for n in reversed(range(item_BN.shape[1])):  # of an item that is listed twice the first place counts
+                score_BV[np.arange(len(part)), item_BN[:, n]] = place_N[n]
+        else:
+            score_BV = np.asarray(model.score(part), np.float64)
+        score_BV = np.where(shown_V, score_BV, -np.inf)
+        if gone is not None:
+            score_BV[np.repeat(np.arange(len(part)), np.diff(gone[0])), gone[1]] = -np.inf
+        best_BK = best_columns(score_BV, min(k, len(catalogue)))
+        value_BK = np.take_along_axis(score_BV, best_BK, axis=1)
+        found.append((np.where(value_BK > -np.inf, best_BK, 0).astype(np.int32), value_BK))
+    if not found:
+        return np.zeros((0, k), np.int32), np.zeros((0, k))
+    return np.concatenate([item for item, _ in found]), np.concatenate([score for _, score in found])

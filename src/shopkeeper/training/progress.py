@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from tqdm.auto import tqdm
+
+from shopkeeper.bars import bar
 
 
 class Progress(pl.Callback):
@@ -19,7 +20,7 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Open the bar where a resumed run left off."""
         n = module.n_batches
-        self.bar = tqdm(
+        self.bar = bar(
             total=(trainer.max_epochs or 0) * n,
             initial=module.step,
             unit="batch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,33 @@ SHOWN = (
 
 def write_csv(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
     """Every model's headline with its interval, for DVC's plots."""
+    _write(path, sections, lambda section, there: [section["headline"]])
+
+
+def write_metrics(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every figure of every model on test with its interval: models best first, what the task shows before the rest."""
+
+    def figures(section: Mapping[str, Any], there: Iterable[str]) -> list[str]:
+        k = section["headline"].partition("@")[2] or 10
+        first = [name.format(k=k) for name in (*section["about"].shown, *section["about"].beneath)]
+        return [name for name in dict.fromkeys([section["headline"], *first, *there]) if name in there]
+
+    _write(path, sections, figures)
+
+
+def _write(
+    path: Path,
+    sections: Mapping[str, Mapping[str, Any]],
+    figures: Callable[[Mapping[str, Any], Iterable[str]], Sequence[str]],
+) -> None:
     with open(path, "w", newline="", encoding="utf-8") as f:
         rows = csv.writer(f)
         rows.writerow(["task", "model", "metric", "value", "low", "high", "n"])
         for task, section in sections.items():
             for name in section["names"]:
-                entry = section["metrics"][name]["test"][section["headline"]]
-                rows.writerow([task, name, section["headline"], *(entry[k] for k in ("value", "low", "high", "n"))])
+                found = section["metrics"][name]["test"]
+                for metric in figures(section, list(found)):
+                    rows.writerow([task, name, metric, *(found[metric].get(k) for k in ("value", "low", "high", "n"))])
 
 
 def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:

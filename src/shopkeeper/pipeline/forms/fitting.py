@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.bars import watched
 from shopkeeper.locks import alone
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, recall, says_how_to_go_on
@@ -37,7 +37,7 @@ def fit_of(
         held.enter_context(alone(place))
         held.push(says_how_to_go_on(place))
     recall(place, cfg)
-    bar = cfg.progress and sys.stderr.isatty()  # in a log file, a line per epoch reads better
+    bar = cfg.progress and watched()
     return Fit(
         seed=cfg.seed,
         folder=place,

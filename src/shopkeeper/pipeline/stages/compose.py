@@ -110,15 +110,18 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     return sorted(out.glob("*.yaml"))
 
 
-def composed(verb: str, overrides: list[str]) -> DictConfig:
-    """What `python <verb>.py <overrides>` would be given; within a running Hydra command, from where it reads."""
+def composed(verb: str, overrides: list[str], added: Path | None = None) -> DictConfig:
+    """What `python <verb>.py <overrides>` would be given; within a running Hydra command, from where it reads.
+
+    `added`: a folder with configuration that goes before all other.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     if GlobalHydra.instance().is_initialized():
         return compose(verb, overrides)
-    added = configuration.added_folder()
-    more = [] if added is None else [f"hydra.searchpath=[file://{added.resolve()}]"]
+    places = [place.resolve() for place in (added, configuration.added_folder()) if place is not None]
+    more = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in places)}]"] if places else []
     with initialize_config_dir(str(configuration.main_folder().resolve()), version_base="1.3"):
         return compose(verb, [*overrides, *more])
 

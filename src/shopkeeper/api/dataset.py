@@ -1,0 +1,334 @@
+"""A dataset for Python: a frame, a file or a `conf/dataset/*.yaml`, prepared when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from shopkeeper.api.errors import plain_errors
+from shopkeeper.api.frames import as_given, as_pandas, kinds_of, without_codes
+from shopkeeper.api.html import facts
+from shopkeeper.api.logs import Columns, describe
+from shopkeeper.api.places import Room
+from shopkeeper.api.told import compose
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file, sha256_file, write_text
+from shopkeeper.ingest.dataset_shape import check_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from shopkeeper.data.prepared import Prepared
+
+log = logging.getLogger(__name__)
+WRITTEN = "# Written by shopkeeper.Dataset; `shopkeeper train dataset={name}` in this folder takes it, too.\n"
+SPLIT = "defaults"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A shop's log, which models learn from and are asked about.
+
+    Made by `Dataset.from_pandas`, `Dataset.from_file` or `shopkeeper.dataset`. It is prepared (checked, filtered,
+    numbered) when it is first needed, by the code of the verb `prepare`.
+
+    Attributes:
+        name: what it is called in results.
+        room: where its files lie.
+        spec: what a `conf/dataset/*.yaml` of it says; empty where it is one that is configured, by its name.
+        split: the split that it is divided by unless another one is told.
+
+    Example:
+        >>> import pyarrow as pa, shopkeeper as sk
+        >>> when = ["2024-01-01", "2024-01-02", "2024-01-09"]
+        >>> log = pa.table({"who": [7, 7, 8], "what": ["tea", "pot", "tea"], "at": when})
+        >>> data = sk.Dataset.from_pandas(log, user="who", item="what", time="at")
+        >>> data.n_users, data.n_items, data.n_events
+        (2, 2, 3)
+    """
+
+    name: str
+    room: Room = field(repr=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    split: str | None = None
+    raw: Path | None = field(default=None, repr=False)  # folder of its files; None: as configured
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: Any,
+        *,
+        user: str,
+        item: str,
+        time: str | None = None,
+        type: str | None = None,
+        types: Mapping[str, str] | None = None,
+        event: str = "purchase",
+        price: str | None = None,
+        quantity: str | None = None,
+        order: str | None = None,
+        session: str | None = None,
+        channel: str | None = None,
+        time_zone: str = "UTC",
+        items: Any = None,
+        users: Any = None,
+        item_columns: tuple[str, ...] | list[str] = (),
+        user_columns: tuple[str, ...] | list[str] = (),
+        target: str | tuple[str, ...] | None = None,
+        filter_seen: bool | None = None,
+        name: str = "shop",
+        folder: Path | str | None = None,
+        overwrite: bool = False,
+        **settings: Any,
+    ) -> Dataset:
+        """A dataset from a table in memory: pandas, Polars, Arrow, or anything that gives Arrow.
+
+        Args:
+            frame: the log, a row per event. Columns may be categories or nullable; the index may be one of them, by
+                its name. Ids are text or whole numbers, and come back as they were.
+            user: column of the customer's id.
+            item: column of the item's id.
+            time: column of the time: datetimes with or without a zone, dates, ISO text, or seconds, milliseconds, …
+                since 1970, told apart by their size. None: the order of the rows is all that is known.
+            type: column of the kind of event. None: every row is an `event`.
+            types: kinds of event as the column has them -> as they are called here (`view`, `search`, `add_to_cart`,
+                `remove_from_cart`, `purchase`, `return`, `rating`, `favourite`, `exposure`).
+            event: the kind of every row, where no column says it.
+            price: column of the price per unit (`price_is="total"`: of the whole line).
+            quantity: column of the units.
+            order: column of the order's number: lines of one order happen at once.
+            session: column of the session.
+            channel: column of the channel.
+            time_zone: of times that name none; days and hours are the shop's.
+            items: a table of items with the column `item` (or `item_id`) and what is known of them.
+            users: the same of customers.
+            item_columns: columns of the log that say something of the item, such as its title.
+            user_columns: columns of the log that say something of the customer.
+            target: the kind of event that is predicted. None: purchases where there are any, else every kind.
+            filter_seen: whether what a customer has had is not recommended again. None: as the log has it: true
+                where nobody ever takes an item twice.
+            name: what the dataset is called.
+            folder: where its files lie, laid out as a project folder. None: in a temporary one, gone when Python ends.
+            overwrite: replace another dataset of that name in the folder.
+            settings: further settings of `conf/dataset/*.yaml`, such as `temporal={"test_days": 14}`,
+                `churn={"horizon_days": 60, "active_days": 90}`, `filters={"k_core": 5}`, `price_is="total"`.
+
+        Raises:
+            UserError: a column that is missing or there twice, values that are none of its kind, an unknown setting.
+
+        Example:
+            >>> import pandas as pd, shopkeeper as sk
+            >>> when = pd.to_datetime(["2024-01-01", "2024-02-01"])
+            >>> log = pd.DataFrame({"who": ["a", "b"], "what": [1, 2], "when": when})
+            >>> sk.Dataset.from_pandas(log, user="who", item="what", time="when").n_events
+            2
+        """
+        columns = Columns(user, item, time, type, price, quantity, order, session, channel)
+        with plain_errors():
+            made = describe(
+                frame, columns, types=types, event=event, time_zone=time_zone, items=items, users=users,
+                item_columns=item_columns, user_columns=user_columns, target=target, filter_seen=filter_seen,
+                name=name, settings=settings,
+            )  # fmt: skip
+            check_dataset(made.spec)
+        room = Room(folder)
+        data = cls(name, room, made.spec, made.split, room.raw)
+        data._write(made.tables, overwrite)
+        return data
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path | str,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        type: str | None = None,
+        price: str | None = None,
+        quantity: str | None = None,
+        order: str | None = None,
+        session: str | None = None,
+        channel: str | None = None,
+        name: str | None = None,
+        folder: Path | str | None = None,
+        **settings: Any,
+    ) -> Dataset:
+        """A dataset from a file: CSV (also compressed), Parquet, JSON lines, Excel and what else `new-dataset` reads.
+
+        What is not told is guessed as `shopkeeper new-dataset` does; what is doubtful about it is logged as a warning
+        and stands in `doubts`. The file stays where it is.
+
+        Args:
+            path: the file.
+            user, item, time, type, price, quantity, order, session, channel: columns, as of `from_pandas`.
+            name: what the dataset is called. None: after the file.
+            folder: where what is made of it lies. None: in a temporary folder, gone when Python ends.
+            settings: further settings of `conf/dataset/*.yaml`, which go before what is guessed.
+
+        Raises:
+            UserError: a file that is no table, or a column that it has not.
+
+        Example:
+            >>> import shopkeeper as sk
+            >>> data = sk.Dataset.from_file("orders.csv", user="Customer ID", item="StockCode")  # doctest: +SKIP
+        """
+        from shopkeeper.api.logs import guessed
+
+        columns = Columns(user, item, time, type, price, quantity, order, session, channel)
+        path = Path(path).expanduser()
+        with plain_errors():
+            spec, split, doubts = guessed(path, columns, name, settings)
+            check_dataset(spec)
+        for doubt in doubts:
+            log.warning("%s: %s", path.name, doubt)
+        return cls(str(spec["name"]), Room(folder), spec, split, path.resolve().parent)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The prepared dataset, as every other part of the package reads it; made when it is first asked for."""
+        from shopkeeper.pipeline.preparing.data import prepare_data
+        from shopkeeper.pipeline.told import Prepare, settings
+
+        with plain_errors():
+            return prepare_data(settings(self.compose("prepare", {}), Prepare))
+
+    @property
+    def n_events(self) -> int:
+        """Events that were kept."""
+        return int(self.prepared.manifest["n_events"])
+
+    @property
+    def n_users(self) -> int:
+        """Customers with an event."""
+        return self.prepared.n_users
+
+    @property
+    def n_items(self) -> int:
+        """Items with an event."""
+        return self.prepared.n_items
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The events that were kept, by customer and time: `user_id`, `item_id`, `event_type`, `timestamp`, …
+
+        Example:
+            >>> import shopkeeper as sk
+            >>> sk.dataset("demo_shop").to_pandas().head()  # doctest: +SKIP
+        """
+        table = self.prepared.table("events.parquet")
+        plain = pa.table({name: without_codes(table[name]) for name in table.column_names})
+        return as_pandas(self.given_ids(plain))
+
+    def rejected(self) -> pd.DataFrame:
+        """The rows that were not, each with its file, row, column and reason."""
+        return as_pandas(self.prepared.table("rejected.parquet"))
+
+    def items(self) -> pd.DataFrame:
+        """What is known of items: `item_id` and attributes."""
+        table = self.prepared.items
+        return as_pandas(self.given_ids(table.drop_columns(["item"])))
+
+    def users(self) -> pd.DataFrame:
+        """What is known of customers: `user_id` and attributes."""
+        table = self.prepared.users
+        return as_pandas(self.given_ids(table.drop_columns(["user"])))
+
+    @cached_property
+    def kinds(self) -> dict[str, bool]:
+        """Of `user_id` and `item_id`, whether they were given as whole numbers."""
+        config = self.prepared.manifest.get("config") or {}
+        raw, columns = config.get("raw") or {}, config.get("columns") or {}
+        files = raw.get("files") or []
+        place = self.compose("prepare", {})["paths"]["raw"]
+        return kinds_of(columns, Path(place) / str(raw.get("folder") or "") / str(files[0])) if files else {}
+
+    def given_ids(self, table: pa.Table) -> pa.Table:
+        """A table with ids as they were given."""
+        for column, whole in self.kinds.items():
+            if whole and column in table.column_names:
+                at = table.column_names.index(column)
+                table = table.set_column(at, column, as_given(table[column], True))
+        return table
+
+    def compose(self, verb: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """What a verb would be told about this dataset, as plain settings; `told` as of `api.told.compose`."""
+        usual: dict[str, Any] = {"tracking": "none", "split": self.split, "dataset": self.name}
+        whole = {"dataset": self.spec} if self.spec else {}
+        given = {key: value for key, value in told.items() if value is not None}
+        split = given.get("split")
+        if isinstance(split, Mapping) and "name" not in split and self.split is not None:
+            given["split"] = {"name": self.split, **split}
+        config = compose(verb, {**usual, **given}, self.room.conf if self.room.conf.is_dir() else None, whole)
+        return {**config, "paths": {**config["paths"], **self.room.paths(self.raw)}}
+
+    def _write(self, tables: Mapping[str, pa.Table], overwrite: bool) -> None:
+        """The tables as files below `data/raw/<name>`, and the YAML that reads them."""
+        place, file = self.room.raw / self.name, self.room.conf / "dataset" / f"{self.name}.yaml"
+        text = WRITTEN.format(name=self.name) + yaml.safe_dump(
+            {SPLIT: [{"override /split@_global_.split": self.split}], **self.spec}, sort_keys=False, allow_unicode=True
+        )
+        if file.is_file() and not overwrite and file.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{file} is there already and says something else; give another name or folder, or overwrite=True"
+            )
+        for name, table in tables.items():
+            path = place / f"{name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as tmp:
+                pq.write_table(table, tmp)
+                if path.is_file() and not overwrite and sha256_file(tmp) != sha256_file(path):
+                    raise UserError(
+                        f"{path} is there already and holds other rows; give another name or folder, or overwrite=True"
+                    )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        manifest = self.prepared.manifest
+        rows = {
+            "customers": f"{self.n_users:,}",
+            "items": f"{self.n_items:,}",
+            "events": f"{self.n_events:,}",
+            "rejected rows": f"{manifest.get('n_rejected', 0):,}",
+        }
+        if self.prepared.events.timestamp is not None:
+            from shopkeeper.timeline import iso
+
+            rows["from, to"] = " – ".join(iso(t)[:10] for t in self.prepared.span)
+        rows["split"] = str(self.split)
+        return facts(self.name, rows)
+
+
+def dataset(name: str, folder: Path | str | None = None, **settings: Any) -> Dataset:
+    """A dataset by the name of its `conf/dataset/<name>.yaml`, the package's or one's own.
+
+    Args:
+        name: `demo_shop`, `online_retail`, … (`shopkeeper.choices("dataset")`).
+        folder: where what is made of it lies, laid out as a project folder (`"."`: where the verbs have it). None: in a
+            temporary folder, gone when Python ends.
+        settings: of the dataset, in place of what its YAML says.
+
+    Raises:
+        UserError: there is no such dataset, with the nearest name.
+
+    Example:
+        >>> import shopkeeper as sk
+        >>> sk.dataset("demo_shop", simulate={"customers": 50}).n_users
+        50
+    """
+    room = Room(folder)
+    found = compose("prepare", {"dataset": {"name": name, **settings}}, room.conf if room.conf.is_dir() else None)
+    own = (room.conf / "dataset" / f"{name}.yaml").is_file()
+    spec = dict(found["dataset"]) if settings else {}
+    if spec:
+        check_dataset(spec)
+    return Dataset(name, room, spec, str(found["split"]["name"]), room.raw if own else None)

@@ -1,0 +1,248 @@
+"""From a frame, or a file, and the names of its columns to what a `conf/dataset/*.yaml` says of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from shopkeeper.api.frames import as_arrow, as_ids
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.ingest.guesses.new_dataset import DOUBT, EVENTS, guess_dataset
+from shopkeeper.ingest.guesses.times import time_options
+from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES, MICROSECONDS_PER_DAY
+
+LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says; as `new-dataset` has it
+SHARE = 6  # and of a short log no more than this part of it each
+LOOKED_AT = 20_000  # rows, to see how times are written
+ID_ARGUMENTS = {
+    "user_id": "user",
+    "item_id": "item",
+    "order_id": "order",
+    "session_id": "session",
+    "channel": "channel",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a log holds what, as `Dataset.from_pandas` is told."""
+
+    user: str | None
+    item: str | None
+    time: str | None = None
+    type: str | None = None
+    price: str | None = None
+    quantity: str | None = None
+    order: str | None = None
+    session: str | None = None
+    channel: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Our column -> theirs, of those that are told."""
+        ours = {**ID_ARGUMENTS, "timestamp": "time", "event_type": "type", "price": "price", "quantity": "quantity"}
+        return {name: str(value) for name, key in ours.items() if (value := vars(self)[key]) is not None}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of a log in memory."""
+
+    spec: dict[str, Any]
+    split: str
+    tables: dict[str, pa.Table] = field(repr=False)  # by the name of the file that they become
+
+
+def describe(
+    frame: Any,
+    columns: Columns,
+    *,
+    types: Mapping[str, str] | None,
+    event: str,
+    time_zone: str,
+    items: Any,
+    users: Any,
+    item_columns: Sequence[str],
+    user_columns: Sequence[str],
+    target: str | Sequence[str] | None,
+    filter_seen: bool | None,
+    name: str,
+    settings: Mapping[str, Any],
+) -> Described:
+    """The settings of a dataset and the tables that they speak of; arguments as of `Dataset.from_pandas`."""
+    named = columns.named()
+    if event not in EVENT_TYPES:
+        raise UserError(f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)}")
+    wanted = list(dict.fromkeys([*named.values(), *item_columns, *user_columns]))
+    table = as_arrow(frame, wanted)
+    if not len(table):
+        raise UserError("the frame has no rows; give some")
+    for ours in ID_ARGUMENTS:
+        if ours in named:
+            at = table.column_names.index(named[ours])
+            table = table.set_column(at, named[ours], as_ids(table[named[ours]], named[ours]))
+    kinds, event_type = _event_type(table, named.pop("event_type", None), types, event)
+    targets = _targets(kinds, target)
+    spec: dict[str, Any] = {
+        "name": name,
+        "target_events": targets,
+        "filter_seen": _once(table, named, event_type, targets) if filter_seen is None else filter_seen,
+        "raw": {"folder": name, "files": ["events.parquet"]},
+        "reader": {"format": "parquet"},
+        "columns": named,
+        "event_type": event_type,
+        "filters": {},
+    }
+    split = "leave_one_out"
+    if "timestamp" in named:
+        options, days = _times(table[named["timestamp"]], named["timestamp"], time_zone)
+        window = max(1, min(LONGEST_DAYS, int(days // SHARE)))
+        spec |= {"timestamp": {"time_zone": time_zone, **options}, "refit": True}
+        spec["temporal"] = {"validation_days": window, "test_days": window}
+        split = "temporal" if days >= 3 else split
+    tables = {"events": table}
+    for kind, given, carried, id_column in (
+        ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
+    ):  # fmt: skip
+        block: dict[str, Any] = {"from_events": {c: c for c in carried}} if carried else {}
+        if given is not None:
+            assert id_column is not None
+            tables[kind], own = _entities(given, id_column, f"{kind[:-1]}_id", kind)
+            block |= {"file": f"{kind}.parquet", "reader": {"format": "parquet"}, "id": own}
+        if block:
+            spec[kind] = block
+    return Described(_with(spec, settings), split, tables)
+
+
+def guessed(
+    path: Path, columns: Columns, name: str | None, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], str, list[str]]:
+    """Settings of a dataset of a file, its split, and what is doubtful about what was guessed.
+
+    What is told of columns and settings goes before the guesses, and doubts of those columns are not said.
+    """
+    text = guess_dataset(path)
+    found = yaml.safe_load(text)
+    split = str(found.pop("defaults")[0]["override /split@_global_.split"])
+    told = columns.named()
+    if unknown := [theirs for theirs in told.values() if theirs not in (have := _header(path, found))]:
+        raise UserError(f"{path} has no column '{unknown[0]}'.{nearest(unknown[0], have)}")
+    if (kind := told.pop("event_type", None)) is not None:
+        block = found.get("event_type")
+        found["event_type"] = block if isinstance(block, dict) and block.get("column") == kind else {"column": kind}
+    kept = {ours: theirs for ours, theirs in found["columns"].items() if theirs not in told.values()}
+    found["columns"] = kept | told
+    if "timestamp" in told and kept.get("timestamp") is None and found.get("timestamp") is None:
+        split = "temporal"
+        found |= {"temporal": {"validation_days": LONGEST_DAYS, "test_days": LONGEST_DAYS}}
+    if "constants" in found:
+        found["constants"] = {k: v for k, v in found["constants"].items() if k not in told}
+        found = {k: v for k, v in found.items() if k != "constants" or v}
+    found = {k: v for k, v in found.items() if v is not None}
+    if name is not None:
+        found["name"] = name
+    doubts = [line.partition(DOUBT)[2].strip() for line in text.splitlines() if DOUBT in line]
+    about = [f"called like a {ours}" for ours in told]
+    return _with(found, settings), split, [d for d in doubts if not any(one in d for one in about)]
+
+
+def _with(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a dataset with others in their place; of blocks, with some of their values."""
+    found = dict(spec)
+    for key, value in settings.items():
+        base = found.get(key)
+        found[key] = {**base, **value} if isinstance(base, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def _header(path: Path, spec: Mapping[str, Any]) -> list[str]:
+    from shopkeeper.ingest.dataset_parts import ReaderSettings
+    from shopkeeper.ingest.readers import reader
+    from shopkeeper.typed import made
+
+    told = made(ReaderSettings, spec["reader"])
+    return [str(c) for c in next(iter(reader(told.format)(path, None, told, None))).table.column_names]
+
+
+def _event_type(
+    table: pa.Table, column: str | None, types: Mapping[str, str] | None, event: str
+) -> tuple[list[str], Any]:
+    """The kinds of event that there are, and the block `event_type`."""
+    if column is None:
+        if types:
+            raise UserError("types says what kinds of event mean, and no column holds them; say type='…', too")
+        return [event], event
+    values = [v for v in pc.unique(table[column].cast(pa.string())).to_pylist() if v is not None]
+    told = dict(types or {})
+    if unknown := [k for k in told if k not in values]:
+        raise UserError(
+            f"types names '{unknown[0]}', which column '{column}' has not.{nearest(str(unknown[0]), values)}"
+        )
+    if wrong := [k for k in told.values() if k not in EVENT_TYPES]:
+        raise UserError(f"types: '{wrong[0]}' is no kind of event.{nearest(str(wrong[0]), EVENT_TYPES)}")
+    meant = {value: told.get(value, value) for value in values}
+    if strange := [value for value, kind in meant.items() if kind not in EVENT_TYPES]:
+        found = {v: next((k for k, pattern in EVENTS.items() if re.search(pattern, v, re.IGNORECASE)), "view")
+                 for v in strange}  # fmt: skip
+        raise UserError(
+            f"column '{column}' holds '{strange[0]}', which is no kind of event; say what it is: types={found!r}, "
+            f"for example. Valid: {', '.join(EVENT_TYPES)}."
+        )
+    return [kind for kind in EVENT_TYPES if kind in meant.values()], {"column": column, "map": meant}
+
+
+def _targets(kinds: Sequence[str], target: str | Sequence[str] | None) -> list[str]:
+    if target is None:
+        return ["purchase"] if "purchase" in kinds else [k for k in kinds if k in INTEREST_TYPES] or list(kinds)
+    told = [target] if isinstance(target, str) else list(target)
+    if wrong := [k for k in told if k not in kinds]:
+        raise UserError(f"target='{wrong[0]}' is no kind of event of this log.{nearest(wrong[0], kinds)}")
+    return told
+
+
+def _once(table: pa.Table, named: Mapping[str, str], event_type: Any, targets: Sequence[str]) -> bool:
+    """Whether nobody takes an item twice."""
+    if isinstance(event_type, Mapping):
+        values = [value for value, kind in event_type["map"].items() if kind in targets]
+        table = table.filter(pc.is_in(table[event_type["column"]].cast(pa.string()), pa.array(values, pa.string())))
+    pairs = table.select([named["user_id"], named["item_id"]]).rename_columns(["user", "item"])
+    return len(pairs.group_by(["user", "item"], use_threads=False).aggregate([])) == len(pairs)
+
+
+def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any], float]:
+    """How times are written, and how many days they span.
+
+    Raises:
+        UserError: they are none.
+    """
+    from shopkeeper.ingest.dataset_parts import Timestamp
+    from shopkeeper.ingest.times import MISSING, to_micros
+
+    series = pl.Series(pl.from_arrow(column)).drop_nulls()
+    options, _ = time_options(series.gather_every(max(1, len(series) // LOOKED_AT)))
+    if options is None:
+        example = "nothing" if not len(series) else repr(series[0])
+        raise UserError(
+            f"column '{name}' holds no times ({example}); give datetimes, dates, ISO text or numbers since 1970"
+        )
+    told: dict[str, Any] = {key: value for key, value in options.items() if key != "time_zone"}
+    micros, _ = to_micros(column.combine_chunks(), Timestamp(time_zone=zone, **told))
+    known = micros[micros != MISSING]
+    return told, float(known.max() - known.min()) / MICROSECONDS_PER_DAY if len(known) else 0.0
+
+
+def _entities(given: Any, column: str, usual: str, what: str) -> tuple[pa.Table, str]:
+    """A table of items or customers and which of its columns is the id."""
+    table = as_arrow(given)
+    own = next((c for c in (column, usual) if c in table.column_names), None)
+    if own is None:
+        raise UserError(f"{what} has neither a column '{column}' nor '{usual}', which says whose row it is; rename one")
+    at = table.column_names.index(own)
+    return table.set_column(at, own, as_ids(table[own], own)), own

@@ -1,0 +1,101 @@
+"""From arguments of Python to what a verb is told: composed from the same `conf/`, checked by the same classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.api.errors import plain_errors
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import plain
+
+GROUPS = ("dataset", "split", "task", "model", "trainer", "loss", "tracking", "engine", "tuning", "placement",
+          "audience")  # fmt: skip
+
+
+def compose(
+    verb: str,
+    told: Mapping[str, Any],
+    added: Path | None = None,
+    whole: Mapping[str, Mapping[str, Any]] | None = None,
+    words: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The configuration of a verb as plain settings.
+
+    Args:
+        verb: `train`, `evaluate`, …
+        told: settings by name. A group takes the name of one of its files, or settings of it, or both
+            (`{"name": "temporal", "test_days": 14}`).
+        added: a folder with configuration beside the package's.
+        whole: groups that are given as a whole, in place of a file.
+        words: further words, as on a command line.
+
+    Raises:
+        UserError: a name that is none, or a value of another kind, with the nearest valid one.
+
+    Example:
+        >>> told = {"model": "popularity", "split": {"name": "temporal", "test_days": 14}}
+        >>> compose("train", told)["split"]["test_days"]
+        14
+    """
+    words, blocks = list(words), dict[str, Any](whole or {})
+    settings: dict[str, Any] = {}
+    for key, value in told.items():
+        if value is None or key in blocks:
+            continue
+        if key in GROUPS and isinstance(value, str):
+            words.append(f"{key}={value}")
+        elif key in GROUPS and isinstance(value, Mapping) and "name" in value:
+            words.append(f"{key}={value['name']}")
+            settings[key] = {k: v for k, v in value.items() if k != "name"}
+        elif key in GROUPS and not isinstance(value, Mapping):
+            raise UserError(f"{key}={value!r:.80} is neither a name nor settings; give one of them")
+        else:
+            settings[key] = value
+    with plain_errors():
+        config = plain(composed(verb, words, added))
+    config |= {key: dict(block) for key, block in blocks.items()}
+    for key, value in settings.items():
+        config[key] = _merged(config.get(key), value, key)
+    return config
+
+
+def _merged(base: Any, value: Any, path: str) -> Any:
+    """A setting with another value; of a block, with the values that are told, and the others as they were."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(base, Mapping) and isinstance(value, Mapping):
+        found = dict(base)
+        for key, inner in value.items():
+            found[str(key)] = _merged(base.get(key), inner, f"{path}.{key}")
+        return found
+    if isinstance(base, Mapping) and base and not isinstance(value, Mapping):
+        raise UserError(f"{path}={value!r:.80} is no block of settings; give some of {', '.join(map(str, base))}")
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def divided(
+    settings: Mapping[str, Any], model: Mapping[str, Any], of_verb: set[str], name: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a model, and those of the verb: each name belongs to one of them.
+
+    Raises:
+        UserError: a name that belongs to neither, with the nearest one.
+
+    Example:
+        >>> divided({"epochs": 2, "seed": 3}, {"epochs": 200}, {"seed"}, "sasrec")
+        ({'epochs': 2}, {'seed': 3})
+    """
+    own, others = dict[str, Any](), dict[str, Any]()
+    for key, value in settings.items():
+        if key in of_verb:
+            others[key] = value
+        elif key in model:
+            own[key] = value
+        else:
+            raise UserError(f"{name} has no setting '{key}'.{nearest(key, [*model, *of_verb])}")
+    return own, others
