@@ -45,16 +45,18 @@ def test_the_verbs_go_on_in_a_folder_that_python_filled_and_find_the_same(tmp_pa
     data = sk.Dataset.from_pandas(frame(), **COLUMNS, name="round", folder=tmp_path)
     mine = sk.fit("item_knn", data, neighbours=5, **QUICK)
     words = ["dataset=round", "model=item_knn", "model.neighbours=5", "evaluation.resamples=50", "tracking=none"]
-    verb(tmp_path, "train", *words, "hydra.run.dir=theirs")
-    assert read_json(tmp_path / "theirs/metrics.json") == read_json(mine.path / "metrics.json")
-    said = verb(tmp_path, "recommend", "run=theirs", "history=[s1,s2]", "k=3")
+    figures, trained = read_json(mine.path / "metrics.json"), read_json(mine.path / "manifest.json")["trained_at"]
     listed = mine.recommend(history=[["s1", "s2"]], k=3)
+    verb(tmp_path, "train", *words)  # the same settings: the same folder
+    assert read_json(mine.path / "metrics.json") == figures
+    assert read_json(mine.path / "manifest.json")["trained_at"] > trained
+    said = verb(tmp_path, "recommend", "run=item_knn", "history=[s1,s2]", "k=3")
     assert [line.split()[0] for line in said.splitlines()[2:]] == listed["item_id"].tolist()
     assert [line.split()[1] for line in said.splitlines()[2:]] == [f"{s:.4f}" for s in listed["score"]]
     again = sk.dataset("round", folder=tmp_path)
     assert again.prepared.fingerprint == data.prepared.fingerprint
     monkeypatch.chdir(tmp_path)  # a run of the verbs names its data as seen from there
-    assert sk.load("theirs").recommend(history=[["s1", "s2"]], k=3).equals(listed)
+    assert sk.load(mine.path).recommend(history=[["s1", "s2"]], k=3).equals(listed)
     assert again.users()["user_id"].dtype == np.int64
 
 
@@ -191,7 +193,7 @@ def test_a_report_and_a_comparison_say_what_the_verbs_say(model, popular, tmp_pa
         model.metrics().loc["ndcg@10", "value"] - popular.metrics().loc["ndcg@10", "value"]
     )
     assert rows["statement"][0] in repr(pair)
-    assert set(report.comparisons()["metric"]) == {"ndcg@10"}
+    assert {"ndcg@10"} <= set(report.comparisons()["metric"])
 
 
 def test_a_notebook_shows_tables_with_every_text_escaped(model, popular, data: sk.Dataset, tmp_path: Path):

@@ -93,8 +93,7 @@ class Report:
         for task in dict.fromkeys(row["task"] for row in self._rows):
             rows = [row for row in self._rows if row["task"] == task]
             metrics = list(dict.fromkeys(row["metric"] for row in rows))
-            headline = boards[task][0]["metric"] if boards.get(task) else metrics[0]
-            shown = list(dict.fromkeys([headline, *metrics]))[:4]
+            headline, shown = metrics[0], metrics[:4]
             value = {(row["model"], row["metric"]): row for row in rows}
             models = list(dict.fromkeys(row["model"] for row in rows))
             lines = [[m, *(show.with_interval(value.get((m, metric))) for metric in shown)] for m in models]

@@ -20,7 +20,7 @@ from shopkeeper.api.told import divided
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
-from shopkeeper.pipeline import context, show, told
+from shopkeeper.pipeline import context, places, show, told
 from shopkeeper.pipeline.recommend import best, read_lines
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.tasks.base import REQUESTS
@@ -99,7 +99,8 @@ class Estimator:
             data: the dataset.
             split: how it is divided; None: as the dataset says.
             task: what is asked; None: as the model says (recommenders: `next_item`).
-            folder: the run's folder. None: below the dataset's.
+            folder: the run's folder. None: `runs/<dataset>/<task>/<split>/<model>-<id>` below the dataset's, where the
+                same settings have the same id.
 
         Returns:
             The estimator, fitted.
@@ -123,10 +124,10 @@ class Estimator:
                 config["model"] = {**settings_of(self.model), **own}
             else:
                 config = data.compose("train", {**asked, "model": {"name": self.model, **own}})
+            if group is None and config.get("name") is None:  # the same settings, and perhaps another program by now
+                config["name"] = f"{self.name}-{uuid.uuid4().hex[:8]}"
             cfg = told.settings(config, told.Train)
-            place = context.run_folder(cfg)
-            out = Path(folder) if folder is not None else place.with_name(f"{place.name}-{uuid.uuid4().hex[:8]}")
-            self._run = train_model(cfg, out)
+            self._run = train_model(cfg, places.run_folder(cfg) if folder is None else Path(folder))
         self.data = data
         return self
 
