@@ -146,6 +146,9 @@ def test_every_value_of_another_kind_and_every_misspelt_key_is_named_or_valid(pa
         ("dataset",) if group == "source" else tuple(group.split("/")),
         composed(VERBS.get(group, "train"), *words_of(path)),
     )
+    if group == "source":  # without what the dataset says that it was put into
+        own = {"name", "raw", *yaml.safe_load(path.read_text())}
+        cfg["dataset"] = {key: value for key, value in cfg["dataset"].items() if key in own}
     if group == "tuning":
         del cfg["tuning"]["space"]  # of the model
     bad = slips(cfg, root, work)

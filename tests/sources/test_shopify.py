@@ -129,6 +129,13 @@ def test_an_order_is_whole_wherever_a_chunk_of_the_file_ends(tmp_path: Path, mon
     assert {row[5] for row in cut if row[1] == "Chair"} == {30.0}
 
 
+def test_lines_of_an_order_that_stand_apart_are_refused(tmp_path: Path):
+    lines = [line("#1", "1", "Cup", "10.00") | FIRST, line("#2", "1", "Pot", "10.00") | FIRST]
+    text = csv(*lines, line("#1", "1", "Jug", "5.00") | NEXT)
+    with pytest.raises(UserError, match=r"orders_export\.csv: rows 2 and 4 are of one Name.*sort the file by Name"):
+        prepared(tmp_path, "shopify_orders", {"orders_export.csv": text})
+
+
 def test_an_export_of_2012_lacks_columns_that_came_later(tmp_path: Path):
     text = csv(line("#1", "1", "Cup", "10.00") | FIRST, header=OLD)
     assert [row[5] for row in events(prepared(tmp_path, "shopify_orders", {"orders_export.csv": text}))] == [10.0]

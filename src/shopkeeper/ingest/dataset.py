@@ -143,8 +143,9 @@ def parse(config: Yaml) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""
     told = to_plain(config)
     where = check_dataset(told)
-    if (told.get("export") or {}).get("unfit"):
-        raise UserError(f"{where}: {told['export']['title']} is no log: {told['export']['unfit']}")
+    if (export := told.get("export") or {}).get("unfit"):
+        way_out = export.get("instead")
+        raise UserError(f"{where}: {export['title']} is no log: {export['unfit']}; {way_out}")
     if not told.get("logs"):
         return _parse(told, where)
     every = [_parse(merged(told, entry), where) for entry in told["logs"]]

@@ -27,7 +27,8 @@ class Export:
     columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
     renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
-    unfit: str | None = held(TEXT, None)  # why nothing can be learned from it, and what to use
+    unfit: str | None = held(TEXT, None)  # why nothing can be learned from it
+    instead: str | None = held(TEXT, None)  # and what to do
 
 
 @cache
@@ -70,7 +71,7 @@ def looks_like(have: Collection[str], missing: Collection[str], own: Export | No
     name, export = found
     what = f"{export.title}{version(export, have)}"
     if export.unfit and own is None:
-        return f" The file looks like {what}: {export.unfit}."
+        return f" The file looks like {what}: {export.unfit}; {export.instead}."
     if own is not None and own.title == export.title:
         gone = [c for c in export.columns if c not in have and export.renamed.get(c) not in have]
         lacks = ", ".join(f"'{column}'" for column in dict.fromkeys([*missing, *gone]))

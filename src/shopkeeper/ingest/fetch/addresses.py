@@ -98,7 +98,7 @@ def _check_no_secret(where: str, path: str, entry: Fetch) -> None:
     try:
         password = urlsplit(entry.url).password
     except ValueError:
-        raise UserError(f"{where}: {path}.url is no URL") from None
+        raise UserError(f"{where}: {path}.url is no URL; write it like s3://bucket/orders.csv") from None
     plain = [password] if password else []
     plain += re.findall(r"(?i)[?&;](?:\w*(?:password|passwd|pwd|token|secret|key|signature))=([^&;]+)", entry.url)
     plain += [str(value) for key, value in entry.options.items() if _SECRET.search(key) and isinstance(value, str)]

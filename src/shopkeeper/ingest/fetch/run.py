@@ -43,7 +43,8 @@ def fetch(config: DatasetConfig, raw: Path, *, only_missing: bool = False) -> li
 
                 found = copy_files(entry, address, folder)
         except UserError as e:
-            raise UserError(address.hidden(str(e))) from None  # a driver's message may hold what it was told
+            message = address.hidden(str(e))  # a driver's may hold what it was told
+            raise UserError(message) from None
         log.info("fetched %s from %s", ", ".join(found[:3]) + (" …" if len(found) > 3 else ""), address.shown)
         names += found
     return sorted(names)

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject
 from shopkeeper.ingest.steps.cells import split
 from shopkeeper.ingest.steps.columns import also, first_of, text, time
 from shopkeeper.ingest.steps.groups import discount, fill
 from shopkeeper.ingest.steps.join import join
 from shopkeeper.ingest.steps.settings import Also, Discount, Fill, FirstOf, Join, Split, Step, Text, Time
-from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, runs
+from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, runs, texts
 
 # What each step does: a function of the frame, the step's settings and tools.
 RUN: dict[type, Callable[[pl.DataFrame, Any, Tools], Shaped]] = {
@@ -67,8 +68,13 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _whole_groups(blocks: Iterator[Block], by: str) -> Iterator[Block]:
-    """Blocks that end where a run of equal values of `by` does: what may go on in the next block waits for it."""
+    """Blocks that end where a run of equal values of `by` does: what may go on in the next block waits for it.
+
+    Raises:
+        UserError: a value that comes back behind others, as in a file that was sorted by something else.
+    """
     held: tuple[pa.Table, np.ndarray, str] | None = None
+    begun = _Begun(by)
     for block in map(_with_rows, blocks):
         if not block.table.num_rows:
             yield block
@@ -79,13 +85,47 @@ def _whole_groups(blocks: Iterator[Block], by: str) -> Iterator[Block]:
                 table = pa.concat_tables([held[0], table], promote_options="permissive")
                 rows = np.concatenate([held[1], rows])
             else:
+                begun.add(held[2], held[0], held[1])
                 yield _block(*held, [])
         run = runs(pl.DataFrame(pl.from_arrow(table.select([by]))), by)
         cut = int(np.searchsorted(run, run[-1]))
         held = table.slice(cut), rows[cut:], block.file
+        begun.add(block.file, table.slice(0, cut), rows[:cut])
         yield _block(table.slice(0, cut), rows[:cut], block.file, block.broken)
     if held is not None:
+        begun.add(held[2], held[0], held[1])
         yield _block(*held, [])
+    begun.check()
+
+
+class _Begun:
+    """Where each run of equal values began: 16 bytes for each order of a file."""
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+        self.hashes = [np.empty(0, np.uint64)]
+        self.rows = [np.empty(0, np.int64)]
+        self.file = ""
+
+    def add(self, file: str, table: pa.Table, rows: np.ndarray) -> None:
+        """Whole runs of a file, in the order in which they stand there."""
+        text = texts(pl.DataFrame(pl.from_arrow(table.select([self.by]))), self.by)
+        first = (text != text.shift(1)).fill_null(True).to_numpy() & text.is_not_null().to_numpy()
+        self.file = file
+        self.hashes.append(text.hash().to_numpy()[first])
+        self.rows.append(rows[first])
+
+    def check(self) -> None:
+        """A `UserError` for a value with two runs."""
+        hashes, rows = np.concatenate(self.hashes), np.concatenate(self.rows)
+        order = np.argsort(hashes, kind="stable")
+        again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+        if len(again):
+            one, other = (int(rows[order][again[0] + i]) for i in (0, 1))
+            raise UserError(
+                f"{self.file}: rows {one:,} and {other:,} are of one {self.by}, and other ones stand between them, so "
+                f"that what stands on its first line alone is lost; sort the file by {self.by}, or export it again"
+            )
 
 
 def _block(table: pa.Table, rows: np.ndarray, file: str, broken: list[Reject]) -> Block:
