@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 from by_readme import wrong_by_the_readme
-from javascript import node
 
+from javascript import node
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 from by_readme import wrong_by_the_readme
-from javascript import node
 
 from customers.toyshop import CUTOFFS, toy_shop
+from javascript import node
 from shopkeeper.bundles.answer import Answer, Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.answer.wire import answered

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from javascript import module, node
 
+from javascript import module, node
 from shopkeeper.bundles.answer.events import read_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.errors import UserError
