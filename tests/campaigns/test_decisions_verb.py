@@ -88,8 +88,10 @@ def test_every_command_on_the_page_runs_as_printed() -> None:
         words = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    made = read("audiences/rhythm/win_back-2023-07-18/card.json")
+    made = read("audiences/rhythm/at_risk-2023-07-18/card.json")
     assert made["scores"]["run"] == "runs/churn"
+    (headline,) = re.findall(r"Write to <strong>(\d+) customers", page)
+    assert made["customers"]["in_the_audience"] == int(headline)  # all of those for whom an offer pays
 
 
 def test_the_next_report_says_what_has_moved_since(house: House) -> None:

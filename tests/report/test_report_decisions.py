@@ -46,7 +46,7 @@ def test_what_lists_bring_and_by_how_much_more_stands_first_in_money_with_its_in
     (money, about), (more, beside), (hit, basket), (n, until) = found.tiles
     table = full["next_item"]["tables"]["sasrec"]
     assert money == f"{np.mean(table['revenue@10'].to_numpy()):.2f} GBP"
-    assert re.search(r"its ten places held \(\d+\.\d\d to \d+\.\d\d\)$", about)
+    assert re.search(r"items among its ten \(\d+\.\d\d to \d+\.\d\d\)$", about)
     gain = np.mean(table["revenue@10"].to_numpy() - full["next_item"]["tables"]["item_knn"]["revenue@10"].to_numpy())
     assert more == f"+{gain:.2f} GBP"
     assert "against Item-kNN" in beside
@@ -93,7 +93,8 @@ def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> No
     )
     commands = [command for _, command in found.commands]
     assert commands[0].split()[1:] == [
-        "audience.py", "dataset=tiny", "audience=win_back", "scores=models/tiny/temporal/churn/logistic",
+        "audience.py", "dataset=tiny", "audience=at_risk", "scores=models/tiny/temporal/churn/logistic",
+        "audience.who.score.share=null", "audience.who.score.at_least=0.29",
         "recommender=models/tiny/temporal/next_item/sasrec", "audience.needs_consent=false",
     ]  # fmt: skip
     nobody = now()["profit"] | {"best": {"customers": 0, "profit": 0.0, "low": 0.0, "high": 0.0}}

@@ -34,7 +34,7 @@ def compare_money(tables: Mapping[str, pa.Table], metric: str, **options: Any) -
     if len(tables) < 2:
         return []
     means = [float(np.nanmean(values)) for t in tables.values() if (~np.isnan(values := floats(t, metric))).any()]
-    matters = MATTERS * max(means, default=0.0)
+    matters = float(f"{MATTERS * max(means, default=0.0):.1g}")
     return compare_family(tables, [metric], **{**options, "smallest_effect": matters or 1.0})
 
 

@@ -109,6 +109,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     from shopkeeper.evaluation.report import write_report
     from shopkeeper.evaluation.report.decide import decisions
     from shopkeeper.evaluation.report.gather import baseline_of, gather
+    from shopkeeper.pipeline.comparing.campaigned import campaigns_of
 
     _one_file_per_task(runs)
     unlike = None if cfg.overwrite else _unlike(runs)
@@ -124,6 +125,10 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             some[:] = more if cfg.placement is not None else [*some, *more]  # a placement asks other requests
             added += more
         sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
+        there = {run.path: _moved(run, out).path for run in added}
+        for section in sections.values():
+            if (path := section["runs"].get(section["leader"])) is not None:
+                section["leader"] = context.relative(there.get(path, path))
         with atomic_folder(out, "report", unlike) as folder:
             for run in added:
                 copy_baseline(run, folder / ADDED / run.path.name, ids=cfg.report.ids)
@@ -137,7 +142,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
             write_csv(folder / "leaderboard.csv", sections)
             write_metrics(folder / "metrics.csv", sections)
             (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
-            report = gather(sections, cfg.report, _campaigns(cfg, sections), earlier)
+            report = gather(sections, cfg.report, campaigns_of(cfg, sections), earlier)
             write_report(folder, report)
             write_json(folder / FILE, decisions(report))
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
@@ -199,6 +204,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     from shopkeeper.evaluation.aggregates import compare
     from shopkeeper.evaluation.alarms.oracle_alarm import oracle_alarms
     from shopkeeper.evaluation.money import compare_money, money_metric
+    from shopkeeper.pipeline.comparing.now import said_now
 
     headline = str(runs[0].config["task"]["headline"])
     lower = runs[0].config["task"].get("direction") == "minimize"
@@ -243,8 +249,10 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "task": task,
         "about": about,
         "money": money,
-        "now": None if leader is None or not cfg.report.now else _now(by_name[leader], tables[leader], e.confidence),
-        "leader": None if leader is None else context.relative(by_name[leader].path),
+        "now": None
+        if leader is None or not cfg.report.now
+        else said_now(by_name[leader], tables[leader], e.confidence),
+        "leader": leader,
         "placement": None if place is None else place.name,
         "headline": headline,
         "baseline": baseline,
@@ -265,29 +273,6 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "confidence": e.confidence,
         "intervals": cfg.report.intervals,
         "test": options["test"],
-    }
-
-
-def _now(run: RunFolder, test: pa.Table, confidence: float) -> dict[str, Any] | None:
-    """What the leading model says of everybody today; None of a recommender."""
-    if run.about.asks == REQUESTS:
-        return None
-    from shopkeeper.pipeline.comparing.now import said_now
-
-    parts = {part: run.table(part) for part in ("validation",) if part in run.metrics}
-    return said_now(run, {**parts, "test": test}, confidence)
-
-
-def _campaigns(cfg: Evaluate, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Segments and audiences of the dataset, where there are such."""
-    from shopkeeper.pipeline.comparing.campaigned import audiences_of, segments_of
-
-    prepared = next(iter(sections.values()))["prepared"]
-    if not cfg.report.campaigns:
-        return {"segments": None, "audiences": []}
-    return {
-        "segments": segments_of(cfg.paths, prepared),
-        "audiences": audiences_of(cfg.paths, prepared, 1 - cfg.evaluation.confidence),
     }
 
 

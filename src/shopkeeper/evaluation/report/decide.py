@@ -9,17 +9,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import floor
 from typing import Any
 
 from markupsafe import Markup
 
-from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Report, Value, one_per_group
+from shopkeeper.evaluation.report.names import label_of
 from shopkeeper.evaluation.report.reliability import direction
 from shopkeeper.evaluation.report.words import strong
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 
 SHOWN = 3  # models that the first one is set beside in money
+SAME = "the same"
 NOT_CAUSED = "Customers bought it without these lists; what showing them changes, only a test says."
 
 
@@ -72,10 +74,14 @@ def _lists(b: Board, report: Report) -> Decision:
     m, unit = best.metrics, b.currency
     others = [o for o in one_per_group(b.rivals) if o.group != best.group]
     if b.money:
-        what = "what the shop keeps of what" if b.money.startswith("margin") else "for what"
+        what = (
+            "what the shop keeps of what customers then paid"
+            if b.money.startswith("margin")
+            else "what customers then paid"
+        )
         tiles.append((
             amount(m[b.money].value, unit),
-            f"a request: {what} customers then bought and its {b.places} places held ({_between(m[b.money])})",
+            f"a request: {what} for items among its {b.places} ({_between(m[b.money])})",
         ))  # fmt: skip
         said = _in_money(b, best, others)
         if (first := next((d for o in others[:1] if (d := _pair(b, best, o))), None)) is not None:
@@ -207,9 +213,13 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
         return []
     commands = [("Every customer’s probability, as a file", shlex.join([*report.commands["score"], f"run={b.leader}"]))]
     if now.get("leaving"):
-        audience = [*report.commands["audience"], "audience=win_back", f"scores={b.leader}"]
+        audience = [*report.commands["audience"], "audience=at_risk", f"scores={b.leader}"]
+        about = "The tenth with the highest risk, with reasons and a control group"
+        if (profit := now.get("profit")) and profit["best"]["customers"]:
+            least = floor(1e6 * profit["threshold"]) / 1e6
+            audience += ["audience.who.score.share=null", f"audience.who.score.at_least={least:g}"]
+            about = "All for whom an offer pays, with reasons and a control group"
         audience.append(f"recommender={report.recommender}" if report.recommender else "~audience.blocks.for_you")
-        about = "Whom to write to, with reasons and a control group"
         if not b.has_consent:
             audience.append("audience.needs_consent=false")
             about += " (the data do not say who agreed: the tool that sends must know)"
@@ -232,9 +242,15 @@ def figures_of(report: Report) -> dict[str, dict[str, Any]]:
         if not b.rivals:
             continue
         best, task = b.rivals[0], b.task.replace("_", " ")
-        put(f"{b.task}.headline", f"{task}: {b.metric} of the best model", best.metrics[b.metric])
+        put(f"{b.task}.headline", f"{task}: {label_of(b.metric)} of the best model", best.metrics[b.metric])
         if b.money:
-            put(f"{b.task}.money", f"{task}: {b.money} of the best model", best.metrics[b.money], b.currency, 2)
+            put(
+                f"{b.task}.money",
+                f"{task}: {label_of(b.money)} of the best model",
+                best.metrics[b.money],
+                b.currency,
+                2,
+            )
         for name, label in ((f"hit@{b.k}", "requests that find something"), ("base_rate", "base rate")):
             if name in best.metrics:
                 put(f"{b.task}.{name.partition('@')[0]}", f"{task}: {label}", best.metrics[name], "%", 1, 100)
@@ -266,10 +282,15 @@ def since(report: Report, own: Mapping[str, Any]) -> dict[str, Any] | None:
     earlier = report.earlier
     if earlier is None:
         return None
-    if earlier.get("fingerprint") == own["fingerprint"] and earlier["figures"] == own["figures"]:
+    if earlier.get("fingerprint") == own["fingerprint"] and _alike(earlier["figures"], own["figures"]):
         kept = earlier.get("since")
         return dict(kept) if isinstance(kept, Mapping) else None
     return {key: earlier[key] for key in ("until", "fingerprint", "figures") if key in earlier}
+
+
+def _alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether all that both say is the same."""
+    return all(then[key] == now[key] for key in then if key in now)
 
 
 def moved(report: Report) -> tuple[str, list[tuple[str, str, str, str]]] | None:
@@ -285,13 +306,15 @@ def moved(report: Report) -> tuple[str, list[tuple[str, str, str, str]]] | None:
             continue
         digits, unit = int(now["digits"]), f" {now['unit']}" if now["unit"] else ""
         change = now["value"] - then["value"]
-        text = f"{change:+,.{digits}f}".replace("-", "\u2212") if round(change, digits) else "the same"
+        text = f"{change:+,.{digits}f}".replace("-", "\u2212") if round(change, digits) else SAME
         rows.append((now["label"], _of(then, digits) + unit, _of(now, digits) + unit, text))
-    return (str(before.get("until") or "an earlier day"), rows) if rows else None
+    if not rows or (before.get("fingerprint") == report.fingerprint and all(row[3] == SAME for row in rows)):
+        return None
+    return str(before.get("until") or "an earlier day"), rows
 
 
 def _of(entry: Mapping[str, Any], digits: int) -> str:
     text = f"{entry['value']:,.{digits}f}"
     if entry.get("low") is None or entry.get("high") is None:
         return text
-    return f"{text} ({number(entry['low'], digits)} to {number(entry['high'], digits)})"
+    return f"{text} ({entry['low']:,.{digits}f} to {entry['high']:,.{digits}f})".replace("-", "\u2212")

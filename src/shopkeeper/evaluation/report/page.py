@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper import __version__
 from shopkeeper.evaluation.report import boards, outreach, people
-from shopkeeper.evaluation.report.decide import decide, moved
+from shopkeeper.evaluation.report.decide import SAME, decide, moved
 from shopkeeper.evaluation.report.figures import Report
 from shopkeeper.evaluation.report.glossary import glossary
 from shopkeeper.evaluation.report.profit import profit
@@ -66,7 +66,7 @@ def _movement(report: Report) -> Section | None:
     if found is None:
         return None
     before, rows = found
-    changed = sum(change != "the same" for *_, change in rows)
+    changed = sum(change != SAME for *_, change in rows)
     lead = f"Against the report as of {before}: {changed} of {len(rows)} figures are others."
     content = fill("movement.html", rows=rows)
     return Section("movement", "Movement", "What has moved since the last report?", lead, content)

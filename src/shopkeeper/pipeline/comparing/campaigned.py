@@ -15,11 +15,22 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.told import Paths
+from shopkeeper.pipeline.told import Evaluate, Paths
 
 log = logging.getLogger(__name__)
 SEGMENTS = "segments"
 AGAIN = "make it again, or remove it"
+
+
+def campaigns_of(cfg: Evaluate, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Segments and audiences of a report's dataset, where there are such."""
+    prepared = next(iter(sections.values()))["prepared"]
+    if not cfg.report.campaigns:
+        return {"segments": None, "audiences": []}
+    return {
+        "segments": segments_of(cfg.paths, prepared),
+        "audiences": audiences_of(cfg.paths, prepared, 1 - cfg.evaluation.confidence),
+    }
 
 
 def segments_of(paths: Paths, prepared: Prepared) -> dict[str, Any] | None:

@@ -34,17 +34,18 @@ SHOWN = 12  # drivers, and features that moved
 MOST = 20_000  # customers whose reasons are asked for
 
 
-def said_now(run: RunFolder, tables: Mapping[str, pa.Table], confidence: float) -> dict[str, Any] | None:
+def said_now(run: RunFolder, test: pa.Table, confidence: float) -> dict[str, Any] | None:
     """Everything as JSON; None where the task is not asked of customers alone, or nobody has a score now.
 
     Args:
         run: of the leading model.
-        tables: its rows by part.
+        test: its rows on test.
         confidence: of the intervals.
     """
     truth = run.about.truth
     if truth is None or truth.by or truth.answers == DAYS:
         return None
+    tables = {**({"validation": run.table("validation")} if "validation" in run.metrics else {}), "test": test}
     try:
         said = said_as_of(run)
     except UserError as e:

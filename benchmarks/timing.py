@@ -1,0 +1,137 @@
+"""Best hours and weekdays: whether they hold later, how often alike customers are called different, how long it takes.
+
+    python benchmarks/timing.py --note "…"
+
+Real and simulated shops: some days before the log's end it is said whether customers' own best hours beat the shop's,
+as `audience.py` does, from the days before; then both are held against the visits of the days that follow, which
+nobody had looked at. `alike`: customers who all come by the same hours; at a level of 5 %, in how many of 400 draws own
+hours are called better. `million`: 1,000,000 customers with 10 visits each, once, on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _results import ROOT, at_least, at_most, not_had, row, write_result
+from _timed import timed
+from shopkeeper.campaigns.audience.timing import (
+    CONFIDENCE,
+    HOUR,
+    KINDS,
+    Habits,
+    Visits,
+    counts,
+    judged,
+)
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
+
+SHOPS = {"online_retail": 28.0, "demo_shop": 28.0, "cdnow": 91.0}  # days on which it is judged, and held against later
+ALIKE, LEVEL = 400, 0.05
+PEOPLE, VISITS = 1_000_000, 10
+
+
+def later(visits: Visits, kind: str, at: int, days: float) -> dict[str, Any]:
+    """What is said at an instant, and by how much own hours met more of the visits of the days that follow."""
+    said = judged(visits.some(visits.at < at), kind, at, days)
+    before, since = visits.some(visits.at < at), visits.some((visits.at >= at) & (visits.at < at + round(days * DAY)))
+    people = np.intersect1d(before.customer, since.customer)
+    habits = Habits.of(before, kind)
+    came = counts(since, kind, people)
+    share = came / came.sum(axis=1, keepdims=True)
+    own = np.take_along_axis(share, habits.best(counts(before, kind, people))[:, None], axis=1)[:, 0]
+    gain = own - share[:, int(habits.shop.argmax())]
+    wide = CONFIDENCE * float(gain.std(ddof=1)) / np.sqrt(len(people))
+    mean = float(gain.mean())
+    return {"said": said, "gain": mean, "low": mean - wide, "high": mean + wide, "customers": len(people)}
+
+
+def of_shop(name: str, folder: Path, days: float) -> dict[str, dict[str, Any]]:
+    """Hours and weekdays of one shop."""
+    words = [f"dataset={name}", f"paths.prepared={folder}", "progress=false"]
+    subprocess.run([sys.executable, str(ROOT / "prepare.py"), *words], cwd=ROOT, check=True, capture_output=True)
+    prepared = Prepared.open(folder / name)
+    end = prepared.span[1] + 1
+    visits = Visits.of(prepared, end)
+    return {kind: later(visits, kind, end - round(days * DAY), days) for kind in KINDS}
+
+
+def called_different(draws: int) -> float:
+    """The share of shops of alike customers whose own hours are called better."""
+    rng, wrong = np.random.default_rng(3), 0
+    share = rng.dirichlet(np.full(24, 2.0))
+    for _ in range(draws):
+        hour = rng.choice(24, 300 * 12, p=share)
+        at = np.tile(np.arange(12) * DAY, 300)
+        wrong += judged(Visits(np.repeat(np.arange(1, 301), 12), at, hour, hour % 7), "hour", 12 * DAY, 4)["better"]
+    return wrong / draws
+
+
+def million() -> dict[str, float]:
+    """Hours and weekdays of everybody, judged and chosen."""
+    rng = np.random.default_rng(1)
+    own = rng.integers(0, 24, PEOPLE).repeat(VISITS)
+    day = np.sort(rng.integers(0, 365, (PEOPLE, VISITS)), axis=1).ravel()
+    hour = np.where(rng.random(len(day)) < 0.3, own, rng.integers(8, 22, len(day)))
+    visits = Visits(np.arange(1, PEOPLE + 1).repeat(VISITS), day * DAY + hour * HOUR, hour, (day + 3) % 7)
+    people = np.arange(1, PEOPLE + 1)
+
+    def work() -> None:
+        for kind in KINDS:
+            habits, test = Habits.of(visits, kind), judged(visits, kind, 365 * DAY, 28)
+            if test["better"]:
+                habits.best(counts(visits, kind, people))
+
+    return timed(work)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "bench" / "timing", help="of the prepared shops")
+    parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
+    a = parser.parse_args()
+    rows, claims = [], []
+    for name, days in SHOPS.items():
+        try:
+            found = of_shop(name, a.folder.resolve(), days)
+        except subprocess.CalledProcessError as e:
+            claims.append(not_had("Campaigns", f"best hours of {name}", 0, e.stderr.decode().strip().splitlines()[-1]))
+            continue
+        for kind, one in found.items():
+            said = one["said"]
+            print(name, kind, one, flush=True)
+            own, shop = said["own"], said["shop"]
+            rows.append(row("own", f"{name}, {kind}", "visits met on the days it is judged by", "share", [own]))
+            rows.append(row("shop", f"{name}, {kind}", "visits met on the days it is judged by", "share", [shop]))
+            ends = [("", "gain"), (", lower end", "low"), (", upper end", "high")]
+            rows += [row("own - shop", f"{name}, {kind}", f"visits met later{e}", "share", [one[k]]) for e, k in ends]
+            better = bool(said["better"])
+            verdict = "said to be better" if better else "not said to be better"
+            what = f"{name}, own best {kind}s are {verdict}; later visits of {one['customers']:,} customers"
+            against = one["high"] < 0 if better else one["low"] > 0
+            claims.append(at_most("Campaigns", f"{what} contradict it (1: they do)", float(against), 0))
+            if better:
+                claims.append(
+                    at_least("Campaigns", f"{what} confirm it: lower end of the gain", one["low"], 0, kind="aim")
+                )
+    alike = called_different(ALIKE)
+    rows.append(row("own", "alike", "called better", "share of draws", [alike]))
+    bound = LEVEL / 2 + 1.96 * float(np.sqrt(LEVEL / 2 * (1 - LEVEL / 2) / ALIKE))
+    what = f"alike customers whose own hours are called better, of {ALIKE} draws (an interval of 95 % has 2.5 % above)"
+    claims.append(at_most("Campaigns", what, alike, bound))
+    got = million()
+    for figure, unit in (("seconds", "s"), ("cpu_seconds", "s of processor time"), ("peak_gib", "GiB")):
+        rows.append(row("shopkeeper", "million", figure, unit, [got[figure]]))
+    what = f"best hours and weekdays of {PEOPLE:,} customers with {VISITS} visits each: seconds"
+    claims.append(at_most("Campaigns", what, got["seconds"], 60, kind="aim"))
+    write_result("timing", rows, claims, note=a.note)
+
+
+if __name__ == "__main__":
+    main()
