@@ -213,3 +213,26 @@ def test_a_rate_that_is_known_exactly_earns_what_it_says():
 def test_values_that_cannot_be_are_refused_with_their_place(change, said):
     with pytest.raises(UserError, match=f"conf/dataset/shop.yaml: profit .*{said}"):
         Profit.of({**OWN_VALUES, **change}, "shop")
+
+
+def test_customers_are_told_apart_by_the_channel_of_their_last_event_before_the_cutoff(setting):
+    prepared, cohort, tables = setting
+    assert "slice:last_channel" not in tables["Logistic"].column_names  # this log has no channels
+    channel = np.zeros(len(prepared.events.item), np.int8)
+    last = cohort.end - 1
+    channel[last] = 1 + np.arange(len(cohort)) % 3  # web, store, app
+    channel[last[0]] = 0
+    other = replace(prepared.events, channel=channel)
+    with_channels = replace(prepared, events=other, manifest={**prepared.manifest, "channels": ["web", "store", "app"]})
+    asked = replace(cohort, events=other)
+    table = customer_table(with_channels, asked, Predictions(np.full(len(cohort), 0.5)), {"model": "half"})
+    found = table["slice:last_channel"].to_pylist()
+    assert found[:4] == ["unknown", "store", "app", "web"]
+    later = channel.copy()
+    later[cohort.end[cohort.end < len(later)]] = 3  # of the next event, which is nobody's business here
+    later[last] = channel[last]
+    again = customer_table(
+        with_channels, replace(cohort, events=replace(other, channel=later)), Predictions(np.full(len(cohort), 0.5)),
+        {"model": "half"},
+    )  # fmt: skip
+    assert again["slice:last_channel"].to_pylist() == found

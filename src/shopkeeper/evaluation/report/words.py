@@ -22,6 +22,7 @@ SLICES = {
     "item": "Item known from training",
     "category": "Category of what was taken",
     "channel": "Channel",
+    "last_channel": "Channel last used",
     "time_of_day": "Time of day",
     "weekday": "Day",
     "price_band": "Price of what was taken",

@@ -21,7 +21,7 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.waits.days import LEVELS, MEDIAN
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.rows.slices import MOST_VALUES, banded, user_attributes
+from shopkeeper.evaluation.rows.slices import MOST_VALUES, banded, last_channel, user_attributes
 from shopkeeper.evaluation.table import SLICE, batch_of, who
 from shopkeeper.metrics.classification import brier_rows, log_loss_rows
 from shopkeeper.metrics.value import poisson_deviance_rows
@@ -104,7 +104,8 @@ def customer_table(
         values[scored] = rows(cohort.label[scored], said[scored])  # type: ignore[index]
         return pa.array(values, mask=~scored)
 
-    kinds = banded(cohort, slices) | user_attributes(prepared, cohort.customer, cohort.cutoff)
+    kinds = banded(cohort, slices) | last_channel(prepared, cohort)
+    kinds |= user_attributes(prepared, cohort.customer, cohort.cutoff)
     if 0 < len(cohort.subjects) <= MOST_VALUES:
         kinds["subject"] = np.array(subjects_of(cohort), object)
     columns: dict[str, pa.Array] = {

@@ -88,6 +88,16 @@ def banded(cohort: Cohort, slices: Mapping[str, Bands]) -> dict[str, np.ndarray]
     }
 
 
+def last_channel(prepared: Prepared, cohort: Cohort) -> dict[str, np.ndarray]:
+    """The channel of each customer's last event before the cutoff, as `last_channel`; {} where the log has none."""
+    names, channel = prepared.manifest.get("channels") or [], cohort.events.channel
+    if channel is None or not names or not len(cohort):
+        return {}
+    some = cohort.end > cohort.start
+    code = np.where(some, np.asarray(channel[np.where(some, cohort.end - 1, 0)], np.int64), 0)
+    return {"last_channel": np.array(["unknown", *names], object)[code]}
+
+
 def _lifecycle(requests: Requests, zone: str) -> np.ndarray | None:
     time, instant = requests.events.timestamp, requests.instant
     if time is None or instant is None or len(time) == 0:
