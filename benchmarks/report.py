@@ -43,18 +43,17 @@ def verb(name: str, *words: str) -> None:
 
 def page(folder: Path) -> Path:
     """The report, made below a folder; what is there already stays."""
-    paths = [f"paths.{name}={folder / name}" for name in ("prepared", "models", "reports", "segments", "audiences")]
+    names = ("prepared", "runs", "reports", "segments", "audiences", "outputs")
+    paths = [f"paths.{name}={folder / name}" for name in names]
     runs = [("next_item", name) for name in (*RECOMMENDERS, "oracle_observable")]
     runs += [("churn", name) for name in (*CHURN, "oracle_observable_churn")]
     for task, name in runs:
-        run = folder / "models/demo_shop/temporal" / task / name
-        if not (run / "manifest.json").is_file():
-            verb("train", f"task={task}", f"model={name}", f"hydra.run.dir={run}", *paths)
+        if not list((folder / "runs/demo_shop" / task).glob(f"*/{name}-*/manifest.json")):
+            verb("train", f"task={task}", f"model={name}", *paths)
     verb("segments", *paths)
-    scores = [f"scores={folder / 'models/demo_shop/temporal/churn/lightgbm'}", "audience.needs_consent=false"]
-    scores.append(f"recommender={folder / 'models/demo_shop/temporal/next_item/item_knn'}")
     for when in ("at=2025-05-01", "at=null"):
-        verb("audience", "audience=at_risk", when, *scores, *paths)
+        told = ["audience=at_risk", "audience.needs_consent=false", "scores=churn/lightgbm", "recommender=item_knn"]
+        verb("audience", *told, when, *paths)
     verb("evaluate", "report.customers=12", *paths)
     return folder / "reports/demo_shop/temporal/report.html"
 
