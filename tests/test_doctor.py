@@ -13,7 +13,9 @@ from shopkeeper.cli.main import main
 
 def test_the_doctor_says_what_is_here_and_how_fast_training_runs(capsys: pytest.CaptureFixture[str]):
     main(["doctor", "--seconds", "0.2"])
-    said = dict(re.split(r"\s{2,}|(?<=^.{22})\s", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    table, verdict = capsys.readouterr().out.split("\n\n")
+    assert re.search(r"^good: preparing, training networks, customer models, .* networks train on ", verdict, re.M)
+    said = dict(re.split(r"\s{2,}|(?<=^.{22})\s", line, maxsplit=1) for line in table.splitlines())
     assert said["torch"] == metadata.version("torch")
     assert said["optuna"] == metadata.version("optuna")
     assert int(said["cores"]) == len(os.sched_getaffinity(0))
@@ -39,3 +41,5 @@ def test_a_package_that_is_missing_is_said_to_be_missing(monkeypatch: pytest.Mon
     shown = capsys.readouterr().out
     assert re.search(r"^mlflow +not installed$", shown, re.M)
     assert "training loop" not in shown
+    assert 'missing: MLflow needs mlflow: pip install "shopkeeper[track]"' in shown
+    assert "MLflow" not in shown.splitlines()[-1]

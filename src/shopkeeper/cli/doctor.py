@@ -5,22 +5,63 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from shopkeeper.pipeline.shell.terminal import coloured
 
 PACKAGES = (
     "shopkeeper", "torch", "pytorch-lightning", "numpy", "pyarrow", "polars", "duckdb", "hydra-core", "dvc", "mlflow",
     "optuna", "scikit-learn", "lightgbm", "onnxruntime", "pyspark",
 )  # fmt: skip
+MISSING = "not installed"
+NEEDED = {  # by extra of pyproject.toml
+    "prepare": ("pyarrow", "polars", "duckdb"), "train": ("torch", "pytorch-lightning", "hydra-core"),
+    "tabular": ("scikit-learn", "lightgbm"), "track": ("mlflow",), "tune": ("optuna",), "serving": ("onnxruntime",),
+    "spark": ("pyspark",),
+}  # fmt: skip
+DOES = {
+    "prepare": "preparing", "train": "training networks", "tabular": "customer models", "track": "MLflow",
+    "tune": "tuning", "serving": "answering from ONNX graphs", "spark": "Spark",
+}  # fmt: skip
+LEAST_FREE = 2.0  # GiB
 
 
 def print_doctor(seconds: float = 10.0) -> None:
     """Print versions, cores, BLAS, bf16 support, GPUs, free disk, and the events/s that training can expect here."""
-    for name, value in facts().items():
+    found = facts()
+    for name, value in found.items():
         print(f"{name:<22} {value}")
     if seconds > 0:
         print(f"{'training loop':<22} {loop_check(seconds)}")
+    print()
+    for line in verdict(found):
+        print(line)
+
+
+def verdict(found: Mapping[str, str]) -> list[str]:
+    """What works here and what does not, with the command that installs what is missing."""
+    missing = {extra: [p for p in packages if found[p] == MISSING] for extra, packages in NEEDED.items()}
+    lines = []
+    for extra, packages in missing.items():
+        if packages:
+            does, some = DOES[extra], ", ".join(packages)
+            lines.append(f'{coloured("missing", "red")}: {does} needs {some}: pip install "shopkeeper[{extra}]"')
+    free = float(found["free disk"].partition(" ")[0])
+    if free < LEAST_FREE:
+        lines.append(
+            f"{coloured('little disk', 'red')}: {found['free disk']} are free; a run keeps its checkpoints here"
+        )
+    works = [does for extra, does in DOES.items() if not missing[extra]]
+    good = f"{coloured('good', 'green')}: {', '.join(works)} work here" if works else "nothing works here yet"
+    return [*lines, f"{good}; {_speed(found)}"]
+
+
+def _speed(found: Mapping[str, str]) -> str:
+    gpus = found.get("GPUs", "none")
+    return "networks train on the processor" if gpus in ("none", "-") else f"networks train on {gpus}"
 
 
 def facts() -> dict[str, str]:
@@ -30,7 +71,7 @@ def facts() -> dict[str, str]:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            found[package] = MISSING
     found["processor"] = _processor()
     found["cores"] = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
     found["memory"] = _memory()

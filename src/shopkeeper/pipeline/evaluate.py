@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,16 +23,17 @@ from shopkeeper.evaluation.table import oracle_of
 from shopkeeper.files import atomic_folder, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline import context, places, show
+from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
-from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, program, train_also
+from shopkeeper.pipeline.comparing.choose import meant
+from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run, say_contradictions
+from shopkeeper.pipeline.shell.terminal import columns, program
 from shopkeeper.pipeline.told import Evaluate, but, settings
 from shopkeeper.tasks.base import REQUESTS
-from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 ADDED = "baselines"  # the folder of the runs that were made for the table
@@ -41,15 +41,20 @@ ADDED = "baselines"  # the folder of the runs that were made for the table
 
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
-    out = evaluated(settings(config, Evaluate))
-    print((out / "leaderboard.txt").read_text(encoding="utf-8"))
+    out, sections = _compared(settings(config, Evaluate))
+    print(as_text(sections, columns()))
     log.info("report: %s", context.relative(out / "report.html"))
+    log.info("next: %s run=best", " ".join(program("export")))
 
 
 def evaluated(cfg: Evaluate) -> Path:
-    """Compare the runs that a config names, else all of its split; gives the folder of the report."""
+    """Compare the runs that a config names, else what was trained last of each model; gives the report's folder."""
+    return _compared(cfg)[0]
+
+
+def _compared(cfg: Evaluate) -> tuple[Path, dict[str, dict[str, Any]]]:
     named = context.named_targets()
-    runs = [open_run(path, named) for path in _meant(cfg, named)]
+    runs = [open_run(path, named) for path in meant(cfg, named)]
     say_contradictions(cfg.plain, runs)
     for manifest in {run.manifest["prepared"]: run.manifest for run in runs}.values():
         context.say_if_raw_changed(manifest, cfg.paths.raw)
@@ -60,31 +65,7 @@ def evaluated(cfg: Evaluate) -> Path:
             raise UserError(f"placement={cfg.placement.name} is for recommenders, and none of the runs is one")
     name = cfg.split.name if cfg.placement is None else f"{cfg.split.name}-{cfg.placement.name}"
     out = cfg.out or (cfg.paths.reports / cfg.dataset.name / name)
-    return evaluate_runs(cfg, runs, out)
-
-
-def _meant(cfg: Evaluate, named: Sequence[str]) -> list[Path]:
-    """Folders of the runs that are told, else of what was trained last of each model; a `UserError` where none is."""
-    root = cfg.paths.runs
-    if cfg.runs:
-        return [places.find(run, root) for run in cfg.runs]
-    of = places.told(cfg.plain, ("dataset", "split"))
-    found = places.to_compare(root, of)
-    if not found:
-        words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
-        if cfg.task is not None:
-            table = cfg.dataset.table
-            other = table is not None and cfg.task.name not in table.labels  # it has labels of its own
-            task = find_task({"name": next(iter(table.labels))} if table and other else cfg.task.plain, named)
-            words = shlex.join(train_also(cfg, task.name, task.baseline))
-        about = "".join(f" {key}={value}" for key, value in of.items())
-        raise UserError(
-            f"there is no finished run{f' of{about}' if about else ''} below {root}; `{words}` makes one, or name "
-            f"some: runs=[…]"
-        )
-    names = ", ".join(run.path.name for run in found)
-    log.info("runs of dataset=%s split=%s: %s", found[0].dataset, found[0].split, names)
-    return [run.path for run in found]
+    return _evaluated(cfg, runs, out)
 
 
 def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
@@ -106,6 +87,10 @@ def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
 
 def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
     """Compare runs task by task and write the folder of the report; gives where it lies."""
+    return _evaluated(cfg, runs, out)[0]
+
+
+def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
     from shopkeeper.evaluation.report import write_report
     from shopkeeper.evaluation.report.decide import decisions
     from shopkeeper.evaluation.report.gather import baseline_of, gather
@@ -153,7 +138,7 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
         for board in report.boards:
             with show.only_shown("the runs' pages in MLflow"):
                 _track(sections[board.task], board, out, pages)
-    return out
+    return out, sections
 
 
 def _one_file_per_task(runs: Sequence[RunFolder]) -> None:

@@ -13,6 +13,10 @@ from shopkeeper.errors import UserError
 log = logging.getLogger(__name__)
 # Okabe and Ito (2008): told apart with any colour vision.
 NOTHING = "\u2013"
+HIGHER_IS_BETTER = frozenset((
+    "ndcg", "hit", "recall", "precision", "map", "mrr", "auc", "r_precision", "price_ndcg", "revenue", "ndcg_repeat",
+    "ndcg_explore", "auroc", "average_precision", "lift_quality", "normalised_gini", "spearman", "concordance", "emp",
+))  # fmt: skip
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a900")
 
 
@@ -39,6 +43,28 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(["-" * w for w in widths]), *(line(row) for row in rows)])
 
 
+def arrow(metric: str) -> str:
+    """The metric with an arrow to where better is; alone where neither is.
+
+    >>> arrow("ndcg@10"), arrow("log_loss"), arrow("novelty@10")
+    ('ndcg@10 ↑', 'log_loss ↓', 'novelty@10')
+    """
+    from shopkeeper.evaluation.compare import LOWER_IS_BETTER
+
+    name = metric.partition("@")[0]
+    return f"{metric} ↓" if name in LOWER_IS_BETTER else f"{metric} ↑" if name in HIGHER_IS_BETTER else metric
+
+
+def fitting(header: Sequence[str], *ways: Sequence[Sequence[str]], width: int) -> str:
+    """The first of several ways to write the same rows whose table is no wider than it may be; else the last one."""
+    shown = [table(header, rows) for rows in ways]
+    return next((text for text in shown if _fits(text, width)), shown[-1])
+
+
+def _fits(text: str, width: int) -> bool:
+    return max(map(len, text.splitlines())) <= width
+
+
 def with_interval(entry: Mapping[str, Any] | None, digits: int = 4) -> str:
     """`0.1234 (0.1200 to 0.1268)`; a set statistic, which has no interval, stands alone."""
     if entry is None:
@@ -63,6 +89,11 @@ def narrow(entry: Mapping[str, Any] | None) -> str:
     if entry.get("low") is None or entry.get("high") is None:
         return text
     return f"{text} ({entry['low']:,.{digits}f}\u2013{entry['high']:,.{digits}f})"
+
+
+def bare(entry: Mapping[str, Any] | None) -> str:
+    """The value alone, with three digits."""
+    return narrow(entry and {**entry, "low": None, "high": None})
 
 
 def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
@@ -98,7 +129,7 @@ def level(metrics: Mapping[str, Any]) -> str:
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
-    rows = [[n, *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
+    rows = [[arrow(n), *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
     first: Mapping[str, Any] = next(iter(metrics.get("test", {}).values()), {})
     caption = (
         f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "

@@ -20,6 +20,7 @@ from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
+from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.timeline import iso
 
@@ -43,7 +44,9 @@ def train(config: DictConfig) -> RunFolder:
     run = train_model(cfg, told)
     with show.only_shown("the table of metrics"):
         print(show.metrics_table(run.metrics))
-    log.info("run folder: %s", context.relative(run.path))
+    log.info("run: %s", context.relative(run.path))
+    if hydra.mode != RunMode.MULTIRUN:  # a sweep says so at its end
+        log.info("next: %s", " ".join(program("evaluate")))
     return run
 
 

@@ -172,6 +172,8 @@ def train_here(
             module.plan = settle(module, config, resumed=checkpoint is not None)
         trainer = trainer_of(module, config, device, folder, progress, afresh=checkpoint is None)
         fit_with(trainer, module, checkpoint)
+    if rank == 0:
+        log.info("%s", ended(module))
     last = module.weights()
     with module.averaged():
         kept = module.weights() if module.best["weights"] is None else module.best["weights"]
@@ -181,6 +183,16 @@ def train_here(
     epoch = module.best["epoch"] if validated else len(module.history)
     value = module.best["value"] if validated else math.nan
     return Trained(module.plan, module.history, epoch, value, last, objective.headline or Trained.headline)
+
+
+def ended(module: SequenceModule) -> str:
+    """How many of how many epochs were trained, and what ended them."""
+    done, most, headline = len(module.history), module.recipe.epochs, module.objective.headline
+    if headline is None or module.best["epoch"] < 0:
+        return f"trained {done} of {most} epochs"
+    waited = sum(headline in row for row in module.history[module.best["epoch"] :])
+    why = f"no better {headline} in {waited} validations" if done < most else "the limit"
+    return f"trained {done} of at most {most} epochs, ended by {why}; the best is epoch {module.best['epoch']}"
 
 
 def _room_for_files(folder: Path | None, rank: int, stack: ExitStack) -> Path:

@@ -10,8 +10,16 @@ import pytorch_lightning as pl
 from shopkeeper.bars import bar
 
 
+def ends_by(module: Any) -> int:
+    """The epoch with which training ends unless validation gets better: the limit, or when patience is used up."""
+    recipe, best = module.recipe, int(module.best["epoch"])
+    if not recipe.patience or best < 0:
+        return int(recipe.epochs)
+    return int(min(recipe.epochs, best + recipe.patience * recipe.validate_every))
+
+
 class Progress(pl.Callback):
-    """Counts epochs up to the limit; early stopping may end it before."""
+    """Counts epochs up to the one with which patience would end the training, or the limit."""
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -41,6 +49,7 @@ class Progress(pl.Callback):
             if module.best["epoch"] >= 0:
                 best = module.best
                 figures[f"best {module.objective.headline}"] = f"{best['value']:.4f} (epoch {best['epoch']})"
+            self.bar.total = ends_by(module) * module.n_batches  # and with it the time that is left
             self.bar.set_description(f"epoch {epoch}/{trainer.max_epochs}", refresh=False)
             self.bar.set_postfix(figures, refresh=False)
 

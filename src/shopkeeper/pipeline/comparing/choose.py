@@ -1,17 +1,24 @@
-"""Which run is exported: of each task the one that leads on validation, and how sure that is. Test is not looked at."""
+"""Which runs are compared, and which is exported: of each task the one that leads on validation, and how sure that is.
+
+Test is not looked at.
+"""
 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.settings import Evaluation
 from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline.comparing.commands import train_also
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run
-from shopkeeper.pipeline.told import Export
+from shopkeeper.pipeline.told import Evaluate, Export
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 PART = "validation"
@@ -24,6 +31,30 @@ class Chosen:
     run: RunFolder
     facts: dict[str, Any]  # for the manifest of the bundle
     said: str
+
+
+def meant(cfg: Evaluate, named: Sequence[str]) -> list[Path]:
+    """Folders of the runs that are told, else of what was trained last of each model; a `UserError` where none is."""
+    root = cfg.paths.runs
+    if cfg.runs:
+        return [places.find(run, root) for run in cfg.runs]
+    of = places.told(cfg.plain, ("dataset", "split"))
+    found = places.to_compare(root, of)
+    if not found:
+        words = "dvc repro"  # the stage is about all tasks of the pipeline and has none of its own
+        if cfg.task is not None:
+            table = cfg.dataset.table
+            other = table is not None and cfg.task.name not in table.labels  # it has labels of its own
+            task = find_task({"name": next(iter(table.labels))} if table and other else cfg.task.plain, named)
+            words = shlex.join(train_also(cfg, task.name, task.baseline))
+        about = "".join(f" {key}={value}" for key, value in of.items())
+        raise UserError(
+            f"there is no finished run{f' of{about}' if about else ''} below {root}; `{words}` makes one, or name "
+            f"some: runs=[…]"
+        )
+    names = ", ".join(run.path.name for run in found)
+    log.info("runs of dataset=%s split=%s: %s", found[0].dataset, found[0].split, names)
+    return [run.path for run in found]
 
 
 def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:

@@ -6,14 +6,10 @@ import sys
 from pathlib import Path
 
 from shopkeeper import configuration
+from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Evaluate, Paths
 
 OF_THE_DATA = ("dataset", "paths", "prepared_folder", "timeline")  # settings that say which data is meant
-
-
-def program(verb: str) -> list[str]:
-    """How a verb is called here: by its file in a clone, else by the program that was installed."""
-    return ["python", f"{verb}.py"] if Path(f"{verb}.py").is_file() else ["shopkeeper", verb]
 
 
 def evaluate_again(cfg: Evaluate) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.pipeline import show
+from shopkeeper.pipeline.shell.terminal import NARROW
 
 SHOWN = (
     *("recall@{k}", "hit@{k}", "mrr", "coverage@{k}"),
@@ -48,8 +49,8 @@ def _write(
                     rows.writerow([task, name, metric, *(found[metric].get(k) for k in ("value", "low", "high", "n"))])
 
 
-def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """The leaderboard for the terminal."""
+def as_text(sections: Mapping[str, Mapping[str, Any]], width: int = NARROW) -> str:
+    """The leaderboard in so many columns: with all intervals where they fit, else with the headline's alone."""
     from shopkeeper.evaluation.table import oracle_of
 
     parts = []
@@ -59,15 +60,22 @@ def as_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
         k = section["headline"].partition("@")[2] or 10
         wanted = dict.fromkeys((section["headline"], *(name.format(k=k) for name in SHOWN)))
         shown = [m for m in wanted if m in first["test"]][:4]
-        rows = [[n, *(show.with_interval(metrics[n]["test"].get(m)) for m in shown)] for n in section["names"]]
+        figures = [(n, [metrics[n]["test"].get(m) for m in shown]) for n in section["names"]]
+        ways = (
+            [[n, *map(show.with_interval, found)] for n, found in figures],
+            [[n, *map(show.narrow, found)] for n, found in figures],
+            [[n, show.narrow(found[0]), *map(show.bare, found[1:])] for n, found in figures],
+        )
         n = first["test"][section["headline"]]["n"]
         place = f"placement {section['placement']}, " if section.get("placement") else ""
         anew = "trained anew until test, " if first.get("refit") else ""
-        parts.append(
+        about = (
             f"{task}: {place}{first['dataset']}, split {first['split']}, protocol {first['protocol']}, "
             f"filter_seen {str(first['filter_seen']).lower()}, "
-            f"{anew}{n:,} requests on test ({level} intervals)\n" + show.table(["model", *shown], rows)
+            f"{anew}{n:,} requests on test ({level} intervals)"
         )
+        board = show.fitting(["model", *map(show.arrow, shown)], *ways, width=width)
+        parts.append(textwrap.fill(about, width) + "\n" + board)
         parts += _beneath(section, k)
         apart = section["sanity"].get("uses_instant", [])
         oracles = [name for name, table in section["tables"].items() if oracle_of(table)]

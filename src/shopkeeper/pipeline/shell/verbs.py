@@ -13,6 +13,7 @@ from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
 from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.terminal import columns, program
 from shopkeeper.pipeline.shell.typed_ids import keep_ids
 from shopkeeper.pipeline.stages.unedited import check_chosen
 
@@ -37,26 +38,50 @@ FREE = "model.parameters."  # settings of another package's models, which are ch
 def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     """Compose the verb's configuration with Hydra from the words of a command line, and hand it to the pipeline."""
     words = list(sys.argv[1:] if words is None else words)
+    if {"--help", "-h"} & set(words):
+        from shopkeeper.pipeline.shell import help as told
+
+        print(told.text(verb, VERBS[verb], words))
+        return
     added = configuration.added_folder()
     if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
         words += ["--config-dir", str(added)]
     with one_line_errors():
         sys.argv = [f"{verb}.py", *keep_ids(_added(words))]  # Hydra reads them there
-    left: list[Any] = []  # by each job of a sweep
+    left: list[tuple[list[str], Any]] = []  # by each job of a sweep, with the words that it was called with
     sweep: list[Path] = []  # where Hydra notes what is swept
 
     def run(config: Any) -> None:
         with one_line_errors():
             check_chosen()
             sweep[:] = _hide_secrets_of_sweep()
-            left.append(getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config))
+            done = getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
+            left.append((_called_with(), done))
 
     with one_line_errors(), _nothing_left(words, left, sweep):  # for what Hydra finds wrong before it calls `run`
         import hydra
 
         startup.arrow_without_pandas()
         startup.compose_once()
-        hydra.main(version_base="1.3", config_path=str(configuration.main_folder().resolve()), config_name=verb)(run)()
+        folder = str(configuration.main_folder().resolve())
+        try:
+            hydra.main(version_base="1.3", config_path=folder, config_name=verb)(run)()
+        finally:
+            if verb == "train" and sweep and left:
+                _print_sweep(left)
+
+
+def _print_sweep(left: Sequence[tuple[list[str], Any]]) -> None:
+    from shopkeeper.pipeline.comparing.swept import sweep_table
+
+    print(f"\n{sweep_table(left, columns())}")
+    print(f"next: {' '.join(program('evaluate'))}", file=sys.stderr)
+
+
+def _called_with() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return [str(word) for word in HydraConfig.get().overrides.task]
 
 
 @contextmanager
