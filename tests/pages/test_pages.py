@@ -17,9 +17,8 @@ IN_A_CLONE = ("guides/stages.md", "guides/several-machines.md")  # typed behind 
 CHAINS = {  # pages that go on from one another, in a folder of their own
     "own data": ["guides/own-data.md"],
     "erasure": [START, "guides/erase-a-customer.md"],
-    "demo shop": ["guides/compare.md", "guides/go-live.md", "guides/campaign-list.md", "guides/read-an-ab-test.md",
-                  "guides/gpu.md"],
-    "models": ["guides/shops.md", "guides/customers.md", "guides/tune.md"],
+    "demo shop": ["guides/go-live.md", "guides/campaign-list.md", "guides/read-an-ab-test.md", "guides/gpu.md"],
+    "models": ["guides/compare.md", "guides/shops.md", "guides/customers.md", "guides/tune.md"],
 }  # fmt: skip
 # Needs what no test has, or much time. What comes instead, if anything, is tried in its place.
 ELSEWHERE = {

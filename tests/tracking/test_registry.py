@@ -104,6 +104,17 @@ def store(fresh: Path, tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+def test_a_command_that_opens_the_registry_first_of_all_finds_mlflow_whole(store: Store):
+    told = f"Tracking('mlflow', {store.tracking.uri!r}, Path({str(store.tracking.artifacts)!r}), 'shop')"
+    code = (
+        "from pathlib import Path; from shopkeeper.tracking.registry import Registry; "
+        "from shopkeeper.tracking.settings import Tracking; "
+        f"Registry({told}); import mlflow.pyfunc"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-800:]
+
+
 def refused(found: list[Any]) -> list[str]:
     return [one.gate for one in found if not one.holds]
 

@@ -7,6 +7,7 @@ that is served; a champion that gives way stays known as `previous`. `pipeline/h
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -48,6 +49,8 @@ class Registry:
 
     def __post_init__(self) -> None:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        with contextlib.suppress(ImportError):  # MLflow's models are half imported for good where it is not found first
+            importlib.import_module("pandas")
         self.mlflow = connect(self.tracking, self.line, experiment=self.experiment)
         self.client = self.mlflow.MlflowClient()
 
