@@ -115,12 +115,6 @@ def test_rees46_works_as_it_is_shipped(tmp_path: Path):
     assert counts["validation"] > 0
 
 
-def test_new_dataset_says_of_nested_lists_what_to_do_first(tmp_path: Path):
-    (tmp_path / "nested.jsonl").write_text('{"visit": 0, "events": [{"sku": "a", "ms": 1}, {"sku": "b", "ms": 2}]}\n')
-    with pytest.raises(UserError, match=r"nested\.jsonl: column 'events' holds lists, .*jq -c .*explode"):
-        guess_dataset(tmp_path / "nested.jsonl")
-
-
 def test_new_dataset_writes_no_key_twice_where_no_column_is_left(tmp_path: Path):
     (tmp_path / "times.csv").write_text("when\n2024-01-01\n2024-01-02\n")
     text = guess_dataset(tmp_path / "times.csv")

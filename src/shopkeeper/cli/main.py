@@ -98,8 +98,9 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--share", type=_share, default=0.5, help="of customers in treatment, as planned")
     one.add_argument("--level", type=_share, default=0.05)
     one = command("new-dataset", _new_dataset, "look at a file and write a first dataset YAML, with its doubts")
-    one.add_argument("file", type=Path)
-    one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<file name>.yaml")
+    one.add_argument("file", type=Path, help="a file, a folder of files, or a pattern in quotes ('exports/2*.csv')")
+    one.add_argument("--name", help="of the dataset; default: the file's or the folder's")
+    one.add_argument("--out", type=Path, help="where to write; default: conf/dataset/<name>.yaml")
     one = command(
         "upload-file", _upload_file, "a list of customers as a file that a tool for mail or advertising takes"
     )
@@ -235,7 +236,7 @@ def _read_test(arguments: argparse.Namespace) -> None:
 def _new_dataset(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.new_dataset import write_dataset_yaml
 
-    write_dataset_yaml(arguments.file, arguments.out)
+    write_dataset_yaml(arguments.file, arguments.out, arguments.name)
 
 
 def _erased(arguments: argparse.Namespace) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_text
 
+NAME = r"\w[\w-]*"
 
-def write_dataset_yaml(file: Path, out: Path | None) -> None:
-    """Write `conf/dataset/<file name>.yaml` from a look at the file; an existing YAML is never overwritten."""
+
+def write_dataset_yaml(file: Path, out: Path | None, name: str | None = None) -> None:
+    """Write `conf/dataset/<name>.yaml` from a look at a file, a folder or a pattern; none is ever overwritten.
+
+    The dataset is called as told, else as the file that is written, else as what was looked at.
+    """
+    from shopkeeper.ingest.guesses.files import given
     from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 
-    name = file.name.split(".")[0].lower().replace("-", "_")
+    name = given(file, name or (out.stem if out is not None else None)).name
+    if not re.fullmatch(NAME, name):
+        raise UserError(f"--name {name}: a dataset's name must be of letters, digits, - and _")
     out = out or Path("conf/dataset") / f"{name}.yaml"
     if out.exists():
-        raise UserError(f"{out} exists; give another name with --out")
-    text = guess_dataset(file)
+        raise UserError(f"{out} exists; give another name with --name")
+    text = guess_dataset(file, name)
     write_text(out, text)
     print(text)
     print(f"written to {out}; settle its doubts, then: python prepare.py dataset={out.stem}")

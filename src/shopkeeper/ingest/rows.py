@@ -98,7 +98,7 @@ class Shaping:
 
     def of_known_kinds(self, block: Block) -> Block:
         """The events whose kind, which a step has made, the map knows."""
-        keep = self._is_known(block.table.column(self.made).combine_chunks())
+        keep = self._is_known(_whole(block.table.column(self.made)))
         self.left_out[OTHER_KINDS] += int((~keep).sum())
         at = np.flatnonzero(keep)
         return replace(block, table=block.table.filter(pa.array(keep)), row_of=lambda i: block.row_of(at[i]))
@@ -215,10 +215,15 @@ class Shaping:
 def _value(table: pa.Table, name: str) -> pa.Array:
     """What a name leads to in each row of a file; null where it leads nowhere, which readers allow optional ones."""
     to = place(name, table.column_names)
-    column = inner(table.column(to.column).combine_chunks(), to.inside) if to.column in table.column_names else None
+    column = inner(_whole(table.column(to.column)), to.inside) if to.column in table.column_names else None
     if column is None:
         return pa.nulls(len(table), pa.string())
     return column if to.key is None else entry(column, to.key)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, which is copied only where it is not."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _lengths(column: pa.Array) -> np.ndarray:

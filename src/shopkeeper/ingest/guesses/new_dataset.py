@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,24 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.block import Block
-from shopkeeper.ingest.chunks import read_chunks
 from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.exports import recognised
+from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given
+from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
+from shopkeeper.ingest.guesses.known import propose
+from shopkeeper.ingest.guesses.look import head, reader_of
+from shopkeeper.ingest.guesses.nested import check_cells, unfolded
 from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
+from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import join_date_and_clock, time_options
 from shopkeeper.ingest.guesses.totals import price_lines
-from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import as_ids
 from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
+SHOWN = 6  # columns in a message
 NAMES = {  # our column -> what shops call it, most telling first
     "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde|besucher)|"
     r"(user|customer|client|cust).?(id|no|nr|number)?$|^uid$",
@@ -36,67 +42,103 @@ NAMES = {  # our column -> what shops call it, most telling first
     "price": r"price|amount|value|cost|revenue|preis",
     "channel": r"channel|device|platform|store|source|kanal",
 }
-EVENTS = {
-    "remove_from_cart": r"remove|delete|entfernt",
-    "add_to_cart": r"cart|basket|warenkorb",
-    "favourite": r"fav|wish|like|collect",
-    "return": r"return|refund|cancel|retoure|storno|rückgabe",
-    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestell",
-    "search": r"search|query|suche",
-    "rating": r"rat(e|ing)|review|star",
-    "exposure": r"impression|exposure|shown",
-    "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick",
-}
-DOUBT = "# DOUBT: "
+RATINGS = r"rating|ratings|stars|score|overall|bewertung"
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
 
-def guess_dataset(path: Path) -> str:
-    """YAML of a dataset config for a file, with what is doubtful as comments (`# DOUBT: …`).
+def guess_dataset(path: Path, name: str | None = None) -> str:
+    """YAML of a dataset config for a file, a folder or a pattern, with what is doubtful as comments (`# DOUBT: …`).
 
-    Raises `UserError` when the file cannot be read as a table at all.
+    A known export (`conf/source`) is told by its columns, and its source is pointed to. `name`: the dataset's, None:
+    the file's or the folder's.
+
+    Raises `UserError` when files cannot be read as tables at all, and when they are not all of one kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is not a file; give the path of an event log (CSV, Parquet, JSON lines, Excel)")
-    options, doubts = _format(path)
-    frame = _head(path, options)
+    files = given(Path(path), name)
+    heads = [(file, *_head_of(file)) for file in files.paths[:LOOKED_INTO]]
+    found = [recognised(columns) for _, _, _, columns in heads]
+    _check_alike(heads, [None if known is None else known[0] for known in found])
+    file, options, doubts, columns = heads[0]
+    if known := found[0]:
+        return propose(*known, files, columns, options, LOOKED_AT)
+    frame = head(file, options, LOOKED_AT)
     if not frame.height:
-        raise UserError(f"{path} holds no rows; give a file with some")
-    _refuse_nested(path, frame, options)
+        raise UserError(f"{file} holds no rows; give a file with some")
+    exploded = ""
+    if options["format"] in ("json_lines", "parquet"):
+        nested, exploded, more = unfolded(file, options, made(ReaderSettings, options), LOOKED_AT)
+        frame, doubts = (nested, [*doubts, *more]) if nested.width else (frame, doubts)
+    else:
+        check_cells(file, frame)
+    return _proposed(files, frame, options, doubts, exploded)
+
+
+def _head_of(path: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The reader of a file, doubts about it, and its columns."""
+    options, doubts = reader_of(path)
+    try:
+        return options, doubts, head(path, options, limit=1).columns
+    except UserError as e:
+        if "double quote" not in str(e):
+            raise
+    options["quote"] = ""
+    doubts.append("a double quote stands alone, so that quotes are read as they stand: reader.quote says so")
+    return options, doubts, head(path, options, limit=1).columns
+
+
+def _check_alike(
+    heads: Sequence[tuple[Path, dict[str, Any], list[str], list[str]]], known: Sequence[str | None]
+) -> None:
+    """A `UserError` where files are different exports, or none is known and their columns differ."""
+    first, *_, columns = heads[0]
+    for (path, _, _, have), name in zip(heads, known, strict=True):
+        if name != known[0] or (name is None and set(have) != set(columns)):
+            one, other = ("no known export" if k is None else f"source {k}" for k in (known[0], name))
+            what = f"has other columns than {first.name} ({one} and {other})" if one != other else (
+                f"has other columns than {first.name}: "
+                f"{', '.join(sorted(set(have) ^ set(columns))[:SHOWN])}"
+            )  # fmt: skip
+            raise UserError(
+                f"{path} {what}; put files of one kind into a folder, or give a pattern that means these alone"
+            )
+
+
+def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts: list[str], exploded: str) -> str:
     frame, joined = join_date_and_clock(frame, NAMES["timestamp"])
     columns = _columns(frame, nameless="names" in options)
     amounts = [columns[name] for name in ("price", "quantity") if name in columns]
     if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
         options["decimal"] = ","
         doubts.append("numbers have a comma before their decimals: reader.decimal says so")
+    what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
+    timed = "timestamp" in columns
+    body, targets = _body(frame, columns, options, joined)
     lines = [
-        f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {path.name}.",
+        f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
         "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
         *(DOUBT + d for d in doubts),
         "defaults:",
-        f"  - override /split@_global_.split: {'temporal' if 'timestamp' in columns else 'leave_one_out'}",
-        f"name: {re.sub(r'[^a-z0-9]+', '_', path.name.split('.')[0].lower()).strip('_') or 'my_shop'}",
-        f"title: {_quote(path.name)}",
+        f"  - override /split@_global_.split: {split_of(columns, targets)}",
+        f"name: {files.name}",
+        f"title: {quoted(what)}",
         "source: null # where people get the data",
         "licence: null",
     ]
-    body, targets = _body(frame, columns, options, joined)
-    timed = "timestamp" in columns
     lines += [
         f"target_events: [{', '.join(targets)}]",
-        "filter_seen: false # true where people do not take an item twice",
+        seen_line(frame, columns, targets),
         *(
             ["refit: true # test is asked of what is trained anew on all until then, see evaluation.refit"]
             if timed
             else []
         ),
         "raw:",
-        '  folder: "" # below paths.raw',
-        f"  files: [{_quote(path.name)}]",
+        f"  folder: {quoted(files.folder)} # below paths.raw",
+        f"  files: [{', '.join(map(quoted, files.files))}]",
         "reader:",
-        *(f"  {key}: {_quote(value) if isinstance(value, str) else value}" for key, value in options.items()),
+        *(f"  {key}: {quoted(value) if isinstance(value, str) else value}" for key, value in options.items()),
+        *([f"rows: {{explode: {quoted(exploded)}}}"] if exploded else []),
         *body,
         "filters: {}",
     ]
@@ -104,84 +146,6 @@ def guess_dataset(path: Path) -> str:
         lines += ["temporal:", "  validation_days: 28", "  test_days: 28"]
     lines += ["max_rejected_share: 0.01"]
     return "\n".join(lines) + "\n"
-
-
-def _refuse_nested(path: Path, frame: pl.DataFrame, options: dict[str, Any]) -> None:
-    """A `UserError` where a column holds lists of events: a row has to be one event."""
-    if options["format"] not in ("json_lines", "parquet"):
-        return
-    for name in frame.columns:
-        kind, first = frame[name].dtype, next((v for v in frame[name] if v is not None), None)
-        if isinstance(kind, pl.List | pl.Array) or (isinstance(first, str) and first.lstrip().startswith("[{")):
-            raise UserError(
-                f"{path}: column '{name}' holds lists, and a row must be one event; write a row per entry first, e.g. "
-                f"`jq -c '. as $row | .{name}[] + ($row | del(.{name}))' {path.name} > flat.jsonl` for JSON lines, or "
-                f'pandas\' `explode("{name}")`'
-            )
-
-
-def _format(path: Path) -> tuple[dict[str, Any], list[str]]:
-    name = path.name.lower()
-    for ending, kind in ((".parquet", "parquet"), (".xlsx", "excel"), (".xls", "excel"), (".inter", "recbole")):
-        if name.endswith(ending):
-            return {"format": kind}, []
-    head, encoding, doubts = b"", "utf-8", []
-    try:
-        head = next(read_chunks(path, size=1 << 20)).data
-    except StopIteration:
-        raise UserError(f"{path} is empty; give a file with rows") from None
-    except UserError as e:
-        if "UTF-16" not in str(e):
-            raise
-        encoding = "utf-16"
-        head = next(read_chunks(path, size=1 << 20, encoding=encoding)).data
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError:
-        encoding = "cp1252"
-        doubts.append("the text is not UTF-8; cp1252 (Western Europe) is a guess")
-    if head.lstrip().startswith(b"{"):
-        return {"format": "json_lines"}, doubts
-    lines = [line for line in head.decode("utf-8", "replace").splitlines()[:50] if line.strip()]
-    if lines and "::" in lines[0]:
-        n = lines[0].count("::") + 1
-        doubts.append("a `::` dump has no header: name its columns in reader.names")
-        return {"format": "dat", "names": [f"column_{i + 1}" for i in range(n)]}, doubts
-    counts = {d: [line.count(d) for line in lines] for d in (",", ";", "\t", "|")}
-    best = max(counts, key=lambda d: (min(counts[d]), -float(np.std(counts[d]))))
-    options: dict[str, Any] = {"format": "csv"}
-    if not any(counts[best]):
-        lengths = {len(line.split()) for line in lines}
-        ragged = len(lengths) > 1
-        what = "lines of different lengths: each is read as a user and that user's items, oldest first"
-        doubts.append(what if ragged else "no delimiter was found; blanks are a guess")
-        options = {"format": "sequences" if ragged else "blank_separated"}
-    elif best != ",":
-        options["delimiter"] = best
-    if encoding != "utf-8":
-        options["encoding"] = encoding
-    fields = re.split(re.escape(best) if any(counts[best]) else r"\s+", lines[0].strip()) if lines else []
-    if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
-        doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
-        options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
-    if best == ";" and re.search(r";-?\d+,\d+(?=[;\r\n]|$)", head.decode("utf-8", "replace")):
-        options["decimal"] = ","
-    return options, doubts
-
-
-def _head(path: Path, options: dict[str, Any]) -> pl.DataFrame:
-    frames, rows = [], 0
-    blocks = reader(options["format"])(path, None, made(ReaderSettings, options), None)
-    block: Block
-    for block in blocks:
-        frame = pl.DataFrame(pl.from_arrow(block.table))
-        frames.append(frame.with_columns(pl.col(pl.Categorical).cast(pl.String)))
-        rows += frame.height
-        if rows >= LOOKED_AT:
-            break
-    if not frames:
-        raise UserError(f"{path} holds no rows; give a file with some")
-    return pl.concat(frames, how="vertical_relaxed").head(LOOKED_AT)
 
 
 def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
@@ -193,13 +157,17 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
         return {"timestamp": times[0]} if (times := [c for c in frame.columns if time_options(frame[c])[0]]) else {}
     found: dict[str, str] = {}
     for ours, pattern in NAMES.items():
-        names = [c for c in frame.columns if c not in found.values() and re.search(pattern, c, re.IGNORECASE)]
+        names = [c for c in frame.columns if c not in found.values() and re.search(pattern, _last(c), re.IGNORECASE)]
         if ours == "event_type":
             names = [c for c in names if frame[c].n_unique() <= 50]
         if ours in ("user_id", "item_id"):  # of `product_category` and `product_id` the latter
-            names.sort(key=lambda c: (not re.search(r"(id|code|no|nr|sku)$", c, re.IGNORECASE), -frame[c].n_unique()))
+            names.sort(
+                key=lambda c: (not re.search(r"(id|code|no|nr|sku)$", _last(c), re.IGNORECASE), -frame[c].n_unique())
+            )
         if ours in ("price", "quantity"):
             names = [c for c in names if _numbers(frame[c]) is not None]
+        if ours == "session_id":  # `visit_datetime` is a time
+            names = [c for c in names if not re.search(NAMES["timestamp"], _last(c), re.IGNORECASE)]
         if ours == "timestamp":
             names = [c for c in names if time_options(frame[c])[0] is not None]
         if names:
@@ -208,6 +176,11 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
         spare = [c for c in frame.columns if c not in found.values() and not frame[c].dtype.is_numeric()]
         found |= {"timestamp": times[0]} if (times := [c for c in spare if _holds_times(frame[c])]) else {}
     return found
+
+
+def _last(name: str) -> str:
+    """A nested column's own name: of `items.price` the price."""
+    return name.rpartition(".")[2] or name
 
 
 def _holds_times(column: pl.Series) -> bool:
@@ -221,6 +194,9 @@ def _body(
     frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any], joined: dict[str, tuple[str, str]]
 ) -> tuple[list[str], list[str]]:
     lines = ["columns:"]
+    if "user_id" not in columns and "session_id" in columns and "names" not in options:
+        columns["user_id"] = columns["session_id"]
+        lines.append(f"  {DOUBT}no column is called like a user_id; each session is taken for a customer of its own")
     for ours in ("user_id", "item_id"):
         if ours not in columns:
             spare = [c for c in frame.columns if c not in columns.values()]
@@ -246,7 +222,7 @@ def _body(
             note += (
                 f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
             )
-        named = f"[{', '.join(map(_quote, joined[theirs]))}]" if theirs in joined else _quote(theirs)
+        named = f"[{', '.join(map(quoted, joined[theirs]))}]" if theirs in joined else quoted(theirs)
         lines.append(f"  {ours}: {named}{note}")
         if ours in ("user_id", "item_id", "order_id", "session_id"):
             ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
@@ -273,7 +249,7 @@ def _body(
         if not re.search(NAMES["timestamp"], theirs, re.IGNORECASE):
             notes = [f"no column is called like a time; '{theirs}' holds times", *notes]
         lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
-        lines += [f"  {key}: {_quote(str(value))}" for key, value in (guess or {}).items()]
+        lines += [f"  {key}: {quoted(str(value))}" for key, value in (guess or {}).items()]
     else:
         lines.append(f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events")
     return _event_lines(frame, columns, lines)
@@ -281,7 +257,11 @@ def _body(
 
 def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str]) -> tuple[list[str], list[str]]:
     if "event_type" not in columns:
-        kind = "purchase" if {"order_id", "price", "quantity"} & set(columns) else "view"
+        bought = {"order_id", "price", "quantity"} & set(columns) or "item_id" not in columns  # who, when: a purchase
+        rated = [c for c in frame.columns if re.fullmatch(RATINGS, _last(c), re.IGNORECASE)]
+        if rated and not bought:
+            return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
+        kind = "purchase" if bought else "view"
         few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS]
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count())
         hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
@@ -292,15 +272,15 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
         return lines, [kind]
     theirs = columns["event_type"]
     values = frame[theirs].cast(pl.String).drop_nulls().value_counts(sort=True, name="n")
-    lines += ["event_type:", f"  column: {_quote(theirs)}", "  map:"]
+    lines += ["event_type:", f"  column: {quoted(theirs)}", "  map:"]
     kinds = []
     for value, n in values.sort("n", theirs, descending=[True, False]).iter_rows():
-        found = next((k for k, pattern in EVENTS.items() if re.search(pattern, value, re.IGNORECASE)), None)
+        found = kind_of(value)
         note = "" if found else f" {DOUBT}what is it?"
         kinds.append(found or "view")
-        lines.append(f"    {_quote(value)}: {found or 'view'} # {n:,} rows{note}")
-    kind_of = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
-    schema = _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(kind_of, default=""))
+        lines.append(f"    {quoted(value)}: {found or 'view'} # {n:,} rows{note}")
+    of_value = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
+    schema = _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(of_value, default=""))
     told = [line.partition(":")[0] + ":" for line in schema[1:] if DOUBT not in line]  # lacked by other kinds alone
     lines = [re.sub(f" {DOUBT}[0-9.]+% of it is missing", "", s) if s.startswith(tuple(told)) else s for s in lines]
     lines += schema
@@ -332,19 +312,3 @@ def _numbers(column: pl.Series) -> float | None:
 
 def _example(column: pl.Series) -> str:
     return repr(next(str(value) for value in column.to_list() if value not in (None, "")))
-
-
-def _quote(text: str) -> str:
-    """Text as a YAML scalar: bare where that is safe, else in double quotes."""
-    if re.fullmatch(r"[A-Za-z_][\w./-]*", text) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "on",
-        "off",
-    ):
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t").replace("\n", "\\n")
-    return f'"{escaped}"'

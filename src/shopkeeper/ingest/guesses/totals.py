@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from shopkeeper.ingest.guesses.numbers import row_numbers
+from shopkeeper.ingest.guesses.scalars import DOUBT
 
-DOUBT = "# DOUBT: "
 NAMED_LIKE_A_TOTAL = r"total|amount|sum|^line|revenue|sales|value|betrag|umsatz|montant"
 SEVERAL = r"net|gross|brutto|incl|excl|(^|_)(vat|tax)|mwst"
 IDS = ("item_id", "order_id")
@@ -32,6 +32,8 @@ def price_lines(frame: pl.DataFrame, columns: Mapping[str, str], decimal: str | 
         ours: row_numbers(frame[columns[ours]], decimal).abs() for ours in ("price", "quantity") if ours in columns
     }
     read = pl.DataFrame(amounts | {ours: frame[columns[ours]].cast(pl.String) for ours in IDS if ours in columns})
+    if "item_id" not in columns:  # all rows are of one
+        read = read.with_columns(pl.lit("all").alias("item_id"))
     if _stands_on_each_line_of_an_order(read):
         return [
             f"{DOUBT}'{price}' is the same on all lines of an order, as an order's total is; each line would count it "

@@ -36,7 +36,9 @@ def read_parquet(
     try:
         with pq.ParquetFile(path) as plain:
             kinds = plain.schema_arrow
-            have, stored = kinds.names, [plain.schema.column(i).path for i in range(len(plain.schema))]
+            leaf_columns = [plain.schema.column(i) for i in range(len(plain.schema))]
+            have, stored = kinds.names, [leaf.path for leaf in leaf_columns]
+            is_text = {leaf.path for leaf in leaf_columns if leaf.logical_type.type == "STRING"}
             total = plain.metadata.num_rows
         folders = {key: value for key, value in partitions(path).items() if key not in have}
         asked = [*have, *folders] if wanted is None else wanted.names
@@ -48,7 +50,7 @@ def read_parquet(
         may_lack = {place(name, have) for name in optional}
         leaves = [leaf for to in places for leaf in _leaves(path, kinds, stored, to, to in may_lack)]
         columns = list(dict.fromkeys(leaves))
-        texts = [leaf for leaf in columns if _is_text(kinds, leaf)]
+        texts = [leaf for leaf in columns if leaf in is_text]
         with pq.ParquetFile(path, read_dictionary=texts if wanted is not None else []) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 first = row
@@ -65,12 +67,6 @@ def read_parquet(
         raise UserError(
             f"{path} cannot be read as Parquet, from row {row} on ({str(e).splitlines()[0]}); copy or write it again"
         ) from None
-
-
-def _is_text(kinds: pa.Schema, column: str) -> bool:
-    return column in kinds.names and (
-        pa.types.is_string(kinds.field(column).type) or pa.types.is_large_string(kinds.field(column).type)
-    )
 
 
 def _leaves(path: Path, kinds: pa.Schema, stored: Sequence[str], to: Place, may_lack: bool) -> list[str]:

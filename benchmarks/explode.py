@@ -1,0 +1,231 @@
+"""How fast, and in how much memory, a GA4 export becomes one row per item: this project, pandas, DuckDB.
+
+    python benchmarks/explode.py                      # 10 million items, 3 an event; write results/explode.json
+    python benchmarks/explode.py --items 600000       # a smaller file, nothing is written
+
+Two files of the same events (a daily table of the BigQuery export: nested parameters, items with six fields): JSON
+lines as BigQuery dumps them, 64-bit numbers as text, and Parquet. Each system makes the columns customer, item, time,
+kind, order, price and quantity of every item, in a process of its own with two threads, in turn; times exclude imports,
+memory is the peak of the process. pandas holds about 2.5 GiB a million items, so that it is asked of a smaller file,
+and so are we beside it.
+
+`shopkeeper explode` keeps the exploded columns as they come, as pandas and DuckDB do; `shopkeeper read` is what
+`prepare` does with the file: every check of every row, ids as codes, the log in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _log import DATA, THREADS
+from _timed import timed
+
+ITEMS = 10_000_000
+BATCH = 100_000  # events written at once
+COLUMNS = {"customer": "user_pseudo_id", "item": "items.item_id", "time": "event_timestamp", "kind": "event_name",
+           "order": "ecommerce.transaction_id", "price": "items.price", "quantity": "items.quantity"}  # fmt: skip
+SYSTEMS = {"jsonl": ("shopkeeper explode", "shopkeeper read", "pandas"),
+           "parquet": ("shopkeeper explode", "shopkeeper read", "duckdb")}  # fmt: skip
+
+
+def events(n: int, seed: int) -> list[dict[str, Any]]:
+    """n events with 1 to 5 items, 3 on average."""
+    rng = np.random.default_rng(seed)
+    sizes, users = rng.integers(1, 6, n), rng.integers(0, 200_000, n)
+    times = 1_762_300_000_000_000 + np.sort(rng.integers(0, 86_400_000_000, n))
+    kinds = rng.choice(["view_item", "add_to_cart", "purchase"], n, p=[0.8, 0.15, 0.05]).tolist()
+    items = (50_000 * rng.random(int(sizes.sum())) ** 3).astype(int).tolist()
+    prices, quantity = np.round(rng.gamma(2, 10, len(items)), 2).tolist(), rng.integers(1, 4, len(items)).tolist()
+    out, at = [], 0
+    for i in range(n):
+        size = int(sizes[i])
+        out.append({
+            "event_date": "20251105", "event_timestamp": int(times[i]), "event_name": kinds[i],
+            "event_params": [
+                {"key": "ga_session_id", "value": {"int_value": int(times[i]) // 1_800_000_000}},
+                {"key": "page_location", "value": {"string_value": f"https://shop.example/p/{items[at]}?ref={i % 97}"}},
+                {"key": "currency", "value": {"string_value": "EUR"}},
+            ],
+            "user_pseudo_id": f"{users[i] * 7919 % 1_000_003}.17623{users[i]:05d}",
+            "ecommerce": {"transaction_id": f"T{seed}-{i}" if kinds[i] == "purchase" else None},
+            "items": [
+                {"item_id": f"SKU{items[k]:05d}", "item_name": f"Product {items[k]}", "item_brand": f"B{items[k] % 50}",
+                 "item_category": f"C{items[k] % 300}", "price": prices[k], "quantity": quantity[k]}
+                for k in range(at, at + size)
+            ],
+        })  # fmt: skip
+        at += size
+    return out
+
+
+def dumped(row: dict[str, Any]) -> str:
+    """A row as BigQuery writes JSON: 64-bit numbers as text, nothing where nothing is."""
+    row = row | {"event_timestamp": str(row["event_timestamp"])}
+    row["items"] = [item | {"quantity": str(item["quantity"])} for item in row["items"]]
+    row["event_params"] = [p | {"value": {k: str(v) for k, v in p["value"].items()}} for p in row["event_params"]]
+    if row["ecommerce"]["transaction_id"] is None:
+        row = {key: value for key, value in row.items() if key != "ecommerce"}
+    return json.dumps(row) + "\n"
+
+
+def generate(items: int) -> dict[str, Path]:
+    """Both files, made once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = {kind: DATA / f"ga4-{items}.{kind}" for kind in SYSTEMS}
+    if all(path.is_file() for path in paths.values()):
+        return paths
+    DATA.mkdir(parents=True, exist_ok=True)
+    value = pa.struct({"string_value": pa.string(), "int_value": pa.int64()})
+    item = pa.struct({"item_id": pa.string(), "item_name": pa.string(), "item_brand": pa.string(),
+                      "item_category": pa.string(), "price": pa.float64(), "quantity": pa.int64()})  # fmt: skip
+    schema = pa.schema({
+        "event_date": pa.string(), "event_timestamp": pa.int64(), "event_name": pa.string(),
+        "event_params": pa.list_(pa.struct({"key": pa.string(), "value": value})), "user_pseudo_id": pa.string(),
+        "ecommerce": pa.struct({"transaction_id": pa.string()}), "items": pa.list_(item),
+    })  # fmt: skip
+    part = {kind: path.with_suffix(f".{kind}.part") for kind, path in paths.items()}
+    with part["jsonl"].open("w") as lines, pq.ParquetWriter(part["parquet"], schema) as writer:
+        for seed, first in enumerate(range(0, items // 3, BATCH)):
+            rows = events(min(BATCH, items // 3 - first), seed)
+            lines.writelines(map(dumped, rows))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+    for kind, path in paths.items():
+        part[kind].replace(path)
+    return paths
+
+
+def config(path: Path) -> dict[str, Any]:
+    names = ("user_id", "item_id", "timestamp", "event_type", "order_id", "price", "quantity")
+    ours = dict(zip(names, COLUMNS.values(), strict=True))
+    kind = ours.pop("event_type")
+    return {
+        "name": "ga4", "raw": {"folder": "", "files": [path.name]},
+        "reader": {"format": "parquet" if path.suffix == ".parquet" else "json_lines"},
+        "rows": {"explode": "items"}, "columns": ours, "timestamp": {"unit": "us", "not_after": "2100-01-01"},
+        "event_type": {"column": kind, "map": {"view_item": "view", "add_to_cart": "add_to_cart",
+                                               "purchase": "purchase"}},
+    }  # fmt: skip
+
+
+def work_of(system: str, path: Path) -> Callable[[], Any]:
+    """What a system does; imports are done here."""
+    if system == "pandas":
+        import pandas as pd
+
+        def with_pandas() -> Any:
+            frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            frame = frame[["user_pseudo_id", "event_timestamp", "event_name", "ecommerce", "items"]]
+            frame = frame.explode("items", ignore_index=True)
+            items = pd.DataFrame(frame.pop("items").tolist())
+            frame["order"] = [e.get("transaction_id") if isinstance(e, dict) else None for e in frame.pop("ecommerce")]
+            frame = pd.concat([frame, items[["item_id", "price", "quantity"]]], axis=1)
+            return frame.rename(columns={"user_pseudo_id": "customer", "event_timestamp": "time", "event_name": "kind",
+                                         "item_id": "item"})  # fmt: skip
+
+        return with_pandas
+    if system == "duckdb":
+        import duckdb
+
+        query = f"""SELECT user_pseudo_id AS customer, event_timestamp AS time, event_name AS kind,
+            ecommerce.transaction_id AS "order", item.item_id AS item, item.price AS price, item.quantity AS quantity
+            FROM (SELECT *, unnest(items) AS item FROM read_parquet('{path}'))"""
+        return lambda: duckdb.execute(f"SET threads = {THREADS}").execute(query).to_arrow_table()
+    from collections import Counter
+
+    import pyarrow as pa
+
+    from shopkeeper.ingest.dataset import parse
+    from shopkeeper.ingest.log import read_log
+    from shopkeeper.ingest.reading import blocks_of
+
+    told = parse(config(path))
+    if system == "shopkeeper read":
+        return lambda: read_log(told, path.parent, progress=False)
+    return lambda: pa.concat_tables(block.table for block in blocks_of(told, [path], path.parent, None, Counter()))
+
+
+def in_process(system: str, path: Path) -> dict[str, Any]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "ARROW_NUM_THREADS"), str(THREADS))
+    command = [sys.executable, __file__, "--system", system, "--file", str(path)]
+    done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{system} failed: {done.stderr[-2000:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"{path.suffix:8s} {system:20s} {found['seconds']:7.2f} s {found['cpu_seconds']:7.2f} s of processor "
+          f"{found['peak_gib']:.2f} GiB {found['rows']:,} rows", flush=True)  # fmt: skip
+    return found
+
+
+def everything(items: int, repetitions: int) -> None:
+    paths = generate(items)
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for _ in range(repetitions):  # in turn, so that a busy spell of the machine hits all alike
+        for kind, systems in SYSTEMS.items():
+            for system in systems:
+                runs.setdefault((kind, system), []).append(in_process(system, paths[kind]))
+    assert len({run["rows"] for several in runs.values() for run in several}) == 1, "the systems keep different rows"
+    if items == ITEMS:
+        report(runs)
+
+
+def report(runs: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
+    from statistics import median
+
+    from _results import at_least, at_most, row, write_result
+
+    rows = [
+        row(system, f"10 million items of GA4, {kind}", figure, unit, [run[key] for run in several])
+        for (kind, system), several in runs.items()
+        for figure, unit, key in (("time", "s", "seconds"), ("processor time", "s", "cpu_seconds"),
+                                  ("peak memory", "GiB", "peak_gib"))
+    ]  # fmt: skip
+
+    def of(kind: str, system: str, key: str) -> float:
+        return median(run[key] for run in runs[kind, system])
+
+    claims = []
+    for system in ("shopkeeper explode", "shopkeeper read"):
+        claims += [
+            at_least("door", f"{system}, 10 million items as JSON lines, times as fast as pandas.read_json and explode",
+                     of("jsonl", "pandas", "seconds") / of("jsonl", system, "seconds"), 2.0),
+            at_most("door", f"{system}, 10 million items as JSON lines, peak memory over that of pandas",
+                    of("jsonl", system, "peak_gib") / of("jsonl", "pandas", "peak_gib"), 1 / 3),
+        ]  # fmt: skip
+    claims.append(
+        at_most("door", "shopkeeper explode, 10 million items as Parquet, time over plain DuckDB's",
+                of("parquet", "shopkeeper explode", "seconds") / of("parquet", "duckdb", "seconds"), 1.3)
+    )  # fmt: skip
+    from importlib.metadata import version
+
+    write_result("explode", rows, claims, versions={"pandas": version("pandas")})
+
+
+def one(system: str, path: Path) -> None:
+    kept: list[Any] = []
+    work = work_of(system, path)
+    found = timed(lambda: kept.append(work()))
+    print(json.dumps(found | {"rows": len(kept[0])}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=ITEMS)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--system", help="one system in this process; with --file")
+    parser.add_argument("--file", type=Path)
+    A = parser.parse_args()
+    if A.system:
+        one(A.system, A.file)
+    else:
+        everything(A.items, A.repetitions)

@@ -1,0 +1,101 @@
+"""Which files `new-dataset` was given (one, a folder, a pattern), and how a config names them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import is_pattern
+
+NOT_DATA = (".md", ".txt~", ".yaml", ".yml", ".pdf", ".html", ".py", ".crc", ".log")
+LOOKED_INTO = 50  # files whose columns are compared
+
+
+@dataclass(frozen=True)
+class Given:
+    """Files of one log, and what its config says of them."""
+
+    paths: tuple[Path, ...]
+    folder: str  # below paths.raw
+    files: tuple[str, ...]  # names and patterns below it
+    name: str  # of the dataset
+
+
+def given(told: Path, name: str | None = None) -> Given:
+    """The files that a path, a folder or a pattern (`exports/orders*.csv`) means, sorted.
+
+    Raises:
+        UserError: there are none.
+    """
+    if is_pattern(told.as_posix()) and not told.exists():
+        parts = told.parts
+        first = next(i for i, part in enumerate(parts) if is_pattern(part))
+        root = Path(*parts[:first]) if first else Path()
+        paths = sorted(p for p in root.glob("/".join(parts[first:])) if p.is_file())
+    elif told.is_dir():
+        root = told
+        paths = sorted(p for p in told.rglob("*") if p.is_file() and _is_data(p.relative_to(told)))
+    elif told.is_file():
+        return Given((told,), *_below_raw(told.parent, ""), (told.name,), name or named(told.name))
+    else:
+        raise UserError(
+            f"{told} is not a file; give the path of an event log (CSV, Parquet, JSON lines, Excel), a folder of such, "
+            f"or a pattern in quotes ('exports/orders*.csv')"
+        )
+    if not paths:
+        raise UserError(f"{told} holds no files of data; give a folder or a pattern that does")
+    inside = [p.relative_to(root).as_posix() for p in paths]
+    return Given(tuple(paths), *_below_raw(root, root.name), patterns(inside), name or named(root.resolve().name))
+
+
+def named(file: str) -> str:
+    """A dataset's name after a file's: `My Shop-2020.csv` is `my_shop_2020`."""
+    return re.sub(r"[^a-z0-9]+", "_", file.split(".")[0].lower()).strip("_") or "my_shop"
+
+
+def patterns(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of files as few patterns: what they begin and end with, in one folder; partitions as `*/*.parquet`.
+
+    >>> patterns(["orders_1.csv", "orders_2.csv"])
+    ('orders_*.csv',)
+    >>> patterns(["day=1/part-0.parquet", "day=2/part-0.parquet"])
+    ('day=*/part-0.parquet',)
+    """
+    if len(names) == 1:
+        return (names[0],)
+    deep = {name.count("/") for name in names}
+    if len(deep) > 1:
+        return tuple(names)
+    levels = zip(*(name.split("/") for name in names), strict=True)
+    return ("/".join(_pattern(sorted(set(level))) for level in levels),)
+
+
+def _pattern(parts: list[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    start = _shared(parts)
+    end = _shared([part[len(start) :][::-1] for part in parts])[::-1]
+    return re.sub(r"\d+$", "", start) + "*" + re.sub(r"^\d+", "", end)  # the next file has other digits
+
+
+def _shared(texts: Sequence[str]) -> str:
+    """What all of some texts begin with."""
+    first, last = min(texts), max(texts)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:n]
+
+
+def _is_data(path: Path) -> bool:
+    hidden = any(part.startswith((".", "_")) for part in path.parts)
+    return not hidden and not path.name.lower().endswith(NOT_DATA) and path.stem.lower() != "readme"
+
+
+def _below_raw(folder: Path, otherwise: str) -> tuple[str]:
+    """The folder as `raw.folder` names it: below paths.raw (SHOPKEEPER_RAW, data/raw) where it lies there."""
+    raw = Path(os.environ.get("SHOPKEEPER_RAW", "data/raw")).resolve()
+    inside = folder.resolve()
+    return (inside.relative_to(raw).as_posix() if inside.is_relative_to(raw) and inside != raw else otherwise,)

@@ -1,0 +1,53 @@
+"""What a log's first rows tell of the people in it: kinds of events, whether they take things twice, sessions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import polars as pl
+
+EVENTS = {
+    "remove_from_cart": r"remove|delete|entfernt",
+    "add_to_cart": r"cart|basket|warenkorb",
+    "favourite": r"fav|wish|like|collect",
+    "return": r"return|refund|cancel|retoure|storno|rückgabe",
+    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestell",
+    "search": r"search|query|suche",
+    "rating": r"rat(e|ing)|review|star",
+    "exposure": r"impression|exposure|shown",
+    "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick",
+}
+CHANCES = 50  # rows of customers who have some already; fewer show nothing
+
+
+def kind_of(value: str) -> str | None:
+    """Our name of a kind of events, by what shops call it; None where it is like none."""
+    return next((kind for kind, pattern in EVENTS.items() if re.search(pattern, value, re.IGNORECASE)), None)
+
+
+def split_of(columns: Mapping[str, str], targets: Collection[str]) -> str:
+    """The split that suits a log: sessions where nothing else ties events together, or nothing is bought."""
+    if "timestamp" not in columns:
+        return "leave_one_out"
+    session = columns.get("session_id")
+    alone = session is not None and columns.get("user_id") == session
+    return "sessions" if alone or (session and "purchase" not in targets) else "temporal"
+
+
+def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> str:
+    """The line `filter_seen`, by whether customers take an item that they have had."""
+    plain = "filter_seen: false # true where people do not take an item twice"
+    if not {"user_id", "item_id"} <= set(columns):
+        return "filter_seen: false # there is one item, which people buy again"
+    rows = frame
+    if "event_type" in columns:
+        kinds = frame[columns["event_type"]].cast(pl.String)
+        rows = frame.filter(kinds.is_in([k for k in kinds.unique().drop_nulls() if (kind_of(k) or "view") in targets]))
+    pairs = rows.select(pl.col(columns["user_id"]).alias("u"), pl.col(columns["item_id"]).alias("i")).drop_nulls()
+    chances, again = pairs.height - pairs["u"].n_unique(), pairs.height - pairs.n_unique()
+    if chances < CHANCES:
+        return plain
+    if not again:
+        return f"filter_seen: true # in {chances:,} further events of a customer no item came back"
+    return f"filter_seen: false # {again / chances:.1%} of a customer's further events are of an item from before"

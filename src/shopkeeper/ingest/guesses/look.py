@@ -1,0 +1,83 @@
+"""A first look at a file: which reader it wants, and its first rows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import Block
+from shopkeeper.ingest.chunks import read_chunks
+from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.readers import reader
+from shopkeeper.typed import made
+
+
+def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a config says of the reader (format, delimiter, encoding …), and doubts."""
+    name = path.name.lower()
+    for ending, kind in ((".parquet", "parquet"), (".xlsx", "excel"), (".xls", "excel"), (".inter", "recbole")):
+        if name.endswith(ending):
+            return {"format": kind}, []
+    head, encoding, doubts = b"", "utf-8", []
+    try:
+        head = next(read_chunks(path, size=1 << 20)).data
+    except StopIteration:
+        raise UserError(f"{path} is empty; give a file with rows") from None
+    except UserError as e:
+        if "UTF-16" not in str(e):
+            raise
+        encoding = "utf-16"
+        head = next(read_chunks(path, size=1 << 20, encoding=encoding)).data
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError:
+        encoding = "cp1252"
+        doubts.append("the text is not UTF-8; cp1252 (Western Europe) is a guess")
+    if head.lstrip().startswith(b"{"):
+        return {"format": "json_lines"}, doubts
+    lines = [line for line in head.decode("utf-8", "replace").splitlines()[:50] if line.strip()]
+    if lines and "::" in lines[0]:
+        n = lines[0].count("::") + 1
+        doubts.append("a `::` dump has no header: name its columns in reader.names")
+        return {"format": "dat", "names": [f"column_{i + 1}" for i in range(n)]}, doubts
+    counts = {d: [line.count(d) for line in lines] for d in (",", ";", "\t", "|")}
+    best = max(counts, key=lambda d: (min(counts[d]), -float(np.std(counts[d]))))
+    options: dict[str, Any] = {"format": "csv"}
+    if not any(counts[best]):
+        lengths = {len(line.split()) for line in lines}
+        ragged = len(lengths) > 1
+        what = "lines of different lengths: each is read as a user and that user's items, oldest first"
+        doubts.append(what if ragged else "no delimiter was found; blanks are a guess")
+        options = {"format": "sequences" if ragged else "blank_separated"}
+    elif best != ",":
+        options["delimiter"] = best
+    if encoding != "utf-8":
+        options["encoding"] = encoding
+    fields = re.split(re.escape(best) if any(counts[best]) else r"\s+", lines[0].strip()) if lines else []
+    if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
+        doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
+        options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
+    if best == ";" and re.search(r";-?\d+,\d+(?=[;\r\n]|$)", head.decode("utf-8", "replace")):
+        options["decimal"] = ","
+    return options, doubts
+
+
+def head(path: Path, options: dict[str, Any], limit: int) -> pl.DataFrame:
+    """The first rows of a file, every column as text; a `UserError` where there are none."""
+    frames, rows = [], 0
+    blocks = reader(options["format"])(path, None, made(ReaderSettings, options), None)
+    block: Block
+    for block in blocks:
+        frame = pl.DataFrame(pl.from_arrow(block.table))
+        frames.append(frame.with_columns(pl.col(pl.Categorical).cast(pl.String)))
+        rows += frame.height
+        if rows >= limit:
+            break
+    if not frames:
+        raise UserError(f"{path} holds no rows; give a file with some")
+    return pl.concat(frames, how="vertical_relaxed").head(limit)

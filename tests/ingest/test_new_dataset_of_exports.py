@@ -1,0 +1,210 @@
+"""`new-dataset` of known exports, folders, patterns and nested files; what it sees of people's habits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from shipped import CONF
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.cli.main import main
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.exports import known, recognised
+from shopkeeper.ingest.guesses.files import patterns
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def composed(text: str, folder: Path) -> dict[str, Any]:
+    """The dataset as a verb would have it, with its source: the YAML put beside the shipped ones."""
+    name = yaml.safe_load(text)["name"]
+    written(folder / "conf" / "dataset", f"{name}.yaml", text)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("prepare", [f"hydra.searchpath=[file://{folder / 'conf'}]", f"dataset={name}"])
+    from shopkeeper.ingest.dataset import to_plain
+
+    return to_plain(cfg["dataset"])
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_every_known_export_is_told_from_all_others_by_its_columns():
+    for name, export in known():
+        assert recognised(export.columns) == (name, export)
+        assert recognised([export.renamed.get(column, column) for column in export.columns]) == (name, export)
+
+
+def test_a_folder_of_a_known_export_gets_a_config_that_points_to_its_source(tmp_path: Path):
+    row = {
+        "event_date": "20251105",
+        "event_timestamp": "1762351391123456",
+        "event_name": "purchase",
+        "event_params": [],
+    }
+    row |= {"user_pseudo_id": "1.2", "items": [{"item_id": "A1", "price": 9.5, "quantity": "2"}]}
+    folder = tmp_path / "web"
+    for day in ("20251105", "20251106"):
+        guest = {key: value for key, value in row.items() if key != "user_pseudo_id"}
+        written(folder, f"events_{day}.jsonl", lines([{**row, "event_name": "page_view", "items": []}, row, guest]))
+    written(folder, "README.md", "what this is")
+    text = guess_dataset(folder, "my_shop")
+    assert "# Guessed by `python -m shopkeeper new-dataset`: Google Analytics 4's BigQuery export." in text
+    assert "# DOUBT: 1 of the first 2 events would be rejected (1 × customer: no user_id)" in text
+    assert "# DOUBT: no file says whose days are meant" in text
+    told = composed(text, tmp_path)
+    assert (told["name"], told["raw"]) == ("my_shop", {"folder": "web", "files": ["events_*.jsonl"]})
+    told["max_rejected_share"] = 0.5
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert p.manifest["n_events"] == 2
+    assert p.manifest["event_types"]["purchase"] == 2
+
+
+def test_a_known_export_in_another_spelling_says_so_to_its_reader(tmp_path: Path):
+    columns = ["Name", "Email", "Financial Status", "Paid at", "Fulfillment Status", "Currency", "Subtotal", "Total",
+               "Discount Code", "Discount Amount", "Created at", "Lineitem quantity", "Lineitem name", "Lineitem price",
+               "Lineitem sku", "Cancelled at"]  # fmt: skip
+    row = dict.fromkeys(columns, "") | {"Name": "#1", "Email": "a@b.example", "Subtotal": "20", "Discount Amount": "0"}
+    row |= {"Created at": "2025-04-04 15:42:07 -0700", "Lineitem quantity": "1", "Lineitem name": "Moss"}
+    row |= {"Lineitem price": "20"}
+    text = guess_dataset(written(tmp_path, "orders.csv", ";".join(columns) + "\n" + ";".join(row.values()) + "\n"))
+    told = yaml.safe_load(text)
+    assert told["defaults"][0] == {"/source@_here_": "shopify_orders"}
+    assert told["reader"] == {"delimiter": ";"}
+    head = [f"ym:s:{name}" for name in ("visitID", "clientID", "productID", "productType", "productEventTime")]
+    cells = ["1", "2", "[\\'A\"1\\']", r"[\'detail\']", r"[\'2025-11-05 10:00:00\']"]
+    parts = written(tmp_path, "visits.tsv", "\t".join(head) + "\n" + "\t".join(cells) + "\n")
+    told = yaml.safe_load(guess_dataset(parts))
+    assert told["defaults"][0] == {"/source@_here_": "yandex_metrica"}
+    assert "reader" not in told
+    assert told["timestamp"] == {"time_zone": "Europe/Moscow"}
+
+
+def test_different_exports_in_one_folder_are_refused(tmp_path: Path):
+    written(tmp_path, "a.jsonl", lines([{"session": 1, "events": [{"aid": 1, "ts": 1661200010000, "type": "clicks"}]}]))
+    written(tmp_path, "b.csv", "customer,sku,day\nk,i,2024-01-01\n")
+    with pytest.raises(
+        UserError, match=r"b\.csv has other columns than a\.jsonl \(source otto and no known export\); put"
+    ):
+        guess_dataset(tmp_path)
+    written(tmp_path, "b2.csv", "customer,sku,date\nk,i,2024-01-01\n")
+    with pytest.raises(UserError, match=r"b2\.csv has other columns than b\.csv: date, day; put files of one kind"):
+        guess_dataset(tmp_path / "b*.csv")
+    assert yaml.safe_load(guess_dataset(tmp_path / "b2*.csv"))["raw"]["files"] == ["b2.csv"]
+    with pytest.raises(UserError, match="holds no files of data"):
+        guess_dataset(tmp_path / "c*.csv")
+
+
+def test_an_export_of_which_nothing_can_be_learned_says_so(tmp_path: Path):
+    name, export = next((name, export) for name, export in known() if export.unfit)
+    path = written(
+        tmp_path, "x.csv", ",".join(f'"{c}"' for c in export.columns) + "\n" + "," * (len(export.columns) - 1) + "\n"
+    )
+    with pytest.raises(UserError, match=r"x\.csv looks like"):
+        guess_dataset(path)
+    assert name
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.csv"], ("a.csv",)),
+        (["sales-2024-01.csv.gz", "sales-2024-12.csv.gz", "sales-2025-01.csv.gz"], ("sales-*.csv.gz",)),
+        (["y=1/m=1/p.parquet", "y=1/m=2/p.parquet"], ("y=1/m=*/p.parquet",)),
+        (["a.csv", "deep/b.csv"], ("a.csv", "deep/b.csv")),
+    ],
+)
+def test_files_are_named_by_what_they_share(names: list[str], told: tuple[str, ...]):
+    assert patterns(names) == told
+
+
+def test_unknown_nested_files_are_unfolded(tmp_path: Path):
+    rows = [{"client": {"id": n % 7, "city": "x"}, "ts": 1_600_000_000 + n, "tags": [{"key": "a", "value": 1}],
+             "lines": [{"sku": f"i{n % 5}", "qty": 2, "price": 1.5}, {"sku": "i9", "qty": 1, "price": 2.5}]}
+            for n in range(40)]  # fmt: skip
+    text = guess_dataset(written(tmp_path, "carts.jsonl", lines(rows)))
+    told = yaml.safe_load(text)
+    assert told["rows"] == {"explode": "lines"}
+    columns = {"user_id": "client.id", "item_id": "lines.sku", "timestamp": "ts"}
+    assert told["columns"] == columns | {"quantity": "lines.qty", "price": "lines.price"}
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.n_items, p.manifest["n_events"]) == (7, 6, 80)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "carts.parquet")
+    assert yaml.safe_load(guess_dataset(tmp_path / "carts.parquet"))["columns"] == told["columns"]
+    with pytest.raises(UserError, match=r"column 'what' holds lists.*rows: \{explode: \[what, …\]\}"):
+        guess_dataset(written(tmp_path, "cells.csv", "who,what\n1,\"['a','b']\"\n2,\"['c']\"\n"))
+
+
+def test_a_list_of_customer_and_date_is_purchases(tmp_path: Path):
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "c.csv", "customer,date\n" + "".join(
+        f"c{n % 9},2024-01-{1 + n % 28:02d}\n" for n in range(90)))))  # fmt: skip
+    assert (told["event_type"], told["constants"], told["filter_seen"]) == ("purchase", {"item_id": "all"}, False)
+
+
+def test_a_table_of_orders_without_items_says_what_its_amounts_are(tmp_path: Path):
+    rows = "".join(
+        f"c{n % 9},2024-01-{1 + n % 28:02d},{1 + n % 4},{(1 + n % 4) * (9 + n % 3):.2f}\n" for n in range(90)
+    )
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "c.csv", "customer,date,number_of_cds,amount\n" + rows)))
+    assert (told["constants"], told["price_is"], told["event_type"]) == ({"item_id": "all"}, "total", "purchase")
+
+
+def test_ratings_are_ratings_and_a_time_of_a_visit_is_no_session(tmp_path: Path):
+    rows = "".join(f"c{n % 9},i{n},{n % 5},2024-01-{1 + n % 28:02d}\n" for n in range(90))
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "r.csv", "user,movie,rating,visit_date\n" + rows)))
+    assert (told["event_type"], told["target_events"], told["filter_seen"]) == ("rating", ["rating"], True)
+    assert told["columns"] == {"user_id": "user", "item_id": "movie", "timestamp": "visit_date"}
+
+
+def log(items: int, header: str = "customer,sku,time", n: int = 400) -> str:
+    rows = "".join(f"c{k % 20},i{k // 20 % items},2024-01-01 10:{k // 60 % 60:02d}:{k % 60:02d}Z\n" for k in range(n))
+    return header + "\n" + rows
+
+
+def test_whether_people_take_things_twice_is_seen(tmp_path: Path):
+    once = guess_dataset(written(tmp_path, "once.csv", log(items=20)))
+    assert "filter_seen: true # in 380 further events of a customer no item came back" in once
+    again = guess_dataset(written(tmp_path, "again.csv", log(items=10)))
+    assert "filter_seen: false # 52.6% of a customer's further events are of an item from before" in again
+    few = guess_dataset(written(tmp_path, "few.csv", log(items=20, n=60)))
+    assert yaml.safe_load(few)["filter_seen"] is False
+    assert "filter_seen: false # true where people do not" in few
+
+
+def test_a_log_of_sessions_is_split_by_sessions(tmp_path: Path):
+    told = yaml.safe_load(text := guess_dataset(written(tmp_path, "s.csv", log(20, "session_id,sku,time"))))
+    assert told["columns"]["user_id"] == told["columns"]["session_id"] == "session_id"
+    assert told["defaults"][-1] == {"override /split@_global_.split": "sessions"}
+    assert "DOUBT: no column is called like a user_id; each session is taken for a customer" in text
+    assert parse(told).columns["user_id"] == "session_id"
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert p.n_users == 20
+    bought = log(20, "session_id,sku,time,customer,order,price").replace("Z\n", "Z,k,o,2\n")
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "b.csv", bought)))
+    assert told["defaults"][-1] == {"override /split@_global_.split": "temporal"}
+
+
+def test_the_command_names_the_dataset_as_told(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "orders 2024.csv", log(20))
+    main(["new-dataset", "orders 2024.csv", "--name", "my_shop"])
+    assert yaml.safe_load((tmp_path / "conf/dataset/my_shop.yaml").read_text())["name"] == "my_shop"
+    main(["new-dataset", "orders 2024.csv", "--out", "other.yaml"])
+    assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "other"
+    assert "prepare.py dataset=other" in capsys.readouterr().out
