@@ -96,6 +96,12 @@ def test_a_known_export_in_another_spelling_says_so_to_its_reader(tmp_path: Path
     assert told["timestamp"] == {"time_zone": "Europe/Moscow"}
 
 
+@pytest.mark.real
+def test_a_real_file_of_a_known_set_is_told(raw: Path):
+    told = yaml.safe_load(guess_dataset(raw / "rees46-oct2019-sample"))
+    assert told["defaults"][0] == {"/source@_here_": "rees46_events"}
+
+
 def test_different_exports_in_one_folder_are_refused(tmp_path: Path):
     written(tmp_path, "a.jsonl", lines([{"session": 1, "events": [{"aid": 1, "ts": 1661200010000, "type": "clicks"}]}]))
     written(tmp_path, "b.csv", "customer,sku,day\nk,i,2024-01-01\n")
