@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from made import benchmarks, commands, disclosure, elsewhere, errors, included, metrics, models, settings
+from made import benchmarks, commands, disclosure, elsewhere, errors, included, metrics, models, settings, sources
 
 MADE: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands.page,
     "reference/settings.md": settings.page,
     "reference/datasets.md": settings.datasets_page,
+    "reference/sources.md": sources.page,
     "reference/models.md": models.page,
     "reference/metrics.md": metrics.page,
     "reference/errors.md": errors.page,

@@ -23,12 +23,11 @@ GROUPS = {
     "audience": "Whom to write to: `audience=win_back`.",
     "campaign": "Randomised campaigns that `uplift.py` learns from.",
     "tuning": "How settings are searched: `tuning=tpe`. What is searched stands in `conf/tuning/space/<model>.yaml`.",
-    "source": "Exports of shop systems as they are: the columns, units and traps of each.",
     "engine": "What prepares the log.",
     "tracking": "Where runs are logged.",
     "paths": "Where things lie.",
 }
-"""Group of `conf/` -> what it is about; models and datasets have pages of their own."""
+"""Group of `conf/` -> what it is about; models, datasets and sources have pages of their own."""
 
 
 def page() -> str:

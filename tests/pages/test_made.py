@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from made import benchmarks, commands, elsewhere, errors, included, metrics, models, settings
+from made import benchmarks, commands, elsewhere, errors, included, metrics, models, settings, sources
 from made.markdown import docstring
 from made.pages import with_parts
 from made.yaml_comments import Setting, apart, read
 
 from shopkeeper.evaluation.rows.kinds import LABELS, TOTALS
+from shopkeeper.ingest.steps.settings import STEPS
 from shopkeeper.metrics.ranking import metric_names
 from shopkeeper.pipeline.shell.verbs import VERBS
 
@@ -58,11 +59,20 @@ def test_every_setting_of_the_base_configuration_is_read_as_yaml_reads_it():
     assert wanted == {one.name for one in read(path).settings if one.value}
 
 
+def test_every_source_has_a_head_and_what_a_person_writes():
+    page = sources.page()
+    names = {path.stem for path in (ROOT / "conf" / "source").glob("*.yaml")}
+    assert headings(page, 2) == names | {"Steps"}
+    assert page.count("/source@_here_: shopify_orders\n") == 1
+    assert page.count("```") % 2 == 0
+    assert set(re.findall(r"^- \*\*`(\w+)`\*\*: \w", page, flags=re.MULTILINE)) == set(STEPS)
+
+
 def test_every_model_setting_and_dataset_has_its_place():
     page = models.page()
     assert headings(page, 3) == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
     groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert set(settings.GROUPS) == groups - {"model", "dataset", "experiment", "loss"} | {"loss"}
+    assert set(settings.GROUPS) == groups - {"model", "dataset", "source", "experiment", "loss"} | {"loss"}
     assert set(VERBS) | set(settings.GROUPS) <= headings(settings.page(), 2)
     listed = re.findall(r"^\| `(\w+)` \|", settings.datasets_page(), flags=re.MULTILINE)
     assert set(listed) == {path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml")}
