@@ -48,7 +48,8 @@ class About:
     further: bool = False  # whether a customer model learns further tasks at once, from `Cohort.further`
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
-    starts_warm: bool = False  # reads Fit.init_from
+    starts_warm: bool = False  # reads Fit.init_from, a run of its own
+    starts_from: tuple[str, ...] = ()  # or, of a customer model, a run of one of these targets: a recommender's encoder
     explains: bool = False  # a customer model's `contributions(cohort)` say what each feature adds to a score
     oracle: str = ""  # knows a simulated shop's rules and what was observable, or its latent truth: a ceiling, no rival
     not_exported: str = ""  # why no bundle is made of it; "": one is

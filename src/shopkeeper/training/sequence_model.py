@@ -99,18 +99,7 @@ class SequenceModel:
 
     def read_weights(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `write_weights` was given, with the network's tensors; a `UserError` when it is damaged or another's."""
-        path = Path(folder) / WEIGHTS
-        try:
-            with safe_open(path, "pt") as file:
-                spec = _spec(file.metadata() or {})
-                if spec.get("format") != self.format:
-                    said = spec.get("format", "something else")
-                    raise UserError(f"{path} holds {said}, not {self.format}; check run=")
-                return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; train the model again") from None
-        except (SafetensorError, OSError) as e:
-            raise UserError(f"{path} is damaged ({e}); train the model again") from None
+        return read_weights(folder, self.format)
 
     def take_weights(self, network: SequenceNetwork, tensors: Mapping[str, Tensor]) -> None:
         """Make this network, with the weights among the tensors, the model's."""
@@ -155,6 +144,21 @@ class PlainForm(torch.nn.Module):
         if "channel" in others:  # codes, in a graph whose further inputs are all of one type
             others["channel"] = others["channel"].long()
         return self.network.exported(history_BL, typed, **others)
+
+
+def read_weights(folder: Path, wanted: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write_weights` wrote of a format, with the network's tensors; a `UserError` when it is not there."""
+    path = Path(folder) / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            spec = _spec(file.metadata() or {})
+            if spec.get("format") != wanted:
+                raise UserError(f"{path} holds {spec.get('format', 'something else')}, not {wanted}; check run=")
+            return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; train the model again") from None
+    except (SafetensorError, OSError) as e:
+        raise UserError(f"{path} is damaged ({e}); train the model again") from None
 
 
 def _spec(meta: Mapping[str, str]) -> dict[str, Any]:

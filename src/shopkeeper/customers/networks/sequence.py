@@ -18,14 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.networks.encoder import Encoder, Start
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, check, number, or_null, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
@@ -51,6 +53,8 @@ class SequenceCustomerModel(SequenceModel):
         min_positives: rows of each class needed, else every score is blank.
     """
 
+    encoder: ClassVar[Encoder | None] = None  # a recommender's network that it may start from
+
     def __init__(self, held_out: float = 0.1, rare: int | None = None, min_positives: int = 20, **settings: Any):
         if type(self) is SequenceCustomerModel:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
@@ -64,6 +68,7 @@ class SequenceCustomerModel(SequenceModel):
         self.unit: tuple[float, ...] = (1.0,)  # of each head's labels: amounts are learned in units of a usual one
         self.calibrators: tuple[Calibrator, ...] = (Calibrator(),)
         self.untrainable = "not fitted"
+        self.prepared: Prepared | None = None
 
     @property
     def about(self) -> About:
@@ -75,7 +80,13 @@ class SequenceCustomerModel(SequenceModel):
             further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
             resumes=True,
+            needs=() if self.encoder is None else ("dataset",),
+            starts_from=() if self.encoder is None else (self.encoder.target,),
         )
+
+    def bind(self, prepared: Prepared) -> None:
+        """The log whose items a run that is started from names by their external ids."""
+        self.prepared = prepared
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
         """Fit on `train`, choose and fit the calibration on `calibration`."""
@@ -94,10 +105,21 @@ class SequenceCustomerModel(SequenceModel):
         if self.rare is not None:
             self.known_V = np.bincount(log.item, minlength=1) >= self.rare
             self.known_V[0] = False  # of no item
+        start = None
+        if fit.init_from is not None and self.encoder is not None:
+            assert self.prepared is not None, "bind comes before fit"
+            start = Start.of(self.encoder, fit.init_from)
+            known_V = start.knows(self.prepared)
+            if self.rare is not None:
+                known_V[: len(self.known_V)] &= self.known_V
+                known_V[len(self.known_V) :] = False
+            self.known_V = known_V
         typed = len(np.unique(log.columns["event_type"])) > 1
         shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **self.settings)
         torch.manual_seed(fit.seed)
         network = self.network_class(shape)
+        if start is not None and self.prepared is not None:
+            start.give(network, self.prepared, self.known_V)
         share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
         labels_nH = labels_of_heads(train)
         self.unit = tuple(usual(label_n) if kind == AMOUNTS else 1.0
@@ -111,7 +133,7 @@ class SequenceCustomerModel(SequenceModel):
             recipe=self.recipe,
             config=fit.limited,
             seed=fit.seed,
-            identity=self.identity(shape),
+            identity=self.identity(shape) | ({} if start is None else {"init_from": start.hash}),
             folder=fit.folder,
             progress=fit.progress,
             on_epoch=fit.log,

@@ -31,7 +31,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.cohorts import asked_as_of, cohort_at, known_at, truth_of, why_not_asked, windows_of
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
-from shopkeeper.pipeline.forms.warm_start import check_start
+from shopkeeper.pipeline.forms.warm_start import check_encoder
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import real_users
 from shopkeeper.pipeline.runs import RunFolder
@@ -61,11 +61,11 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     from shopkeeper.evaluation.profit import Profit
     from shopkeeper.evaluation.rows.labels import cohort_hash
 
-    check_start(cfg, starts_warm=False)
     profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if truth_of(cfg).profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     refit = cfg.evaluation.refit and "test" in parts
     left_out = {"test" if "test" not in parts else "", "" if refit else "rolling"}
+    start = check_encoder(cfg, about.starts_from, windows.calibration)
     wanted = {part: t for part, t in windows.every.items() if part not in left_out}
     known = {part: [known_at(cfg, t) for t in cutoffs] for part, cutoffs in wanted.items()}
     cohort = {part: cohort_at(cfg, known[part], windows, cutoffs) for part, cutoffs in wanted.items()}
@@ -77,6 +77,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     if thin:
         log.warning("%s: %s; every score stays blank", cfg.dataset.name, thin)
     said: dict[str, Any] = {"windows": windows.as_json()} | ({"refit": True} if refit else {})
+    said |= {"init_from": start} if start else {}
     return Asked(
         parts,
         tuple((part,) for part in parts),

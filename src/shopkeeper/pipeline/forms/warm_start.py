@@ -1,5 +1,6 @@
 """Which runs a training may start from (`init_from`): those of its own model that know nothing of what it is asked.
 
+A model about customers may start from a recommender whose training rows end before anybody is judged.
 Weights remember. A run that was trained on events after this split's cutoff would bring them into a result that calls
 itself strict.
 """
@@ -7,6 +8,7 @@ itself strict.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from shopkeeper.data.split import Split
@@ -67,6 +69,40 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
                     "the result says so", path, here)  # fmt: skip
     split_there = str(run.metrics["split"])
     return {"run": context.relative(path), "split": split_there, "protocol": protocol, "checked": more is not None}
+
+
+def check_encoder(cfg: Train, starts_from: Sequence[str], first: int) -> dict[str, Any] | None:
+    """As `check_start`, of a model about customers that starts from a recommender's run.
+
+    `starts_from`: targets of the recommenders that it can start from; `first`: the first cutoff at which it is judged.
+    """
+    if not cfg.init_from:
+        return None
+    path, model = cfg.init_from, cfg.model
+    if not starts_from:
+        raise UserError(
+            f"init_from={path}: model={model.name} cannot start from another run, model=transformer can from one of "
+            f"sasrec; leave init_from out or change the model"
+        )
+    run = open_run(path, starts_from)
+    if today(run.config["model"]["target"]) not in starts_from:
+        names = " / ".join(target.rpartition(".")[2] for target in starts_from)
+        raise UserError(
+            f"init_from={path} is a run of model={run.metrics['model']}, and model={model.name} starts from {names} "
+            f"alone; `ls -d outputs/*/* models/*/*/*/*` shows the runs"
+        )
+    protocol, until = str(run.metrics["protocol"]), run.manifest.get("trained_until")
+    if protocol == "published" or until is None:
+        raise UserError(
+            f"init_from={path} (split={run.metrics['split']}, protocol={protocol}) has no cutoff in time before which "
+            f"all that it learned lies; start from a run with split=temporal"
+        )
+    if instant(until, "trained_until") > first:
+        raise UserError(
+            f"init_from={path} was trained on events until {until}, and task={cfg.task.name} judges what follows "
+            f"{iso(first)}; train it with split.validation={iso(first)[:10]} or earlier, or leave init_from out"
+        )
+    return {"run": context.relative(path), "split": str(run.metrics["split"]), "protocol": protocol, "checked": True}
 
 
 def trained_until(split: Split) -> str | None:

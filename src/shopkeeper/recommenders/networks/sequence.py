@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,8 +39,8 @@ from shopkeeper.training.batching.histories import Histories
 from shopkeeper.training.batching.own import RequestPairs, own_shape
 from shopkeeper.training.objectives.next_item import NextItem
 from shopkeeper.training.objectives.own_history import OwnHistory
-from shopkeeper.training.sequence_model import OF_DATA, WEIGHTS, PlainForm, SequenceModel
-from shopkeeper.training.taken_over import keys_of, take_over
+from shopkeeper.training.sequence_model import WEIGHTS, PlainForm, SequenceModel
+from shopkeeper.training.taken_over import check_shapes, keys_of, take_over
 from shopkeeper.training.validation import known_items
 
 CONTENT: Rule = (
@@ -241,14 +240,7 @@ class SequenceRecommender(SequenceModel):
             old.load(run)
         except UserError as e:
             raise UserError(f"init_from={run} is no run of this model: {e}") from None
-        mine, theirs = asdict(network.shape), asdict(old._network().shape)
-        free = (*OF_DATA, "max_length")
-        for name in (name for name in mine if name not in free and not name.startswith(("dropout", "masked"))):
-            if mine[name] != theirs[name]:
-                raise UserError(
-                    f"init_from={run} was trained with {name}={theirs[name]}, this model has {mine[name]}; "
-                    f"set model.{name}={theirs[name]} or train from scratch"
-                )
+        check_shapes(network, old._network(), run)
         if old.history != self.history:
             raise UserError(
                 f"init_from={run} was trained with history={old.history}, this model has {self.history}; set "
