@@ -92,7 +92,7 @@ def test_an_encoder_that_knows_what_is_asked_is_refused(house: House, sasrec: Ru
     [
         (("model.width=32",), r"was trained with width=16, this model has 32; set model\.width=16"),
         (("model.gated=true",), r"was trained with gated=False, this model has True"),
-        (("model=gru",), r"model=gru cannot start from another run, model=transformer can from one of sasrec"),
+        (("model=gru",), r"model=gru cannot start from another run, model=sasrec can, and about customers model=tr"),
         (("model=logistic",), r"model=logistic cannot start from another run"),
     ],
 )

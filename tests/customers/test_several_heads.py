@@ -20,13 +20,14 @@ from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohor
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.customers.networks.gru import GRU
 from shopkeeper.customers.networks.transformer import Transformer
+from shopkeeper.customers.waits.days import from_distribution
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.value import normalised_gini, spearman
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.heads import LEAST_SPREAD, Heads, expected, nll
+from shopkeeper.nn.heads import LEAST_SPREAD, PERIODS, Heads, ended, expected, nll
 from shopkeeper.pipeline.score import score
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
@@ -78,10 +79,24 @@ def test_losses_are_the_negative_log_likelihoods_of_their_distributions():
     assert torch.isnan(count[2])
 
 
+def test_a_wait_is_told_by_hazards_and_one_that_does_not_end_by_all_of_them():
+    out = torch.linspace(-3, 1, PERIODS, dtype=torch.float64).expand(5, PERIODS)
+    h = 1 / (1 + np.exp(-np.linspace(-3, 1, PERIODS)))
+    lasts = np.cumprod(1 - h)
+    share = torch.tensor([0.0, 2.5 / PERIODS, 1 - 1e-9, 1.0, torch.nan], dtype=torch.float64)  # of the window
+    lost = nll("days", out, share)
+    right = [h[0], h[2] * lasts[1], h[-1] * lasts[-2], lasts[-1]]
+    np.testing.assert_allclose(lost[:4], -np.log(right))
+    assert torch.isnan(lost[4])
+    np.testing.assert_allclose(ended(out)[0], 1 - lasts)
+    _, mean = from_distribution(1 - lasts[None, :], np.arange(1, PERIODS + 1) / PERIODS)
+    assert expected("days", out)[0].item() == pytest.approx(mean[0])
+
+
 def test_an_unknown_label_and_an_amount_of_nothing_leave_gradients_that_are_numbers():
-    heads = Heads(4, ("probabilities", "counts", "amounts"))
+    heads = Heads(4, ("probabilities", "counts", "amounts", "days"))
     last = torch.randn(3, 4, requires_grad=True)
-    label = torch.tensor([[1.0, torch.nan, 0.0], [torch.nan, 3.0, 5.0], [0.0, 0.0, torch.nan]])
+    label = torch.tensor([[1.0, torch.nan, 0.0, 1], [torch.nan, 3.0, 5.0, torch.nan], [0.0, 0.0, torch.nan, 0.2]])
     heads.loss(heads(last, torch.zeros(3)), label).nansum().backward()
     assert last.grad is not None
     assert torch.isfinite(last.grad).all()
@@ -185,6 +200,24 @@ def test_a_run_learns_several_tasks_and_scores_say_all_of_them(tmp_path: Path, m
     for name in ("churn", "next_order", "next_item"):
         with pytest.raises(UserError, match=rf"task\.together: '{name}' cannot be learned together with task=churn"):
             house.train("runs/other", "model=gru", *words[:3], f"task.together=[{name}]", *FEW, *small)
+
+
+def test_the_next_order_is_learned_beside_who_leaves_and_for_how_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    house = House(tmp_path)
+    house.dataset("rhythm", rows(), churn={"horizon_days": 20, "active_days": 60})
+    monkeypatch.chdir(tmp_path)
+    words = ("dataset=rhythm", "split=temporal", "task=next_order", "task.together=[churn,spend]", *FEW)
+    small = ("model.width=8", "model.blocks=1", "model.max_length=8", "model.epochs=3", "model.lr=0.01")
+    run = house.train("runs/all", "model=transformer", *words, *small, "audit=full")
+    assert run.metrics["test"]["pinball"]["value"] < 7
+    score(house._composed("score", (f"run={run.path}", "to=today.parquet")))
+    told = [row for row in pq.read_table("today.parquet").to_pylist() if not row["blank_reason"]]
+    assert len(told) > 20
+    for row in told:
+        assert 0 <= row["days_10"] <= (20 if row["days_50"] is None else row["days_50"])
+        assert 0 < row["churn"] < 1 < row["spend"]
+    with pytest.raises(UserError, match="a bundle says no quantiles of days"):
+        house.export(f"run={run.path}", "name=none", "dataset=rhythm", "split=temporal")
 
 
 def test_other_heads_of_probabilities_keep_their_loss(cohorts: list[Cohort]):

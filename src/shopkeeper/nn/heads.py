@@ -6,8 +6,15 @@ log-normal,
 $$P(y = 0) = 1 - p, \qquad \ln y \sim N(\mu, \sigma^2) \text{ else}, \qquad E[y] = p\, e^{\mu + \sigma^2 / 2}$$
 
 (X. Wang, T. Liu and J. Miao, A deep probabilistic model for customer lifetime value prediction, arXiv 1912.07753).
+Or it is of a wait in a window that is cut into K equal periods: of each, the hazard $h_k$ that it ends there when it
+has lasted until then, so that it ends in period j, or not in the window, with
 
-Shapes: J questions (customer, instant), D width, H heads (one per task), W outputs of all heads.
+$$P(j) = h_j \prod_{k < j} (1 - h_k), \qquad S = \prod_k (1 - h_k)$$
+
+(M. Gensheimer and B. Narasimhan, A scalable discrete-time survival model for neural networks, PeerJ 7, 2019). Who did
+not order in the window is censored there: that is what S is for, and no wait is made up.
+
+Shapes: J questions (customer, instant), D width, H heads (one per task), W outputs of all heads, K periods.
 """
 
 from __future__ import annotations
@@ -21,7 +28,8 @@ from torch import Tensor, nn
 
 from shopkeeper.nn.days import Days
 
-OUTPUTS = {"probabilities": 1, "counts": 1, "amounts": 3}  # of a head, by its kind
+PERIODS = 24  # of a window in which a wait may end
+OUTPUTS = {"probabilities": 1, "counts": 1, "amounts": 3, "days": PERIODS}  # of a head, by its kind
 LEAST_SPREAD = 0.05  # of the logarithm of an amount: labels that repeat are no certainty
 MOST_LOG = 8.0  # of what is expected, in units in which labels are about 1
 
@@ -68,6 +76,11 @@ def nll(kind: str, out: Tensor, label: Tensor) -> Tensor:
     elif kind == "counts":
         z = out[:, 0].clamp(max=MOST_LOG)
         lost = z.exp() - y * z + torch.lgamma(y + 1)
+    elif kind == "days":  # label: the share of the window that went by; 1 and more: it did not end
+        at_K = torch.arange(PERIODS, device=out.device)
+        ends_J = (y * PERIODS).floor().long()
+        ends_JK, lasts_JK = at_K == ends_J[:, None], at_K < ends_J[:, None]
+        lost = (F.softplus(-out) * ends_JK + F.softplus(out) * lasts_JK).sum(1)
     else:
         mu, spread = out[:, 1], _spread(out)
         log_y = y.clamp(min=1e-12).log()
@@ -84,7 +97,15 @@ def expected(kind: str, out: Tensor) -> Tensor:
         return out[:, 0].sigmoid()
     if kind == "counts":
         return out[:, 0].clamp(max=MOST_LOG).exp()
+    if kind == "days":  # under straight lines between the ends of periods, as a share of the window
+        lasts_JK = 1 - ended(out)
+        return lasts_JK.mean(1) + (1 - lasts_JK[:, -1]) / (2 * PERIODS)
     return out[:, 0].sigmoid() * (out[:, 1] + _spread(out) ** 2 / 2).clamp(max=MOST_LOG).exp()
+
+
+def ended(out: Tensor) -> Tensor:
+    """That a wait has ended by the end of each period, (J, K)."""
+    return 1 - (-F.softplus(out)).cumsum(1).exp()
 
 
 def _spread(out: Tensor) -> Tensor:

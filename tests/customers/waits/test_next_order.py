@@ -20,6 +20,8 @@ from shopkeeper.customers.bg_nbd import BGNBDModel, ParetoNBDModel
 from shopkeeper.customers.blend import Blend
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.hazard import Hazard
+from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.transformer import Transformer
 from shopkeeper.customers.state import all_blank
 from shopkeeper.customers.waits.days import LEVELS, MEDIAN, Shift, from_distribution
 from shopkeeper.customers.waits.quantile_trees import QuantileTrees
@@ -34,10 +36,14 @@ from shopkeeper.models.about import DAYS
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.score import score
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
+from shopkeeper.training.config import TrainerConfig
 from tiny import tiny_prepared
 
 ASKED: dict[str, Any] = {"truth": as_it_is, "of": WAIT, "answers": DAYS}
 H = 60
+FIT: dict[str, Any] = {"seed": 1, "progress": False,
+                       "trainer": TrainerConfig(accelerator="cpu", precision="fp32", threads=1)}  # fmt: skip
+NETWORK: dict[str, Any] = {"width": 16, "max_length": 24, "epochs": 15, "batch_size": 64, "lr": 0.01, "patience": 4}
 
 
 def models() -> dict[str, Any]:
@@ -48,6 +54,8 @@ def models() -> dict[str, Any]:
         "quantile_trees": QuantileTrees(max_trees=80, min_data_in_leaf=20),
         "bg_nbd": BGNBDModel(),
         "pareto_nbd": ParetoNBDModel(),
+        "gru": GRU(**NETWORK),
+        "transformer": Transformer(**NETWORK, blocks=1),
     }
 
 
@@ -68,7 +76,7 @@ def fitted(shop: Prepared, cohorts: dict[str, Cohort]) -> dict[str, Any]:
     for model in found.values():
         if "dataset" in model.about.needs:
             model.bind(shop)
-        model.fit(cohorts["train"], cohorts["calibration"], Fit(seed=1))
+        model.fit(cohorts["train"], cohorts["calibration"], Fit(**FIT))
     return found
 
 
@@ -139,7 +147,8 @@ def test_models_of_the_next_order_are_told_apart_by_loss_and_concordance(
     found = {name: summarise(table, resamples=50) for name, table in tables.items()}
     loss = {name: one["pinball"]["value"] for name, one in found.items()}
     assert min(loss.values()) == loss["pareto_nbd"]  # the toy's customers live as it thinks
-    assert max(loss["hazard"], loss["quantile_trees"]) < loss["usual_gap"] < loss["base_rate"]
+    learned = ("hazard", "quantile_trees", "gru", "transformer")
+    assert max(loss[name] for name in learned) < loss["usual_gap"] < loss["base_rate"]
     assert found["base_rate"]["concordance"]["value"] == 0.5
     assert found["hazard"]["concordance"]["value"] > found["usual_gap"]["concordance"]["value"] > 0.55
     one = tables["hazard"].slice(0, 1).to_pylist()[0]

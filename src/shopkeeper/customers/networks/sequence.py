@@ -27,11 +27,12 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.networks.encoder import Encoder, Start
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
+from shopkeeper.customers.waits import days as waiting
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, check, number, or_null, whole
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.heads import Heads, expected
+from shopkeeper.nn.heads import PERIODS, Heads, ended, expected
 from shopkeeper.nn.network import COLUMNS
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
@@ -42,7 +43,7 @@ ASKED = "label"  # the head of what a cohort is labelled with
 
 
 class SequenceCustomerModel(SequenceModel):
-    """Probabilities, counts or amounts from the network's vector of a customer's last event, and the days since.
+    """Probabilities, counts, amounts or waits from the network's vector of a customer's last event, and the days since.
 
     With a head for what is asked, and one for each further task that the cohort has labels of (`Cohort.further`), all
     of which are learned at once.
@@ -50,7 +51,7 @@ class SequenceCustomerModel(SequenceModel):
     Args:
         held_out: share of the training customers on whom the epoch is chosen; 0: all epochs are trained, on all.
         rare: items with fewer training events are all one to it, as are those that come later; None: all items are.
-        min_positives: rows of each class needed, else every score is blank.
+        min_positives: rows of each class needed, or waits that end in their window, else every score is blank.
     """
 
     encoder: ClassVar[Encoder | None] = None  # a recommender's network that it may start from
@@ -65,8 +66,9 @@ class SequenceCustomerModel(SequenceModel):
         self.known_V = np.zeros(0, bool)
         self.heads: tuple[str, ...] = (ASKED,)
         self.kinds: tuple[str, ...] = (PROBABILITIES,)
-        self.unit: tuple[float, ...] = (1.0,)  # of each head's labels: amounts are learned in units of a usual one
+        self.unit: tuple[float, ...] = (1.0,)  # of labels: amounts are learned in usual ones, waits in windows
         self.calibrators: tuple[Calibrator, ...] = (Calibrator(),)
+        self.shift = waiting.Shift()  # of the quantiles of waits
         self.untrainable = "not fitted"
         self.prepared: Prepared | None = None
 
@@ -76,10 +78,11 @@ class SequenceCustomerModel(SequenceModel):
         asked = () if self.network is None else self.network.reads
         return About(
             answers=PROBABILITIES,
-            also=(COUNTS, AMOUNTS),
+            also=(COUNTS, AMOUNTS, DAYS),
             further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
             resumes=True,
+            not_exported="a bundle says no quantiles of days; use score.py" if self.kinds[0] == DAYS else "",
             needs=() if self.encoder is None else ("dataset",),
             starts_from=() if self.encoder is None else (self.encoder.target,),
         )
@@ -96,7 +99,11 @@ class SequenceCustomerModel(SequenceModel):
         self.network, self.trained = None, None
         self.heads, self.kinds = (ASKED, *train.further), (train.answers, *(f.answers for f in train.further.values()))
         self.calibrators = tuple(uncalibrated(kind) for kind in self.kinds)
-        self.untrainable = why_untrainable(label, self.min_positives, train.answers)
+        self.shift = waiting.Shift()
+        if train.answers == DAYS:
+            self.untrainable = waiting.why_untrainable(train, self.min_positives)
+        else:
+            self.untrainable = why_untrainable(label, self.min_positives, train.answers)
         if self.untrainable:
             return Learned()
         length = self.settings["max_length"]
@@ -122,7 +129,7 @@ class SequenceCustomerModel(SequenceModel):
             start.give(network, self.prepared, self.known_V)
         share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
         labels_nH = labels_of_heads(train)
-        self.unit = tuple(usual(label_n) if kind == AMOUNTS else 1.0
+        self.unit = tuple(usual(label_n) if kind == AMOUNTS else train.horizon_days if kind == DAYS else 1.0
                           for kind, label_n in zip(self.kinds, labels_nH.T, strict=True))  # fmt: skip
         asked = self._questions(train, network.reads, labels_nH / np.array(self.unit))
         objective = CustomerHeads(self.heads, asked, of_some_customers(train.customer, share, fit.seed), self.kinds)
@@ -140,20 +147,28 @@ class SequenceCustomerModel(SequenceModel):
         )
         self.network = network
         if calibration is not None:
-            found = zip(self.kinds, self._raw(calibration).T, labels_of_heads(calibration).T, strict=True)
+            out_nW = self._out(calibration)
+            found = zip(self.kinds, self._raw(out_nW).T, labels_of_heads(calibration).T, strict=True)
             self.calibrators = tuple(
                 choose_calibrator(raw, label, calibration.customer, fit.seed, SMOOTH)
-                if kind == PROBABILITIES else fit_scale(raw, label) for kind, raw, label in found
+                if kind == PROBABILITIES else Calibrator() if kind == DAYS else fit_scale(raw, label)
+                for kind, raw, label in found
             )  # fmt: skip
+            if self.kinds[0] == DAYS:
+                self.shift.learn(*self._waits(out_nW), labels_of(calibration))
         return Learned(self.steps, self.trained.plan.to_json(), self.trained.history)
 
     def predict(self, cohort: Cohort) -> Predictions:
-        """Calibrated, of each head."""
+        """Calibrated, of each head; of a wait also its quantiles."""
         if self.untrainable:
             said = [np.full(len(cohort), np.nan)] * len(self.heads)
         else:
-            said = [c(raw) for c, raw in zip(self.calibrators, self._raw(cohort).T, strict=True)]
+            out_nW = self._out(cohort)
+            said = [c(raw) for c, raw in zip(self.calibrators, self._raw(out_nW).T, strict=True)]
         value, *others = (with_blanks(cohort, one, self.untrainable) for one in said)
+        if self.kinds[0] == DAYS:
+            blank = self.untrainable
+            value = waiting.blank(cohort, blank) if blank else self.shift.said(*self._waits(out_nW), cohort)
         further = {name: one.value for name, one in zip(self.heads[1:], others, strict=True)}
         return replace(value, further=further)
 
@@ -182,6 +197,7 @@ class SequenceCustomerModel(SequenceModel):
             "kinds": list(self.kinds),
             "calibrators": [one.as_json() for one in self.calibrators],
             "untrainable": self.untrainable,
+            **({"shift": self.shift.as_json()} if self.kinds[0] == DAYS else {}),
         }
         write_state(folder, self.format, state)
 
@@ -192,7 +208,7 @@ class SequenceCustomerModel(SequenceModel):
         self.heads = tuple(state.get("heads", (ASKED,)))
         self.kinds = tuple(state.get("kinds", (PROBABILITIES,)))
         self.calibrators = tuple(Calibrator(**one) for one in state.get("calibrators", earlier))
-        self.untrainable = str(state["untrainable"])
+        self.untrainable, self.shift = str(state["untrainable"]), waiting.Shift(**state.get("shift", {}))
         self.network = None
         if not self.untrainable:
             spec, tensors = self.read_weights(folder)
@@ -207,15 +223,24 @@ class SequenceCustomerModel(SequenceModel):
         names = dict.fromkeys(("timestamp", *(COLUMNS[name] for name in reads)))
         return numbered(gathered(cohort, self.settings["max_length"], tuple(names), label), self.known_V)
 
-    def _raw(self, cohort: Cohort) -> np.ndarray:
-        """What each head expects before it is calibrated, float64 (n, H)."""
+    def _out(self, cohort: Cohort) -> torch.Tensor:
+        """What all heads give, float64 (n, W)."""
         network = self._network()
         asked = self._questions(cohort, network.reads)
         vector_nD, _ = self.vectors(asked.alone(network.shape.max_length), len(cohort))
         with torch.inference_mode():
-            out_nW = network.heads(vector_nD, torch.from_numpy(asked.since()))
-            mean_nH: np.ndarray = network.heads.mean(out_nW.double()).numpy()
+            out_nW: torch.Tensor = network.heads(vector_nD, torch.from_numpy(asked.since())).double()
+        return out_nW
+
+    def _raw(self, out_nW: torch.Tensor) -> np.ndarray:
+        """What each head expects before it is calibrated, float64 (n, H)."""
+        mean_nH: np.ndarray = self._network().heads.mean(out_nW).numpy()
         return mean_nH * np.array(self.unit)
+
+    def _waits(self, out_nW: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, Q) and mean (n,) of the wait that the first head is about, before they are shifted."""
+        ends_K = self.unit[0] * np.arange(1, PERIODS + 1) / PERIODS
+        return waiting.from_distribution(ended(self._network().heads.by_head(out_nW)[0][1]).numpy(), ends_K)
 
 
 class _Expected(PlainForm):

@@ -31,7 +31,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.cohorts import asked_as_of, cohort_at, known_at, truth_of, why_not_asked, windows_of
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
-from shopkeeper.pipeline.forms.warm_start import check_encoder
+from shopkeeper.pipeline.forms.warm_start import check_encoder, check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import real_users
 from shopkeeper.pipeline.runs import RunFolder
@@ -61,6 +61,8 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     from shopkeeper.evaluation.profit import Profit
     from shopkeeper.evaluation.rows.labels import cohort_hash
 
+    if not about.starts_from:
+        check_start(cfg, starts_warm=False)
     profit = Profit.of(cfg.dataset.profit, cfg.dataset.name) if truth_of(cfg).profit else None
     windows = windows_of(cfg, prepare_data(cfg))
     refit = cfg.evaluation.refit and "test" in parts

@@ -34,8 +34,8 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
     path, model = cfg.init_from, cfg.model
     if not starts_warm or split is None:
         raise UserError(
-            f"init_from={path}: model={model.name} cannot start from another run, model=sasrec can; "
-            f"leave init_from out or change the model"
+            f"init_from={path}: model={model.name} cannot start from another run, model=sasrec can, and "
+            f"about customers model=transformer; leave init_from out or change the model"
         )
     try:
         run = open_run(path, [model.target])
@@ -79,11 +79,6 @@ def check_encoder(cfg: Train, starts_from: Sequence[str], first: int) -> dict[st
     if not cfg.init_from:
         return None
     path, model = cfg.init_from, cfg.model
-    if not starts_from:
-        raise UserError(
-            f"init_from={path}: model={model.name} cannot start from another run, model=transformer can from one of "
-            f"sasrec; leave init_from out or change the model"
-        )
     run = open_run(path, starts_from)
     if today(run.config["model"]["target"]) not in starts_from:
         names = " / ".join(target.rpartition(".")[2] for target in starts_from)
