@@ -101,7 +101,13 @@ class Bundle {
   async #customer(request, events) {
     const { manifest } = this;
     const { preprocessing: told, active_days: days, history: rules } = manifest;
-    const says = (value, reason) => ({ [manifest.answers === "probabilities" ? "probability" : "expected"]: value, reason });
+    const tasks = Object.entries(manifest.further ?? {});
+    const says = (value, reason, found = {}) => ({
+      [manifest.answers === "probabilities" ? "probability" : "expected"]: value,
+      ...(found.quantiles ? { quantiles: found.quantiles } : {}),
+      ...(tasks.length ? { further: Object.fromEntries(tasks.map(([name], n) => [name, found.further?.[n] ?? null])) } : {}),
+      reason,
+    });
     if (!events.length) return says(null, told.empty);
     const now = instantOf(request.as_of, rules.time_zone);
     const wanted = manifest.active_events.map((name) => told.event_codes[name]);
@@ -112,8 +118,11 @@ class Bundle {
     }
     const newest = rules.max_length === null ? events : events.slice(-rules.max_length);
     const read = newest.map((e) => ({ ...e, item: e.item || this.number.size + 1 }));
-    const { probability } = await this.#run(request, read, { since_last: [(now - read.at(-1).time) / told.day] });
-    return says(calibrated(probability[0], manifest.calibrator), "");
+    const out = await this.#run(request, read, { since_last: [(now - read.at(-1).time) / told.day] });
+    const further = tasks.map(([, task], n) => calibrated(out.further[n], task.calibrator));
+    if (!out.hazard) return says(calibrated(out.probability[0], manifest.calibrator), "", { further });
+    const { mean, quantiles } = waits(out.hazard, manifest);
+    return says(mean, "", { quantiles, further });
   }
 
   /** What the graph says: name -> array. */
@@ -141,6 +150,24 @@ class Bundle {
     const found = await session.run(feeds);
     return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
   }
+}
+
+/** Quantiles and mean of the days until the next order, from logits of the hazards of equal periods of the window. */
+function waits(hazard, { horizon_days: horizon, levels, shift }) {
+  const inside = (days) => Math.min(Math.max(days, 0), horizon);
+  const period = horizon / hazard.length;
+  const ended = [0]; // by the end of each period
+  let lasts = 0;
+  for (const z of hazard) ended.push(1 - Math.exp((lasts -= Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))))));
+  const quantile = (level) => {
+    let k = ended.findIndex((p) => p >= level);
+    if (k < 0) k = hazard.length;
+    const share = ended[k] > ended[k - 1] ? (level - ended[k - 1]) / (ended[k] - ended[k - 1]) : 1;
+    return (k - 1 + Math.min(Math.max(share, 0), 1)) * period;
+  };
+  const quantiles = levels.map((level, n) => inside(quantile(level) + shift.of_quantile[n])).sort((a, b) => a - b);
+  const mean = ended.slice(1).reduce((sum, p, k) => sum + (1 - (p + ended[k]) / 2) * period, 0);
+  return { mean: inside(mean + shift.of_mean), quantiles };
 }
 
 /** Scores of all numbers, from arrays and the events that are read. */

@@ -3,16 +3,22 @@
 import { open } from "./bundle.mjs";
 
 const bundle = await open(process.argv[2]);
-const { score, rank, probability } = bundle.manifest.preprocessing.tolerance;
+const { score, rank, probability, further, days } = bundle.manifest.preprocessing.tolerance;
 
 function difference(got, wanted) {
   if (got.reason !== wanted.reason) return `reason "${got.reason}" instead of "${wanted.reason}"`;
   if (!wanted.items) {
     const [name] = ["probability", "expected"].filter((key) => key in wanted);
-    const [a, b] = [got[name], wanted[name]];
-    if (a === b) return "";
-    const near = typeof a === "number" && b !== null && Math.abs(a - b) <= probability * Math.max(1, Math.abs(b));
-    return near ? "" : `${name} ${a} instead of ${b}`;
+    const near = (a, b, within) =>
+      a === b || (typeof a === "number" && b !== null && Math.abs(a - b) <= within * Math.max(1, Math.abs(b)));
+    if (!near(got[name], wanted[name], probability)) return `${name} ${got[name]} instead of ${wanted[name]}`;
+    for (const [task, right] of Object.entries(wanted.further ?? {})) {
+      if (!near(got.further[task], right, further)) return `${task} ${got.further[task]} instead of ${right}`;
+    }
+    for (const [n, right] of (wanted.quantiles ?? []).entries()) {
+      if (!(Math.abs(got.quantiles[n] - right) <= days)) return `${got.quantiles[n]} days instead of ${right}`;
+    }
+    return "";
   }
   if (got.items.length !== wanted.items.length) return `${got.items.length} items instead of ${wanted.items.length}`;
   if (new Set(got.items.map((one) => one.item_id)).size !== got.items.length) return "an item is shown twice";

@@ -252,7 +252,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     assert {got[user][2] for user in scored} == {""}
     # Whom evaluation asks nothing about is blank here, with the reason.
     others = [got[user] for user in got if user not in rows]
-    assert {(items, probability, expected) for items, probability, _, expected, _ in others} == {(None, None, None)}
-    assert {reason for _, _, reason, _, _ in others} == {NO_HISTORY, INACTIVE}
+    assert {(one[0], one[1], one[3]) for one in others} == {(None, None, None)}
+    assert {one[2] for one in others} == {NO_HISTORY, INACTIVE}
     assert min(len(scored), len(others)) > 100
     assert len({got[user][1] for user in scored}) > 100

@@ -17,7 +17,13 @@ ANSWERS = Folder(
             items?        list<string>  of lists: ids, best first
             scores?       list<float>   of lists: their scores
             probability?  double        of probabilities; null where blank
-            expected?     double        of counts and amounts: their mean; null where blank
+            expected?     double        of counts, amounts and waits: their mean; null where blank
+            days_10?      double        of waits: quantiles, to days_90; the window's length: not in it
+            days_25?      double        as days_10
+            days_50?      double        as days_10
+            days_75?      double        as days_10
+            days_90?      double        as days_10
+            <task>?       double        of several heads: what each further task expects
             reason        string        why it is blank, or why the list is the fallback; else empty
             unknown       int32         events of items, of a table columns, that the model does not know
             """,
@@ -92,7 +98,9 @@ BUNDLE = Folder(
             requests[].expected                 object          the answer
             requests[].expected.reason          text            why it is blank, or why it is the fallback list
             requests[].expected.probability?    number or null  null where blank
-            requests[].expected.expected?       number          of counts and amounts: their mean
+            requests[].expected.expected?       number or null  of counts, amounts and waits: their mean
+            requests[].expected.quantiles?      list            of waits: days at `levels` of the manifest
+            requests[].expected.further?        object          of several heads: what further tasks expect, by name
             requests[].expected.items?          list            best first
             requests[].expected.items[].item_id  text           the shop's id
             requests[].expected.items[].score   number          its score
@@ -135,7 +143,7 @@ BUNDLE = Folder(
             preprocessing.ids       object          spellings of an id that are one id
             preprocessing.queries   object or null  how what was typed becomes an id; null: the log has no queries
             preprocessing.empty     text            the reason where nothing of a history is read
-            preprocessing.tolerance  object         of golden answers: score, rank, probability
+            preprocessing.tolerance  object         of golden answers: score, rank, probability, further, days
             people                  int             training customers whose data are in arrays.npz, without ids
             model                   text or null    as in conf/model
             task                    text or null    what it was trained for
@@ -194,7 +202,16 @@ BUNDLE = Folder(
             placements.<name>.fallback[].history.max_length  int or null  as above
             placements.<name>.fallback[].history.event_types  list or null  as above
             placements.<name>.fallback[].history.needs_time  bool  as above
-            answers?                text            of customers: probabilities, counts or amounts; not of older ones
+            answers?                text            of customers: probabilities, counts, amounts or days
+            further?                object          of customers, of several heads: further tasks, in the graph's order
+            further.<task>.answers  text            as `answers`
+            further.<task>.calibrator  object       as `calibrator`
+            further.<task>.calibrator.method  text  which rule
+            further.<task>.calibrator.parameters  object  of the rule
+            shift?                  object          of waits: days that are added
+            shift.of_quantile?      list            to each quantile
+            shift.of_mean?          number          to the mean
+            levels?                 list            of waits: of the quantiles
             calibrator?             object or null  of customers: what makes scores true
             calibrator.method       text            which rule
             calibrator.parameters   object          of the rule

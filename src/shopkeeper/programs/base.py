@@ -36,6 +36,9 @@ class Program:
     event_types: tuple[str, ...] | None = None  # events of these types are history; None: all
     known: np.ndarray | None = None  # bool (V,): events of these items are history; None: all
     calibrator: Mapping[str, Any] | None = None  # of probabilities: what is done to them at last
+    # Of GRAPH, of several heads: what each further one answers with, and its calibrator, by the name of its task.
+    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shift: Mapping[str, Any] | None = None  # of GRAPH, of waits: what `waits.of_hazards` adds to the days it finds
     people: int = 0  # training customers whose data travel along (without ids)
 
 

@@ -11,6 +11,8 @@ SAME_SCORE = 1e-4  # largest difference between a score of the runtime and of th
 SAME_RANK = 1e-5  # items whose scores lie closer than this may stand in either order
 # Both are absolute up to scores of 1, and relative to the score above (counts and sums of similarities).
 SAME_PROBABILITY = 1e-6
+SAME_FURTHER = 1e-5  # of further heads of a graph: a mean amount is an exponential of a number in 32 bits
+SAME_DAYS = 0.01  # of a quantile: where hardly anybody orders, a rounding moves it further than it moves a probability
 
 
 class Answer(NamedTuple):
@@ -21,26 +23,42 @@ class Answer(NamedTuple):
     reason: str = ""
     expected: float | None = None  # the mean of a count or of an amount; None where blank, and of any other model
     unknown: int = 0  # events of the history whose item the model does not know; of a table: columns not known
+    quantiles: list[float] | None = None  # of a wait: days, at the manifest's `levels`; None where blank
+    further: Mapping[str, float | None] | None = None  # of several heads: what further tasks expect; None where blank
+    says: str = "probability"  # or `expected`: what a blank stands for
 
     def as_json(self) -> dict[str, Any]:
         """As golden requests keep it."""
         if self.items is None:
-            own = {"probability": self.probability} if self.expected is None else {"expected": self.expected}
+            own: dict[str, Any] = {self.says: self.probability if self.says == "probability" else self.expected}
+            own |= {} if self.quantiles is None else {"quantiles": self.quantiles}
+            own |= {} if self.further is None else {"further": dict(self.further)}
             return {**own, "reason": self.reason}
         return {"items": [{"item_id": i, "score": s} for i, s in self.items], "reason": self.reason}
 
     @classmethod
-    def of_customer(cls, value: float | None, reason: str, answers: str | None, unknown: int = 0) -> Answer:
+    def of_customer(
+        cls,
+        value: float | None,
+        reason: str,
+        answers: str | None,
+        unknown: int = 0,
+        quantiles: list[float] | None = None,
+        further: Mapping[str, float | None] | None = None,
+    ) -> Answer:
         """`value`: None where blank; `answers`: what it is, as a bundle's manifest says (older ones do not)."""
+        beside: dict[str, Any] = {"quantiles": quantiles, "further": further or None}
         if answers in (None, PROBABILITIES):
-            return cls(None, value, reason, None, unknown)
-        return cls(None, None, reason, value, unknown)
+            return cls(None, value, reason, None, unknown, **beside)
+        return cls(None, None, reason, value, unknown, says="expected", **beside)
 
     @classmethod
     def from_json(cls, said: Any) -> Answer:
         """What `as_json` gave; also as older bundles have it."""
         if isinstance(said, Mapping) and "items" not in said:
-            return cls(None, said.get("probability"), said["reason"], said.get("expected"))
+            beside: dict[str, Any] = {key: said.get(key) for key in ("expected", "quantiles", "further")}
+            says = "expected" if "expected" in said else "probability"
+            return cls(None, said.get("probability"), said["reason"], says=says, **beside)
         listed, reason = (said, None) if isinstance(said, list) else (said["items"], said["reason"])
         return cls([(e["item_id"], e["score"]) for e in listed], None, reason)  # type: ignore[arg-type]
 
@@ -52,21 +70,27 @@ def difference(got: Answer, wanted: Answer, score: float = SAME_SCORE, rank: flo
     if wanted.items is not None:
         return first_difference(got.items or [], wanted.items, score, rank)
     same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected)
+    one, other = got.further or {}, wanted.further or {}
+    same = same and one.keys() == other.keys() and all(_close(one[name], other[name], SAME_FURTHER) for name in one)
+    days, right = got.quantiles or [], wanted.quantiles or []
+    same = same and len(days) == len(right) and all(abs(a - b) <= SAME_DAYS for a, b in zip(days, right, strict=True))
     return "" if same else f"{_said(got)} instead of {_said(wanted)}"
 
 
-def _close(got: float | None, wanted: float | None) -> bool:
+def _close(got: float | None, wanted: float | None, tolerance: float = SAME_PROBABILITY) -> bool:
     if got is None or wanted is None:
         return got is wanted
-    return abs(got - wanted) <= SAME_PROBABILITY * max(1.0, abs(wanted))
+    return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
 
 
 def _said(answer: Answer) -> str:
     if answer.items is not None:
         return f"items ({answer.reason or 'from a history'})"
+    more = "".join(f", {name} {value}" for name, value in (answer.further or {}).items())
+    more += f", quantiles {answer.quantiles}" if answer.quantiles else ""
     if answer.expected is not None:
-        return f"{answer.expected:.7g} expected"
-    return f"blank ({answer.reason})" if answer.probability is None else f"probability {answer.probability:.7g}"
+        return f"{answer.expected:.7g} expected{more}"
+    return f"blank ({answer.reason})" if answer.probability is None else f"probability {answer.probability:.7g}{more}"
 
 
 def first_difference(

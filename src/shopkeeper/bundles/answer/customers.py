@@ -9,6 +9,7 @@ Shapes: n customers, F features.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from shopkeeper.features.rfm import rfm_features
 from shopkeeper.identifiers import normal_id
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
+from shopkeeper.programs.waits import of_hazards
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
 # a graph may leave out what its model does not read
@@ -68,23 +70,48 @@ class CustomerModel:
         assert asked.instant is not None, "`history.needs_instant` has been looked at"
         reasons = [self._blank(rows, t) for rows, t in zip(asked.rows, asked.instant.tolist(), strict=True)]
         scored = [n for n, reason in enumerate(reasons) if not reason]
-        found: dict[int, float] = {}
+        value_n, quantile_nQ, further = np.zeros(0), None, dict[str, np.ndarray]()
         unknown: dict[int, int] = {}
         if scored:
             rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
             if self.session is not None:
-                raw_n, strange = self._drawn(rows, instant, seen)
+                out, strange = self._drawn(rows, instant, seen)
+                raw_n = out["probability"].astype(np.float64)
+                for column, (name, told) in enumerate(self.manifest.get("further", {}).items()):
+                    raw = out["further"][:, column].astype(np.float64)
+                    further[name] = raw if told["calibrator"] is None else calibrated(raw, told["calibrator"])
+                if "hazard" in out:
+                    shift = self.manifest["shift"]
+                    quantile_nQ, raw_n = of_hazards(out["hazard"], shift, self.manifest["horizon_days"])
             else:
                 features, strange = self._features(rows, instant, seen)
                 raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features, self.arrays)
             calibrator = self.manifest["calibrator"]
-            raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
-            found, unknown = dict(zip(scored, raw_n.tolist(), strict=True)), dict(zip(scored, strange, strict=True))
+            value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
+            unknown = dict(zip(scored, strange, strict=True))
             seen["unknown_items"] += sum(strange)
+        place = {n: row for row, n in enumerate(scored)}
+        return [self._said(reason, place.get(n), value_n, quantile_nQ, further, unknown.get(n, 0))
+                for n, reason in enumerate(reasons)]  # fmt: skip
+
+    def _said(
+        self,
+        reason: str,
+        row: int | None,
+        value_n: np.ndarray,
+        quantile_nQ: np.ndarray | None,
+        further: Mapping[str, np.ndarray],
+        unknown: int,
+    ) -> Answer:
+        """The answer to one history; `row`: where its numbers stand, None where it is blank."""
         answers = self.manifest.get("answers")  # of older bundles probabilities
-        return [
-            Answer.of_customer(found.get(n), reason, answers, unknown.get(n, 0)) for n, reason in enumerate(reasons)
-        ]
+        if row is None:
+            return Answer.of_customer(
+                None, reason, answers, unknown, further=dict.fromkeys(self.manifest.get("further", ()))
+            )
+        beside = {name: float(values[row]) for name, values in further.items()}
+        quantiles = None if quantile_nQ is None else quantile_nQ[row].tolist()
+        return Answer.of_customer(float(value_n[row]), "", answers, unknown, quantiles, beside)
 
     def _blank(self, rows: list[Row], instant: int) -> str:
         """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""
@@ -99,13 +126,14 @@ class CustomerModel:
 
     def _drawn(
         self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
-    ) -> tuple[np.ndarray, list[int]]:
-        """What the graph says of customers who have events, float64 (n,), and how many items of each it knows not."""
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
+        """What the graph gives of customers who have events, (n, …) by name; how many items of each it knows not."""
         takes = frozenset(node.name for node in self.session.get_inputs())
         longest, strange = self.manifest["history"]["max_length"], len(self.vocabulary.item_ids) + 1
         read = [rows[-longest:] for rows in histories]
         by_length = np.argsort([len(rows) for rows in read], kind="stable").tolist()
-        found_n = np.empty(len(read))
+        names = [node.name for node in self.session.get_outputs()]
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         unknown = [0] * len(read)
         step = max(1, EVENTS_AT_ONCE // max(map(len, read)))
         for first in range(0, len(read), step):
@@ -121,8 +149,11 @@ class CustomerModel:
                 "since_last": ((instant - last) / MICROSECONDS_PER_DAY).astype(np.float32),
                 **others(rows, instant, takes, self.vocabulary.channels),
             }
-            (found_n[part],) = self.session.run(None, {name: feed[name] for name in takes})
-        return found_n, unknown
+            given = self.session.run(names, {name: feed[name] for name in takes})
+            for name, values in zip(names, given, strict=True):
+                parts[name].append(values)
+        back = np.argsort(by_length)
+        return {name: np.concatenate(values)[back] for name, values in parts.items()}, unknown
 
     def _features(
         self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]

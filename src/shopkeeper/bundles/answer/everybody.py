@@ -187,7 +187,10 @@ def _write(part: Path, people: list[tuple[str, Any]], answers: list[Answer], man
 
 
 def as_table(users: list[str], answers: list[Answer], manifest: Mapping[str, Any]) -> pa.Table:
-    """A row per customer: `user_id`, then `items` and `scores` or `probability` or `expected`, `reason`, `unknown`."""
+    """A row per customer: `user_id`, then `items` and `scores` or `probability` or `expected`, `reason`, `unknown`.
+
+    Of a wait also `days_10` … `days_90`; of several heads a column for each further task, by its name.
+    """
     import pyarrow as pa
 
     own: dict[str, pa.Array]
@@ -199,5 +202,10 @@ def as_table(users: list[str], answers: list[Answer], manifest: Mapping[str, Any
         own = {"probability": pa.array([one.probability for one in answers], pa.float64())}
     else:
         own = {"expected": pa.array([one.expected for one in answers], pa.float64())}
+    for place, level in enumerate(manifest.get("levels", ())):
+        days = [None if one.quantiles is None else one.quantiles[place] for one in answers]
+        own[f"days_{100 * level:.0f}"] = pa.array(days, pa.float64())
+    for name in manifest.get("further", ()):
+        own[name] = pa.array([(one.further or {}).get(name) for one in answers], pa.float64())
     unknown = pa.array([one.unknown for one in answers], pa.int32())
     return pa.table({USER: users, **own, "reason": [one.reason for one in answers], "unknown": unknown})

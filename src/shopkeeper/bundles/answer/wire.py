@@ -208,6 +208,14 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         own = {"probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1}}
     else:
         own = {"expected": {"type": ["number", "null"], "description": f"mean of the {manifest['answers']}"}}
+    if levels := manifest.get("levels"):
+        own["quantiles"] = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": len(levels),
+                            "maxItems": len(levels), "description": f"days, at {levels}; the window's length: not in "
+                            "it. Left out where blank"}  # fmt: skip
+    if tasks := manifest.get("further"):
+        own["further"] = {"type": "object", "properties": {name: {"type": ["number", "null"]} for name in tasks},
+                          "required": [*tasks], "additionalProperties": False,
+                          "description": "what further tasks expect"}  # fmt: skip
     unknown = {"unknown_values" if manifest["kind"] == "table" else "unknown_items": {
         **count, "description": "of the history, those that the model does not know"}}  # fmt: skip
     return {
@@ -215,7 +223,7 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "title": "Answer",
         "type": "object",
         "properties": {"id": {"type": "string"}, **own, "reason": reason, **unknown},
-        "required": [*own, "reason", *unknown],
+        "required": [*(name for name in own if name != "quantiles"), "reason", *unknown],
         "additionalProperties": False,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.answers import Answer, difference
+from shopkeeper.bundles.answer.answers import difference
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden_customers as cases_of
@@ -17,6 +17,7 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.programs.base import GRAPH, Program
+from shopkeeper.programs.waits import LEVELS
 
 REAL_CUSTOMERS = 1000
 
@@ -72,6 +73,8 @@ class CustomerQuestions:
         return {
             "calibrator": self.program.calibrator,
             "answers": cohort.answers,
+            **({"further": dict(self.program.further)} if self.program.further else {}),
+            **({"shift": self.program.shift, "levels": list(LEVELS)} if self.program.shift else {}),
             **features,
             "horizon_days": cohort.horizon_days,
             "active_events": list(cohort.active_events),  # who was asked about: others are blank
@@ -99,9 +102,7 @@ class CustomerQuestions:
         answers = bundle.answer(histories, [write_instant(person.instant) for person in people])
         wrong = []
         for row, got in zip(rows, answers, strict=True):
-            reason = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
-            value = None if reason else float(predictions.value[row])
-            wanted = Answer.of_customer(value, reason, self.cohort.answers)
+            wanted = cases_of.answer_of(predictions, row, self.cohort.answers)
             if said := difference(got, wanted):
                 wrong.append(f"a customer of the cohort: {said}")
         return wrong, len(rows)

@@ -13,7 +13,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import write_instant
-from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
@@ -111,12 +111,19 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
         start=start, end=end, observed_until=cutoff,
     )  # fmt: skip
     predictions = model.predict(asked)
-    reasons = predictions.blank_reason if predictions.blank_reason is not None else [""] * len(people)
-    answers = []
-    for person, value, reason in zip(people, predictions.value.tolist(), reasons, strict=True):
-        reason = str(reason) or _inactive(person, cohort)
-        answers.append(Answer.of_customer(None if reason else value, reason, cohort.answers))
-    return answers
+    inactive = [_inactive(person, cohort) for person in people]
+    return [answer_of(predictions, row, cohort.answers, reason) for row, reason in enumerate(inactive)]
+
+
+def answer_of(predictions: Predictions, row: int, answers: str, reason: str = "") -> Answer:
+    """What a trained model says of a row, as a bundle says it; `reason`: why it is blank, where the model has none."""
+    own = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
+    reason = own or reason
+    if reason:
+        return Answer.of_customer(None, reason, answers, further=dict.fromkeys(predictions.further))
+    further = {name: float(values[row]) for name, values in predictions.further.items()}
+    quantiles = None if predictions.quantile is None else predictions.quantile[row].tolist()
+    return Answer.of_customer(float(predictions.value[row]), "", answers, further=further, quantiles=quantiles)
 
 
 def _inactive(person: Person, cohort: Cohort) -> str:

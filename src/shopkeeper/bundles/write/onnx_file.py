@@ -21,7 +21,7 @@ class Graph(torch.nn.Module):
     """What is written, and how it is called: `forward(*takes, *inputs)`."""
 
     takes: ClassVar[Takes]
-    gives: ClassVar[tuple[str, ...]]  # names of what comes out
+    gives: tuple[str, ...]  # names of what comes out
     inputs: tuple[str, ...]  # further ones that it takes, float32 (B, L)
     beside: Takes = {}  # noqa: RUF012 (never changed in place) and behind these, others
 

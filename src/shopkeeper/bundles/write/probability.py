@@ -1,4 +1,4 @@
-"""The graph of an exported customer model that is a network: histories in, a probability before calibration out.
+"""The graph of an exported customer model that is a network: histories in, what each head says before calibration out.
 
 Shapes: B customers, L positions, V = n_items + 1.
 """
@@ -15,7 +15,7 @@ from shopkeeper.programs.base import Program
 
 
 class ProbabilityGraph(Graph):
-    """`forward(history_BL, event_type_BL, since_last_B, *others_BL) -> probability_B`.
+    """`forward(history_BL, event_type_BL, since_last_B, *others_BL) -> probability_B [, further_BH] [, hazard_BK]`.
 
     `history_BL`: internal ids int64, oldest first, padded with 0 on the left, `n_items` + 1 for an item that nobody
     knows; `event_type_BL`: their codes; `since_last_B`: days float32 from the last event to the instant; `others_BL`:
@@ -27,20 +27,22 @@ class ProbabilityGraph(Graph):
         "event_type": (torch.int64, "BL"),
         "since_last": (torch.float32, "B"),
     }
-    gives: ClassVar[tuple[str, ...]] = ("probability",)
-
     number_V: Tensor
 
     def __init__(self, program: Program, n_items: int):
         super().__init__()
         assert program.known is not None
         self.model, self.inputs = program.module, program.inputs
+        self.several, self.waits = bool(program.further), program.shift is not None
+        self.gives = ("probability", *(["further"] if self.several else []), *(["hazard"] if self.waits else []))
         number = torch.full((n_items + 2,), len(program.known))  # what the network takes for an item that it knows not
         known = torch.from_numpy(program.known[: n_items + 1]).nonzero()[:, 0]
         number[known], number[0] = known, 0
         self.register_buffer("number_V", number)
 
-    def forward(self, history_BL: Tensor, event_type_BL: Tensor, since_last_B: Tensor, *others_BL: Tensor) -> Tensor:
-        """The first head's."""
-        p_BH: Tensor = self.model(self.number_V[history_BL], event_type_BL, since_last_B, *others_BL)
-        return p_BH[:, 0]
+    def forward(
+        self, history_BL: Tensor, event_type_BL: Tensor, since_last_B: Tensor, *others_BL: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What the first head expects, what the further ones do, and of a wait the logits of its hazards."""
+        mean_BH, *hazard = self.model(self.number_V[history_BL], event_type_BL, since_last_B, *others_BL)
+        return (mean_BH[:, 0], *([mean_BH[:, 1:]] if self.several else []), *hazard)

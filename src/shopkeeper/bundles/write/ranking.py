@@ -34,7 +34,7 @@ class RankingGraph(Graph):
         "event_type": (torch.int64, "BL"),
         "exclude": (torch.int64, "BS"),
     }
-    gives: ClassVar[tuple[str, ...]] = ("items", "scores")
+    gives: tuple[str, ...] = ("items", "scores")
 
     fallback_V: Tensor
     closed_V: Tensor

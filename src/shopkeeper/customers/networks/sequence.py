@@ -82,7 +82,6 @@ class SequenceCustomerModel(SequenceModel):
             further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
             resumes=True,
-            not_exported="a bundle says no quantiles of days; use score.py" if self.kinds[0] == DAYS else "",
             needs=() if self.encoder is None else ("dataset",),
             starts_from=() if self.encoder is None else (self.encoder.target,),
         )
@@ -174,7 +173,7 @@ class SequenceCustomerModel(SequenceModel):
 
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and the calibration."""
-        module = _Expected(self._network(), self.unit[0])
+        module, waits = _Expected(self._network(), self.unit), self.kinds[0] == DAYS
         return Program(
             GRAPH,
             module=module,
@@ -183,7 +182,12 @@ class SequenceCustomerModel(SequenceModel):
             needs_instant=True,
             max_length=module.network.shape.max_length,
             known=self.known_V,
-            calibrator=self.calibrators[0].as_json(),
+            calibrator=None if waits else self.calibrators[0].as_json(),
+            further={
+                name: {"answers": kind, "calibrator": calibrator.as_json()}
+                for name, kind, calibrator in list(zip(self.heads, self.kinds, self.calibrators, strict=True))[1:]
+            },
+            shift=self.shift.as_json() if waits else None,
         )
 
     def save(self, folder: Path) -> None:
@@ -244,22 +248,23 @@ class SequenceCustomerModel(SequenceModel):
 
 
 class _Expected(PlainForm):
-    """Histories (B, L), padded on the left, their event types, days since the last, whatever else is read -> (B, 1).
+    """Histories (B, L), padded on the left, their event types, days since the last, whatever else is read -> (B, H).
 
-    What the first head expects, in units of the labels.
+    What each head expects, in units of the labels; of waits also the logits of their hazards, (B, K).
     """
 
-    def __init__(self, network: Any, unit: float):
+    def __init__(self, network: Any, unit: Sequence[float]):
         super().__init__(network)
-        self.unit = unit
+        self.unit = tuple(unit)
 
     def forward(
         self, history_BL: torch.Tensor, event_type_BL: torch.Tensor, since_B: torch.Tensor, *others_BL: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, ...]:
         last_BD = self.last(history_BL, event_type_BL, others_BL)
-        kind, out = self.network.heads.by_head(self.network.heads(last_BD, since_B))[0]
-        mean_B: torch.Tensor = expected(kind, out) * self.unit
-        return mean_B[:, None]
+        found = self.network.heads.by_head(self.network.heads(last_BD, since_B))
+        mean = [expected(kind, out) * unit for (kind, out), unit in zip(found, self.unit, strict=True)]
+        hazards = [out for kind, out in found[:1] if kind == DAYS]
+        return torch.stack(mean, 1), *hazards
 
 
 def labels_of_heads(cohort: Cohort) -> np.ndarray:

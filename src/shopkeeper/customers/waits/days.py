@@ -5,7 +5,7 @@ Labels are therefore min(wait, H), and all that is said is about that: since qua
 the quantile of min(wait, H) is min(quantile, H), and its pinball loss is a proper score (J. Powell, Censored regression
 quantiles, J. Econometrics 32, 1986). A quantile of H says "not in this window".
 
-Shapes: n rows, Q levels, K instants of a distribution function.
+Shapes: n rows, Q levels.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, with_blanks
+from shopkeeper.programs.waits import LEVELS, from_distribution, shifted
 
-LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+__all__ = ["LEVELS", "MEDIAN", "Shift", "blank", "from_distribution", "orders_seen", "why_untrainable"]
 MEDIAN = LEVELS.index(0.5)
 UNSHIFTED = (0.0,) * len(LEVELS)
 
@@ -33,24 +34,6 @@ def why_untrainable(cohort: Cohort, min_positives: int) -> str:
     seen = orders_seen(cohort)
     few = seen < max(min_positives, 1)
     return f"too few waits that end in their window in training ({seen} of at least {min_positives})" if few else ""
-
-
-def from_distribution(cdf_nK: np.ndarray, at_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles (n, Q) and mean (n,) of waits that are cut off at the last instant.
-
-    Args:
-        cdf_nK: that the order has come by each instant, not falling along a row.
-        at_K: days, ascending; the last one is the end of the window. Straight lines lie between them, from 0 at 0.
-    """
-    at, cdf = np.append(0.0, at_K), np.column_stack([np.zeros(len(cdf_nK)), np.maximum.accumulate(cdf_nK, axis=1)])
-    quantile = np.empty((len(cdf), len(LEVELS)))
-    for q, level in enumerate(LEVELS):
-        k = np.clip((cdf < level).sum(axis=1), 1, len(at_K))  # the first instant by which so many have come
-        low, high = (np.take_along_axis(cdf, place[:, None], axis=1)[:, 0] for place in (k - 1, k))
-        part = np.divide(level - low, high - low, out=np.ones(len(cdf)), where=high > low)
-        quantile[:, q] = at[k - 1] + np.clip(part, 0, 1) * (at[k] - at[k - 1])
-    mean = ((1 - (cdf[:, 1:] + cdf[:, :-1]) / 2) * np.diff(at)).sum(axis=1)
-    return quantile, mean
 
 
 class Shift:
@@ -72,9 +55,8 @@ class Shift:
 
     def said(self, quantile_nQ: np.ndarray, mean: np.ndarray, cohort: Cohort) -> Predictions:
         """What is said of a cohort: in the window, and no quantile below a lower one."""
-        H = cohort.horizon_days
-        found = with_blanks(cohort, np.clip(mean + self.of_mean, 0, H))
-        quantile = np.sort(np.clip(quantile_nQ + self.of_quantile, 0, H), axis=1)
+        quantile, mean = shifted(quantile_nQ, mean, vars(self), cohort.horizon_days)
+        found = with_blanks(cohort, mean)
         return replace(found, quantile=np.where(np.isnan(found.value)[:, None], np.nan, quantile))
 
     def as_json(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shopkeeper.bundles.answer.answers import SAME_PROBABILITY, SAME_RANK, SAME_SCORE
+from shopkeeper.bundles.answer.answers import SAME_DAYS, SAME_FURTHER, SAME_PROBABILITY, SAME_RANK, SAME_SCORE
 from shopkeeper.bundles.answer.events import COLUMNS
 from shopkeeper.data.queries import BUCKET, TEXT
 from shopkeeper.identifiers import BLANKS, EXPONENT, POINT_ZERO
@@ -28,7 +28,11 @@ INPUTS = {
 OUTPUTS = {
     "items": "numbers of the best items, best first; behind the last one that may be shown 0",
     "scores": "their scores, as `items`; behind the last one -inf",
-    "probability": "before `calibrator`",
+    "probability": "what `answers` are expected, before `calibrator`",
+    "further": "the same of each of `further`, in their order, before their calibrators",
+    "hazard": "logit of the hazard of each of so many equal periods of the window: that the wait ends there if it has "
+    "lasted until then. The product of 1 - hazard is the probability that it lasts; straight lines lie between the "
+    "ends of periods. `shift` is added to the quantiles and the mean, each kept in the window",
 }
 STRANGE = {
     "recommender": "an event of an item that is not in item_ids, or not known (0 in `known`), is left out",
@@ -72,5 +76,6 @@ def preprocessing(kind: str, program: Program, drawn: Mapping[str, Any], buckets
                       f"+ 1",
         },
         "empty": NO_HISTORY,  # the reason of an answer to an empty history
-        "tolerance": {"score": SAME_SCORE, "rank": SAME_RANK, "probability": SAME_PROBABILITY},  # of golden answers
+        "tolerance": {"score": SAME_SCORE, "rank": SAME_RANK, "probability": SAME_PROBABILITY,
+                      "further": SAME_FURTHER, "days": SAME_DAYS},  # of golden answers
     }  # fmt: skip

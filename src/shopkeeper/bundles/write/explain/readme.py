@@ -73,13 +73,16 @@ def _lines(
         yield f"scores within {t['score']:g} (relative to scores above 1), the same ids at the same places; items whose"
         yield f"scores lie within {t['rank']:g} of each other may stand in either order."
     else:
-        yield f"numbers within {t['probability']:g} (relative to those above 1)."
+        yield f"numbers within {t['probability']:g} (relative to those above 1), `further` within {t['further']:g},"
+        yield f"`quantiles` within {t['days']:g}."
 
 
 def _question(m: Mapping[str, Any]) -> str:
     if m["kind"] == "recommender":
         return f"which {m['k']} of {m['n_catalogue']:,} items are this person's next ones?"
     what = "how probable it is" if m["answers"] == PROBABILITIES else f"what {m['answers']} are to be expected"
+    if m.get("further"):
+        what += f", and what {', '.join(m['further'])} are"
     if m["kind"] == "table":
         return f"{what} for a customer of whom a row of a table is known (task `{m['task']}`)."
     return f"{what} within {m['horizon_days']:g} days after an instant, from a history (task `{m['task']}`)."
@@ -124,6 +127,9 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
         yield f'"{m["preprocessing"]["empty"]}".'
     else:
         yield "`reason` says why there is no number, and is empty where there is one."
+        if levels := m.get("levels"):
+            yield f"`quantiles` are days, at {', '.join(map(str, levels))}; one of {m['horizon_days']:g} says"
+            yield "that it is later than the window."
 
 
 def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
@@ -156,6 +162,8 @@ def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
             yield f"`{name}`, {told['type']} {_axes(told)}: {told['meaning']}{padded}."
         for name, told in p["outputs"].items():
             yield f"Out comes `{name}`, {told['type']} {_axes(told)}: {told['meaning']}."
+    if m.get("further"):
+        yield "`further` of the manifest says what each further task answers with, and its calibration."
     if m["kind"] != "recommender" and m["calibrator"] is not None:
         yield f"Then the calibration `{m['calibrator']['method']}` with its parameters: `calibrator` of the manifest."
 

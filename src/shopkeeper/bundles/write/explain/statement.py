@@ -80,7 +80,8 @@ WORDS: dict[str, dict[str, str]] = {
         "probabilities": "how probable it is that something happens within the next {days}",
         "counts": "how often you will order within the next {days}",
         "amounts": "for how much you will buy within the next {days}",
-        "days": "{n} days",
+        "days": "when within the next {days} you will order",
+        "long": "{n} days",
         "some time": "time",
         "apart": "It reads no name, no address and no e-mail.",
         "apart of row": "It reads nothing else of you.",
@@ -95,7 +96,8 @@ WORDS: dict[str, dict[str, str]] = {
         "probabilities": "вероятность того, что произойдёт в ближайшие {days}",
         "counts": "сколько раз вы закажете в ближайшие {days}",
         "amounts": "на какую сумму вы купите в ближайшие {days}",
-        "days": "дни (число дней: {n})",
+        "days": "когда в ближайшие {days} вы сделаете заказ",
+        "long": "дни (число дней: {n})",
         "some time": "дни",
         "apart": "Она не читает ни имени, ни адреса, ни электронной почты.",
         "apart of row": "Больше ничего о вас она не читает.",
@@ -110,7 +112,8 @@ WORDS: dict[str, dict[str, str]] = {
         "probabilities": "ймовірність того, що станеться в найближчі {days}",
         "counts": "скільки разів ви замовите в найближчі {days}",
         "amounts": "на яку суму ви купите в найближчі {days}",
-        "days": "дні (кількість днів: {n})",
+        "days": "коли в найближчі {days} ви зробите замовлення",
+        "long": "дні (кількість днів: {n})",
         "some time": "дні",
         "apart": "Вона не читає ні імені, ні адреси, ні електронної пошти.",
         "apart of row": "Більше нічого про вас вона не читає.",
@@ -133,7 +136,7 @@ def _said(m: Mapping[str, Any], words: Mapping[str, str], columns: list[str]) ->
     row = m["kind"] == "table"
     read = words["row"].format(columns=", ".join(columns)) if row else (
         words["all"] if longest is None else words["newest"].format(n=longest))  # fmt: skip
-    within = words["some time"] if days is None else words["days"].format(n=f"{days:g}")
+    within = words["some time"] if days is None else words["long"].format(n=f"{days:g}")
     return {
         "read": read,
         "until": words["until"].format(day=until[:10]) if until else "",
