@@ -219,6 +219,19 @@ BUNDLE = Folder(
             horizon_days?           number          of customers: the window that the answer is about
             active_events?          list            of customers: those with such an event are asked about …
             active_days?            number or null  … in so many days before; others are blank
+            index?                  object          of one with an index
+            index.kind              text            faiss or usearch
+            index.what              text            in words
+            index.items             int             in it
+            index.width             int             of its vectors
+            index.setting           int             how far it looks; 0: at all of them
+            index.recall            object          share of an exact list that it finds
+            index.recall.k          int             length of the lists
+            index.recall.golden     number          of the golden requests
+            index.recall.golden_requests  int       how many
+            index.recall.invented   number or null  of histories of items at random that did not choose the setting
+            index.recall.invented_requests  int     how many
+            index.cost              object or null  as `variant.cost`; null: it was not measured
             variant?                object          of one in fewer bits (`shopkeeper target int8 | fp16`)
             variant.kind            text            int8 or fp16
             variant.what            text            in words
@@ -244,6 +257,9 @@ BUNDLE = Folder(
             files.<file>            text            SHA-256 of the file's bytes
             """,
         ),
+        file("index.<faiss|usearch>?", "index of the catalogue's item vectors (`shopkeeper target faiss | usearch`)"),
+        file("index.npz?", "beside it: `catalogue`, internal ids by position, and `fallback`, by internal id"),
+        file("vector.onnx?", "beside it, of a graph: the graph until the vector that items are looked for by"),
         file("README.md", "for whoever receives it: what lies here, how it is asked, how it is answered without us"),
         file("card.md", "the model's card: data, period, protocol, figures beside the strongest baseline, limits"),
         file("statement.md", "what customers may be told of it, in English, Russian and Ukrainian"),

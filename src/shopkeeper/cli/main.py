@@ -19,7 +19,7 @@ SERVICE = {  # of service.limits
     "waiting": "requests that wait; a further one gets 429", "together": "requests answered in one call",
     "reload": "seconds between looks for a newer bundle; 0: never", "drain": "seconds that a stopping one waits",
 }  # fmt: skip
-TARGETS = ("triton", "int8", "fp16")
+TARGETS = ("triton", "int8", "fp16", "faiss", "usearch")
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -148,11 +148,11 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     for name, text in SERVICE.items():
         kind = float if name in ("reload", "drain") else int
         one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
-    one = command("target", _target, "a bundle for another runtime (Triton), or in fewer bits (int8, fp16)")
+    one = command("target", _target, "a bundle for Triton, in fewer bits, or with an index of its items")
     one.add_argument("kind", choices=TARGETS)
     one.add_argument("bundle", type=Path)
     one.add_argument("--to", type=Path, required=True, help="the folder to write")
-    one.add_argument("--of", type=Path, metavar="RUN", help="of int8, fp16: the run that the bundle was made of")
+    one.add_argument("--of", type=Path, metavar="RUN", help="run that the bundle was made of: its test tells the cost")
     one.add_argument("--batch", type=int, default=64, help="of Triton: requests that it puts together at most")
     one.add_argument("--instances", type=int, default=1, help="of Triton: copies of each model")
     one.add_argument("--gpu", action="store_true", help="of Triton: run the graph on a GPU")

@@ -1,13 +1,17 @@
-"""`target`: a bundle for another runtime, or in fewer bits."""
+"""`target`: a bundle for another runtime, in fewer bits, or with an index of its items."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
+
+if TYPE_CHECKING:
+    from shopkeeper.bundles.targets.smaller import Cost
 
 
 def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | None, **told: Any) -> None:
@@ -18,14 +22,26 @@ def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | 
         triton = {name: told[name] for name in ("batch", "instances", "gpu")}
         print(f"{write_triton(bundle, to, overwrite=overwrite, **triton)}: {kind} of {bundle}", file=sys.stderr)
         return
+    if kind in ("faiss", "usearch"):
+        from shopkeeper.bundles.targets.index import write_index
+
+        out = write_index(bundle, to, kind, None if of is None else _cost(of), overwrite)
+        recall = Bundle.load(out).manifest["index"]["recall"]
+        print(f"{out}: {kind} of {bundle}, recall@{recall['k']} {recall['golden']:.4f} of golden requests",
+              file=sys.stderr)  # fmt: skip
+        return
     if of is None:
         raise UserError(f"say --of <run folder>, the run that {bundle} was made of: its test requests tell what {kind} "
                         f"costs")  # fmt: skip
-    try:
-        from shopkeeper.bundles.targets.smaller import shown, write_smaller
-        from shopkeeper.pipeline.handed.cost import cost_of
-        from shopkeeper.pipeline.runs import open_run
-    except ImportError as e:
-        raise UserError(f'{e.name} is not installed: `pip install "shopkeeper[export,train]"`') from None
-    out = write_smaller(bundle, to, kind, partial(cost_of, open_run(of)), overwrite)
+    from shopkeeper.bundles.targets.smaller import shown, write_smaller
+
+    out = write_smaller(bundle, to, kind, _cost(of), overwrite)
     print(f"{out}: {shown(out)}", file=sys.stderr)
+
+
+def _cost(of: Path) -> Cost:
+    """What measures on the test requests of a run."""
+    from shopkeeper.pipeline.handed.cost import cost_of
+    from shopkeeper.pipeline.runs import open_run
+
+    return partial(cost_of, open_run(of))

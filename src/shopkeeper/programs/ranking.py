@@ -179,14 +179,20 @@ def with_fallback(requests: Requests, a: Arrays) -> np.ndarray:
 
 def vectors(requests: Requests, a: Arrays, fold: Fold) -> np.ndarray:
     """Inner products of items' vectors with the one that is folded in; else the fallback: float32 (B, V)."""
+    vector_BD, blank_B = request_vectors(requests, a, fold)
+    scores_BV = vector_BD @ a["item"].T
+    scores_BV[blank_B] = a["fallback"]
+    return scores_BV
+
+
+def request_vectors(requests: Requests, a: Arrays, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors that are folded in, float32 (B, D), and who has none: bool (B,)."""
     V = len(a["fallback"])
     owner, item, weight = own_items(requests, a, V)
     has_vector = (a["item"] != 0).any(axis=1)[item]
     owner, item, weight = owner[has_vector], item[has_vector], weight[has_vector]
     indptr = np.searchsorted(owner, np.arange(len(requests) + 1))
-    scores_BV = folded(indptr, item, weight, a, fold) @ a["item"].T
-    scores_BV[np.diff(indptr) == 0] = a["fallback"]
-    return scores_BV
+    return folded(indptr, item, weight, a, fold), np.diff(indptr) == 0
 
 
 def ranked(raw: np.ndarray) -> np.ndarray:
@@ -199,6 +205,7 @@ def below(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
     return {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
 
 
+FOLDS: dict[str, Fold] = {"bpr": bpr, "ials": ials}  # whose scores are products of vectors
 LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "ease": ease,
     "item_knn": item_knn,
@@ -209,8 +216,7 @@ LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
     "tifu_knn": tifu_knn,
     "up_cf": up_cf,
     "buy_it_again": buy_it_again,
-    "bpr": partial(vectors, fold=bpr),
-    "ials": partial(vectors, fold=ials),
+    **{name: partial(vectors, fold=fold) for name, fold in FOLDS.items()},
     "session_knn": session_knn,
     "slim": slim,
     "user_knn": user_knn,

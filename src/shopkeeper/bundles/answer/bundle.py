@@ -60,12 +60,14 @@ class Bundle:
     seen: Counter[str] = field(default_factory=Counter)  # over all calls: requests, events, unknown_items, …
 
     @classmethod
-    def load(cls, path: Path | str, *, threads: int = 1) -> Bundle:
+    def load(cls, path: Path | str, *, threads: int = 1, approximate: bool = False) -> Bundle:
         """Check every hash, then open.
 
         Args:
             path: folder that `export_bundle` wrote.
             threads: threads that ONNX Runtime may use for one request.
+            approximate: look for the best items in the bundle's index (`shopkeeper target faiss | usearch`), which is
+                faster where there are many and may miss some; `index.recall` of the manifest says how many.
 
         Raises:
             UserError: not a bundle, damaged, of a newer format, ids that do not fit the model.
@@ -73,6 +75,8 @@ class Bundle:
         path = Path(path)
         manifest, content, seal = checked_files(path)
         kind = manifest.get("kind")
+        if approximate and kind != "recommender":
+            raise UserError(f"{path} lists no items, so there is no index to look them up in; leave approximate out")
         if not isinstance(kind, str) or kind not in SCORERS_OF_KIND:
             raise UserError(f"{path} holds a {kind!r} bundle, unknown to this shopkeeper; update it")
         with fitting(path):
@@ -95,7 +99,7 @@ class Bundle:
             elif kind == "customer":
                 model = CustomerModel.of(path, manifest, content, vocabulary, threads)
             else:
-                model = ItemModel.of(path, manifest, content, vocabulary, threads)
+                model = ItemModel.of(path, manifest, content, vocabulary, threads, approximate)
             known = json.loads(content.get("golden.json", b"{}"))
             golden = [*known.get("requests", []), *known.get("placements", [])]
             places = Places.of(model, content) if isinstance(model, ItemModel) else None

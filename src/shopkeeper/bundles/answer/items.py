@@ -18,11 +18,12 @@ from shopkeeper.bundles.answer.events import Row
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.bundles.answer.nearest import VECTOR, Nearest
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.own import own_items
-from shopkeeper.programs.ranking import LIST_SCORERS, best
+from shopkeeper.programs.ranking import FOLDS, LIST_SCORERS, best, request_vectors
 from shopkeeper.schema import EVENT_CODE, NO_HISTORY
 
 INPUTS = (
@@ -57,10 +58,17 @@ class ItemModel:
     session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
     inputs: frozenset[str]  # those of INPUTS that the graph takes
     arrays: dict[str, np.ndarray]  # of a model without a graph, and the `catalogue`
+    nearest: Nearest | None = None  # looks for the best items of a vector, which is all that `session` then gives
 
     @classmethod
     def of(
-        cls, path: Path, manifest: dict[str, Any], content: dict[str, bytes], vocabulary: Vocabulary, threads: int
+        cls,
+        path: Path,
+        manifest: dict[str, Any],
+        content: dict[str, bytes],
+        vocabulary: Vocabulary,
+        threads: int,
+        approximate: bool = False,
     ) -> ItemModel:
         """From the checked files of a bundle; a `UserError` when they do not fit together."""
         if missing := {"k", "n_items", "filter_seen"} - set(manifest):
@@ -69,18 +77,20 @@ class ItemModel:
             raise UserError(f"{path}: its item ids do not fit the model, there are not n_items of them; {AGAIN}")
         marks = vocabulary.content["known"]
         known = [False, *([True] * manifest["n_items"] if marks is None else map(bool, marks))]
+        nearest = Nearest.of(path, manifest, content) if approximate else None
         if manifest["scorer"] != GRAPH:
             arrays = read_arrays(content["arrays.npz"])
-            return cls(path, manifest, vocabulary, known, None, frozenset(), arrays)
+            return cls(path, manifest, vocabulary, known, None, frozenset(), arrays, nearest)
         packed = (manifest.get("variant") or {}).get("kind") == "int8"
-        session = open_session(path, content["model.onnx"], threads, packed)
+        graph = content["model.onnx" if nearest is None else VECTOR]
+        session = open_session(path, graph, threads, packed)
         inputs = frozenset(node.name for node in session.get_inputs())
         if not inputs <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(inputs)} instead of {', '.join(INPUTS)}; {AGAIN}")
         arrays = read_arrays(content["arrays.npz"]) if "arrays.npz" in content else {}
         if ("own" in inputs) != bool(arrays):
             raise UserError(f"{path}: model.onnx and arrays.npz do not belong together; {AGAIN}")
-        return cls(path, manifest, vocabulary, known, session, inputs, arrays)
+        return cls(path, manifest, vocabulary, known, session, inputs, arrays, nearest)
 
     @property
     def k(self) -> int:
@@ -183,9 +193,13 @@ class ItemModel:
                     r.channel is not None and r.channel not in channels for h, _ in part for r in h
                 )
             feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
-            items_BK, scores_BK = self.session.run(None, {name: feed[name] for name in self.inputs})
-            return items_BK, scores_BK
+            found = self.session.run(None, {name: feed[name] for name in self.inputs})
+            if self.nearest is not None:
+                return self.nearest.best(found[0], np.array([not items for _, items in part]), hidden, k)
+            return found[0], found[1]
         requests = self._requests(part, instant, seen)
+        if self.nearest is not None:
+            return self.nearest.best(*request_vectors(requests, self.arrays, FOLDS[self.manifest["scorer"]]), hidden, k)
         return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
 
     def _requests(

@@ -159,3 +159,55 @@ def _written(model: Any, nodes: Sequence[Any], instead: bool = False) -> bytes:
     onnx.checker.check_model(found)
     written: bytes = found.SerializeToString(deterministic=True)
     return written
+
+
+@dataclass(frozen=True)
+class Product:
+    """A graph whose scores are products of a request's vector with item vectors."""
+
+    vector: bytes  # the graph until the vector, which it gives as `vector` (B, D)
+    item_VD: np.ndarray
+    bias_V: np.ndarray  # is added to the products; -inf of what is not in the catalogue
+    fallback_V: np.ndarray
+
+
+def product(content: bytes) -> Product:
+    """A recommender's graph taken apart.
+
+    Raises:
+        UserError: its scores are something else than a product; what, is said.
+    """
+    model = onnx.load_from_string(content)
+    found, graph = scored(model), model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constant = {one.name: one for one in graph.initializer}
+    (top,) = (node for node in graph.node if node.op_type == "TopK")
+    node = made_by[top.input[0]]
+    if node.op_type != "ScatterElements" or node.input[1] != "exclude":
+        raise UserError("its graph does not end as this shopkeeper writes them; export it again")
+    node = made_by[node.input[0]]
+    if node.op_type != "Where" or node.input[2] not in constant:
+        raise UserError("its graph has no list for who has no history; export it again")
+    fallback_V, node = numpy_helper.to_array(constant[node.input[2]]), made_by[node.input[1]]
+    bias_V = np.zeros(len(fallback_V), np.float32)
+    while node.op_type == "Add" and (added := [name for name in node.input if name in constant]):
+        bias_V = bias_V + numpy_helper.to_array(constant[added[0]])
+        node = made_by[next(name for name in node.input if name not in constant)]
+    if found is None or not any(node is one for one in found.products):
+        raise UserError("its scores are no product of vectors: a history's own items are scored apart")
+    needed, kept = {node.input[0]}, []
+    for one in reversed(graph.node):
+        if needed & set(one.output):
+            needed |= set(one.input)
+            kept.append(one)
+    kept.append(helper.make_node("Identity", [node.input[0]], ["vector"]))
+    kept[:-1] = kept[-2::-1]
+    item_VD = numpy_helper.to_array(constant[found.table])
+    inputs = [one for one in graph.input if one.name in needed]
+    tables = [one for one in graph.initializer if one.name in needed]
+    output = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", item_VD.shape[1]])
+    del graph.input[:], graph.output[:], graph.initializer[:], graph.value_info[:]
+    graph.input.extend(inputs)
+    graph.output.append(output)
+    graph.initializer.extend(tables)
+    return Product(_written(model, kept, instead=True), item_VD, bias_V, fallback_V)

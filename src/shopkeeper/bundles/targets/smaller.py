@@ -110,10 +110,18 @@ def _card(variant: Mapping[str, Any]) -> Iterator[str]:
     yield (f"model.onnx has {variant['bytes']:,} bytes in place of {variant['exact_bytes']:,}. Of {golden['requests']} "
            f"golden requests the lists share {golden['overlap']:.1%} of their items with the exact ones and "
            f"{golden['same_lists']:.1%} are the same.")  # fmt: skip
+    yield cost_line(cost)
+
+
+def cost_line(cost: Mapping[str, Any]) -> str:
+    """What `pipeline.handed.cost` found, in words."""
     between = "" if cost["low"] is None else f" ({cost['low']:+.4f} to {cost['high']:+.4f})"
-    yield (f"Cost in {cost['metric']}: {cost['value']:.4f} in place of {cost['exact']:.4f}, a difference of "
-           f"{cost['difference']:+.4f}{between}; the same {cost['n']:,} test requests, paired by "
-           f"customer ({cost['n_users']:,}). {cost['statement'][:1].upper()}{cost['statement'][1:]}.")  # fmt: skip
+    said = f"{cost['statement'][:1].upper()}{cost['statement'][1:]}"
+    return (
+        f"Cost in {cost['metric']}: {cost['value']:.4f} in place of {cost['exact']:.4f}, a difference of "
+        f"{cost['difference']:+.4f}{between}; the same {cost['n']:,} test requests, paired by customer "
+        f"({cost['n_users']:,}). {said}."
+    )
 
 
 def shown(bundle: Path) -> str:

@@ -121,4 +121,4 @@ def paired(split: Split, exact: Bundle, smaller: Bundle) -> dict[str, Any]:
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
-    return str(manifest["variant"]["kind"])
+    return str((manifest.get("variant") or manifest["index"])["kind"])
