@@ -228,7 +228,7 @@ LIST_SCORERS: dict[str, Callable[[Requests, Arrays], np.ndarray]] = {
 
 
 def best(
-    scores_BV: np.ndarray, catalogue: np.ndarray, hidden: Sequence[Sequence[int]], k: int
+    scores_BV: np.ndarray, catalogue: np.ndarray, hidden: Sequence[Sequence[int] | np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of the catalogue that are not hidden and their scores, (B, K); equal scores: lower id first.
 

@@ -53,7 +53,7 @@ def _days(microseconds: np.ndarray) -> Sequence[float]:
     return days
 
 
-def padded(lists: Sequence[Sequence[float]], dtype: type = np.int64) -> np.ndarray:
+def padded(lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int64) -> np.ndarray:
     """A rectangle, padded with 0 on the left."""
     width = max(map(len, lists), default=0) or 1
     table: np.ndarray = np.zeros((len(lists), width), dtype)
@@ -78,9 +78,11 @@ def open_session(path: Path, graph: bytes, threads: int, packed: bool = False) -
     options.log_severity_level = 3
     options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime raises its own classes straight from Exception
         reason = str(e).splitlines()[0]
         raise UserError(
             f"{path / 'model.onnx'} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({reason}); {AGAIN}"
         ) from None
+    session._model_bytes = None  # kept for other providers, which are never asked for: as large as all weights
+    return session

@@ -34,6 +34,7 @@ INPUTS = (
     "own",
     "own_score",
 )  # a graph may leave out what its model does not read
+Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
 
@@ -148,7 +149,7 @@ class ItemModel:
         self,
         parsed: Sequence[Parsed],
         instant: np.ndarray | None,
-        hidden: Sequence[list[int]],
+        hidden: Sequence[Hidden],
         k: int,
         seen: Counter[str],
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +176,7 @@ class ItemModel:
         self,
         part: list[tuple[list[Row], list[int]]],
         instant: np.ndarray | None,
-        hidden: list[list[int]],
+        hidden: list[Hidden],
         k: int,
         seen: Counter[str],
     ) -> tuple[np.ndarray, np.ndarray]:

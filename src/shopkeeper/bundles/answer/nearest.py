@@ -50,7 +50,7 @@ class Nearest:
         return cls(kind, index, int(told["setting"]), arrays["catalogue"], arrays["fallback"])
 
     def best(
-        self, vector_BD: np.ndarray, blank_B: np.ndarray, hidden: Sequence[Sequence[int]], k: int
+        self, vector_BD: np.ndarray, blank_B: np.ndarray, hidden: Sequence[Sequence[int] | np.ndarray], k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items that are not hidden and their scores, (B, K); 0 and -inf where there are fewer.
 

@@ -18,7 +18,7 @@ import numpy as np
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.histories import Histories
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
-from shopkeeper.bundles.answer.items import ItemModel
+from shopkeeper.bundles.answer.items import Hidden, ItemModel
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.programs.ranking import LIST_SCORERS, below
@@ -99,12 +99,15 @@ class Places:
         """
         place = self.named(name)
         model, steps = place.first
-        k, parsed, hidden = model.understood(asked, seen, k, filter_seen, exclude, basket)
+        k, parsed, left_out = model.understood(asked, seen, k, filter_seen, exclude, basket)
         if place.asks == "product":  # the item whose page it is, the history's last one
             pages = [one.every[-1:] if not (basket and basket[n]) else [] for n, one in enumerate(parsed)]
-            hidden = [a + b for a, b in zip(hidden, pages, strict=True)]
+            left_out = [a + b for a, b in zip(left_out, pages, strict=True)]
+        hidden: list[Hidden] = [*left_out]
         if category is not None:
-            hidden = [a + b for a, b in zip(hidden, self._elsewhere(category, len(parsed)), strict=True)]
+            elsewhere = self._elsewhere(category, len(parsed))
+            hidden = [a if b is None else np.append(b, np.array(a, np.int64))
+                      for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
         n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
@@ -126,8 +129,8 @@ class Places:
                 item_BK[short] = filled(item_BK[short], listed(short, other, taken_out))
         return model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
 
-    def _elsewhere(self, category: Sequence[str | None], n: int) -> list[list[int]]:
-        """What is not of each request's category, of n requests; nothing where it names none."""
+    def _elsewhere(self, category: Sequence[str | None], n: int) -> list[np.ndarray | None]:
+        """What is not of each request's category, of n requests; None where it names none."""
         how = "category wants one name per history, e.g. category=['books'] for one history"
         if isinstance(category, str) or not isinstance(category, Sequence) or len(category) != n:
             raise UserError(f"category is {category!r:.80}, for {n} histories; {how}")
@@ -135,7 +138,7 @@ class Places:
             if name is not None and name not in self.categories:
                 raise UserError(f"there is no category {name!r:.60}.{nearest(str(name), self.categories)}")
         number = [None if name is None else self.categories.index(name) + 1 for name in category]
-        return [[] if at is None else np.flatnonzero(self.category_V != at)[1:].tolist() for at in number]
+        return [None if at is None else np.flatnonzero(self.category_V != at)[1:] for at in number]
 
 
 def _listed(instant: np.ndarray | None) -> list[int] | None:
