@@ -14,10 +14,11 @@ from decided import EARLIER, campaigned, moves, now, read, with_money
 from test_report_axe import framed
 
 from browser import document
-from shopkeeper.evaluation.report.decide import decide, decisions, moved
+from shopkeeper.evaluation.report.decide import _how_far_off, decide
 from shopkeeper.evaluation.report.figures import Reliability, Value
 from shopkeeper.evaluation.report.gather import board, gather
 from shopkeeper.evaluation.report.glossary import METRICS, meaning_of
+from shopkeeper.evaluation.report.moved import decisions, moved
 from shopkeeper.evaluation.report.outreach import TALL, campaigns, flow
 from shopkeeper.evaluation.report.outreach import segments as segments_page
 from shopkeeper.evaluation.report.page import render
@@ -105,10 +106,23 @@ def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> No
 
 
 def test_amounts_are_expected_of_all_together(full: dict[str, Any]) -> None:
-    totals = {k: v for k, v in now(answers="amounts", expected=4200.0).items() if k not in ("low", "high", "top_tenth")}
+    top = {"customers": 30, "expected": 2100.0}
+    told = now(answers="amounts", expected=4200.0, top_tenth=top, leaving=False)
+    totals = {k: v for k, v in told.items() if k not in ("low", "high")}
     found = said(full, "churn", now=totals, currency="GBP")
     assert plain(found.headline) == "4,200 GBP are expected by 31 July 2022"
     assert found.tiles[1][0] == "14.00 GBP a customer"
+    assert found.tiles[-1] == ("50%", "of it from the 30 of whom most is expected, a tenth of all")
+    assert [words.split()[1] for _, words in found.commands] == ["score.py"]
+
+
+def test_amounts_that_were_off_in_all_say_in_which_direction() -> None:
+    assert "too little of all together in the last window that is over, by 27 % of what came (4 to 44)" in _how_far_off(
+        Value(-26.9, -43.7, -4.3)
+    )
+    assert "too much" in _how_far_off(Value(12.0, 3.0, 20.0))
+    assert _how_far_off(Value(-5.0, -12.0, 3.0)).startswith("Nothing shows")
+    assert _how_far_off(None) == ""
 
 
 def test_probabilities_that_are_off_say_in_which_direction() -> None:

@@ -92,8 +92,8 @@ def evaluate_runs(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> Path:
 
 def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
     from shopkeeper.evaluation.report import write_report
-    from shopkeeper.evaluation.report.decide import decisions
     from shopkeeper.evaluation.report.gather import baseline_of, gather
+    from shopkeeper.evaluation.report.moved import decisions
     from shopkeeper.pipeline.comparing.campaigned import campaigns_of
 
     _one_file_per_task(runs)

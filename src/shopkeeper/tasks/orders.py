@@ -7,4 +7,9 @@ from shopkeeper.customers.window import ORDERS
 from shopkeeper.models.about import COUNTS
 from shopkeeper.tasks.base import Truth, customer_task
 
-TASK = customer_task("orders", Truth(as_it_is, of=ORDERS, answers=COUNTS), "How often will they order?")
+TASK = customer_task(
+    "orders",
+    Truth(as_it_is, of=ORDERS, answers=COUNTS),
+    "How often will they order?",
+    means="Orders that begin in the {horizon} after the cutoff are counted.",
+)

@@ -7,4 +7,9 @@ from shopkeeper.customers.window import MONEY
 from shopkeeper.models.about import AMOUNTS
 from shopkeeper.tasks.base import Truth, customer_task
 
-TASK = customer_task("spend", Truth(as_it_is, of=MONEY, answers=AMOUNTS), "How much will they spend?")
+TASK = customer_task(
+    "spend",
+    Truth(as_it_is, of=MONEY, answers=AMOUNTS),
+    "How much will they spend?",
+    means="What is paid in the {horizon} after the cutoff, less what comes back, is spent.",
+)

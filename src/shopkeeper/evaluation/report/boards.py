@@ -20,8 +20,7 @@ from shopkeeper.evaluation.report.figures import (
 )
 from shopkeeper.evaluation.report.gather import shown_metrics
 from shopkeeper.evaluation.report.names import heading_of, label_of, labelled
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 from shopkeeper.evaluation.report.words import slice_name
 
 FOLDED_SLICES = 6  # panels shown at once; the rest is behind a click

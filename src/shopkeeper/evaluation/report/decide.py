@@ -15,13 +15,11 @@ from typing import Any
 from markupsafe import Markup
 
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Report, Value, one_per_group
-from shopkeeper.evaluation.report.names import label_of
 from shopkeeper.evaluation.report.reliability import direction
 from shopkeeper.evaluation.report.words import strong
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 
 SHOWN = 3  # models that the first one is set beside in money
-SAME = "the same"
 NOT_CAUSED = "Customers bought it without these lists; what showing them changes, only a test says."
 
 
@@ -152,7 +150,7 @@ def _customers(b: Board, report: Report) -> Decision:
     assert now is not None
     until = day(now["until"])
     if now["answers"] != PROBABILITIES:
-        return _totals(b, now, until)
+        return _totals(b, report, now, until)
     asked = f"{now['scored']:,} customers" + (f" of the last {now['active_days']:g} days" if now["active_days"] else "")
     expected = f"{now['expected']:,.0f}"
     does = b.words.does or "do it"
@@ -189,15 +187,34 @@ def _customers(b: Board, report: Report) -> Decision:
     return Decision(headline, tiles[:4], [p for p in said if p], _commands(b, report, now))
 
 
-def _totals(b: Board, now: Mapping[str, Any], until: str) -> Decision:
+def _totals(b: Board, report: Report, now: Mapping[str, Any], until: str) -> Decision:
     """Of counts and amounts: what is expected of all together."""
     unit = {COUNTS: b.task.replace("_", " "), AMOUNTS: b.currency or "in the log’s currency"}.get(now["answers"], "")
-    total = f"{now['expected']:,.0f} {unit}"
+    total, top = f"{now['expected']:,.0f} {unit}", now["top_tenth"]
     each = f"{now['expected'] / now['scored']:,.2f} {unit} a customer"
     tiles = [(total, f"expected of {now['scored']:,} customers by {until}"), (each, "in the mean")]
-    if (past := b.rivals[0].metrics.get("mean_total")) is not None:
-        tiles.append((f"{past.value:,.2f}", "a customer in the last window that is over"))
-    return Decision(Markup("{} are expected by {}").format(strong(total), until), tiles, [_meaning(b, now)])
+    past = b.rivals[0].metrics.get("mean_total")
+    if past is not None:
+        tiles.append((f"{past.value:,.2f}", f"a customer in the last window that is over ({_between(past)})"))
+    share = top["expected"] / now["expected"] if now["expected"] > 0 else 0.0
+    tiles.append((f"{share:.0%}", f"of it from the {top['customers']:,} of whom most is expected, a tenth of all"))
+    said = [_meaning(b, now), _how_far_off(b.rivals[0].metrics.get("bias"))]
+    headline = Markup("{} are expected by {}").format(strong(total), until)
+    return Decision(headline, tiles, [p for p in said if p], _commands(b, report, now))
+
+
+def _how_far_off(bias: Value | None) -> str:
+    """In which direction what was expected of all together was off in the last window, in percent of what came."""
+    if bias is None or bias.low is None or bias.high is None:
+        return ""
+    if bias.low <= 0 <= bias.high:
+        return f"Nothing shows that it expects too much or too little of all together ({_between(bias)} %)."
+    ends = sorted((abs(bias.low), abs(bias.high)))
+    what = "little" if bias.value < 0 else "much"
+    return (
+        f"It expected too {what} of all together in the last window that is over, by {abs(bias.value):.0f} % of what "
+        f"came ({ends[0]:.0f} to {ends[1]:.0f}): read the figures above with that in mind."
+    )
 
 
 def _meaning(b: Board, now: Mapping[str, Any]) -> str:
@@ -211,7 +228,8 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
     """How to get the list of whom to write to."""
     if not b.leader or not report.commands:
         return []
-    commands = [("Every customer’s probability, as a file", shlex.join([*report.commands["score"], f"run={b.leader}"]))]
+    what = "probability" if now["answers"] == PROBABILITIES else "amount"
+    commands = [(f"Every customer’s {what}, as a file", shlex.join([*report.commands["score"], f"run={b.leader}"]))]
     if now.get("leaving"):
         audience = [*report.commands["audience"], "audience=at_risk", f"scores={b.leader}"]
         about = "The tenth with the highest risk, with reasons and a control group"
@@ -225,96 +243,3 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
             about += " (the data do not say who agreed: the tool that sends must know)"
         commands.insert(0, (about, shlex.join(audience)))
     return commands
-
-
-# Movement
-
-
-def figures_of(report: Report) -> dict[str, dict[str, Any]]:
-    """What is decided by, by a name that later reports have, too: label, value, bounds, unit and digits."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def put(key: str, label: str, v: Value, unit: str = "", digits: int = 3, times: float = 1.0) -> None:
-        ends = {k: None if x is None else times * x for k, x in (("low", v.low), ("high", v.high))}
-        found[key] = {"label": label, "value": times * v.value, **ends, "unit": unit, "digits": digits}
-
-    for b in report.boards:
-        if not b.rivals:
-            continue
-        best, task = b.rivals[0], b.task.replace("_", " ")
-        put(f"{b.task}.headline", f"{task}: {label_of(b.metric)} of the best model", best.metrics[b.metric])
-        if b.money:
-            put(
-                f"{b.task}.money",
-                f"{task}: {label_of(b.money)} of the best model",
-                best.metrics[b.money],
-                b.currency,
-                2,
-            )
-        for name, label in ((f"hit@{b.k}", "requests that find something"), ("base_rate", "base rate")):
-            if name in best.metrics:
-                put(f"{b.task}.{name.partition('@')[0]}", f"{task}: {label}", best.metrics[name], "%", 1, 100)
-        if (now := b.now) is not None and "expected" in now:
-            put(
-                f"{b.task}.expected",
-                f"{task}: expected of all",
-                Value(now["expected"], now.get("low"), now.get("high")),
-                "",
-                0,
-            )
-            put(f"{b.task}.asked", f"{task}: customers who are asked about", Value(now["asked"]), "", 0)
-            if best_of := (now.get("profit") or {}).get("best"):
-                value = Value(best_of["profit"], best_of["low"], best_of["high"])
-                put(f"{b.task}.profit", f"{task}: expected of writing", value, now["profit"]["currency"], 0)
-    for row in (report.segments or {}).get("profiles", {}).get("lifecycle", []):
-        put(f"segment.{row['segment']}", f"customers: {row['segment']}", Value(row["who"]["customers"]), "", 0)
-    return found
-
-
-def decisions(report: Report) -> dict[str, Any]:
-    """What the next report is told: figures, of which data, and the figures before where these are others."""
-    own = {"until": report.until, "fingerprint": report.fingerprint, "figures": figures_of(report)}
-    return {**own, "since": since(report, own)}
-
-
-def since(report: Report, own: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The figures that the report before decided by; those before them, where it said the same as this one."""
-    earlier = report.earlier
-    if earlier is None:
-        return None
-    if earlier.get("fingerprint") == own["fingerprint"] and _alike(earlier["figures"], own["figures"]):
-        kept = earlier.get("since")
-        return dict(kept) if isinstance(kept, Mapping) else None
-    return {key: earlier[key] for key in ("until", "fingerprint", "figures") if key in earlier}
-
-
-def _alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether all that both say is the same."""
-    return all(then[key] == now[key] for key in then if key in now)
-
-
-def moved(report: Report) -> tuple[str, list[tuple[str, str, str, str]]] | None:
-    """The day of the earlier figures, and each that both have: label, then, now, change; None: no earlier ones."""
-    figures = figures_of(report)
-    before = since(report, {"fingerprint": report.fingerprint, "figures": figures})
-    if before is None:
-        return None
-    rows = []
-    for key, now in figures.items():
-        then = before["figures"].get(key)
-        if not isinstance(then, Mapping) or not isinstance(then.get("value"), int | float):
-            continue
-        digits, unit = int(now["digits"]), f" {now['unit']}" if now["unit"] else ""
-        change = now["value"] - then["value"]
-        text = f"{change:+,.{digits}f}".replace("-", "\u2212") if round(change, digits) else SAME
-        rows.append((now["label"], _of(then, digits) + unit, _of(now, digits) + unit, text))
-    if not rows or (before.get("fingerprint") == report.fingerprint and all(row[3] == SAME for row in rows)):
-        return None
-    return str(before.get("until") or "an earlier day"), rows
-
-
-def _of(entry: Mapping[str, Any], digits: int) -> str:
-    text = f"{entry['value']:,.{digits}f}"
-    if entry.get("low") is None or entry.get("high") is None:
-        return text
-    return f"{text} ({entry['low']:,.{digits}f} to {entry['high']:,.{digits}f})".replace("-", "\u2212")

@@ -10,8 +10,7 @@ from typing import Any
 
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.decide import amount, day
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 
 ORDER = (
     "new", "active", "won back", "at risk", "lapsed", "no order yet", "top", "middle", "low", "none",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from shopkeeper import __version__
 from shopkeeper.evaluation.report import boards, outreach, people
-from shopkeeper.evaluation.report.decide import SAME, decide, moved
+from shopkeeper.evaluation.report.decide import decide
 from shopkeeper.evaluation.report.figures import Report
 from shopkeeper.evaluation.report.glossary import glossary
+from shopkeeper.evaluation.report.moved import SAME, moved
 from shopkeeper.evaluation.report.profit import profit
 from shopkeeper.evaluation.report.reliability import reliability
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 from shopkeeper.evaluation.report.words import answer
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from shopkeeper.evaluation.report.charts import number, scale, span, track
 from shopkeeper.evaluation.report.decide import day
 from shopkeeper.evaluation.report.figures import Board, Value, label_of_model
 from shopkeeper.evaluation.report.names import label_of
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 from shopkeeper.models.about import PROBABILITIES
 
 DIRECTION = {1: "the more, the higher", -1: "the more, the lower", 0: "now this, now that"}

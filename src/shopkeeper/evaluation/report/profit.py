@@ -11,8 +11,7 @@ from shopkeeper.evaluation.profit_curve import ProfitCurve, Sum
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import span
 from shopkeeper.evaluation.report.figures import Board, Model, Value
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 
 
 def profit(b: Board) -> Section | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from shopkeeper.evaluation.report import charts
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.figures import Board, Reliability
-from shopkeeper.evaluation.report.section import Section
-from shopkeeper.evaluation.report.templating import fill
+from shopkeeper.evaluation.report.templating import Section, fill
 
 
 def direction(r: Reliability, did: str) -> str:

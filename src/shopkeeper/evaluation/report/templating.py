@@ -1,4 +1,4 @@
-"""The page's templates: Jinja2 with autoescaping, so that a name from the data is text wherever it stands.
+"""The page's parts and templates: Jinja2 with autoescaping, so that a name from the data is text wherever it stands.
 
 Loaded where a page is written, not before: training needs no Jinja2.
 """
@@ -6,6 +6,7 @@ Loaded where a page is written, not before: training needs no Jinja2.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,18 @@ from shopkeeper.evaluation.report.names import heading_of, label_of
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with its place in the table of contents."""
+
+    anchor: str
+    name: str  # in the table of contents
+    title: str
+    lead: str
+    content: Markup
+    of: str = ""  # the part that it belongs to: it stands in that one's own list, not in that of the page
 
 
 def fill(template: str, **values: Any) -> Markup:

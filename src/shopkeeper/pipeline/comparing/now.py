@@ -80,7 +80,7 @@ def _expected(value: np.ndarray, answers: str, confidence: float) -> dict[str, A
 
     total, top = float(value.sum()), np.sort(value)[::-1][: max(1, len(value) // 10)]
     if answers != PROBABILITIES:
-        return {"expected": total}
+        return {"expected": total, "top_tenth": {"customers": len(top), "expected": float(top.sum())}}
     spread = float(ndtri((1 + confidence) / 2)) * float(np.sqrt(np.sum(value * (1 - value))))
     return {"expected": total, "low": max(total - spread, 0.0), "high": min(total + spread, float(len(value))),
             "top_tenth": {"customers": len(top), "expected": float(top.sum()), "from": float(top.min())}}  # fmt: skip
