@@ -203,3 +203,11 @@ def test_an_address_that_cannot_be_is_said_before_anything_is_asked(tmp_path: Pa
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert "s3cret" not in str(error.value)
+
+
+def test_a_password_that_hydra_puts_into_a_config_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOP_PASSWORD", "s3cret")
+    told = config({"url": "postgresql://shop:${oc.env:SHOP_PASSWORD}@db/shop", "query": QUERY})
+    with pytest.raises(UserError, match=r"raw\.fetch\[0\] holds a password or key.*write \$NAME") as error:
+        prepared(tmp_path, monkeypatch, **told)
+    assert "s3cret" not in str(error.value)

@@ -102,6 +102,12 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     for name in config.filters.asked:
         if name not in PER_ROW_FILTERS:
             raise UserError(f"filters.{name} looks at the whole log, which new rows change; prepare all files together")
+    for key in ("logs", "order_by"):
+        if config.plain.get(key):
+            raise UserError(
+                f"`{key}` of dataset '{config.name}' puts rows of several files in order, new ones among old ones; "
+                f"prepare all files together: python prepare.py, without extend"
+            )
     if config.simulate is not None:
         raise UserError(f"{old.path} is simulated, and new files are not; prepare it anew instead")
     if "query" in config.columns:
