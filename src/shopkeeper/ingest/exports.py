@@ -27,6 +27,7 @@ class Export:
     columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
     renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
+    split: str | None = held(TEXT, None)  # the split that suits it; None: temporal where there are times
     unfit: str | None = held(TEXT, None)  # why nothing can be learned from it
     instead: str | None = held(TEXT, None)  # and what to do
 

@@ -34,8 +34,9 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
         UserError: nothing can be learned from this export.
     """
     if export.unfit:
+        way_out = export.instead
         raise UserError(f"{files.paths[0].name} looks like {export.title}, and nothing can be learned from it: "
-                        f"{export.unfit}")  # fmt: skip
+                        f"{export.unfit}; {way_out}")  # fmt: skip
     path = configuration.find("source", name)
     assert path is not None
     source = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,11 +52,11 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
         "defaults:",
         f"  - /source@_here_: {name}",
         "  - _self_",
-        f"  - override /split@_global_.split: {'temporal' if timed else 'leave_one_out'}",
+        f"  - override /split@_global_.split: {export.split or ('temporal' if timed else 'leave_one_out')}",
         f"name: {files.name}",
         "raw:",
         f"  folder: {quoted(files.folder)} # below paths.raw (SHOPKEEPER_RAW)",
-        f"  files: [{', '.join(map(quoted, files.files))}]",
+        *([] if "logs" in source else [f"  files: [{', '.join(map(quoted, files.files))}]"]),  # else the source's own
     ]
     if reader:
         lines += ["reader:", *(f"  {key}: {quoted(value)}" for key, value in reader.items())]
