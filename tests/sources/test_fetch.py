@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -182,6 +185,23 @@ def test_files_of_a_store_are_copied_once_again_when_they_change_and_go_when_the
             fetched(tmp_path, {"url": "memory://bucket/other/*.csv"})
     finally:
         store.rm("/bucket", recursive=True)
+
+
+def test_a_file_of_a_web_server_is_fetched_whole_and_one_that_it_has_not_is_said(tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    text = "customer,item\n" + "".join(f"c{i},cup\n" for i in range(300_000))  # more than one piece
+    (tmp_path / "there/orders.csv").write_text(text)
+    there = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "there"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), there) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{web.server_port}"
+        assert fetched(tmp_path, {"url": f"{address}/orders.csv"}) == ["orders.csv"]
+        assert (tmp_path / "shop/orders.csv").read_text() == text
+        with pytest.raises(UserError, match="nothing there is called so"):
+            fetched(tmp_path, {"url": f"{address}/order.csv"})
+        with pytest.raises(UserError, match=r"raw\.fetch\[0\]\.file leads out of raw\.folder"):
+            fetched(tmp_path, {"url": f"{address}/orders.csv", "file": "../orders.csv"})
+        web.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -90,6 +91,8 @@ def fetch_of(where: str, entries: Sequence[Yaml]) -> tuple[Fetch, ...]:
             raise UserError(f"{where}: {path} has a query and a table; leave one out")
         if "://" not in entry.url and not asked:
             raise UserError(f"{where}: {path}.url is no URL; write it like s3://bucket/orders.csv")
+        if entry.file and (PurePosixPath(entry.file).is_absolute() or ".." in PurePosixPath(entry.file).parts):
+            raise UserError(f"{where}: {path}.file leads out of raw.folder; give a name below it")
         found.append(entry)
     return tuple(found)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file
+from shopkeeper.files import atomic_file, member
 from shopkeeper.ingest.dataset_parts import Fetch
 from shopkeeper.ingest.fetch.addresses import Address
 
@@ -27,7 +27,7 @@ def read_query(entry: Fetch, address: Address, folder: Path) -> str:
         UserError: a database that cannot be reached, a query that fails, or one that gives no row.
     """
     query = entry.query or f"SELECT * FROM {_quoted(str(entry.table))}"
-    target, rows = folder / entry.name, 0
+    target, rows = member(folder, entry.name, "raw folder", Path("raw.fetch")), 0
     with _reader(entry, address, query) as reader, atomic_file(target) as temporary:
         schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in reader.schema])
         with pq.ParquetWriter(temporary, schema) as writer:

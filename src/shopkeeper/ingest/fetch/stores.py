@@ -32,7 +32,7 @@ def copy_files(entry: Fetch, address: Address, folder: Path) -> list[str]:
     known: dict[str, Any] = notes.get(entry.url, {})
     fresh: dict[str, Any] = {}
     for name, (store, place) in sorted(places.items()):
-        target = member(folder, name, "raw folder")
+        target = member(folder, name, "raw folder", Path("raw.fetch"))
         try:
             told = {key: str(value) for key, value in store.info(place).items() if key in (*TOLD, "size")}
             if not (len(told) > 1 and known.get(name) == told and target.is_file()):
