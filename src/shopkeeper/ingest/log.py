@@ -66,14 +66,17 @@ class Log:
 
     def keep(self, mask: np.ndarray) -> None:
         """Keep only the rows of a mask (bool (n,)), column by column so that memory stays flat."""
-        if mask.all():
-            return
+        if not mask.all():
+            self.take(mask)
+
+    def take(self, rows: np.ndarray) -> None:
+        """Keep rows by a mask (bool (n,)), or put them into an order (int (n,))."""
         for ids in self.ids.values():
-            ids.codes = ids.codes[mask]
+            ids.codes = ids.codes[rows]
         for name in ("event_type", "timestamp", "price", "quantity"):
             column = getattr(self, name)
             if column is not None:
-                setattr(self, name, column[mask])
+                setattr(self, name, column[rows])
 
 
 def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tuple[int, int] = (0, 0)) -> Log:
@@ -190,13 +193,7 @@ def sorted_log(log: Log, columns: Sequence[str]) -> Log:
     for column in columns:
         ids = log.ids.pop(f"{ORDER}{column}")
         keys.append(as_floats(ids.values, None)[0][ids.codes])
-    order = np.lexsort(keys[::-1])  # is stable
-    for each in log.ids.values():
-        each.codes = each.codes[order]
-    for name in ("event_type", "timestamp", "price", "quantity"):
-        values = getattr(log, name)
-        if values is not None:
-            setattr(log, name, values[order])
+    log.take(np.lexsort(keys[::-1]))  # is stable
     return log
 
 
