@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from shopkeeper.arrange.extend import extend_dataset
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.cohorts import known_at, windows_of
@@ -130,11 +131,47 @@ def test_what_was_known_then_is_read_anew_where_a_file_was_corrected_and_the_run
 
 def test_prepare_leaves_the_data_as_known_at_every_cutoff_that_is_asked_about(shop: Path):
     cfg = config(shop, IDENTITY)
-    prepare(cfg.plain)  # type: ignore[arg-type]
+    prepare({k: v for k, v in cfg.plain.items() if k != "overwrite"})  # type: ignore[arg-type]
     windows = windows_of(replace(cfg, task=TaskSettings("churn")), prepare_data(cfg))
     names = {p.name for p in (prepare_data(cfg).path / "as_of").iterdir()}
     wanted = {*windows.train, windows.calibration, windows.test, START + (DAYS - 40) * DAY}
     assert names == {iso(t).replace(":", "") for t in wanted}
+
+
+def test_a_log_too_short_for_the_windows_of_one_task_is_prepared_for_the_others(shop: Path, caplog):
+    cfg = config(shop, IDENTITY | {"churn": {"horizon_days": 90, "active_days": 90}})
+    prepare({k: v for k, v in cfg.plain.items() if k != "overwrite"})  # type: ignore[arg-type]
+    assert "task=churn: no training cutoff fits" in caplog.text
+    names = {p.name for p in (prepare_data(cfg).path / "as_of").iterdir()}
+    assert names == {iso(START + (DAYS - 40) * DAY).replace(":", "")}
+
+
+def test_links_that_the_log_itself_shows_are_known_as_of_each_cutoff(shop: Path):
+    """Each account's card is in the account's own row from a day of its own on."""
+    lines = (shop / "raw/log.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    seen = {f"{k}{i}": START + 3 * i * DAY for k in "ac" for i in range(60)}
+    both = []
+    for w, what, t in rows:
+        known = int(t) >= seen[w]
+        both.append((f"a{w[1:]}" if w[0] == "a" or known else "", f"c{w[1:]}" if w[0] == "c" or known else "", what, t))
+    text = "\n".join(["account,card,what,when", *(",".join(row) for row in both)]) + "\n"
+    (shop / "raw/log.csv").write_text(text)
+    rules = {
+        "columns": {"user_id": "who", "item_id": "what", "timestamp": "when"},
+        "steps": [{"first_of": {"columns": ["account", "card"], "into": "who"}}],
+        "identity": {"from_events": {"account": "account", "key": "card"}},
+        "users": {},
+    }
+    prepared, split = prepare_to_train(config(shop, rules))
+    cutoff = split.timeline["cutoffs"]["validation"]["us"]
+    shown = {int(card[1:]) for account, card, _, t in both if account and card and int(t) < cutoff}
+    alone = {int(card[1:]) for account, card, _, _ in both if not account}
+    assert persons(prepared.users["user_id"].to_pylist()) == alone - shown
+    assert alone & shown
+    assert split.timeline["audit"]["passed"]
+    with pytest.raises(UserError, match=r"identity\.from_events.*prepare all files together"):
+        extend_dataset(prepare_data(config(shop, rules)).path, {**DATASET, **rules}, shop / "raw", shop / "longer")
 
 
 def test_who_withdrew_before_the_cutoff_is_not_trained_on_and_who_withdraws_later_is(shop: Path):

@@ -42,6 +42,10 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
     old, checked = Prepared.open(Path(prepared)), dataset.parse(config)
     if checked.table is not None:
         raise UserError(f"dataset '{checked.name}' is a table, whose rows are one for each customer; prepare it anew")
+    if (checked.plain.get("identity") or {}).get("from_events"):
+        raise UserError(
+            f"dataset '{checked.name}' has identity.from_events, whose columns are not kept; prepare all files together"
+        )
     if checked.rows.once:
         raise UserError(
             f"dataset '{checked.name}' has rows.once, and which ids there were is not kept; prepare all files together"

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from shopkeeper import configuration
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms import form_of
@@ -61,7 +62,12 @@ def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:
     for task in configuration.names("task"):
         if prepared.events.timestamp is not None and config.dataset.windows(task):
             spec = context.customer_spec(replace(config, task=TaskSettings(task)))
-            instants |= {t for cutoffs in customer_windows(spec, *prepared.span).parts.values() for t in cutoffs}
+            try:
+                windows = customer_windows(spec, *prepared.span).parts
+            except UserError as e:  # of one task: others can be learned from this log
+                log.warning("task=%s: %s", task, e)
+                continue
+            instants |= {t for cutoffs in windows.values() for t in cutoffs}
     for instant in sorted(instants):
         found = prepare_data(config, instant)
         done = found.manifest["changes"]["identity"]
