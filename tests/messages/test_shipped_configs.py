@@ -44,6 +44,24 @@ def test_every_file_of_a_verb_composes(path: Path):
     assert {"dataset", "paths"} <= set(cfg)
 
 
+# Models without a space, and why nothing of them is searched.
+NOT_SEARCHED = {
+    **dict.fromkeys(("oracle_latent", "oracle_latent_churn", "oracle_observable", "oracle_observable_churn"),
+                    "knows the simulation"),
+    **dict.fromkeys(("base_rate", "last_period", "usual_gap"), "a yardstick"),
+    **dict.fromkeys(("bg_nbd", "pareto_nbd"), "its parameters are found by maximum likelihood"),
+    **dict.fromkeys(("auto", "with_fallback"), "chooses among models with spaces of their own"),
+    "item_to_item": "its settings say which relation is meant",
+    "recbole": "its settings are RecBole's",
+}  # fmt: skip
+
+
+def test_every_model_that_can_be_tuned_has_a_space():
+    models, spaces = ({path.stem for path in (CONF / group).glob("*.yaml")} for group in ("model", "tuning/space"))
+    assert spaces <= models
+    assert models - spaces == set(NOT_SEARCHED)
+
+
 def test_a_wrong_setting_in_a_file_of_any_group_would_be_found():
     for group, word in {
         "dataset": "+dataset.colums={}", "model": "+model.wdith=3", "split": "+split.test_dyas=3",
