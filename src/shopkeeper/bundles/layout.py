@@ -217,6 +217,9 @@ BUNDLE = Folder(
             calibrator.parameters   object          of the rule
             feature_names?          list            of customers, not of a graph: features, in the arrays' order
             horizon_days?           number          of customers: the window that the answer is about
+            session?                object          of sessions: the newest that goes on is asked about
+            session.after           int             so many events of it are read, at least so many it has
+            session.gap_minutes     number          silence that ends it, where events have no session_id
             active_events?          list            of customers: those with such an event are asked about …
             active_days?            number or null  … in so many days before; others are blank
             index?                  object          of one with an index

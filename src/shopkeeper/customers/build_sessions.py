@@ -20,20 +20,14 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.data.session_rows import LaidOut
 from shopkeeper.errors import UserError
+from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.rules import sessions
 from shopkeeper.timeline import iso
-from shopkeeper.timeline.zones import local
 
-MINUTE = 60_000_000  # µs
-COUNTED = tuple(name for name in EVENT_TYPES if name != "purchase")
-KNOWN = (
-    *(f"session_{name}s" for name in COUNTED),
-    *("session_minutes", "session_last_gap_minutes", "session_items", "session_items_known"),
-    *("session_price_mean", "session_price_highest", "session_hour", "session_weekday"),
-)
 SAMPLE = 64
 
 
@@ -71,7 +65,8 @@ def build_sessions(
             f"sessions need time stamps, and dataset={prepared.name} has only an order; use another dataset"
         )
     horizon = round(horizon_days * MICROSECONDS_PER_DAY)
-    order, first, length = _laid_out(prepared, gap_minutes)
+    laid = LaidOut.of(e, prepared.event_user, gap_minutes)
+    order, first, length = laid.order, laid.first, laid.length
     begin, finish = e.timestamp[order[first]], e.timestamp[order[first + length - 1]]
     here, until = np.zeros(len(first), bool), np.zeros(len(first), np.int64)
     for start in starts:
@@ -102,17 +97,9 @@ def build_sessions(
         )
     asked = order[first[chosen] + after - 1]
     chosen = chosen[np.argsort(asked, kind="stable")]
-    rows_nK = order[first[chosen][:, None] + np.arange(after)]
+    rows_nK = laid.first_rows(chosen, after)
     label = (running[first[chosen] + length[chosen]] > running[first[chosen]]).astype(np.float64) if labels else None
-    return _cohort(prepared, rows_nK, label, observed_until, float(horizon_days), left_out)
-
-
-def _laid_out(prepared: Prepared, gap_minutes: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the log by session, where each session begins among them, and its length."""
-    session_row = sessions(prepared, gap_minutes)
-    order = np.argsort(session_row, kind="stable")
-    first = np.flatnonzero(np.append(True, np.diff(session_row[order]) != 0)[: len(order)])
-    return order, first, np.diff(np.append(first, len(order)))
+    return _cohort(prepared, rows_nK, label, observed_until, float(horizon_days), left_out, gap_minutes)
 
 
 def _agreeing(
@@ -143,6 +130,7 @@ def _cohort(
     observed_until: int,
     horizon_days: float,
     left_out: Counter[str],
+    gap_minutes: float,
 ) -> Cohort:
     """Rows for sessions whose first events are these rows of the log, (n, K)."""
     e = prepared.events
@@ -165,47 +153,8 @@ def _cohort(
         horizon_days=horizon_days,
         left_out={reason: n for reason, n in left_out.items() if n},
         session=rows_nK,
+        gap_minutes=gap_minutes,
     )
-
-
-def session_features(events: Events, rows_nK: np.ndarray, start: np.ndarray, zone: str) -> np.ndarray:
-    """What the first K events of sessions say, as `KNOWN` names it: float64 (n, features).
-
-    `start` (n,): the first row of the log of each customer; what lies between it and the session is his history.
-    """
-    assert events.timestamp is not None
-    n, K = rows_nK.shape
-    kind, item, time = events.event_type[rows_nK], events.item[rows_nK], events.timestamp[rows_nK]
-    columns = [(kind == EVENT_CODE[name]).sum(axis=1) for name in COUNTED]
-    columns.append((time[:, -1] - time[:, 0]) / MINUTE)
-    columns.append((time[:, -1] - time[:, -2]) / MINUTE if K > 1 else np.zeros(n))
-    in_order = np.sort(item, axis=1)
-    new = np.append(np.ones((n, 1), bool), np.diff(in_order, axis=1) != 0, axis=1)
-    columns.append((new & (in_order > 0)).sum(axis=1))
-    columns.append(_had_before(events, rows_nK, start, in_order, new & (in_order > 0)))
-    price = np.full((n, K), np.nan) if events.price is None else np.asarray(events.price[rows_nK], np.float64)
-    some = ~np.isnan(price)
-    total, count = np.where(some, price, 0).sum(axis=1), some.sum(axis=1)
-    columns.append(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
-    columns.append(np.where(count > 0, np.where(some, price, -np.inf).max(axis=1), np.nan))
-    clock = local(time[:, -1], zone)
-    columns.append(clock % MICROSECONDS_PER_DAY / (60 * MINUTE))
-    columns.append((clock // MICROSECONDS_PER_DAY + 3) % 7)  # 1970-01-01 was a Thursday, Monday is 0
-    return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
-
-
-def _had_before(
-    events: Events, rows_nK: np.ndarray, start: np.ndarray, item_nK: np.ndarray, counts_nK: np.ndarray
-) -> np.ndarray:
-    """How many of the items of a row (those that count) had an event of the customer before the session: (n,)."""
-    owner, column = np.nonzero(counts_nK)
-    wanted = item_nK[owner, column].astype(np.int64)
-    length = rows_nK[:, 0] - start
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    rows = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
-    width = int(max(events.item.max(initial=0), 0)) + 1
-    seen = np.unique(np.repeat(np.arange(len(start)), length) * width + events.item[rows])
-    return np.bincount(owner[np.isin(owner * width + wanted, seen)], minlength=len(rows_nK))
 
 
 def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> None:
@@ -264,17 +213,15 @@ def open_sessions(prepared: Prepared, at: int, *, after: int, gap_minutes: float
     columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
     then = replace(prepared, offsets=np.searchsorted(kept, prepared.offsets), events=Events(**columns))
     assert then.events.timestamp is not None
-    order, first, length = _laid_out(then, gap_minutes)
-    newest = then.events.timestamp[order[first + length - 1]] if len(order) else np.zeros(0, np.int64)
-    bought = np.concatenate([[0], np.cumsum(then.events.event_type[order] == EVENT_CODE["purchase"])])
-    here = (newest >= at - round(gap_minutes * MINUTE)) & (length >= after)
-    here &= bought[first + length] == bought[first]
-    chosen = _agreeing(then, order, first, length, np.flatnonzero(here), after, Counter())
+    laid = LaidOut.of(then.events, then.event_user, gap_minutes)
+    order, first, length = laid.order, laid.first, laid.length
+    chosen = laid.going_on(then.events, np.full(len(first), at), after, gap_minutes)
+    chosen = _agreeing(then, order, first, length, chosen, after, Counter())
     if not len(chosen):
         raise UserError(
             f"no session of {after} events or more goes on at {iso(at)}; choose another instant, at=…, in opening hours"
         )
     user = then.event_user[order[first[chosen]]]
     last = np.append(user[1:] != user[:-1], True)  # sessions come by customer, the newest beginning last
-    rows_nK = order[first[chosen[last]][:, None] + np.arange(after)]
-    return _cohort(then, rows_nK, None, observed_until, 0.0, Counter())
+    rows_nK = laid.first_rows(chosen[last], after)
+    return _cohort(then, rows_nK, None, observed_until, 0.0, Counter(), gap_minutes)

@@ -13,16 +13,16 @@ import numpy as np
 from shopkeeper.data.consent import LATEST
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
+from shopkeeper.data.session_rows import session_rows
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, event_codes
 from shopkeeper.splits.parts import Part, part_of, some_of
 from shopkeeper.splits.placed import placed
 from shopkeeper.splits.steps import first_of_each, first_within, last_of_each, steps, uniform_hash
-from shopkeeper.timeline import DAY, Cutoffs, SplitSpec, iso
+from shopkeeper.timeline import Cutoffs, SplitSpec, iso
 from shopkeeper.timeline.observation import tail_line
 
 PARTS = ("validation", "test")
-SAME_SESSION = DAY  # an id that is silent for longer and comes back is another session
 
 
 @dataclass(frozen=True)
@@ -183,28 +183,8 @@ def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
 
 
 def sessions(p: Prepared, gap_minutes: float) -> np.ndarray:
-    """First row of the session of each event, int64 (M,).
-
-    A session is all rows of one user with the same session id, whatever lies between them (two tabs); an id that is
-    silent for more than a day and comes back is another session. Rows without an id (0) are cut where more than
-    `gap_minutes` pass between two of them.
-    """
-    ts, session = p.events.timestamp, p.events.session
-    assert ts is not None
-    gap = round(gap_minutes * 60_000_000)
-    if session is None:
-        begins = np.zeros(len(ts), bool)
-        begins[p.offsets[:-1][np.diff(p.offsets) > 0]] = True
-        begins[1:] |= np.diff(ts) > gap
-        return np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))
-    key = p.event_user.astype(np.int64) * (int(session.max(initial=0)) + 1) + session
-    by_session = np.argsort(key, kind="stable")  # inside a session by time
-    key, at = key[by_session], ts[by_session]
-    longest = np.where(session[by_session] > 0, SAME_SESSION, gap)[1:]
-    begins = np.append(True, (key[1:] != key[:-1]) | (np.diff(at) > longest))[: len(ts)]
-    first = np.empty(len(ts), np.int64)
-    first[by_session] = by_session[np.maximum.accumulate(np.where(begins, np.arange(len(ts)), 0))]
-    return first
+    """First row of the session of each event, int64 (M,); see `session_rows`."""
+    return session_rows(p.events, p.event_user, gap_minutes)
 
 
 def _sessions(p: Prepared, spec: SplitSpec) -> Division:

@@ -21,8 +21,10 @@ from shopkeeper.bundles.answer.events import Row
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import VOCABULARY, Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.data.session_rows import LaidOut, none_goes_on
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
+from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.identifiers import normal_id
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
@@ -84,7 +86,11 @@ class CustomerModel:
                     shift = self.manifest["shift"]
                     quantile_nQ, raw_n = of_hazards(out["hazard"], shift, self.manifest["horizon_days"])
             else:
-                features, strange = self._features(rows, instant, seen)
+                features, strange, kept = self._features(rows, instant, seen)
+                if rule := self.manifest.get("session"):
+                    for n in set(scored) - {scored[row] for row in kept.tolist()}:
+                        reasons[n] = none_goes_on(rule["after"])
+                    scored, strange = [scored[row] for row in kept.tolist()], [strange[row] for row in kept.tolist()]
                 raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features, self.arrays)
             calibrator = self.manifest["calibrator"]
             value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
@@ -157,8 +163,9 @@ class CustomerModel:
 
     def _features(
         self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
-    ) -> tuple[np.ndarray, list[int]]:
-        """Features float64 (n, F) of customers who have events, and how many items of each the bundle knows not."""
+    ) -> tuple[np.ndarray, list[int], np.ndarray]:
+        """Features float64 (kept, F) of customers who have events, how many items of each the bundle knows not (n,),
+        and who of them are asked about: all, or where the task is about sessions those of whom one goes on (kept,)."""
         known = len(self.vocabulary.item_ids)
         strange: dict[str, int] = {}  # items that the bundle does not know: different ones, of no category
         table, unknown = Table(self.vocabulary, timed=True), list[int]()
@@ -176,16 +183,29 @@ class CustomerModel:
         if category is not None:
             category = np.append(category, np.zeros(len(strange), np.int32))
             since = None if since is None else np.append(since, np.zeros(len(strange), np.int64))
+        kept, of_session = np.arange(len(histories)), None
+        if rule := self.manifest.get("session"):
+            user = np.repeat(kept, requests.end - requests.start)
+            laid = LaidOut.of(requests.events, user, rule["gap_minutes"])
+            whose = user[laid.order[laid.first]]
+            chosen = laid.going_on(requests.events, instants[whose], rule["after"], rule["gap_minutes"])
+            chosen = chosen[np.append(whose[chosen][1:] != whose[chosen][:-1], True)[: len(chosen)]]  # the newest
+            kept, rows_nK = whose[chosen], laid.first_rows(chosen, rule["after"])
+            assert requests.events.timestamp is not None
+            instants = requests.events.timestamp[rows_nK[:, 0]]
+            zone = self.manifest["history"]["time_zone"]
+            of_session = session_features(requests.events, rows_nK, requests.start[kept], zone)
         found = rfm_features(
             requests.events,
             np.append(requests.start, requests.end[-1:]),
-            np.arange(1, len(histories) + 1),
+            kept + 1,
             instants,
             category,
             self.vocabulary.channels[: self.vocabulary.content["channel_features"]],
             category_since=since,
             zone=self.manifest["history"]["time_zone"],
         )
-        if list(found.names) != self.manifest["feature_names"]:
+        names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values
+        if names != self.manifest["feature_names"]:
             raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
-        return found.values, unknown
+        return values if of_session is None else np.column_stack([values, of_session]), unknown, kept

@@ -13,6 +13,7 @@ from shopkeeper.bundles.answer.answers import difference
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden_customers as cases_of
+from shopkeeper.bundles.write import golden_sessions as sessions_of
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
@@ -50,7 +51,10 @@ class CustomerQuestions:
     def vocabulary(self) -> dict[str, Any]:
         """What turns a client's events into the arrays that features are made of."""
         prepared = self.prepared
-        columns = [n for n in ("price", "quantity", "order", "channel") if getattr(prepared.events, n) is not None]
+        session = ("session",) if self.cohort.session is not None else ()
+        columns = [
+            n for n in ("price", "quantity", "order", "channel", *session) if getattr(prepared.events, n) is not None
+        ]
         category, since = item_categories(prepared), prepared.known_since("items", "category")
         if self.program.scorer == GRAPH:  # it reads no attributes
             category = since = None
@@ -77,6 +81,11 @@ class CustomerQuestions:
             **({"shift": self.program.shift, "levels": list(LEVELS)} if self.program.shift else {}),
             **features,
             "horizon_days": cohort.horizon_days,
+            **(
+                {}
+                if cohort.session is None
+                else {"session": {"after": cohort.session.shape[1], "gap_minutes": cohort.gap_minutes}}
+            ),
             "active_events": list(cohort.active_events),  # who was asked about: others are blank
             "active_days": cohort.active_days,
         }
@@ -88,14 +97,19 @@ class CustomerQuestions:
     def golden(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
         """Invented customers with what the trained model says of them."""
         people = cases_of.invented_people(self.prepared, self.cohort, count, seed)
-        expected = cases_of.trained_answers(self.model, self.prepared, self.cohort, people)
+        if self.cohort.session is None:
+            expected = cases_of.trained_answers(self.model, self.prepared, self.cohort, people)
+        else:
+            people = sessions_of.visiting(self.prepared, self.cohort, people, seed)
+            expected = sessions_of.trained_answers(self.model, self.prepared, self.cohort, people)
         for person, answer in zip(people, expected, strict=True):
             history = cases_of.external(person, self.item_ids, self.channels)
             yield {"history": history, "as_of": write_instant(person.instant), "expected": answer.as_json()}
 
     def compared(self, bundle: Bundle, seed: int) -> tuple[list[str], int]:
         """Where the bundle differs from the model, of customers who do not travel along, and how many these are."""
-        rows = np.sort(np.random.default_rng(seed).permutation(len(self.cohort))[:REAL_CUSTOMERS]).tolist()
+        asked = cases_of.told_apart(self.cohort)
+        rows = np.sort(np.random.default_rng(seed).permutation(asked)[:REAL_CUSTOMERS]).tolist()
         people = cases_of.real_people(self.cohort, rows)
         predictions = self.model.predict(self.cohort)
         histories = [cases_of.external(person, self.item_ids, self.channels) for person in people]

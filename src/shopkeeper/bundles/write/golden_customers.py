@@ -74,19 +74,29 @@ def invented_people(prepared: Prepared, cohort: Cohort, count: int, seed: int) -
     return people
 
 
+def told_apart(cohort: Cohort) -> np.ndarray:
+    """Rows of a cohort that a client's events lead to: of sessions, those whose first events are the newest there."""
+    if cohort.session is None:
+        return np.arange(len(cohort))
+    K = cohort.session.shape[1]
+    return np.flatnonzero((cohort.session == cohort.end[:, None] - np.arange(K, 0, -1)).all(axis=1))
+
+
 def real_people(cohort: Cohort, rows: Sequence[int]) -> list[Person]:
     """Customers of a cohort with all that was known of them: to check a bundle with, never to keep."""
     people = []
     for row in rows:
         span = slice(int(cohort.start[row]), int(cohort.end[row]))
         columns: dict[str, Any] = {n: None if c is None else c[span] for n, c in vars(cohort.events).items()}
-        people.append(Person(Events(**columns), int(cohort.cutoff[row])))
+        asked = int(cohort.cutoff[row]) + (cohort.session is not None)  # a session is asked right behind an event
+        people.append(Person(Events(**columns), asked))
     return people
 
 
 def usual_type(cohort: Cohort) -> str:
     """What an event without a type counts as: what makes a customer active."""
-    return cohort.active_events[0] if cohort.active_events else "purchase"
+    usual = "purchase" if cohort.session is None else "view"
+    return cohort.active_events[0] if cohort.active_events else usual
 
 
 def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> list[Answer]:
@@ -94,13 +104,7 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
 
     Evaluation asks about active customers only: the others are blank.
     """
-    lengths = [len(p.events.item) for p in people]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    columns: dict[str, Any] = {
-        name: None if column is None else np.concatenate([getattr(p.events, name) for p in people])
-        for name, column in vars(people[0].events).items()
-    }
-    events = Events(**columns)
+    events, offsets = joined(people)
     who, cutoff = np.arange(1, len(people) + 1), np.array([p.instant for p in people], np.int64)
     table = features_of(replace(prepared, offsets=offsets, events=events, consent=None), who, cutoff)
     start = offsets[:-1]
@@ -113,6 +117,15 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
     predictions = model.predict(asked)
     inactive = [_inactive(person, cohort) for person in people]
     return [answer_of(predictions, row, cohort.answers, reason) for row, reason in enumerate(inactive)]
+
+
+def joined(people: Sequence[Person]) -> tuple[Events, np.ndarray]:
+    """The events of all as one log, and where each begins in it."""
+    columns: dict[str, Any] = {
+        name: None if column is None else np.concatenate([getattr(p.events, name) for p in people])
+        for name, column in vars(people[0].events).items()
+    }
+    return Events(**columns), np.concatenate([[0], np.cumsum([len(p.events.item) for p in people])]).astype(np.int64)
 
 
 def answer_of(predictions: Predictions, row: int, answers: str, reason: str = "") -> Answer:
@@ -157,6 +170,8 @@ def external(person: Person, item_ids: Sequence[str], channels: Sequence[str]) -
                 event[name] = float(column[row])
         if e.order is not None and e.order[row]:
             event["order_id"] = f"order-{e.order[row]}"
+        if e.session is not None and e.session[row]:
+            event["session_id"] = f"session-{e.session[row]}"
         if e.channel is not None and e.channel[row]:
             event["channel"] = channels[e.channel[row] - 1]
         said.append(event)

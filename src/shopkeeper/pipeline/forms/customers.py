@@ -23,7 +23,9 @@ import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.state import all_blank, too_thin
+from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.session_rows import none_goes_on
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import About, Learned
@@ -217,7 +219,7 @@ def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared,
     """Who is asked as of an instant (None: the end of the log), from the data of then, and why each other is not."""
     known, cohort = asked_as_of(run.told, prepared, at)
     if cohort.session is not None:
-        none = f"no session that goes on after {cohort.session.shape[1]} events without a purchase"
+        none = none_goes_on(cohort.session.shape[1])
         when = windows_of(run.told, prepared).observed_until if at is None else at
         return known, cohort, np.full(prepared.n_users, none, object), when
     instant = int(cohort.cutoff[0])
@@ -227,7 +229,7 @@ def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared,
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
     """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
     told = run.told
-    if by := truth_of(told).by:
+    if (by := truth_of(told).by) not in ("", SESSION):
         raise UserError(
             f"{run.path} answers of each customer and {by}, and a bundle answers of a customer alone; use score.py"
         )

@@ -85,6 +85,9 @@ def _question(m: Mapping[str, Any]) -> str:
         what += f", and what {', '.join(m['further'])} are"
     if m["kind"] == "table":
         return f"{what} for a customer of whom a row of a table is known (task `{m['task']}`)."
+    if rule := m.get("session"):
+        after = f"after the first {rule['after']} events of the session that goes on"
+        return f"{what} in what is left of it, {after}, from a history (task `{m['task']}`)."
     return f"{what} within {m['horizon_days']:g} days after an instant, from a history (task `{m['task']}`)."
 
 
@@ -151,6 +154,12 @@ def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
             yield "Items whose `known` is 0 are not read, but count as seen."
         if rules["event_types"] is not None:
             yield f"Events that are not of {', '.join(rules['event_types'])} are not read; their items count as seen."
+    elif rule := m.get("session"):
+        gap, n = f"{rule['gap_minutes']:g} minutes", rule["after"]
+        yield f"Asked about is the newest session with {n} events or more, no purchase and no silence of more than"
+        yield f"{gap} before `as_of`; its first {n} events are read, and the customer as he was when it began. Events"
+        yield "with one `session_id` are one session unless it is silent for a day; those without are cut where more"
+        yield f"than {gap} lie between two."
     elif m["active_events"]:
         within = "" if m["active_days"] is None else f" in the {m['active_days']:g} days before `as_of`"
         yield f"Without a {' / '.join(m['active_events'])}{within} there is no number: nobody like that was evaluated."
