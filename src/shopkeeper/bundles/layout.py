@@ -23,6 +23,8 @@ ANSWERS = Folder(
             days_50?      double        as days_10
             days_75?      double        as days_10
             days_90?      double        as days_10
+            subjects?     list<string>  of pairs: the categories or items; empty where blank
+            probabilities?  list<double>  of pairs: how probable each is
             <task>?       double        of several heads: what each further task expects
             reason        string        why it is blank, or why the list is the fallback; else empty
             unknown       int32         events of items, of a table columns, that the model does not know
@@ -101,6 +103,9 @@ BUNDLE = Folder(
             requests[].expected.expected?       number or null  of counts, amounts and waits: their mean
             requests[].expected.quantiles?      list            of waits: days at `levels` of the manifest
             requests[].expected.further?        object          of several heads: what further tasks expect, by name
+            requests[].expected.pairs?          list or null    of a customer and each category or item
+            requests[].expected.pairs[].subject  text           which
+            requests[].expected.pairs[].probability  number     of it
             requests[].expected.items?          list            best first
             requests[].expected.items[].item_id  text           the shop's id
             requests[].expected.items[].score   number          its score
@@ -217,6 +222,8 @@ BUNDLE = Folder(
             calibrator.parameters   object          of the rule
             feature_names?          list            of customers, not of a graph: features, in the arrays' order
             horizon_days?           number          of customers: the window that the answer is about
+            pairs?                  object          of pairs: what is asked about
+            pairs.<kind>            list            categories or items, by name
             session?                object          of sessions: the newest that goes on is asked about
             session.after           int             so many events of it are read, at least so many it has
             session.gap_minutes     number          silence that ends it, where events have no session_id

@@ -51,6 +51,7 @@ class Cohort:
     further: Mapping[str, Further] = field(default_factory=dict)  # of tasks that are learned together, by name
     subject: np.ndarray | None = None  # int32 (n,): what each row asks about beside the customer, from 1 …
     subjects: tuple[str, ...] = ()  # … of these categories or items (`subjects.py`); None: of the customer alone
+    subject_kind: str = ""  # … which are categories or items
     session: np.ndarray | None = None  # int64 (n, K): rows of `events` that begin the session that is asked about
     gap_minutes: float | None = None  # … of silence end it, where the log does not say which session a row is of
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are

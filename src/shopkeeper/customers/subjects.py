@@ -8,7 +8,7 @@ Shapes: n rows (customer, cutoff), C subjects, n * C pairs in the order of rows,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,17 +17,11 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
-from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.features.subject_pairs import KNOWN, Shares, blocks, of_pairs
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 
 CATEGORY, ITEM = "category", "item"
-KNOWN = (
-    *("own_lines", "own_lines_90d", "own_days_since", "own_share"),  # purchases of the subject
-    *("own_views_30d", "own_days_since_view"),  # all other events about it
-    *("shop_share_30d", "shop_share_30d_year_ago"),  # of everybody's purchase lines
-)
-BLOCK = 2_000_000  # events worked on at once: bounds memory, changes no result
 YEAR = 365  # days
 
 
@@ -38,6 +32,7 @@ class Subjects:
     names: tuple[str, ...]
     of_item: np.ndarray  # int32 (n_items + 1,): the subject of each item, from 1; 0: none
     since: np.ndarray  # int64 (n_items + 1,) µs: that is known strictly after this instant
+    kind: str = ""  # category or item
 
 
 def subjects_of(prepared: Prepared, kind: str, wanted: Sequence[str], most: int, before: int) -> Subjects:
@@ -89,16 +84,24 @@ def subjects_of(prepared: Prepared, kind: str, wanted: Sequence[str], most: int,
             raise UserError(f"dataset={prepared.name}: nothing was bought early enough to choose; name task.subjects")
     number = np.zeros(len(names) + 1, np.int32)
     number[chosen] = np.arange(1, len(chosen) + 1)
-    return Subjects(tuple(names[one - 1] for one in chosen), number[code], since)
+    return Subjects(tuple(names[one - 1] for one in chosen), number[code], since, kind)
 
 
-def paired(prepared: Prepared, cohort: Cohort, subjects: Subjects, truth: Callable[[np.ndarray], np.ndarray]) -> Cohort:
+def paired(
+    prepared: Prepared,
+    cohort: Cohort,
+    subjects: Subjects,
+    truth: Callable[[np.ndarray], np.ndarray],
+    shares: Shares | None = None,
+) -> Cohort:
     """The cohort of pairs; `truth`: (n * C,) purchase lines of the subject in the window -> label.
 
     Rows of customers who have one are labelled anew; the dataset must be the one that the cohort was built from.
     """
     C = len(subjects.names)
-    features = np.column_stack([np.repeat(cohort.features, C, axis=0), pair_features(prepared, cohort, subjects)])
+    features = np.column_stack(
+        [np.repeat(cohort.features, C, axis=0), pair_features(prepared, cohort, subjects, shares)]
+    )
     row = np.repeat(np.arange(len(cohort)), C)
     label = None
     if cohort.label is not None:
@@ -107,7 +110,7 @@ def paired(prepared: Prepared, cohort: Cohort, subjects: Subjects, truth: Callab
         horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
         last = lower_bound(time, cohort.end, prepared.offsets[cohort.customer], cohort.cutoff + horizon)
         held = np.zeros(len(cohort) * C, np.int64)
-        for some, owner, events in _blocks(prepared, cohort.end, last):
+        for some, owner, events in blocks(prepared.events, cohort.end, last):
             code = subjects.of_item[prepared.events.item[events]]
             there = (code > 0) & (prepared.events.event_type[events] == EVENT_CODE["purchase"])
             pair = owner[there] * C + code[there] - 1
@@ -120,44 +123,24 @@ def paired(prepared: Prepared, cohort: Cohort, subjects: Subjects, truth: Callab
         label=label,
         subject=np.tile(np.arange(1, C + 1, dtype=np.int32), len(cohort)),
         subjects=subjects.names,
+        subject_kind=subjects.kind,
     )
 
 
-def pair_features(prepared: Prepared, cohort: Cohort, subjects: Subjects) -> np.ndarray:
-    """What was known of each pair strictly before its cutoff: float64 (n * C, features), as `KNOWN` names them."""
-    C, n, e = len(subjects.names), len(cohort), prepared.events
-    assert e.timestamp is not None
-    found = {name: np.zeros(n * C) for name in KNOWN}
-    found["own_days_since"][:] = found["own_days_since_view"][:] = np.nan
-    lines = np.zeros(n)
-    for some, owner, events in _blocks(prepared, cohort.start, cohort.end):
-        cutoff = cohort.cutoff[some][owner]
-        item, time = e.item[events], e.timestamp[events]
-        bought = e.event_type[events] == EVENT_CODE["purchase"]
-        days = (cutoff - time) / MICROSECONDS_PER_DAY
-        code = np.where(subjects.since[item] < cutoff, subjects.of_item[item], 0)
-        size, first = (some.stop - some.start) * C, some.start * C
-        place = slice(first, first + size)
-        pair = owner * C + code - 1
-        for name, which in (
-            ("own_lines", bought),
-            ("own_lines_90d", bought & (days <= 90)),
-            ("own_views_30d", ~bought & (days <= 30)),
-        ):
-            found[name][place] = np.bincount(pair[which & (code > 0)], minlength=size)
-        for name, which in (("own_days_since", bought), ("own_days_since_view", ~bought)):
-            rows = which & (code > 0)
-            found[name][first + pair[rows]] = days[rows]  # histories are in order: the last one stays
-        lines[some] = np.bincount(owner[bought], minlength=some.stop - some.start)
-    own = found["own_lines"].reshape(n, C)
-    found["own_share"] = np.divide(own, lines[:, None], out=np.zeros((n, C)), where=lines[:, None] > 0).ravel()
-    share = _shop_shares(prepared, np.unique(cohort.cutoff), subjects)
-    at = np.searchsorted(np.unique(cohort.cutoff), cohort.cutoff)
-    found["shop_share_30d"], found["shop_share_30d_year_ago"] = (one[at].ravel() for one in share)
-    return np.stack([found[name] for name in KNOWN], axis=1)
+def pair_features(prepared: Prepared, cohort: Cohort, subjects: Subjects, shares: Shares | None = None) -> np.ndarray:
+    """What was known of each pair strictly before its cutoff: float64 (n * C, features), as `KNOWN` names them.
+
+    `shares`: what the whole shop bought, of each row (n, C); None: as this dataset says.
+    """
+    at = np.unique(cohort.cutoff)
+    if shares is None:
+        row = np.searchsorted(at, cohort.cutoff)
+        shares = tuple(share[row] for share in shop_shares(prepared, at, subjects))  # type: ignore[assignment]
+    told = (cohort.start, cohort.end, cohort.cutoff, subjects.of_item, subjects.since, len(subjects.names))
+    return of_pairs(prepared.events, *told, shares)  # type: ignore[arg-type]
 
 
-def _shop_shares(prepared: Prepared, cutoffs: np.ndarray, subjects: Subjects) -> tuple[np.ndarray, np.ndarray]:
+def shop_shares(prepared: Prepared, cutoffs: np.ndarray, subjects: Subjects) -> tuple[np.ndarray, np.ndarray]:
     """Each subject's share of all purchase lines of the 30 days before each cutoff, and of the 30 days that followed
     the same day a year before (NaN where nothing was bought): float64 (cutoffs, C) each."""
     e, C = prepared.events, len(subjects.names)
@@ -177,13 +160,3 @@ def _shop_shares(prepared: Prepared, cutoffs: np.ndarray, subjects: Subjects) ->
                 share[k] = np.bincount(code, minlength=C + 1)[1:] / len(some)
         shares.append(share)
     return shares[0], shares[1]
-
-
-def _blocks(prepared: Prepared, start: np.ndarray, end: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Ranges start:end (n,) in groups of about `BLOCK` events: which rows, and of each event whose it is and where."""
-    length = np.cumsum(end - start)
-    edges = np.unique(np.searchsorted(length, np.arange(BLOCK, int(length[-1]) if len(length) else 0, BLOCK), "right"))
-    edges = np.unique(np.concatenate([[0], edges, [len(start)]]))
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        offsets, rows = Requests(prepared.events, start[low:high], end[low:high]).flat()
-        yield slice(low, high), np.repeat(np.arange(high - low), np.diff(offsets)), rows

@@ -27,7 +27,6 @@ from shopkeeper.metrics.classification import auroc
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.audience import _scores_of_run
 from shopkeeper.pipeline.context import prepared_of
-from shopkeeper.pipeline.export import export
 from shopkeeper.pipeline.score import score
 from shopkeeper.splits.audit_error import AuditError
 from tiny import DAY, tiny_prepared
@@ -134,7 +133,7 @@ def test_what_happens_from_the_cutoff_on_moves_no_feature_and_blocks_move_none(
     changed = replace(events, item=np.where(later, rng.integers(1, 9, len(later)), events.item).astype(np.int32))
     np.testing.assert_array_equal(pair_features(replace(shop, events=changed), cohort, subjects), said)
     assert (changed.item != events.item).sum() > 100
-    monkeypatch.setattr("shopkeeper.customers.subjects.BLOCK", 50)
+    monkeypatch.setattr("shopkeeper.features.subject_pairs.BLOCK", 50)
     np.testing.assert_array_equal(pair_features(shop, cohort, subjects), said)
     np.testing.assert_array_equal(
         paired(shop, cohort, subjects, came_back).label.reshape(len(cohort), -1).any(axis=1), cohort.label == 0
@@ -203,7 +202,5 @@ def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: 
 
     with pytest.raises(UserError, match="answers of each customer and item, and an audience needs one score"):
         _scores_of_run(run, prepared_of(run.manifest), 0, [])
-    with pytest.raises(UserError, match="answers of each customer and item, and a bundle answers of a customer alone"):
-        export(house._composed("export", (f"run={run.path}",)))
     with pytest.raises(UserError, match="model=gru answers of customers alone, and task=item_propensity asks of each"):
         house.train("runs/gru", "model=gru", *words)

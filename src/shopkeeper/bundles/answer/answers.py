@@ -25,12 +25,16 @@ class Answer(NamedTuple):
     unknown: int = 0  # events of the history whose item the model does not know; of a table: columns not known
     quantiles: list[float] | None = None  # of a wait: days, at the manifest's `levels`; None where blank
     further: Mapping[str, float | None] | None = None  # of several heads: what further tasks expect; None where blank
-    says: str = "probability"  # or `expected`: what a blank stands for
+    says: str = "probability"  # or `expected`, or `pairs`: what a blank stands for
+    pairs: list[tuple[str, float]] | None = None  # of a customer and each category or item: how probable; None: blank
 
     def as_json(self) -> dict[str, Any]:
         """As golden requests keep it."""
         if self.items is None:
             own: dict[str, Any] = {self.says: self.probability if self.says == "probability" else self.expected}
+            if self.says == "pairs":
+                said = None if self.pairs is None else [{"subject": name, "probability": p} for name, p in self.pairs]
+                return {"pairs": said, "reason": self.reason}
             own |= {} if self.quantiles is None else {"quantiles": self.quantiles}
             own |= {} if self.further is None else {"further": dict(self.further)}
             return {**own, "reason": self.reason}
@@ -53,8 +57,16 @@ class Answer(NamedTuple):
         return cls(None, None, reason, value, unknown, says="expected", **beside)
 
     @classmethod
+    def of_pairs(cls, pairs: list[tuple[str, float]] | None, reason: str, unknown: int = 0) -> Answer:
+        """Of a customer and each subject; None where blank."""
+        return cls(None, None, reason, None, unknown, says="pairs", pairs=pairs)
+
+    @classmethod
     def from_json(cls, said: Any) -> Answer:
         """What `as_json` gave; also as older bundles have it."""
+        if isinstance(said, Mapping) and "pairs" in said:
+            listed = said["pairs"] and [(one["subject"], one["probability"]) for one in said["pairs"]]
+            return cls.of_pairs(listed, said["reason"])
         if isinstance(said, Mapping) and "items" not in said:
             beside: dict[str, Any] = {key: said.get(key) for key in ("expected", "quantiles", "further")}
             says = "expected" if "expected" in said else "probability"
@@ -72,8 +84,11 @@ def difference(got: Answer, wanted: Answer, score: float = SAME_SCORE, rank: flo
     same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected)
     one, other = got.further or {}, wanted.further or {}
     same = same and one.keys() == other.keys() and all(_close(one[name], other[name], SAME_FURTHER) for name in one)
-    days, right = got.quantiles or [], wanted.quantiles or []
-    same = same and len(days) == len(right) and all(abs(a - b) <= SAME_DAYS for a, b in zip(days, right, strict=True))
+    days, known = got.quantiles or [], wanted.quantiles or []
+    same = same and len(days) == len(known) and all(abs(a - b) <= SAME_DAYS for a, b in zip(days, known, strict=True))
+    mine, right = got.pairs or [], wanted.pairs or []
+    same = same and [name for name, _ in mine] == [name for name, _ in right]
+    same = same and all(_close(p, q) for (_, p), (_, q) in zip(mine, right, strict=True))
     return "" if same else f"{_said(got)} instead of {_said(wanted)}"
 
 
@@ -88,6 +103,8 @@ def _said(answer: Answer) -> str:
         return f"items ({answer.reason or 'from a history'})"
     more = "".join(f", {name} {value}" for name, value in (answer.further or {}).items())
     more += f", quantiles {answer.quantiles}" if answer.quantiles else ""
+    if answer.pairs:
+        return ", ".join(f"{name} {p:.7g}" for name, p in answer.pairs)
     if answer.expected is not None:
         return f"{answer.expected:.7g} expected{more}"
     return f"blank ({answer.reason})" if answer.probability is None else f"probability {answer.probability:.7g}{more}"

@@ -25,6 +25,8 @@ from shopkeeper.data.session_rows import LaidOut, none_goes_on
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
 from shopkeeper.features.session_begun import KNOWN, session_features
+from shopkeeper.features.subject_pairs import KNOWN as PAIRED
+from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN, of_pairs
 from shopkeeper.identifiers import normal_id
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
@@ -97,6 +99,11 @@ class CustomerModel:
             unknown = dict(zip(scored, strange, strict=True))
             seen["unknown_items"] += sum(strange)
         place = {n: row for row, n in enumerate(scored)}
+        if "pairs" in self.manifest:
+            (names,) = self.manifest["pairs"].values()
+            value_nC = value_n.reshape(len(scored), len(names)).tolist()
+            listed = {n: list(zip(names, value_nC[row], strict=True)) for n, row in place.items()}
+            return [Answer.of_pairs(listed.get(n), reason, unknown.get(n, 0)) for n, reason in enumerate(reasons)]
         return [self._said(reason, place.get(n), value_n, quantile_nQ, further, unknown.get(n, 0))
                 for n, reason in enumerate(reasons)]  # fmt: skip
 
@@ -206,6 +213,14 @@ class CustomerModel:
             zone=self.manifest["history"]["time_zone"],
         )
         names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values
+        if "pairs" in self.manifest:
+            told, names = self.arrays, [*names, *PAIRED]
+            day = np.clip(np.searchsorted(told[WHEN], instants, "right") - 1, 0, None)
+            share_nC = (told[SHARES[0]][day], told[SHARES[1]][day])
+            extra, C = np.zeros(len(strange), np.int64), share_nC[0].shape[1]
+            subject_V, since_V = (np.append(told[name], extra) for name in (SUBJECT, SINCE))
+            pairs = of_pairs(requests.events, requests.start, requests.end, instants, subject_V, since_V, C, share_nC)
+            values = np.column_stack([np.repeat(values, C, axis=0), pairs])
         if names != self.manifest["feature_names"]:
             raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
         return values if of_session is None else np.column_stack([values, of_session]), unknown, kept

@@ -198,6 +198,10 @@ def as_table(users: list[str], answers: list[Answer], manifest: Mapping[str, Any
         listed = [one.items or [] for one in answers]
         own = {"items": pa.array([[i for i, _ in one] for one in listed], pa.list_(pa.string())),
                "scores": pa.array([[s for _, s in one] for one in listed], pa.list_(pa.float32()))}  # fmt: skip
+    elif "pairs" in manifest:
+        found = [one.pairs or [] for one in answers]
+        own = {"subjects": pa.array([[name for name, _ in one] for one in found], pa.list_(pa.string())),
+               "probabilities": pa.array([[p for _, p in one] for one in found], pa.list_(pa.float64()))}  # fmt: skip
     elif manifest.get("answers", PROBABILITIES) == PROBABILITIES:
         own = {"probability": pa.array([one.probability for one in answers], pa.float64())}
     else:

@@ -204,6 +204,11 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         item = {"type": "object", "properties": {"item_id": {"type": "string"}, "score": {"type": "number"}},
                 "required": ["item_id", "score"], "additionalProperties": False}  # fmt: skip
         own = {"items": {"type": "array", "items": item, "maxItems": manifest["k"], "description": "best first"}}
+    elif "pairs" in manifest:
+        pair = {"type": "object", "properties": {"subject": {"type": "string"},
+                "probability": {"type": "number", "minimum": 0, "maximum": 1}},
+                "required": ["subject", "probability"], "additionalProperties": False}  # fmt: skip
+        own = {"pairs": {"type": ["array", "null"], "items": pair, "description": "each subject of the manifest"}}
     elif manifest.get("answers", PROBABILITIES) == PROBABILITIES:
         own = {"probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1}}
     else:

@@ -14,6 +14,7 @@ from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden_customers as cases_of
 from shopkeeper.bundles.write import golden_sessions as sessions_of
+from shopkeeper.bundles.write import pairs as pairs_of
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
@@ -32,6 +33,8 @@ class CustomerQuestions:
     def __init__(self, model: Any, program: Program, prepared: Prepared, cohort: Cohort):
         self.model, self.prepared, self.cohort = model, prepared, cohort
         self.program = replace(program, needs_time=True, needs_instant=True)  # features are of an instant
+        if cohort.subject is not None:
+            self.program = replace(self.program, arrays={**program.arrays, **pairs_of.pair_arrays(prepared, cohort)})
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
         self.channels: list[str] = list(prepared.manifest.get("channels") or ())
         self.usual_type = cases_of.usual_type(cohort)
@@ -58,7 +61,7 @@ class CustomerQuestions:
         category, since = item_categories(prepared), prepared.known_since("items", "category")
         if self.program.scorer == GRAPH:  # it reads no attributes
             category = since = None
-        named = category is not None or self.program.scorer == GRAPH
+        named = category is not None or self.program.scorer == GRAPH or self.cohort.subject is not None
         n = 0 if category is None else len(self.item_ids) + 1
         return {
             "item_ids": self.item_ids if named else None,  # null: any id is as good as another
@@ -80,6 +83,7 @@ class CustomerQuestions:
             **({"further": dict(self.program.further)} if self.program.further else {}),
             **({"shift": self.program.shift, "levels": list(LEVELS)} if self.program.shift else {}),
             **features,
+            **({} if cohort.subject is None else {"pairs": {cohort.subject_kind: list(cohort.subjects)}}),
             "horizon_days": cohort.horizon_days,
             **(
                 {}
@@ -97,7 +101,9 @@ class CustomerQuestions:
     def golden(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
         """Invented customers with what the trained model says of them."""
         people = cases_of.invented_people(self.prepared, self.cohort, count, seed)
-        if self.cohort.session is None:
+        if self.cohort.subject is not None:
+            expected = pairs_of.trained_answers(self.model, self.prepared, self.cohort, people)
+        elif self.cohort.session is None:
             expected = cases_of.trained_answers(self.model, self.prepared, self.cohort, people)
         else:
             people = sessions_of.visiting(self.prepared, self.cohort, people, seed)
@@ -116,7 +122,10 @@ class CustomerQuestions:
         answers = bundle.answer(histories, [write_instant(person.instant) for person in people])
         wrong = []
         for row, got in zip(rows, answers, strict=True):
-            wanted = cases_of.answer_of(predictions, row, self.cohort.answers)
+            if names := self.cohort.subjects:
+                wanted = pairs_of.answer_of(predictions, row // len(names), names)
+            else:
+                wanted = cases_of.answer_of(predictions, row, self.cohort.answers)
             if said := difference(got, wanted):
                 wrong.append(f"a customer of the cohort: {said}")
         return wrong, len(rows)

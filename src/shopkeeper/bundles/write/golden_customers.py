@@ -75,9 +75,12 @@ def invented_people(prepared: Prepared, cohort: Cohort, count: int, seed: int) -
 
 
 def told_apart(cohort: Cohort) -> np.ndarray:
-    """Rows of a cohort that a client's events lead to: of sessions, those whose first events are the newest there."""
+    """Rows of a cohort that a client's events lead to: of sessions, those whose first events are the newest there.
+
+    Of pairs, the first of each customer.
+    """
     if cohort.session is None:
-        return np.arange(len(cohort))
+        return np.arange(0, len(cohort), len(cohort.subjects) or 1)
     K = cohort.session.shape[1]
     return np.flatnonzero((cohort.session == cohort.end[:, None] - np.arange(K, 0, -1)).all(axis=1))
 
@@ -104,19 +107,25 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
 
     Evaluation asks about active customers only: the others are blank.
     """
+    asked = as_cohort(prepared, cohort, people)[1]
+    predictions = model.predict(asked)
+    reasons = [inactive(person, cohort) for person in people]
+    return [answer_of(predictions, row, cohort.answers, reason) for row, reason in enumerate(reasons)]
+
+
+def as_cohort(prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> tuple[Prepared, Cohort]:
+    """People as a log, and what is asked of them as of their instants with the customers' features of that log."""
     events, offsets = joined(people)
     who, cutoff = np.arange(1, len(people) + 1), np.array([p.instant for p in people], np.int64)
-    table = features_of(replace(prepared, offsets=offsets, events=events, consent=None), who, cutoff)
+    log = replace(prepared, offsets=offsets, events=events, consent=None)
+    table = features_of(log, who, cutoff)
     start = offsets[:-1]
     assert events.timestamp is not None
     end = lower_bound(events.timestamp, start, offsets[1:], cutoff)
-    asked = replace(
-        cohort, customer=who.astype(np.int32), cutoff=cutoff, features=table.values, events=events, label=None,
-        start=start, end=end, observed_until=cutoff,
+    return log, replace(
+        cohort, customer=who.astype(np.int32), cutoff=cutoff, features=table.values, feature_names=table.names,
+        events=events, label=None, start=start, end=end, observed_until=cutoff, subject=None, subjects=(),
     )  # fmt: skip
-    predictions = model.predict(asked)
-    inactive = [_inactive(person, cohort) for person in people]
-    return [answer_of(predictions, row, cohort.answers, reason) for row, reason in enumerate(inactive)]
 
 
 def joined(people: Sequence[Person]) -> tuple[Events, np.ndarray]:
@@ -139,7 +148,7 @@ def answer_of(predictions: Predictions, row: int, answers: str, reason: str = ""
     return Answer.of_customer(float(predictions.value[row]), "", answers, further=further, quantiles=quantiles)
 
 
-def _inactive(person: Person, cohort: Cohort) -> str:
+def inactive(person: Person, cohort: Cohort) -> str:
     """Why evaluation would not ask about this customer; "" where it would."""
     if not cohort.active_events:
         return ""

@@ -23,11 +23,9 @@ import pyarrow as pa
 
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.state import all_blank, too_thin
-from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.session_rows import none_goes_on
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
@@ -229,10 +227,6 @@ def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared,
 def asked_of(run: RunFolder, prepared: Prepared) -> Cohort:
     """What a run is asked, to hold its bundle against: the cohort that test is judged on."""
     told = run.told
-    if (by := truth_of(told).by) not in ("", SESSION):
-        raise UserError(
-            f"{run.path} answers of each customer and {by}, and a bundle answers of a customer alone; use score.py"
-        )
     windows = windows_of(told, prepared)
     return cohort_at(told, [prepared], windows, windows.parts["test"])
 

@@ -85,6 +85,10 @@ def _question(m: Mapping[str, Any]) -> str:
         what += f", and what {', '.join(m['further'])} are"
     if m["kind"] == "table":
         return f"{what} for a customer of whom a row of a table is known (task `{m['task']}`)."
+    if "pairs" in m:
+        ((kind, names),) = m["pairs"].items()
+        days = f"within {m['horizon_days']:g} days after an instant"
+        return f"{what} {days} that somebody buys of each {kind} ({len(names)} of them; task `{m['task']}`)."
     if rule := m.get("session"):
         after = f"after the first {rule['after']} events of the session that goes on"
         return f"{what} in what is left of it, {after}, from a history (task `{m['task']}`)."
