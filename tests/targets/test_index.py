@@ -155,3 +155,12 @@ def test_an_index_that_does_not_fit_is_refused(indexed: Path, tmp_path: Path):
     with pytest.raises(UserError, match="does not fit"):
         Nearest.of(indexed, bundle.manifest, other)
     assert replace(bundle.model.nearest, setting=1).setting == 1
+
+
+def test_many_histories_of_any_length_are_answered_as_each_alone(graph: Path):
+    bundle = Bundle.load(graph)
+    rng = np.random.default_rng(3)
+    asked: list[Any] = [[f"i{i}" for i in rng.integers(1, 66, n)] for n in rng.integers(0, 20, 150)]  # some unknown
+    for found, right in zip(bundle.recommend(asked), [bundle.recommend([h])[0] for h in asked], strict=True):
+        assert [i for i, _ in found] == [i for i, _ in right]
+        np.testing.assert_allclose([s for _, s in found], [s for _, s in right], atol=1e-5)

@@ -55,6 +55,8 @@ def _days(microseconds: np.ndarray) -> Sequence[float]:
 
 def padded(lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int64) -> np.ndarray:
     """A rectangle, padded with 0 on the left."""
+    if len(lists) == 1 and isinstance(lists[0], np.ndarray) and len(lists[0]):
+        return lists[0].astype(dtype, copy=False)[None]
     width = max(map(len, lists), default=0) or 1
     table: np.ndarray = np.zeros((len(lists), width), dtype)
     for b, values in enumerate(lists):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ INPUTS = (
     "own_score",
 )  # a graph may leave out what its model does not read
 Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
+REQUESTS_AT_ONCE = 64  # in one call of the graph: more would be padded to the longest of all
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
 
@@ -92,6 +94,11 @@ class ItemModel:
         if ("own" in inputs) != bool(arrays):
             raise UserError(f"{path}: model.onnx and arrays.npz do not belong together; {AGAIN}")
         return cls(path, manifest, vocabulary, known, session, inputs, arrays, nearest)
+
+    @cached_property
+    def knows_all(self) -> bool:
+        """Whether it reads every item that it can name."""
+        return all(self.known[1:])
 
     @property
     def k(self) -> int:
@@ -161,7 +168,8 @@ class ItemModel:
                 return items_BK[:, :k], scores_BK[:, :k]
         length = np.array([len(one.items) for one in parsed], np.int64)
         order = np.argsort(length, kind="stable")  # histories of about one length together: less padding
-        step = max(1, min(256, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // max(1, length.max(initial=0))))
+        longest = max(1, int(length.max(initial=0)))
+        step = max(1, min(REQUESTS_AT_ONCE, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // longest))
         items, scores = np.zeros((len(parsed), k), np.int64), np.full((len(parsed), k), -np.inf, np.float32)
         for first in range(0, len(parsed), step):
             part = order[first : first + step]
@@ -234,7 +242,7 @@ class ItemModel:
         unknown = 0
         if codes is None:  # what is most common at once: every item known, every event read
             found = [self.vocabulary.internal.get(row.item_id, 0) for row in rows]
-            if all(map(self.known.__getitem__, found)):  # 0 is not known
+            if 0 not in found if self.knows_all else all(map(self.known.__getitem__, found)):  # 0 is not known
                 kept, items, every, rows = [*rows], found, found, ()
         for row in rows:
             item = self.vocabulary.item(row.item_id, seen)

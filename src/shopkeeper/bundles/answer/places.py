@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from shopkeeper.reranking.lists import Lists, filled
 from shopkeeper.reranking.steps import Asked, Step, in_order, steps_of
 
 FILE = "placements.npz"
+KEPT = 64 << 20  # bytes of what is kept of categories
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Places:
     facts: Facts
     category_V: np.ndarray  # int64 (V,): number of each item's category in `categories`, from 1; 0: none
     categories: list[str]
+    elsewhere: dict[int, np.ndarray] = field(default_factory=dict, repr=False)  # by category, what is not of it
 
     @classmethod
     def of(cls, model: ItemModel, content: Mapping[str, bytes]) -> Places:
@@ -106,7 +108,7 @@ class Places:
         hidden: list[Hidden] = [*left_out]
         if category is not None:
             elsewhere = self._elsewhere(category, len(parsed))
-            hidden = [a if b is None else np.append(b, np.array(a, np.int64))
+            hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
                       for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
@@ -138,7 +140,16 @@ class Places:
             if name is not None and name not in self.categories:
                 raise UserError(f"there is no category {name!r:.60}.{nearest(str(name), self.categories)}")
         number = [None if name is None else self.categories.index(name) + 1 for name in category]
-        return [None if at is None else np.flatnonzero(self.category_V != at)[1:] for at in number]
+        return [None if at is None else self._not_of(at) for at in number]
+
+    def _not_of(self, category: int) -> np.ndarray:
+        """Items that are not of a category, kept for the next who asks where there is room."""
+        if (known := self.elsewhere.get(category)) is not None:
+            return known
+        found = np.flatnonzero(self.category_V != category)[1:]
+        if (len(self.elsewhere) + 1) * self.category_V.nbytes <= KEPT:
+            self.elsewhere[category] = found
+        return found
 
 
 def _listed(instant: np.ndarray | None) -> list[int] | None:
