@@ -15,9 +15,10 @@ from onnx import numpy_helper
 from javascript import node
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.answer.verify import verify
-from shopkeeper.bundles.targets.graphs import in_eight_bits
+from shopkeeper.bundles.targets.graphs import in_eight_bits, product, scored
 from shopkeeper.bundles.targets.smaller import agreement, write_smaller
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.onnx_file import turn_large_tables
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.handed.cost import paired
@@ -119,3 +120,25 @@ def test_what_has_no_such_form_is_refused_and_nothing_written(counts: Path, grap
     with pytest.raises(UserError, match="fp16 already"):
         write_smaller(once, tmp_path / "b", "int8", lambda exact, other: {})
     assert not (tmp_path / "b").exists()
+
+
+def test_a_large_table_that_lies_in_the_order_of_products_is_the_same_graph(graph: Path):
+    content = (graph / "model.onnx").read_bytes()
+    model = onnx.load_from_string(content)
+    assert scored(model) is not None  # which also lets a small table's transpose be one
+    turn_large_tables(model, large=1)
+    tables = {one.name for one in model.graph.initializer}
+    assert any(n.op_type == "Gather" and n.output[0].endswith("_turned") for n in model.graph.node)
+    assert all(n.input[0] not in tables for n in model.graph.node if n.op_type == "Transpose")
+    turned = model.SerializeToString()
+    rng = np.random.default_rng(0)
+    feed = {"history": rng.integers(1, 60, (5, 12)), "event_type": rng.integers(1, 3, (5, 12)),
+            "exclude": rng.integers(1, 60, (5, 3))}  # fmt: skip
+    found = []
+    for one in (content, turned, in_eight_bits(content), in_eight_bits(turned)):
+        session = onnxruntime.InferenceSession(one)
+        found.append(session.run(["items", "scores"], {i.name: feed[i.name] for i in session.get_inputs()}))
+    for before, after in (found[:2], found[2:]):
+        np.testing.assert_array_equal(before[0], after[0])
+        np.testing.assert_allclose(before[1], after[1], atol=1e-6)
+    np.testing.assert_array_equal(product(content).item_VD, product(turned).item_VD)

@@ -41,7 +41,7 @@ class Vocabulary:
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> Vocabulary:
         """From the checked file; a `UserError` where ids are given twice."""
-        item_ids = list(content["item_ids"] or ())
+        item_ids: list[str] = content["item_ids"] or []  # not a copy: there may be a million
         internal = {item_id: i for i, item_id in enumerate(item_ids, start=1)}
         if len(internal) != len(item_ids):
             raise UserError(f"{path / VOCABULARY}: item_ids are not different from each other; {AGAIN}")

@@ -38,6 +38,7 @@ def scored(model: Any) -> Scored | None:
     """
     graph = model.graph
     found = {one.name: one for one in graph.initializer if len(one.dims) == 2}
+    _turn_back(graph, found)
     looked_up = {n.input[0] for n in graph.node if n.op_type == "Gather" and n.input[0] in found}
     turned = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Transpose" and n.input[0] in looked_up}
     for factor in {n.input[1] for n in graph.node if n.op_type == "MatMul" and n.input[1] in found}:
@@ -52,6 +53,24 @@ def scored(model: Any) -> Scored | None:
     products = [n for n in graph.node if n.op_type == "MatMul" and n.input[1] in turned]
     names = {turned[n.input[1]] for n in products}
     return None if len(names) != 1 else Scored(names.pop(), products, {n.input[1] for n in products})
+
+
+def _turn_back(graph: Any, tables: dict[str, Any]) -> None:
+    """Let large tables, which are kept in the order of products (`write.onnx_file`), lie by rows again."""
+    multiplied = [n for n in graph.node if n.op_type == "MatMul" and n.input[1] in tables]
+    sideways = {n.output[0]: n for n in graph.node if n.op_type == "Gather" and n.output[0].endswith("_turned")}
+    for name in {node.input[0] for node in sideways.values()}:
+        values = numpy_helper.to_array(tables[name])
+        tables[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.T), name))
+        for node in [n for n in graph.node if n.op_type == "Transpose" and n.input[0] in sideways]:
+            gather = sideways[node.input[0]]
+            graph.node.remove(node)
+            gather.output[0] = node.output[0]
+            gather.attribute[0].i = 0
+        for node in multiplied:
+            if node.input[1] == name:
+                node.input[1] = f"{name}_turned"
+        graph.node.insert(0, helper.make_node("Transpose", [name], [f"{name}_turned"], perm=[1, 0]))
 
 
 def in_sixteen_bits(content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from shopkeeper.errors import UserError
@@ -88,9 +89,52 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> dict[str, An
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
         value.doc_string = ""
+    turn_large_tables(proto)
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return {"inputs": _named(proto.graph.input), "outputs": _named(proto.graph.output)}
+
+
+LARGE = 32 << 20  # bytes of a table
+
+
+def turn_large_tables(proto: Any, large: int = LARGE) -> None:
+    """Keep a large table that is looked up and multiplied with in the one order that products want, once.
+
+    As exported it lies by rows, and ONNX Runtime keeps its transpose beside it: twice the memory. Turned, an item's
+    numbers lie far from each other, which costs next to nothing beside a product with all of a large table.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = proto.graph
+    tables = {one.name: one for one in graph.initializer if len(one.dims) == 2}
+    turned = {n.output[0]: n for n in graph.node if n.op_type == "Transpose" and n.input[0] in tables}
+    for name in {node.input[0] for node in turned.values()}:
+        values = numpy_helper.to_array(tables[name])
+        users = [node for node in graph.node if name in node.input]
+        if values.nbytes < large or any(
+            node.op_type not in ("Transpose", "Gather") or node.input[0] != name for node in users
+        ):
+            continue
+        tables[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.T), name))
+        nodes = []
+        for node in graph.node:
+            if not any(node is one for one in users):
+                node.input[:] = [name if x in turned and turned[x].input[0] == name else x for x in node.input]
+                nodes.append(node)
+            elif node.op_type == "Gather":
+                out, axes = node.output[0], _rank_of(graph, node.input[1])
+                nodes.append(helper.make_node("Gather", [name, node.input[1]], [f"{out}_turned"], axis=1))
+                nodes.append(helper.make_node("Transpose", [f"{out}_turned"], [out], perm=[*range(1, axes + 1), 0]))
+        found = [type(node).FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(found)
+
+
+def _rank_of(graph: Any, name: str) -> int:
+    """How many axes a tensor has: an input, or one whose shape the exporter noted."""
+    (found,) = (one for one in (*graph.input, *graph.value_info) if one.name == name)
+    return len(found.type.tensor_type.shape.dim)
 
 
 def _named(values: Any) -> dict[str, dict[str, Any]]:
