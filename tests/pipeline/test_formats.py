@@ -66,6 +66,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from shopkeeper.pipeline.uplift import uplift
 
         main(["target", "int8", "exports/network", "--to", "exports/int8", "--of", "runs/network"])
+        main(["target", "faiss", "exports/network", "--to", "exports/index", "--of", "runs/network"])
         main(["target", "triton", "exports/network", "--to", "triton"])
         everybody = {"as_of": "2026-06-01"}
         answer_everybody(Bundle.load("exports/logistic"), Path("data/events.parquet"), Path("answers"), **everybody)
@@ -99,6 +100,7 @@ PLACES = {
     "report": (REPORT, "report"),
     "graph": (BUNDLE, "exports/network"),
     "in fewer bits": (BUNDLE, "exports/int8"),
+    "with an index": (BUNDLE, "exports/index"),
     "triton": (TRITON, "triton"),
     "arrays": (BUNDLE, "exports/recency"),
     "customer bundle": (BUNDLE, "exports/logistic"),

@@ -9,6 +9,8 @@ Shapes: B requests, K list length, D width of the vectors, C items of the catalo
 
 from __future__ import annotations
 
+import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,12 +139,17 @@ class OfUsearch:
         return found
 
 
+def faiss_package() -> Any:
+    """The package, which tells at length which of its builds it has found."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+    return importlib.import_module("faiss")
+
+
 def opened(kind: str, content: bytes) -> OfFaiss | OfUsearch:
     """An index from its file's bytes."""
     try:
         if kind == "faiss":
-            import faiss
-
+            faiss = faiss_package()
             return OfFaiss(faiss.deserialize_index(np.frombuffer(content, np.uint8)), faiss)
         from usearch.index import Index
 

@@ -8,6 +8,7 @@ Shapes: D width, C items of the catalogue, V items + 1.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.items import ItemModel
-from shopkeeper.bundles.answer.nearest import ARRAYS, FILES, VECTOR, Nearest
+from shopkeeper.bundles.answer.nearest import ARRAYS, FILES, VECTOR, Nearest, faiss_package
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.targets.smaller import Cost, agreement, cost_line
 from shopkeeper.bundles.write.seal import another, seal
@@ -107,7 +108,7 @@ def _parts(model: ItemModel, content: Mapping[str, bytes]) -> tuple[bytes | None
 
 def of_faiss(item_CD: np.ndarray) -> bytes:
     """Few items: all in 32 bits; more: 4 bits to a number, and all in 32 beside them, for inner products."""
-    faiss: Any = _package("faiss")
+    faiss: Any = _package("faiss", faiss_package)
     few = len(item_CD) < FEW
     index = faiss.index_factory(
         item_CD.shape[1], "Flat" if few else f"PQ{item_CD.shape[1]}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT
@@ -120,7 +121,7 @@ def of_faiss(item_CD: np.ndarray) -> bytes:
 
 def of_usearch(item_CD: np.ndarray) -> bytes:
     """Keys are positions; 32 bits are asked for, since usearch keeps 16 unless told."""
-    usearch: Any = _package("usearch.index")
+    usearch: Any = _package("usearch", lambda: importlib.import_module("usearch.index"))
     length_C = np.square(item_CD.astype(np.float64)).sum(axis=1)
     more_C = np.sqrt(np.maximum(length_C.max(initial=0) - length_C, 0)).astype(np.float32)
     index = usearch.Index(ndim=item_CD.shape[1] + 1, metric="l2sq", dtype="f32", connectivity=24, expansion_add=256)
@@ -131,13 +132,11 @@ def of_usearch(item_CD: np.ndarray) -> bytes:
 BUILD: dict[str, Callable[[np.ndarray], bytes]] = {"faiss": of_faiss, "usearch": of_usearch}
 
 
-def _package(name: str) -> Any:
-    import importlib
-
+def _package(name: str, imported: Callable[[], Any]) -> Any:
     try:
-        return importlib.import_module(name)
+        return imported()
     except ImportError:
-        raise UserError(f'{name.split(".")[0]} is not installed: `pip install "shopkeeper[index]"`') from None
+        raise UserError(f'{name} is not installed: `pip install "shopkeeper[index]"`') from None
 
 
 def _with_one(vector: bytes) -> bytes:
