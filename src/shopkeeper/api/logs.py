@@ -15,7 +15,8 @@ import yaml
 
 from shopkeeper.api.frames import as_arrow, as_ids
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.guesses.new_dataset import DOUBT, EVENTS, guess_dataset
+from shopkeeper.ingest.guesses.habits import EVENTS
+from shopkeeper.ingest.guesses.new_dataset import DOUBT, guess_dataset
 from shopkeeper.ingest.guesses.times import time_options
 from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES, MICROSECONDS_PER_DAY
 
