@@ -1,4 +1,4 @@
-"""Every command of the README, typed as it stands, one after another, in a copy of this tree."""
+"""Every command of the README, and of the pages that need a clone, typed as it stands in a copy of this tree."""
 
 from __future__ import annotations
 
@@ -10,39 +10,35 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from pages.test_pages import IN_A_CLONE
+from pages.typed import SITE, commands, typed
+
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *(SITE / page for page in IN_A_CLONE)]
 # Needs what no test has. What comes instead, if anything, is tried in its place.
 ELSEWHERE = {
     "dvc remote add -d team s3://bucket/shopkeeper && dvc push": "",  # a bucket
     "export MLFLOW_TRACKING_URI=https://mlflow.example.org && python train.py model=sasrec": "",  # a server
-    "python uplift.py campaign=hillstrom": "python uplift.py campaign=hillstrom --cfg job",  # the campaign's table
-    "python train.py dataset=telco_churn model=logistic": (  # the table of customers
-        "python train.py dataset=telco_churn model=logistic --cfg job"
-    ),
-    "python train.py model=gru task.together=[orders,spend]": (  # some minutes
-        "python train.py model=gru task.together=[orders,spend] trainer.max_epochs=1"
-    ),
-    "python tune.py model=auto tuning.hours=2": "python tune.py model=auto tuning.trials=1",
     "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies": (
         "python tune.py model=sasrec tuning=tpe tuning.trials=40 tuning.storage=postgresql://shop@db/studies --cfg job"
     ),
 }
 
 
-def commands() -> list[str]:
-    """The lines of the README's shell blocks, in order."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+def test_commands_that_are_tried_otherwise_stand_on_these_pages():
+    every = [command for page in PAGES for command in commands(page)]
+    assert set(ELSEWHERE) <= set(every)
+    assert len(every) > 20
 
 
-def test_commands_that_are_tried_otherwise_stand_in_the_readme():
-    assert set(ELSEWHERE) <= set(commands())
-    assert len(commands()) > 20
+def test_the_readme_is_short_and_each_page_that_it_names_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    targets = [one.partition("#")[0] for one in re.findall(r"\]\(([^)]+)\)", text) if "://" not in one]
+    assert len(targets) > 25
+    assert all((ROOT / target).is_file() for target in targets)
 
 
 def test_the_speeds_that_the_readme_tells_are_those_of_the_benchmark():
@@ -73,29 +69,12 @@ def copy(tmp_path: Path) -> Path:
     for git in (["init", "-q"], ["add", "-A"], [*me, "commit", "-qm", "as it stands"]):
         subprocess.run(["git", *git], cwd=place, check=True)
     (place / ".venv").symlink_to(sys.prefix)
-    rng = np.random.default_rng(0)
-    with open(place / "outcomes.csv", "w", encoding="utf-8") as file:
-        file.write("user_id,treated,value\n")
-        for user in range(400):
-            file.write(f"u{user},{user % 2},{rng.random() < 0.3 + 0.1 * (user % 2):d}\n")
-    action = rng.integers(0, 2, 2000)
-    log = {"reward": (rng.random(2000) < 0.2 + 0.1 * action).astype(float), "action": action,
-           "propensity": np.full(2000, 0.5), "target": [[0.2, 0.8]] * 2000}  # fmt: skip
-    pq.write_table(pa.table(log), place / "log.parquet")
     return place
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_does_what_it_says(copy: Path):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(copy / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("SHOPKEEPER_RAW", None)  # the demo shop is all that they need
-    failed = {}
-    for command in commands():
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", ELSEWHERE.get(command, command)],
-            cwd=copy, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            failed[command] = (done.stdout + done.stderr)[-1500:]
-    assert not failed, "\n\n".join(f"{command}\n{said}" for command, said in failed.items())
+def test_every_command_does_what_it_says(copy: Path):
+    failed: dict[str, str] = {}
+    for page in PAGES:
+        failed |= {f"{page.name}: {step}": said for step, said in typed(page, copy, ELSEWHERE, copy / "src").items()}
+    assert not failed, "\n\n".join(f"{step}\n{said}" for step, said in failed.items())

@@ -69,10 +69,12 @@ def datasets_page() -> str:
     lines = ["# Datasets", "", "A dataset is one YAML in `conf/dataset/`; [Your own data](../guides/own-data.md)",
              "says how to write one. Its keys:", "", "```text", *keys.splitlines()[2:], "```", "",
              "## What comes along", "", "Read from `data/raw`, or from the folder that `SHOPKEEPER_RAW` names.", "",
-             "| `dataset=` | what | where people get it | licence |", "|---|---|---|---|"]  # fmt: skip
+             "| `dataset=` | what | in | where people get it | licence |", "|---|---|---|---|---|"]  # fmt: skip
     for path in sorted((CONF / "dataset").glob("*.yaml")):
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
         words = [str(told.get(key) or "") for key in ("title", "source", "licence")]
         words[0] = words[0] or read(path).about.partition(". ")[0]
+        folder = (told.get("raw") or {}).get("folder")
+        words.insert(1, f"`{folder}/`" if folder else "")
         lines.append(f"| `{path.stem}` | {' | '.join(map(cell, words))} |")
     return "\n".join(lines) + "\n"

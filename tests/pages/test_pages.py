@@ -29,6 +29,7 @@ ELSEWHERE = {
     "shopkeeper train model=gru task.together=[orders,spend]": (  # some minutes
         "shopkeeper train model=gru task.together=[orders,spend] trainer.max_epochs=1"
     ),
+    "shopkeeper uplift campaign=hillstrom": "shopkeeper uplift campaign=hillstrom --cfg job",  # the campaign's table
     "shopkeeper tune model=auto tuning.hours=2": "shopkeeper tune model=auto tuning.hours=2 --cfg job",
 }
 

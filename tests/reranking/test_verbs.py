@@ -44,6 +44,15 @@ def test_what_another_order_costs_stands_in_the_tables_and_on_the_page(house: Ho
     assert values_of(own, "ndcg@10").tolist() != values_of(run.table(), "ndcg@10").tolist()
 
 
+def test_runs_of_one_model_with_several_seeds_stand_in_another_order_side_by_side(house: House) -> None:
+    house.train("runs/shop/next_item/temporal/second", "model=popularity", "seed=2", *HERE)
+    house.evaluate(*HERE, "rerank=[rules]", "rerank.rules.steps=[{exclude: {items: [s1]}}]", "report.shuffle=false")
+    board = json.loads(Path("reports/shop/temporal/leaderboard.json").read_text())["next_item"]
+    assert {f"popularity{order}#{seed}" for order in ("", "+rules") for seed in (1, 2)} <= set(board)
+    runs = [open_run(path) for path in sorted(Path("reports/shop/temporal/baselines").glob("popularity+rules*"))]
+    assert [run.metrics["seed"] for run in runs] == [1, 2]
+
+
 def test_a_run_in_another_order_is_opened_again_as_it_is_and_makes_no_bundle(house: House) -> None:
     house.evaluate(*HERE, "rerank=[rules]", "rerank.rules.steps=[{exclude: {items: [s1]}}]", "report.shuffle=false")
     path = "reports/shop/temporal/baselines/popularity+rules"

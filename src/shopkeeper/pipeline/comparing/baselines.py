@@ -95,7 +95,8 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
             model = replace(run, config=config).model()
             audit_steps(model, both, split)
             parts = {"test": answered(cfg, run, split, model, both, "test")}
-            made.append(like_run(cfg, run, model, both, config, parts, folder / both))
+            place = folder / both if not (folder / both).exists() else folder / f"{both}-{len(made)}"  # another seed's
+            made.append(like_run(cfg, run, model, both, config, parts, place))
     return made
 
 
