@@ -7,6 +7,7 @@ import argparse
 from made.markdown import cell, code
 
 from shopkeeper.cli.main import command_parser
+from shopkeeper.pipeline.shell.help import EXAMPLES
 from shopkeeper.pipeline.shell.verbs import VERBS
 
 
@@ -15,7 +16,11 @@ def page() -> str:
     lines = ["# Commands", "", "Made from the commands. In a clone a verb is a file, too: `python train.py …`.",
              "", "## Verbs", "", "Settings are `name=value`; `shopkeeper <verb> --help` lists them, and so does",
              "[Settings](settings.md).", "", "| verb | what it does |", "|---|---|"]  # fmt: skip
-    lines += [f"| [`shopkeeper {verb}`](settings.md#{verb}) | {cell(text)} |" for verb, text in VERBS.items()]
+    lines += [f"| [`shopkeeper {verb}`](#{verb}) | {cell(text)} |" for verb, text in VERBS.items()]
+    for verb, text in VERBS.items():
+        lines += ["", f"### {verb}", "", f"{_sentence(text)} [Its settings](settings.md#{verb}).", "",
+                  "| | |", "|---|---|"]  # fmt: skip
+        lines += [f"| {code(f'shopkeeper {verb} {words}'.rstrip())} | {cell(said)} |" for words, said in EXAMPLES[verb]]
     lines += ["", "## Further commands", ""]
     for name, parser in subcommands().items():
         lines += [f"### {name}", "", f"{_sentence(parser.description or '')}", "", "```text",

@@ -93,7 +93,9 @@ def test_every_metric_that_a_table_may_hold_is_described():
 def test_every_command_is_described_with_its_options():
     page = commands.page()
     assert set(commands.subcommands()) <= headings(page, 3)
-    assert all(f"[`shopkeeper {verb}`](settings.md#{verb})" in page for verb in VERBS)
+    assert set(VERBS) <= headings(page, 3)
+    assert all(f"[Its settings](settings.md#{verb})" in page for verb in VERBS)
+    assert "| `shopkeeper train task=spend model=lightgbm` | how much customers will spend |" in page
     assert "| `--smallest-effect` | smallest difference that matters | `0.003` |" in page
 
 
