@@ -200,6 +200,12 @@ def test_what_was_seen_since_the_last_order_has_columns_of_its_own(tmp_path: Pat
     timed = replace(requests, events=replace(requests.events, session=session))
     column = dict(zip([*OWN, *CUSTOMER, *ITEM], pair_features(timed, owner, item, facts, PURCHASE).T, strict=True))
     np.testing.assert_array_equal(column["visit_place"], [1, np.nan, np.nan, 0, 0])
+    ends = len(session)  # behind the log's last row stands a history without any
+    with_none = replace(timed, start=np.append(timed.start, ends), end=np.append(timed.end, ends),
+                        instant=np.append(timed.instant, 5 * DAY))  # fmt: skip
+    more = pair_features(with_none, np.append(owner, 2), np.append(item, 3), facts, PURCHASE)
+    visit = more[:, [*OWN, *CUSTOMER, *ITEM].index("visit_place")]
+    np.testing.assert_array_equal(visit, [1, np.nan, np.nan, 0, 0, np.nan])
 
 
 def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(tmp_path: Path):

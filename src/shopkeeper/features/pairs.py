@@ -257,7 +257,7 @@ def _last_visit(requests: Requests, rows: np.ndarray, who: np.ndarray) -> np.nda
     session = requests.events.session
     if session is None or not len(rows):
         return np.zeros(len(rows), bool)
-    last = session[np.maximum(requests.end - 1, requests.start)][who]
+    last = session[np.maximum(requests.end - 1, 0)][who]  # of an empty history any: it has no rows
     return (session[rows] == last) & (last > 0)
 
 
