@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -28,23 +26,6 @@ filters: {}
 temporal: {validation_days: 7, test_days: 7}
 max_rejected_share: 0
 """
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked wheel of this tree."""
-    place = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, place)
-    for name in ("src", "conf"):
-        shutil.copytree(
-            ROOT / name, place / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(place), "."]
-    subprocess.run(command, cwd=place, check=True)
-    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
-        wheel.extractall(place / "site")
-    return place / "site"
 
 
 def test_every_configuration_file_travels_with_the_package(installed: Path):

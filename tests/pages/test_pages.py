@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from pages.typed import ROOT, SITE, Step, commands, steps, typed, unsaid, written_pages
+from pages.typed import SITE, Step, commands, steps, typed, unsaid, written_pages
 
 START = "start.md"
 IN_A_CLONE = ("guides/stages.md", "guides/several-machines.md")  # typed behind the README, see test_readme.py
@@ -32,22 +28,6 @@ ELSEWHERE = {
     "shopkeeper uplift campaign=hillstrom": "shopkeeper uplift campaign=hillstrom --cfg job",  # the campaign's table
     "shopkeeper tune model=auto tuning.hours=2": "shopkeeper tune model=auto tuning.hours=2 --cfg job",
 }
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `pip install` would put beside Python: the unpacked wheel of this tree."""
-    place = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, place)
-    for name in ("src", "conf"):
-        left = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / name, place / name, symlinks=True, ignore=left)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(place), "."]
-    subprocess.run(command, cwd=place, check=True)
-    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
-        wheel.extractall(place / "site")
-    return place / "site"
 
 
 def type_in(place: Path, pages: list[str], installed: Path) -> None:
