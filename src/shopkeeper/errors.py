@@ -16,8 +16,12 @@ class UserError(ValueError):
     """Something the user can mend: bad data, a bad option, a missing file.
 
     The message is one line, names the file / column / option at fault and the way out. Entry points print it
-    without a traceback and exit with code 1. Programmer errors stay `assert`.
+    without a traceback and exit with code 1; so does a notebook. Programmer errors stay `assert`.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a traceback's place."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class TooManyItemsError(UserError):

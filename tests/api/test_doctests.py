@@ -62,6 +62,16 @@ def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
 
 
+def test_the_sites_page_shows_the_same_example_as_the_readme():
+    page = (README.parent / "docs/site/reference/python.md").read_text(encoding="utf-8")
+    shown, tried = (
+        re.sub(r"print\((.*)\)", r"\1", re.sub(r"  #.*", "", re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]))
+        for text in (page, README.read_text(encoding="utf-8"))
+    )
+    assert shown == tried
+    assert {name for name in api.__all__ if name != "UserError"} <= set(re.findall(r"::: shopkeeper\.api\.(\w+)", page))
+
+
 def test_importing_the_package_brings_in_nothing_that_is_heavy():
     code = "import sys, shopkeeper; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -101,6 +101,13 @@ def test_lists_are_of_the_customers_asked_as_of_the_end_of_the_log(model: sk.Est
     assert (listed.groupby("user_id")["score"].diff().dropna() <= 0).all()
     own = frame().query("who == 7")["sku"].tolist()  # everything that customer 7 has taken, oldest first
     assert model.recommend(history={"me": own}, k=3)["item_id"].tolist() == listed["item_id"].tolist()[3:]
+    forms = [
+        ["s1", "s2"],
+        [("s1", "purchase"), "s2"],
+        [{"item_id": "s1", "event_type": "purchase"}, ["s2"] * 1 + ["purchase"]],
+    ]
+    said = model.recommend(history=forms, k=3)
+    assert said.groupby("user_id")["item_id"].agg(list).map(tuple).nunique() == 1
     everybody = model.recommend(k=1)
     assert sorted(everybody["user_id"]) == sorted(set(frame()["who"]))
     unseen = model.recommend(7, k=12, filter_seen=True)

@@ -49,3 +49,15 @@ def test_a_notebook_runs_as_it_stands_and_leaves_nothing_behind(name: str, tmp_p
 
 def test_every_notebook_is_run_by_a_test():
     assert {path.stem for path in PLACE.glob("*.ipynb")} == {*SAID, "compare_models"}
+
+
+def test_a_mistake_in_a_cell_is_one_line_without_a_traceback(tmp_path: Path):
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("import shopkeeper as sk\nsk.dataset('demo_shp')")]
+    )
+    client = NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    client.allow_errors = True
+    client.execute()
+    (output,) = book.cells[0].outputs
+    assert output["traceback"] == [f"UserError: {output['evalue']}"]
+    assert output["evalue"].startswith("there is no dataset=demo_shp. Did you mean 'demo_shop'?")

@@ -71,6 +71,8 @@ def test_it_stands_in_the_report_beside_others_and_is_opened_again_from_data(dat
     assert "counted" in set(report.to_pandas()["model"])
     again = sk.load(mine.path, Counted)
     assert again.get_params()["since"] == "2024-02-01"
+    assert again.fit(data).run.config["model"]["since"] == "2024-02-01"  # its settings, trained anew
+    again = sk.load(mine.path, Counted)
     pd.testing.assert_frame_equal(again.recommend(k=3).astype({"user_id": int}), mine.recommend(k=3))
     own = again.run.model().own
     assert own.by_id_.to_dict() == mine.run.model().own.by_id_.to_dict()

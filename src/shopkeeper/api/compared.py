@@ -46,7 +46,7 @@ class Report:
         Args:
             intervals: a row per task, model and metric instead, with `value`, `low`, `high` and `n`.
 
-        Example:
+        Examples:
             >>> report.to_pandas()["ndcg@10"]  # doctest: +SKIP
         """
         columns = {name: [row[name] for row in self._rows] for name in ("task", "model", "metric", *NUMBERS, "n")}
@@ -153,7 +153,7 @@ def evaluate(
     Raises:
         UserError: models of several datasets or splits, or that were asked otherwise.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> data = sk.dataset("demo_shop", simulate={"customers": 60})
         >>> models = [sk.fit(name, data) for name in ("popularity", "recency")]
@@ -199,7 +199,7 @@ def compare(
     Raises:
         UserError: models that were asked otherwise, a metric that there is not.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> data = sk.dataset("demo_shop", simulate={"customers": 60})
         >>> sk.compare(sk.fit("popularity", data), sk.fit("recency", data)).to_pandas()[["a", "b"]].values.tolist()

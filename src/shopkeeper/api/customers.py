@@ -35,7 +35,7 @@ def score(model: Estimator | Path | str, at: Any = None) -> pd.DataFrame:
     Raises:
         UserError: a model that recommends items, an instant beyond the log.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> leaving = sk.fit("base_rate", sk.dataset("demo_shop", simulate={"customers": 60}))
         >>> sk.score(leaving).columns.tolist()
@@ -89,7 +89,7 @@ def segments(
         overwrite: replace segments of another dataset or instant there.
         segmentation: rules, such as `smallest=20`, `clusters={"most": 5}`.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> who = sk.segments(sk.dataset("demo_shop"))  # doctest: +SKIP
         >>> who.to_pandas()["lifecycle"].value_counts()  # doctest: +SKIP
@@ -134,7 +134,7 @@ def audience(
     Returns:
         Its folder; `to_pandas()` has a row per customer with `arm` (treatment or control), reasons and items.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> lost = sk.audience("win_back", data, scores=leaving, recommender=model)  # doctest: +SKIP
     """
@@ -149,7 +149,7 @@ def audience(
     told |= {"scores": _path(scores), "recommender": _path(recommender), "waits": _path(waits)}
     with plain_errors():
         verb(data.compose("audience", told))  # type: ignore[arg-type]
-    return Written(place, "audience", data)
+    return Written(place, "audience" if (place / "audience.parquet").is_file() else "sessions", data)
 
 
 def _path(model: Estimator | Path | str | None) -> str | None:
@@ -183,7 +183,7 @@ def upload(
     Returns:
         The file.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> sk.upload(lost, "contacts.csv", "klaviyo", "win_back.csv", traits=[])  # doctest: +SKIP
     """

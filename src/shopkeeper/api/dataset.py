@@ -46,7 +46,7 @@ class Dataset:
         spec: what a `conf/dataset/*.yaml` of it says; empty where it is one that is configured, by its name.
         split: the split that it is divided by unless another one is told.
 
-    Example:
+    Examples:
         >>> import pyarrow as pa, shopkeeper as sk
         >>> when = ["2024-01-01", "2024-01-02", "2024-01-09"]
         >>> log = pa.table({"who": [7, 7, 8], "what": ["tea", "pot", "tea"], "at": when})
@@ -124,7 +124,7 @@ class Dataset:
         Raises:
             UserError: a column that is missing or there twice, values that are none of its kind, an unknown setting.
 
-        Example:
+        Examples:
             >>> import pandas as pd, shopkeeper as sk
             >>> when = pd.to_datetime(["2024-01-01", "2024-02-01"])
             >>> log = pd.DataFrame({"who": ["a", "b"], "what": [1, 2], "when": when})
@@ -169,7 +169,15 @@ class Dataset:
 
         Args:
             path: the file.
-            user, item, time, type, price, quantity, order, session, channel: columns, as of `from_pandas`.
+            user: column of the customer's id.
+            item: column of the item's id.
+            time: column of the time.
+            type: column of the kind of event.
+            price: column of the price per unit.
+            quantity: column of the units.
+            order: column of the order's number.
+            session: column of the session.
+            channel: column of the channel.
             name: what the dataset is called. None: after the file.
             folder: where what is made of it lies. None: in a temporary folder, gone when Python ends.
             settings: further settings of `conf/dataset/*.yaml`, which go before what is guessed.
@@ -177,7 +185,7 @@ class Dataset:
         Raises:
             UserError: a file that is no table, or a column that it has not.
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> data = sk.Dataset.from_file("orders.csv", user="Customer ID", item="StockCode")  # doctest: +SKIP
         """
@@ -219,7 +227,7 @@ class Dataset:
     def to_pandas(self) -> pd.DataFrame:
         """The events that were kept, by customer and time: `user_id`, `item_id`, `event_type`, `timestamp`, …
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> sk.dataset("demo_shop").to_pandas().head()  # doctest: +SKIP
         """
@@ -320,7 +328,7 @@ def dataset(name: str, folder: Path | str | None = None, **settings: Any) -> Dat
     Raises:
         UserError: there is no such dataset, with the nearest name.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> sk.dataset("demo_shop", simulate={"customers": 50}).n_users
         50

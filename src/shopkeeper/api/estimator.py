@@ -48,7 +48,7 @@ class Estimator:
     Raises:
         UserError: no such model or setting, with the nearest name.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> model = sk.Estimator("item_knn", neighbours=20)
         >>> model.set_params(shrinkage=5.0).get_params()["shrinkage"]
@@ -72,7 +72,7 @@ class Estimator:
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The model, and all its settings with the values that they have.
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> sk.Estimator("popularity").get_params()["half_life_days"]
             30
@@ -151,7 +151,7 @@ class Estimator:
     def metrics(self, part: str = "test") -> pd.DataFrame:
         """Its figures on a part, `test` or `validation`: a row per metric with `value`, `low`, `high` and `n`.
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> model = sk.fit("popularity", sk.dataset("demo_shop", simulate={"customers": 60}))
             >>> list(model.metrics().columns)
@@ -181,8 +181,8 @@ class Estimator:
         Args:
             users: ids of customers: one, a list, a column. None: everybody, unless histories are given.
             k: length of the lists.
-            history: in place of users: what each person did, oldest first, as item ids or `(item id, event type)`; a
-                list, or a dict by a name of one's own. Items that are not in the data are left out.
+            history: in place of users: what each person did, oldest first, as item ids, `(item id, event type)`
+                or a mapping; a list, or a dict by a name of one's own. Items that are not in the data are left out.
             filter_seen: leave out what they have had. None: as the model was evaluated.
 
         Returns:
@@ -191,7 +191,7 @@ class Estimator:
         Raises:
             UserError: an id that is not in the log, a model about customers.
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> model = sk.fit("popularity", sk.dataset("demo_shop", simulate={"customers": 60}))
             >>> len(model.recommend(history=[[], ["sku-0001"]], k=3))
@@ -212,7 +212,7 @@ class Estimator:
                 raise UserError("users and history are given; give one of them")
             names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
             lists = list(history.values()) if isinstance(history, Mapping) else list(history)
-            events = [[list(e) if isinstance(e, tuple) else e for e in lines] for lines in lists]
+            events = [[_event(one) for one in lines] for lines in lists]
             items, types = read_lines(events, model, split, "history")
             at_once = None if instant is None else [instant] * len(lists)
             requests = Requests.from_histories(items, types, instant=at_once)
@@ -254,7 +254,7 @@ class Estimator:
         Raises:
             UserError: a model that is not exported, a folder that is taken.
 
-        Example:
+        Examples:
             >>> import shopkeeper as sk
             >>> model = sk.fit("popularity", sk.dataset("demo_shop", simulate={"customers": 60}))
             >>> len(model.export(golden=5).recommend([["sku-0001"]], k=3)[0])
@@ -311,7 +311,7 @@ def fit(
         folder: the run's folder. None: below the dataset's.
         settings: of the model, or of training, as of `Estimator`.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> data = sk.dataset("demo_shop", simulate={"customers": 60})
         >>> sk.fit("item_knn", data, neighbours=20).recommend(k=2).columns.tolist()[:4]
@@ -321,7 +321,7 @@ def fit(
 
 
 def load(path: Path | str, model: Model | type | None = None) -> Estimator:
-    """A finished run, of this package's API or of its verbs, as an estimator.
+    """A finished run, of this package's API or of its verbs, as an estimator; `fit` trains its settings anew.
 
     Args:
         path: the run's folder.
@@ -330,7 +330,7 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
     Raises:
         UserError: no run, a changed one, a model of somebody's own that was not given.
 
-    Example:
+    Examples:
         >>> import shopkeeper as sk
         >>> model = sk.fit("popularity", sk.dataset("demo_shop", simulate={"customers": 60}))
         >>> sk.load(model.path).name
@@ -343,8 +343,16 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
     found.name = str(settings["name"])
     found.model = found.name if own is None or model is None else model
     found._usual = {key: value for key, value in settings.items() if key not in ("name", "task", "tasks", "target")}
-    found.settings, found.data, found._run = {}, None, run
+    found.settings = {**found._usual, "seed": run.config["seed"]}
+    found.data, found._run = None, run
     return found
+
+
+def _event(one: Any) -> Any:
+    """An event of a history, with its item's id as text."""
+    if isinstance(one, Mapping):
+        return {key: str(value) if key == "item_id" else value for key, value in one.items()}
+    return [str(one[0]), *one[1:]] if isinstance(one, list | tuple) and one else one
 
 
 def _numbers(users: Any, ids: pa.ChunkedArray, dataset: str) -> np.ndarray:

@@ -33,7 +33,7 @@ def as_arrow(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         UserError: no table, a column that is missing or there twice, values of several kinds in one column.
 
-    Example:
+    Examples:
         >>> as_arrow(pa.table({"who": ["a", "b"], "what": [1, 2]}), ["what"]).to_pydict()
         {'what': [1, 2]}
     """
@@ -107,7 +107,7 @@ def _plain(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def without_codes(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """A dictionary's values in place of its codes; other columns as they are.
 
-    Example:
+    Examples:
         >>> without_codes(pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])).to_pylist()
         ['a', 'b', 'a']
     """
@@ -154,7 +154,7 @@ def kinds_of(columns: Mapping[str, Any], file: Path) -> dict[str, bool]:
 def as_given(ids: pa.ChunkedArray | pa.Array, whole: bool) -> pa.ChunkedArray | pa.Array:
     """Ids as texts, as they were given: whole numbers where `whole`, else texts.
 
-    Example:
+    Examples:
         >>> as_given(pa.array(["7", "12"]), True).to_pylist()
         [7, 12]
     """
@@ -169,7 +169,7 @@ def as_given(ids: pa.ChunkedArray | pa.Array, whole: bool) -> pa.ChunkedArray | 
 def as_pandas(table: pa.Table) -> pd.DataFrame:
     """An Arrow table as a pandas DataFrame, without metadata of others.
 
-    Example:
+    Examples:
         >>> as_pandas(pa.table({"a": [1, 2]})).shape
         (2, 1)
     """

@@ -9,7 +9,7 @@ from html import escape
 def facts(title: str, rows: Mapping[str, str]) -> str:
     """A name and what is to be said of it, line by line.
 
-    Example:
+    Examples:
         >>> facts("a<b", {"n": "1"})
         '<table><caption>a&lt;b</caption><tr><th>n</th><td>1</td></tr></table>'
     """

@@ -62,7 +62,7 @@ class Model:
     Before `fit` is called the model is told `items_`: the ids of the items that may be recommended, in the order of
     the columns of `score`.
 
-    Example:
+    Examples:
         >>> import numpy as np, shopkeeper as sk
         >>> class MostTaken(sk.Model):
         ...     def __init__(self, power: float = 1.0) -> None:

@@ -22,7 +22,7 @@ LIST, ARRAYS, PLAIN = "own.json", "own.npz", (bool, int, float, str, type(None))
 def write_state(folder: Path, learned: Mapping[str, Any], owner: str) -> None:
     """Write attributes by name; a `UserError` for one that is no data.
 
-    Example:
+    Examples:
         >>> import tempfile; place = Path(tempfile.mkdtemp())
         >>> write_state(place, {"a_": np.arange(2), "b_": {"x": 1.5}}, "Mine")
         >>> {k: np.asarray(v).tolist() for k, v in read_state(place).items()}

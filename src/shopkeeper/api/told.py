@@ -35,7 +35,7 @@ def compose(
     Raises:
         UserError: a name that is none, or a value of another kind, with the nearest valid one.
 
-    Example:
+    Examples:
         >>> told = {"model": "popularity", "split": {"name": "temporal", "test_days": 14}}
         >>> compose("train", told)["split"]["test_days"]
         14
@@ -86,7 +86,7 @@ def divided(
     Raises:
         UserError: a name that belongs to neither, with the nearest one.
 
-    Example:
+    Examples:
         >>> divided({"epochs": 2, "seed": 3}, {"epochs": 200}, {"seed"}, "sasrec")
         ({'epochs': 2}, {'seed': 3})
     """

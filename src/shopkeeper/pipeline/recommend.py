@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,14 +94,14 @@ def read_lines(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """What people write down of themselves, as internal ids and codes of event types; items that are not known go.
 
-    `lists`: per person item ids, or [id, event type, …]; `where` begins messages.
+    `lists`: per person item ids, [id, event type, …] or {item_id: …}; `where` begins messages.
     """
     prepared = split.prepared
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     internal = {str(item): i + 1 for i, item in enumerate(prepared.items["item_id"].to_pylist())}
     items, types = [], []
     for lines in lists:
-        rows = [read_event(x if isinstance(x, list) else str(x), where, usual, prepared.zone) for x in lines]
+        rows = [read_event(x if isinstance(x, list | Mapping) else str(x), where, usual, prepared.zone) for x in lines]
         events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
         if strange := [item_id for item_id, _ in events if item_id not in internal]:
             log.info("left out, not in the data: %s", ", ".join(strange))
