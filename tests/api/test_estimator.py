@@ -187,7 +187,7 @@ def test_a_report_and_a_comparison_say_what_the_verbs_say(model, popular, tmp_pa
     report = sk.evaluate([model, popular], out=tmp_path / "report", evaluation={"resamples": 50})
     wide = report.to_pandas()
     assert {"item_knn", "popularity", "recency", "personal_frequency"} <= set(wide["model"])
-    assert wide.columns[:3].tolist() == ["task", "model", "ndcg@10"]
+    assert wide.columns[:6].tolist() == ["task", "model", "ndcg@10", "hit@10", "recall@10", "mrr"]
     assert wide["ndcg@10"].is_monotonic_decreasing
     long = report.to_pandas(intervals=True).query("model == 'item_knn' and metric == 'ndcg@10'").iloc[0]
     own = model.metrics().loc["ndcg@10"]
@@ -210,6 +210,9 @@ def test_a_notebook_shows_tables_with_every_text_escaped(model, popular, data: s
         assert page.startswith("<table>")
         assert page.count("<table>") == page.count("</table>") > 0
         assert "<i>" not in page
+    odd = sk.Estimator("popularity", event_weights={"<b>": 1})._repr_html_()
+    assert "&lt;b&gt;" in odd
+    assert "<b>" not in odd
     assert "item_knn" in model._repr_html_()
     assert "&lt;i&gt;" in report._repr_html_()
 

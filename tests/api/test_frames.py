@@ -82,6 +82,8 @@ def test_ids_come_back_as_they_were(kind: Any, expected: Any):
         (lambda f: f.assign(bought="yesterday"), "column 'bought' holds no times ('yesterday')"),
         (lambda f: f.assign(bought=f["bought"] - f["bought"].min()), "column 'bought' holds duration"),
         (lambda f: f.iloc[:0], "the frame has no rows"),
+        (lambda f: f.assign(sku=pd.cut(f["price"], 3)), "column 'sku' holds extension"),
+        (lambda f: f["sku"], "a Series is no table"),
         (lambda f: f["sku"].tolist(), "a list is no table; give a pandas or Polars DataFrame"),
         (lambda f: "log.csv", "log.csv is a path"),
         (lambda f: f.set_index("who", drop=False), "'who' is the name of a column and of the index"),
@@ -92,6 +94,14 @@ def test_what_is_no_log_ends_in_one_line(change: Any, words: str):
         fingerprint(change(frame()))
     assert words in str(e.value)
     assert "\n" not in str(e.value)
+
+
+def test_a_column_that_is_customer_and_item_is_a_mistake_and_a_day_that_may_be_a_month_is_said(caplog):
+    with pytest.raises(sk.UserError, match="user and item are both column 'who'"):
+        fingerprint(frame(), item="who")
+    early = frame()[frame()["bought"].dt.day <= 12]
+    fingerprint(early.assign(bought=early["bought"].dt.strftime("%d/%m/%Y %H:%M")))
+    assert "column 'bought': the dates fit %d/%m/%Y %H:%M and %m/%d/%Y %H:%M alike" in caplog.text
 
 
 def test_rows_without_an_id_stop_it_or_are_kept_aside_where_that_is_allowed():
@@ -156,5 +166,11 @@ def test_a_file_is_guessed_as_new_dataset_does_and_what_is_told_goes_before(tmp_
     assert (told.n_users, told.n_items) == (12, 40)
     with pytest.raises(sk.UserError, match=r"orders.csv has no column 'custmer_id'. Did you mean 'customer_id'\?"):
         sk.Dataset.from_file(tmp_path / "orders.csv", user="custmer_id")
+    whole, half = frame().rename(columns={"who": "customer_id"}), len(frame()) // 2
+    (tmp_path / "several").mkdir()
+    for n, part in enumerate((whole[:half], whole[half:]), start=1):
+        part.to_csv(tmp_path / f"several/orders_{n}.csv", index=False)
+    for path in (tmp_path / "several", tmp_path / "several" / "orders_*.csv"):
+        assert sk.Dataset.from_file(path, name="both").prepared.fingerprint == data.prepared.fingerprint
     with pytest.raises(sk.UserError, match="is not a file"):
         sk.Dataset.from_file(tmp_path / "nothing.csv")

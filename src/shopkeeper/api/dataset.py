@@ -162,13 +162,13 @@ class Dataset:
         folder: Path | str | None = None,
         **settings: Any,
     ) -> Dataset:
-        """A dataset from a file: CSV (also compressed), Parquet, JSON lines, Excel and what else `new-dataset` reads.
+        """A dataset from files: CSV (also compressed), Parquet, JSON lines, Excel and what else `new-dataset` reads.
 
-        What is not told is guessed as `shopkeeper new-dataset` does; what is doubtful about it is logged as a warning
-        and stands in `doubts`. The file stays where it is.
+        What is not told is guessed as `shopkeeper new-dataset` does, which knows the exports of some shop systems by
+        their columns; what is doubtful about it is logged as a warning. Files stay where they are.
 
         Args:
-            path: the file.
+            path: a file, a folder of files, or a pattern (`exports/orders*.csv`).
             user: column of the customer's id.
             item: column of the item's id.
             time: column of the time.
@@ -194,11 +194,11 @@ class Dataset:
         columns = Columns(user, item, time, type, price, quantity, order, session, channel)
         path = Path(path).expanduser()
         with plain_errors():
-            spec, split, doubts = guessed(path, columns, name, settings)
-            check_dataset(spec)
-        for doubt in doubts:
+            found = guessed(path, columns, name, settings)
+            check_dataset(found.spec)
+        for doubt in found.doubts:
             log.warning("%s: %s", path.name, doubt)
-        return cls(str(spec["name"]), Room(folder), spec, split, path.resolve().parent)
+        return cls(str(found.spec["name"]), Room(folder), found.spec, found.split, found.raw)
 
     @cached_property
     def prepared(self) -> Prepared:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import logging
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,20 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from shopkeeper.api.frames import as_arrow, as_ids
+from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.guesses.habits import EVENTS
-from shopkeeper.ingest.guesses.new_dataset import DOUBT, guess_dataset
-from shopkeeper.ingest.guesses.times import time_options
+from shopkeeper.ingest.dataset import is_pattern
+from shopkeeper.ingest.guesses.files import given
+from shopkeeper.ingest.guesses.habits import kind_of
+from shopkeeper.ingest.guesses.look import head, reader_of
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from shopkeeper.ingest.guesses.scalars import DOUBT
+from shopkeeper.ingest.guesses.times import ZONE, time_options
 from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES, MICROSECONDS_PER_DAY
 
+log = logging.getLogger(__name__)
 LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says; as `new-dataset` has it
 SHARE = 6  # and of a short log no more than this part of it each
 LOOKED_AT = 20_000  # rows, to see how times are written
@@ -81,6 +87,8 @@ def describe(
     named = columns.named()
     if event not in EVENT_TYPES:
         raise UserError(f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)}")
+    if columns.user == columns.item:
+        raise UserError(f"user and item are both column '{columns.user}'; say which column is whose")
     wanted = list(dict.fromkeys([*named.values(), *item_columns, *user_columns]))
     table = as_arrow(frame, wanted)
     if not len(table):
@@ -109,49 +117,68 @@ def describe(
         spec["temporal"] = {"validation_days": window, "test_days": window}
         split = "temporal" if days >= 3 else split
     tables = {"events": table}
-    for kind, given, carried, id_column in (
+    for kind, entities, carried, id_column in (
         ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
     ):  # fmt: skip
         block: dict[str, Any] = {"from_events": {c: c for c in carried}} if carried else {}
-        if given is not None:
+        if entities is not None:
             assert id_column is not None
-            tables[kind], own = _entities(given, id_column, f"{kind[:-1]}_id", kind)
+            tables[kind], own = _entities(entities, id_column, f"{kind[:-1]}_id", kind)
             block |= {"file": f"{kind}.parquet", "reader": {"format": "parquet"}, "id": own}
         if block:
             spec[kind] = block
     return Described(_with(spec, settings), split, tables)
 
 
-def guessed(
-    path: Path, columns: Columns, name: str | None, settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], str, list[str]]:
-    """Settings of a dataset of a file, its split, and what is doubtful about what was guessed.
+@dataclass(frozen=True)
+class Guessed:
+    """What `new-dataset` makes of files, with what is told in its place."""
+
+    spec: dict[str, Any]
+    split: str
+    raw: Path  # the folder that the files' names are seen from
+    doubts: list[str]
+
+
+def guessed(path: Path, columns: Columns, name: str | None, settings: Mapping[str, Any]) -> Guessed:
+    """Settings of a dataset of a file, a folder or a pattern of files; a known export is told by its columns.
 
     What is told of columns and settings goes before the guesses, and doubts of those columns are not said.
     """
-    text = guess_dataset(path)
-    found = yaml.safe_load(text)
-    split = str(found.pop("defaults")[0]["override /split@_global_.split"])
+    text, files = guess_dataset(path, name), given(path, name)
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "dataset" / f"{files.name}.yaml"
+        file.parent.mkdir()
+        file.write_text(text, encoding="utf-8")
+        config = compose("prepare", {"dataset": files.name}, Path(place))
+    found, split = dict(config["dataset"]), str(config["split"]["name"])
     told = columns.named()
-    if unknown := [theirs for theirs in told.values() if theirs not in (have := _header(path, found))]:
+    have = head(files.paths[0], reader_of(files.paths[0])[0], limit=1).columns
+    if unknown := [one for one in told.values() if one not in have and "rows" not in found]:
         raise UserError(f"{path} has no column '{unknown[0]}'.{nearest(unknown[0], have)}")
     if (kind := told.pop("event_type", None)) is not None:
         block = found.get("event_type")
         found["event_type"] = block if isinstance(block, dict) and block.get("column") == kind else {"column": kind}
-    kept = {ours: theirs for ours, theirs in found["columns"].items() if theirs not in told.values()}
-    found["columns"] = kept | told
-    if "timestamp" in told and kept.get("timestamp") is None and found.get("timestamp") is None:
+    before = found.get("columns") or {}
+    found["columns"] = {ours: theirs for ours, theirs in before.items() if theirs not in told.values()} | told
+    if "timestamp" in told and "timestamp" not in before:
         split = "temporal"
         found |= {"temporal": {"validation_days": LONGEST_DAYS, "test_days": LONGEST_DAYS}}
-    if "constants" in found:
-        found["constants"] = {k: v for k, v in found["constants"].items() if k not in told}
-        found = {k: v for k, v in found.items() if k != "constants" or v}
-    found = {k: v for k, v in found.items() if v is not None}
-    if name is not None:
-        found["name"] = name
+    constants = {k: v for k, v in (found.pop("constants", None) or {}).items() if k not in told}
+    found = {k: v for k, v in found.items() if v is not None} | ({"constants": constants} if constants else {})
+    found["raw"] = {**(found.get("raw") or {}), "folder": ""}
     doubts = [line.partition(DOUBT)[2].strip() for line in text.splitlines() if DOUBT in line]
-    about = [f"called like a {ours}" for ours in told]
-    return _with(found, settings), split, [d for d in doubts if not any(one in d for one in about)]
+    doubts = [doubt for doubt in doubts if not any(f"called like a {ours}" in doubt for ours in told)]
+    return Guessed(_with(found, settings), split, _root(path), doubts)
+
+
+def _root(path: Path) -> Path:
+    """The folder that names of files are seen from: a file's own, a folder itself, what stands before a pattern."""
+    if path.is_dir():
+        return path.resolve()
+    while is_pattern(path.as_posix()) and not path.exists():
+        path = path.parent
+    return (path.parent if path.is_file() else path).resolve()
 
 
 def _with(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,15 +188,6 @@ def _with(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
         base = found.get(key)
         found[key] = {**base, **value} if isinstance(base, Mapping) and isinstance(value, Mapping) else value
     return found
-
-
-def _header(path: Path, spec: Mapping[str, Any]) -> list[str]:
-    from shopkeeper.ingest.dataset_parts import ReaderSettings
-    from shopkeeper.ingest.readers import reader
-    from shopkeeper.typed import made
-
-    told = made(ReaderSettings, spec["reader"])
-    return [str(c) for c in next(iter(reader(told.format)(path, None, told, None))).table.column_names]
 
 
 def _event_type(
@@ -190,8 +208,7 @@ def _event_type(
         raise UserError(f"types: '{wrong[0]}' is no kind of event.{nearest(str(wrong[0]), EVENT_TYPES)}")
     meant = {value: told.get(value, value) for value in values}
     if strange := [value for value, kind in meant.items() if kind not in EVENT_TYPES]:
-        found = {v: next((k for k, pattern in EVENTS.items() if re.search(pattern, v, re.IGNORECASE)), "view")
-                 for v in strange}  # fmt: skip
+        found = {value: kind_of(value) or "view" for value in strange}
         raise UserError(
             f"column '{column}' holds '{strange[0]}', which is no kind of event; say what it is: types={found!r}, "
             f"for example. Valid: {', '.join(EVENT_TYPES)}."
@@ -227,12 +244,15 @@ def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any
     from shopkeeper.ingest.times import MISSING, to_micros
 
     series = pl.Series(pl.from_arrow(column)).drop_nulls()
-    options, _ = time_options(series.gather_every(max(1, len(series) // LOOKED_AT)))
+    options, doubts = time_options(series.gather_every(max(1, len(series) // LOOKED_AT)))
     if options is None:
         example = "nothing" if not len(series) else repr(series[0])
         raise UserError(
             f"column '{name}' holds no times ({example}); give datetimes, dates, ISO text or numbers since 1970"
         )
+    for doubt in doubts:
+        if doubt != ZONE:  # which is told
+            log.warning("column '%s': %s", name, doubt)
     told: dict[str, Any] = {key: value for key, value in options.items() if key != "time_zone"}
     micros, _ = to_micros(column.combine_chunks(), Timestamp(time_zone=zone, **told))
     known = micros[micros != MISSING]
