@@ -108,12 +108,24 @@ def test_lists_are_of_the_customers_asked_as_of_the_end_of_the_log(model: sk.Est
     ]
     said = model.recommend(history=forms, k=3)
     assert said.groupby("user_id")["item_id"].agg(list).map(tuple).nunique() == 1
+    with pytest.raises(sk.UserError, match="some events have a time and others none"):
+        model.recommend(history=[[("s1", "purchase", "2024-03-01"), "s2"]])
     everybody = model.recommend(k=1)
     assert sorted(everybody["user_id"]) == sorted(set(frame()["who"]))
     unseen = model.recommend(7, k=12, filter_seen=True)
     assert len(unseen) == 0  # customer 7 has had all twelve
     assert model.recommend(history=[["s1"], []], k=2, filter_seen=True)["user_id"].tolist() == [0, 0, 1, 1]
     assert "s1" not in set(model.recommend(history=[["s1"]], k=12, filter_seen=True)["item_id"])
+
+
+def test_a_model_that_reads_times_is_told_them_with_the_history(data: sk.Dataset):
+    recent = sk.fit("item_knn", data, neighbours=5, half_life_events=None, half_life_days=5, **QUICK)
+    own = frame().query("who == 7")
+    events = [(sku, "purchase", str(when)) for sku, when in zip(own["sku"], own["bought"], strict=True)]
+    of_log = recent.recommend(7, k=5)
+    told = recent.recommend(history=[events], k=5)
+    assert told["item_id"].tolist() == of_log["item_id"].tolist()
+    assert told["score"].tolist() == pytest.approx(of_log["score"].tolist(), rel=1e-6)
 
 
 def test_names_of_items_stand_beside_their_ids():

@@ -21,7 +21,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.identifiers import normal_id
 from shopkeeper.pipeline import context, places, show, told
-from shopkeeper.pipeline.recommend import best, read_lines
+from shopkeeper.pipeline.recommend import best, read_lines, told_times
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.tasks.base import REQUESTS
 
@@ -181,8 +181,9 @@ class Estimator:
         Args:
             users: ids of customers: one, a list, a column. None: everybody, unless histories are given.
             k: length of the lists.
-            history: in place of users: what each person did, oldest first, as item ids, `(item id, event type)`
-                or a mapping; a list, or a dict by a name of one's own. Items that are not in the data are left out.
+            history: in place of users: what each person did, oldest first, as item ids, `(id, event type, time)` or
+                mappings with `item_id`; a list, or a dict by a name of one's own. Times may be left out, unless the
+                model reads them. Items that are not in the data are left out.
             filter_seen: leave out what they have had. None: as the model was evaluated.
 
         Returns:
@@ -213,9 +214,9 @@ class Estimator:
             names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
             lists = list(history.values()) if isinstance(history, Mapping) else list(history)
             events = [[_event(one) for one in lines] for lines in lists]
-            items, types = read_lines(events, model, split, "history")
+            items, types, times = read_lines(events, model, split, "history")
             at_once = None if instant is None else [instant] * len(lists)
-            requests = Requests.from_histories(items, types, instant=at_once)
+            requests = Requests.from_histories(items, types, told_times(times), at_once)
             who = pa.array(names if all(isinstance(n, int) for n in names) else [str(n) for n in names])
         else:
             user = _numbers(users, prepared.users["user_id"], prepared.name)

@@ -56,14 +56,14 @@ def recommend(config: DictConfig) -> None:
     elif cfg.category is not None:
         raise UserError(f"category={cfg.category} says whose page it is; add placement=category")
     item_ids = prepared.items["item_id"].to_pylist()
-    known, types, n_history = list[int](), list[int](), 0
+    known, types, times, n_history = list[int](), list[int](), list[int | None](), 0
     for key, lines in (("history", cfg.history), ("basket", cfg.basket)):  # the order so far comes last
         n_history = len(known)
-        found, kinds = read_lines([lines], model, split, key)
-        known, types = known + found[0], types + kinds[0]
+        found, kinds, when = read_lines([lines], model, split, key)
+        known, types, times = known + found[0], types + kinds[0], times + when[0]
     time = prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
-    requests = Requests.from_histories([known], [types], instant=instant)
+    requests = Requests.from_histories([known], [types], told_times([times]), instant)
     if cfg.basket:  # its lines are one order
         one_order = (np.arange(len(known)) >= n_history).astype(np.int32)
         requests = replace(requests, events=replace(requests.events, order=one_order))
@@ -91,23 +91,37 @@ def recommend(config: DictConfig) -> None:
 
 def read_lines(
     lists: Sequence[Sequence[Any]], model: Any, split: Split, where: str
-) -> tuple[list[list[int]], list[list[int]]]:
-    """What people write down of themselves, as internal ids and codes of event types; items that are not known go.
+) -> tuple[list[list[int]], list[list[int]], list[list[int | None]]]:
+    """What people write down of themselves, as internal ids, codes of event types and instants (µs; None: not told).
+
+    Items that are not known go.
 
     `lists`: per person item ids, [id, event type, …] or {item_id: …}; `where` begins messages.
     """
     prepared = split.prepared
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     internal = {str(item): i + 1 for i, item in enumerate(prepared.items["item_id"].to_pylist())}
-    items, types = [], []
+    items, types, times = [], [], []
     for lines in lists:
         rows = [read_event(x if isinstance(x, list | Mapping) else str(x), where, usual, prepared.zone) for x in lines]
-        events = [(normal_id(row.item_id), row.event_type) for row in rows]  # as the log spells them
-        if strange := [item_id for item_id, _ in events if item_id not in internal]:
+        events = [(normal_id(row.item_id), row.event_type, row.timestamp) for row in rows]  # as the log spells them
+        if strange := [item_id for item_id, *_ in events if item_id not in internal]:
             log.info("left out, not in the data: %s", ", ".join(strange))
-        items.append([internal[item_id] for item_id, _ in events if item_id in internal])
-        types.append([kind for item_id, kind in events if item_id in internal])
-    return items, types
+        events = [event for event in events if event[0] in internal]
+        items.append([internal[item_id] for item_id, *_ in events])
+        types.append([kind for _, kind, _ in events])
+        times.append([time for *_, time in events])
+    return items, types, times
+
+
+def told_times(times: Sequence[Sequence[int | None]]) -> list[list[int]] | None:
+    """Instants of the events of histories, where they are told; None where none is. A `UserError` for some without."""
+    known = [[time for time in of_one if time is not None] for of_one in times]
+    if not any(known):
+        return None
+    if any(len(some) < len(whole) for some, whole in zip(known, times, strict=True)):
+        raise UserError("history: some events have a time and others none; write one for each, or for none")
+    return known
 
 
 def best(
