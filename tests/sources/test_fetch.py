@@ -22,6 +22,8 @@ from postgres import PASSWORD, server
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.dataset_parts import Fetch
+from shopkeeper.ingest.fetch.addresses import filled
 from shopkeeper.ingest.fetch.run import fetch
 from shopkeeper.pipeline.prepare import prepare
 
@@ -231,3 +233,15 @@ def test_a_password_that_hydra_puts_into_a_config_is_refused(tmp_path: Path, mon
     with pytest.raises(UserError, match=r"raw\.fetch\[0\] holds a password or key.*write \$NAME") as error:
         prepared(tmp_path, monkeypatch, **told)
     assert "s3cret" not in str(error.value)
+
+
+def test_what_a_driver_repeats_of_a_variable_is_taken_out_of_its_message(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    monkeypatch.setenv("STORE_KEY", "AKIA-s3cret")
+    entry = Fetch("postgresql://shop:$SHOP_PASSWORD@db/shop", table="lines", options={"key": "$STORE_KEY"})
+    address = filled(entry)
+    assert address.url == "postgresql://shop:shop%27s%2Fs3cret%40home@db/shop"
+    assert address.options == {"key": "AKIA-s3cret"}
+    said = address.hidden(f"no user with {PASSWORD}\nor shop%27s%2Fs3cret%40home,\nkey AKIA-s3cret")
+    assert said == "no user with $SHOP_PASSWORD or $SHOP_PASSWORD, key $STORE_KEY"
+    assert entry.shown == address.shown == "postgresql://db/shop"
