@@ -98,6 +98,9 @@ def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> No
         "audience.who.score.share=null", "audience.who.score.at_least=0.29",
         "recommender=models/tiny/temporal/next_item/sasrec", "audience.needs_consent=false",
     ]  # fmt: skip
+    own = {"audience": ["python", "audience.py", "--config-dir", "conf"], "score": ["python", "score.py"]}
+    told = said({**full, "next_item": {**full["next_item"], "others": own}}, "churn").commands[0][1]
+    assert told.endswith("audience.needs_consent=false --config-dir conf")  # after all settings: else it is not read
     nobody = now()["profit"] | {"best": {"customers": 0, "profit": 0.0, "low": 0.0, "high": 0.0}}
     assert "nobody" in plain(said(full, "churn", now=now(profit=nobody)).headline)
     unknown = {k: v for k, v in now().items() if k != "profit"}

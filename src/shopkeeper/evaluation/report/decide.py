@@ -224,6 +224,12 @@ def _meaning(b: Board, now: Mapping[str, Any]) -> str:
     return f"{means} {said}" if means else said
 
 
+def _with(words: Sequence[str], added: Sequence[str]) -> list[str]:
+    """A command with further settings, which stand together: before the options with which it may end."""
+    end = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    return [*words[:end], *added, *words[end:]]
+
+
 def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How to get the list of whom to write to."""
     if not b.leader or not report.commands:
@@ -231,7 +237,7 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
     what = "probability" if now["answers"] == PROBABILITIES else "amount"
     commands = [(f"Every customer’s {what}, as a file", shlex.join([*report.commands["score"], f"run={b.leader}"]))]
     if now.get("leaving"):
-        audience = [*report.commands["audience"], "audience=at_risk", f"scores={b.leader}"]
+        audience = ["audience=at_risk", f"scores={b.leader}"]
         about = "The tenth with the highest risk, with reasons and a control group"
         if (profit := now.get("profit")) and profit["best"]["customers"]:
             least = floor(1e6 * profit["threshold"]) / 1e6
@@ -241,5 +247,5 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
         if not b.has_consent:
             audience.append("audience.needs_consent=false")
             about += " (the data do not say who agreed: the tool that sends must know)"
-        commands.insert(0, (about, shlex.join(audience)))
+        commands.insert(0, (about, shlex.join(_with(report.commands["audience"], audience))))
     return commands

@@ -26,7 +26,8 @@ def about_the_same(cfg: Evaluate, verb: str) -> list[str]:
     """The first words of another verb's command about a report's data: what was typed of these is typed again."""
     typed = _typed("evaluate")
     kept = [w for w in typed if w.lstrip("+~").partition("=")[0].partition(".")[0] in OF_THE_DATA]
-    if "--config-dir" in typed[:-1]:
+    stage = "--config-name" in typed  # whose folder of configs holds nothing for other verbs
+    if "--config-dir" in typed[:-1] and not stage:
         kept += typed[(at := typed.index("--config-dir")) : at + 2]
     keys = {word.lstrip("+~").partition("=")[0] for word in kept}
     name = cfg.dataset.name
