@@ -101,6 +101,7 @@ class Bundle {
   async #customer(request, events) {
     const { manifest } = this;
     const { preprocessing: told, active_days: days, history: rules } = manifest;
+    if (manifest.session) throw new Error("this client cuts no sessions; ask `shopkeeper answer` or `shopkeeper serve`");
     const tasks = Object.entries(manifest.further ?? {});
     const says = (value, reason, found = {}) => ({
       [manifest.answers === "probabilities" ? "probability" : "expected"]: value,

@@ -45,6 +45,9 @@ class About:
     reaches: bool = False  # its scores are a sparse table and one order for the rest: `recommenders.reached`
     # whether a customer model answers of a customer and what else is asked about (a category, a session), from features
     pairs: bool = False
+    sessions: bool = (
+        False  # whether one answers of sessions from histories that end with the event after which is asked
+    )
     further: bool = False  # whether a customer model learns further tasks at once, from `Cohort.further`
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder

@@ -21,6 +21,7 @@ from shopkeeper.bundles.answer.events import Row
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import VOCABULARY, Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
+from shopkeeper.data.requests import Requests
 from shopkeeper.data.session_rows import LaidOut, none_goes_on
 from shopkeeper.errors import UserError
 from shopkeeper.features.rfm import rfm_features
@@ -79,6 +80,7 @@ class CustomerModel:
         if scored:
             rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
             if self.session is not None:
+                rows, instant, kept = self._until_asked(rows, instant)
                 out, strange = self._drawn(rows, instant, seen)
                 raw_n = out["probability"].astype(np.float64)
                 for column, (name, told) in enumerate(self.manifest.get("further", {}).items()):
@@ -89,11 +91,12 @@ class CustomerModel:
                     quantile_nQ, raw_n = of_hazards(out["hazard"], shift, self.manifest["horizon_days"])
             else:
                 features, strange, kept = self._features(rows, instant, seen)
-                if rule := self.manifest.get("session"):
-                    for n in set(scored) - {scored[row] for row in kept.tolist()}:
-                        reasons[n] = none_goes_on(rule["after"])
-                    scored, strange = [scored[row] for row in kept.tolist()], [strange[row] for row in kept.tolist()]
+                strange = [strange[row] for row in kept.tolist()]
                 raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features, self.arrays)
+            if rule := self.manifest.get("session"):
+                for n in set(scored) - {scored[row] for row in kept.tolist()}:
+                    reasons[n] = none_goes_on(rule["after"])
+                scored = [scored[row] for row in kept.tolist()]
             calibrator = self.manifest["calibrator"]
             value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
             unknown = dict(zip(scored, strange, strict=True))
@@ -137,6 +140,24 @@ class CustomerModel:
             return ""
         return f"no {' / '.join(wanted)} in the {'time' if days is None else f'{days:g} days'} before the cutoff"
 
+    def _until_asked(
+        self, histories: list[list[Row]], instants: np.ndarray
+    ) -> tuple[list[list[Row]], np.ndarray, np.ndarray]:
+        """Histories and instants as a graph is asked, and of whom: all, or where the task is about sessions those of
+        whom one goes on, until the event after which is asked."""
+        everybody = np.arange(len(histories))
+        if (rule := self.manifest.get("session")) is None:
+            return histories, instants, everybody
+        table = Table(self.vocabulary, timed=True)
+        for rows in histories:
+            table.add(rows, [0] * len(rows))
+        requests = table.requests(instants, Counter())
+        kept, rows_nK = going_on(requests, instants, rule)
+        assert requests.events.timestamp is not None
+        until = rows_nK[:, -1] + 1 - requests.start[kept]
+        cut = [histories[n][:end] for n, end in zip(kept.tolist(), until.tolist(), strict=True)]
+        return cut, requests.events.timestamp[rows_nK[:, -1]], kept
+
     def _drawn(
         self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
     ) -> tuple[dict[str, np.ndarray], list[int]]:
@@ -148,7 +169,7 @@ class CustomerModel:
         names = [node.name for node in self.session.get_outputs()]
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         unknown = [0] * len(read)
-        step = max(1, EVENTS_AT_ONCE // max(map(len, read)))
+        step = max(1, EVENTS_AT_ONCE // max(map(len, read), default=1))
         for first in range(0, len(read), step):
             part = by_length[first : first + step]
             rows, instant = [read[n] for n in part], instants[part]
@@ -166,6 +187,8 @@ class CustomerModel:
             for name, values in zip(names, given, strict=True):
                 parts[name].append(values)
         back = np.argsort(by_length)
+        if not read:  # no session goes on
+            return {"probability": np.zeros(0)}, unknown
         return {name: np.concatenate(values)[back] for name, values in parts.items()}, unknown
 
     def _features(
@@ -192,12 +215,7 @@ class CustomerModel:
             since = None if since is None else np.append(since, np.zeros(len(strange), np.int64))
         kept, of_session = np.arange(len(histories)), None
         if rule := self.manifest.get("session"):
-            user = np.repeat(kept, requests.end - requests.start)
-            laid = LaidOut.of(requests.events, user, rule["gap_minutes"])
-            whose = user[laid.order[laid.first]]
-            chosen = laid.going_on(requests.events, instants[whose], rule["after"], rule["gap_minutes"])
-            chosen = chosen[np.append(whose[chosen][1:] != whose[chosen][:-1], True)[: len(chosen)]]  # the newest
-            kept, rows_nK = whose[chosen], laid.first_rows(chosen, rule["after"])
+            kept, rows_nK = going_on(requests, instants, rule)
             assert requests.events.timestamp is not None
             instants = requests.events.timestamp[rows_nK[:, 0]]
             zone = self.manifest["history"]["time_zone"]
@@ -224,3 +242,13 @@ class CustomerModel:
         if names != self.manifest["feature_names"]:
             raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
         return values if of_session is None else np.column_stack([values, of_session]), unknown, kept
+
+
+def going_on(requests: Requests, instants: np.ndarray, rule: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Of which histories a session goes on, ascending, and the rows of its first events, (kept, after): the newest."""
+    user = np.repeat(np.arange(len(instants)), requests.end - requests.start)
+    laid = LaidOut.of(requests.events, user, rule["gap_minutes"])
+    whose = user[laid.order[laid.first]]
+    chosen = laid.going_on(requests.events, instants[whose], rule["after"], rule["gap_minutes"])
+    chosen = chosen[np.append(whose[chosen][1:] != whose[chosen][:-1], True)[: len(chosen)]]
+    return whose[chosen], laid.first_rows(chosen, rule["after"])

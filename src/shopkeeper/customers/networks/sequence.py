@@ -79,6 +79,7 @@ class SequenceCustomerModel(SequenceModel):
         return About(
             answers=PROBABILITIES,
             also=(COUNTS, AMOUNTS, DAYS),
+            sessions=True,
             further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
             resumes=True,

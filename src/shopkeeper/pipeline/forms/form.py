@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
@@ -102,7 +103,8 @@ def model_of(cfg: Train) -> Any:
             f"model={cfg.model.name} learns one task alone, and task.together names {', '.join(cfg.task.together)}; "
             f"leave it out, or choose a model with several heads, such as gru"
         )
-    if task.truth is not None and task.truth.by and not model.about.pairs:
+    of_sessions = task.truth is not None and task.truth.by == SESSION and model.about.sessions
+    if task.truth is not None and task.truth.by and not (model.about.pairs or of_sessions):
         raise UserError(
             f"model={cfg.model.name} answers of customers alone, and task={task.name} asks of each customer and "
             f"{task.truth.by}; choose a model that answers from features, such as lightgbm"
