@@ -64,12 +64,15 @@ def test_a_folder_of_a_known_export_gets_a_config_that_points_to_its_source(tmp_
         guest = {key: value for key, value in row.items() if key != "user_pseudo_id"}
         written(folder, f"events_{day}.jsonl", lines([{**row, "event_name": "page_view", "items": []}, row, guest]))
     written(folder, "README.md", "what this is")
+    written(folder, "events_intraday_20251107.jsonl", lines([row]))
     text = guess_dataset(folder, "my_shop")
     assert "# Guessed by `python -m shopkeeper new-dataset`: Google Analytics 4's BigQuery export." in text
     assert "# DOUBT: 1 of the first 2 events would be rejected (1 × customer: no user_id)" in text
     assert "# DOUBT: no file says whose days are meant" in text
     told = composed(text, tmp_path)
-    assert (told["name"], told["raw"]) == ("my_shop", {"folder": "web", "files": ["events_*.jsonl"]})
+    assert "# DOUBT: events_intraday_20251107.jsonl must not be read beside the others" in text
+    files = ["events_20251105.jsonl", "events_20251106.jsonl"]
+    assert (told["name"], told["raw"]) == ("my_shop", {"folder": "web", "files": files})
     told["max_rejected_share"] = 0.5
     p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
     assert p.manifest["n_events"] == 2
@@ -115,6 +118,22 @@ def test_different_exports_in_one_folder_are_refused(tmp_path: Path):
     assert yaml.safe_load(guess_dataset(tmp_path / "b2*.csv"))["raw"]["files"] == ["b2.csv"]
     with pytest.raises(UserError, match="holds no files of data"):
         guess_dataset(tmp_path / "c*.csv")
+
+
+def test_the_tables_beside_a_known_set_are_no_other_exports(tmp_path: Path):
+    folder = tmp_path / "instacart"
+    written(folder, "orders.csv", "order_id,user_id,order_number\n1,7,1\n2,7,2\n")
+    written(folder, "order_products__prior.csv", "order_id,product_id,add_to_cart_order,reordered\n1,5,1,0\n")
+    written(folder, "order_products__train.csv", "order_id,product_id,add_to_cart_order,reordered\n2,5,1,1\n")
+    written(folder, "products.csv", "product_id,product_name,aisle_id,department_id\n5,Milk,1,1\n")
+    told = yaml.safe_load(text := guess_dataset(folder))
+    assert told["defaults"][0] == {"/source@_here_": "instacart"}
+    assert told["raw"] == {"folder": "instacart", "files": ["order_products__*.csv"]}
+    p = Prepared.open(prepare_dataset(composed(text, tmp_path), tmp_path, tmp_path / "out", progress=False))
+    assert (p.n_users, p.manifest["n_events"]) == (1, 2)
+    written(folder, "departments.xls.csv", "department_id,department\n1,dairy\n")
+    with pytest.raises(UserError, match=r"departments\.xls\.csv has other columns than order_products__prior\.csv"):
+        guess_dataset(folder)
 
 
 def test_an_export_of_which_nothing_can_be_learned_says_so(tmp_path: Path):

@@ -6,16 +6,29 @@ export; its block `export` says what it is. A dataset points to it in its `defau
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import yaml
 
 from shopkeeper import configuration
+from shopkeeper.errors import Rule
 from shopkeeper.shapes import PLAIN, TEXT, Each, Items, Needed
 from shopkeeper.typed import held, made
 
+
+def _compiles(pattern: object) -> bool:
+    try:
+        re.compile(str(pattern))
+    except re.error:
+        return False
+    return isinstance(pattern, str) and pattern != ""
+
+
+PATTERN: Rule = ("must be a regular expression", _compiles)
 ENOUGH = 0.6  # share of an export's columns by which a file is taken for one
 
 
@@ -28,6 +41,7 @@ class Export:
     renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
     split: str | None = held(TEXT, None)  # the split that suits it; None: temporal where there are times
+    apart: str | None = held(PATTERN, None)  # files whose names match it are not read beside the others
     unfit: str | None = held(TEXT, None)  # why nothing can be learned from it
     instead: str | None = held(TEXT, None)  # and what to do
 
@@ -45,6 +59,25 @@ def known() -> Iterator[tuple[str, Export]]:
         path = configuration.find("source", name)
         if path is not None and (found := _read(str(path), path.stat().st_mtime_ns)):
             yield name, found
+
+
+def files_read(name: str) -> list[str]:
+    """Names and patterns of the files that a source itself names: of several kinds of a log, joined, of attributes."""
+    path = configuration.find("source", name)
+    told = yaml.safe_load(path.read_text(encoding="utf-8")) if path is not None else {}
+
+    def walk(value: Any) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                if key in ("file", "files"):
+                    yield from ([inner] if isinstance(inner, str) else inner)
+                else:
+                    yield from walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from walk(inner)
+
+    return list(walk({key: inner for key, inner in told.items() if key != "export"}))
 
 
 def recognised(have: Collection[str]) -> tuple[str, Export] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,16 @@ def given(told: Path, name: str | None = None) -> Given:
         raise UserError(f"{told} holds no files of data; give a folder or a pattern that does")
     inside = [p.relative_to(root).as_posix() for p in paths]
     return Given(tuple(paths), *_below_raw(root, root.name), patterns(inside), name or named(root.resolve().name))
+
+
+def only(files: Given, kept: Collection[Path]) -> Given:
+    """Some of the files; named one by one where a pattern would mean others of the folder, too."""
+    root = Path(os.path.commonpath([path.parent for path in files.paths]))
+    rest = tuple(path for path in files.paths if path in kept)
+    inside = [path.relative_to(root).as_posix() for path in rest]
+    found = patterns(inside)
+    meant = {path for pattern in found for path in root.glob(pattern)}
+    return Given(rest, files.folder, found if meant & set(files.paths) == set(rest) else tuple(inside), files.name)
 
 
 def named(file: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig, parse
 from shopkeeper.ingest.exports import Export, version
-from shopkeeper.ingest.guesses.files import Given
+from shopkeeper.ingest.guesses.files import Given, only
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.log import join_ids, reasons
@@ -37,6 +38,10 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
         way_out = export.instead
         raise UserError(f"{files.paths[0].name} looks like {export.title}, and nothing can be learned from it: "
                         f"{export.unfit}; {way_out}")  # fmt: skip
+    apart = [file for file in files.paths if export.apart and re.search(export.apart, file.name)]
+    apart = apart if len(apart) < len(files.paths) else []
+    if apart:
+        files = only(files, set(files.paths) - set(apart))
     path = configuration.find("source", name)
     assert path is not None
     source = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -45,6 +50,10 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
     doubts = [] if "logs" in source else _looked_at(parse(told), files.paths[0], limit)
+    if apart:
+        doubts.append(
+            f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"
+        )
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset`: {export.title}{version(export, have)}.",
         f"# What it holds and what is made of it stands in conf/source/{name}.yaml; what stands here goes first.",

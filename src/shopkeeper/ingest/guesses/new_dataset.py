@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.exports import recognised
-from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given
+from shopkeeper.ingest.exports import files_read, recognised
+from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose
@@ -58,9 +59,16 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     files = given(Path(path), name)
     heads = [(file, *_head_of(file)) for file in files.paths[:LOOKED_INTO]]
     found = [recognised(columns) for _, _, _, columns in heads]
-    _check_alike(heads, [None if known is None else known[0] for known in found])
-    file, options, doubts, columns = heads[0]
-    if known := found[0]:
+    main = next((i for i, known in enumerate(found) if known), 0)
+    if known := found[main]:  # beside its own tables, which its source names
+        theirs = files_read(known[0])
+        alike = [i for i, (path, *_) in enumerate(heads)
+                 if found[i] == known or not any(fnmatch(path.name, name) for name in theirs)]  # fmt: skip
+        files = only(files, {heads[i][0] for i in alike} | set(files.paths[LOOKED_INTO:]))
+        heads, found, main = [heads[i] for i in alike], [found[i] for i in alike], alike.index(main)
+    _check_alike([heads[main], *heads], [None if told is None else told[0] for told in (found[main], *found)])
+    file, options, doubts, columns = heads[main]
+    if known:
         return propose(*known, files, columns, options, LOOKED_AT)
     frame = head(file, options, LOOKED_AT)
     if not frame.height:
