@@ -114,6 +114,17 @@ def test_parquet_gives_the_same_events_as_json_lines(tmp_path: Path):
     assert [e[:3] for e in events(log)] == [e[:3] for e in lines]
 
 
+def test_parquet_in_row_groups_gives_each_row_once(tmp_path: Path):
+    rows = [{"u": f"u{n % 3}", "got": [{"sku": f"x{n}"}, {"sku": f"y{n % 2}"}], "p": [{"key": "k", "value": f"v{n}"}]}
+            for n in range(50)]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "carts.parquet", row_group_size=7)
+    told = {"raw": {"folder": "", "files": ["carts.parquet"]}, "reader": {"format": "parquet"}, "timestamp": {}}
+    told |= {"columns": {"user_id": "u", "item_id": "got.sku", "channel": "p[k]"}, "steps": [], "event_type": "view"}
+    log = read(tmp_path, **told)
+    assert [e[:2] for e in events(log)] == [(r["u"], x["sku"]) for r in rows for x in r["got"]]
+    assert [log.ids["channel"].values[c].as_py() for c in log.ids["channel"].codes[::2]] == [f"v{n}" for n in range(50)]
+
+
 def test_a_line_whose_list_is_none_is_kept_aside_alone(tmp_path: Path):
     log = read(written(tmp_path, [CARTS[0], {**CARTS[0], "got": "x"}, "{broken", CARTS[1]]))
     assert [e[1] for e in events(log)] == ["x", "y", "x"]

@@ -50,7 +50,8 @@ def read_parquet(
         may_lack = {place(name, have) for name in optional}
         leaves = [leaf for to in places for leaf in _leaves(path, kinds, stored, to, to in may_lack)]
         columns = list(dict.fromkeys(leaves))
-        texts = [leaf for leaf in columns if leaf in is_text]
+        # Of nested ones Arrow makes no dictionaries where a batch is of several row groups.
+        texts = [leaf for leaf in columns if leaf in is_text and leaf in have]
         with pq.ParquetFile(path, read_dictionary=texts if wanted is not None else []) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 first = row
