@@ -147,13 +147,13 @@ def best(
             for n in reversed(range(item_BN.shape[1])):  # of an item that is listed twice the first place counts
                 score_BV[np.arange(len(part)), item_BN[:, n]] = place_N[n]
         else:
-            score_BV = np.asarray(model.score(part), np.float64)
+            score_BV = np.asarray(model.score(part))
         score_BV = np.where(shown_V, score_BV, -np.inf)
         if gone is not None:
             score_BV[np.repeat(np.arange(len(part)), np.diff(gone[0])), gone[1]] = -np.inf
         best_BK = best_columns(score_BV, min(k, len(catalogue)))
         value_BK = np.take_along_axis(score_BV, best_BK, axis=1)
-        found.append((np.where(value_BK > -np.inf, best_BK, 0).astype(np.int32), value_BK))
+        found.append((np.where(value_BK > -np.inf, best_BK, 0).astype(np.int32), value_BK.astype(np.float64)))
     if not found:
         return np.zeros((0, k), np.int32), np.zeros((0, k))
     return np.concatenate([item for item, _ in found]), np.concatenate([score for _, score in found])
