@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,19 @@ assert pa.array(pd.Series([1.0, np.nan])).null_count == 1
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_cycles_are_looked_for_again_after_an_import_also_after_one_that_failed():
+    assert gc.isenabled()
+    with startup.without_collecting():
+        assert not gc.isenabled()
+        with startup.without_collecting():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), startup.without_collecting():
+        raise ImportError
+    assert gc.isenabled()
 
 
 def composed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], int]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from shopkeeper.errors import UserError, without_secrets
+from shopkeeper.startup import without_collecting
 from shopkeeper.tracking.calls import SECONDS, Line, reason, without_unused
 from shopkeeper.tracking.settings import Tracking
 
@@ -34,7 +35,7 @@ def connect(tracking: Tracking, line: Line, experiment: bool = True) -> Any:
     if without_secrets(tracking.uri) != tracking.uri:  # MLflow prints a run's address as it is
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     try:
-        with without_unused():
+        with without_unused(), without_collecting():
             import mlflow
     except ImportError:
         raise UserError('MLflow is not installed: `pip install "shopkeeper[track]"`, or tracking=none') from None
@@ -43,7 +44,8 @@ def connect(tracking: Tracking, line: Line, experiment: bool = True) -> Any:
     for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):  # what they warn of comes as an error, too
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        line.call(lambda: _set(mlflow, tracking, experiment), _patience(tracking.uri))
+        with without_collecting():
+            line.call(lambda: _set(mlflow, tracking, experiment), _patience(tracking.uri))
     except UserError:
         raise
     except Exception as e:  # whatever the store's driver raises: a refused connection, a missing driver, a bad URI

@@ -55,7 +55,9 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
         with one_line_errors():
             check_chosen()
             sweep[:] = _hide_secrets_of_sweep()
-            done = getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)(config)
+            with startup.without_collecting():
+                function = getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)
+            done = function(config)
             left.append((_called_with(), done))
 
     with one_line_errors(), _nothing_left(words, left, sweep):  # for what Hydra finds wrong before it calls `run`
