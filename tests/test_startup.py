@@ -37,7 +37,9 @@ def test_short_commands_bring_in_neither_torch_nor_a_tracker_nor_what_else_they_
     assert heavy("train", *RUN, "model=popularity", "hydra.run.dir=popular") == []
     assert heavy("train", *RUN, "model=base_rate", "hydra.run.dir=base") == ["scipy"]
     assert heavy("recommend", "run=popular", "history=[p1,p2]") == []
-    assert heavy("evaluate", *RUN, "runs=[popular,base]", "out=page") == ["jinja2", "scipy"]
+    assert heavy("evaluate", *RUN, "runs=[popular]", "out=page") == ["jinja2", "scipy"]
+    # What chance explains of a drift is a quantile; the trees that tell then from now wait for enough customers.
+    assert heavy("evaluate", *RUN, "runs=[base]", "out=pages") == ["jinja2", "scipy", "scipy.stats"]
 
 
 def test_arrow_looks_for_pandas_only_when_asked_for_a_data_frame():

@@ -110,10 +110,10 @@ def told_apart(
     seed: int = 0,
 ) -> ToldApart | None:
     """The two-sample classifier, asked by customer about those of other folds; None of fewer than `FEWEST` rows."""
-    import lightgbm
-
     if min(len(then_nF), len(now_mF)) < FEWEST:
         return None
+    import lightgbm
+
     rng = np.random.default_rng(seed)
     some = [np.sort(rng.choice(n, min(n, MOST), replace=False)) for n in (len(then_nF), len(now_mF))]
     x_RF = np.concatenate([then_nF[some[0]], now_mF[some[1]]])
