@@ -47,7 +47,8 @@ def test_the_files_that_dvc_and_the_notebook_read_are_there_beside_the_checks(
     out = tmp_path / "report"
     found = evaluated(runs, out, shuffle=False)
     assert found["shuffled"] == {}
-    names = {"comparisons.json", "leaderboard.csv", "leaderboard.json", "leaderboard.txt", "metrics.csv", "report.html",
+    names = {"comparisons.json", "leaderboard.csv", "leaderboard.json", "leaderboard.txt", "metrics.csv",
+             "curves.csv", "reliability.csv", "slices.csv", "report.html",
              "requests.parquet", "sanity.json", "decisions.json", "manifest.json"}  # fmt: skip
     assert {p.name for p in out.iterdir()} == names
     board = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["next_item"]

@@ -129,7 +129,13 @@ def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
     assert 0 < board["churn"]["logistic"]["log_loss"] < 1
     dvc(house, "plots", "show", "--out", "plots")
     page = (house / "plots/index.html").read_text()
-    assert "sasrec" in page
+    for shown in ("sasrec", "Learning curves", "Reliability on test", "Headline metric by slice"):
+        assert shown in page
+    dvc(house, "checkout")  # where nobody has searched yet, too
+    edit(house / "conf/model/popularity.yaml", "half_life_days: 30", "half_life_days: 31")
+    changed = json.loads(dvc(house, "params", "diff", "--json"))
+    assert changed == {"conf/model/popularity.yaml": {"half_life_days": {"old": 30, "new": 31}}}
+    edit(house / "conf/model/popularity.yaml", "half_life_days: 31", "half_life_days: 30")
     ran_again = ran(dvc(house, "exp", "run", "-S", "conf/model/popularity.yaml:half_life_days=7"))
     assert {"compose", "train@popularity"} <= ran_again
     assert not {"prepare", "train@sasrec", "train@logistic"} & ran_again

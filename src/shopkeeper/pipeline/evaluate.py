@@ -29,6 +29,7 @@ from shopkeeper.pipeline.comparing.choose import meant
 from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
+from shopkeeper.pipeline.comparing.plotted import write_plots
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run, say_contradictions
 from shopkeeper.pipeline.shell.terminal import columns, program
@@ -129,6 +130,7 @@ def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Pat
             (folder / "leaderboard.txt").write_text(as_text(sections), encoding="utf-8")
             report = gather(sections, cfg.report, campaigns_of(cfg, sections), earlier)
             write_report(folder, report)
+            write_plots(folder, sections, report.boards)
             write_json(folder / FILE, decisions(report))
             about = _manifest([*runs, *(_moved(run, out) for run in added)])
             about["baselines"] = {task: baseline_of(one, cfg.report) for task, one in sections.items()}

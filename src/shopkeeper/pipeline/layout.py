@@ -142,6 +142,9 @@ REPORT = Folder(
         ),
         file("metrics.csv", "every figure on test: task, model, metric, value, low, high, n; models best first"),
         file("leaderboard.csv", "the headline metric: task, model, metric, value, low, high, n (DVC's plots)"),
+        file("curves.csv", "of networks the headline on validation: task, model, epoch, value, loss (DVC's plots)"),
+        file("reliability.csv", "task, model, predicted, observed, low, high, n: a row per bin (DVC's plots)"),
+        file("slices.csv", "the headline by slice: task, model, slice, value, low, high, n (DVC's plots)"),
         file("leaderboard.txt", "the leaderboard as the terminal shows it"),
         file(
             "decisions.json",
