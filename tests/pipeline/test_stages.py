@@ -134,7 +134,7 @@ def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
     dvc(house, "checkout")  # where nobody has searched yet, too
     edit(house / "conf/model/popularity.yaml", "half_life_days: 30", "half_life_days: 31")
     changed = json.loads(dvc(house, "params", "diff", "--json"))
-    assert changed == {"conf/model/popularity.yaml": {"half_life_days": {"old": 30, "new": 31}}}
+    assert changed["conf/model/popularity.yaml"] == {"half_life_days": {"old": 30, "new": 31, "diff": 1}}
     edit(house / "conf/model/popularity.yaml", "half_life_days: 31", "half_life_days: 30")
     ran_again = ran(dvc(house, "exp", "run", "-S", "conf/model/popularity.yaml:half_life_days=7"))
     assert {"compose", "train@popularity"} <= ran_again

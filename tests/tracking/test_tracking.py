@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
@@ -19,12 +20,14 @@ from hydra import compose, initialize_config_dir
 from shopkeeper import tracking
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.comparing.addresses import addresses
 from shopkeeper.pipeline.evaluate import evaluate_runs
 from shopkeeper.pipeline.export import export
 from shopkeeper.pipeline.places import listed
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
+from shopkeeper.tracking import parent_of, start
 from shopkeeper.tracking.settings import Tracking
 
 mlflow = pytest.importorskip("mlflow")
@@ -56,8 +59,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         train_model(config(place, "train", f"model={name}", f"task={task}", *words), place / "models" / task / name)
     evaluate_runs(config(place, "evaluate"), opened(place / "models"), place / "report")
     mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
-    experiment = mlflow.get_experiment_by_name("demo_shop")
-    runs = mlflow.MlflowClient().search_runs([experiment.experiment_id])
+    found = {task: mlflow.get_experiment_by_name(f"demo_shop-{task}") for task in ("next_item", "churn")}
+    runs = mlflow.MlflowClient().search_runs([experiment.experiment_id for experiment in found.values()])
     return place, {run.data.tags["model"]: run for run in runs}
 
 
@@ -71,6 +74,41 @@ def test_there_is_one_finished_run_per_trained_model(store: tuple[Path, dict[str
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for folder in opened(place / "models"):
         assert folder.manifest["mlflow_run"] == runs[folder.metrics["model"]].info.run_id
+
+
+def test_tasks_lie_apart_the_leader_on_validation_is_tagged_and_an_address_opens_the_comparison(
+    store: tuple[Path, dict[str, Any]],
+):
+    place, runs = store
+    of = {name: run.info.experiment_id for name, run in runs.items()}
+    assert of["popularity"] == of["sasrec"] != of["logistic"]
+    value = {name: runs[name].data.metrics["validation/ndcg_at_10"] for name in ("popularity", "sasrec")}
+    best = max(value, key=lambda name: value[name])
+    assert [name for name in value if runs[name].data.tags["best_on_validation"] == "true"] == [best]
+    assert runs["logistic"].data.tags["best_on_validation"] == "true"
+    manifest = json.loads((place / "report/manifest.json").read_text())
+    found = addresses(manifest, "https://mlflow.example.org/")
+    assert set(found) == {"next_item", "churn"}
+    page, _, asked = found["next_item"].partition("?")
+    assert page == "https://mlflow.example.org/#/compare-runs"
+    told = {key: json.loads(value) for key, (value,) in parse_qs(asked).items()}
+    assert set(told["runs"]) == {runs[name].info.run_id for name in value}
+    assert told["experiments"] == [of["sasrec"]]
+    assert addresses(manifest)["churn"].startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+
+
+def test_the_runs_of_a_sweep_lie_below_one_heading(store: tuple[Path, dict[str, Any]], tmp_path: Path):
+    there = config(store[0], "train", "tracking.experiment=swept").tracking
+    for name in ("a", "b"):
+        above = parent_of(there, "sweep-1", tmp_path / "mlflow.json")
+        with start(there, name, {}, above):
+            pass
+    number = mlflow.get_experiment_by_name("swept").experiment_id
+    found = {run.info.run_name: run for run in mlflow.MlflowClient().search_runs([number])}
+    assert set(found) == {"sweep-1", "a", "b"}
+    assert {found[name].data.tags["mlflow.parentRunId"] for name in "ab"} == {found["sweep-1"].info.run_id}
+    assert found["sweep-1"].info.status == "FINISHED"
+    assert parent_of(Tracking("none"), "x", tmp_path / "none.json") is None
 
 
 def test_a_run_holds_the_composed_config_and_short_parameters(store: tuple[Path, dict[str, Any]], tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import check_hashes, check_seal
+from shopkeeper.pipeline.comparing.addresses import addresses
 
 BOARD = "leaderboard.txt"
 
@@ -33,7 +35,11 @@ def print_leaderboard(report: Path | None, pipeline: bool = False) -> None:
         check_hashes(report, {n: h for n, h in manifest["files"].items() if n == BOARD}, anew)
     print((report / BOARD).read_text(encoding="utf-8"))
     print(f"report:            {report / 'report.html'}")
-    print("MLflow comparison: make ui, then http://127.0.0.1:5000")
+    said = read_json(report / MANIFEST) if (report / MANIFEST).is_file() else {}
+    for task, address in addresses(said, os.environ.get("MLFLOW_TRACKING_URI", "")).items():
+        print(f"MLflow, {task}: {address}")
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        print("(`make ui`, or `mlflow ui --backend-store-uri sqlite:///mlflow.db`, shows it there)")
 
 
 def _written_last(root: Path) -> Path:

@@ -20,12 +20,13 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.table import oracle_of
-from shopkeeper.files import atomic_folder, sha256_tree, write_json
+from shopkeeper.files import atomic_folder, read_json, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
+from shopkeeper.pipeline.comparing.addresses import addresses
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
-from shopkeeper.pipeline.comparing.choose import meant
+from shopkeeper.pipeline.comparing.choose import ahead, meant
 from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
@@ -42,9 +43,12 @@ ADDED = "baselines"  # the folder of the runs that were made for the table
 
 def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
-    out, sections = _compared(settings(config, Evaluate))
+    cfg = settings(config, Evaluate)
+    out, sections = _compared(cfg)
     print(as_text(sections, columns()))
     log.info("report: %s", context.relative(out / "report.html"))
+    for task, address in addresses(read_json(out / "manifest.json"), cfg.tracking.uri).items():
+        log.info("MLflow, %s: %s", task, address)
     log.info("next: %s run=best", " ".join(program("export")))
 
 
@@ -81,8 +85,6 @@ def _named_by(cfg: Evaluate, runs: Sequence[RunFolder]) -> Evaluate:
             (a, one), (b, other) = list(names.items())[:2]
             raise UserError(f"{one.path} is of {group}={a}, {other.path} of {group}={b}; evaluate them one by one")
         found[group] = {**cfg.plain[group], "name": str(_first(runs).metrics[group])}
-    if cfg.tracking.experiment == cfg.dataset.name:  # the default
-        found["tracking"] = {**cfg.plain["tracking"], "experiment": found["dataset"]["name"]}
     return but(cfg, **found)
 
 
@@ -177,7 +179,11 @@ def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pa
             return
         figures = {f"figures/{file}": figure for file, figure in board_figures(board, name).items()}
         run_id = section["manifests"][name].get("mlflow_run")
-        tags = {"report": context.relative(out), "place": f"{place} of {len(section['names'])}"}
+        tags = {
+            "report": context.relative(out),
+            "place": f"{place} of {len(section['names'])}",
+            "best_on_validation": str(name == section["ahead"]).lower(),
+        }
         pages.add(run_id, {"report": out / "report.html"}, tags, figures)
 
 
@@ -240,6 +246,9 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         if leader is None or not cfg.report.now
         else said_now(by_name[leader], tables[leader], e.confidence),
         "leader": leader,
+        "ahead": ahead(
+            {n: run for n, run in by_name.items() if run.manifest.get("mlflow_run") and not oracle_of(tables[n])}
+        ),
         "placement": None if place is None else place.name,
         "headline": headline,
         "baseline": baseline,
@@ -321,7 +330,7 @@ def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 def _manifest(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Which runs the report is made of, on which data, and after which erasure list."""
-    about = ("model", "task", "split", "target_hash", "commit")
+    about = ("model", "task", "split", "target_hash", "commit", "mlflow_run", "mlflow_experiment")
     first = runs[0].manifest
     return {
         "format_version": 1,

@@ -24,7 +24,13 @@ from shopkeeper.pipeline.told import Export, Placement, settings
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
-NOT_HANDED = ("kind", "format_version", "files", "trained_at")  # of a run's manifest, to its bundle
+NOT_HANDED = (
+    "kind",
+    "format_version",
+    "files",
+    "trained_at",
+    "mlflow_experiment",
+)  # of a run's manifest, to its bundle
 
 
 def export(config: DictConfig) -> None:

@@ -40,6 +40,7 @@ MANIFEST = f"""
     commit               text          git commit, `-dirty` where files differ
     trained_at?          text          when, in UTC: of several runs of a model the last one is meant
     mlflow_run?          text or null  id at the tracker
+    mlflow_experiment?   text or null  id of its experiment there
     uses_instant         bool          whether the moment of the request is read
     oracle               text          of an oracle what it was told: observable or latent; empty for any other model
     alarm?               text          better than the best possible on a simulated shop
@@ -208,6 +209,8 @@ REPORT = Folder(
             runs[].split         text          folder of the split, or its name
             runs[].target_hash   text          of the test part
             runs[].commit        text          git commit
+            runs[].mlflow_run    text or null  id at the tracker
+            runs[].mlflow_experiment  text or null  id of its experiment there
             {SHA256}
             seal                 text          SHA-256 of all else here in canonical JSON: shows an edit
             """,

@@ -25,7 +25,14 @@ from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.timeline import iso
 
 log = logging.getLogger(__name__)
-NOT_TOLD = ("files", "format_version", "kind", "mlflow_run", "checkpoint")  # of a manifest, to the tracker
+NOT_TOLD = (
+    "files",
+    "format_version",
+    "kind",
+    "mlflow_run",
+    "mlflow_experiment",
+    "checkpoint",
+)  # of a manifest, to the tracker
 
 
 def train(config: DictConfig) -> RunFolder:
@@ -41,13 +48,25 @@ def train(config: DictConfig) -> RunFolder:
         if cfg.name is not None and hydra.mode == RunMode.MULTIRUN:
             raise UserError(f"name={cfg.name} is one folder, and this sweep has several runs; leave name out")
         told = places.run_folder(cfg)
-    run = train_model(cfg, told)
+    run = train_model(cfg, told, _sweep(cfg))
     with show.only_shown("the table of metrics"):
         print(show.metrics_table(run.metrics))
     log.info("run: %s", context.relative(run.path))
     if hydra.mode != RunMode.MULTIRUN:  # a sweep says so at its end
         log.info("next: %s", " ".join(program("evaluate")))
     return run
+
+
+def _sweep(cfg: Train) -> tracking.Run | None:
+    """The tracker's heading of the sweep that this training belongs to; None where there is none."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return None
+    folder = Path(hydra.sweep.dir)
+    return tracking.parent_of(cfg.tracking, f"sweep-{folder.name}", folder / "mlflow.json")
 
 
 def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) -> RunFolder:
@@ -64,7 +83,12 @@ def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) ->
 
         done = learn(cfg, ("validation", "test"), log_epoch, held)
         place = checkpoint_folder(cfg, done.facts)
-        facts = {**done.facts, "mlflow_run": tracked.run_id, "trained_at": iso(time.time_ns() // 1000)}
+        facts = {
+            **done.facts,
+            "mlflow_run": tracked.run_id,
+            "mlflow_experiment": tracked.experiment_id,
+            "trained_at": iso(time.time_ns() // 1000),
+        }
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
         with show.only_shown("the tracker's page"):

@@ -17,6 +17,7 @@ class Tracking:
     uri: str = "sqlite:///mlflow.db"
     artifacts: Path = Path("mlartifacts")  # used with SQLite only; a server knows its own place
     experiment: str = held(PLAIN, "shopkeeper")
+    system_metrics: bool = False  # processor, memory and GPU, sampled while a model trains
 
     @property
     def off(self) -> bool:

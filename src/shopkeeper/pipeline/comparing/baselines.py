@@ -33,6 +33,7 @@ NOT_THEIRS = (
     "format_version",
     "kind",
     "mlflow_run",
+    "mlflow_experiment",
     "alarm",
     "trained_at",
 )  # of the run whose facts a baseline's are

@@ -122,6 +122,15 @@ def ranked(runs: Mapping[str, RunFolder]) -> list[str]:
     return sorted(values, key=lambda name: sign * values[name])
 
 
+def ahead(runs: Mapping[str, RunFolder]) -> str | None:
+    """The name of the run that leads on validation; None where no run has its headline there."""
+    values = {name: value for name, run in runs.items() if (value := value_of(run)) is not None}
+    if not values:
+        return None
+    best = min if lower_is_better(next(iter(runs.values()))) else max
+    return best(values, key=lambda name: float(values[name]))
+
+
 def headline_of(run: RunFolder) -> str:
     """The metric by which models of the run's task are put in order."""
     return str(run.config["task"]["headline"])
