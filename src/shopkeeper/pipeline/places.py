@@ -23,6 +23,7 @@ from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import check_seal
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Train
 from shopkeeper.shapes import Yaml
 
@@ -176,7 +177,7 @@ def latest(root: Path, of: Mapping[str, str], fits: Callable[[Listed], bool] = l
     if not found:
         about = " ".join(f"{key}={value}" for key, value in of.items())
         raise UserError(
-            f"there is no finished run{f' of {about}' if about else ''} below {root}; `python train.py "
+            f"there is no finished run{f' of {about}' if about else ''} below {root}; `{' '.join(program('train'))} "
             f"{about or 'model=…'}` makes one, `shopkeeper runs` lists those there are"
         )
     log.info("run: %s, the one trained last", context.relative(found[-1].path))
