@@ -86,7 +86,7 @@ def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> lis
     """
     from shopkeeper.pipeline.comparing.order_audit import audit_steps
 
-    made = []
+    made: list[RunFolder] = []
     for name, ordering in cfg.rerank.items():
         for run in runs:
             log.info("%s in the order of %s", run.metrics["model"], name)
