@@ -58,6 +58,7 @@ def test_evaluate_compares_suggestions_with_their_baselines_and_writes_a_report(
         "evaluation.resamples=20",
         "report.resamples=20",
         "report.shuffle=false",
+        "report.customers=5",
         "out=report",
     )
     page = Path("report/report.html").read_text(encoding="utf-8")

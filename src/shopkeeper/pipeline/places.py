@@ -105,13 +105,14 @@ def listed(root: Path, of: Mapping[str, str] | None = None, strict: bool = False
             run = Listed(path.parent, **about, seed=int(figures["seed"]), trained_at=_when(said, path), metrics=figures)
         except UserError as e:
             if strict:
+                open_run(path.parent)  # says what to do where its files have changed or are gone
                 raise
             log.warning("left aside: %s", e)
             continue
         except (KeyError, TypeError, ValueError):
             file = path.parent / "metrics.json"
             if strict:
-                open_run(path.parent)  # says so where its files have changed
+                open_run(path.parent)
                 raise UserError(f"{file} names no dataset, task, split, model and seed; train again") from None
             log.warning("left aside: %s names no dataset, task, split, model and seed", file)
             continue
