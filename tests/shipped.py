@@ -58,6 +58,7 @@ def composed(verb: str, *words: str) -> dict[str, Any]:
 def dataset_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     found = dataset.parse(context.dataset_spec(settings(cfg, Train)))
     assert found.name == name
+    context.check_currency(settings(cfg, Train))
     if cfg["dataset"].get("table"):
         PeopleSpec.of(settings(cfg, Train).split)
     else:
@@ -101,7 +102,7 @@ def task_is_valid(cfg: Mapping[str, Any], name: str) -> None:
 
 def tracking_is_valid(cfg: Mapping[str, Any], name: str) -> None:
     assert cfg["tracking"]["name"] == name
-    assert set(cfg["tracking"]) <= {"name", "uri", "artifacts", "experiment"}
+    settings(cfg, Train)
 
 
 def _equal(one: Any, other: Any) -> None:

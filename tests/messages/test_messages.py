@@ -84,7 +84,7 @@ def test_a_setting_of_another_kind_is_named(word: str):
          "error: there is no option 'task.windows'. It is one of task=category_propensity,churn,discount_affinity,"),
         (["model=popularity", "model.max_length=5"],
          "error: there is no option 'model.max_length'. It is one of model=bert4rec,gru,gru4rec,hstu,lrurec,narm,"
-         "sasrec,two_tower; leave it out for the others, or run these apart."),
+         "sasrec,transformer,two_tower; leave it out for the others, or run these apart."),
         (["model=popularity", "model.event_wieghts=5"], "error: there is no option 'model.event_wieghts'. Did"),
     ],
 )  # fmt: skip
@@ -147,9 +147,9 @@ def test_every_user_error_is_one_line_and_prints_no_traceback():
 # How a message may say the way out: an order to the reader, a command, an option, a rule that what is given must obey,
 # or names from which one is to be taken.
 ORDERS = (
-    "add|ask|call|change|check|choose|close|compare|copy|correct|delete|download|drop|evaluate|export|filter|free|get|"
+    "add|ask|call|change|check|choose|close|compare|copy|correct|decode|delete|download|drop|evaluate|export|filter|free|get|"
     "fill|give|install|join|keep|leave|let|load|log with|look|lower|make|measure|mend|move|name|open|pass|prepare|put|"
-    "raise|read|relax|remove|rename|repair|replace|restrict|run|save|say|see|set|settle|shorten|split|start|stop|swap|take|"
+    "raise|read|relax|remove|rename|repair|replace|report|restrict|return|run|save|say|see|set|settle|shorten|split|start|stop|swap|take|"
     "train|turn|unpack|unset|update|upgrade|use|wait|write"
 )
 WAY_OUT = re.compile(

@@ -56,13 +56,12 @@ class Profit:
             )
         if lacks := [k for k in needed if said.get(k) is None]:
             raise UserError(f"{where} lacks {', '.join(lacks)}; give the shop's own values, or leave profit out")
-        try:
-            numbers = {k: float(v) for k, v in said.items() if k != "currency" and v is not None}
-        except (TypeError, ValueError):
-            raise UserError(
-                f"{where} has a value that is no number; amounts are numbers, e.g. offer_cost: 10"
-            ) from None
-        found = cls(currency=str(said["currency"]), **numbers)
+        if not isinstance(said["currency"], str):
+            raise UserError(f"{where}.currency must be a name such as EUR, got {said['currency']!r}")
+        numbers = {k: v for k, v in said.items() if k != "currency" and v is not None}
+        if wrong := [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]:
+            raise UserError(f"{where}.{wrong[0]} must be a number, got {numbers[wrong[0]]!r}")
+        found = cls(currency=said["currency"], **{k: float(v) for k, v in numbers.items()})
         if not 0 < found.offer_cost < found.customer_value or found.contact_cost < 0:
             raise UserError(f"{where} needs 0 < offer_cost < customer_value and contact_cost of 0 or more")
         if not 0 < found.success_rate < 1 or not (found.success_trials is None or found.success_trials > 0):

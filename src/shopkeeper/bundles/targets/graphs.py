@@ -122,7 +122,9 @@ def in_eight_bits(content: bytes) -> bytes:
             if node.op_type == "Transpose" and node.output[0] in found.transposed:
                 node.input[0] = table.name
             elif found.table in node.input:
-                raise UserError(f"its graph uses item vectors in a way that int8 does not know ({node.op_type})")
+                raise UserError(
+                    f"its graph uses item vectors in a way that int8 does not know ({node.op_type}); use fp16"
+                )
             nodes.append(node)
     return _written(model, nodes, instead=True)
 
@@ -213,7 +215,9 @@ def product(content: bytes) -> Product:
         bias_V = bias_V + numpy_helper.to_array(constant[added[0]])
         node = made_by[next(name for name in node.input if name not in constant)]
     if found is None or not any(node is one for one in found.products):
-        raise UserError("its scores are no product of vectors: a history's own items are scored apart")
+        raise UserError(
+            "its scores are no product of vectors (a history's own items are scored apart); use the exact bundle"
+        )
     needed, kept = {node.input[0]}, []
     for one in reversed(graph.node):
         if needed & set(one.output):

@@ -53,7 +53,7 @@ def write_index(bundle: Path, out: Path, kind: str, cost: Cost | None = None, ov
     exact = Bundle.load(bundle)
     manifest = exact.manifest
     if not isinstance(exact.model, ItemModel) or "variant" in manifest:
-        raise UserError(f"{bundle} is no exact bundle of a recommender; an index is of one")
+        raise UserError(f"{bundle} is no exact bundle of a recommender; use the one that export wrote")
     content = {name: (exact.path / name).read_bytes() for name in manifest["files"]}
     vector, item_VD, bias_V, fallback_V = _parts(exact.model, content)
     catalogue = np.flatnonzero(np.isfinite(bias_V) & (np.arange(len(bias_V)) > 0))
@@ -95,7 +95,7 @@ def _parts(model: ItemModel, content: Mapping[str, bytes]) -> tuple[bytes | None
         try:
             found = product(content["model.onnx"])
         except UserError as e:
-            raise UserError(f"{model.path} ({model.manifest['model']}): {e}; an index is of products") from None
+            raise UserError(f"{model.path} ({model.manifest['model']}): {e}; leave it without an index") from None
         return found.vector, found.item_VD, found.bias_V, found.fallback_V
     if scorer not in FOLDS:
         raise UserError(f"{model.path} ({model.manifest['model']}): scores of {scorer} are no products of vectors; an "

@@ -55,7 +55,7 @@ def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: boo
     try:
         graph = FEWER[kind](content["model.onnx"])
     except UserError as e:
-        raise UserError(f"{bundle}: {e}") from None
+        raise UserError(f"{bundle}: {e}, or leave it exact") from None
     name = str((manifest.get("data") or {}).get("dataset"))
     with atomic_folder(Path(out), "bundle", None if overwrite else another(manifest, name)) as folder:
         for file, bytes_ in content.items():
