@@ -205,13 +205,13 @@ def test_a_rate_that_is_known_exactly_earns_what_it_says():
     [
         ({"offer_cost": None}, "lacks offer_cost; give the shop's own values"),
         ({"ofer_cost": 1}, "unknown key 'ofer_cost'. Did you mean 'offer_cost'"),
-        ({"offer_cost": 300}, "needs 0 < offer_cost < customer_value"),
-        ({"success_rate": 1.5}, "needs success_rate between 0 and 1"),
-        ({"contact_cost": "cheap"}, "a value that is no number"),
+        ({"offer_cost": 300}, " needs 0 < offer_cost < customer_value"),
+        ({"success_rate": 1.5}, " needs success_rate between 0 and 1"),
+        ({"contact_cost": "cheap"}, ".contact_cost must be a number, got .cheap."),
     ],
 )
 def test_values_that_cannot_be_are_refused_with_their_place(change, said):
-    with pytest.raises(UserError, match=f"conf/dataset/shop.yaml: profit .*{said}"):
+    with pytest.raises(UserError, match=f"conf/dataset/shop.yaml: profit{said}"):
         Profit.of({**OWN_VALUES, **change}, "shop")
 
 
