@@ -203,8 +203,8 @@ def test_a_rate_that_is_known_exactly_earns_what_it_says():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"offer_cost": None}, "lacks offer_cost; give the shop's own values"),
-        ({"ofer_cost": 1}, "unknown key 'ofer_cost'. Did you mean 'offer_cost'"),
+        ({"offer_cost": None}, " lacks offer_cost; give the shop's own values"),
+        ({"ofer_cost": 1}, " has the unknown key 'ofer_cost'. Did you mean 'offer_cost'"),
         ({"offer_cost": 300}, " needs 0 < offer_cost < customer_value"),
         ({"success_rate": 1.5}, " needs success_rate between 0 and 1"),
         ({"contact_cost": "cheap"}, ".contact_cost must be a number, got .cheap."),
