@@ -2,194 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import yaml
+from audience_shop import (
+    AT,
+    ITEMS,
+    LOG,
+    before,
+    in_cart,
+    made,
+    money,
+    names_in,
+    orders,
+    scores_of,
+    shipped,
+    stands,
+    top_tier,
+)
 
-from shipped import CONF
-from shopkeeper.campaigns.audience.arms import in_control, power_of
-from shopkeeper.campaigns.audience.lists import due, rows_between
-from shopkeeper.campaigns.audience.make import Given, Made, make
-from shopkeeper.campaigns.audience.scores import Scores, as_asked
+from shopkeeper.campaigns.audience.lists import due
+from shopkeeper.campaigns.audience.make import Given, make
 from shopkeeper.campaigns.audience.sessions import ready_sessions
-from shopkeeper.campaigns.audience.settings import Audience, Control, Due
-from shopkeeper.data.consent import Consent
+from shopkeeper.campaigns.audience.settings import Due
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.online_test import plan_test
-from shopkeeper.evaluation.profit import Profit
-from shopkeeper.models.shares import Contributions
-from shopkeeper.typed import read
 from tiny import DAY, tiny_prepared
-
-AT = 200  # the instant asked about, in days
-ITEMS = 12
-
-
-@dataclass(frozen=True)
-class Event:
-    day: float
-    kind: str
-    item: int
-    price: float
-
-
-Log = list[list[Event]]  # by customer, oldest first
-
-
-def shop_log() -> Log:
-    """150 customers over 230 days: visits of some views, perhaps a cart, perhaps an order of all of it."""
-    rng, log = np.random.default_rng(3), []
-    for customer in range(150):
-        day, events = rng.uniform(0, 190), list[Event]()
-        gap, last = rng.uniform(3, 40), rng.uniform(60, 330)
-        while day < 230 and (day < last or not events):
-            minute, cart = day, list[int]()
-            for _ in range(rng.integers(1, 6)):
-                item = int(rng.integers(1, ITEMS + 1))
-                events.append(Event(minute, "view", item, np.nan))
-                minute += 2 / 1440
-                if rng.random() < 0.4:
-                    events.append(Event(minute, "add_to_cart", item, np.nan))
-                    cart.append(item)
-                    minute += 1 / 1440
-                    if rng.random() < 0.2:
-                        events.append(Event(minute, "remove_from_cart", item, np.nan))
-                        cart.remove(item)
-                        minute += 1 / 1440
-            if cart and rng.random() < 0.6 and customer % 10:
-                events += [Event(minute, "purchase", item, float(item)) for item in dict.fromkeys(cart)]
-            day += rng.exponential(gap) + 0.1
-        log.append([Event(round(e.day * DAY) / DAY, e.kind, e.item, e.price) for e in events])
-    return log
-
-
-LOG = shop_log()
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    def each(of: Callable[[Event], Any]) -> list[list[Any]]:
-        return [[of(e) for e in events] for events in LOG]
-
-    return tiny_prepared(
-        tmp_path_factory.mktemp("shop") / "shop",
-        each(lambda e: e.item),
-        each(lambda e: round(e.day * DAY)),
-        event_types=each(lambda e: e.kind),
-        columns={"price": each(lambda e: e.price)},
-        items={"name": [f"thing {i}" for i in range(1, ITEMS + 1)]},
-        n_items=ITEMS,
-    )[0]
-
-
-def shipped(name: str, **changes: Any) -> Audience:
-    block = yaml.safe_load((CONF / f"audience/{name}.yaml").read_text()) | {"needs_consent": False} | changes
-    return read(Audience, block)
-
-
-def newest(requests: Requests, k: int) -> np.ndarray:
-    """A recommender that offers the first items that are not barred."""
-    lists = []
-    for row in range(len(requests)):
-        barred = set() if requests.barred is None else set(
-            requests.barred[1][requests.barred[0][row] : requests.barred[0][row + 1]].tolist())  # fmt: skip
-        lists.append([i for i in range(1, ITEMS + 1) if i not in barred][:k])
-    return np.array([row + [0] * (k - len(row)) for row in lists], np.int32)
-
-
-def made(shop: Prepared, name: str, changes: dict[str, Any] | None = None, **given: Any) -> Made:
-    return make(Given(shipped(name, **(changes or {})), shop, AT * DAY, recommend=newest, **given))
-
-
-def names_in(found: Made) -> set[int]:
-    """Customers by their place in the log."""
-    return {int(u) - 1 for u in found.customer}
-
-
-# By hand, from the events of one customer -------------------------------------------------------------------------
-
-
-def before(events: list[Event]) -> list[Event]:
-    return [e for e in events if e.day < AT]
-
-
-def orders(events: list[Event]) -> list[float]:
-    return sorted({e.day for e in before(events) if e.kind == "purchase"})
-
-
-def money(events: list[Event]) -> float:
-    return sum(e.price for e in before(events) if e.kind == "purchase")
-
-
-def usual_of_the_shop() -> float:
-    gaps = [np.diff(orders(events)).mean() for events in LOG if len(orders(events)) > 1]
-    return float(np.median(gaps))
-
-
-def stands(events: list[Event]) -> str:
-    """new, active, at risk, lapsed or won back, as segments.yaml says."""
-    days = orders(events)
-    if not days:
-        return "no order yet"
-    shop_gap, gaps = usual_of_the_shop(), list(np.diff(days))
-    usual = (sum(gaps) + 2 * shop_gap) / (len(gaps) + 2)
-    earlier = (sum(gaps[:-1]) + 2 * shop_gap) / (len(gaps[:-1]) + 2)
-    back = bool(gaps) and gaps[-1] >= 3 * earlier
-    late = (AT - days[-1]) / (earlier if back else usual)
-    if late >= 3:
-        return "lapsed"
-    if late >= 1.5:
-        return "at risk"
-    return "won back" if back else "new" if len(days) == 1 else "active"
-
-
-def top_tier() -> set[int]:
-    """Those who bring most, who together bring half of the money."""
-    paid = sorted({money(events) for events in LOG if orders(events)}, reverse=True)
-    total, so_far, found = sum(money(e) for e in LOG), 0.0, set[int]()
-    for amount in paid:
-        who = {i for i, events in enumerate(LOG) if orders(events) and money(events) == amount}
-        if so_far < 0.5 * total - 1e-9 and amount > 0:
-            found |= who
-        so_far += amount * len(who)
-    return found
-
-
-def in_cart(events: list[Event], since: float, quiet: float) -> list[int]:
-    """What lies in the cart, the newest first."""
-    recent = [e for e in before(events) if e.day >= since and e.kind != "view"]
-    put_in = [e.day for e in recent if e.kind == "add_to_cart"]
-    if not put_in or max(put_in) > quiet:
-        return []
-    last = {e.item: e for e in recent}
-    left = [e for e in last.values() if e.kind == "add_to_cart"]
-    return [e.item for e in sorted(left, key=lambda e: -e.day)]
-
-
-def scores_of(shop: Prepared) -> Scores:
-    """Made up: who has ordered has a score; two features add up to it."""
-    rng = np.random.default_rng(1)
-    has = np.array([bool(orders(events)) for events in LOG])
-    share = rng.normal(size=(len(LOG), 2))
-    value = np.where(has, 1 / (1 + np.exp(-share.sum(1))), np.nan)
-
-    def explain(customer: np.ndarray) -> tuple[Contributions, np.ndarray, tuple[str, ...]]:
-        return Contributions(0.0, share[customer - 1]), share[customer - 1], ("orders", "money")
-
-    reason = np.where(has, "", "no order").astype(object)
-    return Scores(value, reason, "probabilities", leaving=False, explain=explain)
-
-
-# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_win_back_is_who_is_late_by_their_own_gaps(shop: Prepared):
@@ -360,145 +201,3 @@ def test_exit_offer_counts_sessions_that_were_ready_and_those_that_bought_all_th
         ready.values()
     )
     assert len(ready) > bought_after
-
-
-def test_reasons_add_up_to_the_score_also_where_the_model_says_the_opposite(shop: Prepared):
-    scores = scores_of(shop)
-    for of, sign in (("coming", 1), ("leaving", -1)):
-        asked = as_asked(scores, of, "runs/x")
-        changes = {"who": {"score": {"of": of, "share": 0.5}}, "blocks": {}}
-        (table,) = made(shop, "about_to_buy", changes, scores=asked).chunks(1000)
-        for row in table.to_pylist():
-            parts = [row["usual"], row["reason_1_effect"], row["reason_2_effect"], row["other_reasons"]]
-            assert sum(parts) == pytest.approx(row["score"], abs=1e-12)
-            assert row["probability"] == pytest.approx(1 / (1 + np.exp(-row["score"])), abs=1e-12)
-            mine = sign * np.log(
-                scores.value[int(row["user_id"][1:]) - 1] / (1 - scores.value[int(row["user_id"][1:]) - 1])
-            )
-            assert row["score"] == pytest.approx(mine, abs=1e-9)
-            assert abs(row["reason_1_effect"]) >= abs(row["reason_2_effect"])
-    with pytest.raises(UserError, match=r"audience.who.score.of=worth, and runs/x says probabilities"):
-        as_asked(scores, "worth", "runs/x")
-
-
-def test_a_chunk_of_any_size_gives_the_same_table(shop: Prepared):
-    whole, parts = (made(shop, "win_back", scores=as_asked(scores_of(shop), "leaving", "x")) for _ in range(2))
-    table = pa.concat_tables(whole.chunks(1000))
-    assert pa.concat_tables(parts.chunks(7)).equals(table)
-    assert whole.filled == parts.filled
-
-
-def test_who_withdrew_the_day_before_is_not_in_it_and_who_agreed_later_neither(shop: Prepared, tmp_path: Path):
-    plain = sorted(names_in(made(shop, "win_back")))
-    gone, late, other = plain[:3]
-    day = np.datetime64("1970-01-01") + np.timedelta64(AT, "D")
-    rows = [f"u{i + 1},email,1970-01-01," for i in range(len(LOG)) if i not in (gone, late, other)]
-    rows += [
-        f"u{gone + 1},email,1970-01-01,{day - 1}",
-        f"u{late + 1},email,{day + 1},",
-        f"u{other + 1},sms,1970-01-01,",
-    ]
-    (tmp_path / "consents.csv").write_text("account,purpose,granted,withdrawn\n" + "\n".join(rows) + "\n")
-    found = made(shop, "win_back", {"needs_consent": True}, consents=tmp_path / "consents.csv")
-    assert names_in(found) == set(plain) - {gone, late, other}
-    assert found.left_out["did not agree to be written to"] == 3
-    with pytest.raises(UserError, match="needs consent and dataset=tiny has no table of it; set consents="):
-        made(shop, "win_back", {"needs_consent": True})
-    user = np.repeat(np.arange(1, len(LOG) + 1), 2)
-    at = np.where(np.arange(2 * len(LOG)) % 2, np.where(user == gone + 1, (AT - 1) * DAY, 10**6 * DAY), 0)
-    ledger = Consent(np.arange(0, 2 * len(LOG) + 1, 2), at, np.arange(2 * len(LOG)) % 2 == 0)
-    agreeing = make(
-        Given(shipped("win_back", needs_consent=True), replace(shop, consent=ledger), AT * DAY, recommend=newest)
-    )
-    assert gone not in names_in(agreeing)
-    assert agreeing.left_out["no consent at the instant"] == 1
-
-
-def test_who_was_written_to_lately_or_often_rests_and_later_messages_are_not_known(shop: Prepared, tmp_path: Path):
-    plain = sorted(names_in(made(shop, "win_back")))
-    day = np.datetime64("1970-01-01") + np.timedelta64(AT, "D")
-    sent = [
-        (plain[0], 2),
-        (plain[1], 10),
-        (plain[1], 20),
-        (plain[2], 10),
-        (plain[2], 31),
-        (plain[3], -1),
-        (plain[4], 3),
-    ]
-    later = f"u{plain[5] + 1},{day}T06:00:00\n"
-    (tmp_path / "sent.csv").write_text("user_id,at\n" + "".join(f"u{i + 1},{day - n}\n" for i, n in sent) + later)
-    found = made(shop, "win_back", sent=tmp_path / "sent.csv")
-    assert set(plain) - names_in(found) == {plain[0], plain[1], plain[4]}
-    assert found.left_out["written to within 3 days"] == 2
-    assert found.left_out["written to 2 times within 30 days"] == 1
-
-
-def test_arms_depend_on_id_and_key_alone_and_have_their_share():
-    ids = [f"c{i}" for i in range(20_000)]
-    one = in_control(ids, 0.1, "spring")
-    assert abs(one.mean() - 0.1) < 4 * np.sqrt(0.09 / len(ids))
-    assert np.array_equal(in_control(ids[::-1], 0.1, "spring")[::-1], one)
-    assert np.array_equal(in_control(ids[:50], 0.1, "spring"), one[:50])
-    wider, other = in_control(ids, 0.3, "spring"), in_control(ids, 0.1, "autumn")
-    assert wider[one].all()
-    assert abs((one & other).mean() - 0.01) < 4 * np.sqrt(0.0099 / len(ids))
-    assert not in_control(ids, 0.0, "spring").any()
-
-
-def test_the_power_is_that_of_a_planned_test(shop: Prepared):
-    arm = np.arange(5000) % 10 == 0
-    found = power_of(arm, Control(), np.full(5000, 0.2))
-    again = plan_test(0.2 * 0.8, found["smallest_difference"], 1000.0, treatment_share=0.9)
-    assert abs(again.control + again.treatment - 5000) <= 2
-    unknown, half = (power_of(arm, Control(), b) for b in (None, np.where(np.arange(5000) % 2, 0.2, np.nan)))
-    assert found["smallest_difference"] < half["smallest_difference"] < unknown["smallest_difference"]
-    assert half["known"] == 2500
-    assert made(shop, "win_back").power["control"] > 0
-
-
-def test_nobody_currencies_and_rules_that_cannot_be_are_told(shop: Prepared, tmp_path: Path):
-    with pytest.raises(UserError, match=r"nobody is in audience=new_customer as of 1970-07-20T00:00:00Z \("):
-        made(shop, "new_customer", {"who": {"features": {"orders": [99, None]}}})
-    with pytest.raises(UserError, match=r"audience.who.features names 'ordres'. Did you mean 'orders'"):
-        made(shop, "new_customer", {"who": {"features": {"ordres": [1, 1]}}})
-    with pytest.raises(UserError, match=r"audience.who.lifecycle names 'lost'"):
-        made(shop, "win_back", {"who": {"lifecycle": ["lost"]}})
-    with pytest.raises(UserError, match=r"give segments=<folder"):
-        made(shop, "win_back", {"who": {"cluster": ["many orders"]}})
-    with pytest.raises(UserError, match=r"audience.blocks.for_you recommends items; set recommender="):
-        make(Given(shipped("win_back"), shop, AT * DAY))
-    mixed, _ = tiny_prepared(tmp_path / "mixed", [[1, 2]] * 3, [[DAY, 2 * DAY]] * 3, items={"currency": ["EUR", "USD"]})
-    with pytest.raises(UserError, match=r"items have prices in EUR, USD: currencies are mixed"):
-        make(Given(shipped("new_customer", blocks={}), mixed, 3 * DAY))
-    one, _ = tiny_prepared(tmp_path / "one", [[1, 2]] * 3, [[DAY, 2 * DAY]] * 3)
-    with pytest.raises(UserError, match=r"dataset=tiny has no add_to_cart"):
-        make(Given(shipped("cart_reminder", blocks={}), one, 3 * DAY))
-    pounds, _ = tiny_prepared(tmp_path / "gbp", [[1]] * 3, [[DAY]] * 3, items={"currency": ["GBP"]})
-    own = Profit(currency="EUR", customer_value=120, offer_cost=10, contact_cost=0.5, success_rate=0.3)
-    with pytest.raises(UserError, match=r"prices in GBP and the dataset's profit is in EUR: currencies are mixed"):
-        make(Given(shipped("new_customer", blocks={}), pounds, 3 * DAY, profit=own))
-
-
-def test_nothing_that_comes_later_changes_an_audience(shop: Prepared):
-    time = np.asarray(shop.events.timestamp)
-    later = time >= AT * DAY
-    assert later.sum() > 100
-    rng = np.random.default_rng(0)
-    events = replace(
-        shop.events,
-        item=np.where(later, rng.integers(1, ITEMS + 1, len(time)), shop.events.item).astype(np.int32),
-        event_type=np.where(later, rng.permutation(shop.events.event_type), shop.events.event_type),
-        price=np.where(later, 999.0, shop.events.price),
-    )
-    other = replace(shop, events=events)
-    for name in ("win_back", "cart_reminder", "replenishment", "vip_early", "new_customer", "first_visit_offer"):
-        changes = {"who": {"cart": {"hours": 240}}} if name == "cart_reminder" else {}
-        one, two = (pa.concat_tables(made(s, name, changes).chunks(100)) for s in (shop, other))
-        assert one.equals(two), name
-    assert ready_sessions(shop, shipped("exit_offer"), AT * DAY).table.equals(
-        ready_sessions(other, shipped("exit_offer"), AT * DAY).table
-    )
-    owner, rows = rows_between(shop, np.arange(1, 4), 0, AT * DAY, ("view",))
-    assert (time[rows] < AT * DAY).all()
-    assert owner.max() <= 2
