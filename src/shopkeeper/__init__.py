@@ -4,9 +4,7 @@ Importing the package is cheap: no torch, no Polars, no MLflow until a verb need
 are here, too (`__init__.pyi` lists them), and are imported when they are first used.
 """
 
-import importlib
 import os
-from typing import Any
 
 # OpenMP's threads otherwise spin while they wait: beside any other busy process that costs ten times the work itself.
 # It is read once, when the first library brings OpenMP in, hence here; a value of your own stays.
@@ -23,8 +21,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in __all__:
+        import importlib  # here: a stage that has nothing to do is over before anything is imported
+
         return vars(importlib.import_module("shopkeeper.api"))[name]
     raise AttributeError(f"module 'shopkeeper' has no attribute '{name}'")
 

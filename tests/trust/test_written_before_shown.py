@@ -115,7 +115,7 @@ def test_prices_that_nobody_has_leave_a_dash_and_a_finished_run(house: House, ca
     for part in ("validation", "test"):
         assert read("run/metrics.json")[part]["price_ndcg@1"]["value"] is None
     line = next(x for x in show.metrics_table(run.metrics).splitlines() if x.startswith("price_ndcg@1"))
-    assert line.split() == ["price_ndcg@1", "–", "–"]
+    assert line.split() == ["price_ndcg@1", "↑", "–", "–"]
     house.evaluate("runs=[run]", "tracking=mlflow")
     house.export("run=run")
     with pytest.raises(UserError, match="price_ndcg@1 on validation is not defined for any request"):

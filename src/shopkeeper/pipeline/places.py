@@ -100,12 +100,16 @@ def listed(root: Path, of: Mapping[str, str] | None = None, strict: bool = False
                 check_seal(said, path, "train again", needed=False)
             if not isinstance(said, dict) or said.get("kind") != "run":
                 continue
-            figures = read_json(path.parent / "metrics.json")
+            try:
+                figures = read_json(path.parent / "metrics.json")
+            except UserError:
+                if strict:
+                    open_run(path.parent)  # says what to do where its files have changed or are gone
+                raise
             about = {key: str(figures[key]) for key in GROUPS}
             run = Listed(path.parent, **about, seed=int(figures["seed"]), trained_at=_when(said, path), metrics=figures)
         except UserError as e:
             if strict:
-                open_run(path.parent)  # says what to do where its files have changed or are gone
                 raise
             log.warning("left aside: %s", e)
             continue
