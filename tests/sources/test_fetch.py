@@ -206,6 +206,23 @@ def test_a_file_of_a_web_server_is_fetched_whole_and_one_that_it_has_not_is_said
         web.shutdown()
 
 
+def test_what_stands_behind_a_question_mark_is_no_part_of_a_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("SHOP_TOKEN", "s3cret")
+    caplog.set_level(logging.INFO)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/orders.csv").write_text("customer,item\nc1,cup\n")
+    there = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "there"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), there) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}/orders.csv?token=$SHOP_TOKEN"
+        assert fetched(tmp_path, {"url": url}) == ["orders.csv"]
+        web.shutdown()
+    assert sorted(path.name for path in (tmp_path / "shop").iterdir()) == [".fetched.json", "orders.csv"]
+    assert "s3cret" not in caplog.text + (tmp_path / "shop/.fetched.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [

@@ -106,11 +106,20 @@ class Fetch:
         return str(without_secrets(self.url))
 
     @property
+    def is_pattern(self) -> bool:
+        """Whether the URL means whatever matches it; `?` begins a query, which may hold a key and names no file."""
+        return any(c in self._path for c in "*[")
+
+    @property
+    def _path(self) -> str:
+        return self.url.partition("://")[2].partition("?")[0]
+
+    @property
     def name(self) -> str:
         """The file below raw.folder, or a pattern of several; from the first wildcard's folder on."""
         if self.file or self.query or self.table:
             return self.file or "data.parquet"
-        parts = self.url.partition("://")[2].partition("?")[0].split("/")
+        parts = self._path.split("/")
         wild = [i for i, part in enumerate(parts) if any(c in part for c in "*[")]
         return "/".join(parts[min([*wild, len(parts) - 1]) :])
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, member, read_json, write_json
-from shopkeeper.ingest.dataset import is_pattern
 from shopkeeper.ingest.dataset_parts import Fetch
 from shopkeeper.ingest.fetch.addresses import Address
 
@@ -56,7 +55,7 @@ def _listed(entry: Fetch, address: Address) -> dict[str, tuple[Any, str]]:
         raise UserError("raw.fetch needs fsspec: pip install 'shopkeeper[sources]'") from None
     try:
         store, place = fsspec.core.url_to_fs(address.url, **address.options)
-        if not is_pattern(entry.url):
+        if not entry.is_pattern:
             found = [place] if _is_there(store, place) else []
         else:
             found = sorted(store.glob(place))
@@ -68,7 +67,7 @@ def _listed(entry: Fetch, address: Address) -> dict[str, tuple[Any, str]]:
         ) from None
     if not found:
         raise UserError(f"{entry.shown}: nothing there is called so; correct the URL in raw.fetch")
-    if not is_pattern(entry.url):
+    if not entry.is_pattern:
         return {entry.name: (store, place)}
     fixed = len(PurePosixPath(place).parts) - len(PurePosixPath(entry.name).parts)
     return {"/".join(PurePosixPath(each).parts[fixed:]): (store, each) for each in found}
