@@ -25,6 +25,7 @@ from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.dataset_parts import Fetch
 from shopkeeper.ingest.fetch.addresses import filled
 from shopkeeper.ingest.fetch.run import fetch
+from shopkeeper.ingest.log import read_log
 from shopkeeper.pipeline.prepare import prepare
 
 COLUMNS = {"user_id": "customer", "item_id": "item", "timestamp": "bought", "order_id": "number", "quantity": "units",
@@ -185,6 +186,20 @@ def test_files_of_a_store_are_copied_once_again_when_they_change_and_go_when_the
         assert b"jug" in (tmp_path / "shop/day=1/a.csv").read_bytes()
         with pytest.raises(UserError, match="nothing there is called so"):
             fetched(tmp_path, {"url": "memory://bucket/other/*.csv"})
+    finally:
+        store.rm("/bucket", recursive=True)
+
+
+def test_the_notes_of_what_was_fetched_are_no_file_of_the_log(tmp_path: Path):
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/day1.json", b'{"customer": "c1", "item": "cup"}\n')
+    columns = {"user_id": "customer", "item_id": "item"}
+    told = config({"url": "memory://bucket/*.json"}, reader={"format": "json_lines"}, columns=columns)
+    try:
+        fetch(parse(told), tmp_path)
+        assert len(read_log(parse(told), tmp_path, progress=False)) == 1
+        (tmp_path / "shop/day1.json").unlink()
+        assert fetch(parse(told), tmp_path, only_missing=True) == ["day1.json"]
     finally:
         store.rm("/bucket", recursive=True)
 

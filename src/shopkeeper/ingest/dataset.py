@@ -276,13 +276,24 @@ def is_pattern(name: str) -> bool:
     return any(c in name for c in "*?[")
 
 
+def matching(folder: Path, name: str) -> list[Path]:
+    """What a name or a pattern means below a folder, sorted; hidden things, as in a shell, only where it names them."""
+    if not is_pattern(name):
+        return [folder / name]
+    found, named = sorted(folder.glob(name)), _is_hidden(Path(name))
+    return found if named else [path for path in found if not _is_hidden(path.relative_to(folder))]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
     """Paths of raw files (glob patterns allowed, sorted); a `UserError` says where people get what is missing."""
     folder = Path(raw) / config.folder
     found: list[Path] = []
     for name in names:
-        matches = sorted(folder.glob(name)) if is_pattern(name) else [folder / name]
-        matches = [p for p in matches if p.is_file()]
+        matches = [p for p in matching(folder, name) if p.is_file()]
         if not matches:
             source = config.plain.get("source")
             raise UserError(

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import DatasetConfig
+from shopkeeper.ingest.dataset import DatasetConfig, matching
 from shopkeeper.ingest.fetch.addresses import DATABASES, filled
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def fetch(config: DatasetConfig, raw: Path, *, only_missing: bool = False) -> li
     """
     folder, names = raw / config.folder, []
     for entry in config.fetch:
-        if only_missing and any(path.is_file() for path in folder.glob(entry.name)):
+        if only_missing and any(path.is_file() for path in matching(folder, entry.name)):
             continue
         address = filled(entry)
         try:

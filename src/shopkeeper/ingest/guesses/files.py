@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import is_pattern
+from shopkeeper.ingest.dataset import is_pattern, matching
 
 NOT_DATA = (".md", ".txt~", ".yaml", ".yml", ".pdf", ".html", ".py", ".crc", ".log")
 LOOKED_INTO = 50  # files whose columns are compared
@@ -35,7 +35,7 @@ def given(told: Path, name: str | None = None) -> Given:
         parts = told.parts
         first = next(i for i, part in enumerate(parts) if is_pattern(part))
         root = Path(*parts[:first]) if first else Path()
-        paths = sorted(p for p in root.glob("/".join(parts[first:])) if p.is_file())
+        paths = [p for p in matching(root, "/".join(parts[first:])) if p.is_file()]
     elif told.is_dir():
         root = told
         paths = sorted(p for p in told.rglob("*") if p.is_file() and _is_data(p.relative_to(told)))
@@ -58,7 +58,7 @@ def only(files: Given, kept: Collection[Path]) -> Given:
     rest = tuple(path for path in files.paths if path in kept)
     inside = [path.relative_to(root).as_posix() for path in rest]
     found = patterns(inside)
-    meant = {path for pattern in found for path in root.glob(pattern)}
+    meant = {path for pattern in found for path in matching(root, pattern)}
     return Given(rest, files.folder, found if meant & set(files.paths) == set(rest) else tuple(inside), files.name)
 
 
