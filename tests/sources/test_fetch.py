@@ -244,6 +244,11 @@ def test_what_stands_behind_a_question_mark_is_no_part_of_a_files_name(
         ({"url": "postgresql://shop:s3cret@db/shop", "query": QUERY}, "holds a password or key"),
         ({"url": "https://shop.example/orders.csv?token=s3cret"}, "holds a password or key"),
         ({"url": "s3://bucket/orders.csv", "options": {"key": "AKIA", "secret": "s3cret"}}, "holds a password or key"),
+        ({"url": "https://b.example/orders.csv?X-Amz-Date=1&X-Amz-Signature=s3cret"}, "holds a password or key"),
+        ({"url": "https://b.example/orders.csv?sv=2022&sig=s3cret%3D&se=2026"}, "holds a password or key"),
+        ({"url": "https://b.example/orders.csv?api-key=s3cret"}, "holds a password or key"),
+        ({"url": "s3://b/o.csv", "options": {"client_kwargs": {"access_key": "s3cret"}}}, "holds a password or key"),
+        ({"url": "s3://b/o.csv", "options": {"h": {"Authorization": "Bearer s3cret"}}}, "holds a password or key"),
         ({"url": "postgresql://shop@db/shop"}, "names a database; say query or table"),
         ({"url": "s3://bucket/orders.csv", "query": QUERY}, "its url is no database"),
         ({"url": "orders.csv"}, "is no URL"),
@@ -277,3 +282,13 @@ def test_what_a_driver_repeats_of_a_variable_is_taken_out_of_its_message(monkeyp
     said = address.hidden(f"no user with {PASSWORD}\nor shop%27s%2Fs3cret%40home,\nkey AKIA-s3cret")
     assert said == "no user with $SHOP_PASSWORD or $SHOP_PASSWORD, key $STORE_KEY"
     assert entry.shown == address.shown == "postgresql://db/shop"
+
+
+def test_variables_are_put_into_options_however_deep_they_stand(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STORE_KEY", "AKIA-s3cret")
+    deep = {"client_kwargs": {"headers": {"Authorization": "Bearer $STORE_KEY"}, "of": ["$STORE_KEY", 1]}}
+    entry = parse(config({"url": "https://b.example/orders.csv", "options": deep})).fetch[0]
+    address = filled(entry)
+    assert address.options == {"client_kwargs": {"headers": {"Authorization": "Bearer AKIA-s3cret"},
+                                                 "of": ["AKIA-s3cret", 1]}}  # fmt: skip
+    assert address.hidden("Bearer AKIA-s3cret is refused") == "Bearer $STORE_KEY is refused"

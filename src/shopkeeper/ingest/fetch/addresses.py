@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +21,8 @@ from shopkeeper.typed import made
 
 _VARIABLE = re.compile(r"\$(\w+)")
 DATABASES = ("postgresql", "postgres", "sqlite", "duckdb")
-_SECRET = re.compile(r"(?i)(pass|pwd|secret|token|key|credential)")
+_SECRET = re.compile(r"(?i)(pass|pwd|secret|token|key|credential|signature|authorization|cookie)")
+_IN_QUERY = re.compile(r"(?i)[?&;](?:[\w.-]*(?:password|passwd|pwd|token|secret|key|signature)|sig)=([^&;]+)")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,15 @@ def filled(entry: Fetch) -> Address:
 
     whole = _VARIABLE.fullmatch(entry.url) is not None
     url = _VARIABLE.sub(lambda match: value(match, whole), entry.url)
-    options = {key: _VARIABLE.sub(lambda match: value(match, True), v) if isinstance(v, str) else v
-               for key, v in entry.options.items()}  # fmt: skip
+
+    def put(option: Any) -> Any:
+        if isinstance(option, Mapping):
+            return {key: put(inner) for key, inner in option.items()}
+        if isinstance(option, list | tuple):
+            return [put(inner) for inner in option]
+        return _VARIABLE.sub(lambda match: value(match, True), option) if isinstance(option, str) else option
+
+    options = put(entry.options)
     if whole and (password := urlsplit(url).password):
         secrets[password] = "password"
     longest_first = tuple(sorted(secrets.items(), key=lambda pair: -len(pair[0])))
@@ -103,10 +111,22 @@ def _check_no_secret(where: str, path: str, entry: Fetch) -> None:
     except ValueError:
         raise UserError(f"{where}: {path}.url is no URL; write it like s3://bucket/orders.csv") from None
     plain = [password] if password else []
-    plain += re.findall(r"(?i)[?&;](?:\w*(?:password|passwd|pwd|token|secret|key|signature))=([^&;]+)", entry.url)
-    plain += [str(value) for key, value in entry.options.items() if _SECRET.search(key) and isinstance(value, str)]
+    plain += _IN_QUERY.findall(entry.url)
+    plain += [value.removeprefix("Bearer ") for value in _secret_options(entry.options)]
     if any(not _VARIABLE.fullmatch(value) for value in plain):
         raise UserError(
             f"{where}: {path} holds a password or key, and configs are copied into manifests; write $NAME in its place "
             f"and set the environment variable NAME"
         )
+
+
+def _secret_options(value: Any, secret: bool = False) -> Iterator[str]:
+    """Texts of options, however deep, that are called like a key."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secret_options(inner, secret or bool(_SECRET.search(str(key))))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _secret_options(inner, secret)
+    elif secret and isinstance(value, str):
+        yield value
