@@ -116,6 +116,13 @@ def test_rows_without_an_id_stop_it_or_are_kept_aside_where_that_is_allowed():
     assert data.users()["user_id"].tolist()[0] in set(frame()["who"])
 
 
+@pytest.mark.parametrize(("no", "yes"), [(0, 1), (False, True), (0.0, 1.0)])
+def test_kinds_of_events_may_be_numbers_or_truth_values(no: Any, yes: Any):
+    log = frame().assign(bought_it=[no, yes] * (len(frame()) // 2))
+    data = sk.Dataset.from_pandas(log, **COLUMNS, type="bought_it", types={no: "view", yes: "purchase"})
+    assert data.to_pandas()["event_type"].value_counts().to_dict() == {"view": 600, "purchase": 600}
+
+
 def test_kinds_of_events_are_told_or_asked_for():
     log = frame().assign(kind=["buy", "look"] * (len(frame()) // 2))
     with pytest.raises(sk.UserError, match=r"types=.*'buy': 'purchase'.*'look': 'view'"):

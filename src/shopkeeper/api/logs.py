@@ -199,7 +199,7 @@ def _event_type(
             raise UserError("types says what kinds of event mean, and no column holds them; say type='…', too")
         return [event], event
     values = [v for v in pc.unique(table[column].cast(pa.string())).to_pylist() if v is not None]
-    told = dict(types or {})
+    told = {str(pa.array([key]).cast(pa.string())[0]): kind for key, kind in (types or {}).items()}  # as the column
     if unknown := [k for k in told if k not in values]:
         raise UserError(
             f"types names '{unknown[0]}', which column '{column}' has not.{nearest(str(unknown[0]), values)}"
