@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -213,7 +213,7 @@ class Estimator:
                 raise UserError("users and history are given; give one of them")
             names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
             lists = list(history.values()) if isinstance(history, Mapping) else list(history)
-            events = [[_event(one) for one in lines] for lines in lists]
+            events = [[_event(one) for one in _of_one_person(lines)] for lines in lists]
             items, types, times = read_lines(events, model, split, "history")
             at_once = None if instant is None else [instant] * len(lists)
             requests = Requests.from_histories(items, types, told_times(times), at_once)
@@ -347,6 +347,16 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
     found.settings = {**found._usual, "seed": run.config["seed"]}
     found.data, found._run = None, run
     return found
+
+
+def _of_one_person(lines: Any) -> Iterable[Any]:
+    """What one person did; a `UserError` for an item in place of a list of them."""
+    if isinstance(lines, str | bytes | Mapping) or not isinstance(lines, Iterable):
+        raise UserError(
+            f"history has {lines!r:.60} in place of a list of what one person did; give a list of lists: "
+            f"history=[[…], […]]"
+        )
+    return lines
 
 
 def _event(one: Any) -> Any:
