@@ -129,6 +129,30 @@ def test_a_model_whose_answers_move_is_refused_by_the_audit(data: sk.Dataset):
         sk.fit(Moody, data, **QUICK)
 
 
+class Ranked(sk.Model):
+    """Keeps what people keep: a ranking as a dict, in its order, NumPy's numbers, and a mean of nothing."""
+
+    def fit(self, events: pd.DataFrame) -> Ranked:
+        known = events.loc[events["item"] >= 0, "item_id"].value_counts()
+        self.rank_ = dict(zip(known.index, known.to_numpy(), strict=True))
+        self.mean_, self.most_ = float("nan"), np.float64("inf")
+        return self
+
+    def score(self, histories: sk.Histories) -> np.ndarray:
+        place = {item: -n for n, item in enumerate(self.rank_)}
+        return np.tile([place.get(item, -99) for item in self.items_], (len(histories), 1))
+
+
+def test_what_is_kept_comes_back_as_it_was(data: sk.Dataset):
+    fitted = sk.fit(Ranked(), data, **QUICK)
+    own = fitted.run.model().own
+    counts = list(own.rank_.values())
+    assert counts == sorted(counts, reverse=True)
+    assert {type(n) for n in counts} == {int}
+    assert np.isnan(own.mean_)
+    assert own.most_ == np.inf
+
+
 def bad(**methods: Any) -> type[sk.Model]:
     return type("Bad", (LastAgain,), methods)
 
@@ -141,6 +165,7 @@ def bad(**methods: Any) -> type[sk.Model]:
         (bad(fit=lambda self, e: None), "Bad.fit returns None; return self, as scikit-learn does"),
         (bad(fit=lambda self, e: setattr(self, "rule_", lambda: 1) or self), "Bad.rule_ is a function, which"),
         (bad(fit=lambda self, e: setattr(self, "set_", {1, 2}) or self), "Bad.set_ is a set, which cannot be written"),
+        (bad(fit=lambda self, e: setattr(self, "by_", {"x": np.nan}) or self), "Bad.by_ .* finite numbers"),
         (bad(__init__=lambda self, name="x": setattr(self, "name", name))(), "Bad has a setting 'name', which"),
         (bad(__init__=lambda self, *rest: None)(), r"Bad.__init__ takes \*rest; name each setting"),
         (bad(__init__=lambda self, log=None: setattr(self, "log", log))(frame()), "Bad.log is a DataFrame, and"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, write_json
+from shopkeeper.files import read_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,15 +41,19 @@ def write_state(folder: Path, learned: Mapping[str, Any], owner: str) -> None:
             arrays[name] = np.ascontiguousarray(value)
             listed[name] = {"kind": "array"}
         else:
-            value = value.item() if isinstance(value, np.generic) else value
+            value = _without_numpy(value)
+            if isinstance(value, float) and not math.isfinite(value):  # which JSON has not
+                arrays[name], listed[name] = np.array(value), {"kind": "number"}
+                continue
             if not _is_json(value):
                 raise UserError(
                     f"{owner}.{name} is a {type(value).__name__}, which cannot be written as data; keep numbers, text, "
-                    f"lists, dicts with text for keys, NumPy arrays (not of objects), or pandas frames"
+                    f"lists and dicts of finite numbers and text (text for keys), NumPy arrays (not of objects), or "
+                    f"pandas frames"
                 )
             listed[name] = {"kind": "json", "value": value}
     np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
-    write_json(folder / LIST, listed)
+    write_text(folder / LIST, json.dumps(listed, indent=2, allow_nan=False) + "\n")  # dicts keep their order
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -59,6 +65,8 @@ def read_state(folder: Path) -> dict[str, Any]:
                 found[name] = said["value"]
             elif said["kind"] == "array":
                 found[name] = arrays[name]
+            elif said["kind"] == "number":
+                found[name] = float(arrays[name])
             else:
                 frame = pq.read_table(folder / f"own-{name}.parquet").to_pandas()
                 found[name] = frame.iloc[:, 0] if said["kind"] == "series" else frame
@@ -75,9 +83,18 @@ def _table(value: pd.DataFrame | pd.Series[Any], where: str) -> pa.Table:
         raise UserError(f"{where} cannot be written as data ({str(e).splitlines()[0]}); keep plain columns") from None
 
 
+def _without_numpy(value: Any) -> Any:
+    """NumPy's numbers as Python's, in lists and dicts, too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_without_numpy(inner) for inner in value]
+    return {k: _without_numpy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
 def _is_json(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
     if isinstance(value, Mapping):
         return all(isinstance(k, str) and _is_json(v) for k, v in value.items())
-    return isinstance(value, PLAIN)
+    return isinstance(value, PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
