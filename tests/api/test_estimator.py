@@ -60,6 +60,13 @@ def test_the_verbs_go_on_in_a_folder_that_python_filled_and_find_the_same(tmp_pa
     assert again.users()["user_id"].dtype == np.int64
 
 
+def test_a_run_that_is_opened_is_trained_by_the_settings_that_it_had(data: sk.Dataset):
+    mine = sk.fit("item_knn", data, neighbours=5, evaluation={"resamples": 50, "k": [10, 3]}, trainer="cpu", seed=4)
+    again = sk.load(mine.path).fit(data)
+    assert again.path == mine.path, "the same settings have the same folder"
+    assert "ndcg@3" in again.metrics().index
+
+
 def test_nothing_is_left_in_the_current_folder_and_a_temporary_one_goes(tmp_path: Path):
     code = """
 import shopkeeper as sk, sys

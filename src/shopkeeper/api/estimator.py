@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper import configuration
 from shopkeeper.api.dataset import Dataset
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.frames import as_pandas
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 OF_VERB = {f.name for f in fields(told.Train)} - {
     "dataset", "split", "task", "model", "paths", "plain", "prepared_folder", "trial",
 }  # fmt: skip
+OF_TRAINING = ("loss", "trainer", "evaluation", "timeline", "init_from")  # of them: what a run learned by, but its seed
 
 
 class Estimator:
@@ -337,6 +339,8 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
         >>> sk.load(model.path).name
         'popularity'
     """
+    from shopkeeper.api.told import compose
+
     own = None if model is None else settings_of(model)
     run = open_run(path)
     found = Estimator.__new__(Estimator)
@@ -344,7 +348,10 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
     found.name = str(settings["name"])
     found.model = found.name if own is None or model is None else model
     found._usual = {key: value for key, value in settings.items() if key not in ("name", "task", "tasks", "target")}
-    found.settings = {**found._usual, "seed": run.config["seed"]}
+    ours = configuration.find("model", found.name) is not None
+    usual = compose("train", {"model": found.name}) if ours else compose("train", {}, whole={"model": settings})
+    told_of = {key: run.config[key] for key in OF_TRAINING if run.config.get(key, usual[key]) != usual[key]}
+    found.settings = {**found._usual, "seed": run.config["seed"], **told_of}
     found.data, found._run = None, run
     return found
 
