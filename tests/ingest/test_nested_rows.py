@@ -179,6 +179,18 @@ def test_lists_in_a_cell_as_databases_write_them():
     assert bad.tolist() == [False, False, False, True, True]
 
 
+def test_texts_of_json_in_a_cell_are_what_they_mean_and_null_is_nothing():
+    cells = [
+        json.dumps(["чай", 'a"b', "c\\d", "e\nf"]),
+        json.dumps(["a", None, "null"]),
+        "['a', None, nan]",
+        "[NULL,2]",
+    ]
+    found, bad = lists(pa.array(cells), pa.list_(pa.string()))
+    assert found.to_pylist() == [["чай", 'a"b', "c\\d", "e\nf"], ["a", None, "null"], ["a", None, None], [None, "2"]]
+    assert not bad.any()
+
+
 def test_parallel_lists_go_together_and_amounts_are_divided(tmp_path: Path):
     rows = [
         ["who", "what", "how", "much", "many"],

@@ -7,12 +7,15 @@ by the file (`[\\'a\\',\\'b\\']`).
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 _PIECE = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\[\],\s'"][^\[\],]*"""
+NOTHING = ("null", "NULL", "None", "nan", "NaN")  # without quotes, as JSON, ClickHouse and Python write what is missing
+_NOTHING_INSIDE = r"[\[,]\s*(?:null|NULL|None|nan|NaN)\s*[\],]"
 _WHOLE = r"""(?s)^\s*\[.*\]\s*$"""
 
 
@@ -31,11 +34,27 @@ def lists(column: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     if twice.any():  # a quote inside of a text has three backslashes there
         text = text.str.replace_all(r"\\(.)", "${1}").zip_with(twice, text)
     pieces = text.str.extract_all(_PIECE)
-    plain = pieces.list.eval(pl.element().str.strip_chars_end().str.replace_all(r"""^(?:'|")|(?:'|")$""", ""))
+    piece = pl.element().str.strip_chars_end()
+    value = piece.str.replace_all(r"""^(?:'|")|(?:'|")$""", "")
     if text.str.contains("\\", literal=True).any():
-        plain = plain.list.eval(pl.element().str.replace_all(r"\\(.)", "${1}"))
+        json_texts = _json_texts(pieces)
+        value = value.str.replace_all(r"\\(.)", "${1}")
+        value = pl.when(piece.is_in(list(json_texts))).then(piece.replace(json_texts)).otherwise(value)
+    if text.str.contains(_NOTHING_INSIDE).any():
+        value = pl.when(piece.is_in(NOTHING)).then(None).otherwise(value)
+    plain = pieces.list.eval(value)
     plain = plain.set(text.is_null(), None) if text.null_count() else plain
     return plain.to_arrow(), bad.to_numpy()
+
+
+def _json_texts(pieces: pl.Series) -> dict[str, str]:
+    """Texts in double quotes that JSON writes with escapes, `"\\u0447\\u0430\\u0439"`, and what they mean."""
+    every = pieces.explode().drop_nulls().str.strip_chars_end()
+    found = {}
+    for piece in every.filter(every.str.starts_with('"') & every.str.contains("\\", literal=True)).unique():
+        with suppress(ValueError):
+            found[piece] = str(json.loads(piece))
+    return found
 
 
 def _records(text: pl.Series, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
