@@ -190,6 +190,26 @@ def test_files_of_a_store_are_copied_once_again_when_they_change_and_go_when_the
         store.rm("/bucket", recursive=True)
 
 
+def test_two_entries_do_not_write_one_file_and_a_file_of_two_patterns_is_read_once(tmp_path: Path):
+    queries = [{"url": f"sqlite:///{tmp_path}/shop.db", "query": f"{QUERY} LIMIT {n}"} for n in (1, 2)]
+    with pytest.raises(UserError, match=r"raw\.fetch\[1\] and an entry above it both write data\.parquet"):
+        parse(config(*queries))
+    store = fsspec.filesystem("memory")
+    row = b'{"customer": "c1", "item": "cup"}\n'
+    store.pipe({"/bucket/a/one.json": row, "/bucket/b/two.json": row})
+    columns = {"user_id": "customer", "item_id": "item"}
+    entries = [{"url": f"memory://bucket/{part}/*.json"} for part in "ab"]
+    told = config(*entries, reader={"format": "json_lines"}, columns=columns)
+    try:
+        assert fetch(parse(told), tmp_path) == ["one.json", "two.json"]
+        assert len(read_log(parse(told), tmp_path, progress=False)) == 2
+        store.mv("/bucket/b/two.json", "/bucket/b/one.json")
+        with pytest.raises(UserError, match=r"one\.json is called like a file of another entry of raw\.fetch"):
+            fetch(parse(told), tmp_path)
+    finally:
+        store.rm("/bucket", recursive=True)
+
+
 def test_the_notes_of_what_was_fetched_are_no_file_of_the_log(tmp_path: Path):
     store = fsspec.filesystem("memory")
     store.pipe("/bucket/day1.json", b'{"customer": "c1", "item": "cup"}\n')

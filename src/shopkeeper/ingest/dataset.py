@@ -289,7 +289,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
-    """Paths of raw files (glob patterns allowed, sorted); a `UserError` says where people get what is missing."""
+    """Paths of raw files (glob patterns allowed, sorted), each once; a `UserError` says where to get a missing one."""
     folder = Path(raw) / config.folder
     found: list[Path] = []
     for name in names:
@@ -303,7 +303,7 @@ def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[P
                 + f"put it into {Path(raw).resolve() / config.folder}, or point paths.raw (SHOPKEEPER_RAW) elsewhere"
             )
         found += matches
-    return found
+    return list(dict.fromkeys(found))  # a file that two patterns mean is read once
 
 
 def to_plain(value: Any) -> Any:

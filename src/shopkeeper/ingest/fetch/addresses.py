@@ -86,7 +86,7 @@ def fetch_of(where: str, entries: Sequence[Yaml]) -> tuple[Fetch, ...]:
     Raises:
         UserError: a password in the config itself, a database without a query, or a query of what is no database.
     """
-    found = []
+    found: list[Fetch] = []
     for place, told in enumerate(entries):
         entry, path = made(Fetch, told), f"raw.fetch[{place}]"
         _check_no_secret(where, path, entry)
@@ -101,6 +101,8 @@ def fetch_of(where: str, entries: Sequence[Yaml]) -> tuple[Fetch, ...]:
             raise UserError(f"{where}: {path}.url is no URL; write it like s3://bucket/orders.csv")
         if entry.file and (PurePosixPath(entry.file).is_absolute() or ".." in PurePosixPath(entry.file).parts):
             raise UserError(f"{where}: {path}.file leads out of raw.folder; give a name below it")
+        if any(entry.name == other.name and not entry.is_pattern for other in found):
+            raise UserError(f"{where}: {path} and an entry above it both write {entry.name}; give each its own file")
         found.append(entry)
     return tuple(found)
 

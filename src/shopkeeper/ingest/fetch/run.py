@@ -27,7 +27,7 @@ def fetch(config: DatasetConfig, raw: Path, *, only_missing: bool = False) -> li
     Raises:
         UserError: a place that cannot be reached, a query that fails or gives no row, a variable that is not set.
     """
-    folder, names = raw / config.folder, []
+    folder, names = raw / config.folder, list[str]()
     for entry in config.fetch:
         if only_missing and any(path.is_file() for path in matching(folder, entry.name)):
             continue
@@ -46,5 +46,10 @@ def fetch(config: DatasetConfig, raw: Path, *, only_missing: bool = False) -> li
             message = address.hidden(str(e))  # a driver's may hold what it was told
             raise UserError(message) from None
         log.info("fetched %s from %s", ", ".join(found[:3]) + (" …" if len(found) > 3 else ""), address.shown)
+        if again := sorted(set(found) & set(names)):
+            raise UserError(
+                f"{address.shown}: {again[0]} is called like a file of another entry of raw.fetch, which it has "
+                f"replaced; give it another name there, or fetch it as a dataset of its own"
+            )
         names += found
     return sorted(names)
