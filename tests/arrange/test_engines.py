@@ -51,10 +51,11 @@ def hashes(config: dict, raw: Path, out: Path, engine: str) -> dict[str, str]:
         {**SHOP, "filters": {}, "extra": {"colour": "colour"}, "columns": {**SHOP["columns"], "order_id": "visit"}},
         {**SHOP, "filters": {"bots": {"per_day": 40, "per_hour": 30}, "min_history": 20}},
         {**SHOP, "filters": {"repeats": {"seconds": 600_000}}, "columns": {**SHOP["columns"], "order_id": "visit"}},
+        {**SHOP, "filters": {"repeats": {"seconds": 600_000, "of": "all", "at_once": False}}},
         {**ORDER_ONLY, "filters": {"consecutive_repeats": True, "k_core": 3, "min_history": 5, "max_history": 30}},
         DEMO,
     ],
-    ids=["all filters", "no filters", "bots", "repeats", "order only", "simulated"],
+    ids=["all filters", "no filters", "bots", "repeats", "repeats of other instants", "order only", "simulated"],
 )
 def test_an_engine_leaves_the_bytes_and_the_targets_of_the_default(tmp_path: Path, config: dict, engine: str):
     raw = shop_files(tmp_path / "raw")
@@ -90,7 +91,8 @@ some_filters = st.fixed_dictionaries(
         "retention_days": st.sampled_from([0.5, 3, 1000]),
         "bots": st.fixed_dictionaries({}, optional={"per_hour": st.integers(1, 4), "per_day": st.integers(1, 6)}),
         "repeats": st.fixed_dictionaries(
-            {"seconds": st.sampled_from([0, 21_600, 50_000])}, optional={"of": st.just("all")}
+            {"seconds": st.sampled_from([0, 21_600, 50_000])},
+            optional={"of": st.just("all"), "at_once": st.just(False)},
         ),
         "consecutive_repeats": st.just(True),
         "k_core": st.integers(1, 3),

@@ -90,7 +90,7 @@ def apply_filters(checked: Checked, filters: Filters, settle: Settle) -> tuple[F
         drop("retention_days", frame.filter(nw.col("time") >= oldest))
     if filters.repeats:
         span, orders = repeats_of(filters.repeats, "order_id" in checked.ids)
-        drop("repeats", _without_sent_again(frame, checked.ids, span, orders))
+        drop("repeats", _without_sent_again(frame, checked.ids, span, orders, filters.repeats.at_once))
     if filters.bots:
         drop("bots", _without_bots(frame, filters.bots, checked.zone))
     if filters.consecutive_repeats:
@@ -142,14 +142,17 @@ def _ahead(frame: Frame, zone: str, within: int | None) -> Any:
     return ahead
 
 
-def _without_sent_again(frame: Frame, ids: Mapping[str, str], span: int, orders: bool) -> Frame:
+def _without_sent_again(frame: Frame, ids: Mapping[str, str], span: int, orders: bool, at_once: bool) -> Frame:
     names = ["user", "item", "event_type", *([ids["order_id"]] if "order_id" in ids else [])]
     names += [name for name in ("quantity", "price") if name in frame.collect_schema().names()]
     wait = nw.col("time") - nw.col("time").shift(1).over(*names, order_by=["time", "place"])
     again = (wait <= span).fill_null(False)
     if orders:
         again = again & ~nw.col(ids["order_id"]).is_null()
-    return frame.with_columns(repeat=again).filter(~nw.col("repeat")).drop("repeat")
+    frame = frame.with_columns(repeat=again if at_once else again & (wait > 0).fill_null(False))
+    if not at_once:
+        frame = frame.with_columns(repeat=nw.col("repeat").cast(nw.Int8).max().over(*names, "time") > 0)
+    return frame.filter(~nw.col("repeat")).drop("repeat")
 
 
 def _without_repeats(frame: Frame) -> Frame:

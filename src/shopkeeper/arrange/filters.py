@@ -65,7 +65,8 @@ def apply_filters(log: Log, filters: Filters, zone: str = "UTC") -> list[Row]:
         times = _times(log, "retention_days")
         drop("retention_days", times >= days_before(int(times.max()), float(filters.retention_days), zone))
     if filters.repeats:
-        drop("repeats", ~_sent_again(log, *repeats_of(filters.repeats, "order_id" in log.ids)))
+        span, orders = repeats_of(filters.repeats, "order_id" in log.ids)
+        drop("repeats", ~_sent_again(log, span, orders, filters.repeats.at_once))
     if filters.bots:
         drop("bots", ~_is_bot(log, filters.bots, zone)[log.user])
     if filters.consecutive_repeats:
@@ -135,9 +136,12 @@ def repeats_of(setting: Repeats, has_orders: bool) -> tuple[int, bool]:
     return int(setting.seconds * 1_000_000), of == "orders"
 
 
-def _sent_again(log: Log, span: int, orders: bool) -> np.ndarray:
+def _sent_again(log: Log, span: int, orders: bool, at_once: bool) -> np.ndarray:
     """Rows that equal an earlier one of the same user in order, item, event type, quantity and price, at most `span`
-    µs after the last such row (a page that was loaded again, two files that overlap)."""
+    µs after the last such row (a page that was loaded again, two files that overlap).
+
+    Without `at_once` equal rows of one instant stay or go together: by what came before that instant.
+    """
     times = _times(log, "repeats")
     keys: list[np.ndarray] = [log.user, log.item, log.event_type]
     if "order_id" in log.ids:
@@ -145,11 +149,16 @@ def _sent_again(log: Log, span: int, orders: bool) -> np.ndarray:
     keys += [np.nan_to_num(v, nan=-1.0) for v in (log.quantity, log.price) if v is not None]
     order = np.lexsort((times, *keys))
     a, b = order[:-1], order[1:]
-    again = times[b] - times[a] <= span
+    equal = np.ones(len(b), bool)
     for key in keys:
-        again &= key[a] == key[b]
+        equal &= key[a] == key[b]
+    again = equal & (times[b] - times[a] <= span)
     if orders:
         again &= log.ids["order_id"].codes[b] >= 0
+    if not at_once:
+        tied = equal & (times[b] == times[a])
+        first = np.maximum.accumulate(np.where(tied, 0, np.arange(1, len(b) + 1)))  # place in `order`
+        again = np.append(False, again & ~tied)[first]
     same = np.zeros(len(log), bool)
     same[b] = again
     return same

@@ -35,8 +35,8 @@ logs                 several kinds of files that make one log, each with `files`
 order_by             of a log without times: columns of numbers that say in which order events stand; none: file order
 export               which known export this is (title, columns, since), for messages: see ingest/exports.py
 items users          attribute tables (see attributes.py)
-filters              event_types retention_days repeats (seconds [of: orders | all]: rows that were sent again) bots
-                     consecutive_repeats k_core min_history max_history
+filters              event_types retention_days repeats (seconds [of: orders | all] [at_once: false]: rows that were
+                     sent again) bots consecutive_repeats k_core min_history max_history
 max_rejected_share   above it the run stops (default 0.01)
 simulate             settings of the simulated shop, in place of raw and reader
 table                a table of customers with labels in place of a log: see table.py

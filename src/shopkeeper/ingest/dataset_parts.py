@@ -153,6 +153,7 @@ class Repeats:
 
     seconds: float = held(Needed(number(below=1e9)))  # how long after an equal row
     of: str | None = held(Name(("orders", "all")), None)  # None: orders, where there are any
+    at_once: bool = held(SWITCH, True)  # false: equal rows of one instant are lines of one order, and all stay
 
 
 @dataclass(frozen=True)
