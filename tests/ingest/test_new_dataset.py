@@ -212,6 +212,11 @@ def test_a_german_export_needs_no_renaming(tmp_path: Path):
     assert "of it is missing" not in text  # views have no price: the schema says so, it is no doubt
 
 
+def test_a_list_of_json_is_told_what_to_become(tmp_path: Path):
+    with pytest.raises(UserError, match=r"orders\.json is one JSON list; write an object per line: jq -c"):
+        guess(tmp_path, '[{"user": 1, "item": 2, "time": "2025-01-01"},\n {"user": 2, "item": 2}]', "orders.json")
+
+
 def test_what_is_no_table_gets_one_line(tmp_path: Path):
     for name, data in (("empty.csv", b""), ("none.csv", b"a,b\n"), ("zip.csv", b"PK\x03\x04")):
         (tmp_path / name).write_bytes(data)

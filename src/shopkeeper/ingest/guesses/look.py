@@ -40,6 +40,11 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         doubts.append("the text is not UTF-8; cp1252 (Western Europe) is a guess")
     if head.lstrip().startswith(b"{"):
         return {"format": "json_lines"}, doubts
+    if re.match(rb"\s*\[\s*\{", head):
+        raise UserError(
+            f"{path} is one JSON list; write an object per line: jq -c '.[]' {path.name} > {path.stem}.jsonl, or in "
+            f"pandas to_json(…, orient='records', lines=True)"
+        )
     lines = [line for line in head.decode("utf-8", "replace").splitlines()[:50] if line.strip()]
     if lines and "::" in lines[0]:
         n = lines[0].count("::") + 1
