@@ -123,6 +123,14 @@ def test_kinds_of_events_may_be_numbers_or_truth_values(no: Any, yes: Any):
     assert data.to_pandas()["event_type"].value_counts().to_dict() == {"view": 600, "purchase": 600}
 
 
+def test_one_column_of_items_is_told_as_a_list_is():
+    told = {"item_columns": "title", "user_columns": "town"}
+    log = frame().assign(title=lambda f: "T " + f["sku"], town="Bonn")
+    data = sk.Dataset.from_pandas(log, **COLUMNS, **told)
+    assert set(data.items()["title"]) == set(log["title"])
+    assert set(data.users()["town"]) == {"Bonn"}
+
+
 def test_kinds_of_events_are_told_or_asked_for():
     log = frame().assign(kind=["buy", "look"] * (len(frame()) // 2))
     with pytest.raises(sk.UserError, match=r"types=.*'buy': 'purchase'.*'look': 'view'"):

@@ -168,6 +168,7 @@ def evaluate(
     first = fitted[0].run.config
     words = {"tracking": "none", **settings}
     rerank = words.pop("rerank", None)
+    rerank = [rerank] if isinstance(rerank, str) else rerank
     config = compose("evaluate", words, words=[f"rerank=[{','.join(rerank)}]"] if rerank else [])
     for group in ("dataset", "split", "task", "paths", "timeline"):
         if group in first:

@@ -89,6 +89,9 @@ def describe(
         raise UserError(f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)}")
     if columns.user == columns.item:
         raise UserError(f"user and item are both column '{columns.user}'; say which column is whose")
+    item_columns, user_columns = (
+        [told] if isinstance(told, str) else list(told) for told in (item_columns, user_columns)
+    )
     wanted = list(dict.fromkeys([*named.values(), *item_columns, *user_columns]))
     table = as_arrow(frame, wanted)
     if not len(table):
