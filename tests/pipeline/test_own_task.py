@@ -14,7 +14,10 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.places import latest
+from shopkeeper.pipeline.recommend import _recommends
 from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.score import _of_customers
 from shopkeeper.pipeline.tune import tune_model
 from shopkeeper.serving import Bundle
 from shopkeeper.tasks.find import find_task
@@ -118,6 +121,22 @@ def test_it_is_tuned_exported_and_answers_from_a_bundle(house: House):
     assert none.probability is None
     assert none.reason
     assert run.metrics["task"] == "comeback"
+
+
+def test_the_run_trained_last_is_found_among_those_of_ones_own_task_and_of_tasks_that_nobody_names(
+    house: House, caplog: pytest.LogCaptureFixture
+):
+    churn, own = (listed_run(house, task) for task in ("churn", "comeback"))
+    assert latest(Path("runs"), {}, _of_customers) == own
+    (house.place / "conf/task/comeback.yaml").unlink()
+    assert latest(Path("runs"), {}, _of_customers) == churn
+    assert f"left aside: {own}: task.target 'my_comeback.TASK' is not named" in caplog.text
+    with pytest.raises(UserError, match="there is no finished run below runs"):
+        latest(Path("runs"), {}, _recommends)
+
+
+def listed_run(house: House, task: str) -> Path:
+    return house.train(f"runs/rhythm/{task}/temporal/base_rate", "model=base_rate", f"task={task}", *SMALL).path
 
 
 def test_a_model_says_which_tasks_it_serves(house: House):

@@ -26,6 +26,7 @@ from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Train
 from shopkeeper.shapes import Yaml
+from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 GROUPS = ("dataset", "task", "split", "model")
@@ -155,8 +156,24 @@ def trained_last(runs: Sequence[Listed]) -> list[Listed]:
     return sorted(kept, key=lambda run: (run.task, run.model, run.seed))
 
 
+def _config(run: Listed) -> Any:
+    return yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+
+
+def asked_of(run: Listed) -> str:
+    """What a run's task is asked of, as `tasks.base` names it; "" of a task that nobody here names, which is said."""
+    config = _config(run)
+    told = config.get("task") if isinstance(config, dict) else None
+    settings = {**(told if isinstance(told, Mapping) else {}), "name": run.task}  # a task of one's own has a target
+    try:
+        return find_task(settings, context.named_targets()).asks
+    except UserError as e:
+        log.warning("left aside: %s: %s", context.relative(run.path), e)
+        return ""
+
+
 def _but_seed(run: Listed) -> str:
-    config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    config = _config(run)
     return sha256_json({k: v for k, v in deciding(config).items() if k != "seed"}) if isinstance(config, dict) else ""
 
 

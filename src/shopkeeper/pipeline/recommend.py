@@ -23,14 +23,13 @@ from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.pipeline.told import Recommend, settings
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
-from shopkeeper.tasks.find import find_task
 
 log = logging.getLogger(__name__)
 CELLS_AT_ONCE = 4_000_000  # of scores
 
 
 def _recommends(run: places.Listed) -> bool:
-    return find_task({"name": run.task}, context.named_targets()).asks == REQUESTS
+    return places.asked_of(run) == REQUESTS
 
 
 def recommend(config: DictConfig) -> None:

@@ -33,7 +33,6 @@ from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Score, settings
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.tasks.base import REQUESTS
-from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
 
@@ -42,7 +41,7 @@ SUFFIXES = (".parquet", ".csv")
 
 
 def _of_customers(run: places.Listed) -> bool:
-    return find_task({"name": run.task}, context.named_targets()).asks != REQUESTS
+    return places.asked_of(run) not in ("", REQUESTS)
 
 
 def score(config: DictConfig) -> None:
