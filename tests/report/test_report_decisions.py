@@ -108,6 +108,19 @@ def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> No
     assert plain(said(full, "churn", now=unknown).headline) == headline
 
 
+def test_no_more_are_written_to_than_can_be_contacted(full: dict[str, Any]) -> None:
+    profit = now()["profit"]
+    for capacity, bound in ((111, True), (5000, False)):
+        found = said(full, "churn", now=now(profit={**profit, "capacity": capacity}))
+        assert plain(found.headline) == "Write to 111 customers: 842.50 EUR expected"
+        about, command = found.commands[0]
+        assert ("audience.most=111" in command.split()) is bound
+        assert about.startswith("As many as can be contacted" if bound else "All for whom an offer pays")
+        to_whom = dict(found.tiles)["842.50 EUR"]
+        assert ("the 111 with the highest risk, 29% or more: no more can be contacted (700.00" in to_whom) is bound
+        assert ("the 111 whose risk is 29% or more (700.00" in to_whom) is not bound
+
+
 def test_amounts_are_expected_of_all_together(full: dict[str, Any]) -> None:
     top = {"customers": 30, "expected": 2100.0}
     told = now(answers="amounts", expected=4200.0, top_tenth=top, leaving=False)

@@ -60,6 +60,20 @@ def day(iso: str) -> str:
     return f"{at.day} {at:%B %Y}"
 
 
+def full(profit: Mapping[str, Any]) -> bool:
+    """Whether more customers would pay off than can be contacted, or just as many."""
+    most = profit.get("capacity")
+    return most is not None and profit["best"]["customers"] >= int(most)
+
+
+def for_whom(profit: Mapping[str, Any]) -> str:
+    """Whom an offer goes to by a shop's own values."""
+    n, least = profit["best"]["customers"], f"{profit['threshold']:.0%}"
+    if full(profit):
+        return f"the {n:,} with the highest risk, {least} or more: no more can be contacted"
+    return f"the {n:,} whose risk is {least} or more"
+
+
 def _between(v: Value) -> str:
     return "no interval" if v.low is None or v.high is None else f"{amount(v.low)} to {amount(v.high)}"
 
@@ -164,7 +178,7 @@ def _customers(b: Board, report: Report) -> Decision:
             )
             tiles.append((
                 amount(some["profit"], unit),
-                f"expected of an offer to the {some['customers']:,} whose risk is {profit['threshold']:.0%} or more "
+                f"expected of an offer to {for_whom(profit)} "
                 f"({amount(some['low'])} to {amount(some['high'])}); to all: {amount(profit['all']['profit'])}",
             ))  # fmt: skip
         else:
@@ -243,6 +257,9 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
             least = floor(1e6 * profit["threshold"]) / 1e6
             audience += ["audience.who.score.share=null", f"audience.who.score.at_least={least:g}"]
             about = "All for whom an offer pays, with reasons and a control group"
+            if full(profit):
+                audience.append(f"audience.most={profit['best']['customers']}")
+                about = "As many as can be contacted, the highest risk first, with reasons and a control group"
         audience.append(f"recommender={report.recommender}" if report.recommender else "~audience.blocks.for_you")
         if not b.has_consent:
             audience.append("audience.needs_consent=false")

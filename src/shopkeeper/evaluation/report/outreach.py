@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from shopkeeper.evaluation.report.charts import number
-from shopkeeper.evaluation.report.decide import amount, day
+from shopkeeper.evaluation.report.decide import amount, day, for_whom
 from shopkeeper.evaluation.report.templating import Section, fill
 
 ORDER = (
@@ -177,8 +177,9 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
                                 f"({number(auroc['low'])} to {number(auroc['high'])})"))  # fmt: skip
     if profit := card.get("profit"):
         best, unit = profit["best"], profit["currency"]
-        some = f"the {best['customers']:,} with a risk of {profit['threshold']:.0%} or more"
-        expected = f"{amount(profit['all']['profit'], unit)} from all; {amount(best['profit'], unit)} from {some}"
+        expected = (
+            f"{amount(profit['all']['profit'], unit)} from all; {amount(best['profit'], unit)} from {for_whom(profit)}"
+        )
         facts.append(("Expected", expected))
     if (arms := card.get("arms")) and arms.get("smallest_difference") is not None:
         facts.append(("Can show", f"{100 * arms['smallest_difference']:.1f} points of buyers or more, "
