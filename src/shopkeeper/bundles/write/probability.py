@@ -33,8 +33,10 @@ class ProbabilityGraph(Graph):
         super().__init__()
         assert program.known is not None
         self.model, self.inputs = program.module, program.inputs
-        self.several, self.waits = bool(program.further), program.shift is not None
-        self.gives = ("probability", *(["further"] if self.several else []), *(["hazard"] if self.waits else []))
+        heads = list(program.further)
+        self.further = [1 + heads.index(name) for name in sorted(heads)]  # a manifest has them in that order
+        self.waits = program.shift is not None
+        self.gives = ("probability", *(["further"] if self.further else []), *(["hazard"] if self.waits else []))
         number = torch.full((n_items + 2,), len(program.known))  # what the network takes for an item that it knows not
         known = torch.from_numpy(program.known[: n_items + 1]).nonzero()[:, 0]
         number[known], number[0] = known, 0
@@ -45,4 +47,4 @@ class ProbabilityGraph(Graph):
     ) -> tuple[Tensor, ...]:
         """What the first head expects, what the further ones do, and of a wait the logits of its hazards."""
         mean_BH, *hazard = self.model(self.number_V[history_BL], event_type_BL, since_last_B, *others_BL)
-        return (mean_BH[:, 0], *([mean_BH[:, 1:]] if self.several else []), *hazard)
+        return (mean_BH[:, 0], *([mean_BH[:, self.further]] if self.further else []), *hazard)
