@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +32,22 @@ def test_a_failed_command_leaves_no_folder(tmp_path: Path, words: tuple[str, ...
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_command_is_about_what_was_done_whatever_else_was_trained(tmp_path: Path) -> None:
+    def told_next(*words: str) -> str:
+        done = shopkeeper(tmp_path, *words, *SMALL, "paths.runs=mine")
+        assert done.returncode == 0, done.stderr
+        return done.stderr.splitlines()[-1]
+
+    assert told_next("train", "-m", "model=popularity,recency") == "next: shopkeeper evaluate paths.runs=mine"
+    assert told_next("train", "model=ease", "split=leave_one_out") == "next: shopkeeper evaluate paths.runs=mine"
+    export = "shopkeeper export run=best dataset=demo_shop split=temporal paths.runs=mine"
+    assert told_next("evaluate", "split=temporal", "report.shuffle=false") == f"next: {export}"
+    done = shopkeeper(tmp_path, *export.split()[1:], "golden=5")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "exports/demo_shop-best/next_item/manifest.json").read_text(encoding="utf-8"))
+    assert told["model"] in ("popularity", "recency")
 
 
 def test_a_sweep_leaves_its_runs_with_all_others_and_ends_with_its_table(tmp_path: Path) -> None:

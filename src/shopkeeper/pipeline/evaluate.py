@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.comparing.addresses import addresses
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
 from shopkeeper.pipeline.comparing.choose import ahead, meant
-from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again
+from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, export_best
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
 from shopkeeper.pipeline.comparing.plotted import write_plots
@@ -47,9 +48,10 @@ def evaluate(config: DictConfig) -> None:
     out, sections = _compared(cfg)
     print(as_text(sections, columns()))
     log.info("report: %s", context.relative(out / "report.html"))
-    for task, address in addresses(read_json(out / "manifest.json"), cfg.tracking.uri).items():
+    about = read_json(out / "manifest.json")
+    for task, address in addresses(about, cfg.tracking.uri).items():
         log.info("MLflow, %s: %s", task, address)
-    log.info("next: %s run=best", " ".join(program("export")))
+    log.info("next: %s", shlex.join(export_best(cfg, about["dataset"], about["split_name"])))
 
 
 def evaluated(cfg: Evaluate) -> Path:

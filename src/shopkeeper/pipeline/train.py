@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -16,11 +17,11 @@ from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.pipeline import context, places, show
+from shopkeeper.pipeline.comparing.commands import evaluate_next
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
-from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.timeline import iso
 
@@ -53,7 +54,7 @@ def train(config: DictConfig) -> RunFolder:
         print(show.metrics_table(run.metrics))
     log.info("run: %s", context.relative(run.path))
     if hydra.mode != RunMode.MULTIRUN:  # a sweep says so at its end
-        log.info("next: %s", " ".join(program("evaluate")))
+        log.info("next: %s", shlex.join(evaluate_next()))
     return run
 
 

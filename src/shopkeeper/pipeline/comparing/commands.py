@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from shopkeeper import configuration
@@ -24,15 +25,24 @@ def evaluate_again(cfg: Evaluate) -> list[str]:
 
 def about_the_same(cfg: Evaluate, verb: str) -> list[str]:
     """The first words of another verb's command about a report's data: what was typed of these is typed again."""
-    typed = _typed("evaluate")
-    kept = [w for w in typed if w.lstrip("+~").partition("=")[0].partition(".")[0] in OF_THE_DATA]
-    stage = "--config-name" in typed  # whose folder of configs holds nothing for other verbs
-    if "--config-dir" in typed[:-1] and not stage:
-        kept += typed[(at := typed.index("--config-dir")) : at + 2]
+    kept = _typed_again("evaluate", OF_THE_DATA)
     keys = {word.lstrip("+~").partition("=")[0] for word in kept}
     name = cfg.dataset.name
     own = [f"dataset={name}"] if "dataset" not in keys and _is_known("dataset", name) else []
     return [*program(verb), *own, *kept]
+
+
+def export_best(cfg: Evaluate, dataset: str, split: str) -> list[str]:
+    """The words that export the best of the runs of a report, wherever others were trained since."""
+    about = {"dataset": dataset, "split": split}
+    which = [f"{k}={v}" for k, v in about.items() if _is_known(k, v)]
+    which += [f"runs=[{','.join(map(str, cfg.runs))}]"] if cfg.runs else []
+    return [*program("export"), "run=best", *which, *_typed_again("evaluate", ("paths",))]
+
+
+def evaluate_next() -> list[str]:
+    """The words that compare what a training left with what was trained before it."""
+    return [*program("evaluate"), *_typed_again("train", ("paths",))]
 
 
 def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:
@@ -49,11 +59,19 @@ def _is_known(key: str, value: str) -> bool:
     return key not in ("dataset", "split") or configuration.find(key, value) is not None
 
 
+def _typed_again(verb: str, groups: Sequence[str]) -> list[str]:
+    """What was typed of some groups, and where else configuration lies, for another verb's command."""
+    typed = _typed(verb)
+    kept = [w for w in typed if w.lstrip("+~").partition("=")[0].partition(".")[0] in groups]
+    stage = "--config-name" in typed  # whose folder of configs holds nothing for other verbs
+    if "--config-dir" in typed[:-1] and not stage:
+        kept += typed[(at := typed.index("--config-dir")) : at + 2]
+    return kept
+
+
 def _typed(verb: str) -> list[str]:
     """The words of the command line, where this is such a command; without the folder that every command adds."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized() or Path(sys.argv[0]).name != f"{verb}.py":
+    if Path(sys.argv[0]).name != f"{verb}.py":
         return []
     words = list(sys.argv[1:])
     added = configuration.added_folder()

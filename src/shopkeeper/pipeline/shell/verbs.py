@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_text
 from shopkeeper.pipeline.shell.entry import one_line_errors
-from shopkeeper.pipeline.shell.terminal import columns, program
+from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.shell.typed_ids import keep_ids
 from shopkeeper.pipeline.stages.unedited import check_chosen
 
@@ -74,10 +75,11 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
 
 
 def _print_sweep(left: Sequence[tuple[list[str], Any]]) -> None:
+    from shopkeeper.pipeline.comparing.commands import evaluate_next
     from shopkeeper.pipeline.comparing.swept import sweep_table
 
     print(f"\n{sweep_table(left, columns())}")
-    print(f"next: {' '.join(program('evaluate'))}", file=sys.stderr)
+    print(f"next: {shlex.join(evaluate_next())}", file=sys.stderr)
 
 
 def _called_with() -> list[str]:
