@@ -137,11 +137,16 @@ def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepare
 
 def why_not_asked(prepared: Prepared, at: int, types: tuple[str, ...], active_days: float | None) -> np.ndarray:
     """Why each customer of a dataset would not be asked about at an instant: str (n_users,)."""
+    span = "time" if active_days is None else f"{active_days:g} days"
+    return why_nothing(prepared, at, f"no {' / '.join(types)} in the {span} before the cutoff")
+
+
+def why_nothing(prepared: Prepared, at: int, of_known: str) -> np.ndarray:
+    """The same where those who have a history, and did not object, are not asked for one reason: str (n_users,)."""
     time, offsets = prepared.events.timestamp, prepared.offsets
     assert time is not None
     first = np.where(np.diff(offsets) > 0, time[np.minimum(offsets[:-1], max(len(time) - 1, 0))], at)
-    span = "time" if active_days is None else f"{active_days:g} days"
-    reason = np.where(first < at, f"no {' / '.join(types)} in the {span} before the cutoff", NO_HISTORY).astype(object)
+    reason = np.where(first < at, of_known, NO_HISTORY).astype(object)
     if prepared.consent is not None:
         user = np.arange(1, prepared.n_users + 1)
         reason[~prepared.consent.holds(user, at)] = NO_CONSENT

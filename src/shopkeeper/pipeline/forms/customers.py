@@ -29,7 +29,15 @@ from shopkeeper.data.split import Split
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.forms.cohorts import asked_as_of, cohort_at, known_at, truth_of, why_not_asked, windows_of
+from shopkeeper.pipeline.forms.cohorts import (
+    asked_as_of,
+    cohort_at,
+    known_at,
+    truth_of,
+    why_not_asked,
+    why_nothing,
+    windows_of,
+)
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
 from shopkeeper.pipeline.forms.warm_start import check_encoder, check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
@@ -219,7 +227,7 @@ def as_of(run: RunFolder, prepared: Prepared, at: int | None) -> tuple[Prepared,
     if cohort.session is not None:
         none = none_goes_on(cohort.session.shape[1])
         when = windows_of(run.told, prepared).observed_until if at is None else at
-        return known, cohort, np.full(prepared.n_users, none, object), when
+        return known, cohort, why_nothing(known, when, none), when
     instant = int(cohort.cutoff[0])
     return known, cohort, why_not_asked(known, instant, cohort.active_events, cohort.active_days), instant
 
