@@ -16,8 +16,10 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.facts import audit_rows
+from shopkeeper.evaluation.report.figures import Model, Value
 from shopkeeper.evaluation.report.gather import gather
 from shopkeeper.evaluation.report.page import render
+from shopkeeper.evaluation.report.words import _calibration
 from shopkeeper.evaluation.settings import Report
 
 
@@ -30,6 +32,15 @@ def test_the_answer_names_the_best_model_by_how_much_and_how_far_from_the_best_p
     assert "SASRec is better than Popularity" in text
     assert re.search(r"SASRec reaches \d\d% of it", text)
     assert "another model significantly better" in text
+
+
+def test_more_than_chance_explains_is_more_as_it_is_written() -> None:
+    def said(ece: float, high: float) -> str:
+        return _calibration(Model("m", {"ece": Value(ece), "ece_if_calibrated": Value(0.1, 0.05, high)}, 0))
+
+    assert "off by 16.4% on average, more than the 12.0% that chance explains" in said(0.164, 0.12)
+    assert "off by 16.40% on average, more than the 16.35% that chance explains" in said(0.16402, 0.16351)
+    assert "Nothing speaks against its probabilities" in said(0.16351, 0.16351)
 
 
 def test_the_oracle_is_a_ceiling_and_never_the_answer(sections: dict[str, Any]) -> None:

@@ -128,9 +128,10 @@ def _calibration(best: Model) -> str:
     if ece is None or expected is None or expected.high is None:
         return ""
     if ece.value > expected.high:
+        digits = next(n for n in range(1, 9) if n == 8 or f"{ece.value:.{n}%}" != f"{expected.high:.{n}%}")
         return (
-            f" Its probabilities are off by {ece.value:.1%} on average, more than the {expected.high:.1%} "
-            f"that chance explains at this number of customers."
+            f" Its probabilities are off by {ece.value:.{digits}%} on average, more than the "
+            f"{expected.high:.{digits}%} that chance explains at this number of customers."
         )
     return (
         f" Nothing speaks against its probabilities: they are off by {ece.value:.1%} on average, and "
