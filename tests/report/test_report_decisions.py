@@ -168,6 +168,24 @@ def test_pages_about_customers_say_what_drives_the_score_and_whether_today_is_as
     assert "A classifier cannot tell the two apart" in plain(render(gather(other, FAST)))
 
 
+def test_an_audience_that_is_not_to_be_read_counts_in_no_sum_of_money_and_says_why() -> None:
+    broken = read("2022-05", 900.0, 100.0)
+    broken["read"] |= {
+        "words": "Not to be read: customers are missing in one arm.",
+        "sample_ratio": {"ok": False},
+        "warnings": ["do not read this: 90 and 2 customers cannot come from the arms that were dealt"],
+    }
+    section = campaigns([read("2022-05", 100.0, 50.0), broken], "GBP")
+    assert section is not None
+    text = plain(section.content)
+    assert "of 1 it can be read" in section.lead
+    assert "+100 GBP (+50 to +150)" in text
+    assert "+900 GBP" not in text
+    assert "+1,000 GBP" not in text
+    assert "Not to be read: customers are missing in one arm." in text
+    assert "do not read this: 90 and 2 customers" in text
+
+
 def test_profit_of_messages_with_lists_is_turnover_where_no_margin_is_known(full: dict[str, Any]) -> None:
     text = plain(render(gather(full, FAST)))
     assert "What would messages with these lists bring?" in text

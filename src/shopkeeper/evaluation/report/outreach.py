@@ -142,7 +142,7 @@ def campaigns(found: Sequence[Mapping[str, Any]], currency: str) -> Section | No
     """Whom was written to, what it did in buyers and money, and all of a month together."""
     if not found:
         return None
-    read = [one for one in found if one["read"] is not None]
+    read = [one for one in found if one["read"] is not None and one["read"]["sample_ratio"]["ok"]]
     lead = (
         f"{len(found)} audiences; of {len(read)} it can be read what the message did: those who were written to "
         "against those who were left alone, by customer, whatever they did before taken out (CUPED)."
@@ -161,7 +161,7 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {"title": card.get("title") or one["audience"], "as_of": day(one["as_of"]), "facts": []}
     made |= {
         "message": card.get("message") or "",
-        "warnings": list(card.get("warnings") or []),
+        "warnings": [*(one["read"]["warnings"] if one["read"] else ()), *(card.get("warnings") or ())],
         "folder": one["folder"],
     }
     made["read"] = re.sub(r"(?<=[( ])-(?=\d)", "\u2212", one["read"]["words"]) if one["read"] else ""
