@@ -17,7 +17,7 @@ from shopkeeper.cli.erased import erased, print_erased
 from shopkeeper.errors import UserError
 from shopkeeper.people.erasure import pseudonym
 from shopkeeper.people.rules import customer_rules
-from shopkeeper.people.search import find_customer
+from shopkeeper.people.search import _step, find_customer
 
 
 def parquet(path, **columns):
@@ -82,6 +82,19 @@ def run_of(root, fingerprint, model="sasrec"):
     bundle = root / "exports" / f"shop-{model}"
     bundle.mkdir(parents=True, exist_ok=True)
     (bundle / "manifest.json").write_text(json.dumps({"kind": "recommender", "data": {"fingerprint": fingerprint}}))
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("sasrec-0123abcd", "model=sasrec with the settings in {run}/config.yaml"),
+    ("wide", "model=sasrec name=wide with the settings in {run}/config.yaml"),
+    ("sasrec", "model=sasrec name=sasrec"),
+])  # fmt: skip
+def test_a_run_is_trained_again_as_the_model_that_it_is_of(tmp_path, name, words):
+    run = tmp_path / "runs/shop/next_item/temporal" / name
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text(json.dumps({"model": "sasrec"}))
+    step = _step(run / "test.parquet", tmp_path)
+    assert step == f"python train.py dataset=shop task=next_item split=temporal {words.format(run=run)}"
 
 
 def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeypatch):

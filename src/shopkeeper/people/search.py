@@ -308,11 +308,12 @@ def _step(path: Path, root: Path) -> str:
         again = f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
         return f"delete {root / Path(*parts[:3])}, then {again}"  # another setting writes to another folder
     if place == "runs" and len(parts) > 5:
-        about, name = f"dataset={parts[1]} task={parts[2]} split={parts[3]}", parts[4]
-        model = re.sub(r"-[0-9a-f]{8}$", "", name)
-        if model == name:  # of a stage
-            return f"python train.py {about} model={name} name={name}"
-        return f"python train.py {about} model={model} with the settings in {root / Path(*parts[:5])}/config.yaml"
+        about, name, run = f"dataset={parts[1]} task={parts[2]} split={parts[3]}", parts[4], root / Path(*parts[:5])
+        short = re.sub(r"-[0-9a-f]{8}$", "", name)
+        model = _manifest(run / "metrics.json").get("model", short)
+        named = f" name={name}" if short == name else ""
+        settings = "" if model == name else f" with the settings in {run}/config.yaml"  # else of a stage
+        return f"python train.py {about} model={model}{named}{settings}"
     if parts[:2] == ("outputs", "checkpoints") and len(parts) > 3:
         return f"delete {root / Path(*parts[:3])} (the state of a training that did not end)"
     if place in ("runs", "models", "outputs", "multirun"):
