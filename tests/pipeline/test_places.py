@@ -42,6 +42,12 @@ def test_a_folders_name_says_the_settings_and_not_where_or_how_they_were_worked_
             run_folder(but(told(*KNN), name=wrong))
 
 
+def test_a_run_that_knew_somebody_is_replaced_by_the_one_without_them() -> None:
+    first = run_folder(told(*KNN))
+    assert run_folder(told(*KNN, "+dataset.erasure={file: erased.csv, column: user_id}")) == first
+    assert run_folder(told(*KNN, "+dataset.consent={file: consent.csv, purpose: email}")) != first
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Makes what is listed of a run: its manifest, settings and figures."""

@@ -60,8 +60,13 @@ def run_id(config: Yaml) -> str:
 
 
 def deciding(config: Yaml) -> dict[str, Any]:
-    """The settings without those that say where things lie, how they are shown, or how they are computed."""
+    """The settings without those that say where things lie, how they are shown, or how they are computed.
+
+    Nor is it decided by who was erased: a run that knew them is replaced by the one that is trained without them.
+    """
     kept = {key: value for key, value in config.items() if key not in ASIDE}
+    if isinstance(dataset := kept.get("dataset"), Mapping):
+        kept["dataset"] = {key: value for key, value in dataset.items() if key != "erasure"}
     trainer = kept.get("trainer")
     if isinstance(trainer, Mapping):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in (*MAY_CHANGE, "plan")}
