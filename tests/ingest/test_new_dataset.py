@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.cli.new_dataset import write_dataset_yaml
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
@@ -40,6 +41,20 @@ def test_a_shops_csv_gets_a_config_that_prepares_it(tmp_path: Path):
     assert "100.0% of it is missing" in text
     p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
     assert (p.n_users, p.n_items, p.manifest["n_events"], p.name) == (7, 11, 99, "my_shop_2020")
+
+
+def test_the_command_that_comes_next_is_one_that_runs_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text(
+        "user,item,time\n" + "\n".join(f"c{n % 7},s{n % 5},2024-01-{n:02d}" for n in range(1, 31))
+    )
+    write_dataset_yaml(Path("mine.csv"), None)
+    assert capsys.readouterr().out.endswith("then: shopkeeper prepare dataset=mine\n")
+    Path("prepare.py").touch()  # a clone
+    write_dataset_yaml(Path("mine.csv"), None, "again")
+    assert capsys.readouterr().out.endswith("then: python prepare.py dataset=again\n")
 
 
 def test_what_purchases_have_and_views_lack_is_required_for_purchases(tmp_path: Path):

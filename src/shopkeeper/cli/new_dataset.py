@@ -18,6 +18,7 @@ def write_dataset_yaml(file: Path, out: Path | None, name: str | None = None) ->
     """
     from shopkeeper.ingest.guesses.files import given
     from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+    from shopkeeper.pipeline.shell.terminal import program
 
     name = given(file, name or (out.stem if out is not None else None)).name
     if not re.fullmatch(NAME, name):
@@ -28,4 +29,4 @@ def write_dataset_yaml(file: Path, out: Path | None, name: str | None = None) ->
     text = guess_dataset(file, name)
     write_text(out, text)
     print(text)
-    print(f"written to {out}; settle its doubts, then: python prepare.py dataset={out.stem}")
+    print(f"written to {out}; settle its doubts, then: {' '.join(program('prepare'))} dataset={out.stem}")
