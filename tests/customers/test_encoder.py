@@ -105,6 +105,7 @@ def test_what_cannot_be_started_from_is_said(words: tuple[str, ...], expected: s
 def test_a_run_of_another_model_is_refused(house: House, sasrec: RunFolder):
     other = house.train("runs/popular", "dataset=rhythm", "model=popularity", *EARLY)
     with pytest.raises(
-        UserError, match=r"is a run of model=popularity, and model=transformer starts from SASRec alone"
+        UserError,
+        match=r"is a run of model=popularity, and model=transformer starts from SASRec alone; `shopkeeper runs` lists",
     ):
         house.train("runs/none", *TRANSFORMER, f"init_from={other.path}")

@@ -84,7 +84,7 @@ def check_encoder(cfg: Train, starts_from: Sequence[str], first: int) -> dict[st
         names = " / ".join(target.rpartition(".")[2] for target in starts_from)
         raise UserError(
             f"init_from={path} is a run of model={run.metrics['model']}, and model={model.name} starts from {names} "
-            f"alone; `ls -d outputs/*/* models/*/*/*/*` shows the runs"
+            f"alone; `shopkeeper runs` lists the runs"
         )
     protocol, until = str(run.metrics["protocol"]), run.manifest.get("trained_until")
     if protocol == "published" or until is None:
