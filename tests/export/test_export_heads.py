@@ -17,6 +17,7 @@ from javascript import node
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.everybody import answer_everybody
 from shopkeeper.bundles.answer.wire import answered, response_schema
+from shopkeeper.bundles.targets import write_triton
 from shopkeeper.pipeline.score import score
 from shopkeeper.programs.waits import LEVELS, of_hazards
 
@@ -82,6 +83,12 @@ def test_raw_events_are_answered_as_they_were_scored_blanks_with_their_reasons(n
         days = np.stack([table[f"days_{100 * level:.0f}"].drop_null() for level in LEVELS])
         assert (np.diff(days, axis=0) >= 0).all()
         assert len(days[0]) == table["expected"].drop_null().length() == len(said)
+
+
+def test_models_of_several_tasks_have_names_of_their_own_in_one_triton(name: str):
+    repository = write_triton(Path("exports") / name, Path("triton"))
+    own = {"several": "rhythm-churn-gru", "waits": "rhythm-next_order-transformer"}[name]
+    assert {path.parent.name for path in repository.glob("*/config.pbtxt")} == {own, f"{own}_graph"}
 
 
 def test_hazards_become_the_days_of_the_distribution_that_they_say():

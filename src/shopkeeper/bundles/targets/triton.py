@@ -47,7 +47,9 @@ def write_triton(
     bundle = Path(bundle)
     manifest, content, seal = checked_files(bundle)
     dataset = str((manifest.get("data") or {}).get("dataset") or "")
-    name = re.sub(r"[^\w.-]", "-", "-".join(filter(None, (dataset, manifest.get("model") or manifest["kind"]))))
+    task = None if manifest["kind"] == "recommender" else manifest.get("task")  # one server may answer several
+    parts = filter(None, (dataset, task, manifest.get("model") or manifest["kind"]))
+    name = re.sub(r"[^\w.-]", "-", "-".join(parts))
     tensors = _tensors(bundle, manifest) if manifest["scorer"] == GRAPH else None
     with atomic_folder(Path(out), "triton", None if overwrite else another(manifest, dataset)) as folder:
         models = {name: config(name, "python", batch, STRING["inputs"], STRING["outputs"], instances)}
