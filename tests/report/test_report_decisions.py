@@ -102,7 +102,9 @@ def test_whom_to_write_to_and_what_it_brings_by_when(full: dict[str, Any]) -> No
     told = said({**full, "next_item": {**full["next_item"], "others": own}}, "churn").commands[0][1]
     assert told.endswith("audience.needs_consent=false --config-dir conf")  # after all settings: else it is not read
     nobody = now()["profit"] | {"best": {"customers": 0, "profit": 0.0, "low": 0.0, "high": 0.0}}
-    assert "nobody" in plain(said(full, "churn", now=now(profit=nobody)).headline)
+    none = said(full, "churn", now=now(profit=nobody))
+    assert "nobody" in plain(none.headline)
+    assert [command.split()[1] for _, command in none.commands] == ["score.py"]  # and no list of whom to write to
     unknown = {k: v for k, v in now().items() if k != "profit"}
     headline = "123 of 300 customers of the last 60 days are expected to leave"
     assert plain(said(full, "churn", now=unknown).headline) == headline

@@ -187,6 +187,15 @@ def test_the_shops_own_values_stand_beside_a_figure_of_profit(sections: dict[str
     assert "Expected maximum profit" not in dict(gather({"churn": sections["churn"]}, Report(resamples=100)).protocol)
 
 
+def test_no_probability_above_certainty_is_named_where_no_offer_pays(sections: dict[str, Any]) -> None:
+    own = {"currency": "EUR", "customer_value": 12, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.1}
+    churn = dict(sections["churn"])
+    churn["metrics"] = {name: {**m, "profit": own} for name, m in churn["metrics"].items()}
+    text = render(gather({"churn": churn}, Report(resamples=100)))
+    assert "No contact pays by the shop’s own values" in text
+    assert "with a probability of 103% or more" not in text
+
+
 def test_a_campaigns_profit_is_a_figure_and_a_table_in_the_shops_own_money(sections: dict[str, Any]) -> None:
     own = {"currency": "EUR", "customer_value": 120, "offer_cost": 10, "contact_cost": 0.5, "success_rate": 0.3}
     churn = dict(sections["churn"])

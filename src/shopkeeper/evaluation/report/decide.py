@@ -250,10 +250,11 @@ def _commands(b: Board, report: Report, now: Mapping[str, Any]) -> list[tuple[st
         return []
     what = "probability" if now["answers"] == PROBABILITIES else "amount"
     commands = [(f"Every customer’s {what}, as a file", shlex.join([*report.commands["score"], f"run={b.leader}"]))]
-    if now.get("leaving"):
+    profit = now.get("profit")
+    if now.get("leaving") and not (profit and not profit["best"]["customers"]):  # else nobody is worth an offer
         audience = ["audience=at_risk", f"scores={b.leader}"]
         about = "The tenth with the highest risk, with reasons and a control group"
-        if (profit := now.get("profit")) and profit["best"]["customers"]:
+        if profit:
             least = floor(1e6 * profit["threshold"]) / 1e6
             audience += ["audience.who.score.share=null", f"audience.who.score.at_least={least:g}"]
             about = "All for whom an offer pays, with reasons and a control group"

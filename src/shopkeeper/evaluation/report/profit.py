@@ -56,10 +56,18 @@ def _cells(c: ProfitCurve, by_risk: bool) -> list[str]:
 
 
 def _of_offer(model: Model, best: ProfitCurve, own: Mapping[str, Any]) -> str:
-    return (
+    chosen = (
         f"By {model.label}, contacting everybody with a probability of {best.threshold:.0%} or more "
         f"({best.by_probability.share:.0%} of {best.n:,} customers) would have brought "
-        f"{money(best.by_probability, best.currency)}; contacting everybody {money(best.everybody, best.currency)}. "
+        f"{money(best.by_probability, best.currency)}; contacting everybody"
+    )
+    if best.threshold > 1:
+        chosen = (
+            "No contact pays by the shop’s own values, however probable it is that somebody leaves: contacting "
+            "everybody would have brought"
+        )
+    return (
+        f"{chosen} {money(best.everybody, best.currency)}. "
         f"The shop’s own values: a customer who stays is worth {own.get('customer_value', 0):g}, an offer that is "
         f"taken costs {own.get('offer_cost', 0):g}, a contact {own.get('contact_cost', 0):g}, and "
         f"{own.get('success_rate', 0):.0%} of those about to leave stay when asked"
