@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -232,4 +233,4 @@ def test_the_command_names_the_dataset_as_told(tmp_path: Path, monkeypatch, caps
     assert yaml.safe_load((tmp_path / "conf/dataset/my_shop.yaml").read_text())["name"] == "my_shop"
     main(["new-dataset", "orders 2024.csv", "--out", "other.yaml"])
     assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "other"
-    assert "prepare.py dataset=other" in capsys.readouterr().out
+    assert re.search(r"prepare(\.py)? dataset=other", capsys.readouterr().out)

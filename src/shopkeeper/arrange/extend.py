@@ -78,7 +78,7 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
     changes = dict(old.manifest.get("changes") or {})
     if left_out := Counter(changes.get("left_out") or {}) + Counter(fresh.left_out):
         changes["left_out"] = dict(left_out)
-    extra |= {"changes": changes} if changes else {}
+    extra |= {"changes": changes} if changes or "changes" in old.manifest else {}
     with atomic_folder(Path(out), "prepared") as folder:
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
         check_still(checked, Path(raw), before)
