@@ -234,3 +234,16 @@ def test_the_command_names_the_dataset_as_told(tmp_path: Path, monkeypatch, caps
     main(["new-dataset", "orders 2024.csv", "--out", "other.yaml"])
     assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "other"
     assert re.search(r"prepare(\.py)? dataset=other", capsys.readouterr().out)
+
+
+def test_a_table_that_shares_a_few_common_names_with_a_known_export_is_not_taken_for_it(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(
+        tmp_path,
+        "seen.csv",
+        "user_id,item_id,rating,timestamp\n" + "".join(f"u{i % 7},i{i % 5},4.0,{10**9 + i}\n" for i in range(40)),
+    )
+    main(["new-dataset", "seen.csv"])
+    found = yaml.safe_load((tmp_path / "conf/dataset/seen.yaml").read_text())
+    assert found["columns"]["item_id"] == "item_id"
+    assert "source" not in str(found["defaults"])

@@ -80,13 +80,16 @@ def files_read(name: str) -> list[str]:
     return list(walk({key: inner for key, inner in told.items() if key != "export"}))
 
 
-def recognised(have: Collection[str]) -> tuple[str, Export] | None:
-    """The known export that a file with these columns is, or most likely was; None where it is like none of them."""
+def recognised(have: Collection[str], fewest: int = 1) -> tuple[str, Export] | None:
+    """The known export that a file with these columns is, or most likely was; None where it is like none of them.
+
+    `fewest`: columns of it that must be there where not all are: `user_id` and `timestamp` stand in any table.
+    """
     best, most = None, 0.0
     for name, export in known():
         found = sum(column in have or export.renamed.get(column) in have for column in export.columns)
         share = found / len(export.columns)
-        if share >= ENOUGH and (share, found) > (most, 0):
+        if (share == 1 or (share >= ENOUGH and found >= fewest)) and (share, found) > (most, 0):
             best, most = (name, export), share
     return best
 

@@ -31,6 +31,7 @@ from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
 SHOWN = 6  # columns in a message
+FEWEST = 5  # columns of a known export by which a file that lacks some is still taken for it
 NAMES = {  # our column -> what shops call it, most telling first
     "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde|besucher)|"
     r"(user|customer|client|cust).?(id|no|nr|number)?$|^uid$",
@@ -58,7 +59,7 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     """
     files = given(Path(path), name)
     heads = [(file, *_head_of(file)) for file in files.paths[:LOOKED_INTO]]
-    found = [recognised(columns) for _, _, _, columns in heads]
+    found = [recognised(columns, FEWEST) for _, _, _, columns in heads]
     main = next((i for i, known in enumerate(found) if known), 0)
     if known := found[main]:  # beside its own tables, which its source names
         theirs = files_read(known[0])
