@@ -19,7 +19,7 @@ from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
-from shopkeeper.ingest.exports import known, recognised
+from shopkeeper.ingest.exports import known, looks_like, recognised
 from shopkeeper.ingest.guesses.files import patterns
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 
@@ -247,3 +247,9 @@ def test_a_table_that_shares_a_few_common_names_with_a_known_export_is_not_taken
     found = yaml.safe_load((tmp_path / "conf/dataset/seen.yaml").read_text())
     assert found["columns"]["item_id"] == "item_id"
     assert "source" not in str(found["defaults"])
+
+
+def test_of_a_file_with_a_few_common_names_no_message_says_that_it_is_a_known_export():
+    common = ["user_id", "item_id", "rating", "timestamp"]
+    assert looks_like(common, ["paid"], None) == ""
+    assert "Amazon reviews 2023" in looks_like(["user_id", "parent_asin", "rating", "timestamp"], ["paid"], None)

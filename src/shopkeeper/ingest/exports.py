@@ -29,6 +29,7 @@ def _compiles(pattern: object) -> bool:
 
 
 PATTERN: Rule = ("must be a regular expression", _compiles)
+FEWEST = 5  # columns of an export by which a file that lacks some is taken for one that nobody has named
 ENOUGH = 0.6  # share of an export's columns by which a file is taken for one
 
 
@@ -102,7 +103,7 @@ def version(export: Export, have: Collection[str]) -> str:
 
 def looks_like(have: Collection[str], missing: Collection[str], own: Export | None) -> str:
     """What is to be said of a file that lacks a column of its config: which export it looks like. Blank in front."""
-    found = recognised(have)
+    found = recognised(have, 1 if own else FEWEST)
     if found is None:
         return f" The config is for {own.title}, which this file does not look like." if own else ""
     name, export = found

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.exports import files_read, recognised
+from shopkeeper.ingest.exports import FEWEST, files_read, recognised
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
@@ -31,7 +31,6 @@ from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
 SHOWN = 6  # columns in a message
-FEWEST = 5  # columns of a known export by which a file that lacks some is still taken for it
 NAMES = {  # our column -> what shops call it, most telling first
     "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde|besucher)|"
     r"(user|customer|client|cust).?(id|no|nr|number)?$|^uid$",
