@@ -222,7 +222,9 @@ def test_with_too_little_to_learn_from_the_first_candidate_model_answers_alone(t
 
 
 def test_the_shipped_candidates_are_the_models_own_settings_and_train(tmp_path: Path):
-    settings = plain(composed("train", ["model=two_stage", "model.trees=5", "model.window_days=2"]))["model"]
+    settings = plain(
+        composed("train", ["model=two_stage", "model.trees=5", "model.patience=null", "model.window_days=2"])
+    )["model"]
     assert settings["candidates"]["item_knn"]["neighbours"] == 50
     prepared, split = habits(tmp_path / "habits")
     model = make(settings)

@@ -67,9 +67,8 @@ class Requests:
         def taken(lists: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
             if lists is None:
                 return None
-            n = np.diff(lists[0])[rows]
-            offsets = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
-            return offsets, lists[1][np.arange(offsets[-1]) + np.repeat(lists[0][:-1][rows] - offsets[:-1], n)]
+            offsets, at = _stretches(lists[0], rows)
+            return offsets, lists[1][at]
 
         return self._some(rows, taken)
 
@@ -168,6 +167,13 @@ class Requests:
         return cls(events, start=ends - lengths, end=ends, instant=at, user=np.zeros(len(lengths), np.int32))
 
 
+def _stretches(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of lists `offsets[b]:offsets[b+1]` those at some positions: their own offsets, and the positions in them."""
+    n = np.diff(offsets)[chosen]
+    own = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
+    return own, np.arange(own[-1]) + np.repeat(offsets[:-1][chosen] - own[:-1], n)
+
+
 def emptied_by_ties(start: np.ndarray, end: np.ndarray, first_target: np.ndarray) -> np.ndarray:
     """bool (B,): requests without a history only because what happened before the target shares its instant.
 
@@ -202,6 +208,15 @@ class Targets:
             at = lines[0][low : high + 1]
             lines = (at - at[0], lines[1][at[0] : at[-1]])
         return Targets(span - low, self.item[low:high], self.row[low:high], lines)
+
+    def take(self, rows: np.ndarray) -> Targets:
+        """Targets of the requests at these positions."""
+        offsets, at = _stretches(self.offsets, rows)
+        lines = self.lines
+        if lines is not None:
+            of_target, line = _stretches(lines[0], at)
+            lines = (of_target, lines[1][line])
+        return Targets(offsets, self.item[at], self.row[at], lines)
 
     @property
     def all_lines(self) -> tuple[np.ndarray, np.ndarray]:

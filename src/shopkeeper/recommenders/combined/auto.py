@@ -1,7 +1,8 @@
 """The one of several models that ranks validation best: what a shop begins with that has not compared any yet.
 
 Each candidate is fitted on the training rows with the settings that it is given, and asked every validation request;
-the highest mean NDCG@k wins, the earlier one where two are equal. Test is not looked at. `tune.py model=auto` searches
+the highest mean NDCG@k wins, the earlier one where two are equal. Test is not looked at. A candidate that the data are
+too large for is left out, with a warning. `tune.py model=auto` searches
 the candidates' own spaces within one budget instead.
 
 Shapes: B requests, V = n_items + 1 columns.
@@ -20,19 +21,16 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, check_kinds
-from shopkeeper.metrics.plain_ranker import PlainRanker
-from shopkeeper.metrics.ranking import Hits, compute
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.errors import TooManyItemsError, UserError, check_kinds
 from shopkeeper.models.about import LISTS, REQUESTS, SCORES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.combined.validated import mean_ndcg
 from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
-CELLS_AT_ONCE = 16_000_000
 
 
 class Auto:
@@ -82,25 +80,36 @@ class Auto:
         self.found = {}
         told = fit.chosen or (next(iter(self.settings)) if fit.trainer.validation_requests == 0 else "")
         if told:
-            self.chosen = told
-            self.model, learned = self._fitted(told, prepared, split, fit)
-            return replace(learned, chosen=told)
+            self.chosen, _, within = told.partition("/")
+            self.model, learned = self._fitted(self.chosen, prepared, split, replace(fit, chosen=within))
+            return self._told(learned)
         requests, _ = split.part("validation")
         if not len(requests) and len(self.settings) > 1:
             raise UserError(
                 f"auto: {split.name} has no validation requests to choose by; give the split some, or name a model"
             )
-        best, learned = -np.inf, Learned()
+        best, learned, refused = -np.inf, Learned(), None
         for n, name in enumerate(self.settings, start=1):
-            model, its = self._fitted(name, prepared, split, fit)
-            value = _mean_ndcg(model, split, fit) if len(self.settings) > 1 else 0.0
+            try:
+                model, its = self._fitted(name, prepared, split, fit)
+            except TooManyItemsError as e:
+                log.warning("auto: goes on without its candidate '%s' (%s)", name, e)
+                refused = e
+                continue
+            value = mean_ndcg(model, split, fit) if len(self.settings) > 1 else 0.0
             self.found[name] = value
             log.info("auto: %s has NDCG@%d %.4f on validation", name, fit.k, value)
             fit.log({f"ndcg@{fit.k}": max(value, best)}, n)
             if value > best:
                 best, learned, self.model, self.chosen = value, its, model, name
+        if self.model is None and refused is not None:
+            raise refused
         log.info("auto: %s is the one to hand over", self.chosen)
-        return replace(learned, chosen=self.chosen)
+        return self._told(learned)
+
+    def _told(self, learned: Learned) -> Learned:
+        """What the chosen model learned, with the choice: `<candidate>`, or `<candidate>/<what that chose>`."""
+        return replace(learned, chosen=f"{self.chosen}/{learned.chosen}" if learned.chosen else self.chosen)
 
     def _fitted(self, name: str, prepared: Prepared, split: Split, fit: Fit) -> tuple[Any, Learned]:
         model = make(self.settings[name])
@@ -136,17 +145,3 @@ class Auto:
         self.found = dict(zip(a["names"].tolist(), a["values"].tolist(), strict=True))
         self.model = make(self.settings[self.chosen])
         self.model.load(Path(folder) / "chosen")
-
-
-def _mean_ndcg(model: Any, split: Split, fit: Fit) -> float:
-    """Mean NDCG@k over all validation requests, as evaluation counts it."""
-    requests, targets = split.part("validation")
-    ranker = PlainRanker(split.prepared.n_items + 1, split.catalogue)
-    step = max(1, CELLS_AT_ONCE // (split.prepared.n_items + 1))
-    values = []
-    for first in range(0, len(requests), step):
-        part, wanted = requests[first : first + step], targets[first : first + step]
-        seen, only = (None if x is None else Flat(*x) for x in (part.hidden(fit.filter_seen), part.candidates))
-        ranked = ranker.rank_scores(model.score(part), Flat(wanted.offsets, wanted.item), seen, only)
-        values.append(compute(Hits.of(ranked, wanted.offsets, wanted.item), f"ndcg@{fit.k}"))
-    return float(np.mean(np.concatenate(values)))

@@ -3,9 +3,10 @@ r"""Two stages: several models propose, gradient-boosted trees (LambdaRank) put 
 Candidates of a request are the best `per_model` items of each candidate model and everything of the customer's own
 history. The ranker learns from earlier windows of the same timeline (`windows.py`): candidate models of a window are
 fitted on the rows before its cutoff alone, its labels are what was then taken. Validation requests choose the number of
-trees. For answering, the candidate models are those of the training end. It reads the request's instant (how long ago).
-What nobody proposes stands below, by popularity; so does everything after an empty history. Where the split offers new
-items, windows offer those that were new then, so that the ranker learns what becomes of them.
+trees, and whether one of the candidate models ranks better without them, as it may where there is little to learn from:
+it then answers alone. For answering, the candidate models are those of the training end. It reads the request's instant
+(how long ago). What nobody proposes stands below, by popularity; so does everything after an empty history. Where the
+split offers new items, windows offer those that were new then, so that the ranker learns what becomes of them.
 
 LambdaRank: C. J. C. Burges, "From RankNet to LambdaRank to LambdaMART", MSR-TR-2010-82. Two stages for baskets: the
 Instacart and H&M competitions' winning solutions, and A. Kasalicky et al., "Multi-stage recommender systems", 2023.
@@ -39,6 +40,8 @@ from shopkeeper.programs.base import Exportable, Program
 from shopkeeper.programs.ranking import ranked
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.combined.examples import REQUESTS_AT_ONCE, Examples, drawn, examples, shares
+from shopkeeper.recommenders.combined.validated import mean_ndcg
 from shopkeeper.recommenders.combined.windows import earlier_windows, offers_new_items
 from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
@@ -46,7 +49,6 @@ from shopkeeper.schema import event_codes
 from shopkeeper.shapes import Yaml
 
 log = logging.getLogger(__name__)
-REQUESTS_AT_ONCE = 256
 STATISTICS = ("frozen", "nightly")
 FEWEST = 20  # requests with a hit among their candidates; a ranker is not learnt from fewer
 
@@ -66,7 +68,8 @@ class TwoStage:
         candidates: settings of each candidate model (as its own YAML has them), by name.
         per_model: items that each proposes.
         windows: earlier windows to learn from.
-        window_days: their length.
+        window_days: their length; of a short log a third of its training time.
+        max_requests: that are learnt from, drawn from all windows alike, and as many of validation: bounds the memory.
         trees: limit; with `patience` the number that is best on validation requests.
         patience: trees without gain in NDCG@10 on validation; null: always `trees`.
         learning_rate, num_leaves, min_data_in_leaf, feature_fraction, lambda_l2: LightGBM's.
@@ -83,6 +86,7 @@ class TwoStage:
         per_model: int = 100,
         windows: int = 4,
         window_days: float = 28.0,
+        max_requests: int = 12_000,
         trees: int = 600,
         patience: int | None = 50,
         learning_rate: float = 0.05,
@@ -96,7 +100,8 @@ class TwoStage:
     ) -> None:
         if not candidates:
             raise UserError("two_stage: there is no candidate model; name one in model.candidates")
-        for name, value in (("per_model", per_model), ("windows", windows), ("trees", trees)):
+        counts = {"per_model": per_model, "windows": windows, "max_requests": max_requests, "trees": trees}
+        for name, value in counts.items():
             if value < 1:
                 raise UserError(f"two_stage: {name} is {value}; give at least 1")
         if item_statistics not in STATISTICS:
@@ -121,6 +126,7 @@ class TwoStage:
                 raise UserError(f"{said} Valid: {', '.join(candidates)}.")
         self.for_new_items = tuple(names)
         self.per_model, self.n_windows, self.window_days = per_model, windows, window_days
+        self.max_requests = max_requests
         self.trees, self.patience = trees, patience
         self.parameters = grown(
             objective="lambdarank",
@@ -135,7 +141,8 @@ class TwoStage:
             num_threads=num_threads,
         )
         self.models: dict[str, Any] = {}
-        self.booster: Any = None  # None: too little to learn from; the first candidate model answers
+        self.booster: Any = None  # None: one candidate model answers, `alone`
+        self.alone = next(iter(self.settings), "")
         self.facts = ItemFacts(np.zeros((1, len(ITEM)), np.float32))
         self.types: list[int] = []
         self.catalogue = np.zeros(0, np.int32)
@@ -178,16 +185,38 @@ class TwoStage:
 
     def _fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         self.types = event_codes(list(fit.target_events))
-        windows = earlier_windows(split, self.types, self.window_days, self.n_windows)
+        windows = [] if fit.chosen else earlier_windows(split, self.types, self.window_days, self.n_windows)
         parts = []
-        for window in windows:
+        for window, most in zip(windows, shares([len(w.requests) for w in windows], self.max_requests), strict=True):
             self._fit_candidates(window.split, fit)
-            parts.append(self._examples(window.requests, window.targets, fit.filter_seen))
+            parts.append(self._examples(window.requests, window.targets, fit, most))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
         self._fit_candidates(split, fit)
-        self.booster = self._rank(parts, split, fit)
-        return Learned(self.steps)
+        self.booster = None if fit.chosen else self._rank(parts, split, fit)
+        self.alone = fit.chosen or ("" if fit.steps else self._better_alone(split, fit))
+        if self.alone:
+            self.booster = None
+        elif self.booster is None:
+            self.alone = next(iter(self.models))
+        return Learned(self.steps, chosen=self.alone)
+
+    def _better_alone(self, split: Split, fit: Fit) -> str:
+        """The candidate model that ranks validation better than the trees do, the best of them; "" where none does.
+
+        Where validation chooses nothing (`patience=null`, no validation requests), none is looked for.
+        """
+        if self.patience is None or not fit.trainer.validation_requests or not len(split.part("validation")[0]):
+            return ""
+        best = ours = -1.0 if self.booster is None else mean_ndcg(self, split, fit)
+        name = ""
+        for other, model in self.models.items():
+            if (value := mean_ndcg(model, split, fit)) > best:
+                best, name = value, other
+        if name and self.booster is not None:
+            said = "two_stage: %s alone ranks validation better than the trees (NDCG@%s %.4f, %.4f), and answers"
+            log.warning(said, name, fit.k, best, ours)
+        return name
 
     def _fit_candidates(self, split: Split, fit: Fit) -> None:
         """Fit every candidate model and the items' statistics on the split's training rows."""
@@ -215,9 +244,7 @@ class TwoStage:
         import lightgbm as lgb
 
         if not parts or sum(len(part[2]) for part in parts) < FEWEST:
-            log.warning(
-                "two_stage: fewer than %s requests to learn from; %s answers alone", FEWEST, next(iter(self.models))
-            )
+            log.warning("two_stage: fewer than %s requests to learn from; one candidate model answers alone", FEWEST)
             return None
         parameters = {**self.parameters, "seed": fit.seed}
         names = list(self.feature_names)
@@ -229,7 +256,7 @@ class TwoStage:
         train = data(x, y, group)
         if self.patience is None or fit.steps:
             return lgb.train(parameters, train, fit.steps or self.trees)
-        held = self._examples(*split.part("validation"), fit.filter_seen)
+        held = self._examples(*split.part("validation"), fit, self.max_requests)
         if not len(held[2]):
             return lgb.train(parameters, train, self.trees)
         stop = lgb.early_stopping(self.patience, verbose=False)
@@ -238,27 +265,10 @@ class TwoStage:
                  booster.best_score["valid_0"]["ndcg@10"])  # fmt: skip
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
 
-    def _examples(self, requests: Requests, targets: Targets, filter_seen: bool) -> tuple[np.ndarray, ...]:
-        """Features (P, F), labels (P,) and pairs per request, of requests that have a hit among their candidates."""
-        width = len(self.facts.table_VF)
-
-        def block(first: int) -> tuple[np.ndarray, ...]:
-            part, wanted = requests[first : first + REQUESTS_AT_ONCE], targets[first : first + REQUESTS_AT_ONCE]
-            owner, item, features = self._pairs(part)
-            key = owner * width + item
-            label = np.isin(key, wanted.request * width + wanted.item)
-            if (hidden := part.hidden(filter_seen)) is not None:
-                seen = np.repeat(np.arange(len(part)), np.diff(hidden[0])) * width + hidden[1]
-                open_to = ~np.isin(key, seen)
-                owner, features, label = owner[open_to], features[open_to], label[open_to]
-            hits = np.bincount(owner[label], minlength=len(part)) > 0
-            kept = hits[owner]
-            return features[kept], label[kept].astype(np.int8), np.bincount(owner[kept], minlength=len(part))[hits]
-
-        found = side_by_side(block, range(0, len(requests), REQUESTS_AT_ONCE))
-        if not found:
-            return np.zeros((0, len(self.feature_names)), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64)
-        return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+    def _examples(self, requests: Requests, targets: Targets, fit: Fit, most: int) -> Examples:
+        """Features, labels and pairs per request, of at most so many of the requests."""
+        asked = drawn(requests, targets, most, fit.seed)
+        return examples(self._pairs, *asked, fit.filter_seen, len(self.facts.table_VF), len(self.feature_names))
 
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
@@ -272,14 +282,14 @@ class TwoStage:
     def score(self, requests: Requests) -> np.ndarray:
         """Scores float32 (B, V): in (0, 1) for candidates, below 0 by popularity for the rest."""
         if self.booster is None:
-            alone: np.ndarray = next(iter(self.models.values())).score(requests)
+            alone: np.ndarray = self.models[self.alone].score(requests)
             return alone
         return reached_or_rest(self, requests)
 
     def reached(self, requests: Requests) -> sparse.csr_array:
         """Scores of the candidates: float32 sparse (B, V)."""
         booster, width = self.booster, len(self.rest_V)
-        assert booster is not None, "the first candidate model answers alone"
+        assert booster is not None, "a candidate model answers alone"
 
         def block(first: int) -> sparse.csr_array:
             part = requests[first : first + REQUESTS_AT_ONCE]
@@ -296,7 +306,7 @@ class TwoStage:
     def program(self, timed: bool) -> Program:
         """The programs of the candidate models, what is known of items, and the trees."""
         parts = {}
-        for name, model in self.models.items():
+        for name, model in sorted(self.models.items(), key=lambda pair: pair[0] != self.alone):  # that one first
             if not isinstance(model, Exportable):
                 raise UserError(
                     f"two_stage: candidate '{name}' has no `program`, so this model cannot be exported; choose others"
@@ -318,6 +328,7 @@ class TwoStage:
         """Write `weights.npz` (item statistics, catalogue, fallback), `trees.txt` and the candidates' own folders."""
         arrays = {"facts": self.facts.table_VF, "catalogue": self.catalogue, "fallback": self.rest_V}
         arrays |= {"types": np.array(self.types, np.int8), "candidates": np.array(list(self.models))}
+        arrays["alone"] = np.array(self.alone)
         save_arrays(folder, "two_stage", arrays)
         for name, model in self.models.items():
             model.save(folder / "candidates" / name)
@@ -325,9 +336,9 @@ class TwoStage:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types", "candidates"))
+        a = load_arrays(folder, "two_stage", ("facts", "catalogue", "fallback", "types", "candidates", "alone"))
         self.facts, self.catalogue, self.rest_V = ItemFacts(a["facts"]), a["catalogue"], a["fallback"]
-        self.types = a["types"].tolist()
+        self.types, self.alone = a["types"].tolist(), str(a["alone"])
         there = Path(folder) / "candidates"
         names = a["candidates"].tolist()  # those that took part, in the order in which the trees read them
         if strange := [name for name in names if name not in self.settings or not (there / name).is_dir()]:

@@ -33,6 +33,8 @@ class Window:
 def earlier_windows(split: Split, types: list[int], days: float, count: int) -> list[Window]:
     """Up to `count` windows of `days` days before the end of the training rows, the newest first.
 
+    Where the training rows span less than three times that, of a third of their span, so that there is something to
+    learn from before the newest one.
     Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
     where there are no order ids, at every instant. Windows before which nobody has a target event are left out.
     """
@@ -43,11 +45,13 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     if not len(split.training_rows()[1]):
         return []
     cutoffs = split.timeline.get("cutoffs") or {}
-    end = int(cutoffs["validation"]["us"]) if "validation" in cutoffs else int(time[split.training_rows()[1]].max()) + 1
+    trained = time[split.training_rows()[1]]
+    end = int(cutoffs["validation"]["us"]) if "validation" in cutoffs else int(trained.max()) + 1
+    length = min(round(days * MICROSECONDS_PER_DAY), -(-(end - int(trained.min())) // 3))
     found = []
     for number in range(1, count + 1):
-        cutoff = end - round(number * days * MICROSECONDS_PER_DAY)
-        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + round(days * MICROSECONDS_PER_DAY)))
+        cutoff = end - number * length
+        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length))
         if not len(window.requests) or not len(window.split.training_rows(types)[1]):
             break
         found.append(window)
