@@ -99,6 +99,13 @@ def test_a_table_that_says_nothing_of_an_effect_is_refused(house: House, told: d
     assert not Path("outputs/uplift").exists()
 
 
+def test_it_says_in_whose_report_it_is_shown(house: House):
+    run(house, "learners=[s]")
+    assert read("outputs/uplift/mail/manifest.json")["dataset"] is None
+    run(house, "learners=[s]", dataset="shop")
+    assert read("outputs/uplift/mail/manifest.json")["dataset"] == "shop"
+
+
 def test_a_folder_of_another_campaign_is_not_replaced(house: House):
     run(house, "learners=[s]", "out=here")
     with pytest.raises(UserError, match=r"holds a folder of an uplift of campaign=mail, not post"):

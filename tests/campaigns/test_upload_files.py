@@ -75,8 +75,8 @@ EXPECTED = {
     "braze": """{"external_id": "007", "email": "ann.lee+shop@gmail.com", "phone": "+442079460018", "first_name": "Ann", "last_name": "Lee", "lifecycle": "lapsed", "risk": 0.5}
 {"external_id": "=8", "email": "bo@example.org", "first_name": "=Bo", "lifecycle": "at risk", "risk": -0.25}
 """,  # noqa: E501
-    "segment": """{"type": "identify", "userId": "007", "traits": {"email": "ann.lee+shop@gmail.com", "phone": "+442079460018", "first_name": "Ann", "last_name": "Lee", "lifecycle": "lapsed", "risk": 0.5}}
-{"type": "identify", "userId": "=8", "traits": {"email": "bo@example.org", "first_name": "=Bo", "lifecycle": "at risk", "risk": -0.25}}
+    "segment": """{"type": "identify", "userId": "007", "traits": {"email": "ann.lee+shop@gmail.com", "phone": "+442079460018", "firstName": "Ann", "lastName": "Lee", "lifecycle": "lapsed", "risk": 0.5}}
+{"type": "identify", "userId": "=8", "traits": {"email": "bo@example.org", "firstName": "=Bo", "lifecycle": "at risk", "risk": -0.25}}
 """,  # noqa: E501
 }
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from customers.test_totals_verbs import FEW, SMALL, rows
-from house import House
+from house import House, read
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.errors import UserError
@@ -59,7 +59,8 @@ def test_as_of_the_test_cutoff_everybody_has_the_score_that_evaluation_gave(hous
     about = json.loads(table.schema.metadata[b"shopkeeper"])
     assert about == {
         "dataset": "rhythm", "task": "churn", "model": "logistic", "seed": 1, "horizon_days": 20.0,
-        "as_of": "2023-06-28T00:00:00Z",
+        "as_of": "2023-06-28T00:00:00Z", "answers": "probabilities", "leaving": True,
+        "fingerprint": read("runs/churn/manifest.json")["dataset_fingerprint"],
     }  # fmt: skip
 
 

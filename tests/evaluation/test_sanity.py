@@ -211,3 +211,25 @@ def test_set_statistics_have_no_interval_and_are_compared_at_equal_n(shop):
     assert curve["coverage"][0] == pytest.approx(3 / 12)
     assert curve["coverage"][-1] == pytest.approx(1.0)
     assert np.all(np.diff(curve["coverage"]) >= 0)
+
+
+def test_with_costs_money_is_what_was_paid_less_what_it_cost_also_in_a_sale(tmp_path):
+    histories = cycle_histories(60, 12, 8)
+    cost = [0.75 * i for i in range(1, 12)] + [None]  # of item 12 nobody knows it
+    paid = [[i / 2 if u % 2 else float(i) for i in h] for u, h in enumerate(histories)]  # every other customer: a sale
+    columns = {"price": paid, "quantity": [[2] * len(h) for h in paid]}
+    items = {"cost": cost, "margin": [99.0] * 12}
+    _, split = tiny_prepared(tmp_path / "tiny", histories, days(histories), columns=columns, items=items)
+    table = evaluate_requests(Next(), split, k=(3,))
+    for who, targets, kept, ranked in zip(
+        table["user_id"].to_pylist(), table["targets"].to_pylist(), table["margin@3"].to_pylist(),
+        table["margin_ndcg@3"].to_pylist(), strict=True,
+    ):  # fmt: skip
+        (item,) = targets
+        sale = int(who[1:]) % 2 == 0
+        assert kept == (0.0 if item == 12 else pytest.approx(2 * item * ((0.5 if sale else 1.0) - 0.75)))
+        assert ranked == (1.0 if not sale and item != 12 else pytest.approx(float("nan"), nan_ok=True))
+    items = {"cost": [f"{i} EUR" for i in range(1, 13)]}
+    _, split = tiny_prepared(tmp_path / "text", histories, days(histories), columns={"price": paid}, items=items)
+    with pytest.raises(UserError, match="'cost' of the items of dataset=tiny is string, not money per unit"):
+        evaluate_requests(Next(), split, k=(3,))

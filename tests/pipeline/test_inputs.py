@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -74,7 +75,7 @@ def edit(place: Path, name: str) -> None:
 
 def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
     every = changed(place)
-    assert every == {"raw", *(f"code-{p.stem}" for p in (place / "composed").iterdir())}
+    assert every == {"raw", "campaigns", *(f"code-{p.stem}" for p in (place / "composed").iterdir())}
     assert changed(place) == set()
 
     edit(place, "nn/attention.py")  # imported by one model alone
@@ -86,7 +87,7 @@ def test_a_change_reaches_the_stages_that_run_it_and_no_other(place: Path):
     edit(place, "recommenders/knn/tifu_knn.py")  # a baseline of shops
     assert changed(place) == {"code-stage-evaluate"}
     edit(place, "schema.py")  # imported by all
-    assert changed(place) == every - {"raw"}
+    assert changed(place) == every - {"raw", "campaigns"}
     edit(place, "evaluation/report/page.py")  # shown, and nothing that is learned
     assert changed(place) == {"code-stage-evaluate"}
     edit(place, "customers/build_cohort.py")
@@ -108,6 +109,45 @@ def test_raw_files_are_noted_and_kept_where_there_are_none(
     assert changed(place) == set()
     assert "could not be checked" in caplog.text
     assert [f["name"] for f in read_json(place / "inputs/raw.json")["files"]] == ["day-1.csv", "day-2.csv"]
+
+
+def leave(folder: Path, **manifest: object) -> None:
+    """A folder that a verb has left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"dataset": "shop", "commit": "a", "seal": "b", **manifest}))
+
+
+def test_what_was_made_by_hand_and_the_report_shows_is_noted_and_nothing_else(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(place)
+    changed(place)
+    leave(Path("audiences/shop/win_back-2026-01-01"), files={"card.json": "1"})
+    assert changed(place) == {"campaigns"}
+    leave(Path("audiences/shop/win_back-2026-01-01"), files={"card.json": "1"}, commit="c", seal="d")
+    assert changed(place) == set()  # the same of another commit
+    leave(Path("audiences/shop/win_back-2026-01-01"), files={"card.json": "2"})
+    assert changed(place) == {"campaigns"}
+    leave(Path("segments/shop-2026-01-01"))
+    assert changed(place) == {"campaigns"}
+    leave(Path("outputs/uplift/mail"))
+    assert changed(place) == {"campaigns"}
+    leave(Path("segments/shop"))  # a stage of the pipeline makes it
+    leave(Path("audiences/other/win_back-2026-01-01"), dataset="other")
+    leave(Path("outputs/uplift/hillstrom"), dataset=None)
+    Path("audiences/shop/half").mkdir()
+    Path("audiences/shop/broken").mkdir()
+    Path("audiences/shop/broken/manifest.json").write_text("{")
+    assert changed(place) == set()
+    noted = read_json(place / "inputs/campaigns.json")
+    assert list(noted) == ["audiences/shop/win_back-2026-01-01", "outputs/uplift/mail", "segments/shop-2026-01-01"]
+    shutil.rmtree("audiences")
+    assert changed(place) == {"campaigns"}
+    config = yaml.safe_load((place / "composed/stage-evaluate.yaml").read_text())
+    config["report"]["campaigns"] = False
+    (place / "composed/stage-evaluate.yaml").write_text(yaml.safe_dump(config))
+    assert changed(place) == {"campaigns"}
+    assert read_json(place / "inputs/campaigns.json") == {}
 
 
 def test_no_path_of_the_machine_is_noted(place: Path):
@@ -138,6 +178,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a raw file that a pattern newly matches": lambda place: (place / "raw/day-2.csv").write_text("user,item\n"),
     "a raw file that has gone": lambda place: (place / "raw/day-1.csv").unlink(),
     "another folder of raw files": lambda place: os.environ.update(SHOPKEEPER_RAW=str(place)),
+    "a new audience": lambda place: leave(place / "audiences/shop/new"),
     "a composed config": lambda place: (place / "composed/train-popularity.yaml").write_text("{}"),
     "a new stage": lambda place: (place / "composed/train-new.yaml").write_text("{}"),
     "what was written": lambda place: (place / "inputs/raw.json").write_text("{}"),
@@ -150,6 +191,7 @@ def test_the_stage_is_over_at_once_until_something_changes_that_it_looks_at(
     place: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ):
     monkeypatch.setattr(unchanged, "RACY_NS", 0)
+    monkeypatch.chdir(place)
     assert noted(place)
     CHANGES[what](place)
     assert not unchanged.is_unchanged(str(place / "inputs"))

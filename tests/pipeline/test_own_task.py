@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -14,10 +15,11 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.cli.compare import print_comparison
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.places import latest
 from shopkeeper.pipeline.recommend import _recommends
 from shopkeeper.pipeline.runs import open_run
-from shopkeeper.pipeline.score import _of_customers
+from shopkeeper.pipeline.score import _of_customers, score
 from shopkeeper.pipeline.tune import tune_model
 from shopkeeper.serving import Bundle
 from shopkeeper.tasks.find import find_task
@@ -106,6 +108,36 @@ def test_a_task_outside_of_the_package_is_trained_evaluated_and_compared_beside_
         "ten days and more",
     ):
         assert words in page
+
+
+def test_scores_of_it_in_a_file_are_what_an_audience_asks_for(house: House):
+    """A file of scores says itself whether they are of who comes or who leaves: no task is looked for."""
+    words = ("model=logistic", *SMALL)
+    house.train("runs/comes", "task=comeback", *words)
+    house.train("runs/leaves", "task=churn", *words)
+    for name in ("comes", "leaves"):
+        score(house._composed("score", (f"run=runs/{name}", f"to={name}.parquet")))
+        told = ("audience=about_to_buy", f"scores={name}.parquet", "~audience.blocks.for_you", f"out=of/{name}")
+        audience(house._composed("audience", (*SMALL[1:], *told, "audience.needs_consent=false")))
+    said = {row["user_id"]: row["probability"] for row in pq.read_table("comes.parquet").to_pylist()}
+    found = pq.read_table("of/comes/audience.parquet").to_pylist()
+    assert len(found) > 5
+    assert all(row["probability"] == said[row["user_id"]] for row in found)
+    left = {row["user_id"]: row["probability"] for row in pq.read_table("leaves.parquet").to_pylist()}
+    assert all(
+        r["probability"] == 1 - left[r["user_id"]] for r in pq.read_table("of/leaves/audience.parquet").to_pylist()
+    )
+    table = pq.read_table("comes.parquet")
+    about = json.loads(table.schema.metadata[b"shopkeeper"])
+    for change, message in (
+        ({"fingerprint": "another"}, "holds scores of other data than"),
+        ({"answers": None}, r"older\.parquet does not say what its scores are; run score\.py again"),
+    ):
+        other = {k: v for k, v in {**about, **change}.items() if v is not None}
+        pq.write_table(table.replace_schema_metadata({"shopkeeper": json.dumps(other)}), "older.parquet")
+        told = ("audience=about_to_buy", "scores=older.parquet", "~audience.blocks.for_you", "out=of/older")
+        with pytest.raises(UserError, match=message):
+            audience(house._composed("audience", (*SMALL[1:], *told, "audience.needs_consent=false")))
 
 
 def test_it_is_tuned_exported_and_answers_from_a_bundle(house: House):

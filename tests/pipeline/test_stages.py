@@ -122,6 +122,25 @@ def test_changes_rerun_what_they_affect_and_nothing_else(house: Path):
     assert repro(house) == set()
 
 
+def test_a_new_audience_and_an_uplift_reach_the_page(house: Path):
+    repro(house)
+    page = house / "reports/demo_shop/temporal/report.html"
+    assert "The second order" not in page.read_text(encoding="utf-8")
+    words = ["audience.needs_consent=false", "~audience.blocks.goes_with_your_last_order", "at=2025-04-01"]
+    words += ["audience=new_customer", "audience.title='The second order'", "dataset.simulate.customers=300"]
+    environment = {**os.environ, "PYTHONPATH": str(house / "src")}
+    command = [sys.executable, "audience.py", *words, "progress=false"]
+    subprocess.run(command, cwd=house, check=True, capture_output=True, env=environment)
+    assert repro(house) == {"evaluate"}
+    text = page.read_text(encoding="utf-8")
+    assert "The second order" in text
+    assert "Which customers are there, and how do they move?" in text  # its own segments are there before the page is
+    assert repro(house) == set()
+    shutil.rmtree(house / "audiences")
+    assert repro(house) == {"evaluate"}
+    assert "The second order" not in page.read_text(encoding="utf-8")
+
+
 def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
     shown = json.loads(dvc(house, "metrics", "show", "--json"))
     board = shown[""]["data"]["reports/demo_shop/temporal/leaderboard.json"]["data"]

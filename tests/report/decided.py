@@ -116,10 +116,31 @@ def segments() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def uplift() -> dict[str, Any]:
+    """What was learned from a campaign of two arms: of one by nobody, of the other by one learner."""
+
+    def spans(*of: float) -> dict[str, float]:
+        return dict(zip(("value", "low", "high"), of, strict=True))
+
+    def trial(arm: str, **qini: tuple[float, float, float]) -> dict[str, Any]:
+        figures = {"auuc": spans(0.002, -0.001, 0.005), "first": spans(0.08, 0.05, 0.11)}
+        learners = {name: {"qini": spans(*of), **figures} for name, of in qini.items()}
+        return {"arm": arm, "outcome": "visit", "effect": spans(0.045, 0.039, 0.052), "learners": learners,
+                "balance": {"treated": 2100, "control": 2080}}  # fmt: skip
+
+    clear = trial("womens_mail", t=(0.004, 0.001, 0.007), r=(0.001, -0.001, 0.003))
+    return {
+        "folder": "outputs/uplift/spring", "normalised": "areas above the straight line",
+        "campaign": {"name": "spring", "title": "Spring <b>mail</b>"},
+        "trials": [clear, trial("mens_mail", t=(0.001, 0.0, 0.002), r=(0.002, -0.001, 0.004))],
+    }  # fmt: skip
+
+
 def campaigned() -> dict[str, Any]:
     """Segments and audiences of a dataset."""
     unread = read("2022-06", 0, 0) | {
         "read": None,
         "unread": "the log ends at 2022-07-01T00:00:00Z; prepare the newer log",
     }
-    return {"segments": segments(), "audiences": [unread, read("2022-05", 300.0, 100.0), read("2022-04", 200.0, 50.0)]}
+    audiences = [unread, read("2022-05", 300.0, 100.0), read("2022-04", 200.0, 50.0)]
+    return {"segments": segments(), "audiences": audiences, "uplifts": [uplift()]}

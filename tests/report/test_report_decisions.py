@@ -236,6 +236,22 @@ def test_a_month_adds_what_its_messages_brought_and_never_less_than_their_widths
     assert "We have &lt;b&gt;missed&lt;/b&gt; you." in text
 
 
+def test_whom_a_campaign_moves_is_said_of_each_arm_and_no_order_by_chance_is_praised(full: dict[str, Any]) -> None:
+    text = plain(render(gather(full, FAST, campaigned())))
+    assert "Whom does a message move?" in text
+    assert (
+        "womens mail, visit: +0.0450 (+0.0390 to +0.0520) more of each who was treated (2,100 treated, 2,080 in "
+        "control); put into an order that is better than chance by t." in text
+    )
+    assert "no learner is shown to put customers into an order that is better than chance: write to all or to" in text
+    assert "Spring &lt;b&gt;mail&lt;/b&gt;" in text
+    rows = re.findall(r"(\w+ mail: visit)(\w)\+?([−\d.]+) \(", re.sub(r"\s*\n", "", text))
+    assert [(arm, learner) for arm, learner, _ in rows] == [
+        ("womens mail: visit", "t"), ("womens mail: visit", "r"), ("mens mail: visit", "r"), ("mens mail: visit", "t"),
+    ]  # fmt: skip
+    assert "Qini" in text[text.index("What the words and marks mean") :]
+
+
 def test_what_has_moved_since_the_report_before_is_said_and_survives_a_second_look(full: dict[str, Any]) -> None:
     report = gather(full, FAST, campaigned(), EARLIER)
     found = moved(report)

@@ -50,6 +50,20 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_another_shop(raw
     assert sha256_file(tmp_path / "other" / "items.parquet") == sha256_file(raw_files / "items.parquet")
 
 
+def test_costs_are_added_when_asked_for_and_nothing_else_moves(raw_files: Path, tmp_path: Path) -> None:
+    simulate(Simulation(preset="demo_shop", seed=3, customers=400, costs=True), tmp_path)
+    assert sha256_file(tmp_path / "events.parquet") == sha256_file(raw_files / "events.parquet")
+    plain, told = (pq.read_table(place / "items.parquet") for place in (raw_files, tmp_path))
+    assert told.select(plain.column_names).equals(plain)
+    price, cost, margin = (told[name].to_numpy() for name in ("price", "cost", "margin"))
+    np.testing.assert_allclose(price - cost, margin, atol=0.006)
+    share = cost / price
+    assert (share > 0.3).all()
+    assert (share < 0.9).all()
+    of = {c: share[np.array(told["category"].to_pylist()) == c].mean() for c in set(told["category"].to_pylist())}
+    assert max(of.values()) > 1.3 * min(of.values())  # what sells is not what pays
+
+
 def test_rows_are_in_time_order_with_plain_columns(raw_files: Path) -> None:
     table = pq.read_table(raw_files / "events.parquet")
     assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")

@@ -174,7 +174,7 @@ def upload(
         listed: what `segments` or `audience` gave, or a table of customers as CSV or Parquet. Who is in a control group
             is left out.
         contacts: the table of contact keys, CSV or Parquet: `user_id`, `consent`, `email`, … It stays where it is.
-        tool: `klaviyo`, `mailchimp`, `brevo`, `omnisend`, `meta`, `google`, `braze` or `segment`.
+        tool: `klaviyo`, `mailchimp`, `brevo`, `omnisend`, `meta`, `google`, `braze`, `segment` or `csv`.
         to: the file to write.
         where: only customers of whom these columns hold these values.
         traits: columns of the list that go into the file. None: all.

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without running anything."""
+"""CSV that a spreadsheet opens without running anything (OWASP, CSV injection)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-FORMULA = "^[=+@\\-\t\r]"  # how cells begin that a spreadsheet would run (OWASP, CSV injection)
+FORMULA = "^[=+@\\-\t\r\n\uff1d\uff0b\uff0d\uff20]"  # how cells begin that a spreadsheet would run, in full width, too
+SHOWN = "^'(?=[=+@\\-\t\r\n\uff1d\uff0b\uff0d\uff20])"  # … and how they begin once they are safe
 
 
 def as_strings(table: pa.Table) -> pa.Table:

@@ -13,7 +13,17 @@ from shopkeeper.errors import nearest
 from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.pipeline.shell.verbs import VERBS, run_verb
 
-UPLOADS = ("klaviyo", "mailchimp", "brevo", "omnisend", "meta", "google", "braze", "segment")  # of campaigns.upload
+UPLOADS = (
+    "klaviyo",
+    "mailchimp",
+    "brevo",
+    "omnisend",
+    "meta",
+    "google",
+    "braze",
+    "segment",
+    "csv",
+)  # of campaigns.upload
 SERVICE = {  # of service.limits
     "body": "bytes of a body", "history": "events of a request", "requests": "requests of a body",
     "waiting": "requests that wait; a further one gets 429", "together": "requests answered in one call",

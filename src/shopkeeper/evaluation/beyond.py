@@ -2,9 +2,10 @@
 
 At cut-off k: `novelty@k popularity@k serendipity@k`; with categories `diversity@k miscalibration@k`; where seen items
 may come back `repeat_share@k`, `ndcg_repeat@k` and `ndcg_explore@k` (which add up to `ndcg@k`); with prices
-`price_ndcg@k` and `revenue@k`; with an item column `margin` (money per unit) `margin_ndcg@k` and
-`margin@k`, what the shop earned on what stood among the first k; with a boolean item
-column `available` `unavailable@k`. Popularity and the obvious list of serendipity are counted on training rows.
+`price_ndcg@k` and `revenue@k`; with an item column `cost` beside prices, or `margin` (both money per unit),
+`margin_ndcg@k` and `margin@k`, what the shop earned on what stood among the first k: what was paid less the cost, so
+that a sale counts, else the margin; with a boolean item column `available` `unavailable@k`. Popularity and the obvious
+list of serendipity are counted on training rows.
 The same for every model, since it is about what was asked for: with orders `basket_size`, where seen items may come
 back `bought_before` (share of the targets).
 
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
+from shopkeeper.errors import UserError
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranking import Hits
 from shopkeeper.metrics.ranks import Flat
@@ -38,6 +40,7 @@ class Shop:
     place_V: np.ndarray  # int64: place in the catalogue by that, from 0; its size for items outside it
     category_VF: np.ndarray | None
     margin_V: np.ndarray | None
+    cost_V: np.ndarray | None
     available_V: np.ndarray | None
     target_codes: tuple[int, ...]
     filter_seen: bool
@@ -57,6 +60,7 @@ class Shop:
             place,
             categories(prepared),
             _numbers(prepared, "margin"),
+            _numbers(prepared, "cost"),
             _flags(prepared, "available"),
             codes,
             filter_seen,
@@ -70,6 +74,7 @@ class Shop:
         offsets, rows = requests.flat()
         history = Flat(offsets, requests.events.item[rows])
         money, price = self._money(requests, targets, hits)
+        kept = self._kept(requests, targets, hits)
         if not self.filter_seen:
             offsets, rows = requests.flat(self.target_codes or None)
             bought = Flat(offsets, requests.events.item[rows])
@@ -97,9 +102,9 @@ class Shop:
             if price is not None and money is not None:
                 found[f"price_ndcg@{cut}"] = commerce.weighted_ndcg(hits, price, cut)
                 found[f"revenue@{cut}"] = commerce.revenue(hits, money, cut)
-            if self.margin_V is not None:
-                found[f"margin_ndcg@{cut}"] = commerce.weighted_ndcg(hits, self._per_target(hits, targets), cut)
-                found[f"margin@{cut}"] = commerce.revenue(hits, self._earned(requests, targets, hits), cut)
+            if kept is not None:
+                found[f"margin_ndcg@{cut}"] = commerce.weighted_ndcg(hits, kept[1], cut)
+                found[f"margin@{cut}"] = commerce.revenue(hits, kept[0], cut)
             if self.available_V is not None:
                 found[f"unavailable@{cut}"] = commerce.unavailable_share(top, self.available_V)
         return found
@@ -125,19 +130,25 @@ class Shop:
         again[hits.source] = before
         return again
 
-    def _earned(self, requests: Requests, targets: Targets, hits: Hits) -> np.ndarray:
-        """What the shop earns on each distinct target, all its lines; unknown margins count 0."""
-        assert self.margin_V is not None
-        assert hits.source is not None
-        earned = np.nan_to_num(self.margin_V[targets.item]) * targets.units(requests.events)
-        return np.bincount(hits.source, earned, minlength=len(hits.better))
+    def _kept(self, requests: Requests, targets: Targets, hits: Hits) -> tuple[np.ndarray, np.ndarray] | None:
+        """What the shop earns on each distinct target, all its lines, and on one unit of it; unknown counts 0.
 
-    def _per_target(self, hits: Hits, targets: Targets) -> np.ndarray:
-        assert self.margin_V is not None
+        None where neither costs beside prices nor margins are known.
+        """
         assert hits.source is not None
-        margin = np.zeros(len(hits.better))
-        margin[hits.source] = self.margin_V[targets.item]
-        return margin
+        events, n = requests.events, len(hits.better)
+        if self.cost_V is not None and events.price is not None:
+            cost, price = self.cost_V[targets.item], targets.price(events)
+            earned = targets.money(events) - cost * targets.units(events)
+            each, known = price - cost, np.isfinite(price - cost)
+        elif self.margin_V is not None:
+            each = self.margin_V[targets.item]
+            earned, known = each * targets.units(events), np.isfinite(each)
+        else:
+            return None
+        of_unit = np.full(n, np.nan)
+        of_unit[hits.source] = each
+        return np.bincount(hits.source, np.where(known, earned, 0.0), minlength=n), of_unit
 
 
 def categories(prepared: Prepared) -> np.ndarray | None:
@@ -161,6 +172,12 @@ def categories(prepared: Prepared) -> np.ndarray | None:
 def _numbers(prepared: Prepared, name: str) -> np.ndarray | None:
     if name not in prepared.items.column_names:
         return None
+    kind = prepared.items[name].type
+    if not pa.types.is_integer(kind) and not pa.types.is_floating(kind) and not pa.types.is_decimal(kind):
+        raise UserError(
+            f"the column '{name}' of the items of dataset={prepared.name} is {kind}, not money per unit; give numbers, "
+            "or leave it out"
+        )
     values = prepared.items[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.concatenate([[0.0], values])
 

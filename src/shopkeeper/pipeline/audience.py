@@ -231,23 +231,37 @@ def _scores_of_file(path: Path, prepared: Prepared, at: int) -> Scores:
             f"{path} holds scores as of {about.get('as_of')}, and the audience is of {iso(at)}; run score.py "
             f"at={iso(at)[:19]}, or give at={about.get('as_of')} here"
         )
+    if about.get("fingerprint") not in (None, prepared.fingerprint):
+        raise UserError(f"{path} holds scores of other data than {prepared.path}; run score.py again")
+    answers, leaving = _what_it_says(about, path)
     row = pc.index_in(prepared.users["user_id"].combine_chunks().cast(pa.string()), value_set=table["user_id"])
     mine = table.take(row)
-    column = "probability" if "probability" in mine.column_names else "expected"
-    task = find_task({"name": about["task"]}, context.named_targets())
-    assert task.truth is not None
 
     def numbers(name: str) -> np.ndarray | None:
         there = name in mine.column_names
         return np.asarray(pc.fill_null(mine[name], np.nan).to_numpy(), np.float64) if there else None
 
-    value = numbers(column)
-    assert value is not None
+    value = numbers("probability" if answers == PROBABILITIES else "expected")
+    if value is None:
+        raise UserError(f"{path} holds no scores: {answers}, its own words say; run score.py again")
     reason = np.array(pc.fill_null(mine["blank_reason"], "not in the file").to_pylist(), object)
-    leaving = column == "probability" and float(task.truth.label(np.zeros(1, np.int64))[0]) == 1
     about = {key: about[key] for key in ("task", "model", "horizon_days")} | {"run": str(path), "quality": {}}
-    answers = PROBABILITIES if column == "probability" else task.truth.answers
     return Scores(value, reason, answers, numbers("low"), numbers("high"), leaving=leaving, about=about)
+
+
+def _what_it_says(about: Mapping[str, Any], path: Path) -> tuple[str, bool]:
+    """What a file's scores are, and whether they say that nothing is bought.
+
+    Of a file that does not say so itself (before 2026-11-29) by its task, where that is one of this package.
+    """
+    if "answers" in about:
+        return str(about["answers"]), bool(about.get("leaving"))
+    try:
+        truth = find_task({"name": about["task"]}).truth
+    except UserError:
+        raise UserError(f"{path} does not say what its scores are; run score.py again") from None
+    assert truth is not None
+    return truth.answers, float(truth.label(np.zeros(1, np.int64))[0]) == 1
 
 
 def _segments(folder: Path, prepared: Prepared, at: int) -> dict[str, np.ndarray]:

@@ -225,7 +225,7 @@ SCORES = Folder(
         file(
             "<dataset>-<task>-<model>-<day>.parquet",
             "one row per customer of the data (of a table of customers without the day); its metadata say dataset, "
-            "task, model, seed, as_of and horizon_days",
+            "task, model, seed, as_of, horizon_days, answers, leaving (whether that nothing is bought), fingerprint",
             more=fields(
                 """
                 user_id       string  external id, or its pseudonym; as CSV with an apostrophe before what is a formula

@@ -97,6 +97,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
     metrics = run.metrics
     about = {key: metrics[key] for key in ("dataset", "task", "model", "seed")}
     about |= {"as_of": None if as_of is None else iso(as_of), "horizon_days": cohort.horizon_days}
+    about |= {"answers": cohort.answers, "leaving": cohort.of_nothing == 1, "fingerprint": prepared.fingerprint}
     table = pa.table(
         {
             "user_id": prepared.users["user_id"].combine_chunks().cast(pa.string()).take(pa.array(said.user)),

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from shopkeeper.campaigns.sheets import write_sheet
 from shopkeeper.campaigns.uplift.judge import curve_of, judged
+from shopkeeper.campaigns.uplift.layout import KIND
 from shopkeeper.campaigns.uplift.learners import uplift_of_others
 from shopkeeper.campaigns.uplift.randomised import check_randomised
 from shopkeeper.campaigns.uplift.table import Told, read_campaign
@@ -24,7 +25,6 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show, told
 
 log = logging.getLogger(__name__)
-KIND = "uplift"  # of the folder
 FIGURES = ("qini", "auuc", "first")  # shown; `effect` is the same for every learner
 NORMALISED = (
     "areas between the curve and the straight line to its end, in outcome per customer of the base; ties averaged, "
@@ -61,6 +61,7 @@ def uplift(config: DictConfig) -> None:
             "format_version": 1,
             "kind": KIND,
             "campaign": campaign.name,
+            "dataset": campaign.dataset,
             "raw": sha256_file(cfg.paths.raw / campaign.file),
             "commit": context.git_commit(),
             "files": sha256_tree(folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.csv
 
 from shopkeeper.campaigns.audience.arms import ARM, IN_CONTROL, without_control
 from shopkeeper.campaigns.audience.layout import audience_file
+from shopkeeper.campaigns.sheets import SHOWN
 from shopkeeper.campaigns.upload.contacts import check_flat, join, read_list
 from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Sheet, as_json
 from shopkeeper.errors import UserError, nearest
@@ -51,6 +53,9 @@ def write_upload_file(
             raise UserError(f"{to} is there already; choose another name, or say --overwrite")
     file = audience_file(listed) if listed.is_dir() else listed
     table = read_list(file)
+    if file.suffix == ".csv":  # as it was written for a spreadsheet, `sheets.without_formulas`
+        ids = pa.array([re.sub(SHOWN, "", x) for x in table["user_id"].to_pylist()], pa.string())
+        table = table.set_column(table.column_names.index("user_id"), "user_id", ids)
     table, controls = without_control(table)
     for condition in where:
         name, equals, value = condition.partition("=")
@@ -84,5 +89,7 @@ def write_upload_file(
     print(f"{to}: {found.table.num_rows if isinstance(found, Sheet) else len(found.rows):,} customers for {tool}")
     for reason, n in people.left_out.most_common():
         print(f"  left out, {reason}: {n:,}")
+    for what, n in people.unusable.most_common():
+        print(f"  warning: {n:,} {what}: blank in the file")
     for warning in found.warnings:
         print(f"  warning: {warning}")

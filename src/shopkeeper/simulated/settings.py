@@ -23,6 +23,7 @@ class Simulation:
     events: int | None = held(or_null(whole(1)), None)  # about how many to write; goes before `customers`
     campaign: bool = held(SWITCH, False)
     identities: bool = held(SWITCH, False)
+    costs: bool = held(SWITCH, False)  # items with `cost` and `margin` per unit
 
     @property
     def n_customers(self) -> int:

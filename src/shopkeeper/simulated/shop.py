@@ -3,7 +3,7 @@
 `simulate(told, folder)` writes
 
     events.parquet   user_id, item_id, event_type, timestamp (µs UTC), session_id, order_id, quantity, price, channel
-    items.parquet    item_id, category, price, replenishable
+    items.parquet    item_id, category, price, replenishable; when asked for cost and margin
     users.parquet    user_id, region, newsletter (these carry no signal: a model that gains from them overfits)
     truth.json       preset, seed, customers, hash of the parameters, number of events
 
@@ -44,7 +44,7 @@ def simulate(told: Simulation, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = _Files(folder, stack)
-        files.append("items", items_table(world))
+        files.append("items", items_table(world, told.costs))
         events = EventTables(world)
         for number, (first, hidden, rng) in enumerate(hidden_chunks(world, preset, seed, customers)):
             n, chunk = len(hidden.kind), live(world, hidden, rng)

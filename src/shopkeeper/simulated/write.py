@@ -13,6 +13,7 @@ from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.simulated.customers import SimulatedLog
 from shopkeeper.simulated.world import CHANNELS, World
 
+COSTS_SEED, LEAST_COST, MOST_COST = 11, 0.35, 0.8  # of an item's price, by category
 TEXT = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
 EVENTS = pa.schema(
@@ -89,17 +90,26 @@ class EventTables:
         return pa.Table.from_arrays(columns, schema=EVENTS)
 
 
-def items_table(world: World) -> pa.Table:
-    """What the shop knows of its items."""
+def items_table(world: World, costs: bool = False) -> pa.Table:
+    """What the shop knows of its items; with `costs` also what one of each cost it, and what is left of its price.
+
+    Costs are a share of the price that goes by category, and a little by item; nothing that a customer does depends on
+    them. In a sale less is left than `margin` says.
+    """
     known = slice(1, None)
-    return pa.table(
-        {
-            "item_id": item_ids(world),
-            "category": [world.category_names[c] for c in world.category[known]],
-            "price": world.price[known],
-            "replenishable": world.cycle[known] > 0,
-        }
-    )
+    columns = {
+        "item_id": item_ids(world),
+        "category": [world.category_names[c] for c in world.category[known]],
+        "price": world.price[known],
+        "replenishable": world.cycle[known] > 0,
+    }
+    if costs:
+        rng = np.random.Generator(np.random.PCG64([COSTS_SEED, world.n_items]))
+        of_category = LEAST_COST + (MOST_COST - LEAST_COST) * rng.random(len(world.category_names))
+        own = 0.9 + 0.2 * rng.random(world.n_items)
+        cost = np.round(world.price[known] * of_category[world.category[known]] * own, 2)
+        columns |= {"cost": cost, "margin": np.round(world.price[known] - cost, 2)}
+    return pa.table(columns)
 
 
 def users_table(first: int, n: int, seed: int) -> pa.Table:

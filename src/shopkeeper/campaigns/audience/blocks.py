@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.campaigns.audience.lists import ItemLists
+from shopkeeper.campaigns.audience.lists import ItemLists, bought_again, bought_lately
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Requests
@@ -68,6 +68,16 @@ class Goods:
         np.minimum.at(found, events.item, np.asarray(events.timestamp))
         return found
 
+    @cached_property
+    def _again(self) -> dict[float, np.ndarray]:
+        return {}
+
+    def bought_again(self, days: float) -> np.ndarray:
+        """Which items are usually bought again within so many days, see `lists.bought_again`: bool (V,)."""
+        if days not in self._again:
+            self._again[days] = bought_again(self.prepared, self.at, days)
+        return self._again[days]
+
     def check_one_currency(self, other: str | None = None) -> None:
         """A `UserError` where the item table names several currencies, or another one than `other`, the costs': sums
         would mean nothing.
@@ -93,14 +103,27 @@ class Goods:
         return pc.if_else(pa.array(since[1 : len(values) + 1] < self.at), values, pa.scalar(None, values.type))
 
 
-def requests_of(prepared: Prepared, customer: np.ndarray, at: int, basket: ItemLists | None = None) -> Requests:
-    """Questions about customers at an instant; what lies in a basket is not recommended to its customer."""
+def requests_of(
+    goods: Goods, customer: np.ndarray, basket: ItemLists | None = None, rest_days: float | None = None
+) -> Requests:
+    """Questions about customers at the goods' instant.
+
+    What lies in a basket is not recommended to its customer, nor with `rest_days` what was bought in so many days
+    before, unless it is usually bought again within them.
+    """
+    prepared, at = goods.prepared, goods.at
     time, offsets = prepared.events.timestamp, prepared.offsets
     assert time is not None
     first = offsets[customer - 1]
     end = lower_bound(time, first, offsets[customer], at)
     instant = np.full(len(customer), at, np.int64)
     asked = Requests(prepared.events, first, end, instant, customer.astype(np.int32))
+    if rest_days is not None:
+        owner, item = bought_lately(prepared, customer, at, rest_days, goods.bought_again(rest_days))
+        if basket is not None:
+            owner = np.append(owner, np.repeat(np.arange(len(customer)), np.diff(basket.offsets)))
+            item = np.append(item, basket.item)
+        basket = ItemLists.of(owner, item, np.zeros(len(owner)), len(customer))
     return asked if basket is None else replace(asked, barred=(basket.offsets, basket.item))
 
 

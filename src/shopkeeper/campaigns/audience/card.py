@@ -180,10 +180,16 @@ def _profit_in_words(said: Mapping[str, Any]) -> str:
 
     best, all_ = said["best"], said["all"]
     most = f", with no more than {said['capacity']:,.0f} messages" if said.get("capacity") else ""
+    pays = f"From a probability of {said['threshold']:.0%} on a message pays: "
+    if said["threshold"] > 1:
+        pays = "By the shop's own values no message pays, however probable it is that somebody leaves."
+    elif best["customers"]:
+        pays += f"{best['customers']:,} customers, {money(best)}{most}."
+    else:
+        pays += "nobody here has one."
     return (
-        f"Writing to all {all_['customers']:,} who have a score is expected to bring {money(all_)}. "
-        f"From a probability of {said['threshold']:.0%} on a message pays: {best['customers']:,} customers, "
-        f"{money(best)}{most}. The intervals come of who will leave and hold as long as the probabilities do. "
+        f"Writing to all {all_['customers']:,} who have a score is expected to bring {money(all_)}. {pays} "
+        "The intervals come of who will leave and hold as long as the probabilities do. "
         f"The shop's own values: a customer who stays is worth {said['customer_value']:g}, an offer that is taken "
         f"costs {said['offer_cost']:g}, a message {said['contact_cost']:g}; {said['success_rate']:.0%} of those about "
         "to leave stay when asked."

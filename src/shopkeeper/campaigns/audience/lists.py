@@ -28,6 +28,7 @@ from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 
 HOUR = MICROSECONDS_PER_DAY / 24
 LOOKS = ("view", "add_to_cart", "favourite")
+SAMPLE, FEWEST = 50_000, 20  # customers, and purchases of an item, from which it is said whether it is bought again
 PRIOR = 3.0  # gaps of the shop's that count beside an item's own, as of the model `buy_it_again`
 
 
@@ -142,6 +143,42 @@ def due(prepared: Prepared, customer: np.ndarray, at: int, rule: Due) -> ItemLis
     late = np.maximum(age, SHORTEST_DAYS) - gap
     kept = (late >= -rule.ahead_days) & (late <= rule.late_days)
     return ItemLists.of(owner[kept], item[kept], -late[kept], len(customer))
+
+
+def bought_lately(
+    prepared: Prepared, customer: np.ndarray, at: int, days: float, again_V: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each bought in the last so many days, but for items of `again_V` (see `bought_again`): owner and item."""
+    owner, rows = rows_between(prepared, customer, at - round(days * MICROSECONDS_PER_DAY), at, ("purchase",))
+    item = prepared.events.item[rows]
+    kept = ~again_V[item]
+    return owner[kept], item[kept]
+
+
+def bought_again(prepared: Prepared, at: int, days: float) -> np.ndarray:
+    """Which items half of all who buy them buy again within so many days, as what is used up is: bool (V,).
+
+    Of purchases so long before the instant that the days are over, of at most `SAMPLE` customers; of an item that was
+    bought fewer than `FEWEST` times nothing is said.
+    """
+    customer = np.flatnonzero(np.diff(prepared.offsets)) + 1
+    if len(customer) > SAMPLE:
+        customer = np.sort(np.random.default_rng(0).choice(customer, SAMPLE, replace=False))
+    time, length = prepared.events.timestamp, round(days * MICROSECONDS_PER_DAY)
+    assert time is not None
+    owner, rows = rows_between(prepared, customer, np.iinfo(np.int64).min, at, ("purchase",))
+    item, when = prepared.events.item[rows].astype(np.int64), np.asarray(time)[rows]
+    order = np.lexsort((when, item, owner))
+    owner, item, when = owner[order], item[order], when[order]
+    same = (owner[1:] == owner[:-1]) & (item[1:] == item[:-1])
+    once = np.append(~same | (when[1:] > when[:-1]), True)[: len(when)]  # lines of one order are one purchase
+    owner, item, when = owner[once], item[once], when[once]
+    soon = (owner[1:] == owner[:-1]) & (item[1:] == item[:-1]) & (when[1:] <= when[:-1] + length)
+    over = when + length <= at
+    V = prepared.n_items + 1
+    bought = np.bincount(item[over], minlength=V)
+    again = np.bincount(item[over & np.append(soon, False)[: len(when)]], minlength=V)
+    return (bought >= FEWEST) & (2 * again >= bought)
 
 
 def back_in_stock(

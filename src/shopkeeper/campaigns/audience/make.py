@@ -137,7 +137,7 @@ class Made:
             return self.known.lists[source].take(rows).first(k)
         basket = {kinds.WITH_CART: kinds.CART, kinds.WITH_LAST_ORDER: kinds.LAST_ORDER}.get(source)
         some = None if basket is None else self.known.lists[basket].take(rows)
-        asked = requests_of(self.given.prepared, self.customer[rows], self.given.at, some)
+        asked = requests_of(self.goods, self.customer[rows], some, block.get("rest_days"))
         assert self.given.recommend is not None
         item_BK = recommended(self.given.recommend, asked, k, self.goods, block.get("new_days"))
         return item_BK if some is None else np.where(some.some[:, None], item_BK, 0)  # with nothing goes nothing

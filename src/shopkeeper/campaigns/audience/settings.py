@@ -112,7 +112,10 @@ class Sessions:
     cart: bool = True  # with something in the cart
 
 
-BLOCK = Needed({"from": Needed(Name(SOURCES)), "k": whole(1), "new_days": Maybe(number(above=True))})
+BLOCK = Needed({
+    "from": Needed(Name(SOURCES)), "k": whole(1), "new_days": Maybe(number(above=True)),
+    "rest_days": Maybe(number(above=True)),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,5 +144,12 @@ class Audience:
                 f"audience.sessions of {self.name} is a rule for sessions and knows nobody: leave audience.who and "
                 "audience.blocks out"
             )
+        for name, block in self.blocks.items():
+            for of in ("new_days", "rest_days"):
+                if block.get(of) is not None and block["from"] not in ASKED:
+                    raise UserError(
+                        f"audience.blocks.{name}.{of} is about what is recommended, and from={block['from']} is of "
+                        "the log; leave it out"
+                    )
         if self.who.back is None and any(block["from"] == BACK for block in self.blocks.values()):
             raise UserError("audience.blocks shows what is back in stock, and audience.who.back says nothing; set it")

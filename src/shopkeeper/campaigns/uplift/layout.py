@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shopkeeper.formats import Folder, file
 
+KIND = "uplift"  # of the folder
 UPLIFT = Folder(
     "Uplift",
     "outputs/uplift/<campaign>/",
@@ -45,6 +46,7 @@ UPLIFT = Folder(
             format_version  int   raised when an older reader would misread
             kind            text  uplift
             campaign        text  name
+            dataset         text or null  in whose report it is shown
             raw             text  SHA-256 of the campaign's table
             commit          text  git commit, `-dirty` where files differ
             files.<file>    text  SHA-256 of the file's bytes

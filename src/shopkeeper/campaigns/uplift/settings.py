@@ -36,6 +36,7 @@ class Campaign:
     # Chance of an arm among its customers and the control group: a number, a column; None: as many as there are.
     probability: Any = held(Maybe(OneOf(TEXT, NUMBER)), None)
     customer: str | None = None  # column with ids; None: a row is a customer
+    dataset: str | None = None  # the shop in whose report it is shown; None: in none
     title: str = held(TEXT, "")
     source: str = held(TEXT, "")
     licence: str = held(TEXT, "")

@@ -12,8 +12,8 @@ birthday (YYYY-MM-DD), gender (f, m): optional, one of email and phone needed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +27,15 @@ from shopkeeper.errors import UserError, nearest
 
 KEYS = ("email", "phone")
 ABOUT = ("first_name", "last_name", "city", "state", "zip", "country", "birthday", "gender")
+CLEAN: Mapping[str, keys.Normal] = {
+    "email": keys.email, "phone": keys.phone, "country": keys.country, "birthday": keys.birthday,
+}  # fmt: skip
+FORM = {
+    "email": "e-mails that are none",
+    "phone": "phones without the country's code (+44 …)",
+    "country": "countries that are no code of two letters",
+    "birthday": "birthdays that are not written YYYY-MM-DD",
+}
 KNOWN = ("user_id", "consent", "consent_at", *KEYS, *ABOUT)
 
 
@@ -37,6 +46,7 @@ class People:
     contact: dict[str, list[str]]  # columns of `KNOWN`
     traits: dict[str, pa.ChunkedArray]  # what the list says of them
     left_out: Counter[str]  # who is not among them, by reason
+    unusable: Counter[str] = field(default_factory=Counter)  # keys of theirs that are none, by what they should be
 
     def __len__(self) -> int:
         return len(self.contact["user_id"])
@@ -112,10 +122,14 @@ def join(listed: pa.Table, contacts: pa.Table, file: Path) -> People:
         else:
             kept.append(place)
     chosen = [row[place] for place in kept]
-    clean = {"email": keys.email, "phone": keys.phone, "country": keys.country}
-    contact = {name: [clean.get(name, str.strip)(values[at]) for at in chosen] for name, values in texts.items()}
+    contact = {name: [CLEAN.get(name, keys.seen)(values[at]) for at in chosen] for name, values in texts.items()}
+    unusable = {
+        FORM[name]: n
+        for name in FORM
+        if name in texts and (n := sum(bool(texts[name][at].strip()) for at in chosen) - sum(map(bool, contact[name])))
+    }
     traits = {name: listed[name].take(pa.array(kept, pa.int64())) for name in listed.column_names if name != "user_id"}
-    return People(contact, traits, left_out)
+    return People(contact, traits, left_out, Counter(unusable))
 
 
 def _agreed(texts: dict[str, list[str]], at: int) -> bool:
@@ -124,7 +138,8 @@ def _agreed(texts: dict[str, list[str]], at: int) -> bool:
 
 def _keys(texts: dict[str, list[str]], at: int) -> set[str]:
     """What a row of the contacts can be reached by, in normal form."""
-    found = {name: of(texts[name][at]) for name, of in (("email", keys.email), ("phone", keys.phone)) if name in texts}
+    own = (("email", keys.email_for_google), ("phone", keys.phone))  # dots before @gmail.com lead to one mailbox
+    found = {name: of(texts[name][at]) for name, of in own if name in texts}
     return {f"{name} {value}" for name, value in found.items() if value}
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shopkeeper.campaigns.sheets import without_formulas
 from shopkeeper.campaigns.upload import keys
-from shopkeeper.campaigns.upload.contacts import People
+from shopkeeper.campaigns.upload.contacts import KEYS, KNOWN, People
 from shopkeeper.errors import UserError
 
-MAILCHIMP_BYTES = 255
+MAILCHIMP_BYTES, OMNISEND_COLUMNS = 255, 200
 MIB = 2**20
 
 
@@ -96,10 +97,12 @@ def brevo(people: People) -> Sheet:
 def omnisend(people: People) -> Sheet:
     """Contacts with the day on which each opted in: without one an older import subscribes everybody, a newer nobody.
 
-    Omnisend support, «Import contacts» (read 2026-11): ISO 8601, a date without a time is at noon.
+    Omnisend support, «Import contacts» (read 2026-11): ISO 8601, a date without a time is at noon; one that lies ahead
+    is dropped; 200 columns.
 
     Raises:
-        UserError: the contacts do not say when consent was given, or in no form that is a day.
+        UserError: the contacts do not say when consent was given, in no form that is a day, or on a day to come;
+            there are more columns than Omnisend takes.
     """
     when = people.column("consent_at")
     if not all(when):
@@ -114,7 +117,10 @@ def omnisend(people: People) -> Sheet:
     for title, key in days.items():
         if key in columns:  # of whom there is no such key, nobody opted in by it
             columns[title] = [day if there else "" for day, there in zip(when, columns[key], strict=True)]
-    return Sheet({**columns, **_texts(people, (*found, *days))}, ("Email", "Phone number"))
+    columns |= _texts(people, (*found, *days))
+    if len(columns) > OMNISEND_COLUMNS:
+        raise UserError(f"there would be {len(columns)} columns and Omnisend takes {OMNISEND_COLUMNS}; name --traits")
+    return Sheet(columns, ("Email", "Phone number"))
 
 
 def meta(people: People) -> Sheet:
@@ -127,7 +133,7 @@ def meta(people: People) -> Sheet:
         "email": ("email", keys.email), "phone": ("phone", keys.phone_for_meta), "fn": ("first_name", keys.lowered),
         "ln": ("last_name", keys.lowered), "ct": ("city", keys.place_for_meta), "st": ("state", keys.place_for_meta),
         "country": ("country", keys.lowered), "zip": ("zip", keys.zip_for_meta), "dob": ("birthday", keys.day),
-        "gen": ("gender", keys.lowered),
+        "gen": ("gender", keys.gender),
     }  # fmt: skip
     columns = {
         title: [keys.hashed(of(text)) for text in people.column(name)]
@@ -175,21 +181,29 @@ def braze(people: People) -> Lines:
 
 
 def segment(people: People) -> Lines:
-    """`identify` calls: userId and traits.
+    """`identify` calls: userId and traits, names under the words that are reserved for them.
 
-    Segment docs, «Spec: Identify» (segment-docs, November 2025).
+    Segment docs, «Spec: Identify» (segment-docs, November 2025): firstName and lastName, dates as ISO 8601.
     """
-    return Lines(
-        _objects(
-            people, (), lambda who, keys_of, traits: {"type": "identify", "userId": who, "traits": keys_of | traits}
-        )
-    )
+    words = {"first_name": "firstName", "last_name": "lastName"}
+
+    def call(who: str, keys_of: dict[str, Any], traits: dict[str, Any]) -> Mapping[str, Any]:
+        named = {words.get(name, name): text for name, text in keys_of.items()}
+        return {"type": "identify", "userId": who, "traits": named | traits}
+
+    return Lines(_objects(people, tuple(words.values()), call))
+
+
+def plain(people: People) -> Sheet:
+    """A CSV of the shop's own: the id, all that the contacts say, and what the list says."""
+    names = [name for name in KNOWN if name != "consent" and any(people.column(name))]
+    return Sheet({name: people.column(name) for name in names} | _texts(people, KNOWN), ("user_id", *KEYS))
 
 
 Tool = Callable[[People], Sheet | Lines]
 TOOLS: Mapping[str, Tool] = {
     "klaviyo": klaviyo, "mailchimp": mailchimp, "brevo": brevo, "omnisend": omnisend, "meta": meta, "google": google,
-    "braze": braze, "segment": segment,
+    "braze": braze, "segment": segment, "csv": plain,
 }  # fmt: skip
 MOST_BYTES = {"klaviyo": 50 * MIB, "brevo": 250 * MIB}
 
@@ -210,8 +224,13 @@ def _objects(
 
 
 def as_json(row: Mapping[str, Any]) -> str:
-    """One line; what JSON has no form for is text."""
-    return json.dumps(row, ensure_ascii=False, default=str)
+    """One line; an instant is ISO 8601, what else JSON has no form for is text."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_as_text)
+
+
+def _as_text(value: Any) -> str:
+    """ISO 8601 of an instant or a day, with Z where it is UTC's."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, date) else str(value)
 
 
 def _named(people: People, own: Sequence[str], of: Callable[[str], str] = str) -> dict[str, pa.ChunkedArray]:
@@ -231,23 +250,30 @@ def _named(people: People, own: Sequence[str], of: Callable[[str], str] = str) -
             )
         if of(name) in found:
             raise UserError(f"two columns of the list would be {of(name)}; rename one, or leave it out of --traits")
-        found[of(name)] = values
+        known = pc.is_finite(values) if pa.types.is_floating(values.type) else None
+        found[of(name)] = values if known is None else pc.if_else(known, values, pa.scalar(None, values.type))
     return found
 
 
 def _texts(people: People, own: Sequence[str], of: Callable[[str], str] = str) -> dict[str, pa.ChunkedArray]:
-    """The same for a sheet; instants as texts, so that no tool takes midnight for a moment."""
+    """The same for a sheet; instants as ISO 8601 and texts, so that no tool takes midnight for a moment."""
     return {
-        name: values.cast(pa.string()) if pa.types.is_temporal(values.type) else values
+        name: pa.chunked_array(
+            [pa.array([None if x is None else _as_text(x) for x in values.to_pylist()], pa.string())]
+        )
+        if pa.types.is_temporal(values.type)
+        else values
         for name, values in _named(people, own, of).items()
     }
 
 
 def _check_day(text: str) -> None:
     try:
-        datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise UserError(f"consent_at is '{text:.40}' in the contacts; write ISO 8601, e.g. 2026-03-01") from None
+    if (at if at.tzinfo else at.replace(tzinfo=UTC)) > datetime.now(UTC) + timedelta(days=1):
+        raise UserError(f"consent_at is '{text:.40}' in the contacts, a day to come; say when consent was given")
 
 
 def _cut(text: str, most: int) -> str:

@@ -67,8 +67,12 @@ def full(profit: Mapping[str, Any]) -> bool:
 
 
 def for_whom(profit: Mapping[str, Any]) -> str:
-    """Whom an offer goes to by a shop's own values."""
+    """Whom an offer goes to by a shop's own values: "nobody", with the reason, where it pays for none."""
     n, least = profit["best"]["customers"], f"{profit['threshold']:.0%}"
+    if profit["threshold"] > 1:
+        return "nobody: by the shop’s values no offer pays"
+    if not n:
+        return f"nobody: no risk is {least} or more"
     if full(profit):
         return f"the {n:,} with the highest risk, {least} or more: no more can be contacted"
     return f"the {n:,} whose risk is {least} or more"

@@ -276,6 +276,7 @@ class Report:
     fingerprint: str = ""  # of the data
     segments: Mapping[str, Any] | None = None  # see `pipeline/comparing/campaigned.py`
     audiences: Sequence[Mapping[str, Any]] = ()
+    uplifts: Sequence[Mapping[str, Any]] = ()  # of its randomised campaigns
     earlier: Mapping[str, Any] | None = None  # `decisions` of the report before
     recommender: str = ""  # run folder of the leading one, for commands
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)  # verb -> first words of one about these data

@@ -61,7 +61,7 @@ def gather(
             `sanity.json`, where it was found out; `money` (a metric), `now` and `leader` of the best model, where
             there are such.
         told: what a report shows.
-        campaigns: `segments` and `audiences` of the dataset, as `pipeline/comparing/campaigned.py` reads them.
+        campaigns: `segments`, `audiences` and `uplifts` of the dataset, see `pipeline/comparing/campaigned.py`.
         earlier: what the report before decided by.
     """
     tasks = sorted(sections, key=lambda task: (_task(sections[task]).asks != REQUESTS, task))  # recommenders first
@@ -75,7 +75,8 @@ def gather(
     return Report(
         title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks),
         dataset=str(prepared.name), until=day_of(prepared), fingerprint=str(prepared.fingerprint),
-        segments=shown.get("segments"), audiences=shown.get("audiences") or (), earlier=earlier,
+        segments=shown.get("segments"), audiences=shown.get("audiences") or (),
+        uplifts=shown.get("uplifts") or (), earlier=earlier,
         recommender=next((b.leader for b, t in zip(boards, tasks, strict=True)
                           if _task(sections[t]).asks == REQUESTS and b.leader), ""),
         commands=sections[tasks[0]].get("others") or {},

@@ -1,4 +1,4 @@
-"""The pages about segments and campaigns: who is in which segment and moved where, whom was written to, what it did."""
+"""The pages about segments, campaigns and uplift: who is in which segment, who moved, who got what, what it did."""
 
 from __future__ import annotations
 
@@ -177,9 +177,8 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
                                 f"({number(auroc['low'])} to {number(auroc['high'])})"))  # fmt: skip
     if profit := card.get("profit"):
         best, unit = profit["best"], profit["currency"]
-        expected = (
-            f"{amount(profit['all']['profit'], unit)} from all; {amount(best['profit'], unit)} from {for_whom(profit)}"
-        )
+        some = f"{amount(best['profit'], unit)} from " if best["customers"] else "an offer to "
+        expected = f"{amount(profit['all']['profit'], unit)} from all; {some}{for_whom(profit)}"
         facts.append(("Expected", expected))
     if (arms := card.get("arms")) and arms.get("smallest_difference") is not None:
         facts.append(("Can show", f"{100 * arms['smallest_difference']:.1f} points of buyers or more, "
@@ -220,6 +219,50 @@ def _months(read: Sequence[Mapping[str, Any]], currency: str) -> list[list[str]]
         at = datetime.fromisoformat(f"{month}-01")
         rows.append([f"{at:%B %Y}", f"{len(some)}", f"{sum(r['treatment'] for r in some):,}", amount(cost), text])
     return rows
+
+
+def uplift(found: Sequence[Mapping[str, Any]]) -> Section | None:
+    """Whom randomised campaigns moved: the effect on all, and how well each learner puts customers in order."""
+    if not found:
+        return None
+    lead = (
+        "Learned from campaigns that were dealt by chance, each customer judged by models that have not seen them. The "
+        f"figures are {found[0]['normalised']}. Intervals are over customers; learners are judged each for itself."
+    )
+    shown = [
+        {
+            "title": one["campaign"].get("title") or one["campaign"]["name"],
+            "folder": one["folder"],
+            "said": [_moved_by(trial) for trial in one["trials"]],
+            "rows": [
+                [
+                    f"{_plain(trial['arm'])}: {_plain(trial['outcome'])}", name,
+                    *(_ends(figures[figure], 1, _digits(trial)) for figure in ("qini", "auuc", "first")),
+                ]
+                for trial in one["trials"]
+                for name, figures in sorted(trial["learners"].items(), key=lambda pair: -pair[1]["qini"]["value"])
+            ],
+        }
+        for one in found
+    ]  # fmt: skip
+    return Section("uplift", "Uplift", "Whom does a message move?", lead, fill("uplift.html", campaigns=shown))
+
+
+def _moved_by(trial: Mapping[str, Any]) -> str:
+    """What an arm did to all, and whether anybody is known whom it does more for."""
+    sure = [name for name, figures in trial["learners"].items() if figures["qini"]["low"] > 0]
+    order = f"put into an order that is better than chance by {_listed(sorted(sure))}"
+    if not sure:
+        order = "no learner is shown to put customers into an order that is better than chance: write to all or to none"
+    n = trial["balance"]
+    return (
+        f"{_plain(trial['arm'])}, {_plain(trial['outcome'])}: {_ends(trial['effect'], 1, _digits(trial))} more of each "
+        f"who was treated ({n['treated']:,} treated, {n['control']:,} in control); {order}."
+    )
+
+
+def _digits(trial: Mapping[str, Any]) -> int:
+    return 4 if abs(trial["effect"]["value"]) < 0.1 else 3
 
 
 def _ends(one: Mapping[str, float], times: float, digits: int, unit: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What segments, audiences and their messages say, for the report's pages about them: numbers, no customer."""
+"""What segments, audiences and their messages, and uplift say, for the report's pages about them: no customer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from shopkeeper.campaigns.audience.layout import KIND as AUDIENCE
 from shopkeeper.campaigns.audience.reading import read_folder
+from shopkeeper.campaigns.uplift.layout import KIND as UPLIFT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
@@ -23,13 +24,14 @@ AGAIN = "make it again, or remove it"
 
 
 def campaigns_of(cfg: Evaluate, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Segments and audiences of a report's dataset, where there are such."""
+    """Segments, audiences and uplift of a report's dataset, where there are such."""
     prepared = next(iter(sections.values()))["prepared"]
     if not cfg.report.campaigns:
-        return {"segments": None, "audiences": []}
+        return {"segments": None, "audiences": [], "uplifts": []}
     return {
         "segments": segments_of(cfg.paths, prepared),
         "audiences": audiences_of(cfg.paths, prepared, 1 - cfg.evaluation.confidence),
+        "uplifts": uplifts_of(cfg.paths, prepared),
     }
 
 
@@ -62,6 +64,14 @@ def audiences_of(paths: Paths, prepared: Prepared, level: float) -> list[dict[st
             one["unread"] = str(e)
         found.append(one)
     return sorted(found, key=lambda one: (one["as_of"], one["audience"]), reverse=True)
+
+
+def uplifts_of(paths: Paths, prepared: Prepared) -> list[dict[str, Any]]:
+    """What was learned from each randomised campaign that names a dataset as its own: `uplift.json`, where it lies."""
+    return [
+        {**read_json(folder / "uplift.json"), "folder": context.relative(folder)}
+        for folder, _ in _folders(paths.outputs / UPLIFT, UPLIFT, prepared.name)
+    ]
 
 
 def _folders(root: Path, kind: str, dataset: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -1,6 +1,7 @@
 """The stage `inputs`: what later stages read that is in no config (raw files, the code they run), so that DVC sees it.
 
 raw.json             the raw files of the dataset, with size and hash; as it was where no raw file is here
+campaigns.json       the audiences, segments of other days and uplift of the dataset that the report shows: made by hand
 code-<stage>.json    the source files that a stage executes: the closure of its verb's imports and of its model's
 
 It runs at every `dvc repro`, since raw files may lie anywhere (`SHOPKEEPER_RAW`) and a closure has no fixed files; what
@@ -27,6 +28,8 @@ from shopkeeper import closure, unchanged
 from shopkeeper.closure import Known, source_of
 from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, write_json
+from shopkeeper.folders import MANIFEST
+from shopkeeper.hashing import sha256_json
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.raw import are_here, as_json, looked_at, raw_files
 from shopkeeper.models.targets import today
@@ -61,6 +64,8 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchan
     models = {today(str(c["model"]["target"])).rpartition(".")[0]
               for name, c in configs.items() if name.startswith("train-")}  # fmt: skip
     wanted = {"raw.json": _raw(configs["stage-prepare"], out / "raw.json")}
+    of_campaigns, seen = _campaigns(configs.get("stage-evaluate") or {})
+    wanted["campaigns.json"] = of_campaigns
     known: Known = {}
     for stage, config in configs.items():
         first, _, last = stage.partition("-")
@@ -71,10 +76,10 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchan
     for name, value in wanted.items():
         if not (out / name).is_file() or read_json(out / name) != value:
             write_json(out / name, value)
-    _note(composed, out, configs["stage-prepare"], known, began)
+    _note(composed, out, configs["stage-prepare"], known, seen, began)
 
 
-def _note(composed: Path, out: Path, config: Yaml, known: Known, began: int) -> None:
+def _note(composed: Path, out: Path, config: Yaml, known: Known, seen: list[Path], began: int) -> None:
     """Note what the files depend on, where that can be said: not for models from elsewhere, nor without raw files."""
     raw = looked_at(parse(config["dataset"]), Path(config["paths"]["raw"]))
     texts = [path.read_text(encoding="utf-8") for path in composed.glob("*.yaml")]
@@ -85,7 +90,7 @@ def _note(composed: Path, out: Path, config: Yaml, known: Known, began: int) -> 
     source = [
         (place, names) for place, _, names in os.walk(closure.PACKAGE) if os.path.basename(place) != "__pycache__"
     ]
-    paths = [*raw, composed, *composed.glob("*.yaml"), *(place for place, _ in source)]
+    paths = [*raw, *seen, composed, *composed.glob("*.yaml"), *(place for place, _ in source)]
     paths += [os.path.join(place, name) for place, names in source for name in names]
     unchanged.note(str(out), [str(path) for path in paths], variables, began)
 
@@ -111,6 +116,35 @@ def _code(verb: str, config: Yaml, models: list[str], known: Known) -> dict[str,
     of_models = source_of(*own, *(models if every else []), known=known) if own or models else {}
     of_verb = source_of(f"shopkeeper.pipeline.{verb}", without=without, known=known)
     return dict(sorted((of_verb | of_models).items()))
+
+
+def _campaigns(config: Yaml) -> tuple[dict[str, str], list[Path]]:
+    """What was made of the dataset by hand and the report shows, by folder: a hash of what it holds, of any commit;
+    and the files and folders that were looked at.
+
+    The segments that a stage of its own makes are no such thing: the report depends on that stage.
+    """
+    if not config or not (config.get("report") or {}).get("campaigns", True):
+        return {}, []
+    paths, name = config["paths"], str(config["dataset"]["name"])
+    of_stage = Path(paths.get("segments", "segments")) / name
+    roots = [Path(paths.get("audiences", "audiences")) / name, of_stage.parent]
+    roots.append(Path(paths.get("outputs", "outputs")) / "uplift")
+    found: dict[str, str] = {}
+    seen = list(roots)
+    for root in roots:
+        for folder in sorted(root.iterdir()) if root.is_dir() else []:
+            manifest = folder / MANIFEST
+            if folder == of_stage or not folder.is_dir():
+                continue
+            seen.append(manifest)
+            try:
+                said = read_json(manifest) if manifest.is_file() else None
+            except UserError:  # a damaged one is not in the report, which says so
+                continue
+            if isinstance(said, dict) and said.get("dataset") == name:
+                found[folder.as_posix()] = sha256_json({k: v for k, v in said.items() if k not in ("commit", "seal")})
+    return found, seen
 
 
 def _targets(config: Yaml) -> Iterator[str]:
