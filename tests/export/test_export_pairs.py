@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pyarrow.parquet as pq
@@ -24,6 +25,31 @@ ASKED = {
 }
 
 
+def by_user(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["user_id"], []).append(row)
+    return found
+
+
+def same_answers(bundle: Bundle, found: dict[str, list[dict[str, Any]]], names: list[str], at: str) -> int:
+    """How many of the customers that `score` was asked about have answers, all of them as `score` said."""
+    scored = 0
+    for user, wanted in found.items():
+        history = [[i, "purchase", f"{t.replace(' ', 'T')}Z", float(p)] for c, i, t, p in rows() if c == user]
+        (answer,) = answered(bundle, [{"history": history, "as_of": at}])
+        jsonschema.validate(answer, response_schema(bundle.manifest))
+        assert answer["reason"] == wanted[0]["blank_reason"]
+        if answer["reason"]:
+            assert answer["pairs"] is None
+            continue
+        assert [one["subject"] for one in answer["pairs"]] == [row["subject"] for row in wanted] == names
+        for one, row in zip(answer["pairs"], wanted, strict=True):
+            assert one["probability"] == pytest.approx(row["probability"], abs=1e-9)
+        scored += 1
+    return scored
+
+
 @pytest.mark.parametrize("model", ASKED)
 def test_pairs_are_answered_as_they_were_scored_and_blanks_say_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
@@ -41,26 +67,14 @@ def test_pairs_are_answered_as_they_were_scored_and_blanks_say_why(
     bundle = Bundle.load("exports/pairs")
     ((kind, names),) = bundle.manifest["pairs"].items()
     assert set(names) == ({"s1", "s2", "s7"} if kind == "item" else {"tea", "cups", "pots"})
-    # As of the cutoff of test, from whose time of day on the bundle knows the shop's days.
     at = run.metrics["windows"]["test"]
-    score(house._composed("score", (f"run={run.path}", f"at={at}", "to=pairs.parquet")))
-    found: dict[str, list[dict[str, object]]] = {}
-    for row in pq.read_table("pairs.parquet").to_pylist():
-        found.setdefault(row["user_id"], []).append(row)
-    scored = 0
-    for user, wanted in found.items():
-        history = [[i, "purchase", f"{t.replace(' ', 'T')}Z", float(p)] for c, i, t, p in rows() if c == user]
-        (answer,) = answered(bundle, [{"history": history, "as_of": at}])
-        jsonschema.validate(answer, response_schema(bundle.manifest))
-        assert answer["reason"] == wanted[0]["blank_reason"]
-        if answer["reason"]:
-            assert answer["pairs"] is None
-            continue
-        assert [one["subject"] for one in answer["pairs"]] == [row["subject"] for row in wanted] == names
-        for one, row in zip(answer["pairs"], wanted, strict=True):
-            assert one["probability"] == pytest.approx(row["probability"], abs=1e-9)
-        scored += 1
-    assert 20 < scored < len(found)
+    afternoon = at.replace("T00:00:00", "T14:00:00")  # after the day's orders, which nobody counts before night
+    assert afternoon != at
+    for instant in (afternoon, at):
+        score(house._composed("score", (f"run={run.path}", f"at={instant}", f"to={instant[11:13]}.parquet")))
+        found = by_user(pq.read_table(f"{instant[11:13]}.parquet").to_pylist())
+        scored = same_answers(bundle, found, names, instant)
+        assert 20 < scored < len(found)
     # Later than the log the shop's newest day counts; a stranger's items are of no category.
     (late,) = bundle.answer([[("nothing known", "purchase", "2023-07-19T12:00Z")]], as_of="2024-02-01")
     assert late.reason.startswith("no purchase in the 60 days")

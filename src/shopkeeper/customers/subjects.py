@@ -20,6 +20,7 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.subject_pairs import KNOWN, Shares, blocks, of_pairs
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.timeline import floor_day
 
 CATEGORY, ITEM = "category", "item"
 YEAR = 365  # days
@@ -141,10 +142,15 @@ def pair_features(prepared: Prepared, cohort: Cohort, subjects: Subjects, shares
 
 
 def shop_shares(prepared: Prepared, cutoffs: np.ndarray, subjects: Subjects) -> tuple[np.ndarray, np.ndarray]:
-    """Each subject's share of all purchase lines of the 30 days before each cutoff, and of the 30 days that followed
-    the same day a year before (NaN where nothing was bought): float64 (cutoffs, C) each."""
+    """Each subject's share of all purchase lines of the 30 days before each cutoff's day, and of the 30 days that
+    followed the same day a year before (NaN where nothing was bought): float64 (cutoffs, C) each.
+
+    A day begins at the shop's midnight, so that what is said at noon rests on no purchase of the morning: a bundle
+    knows the shares of days, made at night, and says what evaluation says at whatever time of day it is asked.
+    """
     e, C = prepared.events, len(subjects.names)
     assert e.timestamp is not None
+    cutoffs = np.array([floor_day(t, prepared.zone) for t in cutoffs.tolist()], np.int64)
     row = np.flatnonzero(e.event_type == EVENT_CODE["purchase"])
     row = row[np.argsort(e.timestamp[row], kind="stable")]
     time, item = e.timestamp[row], e.item[row]

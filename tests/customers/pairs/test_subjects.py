@@ -77,6 +77,17 @@ def test_pairs_by_hand(tmp_path: Path):
     assert names == build_cohort(prepared, 500 * DAY, 20, None, observed_until=520 * DAY).feature_names
 
 
+def test_at_noon_the_shop_s_shares_are_those_of_the_midnight_before(tmp_path: Path):
+    """A cup that was bought that morning (day 500) is not in them; a bundle knows the days alone."""
+    prepared = by_hand(tmp_path)
+    subjects = subjects_of(prepared, CATEGORY, [], 20, 500 * DAY)
+    noon = build_cohort(prepared, 500 * DAY + DAY // 2, 19, None, observed_until=520 * DAY)
+    known = dict(zip(KNOWN, pair_features(prepared, noon, subjects)[:2].T, strict=True))
+    np.testing.assert_allclose(known["shop_share_30d"], [0, 3 / 4])
+    np.testing.assert_allclose(known["shop_share_30d_year_ago"], [1 / 2, 1 / 2])
+    np.testing.assert_array_equal(known["own_lines"], [2, 2])  # his own purchases count until noon
+
+
 def test_subjects_are_those_that_are_named_or_bought_most_before_anything_is_judged(tmp_path: Path):
     prepared = by_hand(tmp_path)
     assert subjects_of(prepared, ITEM, [], 2, 500 * DAY).names == ("i1", "i2")  # 3, 2 and 2 lines: the first stays

@@ -1,7 +1,7 @@
 """What a bundle holds of categories or items that it is asked about together with a customer, and its golden answers.
 
-A bundle does not know what the whole shop has bought: it holds each subject's share of that day by day, at the time of
-day of the cutoff. Whoever asks later than the log ends gets the newest day that it could be said of.
+A bundle does not know what the whole shop has bought: it holds each subject's share of that for every day of the shop,
+as evaluation does (`shop_shares`). Whoever asks later than the log ends gets the newest day that it could be said of.
 
 Shapes: n customers, C subjects, T days, V = n_items + 1.
 """
@@ -21,6 +21,7 @@ from shopkeeper.customers.subjects import YEAR, Subjects, paired, shop_shares, s
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN
 from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.timeline.zones import add_days, floor_day
 
 DAYS = 400  # before the cutoff, of which shares are kept
 AHEAD = YEAR - 30  # days after the log's end for which the share of a year before is known
@@ -33,10 +34,11 @@ def asked_about(prepared: Prepared, cohort: Cohort) -> Subjects:
 
 def pair_arrays(prepared: Prepared, cohort: Cohort) -> dict[str, np.ndarray]:
     """Which items are of which subject, and what share of the shop's purchases each had on each day."""
-    subjects, day, at = asked_about(prepared, cohort), MICROSECONDS_PER_DAY, int(cohort.cutoff.max())
+    subjects, day = asked_about(prepared, cohort), MICROSECONDS_PER_DAY
     first, end = prepared.span
+    at = floor_day(int(cohort.cutoff.max()), prepared.zone)
     back, on = min(DAYS, max(at - first, 0) // day), max(end - at, 0) // day
-    when = at + day * np.arange(-back, on + AHEAD + 1)
+    when = np.array([add_days(at, ahead, prepared.zone) for ahead in range(-back, on + AHEAD + 1)], np.int64)
     month, year_ago = shop_shares(prepared, when, subjects)
     month[when > end] = month[when <= end][-1]
     return {SUBJECT: subjects.of_item, SINCE: subjects.since, WHEN: when, SHARES[0]: month, SHARES[1]: year_ago}
