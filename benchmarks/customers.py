@@ -14,17 +14,22 @@
 
 Rows of logs are `python train.py dataset=… task=… model=…` with the words of `ROWS`: models are fitted at cutoffs a
 week (a month) apart until the last one observed before test; nobody is spent on calibration. Tables of customers are
-split in folds. Which model is put forward is decided on validation, before test is looked at. With `--seeds 5` each is
-trained so often, `values` hold test of every seed, and intervals are those of the first. The two rows of 39 + 39 weeks
-have one cutoff, so models that learn from labels are cross-fitted over customers and are not out of time, the weights
-of the blend and the conformal step too; BG/NBD and Pareto/NBD are fitted on the weeks before the cutoff alone. Their
-model is the one with the least absolute error in the last 13 of the first 39 weeks. Each row rewrites its own part of
-the result file.
+split in folds. Which model is put forward is decided on validation, before test is looked at. With `--seeds 5` each in
+which something is drawn is trained so often; `values` hold each seed's figure, and intervals are those of the first.
+The two rows of 39 + 39 weeks have one cutoff, so models that learn from labels are cross-fitted over customers and are
+not out of time, the weights of the blend and the conformal step too; BG/NBD and Pareto/NBD are fitted on the weeks
+before the cutoff alone. Their model is the one with the least absolute error in the last 13 of the first 39 weeks. Each
+row rewrites its own part of the result file.
+
+A long row can be measured in parts: with `--runs FOLDER` a training stays there, and one that was told the same words
+is not done again (throw the folder away when the code has changed); `--models gru transformer` trains those alone and
+writes no figures yet.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -42,6 +47,7 @@ from _results import RESULTS, ROOT, at_least, at_most, row, write_result
 from shopkeeper.evaluation.aggregates import compare
 from shopkeeper.evaluation.table import read_table, summarise
 
+NETWORKS = ("gru", "transformer")
 CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", "blend")
 TOTALS = ("base_rate", "last_period", "lightgbm", "bg_nbd", "pareto_nbd", "blend")
 FIGURES = {
@@ -56,11 +62,12 @@ COMPARED = {
     "orders": ("poisson_deviance", "absolute_error", "normalised_gini", "absolute_bias"),
     "next_order": ("pinball", "concordance"),
 }
-WAITS = ("base_rate", "usual_gap", "quantile_trees", "hazard", "bg_nbd", "pareto_nbd")
+WAITS = ("base_rate", "usual_gap", "quantile_trees", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS)
 TABLE = ("base_rate", "logistic", "lightgbm")
 EVERY_WEEK = ("evaluation.refit=true", "task.windows.step_days=7")
 EVERY_MONTH = ("evaluation.refit=true", "task.windows.step_days=30")
 ORACLE = "oracle_observable_churn"
+FIXED = ("base_rate", "last_period", "usual_gap", "logistic", ORACLE)  # in which nothing is drawn by the seed
 DEMO = ("demo_shop", "demo_shop_btyd", "demo_shop_markov", "demo_shop_seasonal")
 
 
@@ -75,9 +82,9 @@ class Log:
 
 
 ROWS = {
-    "churn": Log("online_retail", "churn", CHURN, EVERY_WEEK),
-    "spend": Log("online_retail", "spend", TOTALS, EVERY_WEEK),
-    "orders": Log("online_retail", "orders", TOTALS, EVERY_WEEK),
+    "churn": Log("online_retail", "churn", (*CHURN, *NETWORKS), EVERY_WEEK),
+    "spend": Log("online_retail", "spend", (*TOTALS, *NETWORKS), EVERY_WEEK),
+    "orders": Log("online_retail", "orders", (*TOTALS, *NETWORKS), EVERY_WEEK),
     "next_order": Log("online_retail", "next_order", WAITS, EVERY_WEEK),
     **{name: Log(name, "churn", (*CHURN, ORACLE), EVERY_MONTH) for name in DEMO},
     "cdnow_rolling": Log("cdnow", "churn", CHURN, ("task.windows.horizon_days=91", *EVERY_MONTH)),
@@ -95,7 +102,7 @@ OUT_OF_TIME = ("bg_nbd", "pareto_nbd")  # fitted on the orders before the cutoff
 Rows = list[dict[str, Any]]
 
 
-def of_log(log: Log, seeds: int) -> tuple[Rows, Rows]:
+def of_log(log: Log, seeds: int, kept: Path | None) -> tuple[Rows, Rows]:
     """Each model trained once for each seed; the one that leads on validation, oracles aside, is put forward."""
     rows: Rows = []
     validation: dict[str, float] = {}
@@ -103,8 +110,8 @@ def of_log(log: Log, seeds: int) -> tuple[Rows, Rows]:
     test: dict[str, Mapping[str, Any]] = {}
     figures = FIGURES[log.task] if log.task in FIGURES else FIGURES["churn"]
     for model in log.models:
-        metrics, tables[model] = trained(log, model, 1)
-        others = [trained(log, model, seed)[0] for seed in range(2, seeds + 1)]
+        metrics, tables[model] = trained(log, model, 1, kept)
+        others = [trained(log, model, seed, kept)[0] for seed in range(2, seeds + 1) if model not in FIXED]
         validation[model], test[model] = metrics["validation"][figures[0]]["value"], metrics["test"]
         for part in ("validation", "test"):
             for name in figures:
@@ -138,14 +145,16 @@ def _claimed(log: Log, what: str, value: Mapping[str, Any], oracle: Mapping[str,
     return []
 
 
-def trained(log: Log, model: str, seed: int) -> tuple[dict[str, Any], pa.Table]:
-    """The figures and the table on test of one training with the settings that are shipped."""
+def trained(log: Log, model: str, seed: int, kept: Path | None = None) -> tuple[dict[str, Any], pa.Table]:
+    """The figures and the table on test of one training with the settings that are shipped; `kept`: where it stays."""
     words = [f"dataset={log.dataset}", f"task={log.task}", f"model={model}", "tracking=none", f"seed={seed}"]
     words += log.words if model != ORACLE else ()  # which learns nothing
     with tempfile.TemporaryDirectory() as place:
-        run = Path(place) / "run"
-        command = [sys.executable, "train.py", *words, f"hydra.run.dir={run}"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        name = hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
+        run = Path(place) / "run" if kept is None else kept.resolve() / f"{log.dataset}-{log.task}-{model}-{name}"
+        if not (run / "manifest.json").is_file():
+            command = [sys.executable, "train.py", *words, f"hydra.run.dir={run}"]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return json.loads((run / "metrics.json").read_text(encoding="utf-8")), read_table(run / "test.parquet")
 
 
@@ -302,7 +311,7 @@ def _differences(tables: Mapping[str, pa.Table], best: str, log: Log) -> Rows:
     ]
 
 
-def main(name: str, seeds: int) -> None:
+def main(name: str, seeds: int, kept: Path | None) -> None:
     """Measure a row, and keep the others."""
     path = RESULTS / "customers.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "claims": []}
@@ -311,7 +320,7 @@ def main(name: str, seeds: int) -> None:
     elif name == "still_customer":
         (rows, claims), mine = of_who_had_left(), ("demo_shop_btyd", "still_customer")
     else:
-        (rows, claims), mine = of_log(ROWS[name], seeds), (ROWS[name].dataset, ROWS[name].task)
+        (rows, claims), mine = of_log(ROWS[name], seeds, kept), (ROWS[name].dataset, ROWS[name].task)
     others = [r for r in kept["rows"] if (r["dataset"], r["figure"].partition(":")[0]) != mine]
     said = [c for c in kept["claims"] if not c["what"].startswith(f"{mine[0]}, {mine[1]}")]
     write_result("customers", others + rows, said + claims)
@@ -321,5 +330,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", choices=(*ROWS, *HALVES, "still_customer"), required=True)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--runs", type=Path, help="where trainings stay")
+    parser.add_argument("--models", nargs="+", default=[], help="train these alone into --runs")
     told = parser.parse_args()
-    main(told.row, told.seeds)
+    if told.models and (told.runs is None or told.row not in ROWS):
+        parser.error("--models trains models of a row of a log into --runs")
+    for model in told.models:
+        for seed in range(1, told.seeds + 1):
+            trained(ROWS[told.row], model, seed, told.runs)
+    if not told.models:
+        main(told.row, told.seeds, told.runs)
