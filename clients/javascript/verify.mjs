@@ -3,7 +3,7 @@
 import { open } from "./bundle.mjs";
 
 const bundle = await open(process.argv[2]);
-const { score, rank, probability, further, days } = bundle.manifest.preprocessing.tolerance;
+const { score, rank, probability, expected = probability, further, days } = bundle.manifest.preprocessing.tolerance;
 
 function difference(got, wanted) {
   if (got.reason !== wanted.reason) return `reason "${got.reason}" instead of "${wanted.reason}"`;
@@ -11,7 +11,8 @@ function difference(got, wanted) {
     const [name] = ["probability", "expected"].filter((key) => key in wanted);
     const near = (a, b, within) =>
       a === b || (typeof a === "number" && b !== null && Math.abs(a - b) <= within * Math.max(1, Math.abs(b)));
-    if (!near(got[name], wanted[name], probability)) return `${name} ${got[name]} instead of ${wanted[name]}`;
+    const within = name === "expected" ? expected : probability; // of older bundles one for both
+    if (!near(got[name], wanted[name], within)) return `${name} ${got[name]} instead of ${wanted[name]}`;
     for (const [task, right] of Object.entries(wanted.further ?? {})) {
       if (!near(got.further[task], right, further)) return `${task} ${got.further[task]} instead of ${right}`;
     }
@@ -33,8 +34,8 @@ function difference(got, wanted) {
 }
 
 const wrong = [];
-for (const [n, { expected, ...request }] of bundle.golden.entries()) {
-  const said = difference(await bundle.answer(request), expected);
+for (const [n, { expected: wanted, ...request }] of bundle.golden.entries()) {
+  const said = difference(await bundle.answer(request), wanted);
   if (said) wrong.push(`golden request ${n}: ${said}`);
 }
 console.log(`${bundle.golden.length} golden requests, ${wrong.length} answered differently`);

@@ -148,7 +148,7 @@ BUNDLE = Folder(
             preprocessing.ids       object          spellings of an id that are one id
             preprocessing.queries   object or null  how what was typed becomes an id; null: the log has no queries
             preprocessing.empty     text            the reason where nothing of a history is read
-            preprocessing.tolerance  object         of golden answers: score, rank, probability, further, days
+            preprocessing.tolerance  object         of golden answers: score, rank, probability, expected, further, days
             people                  int             training customers whose data are in arrays.npz, without ids
             model                   text or null    as in conf/model
             task                    text or null    what it was trained for

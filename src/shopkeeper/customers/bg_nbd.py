@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,29 +21,25 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.processes import btyd, pareto
-from shopkeeper.customers.processes.btyd import BGNBD, GammaGamma, expected_order_value, fit_gamma_gamma
-from shopkeeper.customers.processes.pareto import ParetoNBD
+from shopkeeper.customers.processes.btyd import GammaGamma, fit_gamma_gamma
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import ALIVE
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs import processes
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.processes import NO_ORDER
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
-INSTANTS = 16  # of a window at which the distribution of the next order is computed, the last one its end
-READ = ("orders", "days_since_order", "days_since_first_order", "money", "money_returned_share")
-
-
-class Process(NamedTuple):
-    """How orders come and customers leave: parameters, their fit, and what follows from them."""
-
-    parameters: Callable[..., Any]
-    start: tuple[float, ...]
-    fit: Callable[..., Any]
-    p_alive: Callable[..., np.ndarray]
-    p_order: Callable[..., np.ndarray]
-    expected_orders: Callable[..., np.ndarray]
+# What answers each question, and how that program is called behind the model's name.
+SAID = {
+    PROBABILITIES: (processes.probability, ""),
+    COUNTS: (processes.orders, "_orders"),
+    AMOUNTS: (processes.money, "_money"),
+}
 
 
 class BGNBDModel:
@@ -55,18 +51,14 @@ class BGNBDModel:
         calibrate: whether what it says is made true on the later cohort, where there is one.
     """
 
-    about = About(
-        answers=PROBABILITIES,
-        also=(COUNTS, AMOUNTS, DAYS),
-        needs=("features", "dataset"),
-        not_exported="a bundle answers with NumPy alone, which has no hypergeometric function; use score.py",
-    )
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), needs=("features", "dataset"))
     name = "bg_nbd"
-    process = Process(BGNBD, (1.0, 1.0, 1.0, 1.0), btyd.fit_bg_nbd, btyd.p_alive, btyd.p_order, btyd.expected_orders)
+    process = processes.BG_NBD._replace(expected_orders=btyd.expected_orders)
+    fitted_on: Callable[..., Any] = staticmethod(btyd.fit_bg_nbd)
 
     def __init__(self, min_customers: int = 20, most_customers: int = 100_000, calibrate: bool = True) -> None:
         self.min_customers, self.most_customers, self.calibrate = min_customers, most_customers, calibrate
-        self.orders = self.process.parameters(*self.process.start)
+        self.orders = self.process.parameters(1.0, 1.0, 1.0, 1.0)
         self.value = GammaGamma(1.0, 2.0, 1.0)
         self.answers, self.turned, self.alive = PROBABILITIES, False, False
         self.calibrator = Calibrator()
@@ -83,7 +75,7 @@ class BGNBDModel:
         assert self.prepared is not None, "bind comes before fit"
         newest = calibration if calibration is not None else train
         until = int(newest.cutoff.max()) + round(newest.horizon_days * MICROSECONDS_PER_DAY)
-        x, t_x, age, n, mean = _summary(*self._everybody(until, fit.seed))
+        x, t_x, age, n, mean = self._everybody(until, fit.seed)
         self.answers, self.calibrator = train.answers, uncalibrated(train.answers)
         self.shift = waiting.Shift()
         self.turned = self.answers == PROBABILITIES and train.of_nothing == 1
@@ -93,7 +85,7 @@ class BGNBDModel:
         self.untrainable = few if repeat < self.min_customers else ""
         if self.untrainable:
             return
-        self.orders = self.process.fit(x, t_x, age)
+        self.orders = self.fitted_on(x, t_x, age)
         paid = mean > 0
         if self.answers == AMOUNTS and paid.any():
             self.value = fit_gamma_gamma(n[paid], mean[paid])
@@ -112,14 +104,28 @@ class BGNBDModel:
             said = None if self.untrainable else self.shift.said(*self._waits(cohort), cohort)
             return said or waiting.blank(cohort, self.untrainable)
         value = np.full(len(cohort), np.nan) if self.untrainable else self.calibrator(self._raw(cohort))
-        return with_blanks(cohort, value, self.untrainable)
+        found = with_blanks(cohort, value, self.untrainable)
+        assert found.blank_reason is not None
+        unsaid = np.isnan(found.value) & (found.blank_reason == "")
+        return replace(found, blank_reason=np.where(unsaid, NO_ORDER, found.blank_reason))
 
     def still_customer(self, cohort: Cohort) -> np.ndarray:
         """The probability that each has not left for good: float64 (n,); NaN where there is no order or no fit."""
         if self.untrainable:
             return np.full(len(cohort), np.nan)
-        x, t_x, age, _, _ = _summary(cohort.features, cohort.feature_names)
-        return np.where(x >= 0, self.process.p_alive(self.orders, np.maximum(x, 0), t_x, age), np.nan)
+        return processes.alive(self.process, cohort.features, self._arrays(cohort))
+
+    def program(self, timed: bool) -> Program:
+        """The parameters; a `UserError` where NumPy alone cannot say what they mean."""
+        if self.answers == DAYS:
+            return Program(f"{self.name}_days", self._parameters(), shift=self.shift.as_json())
+        what = "_alive" if self.alive else SAID[self.answers][1]
+        if f"{self.name}{what}" not in processes.SCORERS:
+            raise UserError(
+                f"{self.name} expects {self.answers} by a hypergeometric function, and a bundle answers with NumPy "
+                f"alone; export pareto_nbd, or use score.py"
+            )
+        return Program(f"{self.name}{what}", self._parameters(), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `model.json`."""
@@ -149,22 +155,22 @@ class BGNBDModel:
         """NaN where somebody has no order."""
         if self.alive:
             return self.still_customer(cohort)
-        x, t_x, age, n, mean = _summary(cohort.features, cohort.feature_names)
-        if self.answers == PROBABILITIES:
-            p = self.process.p_order(self.orders, x, t_x, age, cohort.horizon_days)
-            return 1 - p if self.turned else p
-        orders = self.process.expected_orders(self.orders, x, t_x, age, cohort.horizon_days)
-        return orders if self.answers == COUNTS else orders * expected_order_value(self.value, n, mean)
+        return SAID[self.answers][0](self.process, cohort.features, self._arrays(cohort))
 
     def _waits(self, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles and mean of the days until the next order, from its distribution."""
-        x, t_x, age, _, _ = _summary(cohort.features, cohort.feature_names)
-        at = cohort.horizon_days * np.arange(1, INSTANTS + 1) / INSTANTS
-        cdf = np.stack([self.process.p_order(self.orders, x, t_x, age, float(t)) for t in at], axis=1)
-        return waiting.from_distribution(np.clip(np.nan_to_num(cdf), 0, 1), at)
+        return waiting.from_distribution(*processes.next_order(self.process, cohort.features, self._arrays(cohort)))
 
-    def _everybody(self, until: int, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Features at an instant of everybody with an order before it whose data may be used then."""
+    def _arrays(self, cohort: Cohort) -> dict[str, np.ndarray]:
+        """What `programs/processes.py` reads."""
+        asked = processes.of_window(cohort.feature_names, cohort.horizon_days, self.turned)
+        return {**self._parameters(), **asked}
+
+    def _parameters(self) -> dict[str, np.ndarray]:
+        return {"orders": np.array(self.orders), "value": np.array(self.value)}
+
+    def _everybody(self, until: int, seed: int) -> tuple[np.ndarray, ...]:
+        """At an instant, of everybody with an order before it whose data may be used then: see `processes.summary`."""
         p = self.prepared
         assert p is not None
         user = np.arange(1, p.n_users + 1)
@@ -174,21 +180,12 @@ class BGNBDModel:
             user = np.sort(np.random.default_rng(seed).permutation(user)[: self.most_customers])
         table = features_of(p, user, np.full(len(user), until, np.int64))
         ordered = table.values[:, table.names.index("orders")] > 0
-        return table.values[ordered], table.names
+        return processes.summary(table.values[ordered], processes.columns_of(table.names))
 
 
 class ParetoNBDModel(BGNBDModel):
     """The same with customers who may leave at any moment; Schmittlein, Morrison and Colombo 1987."""
 
-    about = replace(BGNBDModel.about, not_exported="a bundle runs no quadrature; use score.py")
     name = "pareto_nbd"
-    process = Process(
-        ParetoNBD, (1.0, 1.0, 1.0, 1.0), pareto.fit_pareto_nbd, pareto.p_alive, pareto.p_order, pareto.expected_orders
-    )
-
-
-def _summary(features_nF: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Repeat orders, age at the last order and age in days, all orders, and what one brought, returns taken off."""
-    orders, since_last, age, money, back = (features_nF[:, names.index(name)] for name in READ)
-    mean = money * (1 - np.clip(np.nan_to_num(back), 0, 1)) / np.maximum(orders, 1)
-    return orders - 1, np.maximum(age - since_last, 0), age, orders, mean
+    process = processes.PARETO_NBD
+    fitted_on: Callable[..., Any] = staticmethod(pareto.fit_pareto_nbd)

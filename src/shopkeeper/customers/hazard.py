@@ -32,6 +32,8 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.models.about import DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 HELD_OUT = 5  # one customer in so many chooses the number of trees
@@ -49,12 +51,7 @@ class Hazard:
         min_positives: rows of each class needed, else every score is blank.
     """
 
-    about = About(
-        answers=PROBABILITIES,
-        also=(DAYS,),
-        needs=("features", "dataset"),
-        not_exported="a bundle asks its trees once per customer, not once per period; use score.py",
-    )
+    about = About(answers=PROBABILITIES, also=(DAYS,), needs=("features", "dataset"))
 
     def __init__(
         self,
@@ -139,6 +136,13 @@ class Hazard:
             rows = np.column_stack([cohort.features, np.full(len(cohort), float(k))])
             hazard_nK[:, k] = self.booster.predict(rows, num_threads=self.parameters["num_threads"])
         return np.cumprod(1 - hazard_nK, axis=1)
+
+    def program(self, timed: bool) -> Program:
+        """The trees as arrays, how many periods they are asked about, and what is done to what they say."""
+        arrays = tree_arrays(self.booster.dump_model()) | {"periods": np.array([self.periods])}
+        if self.answers == DAYS:
+            return Program("hazards_days", arrays, shift=self.shift.as_json())
+        return Program("hazards", arrays, calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `trees.txt` and `model.json`."""

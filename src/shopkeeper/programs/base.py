@@ -1,7 +1,8 @@
 """What a model hands to a bundle: the name of a function, and all that it reads.
 
 A model that is exported has `program(timed) -> Program`; the functions are in `ranking.LIST_SCORERS` and in
-`scoring.PROBABILITY_SCORERS`. GRAPH stands for a torch module, which is written as an ONNX graph.
+`scoring.PROBABILITY_SCORERS`, of waits in `waits.WAIT_SCORERS`. GRAPH stands for a torch module, which is written as an
+ONNX graph.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Program:
     calibrator: Mapping[str, Any] | None = None  # of probabilities: what is done to them at last
     # Of GRAPH, of several heads: what each further one answers with, and its calibrator, by the name of its task.
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    shift: Mapping[str, Any] | None = None  # of GRAPH, of waits: what `waits.of_hazards` adds to the days it finds
+    shift: Mapping[str, Any] | None = None  # of waits: what `waits.shifted` adds to the days that are found
     people: int = 0  # training customers whose data travel along (without ids)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.programs import processes
 from shopkeeper.programs.trees import tree_sums
 
 FLOOR = 1e-6  # as in `customers.correction.calibration`: probabilities stay within [FLOOR, 1 - FLOOR]
@@ -38,11 +39,28 @@ def trees_log(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     return np.exp(tree_sums(features_nF, arrays))
 
 
+def hazards(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Trees for the hazard of each period: that no order comes in the window or, where `turned` is 0, that one does."""
+    nothing = lasting(features_nF, arrays)[:, -1]
+    return nothing if arrays["turned"][0] else 1 - nothing
+
+
+def lasting(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """The probability that no order has come by the end of each of `periods` periods: float64 (n, K)."""
+    hazard = [
+        _sigmoid(tree_sums(np.column_stack([features_nF, np.full(len(features_nF), float(k))]), arrays))
+        for k in range(int(arrays["periods"][0]))
+    ]
+    return np.cumprod(1 - np.stack(hazard, axis=1), axis=1)
+
+
 PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "constant": constant,
     "logistic": logistic,
     "trees": trees,
     "trees_log": trees_log,
+    "hazards": hazards,
+    **processes.SCORERS,
 }
 
 

@@ -5,12 +5,24 @@ Shapes: n rows, Q levels, K instants of a distribution function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from shopkeeper.programs.processes import WAITS
+from shopkeeper.programs.scoring import lasting
+from shopkeeper.programs.trees import COLUMNS, tree_sums
+
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+MEAN = "mean"
+AIMS = {
+    MEAN: None,
+    **{f"at_{100 * level:.0f}": level for level in LEVELS},
+}  # of `quantile_trees`: a set of trees for each
+Arrays = Mapping[str, np.ndarray]
+Said = tuple[np.ndarray, np.ndarray]  # quantiles (n, Q) and mean (n,)
 
 
 def from_distribution(cdf_nK: np.ndarray, at_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +56,32 @@ def of_hazards(logit_nK: np.ndarray, shift: Mapping[str, Any], horizon_days: flo
     lasts_nK = np.exp(-np.logaddexp(0, np.asarray(logit_nK, np.float64)).cumsum(axis=1))
     ends_K = horizon_days * np.arange(1, lasts_nK.shape[1] + 1) / lasts_nK.shape[1]
     return shifted(*from_distribution(1 - lasts_nK, ends_K), shift, horizon_days)
+
+
+def hazards_days(features_nF: np.ndarray, arrays: Arrays) -> Said:
+    """From trees for the hazard of each period."""
+    lasts_nK, horizon = lasting(features_nF, arrays), float(arrays["horizon_days"][0])
+    return from_distribution(1 - lasts_nK, horizon * np.arange(1, lasts_nK.shape[1] + 1) / lasts_nK.shape[1])
+
+
+def quantile_trees(features_nF: np.ndarray, arrays: Arrays) -> Said:
+    """From a set of trees for each level, and one for the mean."""
+    parts = {aim: {name: arrays[f"{aim}.{name}"] for name in COLUMNS} for aim in AIMS}
+    said = [tree_sums(features_nF, part) for part in parts.values()]
+    mean, *quantile = np.clip(said, 0, float(arrays["horizon_days"][0]))
+    return np.stack(quantile, axis=1), mean
+
+
+def process_days(
+    next_order: Callable[[np.ndarray, Arrays], tuple[np.ndarray, np.ndarray]], features_nF: np.ndarray, arrays: Arrays
+) -> Said:
+    """From the distribution of the next order, as `processes.WAITS` has it."""
+    return from_distribution(*next_order(features_nF, arrays))
+
+
+# Programs of a bundle that say when, by name; what they say is then shifted.
+WAIT_SCORERS: dict[str, Callable[[np.ndarray, Arrays], Said]] = {
+    "hazards_days": hazards_days,
+    "quantile_trees": quantile_trees,
+    **{name: partial(process_days, next_order) for name, next_order in WAITS.items()},
+}

@@ -11,7 +11,10 @@ SAME_SCORE = 1e-4  # largest difference between a score of the runtime and of th
 SAME_RANK = 1e-5  # items whose scores lie closer than this may stand in either order
 # Both are absolute up to scores of 1, and relative to the score above (counts and sums of similarities).
 SAME_PROBABILITY = 1e-6
-SAME_FURTHER = 1e-5  # of further heads of a graph: a mean amount is an exponential of a number in 32 bits
+# Of what is expected (counts, amounts, days) and of further heads; relative to means above 1. A graph's mean amount is
+# the exponential of a number in 32 bits: between 8 and 16 its last bit is 1e-6, and by so much of itself, for each
+# rounding on the way there, the exponential moves.
+SAME_MEAN = 1e-5
 SAME_DAYS = 0.01  # of a quantile: where hardly anybody orders, a rounding moves it further than it moves a probability
 
 
@@ -81,9 +84,9 @@ def difference(got: Answer, wanted: Answer, score: float = SAME_SCORE, rank: flo
         return f"{_said(got)} instead of {_said(wanted)}"
     if wanted.items is not None:
         return first_difference(got.items or [], wanted.items, score, rank)
-    same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected)
+    same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected, SAME_MEAN)
     one, other = got.further or {}, wanted.further or {}
-    same = same and one.keys() == other.keys() and all(_close(one[name], other[name], SAME_FURTHER) for name in one)
+    same = same and one.keys() == other.keys() and all(_close(one[name], other[name], SAME_MEAN) for name in one)
     days, known = got.quantiles or [], wanted.quantiles or []
     same = same and len(days) == len(known) and all(abs(a - b) <= SAME_DAYS for a, b in zip(days, known, strict=True))
     mine, right = got.pairs or [], wanted.pairs or []

@@ -25,14 +25,14 @@ from shopkeeper.bundles.answer.older import as_today
 from shopkeeper.bundles.answer.places import Places
 from shopkeeper.bundles.answer.rows import TableModel
 from shopkeeper.errors import UserError, whole
-from shopkeeper.programs import ranking, scoring
+from shopkeeper.programs import ranking, scoring, waits
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.shapes import SWITCH, TEXT, Name, Needed, Open, Shape, check_written
 
 SCORERS_OF_KIND = {
     "recommender": {GRAPH, *ranking.LIST_SCORERS},
-    "customer": {GRAPH, *scoring.PROBABILITY_SCORERS},
+    "customer": {GRAPH, *scoring.PROBABILITY_SCORERS, *waits.WAIT_SCORERS},
     "table": {*scoring.PROBABILITY_SCORERS},
 }
 

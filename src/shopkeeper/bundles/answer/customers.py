@@ -30,8 +30,9 @@ from shopkeeper.features.subject_pairs import KNOWN as PAIRED
 from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN, of_pairs
 from shopkeeper.identifiers import normal_id
 from shopkeeper.programs.base import GRAPH
+from shopkeeper.programs.processes import NO_ORDER
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
-from shopkeeper.programs.waits import of_hazards
+from shopkeeper.programs.waits import WAIT_SCORERS, of_hazards, shifted
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
 # a graph may leave out what its model does not read
@@ -92,7 +93,11 @@ class CustomerModel:
             else:
                 features, strange, kept = self._features(rows, instant, seen)
                 strange = [strange[row] for row in kept.tolist()]
-                raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](features, self.arrays)
+                if (scorer := self.manifest["scorer"]) in WAIT_SCORERS:
+                    found = WAIT_SCORERS[scorer](features, self.arrays)
+                    quantile_nQ, raw_n = shifted(*found, self.manifest["shift"], self.manifest["horizon_days"])
+                else:
+                    raw_n = PROBABILITY_SCORERS[scorer](features, self.arrays)
             if rule := self.manifest.get("session"):
                 for n in set(scored) - {scored[row] for row in kept.tolist()}:
                     reasons[n] = none_goes_on(rule["after"])
@@ -101,7 +106,9 @@ class CustomerModel:
             value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
             unknown = dict(zip(scored, strange, strict=True))
             seen["unknown_items"] += sum(strange)
-        place = {n: row for row, n in enumerate(scored)}
+            for row in np.flatnonzero(np.isnan(value_n)).tolist():
+                reasons[scored[row]] = NO_ORDER
+        place = {n: row for row, n in enumerate(scored) if not reasons[n]}
         if "pairs" in self.manifest:
             (names,) = self.manifest["pairs"].values()
             value_nC = value_n.reshape(len(scored), len(names)).tolist()

@@ -18,10 +18,12 @@ from shopkeeper.bundles.write import pairs as pairs_of
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.programs import processes
 from shopkeeper.programs.base import GRAPH, Program
-from shopkeeper.programs.waits import LEVELS
+from shopkeeper.programs.waits import LEVELS, WAIT_SCORERS
 
 REAL_CUSTOMERS = 1000
+OF_A_WINDOW = {"hazards", *processes.SCORERS, *WAIT_SCORERS}  # programs that are told what is asked of which window
 
 
 class CustomerQuestions:
@@ -33,6 +35,9 @@ class CustomerQuestions:
     def __init__(self, model: Any, program: Program, prepared: Prepared, cohort: Cohort):
         self.model, self.prepared, self.cohort = model, prepared, cohort
         self.program = replace(program, needs_time=True, needs_instant=True)  # features are of an instant
+        if program.scorer in OF_A_WINDOW:
+            asked = processes.of_window(cohort.feature_names, cohort.horizon_days, cohort.of_nothing == 1)
+            self.program = replace(self.program, arrays={**program.arrays, **asked})
         if cohort.subject is not None:
             self.program = replace(self.program, arrays={**program.arrays, **pairs_of.pair_arrays(prepared, cohort)})
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()

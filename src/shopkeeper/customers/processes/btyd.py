@@ -6,7 +6,7 @@ Marketing Science 24 (2005). The mean of a customer's orders is gamma distribute
 B. Hardie, The Gamma-Gamma model of monetary value (2013).
 
 Everything is float64; parameters are sought as logarithms, with time divided by the mean age and money by the mean
-order, from several starts.
+order, from several starts. What follows from them in NumPy alone is in `programs/bg_nbd.py`, for bundles too.
 
 Shapes: n customers; x repeat orders (all but the first), t_x the age at the last of them, T the age now, in one unit.
 """
@@ -14,31 +14,28 @@ Shapes: n customers; x repeat orders (all but the first), t_x the age at the las
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
+
+from shopkeeper.programs.bg_nbd import BGNBD, EDGE, GammaGamma, expected_order_value, p_alive, p_order
+
+__all__ = [
+    "BGNBD",
+    "GammaGamma",
+    "bg_nbd_log_likelihood",
+    "expected_order_value",
+    "expected_orders",
+    "fit_bg_nbd",
+    "fit_gamma_gamma",
+    "gamma_gamma_log_likelihood",
+    "least",
+    "p_alive",
+    "p_order",
+]
 
 STARTS_BG_NBD = ((0.0, 0.0, 0.0, 0.0), (-1.0, -1.0, -0.5, 1.0), (1.0, 1.0, 1.0, 2.0), (-0.5, 1.0, -2.0, 0.5))
 STARTS_GAMMA_GAMMA = ((0.0, 1.0, 0.0), (1.5, 1.5, 0.5), (-1.0, 0.5, 1.0))
 WIDEST = 12.0  # of a logarithm: data without anybody who leaves have no largest b
-EDGE = 1e-6  # a = 1 divides by 0
-
-
-class BGNBD(NamedTuple):
-    """Parameters; `alpha` in the unit of the ages."""
-
-    r: float
-    alpha: float
-    a: float
-    b: float
-
-
-class GammaGamma(NamedTuple):
-    """Parameters; `gamma` in the unit of the money."""
-
-    p: float
-    q: float
-    gamma: float
 
 
 def bg_nbd_log_likelihood(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
@@ -66,19 +63,6 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BGNBD:
 
     found = model(least(cost, STARTS_BG_NBD))
     return found._replace(alpha=found.alpha * scale)
-
-
-def p_alive(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
-    """The probability that a customer has not left: float64 (n,); 1 before any repeat order, as the model has it."""
-    r, alpha, a, b = model
-    odds = a / (b + np.maximum(x, 1) - 1) * np.exp((r + x) * (np.log(alpha + T) - np.log(alpha + t_x)))
-    return np.asarray(np.where(x > 0, 1 / (1 + odds), 1.0))
-
-
-def p_order(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
-    """The probability of an order within the next t: float64 (n,). Who is alive stays so until it."""
-    none = np.exp((model.r + x) * (np.log(model.alpha + T) - np.log(model.alpha + T + t)))
-    return p_alive(model, x, t_x, T) * (1 - none)
 
 
 def expected_orders(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
@@ -120,13 +104,6 @@ def fit_gamma_gamma(n: np.ndarray, mean: np.ndarray) -> GammaGamma:
 
     found = model(least(cost, STARTS_GAMMA_GAMMA))
     return found._replace(gamma=found.gamma * scale)
-
-
-def expected_order_value(model: GammaGamma, n: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The mean of a customer's future orders: between his own (`mean` of n, 0 where n is 0) and everybody's."""
-    p, q, gamma = model
-    q = max(q, 1 + EDGE)  # at 1 and below there is no mean of everybody's
-    return np.asarray(p * (gamma + n * mean) / (p * n + q - 1))
 
 
 def least(cost: Callable[[np.ndarray], float], starts: Sequence[Sequence[float]]) -> np.ndarray:

@@ -18,11 +18,14 @@ from shopkeeper.customers.waits import days as waiting
 from shopkeeper.models.about import DAYS, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.programs.base import Program
+from shopkeeper.programs.trees import tree_arrays
+from shopkeeper.programs.waits import AIMS
 
 HELD_OUT = 5  # one customer in so many chooses the number of trees
-AIMS: dict[str, dict[str, Any]] = {
-    "mean": {"objective": "regression"},
-    **{f"at_{100 * level:.0f}": {"objective": "quantile", "alpha": level} for level in waiting.LEVELS},
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    name: {"objective": "regression"} if level is None else {"objective": "quantile", "alpha": level}
+    for name, level in AIMS.items()
 }
 
 
@@ -40,7 +43,6 @@ class QuantileTrees:
     about = About(
         answers=DAYS,
         needs=("features",),
-        not_exported="a bundle runs one set of trees, quantiles are several; use score.py",
     )
 
     def __init__(
@@ -79,7 +81,7 @@ class QuantileTrees:
             return Learned()
         label, most = labels_of(train), 0
         some, others = folds_by_customer(train.customer, fit.seed, HELD_OUT)[0]
-        for name, aim in AIMS.items():
+        for name, aim in OBJECTIVES.items():
             parameters = {**aim, **self.parameters, "seed": fit.seed}
             n_trees = fit.steps
             if n_trees is None:
@@ -100,6 +102,15 @@ class QuantileTrees:
         if self.untrainable:
             return waiting.blank(cohort, self.untrainable)
         return self.shift.said(*self._waits(cohort), cohort)
+
+    def program(self, timed: bool) -> Program:
+        """The trees as arrays, a set after another, and the days that are added."""
+        arrays = {
+            f"{aim}.{name}": values
+            for aim, trees in self.booster.items()
+            for name, values in tree_arrays(trees.dump_model()).items()
+        }
+        return Program("quantile_trees", arrays, shift=self.shift.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, and each set of trees into a folder of its own."""

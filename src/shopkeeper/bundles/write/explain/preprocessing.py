@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shopkeeper.bundles.answer.answers import SAME_DAYS, SAME_FURTHER, SAME_PROBABILITY, SAME_RANK, SAME_SCORE
+from shopkeeper.bundles.answer.answers import SAME_DAYS, SAME_MEAN, SAME_PROBABILITY, SAME_RANK, SAME_SCORE
 from shopkeeper.bundles.answer.events import COLUMNS
 from shopkeeper.data.queries import BUCKET, TEXT
 from shopkeeper.identifiers import BLANKS, EXPONENT, POINT_ZERO
@@ -77,5 +77,5 @@ def preprocessing(kind: str, program: Program, drawn: Mapping[str, Any], buckets
         },
         "empty": NO_HISTORY,  # the reason of an answer to an empty history
         "tolerance": {"score": SAME_SCORE, "rank": SAME_RANK, "probability": SAME_PROBABILITY,
-                      "further": SAME_FURTHER, "days": SAME_DAYS},  # of golden answers
+                      "expected": SAME_MEAN, "further": SAME_MEAN, "days": SAME_DAYS},  # of golden answers
     }  # fmt: skip

@@ -73,8 +73,8 @@ def _lines(
         yield f"scores within {t['score']:g} (relative to scores above 1), the same ids at the same places; items whose"
         yield f"scores lie within {t['rank']:g} of each other may stand in either order."
     else:
-        yield f"numbers within {t['probability']:g} (relative to those above 1), `further` within {t['further']:g},"
-        yield f"`quantiles` within {t['days']:g}."
+        yield f"probabilities within {t['probability']:g}, `expected` and `further` within {t['expected']:g} (relative"
+        yield f"to those above 1), `quantiles` within {t['days']:g}."
 
 
 def _question(m: Mapping[str, Any]) -> str:

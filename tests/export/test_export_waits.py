@@ -1,0 +1,100 @@
+"""Trees asked once a period, several sets of trees, buy till you die: bundles of NumPy that say what the model said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from customers.toyshop import CUTOFFS, toy_shop
+from shopkeeper.bundles.answer import Answer, Bundle, verify
+from shopkeeper.bundles.answer.answers import SAME_MEAN, difference
+from shopkeeper.bundles.answer.events import write_instant
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.golden_customers import external, invented_people, trained_answers
+from shopkeeper.customers.bg_nbd import BGNBDModel, ParetoNBDModel
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back, stayed_away
+from shopkeeper.customers.hazard import Hazard
+from shopkeeper.customers.waits.quantile_trees import QuantileTrees
+from shopkeeper.customers.window import ALIVE, LINES, MONEY, ORDERS, WAIT
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
+from shopkeeper.models.fit import Fit
+
+TASKS: dict[str, dict[str, Any]] = {
+    "churn": {"truth": stayed_away, "of": LINES, "answers": PROBABILITIES},
+    "propensity": {"truth": came_back, "of": LINES, "answers": PROBABILITIES},
+    "still_customer": {"truth": came_back, "of": ALIVE, "answers": PROBABILITIES},
+    "orders": {"truth": as_it_is, "of": ORDERS, "answers": COUNTS},
+    "spend": {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS},
+    "next_order": {"truth": as_it_is, "of": WAIT, "answers": DAYS},
+}
+MODELS = {
+    "hazard": (lambda: Hazard(max_trees=20, periods=3), ("churn", "propensity", "next_order")),
+    "quantile_trees": (lambda: QuantileTrees(max_trees=15), ("next_order",)),
+    "bg_nbd": (BGNBDModel, ("churn", "propensity", "still_customer", "next_order")),
+    "pareto_nbd": (lambda: ParetoNBDModel(most_customers=150), tuple(TASKS)),
+}
+CASES = [(name, task) for name, (_, tasks) in MODELS.items() for task in tasks]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return toy_shop(tmp_path_factory.mktemp("shop"))
+
+
+def fitted(shop: Prepared, name: str, task: str) -> tuple[Any, Any]:
+    train, calibration, test = (build_cohort(shop, t, 60, 90, **TASKS[task]) for t in CUTOFFS)
+    model: Any = MODELS[name][0]()
+    if "dataset" in model.about.needs:
+        model.bind(shop)
+    model.fit(train, calibration, Fit(seed=0))
+    return model, test
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_new_customers_get_what_the_trained_model_says(shop: Prepared, tmp_path: Path, name: str, task: str):
+    model, test = fitted(shop, name, task)
+    path = export_bundle(model, shop, test, {"model": name, "task": task}, tmp_path / "it")
+    assert verify(path, repeat=0).ok
+    people = invented_people(shop, test, 80, seed=9)
+    wanted = trained_answers(model, shop, test, people)
+    ids = shop.items["item_id"].to_pylist()
+    got = Bundle.load(path).answer([external(p, ids, ()) for p in people], [write_instant(p.instant) for p in people])
+    assert [one.reason for one in got] == [one.reason for one in wanted]
+    said = [(number(one), number(other)) for one, other in zip(got, wanted, strict=True) if not one.reason]
+    assert len(said) > 40
+    np.testing.assert_allclose(*np.array(said).T, rtol=1e-9, atol=1e-12)
+    assert len({one for one, _ in said}) > 5
+    if task == "next_order":
+        days = [(one.quantiles, other.quantiles) for one, other in zip(got, wanted, strict=True) if not one.reason]
+        assert len({tuple(one) for one, _ in days if one}) > 5
+        np.testing.assert_allclose(*np.array(days).transpose(1, 0, 2), rtol=1e-9)
+
+
+def number(answer: Answer) -> float:
+    found = answer.probability if answer.says == "probability" else answer.expected
+    assert found is not None
+    return found
+
+
+def test_what_needs_a_hypergeometric_function_is_refused_and_says_what_does_not(shop: Prepared, tmp_path: Path):
+    model, test = fitted(shop, "bg_nbd", "spend")
+    with pytest.raises(UserError, match=r"bg_nbd expects amounts by a hypergeometric function, .*export pareto_nbd"):
+        export_bundle(model, shop, test, {"model": "bg_nbd", "task": "spend"}, tmp_path / "it")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mean_may_be_off_by_what_its_exponential_makes_of_a_rounding_and_a_probability_may_not():
+    z = np.float32(9.1)
+    off = np.exp(float(np.nextafter(z, np.float32(10)))) / np.exp(float(z)) - 1  # of the last of 32 bits
+    assert 5e-7 < off < 1e-6 < SAME_MEAN
+    amount = float(np.exp(9.1))
+    for times, same in ((4, True), (20, False)):
+        one, other = (Answer.of_customer(v, "", AMOUNTS) for v in (amount * (1 + times * off), amount))
+        assert (difference(one, other) == "") == same
+    one, other = (Answer.of_customer(v, "", PROBABILITIES) for v in (0.5 + 4e-6, 0.5))
+    assert difference(one, other) == "probability 0.500004 instead of probability 0.5"
