@@ -205,7 +205,7 @@ def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
     columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
     events = Events(**columns)
     until_then = replace(p, offsets=offsets, events=events, consent=None)
-    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows])
+    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows], p.span[0])
     if table.names != cohort.feature_names:
         return ["the features have other names when nothing follows the cutoff"]
     differ = ~((table.values == cohort.features[rows]) | (np.isnan(table.values) & np.isnan(cohort.features[rows])))

@@ -236,6 +236,7 @@ class CustomerModel:
             self.vocabulary.channels[: self.vocabulary.content["channel_features"]],
             category_since=since,
             zone=self.manifest["history"]["time_zone"],
+            log_start=self.vocabulary.content.get("log_start"),
         )
         names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values
         if "pairs" in self.manifest:
@@ -246,9 +247,15 @@ class CustomerModel:
             subject_V, since_V = (np.append(told[name], extra) for name in (SUBJECT, SINCE))
             pairs = of_pairs(requests.events, requests.start, requests.end, instants, subject_V, since_V, C, share_nC)
             values = np.column_stack([np.repeat(values, C, axis=0), pairs])
-        if names != self.manifest["feature_names"]:
-            raise UserError(f"this shopkeeper computes other features than this bundle's model was fitted on; {AGAIN}")
-        return values if of_session is None else np.column_stack([values, of_session]), unknown, kept
+        values = values if of_session is None else np.column_stack([values, of_session])
+        if names != (wanted := self.manifest["feature_names"]):  # one that was exported before some were known
+            if lacking := set(wanted) - set(names):
+                raise UserError(
+                    f"this shopkeeper does not compute {', '.join(sorted(lacking)[:3])}, on which this bundle's model "
+                    f"was fitted; {AGAIN}"
+                )
+            values = values[:, [names.index(name) for name in wanted]]
+        return values, unknown, kept
 
 
 def going_on(requests: Requests, instants: np.ndarray, rule: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.features.rfm import WINDOWS
+from shopkeeper.features.rfm import HABIT, WINDOWS
 from shopkeeper.models.shares import Contributions
 
 REASONS = 3
@@ -65,6 +65,17 @@ WORDS: dict[str, tuple[Words, str]] = {
     "days_since_cart": (_ago("last put into the cart"), "nothing ever put into the cart"),
     "visits_30d": (_number("visit in 30 days", "visits in 30 days"), ""),
     "visits_90d": (_number("visit in 90 days", "visits in 90 days"), ""),
+    **{
+        f"order_{period}{window and f'_{window}d'}": (
+            _number(f"{one} with an order{late}", f"{period} with an order{late}"),
+            "",
+        )
+        for period, one in (("weeks", "week"), ("months", "month"))
+        for window, late in ((0, ""), *((w, f" in {w} days") for w in HABIT))
+    },
+    "tenure_share": (_share("of the time that is known a customer"), "no order yet"),
+    "orders_per_month": (lambda x: f"{x:.1f} orders a month", "no order yet"),
+    "money_per_month": (lambda x: f"{x:,.2f} a month", "no order yet"),
     "visit_gap_mean": (lambda x: f"here every {_days(x)}", "only one visit"),
     "recency_over_visit_gap": (lambda x: f"away for {x:.1f} of the usual gaps", "only one visit"),
 }
