@@ -204,8 +204,8 @@ def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
     kept = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
     columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
     events = Events(**columns)
-    until_then = replace(p, offsets=offsets, events=events, consent=None)
-    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows], p.span[0])
+    until_then = p.part(offsets, events)
+    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows])
     if table.names != cohort.feature_names:
         return ["the features have other names when nothing follows the cutoff"]
     differ = ~((table.values == cohort.features[rows]) | (np.isnan(table.values) & np.isnan(cohort.features[rows])))
@@ -257,4 +257,4 @@ def _ending(p: Prepared, cutoff: int) -> Prepared:
     assert p.events.timestamp is not None
     kept = np.flatnonzero(p.events.timestamp < cutoff)
     columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
-    return replace(p, offsets=np.searchsorted(kept, p.offsets), events=Events(**columns), consent=None)
+    return p.part(np.searchsorted(kept, p.offsets), Events(**columns))

@@ -188,13 +188,8 @@ def window_labels(prepared: Prepared, cohort: Cohort, truth: Truth, of: str) -> 
     return label
 
 
-def features_of(
-    prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray, log_start: int | None = None
-) -> FeatureTable:
-    """What was known of customers (n,) strictly before instants (n,): RFM and relatives.
-
-    `log_start`: where the dataset holds a part of a log, when the whole of it begins (µs).
-    """
+def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
+    """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
     categories, channels = item_categories(prepared), channel_names(prepared.manifest)
     since = None if categories is None else prepared.known_since("items", "category")
     return rfm_features(
@@ -206,7 +201,7 @@ def features_of(
         channels,
         category_since=since,
         zone=prepared.zone,
-        log_start=prepared.span[0] if log_start is None else log_start,
+        log_start=prepared.span[0],
     )
 
 

@@ -181,9 +181,9 @@ def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> No
             found.append(f"the label of the session of {who} is not what the log says")
         kept = np.union1d(np.arange(own.start, rows[0]), rows)
         columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
-        until_then = replace(prepared, offsets=np.array([0, len(kept)]), events=Events(**columns), consent=None)
+        until_then = prepared.part(np.array([0, len(kept)]), Events(**columns))
         place = np.searchsorted(kept, rows)[None, :]
-        known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]], prepared.span[0]).values
+        known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]]).values
         now = np.append(known, session_features(until_then.events, place, np.zeros(1, np.int64), prepared.zone))
         wrong = ~((now == cohort.features[row]) | (np.isnan(now) & np.isnan(cohort.features[row])))
         if wrong.any():

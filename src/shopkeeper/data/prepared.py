@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,12 @@ class Prepared:
             return int(said["first"]), int(said["last"])
         assert self.events.timestamp is not None
         return int(self.events.timestamp.min()), int(self.events.timestamp.max())
+
+    def part(self, offsets: np.ndarray, events: Events) -> Prepared:
+        """Histories in a log of their own, which begins and ends when this one does; nobody's consent is asked."""
+        first, last = self.span
+        manifest = {**self.manifest, "log_span": {"first": first, "last": last}}
+        return replace(self, manifest=manifest, offsets=offsets, events=events, consent=None)
 
     @property
     def observation(self) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def as_cohort(prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> t
     """People as a log, and what is asked of them as of their instants with the customers' features of that log."""
     events, offsets = joined(people)
     who, cutoff = np.arange(1, len(people) + 1), np.array([p.instant for p in people], np.int64)
-    log = replace(prepared, offsets=offsets, events=events, consent=None)
-    table = features_of(log, who, cutoff, prepared.span[0])
+    log = prepared.part(offsets, events)
+    table = features_of(log, who, cutoff)
     start = offsets[:-1]
     assert events.timestamp is not None
     end = lower_bound(events.timestamp, start, offsets[1:], cutoff)

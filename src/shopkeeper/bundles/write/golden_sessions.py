@@ -51,7 +51,7 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
     assert cohort.session is not None
     assert cohort.gap_minutes is not None
     events, offsets = joined(people)
-    log = replace(prepared, events=events, offsets=offsets, consent=None)
+    log = prepared.part(offsets, events)
     (at,) = {person.instant for person in people}
     after = cohort.session.shape[1]
     asked = open_sessions(log, at, after=after, gap_minutes=cohort.gap_minutes, observed_until=at)
