@@ -41,7 +41,10 @@ def made(folder: Path, text: str, **changes: Any) -> Prepared:
         ([{"discount": {"by": "a", "price": "b", "into": "c"}}], "needs the value of a line"),
         ([{"also": {"column": "a", "event": "cancel", "into": "c"}}], "steps[0].also.event is 'cancel'"),
         (
-            [{"fill": {"by": "a", "columns": ["b"]}}, {"discount": {"by": "b", "total": "c", "into": "d"}}],
+            [
+                {"fill": {"by": "a", "columns": ["b"]}},
+                {"discount": {"by": "b", "total": "c", "order": "e", "into": "d"}},
+            ],
             "steps look at the lines of one a and of one b",
         ),
     ],
@@ -118,3 +121,15 @@ def test_what_has_steps_is_extended_to_the_same_bytes_as_prepared_at_once(tmp_pa
     assert extended.fingerprint == whole.fingerprint
     assert extended.users["user_id"].to_pylist() == ["a"]
     assert len(extended.events.item) == 4
+
+
+def test_discounts_of_lines_alone_want_no_order_of_the_rows_and_one_of_the_order_does(tmp_path: Path):
+    """Lines of basket 7 stand around one of 8: a line's own discount needs no neighbour."""
+    text = "who,what,when,order,state,paid,off\na,x,2025-01-01,7,,5.00,-1.00\na,y,2025-01-01,8,,3.00,\n" \
+        "a,z,2025-01-01,7,,2.00,0.50\n"  # fmt: skip
+    columns = {**CONFIG["columns"], "order_id": "order", "price": "left"}
+    own = {"by": "order", "total": "paid", "line": "off", "into": "left"}
+    p = made(tmp_path, text, steps=[{"discount": own}], columns=columns)
+    assert p.events.price.tolist() == [4.0, 3.0, 1.5]
+    with pytest.raises(UserError, match="rows 2 and 4 are of one order, and other ones stand between them"):
+        made(tmp_path, text, steps=[{"discount": {**own, "order": "state"}}], columns=columns)

@@ -58,7 +58,7 @@ def test_orders_that_were_never_paid_and_cells_that_are_no_lines_are_kept_aside_
     assert len(events(p)) == 2
     rejected = [(r["row"], r["column"], r["reason"]) for r in p.table("rejected.parquet").to_pylist()]
     assert rejected == [
-        (3, "status", "never paid"),
+        (3, "status", "never became an order"),
         (4, "line_items", "does not begin with id:[0-9]+[|]"),
         (5, "product", "no item_id"),
     ]
@@ -77,14 +77,14 @@ def test_lines_of_their_own_with_order_columns_on_all_of_them_or_on_the_first(tm
     text = LINES + (
         f"1001,{order},1,RC,Red Cup,2,10.00,18.00\n"
         f"1001,{again},2,,Blue Cup,1,10.00,10.00\n"
-        "1002,Cancelled,2025-11-06 09:00,bob@example.com,,1,RC,Red Cup,1,10.00,10.00\n"
+        "1002,Failed,2025-11-06 09:00,bob@example.com,,1,RC,Red Cup,1,10.00,10.00\n"
     )
     p = prepared(tmp_path, "woocommerce_lines", {"orders.csv": text}, max_rejected_share=0.5)
     assert events(p) == [
         ("ann@example.com", "Blue Cup", "purchase", "2025-11-05T14:03:00Z", 1.0, 10.0),
         ("ann@example.com", "RC", "purchase", "2025-11-05T14:03:00Z", 2.0, 18.0),
     ]
-    assert p.manifest["rejected"] == {"Order Status: never paid": 1}
+    assert p.manifest["rejected"] == {"Order Status: never became an order": 1}
 
 
 ANALYTICS = (

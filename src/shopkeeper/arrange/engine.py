@@ -134,6 +134,7 @@ def _on_spark(engine: Engine, config: DatasetConfig, raw: Path, change: Change |
 
     wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
     wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
+    wanted += ["rows.orders"] if config.rows.orders == "once" else []
     wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
     wanted += ["rows, nested columns and event_type.others"] if is_reshaped(config, config.columns.values()) else []
     wanted = wanted or (["a change of the log"] if change is not None else [])

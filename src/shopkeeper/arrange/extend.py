@@ -61,6 +61,8 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
                 f"{', '.join(new)}: {late:,} of {len(fresh):,} rows are from before the last event in {prepared} "
                 f"({np.datetime64(last, 'us')} UTC); prepare all files together: python prepare.py"
             )
+    if checked.rows.orders == "once" and "order_id" in fresh.ids:
+        _check_new_orders(old, fresh, new)
     rejected = pa.concat_tables([old.table("rejected.parquet"), fresh.rejected]).combine_chunks()
     known = _known(old, checked)
     merged = _merge(_old_log(old, checked, known), fresh)
@@ -83,6 +85,19 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
         write_folder(folder, checked, Path(raw), arranged, rejected, filters, extra, now)
         check_still(checked, Path(raw), before)
     return Path(out)
+
+
+def _check_new_orders(old: Prepared, fresh: Log, new: list[str]) -> None:
+    """A `UserError` where new files hold an order that is there already, which would be read from them alone."""
+    there = pc.unique(old.table("events.parquet", ["order_id"])["order_id"].cast(pa.string()))
+    codes = fresh.ids["order_id"].codes
+    new_ones = fresh.ids["order_id"].values.take(pa.array(np.unique(codes[codes >= 0])))
+    again = int(pc.sum(pc.is_in(new_ones, value_set=there)).as_py() or 0)
+    if again:
+        raise UserError(
+            f"{', '.join(new)}: {again:,} orders are in {old.path} already, and an order that stands in several files "
+            f"is read from the last (rows.orders); prepare all files together: python prepare.py, without extend"
+        )
 
 
 def _rows(old: Prepared) -> tuple[int, int]:

@@ -50,6 +50,7 @@ class Block:
     row_of: Callable[[np.ndarray], np.ndarray]  # position in the block -> row in the file
     broken: list[Reject] = field(default_factory=list)  # rows that are not in `table`
     reread: Callable[[], Block] | None = None  # the same rows with values as text, exactly as they stand
+    path: Path | None = None  # of the file: names in messages need not be different
 
 
 @dataclass(frozen=True)

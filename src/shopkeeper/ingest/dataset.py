@@ -5,7 +5,8 @@ title source licence what it is, where people get it, on which terms
 raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order); fetch:
                      queries of databases and files of object stores that `prepare` puts there first (`fetch/`)
 reader               format (see readers/__init__.py) and that format's options
-rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`)
+rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`);
+                     `orders: once` where exports overlap: an order is read from the last file with it (`overlap.py`)
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
                      date and a time of day; in nested files also `a.b`, a field, and `a[b]`, an
                      entry of a list of keys and values (`paths.py`);
@@ -18,6 +19,8 @@ event_type           one of schema.EVENT_TYPES for all rows, or value | column +
                      others: what becomes of rows whose kind is not in the map, reject (default) or leave_out;
                      any_case: true where `Purchase` and `purchase` are one
 reject               rules (column, matches, reason): rows that are kept aside with that reason
+cancelled            column, matches: rows of orders that were cancelled after they were placed. They stay (default;
+                     nobody knew it then), or with `orders: leave_out` are kept aside
 schema               per column of ours: required, required_for (event types); numbers: min, above, max;
                      ids: matches (regular expression)
 price_is             unit (default) or total of the row's quantity
@@ -55,6 +58,7 @@ from typing import Any, TypeVar
 from shopkeeper.errors import UserError
 from shopkeeper.identifiers import normal_id
 from shopkeeper.ingest.dataset_parts import (
+    Cancelled,
     ColumnRule,
     Fetch,
     Filters,
@@ -76,6 +80,7 @@ from shopkeeper.simulated.settings import Simulation
 from shopkeeper.typed import made
 
 T = TypeVar("T")
+CANCELLED = "a cancelled order"  # why a row is kept aside
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,7 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         event_value=value,
         event_map=mapping,
         event_rules=rules,
-        reject=tuple(Rule(str(r["column"]), str(r["matches"]), str(r["reason"])) for r in plain.get("reject") or []),
+        reject=_reject(where, plain),
         rules=column_rules,
         items=items,
         users=users,
@@ -324,6 +329,17 @@ def _event_type(spec: Any, columns: dict[str, str]) -> tuple[str, dict[str, str]
         mapping = {normal_id(k): str(v) for k, v in mapping.items()}
     rules = tuple(Rule(str(r["column"]), str(r["matches"]), str(r["value"])) for r in spec.get("rules") or [])
     return str(spec.get("value", "view")), mapping, rules
+
+
+def _reject(where: str, plain: Yaml) -> tuple[Rule, ...]:
+    """The rules by which rows are kept aside; that of cancelled orders among them, where these shall not stay."""
+    rules = [Rule(str(r["column"]), str(r["matches"]), str(r["reason"])) for r in plain.get("reject") or []]
+    told = made(Cancelled, plain.get("cancelled") or {})
+    if told.orders == "leave_out":
+        if not (told.column and told.matches):
+            raise UserError(f"{where}: cancelled.orders is leave_out; say by column and matches which orders these are")
+        rules.append(Rule(told.column, told.matches, CANCELLED))
+    return tuple(rules)
 
 
 def _missing(spec: Any) -> dict[str, frozenset[str]]:

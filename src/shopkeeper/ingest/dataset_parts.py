@@ -76,6 +76,7 @@ class RowSettings:
     explode: Any = held(OneOf(TEXT, Items(TEXT, least=1)), ())  # a column of lists, or several of equal length
     empty: str = held(Name(("keep", "leave_out")), "keep")  # what becomes of a row whose list is empty
     once: str | None = held(TEXT, None)  # column of an id that each row has of its own: later rows with it are left out
+    orders: str = held(Name(("all", "once")), "all")  # once: an order in several files is read from the last of them
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -203,6 +204,15 @@ class ColumnRule:
     min: float | None = held(NUMBER, None)
     above: float | None = held(NUMBER, None)
     max: float | None = held(NUMBER, None)
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """Which rows are of orders that were cancelled after they were placed, and what becomes of them."""
+
+    column: str | None = held(PLAIN, None)  # of the file
+    matches: str | None = held(TEXT, None)  # a regular expression
+    orders: str = held(Name(("keep", "leave_out")), "keep")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from shopkeeper.ingest.dataset_parts import (
     FORMATS,
     KIND,
     WHEN,
+    Cancelled,
     ColumnRule,
     CustomerRules,
     Fetch,
@@ -61,7 +62,7 @@ COLUMNS: Rule = (
 BLANK = Items(PLAIN)  # names that stand for nobody
 # What files of one kind may say of themselves, where a log is made of several kinds.
 OF_A_LOG = ("reader", "columns", "constants", "timestamp", "event_type", "reject", "schema", "price_is", "extra",
-            "optional", "rows", "divide_by", "missing", "steps", "export")  # fmt: skip
+            "optional", "rows", "divide_by", "missing", "steps", "cancelled", "export")  # fmt: skip
 RULE = shapes_of(ColumnRule)
 REQUIRED = {key: RULE[key] for key in ("required", "required_for")}
 AMOUNT = REQUIRED | {key: RULE[key] for key in ("min", "above", "max")}
@@ -89,6 +90,7 @@ DATASET: dict[str, Shape] = {
         },
     ),
     "reject": Items(dict.fromkeys(("column", "matches", "reason"), Needed(PLAIN))),
+    "cancelled": shapes_of(Cancelled),
     "schema": {
         **{column: REQUIRED | {"matches": RULE["matches"]} for column in EVENT_COLUMNS},
         **dict.fromkeys(("timestamp", "event_type"), REQUIRED),

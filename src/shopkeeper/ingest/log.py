@@ -5,8 +5,9 @@ About 30 bytes a row whatever the ids look like: texts are kept once.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.overlap import LATER_FILE, numbers_of, read_once
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import CODES, as_floats
 
 WORST_SHOWN = 3
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -101,13 +104,15 @@ def collect(
     blocks: Iterator[tuple[Block, DatasetConfig]],
     config: DatasetConfig,
     before: tuple[int, int] = (0, 0),
-    left_out: Mapping[str, int] | None = None,
+    left_out: Counter[str] | None = None,
 ) -> Log:
     """Check blocks one by one, each as its kind of files wants it, and join what passes.
 
-    `left_out`: rows that were no events, by why, counted while the blocks were made.
+    `left_out`: rows that were no events, by why, counted while the blocks were made; lines of orders that a later file
+    has are added.
     """
     parts: list[Rows] = []
+    paths: list[Path | None] = []  # of each part
     rejects: list[pa.Table] = []
     for block, kind in blocks:
         try:
@@ -116,6 +121,7 @@ def collect(
             reason = str(e).splitlines()[0]
             raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
         parts += rows
+        paths += [block.path] * len(rows)
         if len(bad):
             rejects.append(bad)
     if not parts and not rejects and left_out:
@@ -123,7 +129,24 @@ def collect(
         raise UserError(f"dataset '{config.name}': no row is an event ({counted}); look at event_type.map and rows")
     rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
     judge(rejected, sum(map(len, parts)), config, before)
-    return _join(parts, rejected)
+    lengths = list(map(len, parts))
+    log = _join(parts, rejected)
+    if config.rows.orders == "once" and "order_id" in log.ids and len(set(paths)) > 1:
+        _each_order_once(log, numbers_of(paths, lengths), left_out)
+    return log
+
+
+def _each_order_once(log: Log, file: np.ndarray, left_out: Counter[str] | None) -> None:
+    """Drop lines of orders that a later file has, too, in place; `file` is the number of each row's, int32 (n,)."""
+    found = read_once(log.ids["order_id"].codes, log.timestamp, log.event_type, log.item, file)
+    lines = int((~found.keep).sum())
+    if not lines:
+        return
+    log.keep(found.keep)
+    if left_out is not None:
+        left_out[LATER_FILE] += lines
+    logger.info("%s lines of %s orders stand in several files and count once, as the last file in raw.files has them",
+              f"{lines:,}", f"{found.orders:,}")  # fmt: skip
 
 
 def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.ahead import ahead
 from shopkeeper.ingest.block import Block, MissingColumnError, Wanted
 from shopkeeper.ingest.checks import wanted_columns
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
@@ -61,7 +62,7 @@ def blocks_of(
             blocks = map(shaping.of_known_kinds, blocks)
         if config.table is not None and config.columns["user_id"] == ROW:
             blocks = (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
-        yield from blocks
+        yield from (replace(block, path=path) for block in blocks)
     if shaping is not None:
         shaping.tell()
         left_out.update(shaping.left_out)
@@ -100,7 +101,7 @@ def _read(
 ) -> Iterator[Block]:
     first = True
     try:
-        for block in reader(config.reader.format)(path, wanted, config.reader, advance):
+        for block in ahead(reader(config.reader.format)(path, wanted, config.reader, advance)):
             if first:
                 _check_one_of(config, path, block)
                 first = False

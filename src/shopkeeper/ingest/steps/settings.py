@@ -101,6 +101,10 @@ class Discount(Step):
     order: str | None = held(PLAIN, None)  # the order's, on its first line or on all
     subtotal: str | None = held(PLAIN, None)
 
+    def by_column(self) -> str | None:
+        """None where lines have discounts of their own alone: then they may stand anywhere in the file."""
+        return None if self.order is None else self.by
+
 
 @dataclass(frozen=True)
 class FirstOf(Step):

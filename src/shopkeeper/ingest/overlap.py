@@ -1,0 +1,67 @@
+"""Exports that overlap: an order that stands in several files is read from the last of them (`rows.orders: once`).
+
+Two lines of one order in one file are two lines, however equal. The same order in a second export, made later or for
+another span of days, is the same order: the number and the instant agree, and its lines with it. The last file in the
+order of `raw.files` counts, as an order may have been edited since. An order that a file's end cut in two has no line
+in both files, and keeps all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+LATER_FILE = "lines of orders that stand in a later file, too"
+KEY = ("order", "time", "kind")
+
+
+class Overlap(NamedTuple):
+    """Lines that a later file has: which rows stay, bool (n,), and how many orders stand in several files."""
+
+    keep: np.ndarray
+    orders: int
+
+
+def read_once(
+    order: np.ndarray, time: np.ndarray | None, kind: np.ndarray, item: np.ndarray, file: np.ndarray
+) -> Overlap:
+    """Which of n rows stay; all arguments are one number a row: codes of order (-1: none) and item, µs, and the file.
+
+    An order's lines of one instant and event type are looked at together, so that its cancellation is kept from
+    whichever file tells of it.
+    """
+    rows = np.flatnonzero(_in_several(order, file))
+    keep = np.ones(len(order), bool)
+    if not len(rows):
+        return Overlap(keep, 0)
+    lines = pl.DataFrame({
+        "order": order[rows], "time": np.zeros(len(rows), np.int64) if time is None else time[rows],
+        "kind": kind[rows], "item": item[rows], "file": file[rows],
+    }).with_columns(last=pl.col("file").max().over(KEY))  # fmt: skip
+    latest = lines.filter(pl.col("file") == pl.col("last")).select(*KEY, "item", there=True).unique()
+    lines = lines.join(latest, on=[*KEY, "item"], how="left", maintain_order="left")
+    again = (pl.col("file") < pl.col("last")) & pl.col("there").any().over(*KEY, "file")
+    dropped = lines.select(again.alias("again"))["again"].to_numpy()
+    keep[rows[dropped]] = False
+    return Overlap(keep, lines.filter(dropped)["order"].n_unique())
+
+
+def numbers_of(paths: Sequence[Path | None], lengths: Sequence[int]) -> np.ndarray:
+    """The number of each row's file in the order of reading, int32 (n,), from the file and length of each part."""
+    first = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+    return np.repeat(np.array([first[path] for path in paths], np.int32), lengths)
+
+
+def _in_several(order: np.ndarray, file: np.ndarray) -> np.ndarray:
+    """Rows whose order has lines in more than one file, bool (n,)."""
+    size = int(order.max(initial=-1)) + 1
+    low, high = np.full(size + 1, np.iinfo(np.int32).max, np.int32), np.full(size + 1, -1, np.int32)
+    np.minimum.at(low, order, file)
+    np.maximum.at(high, order, file)
+    several = high > low
+    several[-1] = False  # where -1 points to: no order
+    return several[order]

@@ -1,0 +1,120 @@
+"""Exports that overlap: an order of several files counts once, and two equal lines of one order are two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shopkeeper.arrange.extend import extend_dataset
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.overlap import LATER_FILE, read_once
+from sources.shop import events, prepared
+
+HEADER = (
+    "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Discount Code,Discount Amount,"
+    "Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Cancelled at\n"
+)
+
+
+def line(order: int, day: int, item: str, price: str = "5.00", units: int = 1, gone: str = "") -> str:
+    at = f"2025-11-{day:02d} 10:00:00 +0000"
+    return f"#{order},c{order}@x.com,paid,,,EUR,,,,,{at},{units},{item},{price},{item},{gone}\n"
+
+
+def bought(p: Prepared) -> list[tuple[str, str, str, float]]:
+    orders = p.table("events.parquet").to_pylist()
+    found = [(r["order_id"], r["item_id"], r["event_type"], float(r["price"] * r["quantity"])) for r in orders]
+    return sorted(found)
+
+
+def test_an_order_of_two_exports_counts_once_as_the_later_has_it_and_equal_lines_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    october = HEADER + line(1, 1, "Cup") + line(1, 1, "Cup") + line(2, 2, "Pot") + line(3, 3, "Jug") + line(3, 3, "Lid")
+    november = (
+        HEADER
+        + line(2, 2, "Pot", gone="2025-11-09 10:00:00 +0000")  # cancelled since
+        + line(3, 3, "Jug", units=3)  # edited since: three jugs and no lid
+        + line(4, 4, "Cup")
+    )
+    p = prepared(tmp_path, "shopify_orders", {"orders_2025-10.csv": october, "orders_2025-11.csv": november})
+    assert bought(p) == [
+        ("#1", "Cup", "purchase", 5.0),
+        ("#1", "Cup", "purchase", 5.0),
+        ("#2", "Pot", "purchase", 5.0),
+        ("#2", "Pot", "return", 5.0),
+        ("#3", "Jug", "purchase", 15.0),
+        ("#4", "Cup", "purchase", 5.0),
+    ]
+    assert p.manifest["changes"]["left_out"] == {LATER_FILE: 3}
+    assert "3 lines of 2 orders stand in several files and count once" in caplog.text
+    all_of_them = {"rows": {"orders": "all"}}
+    again = prepared(tmp_path / "all", "shopify_orders", {"a.csv": october, "b.csv": november}, **all_of_them)
+    assert len(bought(again)) == 9
+
+
+def test_a_cancellation_that_only_the_earlier_file_tells_of_is_kept(tmp_path: Path):
+    first = HEADER + line(1, 1, "Cup", gone="2025-11-09 10:00:00 +0000")
+    p = prepared(tmp_path, "shopify_orders", {"1.csv": first, "2.csv": HEADER + line(1, 1, "Cup")})
+    assert [row[2] for row in bought(p)] == ["purchase", "return"]
+
+
+def test_an_order_that_the_end_of_a_file_cuts_in_two_keeps_all_of_its_lines(tmp_path: Path):
+    files = {"1.csv": HEADER + line(1, 1, "Cup") + line(2, 2, "Pot"), "2.csv": HEADER + line(2, 2, "Jug")}
+    p = prepared(tmp_path, "shopify_orders", files)
+    assert [row[:2] for row in bought(p)] == [("#1", "Cup"), ("#2", "Jug"), ("#2", "Pot")]
+    assert "left_out" not in (p.manifest.get("changes") or {})
+
+
+def test_a_number_that_two_shops_have_given_at_other_times_is_two_orders(tmp_path: Path):
+    p = prepared(tmp_path, "shopify_orders", {"a.csv": HEADER + line(1, 1, "Cup"), "b.csv": HEADER + line(1, 2, "Cup")})
+    assert [row[3][:10] for row in events(p)] == ["2025-11-01", "2025-11-02"]
+
+
+def test_files_of_one_name_in_two_folders_are_two_files(tmp_path: Path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    p = prepared(tmp_path, "shopify_orders", {f"{x}/o.csv": HEADER + line(1, 1, "Cup") for x in ("old", "new")})
+    assert len(bought(p)) == 1
+
+
+def test_lines_are_told_apart_as_by_a_plain_loop():
+    rng = np.random.default_rng(0)
+    n = 3_000
+    order, time, kind = rng.integers(-1, 300, n), rng.integers(0, 3, n), rng.integers(1, 3, n).astype(np.int8)
+    item, file = rng.integers(0, 12, n), np.sort(rng.integers(0, 4, n))
+    lines: dict[tuple[int, int, int], dict[int, set[int]]] = {}
+    for i in range(n):
+        key = (int(order[i]), int(time[i]), int(kind[i]))
+        lines.setdefault(key, {}).setdefault(int(file[i]), set()).add(int(item[i]))
+    wanted = []
+    for i in range(n):
+        of = lines[int(order[i]), int(time[i]), int(kind[i])]
+        last = max(of)
+        wanted.append(order[i] < 0 or file[i] == last or not of[int(file[i])] & of[last])
+    found = read_once(order.astype(np.int32), time, kind, item.astype(np.int32), file.astype(np.int32))
+    assert found.keep.tolist() == [bool(w) for w in wanted]
+    assert 0 < found.orders < 300
+
+
+def test_an_order_that_is_there_already_is_not_extended(tmp_path: Path):
+    told: dict[str, Any] = {
+        "name": "shop", "raw": {"folder": "", "files": ["log*.csv"]}, "reader": {"format": "csv"},
+        "rows": {"orders": "once"}, "event_type": "purchase",
+        "columns": {"user_id": "who", "item_id": "what", "timestamp": "when", "order_id": "order"},
+    }  # fmt: skip
+    header = "who,what,when,order\n"
+    (tmp_path / "log.csv").write_text(header + "a,x,2025-01-01,7\na,y,2025-01-02,8\n")
+    old = prepare_dataset(told, tmp_path, tmp_path / "old", progress=False)
+    (tmp_path / "log2.csv").write_text(header + "a,y,2025-01-02,8\na,z,2025-01-03,9\n")
+    with pytest.raises(UserError, match=r"log2\.csv: 1 orders are in .* already.*prepare all files together"):
+        extend_dataset(old, told, tmp_path, tmp_path / "new", progress=False)
+    (tmp_path / "log2.csv").write_text(header + "a,z,2025-01-03,9\n")
+    new = Prepared.open(extend_dataset(old, told, tmp_path, tmp_path / "new", progress=False))
+    assert len(new.events.item) == 3
