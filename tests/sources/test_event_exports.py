@@ -159,6 +159,21 @@ def test_yandex_metrica_under_old_and_new_names(part: str, tmp_path: Path):
     assert p.manifest["rejected"] == {"row: 3 fields where the header has 7": 1}
 
 
+def test_quotes_and_commas_inside_of_yandex_metricas_lists(tmp_path: Path):
+    names = "clientID visitID eventsProductID eventsProductType eventsProductEventTime eventsProductPrice " \
+        "eventsProductQuantity"  # fmt: skip
+    time = "2025-11-05 10:00:0"
+    plain = (7, 1, r"['A\'1','B,2','C\\3']", "['detail','purchase','add']", f"['{time}0','{time}1','{time}2']",
+             "[1990000,2500000,0]", "[0,2,1]")  # fmt: skip
+    uneven = (8, 2, "['A']", "['detail','add']", f"['{time}0']", "[1]", "[0]")
+    p = prepared(tmp_path, "yandex_metrica", {"v.tsv": visits(plain, uneven, names=names)}, max_rejected_share=0.5)
+    assert [row[1:3] + row[4:] for row in events(p)] == [
+        ("A'1", "view", 0.0, 1.99), ("B,2", "purchase", 2.0, 5.0), ("C\\3", "add_to_cart", 1.0, 0.0)
+    ]  # fmt: skip
+    (why,) = p.manifest["rejected"]
+    assert why == " ".join(f"ym:s:{name}" for name in names.split()[2:]) + ": lists of different lengths"
+
+
 def test_purchases_of_yandex_metrica_have_the_order_of_their_place(tmp_path: Path):
     names = "visitID clientID purchaseID productsPurchaseID productsID productsEventTime productsPrice productsQuantity"
     times = cell(*["2025-11-05 10:00:00"] * 3)
@@ -214,6 +229,55 @@ def test_track_calls_of_segment(tmp_path: Path):
         ("c17", "p2", "purchase", "2025-11-05T14:03:13.249000Z", 2.0, 6.0),
     ]
     assert p.manifest["changes"]["left_out"] == {"sent again": 1, "other kinds of events": 2}
+    assert p.manifest["rejected"] == {"item: no item_id": 1}
+
+
+def test_parameters_of_every_kind_of_value_and_fields_that_only_some_events_have(tmp_path: Path):
+    """A first event without items; values as text, whole, with a point, and a record of which one field is filled."""
+
+    def event(number: int, session: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+        params = [] if session is None else [{"key": "ga_session_id", "value": session}]
+        return {"event_date": "20251105", "event_timestamp": str(T + number), "event_name": "view_item",
+                "event_params": params, "user_pseudo_id": "9.8", **more}  # fmt: skip
+
+    nothing = {"string_value": None, "int_value": None, "float_value": None, "double_value": None}
+    cup = [{"item_id": "A1", "price": 9.5, "quantity": None}]
+    rows = [
+        event(0, None) | {"event_name": "first_visit"},
+        event(1, {"int_value": "17"}, items=cup),
+        event(2, {**nothing, "string_value": "17"}, items=cup, user_id=""),
+        event(3, {**nothing, "double_value": 17.0}, items=cup, user_id=None),
+        event(4, {"string_value": 'say \\"1: 2\\"'}, items=cup, user_id="ann"),
+        event(5, None, items=None),
+        event(6, nothing, items=cup),
+    ]  # fmt: skip
+    p = prepared(tmp_path, "ga4_bigquery", {"events.jsonl": lines(rows)}, max_rejected_share=0.5)
+    table = p.table("events.parquet").sort_by("timestamp").to_pylist()
+    assert [row["session_id"] for row in table] == ["9.8|17", "9.8|17", "9.8|17", '9.8|say \\"1: 2\\"', None]
+    assert [row["user_id"] for row in table] == ["9.8", "9.8", "9.8", "ann", "9.8"]
+    assert p.manifest["rejected"] == {"items.item_id: no item_id": 1}
+
+    renamed = [{("browser" if k == "user_pseudo_id" else k): v for k, v in row.items()} for row in rows]
+    with pytest.raises(UserError, match=r"looks like Google Analytics 4's BigQuery export, without 'user_pseudo_id': "):
+        prepared(tmp_path / "b", "ga4_bigquery", {"events.jsonl": lines(renamed)})
+
+
+def test_a_product_of_segment_is_its_sku_where_nothing_else_names_it(tmp_path: Path):
+    bought = [{"sku": "S", "price": 19.9, "quantity": 2}, {"product_id": "p", "sku": "T", "price": 1, "quantity": 1}]
+    rows = [
+        call("Product Viewed", 0, {"sku": "S", "price": "19.90"}, timestamp="2025-11-05T14:00:02.5+01:00"),
+        call("Completed Order", 1, {"order_id": 5, "products": [*bought, {"id": "old", "price": 2}]}),
+        call("Order Completed", 2, {"order_id": 6, "products": []}),
+        call("Order Refunded", 3, {"order_id": 5, "products": bought[:1]}, timestamp="2025-11-06T14:01:02Z"),
+    ]
+    p = prepared(tmp_path, "segment_track", {"calls.jsonl": lines(rows)}, max_rejected_share=0.5)
+    assert [row[1:4] + row[5:] for row in events(p)] == [
+        ("S", "view", "2025-11-05T13:00:02.500000Z", 19.9),
+        ("S", "purchase", "2025-11-05T14:03:11.249000Z", 39.8),
+        ("old", "purchase", "2025-11-05T14:03:11.249000Z", 2.0),
+        ("p", "purchase", "2025-11-05T14:03:11.249000Z", 1.0),
+        ("S", "return", "2025-11-06T14:01:02Z", 39.8),
+    ]
     assert p.manifest["rejected"] == {"item: no item_id": 1}
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from sources.shop import prepared
 
 
 def proposed(file: Path, text: str) -> dict[str, Any]:
@@ -37,6 +38,74 @@ def test_a_log_without_times_gets_no_time_zone(tmp_path: Path):
     assert told["defaults"][2] == {"override /split@_global_.split": "leave_one_out"}
     assert told["raw"]["files"] == ["order_products__prior.csv"]
     assert "timestamp" not in told
+
+
+def test_dates_that_are_written_otherwise_than_usual_are_proposed(tmp_path: Path):
+    names = (
+        "Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),Subtotal "
+        "(ex tax),Order Total (inc tax),Order Total (ex tax),Total Quantity,Order Currency Code,Product Details\n"
+    )
+    cell = (
+        "Product ID: 7, Product Qty: 1, Product SKU: , Product Name: Pot, Product Weight: 1, Product Variation "
+        "Details: , Product Unit Price: 5.00, Product Total Price: 5.00"
+    )
+    rows = "".join(f'{n},1,A,a{n}@x.com,05/{n}/2025,Shipped,5,5,5,5,1,EUR,"{cell}"\n' for n in range(13, 29))
+    told = proposed(tmp_path / "orders.csv", names + rows)
+    assert told["timestamp"] == {"time_zone": "UTC", "format": "%m/%d/%Y"}
+    text = (tmp_path / "again.csv").name
+    (tmp_path / text).write_text(names + rows.replace("05/", "2025-05-").replace("/2025", ""))
+    assert "format: null" in guess_dataset(tmp_path / text)
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "line"),
+    [
+        ("yoochoose", "yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z,214536502,0\n"),
+        ("taobao_user_behavior", "UserBehavior.csv", "1,2268318,2520377,pv,1511544070\n"),
+        ("amazon_2023", "All_Beauty.csv", "AGKHLEW2SOWHNMFQIJGBECAF7INQ,B081TJ8YS3,5.0,1588615855070\n"),
+    ],
+)
+def test_a_public_set_without_a_header_is_told_by_its_lines(tmp_path: Path, source: str, file: str, line: str):
+    told = proposed(tmp_path / file, 3 * line)
+    assert told["defaults"][0] == {"/source@_here_": source}
+    if source == "amazon_2023":
+        assert told["reader"] == {"names": ["user_id", "parent_asin", "rating", "timestamp"]}
+    other = proposed(tmp_path / f"x{file}", 3 * line + "a,b\n")
+    assert len(other["defaults"]) == 1, "no source"
+
+
+SHOPIFY = (
+    "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Discount Code,Discount Amount,"
+    "Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Cancelled at\n"
+)
+
+
+def test_cancelled_orders_and_several_currencies_are_doubts(tmp_path: Path):
+    def row(n: int, currency: str, gone: str = "") -> str:
+        return f"#{n},c{n}@x.com,paid,,,{currency},,,,,2025-11-05 10:00:00 +0000,1,Cup,5.00,CUP,{gone}\n"
+
+    text = SHOPIFY + "".join(row(n, "EUR") for n in range(5)) + row(6, "USD", "2025-11-09 10:00:00 +0000")
+    (tmp_path / "orders_export.csv").write_text(text + row(7, "USD"))
+    said = guess_dataset(tmp_path / "orders_export.csv")
+    assert "DOUBT: 2 of the first 8 events are of cancelled orders, which stay" in said
+    assert "DOUBT: price: amounts are in 2 currencies (EUR 5 rows, USD 1 rows), and are summed as they stand" in said
+    p = prepared(tmp_path / "p", "shopify_orders", {"orders_export.csv": text + row(7, "USD")}, currency="EUR")
+    assert [line for line in p.manifest["id_doubts"] if line.startswith("price: amounts are in 2 currencies (EUR 5")]
+    one = prepared(tmp_path / "q", "shopify_orders", {"o.csv": SHOPIFY + row(1, "USD")}, currency="EUR")
+    assert "price: all amounts are in USD ('Currency'), and `currency` is EUR; correct one of them" in str(
+        one.manifest["id_doubts"]
+    )
+
+
+def test_batches_of_calls_are_said_with_the_way_to_lines(tmp_path: Path):
+    with pytest.raises(UserError, match=r"holds batches of calls.*jq -c '\.batch\[\]' c\.jsonl"):
+        proposed(tmp_path / "c.jsonl", '{"sentAt": "2025-11-05", "batch": [{"type": "page", "messageId": "1"}]}\n')
+
+
+def test_a_delimiter_that_is_another_is_no_other_export(tmp_path: Path):
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, "shopify_orders", {"o.csv": SHOPIFY.replace(",", ";") + "1;2\n"})
+    assert str(error.value).endswith("The fields seem to be separated by ';': set reader.delimiter.")
 
 
 def test_an_export_that_is_no_log_is_said_with_what_to_use(tmp_path: Path):

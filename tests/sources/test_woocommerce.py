@@ -70,13 +70,12 @@ LINES = (
 )
 
 
-@pytest.mark.parametrize("repeats", [True, False])
-def test_lines_of_their_own_with_order_columns_on_all_of_them_or_on_the_first(tmp_path: Path, repeats: bool):
-    order = "Completed,2025-11-05 14:03,Ann@Example.com,123"
-    again = order if repeats else ",,,"
+@pytest.mark.parametrize("again", ["1001,Completed,2025-11-05 14:03,Ann@Example.com,123", "1001,,,,", ",,,,"])
+def test_lines_of_their_own_with_order_columns_on_all_of_them_or_on_the_first(tmp_path: Path, again: str):
+    order = "1001,Completed,2025-11-05 14:03,Ann@Example.com,123"
     text = LINES + (
-        f"1001,{order},1,RC,Red Cup,2,10.00,18.00\n"
-        f"1001,{again},2,,Blue Cup,1,10.00,10.00\n"
+        f"{order},1,RC,Red Cup,2,10.00,18.00\n"
+        f"{again},2,,Blue Cup,1,10.00,10.00\n"
         "1002,Failed,2025-11-06 09:00,bob@example.com,,1,RC,Red Cup,1,10.00,10.00\n"
     )
     p = prepared(tmp_path, "woocommerce_lines", {"orders.csv": text}, max_rejected_share=0.5)
@@ -85,6 +84,46 @@ def test_lines_of_their_own_with_order_columns_on_all_of_them_or_on_the_first(tm
         ("ann@example.com", "RC", "purchase", "2025-11-05T14:03:00Z", 2.0, 18.0),
     ]
     assert p.manifest["rejected"] == {"Order Status: never became an order": 1}
+    assert p.table("events.parquet")["order_id"].to_pylist() == ["1001", "1001"]
+
+
+def test_lines_without_a_number_stay_with_their_order_wherever_a_chunk_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows = "".join(
+        f"{n},Completed,2025-11-05 14:03,c{n}@x.com,,1,S{n},Cup,1,1.00,1.00\n" + f",,,,,2,T{n},Pot,1,2.00,2.00\n" * 3
+        for n in range(1, 41)
+    )
+    monkeypatch.setattr("shopkeeper.ingest.chunks.CHUNK_BYTES", 300)
+    p = prepared(tmp_path, "woocommerce_lines", {"orders.csv": LINES + rows})
+    table = p.table("events.parquet").to_pylist()
+    assert len(table) == 160
+    assert {(r["user_id"], r["order_id"]) for r in table if r["item_id"] == "T7"} == {("c7@x.com", "7")}
+
+
+OLD = (
+    "order_id,order_number,date,status,shipping_total,tax_total,order_total,billing_email,customer_note,order_item_1,"
+    "order_item_2,order_item_3\n"
+)
+
+
+def test_the_older_layout_has_a_column_per_line(tmp_path: Path):
+    text = OLD + (
+        "7,7,5/31/2016 0:37,completed,0,0,42.50,Ann@x.com,,product_id:45|2|20.00|size: L|colour: red,RC-1|1|22.50,\n"
+        "8,8,12/1/2016 13:05,processing,0,0,5.00,bob@x.com,,SKU|1|5.00|,,\n"
+        "9,9,12/2/2016 13:05,wc-failed,0,0,5.00,bob@x.com,,SKU|1|5.00|,,\n"
+        "10,10,12/3/2016 13:05,completed,0,0,5.00,bob@x.com,,,,\n"
+    )
+    zone = {"format": "%m/%d/%Y %H:%M", "time_zone": "Europe/Berlin"}
+    p = prepared(tmp_path, "woocommerce_order_items", {"orders.csv": text}, timestamp=zone, max_rejected_share=0.5)
+    assert events(p) == [
+        ("ann@x.com", "45", "purchase", "2016-05-30T22:37:00Z", 2.0, 20.0),
+        ("ann@x.com", "RC-1", "purchase", "2016-05-30T22:37:00Z", 1.0, 22.5),
+        ("bob@x.com", "SKU", "purchase", "2016-12-01T12:05:00Z", 1.0, 5.0),
+    ]
+    assert p.manifest["rejected"] == {"product: no item_id": 1, "status: never became an order": 1}
+    rejected = [(r["row"], r["reason"]) for r in p.table("rejected.parquet").to_pylist()]
+    assert rejected == [(4, "never became an order"), (5, "no item_id")]
 
 
 ANALYTICS = (

@@ -97,9 +97,10 @@ def shown(path: Path) -> str:
 class MissingColumnError(UserError):
     """A wanted column is not among those that a file has."""
 
-    def __init__(self, message: str, have: Sequence[str]) -> None:
+    def __init__(self, message: str, have: Sequence[str], any_of: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.have = tuple(have)
+        self.any_of = tuple(any_of)  # columns of which one would have been enough
 
 
 def check_columns(path: Path, have: Sequence[str], wanted: Sequence[str], line: int = 1, hint: str = "") -> None:

@@ -129,6 +129,7 @@ class DatasetConfig:
     optional: frozenset[str] = frozenset()  # columns that a file may lack
     steps: tuple[Step, ...] = ()  # between reading and checking
     logs: tuple[DatasetConfig, ...] = ()  # the kinds of files, where they are several
+    currency: str | None = None  # of the prices; None: not told
     order_by: tuple[str, ...] = ()  # columns of numbers that order a log without times
     export: Export | None = None  # the known export that the files are
     fetch: tuple[Fetch, ...] = ()  # what `prepare` makes files of, before it reads
@@ -230,6 +231,7 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         raise UserError(f"{where}: columns.query names several columns; name the one that holds what was typed")
     if plain.get("queries") and not simulate and "query" not in columns:
         raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
+    steps = steps_of(plain.get("steps") or (), where)
     carried = [c for table in (items, users) for c in table.from_events.values()]
     carried += map(str, ((plain.get("identity") or {}).get("from_events") or {}).values())  # until persons are known
     if columns.get("query") in [*carried, *extra.values()]:
@@ -269,8 +271,9 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         queries=made(Queries, plain.get("queries") or {}),
         missing=_missing(plain.get("missing") or []),
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
-        optional=frozenset(map(str, plain.get("optional") or ())),
-        steps=steps_of(plain.get("steps") or (), where),
+        optional=frozenset(map(str, plain.get("optional") or ())).union(*(step.may_lack() for step in steps)),
+        steps=steps,
+        currency=None if plain.get("currency") is None else str(plain["currency"]),
         order_by=tuple(map(str, plain.get("order_by") or ())),
         export=made(Export, plain["export"]) if plain.get("export") else None,
     )

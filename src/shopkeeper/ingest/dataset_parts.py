@@ -45,8 +45,8 @@ ENCODING: Rule = ("must be the name of an encoding, such as utf-8, latin-1 or cp
 class Timestamp:
     """How a file writes its times, and which are believed."""
 
-    unit: str | None = held(Name(UNITS), None)  # of numbers; None: seconds, where the column holds numbers
-    format: str | None = held(TEXT, None)  # of texts, as strptime has it; None: ISO 8601
+    unit: str | None = held(Maybe(Name(UNITS)), None)  # of numbers; None: seconds, where the column holds numbers
+    format: str | None = held(Maybe(TEXT), None)  # of texts, as strptime has it; None: ISO 8601
     time_zone: str = held(TEXT, "UTC")  # of times that name none: the shop's
     year: int | None = held(whole(1900), None)  # before times that lack it
     not_before: Any = held(WHEN, None)  # None: 1980

@@ -7,7 +7,7 @@ export; its block `export` says what it is. A dataset points to it in its `defau
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -38,7 +38,8 @@ class Export:
     """What a known export is called and how its files are told."""
 
     title: str = held(Needed(TEXT))
-    columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))  # names in the file that it always has
+    columns: tuple[str, ...] = held(Items(PLAIN), ())  # names in the file that it always has, in their order there
+    line: str | None = held(PATTERN, None)  # what each line of a file without a header looks like
     renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
     split: str | None = held(TEXT, None)  # the split that suits it; None: temporal where there are times
@@ -88,11 +89,21 @@ def recognised(have: Collection[str], fewest: int = 1) -> tuple[str, Export] | N
     """
     best, most = None, 0.0
     for name, export in known():
+        if not export.columns:
+            continue
         found = sum(column in have or export.renamed.get(column) in have for column in export.columns)
         share = found / len(export.columns)
         if (share == 1 or (share >= ENOUGH and found >= fewest)) and (share, found) > (most, 0):
             best, most = (name, export), share
     return best
+
+
+def without_header(lines: Sequence[str]) -> tuple[str, Export] | None:
+    """The known export whose lines these are, of a file that has no header."""
+    for name, export in known():
+        if export.line and lines and all(re.fullmatch(export.line, line) for line in lines):
+            return name, export
+    return None
 
 
 def version(export: Export, have: Collection[str]) -> str:

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 _ENTRY = re.compile(r"^(.+)\[([^\[\]]+)\]$")
 KEYS = ("key", "name")
 VALUE = "value"
+TYPED = ("string_value", "int_value", "float_value", "double_value")  # fields of a value of Google Analytics
 # The first field of a record in JSON that holds anything.
 _FILLED = r':\s*(?:"((?:[^"\\]|\\.)+)"|(-?[0-9][0-9.eE+-]*|true|false))'
 
@@ -96,6 +98,27 @@ def kinds(names: Iterable[str], lists: Iterable[str], have: Collection[str]) -> 
     return {name: tree.kind() for name, tree in root.fields.items()}
 
 
+def with_records(kind: pa.DataType, examples: Collection[Any]) -> pa.DataType:
+    """A type in which values of keys are the records that they are in some examples of JSON, each field as text.
+
+    A value that is no record in every example stays text: Polars writes a record that is read as text without
+    escaping what is inside of it, so that it is read as one where that is known.
+    """
+    some = [value for value in examples if value is not None]
+    if pa.types.is_list(kind):
+        return pa.list_(with_records(kind.value_type, [v for value in some if isinstance(value, list) for v in value]))
+    if not pa.types.is_struct(kind):
+        return kind
+    inside = [value for value in some if isinstance(value, dict)]
+    fields = {field.name: with_records(field.type, [value.get(field.name) for value in inside]) for field in kind}
+    values = [value[VALUE] for value in inside if value.get(VALUE) is not None]
+    if fields.get(VALUE) == pa.string() and set(KEYS) <= set(fields) and all(isinstance(v, dict) for v in values):
+        names = dict.fromkeys(name for value in values for name in value)
+        names |= dict.fromkeys(TYPED if names.keys() & set(TYPED) else ())
+        fields[VALUE] = pa.struct(dict.fromkeys(names, pa.string())) if names else pa.string()
+    return pa.struct(fields)
+
+
 def inner(column: pa.Array, inside: Iterable[str]) -> pa.Array | None:
     """Fields inside of records, null where a record is; None where there is no such field."""
     for name in inside:
@@ -134,7 +157,7 @@ def _pairs(column: pa.Array) -> tuple[pa.Array, pa.Array, np.ndarray]:
 def _as_text(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(values.type):
         parts = [pc.struct_field(values, i).cast(pa.string()) for i in range(values.type.num_fields)]
-        return pc.coalesce(*parts)
+        return pc.coalesce(*(pc.if_else(pc.equal(part, ""), None, part) for part in parts))
     text = values.cast(pa.string())
     records = pc.fill_null(pc.starts_with(text, "{"), False)
     if not pc.any(records).as_py():

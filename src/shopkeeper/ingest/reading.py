@@ -20,10 +20,10 @@ from shopkeeper.ingest.exports import looks_like
 from shopkeeper.ingest.paths import place
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.rows import Shaping, is_reshaped
-from shopkeeper.ingest.steps import columns_read, group_of
+from shopkeeper.ingest.steps import by_of, columns_read, follows
 from shopkeeper.ingest.steps.apply import stepped
 from shopkeeper.ingest.steps.settings import FirstOf
-from shopkeeper.ingest.steps.step import Tools
+from shopkeeper.ingest.steps.step import Group, Tools
 from shopkeeper.ingest.table import ROW, with_rows
 from shopkeeper.ingest.values import CODES
 
@@ -57,7 +57,8 @@ def blocks_of(
         blocks = _read(config, path, asked, advance)
         blocks = _complete(blocks, wanted) if shaping is None else map(shaping, blocks)
         if config.steps:
-            blocks = stepped(blocks, config.steps, tools, group_of(config.steps))
+            by = by_of(config.steps)
+            blocks = stepped(blocks, config.steps, tools, None if by is None else Group(by, follows(config.steps)))
         if shaping is not None and shaping.made:
             blocks = map(shaping.of_known_kinds, blocks)
         if config.table is not None and config.columns["user_id"] == ROW:
@@ -65,7 +66,7 @@ def blocks_of(
         yield from (replace(block, path=path) for block in blocks)
     if shaping is not None:
         shaping.tell()
-        left_out.update(shaping.left_out)
+        left_out.update(+shaping.left_out)
 
 
 def whole_table(
@@ -107,10 +108,10 @@ def _read(
                 first = False
             yield block
     except MissingColumnError as e:
-        missing = [
-            name for name in wanted.names if place(name, e.have).column not in e.have and name not in config.optional
-        ]
-        raise UserError(f"{e}{looks_like(e.have, missing, config.export)}") from None
+        lost = [place(name, e.have).column for name in wanted.names if name not in config.optional]
+        missing = list(dict.fromkeys([*(name for name in lost if name not in e.have), *e.any_of]))
+        alike = "" if len(e.have) == 1 < len(wanted.names) else looks_like(e.have, missing, config.export)
+        raise UserError(f"{e}{alike}") from None  # of one column: another delimiter, which `e` says
 
 
 def _check_one_of(config: DatasetConfig, path: Path, block: Block) -> None:
@@ -128,7 +129,7 @@ def _check_one_of(config: DatasetConfig, path: Path, block: Block) -> None:
         ):
             have = next(reader(config.reader.format)(path, None, config.reader, None)).table.column_names
             names = " or ".join(f"'{column}'" for column in step.columns)
-            raise MissingColumnError(f"{path}: no column {names} in the header.", have)
+            raise MissingColumnError(f"{path}: no column {names} in the header.", have, step.columns)
 
 
 def _complete(blocks: Iterator[Block], wanted: Wanted) -> Iterator[Block]:

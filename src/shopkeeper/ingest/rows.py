@@ -177,8 +177,10 @@ class Shaping:
         lengths = np.stack([_lengths(found[name]) for name in names])
         longest = lengths.max(0)
         for i in np.flatnonzero(((lengths != longest) & (lengths > 0)).any(0)).tolist():
-            said = ", ".join(str(k) for k in lengths[:, i].tolist())
-            wrong.setdefault(i, Reject("", i, " ".join(names), "lists of different lengths", said))
+            said = ", ".join(str(k) for k, name in zip(lengths[:, i].tolist(), names, strict=True)
+                             if name in table.column_names)  # fmt: skip
+            there = " ".join(name for name in names if name in table.column_names)
+            wrong.setdefault(i, Reject("", i, there, "lists of different lengths", said))
         counts = longest if self.config.rows.empty == "leave_out" else np.maximum(longest, 1)
         counts[list(wrong)] = 0
         left[EMPTY] = int((counts == 0).sum()) - len(wrong)

@@ -9,19 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from shopkeeper import configuration
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.block import REJECTED
 from shopkeeper.ingest.checks import Rows, check
-from shopkeeper.ingest.dataset import DatasetConfig, parse
+from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
+from shopkeeper.ingest.dataset_parts import Timestamp
 from shopkeeper.ingest.exports import Export, version
 from shopkeeper.ingest.guesses.files import Given, only
-from shopkeeper.ingest.guesses.id_doubts import id_doubts
+from shopkeeper.ingest.guesses.id_doubts import currency_doubts, id_doubts
+from shopkeeper.ingest.guesses.look import head
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
+from shopkeeper.ingest.guesses.times import ZONE as NO_ZONE
+from shopkeeper.ingest.guesses.times import fits, time_options
 from shopkeeper.ingest.log import join_ids, reasons
 from shopkeeper.ingest.reading import blocks_of
+from shopkeeper.typed import made
 
 MUST_DIFFER = ("format", "delimiter", "encoding", "decimal")  # of a reader, where a file is written otherwise
 SHOWN = 5
@@ -45,11 +53,16 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
     path = configuration.find("source", name)
     assert path is not None
     source = yaml.safe_load(path.read_text(encoding="utf-8"))
-    reader = _differs(source.get("reader") or {}, options)
+    reader: dict[str, Any] = _differs(source.get("reader") or {}, options)
+    if "names" in options and export.columns:
+        reader["names"] = list(export.columns)
     told = {**source, "name": files.name, "raw": {"folder": "", "files": [files.paths[0].name]}}
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
-    doubts = [] if "logs" in source else _looked_at(parse(told), files.paths[0], limit)
+    times, doubts = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
+    told["timestamp"] = {**(source.get("timestamp") or {}), **times}
+    if "logs" not in source:
+        doubts += _looked_at(told, files.paths[0], limit)
     if apart:
         doubts.append(
             f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"
@@ -68,10 +81,11 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
         *([] if "logs" in source else [f"  files: [{', '.join(map(quoted, files.files))}]"]),  # else the source's own
     ]
     if reader:
-        lines += ["reader:", *(f"  {key}: {quoted(value)}" for key, value in reader.items())]
+        lines += ["reader:", *(f"  {key}: {_scalar(value)}" for key, value in reader.items())]
     if timed:
         lines += ["timestamp:", f"  {DOUBT}{ZONE}",
-                  f"  time_zone: {quoted((source.get('timestamp') or {}).get('time_zone', 'UTC'))}"]  # fmt: skip
+                  f"  time_zone: {quoted((source.get('timestamp') or {}).get('time_zone', 'UTC'))}",
+                  *(f"  {key}: {_scalar(value)}" for key, value in times.items())]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -83,8 +97,36 @@ def _differs(source: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in MUST_DIFFER if key in found and found[key] != source.get(key)}
 
 
-def _looked_at(config: DatasetConfig, path: Path, limit: int) -> list[str]:
+def _scalar(value: Any) -> str:
+    """A value of YAML in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(quoted, value))}]"
+    return "null" if value is None else quoted(value)
+
+
+def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any], list[str]]:
+    """Options of `timestamp` where the file writes its times otherwise than its source says, and doubts about them."""
+    name, reader = (told.get("columns") or {}).get("timestamp"), told["reader"]
+    first = head(path, reader, limit)
+    if name not in first.columns:  # a step makes it
+        return {}, []
+    own = made(Timestamp, told.get("timestamp") or {})
+    texts = first[name].cast(pl.String).drop_nulls().str.strip_chars()
+    if own.year or not len(texts.filter(texts != "")) or fits(texts.filter(texts != ""), own):
+        return {}, []
+    found, notes = time_options(first[name])
+    if found is None:
+        return {}, []
+    options = {key: found.get(key) for key in ("unit", "format") if found.get(key) != getattr(own, key)}
+    said = " and ".join(f"{key} {value}" for key, value in options.items() if value) or "ISO 8601"
+    return options, [f"'{name}' is not written as this export usually has it: {said} is a guess",
+                     *(note for note in notes if note != NO_ZONE)]  # fmt: skip
+
+
+def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
     """What the first rows, read as the source says, leave to doubt: what is rejected, left out, or no person."""
+    cancelled = told.get("cancelled")
+    config = parse({**told, "cancelled": {**cancelled, "orders": "leave_out"}} if cancelled else told)
     left_out: Counter[str] = Counter()
     kept: list[Rows] = []
     rejected: list[pa.Table] = []
@@ -94,8 +136,15 @@ def _looked_at(config: DatasetConfig, path: Path, limit: int) -> list[str]:
         rejected.append(bad)
         if sum(map(len, kept)) + sum(map(len, rejected)) >= limit:
             break
-    n, bad = sum(map(len, kept)), pa.concat_tables(rejected) if rejected else pa.table({})
+    n, bad = sum(map(len, kept)), pa.concat_tables(rejected) if rejected else REJECTED.empty_table()
     lines = []
+    gone = bad.filter(pc.equal(bad["reason"], CANCELLED))
+    if cancelled and len(gone):
+        bad = bad.filter(pc.not_equal(bad["reason"], CANCELLED))
+        lines.append(
+            f"{len(gone):,} of the first {n + len(bad) + len(gone):,} events are of cancelled orders, which stay; "
+            f"cancelled: {{orders: leave_out}} leaves them out"
+        )
     if len(bad):
         why = "; ".join(f"{count:,} × {column}: {reason}" for column, reason, count in reasons(bad)[:SHOWN])
         lines.append(f"{len(bad):,} of the first {n + len(bad):,} events would be rejected ({why})")
@@ -107,7 +156,10 @@ def _looked_at(config: DatasetConfig, path: Path, limit: int) -> list[str]:
         count = np.bincount(ids.codes[ids.codes >= 0], minlength=len(ids.values))
         there = np.flatnonzero(count)
         lines += id_doubts(column, ids.values.take(pa.array(there)), count[there], n)
-    if not n:
+    if column := config.extra.get("currency"):
+        amounts = join_ids([rows.ids[f"file:{column}"] for rows in kept]) if kept else None
+        lines += [] if amounts is None else currency_doubts(amounts.values, amounts.codes, column, config.currency)
+    if not n and not len(gone):
         lines.append("no row of this file is an event; look at event_type.map of the source")
     return lines
 

@@ -38,6 +38,11 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     except UnicodeDecodeError:
         encoding = "cp1252"
         doubts.append("the text is not UTF-8; cp1252 (Western Europe) is a guess")
+    if re.match(rb'\s*\{[^\[\]]*"batch"\s*:\s*\[\s*\{', head):
+        raise UserError(
+            f"{path} holds batches of calls; write a call per line into a folder of its own: "
+            f"jq -c '.batch[]' {path.name} > calls/{path.stem}.jsonl"
+        )
     if head.lstrip().startswith(b"{"):
         return {"format": "json_lines"}, doubts
     if re.match(rb"\s*\[\s*\{", head):
@@ -70,6 +75,13 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     if best == ";" and re.search(r";-?\d+,\d+(?=[;\r\n]|$)", head.decode("utf-8", "replace")):
         options["decimal"] = ","
     return options, doubts
+
+
+def first_lines(path: Path, most: int = 50) -> list[str]:
+    """The first lines of a text file that are not blank; what is no UTF-8 in them is replaced."""
+    start = next(read_chunks(path, size=1 << 16, quotes=False), None)
+    lines = start.data.decode("utf-8", "replace").splitlines()[:most] if start is not None else []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def head(path: Path, options: dict[str, Any], limit: int) -> pl.DataFrame:

@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.exports import FEWEST, files_read, recognised
+from shopkeeper.ingest.exports import FEWEST, files_read, recognised, without_header
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose
-from shopkeeper.ingest.guesses.look import head, reader_of
+from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
 from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -58,7 +58,8 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     """
     files = given(Path(path), name)
     heads = [(file, *_head_of(file)) for file in files.paths[:LOOKED_INTO]]
-    found = [recognised(columns, FEWEST) for _, _, _, columns in heads]
+    found = [recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
+             for file, options, _, columns in heads]  # fmt: skip
     main = next((i for i, known in enumerate(found) if known), 0)
     if known := found[main]:  # beside its own tables, which its source names
         theirs = files_read(known[0])
@@ -162,7 +163,10 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
     Of a file without a header: the first column that holds times; the others go by their place.
     """
     if nameless:
-        return {"timestamp": times[0]} if (times := [c for c in frame.columns if time_options(frame[c])[0]]) else {}
+        texts = [c for c in frame.columns if _holds_times(frame[c])]
+        numbers = [c for c in frame.columns if time_options(frame[c])[0]] if not texts else []
+        numbers.sort(key=lambda c: len(time_options(frame[c])[1]))  # ids may be as large as seconds of 1976
+        return {"timestamp": (texts or numbers)[0]} if texts or numbers else {}
     found: dict[str, str] = {}
     for ours, pattern in NAMES.items():
         names = [c for c in frame.columns if c not in found.values() and re.search(pattern, _last(c), re.IGNORECASE)]

@@ -50,18 +50,18 @@ def time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
     if not len(text):
         return None, []
     numbers = text.cast(pl.Float64, strict=False)
-    if not numbers.null_count() and not _good(text, Timestamp(format="%Y%m%d")):
+    if not numbers.null_count() and not fits(text, Timestamp(format="%Y%m%d")):
         size = float(numbers.median() or 0)  # type: ignore[arg-type]
         for unit, largest in (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20)):
             if 1e8 < size < largest:
-                return {"unit": unit}, [] if _good(text, Timestamp(unit=unit)) else [
+                return {"unit": unit}, [] if fits(text, Timestamp(unit=unit)) else [
                     "some values are outside 1980 to today"
                 ]
         return None, []
-    if _good(text, Timestamp()):
+    if fits(text, Timestamp()):
         named = bool(text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$").all()) and bool(text.str.contains(":").all())
         return ({}, []) if named else ({"time_zone": "UTC"}, [ZONE, *dates_only])
-    fitting = [f for f in FORMATS if _good(text, Timestamp(format=f))]
+    fitting = [f for f in FORMATS if fits(text, Timestamp(format=f))]
     if not fitting:
         return None, []
     notes = [ZONE, *dates_only]
@@ -94,9 +94,10 @@ def _dated(column: pl.Series) -> bool:
     text = text.filter(text != "")
     if not len(text) or text.str.contains(":").any():
         return False
-    return _good(text, Timestamp()) or any(_good(text, Timestamp(format=date)) for date in DATES)
+    return fits(text, Timestamp()) or any(fits(text, Timestamp(format=date)) for date in DATES)
 
 
-def _good(text: pl.Series, spec: Timestamp) -> bool:
+def fits(text: pl.Series, spec: Timestamp) -> bool:
+    """Whether nearly all of some texts are times as a config has them."""
     micros, why = to_micros(pa.array(text.to_list(), pa.string()), spec)
     return bool(((why == "") & (micros != MISSING)).mean() > 0.95)

@@ -18,7 +18,9 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.paths import kinds
+from shopkeeper.ingest.paths import kinds, with_records
+
+LOOKED_AT = 200  # lines whose keys are the file's columns
 
 
 def read_json_lines(
@@ -34,10 +36,13 @@ def read_json_lines(
             continue
         if first:
             first = False
-            keys = _first_keys(path, chunk, int(starts[0]), int(lines[0]))
+            looked_at = _first(path, chunk, starts, int(lines[0]))
+            keys = list(dict.fromkeys(key for value in looked_at for key in value))
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
             types = kinds(wanted.names, wanted.explode, keys)
+            types = {name: with_records(kind, [value.get(name) for value in looked_at])
+                     for name, kind in types.items()}  # fmt: skip
             # What lies inside of others may be of few events only; `rows.py` says what is in none.
             unseen = {name for name in (*wanted.names, *wanted.explode) if name in types} - set(keys)
             unseen -= wanted.optional
@@ -51,15 +56,22 @@ def read_json_lines(
         check_columns(path, keys, sorted(unseen))
 
 
-def _first_keys(path: Path, chunk: Chunk, start: int, line: int) -> list[str]:
-    text = chunk.data[start : chunk.data.find(b"\n", start) + 1 or None]
-    try:
-        value = json.loads(text)
-    except ValueError as e:
-        raise UserError(f"{path}, line {chunk.line + line}: not JSON ({e}); expected one object per line") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}, line {chunk.line + line}: not a JSON object; expected one object per line")
-    return list(value)
+def _first(path: Path, chunk: Chunk, starts: np.ndarray, line: int) -> list[dict[str, Any]]:
+    """The first lines: one alone may lack what is empty there. `line` is where the first one stands."""
+    found: list[dict[str, Any]] = []
+    for i, start in enumerate(starts[:LOOKED_AT].tolist()):
+        text = chunk.data[start : chunk.data.find(b"\n", start) + 1 or None]
+        try:
+            value = json.loads(text)
+        except ValueError as e:
+            if i:  # is rejected later
+                continue
+            raise UserError(f"{path}, line {chunk.line + line}: not JSON ({e}); expected one object per line") from None
+        if isinstance(value, dict):
+            found.append(value)
+        elif not i:
+            raise UserError(f"{path}, line {chunk.line + line}: not a JSON object; expected one object per line")
+    return found
 
 
 def _block(path: Path, chunk: Chunk, starts: np.ndarray, lines: np.ndarray, schema: Mapping[str, Any]) -> Block:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.steps.settings import STEPS, Step
+from shopkeeper.ingest.steps.settings import STEPS, Fill, Step
 from shopkeeper.shapes import Needed, Shape, Yaml
 from shopkeeper.typed import made, shapes_of
 
@@ -38,9 +38,14 @@ def steps_of(entries: Sequence[Yaml], where: str) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def group_of(steps: Sequence[Step]) -> str | None:
+def by_of(steps: Sequence[Step]) -> str | None:
     """The column whose neighbouring equal values stay together; None where every step looks at single rows."""
     return next((by for step in steps if (by := step.by_column())), None)
+
+
+def follows(steps: Sequence[Step]) -> bool:
+    """Whether a row without a value of that column goes with the row above it."""
+    return any(isinstance(step, Fill) and step.follow for step in steps)
 
 
 def columns_read(steps: Sequence[Step], wanted: Collection[str]) -> list[str]:
@@ -49,5 +54,5 @@ def columns_read(steps: Sequence[Step], wanted: Collection[str]) -> list[str]:
     for step in reversed(steps):
         given, needed = step.makes(), sorted(step.reads())
         asked = dict.fromkeys([*(name for name in asked if name not in given), *needed])
-    by = group_of(steps)
+    by = by_of(steps)
     return list(asked if by is None else {**asked, by: None})

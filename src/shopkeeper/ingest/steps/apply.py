@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject
-from shopkeeper.ingest.steps.cells import split
+from shopkeeper.ingest.steps.cells import split, stack
 from shopkeeper.ingest.steps.columns import also, first_of, text, time
 from shopkeeper.ingest.steps.groups import discount, fill
 from shopkeeper.ingest.steps.join import join
-from shopkeeper.ingest.steps.settings import Also, Discount, Fill, FirstOf, Join, Split, Step, Text, Time
-from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, runs, texts
+from shopkeeper.ingest.steps.settings import Also, Discount, Fill, FirstOf, Join, Split, Stack, Step, Text, Time
+from shopkeeper.ingest.steps.step import AT, Group, Shaped, Spoiled, Tools, runs, texts
 
 # What each step does: a function of the frame, the step's settings and tools.
 RUN: dict[type, Callable[[pl.DataFrame, Any, Tools], Shaped]] = {
@@ -26,17 +26,18 @@ RUN: dict[type, Callable[[pl.DataFrame, Any, Tools], Shaped]] = {
     Text: text,
     Also: also,
     Split: split,
+    Stack: stack,
     Join: join,
     Time: time,
 }
 
 
-def stepped(blocks: Iterator[Block], steps: Sequence[Step], tools: Tools, by: str | None) -> Iterator[Block]:
-    """The blocks of one file after a dataset's steps; with `by`, neighbouring rows that agree in it are kept together.
+def stepped(blocks: Iterator[Block], steps: Sequence[Step], tools: Tools, group: Group | None) -> Iterator[Block]:
+    """The blocks of one file after a dataset's steps; neighbouring rows of one `group` are kept together.
 
     Rows that a step cannot use are rejected beside those that the reader could not.
     """
-    for block in map(_with_rows, blocks) if by is None else _whole_groups(blocks, by):
+    for block in map(_with_rows, blocks) if group is None else _whole_groups(blocks, group):
         frame = pl.DataFrame(pl.from_arrow(_plain(block.table)))
         frame = frame.with_columns(pl.int_range(frame.height, dtype=pl.Int64).alias(AT))
         spoiled: list[Spoiled] = []
@@ -67,14 +68,14 @@ def _plain(table: pa.Table) -> pa.Table:
     return table
 
 
-def _whole_groups(blocks: Iterator[Block], by: str) -> Iterator[Block]:
-    """Blocks that end where a run of equal values of `by` does: what may go on in the next block waits for it.
+def _whole_groups(blocks: Iterator[Block], group: Group) -> Iterator[Block]:
+    """Blocks that end where a run of a group does: what may go on in the next block waits for it.
 
     Raises:
         UserError: a value that comes back behind others, as in a file that was sorted by something else.
     """
     held: tuple[pa.Table, np.ndarray, str] | None = None
-    begun = _Begun(by)
+    begun = _Begun(group)
     for block in map(_with_rows, blocks):
         if not block.table.num_rows:
             yield block
@@ -87,7 +88,7 @@ def _whole_groups(blocks: Iterator[Block], by: str) -> Iterator[Block]:
             else:
                 begun.add(held[2], held[0], held[1])
                 yield _block(*held, [])
-        run = runs(pl.DataFrame(pl.from_arrow(table.select([by]))), by)
+        run = runs(pl.DataFrame(pl.from_arrow(table.select([group.by]))), group)
         cut = int(np.searchsorted(run, run[-1]))
         held = table.slice(cut), rows[cut:], block.file
         begun.add(block.file, table.slice(0, cut), rows[:cut])
@@ -101,8 +102,8 @@ def _whole_groups(blocks: Iterator[Block], by: str) -> Iterator[Block]:
 class _Begun:
     """Where each run of equal values began: 16 bytes for each order of a file."""
 
-    def __init__(self, by: str) -> None:
-        self.by = by
+    def __init__(self, group: Group) -> None:
+        self.by, self.follow = group
         self.hashes = [np.empty(0, np.uint64)]
         self.rows = [np.empty(0, np.int64)]
         self.file = ""
@@ -110,6 +111,7 @@ class _Begun:
     def add(self, file: str, table: pa.Table, rows: np.ndarray) -> None:
         """Whole runs of a file, in the order in which they stand there."""
         text = texts(pl.DataFrame(pl.from_arrow(table.select([self.by]))), self.by)
+        text = text.fill_null(strategy="forward") if self.follow else text
         first = (text != text.shift(1)).fill_null(True).to_numpy() & text.is_not_null().to_numpy()
         self.file = file
         self.hashes.append(text.hash().to_numpy()[first])

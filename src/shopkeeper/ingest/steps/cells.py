@@ -1,4 +1,4 @@
-"""A step over cells in which a shop packs all lines of an order."""
+"""Steps over cells in which a shop packs lines of an order: all of them into one, or each into one of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import polars as pl
 
-from shopkeeper.ingest.steps.settings import Split
+from shopkeeper.ingest.steps.settings import Split, Stack
 from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, texts
 
 LINE, KEY = "\x1e", "\x1f"  # no export holds them: separators of records and of units
@@ -23,6 +23,13 @@ def split(frame: pl.DataFrame, told: Split, tools: Tools) -> Shaped:
     ]
     frame = frame.with_columns(marked.str.split(LINE).alias(told.column)).filter(~odd).explode(told.column)
     return Shaped(frame.with_columns(_values(frame[told.column], told)), spoiled)
+
+
+def stack(frame: pl.DataFrame, told: Stack, tools: Tools) -> Shaped:
+    """A row per filled column; a row of which all are blank stays."""
+    lines = [texts(frame, name) for name in told.columns if name in frame.columns]
+    cells = frame.select(pl.concat_list(lines).list.drop_nulls().alias(told.into))[told.into]
+    return Shaped(frame.with_columns(cells).explode(told.into, empty_as_null=True))
 
 
 def _values(lines: pl.Series, told: Split) -> list[pl.Series]:

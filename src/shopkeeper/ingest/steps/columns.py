@@ -22,6 +22,7 @@ def first_of(frame: pl.DataFrame, told: FirstOf, tools: Tools) -> Shaped:
 def text(frame: pl.DataFrame, told: Text, tools: Tools) -> Shaped:
     """A column in one spelling."""
     column = texts(frame, told.column)
+    column = column if told.take is None else column.str.extract(told.take)
     column = column if told.remove is None else column.str.replace_all(told.remove, "")
     column = column.str.to_lowercase() if told.lower else column
     column = column if told.digits is None else column.str.zfill(told.digits)

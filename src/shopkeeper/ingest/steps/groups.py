@@ -6,15 +6,16 @@ import numpy as np
 import polars as pl
 
 from shopkeeper.ingest.steps.settings import Discount, Fill
-from shopkeeper.ingest.steps.step import Shaped, Tools, floats, runs, texts
+from shopkeeper.ingest.steps.step import Group, Shaped, Tools, floats, runs, texts
 
 
 def fill(frame: pl.DataFrame, told: Fill, tools: Tools) -> Shaped:
     """Each blank of the columns as the line before it in the same order has it."""
-    run = runs(frame, told.by)
+    run = runs(frame, Group(told.by, told.follow))
     start = np.searchsorted(run, run)  # where the run of each row begins
     filled = []
-    for column in (name for name in told.columns if name in frame.columns):
+    columns = [told.by, *told.columns] if told.follow else told.columns
+    for column in (name for name in columns if name in frame.columns):
         known = texts(frame, column).is_not_null().to_numpy()
         last = np.maximum.accumulate(np.where(known, np.arange(len(run)), -1)) if len(run) else start
         filled.append(frame[column].gather(pl.Series(np.where(last >= start, last, np.arange(len(run))))))
@@ -23,7 +24,7 @@ def fill(frame: pl.DataFrame, told: Fill, tools: Tools) -> Shaped:
 
 def discount(frame: pl.DataFrame, told: Discount, tools: Tools) -> Shaped:
     """What was paid for each line, in `into`."""
-    run = runs(frame, told.by)
+    run = runs(frame, Group(told.by))
     priced = str(told.total or told.price)
     value, bad = floats(frame, priced, tools.decimal)
     if told.quantity and not told.total:

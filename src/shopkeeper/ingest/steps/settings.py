@@ -6,6 +6,7 @@ its module, entered in `apply.RUN`; here is what has to be known without a row. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -38,6 +39,10 @@ class Step:
         """Further files below raw.folder that this step reads."""
         return tuple(str(vars(self)[key]) for key in self.FILES)
 
+    def may_lack(self) -> set[str]:
+        """Columns among those that it reads which a file may lack, whatever `optional` says."""
+        return set()
+
     def by_column(self) -> str | None:
         """The column whose neighbouring equal values this step must see together; None: it looks at single rows."""
         return None if self.BY is None else str(vars(self)[self.BY])
@@ -61,6 +66,10 @@ def _compiles(pattern: Any) -> bool:
 
 
 PATTERN: Rule = ("must be a regular expression (without look-around)", _compiles)
+GROUP: Rule = (
+    "must be a regular expression (without look-around) with one group in parentheses",
+    lambda x: _compiles(x) and len(re.findall(r"(?<!\\)\((?!\?)", x)) == 1,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Fill(Step):
 
     by: str = held(Needed(PLAIN))
     columns: tuple[str, ...] = held(Needed(Items(PLAIN, least=1)))
+    follow: bool = held(SWITCH, False)  # a row without a number is of the order above it, and gets its number
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,9 @@ class FirstOf(Step):
 
 @dataclass(frozen=True)
 class Text(Step):
-    """`text`: a column in one spelling, in another column or in itself: without what `remove` matches, in lower case,
-    with the zeros in front (up to `digits`) that a spreadsheet took from a number.
+    """`text`: a column in one spelling, in another column or in itself: what the group of `take` finds in it (nothing
+    where it does not match), without what `remove` matches, in lower case, with the zeros in front (up to `digits`)
+    that a spreadsheet took from a number.
     """
 
     READS = ("column",)
@@ -128,6 +139,7 @@ class Text(Step):
 
     column: str = held(Needed(PLAIN))
     into: str | None = held(PLAIN, None)  # None: the same
+    take: str | None = held(GROUP, None)
     remove: str | None = held(PATTERN, None)
     lower: bool = held(SWITCH, False)
     digits: int | None = held(whole(1), None)
@@ -176,6 +188,34 @@ class Split(Step):
 
 
 @dataclass(frozen=True)
+class Stack(Step):
+    """`stack`: a row per line of an order, where a shop writes each line into a column of its own.
+
+    `numbered` is what those columns are called before their number: `order_item_` of order_item_1, order_item_2 … up to
+    `most`. A row of which all are blank stays, with nothing in `into`.
+    """
+
+    MAKES = ("into",)
+
+    numbered: str = held(Needed(PLAIN))
+    into: str = held(Needed(PLAIN))
+    most: int = held(whole(1), 100)
+
+    @property
+    def columns(self) -> list[str]:
+        """All that a file may have."""
+        return [f"{self.numbered}{i}" for i in range(1, self.most + 1)]
+
+    def reads(self) -> set[str]:
+        """The columns that a file may have."""
+        return set(self.columns)
+
+    def may_lack(self) -> set[str]:
+        """All but the first: files have as many as their longest order has lines."""
+        return set(self.columns[1:])
+
+
+@dataclass(frozen=True)
 class Join(Step):
     """`join`: columns of a second file, by a key that stands in both: order lines and the orders that they belong to.
 
@@ -221,6 +261,7 @@ STEPS: dict[str, type] = {
     "text": Text,
     "also": Also,
     "split": Split,
+    "stack": Stack,
     "join": Join,
     "time": Time,
 }

@@ -57,9 +57,17 @@ def floats(frame: pl.DataFrame, column: str, decimal: str | None) -> tuple[np.nd
     return as_floats(frame[column].to_arrow(), decimal)
 
 
-def runs(frame: pl.DataFrame, column: str) -> np.ndarray:
-    """The number of each row's run of neighbouring equal values, int64 (n,) from 0; a blank is a run of its own."""
-    text = texts(frame, column)
+class Group(NamedTuple):
+    """What a dataset's steps look at together: neighbouring rows that agree in a column."""
+
+    by: str
+    follow: bool = False  # whether a blank goes with the row above it, else it stands for itself
+
+
+def runs(frame: pl.DataFrame, group: Group) -> np.ndarray:
+    """The number of each row's run of neighbouring equal values, int64 (n,) from 0."""
+    text = texts(frame, group.by)
+    text = text.fill_null(strategy="forward") if group.follow else text
     new = (text != text.shift(1)).fill_null(True).to_numpy().copy()
     new[:1] = True
     return np.cumsum(new) - 1
