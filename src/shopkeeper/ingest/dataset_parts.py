@@ -99,7 +99,7 @@ class Fetch:
     query: str | None = held(TEXT, None)  # of a database, in its SQL; say ORDER BY, else rows may come in any order
     table: str | None = held(TEXT, None)  # or a whole table
     file: str | None = held(TEXT, None)  # name below raw.folder; None: as it is called there, or data.parquet
-    options: Mapping[str, Any] = held(Each(ANY), factory=dict)  # of the store, as fsspec takes them
+    options: Mapping[str, Any] = held(Each(ANY), factory=dict)  # of the store, as fsspec takes them; MySQL's driver's
 
     @property
     def shown(self) -> str:

@@ -20,7 +20,7 @@ from shopkeeper.shapes import Yaml
 from shopkeeper.typed import made
 
 _VARIABLE = re.compile(r"\$(\w+)")
-DATABASES = ("postgresql", "postgres", "sqlite", "duckdb")
+DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite", "duckdb")
 _SECRET = re.compile(r"(?i)(pass|pwd|secret|token|key|credential|signature|authorization|cookie)")
 _IN_QUERY = re.compile(r"(?i)[?&;](?:[\w.-]*(?:password|passwd|pwd|token|secret|key|signature)|sig)=([^&;]+)")
 

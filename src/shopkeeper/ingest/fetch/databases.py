@@ -1,4 +1,4 @@
-"""A query's rows as a Parquet file, block by block: PostgreSQL and SQLite through ADBC, DuckDB by itself."""
+"""A query's rows as a Parquet file, block by block: PostgreSQL and SQLite through ADBC, MySQL, DuckDB by itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, member
 from shopkeeper.ingest.dataset_parts import Fetch
+from shopkeeper.ingest.fetch import mysql
 from shopkeeper.ingest.fetch.addresses import Address
 
 SECONDS = 10  # that a server may take to answer at all
@@ -26,7 +27,8 @@ def read_query(entry: Fetch, address: Address, folder: Path) -> str:
     Raises:
         UserError: a database that cannot be reached, a query that fails, or one that gives no row.
     """
-    query = entry.query or f"SELECT * FROM {_quoted(str(entry.table))}"
+    quoted = mysql.quoted if address.scheme in mysql.SCHEMES else _quoted
+    query = entry.query or f"SELECT * FROM {quoted(str(entry.table))}"
     target, rows = member(folder, entry.name, "raw folder", Path("raw.fetch")), 0
     with _reader(entry, address, query) as reader, atomic_file(target) as temporary:
         schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in reader.schema])
@@ -44,7 +46,7 @@ def read_query(entry: Fetch, address: Address, folder: Path) -> str:
 def _reader(entry: Fetch, address: Address, query: str) -> Iterator[Any]:
     """The rows as a stream of Arrow batches."""
     try:
-        connection = _connect(address.scheme, address.url)
+        connection = _connect(address)
     except UserError:
         raise
     except Exception as e:  # each driver has its own classes of errors
@@ -53,13 +55,17 @@ def _reader(entry: Fetch, address: Address, query: str) -> Iterator[Any]:
         ) from None
     with closing(connection):
         try:
-            if address.scheme == "duckdb":
+            if address.scheme in mysql.SCHEMES:
+                found, cursor = mysql.rows_of(connection, query), None
+            elif address.scheme == "duckdb":
                 found = connection.sql(query).to_arrow_reader(1 << 16)
                 cursor = None
             else:
                 cursor = connection.cursor()
                 cursor.execute(query)
                 found = cursor.fetch_record_batch()
+        except UserError as e:
+            raise UserError(f"{entry.shown}: {e}") from None
         except Exception as e:
             raise UserError(f"{entry.shown}: the query fails ({_line(e)}); correct raw.fetch") from None
         try:
@@ -69,8 +75,11 @@ def _reader(entry: Fetch, address: Address, query: str) -> Iterator[Any]:
                 cursor.close()
 
 
-def _connect(scheme: str, url: str) -> Any:
+def _connect(address: Address) -> Any:
+    scheme, url = address.scheme, address.url
     try:
+        if scheme in mysql.SCHEMES:
+            return mysql.connect(url, address.options, SECONDS)
         if scheme in ("postgresql", "postgres"):
             import adbc_driver_postgresql.dbapi as postgresql
 
@@ -107,6 +116,8 @@ def _batches(reader: Any, entry: Fetch) -> Iterator[pa.RecordBatch]:
             batch = reader.read_next_batch()
         except StopIteration:
             return
+        except UserError as e:
+            raise UserError(f"{entry.shown}: {e}") from None
         except Exception as e:
             raise UserError(f"{entry.shown}: the rows end in the middle ({_line(e)}); run prepare again") from None
         yield batch

@@ -156,9 +156,9 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
         count = np.bincount(ids.codes[ids.codes >= 0], minlength=len(ids.values))
         there = np.flatnonzero(count)
         lines += id_doubts(column, ids.values.take(pa.array(there)), count[there], n)
-    if column := config.extra.get("currency"):
-        amounts = join_ids([rows.ids[f"file:{column}"] for rows in kept]) if kept else None
-        lines += [] if amounts is None else currency_doubts(amounts.values, amounts.codes, column, config.currency)
+    if kept and (written := config.extra.get("currency")):
+        amounts = join_ids([rows.ids[f"file:{written}"] for rows in kept])
+        lines += currency_doubts(amounts.values, amounts.codes, written, config.currency)
     if not n and not len(gone):
         lines.append("no row of this file is an event; look at event_type.map of the source")
     return lines
