@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.ahead import ahead
 from shopkeeper.ingest.block import Block, MissingColumnError, Wanted
 from shopkeeper.ingest.checks import wanted_columns
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
@@ -19,6 +18,7 @@ from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import looks_like
 from shopkeeper.ingest.paths import place
 from shopkeeper.ingest.readers import reader
+from shopkeeper.ingest.readers.ahead import ahead
 from shopkeeper.ingest.rows import Shaping, is_reshaped
 from shopkeeper.ingest.steps import by_of, columns_read, follows
 from shopkeeper.ingest.steps.apply import stepped

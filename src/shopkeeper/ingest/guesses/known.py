@@ -126,7 +126,7 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
 def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
     """What the first rows, read as the source says, leave to doubt: what is rejected, left out, or no person."""
     cancelled = told.get("cancelled")
-    config = parse({**told, "cancelled": {**cancelled, "orders": "leave_out"}} if cancelled else told)
+    config = parse({**told, "cancelled": dict(cancelled, orders="leave_out")} if cancelled else told)
     left_out: Counter[str] = Counter()
     kept: list[Rows] = []
     rejected: list[pa.Table] = []
