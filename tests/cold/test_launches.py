@@ -18,8 +18,8 @@ from shopkeeper.features.content import item_content
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.combined.two_stage import TwoStage
-from shopkeeper.recommenders.combined.windows import earlier_windows
 from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import event_codes
 from shopkeeper.timeline import DAY
 

@@ -14,6 +14,7 @@ from recommenders.checks import FIT, check_recommender, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
+from shopkeeper.programs.ranking import LIST_SCORERS
 from shopkeeper.recommenders.item_pairs.counted import counts_together
 from shopkeeper.recommenders.item_pairs.ease import EASE, ease_weights
 from tiny import tiny_prepared
@@ -155,3 +156,18 @@ def test_more_memory_than_there_is_is_said_before_it_is_asked_for(tmp_path, monk
         EASE().fit(prepared, split, FIT)
     monkeypatch.setattr("shopkeeper.training.devices.memory.available", lambda device: 10**9)
     EASE().fit(prepared, split, FIT)
+
+
+def test_with_a_half_life_an_item_counts_by_its_newest_event_and_gives_itself_what_it_is_told(tmp_path):
+    histories = [[1, 2, 3, 4, 1], [1, 2, 4, 3, 2], [2, 1, 3, 3, 4]]
+    prepared, split = tiny_prepared(tmp_path / "t", histories)
+    plain, aged = EASE(l2=1.0), EASE(l2=1.0, half_life_events=1, self_similarity=0.25)
+    for model in (plain, aged):
+        model.fit(prepared, split, FIT)
+    b = plain.score(stranger([[1], [2]]))[:, 1:].astype(float)
+    own = np.eye(2, b.shape[1]) * 0.25
+    found = aged.score(stranger([[1, 2, 1]]))[0, 1:]
+    np.testing.assert_allclose(found, (b + own)[0] + 0.5 * (b + own)[1], rtol=1e-5)
+    request = stranger([[1, 2, 1], [], [4]])
+    of_bundle = LIST_SCORERS["ease"](request, aged.program(True).arrays)
+    np.testing.assert_allclose(of_bundle, aged.score(request), rtol=1e-5)

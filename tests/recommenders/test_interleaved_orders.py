@@ -12,7 +12,7 @@ from shopkeeper.data.orders import first_lines
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.features.steps import Steps
-from shopkeeper.recommenders.combined.windows import earlier_windows
+from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.batches import TrainingView, next_step_labels
 from tiny import DAY, tiny_prepared

@@ -54,7 +54,7 @@ def test_neighbours_equal_a_dense_computation_whatever_the_blocks(n_users, n_ite
     try:
         for at_once, full in ((1, 0), (50, 0), before):
             counted.PAIRS_AT_ONCE, counted.FULL = at_once, full
-            found = cosine_neighbours(sparse.csr_array(x), k, 1.5, 0.0).toarray()
+            found = cosine_neighbours(sparse.csr_array(x), k, 1.5).toarray()
             np.testing.assert_allclose(found, dense, rtol=1e-6)
     finally:
         counted.PAIRS_AT_ONCE, counted.FULL = before
@@ -74,7 +74,7 @@ def test_neighbours_by_way_of_all_counts_are_those_of_the_sparse_product_to_the_
         monkeypatch.setattr(counted, "FULL", full)
         product = counted.strongest_of_all(x, 5, lambda i, j, both: both)
         assert (product is None) == (full == 0)
-        near = cosine_neighbours(x, 5, seed % 2 * 3.0, 0.0)
+        near = cosine_neighbours(x, 5, seed % 2 * 3.0)
         found[full] = [array.tobytes() for array in (near.indptr, near.indices, near.data)]
     assert found[0] == found[36_000_000]
     assert counted.strongest_of_all(x * np.float32(0.5), 5, lambda i, j, both: both) is None

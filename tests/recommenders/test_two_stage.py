@@ -22,7 +22,7 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.recommenders.combined import two_stage
 from shopkeeper.recommenders.combined.two_stage import TwoStage
-from shopkeeper.recommenders.combined.windows import earlier_windows
+from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE, event_codes
 from tiny import DAY, days, tiny_prepared
 

@@ -22,7 +22,7 @@ from shopkeeper.models.make import make
 from shopkeeper.recommenders.combined.auto import Auto
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.validated import mean_ndcg
-from shopkeeper.recommenders.combined.windows import earlier_windows
+from shopkeeper.recommenders.windows import earlier_windows
 from tiny import days, tiny_prepared
 
 SMALL: dict[str, Any] = {"per_model": 5, "windows": 2, "window_days": 2, "trees": 5, "min_data_in_leaf": 1}

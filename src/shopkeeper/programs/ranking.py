@@ -35,14 +35,21 @@ def popularity(requests: Requests, a: Arrays) -> np.ndarray:
 
 
 def ease(requests: Requests, a: Arrays) -> np.ndarray:
-    """Summed weights of the distinct items of each history: float32 (B, V)."""
+    """Summed weights of the distinct items of each history, decayed from its end on: float32 (B, V)."""
     items_A, weight_AA = a["items"], a["weight"]
+    half_life = float(a["half_life_events"][0]) if "half_life_events" in a else 0.0  # older bundles have none
     scores_BV = np.zeros((len(requests), len(a["fallback"])), np.float32)
     offsets, rows = requests.flat(np.flatnonzero(a["counts_type"]).tolist())
     for b, (first, end) in enumerate(pairwise(offsets.tolist())):
-        column = np.flatnonzero(np.isin(items_A, requests.events.item[rows[first:end]]))
-        if len(column):
-            scores_BV[b, items_A] = weight_AA[column].sum(axis=0)
+        item, place = np.unique(requests.events.item[rows[first:end]][::-1], return_index=True)  # place: events since
+        known = np.isin(item, items_A)
+        if known.any():
+            column = np.searchsorted(items_A, item[known])
+            if half_life:
+                weight = np.exp2(-place[known] / half_life).astype(np.float32)
+                scores_BV[b, items_A] = weight @ weight_AA[column]
+            else:
+                scores_BV[b, items_A] = weight_AA[column].sum(axis=0)
         else:
             scores_BV[b] = a["fallback"]
     return scores_BV

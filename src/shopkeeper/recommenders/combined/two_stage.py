@@ -42,9 +42,9 @@ from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.combined.examples import REQUESTS_AT_ONCE, Examples, drawn, examples, shares
 from shopkeeper.recommenders.combined.validated import mean_ndcg
-from shopkeeper.recommenders.combined.windows import earlier_windows, offers_new_items
 from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
+from shopkeeper.recommenders.windows import earlier_windows, offers_new_items
 from shopkeeper.schema import event_codes
 from shopkeeper.shapes import Yaml
 

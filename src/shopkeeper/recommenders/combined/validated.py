@@ -1,7 +1,4 @@
-"""How well a model ranks validation, for models that choose among several by it.
-
-Shapes: B requests, V = n_items + 1 columns.
-"""
+"""How well a model ranks validation, for models that choose among several by it."""
 
 from __future__ import annotations
 
@@ -10,12 +7,8 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.data.split import Split
-from shopkeeper.metrics.plain_ranker import PlainRanker
-from shopkeeper.metrics.ranking import Hits, compute
-from shopkeeper.metrics.ranks import Flat
 from shopkeeper.models.fit import Fit
-
-CELLS_AT_ONCE = 16_000_000
+from shopkeeper.recommenders.inside import ndcg_of_each
 
 
 def mean_ndcg(model: Any, split: Split, fit: Fit) -> float:
@@ -25,12 +18,4 @@ def mean_ndcg(model: Any, split: Split, fit: Fit) -> float:
     if 0 < most < len(requests):
         chosen = np.sort(np.random.default_rng(0).choice(len(requests), most, replace=False))
         requests, targets = requests.take(chosen), targets.take(chosen)
-    ranker = PlainRanker(split.prepared.n_items + 1, split.catalogue)
-    step = max(1, CELLS_AT_ONCE // (split.prepared.n_items + 1))
-    values = []
-    for first in range(0, len(requests), step):
-        part, wanted = requests[first : first + step], targets[first : first + step]
-        seen, only = (None if x is None else Flat(*x) for x in (part.hidden(fit.filter_seen), part.candidates))
-        ranked = ranker.rank_scores(model.score(part), Flat(wanted.offsets, wanted.item), seen, only)
-        values.append(compute(Hits.of(ranked, wanted.offsets, wanted.item), f"ndcg@{fit.k}"))
-    return float(np.mean(np.concatenate(values)))
+    return float(np.mean(ndcg_of_each(model, requests, targets, split, fit)))

@@ -2,10 +2,11 @@ r"""Recency-weighted popularity: the same list for everyone, and the fallback of
 
     score(i) = \sum_{events e on i} w(type(e)) 2^{-(T - t_e) / h}
 
-with half-life h in days and T the time of the last training row of the log (`relative_to: cutoff`; any common T
-gives the same order) or of the event's own user (`relative_to: user`, which weighs how recent an event is in its
-customer's life). Without a half-life every event counts as much as any other; with `window_days` those do that are at
-most so old, and no older one counts. On data that has only an order all count alike.
+with half-life h in days and T the time of the last training row of the log (`relative_to: cutoff`; any common T gives
+the same order) or of the event's own user (`relative_to: user`, which weighs how recent an event is in its customer's
+life). Without a half-life every event counts as much as any other; with `window_days` those do that are at most so old,
+and no older one counts; `auto` asks earlier windows of the training rows (`inside.py`). On data that has only an order
+all count alike.
 Source of the baseline with time: Ji, Sun, Zhang & Li, "A Re-visit of the Popularity Baseline in Recommender
 Systems", SIGIR 2020.
 
@@ -23,46 +24,56 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, number, or_null
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
+from shopkeeper.recommenders.inside import ROOM, Open, fitted_as, or_auto
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 
 if TYPE_CHECKING:
     from scipy import sparse
 
 REFERENCES = ("cutoff", "user")
+OPTIONS = {
+    "window_days": (30.0, 3.0, 7.0, 14.0, 60.0, 120.0, None),
+    "half_life_days": (30.0, 3.0, 7.0, 14.0, 60.0, 120.0, None),
+}
 
 
 class Popularity:
-    """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event."""
+    """Recommends what sold best of late. `event_weights` (type: weight) defaults to 1 for each target event.
+
+    `half_life_days` and `window_days` are days, null for all time, or `auto`: what was right inside of the training
+    rows.
+    """
 
     about = About(reaches=True)
 
     def __init__(
         self,
-        half_life_days: float | None = None,
+        half_life_days: float | str | None = None,
         relative_to: str = "cutoff",
         event_weights: Mapping[str, float] | None = None,
-        window_days: float | None = None,
+        window_days: float | str | None = None,
     ) -> None:
-        for name, value in (("half_life_days", half_life_days), ("window_days", window_days)):
-            if value is not None and not value > 0:
-                raise UserError(f"popularity: {name} is {value}; give a number above 0, or null for all time")
+        ages = {"half_life_days": half_life_days, "window_days": window_days}
+        check(ages, dict.fromkeys(ages, or_auto(or_null(number(above=True)))), "popularity: model.")
         if relative_to not in REFERENCES:
             raise UserError(f"popularity: unknown relative_to '{relative_to}'.{nearest(relative_to, REFERENCES)}")
-        self.half_life_days = half_life_days
         self.relative_to = relative_to
         self.event_weights = event_weights
-        self.window_days = window_days
+        self.open = Open({**ages, "relative_to": relative_to, "event_weights": event_weights}, OPTIONS)
+        self.settings = self.open.first
         self.scores_V = np.zeros(1, np.float32)
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count the training rows."""
+        nothing = dict.fromkeys(OPTIONS, prepared.events.timestamp is None)
+        self.settings = self.open.chosen(fitted_as(Popularity, fit), split, fit, nothing)
         weights = self.event_weights or dict.fromkeys(fit.target_events, 1.0)
-        how = (self.half_life_days, self.relative_to, self.window_days)
+        how = (self.settings["half_life_days"], self.relative_to, self.settings["window_days"])
         self.scores_V = item_popularity(prepared, split, weights, *how)
 
     def score(self, requests: Requests) -> np.ndarray:
@@ -86,11 +97,12 @@ class Popularity:
 
     def save(self, folder: Path) -> None:
         """Write the scores as `weights.npz`."""
-        save_arrays(folder, "popularity", {"scores": self.scores_V})
+        save_arrays(folder, "popularity", {"scores": self.scores_V} | self.open.arrays(self.settings))
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        self.scores_V = load_arrays(folder, "popularity", ("scores",))["scores"]
+        a = load_arrays(folder, "popularity", ("scores", ROOM))
+        self.scores_V, self.settings = a["scores"], self.open.opened(a)
 
 
 def item_popularity(

@@ -3,10 +3,13 @@ r"""EASE: a linear item-item model without self-similarity, in closed form.
 With the 0/1 matrix X of users and items and the ridge weight \lambda,
 
     \hat P = (X^T X + \lambda I)^{-1}, \qquad
-    B_{ij} = -\hat P_{ij} / \hat P_{jj} \ (i \ne j), \quad B_{jj} = 0, \qquad
-    score(b, j) = \sum_{i in history of b} B_{ij}
+    B_{ij} = -\hat P_{ij} / \hat P_{jj} \ (i \ne j), \quad B_{jj} = s, \qquad
+    score(b, j) = \sum_{i in history of b} 2^{-place(i) / h} B_{ij}
 
-H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The inverse is dense and is found in
+with place(i) the events since i was taken last. H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW
+2019, has s = 0 and no half-life h. Where people buy again, s is most of the answer, and where histories are long, h;
+left open (`auto`), they are what was right inside of the training rows (`inside.py`), there for the items that most
+people took. The inverse is dense and is found in
 float64 over the items that have training rows; all others score 0. An empty history gets the popular items.
 
 What it costs, for A items: 12 A^2 bytes, said before they are asked for, and about A^3 operations. On one core of a
@@ -29,12 +32,13 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import TooManyItemsError, UserError
+from shopkeeper.errors import TooManyItemsError, UserError, check, number, or_null
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
 from shopkeeper.recommenders.item_pairs.counted import CELLS, counts_together
 from shopkeeper.schema import INTEREST_TYPES
 
@@ -43,16 +47,42 @@ REQUESTS_AT_ONCE = 1024
 BLOCK = 256  # rows that are inverted at once
 BYTES_OF_A_PAIR = 8 + 4  # the inverse and the weights; the counts go into the inverse's place a block at a time
 BESIDE = 4 * 8  # bytes for each of BLOCK x A cells beside it: two blocks and their product
+ENOUGH = 4000  # items, to choose a setting by
+RULES = {"half_life_events": or_null(number(above=True)), "self_similarity": or_null(number())}
+OPTIONS = {
+    "half_life_events": (None, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0),
+    "self_similarity": (None, 0.1, 0.3, 3.0),
+}
 
 
 class EASE:
-    """`l2` is \\lambda; `event_types` count as interest (null: all that show it); `max_items` bounds the inverse."""
+    """A linear item-item model in closed form.
 
-    def __init__(self, l2: float = 250.0, event_types: list[str] | None = None, max_items: int = 25_000) -> None:
+    Args:
+        l2: \\lambda.
+        event_types: what counts as interest; null: all that show it.
+        max_items: bounds the inverse.
+        half_life_events: h; null: all events of a history count alike.
+        self_similarity: s; null: 1 where seen items may be recommended, else 0. This and h may be `auto`.
+    """
+
+    def __init__(
+        self,
+        l2: float = 250.0,
+        event_types: list[str] | None = None,
+        max_items: int = 25_000,
+        half_life_events: float | str | None = None,
+        self_similarity: float | str | None = 0.0,
+    ) -> None:
         if not l2 > 0:
             raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
+        told = {"half_life_events": half_life_events, "self_similarity": self_similarity}
+        check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "ease: model.")
+        self.open = Open(told, OPTIONS)
+        self.settings: Settings = self.open.first
         self.l2 = l2
         self.max_items = max_items
+        self.event_types = event_types
         weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST_TYPES, 1)
         self.counts_type = type_weights(weights, "event_types") > 0
         self.about = About(reads=("event_type",), types=counted_types(self.counts_type))
@@ -62,6 +92,33 @@ class EASE:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Invert the items' co-occurrence in the training rows."""
+        nothing = {"self_similarity": fit.filter_seen}
+        settings = self.open.chosen(self._tried(fit), split, fit, nothing)
+        self._invert(prepared, split, fit)
+        self._use(settings, fit)
+
+    def _tried(self, fit: Fit) -> Fitted:
+        """Gives models with other settings, none of which moves the inverse."""
+        kept: dict[int, EASE] = {}
+
+        def fitted(some: Settings, split: Split) -> EASE:
+            if id(split) not in kept:
+                kept[id(split)] = EASE(self.l2, self.event_types, self.max_items)
+                kept[id(split)]._invert(split.prepared, split, fit, ENOUGH)
+            kept[id(split)]._use(some, fit)
+            return kept[id(split)]
+
+        return fitted
+
+    def _use(self, settings: Settings, fit: Fit) -> None:
+        own = settings["self_similarity"]
+        if own is None:
+            own = 0.0 if fit.filter_seen else 1.0
+        self.settings = settings
+        np.fill_diagonal(self.weight_AA, own)
+
+    def _invert(self, prepared: Prepared, split: Split, fit: Fit, most: int | None = None) -> None:
+        """With `most`: of so many items that most people took."""
         import torch
 
         from shopkeeper.training.devices.memory import available
@@ -70,6 +127,10 @@ class EASE:
         user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         shown = self.counts_type[prepared.events.event_type[rows]]
         user, item = user[shown], prepared.events.item[rows][shown]
+        if most is not None:
+            often = np.argsort(-np.bincount(item, minlength=prepared.n_items + 1), kind="stable")[:most]
+            some = np.isin(item, often)
+            user, item = user[some], item[some]
         self.items_A, column = np.unique(item, return_inverse=True)
         A, U = len(self.items_A), len(offsets) - 1
         needed = max(BYTES_OF_A_PAIR * A**2 + BESIDE * BLOCK * A, 8 * A**2 + 4 * min(U * A, CELLS))
@@ -93,7 +154,7 @@ class EASE:
         self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
 
     def score(self, requests: Requests) -> np.ndarray:
-        """Summed weights of the distinct items of each history: float32 (B, V)."""
+        """Summed weights of the distinct items of each history, decayed: float32 (B, V)."""
         scores_BV = np.zeros((len(requests), len(self.fallback_V)), np.float32)
         if len(self.items_A) == 0:
             scores_BV[:] = self.fallback_V
@@ -108,31 +169,35 @@ class EASE:
         return scores_BV
 
     def _history(self, requests: Requests) -> sparse.csr_array:
-        """0/1 matrix of histories and items with training rows, float32 sparse (B, A)."""
-        offsets, rows = requests.flat()
+        """Weight of each item with training rows in each history, by its newest event: float32 sparse (B, A)."""
+        offsets, rows = requests.flat(np.flatnonzero(self.counts_type).tolist())
         request = np.repeat(np.arange(len(requests)), np.diff(offsets))
         item = requests.events.item[rows]
         column = np.minimum(np.searchsorted(self.items_A, item), len(self.items_A) - 1)
-        kept = (self.items_A[column] == item) & self.counts_type[requests.events.event_type[rows]]
-        values = (np.ones(kept.sum(), np.float32), (request[kept], column[kept]))
-        x_BA = sparse.coo_array(values, shape=(len(requests), len(self.items_A))).tocsr()
-        x_BA.sum_duplicates()
-        x_BA.data[:] = 1.0
-        return x_BA
+        known = np.flatnonzero(self.items_A[column] == item)[::-1]  # the newest first, which `unique` keeps
+        _, newest = np.unique(request[known] * len(self.items_A) + column[known], return_index=True)
+        row = known[newest]
+        place, half_life = offsets[1:][request[row]] - 1 - row, self.settings["half_life_events"]
+        weight = np.exp2(-place / half_life) if half_life else np.ones(len(row))
+        shape = (len(requests), len(self.items_A))
+        return sparse.coo_array((weight.astype(np.float32), (request[row], column[row])), shape=shape).tocsr()
 
     def program(self, timed: bool) -> Program:
         """The item weights and the fallback."""
-        arrays = {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V}
-        return Program("ease", arrays | {"counts_type": self.counts_type})
+        arrays: dict[str, np.ndarray] = {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V}
+        arrays |= {"counts_type": self.counts_type}
+        return Program("ease", arrays | {"half_life_events": np.array([self.settings["half_life_events"] or 0.0])})
 
     def save(self, folder: Path) -> None:
         """Write the item weights and the fallback as `weights.npz`."""
-        save_arrays(folder, "ease", {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V})
+        arrays = {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V}
+        save_arrays(folder, "ease", arrays | self.open.arrays(self.settings))
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        arrays = load_arrays(folder, "ease", ("weight", "items", "fallback"))
+        arrays = load_arrays(folder, "ease", ("weight", "items", "fallback", ROOM))
         self.weight_AA, self.items_A, self.fallback_V = arrays["weight"], arrays["items"], arrays["fallback"]
+        self.settings = self.open.opened(arrays)
 
 
 def ease_weights(gram_AA: np.ndarray, l2: float, block: int = BLOCK) -> np.ndarray:

@@ -128,7 +128,7 @@ class SLIM:
 def slim_weights(x_UV: sparse.csr_array, l1: float, l2: float, candidates: int) -> sparse.csr_array:
     """Weight from the row's item to the column's: float32 sparse (V, V)."""
     V = x_UV.shape[1]
-    near_VV = cosine_neighbours(x_UV.astype(np.float32), candidates, 0.0, 0.0)
+    near_VV = cosine_neighbours(x_UV.astype(np.float32), candidates, 0.0)
     gram_VV = (x_UV.T @ x_UV).tocsr()
     dense_VV = gram_VV.toarray() if V**2 <= DENSE_CELLS else None  # many times as quick to read from
     count_V = np.diff(near_VV.indptr)

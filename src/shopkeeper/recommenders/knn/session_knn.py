@@ -22,6 +22,7 @@ Shapes: B requests, S training sessions, V = n_items + 1 columns, P pairs of a r
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, number, or_null, whole
 from shopkeeper.features.sessions import Sessions
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
@@ -39,10 +40,25 @@ from shopkeeper.programs.sessions import Near, informed, reached
 from shopkeeper.programs.sums import Arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.popularity import item_popularity
+from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
 from shopkeeper.schema import INTEREST_TYPES, event_codes
 
 METHODS = ("vsknn", "vstan")
 CELLS_AT_ONCE = 5_000_000  # requests x sessions, or x items, in one block
+RULES = {
+    "neighbours": whole(1),
+    "sample": or_null(whole(1)),
+    "half_life_days": or_null(number(above=True)),
+    "half_life_places": number(above=True),
+    "half_life_distance": number(above=True),
+}
+OPTIONS = {
+    "half_life_places": (10.0, 1.0, 2.0, 5.0, 25.0),
+    "half_life_distance": (10.0, 1.0, 2.0, 5.0, 25.0),
+    "half_life_days": (30.0, 3.0, 7.0, 90.0, None),
+    "neighbours": (200, 50, 500, 1000),
+    "sample": (2000, 500, None),
+}
 
 
 class SessionKNN:
@@ -50,7 +66,7 @@ class SessionKNN:
 
     Args:
         method: `vsknn` or `vstan`.
-        neighbours: k.
+        neighbours: k. This number and those until `half_life_distance` may be `auto`.
         sample: most recent sessions with a common item that are looked at; null: all.
         half_life_days: of a session; null: all alike.
         half_life_places: h of `vstan`, items back in the session that asks.
@@ -63,29 +79,26 @@ class SessionKNN:
     def __init__(
         self,
         method: str = "vstan",
-        neighbours: int = 200,
-        sample: int | None = 2000,
-        half_life_days: float | None = 30.0,
-        half_life_places: float = 10.0,
-        half_life_distance: float = 10.0,
+        neighbours: int | str = 200,
+        sample: int | str | None = 2000,
+        half_life_days: float | str | None = 30.0,
+        half_life_places: float | str = 10.0,
+        half_life_distance: float | str = 10.0,
         idf: bool = True,
         gap_hours: float = 0.5,
         event_types: list[str] | None = None,
     ) -> None:
         if method not in METHODS:
             raise UserError(f"session_knn: there is no method '{method}'.{nearest(method, METHODS)}")
-        for name, count in (("neighbours", neighbours), ("sample", sample)):
-            if count is not None and count < 1:
-                raise UserError(f"session_knn: {name} is {count}; give at least 1")
-        for name, value in (
-            ("half_life_days", half_life_days), ("half_life_places", half_life_places),
-            ("half_life_distance", half_life_distance), ("gap_hours", gap_hours),
-        ):  # fmt: skip
-            if value is not None and not value > 0:
-                raise UserError(f"session_knn: {name} is {value}; give a number above 0")
-        self.method, self.neighbours, self.sample = method, neighbours, sample
-        self.half_life_days, self.half_life_places = half_life_days, half_life_places
-        self.half_life_distance, self.idf, self.gap_hours = half_life_distance, idf, gap_hours
+        told = {
+            "neighbours": neighbours, "sample": sample, "half_life_days": half_life_days,
+            "half_life_places": half_life_places, "half_life_distance": half_life_distance,
+        }  # fmt: skip
+        check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "session_knn: model.")
+        check({"gap_hours": gap_hours}, {"gap_hours": number(above=True)}, "session_knn: model.")
+        self.open = Open(told, OPTIONS)
+        self.settings: Settings = self.open.first
+        self.method, self.idf, self.gap_hours = method, idf, gap_hours
         self.types = event_codes(event_types or INTEREST_TYPES, "event_types")
         self.about = About(
             reads=("event_type", "timestamp", "session"),
@@ -98,6 +111,27 @@ class SessionKNN:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the sessions of the training rows, the most recent last."""
+        of_places = ("half_life_places", "half_life_distance")
+        nothing = dict.fromkeys(of_places, self.method != "vstan")
+        nothing["half_life_days"] = prepared.events.timestamp is None
+        self.settings = self.open.chosen(self._tried(fit), split, fit, nothing)
+        self._keep(prepared, split, fit)
+
+    def _tried(self, fit: Fit) -> Fitted:
+        """Gives models with other settings, none of which moves the sessions that are kept."""
+        kept: dict[int, SessionKNN] = {}
+
+        def fitted(some: Settings, split: Split) -> SessionKNN:
+            if id(split) not in kept:
+                kept[id(split)] = copy.copy(self)
+                kept[id(split)]._keep(split.prepared, split, fit)
+            model = copy.copy(kept[id(split)])
+            model.settings = some
+            return model
+
+        return fitted
+
+    def _keep(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
         known_V = np.zeros(len(self.fallback_V), bool)
@@ -145,9 +179,9 @@ class SessionKNN:
         return Program("session_knn", arrays, needs_time=timed, columns=("session",), people=self.place_SV.shape[0])
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        s = self.place_SV
         # Of an item's place, and of its distance in the neighbour; 0: weights fall in a line.
-        half_lives = [self.half_life_places, self.half_life_distance] if self.method == "vstan" else [0.0, 0.0]
+        s, told = self.place_SV, self.settings
+        half_lives = [told["half_life_places"], told["half_life_distance"]] if self.method == "vstan" else [0.0, 0.0]
         return {
             "indptr": s.indptr,
             "indices": s.indices,
@@ -157,8 +191,8 @@ class SessionKNN:
             "fallback": self.fallback_V,
             "types": np.array(self.types, np.int8),
             "gap_hours": np.array([self.gap_hours]),
-            "most": np.array([self.sample or 0, self.neighbours]),
-            "half_life_days": np.array([self.half_life_days or 0.0]),
+            "most": np.array([told["sample"] or 0, told["neighbours"]], np.int64),
+            "half_life_days": np.array([told["half_life_days"] or 0.0]),
             "half_lives": np.array(half_lives),
         }
 
@@ -166,11 +200,12 @@ class SessionKNN:
         """Write the sessions, what items say, and the fallback as `weights.npz`."""
         s = self.place_SV
         arrays = {"indptr": s.indptr, "indices": s.indices, "place": s.data, "end": self.end_S, "idf": self.idf_V}
-        save_arrays(folder, "session_knn", arrays | {"fallback": self.fallback_V})
+        save_arrays(folder, "session_knn", arrays | {"fallback": self.fallback_V} | self.open.arrays(self.settings))
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        a = load_arrays(folder, "session_knn", ("indptr", "indices", "place", "end", "idf", "fallback"))
+        a = load_arrays(folder, "session_knn", ("indptr", "indices", "place", "end", "idf", "fallback", ROOM))
         shape = (len(a["end"]), len(a["fallback"]))
         self.place_SV = sparse.csr_array((a["place"], a["indices"], a["indptr"]), shape=shape)
         self.end_S, self.idf_V, self.fallback_V = a["end"], a["idf"], a["fallback"]
+        self.settings = self.open.opened(a)

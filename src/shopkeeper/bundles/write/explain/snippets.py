@@ -93,11 +93,15 @@ SCORES = {  # programs whose arithmetic is short: `item`, `kind` (and `time`) of
         scores[arrays["indices"][near]] += w * arrays["values"][near]
     scores = np.where(scores > 0, scores, arrays["fallback"])""",
     "ease": """\
-    own = np.isin(arrays["items"], item[arrays["counts_type"][kind] > 0])
+    counted = item[arrays["counts_type"][kind] > 0][::-1]
+    counted, since = np.unique(counted, return_index=True)
+    own = np.isin(counted, arrays["items"])
     scores = arrays["fallback"].copy()
     if own.any():
+        half_life = arrays["half_life_events"][0]
+        weight = np.exp2(-since[own] / half_life) if half_life > 0 else np.ones(own.sum())
         scores[:] = 0
-        scores[arrays["items"]] = arrays["weight"][own].sum(axis=0)""",
+        scores[arrays["items"]] = weight @ arrays["weight"][np.searchsorted(arrays["items"], counted[own])]""",
 }
 CUSTOMER = """
 def answer(request):

@@ -1,8 +1,9 @@
 """Earlier windows of a split's own timeline: questions whose answers lie in the training rows.
 
-A ranker learns from what candidate models proposed *before* the purchases that it is judged on. So each window has its
-own cutoff, models are fitted on the rows before it alone, and its targets are what followed within the window's days.
-On data that has only an order there is one window: everybody's last target event of the training rows.
+A ranker learns from what candidate models proposed *before* the purchases that it is judged on, and a setting that is
+left open is chosen by what was right before (`inside.py`). So each window has its own cutoff, models are fitted on the
+rows before it alone, and its targets are what followed within the window's days. On data that has only an order there
+is one window: everybody's last target event of the training rows.
 
 Shapes: B requests, N target items.
 """
@@ -10,6 +11,7 @@ Shapes: B requests, N target items.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.schema import MICROSECONDS_PER_DAY
+
+DAYS = 28.0  # of a window, where nothing says how long the split's own are
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,54 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
             break
         found.append(window)
     return found
+
+
+def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> list[Window]:
+    """Earlier windows whose questions are like those of the split's validation, at most `most` in all.
+
+    With a cutoff in time up to `count` windows that are as long as validation's, each customer asked at his first
+    order in each; else everybody is asked for his last step. Where there are more questions, some that are evenly
+    spread over the customers.
+    """
+    cutoffs, spec = split.timeline.get("cutoffs") or {}, split.timeline.get("spec") or {}
+    if split.prepared.events.timestamp is None or "validation" not in cutoffs:
+        window = _of(split, _last_steps(split, types), types)
+        found = [window] if len(window.requests) and len(window.split.training_rows(types)[1]) else []
+    else:
+        days = spec.get("validation_days") or _days_between(cutoffs) or DAYS
+        found = [_of_some(w, _first_of_each(w.requests)) for w in earlier_windows(split, types, float(days), count)]
+    share = most // max(len(found), 1)
+    return [_of_some(w, _spread(len(w.requests), share)) for w in found]
+
+
+def _days_between(cutoffs: dict[str, Any]) -> float:
+    """From the validation cutoff to test's; 0 where the model is trained until test."""
+    last = cutoffs.get("test") or cutoffs["validation"]
+    return (int(last["us"]) - int(cutoffs["validation"]["us"])) / MICROSECONDS_PER_DAY
+
+
+def _first_of_each(requests: Requests) -> np.ndarray:
+    """Positions of each customer's first request, int64."""
+    assert requests.user is not None
+    assert requests.instant is not None
+    order = np.lexsort((requests.instant, requests.user))
+    user = requests.user[order]
+    return np.sort(order[np.append(True, user[1:] != user[:-1])[: len(user)]])
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
+
+
+def _of_some(window: Window, rows: np.ndarray) -> Window:
+    """The window with the requests at these positions alone."""
+    offsets, targets = window.targets.offsets, window.targets
+    counts = np.diff(offsets)[rows]
+    at = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    kept = np.arange(at[-1]) + np.repeat(offsets[:-1][rows] - at[:-1], counts)
+    return replace(
+        window, requests=window.requests.take(rows), targets=Targets(at, targets.item[kept], targets.row[kept])
+    )
 
 
 def offers_new_items(split: Split) -> bool:

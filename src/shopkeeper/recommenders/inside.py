@@ -1,0 +1,144 @@
+r"""Settings that the training rows choose: what `auto` stands for in a model's YAML.
+
+How long a week's bestsellers stay right, or what one's own items are worth, is another thing in every shop, and one
+constant is wrong in most. A model that has such settings names their options and asks here. The questions lie inside of
+the training rows: earlier windows of the same timeline (`windows.py`), or everybody's last step where there is order
+alone. The model is fitted on what lies before each window with every option in turn, one setting after the other in
+the order of the options; the option with the highest mean NDCG@k is taken where it gains more over the first one than
+one standard error of the difference, question by question, so that few questions decide nothing. (The rule is that of
+L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984, section 3.4.3, for pairs.)
+
+Neither validation nor test is looked at, and a model that is trained anew on later rows chooses anew.
+
+Shapes: B requests of all windows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from shopkeeper.data.requests import Requests, Targets
+from shopkeeper.data.split import Split
+from shopkeeper.errors import Rule
+from shopkeeper.metrics.plain_ranker import PlainRanker
+from shopkeeper.metrics.ranking import Hits, compute
+from shopkeeper.metrics.ranks import Flat
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.windows import windows_as_asked
+from shopkeeper.schema import event_codes
+
+log = logging.getLogger(__name__)
+AUTO = "auto"
+WINDOWS = 3
+MOST = 3000  # questions of all windows
+CELLS_AT_ONCE = 16_000_000
+ROOM = "auto/"  # of saved arrays, load_arrays(…, (…, ROOM))
+
+Settings = dict[str, Any]
+Fitted = Callable[[Settings, Split], Any]  # a model with these settings, fitted on a window's training rows
+
+
+def or_auto(rule: Rule) -> Rule:
+    """`auto`, or what the rule wants."""
+    return f"{rule[0]}, or auto", lambda x: x == AUTO or rule[1](x)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A model's settings, some of which may say `auto`.
+
+    Args:
+        told: what the model was given, by name.
+        options: of each setting that may be left open its options, numbers or None; the first one is taken where
+            nothing can be asked, and where no other one is better.
+    """
+
+    told: Mapping[str, Any]
+    options: Mapping[str, Sequence[float | None]]
+
+    @property
+    def left(self) -> list[str]:
+        """The settings that say `auto`, in the order of the options."""
+        return [name for name in self.options if self.told[name] == AUTO]
+
+    @property
+    def first(self) -> Settings:
+        """The settings before anything was asked."""
+        return {**self.told, **{name: self.options[name][0] for name in self.left}}
+
+    def chosen(
+        self, fitted: Fitted, split: Split, fit: Fit, nothing: Mapping[str, bool] = MappingProxyType({})
+    ) -> Settings:
+        """The settings that were best inside of the split's training rows.
+
+        Args:
+            fitted: makes a model with some settings.
+            split, fit: of the fit that is going on.
+            nothing: settings that mean nothing on these data, if true; they keep the first option.
+        """
+        settings, asked = self.first, [name for name in self.left if not nothing.get(name)]
+        if not asked:
+            return settings
+        windows = windows_as_asked(split, event_codes(list(fit.target_events)), WINDOWS, MOST)
+        if not windows:
+            log.info("auto: nothing to choose by inside of the training rows; %s", _said(settings, asked))
+            return settings
+
+        def value(some: Settings) -> np.ndarray:
+            each = [ndcg_of_each(fitted(some, w.split), w.requests, w.targets, w.split, fit) for w in windows]
+            return np.concatenate(each)
+
+        now = value(settings)
+        began = now.mean()
+        for name in asked:
+            others = {option: value({**settings, name: option}) for option in self.options[name][1:]}
+            best = max(others, key=lambda option: others[option].mean())
+            gain = others[best] - now
+            if len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+                settings, now = {**settings, name: best}, others[best]
+        what = f"{len(now)} questions inside of the training rows"
+        log.info("auto: %s (NDCG@%d %.4f, first %.4f, of %s)", _said(settings, asked), fit.k, now.mean(), began, what)
+        return settings
+
+    def arrays(self, settings: Settings) -> dict[str, np.ndarray]:
+        """What was chosen, for `save_arrays`; null is NaN."""
+        return {ROOM + name: np.array(np.nan if settings[name] is None else settings[name]) for name in self.left}
+
+    def opened(self, arrays: Mapping[str, np.ndarray]) -> Settings:
+        """The settings of a saved model, of what `load_arrays` read with `ROOM`."""
+        kept = {name: arrays[ROOM + name].item() for name in self.left if ROOM + name in arrays}
+        return {**self.first, **{name: None if np.isnan(value) else value for name, value in kept.items()}}
+
+
+def fitted_as(model: Callable[..., Any], fit: Fit) -> Fitted:
+    """Makes models of a class, each fitted from the beginning."""
+
+    def fitted(some: Settings, split: Split) -> Any:
+        one = model(**some)
+        one.fit(split.prepared, split, fit)
+        return one
+
+    return fitted
+
+
+def _said(settings: Settings, names: Sequence[str]) -> str:
+    return ", ".join(f"{name}={'null' if settings[name] is None else settings[name]}" for name in names)
+
+
+def ndcg_of_each(model: Any, requests: Requests, targets: Targets, split: Split, fit: Fit) -> np.ndarray:
+    """NDCG@k of each request, as evaluation counts it: float64 (B,)."""
+    ranker = PlainRanker(split.prepared.n_items + 1, split.catalogue)
+    step = max(1, CELLS_AT_ONCE // (split.prepared.n_items + 1))
+    values = [np.zeros(0)]
+    for first in range(0, len(requests), step):
+        part, wanted = requests[first : first + step], targets[first : first + step]
+        seen, only = (None if x is None else Flat(*x) for x in (part.hidden(fit.filter_seen), part.candidates))
+        ranked = ranker.rank_scores(model.score(part), Flat(wanted.offsets, wanted.item), seen, only)
+        values.append(compute(Hits.of(ranked, wanted.offsets, wanted.item), f"ndcg@{fit.k}"))
+    return np.concatenate(values)

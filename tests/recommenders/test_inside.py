@@ -1,0 +1,178 @@
+"""Settings that say `auto`: chosen by questions inside of the training rows, right where the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recommenders.checks import check_recommender, fitted, shoppers
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
+from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
+from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.inside import Open
+from shopkeeper.recommenders.item_pairs.ease import EASE
+from shopkeeper.recommenders.knn.item_knn import ItemKNN
+from shopkeeper.recommenders.knn.session_knn import SessionKNN
+from shopkeeper.recommenders.windows import windows_as_asked
+from shopkeeper.schema import EVENT_CODE
+from tiny import DAY, days, tiny_prepared
+
+OPEN: dict[str, partial[Any]] = {
+    "popularity": partial(Popularity, window_days="auto"),
+    "personal_frequency": partial(PersonalFrequency, "auto", "auto"),
+    "item_knn": partial(ItemKNN, "auto", "auto", "auto", "auto", "auto"),
+    "ease": partial(EASE, 3.0, half_life_events="auto", self_similarity="auto"),
+    "vstan": partial(SessionKNN, "vstan", "auto", "auto", "auto", "auto", "auto"),
+}
+PURCHASE = [EVENT_CODE["purchase"]]
+
+
+def daily(path: Path, bought: np.ndarray, window: float = 5) -> tuple[Prepared, Split]:
+    """Everybody takes something every day; validation begins with the last two days and is said to be `window` long."""
+    histories = bought.tolist()
+    prepared, split = tiny_prepared(path, histories, days(histories))
+    end = (bought.shape[1] - 2) * DAY
+    spec = {"validation_days": window, "target_events": ["purchase"]}
+    return prepared, replace(split, timeline={**split.timeline, "spec": spec, "cutoffs": {"validation": {"us": end}}})
+
+
+@pytest.mark.parametrize("name", list(OPEN))
+def test_a_model_whose_settings_are_open_keeps_the_promises_of_every_recommender(tmp_path: Path, name: str) -> None:
+    check_recommender(OPEN[name], tmp_path)
+
+
+def test_where_bestsellers_change_few_days_count_and_where_they_stay_many_do(tmp_path: Path) -> None:
+    day, rng = np.arange(60), np.random.default_rng(1)
+    changing = np.tile(1 + day // 3 % 20, (12, 1))
+    model = fitted(OPEN["popularity"], *daily(tmp_path / "changing", changing))
+    assert model.settings["window_days"] == 3
+    share = np.arange(20, 0, -1) / 210
+    staying = rng.choice(np.arange(1, 21), (12, 200), p=share)
+    model = fitted(OPEN["popularity"], *daily(tmp_path / "staying", staying, 20))
+    assert model.settings["window_days"] is None or model.settings["window_days"] >= 30
+
+
+def test_who_turns_to_another_brand_is_known_by_recent_purchases_and_who_is_loyal_by_all(tmp_path: Path) -> None:
+    u, rng = np.arange(20)[:, None], np.random.default_rng(1)
+    turned = np.where(np.arange(60)[None, :] < 33, 1 + u % 5, 6 + u % 5)
+    model = fitted(OPEN["personal_frequency"], *daily(tmp_path / "turned", turned))
+    assert model.settings["half_life_days"] == 14
+    assert model.about.reads == ("event_type", "timestamp")
+    loyal = np.where(rng.random((20, 60)) < 0.3, 1 + u % 5, rng.integers(6, 30, (20, 60)))
+    model = fitted(OPEN["personal_frequency"], *daily(tmp_path / "loyal", loyal))
+    assert model.settings["half_life_days"] is None or model.settings["half_life_days"] >= 60
+
+
+def of_tastes(rng: np.random.Generator, first: int, then: int, again: int = 0) -> list[int]:
+    """`first` items of one taste, `then` of another one, `again` of the first; a taste has 8 items."""
+    a, b = ((8 * taste + rng.permutation(8) + 1).tolist() for taste in rng.permutation(6)[:2])
+    return [*a[:first], *b[:then], *a[first : first + again]]
+
+
+def test_where_taste_has_moved_the_last_item_counts_and_else_the_whole_history_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    settled = [of_tastes(rng, 8, 0) for _ in range(60)]  # who says what belongs together
+    make, fit = partial(ItemKNN, half_life_events="auto"), Fit(filter_seen=True)
+    moved = [of_tastes(rng, 6, 4) for _ in range(120)]  # asked for the second one of the new taste
+    assert fitted(make, *tiny_prepared(tmp_path / "moved", settled + moved), fit).settings["half_life_events"] <= 1
+    strayed = [of_tastes(rng, 5, 3, 3) for _ in range(120)]  # asked for what follows a stray
+    chosen = fitted(make, *tiny_prepared(tmp_path / "stray", settled + strayed), fit).settings["half_life_events"]
+    assert chosen is None or chosen >= 10
+
+
+class Fixed:
+    """Gives the target the first place on the first `right` questions, the last place on all others."""
+
+    def __init__(self, right: int, item: np.ndarray, width: int) -> None:
+        self.right, self.item, self.width = right, item, width
+
+    def score(self, requests: Requests) -> np.ndarray:
+        scores = np.tile(np.arange(self.width, 0, -1, dtype=np.float32), (len(requests), 1))
+        at = np.arange(len(requests))
+        scores[at, self.item] = np.where(at < self.right, self.width + 1, 0)
+        return scores
+
+
+@pytest.mark.parametrize(("right", "chosen"), [(0, 1.0), (1, 1.0), (12, 2.0)])
+def test_an_option_takes_the_first_ones_place_where_it_gains_more_than_a_standard_error(
+    tmp_path: Path, right: int, chosen: float
+) -> None:
+    bought = [[1 + (u + t) % 24 for t in range(5)] for u in range(24)]
+    prepared, split = tiny_prepared(tmp_path, bought)
+    (window,) = windows_as_asked(split, PURCHASE, 3, 100)
+    found = Open({"it": "auto", "other": 7}, {"it": (1.0, 2.0), "other": (3, 4)}).chosen(
+        lambda some, _: Fixed(0 if some["it"] == 1 else right, window.targets.item, prepared.n_items + 1), split, Fit()
+    )
+    assert found == {"it": chosen, "other": 7}
+
+
+def test_the_first_option_is_taken_where_the_data_say_nothing_of_a_setting(tmp_path: Path) -> None:
+    prepared, split = shoppers(tmp_path / "order", timestamps=False)
+    model = fitted(OPEN["personal_frequency"], prepared, split)
+    assert (model.settings["half_life_days"], model.settings["popularity_half_life_days"]) == (None, 30)
+    lonely = tiny_prepared(tmp_path / "lonely", [[1], [2]])
+    assert fitted(OPEN["item_knn"], *lonely).settings["shrinkage"] == 10
+
+
+def test_what_was_chosen_is_saved_with_the_model_null_as_null(tmp_path: Path) -> None:
+    prepared, split = shoppers(tmp_path / "shop")
+    model = fitted(OPEN["item_knn"], prepared, split)
+    model.settings |= {"half_life_events": None, "neighbours": 3}
+    model.save(tmp_path / "saved")
+    again = OPEN["item_knn"]()
+    again.load(tmp_path / "saved")
+    assert again.settings == model.settings
+    assert type(again.settings["neighbours"]) is int
+
+
+@pytest.mark.parametrize("name", list(OPEN))
+def test_a_word_that_is_no_setting_is_refused_with_what_is_one(name: str) -> None:
+    told = {"popularity": "window_days", "ease": "half_life_events"}.get(name, "half_life_days")
+    with pytest.raises(UserError, match=rf"model\.{told}=soon must be a number above 0, or null, or auto"):
+        OPEN[name].func(**{told: "soon"})
+
+
+def test_windows_are_as_long_as_validation_and_ask_everybody_once(tmp_path: Path) -> None:
+    prepared, split = daily(tmp_path, np.tile(np.arange(30) % 7 + 1, (4, 1)), window=6)
+    windows = windows_as_asked(split, PURCHASE, count=2, most=100)
+    assert [np.asarray(w.requests.user).tolist() for w in windows] == [[1, 2, 3, 4]] * 2
+    assert [set((np.asarray(w.requests.instant) // DAY).tolist()) for w in windows] == [
+        {22},
+        {16},
+    ]  # validation begins on day 28
+    few = windows_as_asked(split, PURCHASE, count=2, most=4)
+    assert [np.asarray(w.requests.user).tolist() for w in few] == [[1, 4]] * 2
+    np.testing.assert_array_equal(few[0].targets.item, prepared.events.item[few[0].targets.row])
+
+
+def test_with_order_alone_everybody_is_asked_for_the_last_step(tmp_path: Path) -> None:
+    _, split = tiny_prepared(tmp_path, [[1, 2, 3, 4, 5], [3, 1, 2, 2, 1]])  # two of each are held out
+    (window,) = windows_as_asked(split, PURCHASE, count=3, most=10)
+    assert window.targets.item.tolist() == [3, 2]
+
+
+def test_nothing_after_the_training_rows_moves_a_choice(tmp_path: Path) -> None:
+    bought = np.tile(1 + np.arange(60) // 3 % 20, (12, 1))
+    found: list[Any] = []
+    for n, later in enumerate((1, 9)):
+        other = bought.copy()
+        other[:, -2:] = later
+        found.append(fitted(OPEN["popularity"], *daily(tmp_path / str(n), other)).settings)
+    assert found[0] == found[1]
+
+
+def test_a_linear_model_learns_whether_people_buy_the_same_again(tmp_path: Path) -> None:
+    u, rng = np.arange(40)[:, None], np.random.default_rng(1)
+    same = np.where(rng.random((40, 30)) < 0.6, 1 + u % 10, rng.integers(11, 30, (40, 30)))
+    assert fitted(OPEN["ease"], *daily(tmp_path / "same", same)).settings["self_similarity"] in (None, 3.0)
+    on = 1 + (u + np.arange(30)[None, :]) % 29  # one after the other, nothing twice
+    assert fitted(OPEN["ease"], *daily(tmp_path / "on", on)).settings["self_similarity"] == 0.1
