@@ -6,7 +6,7 @@ import argparse
 
 from made.markdown import cell, code
 
-from shopkeeper.cli.main import command_parser
+from shopkeeper.cli.main import subcommands
 from shopkeeper.pipeline.shell.help import EXAMPLES
 from shopkeeper.pipeline.shell.verbs import VERBS
 
@@ -28,13 +28,6 @@ def page() -> str:
         if options := [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]:
             lines += ["| | what it is | default |", "|---|---|---|", *map(_row, options), ""]
     return "\n".join(lines) + "\n"
-
-
-def subcommands() -> dict[str, argparse.ArgumentParser]:
-    """Command -> its parser."""
-    parser, _ = command_parser()
-    (sub,) = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(sub.choices)
 
 
 def _row(action: argparse.Action) -> str:

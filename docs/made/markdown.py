@@ -1,11 +1,14 @@
-"""Text of docstrings as Markdown: formulas become MathML, which browsers draw without a script."""
+"""Docstrings and settings as Markdown: formulas become MathML, which browsers draw without a script."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 
 from latex2mathml.converter import convert
+
+from shopkeeper.pipeline.shell.yaml_comments import Setting
 
 MATH, INLINE = re.compile(r"^\.\. math:: ?(.*)$"), re.compile(r":math:`([^`]+)`")
 REFERENCE, CITED = re.compile(r"^\.\. \[(\w+)\] "), re.compile(r"\[(\w+)\]_")
@@ -19,6 +22,13 @@ def cell(text: str) -> str:
 def code(text: str) -> str:
     """Text as code in a cell; nothing for none."""
     return f"`{text.replace('|', chr(92) + '|')}`" if text else ""
+
+
+def table(settings: Iterable[Setting]) -> list[str]:
+    """Settings of a YAML as lines of a table."""
+    return ["| setting | shipped | what it is |", "|---|---|---|"] + [
+        f"| `{one.name}` | {code(one.value)} | {cell(one.said)} |" for one in settings
+    ]
 
 
 def formula(latex: str, block: bool = False) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from made.markdown import cell, docstring
-from made.yaml_comments import Commented, read, table
+from made.markdown import cell, docstring, table
 
 from shopkeeper.models.about import CUSTOMERS, About
 from shopkeeper.models.make import declared, make
+from shopkeeper.pipeline.shell.yaml_comments import Commented, read
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 
@@ -63,7 +63,7 @@ def _section(name: str, said: Commented, cls: type, about: About, told: Mapping[
     facts += [f"reads {_names(about.reads)} beside items"] if about.reads else []
     facts += [_also(about)] if _also(about) else []
     space = ROOT / "conf" / "tuning" / "space" / f"{name}.yaml"
-    facts += [f"searched by `tune.py` in {_names(list(_keys(space)))}"] if space.is_file() else []
+    facts += [f"searched by `tune` in {_names(list(_keys(space)))}"] if space.is_file() else []
     lines = ["", f"### {name}", "", said.about, "", "; ".join(facts) + "."]
     if about.not_exported:
         lines += ["", f"Not exported: {about.not_exported}."]

@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from made import benchmarks, commands, disclosure, elsewhere, errors, included, metrics, models, settings, sources
+from made import (
+    benchmarks,
+    commands,
+    disclosure,
+    elsewhere,
+    errors,
+    included,
+    measured,
+    metrics,
+    models,
+    settings,
+    sources,
+)
 
 MADE: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands.page,
@@ -22,6 +34,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "elsewhere cases": elsewhere.cases,
     "elsewhere tables": elsewhere.tables,
     "elsewhere versions": elsewhere.versions,
+    "shops": measured.shops,
+    "customers": measured.customers,
+    "customers of a table": measured.customers_of_a_table,
 }
 """What stands in a written page as `<!-- made: name -->`."""
 MARK = re.compile(r"<!-- made: ([\w ]+) -->")

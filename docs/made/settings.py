@@ -6,11 +6,11 @@ import inspect
 from pathlib import Path
 
 import yaml
-from made.markdown import cell
-from made.yaml_comments import Commented, read, table
+from made.markdown import cell, table
 
 from shopkeeper.ingest import dataset as dataset_keys
 from shopkeeper.pipeline.shell.verbs import VERBS
+from shopkeeper.pipeline.shell.yaml_comments import Commented, read
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {
@@ -21,7 +21,7 @@ GROUPS = {
     "rerank": "Orders of a finished list: `rerank=[diverse,fresh]`.",
     "placement": "Where in the shop a list stands: `placement=cart`.",
     "audience": "Whom to write to: `audience=win_back`.",
-    "campaign": "Randomised campaigns that `uplift.py` learns from.",
+    "campaign": "Randomised campaigns that `uplift` learns from.",
     "tuning": "How settings are searched: `tuning=tpe`. What is searched stands in `conf/tuning/space/<model>.yaml`.",
     "engine": "What prepares the log.",
     "tracking": "Where runs are logged.",

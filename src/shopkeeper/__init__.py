@@ -16,8 +16,9 @@ __version__ = "0.1.0"
 
 # Of `shopkeeper.api`. A list of names and no import: what a stage depends on is read from imports (`closure.py`).
 __all__ = [
-    "Comparison", "Dataset", "Estimator", "Histories", "Model", "Report", "UserError", "Written", "audience", "choices",
-    "compare", "dataset", "evaluate", "fit", "load", "score", "segments", "upload",
+    "Comparison", "Dataset", "Estimator", "Histories", "Model", "Promotion", "Report", "Search", "Uplift", "UserError",
+    "Written", "audience", "choices", "compare", "dataset", "evaluate", "fit", "load", "promote", "score", "segments",
+    "tune", "uplift", "upload",
 ]  # fmt: skip
 
 

@@ -39,3 +39,12 @@ def find(group: str, name: str) -> Path | None:
 def names(group: str) -> list[str]:
     """The choices of a group, sorted."""
     return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
+
+
+def usual_runs() -> Path:
+    """`paths.runs` as conf/paths says it, for commands that are told no settings."""
+    import yaml
+
+    file = find("paths", "default")
+    said = {} if file is None else yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return Path(str(said.get("runs", "runs")))

@@ -56,6 +56,18 @@ KINDS = {
     "audience": Kind("folder of an audience", "set out to a new folder"),
     "uplift": Kind("folder of an uplift", "set out to a new folder"),
     "study": Kind("study", "set tuning.name to another one", beside=_STUDY, shared=True),
+    "sweep": Kind(
+        "folder of a sweep",
+        "set hydra.sweep.dir to a new folder",
+        mark="sweep.json",
+        beside=r"(sweep|mlflow)\.json|multirun\.yaml",
+    ),
+    "live": Kind(
+        "folder of live figures",
+        "set paths.outputs to a new folder",
+        mark="live.json",
+        beside=r"live\.json|(metrics|curves)/.+\.(json|tsv)",
+    ),
     "composed": Kind("folder of composed configs", "run in another folder"),
     "checkpoint": Kind(
         "checkpoint",

@@ -182,7 +182,7 @@ def test_in_the_past_it_says_what_a_model_knows_of_later(house: House, caplog: p
         ((NO_CONSENT, "scores=runs/popularity"), r"scores=runs/popularity recommends items"),
         ((NO_CONSENT, "recommender=runs/churn"), r"recommender=runs/churn is about customers"),
         ((NO_CONSENT, "scores=runs/base"), r"audience.who.score.of=leaving, and runs/base says counts"),
-        ((NO_CONSENT, "segments=segments/rhythm", AS_OF), r"segments as of 2023-07-18.* run segments.py at=2023-06"),
+        ((NO_CONSENT, "segments=segments/rhythm", AS_OF), r"segments as of 07-18.*`shopkeeper segments at=2023-06"),
         ((NO_CONSENT, "at=2024-01-01"), r"at=2024-01-01T00:00:00Z lies after the end of the log"),
         ((NO_CONSENT, "out=runs/base"), r"runs/base holds '.*' and is no folder of an audience"),
         ((NO_CONSENT, "audience=vip_early", f"out={MADE}"), r"audience=win_back, not vip_early"),
@@ -230,7 +230,9 @@ def test_an_unfinished_or_edited_audience_goes_nowhere():
     people = contacts(["c1"], set())
     half = Path(shutil.copytree("audiences/rhythm/win_back-2023-07-18", "half"))
     (half / "manifest.json").unlink()
-    with pytest.raises(UserError, match=r"half is no finished audience \(no manifest.json\); run audience.py again"):
+    with pytest.raises(
+        UserError, match=r"half is no finished audience \(no manifest.json\); run `shopkeeper audience` again"
+    ):
         write_upload_file(half, people, "klaviyo", Path("x.csv"))
     edited = Path(shutil.copytree("audiences/rhythm/win_back-2023-07-18", "edited"))
     pq.write_table(pq.read_table(edited / "audience.parquet").slice(0, 3), edited / "audience.parquet")
@@ -245,4 +247,4 @@ def test_a_customer_is_found_in_an_audience_and_the_way_out_is_told():
     found = find_customer({who}, Path("."))
     traces = [trace for trace in found.traces if "audiences/rhythm/win_back-2023-07-18" in trace.path.as_posix()]
     assert {trace.path.name for trace in traces} >= {"audience.parquet", "audience.csv"}
-    assert all(trace.step.startswith("python audience.py") for trace in traces)
+    assert all(trace.step.startswith("shopkeeper audience") for trace in traces)

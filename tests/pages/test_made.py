@@ -10,12 +10,12 @@ import pytest
 from made import benchmarks, commands, elsewhere, errors, included, metrics, models, settings, sources
 from made.markdown import docstring
 from made.pages import with_parts
-from made.yaml_comments import Setting, apart, read
 
 from shopkeeper.evaluation.rows.kinds import LABELS, TOTALS
 from shopkeeper.ingest.steps.settings import STEPS
 from shopkeeper.metrics.ranking import metric_names
 from shopkeeper.pipeline.shell.verbs import VERBS
+from shopkeeper.pipeline.shell.yaml_comments import Setting, apart, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,8 @@ def headings(page: str, level: int) -> set[str]:
 def test_comments_of_a_yaml_go_with_their_settings(tmp_path: Path):
     path = tmp_path / "some.yaml"
     path.write_text(
-        "# @package _global_\n# What it is,\n# in two lines.\ndefaults:\n  - other\nname: some\n"
+        "# @package _global_\n# What it is,\n# in two lines.\ndefaults:\n  - other\n"
+        "  - tone: warm # or\n  # cold\n  - override hydra/x: y\nname: some\n"
         "rate: 0.5 # a share,\n# and of what\nblock: # together\n"
         '  match: "a # b" # in quotes\n  list:\n    - {x: 1}\nlast: null\n'
     )
@@ -41,6 +42,7 @@ def test_comments_of_a_yaml_go_with_their_settings(tmp_path: Path):
         Setting("block.list", "", ""),
         Setting("last", "null", ""),
     )
+    assert said.groups == (Setting("tone", "warm", "or cold"),)
     assert apart("x: it's # so") == ("x: it's", "so")
 
 

@@ -94,7 +94,7 @@ def test_a_run_is_trained_again_as_the_model_that_it_is_of(tmp_path, name, words
     run.mkdir(parents=True)
     (run / "metrics.json").write_text(json.dumps({"model": "sasrec"}))
     step = _step(run / "test.parquet", tmp_path)
-    assert step == f"python train.py dataset=shop task=next_item split=temporal {words.format(run=run)}"
+    assert step == f"shopkeeper train dataset=shop task=next_item split=temporal {words.format(run=run)}"
 
 
 def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeypatch):
@@ -111,11 +111,13 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
     assert "\n" not in str(error.value)
     said = capsys.readouterr().out
     steps = [line.strip() for line in said.splitlines()[said.splitlines().index("run again, in this order:") + 1 :]]
-    deleted = f"delete {out}, then python prepare.py dataset=shop"  # with other settings it goes to another folder
+    deleted = f"delete {out}, then shopkeeper prepare dataset=shop"  # with other settings it goes to another folder
     assert [s.partition(".py")[0].rpartition(" ")[2] for s in steps] == ["prepare", "train", "export"]
     assert steps[0].startswith(deleted)
-    assert steps[1] == "python train.py dataset=shop task=next_item split=temporal model=sasrec name=sasrec"
-    assert steps[2] == "python export.py run=… (the one that was trained again) name=shop-sasrec (after training again)"
+    assert steps[1] == "shopkeeper train dataset=shop task=next_item split=temporal model=sasrec name=sasrec"
+    assert (
+        steps[2] == "shopkeeper export run=… (the one that was trained again) name=shop-sasrec (after training again)"
+    )
     assert {str(path.relative_to(tmp_path)) for path, *_ in erased("zoe", tmp_path)} == {
         "data/prepared/shop/events.parquet",
         "data/prepared/shop/users.parquet",
@@ -126,7 +128,7 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
     prepare_dataset(SHOP, raw, out, progress=False, change=change)
     with pytest.raises(UserError, match="2 things were made from data that is no longer here and may remember them"):
         print_erased("zoe", tmp_path)
-    assert "train.py" in capsys.readouterr().out
+    assert "shopkeeper train" in capsys.readouterr().out
     assert [count for _, _, count, _ in erased("zoe", tmp_path)] == [0, 0]
     run_of(tmp_path, json.loads((out / "manifest.json").read_text())["fingerprint"])
     assert erased("zoe", tmp_path) == []
@@ -273,7 +275,7 @@ def test_the_step_for_a_bundle_says_which_run_is_exported_again(tmp_path):
     said = {"kind": "recommender", "task": "next_item", "model": "ease", "data": data}
     (bundle / "manifest.json").write_text(json.dumps(said))
     (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
-    assert step.startswith("python export.py run=… (the one that was trained again) name=shop-1")
+    assert step.startswith("shopkeeper export run=… (the one that was trained again) name=shop-1")
     (tmp_path / "runs/shop/next_item/temporal/ease").mkdir(parents=True)  # the run of a stage
     (step,) = {t.step for t in find_customer({"amy"}, tmp_path).unknown}
-    assert step.startswith("python export.py dataset=shop split=temporal task=next_item model=ease name=shop-1")
+    assert step.startswith("shopkeeper export dataset=shop split=temporal task=next_item model=ease name=shop-1")

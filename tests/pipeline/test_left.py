@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,11 @@ def test_the_next_command_is_about_what_was_done_whatever_else_was_trained(tmp_p
     assert told_next("evaluate", "split=temporal", "report.shuffle=false") == f"next: {export}"
     done = shopkeeper(tmp_path, *export.split()[1:], "golden=5")
     assert done.returncode == 0, done.stderr
+    check = "shopkeeper verify exports/demo_shop-best/next_item"
+    assert done.stderr.splitlines()[-1] == f"next: {check}"
+    assert shopkeeper(tmp_path, *check.split()[1:]).returncode == 0
+    other = shopkeeper(tmp_path, "export", "run=best", "split=leave_one_out", "paths.runs=mine", "golden=5")
+    assert "holds a bundle of split=temporal, not leave_one_out; say overwrite=true to replace it" in other.stderr
     told = json.loads((tmp_path / "exports/demo_shop-best/next_item/manifest.json").read_text(encoding="utf-8"))
     assert told["model"] in ("popularity", "recency")
 
@@ -62,3 +68,27 @@ def test_a_sweep_leaves_its_runs_with_all_others_and_ends_with_its_table(tmp_pat
     assert {line.split()[0] for line in table[3:]} == {run.path.name for run in runs}
     assert "next: shopkeeper evaluate" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs", "outputs"}
+    cleaned = shopkeeper(tmp_path, "clean")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert "removed outputs/sweeps/" in cleaned.stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_was_prepared_and_scored_is_gone_on_with_by_the_command_that_is_told(tmp_path: Path) -> None:
+    def told_next(*words: str) -> str:
+        done = shopkeeper(tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stderr.splitlines()[-1].removeprefix("next: ")
+
+    small, quick = SMALL[:1], SMALL[1:]
+    prepared = told_next("prepare", "split=leave_one_out", *small)
+    assert prepared == f"shopkeeper train dataset=demo_shop model=item_knn split=leave_one_out {small[0]}"
+    assert told_next(*prepared.split()[1:], *quick) == "shopkeeper evaluate"
+    churn = told_next("prepare", "task=churn", *small)
+    assert churn == f"shopkeeper train dataset=demo_shop model=logistic task=churn {small[0]}"
+    told_next(*churn.split()[1:], *quick)
+    scored = told_next("score", "run=logistic", "at=2025-05-01")
+    assert scored.startswith("shopkeeper audience dataset=demo_shop at=2025-05-01T00:00:00 audience=at_risk scores=")
+    done = shopkeeper(tmp_path, *shlex.split(scored)[1:], *small)
+    assert done.returncode == 0, done.stderr

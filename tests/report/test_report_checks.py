@@ -74,7 +74,7 @@ def test_what_the_order_of_a_history_is_worth_is_said_for_each_model(found: dict
     ]
     assert state == "good"
     text, state = made["… and the model trained again on shuffled histories"]
-    assert "`python evaluate.py 'report.retrain=[sasrec]'`" in text
+    assert "`shopkeeper evaluate 'report.retrain=[sasrec]'`" in text
     assert state == "note"
     again = {"sasrec": worth(0.001, -0.01, 0.012, None)}
     text, _ = rows(found, shuffled=shuffled, retrained=again)["… and the model trained again on shuffled histories"]
@@ -114,7 +114,7 @@ def test_a_table_without_a_baseline_or_with_another_than_the_one_that_was_asked_
     name = "Simple baselines are in the table"
     assert rows(found)[name] == ("Popularity", "good")
     assert "not “recency”" in rows(found, "recency")[name][0]
-    missing = "no popularity baseline is in the table: `python train.py model=popularity` makes one in seconds"
+    missing = "no popularity baseline is in the table: `shopkeeper train model=popularity` makes one in seconds"
     assert rows(found, missing_baselines=missing)[name] == (missing, "note")
 
 
@@ -131,10 +131,10 @@ def test_the_gap_to_the_other_split_is_shown_or_how_to_get_it(found: dict[str, A
     assert text.startswith("SASRec: 0.400 against 0.200\nItem-kNN: 0.300 against 0.250\nthe highest NDCG@10 is that of")
     assert "of SASRec under leave-one-out, of Item-kNN in time" in text
     assert state == "note"
-    text, _ = rows(found, split_gap={"not_run": "`python train.py split=temporal` makes one"})[
+    text, _ = rows(found, split_gap={"not_run": "`shopkeeper train split=temporal` makes one"})[
         "Leave-one-out against a split in time"
     ]
-    assert text.startswith("not run: `python train.py")
+    assert text.startswith("not run: `shopkeeper train")
 
 
 def test_the_baseline_of_the_config_is_the_one_that_the_best_is_set_beside(shop: Shop) -> None:

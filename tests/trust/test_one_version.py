@@ -158,7 +158,7 @@ def test_a_file_that_is_read_and_that_no_manifest_lists_is_refused(folder: Path,
     found = read_json(path)
     del found["files"][name]
     write_json(path, {**found, **({"fingerprint": sha256_json(found["files"])} if name == "offsets.npy" else {})})
-    with pytest.raises(UserError, match=f"does not list {name}.*python prepare.py"):
+    with pytest.raises(UserError, match=f"does not list {name}.*shopkeeper prepare"):
         Split.named(Prepared.open(folder), next((folder / "splits").iterdir()).name)
 
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.frames import as_given, as_pandas, kinds_of, without_codes
 from shopkeeper.api.html import facts
 from shopkeeper.api.logs import Columns, describe
-from shopkeeper.api.places import Room
+from shopkeeper.api.places import Room, write_dataset
 from shopkeeper.api.told import compose
-from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_file, sha256_file, write_text
 from shopkeeper.ingest.dataset_shape import check_dataset
 
 if TYPE_CHECKING:
@@ -29,15 +25,14 @@ if TYPE_CHECKING:
     from shopkeeper.data.prepared import Prepared
 
 log = logging.getLogger(__name__)
-WRITTEN = "# Written by shopkeeper.Dataset; `shopkeeper train dataset={name}` in this folder takes it, too.\n"
-SPLIT = "defaults"
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A shop's log, which models learn from and are asked about.
 
-    Made by `Dataset.from_pandas`, `Dataset.from_file` or `shopkeeper.dataset`. It is prepared (checked, filtered,
+    Made by `Dataset.from_pandas`, `Dataset.from_file` or `shopkeeper.dataset`, of a plain table of customers by
+    `Dataset.from_customers`. It is prepared (checked, filtered,
     numbered) when it is first needed, by the code of the verb `prepare`.
 
     Attributes:
@@ -140,9 +135,60 @@ class Dataset:
             )  # fmt: skip
             check_dataset(made.spec)
         room = Room(folder)
-        data = cls(name, room, made.spec, made.split, room.raw)
-        data._write(made.tables, overwrite)
-        return data
+        write_dataset(room, made.spec, made.split, made.tables, overwrite)
+        return cls(name, room, made.spec, made.split, room.raw)
+
+    @classmethod
+    def from_customers(
+        cls,
+        frame: Any,
+        *,
+        label: str,
+        customer: str | None = None,
+        positive: Any = None,
+        task: str = "churn",
+        features: Sequence[str] | None = None,
+        name: str = "customers",
+        folder: Path | str | None = None,
+        overwrite: bool = False,
+        **settings: Any,
+    ) -> Dataset:
+        """A dataset from a plain table of customers, one row each, with what is to be foretold: no log, no times.
+
+        Args:
+            frame: pandas, Polars, Arrow, or anything that gives Arrow. Numbers are features as they are; texts, truth
+                values and categories are names; columns of times are left out, which is said.
+            label: column of what came true: of a probability two values, of counts and amounts numbers. Blank: not
+                known; such a customer is scored, and never learnt from.
+            customer: column, or level of the index, of the customer's id. None: rows are numbered.
+            positive: the value that is label 1. None: 1, true or yes, where the column holds two values.
+            task: what the label means (`shopkeeper.choices("task")`): `churn`, `propensity`, `spend`, …
+            features: the columns that tell of a customer. None: all others.
+            name: what the dataset is called.
+            folder: where its files lie, laid out as a project folder. None: in a temporary one, gone when Python ends.
+            overwrite: replace another dataset of that name in the folder.
+            settings: further settings of `conf/dataset/*.yaml`, such as `table={"missing": ["?"]}`.
+
+        Raises:
+            UserError: a column that is missing or there twice, a label of other values, several rows of one customer.
+
+        Examples:
+            >>> import pandas as pd, shopkeeper as sk
+            >>> known = pd.DataFrame({"who": ["a", "b", "c"], "months": [3, 40, 7], "left": ["yes", "no", "no"]})
+            >>> sk.Dataset.from_customers(known, customer="who", label="left").n_users
+            3
+        """
+        from shopkeeper.api.tables import SPLIT, describe_customers
+
+        with plain_errors():
+            spec, tables = describe_customers(
+                frame, label=label, customer=customer, positive=positive, task=task, features=features, name=name,
+                settings=settings,
+            )  # fmt: skip
+            check_dataset(spec)
+        room = Room(folder)
+        write_dataset(room, spec, SPLIT, tables, overwrite)
+        return cls(name, room, spec, SPLIT, room.raw)
 
     @classmethod
     def from_file(
@@ -276,28 +322,6 @@ class Dataset:
             given["split"] = {"name": self.split, **split}
         config = compose(verb, {**usual, **given}, self.room.conf if self.room.conf.is_dir() else None, whole)
         return {**config, "paths": {**config["paths"], **self.room.paths(self.raw)}}
-
-    def _write(self, tables: Mapping[str, pa.Table], overwrite: bool) -> None:
-        """The tables as files below `data/raw/<name>`, and the YAML that reads them."""
-        place, file = self.room.raw / self.name, self.room.conf / "dataset" / f"{self.name}.yaml"
-        text = WRITTEN.format(name=self.name) + yaml.safe_dump(
-            {SPLIT: [{"override /split@_global_.split": self.split}], **self.spec}, sort_keys=False, allow_unicode=True
-        )
-        if file.is_file() and not overwrite and file.read_text(encoding="utf-8") != text:
-            raise UserError(
-                f"{file} is there already and says something else; give another name or folder, or overwrite=True"
-            )
-        for name, table in tables.items():
-            path = place / f"{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as tmp:
-                pq.write_table(table, tmp)
-                if path.is_file() and not overwrite and sha256_file(tmp) != sha256_file(path):
-                    raise UserError(
-                        f"{path} is there already and holds other rows; give another name or folder, or overwrite=True"
-                    )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
 
     def _repr_html_(self) -> str:
         """As a notebook shows it."""

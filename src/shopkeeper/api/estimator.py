@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from shopkeeper import configuration
@@ -16,13 +15,11 @@ from shopkeeper.api.dataset import Dataset
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.frames import as_pandas
 from shopkeeper.api.html import grid
+from shopkeeper.api.lists import People, lists_for
 from shopkeeper.api.own import Model, settings_of
 from shopkeeper.api.told import divided
-from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.identifiers import normal_id
-from shopkeeper.pipeline import context, places, show, told
-from shopkeeper.pipeline.recommend import best, read_lines, told_times
+from shopkeeper.pipeline import places, show, told
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.tasks.base import REQUESTS
 
@@ -41,8 +38,9 @@ class Estimator:
     """A model and its settings, fitted or not; as in scikit-learn, `fit` returns the estimator itself.
 
     Args:
-        model: the name of one of the package's models (`shopkeeper.choices("model")`), a `Model` of your own, or the
-            class of a recommender with the package's own contract.
+        model: the name of one of the package's models (`shopkeeper.choices("model")`; of those that stand for several
+            with theirs, `"recbole:LightGCN"`), a `Model` of your own, or the class of a recommender with the package's
+            own contract.
         settings: of the model (`epochs=3`), or of training (`trainer="cpu"`, `loss="bce"`, `evaluation={"k": [5]}`,
             `seed=3`): what `shopkeeper train` takes, by the same names. A group takes the name of one of its files,
             settings, or both.
@@ -63,8 +61,9 @@ class Estimator:
         self.model = model
         own = None if isinstance(model, str) else settings_of(model)
         whole = {} if own is None else {"model": own}
-        found = compose("train", {"model": model} if isinstance(model, str) else {}, whole=whole)["model"]
-        self.name = str(found["name"])
+        file, _, of = model.partition(":") if isinstance(model, str) else ("", "", "")
+        found = compose("train", {"model": file} if file else {}, whole=whole)["model"]
+        self.name = of or str(found["name"])
         self._usual = {key: value for key, value in found.items() if key not in ("name", "task", "tasks", "target")}
         divided(settings, self._usual, OF_VERB, f"model={self.name}")
         self.settings = dict(settings)
@@ -117,21 +116,32 @@ class Estimator:
                 f"data is a {type(data).__name__}; make a dataset of it first: Dataset.from_pandas(frame, user=…, "
                 f"item=…, time=…), or shopkeeper.dataset(name)"
             )
-        own, others = divided(self.settings, self._usual, OF_VERB, f"model={self.name}")
-        group: Any = {"name": self.name, **own} if isinstance(self.model, str) else None
-        asked = {**others, "split": split, "task": task}
         with plain_errors():
-            if group is None:
-                config = data.compose("train", {**asked, "task": task or "next_item"})
-                config["model"] = {**settings_of(self.model), **own}
-            else:
-                config = data.compose("train", {**asked, "model": {"name": self.model, **own}})
-            if group is None and config.get("name") is None:  # the same settings, and perhaps another program by now
+            config = self.told("train", data, split, task)
+            if not isinstance(self.model, str) and config.get("name") is None:  # perhaps another program by now
                 config["name"] = f"{self.name}-{uuid.uuid4().hex[:8]}"
             cfg = told.settings(config, told.Train)
             self._run = train_model(cfg, places.run_folder(cfg) if folder is None else Path(folder))
         self.data = data
         return self
+
+    def told(
+        self,
+        verb: str,
+        data: Dataset,
+        split: str | Mapping[str, Any] | None,
+        task: str | Mapping[str, Any] | None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """What a verb that trains is told of this model, as plain settings; `more`: blocks of the verb's own."""
+        own, others = divided(self.settings, self._usual, OF_VERB, f"model={self.name}")
+        asked = {**others, **more, "split": split, "task": task}
+        if not isinstance(self.model, str):
+            config = data.compose(verb, {**asked, "task": task or "next_item"})
+            return {**config, "model": {**settings_of(self.model), **own}}
+        file, several, of = self.model.partition(":")
+        config = data.compose(verb, {**asked, "model": {"name": file, **own}})
+        return {**config, "model": {**config["model"], "name": of}} if several else config
 
     @property
     def run(self) -> RunFolder:
@@ -175,7 +185,10 @@ class Estimator:
         users: Any = None,
         k: int = 10,
         *,
-        history: Sequence[Sequence[Any]] | Mapping[Any, Sequence[Any]] | None = None,
+        history: People | None = None,
+        basket: People | None = None,
+        placement: str | Mapping[str, Any] | None = None,
+        category: str | None = None,
         filter_seen: bool | None = None,
     ) -> pd.DataFrame:
         """The best items for customers as of the end of the log, or for histories of people who are not in it.
@@ -186,6 +199,10 @@ class Estimator:
             history: in place of users: what each person did, oldest first, as item ids, `(id, event type, time)` or
                 mappings with `item_id`; a list, or a dict by a name of one's own. Times may be left out, unless the
                 model reads them. Items that are not in the data are left out.
+            basket: with history, the order so far of each person: what goes with it, and is not in it?
+            placement: as a place of the shop answers, with its filter, order and fallback
+                (`shopkeeper.choices("placement")`): its name, settings, or both.
+            category: with `placement="category"`, whose page it is.
             filter_seen: leave out what they have had. None: as the model was evaluated.
 
         Returns:
@@ -203,55 +220,27 @@ class Estimator:
         run = self.run
         if run.about.asks != REQUESTS:
             raise UserError(f"{self.name} is a {run.task} model, which does not recommend items; use shopkeeper.score")
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UserError(f"k={k!r:.40} must be a whole number of at least 1")
-        prepared = context.prepared_of(run.manifest)
-        split = context.split_of(prepared, run.manifest)
-        model = run.model()
-        time = prepared.events.timestamp
-        instant = None if time is None else int(time.max()) + 1  # asked right after what the log knows
-        if history is not None:
-            if users is not None:
-                raise UserError("users and history are given; give one of them")
-            names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
-            lists = list(history.values()) if isinstance(history, Mapping) else list(history)
-            events = [[_event(one) for one in _of_one_person(lines)] for lines in lists]
-            items, types, times = read_lines(events, model, split, "history")
-            at_once = None if instant is None else [instant] * len(lists)
-            requests = Requests.from_histories(items, types, told_times(times), at_once)
-            who = pa.array(names if all(isinstance(n, int) for n in names) else [str(n) for n in names])
-        else:
-            user = _numbers(users, prepared.users["user_id"], prepared.name)
-            offsets = prepared.offsets
-            at = None if instant is None else np.full(len(user), instant, np.int64)
-            requests = Requests(prepared.events, offsets[user - 1], offsets[user], at, user.astype(np.int32))
-            who = prepared.users["user_id"].combine_chunks().take(pa.array(user - 1))
-        if "nightly" in model.about.needs:
-            requests = replace(requests, nightly=split.nightly)
-        seen = bool(run.metrics["filter_seen"]) if filter_seen is None else filter_seen
-        placed = run.config.get("placement") is not None
-        item_BK, score_BK = best(model, split, requests, k, seen, placed=placed)
-        listed = item_BK > 0
-        of, place = np.nonzero(listed)
-        item = pa.array(item_BK[listed].astype(np.int64) - 1)
-        table = {"user_id": who.take(pa.array(of)), "rank": pa.array(place + 1),
-                 "item_id": prepared.items["item_id"].combine_chunks().take(item),
-                 "score": pa.array(score_BK[listed])}  # fmt: skip
-        for name in prepared.items.column_names:
-            if name not in ("item", *table):
-                table[name] = prepared.items[name].combine_chunks().take(item)
-        found = pa.table(table)
+        found = lists_for(run, users, k, history, basket, placement, category, filter_seen)
         return as_pandas(found if self.data is None else self.data.given_ids(found))
 
     def export(
-        self, to: Path | str | None = None, *, k: int = 10, golden: int = 100, overwrite: bool = False
+        self,
+        to: Path | str | None = None,
+        *,
+        k: int = 10,
+        golden: int = 100,
+        placements: Sequence[str] = (),
+        overwrite: bool = False,
     ) -> Bundle:
         """Write the bundle that a serving team receives, verified, and open it: the verb `export`.
+
+        Where the run was tracked (`tracking="mlflow"`), MLflow's registry has it as challenger, see `promote`.
 
         Args:
             to: the folder. None: `exports/<dataset>-<model>` of the dataset's folder.
             k: length of the lists that it can give.
             golden: requests with known answers that are kept in it.
+            placements: places of the shop that it answers at, too, by name.
             overwrite: replace a bundle of another model or dataset.
 
         Raises:
@@ -266,14 +255,17 @@ class Estimator:
         from shopkeeper.bundles.answer import Bundle
         from shopkeeper.bundles.answer.verify import verify
         from shopkeeper.pipeline.comparing.judged import judged
-        from shopkeeper.pipeline.export import bundle_name, export_run
+        from shopkeeper.pipeline.export import bundle_name, export_run, named_places
+        from shopkeeper.pipeline.handed.register import register
 
-        paths = told.of_run(self.run.config).paths
+        of_run = told.of_run(self.run.config)
+        paths, names = of_run.paths, [placements] if isinstance(placements, str) else list(placements)
         out = paths.exports / bundle_name(None, self.run) if to is None else Path(to)
         with plain_errors():
-            known = judged(self.run, paths.reports)
-            out = export_run(self.run, out, k=k, golden=golden, overwrite=overwrite, judged=known)
+            known, places_too = judged(self.run, paths.reports), named_places(None, names)
+            out = export_run(self.run, out, k=k, golden=golden, overwrite=overwrite, places=places_too, judged=known)
             verify(out)
+            register(of_run.tracking, self.run, out)
             return Bundle.load(out)
 
     def __repr__(self) -> str:
@@ -346,45 +338,27 @@ def load(path: Path | str, model: Model | type | None = None) -> Estimator:
     found = Estimator.__new__(Estimator)
     settings = dict(run.config["model"])
     found.name = str(settings["name"])
-    found.model = found.name if own is None or model is None else model
+    found.model = _named(settings) if own is None or model is None else model
     found._usual = {key: value for key, value in settings.items() if key not in ("name", "task", "tasks", "target")}
-    ours = configuration.find("model", found.name) is not None
-    usual = compose("train", {"model": found.name}) if ours else compose("train", {}, whole={"model": settings})
+    file = str(found.model).partition(":")[0]
+    ours = model is None and configuration.find("model", file) is not None
+    usual = compose("train", {"model": file}) if ours else compose("train", {}, whole={"model": settings})
     told_of = {key: run.config[key] for key in OF_TRAINING if run.config.get(key, usual[key]) != usual[key]}
     found.settings = {**found._usual, "seed": run.config["seed"], **told_of}
     found.data, found._run = None, run
     return found
 
 
-def _of_one_person(lines: Any) -> Iterable[Any]:
-    """What one person did; a `UserError` for an item in place of a list of them."""
-    if isinstance(lines, str | bytes | Mapping) or not isinstance(lines, Iterable):
-        raise UserError(
-            f"history has {lines!r:.60} in place of a list of what one person did; give a list of lists: "
-            f"history=[[…], […]]"
-        )
-    return lines
+def _named(settings: Mapping[str, Any]) -> str:
+    """How a run's model is called: by its file in `conf/model/`, of one that stands for several with its own name."""
+    import yaml
 
-
-def _event(one: Any) -> Any:
-    """An event of a history, with its item's id as text."""
-    if isinstance(one, Mapping):
-        return {key: str(value) if key == "item_id" else value for key, value in one.items()}
-    return [str(one[0]), *one[1:]] if isinstance(one, list | tuple) and one else one
-
-
-def _numbers(users: Any, ids: pa.ChunkedArray, dataset: str) -> np.ndarray:
-    """Internal ids of customers, int64 (n,); a `UserError` for one that is not in the log."""
-    if users is None:
-        return np.arange(1, len(ids) + 1)
-    wanted = [users] if isinstance(users, str | int | np.integer) else list(users)
-    place = {name: n for n, name in enumerate(ids.to_pylist(), start=1)}
-    found = []
-    for one in wanted:
-        if (name := normal_id(one)) not in place:
-            raise UserError(
-                f"customer {one!r:.60} is not in {dataset}; for somebody who is not in the log give history=[[…]] with "
-                f"what they did"
-            )
-        found.append(place[name])
-    return np.array(found, np.int64)
+    name = str(settings["name"])
+    if configuration.find("model", name) is not None:
+        return name
+    for file in configuration.names("model"):
+        path = configuration.find("model", file)
+        said = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+        if said.get("target") == settings.get("target") and said.get("name") == file:
+            return f"{file}:{name}"
+    return name

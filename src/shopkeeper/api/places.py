@@ -6,10 +6,19 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from shopkeeper.errors import UserError
+from shopkeeper.files import atomic_file, sha256_file, write_text
 from shopkeeper.pipeline.told import Paths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WRITTEN = "# Written by shopkeeper.Dataset; `shopkeeper train dataset={name}` in this folder takes it, too.\n"
 
 
 class Room:
@@ -46,3 +55,36 @@ class Room:
 def _remove(path: Path, process: int) -> None:
     if os.getpid() == process:  # not by a child that ends
         shutil.rmtree(path, ignore_errors=True)
+
+
+def write_dataset(
+    room: Room, spec: Mapping[str, Any], split: str, tables: Mapping[str, pa.Table], overwrite: bool
+) -> None:
+    """Tables as files below `data/raw/<name>`, and the YAML that reads them, which the verbs take, too.
+
+    Raises:
+        UserError: there is another dataset of that name, and `overwrite` was not said.
+    """
+    import pyarrow.parquet as pq
+    import yaml
+
+    name = str(spec["name"])
+    place, file = room.raw / name, room.conf / "dataset" / f"{name}.yaml"
+    text = WRITTEN.format(name=name) + yaml.safe_dump(
+        {"defaults": [{"override /split@_global_.split": split}], **spec}, sort_keys=False, allow_unicode=True
+    )
+    if file.is_file() and not overwrite and file.read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"{file} is there already and says something else; give another name or folder, or overwrite=True"
+        )
+    for of, table in tables.items():
+        path = place / f"{of}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as tmp:
+            pq.write_table(table, tmp)
+            if path.is_file() and not overwrite and sha256_file(tmp) != sha256_file(path):
+                raise UserError(
+                    f"{path} is there already and holds other rows; give another name or folder, or overwrite=True"
+                )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, text)

@@ -59,7 +59,7 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
         if late:
             raise UserError(
                 f"{', '.join(new)}: {late:,} of {len(fresh):,} rows are from before the last event in {prepared} "
-                f"({np.datetime64(last, 'us')} UTC); prepare all files together: python prepare.py"
+                f"({np.datetime64(last, 'us')} UTC); prepare all files together: shopkeeper prepare"
             )
     if checked.rows.orders == "once" and "order_id" in fresh.ids:
         _check_new_orders(old, fresh, new)
@@ -116,7 +116,7 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
     if config.filters.repeats:
         raise UserError(
             "filters.repeats compares new rows with old ones that it has dropped, too, and those are not kept; prepare "
-            "all files together: python prepare.py, without extend"
+            "all files together: shopkeeper prepare, without extend"
         )
     for name in config.filters.asked:
         if name not in PER_ROW_FILTERS:
@@ -125,21 +125,21 @@ def _new_files(old: Prepared, config: DatasetConfig, now: list[RawFile]) -> list
         if config.plain.get(key):
             raise UserError(
                 f"`{key}` of dataset '{config.name}' puts rows of several files in order, new ones among old ones; "
-                f"prepare all files together: python prepare.py, without extend"
+                f"prepare all files together: shopkeeper prepare, without extend"
             )
     if config.simulate is not None:
         raise UserError(f"{old.path} is simulated, and new files are not; prepare it anew instead")
     if "query" in config.columns:
         raise UserError(
             "which queries are kept as text hangs on the whole log, which new rows change; prepare all files together: "
-            "python prepare.py, without extend"
+            "shopkeeper prepare, without extend"
         )
     if changes := sorted(
         set(old.manifest.get("changes") or {}) - {"left_out"}
     ):  # identities as of each cutoff alone change nothing here
         raise UserError(
             f"{old.path} was changed by {' and '.join(changes)}, and what was taken out for it is not kept; "
-            f"prepare all files together: python prepare.py, without extend"
+            f"prepare all files together: shopkeeper prepare, without extend"
         )
     columns = [*config.items.from_events.values(), *config.users.from_events.values()]
     columns += config.extra.values()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.configuration import usual_runs
 from shopkeeper.errors import UserError
 
 
@@ -17,14 +18,15 @@ def print_comparison(folders: Sequence[Path], metric: str | None, part: str, **o
     from shopkeeper.pipeline import places, show
     from shopkeeper.pipeline.comparing.compared import compared
     from shopkeeper.pipeline.runs import open_run
+    from shopkeeper.pipeline.shell.terminal import columns
 
     if len(folders) < 2:
         raise UserError("compare needs at least two runs")
-    runs = [open_run(places.find(folder, places.usual_root())) for folder in folders]
+    runs = [open_run(places.find(folder, usual_runs())) for folder in folders]
     found = compared(runs, metric, part, **options)
     print(show.table(found.header, found.rows))
     if found.family:
-        print(found.family)
+        print(show.wrapped(found.family, columns()))
     print()
     for line in found.said:
-        print(line)
+        print(show.wrapped(line, columns()))

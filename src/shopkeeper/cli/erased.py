@@ -141,12 +141,12 @@ def _names(user: str, key_env: str) -> set[str]:
 
 def _order(step: str) -> tuple[int, str]:
     verbs = (
-        "prepare.py",
-        "tune.py",
-        "train.py",
+        "shopkeeper prepare",
+        "shopkeeper tune",
+        "shopkeeper train",
         "train again",
-        "evaluate.py",
-        "export.py",
+        "shopkeeper evaluate",
+        "shopkeeper export",
         "MLflow",
         "delete",
         "dvc gc",

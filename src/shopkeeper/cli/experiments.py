@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.configuration import usual_runs
 from shopkeeper.errors import UserError, nearest
 
 CUSTOMER = ("user_id", "user", "customer_id", "customer")  # columns that say whose a row is, first come first
@@ -63,7 +64,7 @@ def print_plan(run: Path, metric: str | None, effect: float, per_day: float, **o
     from shopkeeper.pipeline import places
     from shopkeeper.pipeline.runs import open_run
 
-    opened = open_run(places.find(run, places.usual_root()))
+    opened = open_run(places.find(run, usual_runs()))
     table = opened.table("test")
     metric = metric or str(opened.config["task"]["headline"])
     value, user = values_of(table, metric), users_of(table)

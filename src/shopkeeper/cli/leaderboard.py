@@ -28,9 +28,9 @@ def print_leaderboard(report: Path | None, pipeline: bool = False) -> None:
     elif not (report / BOARD).is_file() and len(report.parts) <= 2:  # dataset, or dataset/split
         report = _written_last(root / report)
     if not (report / BOARD).is_file():
-        raise UserError(f"{report} holds no report; run `dvc repro` or `python evaluate.py`")
+        raise UserError(f"{report} holds no report; run `dvc repro` or `shopkeeper evaluate`")
     if (report / MANIFEST).is_file():
-        manifest, anew = read_json(report / MANIFEST), "run `python evaluate.py` again"
+        manifest, anew = read_json(report / MANIFEST), "run `shopkeeper evaluate` again"
         check_seal(manifest, report / MANIFEST, anew, needed=False)
         check_hashes(report, {n: h for n, h in manifest["files"].items() if n == BOARD}, anew)
     print((report / BOARD).read_text(encoding="utf-8"))

@@ -126,7 +126,7 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command(
         "read-audience", _read_audience, "what the messages of audiences did, from their arms and the log since"
     )
-    one.add_argument("audiences", type=Path, nargs="+", metavar="AUDIENCE", help="folders that audience.py wrote")
+    one.add_argument("audiences", type=Path, nargs="+", metavar="AUDIENCE", help="folders of `shopkeeper audience`")
     one.add_argument(
         "--data", type=Path, help="prepared dataset with what came since; default: data/prepared/<dataset>"
     )
@@ -138,6 +138,9 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one = command("erased", _erased, "prove that a customer is gone from everything that was made")
     one.add_argument("user", help="the customer's external id")
     one.add_argument("--root", type=Path, default=Path("."), help="folder that holds data, models, reports, exports")
+    one = command("completion", _completion, "print what makes the shell's tab key complete `shopkeeper …`")
+    one.add_argument("shell", choices=["bash", "zsh", "line"], help='eval "$(shopkeeper completion bash)" in ~/.bashrc')
+    one.add_argument("typed", nargs="?", default="", help="with `line`, which the shell calls: what was typed so far")
     one = command("clean", _clean, "remove what the verbs have made (prepared data, runs, reports, …), and that alone")
     one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     one = command("doctor", _doctor, "print what this machine has and how fast training runs on it")
@@ -162,7 +165,9 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("kind", choices=TARGETS)
     one.add_argument("bundle", type=Path)
     one.add_argument("--to", type=Path, required=True, help="the folder to write")
-    one.add_argument("--of", type=Path, metavar="RUN", help="run that the bundle was made of: its test tells the cost")
+    one.add_argument(
+        "--of", type=Path, metavar="RUN", help="run that it was made of, by folder or in short; its test tells the cost"
+    )
     one.add_argument("--batch", type=int, default=64, help="of Triton: requests that it puts together at most")
     one.add_argument("--instances", type=int, default=1, help="of Triton: copies of each model")
     one.add_argument("--gpu", action="store_true", help="of Triton: run the graph on a GPU")
@@ -253,6 +258,24 @@ def _erased(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.erased import print_erased
 
     print_erased(arguments.user, arguments.root)
+
+
+def _completion(arguments: argparse.Namespace) -> None:
+    from shopkeeper.cli.completion import completed, script
+
+    if arguments.shell != "line":
+        print(script(arguments.shell), end="")
+        return
+    parsers = subcommands()
+    for word in completed(arguments.typed, parsers):
+        print(word)
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    """The commands that are no verb, and the parser of each."""
+    parser, _ = command_parser()
+    (sub,) = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(sub.choices)
 
 
 def _clean(arguments: argparse.Namespace) -> None:

@@ -10,10 +10,13 @@ from typing import Any
 
 import yaml
 
+from shopkeeper.configuration import usual_runs
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.pipeline import context, places, show
+from shopkeeper.pipeline.shell.terminal import columns
 
 PARTS = ("validation", "test")
+DAY, MINUTE = len("2026-01-31"), len("2026-01-31 23:59")
 
 
 def print_runs(words: Sequence[str], as_json: bool = False) -> None:
@@ -21,7 +24,7 @@ def print_runs(words: Sequence[str], as_json: bool = False) -> None:
 
     `words`: each must be a run's dataset, task, split or model, or begin the name of its folder.
     """
-    root = places.usual_root()
+    root = usual_runs()
     every = places.listed(root)
     runs = [run for run in every if all(w in (*run.place, run.model) or run.path.name.startswith(w) for w in words)]
     if not runs:
@@ -39,13 +42,15 @@ def print_runs(words: Sequence[str], as_json: bool = False) -> None:
         headline = str(tasks[here[0].path].get("headline"))
         lower = tasks[here[0].path].get("direction") == "minimize"
         here.sort(key=lambda run: _order(run, headline, lower))
-        rows = [
-            [f"{run.path.name}{'' if run.path in meant else ' (older)'}", str(run.seed),
-             *(show.narrow((run.metrics.get(part) or {}).get(headline)) for part in PARTS), _day(run.trained_at)]
-            for run in here
+        ways = [
+            [[f"{run.path.name}{'' if run.path in meant else ' (older)'}", str(run.seed),
+              *(figure((run.metrics.get(part) or {}).get(headline)) for part in PARTS), _day(run.trained_at)[:digits]]
+             for run in here]
+            for figure, digits in ((show.narrow, MINUTE), (show.narrow, DAY), (show.bare, MINUTE), (show.bare, DAY))
         ]  # fmt: skip
+        table = show.fitting(["run", "seed", *PARTS, "trained"], *ways, width=columns())
         caption = f"{root}/{'/'.join(place)}: {headline}, {'lower' if lower else 'higher'} is better"
-        blocks.append(f"{caption}\n{show.table(['run', 'seed', *PARTS, 'trained'], rows)}")
+        blocks.append(f"{caption}\n{table}")
     print("\n\n".join(blocks))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shopkeeper.bundles.answer import Bundle
+from shopkeeper.configuration import usual_runs
 from shopkeeper.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | 
               file=sys.stderr)  # fmt: skip
         return
     if of is None:
-        raise UserError(f"say --of <run folder>, the run that {bundle} was made of: its test requests tell what {kind} "
+        raise UserError(f"say --of <run>, the one that {bundle} was made of: its test requests tell what {kind} "
                         f"costs")  # fmt: skip
     from shopkeeper.bundles.targets.smaller import shown, write_smaller
 
@@ -41,7 +42,8 @@ def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | 
 
 def _cost(of: Path) -> Cost:
     """What measures on the test requests of a run."""
+    from shopkeeper.pipeline import places
     from shopkeeper.pipeline.handed.cost import cost_of
     from shopkeeper.pipeline.runs import open_run
 
-    return partial(cost_of, open_run(of))
+    return partial(cost_of, open_run(places.find(of, usual_runs())))

@@ -123,7 +123,7 @@ class BGNBDModel:
         if f"{self.name}{what}" not in processes.SCORERS:
             raise UserError(
                 f"{self.name} expects {self.answers} by a hypergeometric function, and a bundle answers with NumPy "
-                f"alone; export pareto_nbd, or use score.py"
+                f"alone; export pareto_nbd, or use `shopkeeper score`"
             )
         return Program(f"{self.name}{what}", self._parameters(), calibrator=self.calibrator.as_json())
 

@@ -95,7 +95,7 @@ class Blend:
             reads=tuple(dict.fromkeys(column for a in found for column in a.reads)),
             needs=tuple(dict.fromkeys(need for a in found for need in a.needs)),
             reads_instant=self.season or any(a.reads_instant for a in found),
-            not_exported="a bundle runs one program, a blend is several; use score.py",
+            not_exported="a bundle runs one program, a blend is several; use `shopkeeper score`",
         )
 
     def bind(self, prepared: Prepared) -> None:

@@ -118,7 +118,7 @@ class ChurnOracle:
     def _link(self) -> Link:
         if self.link is None:
             raise UserError(
-                "the churn oracle does not know its simulated shop: call bind(prepared), or train it by `python "
-                "train.py model=oracle_observable_churn task=churn dataset=demo_shop`"
+                "the churn oracle does not know its simulated shop: call bind(prepared), or train it by `shopkeeper "
+                "train model=oracle_observable_churn task=churn dataset=demo_shop`"
             )
         return self.link

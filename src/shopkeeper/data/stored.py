@@ -66,4 +66,4 @@ def command_of(path: Path, manifest: Mapping[str, Any] | None = None) -> str:
     folder = next((up for up in path.parents if up.name in ("splits", "as_of")), path / "x").parent
     name = str((manifest or {}).get("dataset") or re.sub("-[0-9a-f]{8}$", "", folder.name))
     known = manifest is not None or configuration.find("dataset", name) is not None
-    return f"`python prepare.py dataset={name}`" if known else "`python prepare.py`"
+    return f"`shopkeeper prepare dataset={name}`" if known else "`shopkeeper prepare`"

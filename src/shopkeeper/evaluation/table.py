@@ -83,9 +83,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         table = pq.read_table(path, columns=columns)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run `python train.py` or `python evaluate.py` for this run") from None
+        raise UserError(f"{path} is missing; run `shopkeeper train` or `shopkeeper evaluate` for this run") from None
     except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(f"{path} is not readable as Parquet ({e}); run `python train.py` again") from None
+        raise UserError(f"{path} is not readable as Parquet ({e}); run `shopkeeper train` again") from None
     if KEY not in (table.schema.metadata or {}):
         raise UserError(
             f"{path} is no per-request table (its metadata lacks 'shopkeeper'); "

@@ -40,6 +40,6 @@ def real_user_ids(prepared: Prepared, raw: Path) -> pa.Array:
     if code.null_count:
         raise UserError(
             f"the key or the raw files here are not those that {prepared.path} was made with, and the target hash is "
-            f"over its customers' ids; delete the folder and run `python prepare.py` with the key that it shall have"
+            f"over its customers' ids; delete the folder and run `shopkeeper prepare` with the key that it shall have"
         )
     return log.real_users.take(code)

@@ -305,7 +305,7 @@ def _step(path: Path, root: Path) -> str:
     if ".dvc" in parts:
         return "dvc gc --workspace (after the steps above)"
     if place == "data" and len(parts) > 2:
-        again = f"python prepare.py dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
+        again = f"shopkeeper prepare dataset={parts[2].split('-')[0]} (with the customer in the erasure list)"
         return f"delete {root / Path(*parts[:3])}, then {again}"  # another setting writes to another folder
     if place == "runs" and len(parts) > 5:
         about, name, run = f"dataset={parts[1]} task={parts[2]} split={parts[3]}", parts[4], root / Path(*parts[:5])
@@ -313,7 +313,7 @@ def _step(path: Path, root: Path) -> str:
         model = _manifest(run / "metrics.json").get("model", short)
         named = f" name={name}" if short == name else ""
         settings = "" if model == name else f" with the settings in {run}/config.yaml"  # else of a stage
-        return f"python train.py {about} model={model}{named}{settings}"
+        return f"shopkeeper train {about} model={model}{named}{settings}"
     if parts[:2] == ("outputs", "checkpoints") and len(parts) > 3:
         return f"delete {root / Path(*parts[:3])} (the state of a training that did not end)"
     if place in ("runs", "models", "outputs", "multirun"):
@@ -321,15 +321,15 @@ def _step(path: Path, root: Path) -> str:
     if place == "reports":
         chosen = f" dataset={parts[1]} split={parts[2]}" if len(parts) > 3 else ""
         there = (root / "runs").is_dir()
-        return f"python evaluate.py{chosen}" + ("" if there else " runs=[…] (those that were trained again)")
+        return f"shopkeeper evaluate{chosen}" + ("" if there else " runs=[…] (those that were trained again)")
     if place == "exports":
-        return f"python export.py{_bundle(path.parent, root / place)} (after training again)"
+        return f"shopkeeper export{_bundle(path.parent, root / place)} (after training again)"
     if place == "segments":
-        return f"python segments.py with what made {path.parent}"
+        return f"shopkeeper segments with what made {path.parent}"
     if place == "audiences":
-        return f"python audience.py with what made {path.parent}"
+        return f"shopkeeper audience with what made {path.parent}"
     if place == "studies":
-        return f"python tune.py with what made {root / place / parts[1]}, after deleting it"
+        return f"shopkeeper tune with what made {root / place / parts[1]}, after deleting it"
     if place in ("mlruns", "mlartifacts", "mlflow.db"):
         return "delete the MLflow runs that were logged from this data, then `mlflow gc`"
     kind = _manifest(path.parent / "manifest.json").get("kind")

@@ -223,16 +223,16 @@ def _scores_of_file(path: Path, prepared: Prepared, at: int) -> Scores:
     table = read_list(path)
     about = json.loads((table.schema.metadata or {}).get(b"shopkeeper", b"{}"))
     if path.suffix != ".parquet" or not about:
-        raise UserError(f"{path} does not say as of when its scores are; give the Parquet file that score.py wrote")
+        raise UserError(f"{path} does not say as of when its scores are; give the Parquet file of `shopkeeper score`")
     if about.get("dataset") != prepared.name:
         raise UserError(f"{path} holds scores of dataset={about.get('dataset')}, not {prepared.name}; give its own")
     if about.get("as_of") != iso(at):
         raise UserError(
-            f"{path} holds scores as of {about.get('as_of')}, and the audience is of {iso(at)}; run score.py "
-            f"at={iso(at)[:19]}, or give at={about.get('as_of')} here"
+            f"{path} holds scores as of {about.get('as_of')}, and the audience is of {iso(at)}; run `shopkeeper score "
+            f"at={iso(at)[:19]}`, or give at={about.get('as_of')} here"
         )
     if about.get("fingerprint") not in (None, prepared.fingerprint):
-        raise UserError(f"{path} holds scores of other data than {prepared.path}; run score.py again")
+        raise UserError(f"{path} holds scores of other data than {prepared.path}; run `shopkeeper score` again")
     answers, leaving = _what_it_says(about, path)
     row = pc.index_in(prepared.users["user_id"].combine_chunks().cast(pa.string()), value_set=table["user_id"])
     mine = table.take(row)
@@ -243,7 +243,7 @@ def _scores_of_file(path: Path, prepared: Prepared, at: int) -> Scores:
 
     value = numbers("probability" if answers == PROBABILITIES else "expected")
     if value is None:
-        raise UserError(f"{path} holds no scores: {answers}, its own words say; run score.py again")
+        raise UserError(f"{path} holds no scores: {answers}, its own words say; run `shopkeeper score` again")
     reason = np.array(pc.fill_null(mine["blank_reason"], "not in the file").to_pylist(), object)
     about = {key: about[key] for key in ("task", "model", "horizon_days")} | {"run": str(path), "quality": {}}
     return Scores(value, reason, answers, numbers("low"), numbers("high"), leaving=leaving, about=about)
@@ -259,7 +259,7 @@ def _what_it_says(about: Mapping[str, Any], path: Path) -> tuple[str, bool]:
     try:
         truth = find_task({"name": about["task"]}).truth
     except UserError:
-        raise UserError(f"{path} does not say what its scores are; run score.py again") from None
+        raise UserError(f"{path} does not say what its scores are; run `shopkeeper score` again") from None
     assert truth is not None
     return truth.answers, float(truth.label(np.zeros(1, np.int64))[0]) == 1
 
@@ -268,8 +268,8 @@ def _segments(folder: Path, prepared: Prepared, at: int) -> dict[str, np.ndarray
     as_of, table = read_segments(folder, prepared.name)
     if as_of != at:
         raise UserError(
-            f"{folder} holds segments as of {iso(as_of)}, and the audience is of {iso(at)}; run segments.py "
-            f"at={iso(at)[:19]}"
+            f"{folder} holds segments as of {iso(as_of)}, and the audience is of {iso(at)}; run `shopkeeper "
+            f"segments at={iso(at)[:19]}`"
         )
     ids = prepared.users["user_id"].combine_chunks().cast(pa.string())
     mine = table.take(pc.index_in(ids, value_set=table["user_id"].combine_chunks()))

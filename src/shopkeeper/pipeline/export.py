@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,16 @@ def export(config: DictConfig) -> None:
 
     cfg = settings(config, Export)
     named, exports = context.named_targets(), cfg.paths.exports
-    options: dict[str, Any] = {"k": cfg.k, "golden": cfg.golden, "overwrite": cfg.overwrite, "places": _places(cfg)}
+    options: dict[str, Any] = {
+        "k": cfg.k,
+        "golden": cfg.golden,
+        "overwrite": cfg.overwrite,
+        "places": named_places(cfg.placement, cfg.placements),
+    }
     if str(cfg.run) == context.BEST:
         best = leaders(cfg, named)
         say_contradictions(cfg.plain, [chosen.run for chosen in best])
+        made = list[Path]()
         for chosen in best:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
@@ -57,6 +64,8 @@ def export(config: DictConfig) -> None:
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
             register(cfg.tracking, chosen.run, out)
+            made.append(out)
+        _say_next(made)
         return
     root = cfg.paths.runs
     place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain))
@@ -66,6 +75,12 @@ def export(config: DictConfig) -> None:
     out = export_run(run, exports / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
     log.info("%s", verify(out))
     register(cfg.tracking, run, out)
+    _say_next([out])
+
+
+def _say_next(bundles: Sequence[Path]) -> None:
+    words = [f"shopkeeper verify {shlex.quote(context.relative(bundle))}" for bundle in bundles]
+    log.info("next: %s", " && ".join(words))
 
 
 def bundle_name(name: Any, run: RunFolder) -> str:
@@ -112,15 +127,15 @@ def export_run(
     return export_bundle(model, prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite, places=placed)
 
 
-def _places(cfg: Export) -> list[Placement]:
+def named_places(placement: Placement | None, names: Sequence[str]) -> list[Placement]:
     """The placement with what the command line says of it, and the others as `conf/placement/` has them."""
     from shopkeeper.pipeline.comparing.placements import check_placement
     from shopkeeper.pipeline.stages.compose import composed
 
-    found = [] if cfg.placement is None else [cfg.placement]
+    found = [] if placement is None else [placement]
     folders = [folder / "placement" for folder in (main_folder(), added_folder()) if folder is not None]
     there = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
-    for name in cfg.placements:
+    for name in names:
         if name not in there:
             raise UserError(f"there is no placement '{name}'.{nearest(name, there)}")
         if name not in [place.name for place in found]:

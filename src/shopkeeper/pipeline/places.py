@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from shopkeeper import configuration
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.folders import MANIFEST
@@ -236,10 +235,3 @@ def find(word: Path | str, root: Path, of: Mapping[str, str] | None = None) -> P
         raise UserError(f"{word} may be {which}{' or others' if len(some) > 4 else ''}; say more of the name")
     log.info("run: %s", context.relative(some[-1].path))
     return some[-1].path
-
-
-def usual_root() -> Path:
-    """`paths.runs` as conf/paths says it, for commands that are told no settings."""
-    file = configuration.find("paths", "default")
-    said = {} if file is None else yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return Path(str(said.get("runs", "runs")))

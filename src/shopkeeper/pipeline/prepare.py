@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.comparing.commands import train_next
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.form import task_of
 from shopkeeper.pipeline.preparing.data import fetch_raw, prepare_data
@@ -51,7 +53,9 @@ def prepare(config: DictConfig) -> None:
             log.info("  %s", as_line(match))
     if context.known_per_cutoff(cfg):
         _prepare_cutoffs(cfg, prepared)
-    form_of(task_of(cfg), cfg.dataset).prepare(cfg, prepared)
+    task = task_of(cfg)
+    form_of(task, cfg.dataset).prepare(cfg, prepared)
+    log.info("next: %s", shlex.join(train_next(cfg, task)))
 
 
 def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:

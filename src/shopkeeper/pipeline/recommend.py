@@ -20,7 +20,7 @@ from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
-from shopkeeper.pipeline.told import Recommend, settings
+from shopkeeper.pipeline.told import Placement, Recommend, settings
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
 
@@ -55,28 +55,10 @@ def recommend(config: DictConfig) -> None:
     elif cfg.category is not None:
         raise UserError(f"category={cfg.category} says whose page it is; add placement=category")
     item_ids = prepared.items["item_id"].to_pylist()
-    known, types, times, n_history = list[int](), list[int](), list[int | None](), 0
-    for key, lines in (("history", cfg.history), ("basket", cfg.basket)):  # the order so far comes last
-        n_history = len(known)
-        found, kinds, when = read_lines([lines], model, split, key)
-        known, types, times = known + found[0], types + kinds[0], times + when[0]
-    time = prepared.events.timestamp
-    instant = None if time is None else [int(time.max()) + 1]  # asked right after what the log knows
-    requests = Requests.from_histories([known], [types], told_times([times]), instant)
-    if cfg.basket:  # its lines are one order
-        one_order = (np.arange(len(known)) >= n_history).astype(np.int32)
-        requests = replace(requests, events=replace(requests.events, order=one_order))
-    shut = known[n_history:]
-    if cfg.placement is not None and cfg.placement.split.asks == "product":
-        shut = shut or known[-1:]  # the item whose page it is
-    if shut:
-        requests = replace(requests, barred=(np.array([0, len(shut)]), np.array(shut, np.int32)))
+    basket = [cfg.basket] if cfg.basket else None
+    requests = asked_now([cfg.history], basket, model, split, cfg.placement)
     if cfg.category is not None:
-        code_V, names = prepared.first_category
-        if cfg.category not in names:
-            raise UserError(f"category={cfg.category}: {prepared.name} has none.{nearest(cfg.category, names)}")
-        open_to = split.catalogue[code_V[split.catalogue] == names.index(cfg.category) + 1]
-        requests = replace(requests, candidates=(np.array([0, len(open_to)]), open_to))
+        requests = of_category(requests, cfg.category, split)
     seen = bool(run.metrics["filter_seen"]) if cfg.filter_seen is None else cfg.filter_seen
     item_BK, score_BK = best(model, split, requests, cfg.k, seen, placed=cfg.placement is not None)
     listed = item_BK[0][item_BK[0] > 0].tolist()
@@ -86,6 +68,62 @@ def recommend(config: DictConfig) -> None:
     shown = [[texts[i - 1], f"{score:.4f}", *(str(attributes[c][i - 1]) for c in extra)]
              for i, score in zip(listed, score_BK[0].tolist(), strict=False)]  # fmt: skip
     print(show.table(["item", "score", *extra], shown))
+
+
+def asked_now(
+    history: Sequence[Sequence[Any]],
+    basket: Sequence[Sequence[Any]] | None,
+    model: Any,
+    split: Split,
+    placement: Placement | None = None,
+) -> Requests:
+    """Requests of people who are asked about right after what the log knows, by what they write down of themselves.
+
+    Args:
+        history: per person, as `read_lines` takes it.
+        basket: per person the order so far, which comes last and is not recommended again. None: nobody has one.
+        model: that is asked.
+        split: of its data.
+        placement: where: on an item's page that item is not recommended.
+    """
+    items, types, times = read_lines(history, model, split, "history")
+    before = [len(known) for known in items]
+    if basket is not None:
+        more = read_lines(basket, model, split, "basket")
+        items, types, times = (
+            [own + added for own, added in zip(ours, theirs, strict=True)]
+            for ours, theirs in zip((items, types, times), more, strict=True)
+        )
+    time = split.prepared.events.timestamp
+    instant = None if time is None else [int(time.max()) + 1] * len(items)
+    requests = Requests.from_histories(items, types, told_times(times), instant)
+    if basket is not None:  # its lines are one order
+        order = [np.arange(len(known)) >= n for known, n in zip(items, before, strict=True)]
+        one_order = np.concatenate([*order, np.zeros(0, bool)]).astype(np.int32)
+        requests = replace(requests, events=replace(requests.events, order=one_order))
+    return without_shown(requests, items, [known[n:] for known, n in zip(items, before, strict=True)], placement)
+
+
+def without_shown(
+    requests: Requests, items: Sequence[Sequence[int]], basket: Sequence[Sequence[int]], placement: Placement | None
+) -> Requests:
+    """Requests that are not answered with what lies in the basket or, on an item's page, with that item."""
+    on_page = placement is not None and placement.split.asks == "product"
+    shut = [of or (known[-1:] if on_page else of) for known, of in zip(items, basket, strict=True)]
+    if not any(map(len, shut)):
+        return requests
+    offsets = np.concatenate([[0], np.cumsum([len(of) for of in shut])])
+    return replace(requests, barred=(offsets, np.concatenate([np.asarray(of, np.int32) for of in shut])))
+
+
+def of_category(requests: Requests, category: str, split: Split) -> Requests:
+    """Requests that are answered with items of a category alone; a `UserError` for one that there is not."""
+    code_V, names = split.prepared.first_category
+    if category not in names:
+        raise UserError(f"category={category}: {split.prepared.name} has none.{nearest(category, names)}")
+    open_to = split.catalogue[code_V[split.catalogue] == names.index(category) + 1]
+    offsets = np.arange(len(requests) + 1) * len(open_to)
+    return replace(requests, candidates=(offsets, np.tile(open_to, len(requests))))
 
 
 def read_lines(

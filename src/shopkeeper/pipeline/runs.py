@@ -226,7 +226,7 @@ def open_run(path: Path | str, named: Sequence[str] = ()) -> RunFolder:
     path = Path(path)
     if not path.is_dir():
         raise UserError(
-            f"there is no run folder {path}; `shopkeeper runs` lists the runs, and `python train.py` makes one"
+            f"there is no run folder {path}; `shopkeeper runs` lists the runs, and `shopkeeper train` makes one"
         )
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path} is not a finished run (no manifest.json); train again, training resumes by itself")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline.comparing.commands import list_next
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
 from shopkeeper.pipeline.told import Score, settings
@@ -54,7 +56,8 @@ def score(config: DictConfig) -> None:
     if run.about.asks == REQUESTS:
         raise UserError(f"{run.path} recommends items and says nothing about customers; give the run of such a task")
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
-    table, at = scores_of(run, cfg.at)
+    said = said_as_of(run, cfg.at)
+    table, at = _table(run, said), said.as_of
     day = "" if at is None else f"-{iso(at)[:10]}"
     model, own = str(run.metrics["model"]), run.path.name
     name = f"{run.metrics['dataset']}-{run.task}-{own if own.startswith(model) else model}{day}.parquet"
@@ -68,6 +71,10 @@ def score(config: DictConfig) -> None:
     for entry in blank:
         log.info("  %s: %s", f"{entry['counts'].as_py():,}", entry["values"].as_py())
     log.info("scores: %s", context.relative(path))
+    if at is not None and said.cohort.of_nothing == 1 and path.suffix == ".parquet":  # who leaves
+        told = None if cfg.at is None else at
+        words = list_next(cfg, said.prepared.name, path, told, said.prepared.consent is not None)
+        log.info("next: %s", shlex.join(words))
 
 
 def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
@@ -83,6 +90,10 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
         UserError: an instant beyond the log, or nobody to ask about.
     """
     said = said_as_of(run, at)
+    return _table(run, said), said.as_of
+
+
+def _table(run: RunFolder, said: Said) -> pa.Table:
     prepared, cohort, as_of = said.prepared, said.cohort, said.as_of
     column = "probability" if cohort.answers == PROBABILITIES else "expected"
     bounds = {name: _column(b) for name, b in (("low", said.low), ("high", said.high)) if b is not None}
@@ -107,7 +118,7 @@ def scores_of(run: RunFolder, at: Any = None) -> tuple[pa.Table, int | None]:
             "blank_reason": pa.array(said.reason.tolist(), pa.string()),
         }
     )
-    return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)}), as_of
+    return table.replace_schema_metadata({"shopkeeper": json.dumps(about, sort_keys=True)})
 
 
 def days_until(quantile_nQ: np.ndarray, horizon_days: float, as_of: int) -> dict[str, pa.Array]:

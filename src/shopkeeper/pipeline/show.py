@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.shell.terminal import NARROW
 
 log = logging.getLogger(__name__)
 # Okabe and Ito (2008): told apart with any colour vision.
@@ -59,6 +61,21 @@ def fitting(header: Sequence[str], *ways: Sequence[Sequence[str]], width: int) -
     """The first of several ways to write the same rows whose table is no wider than it may be; else the last one."""
     shown = [table(header, rows) for rows in ways]
     return next((text for text in shown if _fits(text, width)), shown[-1])
+
+
+def wrapped(text: str, width: int) -> str:
+    """Sentences in lines that are no wider than they may be; what goes on stands a little to the right.
+
+    >>> print(wrapped("one two three", 8))
+    one two
+      three
+    """
+    found = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        found.append(textwrap.fill(line, width, subsequent_indent=f"{indent}  ", break_long_words=False,
+                                   break_on_hyphens=False))  # fmt: skip
+    return "\n".join(found)
 
 
 def _fits(text: str, width: int) -> bool:
@@ -126,7 +143,7 @@ def level(metrics: Mapping[str, Any]) -> str:
     return f"{100 * metrics.get('confidence', 0.95):g} %"
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> str:
+def metrics_table(metrics: Mapping[str, Any], width: int = NARROW) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
     rows = [[arrow(n), *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
@@ -137,7 +154,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"n = {first.get('n', 0):,}{', test trained anew until its cutoff' if metrics.get('refit') else ''}"
     )
     parts = ("validation", "test")
-    return caption + "\n" + table(["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)], rows)
+    return (
+        wrapped(caption, width)
+        + "\n"
+        + table(["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)], rows)
+    )
 
 
 def note(metrics: Mapping[str, Any], headline: str) -> str:

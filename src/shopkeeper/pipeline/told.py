@@ -293,7 +293,7 @@ def settings(config: DictConfig | Yaml, verb: type[V]) -> V:
     for key in (
         key for key in value if value[key] not in NOTHING and key not in _names(verb) | _names(Train) - OF_TRAIN
     ):
-        *others, last = [f"{name}.py" for name, other in VERBS.items() if key in _names(other)]
+        *others, last = [f"`{name}`" for name, other in VERBS.items() if key in _names(other)]
         whose = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise UserError(f"{key} is what {whose} told, and here it would do nothing; leave it out")
     for group in GROUPS if issubclass(verb, Train) else ():

@@ -22,8 +22,10 @@ from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
+from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.timeline import iso
+from shopkeeper.tracking.live import Live
 
 log = logging.getLogger(__name__)
 NOT_TOLD = (
@@ -51,7 +53,7 @@ def train(config: DictConfig) -> RunFolder:
         told = places.run_folder(cfg)
     run = train_model(cfg, told, _sweep(cfg))
     with show.only_shown("the table of metrics"):
-        print(show.metrics_table(run.metrics))
+        print(show.metrics_table(run.metrics, columns()))
     log.info("run: %s", context.relative(run.path))
     if hydra.mode != RunMode.MULTIRUN:  # a sweep says so at its end
         log.info("next: %s", shlex.join(evaluate_next()))
@@ -77,9 +79,11 @@ def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) ->
     name = f"{cfg.model.name}-{cfg.task.name}-{cfg.seed}"
     with tracking.start(cfg.tracking, name, context.tracked(cfg), parent) as tracked, ExitStack() as held:
         history: list[Mapping[str, float]] = []
+        live = Live(cfg.paths.outputs, Path(cfg.dataset.name, cfg.task.name, cfg.split.name, folder.name))
 
         def log_epoch(values: Mapping[str, float], epoch: int) -> None:
             history.append({"epoch": epoch, **values})
+            live.tell(values, epoch)
             tracked.metrics({f"training/{name}": value for name, value in values.items()}, epoch)
 
         done = learn(cfg, ("validation", "test"), log_epoch, held)
@@ -92,6 +96,7 @@ def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) ->
         }
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
+        live.end()
         with show.only_shown("the tracker's page"):
             _track(tracked, run, cfg.task.headline, done.tables, done.learned.history or history)
     return run

@@ -23,6 +23,7 @@ from shopkeeper.folders import MANIFEST, check_target
 from shopkeeper.hashing import SEAL
 from shopkeeper.models.targets import today
 from shopkeeper.pipeline import context, places, show
+from shopkeeper.pipeline.comparing.commands import train_tuned
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.fitting import PausedError
 from shopkeeper.pipeline.forms.form import task_of
@@ -52,11 +53,9 @@ def tune(config: DictConfig) -> None:
     configs = [_of_model(name) for name in models] if models else [cfg]
     for each in configs:  # before the first of them takes hours
         check(each)
-    if auto:
-        tune_all(cfg, configs)
-        return
-    for each in configs:
-        tune_model(each)
+    found = {"auto": tune_all(cfg, configs)} if auto else {each.model.name: tune_model(each) for each in configs}
+    for name, folder in found.items():
+        log.info("next: %s", train_tuned(Path(context.relative(folder / "best.yaml")), name))
 
 
 def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
@@ -92,7 +91,7 @@ def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
     write_text(folder / "best.yaml", (folder.parent / board[0]["study"] / "best.yaml").read_text(encoding="utf-8"))
     shown = [[row["model"], f"{row['value']:.5f}", str(row["trials"]), row["study"]] for row in board]
     print(show.table(["model", f"validation {cfg.task.headline}", "trials", "study"], shown))
-    log.info("hand over %s: %s is what train.py experiment=… takes", board[0]["model"], folder / "best.yaml")
+    log.info("hand over %s: %s is what `shopkeeper train experiment=…` takes", board[0]["model"], folder / "best.yaml")
     return folder
 
 

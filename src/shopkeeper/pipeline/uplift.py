@@ -34,7 +34,12 @@ NORMALISED = (
 
 def uplift(config: DictConfig) -> None:
     """The verb: check that the campaign was randomised, learn, judge, write the folder and print the figures."""
-    cfg = told.settings(config, told.Uplift)
+    out, found = uplifted(told.settings(config, told.Uplift))
+    _say(found, out)
+
+
+def uplifted(cfg: told.Uplift) -> tuple[Path, list[dict[str, Any]]]:
+    """Learn from a campaign, judge and write the folder; the folder, and what was found by arm and outcome."""
     campaign = cfg.campaign
     out = cfg.out or cfg.paths.outputs / "uplift" / campaign.name
     unlike = None if cfg.overwrite else _unlike(campaign.name)
@@ -67,7 +72,7 @@ def uplift(config: DictConfig) -> None:
             "files": sha256_tree(folder),
         }
         write_json(folder / "manifest.json", sealed(manifest))
-    _say(found, out)
+    return out, found
 
 
 def _unlike(campaign: str) -> Unlike:

@@ -110,5 +110,5 @@ def check_frozen(preset: str, found: str, where: str) -> None:
     if FROZEN[preset] != found:
         raise UserError(
             f"{where} comes from '{preset}' with other parameters (hash {found[:8]}, here {FROZEN[preset][:8]}): "
-            f"delete its prepared folder and run `python prepare.py` again"
+            f"delete its prepared folder and run `shopkeeper prepare` again"
         )

@@ -24,7 +24,7 @@ FORMAT_VERSION = 3  # `older.py` has what the earlier ones were
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 
-AGAIN = "export the model again (`python export.py`) or copy the bundle again"
+AGAIN = "export the model again (`shopkeeper export`) or copy the bundle again"
 
 
 def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes], str]:
@@ -38,7 +38,7 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes], str]:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise UserError(
-            f"{folder} is not a bundle: it has no {MANIFEST}; give the folder that `python export.py` wrote"
+            f"{folder} is not a bundle: it has no {MANIFEST}; give the folder that `shopkeeper export` wrote"
         )
     sealed = _read(folder, MANIFEST)
     seal = _read(folder, SEAL).split()

@@ -13,17 +13,22 @@ from shopkeeper.folders import Unlike
 
 
 def another(run: Mapping[str, Any], dataset: str) -> Unlike:
-    """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, task and model?
+    """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, split, task and model?
 
-    Of one that was chosen among others any model of its task may be in the way.
+    Of one that was chosen among others any model of its task may be in the way. A split is meant by its name: with
+    other days it is the same one, of another time.
     """
-    ours = {"dataset": dataset, "task": run.get("task"), "model": run.get("model")}
+    split = (run.get("metrics") or {}).get("split")
+    ours = {"dataset": dataset, "split": split, "task": run.get("task"), "model": run.get("model")}
     if run.get("chosen") is not None:
         del ours["model"]
 
     def unlike(manifest: Mapping[str, Any]) -> str | None:
-        theirs = {**manifest, "dataset": (manifest.get("data") or {}).get("dataset")}
-        said = [f"{key}={theirs.get(key)}, not {own}" for key, own in ours.items() if theirs.get(key) != own]
+        metrics = manifest.get("metrics") or {}
+        theirs = {**manifest, "dataset": (manifest.get("data") or {}).get("dataset"), "split": metrics.get("split")}
+        untold = {"split"} if None in (split, theirs["split"]) else set()
+        said = [f"{key}={theirs.get(key)}, not {own}" for key, own in ours.items()
+                if theirs.get(key) != own and key not in untold]  # fmt: skip
         return "; ".join(said) or None
 
     return unlike

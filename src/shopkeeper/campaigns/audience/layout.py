@@ -20,12 +20,12 @@ def audience_file(folder: Path) -> Path:
     Raises:
         UserError: no audience, or an unfinished, edited or damaged one, or a rule for sessions.
     """
-    again = "run audience.py again"
+    again = "run `shopkeeper audience` again"
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} is no finished audience (no {MANIFEST}); {again}, or give a CSV or Parquet file")
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
-        raise UserError(f"{folder} holds no audience; give a folder that audience.py wrote, or a CSV or Parquet file")
+        raise UserError(f"{folder} holds no audience; give a folder of `shopkeeper audience`, or a CSV or Parquet file")
     check_seal(manifest, folder / MANIFEST, again, needed=True)
     check_hashes(folder, manifest.get("files") or {}, again)
     if TABLE not in (manifest.get("files") or {}):

@@ -69,7 +69,7 @@ def conditions(who: Who, known: Known) -> Iterator[Condition]:
 
 def _in_segment(known: Known, name: str, wanted: tuple[str, ...]) -> np.ndarray:
     if name not in known.segment:
-        why = "give segments=<folder of segments.py>" if name == "cluster" else "use a log that has prices"
+        why = "give segments=<folder of `shopkeeper segments`>" if name == "cluster" else "use a log that has prices"
         raise UserError(f"audience.who.{name} asks for segments that are not known; leave it out, or {why}")
     there = {str(x) for x in known.segment[name].tolist() if x is not None}
     valid = there | LIFECYCLES if name == "lifecycle" else there | TIERS if name == "value_tier" else there
@@ -86,7 +86,7 @@ def _by_score(who: Who, scores: Scores | None) -> Iterator[Condition]:
     if scores is None:
         raise UserError(
             "audience.who.score chooses by a score and none is given; set scores=<run folder of a customer model, or "
-            "what score.py wrote>"
+            "the file of `shopkeeper score`>"
         )
     for reason in sorted(set(scores.blank_reason.tolist()) - {""}):
         yield f"{NO_SCORE}{reason}", scores.blank_reason != reason

@@ -176,7 +176,7 @@ def _extremes(scores: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def missing_baselines(
-    names: Sequence[str], train: Callable[[str], str] = "python train.py model={}".format
+    names: Sequence[str], train: Callable[[str], str] = "shopkeeper train model={}".format
 ) -> str | None:
     """A sentence when a simple baseline is not beside the models, else None; `train`: model -> the command for it."""
     have = {name.partition("#")[0].partition(" (")[0] for name in names}

@@ -30,7 +30,7 @@ def sanity_rows(
     sanity: Mapping[str, Any],
     models: Sequence[Model],
     baseline: str,
-    command: Sequence[str] = ("python", "evaluate.py"),
+    command: Sequence[str] = ("shopkeeper", "evaluate"),
 ) -> list[Row]:
     """What `pipeline.evaluate` found out about a board of recommenders; none where it says nothing.
 

@@ -134,7 +134,7 @@ def board(section: Mapping[str, Any], told: settings.Report) -> Board:
         leader=str(section.get("leader") or ""),
         has_consent=section["prepared"].consent is not None,
         seeds=[_seed_row(name, found) for name, found in (sanity.get("seeds") or {}).items()],
-        sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("python", "evaluate.py")),
+        sanity=sanity_rows(sanity, models, baseline, section.get("command") or ("shopkeeper", "evaluate")),
         confidence=float(section.get("confidence", 0.95)),
         zone=str(section["prepared"].zone),
         words=about.words,

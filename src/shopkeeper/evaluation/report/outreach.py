@@ -104,7 +104,11 @@ def segments(found: Mapping[str, Any] | None) -> Section | None:
     profiles = {title: [_profile(p) for p in found["profiles"].get(name, [])[:SHOWN]] for name, title in TITLES.items()}
     lead = (
         f"As of {day(found['as_of'])}, from what was known then; moved since {day(found['movement_since'])}."
-        + ("" if found["fresh"] else " They were made of earlier data than this report: run segments.py again.")
+        + (
+            ""
+            if found["fresh"]
+            else " They were made of earlier data than this report: run `shopkeeper segments` again."
+        )
         + f" From {found['folder']}."
     )
     content = fill("segments.html", flows=flows, profiles={k: v for k, v in profiles.items() if v})

@@ -25,12 +25,12 @@ def read_segments(folder: Path, dataset: Any) -> tuple[int, pa.Table]:
     Raises:
         UserError: no folder of segments, of another dataset, or edited.
     """
-    again = "run segments.py again"
+    again = "run `shopkeeper segments` again"
     if not (folder / "manifest.json").is_file():
-        raise UserError(f"{folder} holds no segments (no manifest.json); give a folder that segments.py wrote")
+        raise UserError(f"{folder} holds no segments (no manifest.json); give a folder of `shopkeeper segments`")
     manifest = read_json(folder / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("kind") != "segments":
-        raise UserError(f"{folder} holds no segments; give a folder that segments.py wrote")
+        raise UserError(f"{folder} holds no segments; give a folder of `shopkeeper segments`")
     check_seal(manifest, folder / "manifest.json", again, needed=True)
     check_hashes(folder, manifest.get("files") or {}, again)
     if manifest["dataset"] != dataset:
@@ -53,7 +53,7 @@ def with_segments(table: pa.Table, folder: Path) -> pa.Table:
     if as_of > first:
         raise UserError(
             f"{folder} knows customers until {iso(as_of)}, and the first question here is asked at {iso(first)}: that "
-            f"would tell what came later; run segments.py at={iso(first)[:10]} and give its folder"
+            f"would tell what came later; run `shopkeeper segments at={iso(first)[:10]}` and give its folder"
         )
     row = pc.index_in(table["user_id"], value_set=known["user_id"].combine_chunks())
     for name in (n for n in SLICED if n in known.column_names):

@@ -75,7 +75,7 @@ def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
         about = "".join(f" {key}={value}" for key, value in of.items())
         raise UserError(
             f"no finished run{f' of{about}' if about else ''} below {root} can be exported; train one, e.g. "
-            f"`python train.py model=…`"
+            f"`shopkeeper train model=…`"
         )
     return chosen
 

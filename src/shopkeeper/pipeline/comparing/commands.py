@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from shopkeeper import configuration
 from shopkeeper.pipeline.shell.terminal import program
-from shopkeeper.pipeline.told import Evaluate, Paths
+from shopkeeper.pipeline.told import Evaluate, Paths, Prepare, Score
+from shopkeeper.tasks.base import REQUESTS, Task
+from shopkeeper.timeline import iso
 
+FIRST = {True: "item_knn", False: "logistic"}  # a model that takes seconds, by whether requests are asked
+OF_PLACES = ("paths", "prepared_folder")
 OF_THE_DATA = ("dataset", "paths", "prepared_folder", "timeline")  # settings that say which data is meant
 
 
@@ -43,6 +48,36 @@ def export_best(cfg: Evaluate, dataset: str, split: str) -> list[str]:
 def evaluate_next() -> list[str]:
     """The words that compare what a training left with what was trained before it."""
     return [*program("evaluate"), *_typed_again("train", ("paths",))]
+
+
+def train_next(cfg: Prepare, task: Task) -> list[str]:
+    """The words that train a first model on what was prepared: of a table of customers for its first label."""
+    typed = _typed_again("prepare", (*OF_THE_DATA, "split", "task", "engine"))
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    own = [] if "dataset" in keys else [f"dataset={cfg.dataset.name}"]
+    labels = [] if cfg.dataset.table is None else list(cfg.dataset.table.labels)
+    own += [f"task={labels[0]}"] if labels and "task" not in keys else []
+    return [*program("train"), *own, f"model={FIRST[task.asks == REQUESTS and not labels]}", *typed]
+
+
+def train_tuned(best: Path, model: str) -> str:
+    """The line for a shell that keeps a search's result and trains it."""
+    kept = Path("conf/experiment/tuned")
+    train = shlex.join([*program("train"), f"experiment=tuned/{model}", *_typed_again("tune", OF_PLACES)])
+    return f"mkdir -p {kept} && cp {shlex.quote(str(best))} {kept}/{model}.yaml && {train}"
+
+
+def list_next(cfg: Score, dataset: str, scores: Path, at: int | None, consent: bool) -> list[str]:
+    """The words that write down whom to write to by scores of who leaves.
+
+    `at`: the instant of the scores (µs), where that was told; `consent`: whether the data say who agreed.
+    """
+    own = [f"dataset={dataset}"] if _is_known("dataset", dataset) else []
+    own += [] if at is None else [f"at={iso(at)[:19]}"]
+    agreed = [] if consent else ["audience.needs_consent=false"]
+    kept = _typed_again("score", ("paths",))
+    return [*program("audience"), *own, "audience=at_risk", f"scores={scores}", "~audience.blocks.for_you", *agreed,
+            *kept]  # fmt: skip
 
 
 def train_also(cfg: Evaluate, task: str, model: str, split: str | None = None) -> list[str]:

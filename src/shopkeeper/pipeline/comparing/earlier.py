@@ -26,7 +26,7 @@ def decided(folder: Path, needed: bool = False) -> dict[str, Any] | None:
     except (OSError, UserError, KeyError, TypeError) as e:
         if needed:
             raise UserError(
-                f"report.since={folder} holds no figures of a report; give the folder of one that evaluate.py wrote"
+                f"report.since={folder} holds no figures of a report; give the folder of one (`shopkeeper evaluate`)"
             ) from e
         return None
     return found if isinstance(found, dict) and isinstance(found.get("figures"), dict) else None

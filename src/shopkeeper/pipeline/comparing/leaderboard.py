@@ -80,11 +80,12 @@ def as_text(sections: Mapping[str, Mapping[str, Any]], width: int = NARROW) -> s
         apart = section["sanity"].get("uses_instant", [])
         oracles = [name for name, table in section["tables"].items() if oracle_of(table)]
         best = next((n for n in section["names"] if n not in (*oracles, *apart)), section["names"][0])
-        parts += [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
+        sentences = [f"alarm: {alarm}" for alarm in section["sanity"].get("alarms", [])]
         said = [c for c in section["comparisons"] if best in (c["a"], c["b"])]
         own = section["headline"]  # on other metrics only what can be told apart; all of it is in comparisons.json
-        parts.append("\n".join(c["statement"] for c in said if c["metric"] == own or c["significant"]))
-        parts += [show.over_seeds(model, section["headline"], of) for model, of in section["sanity"]["seeds"].items()]
+        sentences.append("\n".join(c["statement"] for c in said if c["metric"] == own or c["significant"]))
+        sentences += [show.over_seeds(model, own, of) for model, of in section["sanity"]["seeds"].items()]
+        parts += [show.wrapped(text, width) for text in sentences]
     return "\n\n".join(parts) + "\n"
 
 

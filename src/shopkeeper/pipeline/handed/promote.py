@@ -65,7 +65,7 @@ def promote(tracking: Tracking, name: str, gates: Gates | None = None) -> list[F
     registry = _registry(tracking)
     challenger, champion = registry.find(name, CHALLENGER), registry.find(name, CHAMPION)
     if challenger is None:
-        raise UserError(f"MLflow has no challenger of '{name}'; `python export.py run=…` registers one")
+        raise UserError(f"MLflow has no challenger of '{name}'; `shopkeeper export run=…` registers one")
     if champion is not None and champion.number == challenger.number:
         raise UserError(f"version {champion.number} of {name} is the champion already; export another model")
     found = list(_gates(registry, challenger, champion, gates or Gates()))
@@ -121,7 +121,7 @@ def _gates(registry: Registry, challenger: Version, champion: Version | None, ga
 def _beside_baseline(folder: Path) -> Found:
     judged = _manifest(folder).get("judged")
     if judged is None:
-        said = "there is no champion, and no report sets it beside a baseline; run evaluate.py, then export.py"
+        said = "there is no champion, and no report sets it beside a baseline; evaluate, then export again"
         return Found("comparison", False, said)
     return Found("comparison", judged["better"], f"beside {judged['baseline']}: {judged['statement']}")
 

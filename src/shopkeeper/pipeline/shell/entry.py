@@ -133,7 +133,7 @@ def _nearest_key(key: str) -> str:
         verb = next((w for w in (Path(sys.argv[0]).stem, *sys.argv[1:2]) if w in of), "config")
         own = of["config"] | of[verb]
         if takers := sorted(other for other, keys in of.items() if key in keys - own):
-            *others, last = [f"{other}.py" for other in takers]
+            *others, last = [f"`{other}`" for other in takers]
             verbs = f"{', '.join(others)} and {last}" if others else last
             return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; leave it out here."
         theirs = set().union(*of.values()) - own

@@ -1,6 +1,6 @@
 """`--help` of a verb: what it does, examples, its own settings with what its YAML says of each, and how to see all.
 
-Read from `conf/` as text, so that it costs no import and says what the files say.
+Read from the comments of `conf/`, so that it costs no import and says what the files say.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from shopkeeper import configuration
 from shopkeeper.pipeline.shell.terminal import coloured, columns, program
+from shopkeeper.pipeline.shell.yaml_comments import Setting, read
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "prepare": (
@@ -81,16 +82,6 @@ SHARED: Mapping[str, Sequence[str]] = {
     "audience": ("dataset", "timeline", "evaluation", "prepared_folder", "engine", "progress", "paths"),
     "uplift": ("seed", "evaluation", "paths"),
 }
-LINE = re.compile(r"^( *)(- )?([\w/@.]+):(?: +([^#]*?))?(?: *# *(.*))?$")
-
-
-class Setting(NamedTuple):
-    """A line of a YAML file: a setting, its value as written, and what is said of it."""
-
-    key: str
-    value: str
-    said: str
-    group: bool = False  # chosen among files
 
 
 def text(verb: str, does: str, words: Sequence[str] = ()) -> str:
@@ -100,15 +91,16 @@ def text(verb: str, does: str, words: Sequence[str] = ()) -> str:
     parts = [textwrap.fill(f"{title}: {does}", width).replace(title, coloured(title, "bold"), 1)]
     shown = [(f"{call} {words}".rstrip(), said) for words, said in EXAMPLES[verb]]
     parts.append(_block("examples", [line for words, said in shown for line in (f"  {words}", f"      {said}")]))
-    own = [one for one in _settings(configuration.main_folder() / f"{verb}.yaml") if one.value != "{}"]
+    own = [one for one in settings_of(configuration.main_folder() / f"{verb}.yaml") if one.value != "{}"]
     if own:
         parts.append(_block("its own settings, as key=value", [line for one in own for line in _lines(one, width)]))
     chosen = [tuple(word.split("=")) for word in words if re.fullmatch(r"\w+=\w+", word)]
     for group, name in chosen:
         if (file := configuration.find(group, name)) is not None:
-            lines = [line for one in _settings(file) for line in _lines(one._replace(key=f"{group}.{one.key}"), width)]
+            own = [replace(one, name=f"{group}.{one.name}") for one in settings_of(file)]
+            lines = [line for one in own for line in _lines(one, width)]
             parts.append(_block(f"of {group}={name}", lines))
-    every = {one.key: one for one in _settings(configuration.main_folder() / "config.yaml")}
+    every = {one.name: one for one in settings_of(configuration.main_folder() / "config.yaml")}
     shared = [one for key in SHARED[verb] for name, one in every.items() if name.partition(".")[0] == key]
     parts.append(_block("shared with other verbs", [line for one in shared for line in _lines(one, width)]))
     parts.append(_block("all of it", [line for words, said in (
@@ -117,9 +109,16 @@ def text(verb: str, does: str, words: Sequence[str] = ()) -> str:
         (f"{call} --cfg job --package trainer", "one block of them"),
         (f"{call} --info", "which file each comes from"),
         (f"{call} -m seed=1,2,3", "the verb once for each value: a sweep"),
-        (f'eval "$({call} -sc install=bash)"', "the shell's tab key completes settings; also zsh and fish"),
+        ('eval "$(shopkeeper completion bash)"', "the tab key completes verbs, settings and their choices; also zsh"),
     ) for line in (f"  {words}", f"      {said}")]))  # fmt: skip
     return "\n\n".join(parts)
+
+
+def settings_of(file: Path) -> list[Setting]:
+    """The settings that a file has: choices of groups first; blocks stand there where something is said of them."""
+    found = read(file)
+    groups = [one for one in found.groups if one.name != "override"]
+    return [*groups, *(one for one in found.settings if one.value or one.said)]
 
 
 def _block(title: str, lines: Sequence[str]) -> str:
@@ -128,9 +127,9 @@ def _block(title: str, lines: Sequence[str]) -> str:
 
 def _lines(one: Setting, width: int) -> Iterator[str]:
     """`key=value` and beside it, or below where that is long, what is said of it and what may be chosen."""
-    head = f"  {one.key}={one.value.replace(', ', ',')}"
+    head = f"  {one.name}={(one.value or '…').replace(', ', ',')}"
     said = one.said
-    if one.group and "|" not in said and (names := configuration.names(one.key)):
+    if "." not in one.name and "|" not in said and (names := configuration.names(one.name)):
         said = f"{said}{'; ' if said else ''}{', '.join(names)}"
     wrapped = textwrap.wrap(said, width - 30, break_on_hyphens=False)
     if len(head) > 28:
@@ -140,41 +139,3 @@ def _lines(one: Setting, width: int) -> Iterator[str]:
     else:
         yield head
     yield from (f"{'':<30}{line}" for line in wrapped)
-
-
-def _settings(file: Path) -> Iterator[Setting]:
-    """The settings of a verb's file in their order; a block's as `block.key`, a group's choice with `group`."""
-    above: list[tuple[int, str]] = []  # blocks that are open: indentation, name
-    waiting: Setting | None = None
-    in_defaults = False
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if waiting is not None and line.lstrip().startswith("#"):  # what is said goes on
-            waiting = waiting._replace(said=f"{waiting.said} {line.lstrip('# ')}".strip())
-            continue
-        found = LINE.match(line)
-        if found is None:
-            continue
-        if waiting is not None:
-            yield waiting
-            waiting = None
-        indent, item, key, value, said = len(found[1]), found[2], found[3], (found[4] or "").strip(), found[5] or ""
-        if not indent and not item:
-            in_defaults = key == "defaults"
-        if key in ("defaults", "hydra"):
-            above = [(indent, key)]
-            continue
-        if in_defaults:
-            if item and "@" not in key and key != "override" and "/" not in key and value != "":
-                waiting = Setting(key, value, said, group=True)
-            continue
-        above = [(at, name) for at, name in above if at < indent]
-        if any(name == "hydra" for _, name in above):
-            continue
-        if value == "":
-            above.append((indent, key))
-            if said:
-                waiting = Setting(".".join((*(name for _, name in above[:-1]), key)), "…", said)
-            continue
-        waiting = Setting(".".join((*(name for _, name in above), key)), value, said)
-    if waiting is not None:
-        yield waiting

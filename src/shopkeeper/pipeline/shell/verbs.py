@@ -12,7 +12,8 @@ from typing import Any
 
 from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
-from shopkeeper.files import write_text
+from shopkeeper.files import write_json, write_text
+from shopkeeper.folders import KINDS
 from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.shell.typed_ids import keep_ids
@@ -33,6 +34,7 @@ VERBS = {
 }
 
 
+SWEEP = KINDS["sweep"].mark  # the file that says whose a folder of a sweep is
 FREE = "model.parameters."  # settings of another package's models, which are checked against its own files
 
 
@@ -55,7 +57,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     def run(config: Any) -> None:
         with one_line_errors():
             check_chosen()
-            sweep[:] = _hide_secrets_of_sweep()
+            sweep[:] = _mark_sweep()
             with startup.without_collecting():
                 function = getattr(importlib.import_module(f"shopkeeper.pipeline.{verb}"), verb)
             done = function(config)
@@ -98,7 +100,8 @@ def _nothing_left(words: Sequence[str], left: Sequence[Any], sweep: Sequence[Pat
     finally:
         for folder in () if left else sweep:
             if folder not in told:
-                (folder / "multirun.yaml").unlink(missing_ok=True)
+                for name in ("multirun.yaml", SWEEP):
+                    (folder / name).unlink(missing_ok=True)
                 new = [folder, folder.parent, folder.parent.parent, *new]
         for folder in new:
             with suppress(OSError):  # it is not empty
@@ -110,10 +113,10 @@ def _added(words: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.startswith(FREE) else word for word in words]
 
 
-def _hide_secrets_of_sweep() -> list[Path]:
+def _mark_sweep() -> list[Path]:
     """Hydra writes down what a sweep (`-m`) was called with, passwords in addresses too: taken out before each job.
 
-    Gives the folder where it does; none where this is no sweep.
+    Beside it a mark says whose the folder is, for `clean`. Gives the folder; none where this is no sweep.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -124,4 +127,6 @@ def _hide_secrets_of_sweep() -> list[Path]:
         return []
     if file.is_file():
         write_text(file, without_secrets(file.read_text(encoding="utf-8")))
+        if not (file.parent / SWEEP).exists():
+            write_json(file.parent / SWEEP, {"kind": "sweep"})
     return [file.parent]

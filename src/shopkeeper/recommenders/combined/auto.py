@@ -2,7 +2,7 @@
 
 Each candidate is fitted on the training rows with the settings that it is given, and asked every validation request;
 the highest mean NDCG@k wins, the earlier one where two are equal. Test is not looked at. A candidate that the data are
-too large for is left out, with a warning. `tune.py model=auto` searches
+too large for is left out, with a warning. `tune model=auto` searches
 the candidates' own spaces within one budget instead.
 
 Shapes: B requests, V = n_items + 1 columns.

@@ -1,6 +1,6 @@
 """A model of RecBole as a recommender: trained by RecBole, on training rows and in an order of this project.
 
-    python train.py model=recbole model.name=LightGCN model.parameters.embedding_size=32
+    shopkeeper train model=recbole model.name=LightGCN model.parameters.embedding_size=32
 
 RecBole (W. X. Zhao et al., CIKM 2021, arXiv:2011.01731; version 1.2.1) runs in an environment and a process of its own
 (`process`, `runner`). It is given the training rows alone; the validation requests are asked of it after each epoch,

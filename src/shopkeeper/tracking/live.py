@@ -1,0 +1,66 @@
+"""A training's figures while it runs, where DVC looks for them: `dvc exp show` and `dvc plots show` have them live.
+
+    outputs/live/metrics/<dataset>/<task>/<split>/<run>.json     the last epoch's figures
+    outputs/live/curves/<dataset>/<task>/<split>/<run>/<figure>.tsv   a line per epoch
+
+Such files are what DVC's own logger writes, which would bring a tracker of its own along. They are gone when the run is
+written: it holds them, and the report draws them. Of a training that was ended they stay until it goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from shopkeeper.files import remove_made, write_error, write_json, write_text
+from shopkeeper.folders import KINDS
+
+log = logging.getLogger(__name__)
+LIVE = "live"  # below paths.outputs
+
+
+class Live:
+    """The live files of one training; without a DVC project (a folder `.dvc`) there are none."""
+
+    def __init__(self, outputs: Path, run: Path) -> None:
+        """`run`: what the training is called, `<dataset>/<task>/<split>/<run>`."""
+        self.root = outputs / LIVE
+        self.metrics = self.root / "metrics" / run.parent / f"{run.name}.json"
+        self.curves = self.root / "curves" / run
+        self.lines: dict[str, list[str]] = {}
+        self.off = not Path(".dvc").is_dir()
+
+    def tell(self, values: Mapping[str, float], epoch: int) -> None:
+        """Write what an epoch has come to; a disk that refuses ends no training."""
+        if self.off:
+            return
+        try:
+            self.metrics.parent.mkdir(parents=True, exist_ok=True)
+            if not (mark := self.root / KINDS["live"].mark).exists():
+                write_json(mark, {"kind": "live"})  # so that `clean` knows what is left of a training that was killed
+            self.curves.mkdir(parents=True, exist_ok=True)
+            for name, value in values.items():
+                lines = self.lines.setdefault(name, [f"epoch\t{name}"])
+                lines.append(f"{epoch}\t{value}")
+                write_text(self.curves / f"{name.replace('/', '-')}.tsv", "\n".join(lines) + "\n")
+            write_json(self.metrics, {"epoch": epoch, **values})
+        except OSError as e:
+            if write_error(e) is None:
+                raise
+            self.off = True
+            log.warning("no live figures for DVC (%s); the training goes on", write_error(e))
+
+    def end(self) -> None:
+        """Remove them, and folders that are empty by then."""
+        if not self.root.is_dir():
+            return
+        remove_made(self.metrics.parent, self.metrics.name)
+        remove_made(self.curves, "*.tsv")
+        for folder in (*self.metrics.parents, *self.curves.parents):
+            if folder != self.root and folder.is_relative_to(self.root):
+                with suppress(OSError):  # others are in it
+                    folder.rmdir()
+        if not any(path.is_dir() for path in self.root.iterdir()):
+            remove_made(self.root, KINDS["live"].mark)

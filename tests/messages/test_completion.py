@@ -1,0 +1,86 @@
+"""The tab key: what `shopkeeper completion` prints completes verbs, settings, choices and runs, in a real bash."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.cli.completion import completed, script
+from shopkeeper.cli.main import subcommands
+from shopkeeper.pipeline.shell.verbs import VERBS
+
+
+def words(line: str) -> list[str]:
+    return completed(line, subcommands())
+
+
+def test_the_first_word_is_a_verb_or_a_command():
+    assert words("shopkeeper tr") == ["train "]
+    assert {f"{verb} " for verb in VERBS} < set(words("shopkeeper "))
+    assert {"runs ", "compare ", "completion "} < set(words("shopkeeper "))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("train split=rol", ["split=rolling "]),
+        ("train model=item_k", ["model=item_knn "]),
+        ("train model=popularity,item_k", ["model=popularity,item_knn "]),
+        ("train model=item_knn model.neigh", ["model.neighbours="]),
+        ("train ++model=item_k", ["++model=item_knn "]),
+        ("train trainer.devic", ["trainer.devices="]),
+        ("tune tuning.sampler=t", ["tuning.sampler=tpe "]),
+        ("tune tuning=random tuning.trial_", ["tuning.trial_hours="]),
+        ("evaluate overwri", ["overwrite="]),
+        ("evaluate overwrite=", ["overwrite=true ", "overwrite=false "]),
+        ("export placement=ca", ["placement=cart ", "placement=category "]),
+        ("audience audience=win", ["audience=win_back "]),
+        ("compare --confi", ["--confidence "]),
+        ("compare a b --part ", ["test ", "validation "]),
+        ("target in", ["int8 "]),
+        ("read-test --ro", ["--rows "]),
+        ("doctor --help-me", []),
+        ("evaluate nothing.of.the.kind=", []),
+        ("train =", []),
+        ("nothing ", []),
+    ],
+)
+def test_settings_choices_and_options_are_completed(line: str, found: list[str]):
+    assert words(f"shopkeeper {line}") == found
+
+
+def test_runs_are_completed_by_name_where_a_setting_names_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("next_item/temporal/sasrec-0000000a", "churn/temporal/logistic"):
+        folder = tmp_path / "runs/shop" / place
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    assert words("shopkeeper export run=s") == ["run=sasrec-0000000a "]
+    assert words("shopkeeper evaluate runs=[lo") == ["runs=[logistic"]
+    assert words("shopkeeper evaluate runs=[logistic,sas") == ["runs=[logistic,sasrec-0000000a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("shopkeeper evalua", ["evaluate "]),
+        ("shopkeeper train split=rol", ["rolling "]),  # bash puts it behind the `=`, which ends a word there
+        ("shopkeeper train split=", ["customers ", "held_out_users "]),
+        ("shopkeeper train split=rol dataset=x", ["rolling "]),  # the cursor stands behind `rol`
+    ],
+)
+def test_bash_completes_what_is_typed(line: str, reply: list[str], tmp_path: Path):
+    at = len(line.partition(" dataset")[0])
+    (tmp_path / "complete.sh").write_text(
+        f'{script("bash")}\nCOMP_LINE="{line}" COMP_POINT={at}\n_shopkeeper\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
+        "complete -p shopkeeper\n"
+    )
+    shown = subprocess.run(["bash", "--noprofile", "--norc", "-eu", "complete.sh"], cwd=tmp_path, env=os.environ.copy(),
+                           capture_output=True, text=True)  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    *found, registered = shown.stdout.split("\n")[:-1]
+    assert found[: len(reply)] == reply
+    assert registered.endswith(" -F _shopkeeper shopkeeper")
