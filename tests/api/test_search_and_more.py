@@ -82,9 +82,7 @@ def test_a_place_of_the_shop_answers_as_its_file_says(data: sk.Dataset, model: s
     cold = model.recommend(history=[["s1"]], placement="category", category="cold", k=12, filter_seen=False)
     assert set(cold["category"]) == {"cold"}
     bundle = model.export(golden=5, placements=["cart"])
-    assert [place["name"] for place in bundle.manifest["placements"].values()] == ["cart"] or "cart" in bundle.manifest[
-        "placements"
-    ]
+    assert list(bundle.manifest["placements"]) == ["cart"]
 
 
 @pytest.mark.parametrize(
@@ -247,15 +245,16 @@ def test_a_tracked_model_becomes_challenger_and_is_let_through_or_told_why_not(t
         sk.promote("shop-next_item", uri=uri, latancy=2)
 
 
-def test_one_of_recboles_models_is_fitted_by_its_own_name(data: sk.Dataset):
+def test_one_of_recboles_models_is_fitted_by_its_own_name():
     from recbole_models.shop import environment
 
     assert sk.Estimator("recbole:LightGCN").name == "LightGCN"
     environment()  # skips where `make recbole` was not called
     small = {"embedding_size": 8, "train_batch_size": 64}
+    data = sk.dataset("demo_shop", simulate={"customers": 60})
     model = sk.fit("recbole:LightGCN", data, parameters=small, epochs=1, **QUICK)
     assert read_json(model.path / "manifest.json")["model"] == "LightGCN"
     again = sk.load(model.path)
     assert again.model == "recbole:LightGCN"
-    assert again.recommend([7], k=3).equals(model.recommend([7], k=3))
+    assert again.recommend(k=3).equals(model.recommend(k=3))
     assert again.get_params()["parameters"] == small

@@ -28,7 +28,8 @@ class Search:
     """What `tune` found, and the folder in which it lies.
 
     Attributes:
-        path: the folder, with every trial, plots, and `best.yaml`, which `shopkeeper train experiment=…` takes.
+        path: the folder, with every trial, plots and, where dataset and model have files of configuration, `best.yaml`,
+            which `shopkeeper train experiment=…` takes.
         headline: the metric on validation that was searched for.
     """
 
@@ -151,4 +152,5 @@ def tune(
             config["tuning"] = {**config["tuning"], "space": {} if space is None else dict(space)}
         cfg = told.settings(config, told.Tune)
         assert cfg.model.target != AUTO
-        return Search(tune_model(cfg), cfg, model, settings)
+        added = data.room.conf if data.room.conf.is_dir() else None
+        return Search(tune_model(cfg, added), cfg, model, settings)

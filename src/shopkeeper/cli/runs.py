@@ -17,6 +17,9 @@ from shopkeeper.pipeline.shell.terminal import columns
 
 PARTS = ("validation", "test")
 DAY, MINUTE = len("2026-01-31"), len("2026-01-31 23:59")
+# How figures on validation and test are written, and how much of the moment: the first that fits.
+WAYS = (((show.narrow, show.narrow), MINUTE), ((show.narrow, show.narrow), DAY), ((show.bare, show.narrow), DAY),
+        ((show.bare, show.bare), DAY))  # fmt: skip
 
 
 def print_runs(words: Sequence[str], as_json: bool = False) -> None:
@@ -44,9 +47,9 @@ def print_runs(words: Sequence[str], as_json: bool = False) -> None:
         here.sort(key=lambda run: _order(run, headline, lower))
         ways = [
             [[f"{run.path.name}{'' if run.path in meant else ' (older)'}", str(run.seed),
-              *(figure((run.metrics.get(part) or {}).get(headline)) for part in PARTS), _day(run.trained_at)[:digits]]
-             for run in here]
-            for figure, digits in ((show.narrow, MINUTE), (show.narrow, DAY), (show.bare, MINUTE), (show.bare, DAY))
+              *(shown((run.metrics.get(part) or {}).get(headline)) for part, shown in zip(PARTS, how, strict=True)),
+              _day(run.trained_at)[:digits]] for run in here]
+            for how, digits in WAYS
         ]  # fmt: skip
         table = show.fitting(["run", "seed", *PARTS, "trained"], *ways, width=columns())
         caption = f"{root}/{'/'.join(place)}: {headline}, {'lower' if lower else 'higher'} is better"

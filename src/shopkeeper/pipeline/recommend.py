@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,6 +25,7 @@ from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 CELLS_AT_ONCE = 4_000_000  # of scores
 
 
@@ -89,11 +90,8 @@ def asked_now(
     items, types, times = read_lines(history, model, split, "history")
     before = [len(known) for known in items]
     if basket is not None:
-        more = read_lines(basket, model, split, "basket")
-        items, types, times = (
-            [own + added for own, added in zip(ours, theirs, strict=True)]
-            for ours, theirs in zip((items, types, times), more, strict=True)
-        )
+        of_order = read_lines(basket, model, split, "basket")
+        items, types, times = _joined(items, of_order[0]), _joined(types, of_order[1]), _joined(times, of_order[2])
     time = split.prepared.events.timestamp
     instant = None if time is None else [int(time.max()) + 1] * len(items)
     requests = Requests.from_histories(items, types, told_times(times), instant)
@@ -102,6 +100,10 @@ def asked_now(
         one_order = np.concatenate([*order, np.zeros(0, bool)]).astype(np.int32)
         requests = replace(requests, events=replace(requests.events, order=one_order))
     return without_shown(requests, items, [known[n:] for known, n in zip(items, before, strict=True)], placement)
+
+
+def _joined(first: list[list[T]], more: list[list[T]]) -> list[list[T]]:
+    return [[*own, *added] for own, added in zip(first, more, strict=True)]
 
 
 def without_shown(

@@ -146,19 +146,17 @@ def level(metrics: Mapping[str, Any]) -> str:
 def metrics_table(metrics: Mapping[str, Any], width: int = NARROW) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
-    rows = [[arrow(n), *(with_interval(metrics.get(p, {}).get(n)) for p in ("validation", "test"))] for n in names]
+    parts = ("validation", "test")
+    ways = [[[arrow(n), *(shown(metrics.get(p, {}).get(n)) for p in parts)] for n in names]
+            for shown in (with_interval, narrow)]  # fmt: skip
     first: Mapping[str, Any] = next(iter(metrics.get("test", {}).values()), {})
     caption = (
         f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "
         f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
         f"n = {first.get('n', 0):,}{', test trained anew until its cutoff' if metrics.get('refit') else ''}"
     )
-    parts = ("validation", "test")
-    return (
-        wrapped(caption, width)
-        + "\n"
-        + table(["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)], rows)
-    )
+    header = ["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)]
+    return f"{wrapped(caption, width)}\n{fitting(header, *ways, width=width)}"
 
 
 def note(metrics: Mapping[str, Any], headline: str) -> str:

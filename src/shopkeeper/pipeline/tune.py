@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from shopkeeper import tracking
+from shopkeeper import configuration, tracking
 from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import read_json, write_json, write_text
@@ -115,8 +115,11 @@ def check(cfg: Tune) -> None:
     read_space(cfg.plain)
 
 
-def tune_model(cfg: Tune) -> Path:
-    """Run (or go on with) the study of one model; returns its folder `studies/<dataset>-<split>-<model>/`."""
+def tune_model(cfg: Tune, added: Path | None = None) -> Path:
+    """Run (or go on with) the study of one model; returns its folder `studies/<dataset>-<split>-<model>/`.
+
+    `added`: a folder with configuration beside those that are looked up.
+    """
     check(cfg)
     from shopkeeper.tuning.study import database_error, go_on, open_study, spent, stop_at, waiting_places
 
@@ -143,7 +146,7 @@ def tune_model(cfg: Tune) -> Path:
             if limit is not None and spent(study) >= limit:
                 for place in waiting_places(study):  # of those that went on, too: they have none by now
                     remove_checkpoints(cfg.paths.checkpoints / place)
-            _write_results(study, cfg, folder, parent)
+            _write_results(study, cfg, folder, parent, added)
         except Exception as e:
             if (said := database_error(e)) is None:
                 raise
@@ -323,7 +326,7 @@ def _say(study: Study, trial: Trial) -> None:
     log.info("trial %s %s%s %s", trial.number, state, best, trial.params)
 
 
-def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run) -> None:
+def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run, added: Path | None) -> None:
     from shopkeeper.tuning.results import write_best, write_plots, write_trials
     from shopkeeper.tuning.study import completed
 
@@ -334,12 +337,20 @@ def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run) 
         raise NoTrialError(f"no trial of study {study.study_name} has finished{why}; look at {trials}")
     groups = ["dataset", "split", "model", *(["loss"] if "loss" in cfg.model.parameters else [])]
     choices = {group: str(cfg.plain[group]["name"]) for group in groups}
-    shipped = composed("train", [f"{group}={name}" for group, name in choices.items()])
-    best = write_best(study, cfg.plain, choices, plain(shipped), folder)
-    for file in [trials, best, *write_plots(study, folder)]:
+    best: list[Path] = []
+    if all(_is_file(group, name, added) for group, name in choices.items()):  # else no experiment can choose them
+        shipped = composed("train", [f"{group}={name}" for group, name in choices.items()], added)
+        best = [write_best(study, cfg.plain, choices, plain(shipped), folder)]
+    for file in [trials, *best, *write_plots(study, folder)]:
         parent.file(file)
     parent.metrics({f"validation_{cfg.task.headline}": study.best_value})
-    log.info("best %s = %.5f; %s", cfg.task.headline, study.best_value, best)
+    log.info("best %s = %.5f; %s", cfg.task.headline, study.best_value, best[0] if best else trials)
+
+
+def _is_file(group: str, name: str, added: Path | None) -> bool:
+    """Whether a choice of a group has a file."""
+    own = added is not None and (added / group / f"{name}.yaml").is_file()
+    return own or configuration.find(group, name) is not None
 
 
 def _of_model(model: str) -> Tune:
