@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from house import House
+from shopkeeper.bundles.answer.wire import answered
+from shopkeeper.bundles.targets import write_triton
 from shopkeeper.customers.build_table import in_disguise
 from shopkeeper.errors import UserError
 from shopkeeper.features.table import Encoding
@@ -96,6 +99,10 @@ def test_a_table_is_trained_compared_exported_and_scored(house: House):
     asked = [{"months": line[1], "bill": line[2], "plan": line[3], "empty": line[4]} for line in rows()]
     answers = Bundle.load("exports/gone").answer(asked)
     np.testing.assert_allclose([a.probability for a in answers], scores["probability"].to_numpy(), atol=1e-6)
+    page = (write_triton(Path("exports/gone"), Path("triton")) / "README.md").read_text(encoding="utf-8")
+    asked_there = json.loads(json.loads(page.partition(" -d '")[2].partition("'\n")[0])["inputs"][0]["data"][0])
+    (said,) = answered(Bundle.load("exports/gone"), [asked_there])
+    assert 0 < said["probability"] < 1
     with pytest.raises(UserError, match=r"row 0: there is no column 'month'\. Did you mean 'months'\?"):
         Bundle.load("exports/gone").answer([{"month": 3}])
     with pytest.raises(UserError, match="row 1: months is 'few', not a number; give one, or null"):

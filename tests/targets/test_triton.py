@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import sys
 from importlib.metadata import files
 from pathlib import Path
@@ -68,6 +69,25 @@ def test_every_config_is_one_by_the_schema_of_triton(schema: Any, repository: Pa
     }  # fmt: skip
     with pytest.raises(text_format.ParseError):  # the schema does refuse what it does not know
         text_format.Parse('name: "a" max_batch: 3', schema.ModelConfig())
+
+
+def example(readme: str) -> dict[str, Any]:
+    """The request that a page sends with curl."""
+    (line,) = [line for line in readme.splitlines() if line.startswith("curl ")]
+    body = json.loads(shlex.split(line)[-1])
+    (tensor,) = body["inputs"]
+    assert (tensor["name"], tensor["shape"], tensor["datatype"]) == ("request", [1, 1], "BYTES")
+    asked: dict[str, Any] = json.loads(tensor["data"][0])
+    return asked
+
+
+@pytest.mark.parametrize("which", ["graph", "counts"])
+def test_the_request_of_the_page_has_an_answer(which: str, request: pytest.FixtureRequest, tmp_path: Path):
+    bundle: Path = request.getfixturevalue(which)
+    asked = example((write_triton(bundle, tmp_path / "models") / "README.md").read_text())
+    assert asked["history"]
+    (said,) = answered(Bundle.load(bundle), [asked])
+    assert len(said["items"]) == 10
 
 
 @pytest.mark.parametrize(("batch", "length", "excluded"), [(1, 1, 1), (3, 12, 4), (16, 5, 2)])

@@ -145,12 +145,24 @@ def read_lines(
         rows = [read_event(x if isinstance(x, list | Mapping) else str(x), where, usual, prepared.zone) for x in lines]
         events = [(normal_id(row.item_id), row.event_type, row.timestamp) for row in rows]  # as the log spells them
         if strange := [item_id for item_id, *_ in events if item_id not in internal]:
-            log.info("left out, not in the data: %s", ", ".join(strange))
+            whole = _with_commas(strange, internal)
+            hint = f"; {whole} is one item: write it in double quotes, '{where}=[\"{whole}\"]'" if whole else ""
+            log.info("left out, not in the data: %s%s", ", ".join(strange), hint)
         events = [event for event in events if event[0] in internal]
         items.append([internal[item_id] for item_id, *_ in events])
         types.append([kind for _, kind, _ in events])
         times.append([time for *_, time in events])
     return items, types, times
+
+
+def _with_commas(strange: Sequence[str], known: Mapping[str, int]) -> str | None:
+    """An item whose name has commas, which were taken for the ends of several ids; None where there is none."""
+    for start in range(len(strange)):
+        for end in range(start + 2, len(strange) + 1):
+            for comma in (",", ", "):
+                if (name := comma.join(strange[start:end])) in known:
+                    return name
+    return None
 
 
 def told_times(times: Sequence[Sequence[int | None]]) -> list[list[int]] | None:

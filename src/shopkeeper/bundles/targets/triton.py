@@ -68,7 +68,7 @@ def write_triton(
             (folder / graph / "1" / "model.onnx").write_bytes(content["model.onnx"])
         for one, text in models.items():
             write_text(folder / one / "config.pbtxt", text)
-        golden: Mapping[str, Any] = next(iter(json.loads(content["golden.json"])["requests"][1:]), {"history": []})
+        golden = _shown(json.loads(content["golden.json"])["requests"])
         write_text(folder / "README.md", "\n".join(_readme(name, manifest, tensors, golden)) + "\n")
         about = {key: manifest.get(key) for key in ("task", "model", "data")}
         write_json(
@@ -124,11 +124,17 @@ def _tensors(bundle: Path, manifest: Mapping[str, Any]) -> Mapping[str, Mapping[
     return told
 
 
+def _shown(golden: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A request with little in it to which there is an answer, for the page; the goldens try extremes, too."""
+    told = [one for one in golden if one["history"] and not (one["expected"] or {}).get("reason")]
+    return min(told or golden, key=lambda one: len(one["history"]), default={"history": []})
+
+
 def _readme(
     name: str, manifest: Mapping[str, Any], tensors: Mapping[str, Any] | None, golden: Mapping[str, Any]
 ) -> Iterator[str]:
     """For whoever starts it: what lies here, how it is asked, what each tensor means."""
-    request = json.dumps({k: v for k, v in golden.items() if k != "expected"} | {"history": golden["history"][-3:]})
+    request = json.dumps({k: v for k, v in golden.items() if k != "expected"})
     body = {"inputs": [{"name": "request", "shape": [1, 1], "datatype": "BYTES", "data": [request]}]}
     yield from (f"# {name} for Triton", "")
     yield (f"- `{name}`: a request as JSON in, its answer as JSON out, in the shop's own ids, as `request.schema.json` "
