@@ -72,6 +72,31 @@ def test_cycles_are_looked_for_again_after_an_import_also_after_one_that_failed(
     assert gc.isenabled()
 
 
+def test_what_a_command_imports_is_not_looked_through_again_and_what_a_session_imports_is():
+    code = """
+import gc
+from shopkeeper import startup
+class Pair: pass
+def left():  # a cycle that nobody holds
+    one, two = Pair(), Pair()
+    one.other, two.other = two, one
+def after(command):
+    if command:
+        startup.stays_for_good()
+    with startup.without_collecting():
+        left()
+    return gc.collect(), gc.get_freeze_count()
+found, kept = after(False)
+assert found >= 2 and kept == 0, (found, kept)
+found, kept = after(True)
+assert found == 0 and kept > 1000, (found, kept)
+left()
+assert gc.collect() >= 2
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def composed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], int]:
     """What a command's function is given, call by call, or the first line of the error, and how often was composed."""
     seen: list[object] = []

@@ -20,14 +20,25 @@ def without_collecting() -> Iterator[None]:
     """Within, Python does not look for cycles of objects that nobody holds.
 
     What an import or a configuration makes stays; looking through it while it grows takes a third of `import mlflow`.
+    In a process that `stays_for_good` was called in it is not looked through later either.
     """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if gc.get_freeze_count():
+            gc.freeze()
         if was:
             gc.enable()
+
+
+def stays_for_good() -> None:
+    """Let Python never look again for cycles among the objects that are there now: they are those of imports.
+
+    For the process of one command alone: in a session that somebody works in, what they have let go would stay, too.
+    """
+    gc.freeze()
 
 
 def arrow_without_pandas() -> None:

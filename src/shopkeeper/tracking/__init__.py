@@ -19,6 +19,7 @@ from shopkeeper.errors import UserError, without_secrets
 from shopkeeper.files import write_json
 from shopkeeper.schema import mlflow_name
 from shopkeeper.shapes import Yaml
+from shopkeeper.startup import without_collecting
 from shopkeeper.tracking.calls import SECONDS, Line, reason
 from shopkeeper.tracking.settings import Tracking
 from shopkeeper.tracking.store import cannot, connect
@@ -134,8 +135,9 @@ def start(tracking: Tracking, name: str, config: Yaml, parent: Run | None = None
     try:
         mlflow = connect(tracking, line)
         sampled = True if tracking.system_metrics else None  # None: as MLflow's own variable says
-        active = line.call(lambda: mlflow.start_run(run_name=name, parent_run_id=above, nested=above is not None,
-                                                    log_system_metrics=sampled))  # fmt: skip
+        with without_collecting():
+            active = line.call(lambda: mlflow.start_run(run_name=name, parent_run_id=above, nested=above is not None,
+                                                        log_system_metrics=sampled))  # fmt: skip
         run = Run(active.info.run_id, line, active.info.experiment_id)
     except Exception as e:
         if parent is None:

@@ -66,6 +66,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     with one_line_errors(), _nothing_left(words, left, sweep):  # for what Hydra finds wrong before it calls `run`
         import hydra
 
+        startup.stays_for_good()
         startup.arrow_without_pandas()
         startup.compose_once()
         folder = str(configuration.main_folder().resolve())
