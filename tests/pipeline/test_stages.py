@@ -141,6 +141,11 @@ def test_a_new_audience_and_an_uplift_reach_the_page(house: Path):
     assert "The second order" not in page.read_text(encoding="utf-8")
 
 
+def test_dvc_shows_the_settings_of_the_models_that_the_pipeline_trains():
+    stages, plan = (yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "conf/pipeline.yaml"))
+    assert {Path(name).stem for name in stages["params"] if "/model/" in name} == set(plan["models"])
+
+
 def test_metrics_plots_and_experiments_of_dvc_work(house: Path):
     shown = json.loads(dvc(house, "metrics", "show", "--json"))
     board = shown[""]["data"]["reports/demo_shop/temporal/leaderboard.json"]["data"]
