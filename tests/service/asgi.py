@@ -28,16 +28,21 @@ async def running(app: Any) -> AsyncIterator[None]:
 
 async def ask(
     app: Any, path: str, body: Any = None, *, method: str | None = None, headers: dict[str, str] | None = None,
-    pieces: list[bytes] | None = None,
+    pieces: list[bytes] | None = None, stalled: bool = False,
 ) -> Response:  # fmt: skip
-    """`body`: bytes as they are, any other value as JSON; `pieces`: a body that comes in parts, of unknown length."""
+    """`body`: bytes as they are, any other value as JSON; `pieces`: a body that comes in parts, of unknown length;
+    `stalled`: its end does not come.
+    """
     sent = {"content-type": "application/json"} if body is not None or pieces else {}
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     if pieces is None:
         sent["content-length"] = str(len(content))
         pieces = [content]
     sent |= headers or {}
-    rest = [{"type": "http.request", "body": piece, "more_body": n + 1 < len(pieces)} for n, piece in enumerate(pieces)]
+    rest = [
+        {"type": "http.request", "body": piece, "more_body": stalled or n + 1 < len(pieces)}
+        for n, piece in enumerate(pieces)
+    ]
     told: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

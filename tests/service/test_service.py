@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import uvicorn
 from asgi import Response, ask, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
+from shopkeeper.cli.serve import server_settings
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.popularity import Popularity
@@ -182,6 +184,83 @@ def test_more_than_may_wait_gets_429_at_once_and_the_others_their_answers(folder
     assert (refused.status, refused.json["error"]["code"], refused.headers["retry-after"]) == (429, "too_many", "1")
     assert (ready.status, later.status, after.status) == (503, 200, 200)
     assert [one.status for one in answered] == [200] * 3
+
+
+def test_who_is_one_too_many_is_refused_before_a_body_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shopkeeper.service.app.READING", 0)
+    app = create_app(folder, Limits(reload=0, waiting=2))
+    slow = slowed(app)
+    told: list[Any] = []
+
+    async def unread() -> Any:
+        raise AssertionError("its body was asked for")
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async def scenario() -> Any:
+        taken = [asyncio.create_task(ask(app, "/v1/answer", {"n": n})) for n in range(2)]
+        await until(lambda: app.state.service.batches.taken == 2)
+        scope = {"type": "http", "path": "/v1/answers", "method": "POST", "headers": [], "app": app}
+        await app(scope, unread, send)
+        figures = await ask(app, "/metrics")  # what is no question is let in
+        slow.go.set()
+        return [one.status for one in await asyncio.gather(*taken)], figures, await ask(app, "/v1/answer", {"n": 3})
+
+    answered, figures, after = within(app, scenario)
+    assert (told[0]["status"], dict(told[0]["headers"])[b"retry-after"]) == (429, b"1")
+    assert json.loads(told[1]["body"])["error"]["code"] == "too_many"
+    assert (answered, after.status) == ([200, 200], 200)
+    assert 'shopkeeper_responses_total{path="/v1/answers",status="429"} 1' in figures.content.decode()
+    assert 'shopkeeper_refused_total{code="too_many"} 1' in figures.content.decode()
+
+
+def test_over_a_socket_each_of_many_connections_is_answered_or_told_when_to_ask_again(folder: Path):
+    """Far more connections than may wait: none is closed without a word, and all of them can be used again."""
+    app = create_app(folder, Limits(reload=0, waiting=2))
+    slow, many = slowed(app), 200
+    server = uvicorn.Server(uvicorn.Config(app, **server_settings("127.0.0.1", 0, 1.0)))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    body = b'{"n": 1}'
+    text = b"POST /v1/answer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n" + body
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(text)
+        head = await reader.readuntil(b"\r\n\r\n")
+        (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(length)
+        return head
+
+    async def scenario() -> Any:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(many)]
+        asked = [asyncio.create_task(one(*connection)) for connection in opened]
+        await until(lambda: sum(task.done() for task in asked) == many - 2)
+        slow.go.set()
+        first = await asyncio.gather(*asked)
+        again = [await one(*connection) for connection in opened]
+        for _, writer in opened:
+            writer.close()
+        return first, again
+
+    try:
+        asyncio.run(until(lambda: server.started))
+        first, again = asyncio.run(scenario())
+    finally:
+        slow.go.set()
+        server.should_exit = True
+        thread.join(30)
+    refused = [head for head in first if b" 429 " in head.split(b"\r\n")[0]]
+    assert len(refused) == many - 2
+    assert all(b"retry-after: 1" in head.lower() for head in refused)
+    assert all(b" 200 " in head.split(b"\r\n")[0] for head in again)
+
+
+def test_a_body_that_does_not_come_gives_its_place_to_others(folder: Path):
+    app = create_app(folder, Limits(reload=0, arrive=0.05))
+    found = asked(app, "/v1/answer", b"", headers={"content-length": "9"}, stalled=True)
+    assert (found.status, found.json["error"]["code"]) == (408, "too_slow")
 
 
 def test_who_stops_answers_what_was_taken_and_takes_no_more(folder: Path):

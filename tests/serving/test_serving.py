@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
-from shopkeeper.bundles.answer.events import read_instant
+from shopkeeper.bundles.answer.events import Ids, Row, read_instant, types_of
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.seal import seal
@@ -312,3 +312,10 @@ def test_a_number_that_became_a_float_is_the_item_of_that_number(whole: Path) ->
 def test_a_bracket_too_few_is_said_with_how_to_write_it(whole: Path, histories: Any) -> None:
     with pytest.raises(UserError, match=r"e\.g\. \[\["):
         Bundle.load(whole).recommend(histories)
+
+
+def test_ids_alone_are_the_rows_that_they_stand_for():
+    few = Ids(["a", "b", "c"], 5)
+    assert [*few] == [Row("a", 5), Row("b", 5), Row("c", 5)]
+    assert [*few[-2:]] == [Row("b", 5), Row("c", 5)]
+    assert (len(few), types_of(few), types_of([Row("a", 1), Row("b", 2)])) == (3, [5, 5, 5], [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,19 @@ from layouts import differences
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.nearest import Nearest, opened
+from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.bundles.targets.index import BUILD, write_index
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.seal import seal
+from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.handed.cost import paired
 from shopkeeper.recommenders.factors.bpr import BPR
 from shopkeeper.recommenders.factors.ials import IALS
 from shopkeeper.recommenders.networks.sasrec import SASRec
+from shopkeeper.service import Limits, create_app
 
 KINDS = ("faiss", "usearch")
 
@@ -53,6 +58,35 @@ def test_its_papers_say_how_much_it_finds_and_what_it_costs(indexed: Path):
     card = (indexed / "card.md").read_text()
     assert "Recall@10 against the exact lists: 1.0000 of 40 golden requests, 1.0000 of 200 histories" in card
     assert differences(BUNDLE, indexed) == []
+
+
+def test_a_service_and_the_shell_answer_from_it_once_it_is_verified(indexed: Path, capsys: pytest.CaptureFixture[str]):
+    app = create_app(indexed, Limits(reload=0), approximate=True)
+    assert app.state.service.opened.bundle.approximate
+    assert not create_app(indexed, Limits(reload=0)).state.service.opened.bundle.approximate
+    (found,) = app.state.service.opened.answer([{"history": ["i5", "i6"], "k": 4}])
+    (right,) = Bundle.load(indexed, approximate=True).recommend([["i5", "i6"]], k=4)
+    assert [(one["item_id"], one["score"]) for one in found["items"]] == right
+    main(["verify", str(indexed), "--approximate"])
+    assert "40 golden requests: found as often as its manifest says" in capsys.readouterr().out
+
+
+def test_an_index_that_finds_less_than_its_papers_say_does_not_verify(indexed: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(indexed, tmp_path / "b"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    opened_there = Bundle.load(folder, approximate=True).model
+    assert isinstance(opened_there, ItemModel)
+    assert opened_there.nearest is not None
+    item_CD = opened_there.nearest.index.vectors(np.arange(59))
+    kind = manifest["index"]["kind"]
+    (folder / f"index.{kind}").write_bytes(BUILD[kind](item_CD[::-1].copy()))  # every item has another one's vector
+    seal(folder, {key: value for key, value in manifest.items() if key != "files"})
+    assert verify(folder, repeat=0).ok
+    wrong = verify(folder, repeat=0, approximate=True).wrong
+    assert any("instead of" in one and "score" in one for one in wrong)
+    assert "of the golden requests' items instead of 1.0000" in wrong[-1]
+    with pytest.raises(UserError, match="instead of"):
+        create_app(folder, Limits(reload=0), approximate=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 
 from javascript import node
 from shopkeeper.bundles.answer import Bundle
+from shopkeeper.bundles.answer.answers import agreement
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.targets.graphs import in_eight_bits, product, scored
-from shopkeeper.bundles.targets.smaller import agreement, write_smaller
+from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.onnx_file import turn_large_tables
 from shopkeeper.errors import UserError

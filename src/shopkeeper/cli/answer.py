@@ -10,16 +10,19 @@ from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
 
 
-def answer_from_shell(bundle: Path, events: Path | None, to: Path | None, **told: Any) -> None:
+def answer_from_shell(
+    bundle: Path, events: Path | None, to: Path | None, approximate: bool = False, **told: Any
+) -> None:
     """JSON lines from stdin to stdout, or with `events` and `to` a file of customers into a folder of Parquet files.
 
+    `approximate`: from the bundle's index.
     A `UserError` at the end where requests were refused; which ones stand in their lines.
     """
     if (events is None) != (to is None):
         raise UserError(
             "--events and --to belong together: give a Parquet file of events, and the folder of the answers"
         )
-    opened = Bundle.load(bundle)
+    opened = Bundle.load(bundle, approximate=approximate)
     if events is not None and to is not None:
         from shopkeeper.bundles.answer.everybody import answer_everybody
 

@@ -26,10 +26,12 @@ UPLOADS = (
 )  # of campaigns.upload
 SERVICE = {  # of service.limits
     "body": "bytes of a body", "history": "events of a request", "requests": "requests of a body",
-    "waiting": "requests that wait; a further one gets 429", "together": "requests answered in one call",
+    "waiting": "requests that wait; a further one gets 429", "arrive": "seconds in which a body must have come; 0: any",
+    "together": "requests answered in one call",
     "reload": "seconds between looks for a newer bundle; 0: never", "drain": "seconds that a stopping one waits",
 }  # fmt: skip
 TARGETS = ("triton", "int8", "fp16", "faiss", "usearch")
+FROM_INDEX = "answer from the bundle's index (`target faiss | usearch`), which may miss items of the exact lists"
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -154,12 +156,14 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--filter-seen", action=argparse.BooleanOptionalAction, help="leave out items of the history")
     one.add_argument("--per-part", type=int, default=50_000, help="customers in a file; default: 50,000")
     one.add_argument("--overwrite", action="store_true", help="replace other answers in that folder")
+    one.add_argument("--approximate", action="store_true", help=FROM_INDEX)
     one = command("serve", _serve, "put a bundle behind HTTP: JSON, OpenAPI at /docs, Prometheus' figures at /metrics")
     one.add_argument("bundle", type=Path)
     one.add_argument("--host", default="127.0.0.1")
     one.add_argument("--port", type=int, default=8000)
+    one.add_argument("--approximate", action="store_true", help=FROM_INDEX)
     for name, text in SERVICE.items():
-        kind = float if name in ("reload", "drain") else int
+        kind = float if name in ("arrive", "reload", "drain") else int
         one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
     one = command("target", _target, "a bundle for Triton, in fewer bits, or with an index of its items")
     one.add_argument("kind", choices=TARGETS)
@@ -183,6 +187,7 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     one.add_argument("--smallest-effect", type=float, default=0.003, help="smallest difference that matters")
     one = command("verify", _verify, "check a bundle's hashes, replay its golden requests, measure latency")
     one.add_argument("bundle", type=Path)
+    one.add_argument("--approximate", action="store_true", help=FROM_INDEX)
     return parser, list(sub.choices)
 
 
@@ -301,14 +306,14 @@ def _answer(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.answer import answer_from_shell
 
     options = {k: getattr(arguments, k) for k in ("as_of", "k", "filter_seen", "per_part", "overwrite")}
-    answer_from_shell(arguments.bundle, arguments.events, arguments.to, **options)
+    answer_from_shell(arguments.bundle, arguments.events, arguments.to, arguments.approximate, **options)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.serve import serve
 
     limits = {name: value for name in SERVICE if (value := vars(arguments).get(name)) is not None}
-    serve(arguments.bundle, arguments.host, arguments.port, **limits)
+    serve(arguments.bundle, arguments.host, arguments.port, arguments.approximate, **limits)
 
 
 def _read_audience(arguments: argparse.Namespace) -> None:
@@ -334,7 +339,7 @@ def _promote(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from shopkeeper.cli.verify import print_verified
 
-    print_verified(arguments.bundle)
+    print_verified(arguments.bundle, arguments.approximate)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

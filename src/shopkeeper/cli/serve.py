@@ -7,9 +7,14 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 
+BACKLOG = 4096  # connections that are not accepted yet; the system may hold fewer
 
-def serve(bundle: Path, host: str, port: int, **limits: Any) -> None:
-    """Run a server of one process. SIGTERM and Ctrl-C end it once what it has taken is answered."""
+
+def serve(bundle: Path, host: str, port: int, approximate: bool = False, **limits: Any) -> None:
+    """Run a server of one process. SIGTERM and Ctrl-C end it once what it has taken is answered.
+
+    `approximate`: it answers from the bundle's index.
+    """
     try:
         import uvicorn
 
@@ -18,8 +23,15 @@ def serve(bundle: Path, host: str, port: int, **limits: Any) -> None:
     except ImportError as e:
         raise UserError(f'{e.name} is not installed: `pip install "shopkeeper[service]"`') from None
     told = Limits(**limits)
-    app = create_app(bundle, told)
+    app = create_app(bundle, told, approximate=approximate)
     to_stderr()
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False,
-                limit_concurrency=told.waiting + 64,  # connections: what they send lies in memory
-                timeout_graceful_shutdown=int(told.drain) + 1)  # fmt: skip
+    uvicorn.run(app, **server_settings(host, port, told.drain))
+
+
+def server_settings(host: str, port: int, drain: float) -> dict[str, Any]:
+    """Of uvicorn.
+
+    Connections have no limit: uvicorn closes those beyond it, and then nobody tells their client when to ask again.
+    """
+    return {"host": host, "port": port, "log_config": None, "access_log": False, "server_header": False,
+            "backlog": BACKLOG, "timeout_graceful_shutdown": int(drain) + 1}  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +19,10 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper import __version__
 from shopkeeper.bundles.answer.wire import refusal, request_schema, response_schema
+from shopkeeper.service.around import Admitted, Counted, too_many
 from shopkeeper.service.batches import Batches, FullError
 from shopkeeper.service.body import STATUS, RefusedError, answer_of, read
 from shopkeeper.service.figures import TYPE, Figures
@@ -31,16 +30,16 @@ from shopkeeper.service.limits import Limits
 from shopkeeper.service.opened import Opened
 
 log = logging.getLogger("shopkeeper.service")
-ASKED = ("/v1/answer", "/v1/answers")
-PATHS = {*ASKED, "/v1/bundle", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"}
-SHOWN = ("model", "task", "seed", "kind", "scorer", "format_version", "git_commit", "data", "exported", "versions", "k")
+READING = 64  # requests whose bodies come in, beside those that wait
+SHOWN = ("model", "task", "seed", "kind", "scorer", "format_version", "git_commit", "data", "exported", "versions", "k",
+         "index", "variant")  # fmt: skip
 
 
 class Service:
     """A bundle, its queue and its figures."""
 
-    def __init__(self, path: Path, limits: Limits):
-        self.limits, self.opened, self.figures = limits, Opened(path), Figures()
+    def __init__(self, path: Path, limits: Limits, approximate: bool = False):
+        self.limits, self.opened, self.figures = limits, Opened(path, approximate=approximate), Figures()
         self.batches: Batches | None = None  # None: not begun, or stopping
 
     @asynccontextmanager
@@ -65,7 +64,7 @@ class Service:
         try:
             found = iter(await self.batches.ask([one for n, one in enumerate(said) if n not in refused]))
         except FullError:
-            raise RefusedError("too_many", "too many requests wait; ask again in a second") from None
+            raise too_many() from None
         answers = [refused[n] if n in refused else next(found) for n in range(len(said))]
         self.figures.refused.update(one["error"]["code"] for one in answers if "error" in one)
         return answers
@@ -79,24 +78,24 @@ class Service:
                 log.exception("reload", extra={"told": {"outcome": "failed"}})
 
 
-def create_app(bundle: Path | str, limits: Limits | None = None) -> FastAPI:
-    """The ASGI application that answers from a bundle.
+def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate: bool = False) -> FastAPI:
+    """The ASGI application that answers from a bundle; `approximate`: from its index (`Bundle.load`).
 
     Raises:
         UserError: no bundle, a damaged one, or one whose golden requests come out differently.
     """
-    service = Service(Path(bundle), limits or Limits())
+    service = Service(Path(bundle), limits or Limits(), approximate)
     app = FastAPI(title="shopkeeper", version=__version__, lifespan=service.lifespan, redoc_url=None)
     app.state.service = service
 
     @app.post("/v1/answer", summary="One request, its answer")
     async def answer(request: Request) -> Response:
-        (found,) = await service.ask([await read(request, service.limits.body)])
+        (found,) = await service.ask([await read(request, service.limits)])
         return answer_of(found, STATUS[found["error"]["code"]] if "error" in found else 200)
 
     @app.post("/v1/answers", summary="Several requests, an answer or an error to each")
     async def answers(request: Request) -> Response:
-        said = await read(request, service.limits.body)
+        said = await read(request, service.limits)
         if not isinstance(said, dict) or set(said) != {"requests"} or not isinstance(said["requests"], list):
             raise RefusedError("bad_request", 'write an object with a list, {"requests": [{"history": ["sku-1"]}]}')
         if len(said["requests"]) > service.limits.requests:
@@ -106,7 +105,8 @@ def create_app(bundle: Path | str, limits: Limits | None = None) -> FastAPI:
     @app.get("/v1/bundle", summary="What answers")
     async def what() -> Response:
         manifest = service.opened.bundle.manifest
-        return answer_of({"bundle": service.opened.seal, **{key: manifest[key] for key in SHOWN if key in manifest}})
+        told = {"bundle": service.opened.seal, "approximate": service.opened.approximate}
+        return answer_of(told | {key: manifest[key] for key in SHOWN if key in manifest})
 
     @app.get("/health/live", summary="Whether the process runs")
     async def live() -> Response:
@@ -144,41 +144,8 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
             response.headers["Allow"] = allowed
         return response
 
-    app.add_middleware(Counted, figures=service.figures)
-
-
-class Counted:
-    """Counts and logs responses around an ASGI application, and answers where it fails."""
-
-    def __init__(self, app: ASGIApp, figures: Figures):
-        self.app, self.figures = app, figures
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 0
-        path = scope["path"] if scope["path"] in PATHS else "other"
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        except Exception:
-            log.exception("failed", extra={"told": {"path": path}})
-            if not status:
-                failed = RefusedError("failed", "the answer failed; its error is in the service's log").response()
-                await failed(scope, receive, noted)
-        seconds = time.perf_counter() - start
-        self.figures.responses[path, status] += 1
-        if path in ASKED:
-            self.figures.seconds.add(seconds)
-            log.info("answered", extra={"told": {"path": path, "status": status, "ms": round(seconds * 1e3, 2)}})
+    app.add_middleware(Admitted, most=service.limits.waiting + READING, figures=service.figures)
+    app.add_middleware(Counted, figures=service.figures)  # the last one added stands outside
 
 
 def _described(app: FastAPI, service: Service) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Batches:
     def __init__(self, answer: Answers, waiting: int, together: int):
         self.answer, self.most, self.together = answer, waiting, together
         self.taken = 0  # requests that are not answered yet
+        self.asking = 0  # calls of `ask` that have not returned
         self._queue: deque[tuple[Any, asyncio.Future[dict[str, Any]]]] = deque()
         self._some = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "answers")
@@ -40,12 +41,16 @@ class Batches:
         futures = [loop.create_future() for _ in said]
         self._queue.extend(zip(said, futures, strict=True))
         self._some.set()
-        return list(await asyncio.gather(*futures))
+        self.asking += 1
+        try:
+            return list(await asyncio.gather(*futures))
+        finally:
+            self.asking -= 1
 
     async def close(self, seconds: float) -> bool:
         """Answer what has been taken; whether that was done in time."""
         end = asyncio.get_running_loop().time() + seconds
-        while self.taken and asyncio.get_running_loop().time() < end:
+        while (self.taken or self.asking) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.01)
         self._task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)

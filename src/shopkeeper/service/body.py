@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import Request
@@ -9,9 +10,10 @@ from fastapi.responses import Response
 
 from shopkeeper.bundles.answer.lines import as_json, parsed
 from shopkeeper.bundles.answer.wire import refusal
+from shopkeeper.service.limits import Limits
 
 STATUS = {"bad_json": 400, "bad_request": 422, "too_large": 413, "too_long": 422, "too_many": 429, "not_json": 415,
-          "stopping": 503, "no_such_page": 404, "no_such_method": 405, "failed": 500}  # fmt: skip
+          "too_slow": 408, "stopping": 503, "no_such_page": 404, "no_such_method": 405, "failed": 500}  # fmt: skip
 
 
 class RefusedError(Exception):
@@ -27,8 +29,9 @@ class RefusedError(Exception):
         return Response(as_json(refusal(self.message, code=self.code)), STATUS[self.code], headers, "application/json")
 
 
-async def read(request: Request, most: int) -> Any:
+async def read(request: Request, limits: Limits) -> Any:
     """The JSON of a body; a `RefusedError` says what is wrong with it."""
+    most = limits.body
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError("not_json", "send JSON with the content type application/json")
@@ -37,10 +40,14 @@ async def read(request: Request, most: int) -> Any:
     if said.isdecimal() and int(said) > most:
         raise large
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > most:
-            raise large
+    try:
+        async with asyncio.timeout(limits.arrive or None):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > most:
+                    raise large
+    except TimeoutError:  # others wait for its place
+        raise RefusedError("too_slow", f"the body did not come in {limits.arrive:g} seconds") from None
     try:
         return parsed(bytes(content))
     except ValueError as e:

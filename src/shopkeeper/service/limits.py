@@ -17,13 +17,14 @@ class Limits:
     history: int = 10_000  # events of a request, those of the basket among them
     requests: int = 256  # in one body
     waiting: int = 512  # requests that are taken and not yet answered: a further one gets 429
+    arrive: float = 10.0  # seconds in which a body must have come; 0: however long
     together: int = 64  # requests that are answered in one call
     reload: float = 5.0  # seconds between looks at the bundle's folder; 0: never
     drain: float = 20.0  # seconds that a stopping service waits for what it has taken
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = 0 if name in ("reload", "drain") else 1
+            least = 0 if name in ("arrive", "reload", "drain") else 1
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
                 raise UserError(f"{name}={value!r}: write a number of at least {least}")
 

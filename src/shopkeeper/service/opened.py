@@ -20,8 +20,8 @@ log = logging.getLogger("shopkeeper.service")
 class Opened:
     """A folder and what was loaded from it last."""
 
-    def __init__(self, path: Path, threads: int = 1):
-        self.path, self.threads = Path(path), threads
+    def __init__(self, path: Path, threads: int = 1, approximate: bool = False):
+        self.path, self.threads, self.approximate = Path(path), threads, approximate
         self.seal, self.bundle = self._load()
         self.refused: str | None = None  # the seal of a bundle that was looked at and not taken
 
@@ -61,7 +61,7 @@ class Opened:
 
     def _load(self) -> tuple[str, Bundle]:
         """The bundle with its seal, its golden requests answered right; a `UserError` otherwise."""
-        bundle = Bundle.load(self.path, threads=self.threads)
+        bundle = Bundle.load(self.path, threads=self.threads, approximate=self.approximate)
         if wrong := wrong_answers(bundle):
             raise UserError(f"{self.path}: {wrong[0]}; export it again")
         bundle.seen.clear()

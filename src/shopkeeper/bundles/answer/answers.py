@@ -133,3 +133,13 @@ def first_difference(
         if item_id != wanted and abs(known.get(item_id, score) - wanted_score) > same_rank * scale:
             return f"rank {rank}: item '{item_id}' instead of '{wanted}'"
     return ""
+
+
+def agreement(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, float]:
+    """Mean share of each exact list (first of a pair) that is in the other, and share of lists equal item by item."""
+    asked = [(exact, other) for exact, other in pairs if exact]
+    overlap = [len({*exact} & {*other}) / len(exact) for exact, other in asked]
+    return {
+        "overlap": sum(overlap) / max(1, len(overlap)),
+        "same_lists": sum([*a] == [*b] for a, b in asked) / max(1, len(asked)),
+    }

@@ -105,6 +105,11 @@ class Bundle:
             places = Places.of(model, content) if isinstance(model, ItemModel) else None
             return cls(path, manifest, vocabulary, model, seal, golden, places)
 
+    @property
+    def approximate(self) -> bool:
+        """Whether it answers from its index."""
+        return isinstance(self.model, ItemModel) and self.model.nearest is not None
+
     def answer(
         self,
         histories: Sequence[Sequence[Event]],

@@ -9,7 +9,7 @@ Shapes: n customers, F features.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
-from shopkeeper.bundles.answer.events import Row
+from shopkeeper.bundles.answer.events import Row, types_of
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import VOCABULARY, Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
@@ -136,7 +136,7 @@ class CustomerModel:
         quantiles = None if quantile_nQ is None else quantile_nQ[row].tolist()
         return Answer.of_customer(float(value_n[row]), "", answers, unknown, quantiles, beside)
 
-    def _blank(self, rows: list[Row], instant: int) -> str:
+    def _blank(self, rows: Sequence[Row], instant: int) -> str:
         """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""
         if not rows:
             return NO_HISTORY
@@ -148,8 +148,8 @@ class CustomerModel:
         return f"no {' / '.join(wanted)} in the {'time' if days is None else f'{days:g} days'} before the cutoff"
 
     def _until_asked(
-        self, histories: list[list[Row]], instants: np.ndarray
-    ) -> tuple[list[list[Row]], np.ndarray, np.ndarray]:
+        self, histories: list[Sequence[Row]], instants: np.ndarray
+    ) -> tuple[list[Sequence[Row]], np.ndarray, np.ndarray]:
         """Histories and instants as a graph is asked, and of whom: all, or where the task is about sessions those of
         whom one goes on, until the event after which is asked."""
         everybody = np.arange(len(histories))
@@ -166,7 +166,7 @@ class CustomerModel:
         return cut, requests.events.timestamp[rows_nK[:, -1]], kept
 
     def _drawn(
-        self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
+        self, histories: list[Sequence[Row]], instants: np.ndarray, seen: Counter[str]
     ) -> tuple[dict[str, np.ndarray], list[int]]:
         """What the graph gives of customers who have events, (n, …) by name; how many items of each it knows not."""
         takes = frozenset(node.name for node in self.session.get_inputs())
@@ -186,7 +186,7 @@ class CustomerModel:
             last = np.array([history[-1].timestamp for history in rows], np.int64)
             feed = {
                 "history": padded(items),
-                "event_type": padded([[row.event_type for row in history] for history in rows]),
+                "event_type": padded([types_of(history) for history in rows]),
                 "since_last": ((instant - last) / MICROSECONDS_PER_DAY).astype(np.float32),
                 **others(rows, instant, takes, self.vocabulary.channels),
             }
@@ -199,7 +199,7 @@ class CustomerModel:
         return {name: np.concatenate(values)[back] for name, values in parts.items()}, unknown
 
     def _features(
-        self, histories: list[list[Row]], instants: np.ndarray, seen: Counter[str]
+        self, histories: list[Sequence[Row]], instants: np.ndarray, seen: Counter[str]
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
         """Features float64 (kept, F) of customers who have events, how many items of each the bundle knows not (n,),
         and who of them are asked about: all, or where the task is about sessions those of whom one goes on (kept,)."""

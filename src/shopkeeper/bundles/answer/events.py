@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 from shopkeeper.data.queries import query_id
 from shopkeeper.errors import UserError, nearest
@@ -40,6 +40,31 @@ class Row(NamedTuple):
     order_id: str | None = None
     channel: str | None = None
     session_id: str | None = None
+
+
+class Ids(Sequence[Row]):
+    """Events of which the items alone are known, oldest first: a `Row` is made when somebody asks for it.
+
+    Most of what is asked of a recommender is like this, and a graph asks for no rows.
+    """
+
+    def __init__(self, ids: Sequence[str], code: int):
+        self.ids, self.code = ids, code
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Ids: ...
+    def __getitem__(self, at: Any) -> Row | Ids:
+        return Ids(self.ids[at], self.code) if isinstance(at, slice) else Row(self.ids[at], self.code)
+
+
+def types_of(rows: Sequence[Row]) -> list[int]:
+    """Codes of the events' types."""
+    return [rows.code] * len(rows) if isinstance(rows, Ids) else [row.event_type for row in rows]
 
 
 def read_event(event: Any, where: str, usual: str, zone: str) -> Row:

@@ -21,7 +21,7 @@ EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
 
 
 def others(
-    rows: list[list[Row]], instant: np.ndarray | None, wanted: frozenset[str], channels: list[str]
+    rows: Sequence[Sequence[Row]], instant: np.ndarray | None, wanted: frozenset[str], channels: list[str]
 ) -> dict[str, np.ndarray]:
     """What a graph is told of events beside item and type, as in training: float32 (B, L) each.
 
@@ -55,8 +55,8 @@ def _days(microseconds: np.ndarray) -> Sequence[float]:
 
 def padded(lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int64) -> np.ndarray:
     """A rectangle, padded with 0 on the left."""
-    if len(lists) == 1 and isinstance(lists[0], np.ndarray) and len(lists[0]):
-        return lists[0].astype(dtype, copy=False)[None]
+    if len(lists) == 1 and len(lists[0]):
+        return np.asarray(lists[0], dtype)[None]
     width = max(map(len, lists), default=0) or 1
     table: np.ndarray = np.zeros((len(lists), width), dtype)
     for b, values in enumerate(lists):

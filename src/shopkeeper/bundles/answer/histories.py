@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.events import Row, read_event, read_instant
+from shopkeeper.bundles.answer.events import Ids, Row, read_event, read_instant
 from shopkeeper.bundles.answer.integrity import AGAIN
 from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
@@ -76,7 +76,7 @@ class Vocabulary:
 class Histories:
     """n histories, each in order of time, cut at the instant asked about."""
 
-    rows: list[list[Row]]
+    rows: Sequence[Sequence[Row]]
     instant: np.ndarray | None  # int64 (n,) µs UTC; None: nobody said when
 
     def __len__(self) -> int:
@@ -104,8 +104,8 @@ def read(histories: Any, as_of: Any, rules: Mapping[str, Any], vocabulary: Vocab
                         f"history {n}: the event {event!r:.80} has no timestamp; this model reads times, so it needs "
                         f"each event as [item id, event type, time] or with the key 'timestamp'"
                     )
-    rows = [sorted(h, key=lambda row: row.timestamp or 0) if all(r.timestamp is not None for r in h) else h
-            for h in rows]  # fmt: skip
+    rows = [h if isinstance(h, Ids) or any(r.timestamp is None for r in h) else
+            sorted(h, key=lambda row: row.timestamp or 0) for h in rows]  # fmt: skip
     seen["requests"] += len(rows)
     seen["events"] += sum(map(len, rows))
     if as_of is None:
@@ -114,14 +114,16 @@ def read(histories: Any, as_of: Any, rules: Mapping[str, Any], vocabulary: Vocab
         return Histories(rows, None)
     instants = _instants(as_of, len(rows), zone)
     cut = [
-        [row for row in history if row.timestamp is None or row.timestamp < instant]
+        history if isinstance(history, Ids) else [r for r in history if r.timestamp is None or r.timestamp < instant]
         for history, instant in zip(rows, instants.tolist(), strict=True)
     ]
     seen["future_events"] += sum(map(len, rows)) - sum(map(len, cut))
     return Histories(cut, instants)
 
 
-def _history(events: Any, where: str, usual: str, zone: str, vocabulary: Vocabulary, seen: Counter[str]) -> list[Row]:
+def _history(
+    events: Any, where: str, usual: str, zone: str, vocabulary: Vocabulary, seen: Counter[str]
+) -> Sequence[Row]:
     if isinstance(events, str) or not isinstance(events, Sequence):
         raise UserError(
             f"{where} must be a list of events, not {type(events).__name__} {events!r:.80}; "
@@ -133,9 +135,9 @@ def _history(events: Any, where: str, usual: str, zone: str, vocabulary: Vocabul
             f"{where} is one event with its type, {events!r:.80}; write a list of events, "
             f"e.g. [[['sku-1', 'view'], ['sku-2', 'purchase']]] for one person"
         )
-    code = EVENT_CODE[usual]
-    # Ids alone are most of what is asked of a recommender: they need none of the checks of a fuller event.
-    return [Row(event, code) if type(event) is str else read_event(event, where, usual, zone) for event in events]
+    if {*map(type, events)} <= {str}:  # these need none of the checks of a fuller event
+        return Ids(events, EVENT_CODE[usual])
+    return [read_event(event, where, usual, zone) for event in events]
 
 
 def _instants(as_of: Any, n: int, zone: str) -> np.ndarray:

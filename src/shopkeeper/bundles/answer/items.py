@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
-from shopkeeper.bundles.answer.events import Row
+from shopkeeper.bundles.answer.events import Ids, Row, types_of
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
@@ -36,6 +36,7 @@ INPUTS = (
     "own_score",
 )  # a graph may leave out what its model does not read
 Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
+Part = list[tuple[Sequence[Row], list[int]]]  # requests that are answered in one call
 REQUESTS_AT_ONCE = 64  # in one call of the graph: more would be padded to the longest of all
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
@@ -44,7 +45,7 @@ SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds 
 class Parsed:
     """A history as a model reads it."""
 
-    rows: list[Row]  # the events that it reads
+    rows: Sequence[Row]  # the events that it reads
     items: list[int]  # their internal items
     every: list[int]  # every known item of the history, read or not
     unknown: int  # events of others
@@ -146,9 +147,11 @@ class ItemModel:
 
     def answers(self, parsed: Sequence[Parsed], items_BK: np.ndarray, scores_BK: np.ndarray) -> list[Answer]:
         """Lists in external ids, and the reason where nothing of a history is read."""
-        found, shown = [], self.vocabulary.shown
+        found, ids, shown = [], self.vocabulary.item_ids, self.vocabulary.shown
+        queries = bool(self.vocabulary.content.get("query_buckets"))
         for one, items_K, scores_K in zip(parsed, items_BK.tolist(), scores_BK.tolist(), strict=True):
-            listed = [(shown(i), s) for i, s in zip(items_K, scores_K, strict=True) if i > 0]
+            some = zip(items_K, scores_K, strict=True)
+            listed = [(shown(i) if queries else ids[i - 1], s) for i, s in some if i > 0]
             found.append(Answer(listed, None, "" if one.items else NO_HISTORY, None, one.unknown))
         return found
 
@@ -182,7 +185,7 @@ class ItemModel:
 
     def _best(
         self,
-        part: list[tuple[list[Row], list[int]]],
+        part: Part,
         instant: np.ndarray | None,
         hidden: list[Hidden],
         k: int,
@@ -195,13 +198,14 @@ class ItemModel:
                 part = [(rows[-longest:], items[-longest:]) for rows, items in part]
             feed = {"history": padded([i for _, i in part]), "exclude": padded(hidden)} | own
             if "event_type" in self.inputs:
-                feed["event_type"] = padded([[row.event_type for row in rows] for rows, _ in part])
+                feed["event_type"] = padded([types_of(rows) for rows, _ in part])
             channels = self.vocabulary.channels
             if "channel" in self.inputs:
                 seen["unknown_channels"] += sum(
                     r.channel is not None and r.channel not in channels for h, _ in part for r in h
                 )
-            feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
+            if not self.inputs <= feed.keys():
+                feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
             found = self.session.run(None, {name: feed[name] for name in self.inputs})
             if self.nearest is not None:
                 return self.nearest.best(found[0], np.array([not items for _, items in part]), hidden, k)
@@ -211,17 +215,13 @@ class ItemModel:
             return self.nearest.best(*request_vectors(requests, self.arrays, FOLDS[self.manifest["scorer"]]), hidden, k)
         return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)
 
-    def _requests(
-        self, part: list[tuple[list[Row], list[int]]], instant: np.ndarray | None, seen: Counter[str]
-    ) -> Requests:
+    def _requests(self, part: Part, instant: np.ndarray | None, seen: Counter[str]) -> Requests:
         table = Table(self.vocabulary, bool(self.manifest["history"].get("needs_time")))
         for rows, items in part:
             table.add(rows, items)
         return table.requests(instant, seen)
 
-    def _own(
-        self, part: list[tuple[list[Row], list[int]]], instant: np.ndarray | None, seen: Counter[str]
-    ) -> dict[str, np.ndarray]:
+    def _own(self, part: Part, instant: np.ndarray | None, seen: Counter[str]) -> dict[str, np.ndarray]:
         """The own items of each history and their scores, as the graph takes them."""
         owner, item, score = own_items(self._requests(part, instant, seen), self.arrays)
         at = np.searchsorted(owner, np.arange(1, len(part)))
@@ -233,30 +233,41 @@ class ItemModel:
 
     def read(self, rows: Sequence[Row], seen: Counter[str]) -> Parsed:
         """What the model reads of a history."""
-        rules = self.manifest["history"]
-        wanted = rules["event_types"]
-        codes = None if wanted is None else {EVENT_CODE[name] for name in wanted}
-        kept: list[Row] = []
+        wanted, longest = self._read
+        kept: Sequence[Row] | None = None
         items: list[int] = []
         every: list[int] = []
         unknown = 0
-        if codes is None:  # what is most common at once: every item known, every event read
-            found = [self.vocabulary.internal.get(row.item_id, 0) for row in rows]
-            if 0 not in found if self.knows_all else all(map(self.known.__getitem__, found)):  # 0 is not known
-                kept, items, every, rows = [*rows], found, found, ()
-        for row in rows:
-            item = self.vocabulary.item(row.item_id, seen)
-            if item is not None:
-                every.append(item)
-            if item is None or not self.known[item]:
-                unknown += 1
-            elif codes is None or row.event_type in codes:
-                kept.append(row)
-                items.append(item)
-        longest = None if self.arrays else rules["max_length"]  # an own history looks further back than its network
-        cut = 0 if longest is None else max(0, len(items) - longest)
+        if wanted is None or (isinstance(rows, Ids) and rows.code in wanted):  # of every event the item, if it is known
+            ids = rows.ids if isinstance(rows, Ids) else [row.item_id for row in rows]
+            internal = self.vocabulary.internal
+            found = [internal.get(item_id, 0) for item_id in ids]
+            if 0 not in found and (self.knows_all or all(map(self.known.__getitem__, found))):
+                kept, items, every = rows, found, found  # which is most common
+        if kept is None:
+            some: list[Row] = []
+            for row in rows:
+                item = self.vocabulary.item(row.item_id, seen)
+                if item is not None:
+                    every.append(item)
+                if item is None or not self.known[item]:
+                    unknown += 1
+                elif wanted is None or row.event_type in wanted:
+                    some.append(row)
+                    items.append(item)
+            kept = some
         seen["unknown_items"] += unknown
-        return Parsed(kept[cut:], items[cut:], every, unknown)
+        if longest is not None and len(items) > longest:
+            kept, items = kept[-longest:], items[-longest:]
+        return Parsed(kept, items, every, unknown)
+
+    @cached_property
+    def _read(self) -> tuple[frozenset[int] | None, int | None]:
+        """Codes of the types of events that it reads, None: all; how many of the newest, None: all."""
+        rules = self.manifest["history"]
+        wanted = rules["event_types"]
+        codes = None if wanted is None else frozenset(EVENT_CODE[name] for name in wanted)
+        return codes, None if self.arrays else rules["max_length"]  # an own history looks further than its network
 
     def _excluded(self, exclude: Sequence[Sequence[str]], n: int, seen: Counter[str]) -> list[list[int]]:
         """Internal ids to leave out of each of n requests."""

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.bundles.answer.answers import Answer, difference
+from shopkeeper.bundles.answer.answers import SAME_SCORE, Answer, agreement, difference
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.integrity import AGAIN, fitting
 from shopkeeper.errors import UserError
+
+RECALL_MARGIN = 0.01  # processors round distances in their own ways
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,32 @@ class Verification:
     p50_ms: float  # of one request at a time, from external ids to external ids
     p99_ms: float
     per_second: float  # requests a second, all golden requests in one call
+    approximate: bool = False  # answered from the bundle's index
 
     @property
     def ok(self) -> bool:
-        """True when every golden request was answered as by the trained model."""
+        """True when every golden request was answered as by the trained model, or, from an index, as often as told."""
         return not self.wrong
 
     def __str__(self) -> str:
-        state = "all as the trained model answers" if self.ok else f"{len(self.wrong)} DIFFERENT"
+        right = "found as often as its manifest says" if self.approximate else "all as the trained model answers"
+        state = right if self.ok else f"{len(self.wrong)} DIFFERENT"
         return (
             f"{self.path}: {self.model}, hashes good, {self.requests} golden requests: {state}; "
             f"p50 {self.p50_ms:.2f} ms, p99 {self.p99_ms:.2f} ms, {self.per_second:,.0f} requests/s in one batch"
         )
 
 
-def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verification:
+def verify(path: Path | str, *, repeat: int = 3, threads: int = 1, approximate: bool = False) -> Verification:
     """Load (hashes are checked), replay the golden requests, measure latency over `repeat` rounds of them.
+
+    `approximate`: answers come from the bundle's index.
 
     Raises:
         UserError: the bundle cannot be loaded. Different answers do not raise: they are in `wrong`.
     """
     path = Path(path)
-    bundle = Bundle.load(path, threads=threads)
+    bundle = Bundle.load(path, threads=threads, approximate=approximate)
     wrong, golden = wrong_answers(bundle), bundle.golden
     times = []
     for _ in range(repeat):
@@ -61,17 +67,22 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1) -> Verificati
     batch = time.perf_counter() - start
     p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
     model = str(bundle.manifest.get("model"))
-    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch)
+    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch, approximate)
 
 
 def wrong_answers(bundle: Bundle) -> list[str]:
-    """One line per golden request that is answered differently; a `UserError` where there are none to answer."""
+    """One line per golden request that is answered differently; a `UserError` where there are none to answer.
+
+    Of a bundle that answers from its index see `missed`.
+    """
     if not bundle.golden:
         raise UserError(f"{bundle.path} has no golden requests, so nothing can be verified; {AGAIN}")
     wrong = []
     with fitting(bundle.path):
         told = (bundle.manifest.get("preprocessing") or {}).get("tolerance") or {}
         tolerance = {name: float(told[name]) for name in ("score", "rank") if name in told}
+        if bundle.approximate:
+            return missed(bundle, tolerance.get("score", SAME_SCORE))
         for position, request in enumerate(bundle.golden):
             got, wanted = replay(bundle, request), Answer.from_json(request["expected"])
             said, where = difference(got, wanted, **tolerance), f"golden request {position}"
@@ -79,6 +90,33 @@ def wrong_answers(bundle: Bundle) -> list[str]:
                 said, where = said or _other_ids(got, wanted), f"{where} of placement={place}"
             if said:
                 wrong.append(f"{where}: {said}")
+    return wrong
+
+
+def missed(bundle: Bundle, same_score: float) -> list[str]:
+    """What is wrong with answers from an index: a score that is none, or fewer items found than the manifest says.
+
+    The golden answers are the exact ones. An index is right when its lists hold the share of their items that
+    `index.recall.golden` of the manifest says, less `RECALL_MARGIN`, with these items' scores; lists of placements are
+    made of longer ones, and are not asked here.
+    """
+    wrong, pairs = [], []
+    for position, request in enumerate(bundle.golden):
+        if "placement" in request:
+            continue
+        got, wanted = replay(bundle, request), Answer.from_json(request["expected"])
+        pairs.append(([i for i, _ in wanted.items or ()], [i for i, _ in got.items or ()]))
+        right = dict(wanted.items or ())
+        if wanted.reason is not None and got.reason != wanted.reason:
+            wrong.append(f"golden request {position}: {got.reason!r} instead of {wanted.reason!r}")
+        for item_id, score in got.items or ():
+            exact = right.get(item_id, score)
+            if not abs(score - exact) <= same_score * max(1.0, abs(exact)):
+                wrong.append(f"golden request {position}: score {score:.6g} of '{item_id}' instead of {exact:.6g}")
+                break
+    found, told = agreement(pairs)["overlap"], float(bundle.manifest["index"]["recall"]["golden"])
+    if found < told - RECALL_MARGIN:
+        wrong.append(f"its index finds {found:.4f} of the golden requests' items instead of {told:.4f}")
     return wrong
 
 

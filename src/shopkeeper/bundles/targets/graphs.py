@@ -84,7 +84,7 @@ def in_sixteen_bits(content: bytes) -> bytes:
                 continue
             one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
             casts.append(helper.make_node("Cast", [one.name], [name], to=TensorProto.FLOAT))
-    return _written(model, casts)
+    return written(model, casts)
 
 
 def in_eight_bits(content: bytes) -> bytes:
@@ -126,7 +126,7 @@ def in_eight_bits(content: bytes) -> bytes:
                     f"its graph uses item vectors in a way that int8 does not know ({node.op_type}); use fp16"
                 )
             nodes.append(node)
-    return _written(model, nodes, instead=True)
+    return written(model, nodes, instead=True)
 
 
 def _looked_up(node: Any, table: str) -> list[Any]:
@@ -169,7 +169,7 @@ def _multiplied(node: Any) -> list[Any]:
     ]
 
 
-def _written(model: Any, nodes: Sequence[Any], instead: bool = False) -> bytes:
+def written(model: Any, nodes: Sequence[Any], instead: bool = False) -> bytes:
     """The graph with these nodes before its own, or instead of them."""
     rest = [] if instead else list(model.graph.node)
     found = onnx.ModelProto()
@@ -183,6 +183,48 @@ def _written(model: Any, nodes: Sequence[Any], instead: bool = False) -> bytes:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a recommender's graph goes from the vector of a request to its list: as `write.ranking` writes it."""
+
+    vector: str  # (B, D)
+    table: str  # initializer (V, D)
+    known: str  # bool (B, 1): a history is there
+    bias_V: np.ndarray  # is added to the products; -inf of what is not in the catalogue
+    fallback_V: np.ndarray
+    nodes: list[Any]  # product, additions, choice of the fallback, what is hidden, the best; in this order
+
+
+def ending(model: Any) -> Ending:
+    """The end of a graph whose scores are products of vectors.
+
+    Raises:
+        UserError: its scores are something else; what, is said.
+    """
+    found, graph = scored(model), model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constant = {one.name: one for one in graph.initializer}
+    (top,) = (node for node in graph.node if node.op_type == "TopK")
+    hiding = made_by[top.input[0]]
+    if hiding.op_type != "ScatterElements" or hiding.input[1] != "exclude":
+        raise UserError("its graph does not end as this shopkeeper writes them; export it again")
+    choice = made_by[hiding.input[0]]
+    if choice.op_type != "Where" or choice.input[2] not in constant:
+        raise UserError("its graph has no list for who has no history; export it again")
+    fallback_V, node = numpy_helper.to_array(constant[choice.input[2]]), made_by[choice.input[1]]
+    bias_V, additions = np.zeros(len(fallback_V), np.float32), []
+    while node.op_type == "Add" and (added := [name for name in node.input if name in constant]):
+        bias_V = bias_V + numpy_helper.to_array(constant[added[0]])
+        additions.append(node)
+        node = made_by[next(name for name in node.input if name not in constant)]
+    if found is None or not any(node is one for one in found.products):
+        raise UserError(
+            "its scores are no product of vectors (a history's own items are scored apart); use the exact bundle"
+        )
+    nodes = [node, *additions[::-1], choice, hiding, top]
+    return Ending(node.input[0], found.table, choice.input[0], bias_V, fallback_V, nodes)
+
+
+@dataclass(frozen=True)
 class Product:
     """A graph whose scores are products of a request's vector with item vectors."""
 
@@ -193,39 +235,18 @@ class Product:
 
 
 def product(content: bytes) -> Product:
-    """A recommender's graph taken apart.
-
-    Raises:
-        UserError: its scores are something else than a product; what, is said.
-    """
+    """A recommender's graph taken apart; a `UserError` where `ending` finds none."""
     model = onnx.load_from_string(content)
-    found, graph = scored(model), model.graph
-    made_by = {name: node for node in graph.node for name in node.output}
+    end, graph = ending(model), model.graph
     constant = {one.name: one for one in graph.initializer}
-    (top,) = (node for node in graph.node if node.op_type == "TopK")
-    node = made_by[top.input[0]]
-    if node.op_type != "ScatterElements" or node.input[1] != "exclude":
-        raise UserError("its graph does not end as this shopkeeper writes them; export it again")
-    node = made_by[node.input[0]]
-    if node.op_type != "Where" or node.input[2] not in constant:
-        raise UserError("its graph has no list for who has no history; export it again")
-    fallback_V, node = numpy_helper.to_array(constant[node.input[2]]), made_by[node.input[1]]
-    bias_V = np.zeros(len(fallback_V), np.float32)
-    while node.op_type == "Add" and (added := [name for name in node.input if name in constant]):
-        bias_V = bias_V + numpy_helper.to_array(constant[added[0]])
-        node = made_by[next(name for name in node.input if name not in constant)]
-    if found is None or not any(node is one for one in found.products):
-        raise UserError(
-            "its scores are no product of vectors (a history's own items are scored apart); use the exact bundle"
-        )
-    needed, kept = {node.input[0]}, []
+    needed, kept = {end.vector}, []
     for one in reversed(graph.node):
         if needed & set(one.output):
             needed |= set(one.input)
             kept.append(one)
-    kept.append(helper.make_node("Identity", [node.input[0]], ["vector"]))
+    kept.append(helper.make_node("Identity", [end.vector], ["vector"]))
     kept[:-1] = kept[-2::-1]
-    item_VD = numpy_helper.to_array(constant[found.table])
+    item_VD = numpy_helper.to_array(constant[end.table])
     inputs = [one for one in graph.input if one.name in needed]
     tables = [one for one in graph.initializer if one.name in needed]
     output = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", item_VD.shape[1]])
@@ -233,4 +254,4 @@ def product(content: bytes) -> Product:
     graph.input.extend(inputs)
     graph.output.append(output)
     graph.initializer.extend(tables)
-    return Product(_written(model, kept, instead=True), item_VD, bias_V, fallback_V)
+    return Product(written(model, kept, instead=True), item_VD, end.bias_V, end.fallback_V)

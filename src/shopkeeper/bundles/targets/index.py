@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.answers import agreement
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.nearest import ARRAYS, FILES, VECTOR, Nearest, faiss_package
 from shopkeeper.bundles.answer.verify import verify
-from shopkeeper.bundles.targets.smaller import Cost, agreement, cost_line
+from shopkeeper.bundles.targets.smaller import Cost, cost_line
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text

@@ -8,11 +8,11 @@ there. How far these are from the exact bundle's, and what the difference is wor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.bundles.answer.answers import Answer
+from shopkeeper.bundles.answer.answers import Answer, agreement
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.integrity import MANIFEST
 from shopkeeper.bundles.answer.verify import replay, verify
@@ -90,16 +90,6 @@ def _answer_anew(folder: Path, exact: Bundle, smaller: Bundle) -> dict[str, Any]
     write_text(folder / "golden.json", "{" + ", ".join(parts) + "}\n")
     return {"requests": len(asked), **agreement([([i for i, _ in a.items or ()], [i for i, _ in b.items or ()])
                                                  for a, b in pairs])}  # fmt: skip
-
-
-def agreement(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, float]:
-    """Mean share of each exact list (first of a pair) that is in the other, and share of lists equal item by item."""
-    asked = [(exact, other) for exact, other in pairs if exact]
-    overlap = [len({*exact} & {*other}) / len(exact) for exact, other in asked]
-    return {
-        "overlap": sum(overlap) / max(1, len(overlap)),
-        "same_lists": sum([*a] == [*b] for a, b in asked) / max(1, len(asked)),
-    }
 
 
 def _card(variant: Mapping[str, Any]) -> Iterator[str]:
