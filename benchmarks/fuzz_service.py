@@ -31,6 +31,7 @@ from _results import ROOT, at_least, at_most, row, write_result
 sys.path.insert(0, str(ROOT / "tests"))
 
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from tiny import tiny_prepared
@@ -45,7 +46,7 @@ def served(place: Path) -> Path:
     prepared, split = tiny_prepared(place / "data", histories, n_items=40)
     model = ItemKNN(5)
     model.fit(prepared, split, Fit(progress=False))
-    run = {"model": "item_knn", "task": "next_item"}
+    run = MadeFrom(model="item_knn", task="next_item")
     return export_bundle(model, prepared, split, run, place / "bundle", golden=40)
 
 

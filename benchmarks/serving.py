@@ -33,11 +33,14 @@ from shopkeeper.bundles.answer.graph import padded
 from shopkeeper.bundles.targets.index import write_index
 from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.placements import Place
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.reranking.model import Reranked
 from shopkeeper.reranking.placement import Placed
+from shopkeeper.reranking.settings import Placement
+from shopkeeper.timeline import SplitSettings
 from tiny import tiny_prepared
 
 LENGTH, WIDTH, CATEGORIES = 50, 64, 10
@@ -61,8 +64,8 @@ def made(items: int, place: Path, by_category: bool = False) -> Path:
     places = None
     if by_category:
         placed = Placed(Reranked(model, [], split, False, 100, "placement=category: placement"))
-        places = {"category": Place({"candidates": 100, "filter": [], "rerank": []}, "category", placed)}
-    return export_bundle(model, prepared, split, {"model": "sasrec"}, place / "bundle", golden=8, places=places)
+        places = {"category": Place(Placement("category", split=SplitSettings(asks="category")), placed)}
+    return export_bundle(model, prepared, split, MadeFrom(model="sasrec"), place / "bundle", golden=8, places=places)
 
 
 def spent(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:

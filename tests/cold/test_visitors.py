@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from shopkeeper.bundles.write.bundle import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
@@ -185,7 +186,7 @@ def test_requests_without_a_history_are_answered_better_than_by_popularity(shop,
 
 def test_a_bundle_of_both_answers_visitors_and_customers_alike(shop, both: WithFallback, tmp_path: Path):
     prepared, split = shop
-    run = {"model": "with_fallback", "filter_seen": False, "metrics": {}, "commit": "abc"}
+    run = MadeFrom(model="with_fallback", metrics={}, commit="abc")
     bundle = Bundle.load(export_bundle(both, prepared, split, run, tmp_path / "bundle", golden=20))
     lists = bundle.recommend([[]], as_of="2023-07-20T00:00:00Z", k=2)
     assert [item for item, _ in lists[0]] == [f"i{BREAD}", f"i{BALL}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from javascript import node
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.counting.popularity import Popularity
@@ -35,12 +37,12 @@ MODELS: dict[str, Any] = {
     "sasrec_of_purchases": lambda: SASRec(**SMALL | {"inputs": "targets", "max_length": 5}),
     "hstu_with_time": lambda: HSTU(**SMALL | {"time": True}),
 }
-RUN = {
-    "task": "next_item", "filter_seen": True, "seed": 3, "commit": "abc", "trained_until": "2026-01-15T00:00:00Z",
-    "metrics": {"test": {"ndcg@10": {"value": 0.31, "low": 0.28, "high": 0.33, "n": 1234}}},
-    "judged": {"baseline": "recency", "metric": "ndcg@10", "difference": 0.04, "low": 0.01, "high": 0.07,
+RUN = MadeFrom(
+    task="next_item", filter_seen=True, seed=3, commit="abc", cutoff="2026-01-15T00:00:00Z",
+    metrics={"test": {"ndcg@10": {"value": 0.31, "low": 0.28, "high": 0.33, "n": 1234}}},
+    judged={"baseline": "recency", "metric": "ndcg@10", "difference": 0.04, "low": 0.01, "high": 0.07,
                "method": "randomisation", "statement": "it is better than recency"},
-}  # fmt: skip
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -48,7 +50,7 @@ def bundle(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest.T
     model = MODELS[request.param]()
     model.fit(*shop, Fit(filter_seen=False, progress=False))
     folder = tmp_path_factory.mktemp("exports") / request.param
-    return export_bundle(model, *shop, RUN | {"model": request.param}, folder, golden=40)
+    return export_bundle(model, *shop, replace(RUN, model=request.param), folder, golden=40)
 
 
 def test_the_code_in_the_readme_answers_every_golden_request(bundle: Path):
@@ -135,7 +137,7 @@ def test_customers_are_told_in_three_languages_what_is_true_of_this_bundle(bundl
 def test_a_model_with_longer_arithmetic_says_who_does_it(shop: Any, tmp_path: Path):
     model = SLIM()
     model.fit(*shop, Fit(progress=False))
-    folder = export_bundle(model, *shop, {"model": "slim", "task": "next_item"}, tmp_path / "slim", golden=5)
+    folder = export_bundle(model, *shop, MadeFrom(model="slim", task="next_item"), tmp_path / "slim", golden=5)
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "`shopkeeper answer`" in text
     assert "```python" not in text

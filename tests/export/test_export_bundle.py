@@ -12,6 +12,7 @@ import pytest
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden import Draw, answer, best, disagreements, trained_scores
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.oracle import ChurnOracle
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
@@ -59,12 +60,8 @@ def exported(request: pytest.FixtureRequest, shop: Any, tmp_path_factory: pytest
     prepared, split = shop
     model = MODELS[request.param]()
     model.fit(prepared, split, Fit(filter_seen=False, progress=False))
-    run = {
-        "model": request.param,
-        "filter_seen": True,
-        "metrics": {"test": {"ndcg@10": {"value": 0.1}}},
-        "commit": "abc",
-    }
+    metrics = {"test": {"ndcg@10": {"value": 0.1}}}
+    run = MadeFrom(model=request.param, filter_seen=True, metrics=metrics, commit="abc")
     return model, export_bundle(
         model, prepared, split, run, tmp_path_factory.mktemp("exports") / request.param, golden=20
     )
@@ -170,7 +167,7 @@ def test_a_graph_that_answers_differently_from_the_trained_model_is_refused_and_
     model = Drifting()
     model.fit(*shop, Fit())
     with pytest.raises(UserError, match="was not written: the bundle and the trained model differ"):
-        export_bundle(model, *shop, {}, tmp_path / "exports" / "bad")
+        export_bundle(model, *shop, MadeFrom(), tmp_path / "exports" / "bad")
     assert list((tmp_path / "exports").iterdir()) == []
 
 
@@ -180,7 +177,7 @@ class NoProgram:
 
 def test_a_model_without_a_program_is_refused_with_where_one_is_described(shop: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"NoProgram models cannot be exported: they have no `program`"):
-        export_bundle(NoProgram(), *shop, {}, tmp_path / "x")
+        export_bundle(NoProgram(), *shop, MadeFrom(), tmp_path / "x")
 
 
 TIMED = {
@@ -193,7 +190,7 @@ TIMED = {
 def test_a_model_that_weighs_events_by_their_age_is_told_their_times(name: str, shop: Any, tmp_path: Path) -> None:
     model: Any = TIMED[name]()
     model.fit(*shop, Fit())
-    bundle = Bundle.load(export_bundle(model, *shop, {"model": name}, tmp_path / "bundle", golden=20))
+    bundle = Bundle.load(export_bundle(model, *shop, MadeFrom(model=name), tmp_path / "bundle", golden=20))
     cases = Draw(shop[0], model.program(timed=True)).random(300, 5)
     scores_BV = trained_scores(model, cases, shop[1].catalogue)
     assert disagreements(scores_BV, answer(bundle, cases), bundle.vocabulary.internal, 10) == []
@@ -211,7 +208,7 @@ def test_a_model_that_weighs_events_by_their_age_is_told_their_times(name: str, 
 def test_an_oracle_is_refused_with_the_reason(oracle: Any, shop: Any, tmp_path: Path) -> None:
     said = f"{oracle.__name__} models are not exported: an oracle is no candidate, it knows the simulation's truth"
     with pytest.raises(UserError, match=said):
-        export_bundle(oracle(), *shop, {}, tmp_path / "x")
+        export_bundle(oracle(), *shop, MadeFrom(), tmp_path / "x")
 
 
 @pytest.mark.parametrize(

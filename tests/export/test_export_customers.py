@@ -22,6 +22,7 @@ from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import Person, external, invented_people, trained_answers
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
@@ -57,7 +58,7 @@ def exported(request: pytest.FixtureRequest, toys: Any, tmp_path_factory: pytest
     model: Any = MODELS[request.param]()
     model.fit(train, calibration, Fit(seed=0, trainer=TrainerConfig(precision="fp32"), progress=False))
     out = tmp_path_factory.mktemp("exports") / request.param
-    return model, export_bundle(model, prepared, test, {"model": request.param, "task": "churn"}, out)
+    return model, export_bundle(model, prepared, test, MadeFrom(model=request.param, task="churn"), out)
 
 
 def asked(prepared: Prepared, people: list[Any]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: An
     train, calibration, test = (build_cohort(prepared, t, 60, 90, **told) for t in CUTOFFS)
     model = made()
     model.fit(train, calibration, Fit(seed=0))
-    path = export_bundle(model, prepared, test, {"model": "totals", "task": "spend"}, tmp_path / "spend")
+    path = export_bundle(model, prepared, test, MadeFrom(model="totals", task="spend"), tmp_path / "spend")
     assert verify(path, repeat=1).ok
     people = invented_people(prepared, test, 60, seed=9)
     wanted = trained_answers(model, prepared, test, people)
@@ -181,13 +182,13 @@ def test_arrays_that_score_differently_are_refused(toys: Any, tmp_path: Path) ->
     predict = model.predict
     model.predict = lambda c: type(p := predict(c))(p.probability + 1e-3, p.blank_reason)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="was not written"):
-        export_bundle(model, prepared, test, {}, tmp_path / "bad")
+        export_bundle(model, prepared, test, MadeFrom(), tmp_path / "bad")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_scores_is_refused_with_its_reason(toys: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no scores to export: not fitted"):
-        export_bundle(Logistic(), toys[0], toys[1][2], {}, tmp_path / "bad")
+        export_bundle(Logistic(), toys[0], toys[1][2], MadeFrom(), tmp_path / "bad")
 
 
 def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_bundle_of_the_first_format_says_what_to_do(toys: Any, tmp_path: Path)
 
     model = BaseRate()
     model.fit(toys[1][0], toys[1][1], Fit())
-    old = export_bundle(model, toys[0], toys[1][2], {"task": "churn"}, tmp_path / "old", golden=5)
+    old = export_bundle(model, toys[0], toys[1][2], MadeFrom(task="churn"), tmp_path / "old", golden=5)
     seal(old, json.loads((old / "manifest.json").read_text()), version=1)
     with pytest.raises(UserError, match="format 1, whose customer models wanted finished features; export the model"):
         Bundle.load(old)
@@ -231,7 +232,7 @@ def test_a_churn_bundle_answers_from_raw_histories_as_evaluation_did_where_no_le
     )
     model = LightGBM(max_trees=80)
     model.fit(train, calibration, Fit(seed=1))
-    bundle = export_bundle(model, prepared, test, {"model": "lightgbm", "task": "churn"}, tmp_path / "churn")
+    bundle = export_bundle(model, prepared, test, MadeFrom(model="lightgbm", task="churn"), tmp_path / "churn")
     table = customer_table(prepared, test, model.predict(test), {"model": "lightgbm"})
     users = np.random.default_rng(5).permutation(len(prepared.offsets) - 1)[:1000]
     people = []

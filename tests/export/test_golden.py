@@ -11,6 +11,7 @@ import pytest
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.data.prepared import Prepared
@@ -42,7 +43,7 @@ def runs_of(prepared: Prepared) -> set[tuple[str, ...]]:
 def exported(shop: Shop, out: Path, golden: int = 40) -> list[dict]:
     model = ItemKNN()
     model.fit(*shop, Fit())
-    export_bundle(model, *shop, {"model": "item_knn"}, out, golden=golden)
+    export_bundle(model, *shop, MadeFrom(model="item_knn"), out, golden=golden)
     assert verify(out).ok
     return json.loads((out / "golden.json").read_text())["requests"]
 
@@ -93,7 +94,7 @@ def test_golden_customers_of_a_churn_bundle_do_not_exist(tmp_path: Path) -> None
     cohort = build_cohort(prepared, 2 * DAY + 1, 1, None, observed_until=4 * DAY)
     model = BaseRate()
     model.fit(cohort, cohort, Fit(seed=0))
-    out = export_bundle(model, prepared, cohort, {"model": "base_rate", "task": "churn"}, tmp_path / "bundle")
+    out = export_bundle(model, prepared, cohort, MadeFrom(model="base_rate", task="churn"), tmp_path / "bundle")
     requests = json.loads((out / "golden.json").read_text())["requests"]
     times = [event["timestamp"] for request in requests for event in request["history"]]
     real = {write_instant(int(t)) for t in prepared.events.timestamp}
@@ -110,7 +111,7 @@ def test_an_event_without_a_type_is_the_same_for_the_model_and_its_bundle(shop: 
     """Two thirds of the log are views: taking the commonest type here and a purchase there gave two answers."""
     model = SASRec(width=8, blocks=1, max_length=10, epochs=1)
     model.fit(*shop, Fit(progress=False))
-    bundle = Bundle.load(export_bundle(model, *shop, {"model": "sasrec"}, tmp_path / "bundle", golden=5))
+    bundle = Bundle.load(export_bundle(model, *shop, MadeFrom(model="sasrec"), tmp_path / "bundle", golden=5))
     assert bundle.manifest["history"]["usual_type"] == untyped_event(model, ()) == "purchase"
     assert bundle.recommend([["i1", "i4"]]) == bundle.recommend([[["i1", "purchase"], ["i4", "purchase"]]])
     assert bundle.recommend([["i1", "i4"]]) != bundle.recommend([[["i1", "view"], ["i4", "view"]]])

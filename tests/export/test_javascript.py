@@ -16,6 +16,7 @@ import pytest
 from javascript import module, node
 from shopkeeper.bundles.answer.events import read_instant
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
@@ -45,7 +46,9 @@ def test_what_is_no_time_is_refused_by_both(text: str):
 def bundle(shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ItemKNN(5)
     model.fit(*shop, Fit(progress=False))
-    return export_bundle(model, *shop, {"model": "item_knn"}, tmp_path_factory.mktemp("exports") / "knn", golden=20)
+    return export_bundle(
+        model, *shop, MadeFrom(model="item_knn"), tmp_path_factory.mktemp("exports") / "knn", golden=20
+    )
 
 
 def asked(bundle: Path, request: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import nn
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.bundle import program_of
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
@@ -140,7 +141,7 @@ def test_its_numbers_are_the_models_own(trained: Any) -> None:
 )
 def test_its_bundle_answers_as_the_model_does(trained: Any, tmp_path: Path) -> None:
     model, prepared, split = trained
-    path = export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=30)
+    path = export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m", golden=30)
     assert verify(path, repeat=0).ok
 
 
@@ -149,7 +150,9 @@ def test_models_of_baskets_are_exported_and_are_told_orders_and_times(trained: A
     model, prepared, split = trained
     if isinstance(model, TwoStage):
         assert model.booster is not None
-    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=30))
+    bundle = Bundle.load(
+        export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m", golden=30)
+    )
     assert verify(bundle.path, repeat=0).ok
     assert 50 < bundle.manifest["people"] <= 60
     lines = [{"item_id": f"i{i}", "timestamp": "1970-05-01T10:00", "order_id": o} for i, o in ((1, "a"), (2, "a"))]
@@ -165,7 +168,7 @@ def test_models_of_baskets_are_exported_and_are_told_orders_and_times(trained: A
 @pytest.mark.parametrize("trained", ["two_stage"], indirect=True)
 def test_a_model_that_reads_the_instant_is_asked_at_one(trained: Any, tmp_path: Path) -> None:
     model, prepared, split = trained
-    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    bundle = Bundle.load(export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m"))
     history = [[f"i{i}", "purchase", f"1970-05-0{i}T10:00"] for i in (1, 2, 3)]
     with pytest.raises(UserError, match="this model needs to know when it is asked; give as_of="):
         bundle.answer([history])
@@ -182,7 +185,7 @@ def test_what_is_bought_in_an_order_only_log_is_exported_without_times(tmp_path:
     prepared, split = orders_shop(tmp_path / "shop", timed=False)
     model = MODELS["two_stage"]()
     model.fit(prepared, split, Fit())
-    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    bundle = Bundle.load(export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m"))
     assert not bundle.manifest["history"]["needs_time"]
     assert bundle.answer([["i1", "i2"]])[0].items
 
@@ -192,7 +195,7 @@ def test_a_second_stage_without_trees_is_its_first_model(tmp_path: Path) -> None
     model = MODELS["two_stage"]()
     model.fit(prepared, split, Fit())
     model.booster = None
-    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m"))
+    bundle = Bundle.load(export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m"))
     line = ["i9", "purchase", "1970-05-01"]
     own = model.models["personal_frequency"].score(Requests.from_histories([[9]], [[5]], [[0]]))
     assert bundle.answer([[line]], "1970-05-02")[0].items[0] == ("i9", pytest.approx(own[0, 9]))
@@ -206,7 +209,7 @@ def test_a_program_that_drifts_from_its_model_is_refused(tmp_path: Path) -> None
     honest = model.program(timed=True)
     model.program = lambda timed: replace(honest, arrays={**honest.arrays, "facts": facts.table_VF * 2})
     with pytest.raises(UserError, match="was not written: the bundle and the trained model differ"):
-        export_bundle(model, prepared, split, {}, tmp_path / "m")
+        export_bundle(model, prepared, split, MadeFrom(), tmp_path / "m")
 
 
 @pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
@@ -226,7 +229,7 @@ def test_a_network_whose_own_items_are_scored_apart_answers_from_its_bundle(hist
     with torch.no_grad():  # far from nothing, so that what is left out would be seen
         for values in network.own.parameters():
             values += torch.randn_like(values) * 0.3
-    path = export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=40)
+    path = export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m", golden=40)
     assert verify(path, repeat=0).ok
     bundle = Bundle.load(path)
     old = [[f"i{1 + n % 9}", "view", f"1970-04-{1 + n:02d}"] for n in range(20)]  # items 1 to 9, over and over
@@ -301,7 +304,9 @@ def test_a_network_that_reads_prices_and_channels_is_told_them_by_its_bundle(tmp
     )
     model = Paid(epochs=2, lr=0.05)
     model.fit(prepared, split, Fit(progress=False))
-    bundle = Bundle.load(export_bundle(model, prepared, split, {"model": "m", "task": "t"}, tmp_path / "m", golden=20))
+    bundle = Bundle.load(
+        export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m", golden=20)
+    )
     assert verify(bundle.path, repeat=0).ok
     assert bundle.vocabulary.channels == ["web", "app", "till"]
     event = {"item_id": "i3", "event_type": "purchase", "price": 2.0, "channel": "app"}

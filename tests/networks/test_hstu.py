@@ -12,6 +12,7 @@ import pytest
 from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, shoppers
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.write.bundle import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
@@ -87,7 +88,7 @@ def test_with_time_it_tells_due_from_not_due_and_without_it_does_not(habits: Any
 
 
 def test_a_bundle_of_it_knows_what_is_due(habits: Any, timed: HSTU, tmp_path: Path):
-    run = {"model": "hstu", "filter_seen": False, "metrics": {}, "commit": "abc"}
+    run = MadeFrom(model="hstu", metrics={}, commit="abc")
     bundle = Bundle.load(export_bundle(timed, *habits, run, tmp_path / "bundle", golden=10))
     requests = asked([9.0, 3.0], [10.5, 4.0])
     events = [

@@ -12,6 +12,7 @@ import pytest
 from recommenders.checks import FIT, check_recommender
 from shopkeeper.bundles.answer import verify
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
@@ -52,7 +53,9 @@ def test_it_takes_what_validation_ranks_best_and_answers_as_that_model_does(tmp_
     plain.fit(prepared, split, Fit())
     np.testing.assert_array_equal(model.score(requests), plain.score(requests))
     assert model.about.reads == plain.about.reads
-    path = export_bundle(model, prepared, split, {"model": "auto", "task": "next_item"}, tmp_path / "bundle", golden=9)
+    path = export_bundle(
+        model, prepared, split, MadeFrom(model="auto", task="next_item"), tmp_path / "bundle", golden=9
+    )
     assert verify(path, repeat=0).ok
     model.save(tmp_path / "saved")
     again = Auto(CANDIDATES)  # type: ignore[arg-type]

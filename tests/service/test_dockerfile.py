@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.recency import Recency
 from tiny import tiny_prepared
@@ -61,7 +62,7 @@ def test_its_steps_make_a_service_that_answers_says_that_it_is_well_and_ends_whe
     prepared, split = tiny_prepared(tmp_path / "tiny", histories, n_items=12)
     model = Recency()
     model.fit(prepared, split, Fit())
-    bundle = export_bundle(model, prepared, split, {"model": "recency"}, tmp_path / "bundle", golden=5)
+    bundle = export_bundle(model, prepared, split, MadeFrom(model="recency"), tmp_path / "bundle", golden=5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.cli.serve import server_settings
 from shopkeeper.errors import UserError
@@ -43,7 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for name, model in {"recency": Recency(), "popularity": Popularity()}.items():
         model.fit(prepared, split, Fit())
-        run = {"model": name, "task": "next_item"}
+        run = MadeFrom(model=name, task="next_item")
         made[name] = export_bundle(model, prepared, split, run, place / name, k=5, golden=10)
     return made
 

@@ -20,6 +20,7 @@ from shopkeeper.bundles.answer import everybody as module
 from shopkeeper.bundles.answer.everybody import answer_everybody
 from shopkeeper.bundles.answer.lines import MOST_BYTES, answer_some
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.recency import Recency
@@ -33,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepared, split = tiny_prepared(place / "tiny", histories, n_items=12)
     model = Recency()
     model.fit(prepared, split, Fit())
-    return export_bundle(model, prepared, split, {"model": "recency"}, place / "recency", k=5, golden=5)
+    return export_bundle(model, prepared, split, MadeFrom(model="recency"), place / "recency", k=5, golden=5)
 
 
 def shell(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:

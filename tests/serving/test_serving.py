@@ -20,6 +20,7 @@ from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import Ids, Row, read_instant, types_of
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
@@ -34,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepared, split = tiny_prepared(folder / "tiny", histories, n_items=12)
     model = Popularity()
     model.fit(prepared, split, Fit())
-    return export_bundle(model, prepared, split, {"model": "popularity"}, folder / "popularity", k=5, golden=10)
+    return export_bundle(model, prepared, split, MadeFrom(model="popularity"), folder / "popularity", k=5, golden=10)
 
 
 @pytest.fixture

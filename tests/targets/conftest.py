@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from tiny import days, tiny_prepared
 
-RUN = {"task": "next_item", "seed": 0}
+RUN = MadeFrom(task="next_item", seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +42,7 @@ def sasrec(shop: Any) -> SASRec:
 @pytest.fixture(scope="session")
 def graph(shop: Any, sasrec: SASRec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a network, which is a graph."""
-    return export_bundle(sasrec, *shop, RUN | {"model": "sasrec"}, tmp_path_factory.mktemp("graph") / "b", golden=40)
+    return export_bundle(sasrec, *shop, replace(RUN, model="sasrec"), tmp_path_factory.mktemp("graph") / "b", golden=40)
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +50,4 @@ def counts(shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a model that is arrays, and no product of vectors."""
     model = ItemKNN(5)
     model.fit(*shop, Fit(progress=False))
-    return export_bundle(model, *shop, RUN | {"model": "item_knn"}, tmp_path_factory.mktemp("knn") / "b", golden=20)
+    return export_bundle(model, *shop, replace(RUN, model="item_knn"), tmp_path_factory.mktemp("knn") / "b", golden=20)

@@ -21,6 +21,7 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.layout import BUNDLE
 from shopkeeper.bundles.targets.index import BUILD, write_index
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
@@ -96,7 +97,7 @@ def test_an_index_that_finds_less_than_its_papers_say_does_not_verify(indexed: P
 def test_factors_have_one_as_well(kind: str, make: Any, shop: Any, tmp_path: Path):
     model = make()
     model.fit(*shop, Fit(progress=False))
-    bundle = export_bundle(model, *shop, {"model": "factors", "task": "next_item"}, tmp_path / "b", golden=20)
+    bundle = export_bundle(model, *shop, MadeFrom(model="factors", task="next_item"), tmp_path / "b", golden=20)
     out = write_index(bundle, tmp_path / "index", kind)
     asked = [["i3", "i9"], [], ["i50"]]
     exact, other = Bundle.load(bundle).recommend(asked), Bundle.load(out, approximate=True).recommend(asked)
@@ -171,7 +172,7 @@ def test_what_is_no_product_is_refused_and_named(counts: Path, graph: Path, shop
         write_index(counts, tmp_path / "no", "faiss")
     own = SASRec(width=8, blocks=1, epochs=1, history="copy")
     own.fit(*shop, Fit(progress=False))
-    bundle = export_bundle(own, *shop, {"model": "own", "task": "next_item"}, tmp_path / "own", golden=5)
+    bundle = export_bundle(own, *shop, MadeFrom(model="own", task="next_item"), tmp_path / "own", golden=5)
     with pytest.raises(UserError, match=r"\(own\): .*own items are scored apart"):
         write_index(bundle, tmp_path / "no", "usearch")
     assert not (tmp_path / "no").exists()

@@ -19,6 +19,7 @@ from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.targets.graphs import in_eight_bits, product, scored
 from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.onnx_file import turn_large_tables
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
@@ -107,7 +108,7 @@ def test_eight_bits_are_what_rounding_item_vectors_gives(graph: Path):
 def test_other_networks_have_the_same_two_forms(make: Any, shop: Any, tmp_path: Path):
     model = make()
     model.fit(*shop, Fit(progress=False))
-    bundle = export_bundle(model, *shop, {"model": "m", "task": "next_item"}, tmp_path / "b", golden=10)
+    bundle = export_bundle(model, *shop, MadeFrom(model="m", task="next_item"), tmp_path / "b", golden=10)
     for kind in ("int8", "fp16"):
         out = write_smaller(bundle, tmp_path / kind, kind, lambda exact, other: paired(shop[1], exact, other))
         assert verify(out, repeat=0).ok

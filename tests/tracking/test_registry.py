@@ -23,6 +23,7 @@ import pytest
 
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
@@ -54,7 +55,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, model in {"recency": Recency(), "popularity": Popularity()}.items():
         model.fit(prepared, split, Fit())
         metrics = {"test": {"ece": {"value": 0.02}}}
-        run = {"model": name, "task": "next_item", "judged": JUDGED, "metrics": metrics}
+        run = MadeFrom(model=name, task="next_item", judged=JUDGED, metrics=metrics)
         made[name] = export_bundle(model, prepared, split, run, place / name, golden=5)
     return made
 

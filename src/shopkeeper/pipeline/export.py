@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.placements import Place
 from shopkeeper.bundles.write.seal import another
 from shopkeeper.configuration import added_folder, main_folder
@@ -21,17 +22,12 @@ from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.handed.register import register
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
-from shopkeeper.pipeline.told import Export, Placement, settings
+from shopkeeper.pipeline.told import Export, settings
+from shopkeeper.reranking.settings import Placement
+from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
-NOT_HANDED = (
-    "kind",
-    "format_version",
-    "files",
-    "trained_at",
-    "mlflow_experiment",
-)  # of a run's manifest, to its bundle
 
 
 def export(config: DictConfig) -> None:
@@ -102,8 +98,8 @@ def export_run(
     golden: int = 100,
     overwrite: bool = False,
     places: Sequence[Placement] = (),
-    chosen: Mapping[str, Any] | None = None,
-    judged: Mapping[str, Any] | None = None,
+    chosen: Yaml | None = None,
+    judged: Yaml | None = None,
 ) -> Path:
     """Write the bundle of a run, whichever its task.
 
@@ -113,17 +109,15 @@ def export_run(
 
     if thin := run.manifest.get("too_thin"):
         raise UserError(f"{run.path} has no scores to export: {thin}; train it on more data")
-    facts = about(run) | {"chosen": chosen, "judged": judged}
-    out = check_target(out, "bundle", None if overwrite else another(facts, str(run.metrics["dataset"])))
+    facts = made_from(run, chosen, judged)
+    unlike = None if overwrite else another(facts, str(run.metrics["dataset"]))
+    out = check_target(out, "bundle", unlike)
     prepared = context.prepared_of(run.manifest)
     asked = form_of(run.about, run.told.dataset).asked_of(run, prepared)
     model = run.model()
     if run.about.asks != REQUESTS:
         places = ()  # of the best of each task, which recommends nothing
-    placed = {
-        place.name: Place(place.plain, str(place.split.given.get("asks") or ""), run.placed(model, place))
-        for place in places
-    }
+    placed = {place.name: Place(place, run.placed(model, place)) for place in places}
     return export_bundle(model, prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite, places=placed)
 
 
@@ -147,8 +141,22 @@ def named_places(placement: Placement | None, names: Sequence[str]) -> list[Plac
     return found
 
 
-def about(run: RunFolder) -> dict[str, Any]:
+def made_from(run: RunFolder, chosen: Yaml | None = None, judged: Yaml | None = None) -> MadeFrom:
     """What the bundle's manifest says about the run it was made from."""
-    kept: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k not in NOT_HANDED}
-    kept = {"task": run.task, "model": run.metrics["model"]} | dict(kept)
-    return {**kept, "seed": run.metrics["seed"], "filter_seen": run.metrics["filter_seen"], "metrics": run.metrics}
+    manifest, metrics = run.manifest, run.metrics
+    return MadeFrom(
+        model=str(metrics["model"]),
+        task=run.task,
+        seed=metrics["seed"],
+        filter_seen=bool(metrics["filter_seen"]),
+        commit=manifest.get("commit"),
+        split=manifest.get("split"),
+        protocol=manifest.get("protocol"),
+        target_hash=manifest.get("target_hash"),
+        metrics=metrics,
+        chosen=chosen,
+        judged=judged,
+        cutoff=manifest.get("trained_until"),
+        windows=manifest.get("windows"),
+        refit=bool(manifest.get("refit")),
+    )

@@ -31,8 +31,8 @@ from shopkeeper.files import (
 )
 from shopkeeper.hashing import SEAL, check_seal, sealed
 from shopkeeper.pipeline import context
-from shopkeeper.pipeline.told import Placement, Train, of_run
-from shopkeeper.reranking.settings import Ordering
+from shopkeeper.pipeline.told import Train, of_run
+from shopkeeper.reranking.settings import Ordering, Placement
 from shopkeeper.shapes import SWITCH, TEXT, Needed, Open, Shape, Yaml, check_written
 from shopkeeper.tasks.base import Task
 from shopkeeper.tasks.find import find_task

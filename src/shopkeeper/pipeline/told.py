@@ -25,8 +25,8 @@ from shopkeeper.ingest.dataset_settings import DatasetSettings
 from shopkeeper.ingest.dataset_shape import check_dataset
 from shopkeeper.models.settings import ModelSettings
 from shopkeeper.nn.loss_settings import Loss
-from shopkeeper.reranking.settings import Ordering
-from shopkeeper.shapes import ANY, PLAIN, TEXT, Each, Items, Name, Needed, Open, Shape, Yaml, check_shape
+from shopkeeper.reranking.settings import Ordering, Placement
+from shopkeeper.shapes import TEXT, Items, Name, Needed, Open, Shape, Yaml, check_shape
 from shopkeeper.timeline import SplitSettings, WindowSettings
 from shopkeeper.tracking.settings import Tracking
 from shopkeeper.training.config import TrainerConfig
@@ -81,22 +81,6 @@ class TaskSettings:
     most_subjects: int = held(whole(1), 20)  # where none is named: so many, those bought most
     after_events: int = held(whole(1), 3)  # of a task asked of sessions: after how many events of one
     gap_minutes: float = held(number(above=True), 30.0)  # and how long a silence ends it, where the log does not say
-    plain: Yaml = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A place in the shop as conf/placement/*.yaml has it."""
-
-    name: str
-    question: str = held(TEXT, "")  # what is asked there, for the report
-    split: SplitSettings = held(Each(PLAIN), factory=SplitSettings)  # what is asked otherwise than by the runs' split
-    models: tuple[str, ...] | None = None  # who may answer; None: every run
-    candidates: int = held(whole(1), 100)
-    filter: Any = held(ANY, ())  # `reranking.steps` that take items out,
-    rerank: Any = held(ANY, ())  # and that put them in order
-    fallback: Mapping[str, ModelSettings] = field(default_factory=dict)  # models for who has no history, in this order
-    baselines: Mapping[str, ModelSettings] = field(default_factory=dict)  # models that stand in its table, too
     plain: Yaml = field(default_factory=dict, repr=False)
 
 

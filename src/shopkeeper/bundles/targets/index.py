@@ -22,6 +22,7 @@ from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.nearest import ARRAYS, FILES, VECTOR, Nearest, faiss_package
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.targets.smaller import Cost, cost_line
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
@@ -63,7 +64,8 @@ def write_index(bundle: Path, out: Path, kind: str, cost: Cost | None = None, ov
     if wide:
         item_CD = np.concatenate([item_CD, bias_V[catalogue, None].astype(np.float32)], axis=1)
     name = str((manifest.get("data") or {}).get("dataset"))
-    with atomic_folder(Path(out), "bundle", None if overwrite else another(manifest, name)) as folder:
+    unlike = None if overwrite else another(MadeFrom.of_bundle(manifest), name)
+    with atomic_folder(Path(out), "bundle", unlike) as folder:
         for file, bytes_ in content.items():
             (folder / file).write_bytes(bytes_)
         (folder / FILES[kind]).write_bytes(BUILD[kind](item_CD))

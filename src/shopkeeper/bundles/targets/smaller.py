@@ -17,6 +17,7 @@ from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.integrity import MANIFEST
 from shopkeeper.bundles.answer.verify import replay, verify
 from shopkeeper.bundles.targets.graphs import in_eight_bits, in_sixteen_bits
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
@@ -57,7 +58,8 @@ def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: boo
     except UserError as e:
         raise UserError(f"{bundle}: {e}, or leave it exact") from None
     name = str((manifest.get("data") or {}).get("dataset"))
-    with atomic_folder(Path(out), "bundle", None if overwrite else another(manifest, name)) as folder:
+    unlike = None if overwrite else another(MadeFrom.of_bundle(manifest), name)
+    with atomic_folder(Path(out), "bundle", unlike) as folder:
         for file, bytes_ in content.items():
             (folder / file).write_bytes(bytes_)
         (folder / "model.onnx").write_bytes(graph)

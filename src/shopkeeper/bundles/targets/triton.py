@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.bundles.answer.integrity import AGAIN, MANIFEST, SEAL, checked_files
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, sha256_tree, write_json, write_text
@@ -51,7 +52,8 @@ def write_triton(
     parts = filter(None, (dataset, task, manifest.get("model") or manifest["kind"]))
     name = re.sub(r"[^\w.-]", "-", "-".join(parts))
     tensors = _tensors(bundle, manifest) if manifest["scorer"] == GRAPH else None
-    with atomic_folder(Path(out), "triton", None if overwrite else another(manifest, dataset)) as folder:
+    unlike = None if overwrite else another(MadeFrom.of_bundle(manifest), dataset)
+    with atomic_folder(Path(out), "triton", unlike) as folder:
         models = {name: config(name, "python", batch, STRING["inputs"], STRING["outputs"], instances)}
         version = folder / name / "1"
         (version / "bundle").mkdir(parents=True)

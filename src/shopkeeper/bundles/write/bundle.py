@@ -20,6 +20,7 @@ from shopkeeper.bundles.write.explain import explain
 from shopkeeper.bundles.write.explain.origin import made_with, told_of
 from shopkeeper.bundles.write.explain.preprocessing import preprocessing
 from shopkeeper.bundles.write.items import ItemQuestions
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.placements import Place
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.bundles.write.table import TableQuestions
@@ -37,7 +38,7 @@ def export_bundle(
     model: Any,
     prepared: Prepared,
     asked: Split | Cohort,
-    run_manifest: Mapping[str, Any],
+    run: MadeFrom,
     out: Path,
     *,
     k: int = 10,
@@ -53,8 +54,7 @@ def export_bundle(
         prepared: the dataset that it was trained on.
         asked: what it is asked: the requests of a split, whose catalogue goes into the bundle, or the customers of a
             cohort, usually test's. Some of them are compared, none of them travels along.
-        run_manifest: of the run: `model`, `task`, `seed`, `filter_seen`, `metrics`, `commit`, `split`, `target_hash`;
-            what is missing is null.
+        run: what the manifest says of the run that trained it.
         out: the folder; a bundle of the same dataset, task and model that is there is replaced.
         k: length of the lists of a recommender; never longer than the catalogue.
         golden: number of invented requests that travel with the bundle.
@@ -80,7 +80,7 @@ def export_bundle(
         questions = TableQuestions(model, program, prepared, asked)
     else:
         questions = CustomerQuestions(model, program, prepared, asked)
-    unlike = None if overwrite else another(run_manifest, prepared.name)
+    unlike = None if overwrite else another(run, prepared.name)
     with atomic_folder(Path(out), "bundle", unlike) as folder:
         drawn, words = questions.write_program(folder), questions.vocabulary()
         write_json(folder / VOCABULARY, words)
@@ -90,7 +90,7 @@ def export_bundle(
             lists["placements"] = list(questions.golden_of_places(golden, seed))
         parts = [f'"{name}": [\n' + ",\n".join(map(json.dumps, of)) + "\n]" for name, of in lists.items()]
         write_text(folder / "golden.json", "{" + ", ".join(parts) + "}\n")  # one request a line
-        manifest = _manifest(prepared, run_manifest, questions, drawn)
+        manifest = _manifest(prepared, run, questions, drawn)
         explain(folder, manifest, words, requests)
         seal(folder, manifest)
         wrong = verify(folder, repeat=0).wrong
@@ -125,7 +125,7 @@ def program_of(model: Any, timed: bool) -> Program:
 
 def _manifest(
     prepared: Prepared,
-    run: Mapping[str, Any],
+    run: MadeFrom,
     questions: ItemQuestions | CustomerQuestions | TableQuestions,
     drawn: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -144,8 +144,8 @@ def _manifest(
         },
         "preprocessing": preprocessing(questions.kind, program, drawn, questions.buckets),
         "people": program.people,  # training customers whose data are in the arrays, without ids
-        **{name: run.get(name) for name in ("model", "task", "seed", "metrics", "chosen", "judged")},
-        "git_commit": run.get("commit"),
+        **{"model": run.model, "task": run.task, "seed": run.seed, "metrics": run.metrics},
+        **{"chosen": run.chosen, "judged": run.judged, "git_commit": run.commit},
         "versions": made_with(program),
         "exported": datetime.now(UTC).date().isoformat(),
         "data": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden_customers as cases_of
 from shopkeeper.bundles.write import golden_sessions as sessions_of
 from shopkeeper.bundles.write import pairs as pairs_of
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
@@ -79,7 +80,7 @@ class CustomerQuestions:
             "category_since": None if category is None or since is None else since[:n].tolist(),
         }
 
-    def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, run: MadeFrom) -> dict[str, Any]:
         """Of customers: what is said, of what, of whom, how calibrated."""
         cohort = self.cohort
         features = {} if self.program.scorer == GRAPH else {"feature_names": list(cohort.feature_names)}
@@ -100,9 +101,9 @@ class CustomerQuestions:
             "active_days": cohort.active_days,
         }
 
-    def origin(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def origin(self, run: MadeFrom) -> dict[str, Any]:
         """Of what windows it is."""
-        return {name: run.get(name) for name in ("split", "protocol", "target_hash")}
+        return run.asked
 
     def golden(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
         """Invented customers with what the trained model says of them."""

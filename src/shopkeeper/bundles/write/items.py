@@ -12,6 +12,7 @@ from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import golden as cases_of
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.placements import Place, PlaceQuestions
 from shopkeeper.data.offered import buckets_of
 from shopkeeper.data.prepared import Prepared
@@ -69,17 +70,17 @@ class ItemQuestions:
             "channels": list(self.prepared.manifest["channels"]) if "channel" in self.draw.columns else [],
         }
 
-    def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, run: MadeFrom) -> dict[str, Any]:
         """Of lists: how long, of what, without what."""
         return {
             "k": self.k,
-            "filter_seen": bool(run.get("filter_seen", False)),
+            "filter_seen": run.filter_seen,
             "n_items": self.prepared.n_items,
             "n_catalogue": len(self.split.catalogue),
             **self.places.manifest(),
         }
 
-    def origin(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def origin(self, run: MadeFrom) -> dict[str, Any]:
         """Of what split it is."""
         split = self.split
         return {"split": split.name, "protocol": split.protocol, "target_hash": split.target_hash("test")}

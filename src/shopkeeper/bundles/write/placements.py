@@ -26,8 +26,10 @@ from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.models.settings import ModelSettings
 from shopkeeper.programs.base import GRAPH, Exportable, Program
 from shopkeeper.reranking.placement import Placed
+from shopkeeper.reranking.settings import Placement
 from shopkeeper.schema import EVENT_CODE, NO_HISTORY
 
 ORDERS = ("cart", "checkout")  # places that know part of an order
@@ -38,8 +40,7 @@ REAL_CASES, RANDOM_CASES = 60, 40  # of each place
 class Place:
     """A place as `export` is told of it, and the trained model as it answers there."""
 
-    settings: Mapping[str, Any]  # `candidates`, `filter`, `rerank`, and `fallback`, settings of models by name
-    asks: str  # as of `split.asks`; empty: nothing of a page or a basket
+    settings: Placement
     placed: Placed
 
 
@@ -64,12 +65,11 @@ class PlaceQuestions:
         self.fallbacks: list[tuple[str, Program]] = []  # each with its settings, as text, once
         timed = prepared.events.timestamp is not None
         for name, place in places.items():
-            told = place.settings.get("fallback") or {}
-            for other, (key, settings) in zip(place.placed.fallback, told.items(), strict=True):
-                text = json.dumps(settings, sort_keys=True, default=str)
+            for other, (key, settings) in zip(place.placed.fallback, place.settings.fallback.items(), strict=True):
+                text = _text(settings)
                 if text not in [known for known, _ in self.fallbacks]:
                     self.fallbacks.append((text, _program(other.model, f"placement={name}: fallback.{key}", timed)))
-            if place.asks == "category" and not prepared.first_category[1]:
+            if place.settings.asks == "category" and not prepared.first_category[1]:
                 raise UserError(f"placement={name} is a category's page, and items of {prepared.name} have no category")
         programs = [one for _, one in self.fallbacks]
         reads_instant = any(place.placed.about.reads_instant for place in places.values())
@@ -85,7 +85,7 @@ class PlaceQuestions:
     @property
     def depth(self) -> int:
         """The longest list of candidates."""
-        return max((int(place.settings["candidates"]) for place in self.places.values()), default=0)
+        return max((place.settings.candidates for place in self.places.values()), default=0)
 
     def write(self, folder: Path) -> None:
         """What steps know of items, which category they are of, and what fallbacks read, as one file of arrays."""
@@ -109,16 +109,15 @@ class PlaceQuestions:
         found = {}
         for name, place in self.places.items():
             told = place.settings
-            texts = [json.dumps(one, sort_keys=True, default=str) for one in (told.get("fallback") or {}).values()]
-            numbers = [[known for known, _ in self.fallbacks].index(text) for text in texts]
+            numbers = [[known for known, _ in self.fallbacks].index(_text(one)) for one in told.fallback.values()]
             found[name] = {
-                "asks": place.asks,
-                "candidates": int(told["candidates"]),
-                "filter": list(told.get("filter") or ()),
-                "rerank": list(told.get("rerank") or ()),
+                "asks": told.asks,
+                "candidates": told.candidates,
+                "filter": list(told.filter or ()),
+                "rerank": list(told.rerank or ()),
                 "fallback": [
                     {"model": key, "arrays": str(number), **_told(self.fallbacks[number][1], self.prepared)}
-                    for key, number in zip(told.get("fallback") or (), numbers, strict=True)
+                    for key, number in zip(told.fallback, numbers, strict=True)
                 ],
             }
         return {"placements": found} if found else {}
@@ -158,7 +157,7 @@ class PlaceQuestions:
 
     def _questions(self, name: str, cases: Sequence[Case], seed: int, usual: str) -> list[_Question]:
         """Cases as this place asks them: with part of the history in the basket, on a category's page."""
-        asks, (_, categories) = self.places[name].asks, self.prepared.first_category
+        asks, (_, categories) = self.places[name].settings.asks, self.prepared.first_category
         rng = np.random.default_rng(seed)
         found = []
         for case in cases:
@@ -173,7 +172,7 @@ class PlaceQuestions:
     def _expected(self, name: str, asked: Sequence[_Question], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The trained model's lists (B, K), and bool (B,): whether they stay where scores differ as runtimes' may."""
         place = self.places[name]
-        requests = self._requests(place.asks, asked)
+        requests = self._requests(place.settings.asks, asked)
         item_BK = place.placed.recommend(requests, k)
         sure = np.ones(len(asked), bool)
         if self.program.scorer == GRAPH:
@@ -257,6 +256,11 @@ def _told(program: Program, prepared: Prepared) -> dict[str, Any]:
             "needs_time": program.needs_time,
         },
     }
+
+
+def _text(settings: ModelSettings) -> str:
+    """A model's settings as one text: equal ones are one fallback."""
+    return json.dumps(settings.plain, sort_keys=True, default=str)
 
 
 def _lists(of_each: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.bundles.answer.integrity import FORMAT_VERSION, MANIFEST, SEAL
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.files import sha256_tree, write_json
 from shopkeeper.folders import Unlike
 
 
-def another(run: Mapping[str, Any], dataset: str) -> Unlike:
+def another(run: MadeFrom, dataset: str) -> Unlike:
     """What `folders.check_target` asks of a bundle that is in the way: is it of this dataset, split, task and model?
 
     Of one that was chosen among others any model of its task may be in the way. A split is meant by its name: with
     other days it is the same one, of another time.
     """
-    split = (run.get("metrics") or {}).get("split")
-    ours = {"dataset": dataset, "split": split, "task": run.get("task"), "model": run.get("model")}
-    if run.get("chosen") is not None:
+    split = (run.metrics or {}).get("split")
+    ours = {"dataset": dataset, "split": split, "task": run.task, "model": run.model}
+    if run.chosen is not None:
         del ours["model"]
 
     def unlike(manifest: Mapping[str, Any]) -> str | None:

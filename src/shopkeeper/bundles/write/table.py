@@ -12,6 +12,7 @@ import numpy as np
 from shopkeeper.bundles.answer.answers import Answer, difference
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.write.customers import REAL_CUSTOMERS
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_table import as_row, columns_of
 from shopkeeper.data.prepared import Prepared
@@ -47,14 +48,14 @@ class TableQuestions:
         words = {**self.encoding.as_json(), "columns": list(self.columns), "missing": sorted(map(normal_id, missing))}
         return {"item_ids": None, "known": None, "columns": [], "channels": [], "table": words}
 
-    def facts(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, run: MadeFrom) -> dict[str, Any]:
         """What is said, from which features, how calibrated."""
         names = list(self.encoding.names)
         return {"calibrator": self.program.calibrator, "answers": self.cohort.answers, "feature_names": names}
 
-    def origin(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def origin(self, run: MadeFrom) -> dict[str, Any]:
         """Of what customers it is."""
-        return {name: run.get(name) for name in ("split", "protocol", "target_hash")}
+        return run.asked
 
     def golden(self, count: int, seed: int) -> Iterator[dict[str, Any]]:
         """Invented customers, each column drawn on its own, with what the trained model says of them."""

@@ -17,7 +17,8 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.baselines import answered, like_run, missing_baselines
 from shopkeeper.pipeline.comparing.order_audit import audit_steps
 from shopkeeper.pipeline.runs import RunFolder
-from shopkeeper.pipeline.told import Evaluate, Placement
+from shopkeeper.pipeline.told import Evaluate
+from shopkeeper.reranking.settings import Placement
 from shopkeeper.reranking.steps import steps_of
 from shopkeeper.timeline import SplitSpec
 from shopkeeper.timeline.spec import KINDS

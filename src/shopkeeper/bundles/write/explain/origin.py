@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from shopkeeper import __version__
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.programs.base import GRAPH, Program
-from shopkeeper.timeline import instant, iso
+from shopkeeper.timeline import iso
 
 
-def told_of(prepared: Prepared, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the data that it was trained on; `run`: the run's manifest."""
+def told_of(prepared: Prepared, run: MadeFrom) -> dict[str, Any]:
+    """Of the data that the run was trained on."""
     config = prepared.manifest.get("config") or {}
     consent = config.get("consent")
     basis = "none stated: no consent table was applied"
@@ -26,20 +25,10 @@ def told_of(prepared: Prepared, run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: prepared.manifest.get(key) or config.get(key) for key in ("title", "source", "licence")},
         "period": [iso(t) for t in prepared.span] if timed else None,
-        "trained_until": run.get("trained_until") or _labels_until(run),
+        "trained_until": run.trained_until,
         "consent": basis,
         "erasure_list": prepared.erasure_list,
     }
-
-
-def _labels_until(run: Mapping[str, Any]) -> str | None:
-    """Of customer models: until when labels were seen; fitted anew for test, on all that ended before its cutoff."""
-    if not (windows := run.get("windows")):
-        return None
-    if run.get("refit"):
-        return str(windows["test"])
-    days = timedelta(days=windows["horizon_days"])
-    return iso(instant(windows["calibration"], "windows.calibration") + days // timedelta(microseconds=1))
 
 
 def made_with(program: Program) -> dict[str, str]:
