@@ -68,6 +68,33 @@ def test_a_model_of_the_users_own_counts_with_what_it_imports_from_here(
     assert closure.code_of("no_such_module") == {}
 
 
+def test_files_of_the_users_own_that_such_a_model_imports_count_and_libraries_do_not(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mine = tmp_path / "mine"
+    (mine / "parts").mkdir(parents=True)
+    files = {
+        "mine/__init__.py": "raise SystemExit('nothing is imported to be looked at')\n",
+        "mine/model.py": "import json, torch, numpy.linalg\nfrom .parts import gate\nfrom . import sizes\n"
+        "from own_helpers_of_a_user import scale\n",
+        "mine/sizes.py": "WIDTH = 8\n",
+        "mine/parts/__init__.py": "",
+        "mine/parts/gate.py": "from ..deeper import one\n",
+        "mine/deeper.py": "one = 1\n",
+        "mine/alone.py": "nobody = 'imports this'\n",
+        "own_helpers_of_a_user.py": "import own_numbers_of_a_user.first\n",
+        "own_numbers_of_a_user/first.py": "two = 2\n",  # a folder without __init__.py is a package, too
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = closure.code_of("mine.model")
+    assert set(before) == set(files) - {"mine/alone.py"}
+    (mine / "deeper.py").write_text("one = 3\n")
+    assert closure.differences(before, closure.code_of("mine.model")) == "mine/deeper.py"
+
+
 def test_the_pages_of_a_report_are_source_of_the_stage_that_writes_it_and_of_no_other(package: Path):
     verbs = {verb: closure.source_of(f"shopkeeper.pipeline.{verb}") for verb in ("prepare", "evaluate")}
     page = package / "evaluation/report/templates/page.html"

@@ -2,7 +2,8 @@
 
 Read from the source (`ast`), not by importing: also what is imported within a function counts, and nothing has to be
 installed. A model is found by the name in its YAML and imported at run time, so no model is in another's closure.
-What a file says is remembered as its hash is (`hashing`).
+Of a module of the user's own what it imports of theirs counts, too: other files of its package, and whatever else is
+not installed; libraries do not. What a file says is remembered as its hash is (`hashing`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import ast
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +65,52 @@ def _closure(
         seen.add(module)
         if module not in known:
             path = _file(module)
-            known[module] = None if path is None else (path, json.loads(remembered("code", path, _read)))
+            known[module] = None if path is None else (path, json.loads(remembered("source", path, _read)))
         looked_at = known[module]
         if looked_at is None:
             continue
         path, said = looked_at
-        found[path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name] = said
-        waiting += said["imports"]
         parts = module.split(".")
-        waiting += [".".join(parts[:n]) for n in range(1, len(parts))] if parts[0] == NAME else []
+        waiting += said["imports"]
+        if parts[0] == NAME:
+            found[path.relative_to(PACKAGE).as_posix()] = said
+        else:
+            found["/".join([*parts, path.name] if path.stem == "__init__" else [*parts[:-1], path.name])] = said
+            waiting += _own(module, path, said["others"])
+        waiting += [".".join(parts[:n]) for n in range(1, len(parts))]
     return found
+
+
+def _own(module: str, path: Path, imports: Iterable[str]) -> Iterator[str]:
+    """Of what a module of the user's own imports (dots before a name: as seen from the module) what is theirs."""
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    for name in imports:
+        bare = name.lstrip(".")
+        if up := len(name) - len(bare):
+            yield ".".join([*package[: len(package) - up + 1], *([bare] if bare else [])])
+        elif (top := bare.partition(".")[0]) == module.partition(".")[0] or not _is_installed(top):
+            yield bare
+
+
+def _is_installed(top: str) -> bool:
+    """Whether a module or package is Python's own or a library's; also where there is none of that name."""
+    import sysconfig
+
+    if top in sys.stdlib_module_names or (spec := _spec(top)) is None:
+        return True
+    libraries = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    places = [Path(place) for place in (*(spec.submodule_search_locations or ()), spec.origin) if place]
+    return any(
+        {"site-packages", "dist-packages"} & set(place.parts) or any(map(place.resolve().is_relative_to, libraries))
+        for place in places
+    )
+
+
+def _spec(top: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
 
 
 def _file(module: str) -> Path | None:
@@ -81,19 +120,25 @@ def _file(module: str) -> Path | None:
         place = PACKAGE.joinpath(*parts[1:])
         return next((p for p in (place.with_suffix(".py"), place / "__init__.py") if len(parts) > 1 and p.is_file()),
                     place / "__init__.py" if len(parts) == 1 else None)  # fmt: skip
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    if not parts[0] or (spec := _spec(parts[0])) is None:
         return None
-    origin = None if spec is None else spec.origin
-    return Path(origin) if origin and origin.endswith(".py") else None
+    if len(parts) == 1 and spec.origin:
+        return Path(spec.origin) if spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():  # looked up here, since Python would import what is above it
+        below = Path(folder).joinpath(*parts[1:])
+        for file in (below.with_suffix(".py"), below / "__init__.py") if len(parts) > 1 else ():
+            if file.is_file():
+                return file
+    return None
 
 
 def _read(path: Path) -> str:
-    """What is remembered of a file: hashes of its bytes and of its code, and what of this package it imports."""
+    """What is remembered of a file: hashes of its bytes and of its code, what it imports of this package, and else."""
     source = Path(path).read_bytes()
     tree = ast.parse(source)
-    imports = sorted(set(_imports(tree)))
+    names = sorted(set(_imports(tree)))
+    imports = [name for name in names if name.split(".")[0] == NAME]
+    others = [name for name in names if name.split(".")[0] != NAME]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
@@ -104,16 +149,16 @@ def _read(path: Path) -> str:
             ):
                 node.body = node.body[1:]
     code = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-    return json.dumps({"bytes": hashlib.sha256(source).hexdigest(), "code": code, "imports": imports})
+    of_bytes = hashlib.sha256(source).hexdigest()
+    return json.dumps({"bytes": of_bytes, "code": code, "imports": imports, "others": others})
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """Modules of this package, each name of a `from … import` too: it may be one."""
+    """Modules, each name of a `from … import` too: it may be one; as many dots before a name as the import has."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (name for name in names if name.split(".")[0] == NAME)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            of = "." * node.level + (node.module or "")
+            yield of
+            yield from (f"{of}.{alias.name}" if node.module else f"{of}{alias.name}" for alias in node.names)

@@ -31,6 +31,7 @@ from shopkeeper.pipeline.runs import remove_checkpoints
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Data, Tune, but, plain, settings
 from shopkeeper.pipeline.train import validate_model
+from shopkeeper.tasks.find import module_of
 
 if TYPE_CHECKING:
     from shopkeeper.tuning.study import Study, Trial
@@ -190,7 +191,7 @@ def _asks(cfg: Tune, data: Mapping[str, Any]) -> dict[str, Any]:
         "init_from": None if cfg.init_from is None else str(cfg.init_from),
         "evaluation": {"k": list(cfg.evaluation.k), "ties": cfg.evaluation.ties},
         "seeds": list(cfg.tuning.seeds),
-        "code": code_of(today(cfg.model.target).rpartition(".")[0]),
+        "code": code_of(today(cfg.model.target).rpartition(".")[0], module_of(cfg.task.plain)),  # labels, too
         "space": {k: dict(v) for k, v in space.items()},
     }
 
