@@ -14,6 +14,7 @@ from shopkeeper.bundles.answer.answers import SAME_MEAN, difference
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import external, invented_people, trained_answers
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.bg_nbd import BGNBDModel, ParetoNBDModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back, stayed_away
 from shopkeeper.customers.hazard import Hazard
@@ -58,7 +59,7 @@ def fitted(shop: Prepared, name: str, task: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_new_customers_get_what_the_trained_model_says(shop: Prepared, tmp_path: Path, name: str, task: str):
     model, test = fitted(shop, name, task)
-    path = export_bundle(model, shop, test, {"model": name, "task": task}, tmp_path / "it")
+    path = export_bundle(model, shop, test, MadeFrom(model=name, task=task), tmp_path / "it")
     assert verify(path, repeat=0).ok
     people = invented_people(shop, test, 80, seed=9)
     wanted = trained_answers(model, shop, test, people)
@@ -84,7 +85,7 @@ def number(answer: Answer) -> float:
 def test_what_needs_a_hypergeometric_function_is_refused_and_says_what_does_not(shop: Prepared, tmp_path: Path):
     model, test = fitted(shop, "bg_nbd", "spend")
     with pytest.raises(UserError, match=r"bg_nbd expects amounts by a hypergeometric function, .*export pareto_nbd"):
-        export_bundle(model, shop, test, {"model": "bg_nbd", "task": "spend"}, tmp_path / "it")
+        export_bundle(model, shop, test, MadeFrom(model="bg_nbd", task="spend"), tmp_path / "it")
     assert list(tmp_path.iterdir()) == []
 
 

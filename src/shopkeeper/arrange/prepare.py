@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,7 @@ def write_folder(
         "kind": "prepared",
         "dataset": config.name,
         **_counts(arranged, returns, config),
+        "currencies": _currencies(arranged, config.extra),
         "filters": filters,
         **({} if queries is None else {"queries": query_counts(queries)}),
         "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
@@ -191,6 +193,18 @@ def _sent_again(a: Arranged) -> int:
             key ^= key >> np.uint64(29)
     key.sort()
     return int((key[1:] == key[:-1]).sum())
+
+
+def _currencies(a: Arranged, extra: Mapping[str, str]) -> dict[str, int]:
+    """How many priced rows are in which currency, as far as the log says (`extra: {currency: …}`)."""
+    column, price = f"file:{extra.get('currency')}", a.columns.get("price")
+    if price is None or column not in a.columns:
+        return {}
+    rows = np.bincount(a.columns[column][~np.isnan(price)], minlength=len(a.names[column]) + 1)[1:]
+    found: Counter[str] = Counter()
+    for name, n in zip(a.names[column].cast(pa.string()).to_pylist(), rows.tolist(), strict=True):
+        found[str(name).strip().upper()] += n
+    return {name: n for name, n in sorted(found.items()) if n and name}
 
 
 def _counts(a: Arranged, returns: np.ndarray | None, config: DatasetConfig) -> dict[str, Any]:

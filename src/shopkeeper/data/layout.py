@@ -166,6 +166,7 @@ PREPARED = Folder(
             returns.linked   int             undo a purchase of the log
             returns.without_purchase  int    undo none that is there
             sent_again       int             lines that repeat a line of their order
+            currencies       object          rows with a price by currency, where `extra` has one
             id_doubts        list            sentences about ids that may be spelled in two ways
             filters          list            each filter with what it left
             rejected.<why>   int             rows, by column and reason

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from shopkeeper import configuration
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.currencies import several
 from shopkeeper.ingest.matches import as_line, doubtful, matches_of
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.commands import train_next
@@ -43,6 +44,9 @@ def prepare(config: DictConfig) -> None:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for doubt in manifest.get("id_doubts") or []:
         log.info("  %s", doubt)
+    rows, told = manifest.get("currencies") or {}, manifest["config"]
+    if rows and (said := several(rows, str(told["extra"]["currency"]), str(told.get("currency") or ""))):
+        log.warning("%s: %s", prepared.name, said)
     if (again := manifest.get("sent_again")) and not (manifest["config"].get("filters") or {}).get("repeats"):
         log.info("  %s lines repeat a line of their order (item, quantity and price are equal) and are counted; where "
                  "pages were loaded again, `filters: {repeats: {seconds: 3600}}` drops them", f"{again:,}")  # fmt: skip

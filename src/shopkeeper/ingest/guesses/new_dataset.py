@@ -15,6 +15,8 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import FEWEST, files_read, recognised, without_header
+from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
+from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
@@ -246,8 +248,9 @@ def _body(
         if low is not None and low < 0:
             lines.append(f"  {DOUBT}'{theirs}' has negative values; are these returns? see event_type.rules")
     unused = [c for c in frame.columns if c not in columns.values()]
-    if unused:
-        lines.append(f"  # not used: {', '.join(unused)}")
+    currency, money = currency_lines(frame, columns, unused)
+    if aside := [c for c in unused if c != currency]:
+        lines.append(f"  # not used: {', '.join(aside)}")
     for ours in ("price", "quantity"):
         for theirs in unread(frame, NAMES[ours], unused) if ours not in columns else []:
             lines.append(
@@ -255,6 +258,7 @@ def _body(
                 f"{_example(frame[theirs])}: write them without signs, or figures of money are missing"
             )
     lines += price_lines(frame, columns, options.get("decimal"))
+    lines += money
     if "timestamp" in columns:
         theirs = columns["timestamp"]
         guess, notes = time_options(frame[theirs])
@@ -275,7 +279,7 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
             return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
         kind = "purchase" if bought else "view"
         few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS]
-        names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count())
+        names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(_last(c)))
         hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
         lines += [
             f"{DOUBT}no column tells kinds of events apart; every row is taken as a {kind}{hint}",
