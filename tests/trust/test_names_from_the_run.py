@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from house import House, read, small_shop
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.preparing.data import prepare_data
-from shopkeeper.pipeline.train import train_model
+from shopkeeper.pipeline.train import train, train_model
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,21 @@ def test_no_search_begins_in_a_folder_that_a_person_has(house: House, tmp_path: 
     words = ("dataset=small", "model=item_knn", "tuning.name=mine", f"paths.studies={tmp_path}")
     with pytest.raises(UserError, match=r"mine holds 'keep\.txt' and is no study"):
         tune_model(house.config("tune", *words))
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("place", [".", "{here}"])
+def test_the_folder_that_the_command_runs_in_is_refused_for_a_run_where_somebody_says_so(
+    place: str, house: House, monkeypatch: pytest.MonkeyPatch
+):
+    from hydra.types import RunMode
+
+    here, word = str(house.place), f"hydra.run.dir={place.format(here=house.place)}"
+    told = SimpleNamespace(
+        runtime=SimpleNamespace(output_dir=here, config_sources=[]), sweep=SimpleNamespace(dir="outputs/sweeps/x"),
+        overrides=SimpleNamespace(task=[], hydra=[word]), mode=RunMode.RUN,
+    )  # fmt: skip
+    monkeypatch.setattr(HydraConfig, "get", lambda: told)
+    config = house._composed("train", ("dataset=small", "model=popularity"))
+    with pytest.raises(UserError, match="is the folder that this command runs in, or lies above it"):
+        train(config)

@@ -47,7 +47,8 @@ def train(config: DictConfig) -> RunFolder:
     if cfg.init_from is not None:
         cfg = but(cfg, init_from=str(places.find(cfg.init_from, cfg.paths.runs)))
     told = Path(hydra.runtime.output_dir)
-    if told in (Path.cwd(), Path(hydra.sweep.dir).absolute()):  # nobody has said hydra.run.dir
+    said = any(word.startswith("hydra.run.dir=") for word in hydra.overrides.hydra)  # `.` is refused as any other place
+    if (told == Path.cwd() and not said) or told == Path(hydra.sweep.dir).absolute():
         if cfg.name is not None and hydra.mode == RunMode.MULTIRUN:
             raise UserError(f"name={cfg.name} is one folder, and this sweep has several runs; leave name out")
         told = places.run_folder(cfg)
