@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 from customers.test_totals_verbs import FEW, SMALL, rows
 from house import House, read
 from shopkeeper.errors import UserError
+from shopkeeper.hashing import sealed
 from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.segments import segments
 
@@ -37,8 +39,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
         segments(house._composed("segments", (*SMALL, *FAST)))
         words = ("scores=runs/churn", "recommender=runs/popularity", "audience.needs_consent=false", "at=2023-06-10")
         audience(house._composed("audience", (*SMALL, *words, "audience.control.days=20")))
+        stale("segments/rhythm")
         house.evaluate(*QUICK, *SMALL)
     return house
+
+
+def stale(folder: str) -> None:
+    """Segments as of before a log was prepared anew."""
+    manifest = read(f"{folder}/manifest.json")
+    Path(f"{folder}/manifest.json").write_text(json.dumps(sealed({**manifest, "dataset_fingerprint": "of before"})))
 
 
 @pytest.fixture(autouse=True)
@@ -82,16 +91,35 @@ def test_segments_and_audiences_of_the_dataset_are_on_the_page_and_what_messages
 
 def test_every_command_on_the_page_runs_as_printed() -> None:
     page = Path("report/report.html").read_text(encoding="utf-8")
-    commands = [html.unescape(c) for c in re.findall(r'<p class="command">.*?<code>(.*?)</code>', page, re.DOTALL)]
-    assert [shlex.split(c)[:2] for c in commands] == [["shopkeeper", "audience"], ["shopkeeper", "score"]]
-    for command in commands:
-        words = [sys.executable, "-m", *shlex.split(command)]
-        done = subprocess.run(words, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    first = [html.unescape(c) for c in re.findall(r'<p class="command">.*?<code>(.*?)</code>', page, re.DOTALL)]
+    assert [shlex.split(c)[:2] for c in first] == [["shopkeeper", "audience"], ["shopkeeper", "score"]]
+    (headline,) = re.findall(r"Write to <strong>(\d+) customers", page)
+    run: list[str] = []  # also what stands beyond the first screen, and what the page says once it is made anew
+    while further := [c for c in commands_of("report/report.html") if c not in run]:
+        run.append(further[0])
+        typed(further[0])
+    typed(next(c for c in reversed(run) if shlex.split(c)[1] == "evaluate"))  # with all that was made by now
+    assert {shlex.split(c)[1] for c in run} == {"audience", "score", "evaluate", "train", "segments"}, run
     made = read("audiences/rhythm/at_risk-2023-07-18/card.json")
     assert made["scores"]["run"] == "runs/churn"
-    (headline,) = re.findall(r"Write to <strong>(\d+) customers", page)
     assert made["customers"]["in_the_audience"] == int(headline)  # all of those for whom an offer pays
+    again = text()
+    assert "Each history shuffled when asked" in again
+    assert "not run; " not in again
+    assert "of earlier data than this report" not in again
+    assert list(Path("runs/rhythm/next_item/leave_one_out").glob("popularity-*/manifest.json"))
+
+
+def typed(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def commands_of(page: str) -> list[str]:
+    """What a page prints to be typed, as a reader copies it."""
+    found = re.findall(r"<code>(.*?)</code>", Path(page).read_text(encoding="utf-8"), re.DOTALL)
+    commands = dict.fromkeys(html.unescape(c) for c in found)
+    return [c for c in commands if c.startswith(("shopkeeper ", "python "))]
 
 
 def test_the_next_report_says_what_has_moved_since(house: House) -> None:

@@ -265,7 +265,7 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
         "leaderboard": {n: {m: v["value"] for m, v in metrics[n]["test"].items()} for n in order},
         "sanity": sanity,
         "command": evaluate_again(cfg),
-        "others": {"audience": about_the_same(cfg, "audience"), "score": program("score")},
+        "others": {"score": program("score")} | {v: about_the_same(cfg, v) for v in ("audience", "segments")},
         "prepared": prepared,
         "split": split,
         "confidence": e.confidence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,8 +93,8 @@ def _ordered(names: set[str]) -> list[str]:
     return sorted(names, key=lambda n: (place.get(n, 6.5), n))
 
 
-def segments(found: Mapping[str, Any] | None) -> Section | None:
-    """Who is in which segment, what sets each apart, and how many moved."""
+def segments(found: Mapping[str, Any] | None, command: Sequence[str] = ()) -> Section | None:
+    """Who is in which segment, what sets each apart, and how many moved; `command`: the words that make them anew."""
     if not found:
         return None
     flows = []
@@ -102,13 +103,10 @@ def segments(found: Mapping[str, Any] | None) -> Section | None:
         if rows:
             flows.append({"title": title, "flow": flow(rows), "rows": sorted(rows, key=lambda r: -r["customers"])})
     profiles = {title: [_profile(p) for p in found["profiles"].get(name, [])[:SHOWN]] for name, title in TITLES.items()}
+    again = shlex.join(command or ("shopkeeper", "segments"))
     lead = (
         f"As of {day(found['as_of'])}, from what was known then; moved since {day(found['movement_since'])}."
-        + (
-            ""
-            if found["fresh"]
-            else " They were made of earlier data than this report: run `shopkeeper segments` again."
-        )
+        + ("" if found["fresh"] else f" They are of earlier data than this report: `{again}` makes them anew.")
         + f" From {found['folder']}."
     )
     content = fill("segments.html", flows=flows, profiles={k: v for k, v in profiles.items() if v})

@@ -36,7 +36,8 @@ def render(report: Report) -> str:
         sections += [first, *(replace(s, of=first.anchor) for s in within if s)]
     sections += [boards.sanity(b) for b in report.boards if not b.models]
     currency = next((b.currency for b in report.boards if b.currency), "")
-    sections += [outreach.segments(report.segments), outreach.campaigns(report.audiences, currency)]
+    again = report.commands.get("segments", ())
+    sections += [outreach.segments(report.segments, again), outreach.campaigns(report.audiences, currency)]
     sections += [outreach.uplift(report.uplifts)]
     sections += [_window(report.window), _audit(report), _protocol(report)]
     shown = [s for s in sections if s]
