@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from scipy.stats import norm
 
 from shopkeeper.errors import UserError
@@ -233,3 +234,28 @@ def test_the_words_follow_the_sequential_interval_and_forbid_reading_a_broken_sp
 def test_a_question_without_an_answer_is_refused(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_an_interval_of_money_calls_chance_a_gain_as_seldom_as_it_says_though_few_are_in_control():
+    rng, gains, losses, draws = np.random.default_rng(2), 0, 0, 600
+    for _ in range(draws):
+        paid = (rng.random(1500) < 0.2) * rng.gamma(1, 30, 1500)  # a fifth buys, some of them much
+        found = read_out(paid, rng.random(1500) < 0.9, treatment_share=0.9)["difference"]
+        gains += found["low"] > 0
+        losses += found["high"] < 0
+    assert gains <= 0.05 * draws  # 4 % seen; without the skewness 7.4 %, where 2.5 % are right
+    assert losses >= 0.01 * draws  # and .8 %
+
+
+def test_the_ends_of_a_skewed_difference_by_hand():
+    """Two arms of four; moments, error and transformation from their formulas."""
+    treated, control = np.array([0.0, 0.0, 0.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    found = read_out(np.append(treated, control), np.arange(8) < 4, level=0.2)["difference"]
+    error = np.sqrt(16 / 4 + (5 / 3) / 4)  # variances 16 and 5 / 3
+    skewness = 48 / 16 / error**3  # third moments: ((-2)^3 * 3 + 6^3) / 4 = 48 and 0, each by 4^2
+    freedom = (16 / 4 + 5 / 12) ** 2 / ((16 / 4) ** 2 / 3 + (5 / 12) ** 2 / 3)
+    assert found["standard_error"] == pytest.approx(error)
+    quantile = stdtrit(freedom, 0.9)
+    for end, z in (("low", quantile), ("high", -quantile)):
+        u = (found["value"] - found[end]) / error  # Hall: u + a u^2 / 3 + a^2 u^3 / 27 + a / 6 is z
+        assert u + skewness * u**2 / 3 + skewness**2 * u**3 / 27 + skewness / 6 == pytest.approx(z, abs=1e-9)
