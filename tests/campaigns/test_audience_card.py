@@ -36,8 +36,8 @@ def test_where_no_message_pays_the_card_says_so_and_names_no_probability_above_c
 @pytest.mark.parametrize(
     ("profit", "words"),
     [
-        (NEVER, "from all; an offer to nobody: by the shop’s values no offer pays"),
-        (SELDOM, "from all; an offer to nobody: no risk is 53% or more"),
+        (NEVER, "from all 3 with a score; an offer to nobody: by the shop’s values no offer pays"),
+        (SELDOM, "from all 3 with a score; an offer to nobody: no risk is 53% or more"),
     ],
 )
 def test_the_page_says_the_same_of_an_audience(profit: Profit, words: str):

@@ -87,7 +87,9 @@ def test_the_file_says_whom_why_and_with_what_and_its_parts_fit_together():
 
 
 def test_the_card_says_whether_it_pays_by_the_shops_own_values():
-    said = read("audiences/rhythm/win_back-2023-07-18/card.json")["profit"]
+    card = read("audiences/rhythm/win_back-2023-07-18/card.json")
+    assert card["costs"] == {"currency": "EUR", "contact_cost": 0.5}  # also of an audience without scores
+    said = card["profit"]
     p = [row["probability"] for row in table() if row["arm"] == "treatment" and row["probability"] is not None]
     brings = [q * 32.5 - (1 - q) * 10.5 for q in p]
     assert said["all"]["customers"] == len(p)
@@ -164,6 +166,24 @@ def test_waits_are_dates_to_send_on(house: House):
         made(house, "scores=runs/waits", "~audience.blocks.for_you", NO_CONSENT, "out=x")
     with pytest.raises(UserError, match="waits=runs/churn does not say when the next order comes"):
         made(house, "waits=runs/churn", "~audience.blocks.for_you", NO_CONSENT, "out=x")
+
+
+def test_its_day_is_that_of_the_shops_clocks_and_the_way_out_is_that_instant(house: House):
+    told = {"churn": {"horizon_days": 20, "active_days": 90}, "timestamp": {"time_zone": "Europe/Berlin"}}
+    house.dataset("berlin", rows(), **told)
+    here = ("dataset=berlin", "split=temporal", "~audience.blocks.goes_with_your_last_order", NO_CONSENT)
+    here += ("audience=new_customer", "audience.who.features={orders: [1, null], days_since_order: [0, null]}")
+    audience(house._composed("audience", (*here, "at=2023-06-01")))
+    (folder,) = Path("audiences/berlin").iterdir()
+    assert folder.name == "new_customer-2023-06-01"
+    assert read(folder / "card.json")["as_of"] == "2023-05-31T22:00:00Z"  # midnight in Berlin
+    segments(house._composed("segments", ("dataset=berlin", "split=temporal", *FAST, "at=2023-06-01")))
+    assert Path("segments/berlin-2023-06-01/manifest.json").is_file()
+    with pytest.raises(UserError, match=r"run `shopkeeper segments at=2023-06-01T22:00:00Z`$") as error:
+        audience(house._composed("audience", (*here, "at=2023-06-02", "out=x", "segments=segments/berlin-2023-06-01")))
+    way_out = str(error.value).rpartition("shopkeeper segments ")[2].rstrip("`")
+    segments(house._composed("segments", ("dataset=berlin", "split=temporal", *FAST, way_out)))
+    assert Path("segments/berlin-2023-06-02/manifest.json").is_file()
 
 
 def test_in_the_past_it_says_what_a_model_knows_of_later(house: House, caplog: pytest.LogCaptureFixture):

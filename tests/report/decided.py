@@ -82,7 +82,7 @@ def read(month: str, value: float, half: float, **other: Any) -> dict[str, Any]:
         "read": {"audience": "win_back", "title": "Win back", "as_of": f"{month}-01T00:00:00Z",
                  "until": f"{month}-28T00:00:00Z", "treatment": 90, "control": 10, "currency": None,
                  "words": "No difference is shown in who bought: +2.00 points (-1.00 to +5.00).",
-                 "sample_ratio": {"ok": True}, "warnings": [],
+                 "sample_ratio": {"ok": True}, "warnings": [], "cost_known": True,
                  "outcomes": {"buyers": points, "money": each},
                  "money": {"cost": 45.0, "value": value, "low": value - half, "high": value + half}},
         **other,

@@ -236,6 +236,35 @@ def test_a_month_adds_what_its_messages_brought_and_never_less_than_their_widths
     assert "We have &lt;b&gt;missed&lt;/b&gt; you." in text
 
 
+def test_days_are_those_on_the_shops_clocks(full: dict[str, Any]) -> None:
+    """Midnight in Berlin is ten o'clock of the evening before in UTC."""
+    told = now(as_of="2022-06-30T22:00:00Z", until="2022-07-30T22:00:00Z")
+    found = said(full, "churn", now=told, zone="Europe/Berlin")
+    assert "are expected to leave by 31 July 2022" in plain(found.tiles[0][1])
+    assert "Asked as of 1 July 2022" in found.paragraphs[0]
+    one = read("2022-05", 300.0, 100.0)
+    for place in (one, one["read"]):
+        place["as_of"] = "2022-04-30T22:00:00Z"
+    section = campaigns([one], "GBP", "Europe/Berlin")
+    assert section is not None
+    assert "Win back, 1 May 2022" in plain(section.content)
+    assert "May 2022" in str(section.content)[str(section.content).index("By month") :]
+    assert "April 2022" not in str(section.content)
+    shown = {**campaigned()["segments"], "as_of": "2022-06-30T22:00:00Z", "movement_since": "2022-05-31T22:00:00Z"}
+    page = segments_page(shown, (), "Europe/Berlin")
+    assert page is not None
+    assert "As of 1 July 2022, from what was known then; moved since 1 June 2022." in page.lead
+
+
+def test_costs_that_are_not_known_are_no_zero() -> None:
+    known, unknown = read("2022-05", 300.0, 100.0), read("2022-04", 20.0, 5.0)
+    unknown["read"] |= {"cost_known": False, "money": {**unknown["read"]["money"], "cost": 0.0}}
+    section = campaigns([known, unknown, {**unknown, "as_of": known["as_of"]}], "GBP")
+    assert section is not None
+    months = str(section.content).partition("By month")[2].partition("Audiences</h3>")[0]
+    assert re.findall(r'data-label="costs">(.*?)<', months) == ["45.00 GBP or more", "not known"]
+
+
 def test_whom_a_campaign_moves_is_said_of_each_arm_and_no_order_by_chance_is_praised(full: dict[str, Any]) -> None:
     text = plain(render(gather(full, FAST, campaigned())))
     assert "Whom does a message move?" in text

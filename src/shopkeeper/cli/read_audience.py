@@ -11,6 +11,8 @@ from shopkeeper.campaigns.audience.readout import BUYERS
 from shopkeeper.customers.window import MONEY
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_json, write_text
+from shopkeeper.timeline import instant
+from shopkeeper.timeline.zones import clock
 
 
 def read_audiences(
@@ -73,11 +75,12 @@ def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> 
     lines = ["# What the messages did", "", _row(head), _row("---" for _ in head)]
     for one in found:
         unit = f" {one['currency']}" if one["currency"] else ""
-        about = one["audience"], one["as_of"][:10], one["until"][:10], f"{one['treatment']:,}", f"{one['control']:,}"
+        days = (_day(one[end], one["zone"]) for end in ("as_of", "until"))
+        about = one["audience"], *days, f"{one['treatment']:,}", f"{one['control']:,}"
         each = between(one["outcomes"].get(MONEY), 1, 2, unit)
         lines.append(_row((*about, between(one["outcomes"][BUYERS], 100, 2), each, between(one["money"], 1, 0, unit))))
     for one in found:
-        lines += ["", f"## {one['title'] or one['audience']}, {one['as_of'][:10]}", "", one["words"]]
+        lines += ["", f"## {one['title'] or one['audience']}, {_day(one['as_of'], one['zone'])}", "", one["words"]]
         lines += [f"- {text}" for text in one["warnings"]]
         if not one["segments"]:
             continue
@@ -92,6 +95,11 @@ def as_markdown(found: Sequence[dict[str, Any]], unread: Sequence[str] = ()) -> 
     if unread:
         lines += ["", "## Not read", "", *(f"- {text}" for text in unread)]
     return "\n".join(lines) + "\n"
+
+
+def _day(iso: str, zone: str) -> str:
+    """The day on the shop's clocks."""
+    return f"{clock(instant(iso, 'as_of'), zone):%Y-%m-%d}"
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -43,6 +43,7 @@ from shopkeeper.reranking.model import Reranked
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
 from shopkeeper.timeline import instant, iso
+from shopkeeper.timeline.zones import clock
 
 log = logging.getLogger(__name__)
 EARLY = LEVELS.index(0.25)
@@ -55,7 +56,8 @@ def audience(config: DictConfig) -> None:
     whole = prepare_data(cfg)
     at = instant_asked(cfg, whole)
     prepared = prepare_data(cfg, at) if context.known_per_cutoff(cfg) else whole
-    name = f"{cfg.audience.name}-{iso(at)[:10]}"  # of another day it stays: its arms are needed to read it out
+    # Of another day it stays: its arms are needed to read it out.
+    name = f"{cfg.audience.name}-{clock(at, prepared.zone):%Y-%m-%d}"
     out = cfg.out or cfg.paths.audiences / prepared.name / name
     unlike = None if cfg.overwrite else _unlike(prepared.name, cfg.audience.name, iso(at))
     out = check_target(out, KIND, unlike)
@@ -229,7 +231,7 @@ def _scores_of_file(path: Path, prepared: Prepared, at: int) -> Scores:
     if about.get("as_of") != iso(at):
         raise UserError(
             f"{path} holds scores as of {about.get('as_of')}, and the audience is of {iso(at)}; run `shopkeeper score "
-            f"at={iso(at)[:19]}`, or give at={about.get('as_of')} here"
+            f"at={iso(at)}`, or give at={about.get('as_of')} here"
         )
     if about.get("fingerprint") not in (None, prepared.fingerprint):
         raise UserError(f"{path} holds scores of other data than {prepared.path}; run `shopkeeper score` again")
@@ -269,7 +271,7 @@ def _segments(folder: Path, prepared: Prepared, at: int) -> dict[str, np.ndarray
     if as_of != at:
         raise UserError(
             f"{folder} holds segments as of {iso(as_of)}, and the audience is of {iso(at)}; run `shopkeeper "
-            f"segments at={iso(at)[:19]}`"
+            f"segments at={iso(at)}`"
         )
     ids = prepared.users["user_id"].combine_chunks().cast(pa.string())
     mine = table.take(pc.index_in(ids, value_set=table["user_id"].combine_chunks()))

@@ -37,6 +37,7 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
+from shopkeeper.timeline.zones import clock
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
@@ -58,7 +59,7 @@ def score(config: DictConfig) -> None:
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     said = said_as_of(run, cfg.at)
     table, at = _table(run, said), said.as_of
-    day = "" if at is None else f"-{iso(at)[:10]}"
+    day = "" if at is None else f"-{clock(at, said.prepared.zone):%Y-%m-%d}"
     model, own = str(run.metrics["model"]), run.path.name
     name = f"{run.metrics['dataset']}-{run.task}-{own if own.startswith(model) else model}{day}.parquet"
     path = cfg.to or cfg.paths.outputs / "scores" / name

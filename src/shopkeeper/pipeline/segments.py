@@ -23,6 +23,7 @@ from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show, told
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.timeline import floor_day, instant, iso
+from shopkeeper.timeline.zones import clock
 
 log = logging.getLogger(__name__)
 KIND = "segments"  # of the folder
@@ -34,7 +35,7 @@ def segments(config: DictConfig) -> None:
     cfg.segmentation.check()
     prepared = prepare_data(cfg)
     at = instant_asked(cfg, prepared)
-    name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{iso(at)[:10]}"
+    name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{clock(at, prepared.zone):%Y-%m-%d}"
     out = cfg.out or cfg.paths.segments / name
     unlike = None if cfg.overwrite else _unlike(prepared.name, None if cfg.at is None else iso(at))
     out = check_target(out, KIND, unlike)

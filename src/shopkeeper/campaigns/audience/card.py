@@ -49,6 +49,9 @@ def card(made: Made, warnings: list[str], confidence: float = 0.95) -> dict[str,
         "consent": _of_consent(made),
         "contacts_known": given.sent is not None,
         "profit": _profit(made, confidence),
+        "costs": None
+        if (own := given.profit) is None
+        else {"currency": own.currency, "contact_cost": own.contact_cost},
     }
     quality = (said["scores"] or {}).get("quality") or {}
     auroc = quality.get("auroc") or {}
@@ -161,6 +164,8 @@ def _time_in_words(kind: str, one: Mapping[str, Any]) -> str:
     if one["difference"] is None:
         return f"- The shop's best {kind}, {shop}, stands for all: too few customers came to judge others."
     d = one["difference"]
+    if d["value"] == d["low"] == d["high"] == 0:
+        return f"- The best {kind} of everybody is the shop's, {shop}: customers hardly differ in it."
     met = (
         f"own best {kind}s of {one['days']:g} days ago met {one['own']:.1%} of the visits since, the shop's ({shop}) "
         f"{one['shop']:.1%}: {100 * d['value']:+.1f} points ({100 * d['low']:+.1f} to {100 * d['high']:+.1f}, "
@@ -188,7 +193,8 @@ def _profit_in_words(said: Mapping[str, Any]) -> str:
     else:
         pays += "nobody here has one."
     return (
-        f"Writing to all {all_['customers']:,} who have a score is expected to bring {money(all_)}. {pays} "
+        f"Writing to all {all_['customers']:,} who have a score and are not in control is expected to bring "
+        f"{money(all_)}. {pays} "
         "The intervals come of who will leave and hold as long as the probabilities do. "
         f"The shop's own values: a customer who stays is worth {said['customer_value']:g}, an offer that is taken "
         f"costs {said['offer_cost']:g}, a message {said['contact_cost']:g}; {said['success_rate']:.0%} of those about "

@@ -50,6 +50,7 @@ CARD = """
     consent?        text            who said that they may be written to
     contacts_known?  bool            whether it was known what they had been sent
     profit?         object or null  what the campaign is expected to bring, and the best cut
+    costs?          object or null  currency, contact_cost: what a message costs, by the dataset's values
     sessions?       object          of a rule for sessions: of_the_days, ready, bought_after_all, days
     warnings        list            what to look at first
 """

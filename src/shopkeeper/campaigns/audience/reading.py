@@ -53,8 +53,14 @@ def read_folder(
     segment = {name: np.array(table[name].to_pylist(), object)[there] for name in SLICED if name in table.column_names}
     acted = outcomes(prepared, customer[there], at, days)
     said = readout(acted, treated, segment, treatment_share=share, level=level)
-    cost = contact_cost if contact_cost is not None else (card.get("profit") or {}).get("contact_cost")
+    own = card.get("costs") or card.get("profit") or {}
+    cost = contact_cost if contact_cost is not None else own.get("contact_cost")
     warnings = []
+    if cost is None:
+        warnings.append(
+            "what a message costs is not known and nothing is taken off for it; say it in the dataset's profit, or "
+            "with --contact-cost"
+        )
     if (gone := int((~there).sum())) > 0:
         warnings.append(
             f"{gone:,} of the audience are no longer in the data (erased, or consent withdrawn) and count in no arm; "
@@ -72,11 +78,13 @@ def read_folder(
         "as_of": manifest["as_of"],
         "until": iso(at + round(days * MICROSECONDS_PER_DAY)),
         "days": days,
-        "currency": (card.get("profit") or {}).get("currency"),
+        "currency": own.get("currency"),
+        "zone": prepared.zone,
         "planned": card["arms"]["smallest_difference"],
         "treatment": int(treated.sum()),
         "control": int((~treated).sum()),
         **said,
+        "cost_known": cost is not None,
         "money": money_of(said, int(treated.sum()), cost),
         "words": _words(said),
         "warnings": warnings,

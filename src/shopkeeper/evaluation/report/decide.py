@@ -8,16 +8,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import floor
 from typing import Any
 
 from markupsafe import Markup
 
+from shopkeeper.evaluation.report.facts import in_words
 from shopkeeper.evaluation.report.figures import Board, Difference, Model, Report, Value, one_per_group
 from shopkeeper.evaluation.report.reliability import direction
 from shopkeeper.evaluation.report.words import strong
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+from shopkeeper.timeline.instants import instant
 
 SHOWN = 3  # models that the first one is set beside in money
 NOT_CAUSED = "Customers bought it without these lists; what showing them changes, only a test says."
@@ -54,10 +55,13 @@ def amount(x: float, currency: str = "", signed: bool = False) -> str:
     return f"{text} {currency}" if currency else text
 
 
-def day(iso: str) -> str:
-    """ "2025-06-30T00:00:00Z" -> "30 June 2025"."""
-    at = datetime.fromisoformat(iso)
-    return f"{at.day} {at:%B %Y}"
+def day(iso: str, zone: str = "UTC") -> str:
+    """An instant as the day on the shop's clocks.
+
+    >>> day("2025-06-30T00:00:00Z"), day("2025-06-29T22:00:00Z", "Europe/Berlin")
+    ('30 June 2025', '30 June 2025')
+    """
+    return in_words(instant(iso, "day"), zone)
 
 
 def full(profit: Mapping[str, Any]) -> bool:
@@ -166,7 +170,7 @@ def _signed(d: Difference, best: Model) -> str:
 def _customers(b: Board, report: Report) -> Decision:
     now, best = b.now, b.rivals[0]
     assert now is not None
-    until = day(now["until"])
+    until = day(now["until"], b.zone)
     if now["answers"] != PROBABILITIES:
         return _totals(b, report, now, until)
     asked = f"{now['scored']:,} customers" + (f" of the last {now['active_days']:g} days" if now["active_days"] else "")
@@ -238,7 +242,7 @@ def _how_far_off(bias: Value | None) -> str:
 def _meaning(b: Board, now: Mapping[str, Any]) -> str:
     active = f"the {now['active_days']:g} days" if now["active_days"] else "all the time"
     means = b.words.means.format(active=active, horizon=f"{now['horizon_days']:g} days")
-    said = f"Asked as of {day(now['as_of'])}, the end of the log, by {b.rivals[0].group_label}."
+    said = f"Asked as of {day(now['as_of'], b.zone)}, the end of the log, by {b.rivals[0].group_label}."
     return f"{means} {said}" if means else said
 
 

@@ -74,8 +74,8 @@ def gather(
     prepared, shown = sections[tasks[0]]["prepared"], campaigns or {}
     return Report(
         title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks),
-        dataset=str(prepared.name), until=day_of(prepared), fingerprint=str(prepared.fingerprint),
-        segments=shown.get("segments"), audiences=shown.get("audiences") or (),
+        dataset=str(prepared.name), zone=str(prepared.zone), until=day_of(prepared),
+        fingerprint=str(prepared.fingerprint), segments=shown.get("segments"), audiences=shown.get("audiences") or (),
         uplifts=shown.get("uplifts") or (), earlier=earlier,
         recommender=next((b.leader for b, t in zip(boards, tasks, strict=True)
                           if _task(sections[t]).asks == REQUESTS and b.leader), ""),

@@ -12,6 +12,8 @@ from typing import Any
 from shopkeeper.evaluation.report.charts import number
 from shopkeeper.evaluation.report.decide import amount, day, for_whom
 from shopkeeper.evaluation.report.templating import Section, fill
+from shopkeeper.timeline.instants import instant
+from shopkeeper.timeline.zones import clock
 
 ORDER = (
     "new", "active", "won back", "at risk", "lapsed", "no order yet", "top", "middle", "low", "none",
@@ -93,7 +95,7 @@ def _ordered(names: set[str]) -> list[str]:
     return sorted(names, key=lambda n: (place.get(n, 6.5), n))
 
 
-def segments(found: Mapping[str, Any] | None, command: Sequence[str] = ()) -> Section | None:
+def segments(found: Mapping[str, Any] | None, command: Sequence[str] = (), zone: str = "UTC") -> Section | None:
     """Who is in which segment, what sets each apart, and how many moved; `command`: the words that make them anew."""
     if not found:
         return None
@@ -105,7 +107,8 @@ def segments(found: Mapping[str, Any] | None, command: Sequence[str] = ()) -> Se
     profiles = {title: [_profile(p) for p in found["profiles"].get(name, [])[:SHOWN]] for name, title in TITLES.items()}
     again = shlex.join(command or ("shopkeeper", "segments"))
     lead = (
-        f"As of {day(found['as_of'])}, from what was known then; moved since {day(found['movement_since'])}."
+        f"As of {day(found['as_of'], zone)}, from what was known then; moved since "
+        f"{day(found['movement_since'], zone)}."
         + ("" if found["fresh"] else f" They are of earlier data than this report: `{again}` makes them anew.")
         + f" From {found['folder']}."
     )
@@ -125,22 +128,23 @@ def _profile(p: Mapping[str, Any]) -> dict[str, Any]:
     facts = [("Who", _listed(f"{_plain(k.removeprefix('user_'))} {v['name']} ({v['share']:.0%})"
                              for k, v in who["attributes"].items()))]  # fmt: skip
     each = f"{_short(what['orders'])} orders" if what["orders"] is not None else "no orders"
-    if what["money_per_order"] is not None:
+    if what["money_per_order"] is not None and what["orders"] != 0:  # of some few who have ordered, sent back
         each += f" of {what['money_per_order']:,.2f}"
     most = _listed(f"{x['name']} ({x['share']:.0%}, {x['times_usual']:.1f} times the usual)" for x in what["most"][:2])
     facts.append(("What", "; ".join(t for t in (each, most) if t)))
-    facts.append(("Why", _listed(
-        f"{_plain(x['trait'])} {_short(x['median'])}, of all {_short(x['median_of_all'])}" for x in p["why"][:2]
-    )))  # fmt: skip
-    last = f"last order {_short(when['days_since_order'])} days ago" if when["days_since_order"] is not None else ""
+    apart = [(_plain(x["trait"]), _short(x["median"]), _short(x["median_of_all"])) for x in p["why"]]
+    told = [f"{trait} {own}, of all {usual}" for trait, own, usual in apart if own != usual]  # else it says nothing
+    facts.append(("Why", _listed(told[:2])))
+    days = when["days_since_order"]
+    last = "" if days is None else f"last order {days:,.0f} days ago"
     slot = _listed(x["name"] for x in (*when["weekday"][:1], *when["time_of_day"][:1]))
     facts.append(("When", "; ".join(t for t in (last, slot) if t)))
     channels = p["where"]["channels"]
-    facts.append(("Where", _listed(f"{name} {share_of:.0%}" for name, share_of in channels.items())))
+    facts.append(("Where", _listed(f"{name} {share_of:.0%}" for name, share_of in channels.items() if share_of)))
     return {"name": p["segment"], "share": share, "facts": [(k, v) for k, v in facts if v]}
 
 
-def campaigns(found: Sequence[Mapping[str, Any]], currency: str) -> Section | None:
+def campaigns(found: Sequence[Mapping[str, Any]], currency: str, zone: str = "UTC") -> Section | None:
     """Whom was written to, what it did in buyers and money, and all of a month together."""
     if not found:
         return None
@@ -151,23 +155,31 @@ def campaigns(found: Sequence[Mapping[str, Any]], currency: str) -> Section | No
     )
     content = fill(
         "campaigns.html",
-        cards=[_card(one) for one in found],
-        reads=[_read(one, currency) for one in read],
-        months=_months(read, currency),
+        cards=[_card(one, zone) for one in found],
+        reads=[_read(one, currency, zone) for one in read],
+        months=_months(read, currency, zone),
     )
     return Section("campaigns", "Campaigns", "Whom was written to, and what did it bring?", lead, content)
 
 
-def _card(one: Mapping[str, Any]) -> dict[str, Any]:
+def _card(one: Mapping[str, Any], zone: str) -> dict[str, Any]:
     card = one["card"]
-    made: dict[str, Any] = {"title": card.get("title") or one["audience"], "as_of": day(one["as_of"]), "facts": []}
+    made: dict[str, Any] = {
+        "title": card.get("title") or one["audience"],
+        "as_of": day(one["as_of"], zone),
+        "facts": [],
+    }
     made |= {
         "message": card.get("message") or "",
         "warnings": [*(one["read"]["warnings"] if one["read"] else ()), *(card.get("warnings") or ())],
         "folder": one["folder"],
     }
     made["read"] = re.sub(r"(?<=[( ])-(?=\d)", "\u2212", one["read"]["words"]) if one["read"] else ""
-    made["unread"] = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", lambda m: day(m[0]), one["unread"].partition(";")[0])
+    made["unread"] = (
+        ""
+        if card.get("sessions")
+        else re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", lambda m: day(m[0], zone), one["unread"].partition(";")[0])
+    )
     facts = made["facts"]
     if n := card.get("customers"):
         facts.append(("Customers", f"{n['in_the_audience']:,} of {n['of_the_dataset']:,}: {n['treatment']:,} to write "
@@ -180,7 +192,10 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
     if profit := card.get("profit"):
         best, unit = profit["best"], profit["currency"]
         some = f"{amount(best['profit'], unit)} from " if best["customers"] else "an offer to "
-        expected = f"{amount(profit['all']['profit'], unit)} from all; {some}{for_whom(profit)}"
+        all_ = profit["all"]
+        expected = (
+            f"{amount(all_['profit'], unit)} from all {all_['customers']:,} with a score; {some}{for_whom(profit)}"
+        )
         facts.append(("Expected", expected))
     if (arms := card.get("arms")) and arms.get("smallest_difference") is not None:
         facts.append(("Can show", f"{100 * arms['smallest_difference']:.1f} points of buyers or more, "
@@ -190,19 +205,19 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _read(one: Mapping[str, Any], currency: str) -> list[str]:
+def _read(one: Mapping[str, Any], currency: str, zone: str) -> list[str]:
     r = one["read"]
     unit = r["currency"] or currency
     money = r["outcomes"].get("money")
     return [
-        f"{r['title'] or r['audience']}, {day(r['as_of'])}", day(r["until"]),
+        f"{r['title'] or r['audience']}, {day(r['as_of'], zone)}", day(r["until"], zone),
         f"{r['treatment']:,}", f"{r['control']:,}",
         _ends(r["outcomes"]["buyers"], 100, 2), "–" if money is None else _ends(money, 1, 2, unit),
         "–" if r["money"] is None else _ends(r["money"], 1, 0, unit),
     ]  # fmt: skip
 
 
-def _months(read: Sequence[Mapping[str, Any]], currency: str) -> list[list[str]]:
+def _months(read: Sequence[Mapping[str, Any]], currency: str, zone: str) -> list[list[str]]:
     """All of a month together, the newest first.
 
     The same customers may be in several audiences, so that their differences are not independent: half widths are
@@ -210,16 +225,27 @@ def _months(read: Sequence[Mapping[str, Any]], currency: str) -> list[list[str]]
     """
     months: dict[str, list[Mapping[str, Any]]] = {}
     for one in read:
-        months.setdefault(one["as_of"][:7], []).append(one["read"])
+        at = clock(instant(one["as_of"], "as_of"), zone)
+        months.setdefault(f"{at:%Y-%m}", []).append(one["read"])
     rows = []
     for month, some in sorted(months.items(), reverse=True):
         paid = [r for r in some if r["money"] is not None]
         units = {r["currency"] or currency for r in paid}
+        unit = next(iter(units), "")
         value = {k: sum(r["money"][k] for r in paid) for k in ("value", "low", "high")}
-        text = "–" if not paid else "several currencies" if len(units) > 1 else _ends(value, 1, 0, units.pop())
-        cost = sum(r["money"]["cost"] for r in paid)
-        at = datetime.fromisoformat(f"{month}-01")
-        rows.append([f"{at:%B %Y}", f"{len(some)}", f"{sum(r['treatment'] for r in some):,}", amount(cost), text])
+        text = "–" if not paid else "several currencies" if len(units) > 1 else _ends(value, 1, 0, unit)
+        known = [r["money"]["cost"] for r in paid if r["cost_known"]]
+        cost = "several currencies" if len(units) > 1 else amount(sum(known), unit) if known else "not known"
+        cost += " or more" if known and len(known) < len(paid) else ""
+        rows.append(
+            [
+                f"{datetime.fromisoformat(f'{month}-01'):%B %Y}",
+                f"{len(some)}",
+                f"{sum(r['treatment'] for r in some):,}",
+                cost,
+                text,
+            ]
+        )
     return rows
 
 

@@ -37,8 +37,8 @@ def render(report: Report) -> str:
     sections += [boards.sanity(b) for b in report.boards if not b.models]
     currency = next((b.currency for b in report.boards if b.currency), "")
     again = report.commands.get("segments", ())
-    sections += [outreach.segments(report.segments, again), outreach.campaigns(report.audiences, currency)]
-    sections += [outreach.uplift(report.uplifts)]
+    sections += [outreach.segments(report.segments, again, report.zone)]
+    sections += [outreach.campaigns(report.audiences, currency, report.zone), outreach.uplift(report.uplifts)]
     sections += [_window(report.window), _audit(report), _protocol(report)]
     shown = [s for s in sections if s]
     words = glossary((m for b in report.boards for one in b.models for m in one.metrics), _words_of(shown))

@@ -65,8 +65,8 @@ def over_cutoffs(b: Board) -> Section | None:
     judged = {"validation": b.before.get(metric), "test": best.metrics.get(metric)}
     rows = [
         {
-            "name": day(r["cutoff"]),
-            "track": track([(0, v)], axis, 18, names=[day(r["cutoff"])]),
+            "name": day(r["cutoff"], b.zone),
+            "track": track([(0, v)], axis, 18, names=[day(r["cutoff"], b.zone)]),
             "cells": [
                 f"{v.value:.1%}" if shares else number(v.value, 2),
                 f"{v.n:,}",
@@ -120,8 +120,8 @@ def drift(b: Board) -> Section | None:
         for f in features
     ]
     lead = (
-        f"Customers of {day((b.now or {})['as_of'])} ({found['now']:,}) against those that were learned from "
-        f"({found['rows']:,} rows, {day(found['from'])} to {day(found['to'])}). {_told_apart(apart)} "
+        f"Customers of {day((b.now or {})['as_of'], b.zone)} ({found['now']:,}) against those that were learned from "
+        f"({found['rows']:,} rows, {day(found['from'], b.zone)} to {day(found['to'], b.zone)}). {_told_apart(apart)} "
         f"By the population stability index {found['moved']} of {found['of']} features have moved more than chance "
         f"explains in one case of twenty; here are the {len(features)} that moved most."
     )

@@ -53,7 +53,7 @@ def with_segments(table: pa.Table, folder: Path) -> pa.Table:
     if as_of > first:
         raise UserError(
             f"{folder} knows customers until {iso(as_of)}, and the first question here is asked at {iso(first)}: that "
-            f"would tell what came later; run `shopkeeper segments at={iso(first)[:10]}` and give its folder"
+            f"would tell what came later; run `shopkeeper segments at={iso(first)}` and give its folder"
         )
     row = pc.index_in(table["user_id"], value_set=known["user_id"].combine_chunks())
     for name in (n for n in SLICED if n in known.column_names):
