@@ -202,7 +202,7 @@ def test_in_the_past_it_says_what_a_model_knows_of_later(house: House, caplog: p
         ((NO_CONSENT, "scores=runs/popularity"), r"scores=runs/popularity recommends items"),
         ((NO_CONSENT, "recommender=runs/churn"), r"recommender=runs/churn is about customers"),
         ((NO_CONSENT, "scores=runs/base"), r"audience.who.score.of=leaving, and runs/base says counts"),
-        ((NO_CONSENT, "segments=segments/rhythm", AS_OF), r"segments as of 07-18.*`shopkeeper segments at=2023-06"),
+        ((NO_CONSENT, "segments=segments/rhythm", AS_OF), r"as of 2023-07-18.*`shopkeeper segments at=2023-06"),
         ((NO_CONSENT, "at=2024-01-01"), r"at=2024-01-01T00:00:00Z lies after the end of the log"),
         ((NO_CONSENT, "out=runs/base"), r"runs/base holds '.*' and is no folder of an audience"),
         ((NO_CONSENT, "audience=vip_early", f"out={MADE}"), r"audience=win_back, not vip_early"),

@@ -131,7 +131,7 @@ def test_scores_of_it_in_a_file_are_what_an_audience_asks_for(house: House):
     about = json.loads(table.schema.metadata[b"shopkeeper"])
     for change, message in (
         ({"fingerprint": "another"}, "holds scores of other data than"),
-        ({"answers": None}, r"older\.parquet does not say what its scores are; run score\.py again"),
+        ({"answers": None}, r"older\.parquet does not say what its scores are; run `shopkeeper score` again"),
     ):
         other = {k: v for k, v in {**about, **change}.items() if v is not None}
         pq.write_table(table.replace_schema_metadata({"shopkeeper": json.dumps(other)}), "older.parquet")
