@@ -72,13 +72,13 @@ def called_different(draws: int) -> float:
 def with_sales(draws: int) -> tuple[float, float]:
     """The same of weekdays, where each of the days of 12 weeks is as busy as chance has it.
 
-    Half of the customers like the first half of the week a little, the others the second, so that own best weekdays
-    differ. True is what own weekdays would gain over any number of days: by how often an interval of judged days holds
-    it, over customers alone and as it is.
+    Half of the customers like the first half of the week, the others the second, so that own best weekdays differ. True
+    is what own weekdays would gain over any number of days: by how often an interval of the judged days holds it, over
+    customers alone and as it is.
     """
     rng, held = np.random.default_rng(5), np.zeros(2)
     people, weeks = 400, 12
-    like = np.where(np.arange(people)[:, None] % 2 == 0, np.arange(7) < 3, np.arange(7) >= 3) * 0.5 + 1.0
+    like = np.where(np.arange(people)[:, None] % 2 == 0, np.arange(7) < 3, np.arange(7) >= 3) * 2.0 + 1.0
     for _ in range(draws):
         busy = rng.gamma(2.0, 0.5, weeks * 7)
         rate = 0.12 * like[:, np.arange(weeks * 7) % 7] * busy

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.campaigns.audience.timing import Habits, Visits, best_times, counts, judged, send_times
+from shopkeeper.campaigns.audience.timing import Habits, Visits, best_times, counts, judged, met, send_times
 from shopkeeper.data.prepared import Prepared
 from tiny import DAY, tiny_prepared
 
@@ -114,3 +114,40 @@ def test_messages_go_at_the_hour_of_the_day_on_the_shops_clocks_and_never_before
     found = send_times(noon, days, hour, "Europe/Berlin")
     told = [None if np.isnan(x) else str(np.datetime64(int(x), "us"))[:16] for x in found]
     assert told == ["2024-03-31T07:00", "2024-03-30T19:00", "2024-03-31T07:00", None]
+
+
+def test_days_that_all_customers_share_are_no_hundred_observations():
+    """On a busy day all come: what one busy Thursday brings to the shop's weekday is no evidence of 300 customers."""
+    rng, customers, draws, held, alone = np.random.default_rng(4), np.arange(1, 301), 120, 0, 0
+    own = np.where(customers % 2, 1, 5)  # their best weekdays; the shop's is 3, on which a tenth of all visits are
+    for _ in range(draws):
+        busy = rng.gamma(1.0, 1.0, 28)
+        usual = np.where(np.arange(28)[None] % 7 == own[:, None], 2.0, 1.0)
+        usual = np.where((np.arange(28)[None] % 7 == 3), 1.5, usual)
+        who, day = np.nonzero(rng.random((300, 28)) < 0.12 * usual * busy)
+        visits = Visits(who + 1, day * DAY, np.full(len(who), 9), day % 7)
+        there = np.unique(who) + 1
+        found = met(visits, "weekday", there, own[there - 1], 3)["difference"]
+        true = (2.0 - 1.5) / 8.5
+        share = counts(visits, "weekday", there) / counts(visits, "weekday", there).sum(axis=1, keepdims=True)
+        gain = share[np.arange(len(there)), own[there - 1]] - share[:, 3]
+        assert found["value"] == pytest.approx(gain.mean())
+        held += found["low"] <= true <= found["high"]
+        alone += abs(gain.mean() - true) <= 1.96 * gain.std() / np.sqrt(len(there))
+    assert held >= 0.88 * draws
+    assert alone < 0.6 * draws
+
+
+def test_the_interval_of_alike_days_is_that_over_customers():
+    rng = np.random.default_rng(6)
+    who, day = np.repeat(np.arange(1, 401), 7), np.concatenate([rng.choice(28, 7, replace=False) for _ in range(400)])
+    visits = Visits(who, day * DAY, rng.integers(0, 24, len(who)), day % 7)
+    people, own = np.arange(1, 401), rng.integers(0, 24, 400)
+    found = met(visits, "hour", people, own, 9)["difference"]
+    came = counts(visits, "hour", people) / 7
+    gain = came[np.arange(400), own] - came[:, 9]
+    error = gain.std(ddof=1) / np.sqrt(400)
+    assert found["value"] == pytest.approx(gain.mean())
+    assert 1.9 * error < found["high"] - found["value"] < 2.5 * error
+    one = met(visits.some(visits.at == 0), "hour", np.unique(who[day == 0]), own[np.unique(who[day == 0]) - 1], 9)
+    assert (one["difference"]["low"], one["difference"]["high"]) == (-1.0, 1.0)  # a day says nothing of days

@@ -35,6 +35,7 @@ SAMPLE = 20_000  # customers from whom the strength is learnt
 STRONGEST = 1e4
 FEWEST = 50  # customers with visits before and since, from whom anything is said
 CONFIDENCE = 0.95
+FEWEST_DAYS = 14  # from which on days are held against those of the same weekday
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,8 @@ def met(since: Visits, kind: str, customer: np.ndarray, own_n: np.ndarray, shop:
         own_n: their own best ones.
         shop: the shop's.
 
-    The interval comes of customers and days; where all visits are of one day it has no ends but the whole scale.
+    The interval comes of customers and days, see `_ends`.
     """
-    from scipy.special import stdtrit
-
     place = np.minimum(np.searchsorted(customer, since.customer), len(customer) - 1)
     mine = customer[place] == since.customer
     who, value, day = place[mine], getattr(since, kind)[mine], since.at[mine] // MICROSECONDS_PER_DAY
@@ -148,16 +147,38 @@ def met(since: Visits, kind: str, customer: np.ndarray, own_n: np.ndarray, shop:
     of_own, of_shop = (float((weight * (value == best)).sum()) for best in (own_n[who], shop))
     difference = of_own - of_shop
     apart = weight * ((value == own_n[who]) * 1.0 - (value == shop) - difference)
-    day = np.unique(day, return_inverse=True)[1]
-    days = int(day.max()) + 1
-    if days < 2:
-        return {"own": of_own, "shop": of_shop, "difference": {"value": difference, "low": -1.0, "high": 1.0}}
-    by_customer = _squares(apart, who) * len(customer) / max(len(customer) - 1, 1)
-    by_day = _squares(apart, day) * days / (days - 1)
-    variance = max(by_customer, by_customer + by_day - _squares(apart, who * days + day))
-    wide = float(stdtrit(min(len(customer), days) - 1, (1 + CONFIDENCE) / 2)) * float(np.sqrt(variance))
-    ends = {"value": difference, "low": difference - wide, "high": difference + wide}
-    return {"own": of_own, "shop": of_shop, "difference": ends}
+    ends = _ends(difference, apart, who, day)
+    return {"own": of_own, "shop": of_shop, "difference": {"value": difference, "low": ends[0], "high": ends[1]}}
+
+
+def _ends(value: float, apart: np.ndarray, who: np.ndarray, day: np.ndarray) -> tuple[float, float]:
+    """Ends of the interval of a sum, over customers and over days at once.
+
+    Args:
+        value: the sum.
+        apart: what each visit adds to how far it is off, float64 (R,).
+        who: whose it is, (R,).
+        day: when, in days since the epoch, (R,).
+
+    To the variance between customers comes what days differ by beyond that: of days of one weekday, since how many
+    Thursdays there were is no chance; of less than two weeks of all days. Where nothing of it can be seen, in visits of
+    one day, it has no ends but the whole scale.
+    """
+    from scipy.special import stdtrit
+
+    days, place = np.unique(day, return_inverse=True)
+    total = np.bincount(place, apart)
+    kind = days % 7 if len(days) >= FEWEST_DAYS else np.zeros(len(days), np.int64)
+    alike = np.bincount(kind)[kind]
+    centred = total - (np.bincount(kind, total) / np.maximum(np.bincount(kind), 1))[kind]
+    free = len(days) - len(np.unique(kind))
+    people = len(np.unique(who))
+    if free < 1 or people < 2:
+        return -1.0, 1.0
+    of_days = float((centred**2 * alike / np.maximum(alike - 1, 1)).sum()) - _squares(apart, who * len(days) + place)
+    variance = _squares(apart, who) * people / (people - 1) + max(of_days, 0.0)
+    wide = float(stdtrit(min(people - 1, free), (1 + CONFIDENCE) / 2)) * float(np.sqrt(variance))
+    return value - wide, value + wide
 
 
 def _squares(values: np.ndarray, group: np.ndarray) -> float:
