@@ -11,7 +11,8 @@ asked once by each. Splits are the sets' own: by time for ml_100k, demo_shop and
 there is order alone. Intervals are 95 %, over customers and seeds at once.
 
 Writes `benchmarks/results/zoo.json` and `docs/leaderboard.md` after every cell. A cell is kept where it was searched
-with as many trials or more; what was stopped goes on from `outputs/zoo`.
+with as many trials or more and its model's shipped settings and space are still those; what was stopped goes on from
+`outputs/zoo`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ import yaml
 from _results import RESULTS, ROOT, at_least, not_had, row, write_result
 from shopkeeper.evaluation.seeds import over_seeds
 from shopkeeper.evaluation.table import read_table
+from shopkeeper.files import sha256_json
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import plain
 
 NAME, PAGE = "zoo", ROOT / "docs" / "leaderboard.md"
 DATASETS = ("ml_100k", "ml_1m", "amazon_beauty", "online_retail", "demo_shop")
@@ -64,10 +67,19 @@ def asked(dataset: str) -> list[str]:
     return [m for m in MODELS if m not in OWN or dataset in ("online_retail", "demo_shop")]
 
 
+def recipe(dataset: str, model: str) -> str:
+    """A hash of the shipped settings of a cell and of what is searched."""
+    train, tune = words_of(dataset, model)
+    cfg = plain(composed("tune", [*train, *tune]))
+    shipped = {k: v for k, v in cfg["model"].items() if k != "target"}  # a class may move
+    return sha256_json({"model": shipped, "space": cfg["tuning"].get("space")})[:16]
+
+
 def measured(dataset: str, model: str, trials: int, hours: float, seeds: Sequence[int], outputs: Path,
              more: Sequence[str] = ()) -> Cell:  # fmt: skip
     """Search, then train with the shipped settings and with the best ones; why not, where a command refuses."""
-    cell: Cell = {"dataset": dataset, "model": model, "trials": trials, "hours": hours, "why": ""}
+    cell: Cell = {"dataset": dataset, "model": model, "trials": trials, "hours": hours, "why": "",
+                  "recipe": recipe(dataset, model)}  # fmt: skip
     train, tune = words_of(dataset, model)
     seeds = seeds if model in NETWORKS or model in OWN else seeds[:1]
     try:
@@ -88,6 +100,12 @@ def measured(dataset: str, model: str, trials: int, hours: float, seeds: Sequenc
     except subprocess.CalledProcessError as e:
         cell["why"] = (e.stderr.strip().splitlines() or ["no message"])[-1].split(": ", 1)[-1][:200]
     return cell
+
+
+def kept(cell: Cell, trials: int) -> bool:
+    """Whether a cell says what it would say if it were measured anew."""
+    now = recipe(cell["dataset"], cell["model"])
+    return not cell["why"] and cell["trials"] >= trials and cell.get("recipe") == now
 
 
 def _trained(folder: Path, words: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -201,7 +219,7 @@ def main(a: argparse.Namespace) -> None:
     for dataset in a.datasets:
         for model in asked(dataset):
             old = cells().get((dataset, model))
-            if model not in a.models or (old and not old["why"] and old["trials"] >= a.trials):
+            if model not in a.models or (old and kept(old, a.trials)):
                 continue
             one = measured(dataset, model, a.trials, a.hours, a.seeds, outputs, a.more)
             print(dataset, model, one.get("finished", 0), one["why"], flush=True)

@@ -72,7 +72,7 @@ def test_a_cell_is_kept_unless_more_trials_are_asked_for(tmp_path: Path, monkeyp
 
     def measured(dataset: str, model: str, trials: int, *others: Any) -> dict[str, Any]:
         asked.append(trials)
-        return cell(model, 0.3, 0.4, trials=trials)
+        return cell(model, 0.3, 0.4, trials=trials, recipe=zoo.recipe(dataset, model))
 
     monkeypatch.setattr(zoo, "measured", measured)
     told = {"datasets": ["ml_100k"], "models": ["ease"], "hours": 1.0, "seeds": [1], "more": [], "folder": tmp_path,
@@ -80,6 +80,9 @@ def test_a_cell_is_kept_unless_more_trials_are_asked_for(tmp_path: Path, monkeyp
     for trials in (3, 3, 2, 5):
         zoo.main(argparse.Namespace(**told, trials=trials))
     assert asked == [3, 5]
+    monkeypatch.setattr(zoo, "recipe", lambda dataset, model: "other settings are shipped by now")
+    zoo.main(argparse.Namespace(**told, trials=5))
+    assert asked == [3, 5, 5]
     assert [c["trials"] for c in json.loads((tmp_path / "zoo.json").read_text())["cells"]] == [5]
 
 
