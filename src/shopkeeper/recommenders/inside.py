@@ -35,7 +35,7 @@ from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-WINDOWS = 3
+WINDOWS = 6  # a list that is the same for all is right or wrong for a whole window: few would decide by chance
 MOST = 3000  # questions of all windows
 CELLS_AT_ONCE = 16_000_000
 ROOM = "auto/"  # of saved arrays, load_arrays(…, (…, ROOM))
