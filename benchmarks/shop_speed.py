@@ -38,6 +38,10 @@ KINDS = {
     "ease": ["rectools"],
     "tifu_knn": ["cornac"],
 }
+SAID = {  # what a peer cannot choose by itself: one fit is timed
+    "item_knn": ("model.shrinkage=0", "model.half_life_events=2", "model.self_similarity=null"),
+    "ease": ("model.half_life_events=null", "model.self_similarity=0"),
+}
 REQUIRED = {"two_stages": 10.0, "item_knn": 3.0, "ease": 3.0, "tifu_knn": 20.0}
 
 
@@ -143,7 +147,7 @@ def fitted(model: str, prepared_folder: Path) -> dict[str, float]:
     from shopkeeper.models.make import make
 
     prepared, split = opened(prepared_folder)
-    made = make(settings(model, *(["model.shrinkage=0"] if model == "item_knn" else [])))
+    made = make(settings(model, *SAID.get(model, ())))
     if model == "ease":
         import torch  # noqa: F401 (RecTools' NumPy is imported before its clock starts, too)
     return timed(lambda: made.fit(prepared, split, Fit(1, target_events=["view"], filter_seen=True)))

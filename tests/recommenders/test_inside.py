@@ -16,6 +16,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders import inside
 from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.inside import Open
@@ -176,3 +177,22 @@ def test_a_linear_model_learns_whether_people_buy_the_same_again(tmp_path: Path)
     assert fitted(OPEN["ease"], *daily(tmp_path / "same", same)).settings["self_similarity"] in (None, 3.0)
     on = 1 + (u + np.arange(30)[None, :]) % 29  # one after the other, nothing twice
     assert fitted(OPEN["ease"], *daily(tmp_path / "on", on)).settings["self_similarity"] == 0.1
+
+
+def test_of_a_long_log_fewer_windows_are_asked_and_of_a_very_long_one_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, split = daily(tmp_path, np.tile(np.arange(60) % 7 + 1, (4, 1)), window=6)  # 232 training rows
+    found = []
+    for rows, longest in ((10**6, 10**6), (500, 10**6), (1, 10**6), (10**6, 231)):
+        monkeypatch.setattr(inside, "ROWS", rows)
+        monkeypatch.setattr(inside, "LONGEST", longest)
+        asked: list[Split] = []
+
+        def made(some: dict[str, Any], window: Split, asked: list[Split] = asked) -> Fixed:
+            asked.append(window)
+            return Fixed(0, np.ones(4, int), prepared.n_items + 1)
+
+        Open({"it": "auto"}, {"it": (1.0, 2.0)}).chosen(made, split, Fit())
+        found.append(len(asked) // 2)
+    assert found == [6, 2, 1, 0]

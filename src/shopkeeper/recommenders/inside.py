@@ -8,7 +8,9 @@ the order of the options; the option with the highest mean NDCG@k is taken where
 one standard error of the difference, question by question, so that few questions decide nothing. (The rule is that of
 L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984, section 3.4.3, for pairs.)
 
-Neither validation nor test is looked at, and a model that is trained anew on later rows chooses anew.
+Neither validation nor test is looked at, and a model that is trained anew on later rows chooses anew. What it costs, in
+fits of the model: one for each window and option that moves what is counted (of item-kNN three), on logs of up to
+`ROWS` / `WINDOWS` rows six windows, on longer ones fewer; beyond `LONGEST` nothing is asked.
 
 Shapes: B requests of all windows.
 """
@@ -30,13 +32,16 @@ from shopkeeper.metrics.plain_ranker import PlainRanker
 from shopkeeper.metrics.ranking import Hits, compute
 from shopkeeper.metrics.ranks import Flat
 from shopkeeper.models.fit import Fit
-from shopkeeper.recommenders.windows import windows_as_asked
+from shopkeeper.recommenders.windows import Window, windows_as_asked
 from shopkeeper.schema import event_codes
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
 WINDOWS = 6  # a list that is the same for all is right or wrong for a whole window: few would decide by chance
-MOST = 3000  # questions of all windows
+LEAST, MOST = 500, 3000  # questions of all windows
+ROWS = 2_000_000  # training rows of all windows together: of a longer log there are fewer windows, at least one
+CELLS = 200_000_000  # scores of an option: of a large catalogue there are fewer questions
+LONGEST = 20_000_000  # training rows; with more, asking takes too long, and the first options are taken
 CELLS_AT_ONCE = 16_000_000
 ROOM = "auto/"  # of saved arrays, load_arrays(…, (…, ROOM))
 
@@ -85,9 +90,9 @@ class Open:
         settings, asked = self.first, [name for name in self.left if not nothing.get(name)]
         if not asked:
             return settings
-        windows = windows_as_asked(split, event_codes(list(fit.target_events)), WINDOWS, MOST)
+        windows = _windows(split, event_codes(list(fit.target_events)))
         if not windows:
-            log.info("auto: nothing to choose by inside of the training rows; %s", _said(settings, asked))
+            log.info("auto: nothing is asked inside of the training rows; %s", _said(settings, asked))
             return settings
 
         def value(some: Settings) -> np.ndarray:
@@ -114,6 +119,16 @@ class Open:
         """The settings of a saved model, of what `load_arrays` read with `ROOM`."""
         kept = {name: arrays[ROOM + name].item() for name in self.left if ROOM + name in arrays}
         return {**self.first, **{name: None if np.isnan(value) else value for name, value in kept.items()}}
+
+
+def _windows(split: Split, types: list[int]) -> list[Window]:
+    """Those that are asked, as many as can be within a small multiple of one fit."""
+    rows = len(split.training_rows()[1])
+    if rows > LONGEST:
+        return []
+    count = min(max(ROWS // max(rows, 1), 1), WINDOWS)
+    most = min(max(CELLS // (split.prepared.n_items + 1), LEAST), MOST)
+    return windows_as_asked(split, types, count, most)
 
 
 def fitted_as(model: Callable[..., Any], fit: Fit) -> Fitted:
