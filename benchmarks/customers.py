@@ -311,7 +311,7 @@ def _differences(tables: Mapping[str, pa.Table], best: str, log: Log) -> Rows:
     ]
 
 
-def main(name: str, seeds: int, kept: Path | None) -> None:
+def main(name: str, seeds: int, runs: Path | None) -> None:
     """Measure a row, and keep the others."""
     path = RESULTS / "customers.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "claims": []}
@@ -320,7 +320,7 @@ def main(name: str, seeds: int, kept: Path | None) -> None:
     elif name == "still_customer":
         (rows, claims), mine = of_who_had_left(), ("demo_shop_btyd", "still_customer")
     else:
-        (rows, claims), mine = of_log(ROWS[name], seeds, kept), (ROWS[name].dataset, ROWS[name].task)
+        (rows, claims), mine = of_log(ROWS[name], seeds, runs), (ROWS[name].dataset, ROWS[name].task)
     others = [r for r in kept["rows"] if (r["dataset"], r["figure"].partition(":")[0]) != mine]
     said = [c for c in kept["claims"] if not c["what"].startswith(f"{mine[0]}, {mine[1]}")]
     write_result("customers", others + rows, said + claims)

@@ -18,6 +18,7 @@ from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.bg_nbd import BGNBDModel, ParetoNBDModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back, stayed_away
 from shopkeeper.customers.hazard import Hazard
+from shopkeeper.customers.two_part import TwoPart
 from shopkeeper.customers.waits.quantile_trees import QuantileTrees
 from shopkeeper.customers.window import ALIVE, LINES, MONEY, ORDERS, WAIT
 from shopkeeper.data.prepared import Prepared
@@ -35,6 +36,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 MODELS = {
     "hazard": (lambda: Hazard(max_trees=20, periods=3), ("churn", "propensity", "next_order")),
+    "two_part": (TwoPart, ("orders", "spend")),
     "quantile_trees": (lambda: QuantileTrees(max_trees=15), ("next_order",)),
     "bg_nbd": (BGNBDModel, ("churn", "propensity", "still_customer", "next_order")),
     "pareto_nbd": (lambda: ParetoNBDModel(most_customers=150), tuple(TASKS)),

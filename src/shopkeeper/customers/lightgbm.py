@@ -41,6 +41,9 @@ class LightGBM:
         num_leaves: leaves per tree.
         min_data_in_leaf: training rows per leaf.
         feature_fraction: share of the features that a tree sees.
+        extra_trees: whether a split is the best of one threshold drawn for each feature, and not of all. Rows of a
+            customer at many cutoffs are nearly one row, so that the best one is soon found by chance. P. Geurts, D.
+            Ernst and L. Wehenkel, Extremely randomized trees, Machine Learning 63 (2006).
         max_trees: limit; the number used is the best in a cross-validation over training customers.
         tweedie_variance_power: of amounts, between 1 (Poisson) and 2 (gamma).
         patience: trees without gain after which the cross-validation stops.
@@ -56,6 +59,7 @@ class LightGBM:
         num_leaves: int = 8,
         min_data_in_leaf: int = 40,
         feature_fraction: float = 0.6,
+        extra_trees: bool = False,
         lambda_l2: float = 5.0,
         tweedie_variance_power: float = 1.5,
         max_trees: int = 1000,
@@ -70,6 +74,7 @@ class LightGBM:
             feature_fraction=feature_fraction,
             lambda_l2=lambda_l2,
             num_threads=num_threads,
+            extra_trees=extra_trees,
         )
         self.objective: dict[str, dict[str, Any]] = {
             PROBABILITIES: {"objective": "binary"},

@@ -28,6 +28,7 @@ from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.shares import Contributions
 from shopkeeper.programs.base import Program
+from shopkeeper.programs.scoring import logistic, standardised
 
 ARRAYS = ("low", "high", "mean", "scale", "weight", "intercept")
 
@@ -60,14 +61,9 @@ class Logistic:
         self.untrainable = why_untrainable(label, self.min_positives)
         if self.untrainable:
             return
-        x_nF = np.log1p(train.features)
-        defined = np.where(np.isnan(x_nF).all(axis=0), 0.0, x_nF)  # a feature undefined for everybody is a constant
-        a = self.arrays
-        a["low"], a["high"] = np.nanmin(defined, axis=0), np.nanmax(defined, axis=0)
-        a["mean"], std = np.nanmean(defined, axis=0), np.nanstd(defined, axis=0)
-        a["scale"] = np.where(std > 1e-9, std, 1.0)  # a constant stays at its mean: clipped to it, then 0
+        self.arrays = a = scale_of(train.features)
         solver = LogisticRegression(C=self.inverse_penalty, max_iter=2000, tol=1e-8)
-        solver.fit(self._standardise(train.features), label > 0.5)
+        solver.fit(standardised(train.features, a), label > 0.5)
         a["weight"], a["intercept"] = solver.coef_[0].astype(np.float64), solver.intercept_.astype(np.float64)
         if calibration is not None:
             raw = self._raw(calibration)
@@ -82,7 +78,7 @@ class Logistic:
     def contributions(self, cohort: Cohort) -> Contributions:
         """Weight times value of each standardised feature, whose mean is 0."""
         same_features(cohort, self.feature_names)
-        share_nF = self._standardise(cohort.features) * self.arrays["weight"]
+        share_nF = standardised(cohort.features, self.arrays) * self.arrays["weight"]
         return Contributions(float(self.arrays["intercept"][0]), share_nF)
 
     def program(self, timed: bool) -> Program:
@@ -108,11 +104,18 @@ class Logistic:
         self.calibrator = Calibrator(**state["calibrator"])
         self.arrays = {} if self.untrainable else read_arrays(folder / "weights.npz", ARRAYS)
 
-    def _standardise(self, features_nF: np.ndarray) -> np.ndarray:
-        a = self.arrays
-        x_nF = np.clip(np.log1p(features_nF), a["low"], a["high"])
-        return np.nan_to_num((x_nF - a["mean"]) / a["scale"], nan=0.0)
-
     def _raw(self, cohort: Cohort) -> np.ndarray:
-        z_n = self._standardise(cohort.features) @ self.arrays["weight"] + self.arrays["intercept"][0]
-        return 1 / (1 + np.exp(-z_n))
+        return logistic(cohort.features, self.arrays)
+
+
+def scale_of(features_nF: np.ndarray) -> dict[str, np.ndarray]:
+    """What `programs.scoring.standardised` reads, from the features of training."""
+    x_nF = np.log1p(features_nF)
+    defined = np.where(np.isnan(x_nF).all(axis=0), 0.0, x_nF)  # a feature undefined for everybody is a constant
+    std = np.nanstd(defined, axis=0)
+    return {
+        "low": np.nanmin(defined, axis=0),
+        "high": np.nanmax(defined, axis=0),
+        "mean": np.nanmean(defined, axis=0),
+        "scale": np.where(std > 1e-9, std, 1.0),  # a constant stays at its mean: clipped to it, then 0
+    }

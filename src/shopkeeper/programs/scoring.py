@@ -24,9 +24,19 @@ def constant(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
 
 def logistic(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     """Logistic regression on log(1 + x), clipped to the training range and standardised; undefined counts as mean."""
+    return _sigmoid(standardised(features_nF, arrays) @ arrays["weight"] + arrays["intercept"][0])
+
+
+def standardised(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """log(1 + x), clipped to what was seen in training, minus the mean over the scale; undefined is 0: (n, F)."""
     x_nF = np.clip(np.log1p(features_nF), arrays["low"], arrays["high"])
-    z_nF = np.nan_to_num((x_nF - arrays["mean"]) / arrays["scale"], nan=0.0)
-    return _sigmoid(z_nF @ arrays["weight"] + arrays["intercept"][0])
+    return np.nan_to_num((x_nF - arrays["mean"]) / arrays["scale"], nan=0.0)
+
+
+def two_part(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Whether, by logistic regression, times how much if so, the exponential of a linear one."""
+    z_n = standardised(features_nF, arrays) @ arrays["more_weight"] + arrays["more_intercept"][0]
+    return logistic(features_nF, arrays) * np.exp(np.minimum(z_n, arrays["most"][0]))
 
 
 def trees(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
@@ -60,6 +70,7 @@ PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "trees": trees,
     "trees_log": trees_log,
     "hazards": hazards,
+    "two_part": two_part,
     **processes.SCORERS,
 }
 
