@@ -49,7 +49,7 @@ from shopkeeper.evaluation.table import read_table, summarise
 
 NETWORKS = ("gru", "transformer")
 CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", "blend")
-TOTALS = ("base_rate", "last_period", "lightgbm", "bg_nbd", "pareto_nbd", "blend")
+TOTALS = ("base_rate", "last_period", "two_part", "lightgbm", "bg_nbd", "pareto_nbd", "blend")
 FIGURES = {
     "churn": ("log_loss", "auroc", "ece"),
     "spend": ("absolute_error", "normalised_gini", "bias", "rmse"),
