@@ -44,7 +44,7 @@ class TwoPart:
         min_positives: rows above 0, and rows at 0, needed, else every score is blank.
     """
 
-    about = About(answers=AMOUNTS, also=(COUNTS,), needs=("features",))
+    about = About(answers=COUNTS, also=(AMOUNTS,), needs=("features",))
 
     def __init__(self, inverse_penalty: float = 0.01, min_positives: int = 20) -> None:
         self.inverse_penalty = inverse_penalty
