@@ -112,7 +112,7 @@ def test_erasing_a_customer_from_the_log_to_the_bundle(tmp_path, capsys, monkeyp
     said = capsys.readouterr().out
     steps = [line.strip() for line in said.splitlines()[said.splitlines().index("run again, in this order:") + 1 :]]
     deleted = f"delete {out}, then shopkeeper prepare dataset=shop"  # with other settings it goes to another folder
-    assert [s.partition(".py")[0].rpartition(" ")[2] for s in steps] == ["prepare", "train", "export"]
+    assert [s.partition("shopkeeper ")[2].split()[0] for s in steps] == ["prepare", "train", "export"]
     assert steps[0].startswith(deleted)
     assert steps[1] == "shopkeeper train dataset=shop task=next_item split=temporal model=sasrec name=sasrec"
     assert (

@@ -46,12 +46,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_dvc_shows_a_training_that_is_under_way_and_nothing_of_it_when_it_has_ended(project: Path):
     live = Live(Path("outputs"), RUN)
     for epoch, value in ((1, 0.25), (2, 0.5)):
-        live.tell({"ndcg@10": value, "loss": 3.0 - epoch}, epoch)
+        live.tell({"ndcg@10": value, "loss": 3.0 - epoch, "seconds": 2.0}, epoch)
     shown = json.loads(dvc(project, "metrics", "show", "--json"))[""]["data"]
     assert {Path(file): found["data"] for file, found in shown.items()} == {
-        Path("outputs/live/metrics") / RUN.with_suffix(".json"): {"epoch": 2, "ndcg@10": 0.5, "loss": 1.0}
+        Path("outputs/live/metrics") / RUN.with_suffix(".json"): {
+            "epoch": 2,
+            "ndcg@10": 0.5,
+            "loss": 1.0,
+            "seconds": 2.0,
+        }
     }
     plots = json.loads(dvc(project, "plots", "show", "--json"))["data"]
+    assert {Path(name).name for name in plots} == {"ndcg@10.tsv", "loss.tsv"}
     (curve,) = [one for name, one in plots.items() if name.endswith("ndcg@10.tsv")]
     points = json.loads(json.dumps(curve[0]))["content"] if "content" in curve[0] else curve[0]
     assert "0.25" in json.dumps(points)

@@ -27,7 +27,8 @@ from shopkeeper.pipeline.places import listed
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import VERBS, settings
 from shopkeeper.pipeline.train import train_model
-from shopkeeper.tracking import parent_of, start
+from shopkeeper.tracking import start
+from shopkeeper.tracking.headings import over_seeds, parent_of
 from shopkeeper.tracking.settings import Tracking
 
 mlflow = pytest.importorskip("mlflow")
@@ -109,6 +110,44 @@ def test_the_runs_of_a_sweep_lie_below_one_heading(store: tuple[Path, dict[str, 
     assert {found[name].data.tags["mlflow.parentRunId"] for name in "ab"} == {found["sweep-1"].info.run_id}
     assert found["sweep-1"].info.status == "FINISHED"
     assert parent_of(Tracking("none"), "x", tmp_path / "none.json") is None
+
+
+def test_the_seeds_of_a_model_lie_below_a_heading_of_their_own_which_has_their_mean(
+    store: tuple[Path, dict[str, Any]], tmp_path: Path
+):
+    place = store[0]
+    words = [f"tracking.uri=sqlite:///{place / 'mlflow.db'}", f"tracking.artifacts={place / 'artifacts'}",
+             "tracking.experiment=seeded", "dataset.simulate.customers=300", "evaluation.resamples=20",
+             f"paths.prepared={place / 'prepared'}", "progress=false"]  # fmt: skip
+    command = [sys.executable, "-m", "shopkeeper", "train", "-m", "model=popularity,recency", "seed=1,2", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    number = mlflow.get_experiment_by_name("seeded").experiment_id
+    found = {run.info.run_name: run for run in mlflow.MlflowClient().search_runs([number])}
+    above = {name: run.data.tags.get("mlflow.parentRunId") for name, run in found.items()}
+    (sweep,) = [name for name in found if name.startswith("sweep-")]
+    headings = {name: run.info.run_id for name, run in found.items() if name.endswith(", seeds")}
+    assert set(headings) == {"model=popularity, seeds", "model=recency, seeds"}
+    assert {above[name] for name in headings} == {found[sweep].info.run_id}
+    for model in ("popularity", "recency"):
+        runs = [found[f"{model}-next_item-{seed}"] for seed in (1, 2)]
+        assert {above[run.info.run_name] for run in runs} == {headings[f"model={model}, seeds"]}
+        kept = found[f"model={model}, seeds"].data.metrics
+        values = [run.data.metrics["test_ndcg_at_10"] for run in runs]
+        assert kept["test_ndcg_at_10_mean"] == pytest.approx(sum(values) / 2)
+        assert kept["seeds"] == 2
+
+
+def test_the_spread_over_seeds_is_the_standard_deviation_between_them(
+    store: tuple[Path, dict[str, Any]], tmp_path: Path
+):
+    there, note = config(store[0], "train", "tracking.experiment=spread").tracking, tmp_path / "mlflow.json"
+    heading = parent_of(there, "sweep-1", note)
+    assert heading is not None
+    for seed, value in ((1, 0.25), (2, 0.5), (3, 0.75), (3, 0.75)):  # one that is trained again counts once
+        over_seeds(there, heading, note, seed, {"test_ndcg@10": value})
+    kept = mlflow.MlflowClient().get_run(heading.run_id).data.metrics
+    assert kept == {"seeds": 3, "test_ndcg_at_10_mean": 0.5, "test_ndcg_at_10_spread": 0.25}
 
 
 def test_a_run_holds_the_composed_config_and_short_parameters(store: tuple[Path, dict[str, Any]], tmp_path: Path):

@@ -122,7 +122,7 @@ def add_prices(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [permute, move_train_end, move_history, add_prices])
 def test_a_run_reads_only_what_prepare_wrote(folder: Path, damage: Callable[[Path], None]):
     damage(folder)
-    with pytest.raises(UserError, match=r"(changed or damaged|is missing).*run `python prepare\.py dataset=shop`"):
+    with pytest.raises(UserError, match=r"(changed or damaged|is missing).*run `shopkeeper prepare dataset=shop`"):
         Split.named(Prepared.open(folder), next((folder / "splits").iterdir()).name)
 
 
@@ -186,11 +186,11 @@ def test_what_is_no_manifest_of_prepared_data_is_one_line(folder: Path, text: st
 
 def test_the_way_out_names_the_dataset(folder: Path, tmp_path: Path):
     (folder / "item.npy").unlink()
-    with pytest.raises(UserError, match=r"run `python prepare\.py dataset=shop` again"):
+    with pytest.raises(UserError, match=r"run `shopkeeper prepare dataset=shop` again"):
         Prepared.open(folder)
-    with pytest.raises(UserError, match=r"run `python prepare\.py dataset=demo_shop` first"):
+    with pytest.raises(UserError, match=r"run `shopkeeper prepare dataset=demo_shop` first"):
         Prepared.open(tmp_path / "demo_shop-0123abcd")
-    with pytest.raises(UserError, match=r"run `python prepare\.py` first"):
+    with pytest.raises(UserError, match=r"run `shopkeeper prepare` first"):
         Prepared.open(tmp_path / "whatever")
 
 

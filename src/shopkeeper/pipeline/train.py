@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.told import Train, but, settings
 from shopkeeper.timeline import iso
+from shopkeeper.tracking import Run
+from shopkeeper.tracking.headings import over_seeds, parent_of
 from shopkeeper.tracking.live import Live
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,15 @@ def train(config: DictConfig) -> RunFolder:
         if cfg.name is not None and hydra.mode == RunMode.MULTIRUN:
             raise UserError(f"name={cfg.name} is one folder, and this sweep has several runs; leave name out")
         told = places.run_folder(cfg)
-    run = train_model(cfg, told, _sweep(cfg))
+    heading, note = _sweep(cfg)
+    run = train_model(cfg, told, heading)
+    if heading is not None and note is not None:
+        of = {"validation/": run.metrics.get("validation"), "test_": run.metrics.get("test")}
+        values = {
+            at + cfg.task.headline: (part or {}).get(cfg.task.headline, {}).get("value") for at, part in of.items()
+        }
+        figures = {name: float(value) for name, value in values.items() if value is not None}
+        over_seeds(cfg.tracking, heading, note, cfg.seed, figures)
     with show.only_shown("the table of metrics"):
         print(show.metrics_table(run.metrics, columns()))
     log.info("run: %s", context.relative(run.path))
@@ -61,19 +72,28 @@ def train(config: DictConfig) -> RunFolder:
     return run
 
 
-def _sweep(cfg: Train) -> tracking.Run | None:
-    """The tracker's heading of the sweep that this training belongs to; None where there is none."""
+def _sweep(cfg: Train) -> tuple[Run | None, Path | None]:
+    """The tracker's heading of the sweep that this training belongs to, None where there is none; where seeds are tried
+    the heading of those of these settings, and the note of headings, to keep their mean with it."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
-        return None
-    folder = Path(hydra.sweep.dir)
-    return tracking.parent_of(cfg.tracking, f"sweep-{folder.name}", folder / "mlflow.json")
+        return None, None
+    note = Path(hydra.sweep.dir) / "mlflow.json"
+    heading = parent_of(cfg.tracking, f"sweep-{note.parent.name}", note)
+    typed = OverridesParser.create().parse_overrides([w for w in sys.argv[1:] if "=" in w and not w.startswith("-")])
+    swept = {one.key_or_group for one in typed if one.is_sweep_override()}
+    if heading is None or "seed" not in swept:
+        return heading, None
+    job = [str(word).lstrip("+") for word in hydra.overrides.task]
+    others = [word for word in job if word.partition("=")[0] in swept - {"seed"}]
+    return parent_of(cfg.tracking, f"{', '.join(others)}, seeds", note, heading) if others else heading, note
 
 
-def train_model(cfg: Train, folder: Path, parent: tracking.Run | None = None) -> RunFolder:
+def train_model(cfg: Train, folder: Path, parent: Run | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
     folder = check_target(folder, "run", None if cfg.overwrite else _unlike(cfg))

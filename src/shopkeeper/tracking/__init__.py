@@ -6,7 +6,6 @@ MLflow forbids: `ndcg@10` is logged as `test_ndcg_at_10`, its interval as `test_
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.files import write_json
 from shopkeeper.schema import mlflow_name
 from shopkeeper.shapes import Yaml
 from shopkeeper.startup import without_collecting
@@ -158,36 +156,6 @@ def start(tracking: Tracking, name: str, config: Yaml, parent: Run | None = None
         run._end(status)
         if parent is not None and run.lost:
             parent.lost = True
-
-
-def parent_of(tracking: Tracking, name: str, note: Path) -> Run | None:
-    """The run that stands above those of a sweep in one experiment; the first of them makes and notes it.
-
-    None without tracking, and where the store does not answer: that is said by the run that asks next.
-    """
-    if tracking.off:
-        return None
-    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    if tracking.experiment in known:
-        return Run(known[tracking.experiment])
-    line = Line()
-    try:
-        mlflow = connect(tracking, line)
-        client, tags = mlflow.MlflowClient(), {"kind": "sweep"}
-
-        def make() -> str:
-            there = client.get_experiment_by_name(tracking.experiment).experiment_id
-            made = client.create_run(there, run_name=name, tags=tags).info.run_id
-            client.set_terminated(made)  # it is but a heading: those below it say how they ended
-            return str(made)
-
-        run_id = line.call(make)
-    except Exception:
-        return None
-    finally:
-        line.close()
-    write_json(note, {**known, tracking.experiment: run_id})
-    return Run(run_id)
 
 
 class Pages:

@@ -19,6 +19,7 @@ from shopkeeper.folders import KINDS
 
 log = logging.getLogger(__name__)
 LIVE = "live"  # below paths.outputs
+OF_THE_MACHINE = ("seconds", "validation_seconds", "events_per_s")  # figures that have no curve
 
 
 class Live:
@@ -42,6 +43,8 @@ class Live:
                 write_json(mark, {"kind": "live"})  # so that `clean` knows what is left of a training that was killed
             self.curves.mkdir(parents=True, exist_ok=True)
             for name, value in values.items():
+                if name in OF_THE_MACHINE:
+                    continue
                 lines = self.lines.setdefault(name, [f"epoch\t{name}"])
                 lines.append(f"{epoch}\t{value}")
                 write_text(self.curves / f"{name.replace('/', '-')}.tsv", "\n".join(lines) + "\n")
