@@ -22,26 +22,31 @@ Row = dict[str, Any]
 def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
     """Rows left when users and items with fewer than `k` rows are dropped again and again until none is left.
 
-    `user` and `item` are codes from 0 (int, (n,)); returns a mask (bool (n,)). O(n) a round; rounds look only at the
-    rows that are left. The k-core of a bipartite multigraph is unique, so the order of dropping does not matter
-    (Seidman 1983, Network structure and minimum degree).
+    `user` and `item` are codes from 0 (int, (n,)); returns a mask (bool (n,)). O(n) a round, in which what was dropped
+    is taken from the counts, so that memory is a few bytes a row; once less than half is left, the rest goes on alone.
+    The k-core of a bipartite multigraph is unique, so the order of dropping does not matter (Seidman 1983, Network
+    structure and minimum degree).
     """
     mask = np.ones(len(user), bool)
     if not len(user) or k <= 1:
         return mask
-    rows: np.ndarray | None = None  # rows left, once some are gone
+    per_user, per_item, left = np.bincount(user), np.bincount(item), len(user)
     while True:
-        per_user, per_item = np.bincount(user), np.bincount(item)
-        if (per_user[per_user > 0] >= k).all() and (per_item[per_item > 0] >= k).all():
+        few_users, few_items = ((n > 0) & (n < k) for n in (per_user, per_item))
+        if not (few_users.any() or few_items.any()):
             return mask
-        stays = (per_user >= k)[user]
-        stays &= (per_item >= k)[item]
-        gone = np.flatnonzero(~stays)
-        mask[gone if rows is None else rows[gone]] = False
-        rows = np.flatnonzero(stays) if rows is None else rows[stays]
-        user, item = user[stays], item[stays]
-        if not len(user):
+        gone = few_users[user]
+        gone |= few_items[item]
+        gone &= mask
+        rows = np.flatnonzero(gone)
+        mask[rows] = False
+        left -= len(rows)
+        if left < len(mask) / 2:
+            rest = mask.copy()
+            mask[rest] = k_core(user[rest], item[rest], k)
             return mask
+        per_user -= np.bincount(user[rows], minlength=len(per_user))
+        per_item -= np.bincount(item[rows], minlength=len(per_item))
 
 
 def apply_filters(log: Log, filters: Filters, zone: str = "UTC") -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.data.stored import COLUMNS, code_type
+from shopkeeper.ingest.readers.ahead import ahead
 from shopkeeper.ingest.values import typed
 from shopkeeper.schema import EVENT_TYPES
 
@@ -57,7 +58,8 @@ def write_events(
     users, offsets = log.names["user_id"], log.offsets
     n = int(offsets[-1])
     dictionaries = [name for name, kind in fields if kind == TEXT]
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries, write_statistics=True) as out:
+
+    def groups() -> Iterator[pa.Table]:
         for start in range(0, max(n, 1), GROUP_ROWS):
             rows = slice(start, min(start + GROUP_ROWS, n))
             first = int(np.searchsorted(offsets, start, side="right")) - 1  # 0-based user of the first row
@@ -83,7 +85,11 @@ def write_events(
                     columns.append(pa.array(log.columns[name][rows]).cast(kind))
                 else:
                     columns.append(pa.array(log.columns[name][rows], from_pandas=True))  # NaN -> null
-            out.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=GROUP_ROWS)
+            yield pa.Table.from_arrays(columns, schema=schema)
+
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries, write_statistics=True) as out:
+        for group in ahead(groups()):
+            out.write_table(group, row_group_size=GROUP_ROWS)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

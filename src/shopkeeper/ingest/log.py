@@ -26,7 +26,7 @@ from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
 from shopkeeper.ingest.overlap import LATER_FILE, numbers_of, read_once
 from shopkeeper.ingest.reading import blocks_of
-from shopkeeper.ingest.values import CODES, as_floats
+from shopkeeper.ingest.values import as_floats
 
 WORST_SHOWN = 3
 logger = logging.getLogger(__name__)
@@ -196,18 +196,26 @@ def _join(parts: list[Rows], rejected: pa.Table) -> Log:
 
 
 def join_ids(parts: list[pa.DictionaryArray]) -> Ids:
-    """Dictionary-encoded pieces as one column over one dictionary."""
-    joined = pa.chunked_array(parts, CODES).unify_dictionaries()
-    parts.clear()
-    codes = np.empty(len(joined), np.int32)
-    at = 0
-    for chunk in joined.chunks:
-        indices = chunk.indices
-        if indices.null_count:
-            indices = indices.fill_null(-1)
-        codes[at : at + len(indices)] = indices.to_numpy(zero_copy_only=False)
-        at += len(indices)
-    return Ids(codes, joined.chunk(0).dictionary)
+    """Dictionary-encoded pieces as one column over one dictionary. The list is emptied, each piece once it is read.
+
+    Texts are in the order of their first appearance in the pieces' dictionaries.
+    """
+    once = pa.chunked_array([part.dictionary.cast(pa.string()) for part in parts], pa.string()).dictionary_encode()
+    place = once.combine_chunks()
+    place, values = place.indices.to_numpy(), place.dictionary
+    codes = np.empty(sum(map(len, parts)), np.int32)
+    at = first = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        size = len(part.dictionary)
+        own = place[first : first + size]
+        indices, missing = part.indices, part.indices.null_count
+        found = (indices.fill_null(size) if missing else indices).to_numpy(zero_copy_only=False)
+        codes[at : at + len(part)] = (np.append(own, np.int32(-1)) if missing else own)[found]
+        at, first = at + len(part), first + size
+    pa.default_memory_pool().release_unused()
+    return Ids(codes, values)
 
 
 def sorted_log(log: Log, columns: Sequence[str]) -> Log:

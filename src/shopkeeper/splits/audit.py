@@ -330,7 +330,11 @@ def _after_others(p: Prepared, training: np.ndarray, test: Requests) -> dict[str
     order = np.argsort(test.instant, kind="stable")
     first = test.instant[order[0]]
     second = test.instant[order[1]] if len(order) > 1 else np.iinfo(np.int64).max
-    rows = np.flatnonzero(training)
-    limit = np.where(p.event_user[rows] == test.user[order[0]], second, first)
-    after = int((p.events.timestamp[rows] > limit).sum())
-    return {"events": after, "share": after / max(1, len(rows)), "earliest_test_instant": iso(first)}
+    late = p.events.timestamp > first
+    late &= training
+    mine = slice(
+        *p.offsets[test.user[order[0]] - 1 :][:2]
+    )  # rows of whom the first instant is: the second counts there
+    own = p.events.timestamp[mine][training[mine]]
+    after = int(late.sum()) - int((own > first).sum()) + int((own > second).sum())
+    return {"events": after, "share": after / max(1, int(training.sum())), "earliest_test_instant": iso(first)}
