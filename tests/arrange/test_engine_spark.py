@@ -6,6 +6,7 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -170,3 +171,22 @@ def test_spark_tells_orders_apart_that_share_a_number(tmp_path: Path, spark):
     arrays, other = both(tmp_path, config, raw)
     assert sha256_tree(arrays, skip=frozenset()) == sha256_tree(other, skip=frozenset())
     assert len(set(Prepared.open(tmp_path / "arrays").events.order.tolist())) > 10
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"steps": [{"text": {"column": "user", "lower": True}}]}, "does not apply steps"),
+        ({"optional": ["price"]}, "does not apply optional"),
+        ({"rows": {"orders": "once"}}, "does not apply rows.orders"),
+    ],
+)
+def test_what_makes_events_of_rows_is_refused_before_java_is_asked(tmp_path: Path, told: dict[str, Any], said: str):
+    config = {
+        "name": "shop", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+        "columns": {"user_id": "user", "item_id": "item"}, "event_type": "view", **told,
+    }  # fmt: skip
+    (tmp_path / "log.csv").write_text("user,item\na,x\n")
+    with pytest.raises(UserError, match=rf"engine=spark {said} \(dataset 'shop'\); use engine=arrays"):
+        prepare_dataset(config, tmp_path, tmp_path / "out", engine=ENGINE, progress=False)
+    assert not (tmp_path / "out").exists()

@@ -48,6 +48,9 @@ def lines(rows: list[dict[str, Any]]) -> str:
 
 def test_every_known_export_is_told_from_all_others_by_its_columns():
     for name, export in known():
+        assert export.columns or export.line
+        if not export.columns:  # of files without a header: `without_header`
+            continue
         assert recognised(export.columns) == (name, export)
         assert recognised([export.renamed.get(column, column) for column in export.columns]) == (name, export)
 

@@ -5,8 +5,9 @@
     duckdb   the same plan on DuckDB
     spark    the same plan on Apache Spark, whose workers also read and check the files (`engine_spark`)
 
-The first three read and check with this process's readers, so consent, identities, erasure, pseudonyms and shuffled
-ties (`change`) work with all of them; Spark holds the log elsewhere and refuses these.
+The first three read and check with this process's readers, so that consent, identities, erasure, pseudonyms and
+shuffled ties (`change`), and what makes events of an export's rows (`steps`, `rows`, `logs`, `optional`, `order_by`)
+work with all of them; Spark holds the log elsewhere and refuses these in one line.
 """
 
 from __future__ import annotations
