@@ -196,6 +196,26 @@ def test_on_a_categorys_page_its_items_alone_compete(cameras):
     ]
 
 
+@pytest.mark.parametrize(
+    ("asks", "said"),
+    [
+        ("cart", "has no order of several items for validation"),
+        ("checkout", "has no order of several items for validation"),
+        ("product", "has no order of an item after a look at another one for validation"),
+    ],
+)
+def test_where_nobody_stands_in_such_a_place_that_is_said_and_not_that_nothing_is_bought(tmp_path, asks, said):
+    rows = [(f"u{u}", "i1", START + day * DAY + u + n, day * 10 + u + 1, kind)
+            for day in range(60) for u in range(3) for n, kind in enumerate(("view", "purchase"))]  # fmt: skip
+    user, item, time, order, kind = zip(*rows, strict=True)
+    p = write_log(
+        tmp_path, user, item, time, kind, [o if k == "purchase" else 0 for o, k in zip(order, kind, strict=True)]
+    )
+    with pytest.raises(UserError, match=said) as e:
+        opened(p, spec("temporal", asks=asks, k_core=None))
+    assert str(e.value).endswith("raise split.validation_days, or leave split.asks out")
+
+
 def test_some_requests_keep_what_they_may_show(cameras):
     split = opened(cameras, spec("temporal", asks="category", k_core=None))
     requests, _ = split.part("test")

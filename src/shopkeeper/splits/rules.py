@@ -245,12 +245,22 @@ def _cutoffs(p: Prepared, spec: SplitSpec) -> Cutoffs:
     return p.cutoffs(spec)
 
 
+_PLACES = {  # what a request of `splits/placed.py` takes
+    "product": "order of an item after a look at another one",
+    "category": "order of an item with a category",
+    "cart": "order of several items",
+    "checkout": "order of several items",
+}
+
+
 def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
     kinds = " or ".join(spec.target_events)
     if division.cutoffs is not None:
         low, high = (iso(t) for t in division.cutoffs.window(part))
         what = "session with a request" if spec.kind == "sessions" else f"{kinds} event"
         then = f"raise split.{part}_days"
+        if spec.asks != "next":
+            what, then = _PLACES[spec.asks], f"{then}, or leave split.asks out"
         if (tail := p.observation.get("tail")) and spec.end is None:  # more days of nearly nothing would not help
             then = tail_line("the log", tail, tail["border"], p.zone)
         return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); {then}"
