@@ -120,6 +120,7 @@ def two_stages(place: Path, kind: str) -> dict[str, float]:
     told = settings("two_stage", *few, f"model.trees={TREES}")
     if kind == "two_stages":
         told["candidates"] = {name: told["candidates"][name] for name in ("item_knn", "popularity")}
+        told["for_new_items"] = []
     prepared, split = opened(place / "prepared")
     model, kept = make(told), place / kind
     if not (kept / "weights.npz").is_file():

@@ -78,10 +78,10 @@ class OwnRows:
         new = np.zeros(m, bool)  # rows that take an item which their step had not taken yet
         rows = by_item[bought]
         width = int(item.max(initial=0)) + 1
-        new[rows[np.unique(head[rows] * width + item[rows], return_index=True)[1]]] = True
+        new[rows[_firsts(head[rows] * width + item[rows])]] = True
         opens = np.zeros(m, bool)  # rows with which a target step begins
         takes = np.flatnonzero(wanted)
-        opens[takes[np.unique(head[takes], return_index=True)[1]]] = True
+        opens[takes[_firsts(head[takes])]] = True
         last = np.maximum.accumulate(np.where(bought, at, -1))
         total = np.cumsum(bought)
         events = _since(total, bought, start)
@@ -168,6 +168,13 @@ def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
     for place, column in enumerate(columns):
         out[:, place] = column
     return out
+
+
+def _firsts(values: np.ndarray) -> np.ndarray:
+    """Where each different value stands first: int64; for a few values half of the time of `np.unique`."""
+    order = np.argsort(values, kind="stable")
+    firsts: np.ndarray = order[_changes(values[order])]
+    return firsts
 
 
 def _changes(values: np.ndarray) -> np.ndarray:

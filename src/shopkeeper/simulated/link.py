@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.queries import is_query
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.simulated.customers import CART, ORDER, VIEW
@@ -39,6 +40,8 @@ class Link:
         check_frozen(preset, found, f"dataset '{prepared.name}'")
         number = {name: i for i, name in enumerate(item_ids(world_of(preset)), start=1)}
         external = prepared.items["item_id"].to_pylist()
+        if prepared.queries is not None:  # what was typed is no item of the world
+            number |= {name: 0 for name in external if is_query(name)}
         unknown = [name for name in external if name not in number]
         if unknown:
             raise UserError(

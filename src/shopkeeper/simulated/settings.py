@@ -24,6 +24,7 @@ class Simulation:
     campaign: bool = held(SWITCH, False)
     identities: bool = held(SWITCH, False)
     costs: bool = held(SWITCH, False)  # items with `cost` and `margin` per unit
+    searches: bool = held(SWITCH, False)  # what was typed before some looks
 
     @property
     def n_customers(self) -> int:

@@ -8,7 +8,8 @@
     truth.json       preset, seed, customers, hash of the parameters, number of events
 
 and, when asked for, `campaign.parquet` (see `campaign`), `identities.parquet` (see `identities`; the events' user_id is
-then the key that the shop saw) and what only the generator knows of them below `hidden/`.
+then the key that the shop saw) and what only the generator knows of them below `hidden/`; events of type `search` and
+their column `query` (see `searches`).
 
 It goes chunk by chunk (50,000 customers), so memory does not grow with their number. Rows are in time order within a
 chunk, and a small shop is one chunk; `prepare` needs no order in the files. The same settings give the same bytes.
@@ -29,6 +30,7 @@ import pyarrow as pa
 from shopkeeper.files import write_json
 from shopkeeper.simulated.customers import Hidden, SimulatedLog, hidden_paths, live
 from shopkeeper.simulated.presets import parameters_hash, world_of
+from shopkeeper.simulated.searches import searches
 from shopkeeper.simulated.settings import Simulation
 from shopkeeper.simulated.world import World
 from shopkeeper.simulated.write import EventTables, TableFile, items_table, times, user_ids, users_table
@@ -48,14 +50,15 @@ def simulate(told: Simulation, folder: Path) -> dict[str, Any]:
         events = EventTables(world)
         for number, (first, hidden, rng) in enumerate(hidden_chunks(world, preset, seed, customers)):
             n, chunk = len(hidden.kind), live(world, hidden, rng)
-            extra = np.random.SeedSequence([seed, zlib.crc32(preset.encode()), number, 1]).spawn(2)
+            extra = np.random.SeedSequence([seed, zlib.crc32(preset.encode()), number, 1]).spawn(3)
             users: tuple[np.ndarray, list[str]] = chunk.customer, user_ids(first, n)
             files.append("users", users_table(first, n, seed))
             if told.campaign:
                 _write_campaign(files, world, hidden, chunk, first, np.random.default_rng(extra[0]))
             if told.identities:
                 users = _write_identities(files, world, hidden, chunk, first, np.random.default_rng(extra[1]))
-            files.append("events", events.table(chunk, users))
+            typed = searches(world, chunk, np.random.default_rng(extra[2])) if told.searches else None
+            files.append("events", events.table(chunk, users, typed))
             rows += len(chunk.item)
             del chunk, users  # before the next chunk is made beside it
             if customers > CHUNK:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shopkeeper.schema import EVENT_TYPES
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 from shopkeeper.simulated.customers import SimulatedLog
+from shopkeeper.simulated.searches import Searches
 from shopkeeper.simulated.world import CHANNELS, World
 
 COSTS_SEED, LEAST_COST, MOST_COST = 11, 0.35, 0.8  # of an item's price, by category
@@ -72,8 +73,13 @@ class EventTables:
         self._items = pa.array(item_ids(world))
         self._sessions = self._orders = 0
 
-    def table(self, log: SimulatedLog, users: tuple[np.ndarray, list[str]]) -> pa.Table:
-        """The chunk's rows; `users` are the position of each row's key among the names, and the names."""
+    def table(
+        self, log: SimulatedLog, users: tuple[np.ndarray, list[str]], searches: Searches | None = None
+    ) -> pa.Table:
+        """The chunk's rows; `users` are the position of each row's key among the names, and the names.
+
+        With searches they stand among them, each before its look, and there is a column of what was typed.
+        """
         sessions, orders = int(log.session.max(initial=0)), int(log.order.max(initial=0))
         columns = [
             _text(users[0], pa.array(users[1], pa.string())),
@@ -87,7 +93,8 @@ class EventTables:
             _text(log.channel, pa.array(CHANNELS)),
         ]
         self._sessions, self._orders = self._sessions + sessions, self._orders + orders
-        return pa.Table.from_arrays(columns, schema=EVENTS)
+        table = pa.Table.from_arrays(columns, schema=EVENTS)
+        return table if searches is None else _with_searches(table, log, searches)
 
 
 def items_table(world: World, costs: bool = False) -> pa.Table:
@@ -117,6 +124,24 @@ def users_table(first: int, n: int, seed: int) -> pa.Table:
     rng = np.random.default_rng([seed, 7, first])
     region = np.array(["north", "east", "south", "west"])[rng.integers(0, 4, n)]
     return pa.table([pa.array(user_ids(first, n)), pa.array(region), pa.array(rng.random(n) < 0.4)], schema=USERS)
+
+
+def _with_searches(table: pa.Table, log: SimulatedLog, searches: Searches) -> pa.Table:
+    """The rows, and among them by time the searches, each before what happened at its instant."""
+    found, names = table.take(pa.array(searches.row)), pa.array(searches.texts)
+    mine = {
+        "item_id": _text(np.full(len(found), -1), pa.array([], pa.string())),
+        "event_type": _text(np.full(len(found), EVENT_CODE["search"] - 1), pa.array(EVENT_TYPES)),
+        "timestamp": pa.array(searches.timestamp, TIME),
+        **{name: pa.nulls(len(found), EVENTS.field(name).type) for name in ("order_id", "quantity", "price")},
+        "query": _text(searches.text, names),
+    }
+    for name in found.column_names:
+        mine.setdefault(name, found[name])
+    nobody = _text(np.full(len(table), -1), names)
+    all_of = pa.concat_tables([pa.table(mine).select([*EVENTS.names, "query"]), table.append_column("query", nobody)])
+    at = np.concatenate([searches.timestamp, log.timestamp])
+    return all_of.take(pa.array(np.argsort(at, kind="stable")))
 
 
 def times(instants: np.ndarray) -> pa.Array:

@@ -162,11 +162,11 @@ class SequenceRecommender(SequenceModel):
 
     def score(self, requests: Requests) -> np.ndarray:
         """Scores float32 (B, V); rows without a usable history get the popularity of items."""
-        vector_BD, blank_B = self.encode(requests)
-        score_BV: np.ndarray = vector_BD @ self.item_vectors().T
+        (vector_BD, blank_B), item_VD = self.encode(requests), self.item_vectors()
+        score_BV: np.ndarray = vector_BD @ item_VD.T
         if (own := self._network().own) is not None:
             asked = (requests, self.known_V, self.types, self.target_codes)
-            RequestPairs.of(*asked, own, self.nightly).put(score_BV, vector_BD, self.item_vectors(), own)
+            RequestPairs.of(*asked, own, self.nightly).put(score_BV, vector_BD, item_VD, own)
         score_BV[blank_B] = self.fallback_V
         return score_BV
 

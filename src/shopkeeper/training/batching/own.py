@@ -6,7 +6,7 @@ Shapes: Q queries, R pairs of a query and an own item, M training rows, V items 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,19 @@ class Pairs:
     features_RF: Tensor  # float32
 
     @classmethod
-    def of(cls, own: OwnRows, row_Q: np.ndarray, at_Q: np.ndarray | None, term: OwnTerm, demand_R: Any) -> Pairs:
-        """Of queries after the rows `row_Q`, asked at `at_Q` (µs); `demand_R(query, item)`: d of the pairs."""
+    def of(
+        cls,
+        own: OwnRows,
+        row_Q: np.ndarray,
+        at_Q: np.ndarray | None,
+        term: OwnTerm,
+        demand_R: Any,
+        number_Q: np.ndarray | None = None,
+    ) -> Pairs:
+        """Of queries after the rows `row_Q`, asked at `at_Q` (µs); `demand_R(query, item)`: d of the pairs.
+
+        `number_Q`: what queries are called in `query_R`; None: their positions.
+        """
         query, row = own.pairs(row_Q)
         item, history = own.item[row], term.shape.history
         columns = [np.zeros((len(query), 0), np.float32)]
@@ -53,6 +64,7 @@ class Pairs:
         if history == "kernel":
             assert at_Q is not None
             columns.append(own.times(row, row_Q[query], at_Q[query], term.usual_V.numpy(force=True)))
+        query = query if number_Q is None else number_Q[query]
         q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64)) for c in (query, item, own.kind[row]))
         return cls(q_R, i_R, k_R, torch.from_numpy(np.concatenate(columns, 1)))
 
@@ -102,9 +114,10 @@ class RequestPairs:
         item = events.item[rows]
         known = (item > 0) & (item < len(known_V))
         known &= known_V[np.where(known, item, 0)]
-        offsets, rows = np.append(0, np.cumsum(known))[offsets], rows[known]
+        if not known.all():
+            offsets, rows, item = np.append(0, np.cumsum(known))[offsets], rows[known], item[known]
         columns = (None if c is None else c[rows] for c in (events.timestamp, events.order, events.session))
-        own = OwnRows.of(offsets, events.item[rows], events.event_type[rows], targets, *columns)
+        own = OwnRows.of(offsets, item, events.event_type[rows], targets, *columns)
         asked = np.flatnonzero(np.diff(offsets))
         row_Q = offsets[asked + 1] - 1
         at_Q = None
@@ -118,17 +131,16 @@ class RequestPairs:
             night, table_B = np.unique(requests.nightly.nights(requests.instant), return_inverse=True)
             demand_TV = np.stack([requests.nightly.table(int(n), demand_of, len(known_V)) for n in night])
         table_Q = table_B[asked]
-        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_TV[table_Q[query], item])
-        request_R = asked[pairs.query_R.numpy()]
-        pairs = replace(pairs, query_R=torch.from_numpy(request_R))
-        return cls(pairs, request_R, demand_TV, table_B)
+        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_TV[table_Q[query], item], asked)
+        return cls(pairs, pairs.query_R.numpy(), demand_TV, table_B)
 
     def put(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
         """Put what the term gives own items, and add demand, into scores float32 (B, V)."""
         with torch.inference_mode():
             logit_R = self.pairs.logits(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
         score_BV[self.request_R, self.pairs.item_R.numpy()] = logit_R
-        score_BV += term.trust.numpy(force=True) * self.demand_TV[self.table_B]
+        demand_BV = self.demand_TV if len(self.demand_TV) == 1 else self.demand_TV[self.table_B]
+        score_BV += term.trust.numpy(force=True) * demand_BV
 
 
 def check_time(time: np.ndarray | None, history: str, name: str) -> None:
