@@ -16,6 +16,9 @@ LENGTH = {"ml_1m": 200, "amazon_beauty": 50, "ml_100k": 200}
 PEERS = {
     "rectools": ["rectools[torch]==0.19.0", "numpy<2", "pandas<3", "torch==2.13.0", "catboost==1.2.10"],
     "replay": ["replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0"],
+    "replay-compiled": [
+        "replay-rec[torch]==0.22.0", "pandas<3", "polars<2", "torch==2.13.0", "openvino==2026.4.1", "onnx==1.23.2",
+    ],
     "recbole": ["-r", str(ROOT / "requirements-recbole.txt")],
     "shap": ["shap==0.51.0", "lightgbm==4.7.0"],
     "lenskit": ["torch==2.13.0", "lenskit==2025.8.1"],

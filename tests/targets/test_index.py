@@ -143,12 +143,12 @@ def test_what_the_libraries_do_unasked_is_asked_for():
     assert str(Index(ndim=4).dtype) != str(Index(ndim=4, dtype="f32").dtype)
     index = opened("usearch", BUILD["usearch"](item_CD))
     np.testing.assert_array_equal(index.vectors(np.arange(5)), item_CD)
-    places, _ = index.search(item_CD[0], 9, 64)
+    places, _ = index.search(item_CD[0], 9, 9, 64)
     assert sorted(places.tolist()) == [0, 1, 2, 3, 4]
     flat = faiss.IndexFlatIP(4)
     flat.add(item_CD)
     assert -1 in flat.search(item_CD[:1], 9)[1]
-    places, _ = opened("faiss", BUILD["faiss"](item_CD)).search(item_CD[0], 9, 0)
+    places, _ = opened("faiss", BUILD["faiss"](item_CD)).search(item_CD[0], 9, 9, 0)
     assert sorted(places.tolist()) == [0, 1, 2, 3, 4]
 
 

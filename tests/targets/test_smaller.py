@@ -28,7 +28,7 @@ from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.recommenders.networks.sasrec import SASRec
 
 
-@pytest.fixture(scope="module", params=["int8", "fp16"])
+@pytest.fixture(scope="module", params=["int8", "fp16", "two_steps"])
 def smaller(request: pytest.FixtureRequest, graph: Path, shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("smaller") / "b"
     return write_smaller(graph, place, request.param, lambda exact, other: paired(shop[1], exact, other))

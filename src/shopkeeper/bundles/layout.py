@@ -243,8 +243,8 @@ BUNDLE = Folder(
             index.recall.invented   number or null  of histories of items at random that did not choose the setting
             index.recall.invented_requests  int     how many
             index.cost              object or null  as `variant.cost`; null: it was not measured
-            variant?                object          of one in fewer bits (`shopkeeper target int8 | fp16`)
-            variant.kind            text            int8 or fp16
+            variant?                object          of one in fewer bits or two steps (`target int8 | fp16 | two_steps`)
+            variant.kind            text            int8, fp16 or two_steps
             variant.what            text            in words
             variant.of              text            SHA-256 of the exact bundle's manifest
             variant.bytes           int             of model.onnx

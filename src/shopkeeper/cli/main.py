@@ -30,7 +30,7 @@ SERVICE = {  # of service.limits
     "together": "requests answered in one call",
     "reload": "seconds between looks for a newer bundle; 0: never", "drain": "seconds that a stopping one waits",
 }  # fmt: skip
-TARGETS = ("triton", "int8", "fp16", "faiss", "usearch")
+TARGETS = ("triton", "int8", "fp16", "two_steps", "faiss", "usearch")
 FROM_INDEX = "answer from the bundle's index (`target faiss | usearch`), which may miss items of the exact lists"
 Command = Callable[[argparse.Namespace], None]
 
@@ -165,7 +165,7 @@ def command_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     for name, text in SERVICE.items():
         kind = float if name in ("arrive", "reload", "drain") else int
         one.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
-    one = command("target", _target, "a bundle for Triton, in fewer bits, or with an index of its items")
+    one = command("target", _target, "a bundle for Triton, in fewer bits, in two steps, or with an index of its items")
     one.add_argument("kind", choices=TARGETS)
     one.add_argument("bundle", type=Path)
     one.add_argument("--to", type=Path, required=True, help="the folder to write")

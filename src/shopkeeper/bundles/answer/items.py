@@ -35,6 +35,7 @@ INPUTS = (
     "own",
     "own_score",
 )  # a graph may leave out what its model does not read
+PACKED = ("int8", "two_steps")  # variants that multiply in whole numbers
 Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
 Part = list[tuple[Sequence[Row], list[int]]]  # requests that are answered in one call
 REQUESTS_AT_ONCE = 64  # in one call of the graph: more would be padded to the longest of all
@@ -85,7 +86,7 @@ class ItemModel:
         if manifest["scorer"] != GRAPH:
             arrays = read_arrays(content["arrays.npz"])
             return cls(path, manifest, vocabulary, known, None, frozenset(), arrays, nearest)
-        packed = (manifest.get("variant") or {}).get("kind") == "int8"
+        packed = (manifest.get("variant") or {}).get("kind") in PACKED
         graph = content["model.onnx" if nearest is None else VECTOR]
         session = open_session(path, graph, threads, packed)
         inputs = frozenset(node.name for node in session.get_inputs())

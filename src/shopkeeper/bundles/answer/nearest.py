@@ -33,7 +33,7 @@ class Nearest:
 
     kind: str
     index: Any
-    setting: int  # how far it looks: faiss, candidates for each item wanted; usearch, `expansion_search`
+    setting: int  # how far it looks: faiss, candidates for each item shown; usearch, `expansion_search`
     catalogue: np.ndarray  # int64 (C,): internal ids by position
     fallback_V: np.ndarray  # float32, the scores of who has no history
 
@@ -66,12 +66,12 @@ class Nearest:
                 items_BK[b], scores_BK[b] = found[0], scores[0]
                 continue
             out = np.asarray(hidden[b], np.int64)
-            wanted = k + len(out)
+            wanted = k + len(out)  # so many at least, of which those that are hidden fall out
             if wanted * PART > len(self.catalogue):
                 place = np.flatnonzero(~np.isin(self.catalogue, out))
                 scores = self.index.vectors(place) @ vector_D
             else:
-                place, scores = self.index.search(np.asarray(vector_D, np.float32), wanted, self.setting)
+                place, scores = self.index.search(np.asarray(vector_D, np.float32), wanted, k, self.setting)
                 kept = ~np.isin(self.catalogue[place], out)
                 place, scores = place[kept], scores[kept]
             order = np.lexsort((place, -scores))[:k]  # equal scores: the lower id first
@@ -81,7 +81,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class OfFaiss:
-    """Vectors in 4 bits to a number, all looked through, the best compared anew in 32 bits; or, of few, the latter."""
+    """Vectors in 4 bits to two numbers, all looked through, the best compared anew in 32; or, of few, the latter."""
 
     index: Any
     faiss: Any
@@ -94,12 +94,13 @@ class OfFaiss:
         """D."""
         return int(self.index.d)
 
-    def search(self, vector_D: np.ndarray, k: int, setting: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and inner products of about the k best."""
+    def search(self, vector_D: np.ndarray, wanted: int, k: int, setting: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and inner products of about the `wanted` best, of which k are shown."""
         told = {}
         if setting:
-            told["params"] = self.faiss.IndexRefineSearchParameters(k_factor=setting)
-        scores, places = self.index.search(vector_D[None], k, **told)
+            factor = (setting * k + wanted - k) / wanted
+            told["params"] = self.faiss.IndexRefineSearchParameters(k_factor=factor)
+        scores, places = self.index.search(vector_D[None], wanted, **told)
         found = places[0] >= 0
         return places[0][found], scores[0][found]
 
@@ -126,10 +127,10 @@ class OfUsearch:
         """D, without the number more."""
         return int(self.index.ndim) - 1
 
-    def search(self, vector_D: np.ndarray, k: int, setting: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and inner products of about the k best."""
-        self.index.expansion_search = max(setting, k)
-        matches = self.index.search(np.append(vector_D, np.float32(0)), k, threads=1)
+    def search(self, vector_D: np.ndarray, wanted: int, k: int, setting: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and inner products of about the `wanted` best, of which k are shown."""
+        self.index.expansion_search = max(setting, wanted)
+        matches = self.index.search(np.append(vector_D, np.float32(0)), wanted, threads=1)
         places = np.asarray(matches.keys[: len(matches)], np.int64)
         return places, self.vectors(places) @ vector_D
 

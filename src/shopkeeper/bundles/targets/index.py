@@ -31,10 +31,10 @@ from shopkeeper.programs.ranking import FOLDS
 
 FEW = 10_000  # items; with fewer all vectors are compared, which then is as fast
 ENOUGH = 0.995  # recall that the setting is chosen for; on other histories it may be a little less
-SETTINGS = {"faiss": (4, 8, 16, 32, 64, 128), "usearch": (64, 128, 256, 512, 1024, 2048, 4096)}
+SETTINGS = {"faiss": (4, 8, 16, 32, 64, 96, 128, 192, 256), "usearch": (64, 128, 256, 512, 1024, 2048, 4096)}
 INVENTED = 400  # histories of items at random, of which one half chooses the setting and the other tells the recall
 WHAT = {
-    "faiss": "faiss: 4 bits to a number, all looked through, the best compared anew in 32 bits",
+    "faiss": "faiss: 4 bits to two numbers, all looked through, the best compared anew in 32 bits",
     "usearch": "usearch: a graph of neighbours (HNSW) over vectors in 32 bits, made equally long by one number more",
 }
 
@@ -110,12 +110,14 @@ def _parts(model: ItemModel, content: Mapping[str, bytes]) -> tuple[bytes | None
 
 
 def of_faiss(item_CD: np.ndarray) -> bytes:
-    """Few items: all in 32 bits; more: 4 bits to a number, and all in 32 beside them, for inner products."""
+    """Few items: all in 32 bits; more: 4 bits to two numbers, and all in 32 beside them, for inner products.
+
+    Where widths are odd each number has its 4 bits.
+    """
     faiss: Any = _package("faiss", faiss_package)
-    few = len(item_CD) < FEW
-    index = faiss.index_factory(
-        item_CD.shape[1], "Flat" if few else f"PQ{item_CD.shape[1]}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT
-    )
+    width, few = item_CD.shape[1], len(item_CD) < FEW
+    parts = width if width % 2 else width // 2
+    index = faiss.index_factory(width, "Flat" if few else f"PQ{parts}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
     index.train(item_CD[:: max(1, len(item_CD) // 100_000)])
     index.add(item_CD)
     written: bytes = faiss.serialize_index(index).tobytes()

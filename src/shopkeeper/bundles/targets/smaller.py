@@ -1,4 +1,4 @@
-"""A bundle whose graph is kept in fewer bits, and what that costs.
+"""A bundle whose graph is kept in fewer bits, or in two steps, and what that costs.
 
 It is a bundle like any other: its golden answers are its own, so that a receiver's `verify` checks the file that is
 there. How far these are from the exact bundle's, and what the difference is worth in the run's own metric, stands in
@@ -17,16 +17,19 @@ from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.integrity import MANIFEST
 from shopkeeper.bundles.answer.verify import replay, verify
 from shopkeeper.bundles.targets.graphs import in_eight_bits, in_sixteen_bits
+from shopkeeper.bundles.targets.two_steps import in_two_steps
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_text
 from shopkeeper.programs.base import GRAPH
 
-FEWER = {"int8": in_eight_bits, "fp16": in_sixteen_bits}
+FEWER = {"int8": in_eight_bits, "fp16": in_sixteen_bits, "two_steps": in_two_steps}
 TOLERANCE = {"int8": {"score": 1e-3, "rank": 1e-3}}  # processors round a vector's last bits in their own ways
 WHAT = {
     "int8": "item vectors in 8 bits with a scale for each item, multiplied in whole numbers",
+    "two_steps": "item vectors in 8 bits beside those in 32: all are looked through in 8 and the best compared anew in "
+    "32, or all in 32 where that might leave out one of the exact list",
     "fp16": "every large table stored in 16 bits, computed with in 32",
 }
 Cost = Callable[[Bundle, Bundle], Mapping[str, Any]]  # of the exact bundle and the smaller one
@@ -38,7 +41,7 @@ def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: boo
     Args:
         bundle: of a recommender that is a graph; every hash is checked.
         out: the folder; a bundle of the same dataset, task and model that is there is replaced.
-        kind: `int8` or `fp16`.
+        kind: `int8`, `fp16` or `two_steps`.
         cost: what the smaller one loses against the exact one, as `variant.cost` of the manifest keeps it.
         overwrite: replace another bundle, too.
 

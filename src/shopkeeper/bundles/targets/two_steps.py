@@ -1,0 +1,171 @@
+"""A recommender's graph that looks through item vectors in 8 bits and compares the best anew in 32: the exact lists.
+
+What rounding can do is bounded. Of a vector q, rounded to r, and an item's x, rounded to y, the exact product is no
+further from r·y than |q|·|x - y| + |q - r|·|y| (Cauchy and Schwarz). Where the last of the list lies further than that
+above the last that was compared anew, no item that was left out belongs into it. Where it does not, the graph itself
+multiplies with all vectors in 32 bits, as the exact one does.
+
+Shapes: B requests, D width, V items + 1, N compared anew, K list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from shopkeeper.bundles.targets.graphs import MOST, Ending, ending, written
+
+CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators: a product of whole numbers that scales what it writes
+ANEW, TIMES = 128, 4  # N is at least so many, and so many times K
+SLACK = 1e-5  # of |q|·|x|: sums in 32 bits are rounded, too
+
+
+def in_two_steps(content: bytes) -> bytes:
+    """The graph with its item vectors in 8 bits beside those in 32.
+
+    Raises:
+        UserError: the graph's scores are no product of vectors.
+    """
+    model = onnx.load_from_string(content)
+    end, graph = ending(model), model.graph
+    (table,) = (one for one in graph.initializer if one.name == end.table)
+    x_VD = numpy_helper.to_array(table)
+    k = int(numpy_helper.to_array(_constant(graph, end.nodes[-1].input[1])).ravel()[0])
+    n = min(max(ANEW, TIMES * k), len(x_VD))
+    step_V = (np.maximum(np.abs(x_VD).max(axis=1), np.finfo(np.float32).tiny) / 127).astype(np.float32)
+    whole_VD = np.rint(x_VD / step_V[:, None]).astype(np.int8)
+    listed = np.isfinite(end.bias_V)
+    y_VD = whole_VD[listed] * step_V[listed, None].astype(np.float64)
+    constants = {
+        "2_whole": np.ascontiguousarray(whole_VD.T), "2_step": step_V, "2_bias": end.bias_V.astype(np.float32),
+        "2_fallback": end.fallback_V.astype(np.float32), "2_one": np.array(1 / MOST, np.float32),
+        "2_most": np.array(MOST, np.float32), "2_middle": np.array(MOST + 1, np.uint8),
+        "2_shift": np.array(MOST + 1, np.float32), "2_least": np.array(np.finfo(np.float32).tiny, np.float32),
+        "2_last": np.array([-1]), "2_n": np.array([n]), "2_k": np.array([k]),
+        "2_none": np.array(-np.inf, np.float32),
+        "2_rounding": _above(np.linalg.norm(x_VD[listed] - y_VD, axis=1).max(initial=0)),
+        "2_length": _above(np.linalg.norm(y_VD, axis=1).max(initial=0)), "2_slack": np.array(SLACK, np.float32),
+    }  # fmt: skip
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+    replaced = {id(node) for node in end.nodes}
+    nodes, top = [], end.nodes[-1]
+    for node in graph.node:
+        if node is top:
+            nodes += [*_steps(end), _sure_or_all(end, n)]
+        elif id(node) not in replaced and not (node.op_type == "Transpose" and node.input[0] == end.table):
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input} | {end.table, *end.nodes[-2].input}
+    kept = [one for one in graph.initializer if one.name in used or one.name in constants]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
+    return written(model, nodes, instead=True)
+
+
+def _steps(end: Ending) -> Iterator[Any]:
+    """Nodes until the list of what was compared anew, and whether it is the exact one of every request."""
+    q, known, hiding = end.vector, end.known, end.nodes[-2]
+    plain = not end.bias_V[
+        np.isfinite(end.bias_V)
+    ].any()  # then scores may stay divided by the request's largest number
+    scaled = "2_near" if plain else "2_unscaled"
+
+    def node(kind: str, inputs: str, output: str, **more: Any) -> Any:
+        return helper.make_node(kind, inputs.split(), output.split(), **more)
+
+    yield helper.make_node("Abs", [q], ["2_abs"])
+    yield node("ReduceMax", "2_abs 2_last", "2_largest")
+    yield node("Max", "2_largest 2_least", "2_unit")
+    yield helper.make_node("Div", [q, "2_unit"], ["2_in_units"])
+    yield node("Mul", "2_in_units 2_most", "2_in_steps")
+    yield node("Round", "2_in_steps", "2_rounded")
+    yield node("Add", "2_rounded 2_shift", "2_shifted")
+    yield node("Cast", "2_shifted", "2_bytes", to=TensorProto.UINT8)
+    inputs = ["2_bytes", "2_whole", "2_one", "2_step", "2_middle", "", "2_bias" if plain else ""]
+    yield helper.make_node("MatMulIntegerToFloat", inputs, [scaled], domain=CONTRIBUTED)
+    if not plain:
+        yield node("Mul", "2_unscaled 2_unit", "2_products")
+        yield node("Add", "2_products 2_bias", "2_near")
+    yield helper.make_node("Where", [known, "2_near", "2_fallback"], ["2_chosen"])
+    yield helper.make_node("ScatterElements", ["2_chosen", *hiding.input[1:]], ["2_shown"], axis=1)
+    yield node("TopK", "2_shown 2_n", "2_near_N 2_places_N")
+    # Compared anew in the order of ids: of equal scores the lower id comes first.
+    yield node("Neg", "2_places_N", "2_negative")
+    yield node("TopK", "2_negative 2_n", "2_sorted 2_order")
+    yield node("Neg", "2_sorted", "2_ids")
+    yield node("GatherElements", "2_near_N 2_order", "2_near_by_id", axis=1)
+    yield helper.make_node("Gather", [end.table, "2_ids"], ["2_rows"], axis=0)
+    yield helper.make_node("Unsqueeze", [q, "2_last"], ["2_column"])
+    yield node("MatMul", "2_rows 2_column", "2_exact_column")
+    yield node("Squeeze", "2_exact_column 2_last", "2_exact")
+    yield node("Gather", "2_bias 2_ids", "2_bias_N", axis=0)
+    yield node("Add", "2_exact 2_bias_N", "2_score_N")
+    yield node("Gather", "2_fallback 2_ids", "2_fallback_N", axis=0)
+    yield helper.make_node("Where", [known, "2_score_N", "2_fallback_N"], ["2_either_N"])
+    yield node("IsInf", "2_near_by_id", "2_hidden_N")
+    yield node("Where", "2_hidden_N 2_none 2_either_N", "2_final_N")
+    yield node("TopK", "2_final_N 2_k", "2_scores_K 2_at_K")
+    yield node("GatherElements", "2_ids 2_at_K", "2_items_K", axis=1)
+    # How far above the last one that was compared the list's last one must lie.
+    yield helper.make_node("ReduceL2", [q, "2_last"], ["2_q"])
+    yield node("Sub", "2_in_steps 2_rounded", "2_left")
+    yield node("ReduceL2", "2_left 2_last", "2_left_steps")
+    yield node("Mul", "2_left_steps 2_one", "2_left_units")
+    yield node("Mul", "2_left_units 2_unit", "2_q_rounding")
+    yield node("Mul", "2_q 2_rounding", "2_of_items")
+    yield node("Mul", "2_q_rounding 2_length", "2_of_q")
+    yield node("Mul", "2_q 2_length", "2_largest_product")
+    yield node("Mul", "2_largest_product 2_slack", "2_of_sums")
+    yield node("Sum", "2_of_items 2_of_q 2_of_sums", "2_bound")
+    yield node("Slice", "2_near_N 2_last 2_n 2_last", "2_last_near")
+    yield node("Slice", "2_scores_K 2_last 2_k 2_last", "2_last_score")
+    if plain:
+        yield node("Mul", "2_last_near 2_unit", "2_last_product")
+    yield node("Add", f"{'2_last_product' if plain else '2_last_near'} 2_bound", "2_at_most")
+    yield node("Greater", "2_last_score 2_at_most", "2_far")
+    yield node("IsInf", "2_last_near", "2_no_more")
+    yield helper.make_node("Not", [known], ["2_blank"])
+    yield node("Or", "2_far 2_no_more", "2_enough")
+    yield node("Or", "2_enough 2_blank", "2_sure_B")
+    yield node("Cast", "2_sure_B", "2_sure_number", to=TensorProto.INT32)
+    yield node("ReduceMin", "2_sure_number", "2_all_sure", keepdims=0)
+    yield node("Cast", "2_all_sure", "2_sure", to=TensorProto.BOOL)
+
+
+def _sure_or_all(end: Ending, n: int) -> Any:
+    """The list as it is where it is sure, and the one of all products in 32 bits where it is not.
+
+    The item vectors stand on the left of that product: ONNX Runtime packs a copy of what stands on the right.
+    """
+    top, hiding = end.nodes[-1], end.nodes[-2]
+
+    def branch(name: str, nodes: list[Any]) -> Any:
+        outputs = [helper.make_tensor_value_info(f"{name}_scores", TensorProto.FLOAT, ["batch", None]),
+                   helper.make_tensor_value_info(f"{name}_items", TensorProto.INT64, ["batch", None])]  # fmt: skip
+        return helper.make_graph(nodes, name, [], outputs)
+
+    sure = branch("2_first", [helper.make_node("Identity", ["2_scores_K"], ["2_first_scores"]),
+                              helper.make_node("Identity", ["2_items_K"], ["2_first_items"])])  # fmt: skip
+    every = branch("2_every", [
+        helper.make_node("Transpose", [end.vector], ["2_q_DB"], perm=[1, 0]),
+        helper.make_node("MatMul", [end.table, "2_q_DB"], ["2_all_VB"]),
+        helper.make_node("Transpose", ["2_all_VB"], ["2_all_BV"], perm=[1, 0]),
+        helper.make_node("Add", ["2_all_BV", "2_bias"], ["2_all_scores"]),
+        helper.make_node("Where", [end.known, "2_all_scores", "2_fallback"], ["2_all_chosen"]),
+        helper.make_node("ScatterElements", ["2_all_chosen", *hiding.input[1:]], ["2_all_shown"], axis=1),
+        helper.make_node("TopK", ["2_all_shown", "2_k"], ["2_every_scores", "2_every_items"]),
+    ])  # fmt: skip
+    return helper.make_node("If", ["2_sure"], [*top.output], then_branch=sure, else_branch=every)
+
+
+def _above(value: float) -> np.ndarray:
+    """A number in 32 bits that is not below it."""
+    return np.nextafter(np.array(value, np.float32), np.float32(np.inf))
+
+
+def _constant(graph: Any, name: str) -> Any:
+    return next(one for one in graph.initializer if one.name == name)

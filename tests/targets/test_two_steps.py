@@ -1,0 +1,132 @@
+"""A graph in two steps gives the exact graph's lists, also where 8 bits alone would not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from shopkeeper.bundles.targets import two_steps
+from shopkeeper.bundles.targets.graphs import ending
+from shopkeeper.bundles.targets.smaller import write_smaller
+from shopkeeper.bundles.targets.two_steps import in_two_steps
+from shopkeeper.bundles.write import export_bundle
+from shopkeeper.errors import UserError
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.networks.sasrec import SASRec
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few are compared anew as are listed: the hardest case."""
+    monkeypatch.setattr(two_steps, "ANEW", 10)
+    monkeypatch.setattr(two_steps, "TIMES", 1)
+
+
+def changed(content: bytes, tables: dict[str, np.ndarray]) -> bytes:
+    model = onnx.load_from_string(content)
+    for one in model.graph.initializer:
+        if one.name in tables:
+            one.CopyFrom(numpy_helper.from_array(tables[one.name], one.name))
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def with_items(content: bytes, item_VD: np.ndarray, bias_V: np.ndarray | None = None) -> bytes:
+    """The graph with other item vectors, and other numbers in the place of what closes items."""
+    model = onnx.load_from_string(content)
+    table = ending(onnx.load_from_string(content)).table
+    values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    turned = [name for name, value in values.items() if np.array_equal(value, values[table].T)]
+    other = {table: item_VD} | dict.fromkeys(turned, np.ascontiguousarray(item_VD.T))
+    if bias_V is not None:
+        (closed,) = (n for n, v in values.items() if v.shape == bias_V.shape and (np.isneginf(v) | (v == 0)).all())
+        other[closed] = values[closed] + bias_V
+    return changed(content, other)
+
+
+def asked(contents: list[bytes], feed: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+    found = []
+    for content in contents:
+        session = onnxruntime.InferenceSession(content)
+        found.append(session.run(["items", "scores"], {one.name: feed[one.name] for one in session.get_inputs()}))
+    return found
+
+
+def feeds(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Histories, two of them empty, each with another item that may not be shown."""
+    history = rng.integers(1, 60, (40, 12))
+    history[:2] = 0
+    return {"history": history, "event_type": np.where(history > 0, 2, 0), "exclude": rng.integers(1, 60, (40, 1))}
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("biased", [False, True])
+def test_items_that_eight_bits_cannot_tell_apart_stand_as_in_the_exact_list(graph: Path, biased: bool):
+    rng = np.random.default_rng(0)
+    width, V = 16, 61
+    one = rng.normal(size=width)
+    item_VD = (one + 2e-3 * rng.normal(size=(V, width))).astype(np.float32)  # in steps of 1/127 nearly all are the same
+    bias_V = (1e-3 * rng.normal(size=V)).astype(np.float32) if biased else None
+    exact = with_items((graph / "model.onnx").read_bytes(), item_VD, bias_V)
+    two = in_two_steps(exact)
+    trusting = changed(two, {"2_rounding": np.array(-1e6, np.float32)})  # always sure
+    right, found, wrong = asked([exact, two, trusting], feeds(rng))
+    np.testing.assert_array_equal(found[0], right[0])
+    np.testing.assert_allclose(found[1], right[1], atol=1e-5, rtol=1e-5)
+    assert not np.array_equal(wrong[0], right[0])  # without the bound 8 bits would have told
+
+
+@pytest.mark.usefixtures("few")
+def test_each_half_answers_and_a_request_alone_as_among_others(graph: Path):
+    content = (graph / "model.onnx").read_bytes()
+    two = in_two_steps(content)
+    model = onnx.load_from_string(two)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("2_sure", onnx.TensorProto.BOOL, []))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    feed = feeds(np.random.default_rng(1))
+    feed = {one.name: feed[one.name] for one in session.get_inputs()}
+    ((right, scores),) = asked([content], feed)
+    sure = []
+    for b in range(len(right)):
+        alone = {name: values[b : b + 1] for name, values in feed.items()}
+        items, near, told = session.run(["items", "scores", "2_sure"], alone)
+        np.testing.assert_array_equal(items[0], right[b])
+        np.testing.assert_allclose(near[0], scores[b], atol=1e-5, rtol=1e-5)
+        sure.append(bool(told))
+    assert all(sure[:2])  # who has no history gets the fallback, whose order needs no product
+    assert {*sure} == {True, False}
+
+
+def test_as_it_is_written_it_is_sure_of_nearly_all(graph: Path):
+    """And by hand: of what was compared anew nothing that was left out could have been better."""
+    rng = np.random.default_rng(2)
+    item_VD = rng.normal(size=(61, 16)).astype(np.float32)
+    two = in_two_steps(with_items((graph / "model.onnx").read_bytes(), item_VD))
+    told = {one.name: numpy_helper.to_array(one) for one in onnx.load_from_string(two).graph.initializer}
+    y_VD = told["2_whole"].T * told["2_step"][:, None]
+    listed = np.isfinite(told["2_bias"])
+    assert told["2_rounding"] >= np.linalg.norm(item_VD - y_VD, axis=1)[listed].max()
+    assert told["2_length"] >= np.linalg.norm(y_VD, axis=1)[listed].max()
+    assert told["2_n"][0] == 61  # fewer than are compared anew: all
+    q_BD = rng.normal(size=(500, 16))
+    unit = np.abs(q_BD).max(1, keepdims=True)
+    r_BD = np.rint(q_BD / unit * 63) / 63 * unit
+    off = np.abs(q_BD @ item_VD.T - r_BD @ y_VD.T)[:, listed].max(1)
+    length = np.linalg.norm(q_BD, axis=1)
+    bound = length * told["2_rounding"] + np.linalg.norm(q_BD - r_BD, axis=1) * told["2_length"]
+    assert (off <= bound).all()
+
+
+def test_what_is_no_product_has_none(shop: Any, tmp_path: Path):
+    own = SASRec(width=8, blocks=1, epochs=1, history="copy")
+    own.fit(*shop, Fit(progress=False))
+    bundle = export_bundle(own, *shop, {"model": "own", "task": "next_item"}, tmp_path / "own", golden=5)
+    with pytest.raises(UserError, match="own items are scored apart"):
+        write_smaller(bundle, tmp_path / "no", "two_steps", lambda exact, other: {})
+    assert not (tmp_path / "no").exists()
