@@ -169,6 +169,33 @@ def test_what_waits_while_the_model_is_at_work_is_answered_together(folder: Path
     assert slow.batches == [1, 4, 2]
 
 
+def test_what_takes_no_time_is_answered_in_the_loop_and_what_does_not_in_a_thread(folder: Path):
+    app = create_app(folder, QUIET)
+    right, where = app.state.service.opened.answer, list[bool]()
+
+    async def scenario() -> Any:
+        here, seconds = threading.get_ident(), 0.0
+
+        def noted(said: Any) -> Any:
+            where.append(threading.get_ident() == here)
+            end = time.thread_time() + seconds
+            while time.thread_time() < end:
+                pass
+            return right(said)
+
+        batches = app.state.service.batches
+        batches.answer = noted
+        await ask(app, "/v1/answer", {"history": ["i1"]})  # how long it takes is not known yet
+        batches.each = 1e-4
+        await ask(app, "/v1/answer", {"history": ["i1"]})
+        batches.each, seconds = 1e-4, 0.02
+        await ask(app, "/v1/answer", {"history": ["i1"]})  # slower than it was: the next ones have a thread
+        return await ask(app, "/v1/answer", {"history": ["i1"]})
+
+    assert within(app, scenario).status == 200
+    assert where == [False, True, True, False]
+
+
 def test_more_than_may_wait_gets_429_at_once_and_the_others_their_answers(folder: Path):
     app = create_app(folder, Limits(reload=0, waiting=3))
     slow = slowed(app)

@@ -19,10 +19,11 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from shopkeeper import __version__
 from shopkeeper.bundles.answer.wire import refusal, request_schema, response_schema
-from shopkeeper.service.around import Admitted, Counted, too_many
+from shopkeeper.service.around import ASKED, Admitted, Counted, too_many
 from shopkeeper.service.batches import Batches, FullError
 from shopkeeper.service.body import STATUS, RefusedError, answer_of, read
 from shopkeeper.service.figures import TYPE, Figures
@@ -88,12 +89,10 @@ def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate:
     app = FastAPI(title="shopkeeper", version=__version__, lifespan=service.lifespan, redoc_url=None)
     app.state.service = service
 
-    @app.post("/v1/answer", summary="One request, its answer")
     async def answer(request: Request) -> Response:
         (found,) = await service.ask([await read(request, service.limits)])
         return answer_of(found, STATUS[found["error"]["code"]] if "error" in found else 200)
 
-    @app.post("/v1/answers", summary="Several requests, an answer or an error to each")
     async def answers(request: Request) -> Response:
         said = await read(request, service.limits)
         if not isinstance(said, dict) or set(said) != {"requests"} or not isinstance(said["requests"], list):
@@ -101,6 +100,11 @@ def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate:
         if len(said["requests"]) > service.limits.requests:
             raise RefusedError("too_long", f"a body has at most {service.limits.requests:,} requests")
         return answer_of({"answers": await service.ask(said["requests"])})
+
+    # Plain routes: they take the request as it came, and what FastAPI looks at before each costs as much as an answer.
+    app.router.routes += [
+        Route(path, one, methods=["POST"]) for path, one in zip(ASKED, (answer, answers), strict=True)
+    ]
 
     @app.get("/v1/bundle", summary="What answers")
     async def what() -> Response:
@@ -162,13 +166,16 @@ def _described(app: FastAPI, service: Service) -> dict[str, Any]:
     each = {"type": "object", "required": ["answers"], "properties": {
         "answers": {"type": "array", "items": {"anyOf": [answer, error]}}}}  # fmt: skip
     found = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    for path, (asked, given) in {"/v1/answer": (one, answer), "/v1/answers": (several, each)}.items():
-        post = found["paths"][path]["post"]
-        post["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    for path, summary, asked, given in (
+        (ASKED[0], "One request, its answer", one, answer),
+        (ASKED[1], "Several requests, an answer or an error to each", several, each),
+    ):
+        body = {"required": True, "content": {"application/json": {"schema": asked}}}
         refused = {str(status): {"description": code, "content": {"application/json": {"schema": error}}}
                    for code, status in STATUS.items() if not code.startswith("no_")}  # fmt: skip
         good = {"description": "answered", "content": {"application/json": {"schema": given}}}
-        post["responses"] = {"200": good, **refused}
+        found["paths"][path] = {"post": {"summary": summary, "operationId": path.strip("/").replace("/", "_"),
+                                         "requestBody": body, "responses": {"200": good, **refused}}}  # fmt: skip
     found["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     not_ready = {"description": "full, or stopping", "content": {"application/json": {"schema": {}}}}
     found["paths"]["/health/ready"]["get"]["responses"]["503"] = not_ready

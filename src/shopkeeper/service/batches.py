@@ -1,18 +1,21 @@
 """Requests that wait while one call of the model is at work are answered together in the next.
 
 Nothing waits for company: a single request is answered at once, and under load batches form by themselves. The model
-puts requests of about one length together (`bundles.answer.items`).
+puts requests of about one length together (`bundles.answer.items`). What takes next to no time is answered between two
+events of the loop: to hand it to a thread and back takes longer than many an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 Answers = Callable[[Sequence[Any]], list[dict[str, Any]]]
+NO_TIME = 0.003  # seconds that health and refusals may wait for an answer
 
 
 class FullError(Exception):
@@ -26,6 +29,7 @@ class Batches:
         self.answer, self.most, self.together = answer, waiting, together
         self.taken = 0  # requests that are not answered yet
         self.asking = 0  # calls of `ask` that have not returned
+        self.each: float | None = None  # seconds that a request took lately; None: nobody knows yet
         self._queue: deque[tuple[Any, asyncio.Future[dict[str, Any]]]] = deque()
         self._some = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "answers")
@@ -56,8 +60,22 @@ class Batches:
         self._thread.shutdown(wait=False, cancel_futures=True)
         return not self.taken
 
+    async def _answered(self, said: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the model says; slower ones from a thread, so that the loop goes on."""
+        if self.each is None or self.each * len(said) > NO_TIME:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, said)
+        found = self._timed(said)
+        await asyncio.sleep(0)  # others come in between, also where requests wait all the time
+        return found
+
+    def _timed(self, said: Sequence[Any]) -> list[dict[str, Any]]:
+        start = time.thread_time()  # of the processor: what others do on the machine says nothing about the model
+        found = self.answer(said)
+        took = (time.thread_time() - start) / len(said)
+        self.each = took if self.each is None else max(took, 0.8 * self.each + 0.2 * took)
+        return found
+
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._some.wait()
             batch = [self._queue.popleft() for _ in range(min(self.together, len(self._queue)))]
@@ -68,7 +86,7 @@ class Batches:
                 continue
             self.sizes(len(batch))
             try:
-                found = await loop.run_in_executor(self._thread, self.answer, [said for said, _ in batch])
+                found = await self._answered([said for said, _ in batch])
             except Exception as e:  # of the model: every one who asked is told, and the next ones are answered
                 self.taken -= len(batch)
                 for _, future in batch:
