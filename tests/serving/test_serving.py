@@ -19,6 +19,7 @@ import pytest
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import Ids, Row, read_instant, types_of
 from shopkeeper.bundles.answer.items import ItemModel
+from shopkeeper.bundles.answer.numbering import MANY, Numbering
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
@@ -320,3 +321,19 @@ def test_ids_alone_are_the_rows_that_they_stand_for():
     assert [*few] == [Row("a", 5), Row("b", 5), Row("c", 5)]
     assert [*few[-2:]] == [Row("b", 5), Row("c", 5)]
     assert (len(few), types_of(few), types_of([Row("a", 1), Row("b", 2)])) == (3, [5, 5, 5], [1, 2])
+
+
+def test_very_many_ids_have_the_numbers_that_a_dictionary_would_give_them():
+    """Also where all of them want one place: the table is full of runs."""
+
+    class Same(str):
+        def __hash__(self) -> int:
+            return 7
+
+    for ids in ([f"sku-{n}" for n in range(5000)], [Same(f"s{n}") for n in range(200)], [], ["only"]):
+        found = Numbering(ids)
+        assert dict(found) == {one: n for n, one in enumerate(ids, start=1)}
+        assert [found.get(one) for one in ids] == [*range(1, len(ids) + 1)]
+        assert (found.get("sku-5000"), found.get("", 0), Same("s200") in found) == (None, 0, False)
+    assert isinstance(Numbering.of(["a"]), dict)
+    assert isinstance(Numbering.of([str(n) for n in range(MANY)]), Numbering)

@@ -16,6 +16,7 @@ from shopkeeper.bundles.targets.graphs import ending
 from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.targets.two_steps import in_two_steps
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.sasrec import SASRec
@@ -126,7 +127,7 @@ def test_as_it_is_written_it_is_sure_of_nearly_all(graph: Path):
 def test_what_is_no_product_has_none(shop: Any, tmp_path: Path):
     own = SASRec(width=8, blocks=1, epochs=1, history="copy")
     own.fit(*shop, Fit(progress=False))
-    bundle = export_bundle(own, *shop, {"model": "own", "task": "next_item"}, tmp_path / "own", golden=5)
+    bundle = export_bundle(own, *shop, MadeFrom(model="own", task="next_item"), tmp_path / "own", golden=5)
     with pytest.raises(UserError, match="own items are scored apart"):
         write_smaller(bundle, tmp_path / "no", "two_steps", lambda exact, other: {})
     assert not (tmp_path / "no").exists()

@@ -17,6 +17,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.events import Ids, Row, read_event, read_instant
 from shopkeeper.bundles.answer.integrity import AGAIN
+from shopkeeper.bundles.answer.numbering import Numbering
 from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
@@ -33,7 +34,7 @@ class Vocabulary:
     """The ids of the training data, and which columns its log had."""
 
     item_ids: list[str]  # item_ids[i-1] is the external id of internal item i; empty: any id is as good as another
-    internal: dict[str, int]
+    internal: Mapping[str, int]
     channels: list[str]
     columns: tuple[str, ...]  # of price, quantity, order, session, channel: what the log lacked is not read
     content: dict[str, Any]  # all of the file
@@ -42,10 +43,9 @@ class Vocabulary:
     def of(cls, path: Path, content: dict[str, Any]) -> Vocabulary:
         """From the checked file; a `UserError` where ids are given twice."""
         item_ids: list[str] = content["item_ids"] or []  # not a copy: there may be a million
-        internal = {item_id: i for i, item_id in enumerate(item_ids, start=1)}
-        if len(internal) != len(item_ids):
+        if len({*item_ids}) != len(item_ids):
             raise UserError(f"{path / VOCABULARY}: item_ids are not different from each other; {AGAIN}")
-        return cls(item_ids, internal, list(content["channels"]), tuple(content["columns"]), content)
+        return cls(item_ids, Numbering.of(item_ids), list(content["channels"]), tuple(content["columns"]), content)
 
     def item(self, item_id: str, seen: Counter[str]) -> int | None:
         """Internal id of an external one; another spelling of it (blanks around it, `17.0`) is read and counted."""

@@ -59,7 +59,7 @@ class ItemModel:
     path: Path
     manifest: dict[str, Any]
     vocabulary: Vocabulary
-    known: list[bool]  # by internal id: the model has learnt this item and reads it in histories
+    known: bytes  # by internal id, 1: the model has learnt this item and reads it in histories
     session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
     inputs: frozenset[str]  # those of INPUTS that the graph takes
     arrays: dict[str, np.ndarray]  # of a model without a graph, and the `catalogue`
@@ -81,7 +81,7 @@ class ItemModel:
         if len(vocabulary.item_ids) != manifest["n_items"]:
             raise UserError(f"{path}: its item ids do not fit the model, there are not n_items of them; {AGAIN}")
         marks = vocabulary.content["known"]
-        known = [False, *([True] * manifest["n_items"] if marks is None else map(bool, marks))]
+        known = bytes([0]) + (bytes([1]) * manifest["n_items"] if marks is None else bytes(map(bool, marks)))
         nearest = Nearest.of(path, manifest, content) if approximate else None
         if manifest["scorer"] != GRAPH:
             arrays = read_arrays(content["arrays.npz"])

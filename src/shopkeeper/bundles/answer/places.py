@@ -170,7 +170,9 @@ def _program(model: ItemModel, told: Mapping[str, Any], arrays: Mapping[str, np.
             "history": {**model.manifest["history"], **told["history"]},
         },
         vocabulary=replace(model.vocabulary, columns=tuple(told["columns"])),
-        known=[False, *[True] * len(model.vocabulary.item_ids)] if known is None else known.astype(bool).tolist(),
+        known=bytes([0]) + bytes([1]) * len(model.vocabulary.item_ids)
+        if known is None
+        else known.astype(bool).tobytes(),
         session=None,
         inputs=frozenset(),
         arrays=own,
