@@ -168,3 +168,23 @@ def test_a_log_without_prices_has_no_value_and_one_without_times_no_segments(tmp
     ordered, _ = tiny_prepared(tmp_path / "order", histories)
     with pytest.raises(UserError, match="has no time stamps"):
         segments_of(lambda _: ordered, 30 * DAY, FEW_GROUPS)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_shop_with_too_few_customers_for_groups_has_all_its_other_segments(
+    alike: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    few = House(tmp_path)
+    one = [(f"c{n}", "s1", f"2023-02-0{day} 12:00:00", "2.5") for day in (1, 3, 5) for n in range(50)]  # nobody differs
+    few.dataset("few", one if alike else [(who, *rest) for who, *rest in rows() if int(who[1:]) < 12])
+    segments(few._composed("segments", ("dataset=few",)))
+    said, table = read("segments/few/segments.json"), pq.read_table("segments/few/segments.parquet")
+    why = "all customers are alike in every trait" if alike else "12 customers have ordered, too few for 2 groups"
+    assert said["clusters"]["number"] == 0
+    assert why in said["clusters"]["reason"]
+    assert why in caplog.text
+    assert set(said["profiles"]) == {"lifecycle", "value_tier"}
+    assert "cluster" not in table.column_names
+    assert table["lifecycle"].null_count == 0
+    assert table.num_rows == len(set(table["user_id"].to_pylist())) == (50 if alike else 12)

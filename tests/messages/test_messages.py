@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.models.make import make
+from shopkeeper.models.targets import class_of
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import prepare_split
@@ -56,6 +58,27 @@ def test_every_extra_names_its_command_when_a_package_is_missing(capsys: pytest.
         assert line == f'error: {package} is not installed: `pip install "shopkeeper[{extra}]"`'
     with pytest.raises(ModuleNotFoundError), one_line_errors():
         raise ModuleNotFoundError("No module named 'shopkeeper.nothing'", name="shopkeeper.nothing")
+
+
+def test_a_missing_package_is_told_where_hydra_is_the_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("hydra", "hydra.errors"):
+        monkeypatch.setitem(sys.modules, name, None)
+    line = said_by(ModuleNotFoundError("No module named 'hydra'", name="hydra"), capsys)
+    assert line == 'error: hydra is not installed: `pip install "shopkeeper[train]"`'
+
+
+def test_what_a_models_file_lacks_is_a_package_to_install_and_no_slip_in_its_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "own_model_that_needs.py").write_text("import no_such_library.at_all\n\n\nclass Own: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        class_of("own_model_that_needs.Own", "conf/model/own.yaml")
+    for target in ("own_model_that_is_not_there.Own", "shopkeeper.nothing.Own"):
+        with pytest.raises(UserError, match=f"target '{target}' cannot be imported"):
+            class_of(target, "conf/model/own.yaml")
 
 
 @pytest.mark.parametrize(

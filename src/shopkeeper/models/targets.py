@@ -114,6 +114,8 @@ def class_of(target: str, where: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:
+        if isinstance(e, ModuleNotFoundError) and e.name and not f"{module}.".startswith(f"{e.name}."):
+            raise  # a package that the model's file imports is not installed: which command installs it, the verbs say
         raise UserError(
             f"{where}: target '{target}' cannot be imported ({e}); name a class as conf/model/*.yaml do"
         ) from e

@@ -106,7 +106,9 @@ def _say(found: Segments, out: Path) -> None:
     since = found.about["movement_since"][:10]
     print(show.table(["segmentation", "segment", "customers", "of all", "of the money", f"on {since}"], rows))
     clusters = found.about["clusters"]
-    if not clusters["stable"]:
+    if not clusters["number"]:
+        log.warning("no groups of customers who are alike: %s", clusters["reason"])
+    elif not clusters["stable"]:
         best = clusters["stability"][str(clusters["number"])]["stability"]
         log.warning(
             "clusters: other customers, or those of then, give other groups (%s of them have an adjusted Rand index of "

@@ -55,6 +55,7 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> dict[str, An
     if graph.inputs or graph.beside:
         shapes[len(graph.takes) :] = [tuple(shapes[len(graph.takes) :])]
     import onnx
+    import onnxruntime  # noqa: F401 (what is written is held against the model at once: better missed before than after)
 
     try:
         with (

@@ -42,6 +42,10 @@ NAMED_BY = 2  # traits in a name
 FEWEST = 20  # customers per group, in the mean
 
 
+class UngroupedError(UserError):
+    """There are no groups of customers who are alike; everything else that segments are is there."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """How traits are made alike: log1p (but for shares), minus the mean, by the standard deviation; unknown is 0."""
@@ -105,7 +109,7 @@ def group(column: Columns, earlier: Sequence[Columns], rules: Clusters) -> Group
         rules: how many groups there may be, and from when on they count as stable.
 
     Raises:
-        UserError: too few customers, or none that differ.
+        UngroupedError: too few customers, or none that differ.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -114,12 +118,12 @@ def group(column: Columns, earlier: Sequence[Columns], rules: Clusters) -> Group
     n = len(today["orders"])
     most = min(rules.most, n // FEWEST)
     if most < rules.least:
-        raise UserError(
+        raise UngroupedError(
             f"{n:,} customers have ordered, too few for {rules.least} groups of {FEWEST}; choose a later instant"
         )
     scale = Scale.of(today)
     if not scale.traits:
-        raise UserError("all customers are alike in every trait; nothing groups them; choose a later instant")
+        raise UngroupedError("all customers are alike in every trait; nothing groups them; choose a later instant")
     before = [_drawn(other, rules.sample, rng) for other in earlier if len(other["orders"]) >= most * FEWEST]
     of_then = [(s, s.of_customers(other)) for other in before if (s := Scale.of(other)).traits]
     z_nT = scale.of_customers(today)

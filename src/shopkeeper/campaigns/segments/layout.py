@@ -8,7 +8,7 @@ COLUMNS = """
     user_id           string  external id, or its pseudonym; in CSV with an apostrophe before what is a formula
     lifecycle         string  new, active, at risk, lapsed, won back, no order yet; null where blank
     value_tier?       string  by net money: top, middle, low, none; absent where the log has no prices
-    cluster           string  name of the group of customers who are alike
+    cluster?          string  name of the group of customers who are alike; absent where there are no groups
     recency           int8    1 to 5, 5 ordered last; null without an order
     frequency         int8    1 to 5, 5 ordered most often
     money?            int8    1 to 5, 5 paid most
@@ -34,7 +34,7 @@ SEGMENTS = Folder(
             movement_since             text            the instant that movement is counted from
             usual_days_between_orders  number          the shop's
             rules                      object          the settings that were applied
-            clusters                   object          traits, centres, how stable each number of groups is
+            clusters                   object          traits, centres, how stable each number is; of none why
             profiles                   object          segmentation -> segments, the largest first: who, what, why, …
             """,
         ),

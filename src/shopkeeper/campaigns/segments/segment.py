@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.campaigns.segments.clusters import Grouping, group
+from shopkeeper.campaigns.segments.clusters import Grouping, UngroupedError, group
 from shopkeeper.campaigns.segments.profile import orders_of, profiles
 from shopkeeper.campaigns.segments.rules import NO_ORDER, lifecycle, net_money, rfm, usual_gap, value_tiers
 from shopkeeper.campaigns.segments.settings import SEGMENTATIONS, Segmentation
@@ -78,12 +78,16 @@ def segments_of(known: Known, at: int, rules: Segmentation) -> Segments:
     Groups of then are those of now, so that moving means that the customer has changed.
 
     Raises:
-        UserError: no time stamps, nobody there, too few who have ordered.
+        UserError: no time stamps, or nobody there.
     """
     now = Moment.of(known(at), at)
     step = round(rules.movement_days * MICROSECONDS_PER_DAY)
     earlier = [m for i in range(1, max(rules.clusters.cutoffs, 1) + 1) if (m := _moment(known, at - i * step))]
-    grouping = group(now.buyers(), [m.buyers() for m in earlier[: rules.clusters.cutoffs]], rules.clusters)
+    try:
+        grouping = group(now.buyers(), [m.buyers() for m in earlier[: rules.clusters.cutoffs]], rules.clusters)
+        clusters = grouping.as_json()
+    except UngroupedError as e:
+        grouping, clusters = None, {"number": 0, "stable": False, "reason": str(e)}
     gap, priced = usual_gap(now.buyers(), rules.lifecycle), has_money(now.prepared)
     labels = _labels(now, grouping, rules, gap, priced)
     scores = rfm(now.buyers(), priced)
@@ -95,7 +99,7 @@ def segments_of(known: Known, at: int, rules: Segmentation) -> Segments:
         "as_of": iso(at),
         "movement_since": iso(at - step),
         "usual_days_between_orders": gap,
-        "clusters": grouping.as_json(),
+        "clusters": clusters,
         "profiles": {
             name: profiles(label, now.column, orders, attributes, rules.smallest) for name, label in labels.items()
         },
@@ -110,7 +114,9 @@ def _moment(known: Known, at: int) -> Moment | None:
         return None
 
 
-def _labels(moment: Moment, grouping: Grouping, rules: Segmentation, gap: float, priced: bool) -> dict[str, np.ndarray]:
+def _labels(
+    moment: Moment, grouping: Grouping | None, rules: Segmentation, gap: float, priced: bool
+) -> dict[str, np.ndarray]:
     """Segment of each customer by segmentation: str object (n,) each."""
     buyers, ordered = moment.buyers(), moment.ordered
     labels = {
@@ -119,7 +125,10 @@ def _labels(moment: Moment, grouping: Grouping, rules: Segmentation, gap: float,
         "cluster": np.full(len(moment.customer), NO_ORDER, object),
     }
     labels["value_tier"][ordered] = value_tiers(net_money(buyers), rules.value)
-    labels["cluster"][ordered] = grouping.of_customers(buyers)
+    if grouping is None:
+        del labels["cluster"]
+    else:
+        labels["cluster"][ordered] = grouping.of_customers(buyers)
     if not priced:
         del labels["value_tier"]
     return labels

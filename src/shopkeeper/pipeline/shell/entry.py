@@ -45,7 +45,7 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:
-        message = explain_hydra(e) or explain_yaml(e) or missing_package(e) or write_error(e)
+        message = missing_package(e) or explain_hydra(e) or explain_yaml(e) or write_error(e)  # Hydra may be missing
         if message is None:
             raise
         _stop(message)
