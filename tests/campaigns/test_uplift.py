@@ -18,6 +18,8 @@ from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.errors import UserError
 from shopkeeper.metrics import uplift
 from shopkeeper.metrics.uplift import uplift_curves
+from shopkeeper.simulated.settings import Simulation
+from shopkeeper.simulated.shop import simulate
 from simulated.shop import shop
 
 TREES = Trees(trees=40, least_in_leaf=50)
@@ -130,6 +132,22 @@ def test_campaigns_by_chance_are_refused_as_rarely_as_the_level_says():
     p = np.array([balance(trial(400, seed=s)[0], True, Trees(trees=5, least_in_leaf=20)).p_features for s in range(40)])
     assert 0.25 < p.mean() < 0.75
     assert (p < 0.05).mean() < 0.15
+
+
+def test_over_several_seeds_the_hidden_effect_lies_in_the_interval_as_often_as_it_says(tmp_path: Path):
+    held = 0
+    for seed in range(1, 9):
+        simulate(Simulation(preset="btyd", seed=seed, customers=1200, campaign=True), tmp_path / str(seed))
+        table = pq.read_table(tmp_path / str(seed) / "campaign.parquet")
+        truth = pq.read_table(tmp_path / str(seed) / "hidden" / "uplift.parquet")["uplift"].to_numpy()
+        y, w, e = (table[n].to_numpy(zero_copy_only=False) for n in ("converted", "treated", "propensity"))
+        told = Trial(np.zeros((len(y), 1)), w.astype(bool), e, y.astype(float))
+        found = judged(told, {"truth": truth, "constant": np.ones(len(y))}, resamples=200, seed=seed)
+        assert found["constant"]["qini"] == found["constant"]["auuc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        first = truth >= np.quantile(truth, 0.7)
+        for figure, hidden in (("effect", truth.mean()), ("first", truth[first].mean())):
+            held += found["truth"][figure]["low"] <= hidden <= found["truth"][figure]["high"]
+    assert held >= 13  # of 16; 95 of 100 are promised
 
 
 def test_of_the_simulated_campaign_the_hidden_effect_lies_in_the_interval(tmp_path: Path):
