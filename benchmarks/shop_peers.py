@@ -49,7 +49,8 @@ def rectools(kind: str, log: Any) -> dict[str, float]:
 
     generators = [CandidateGenerator(m, PER_MODEL, keep_ranks=True, keep_scores=True) for m in (knn, PopularModel())]
     # 31 leaves of ours are a depth of 5 here.
-    ranker = CatBoostReranker(CatBoostRanker(iterations=TREES, depth=5, thread_count=2, verbose=False))
+    trees = CatBoostRanker(iterations=TREES, depth=5, thread_count=2, verbose=False, allow_writing_files=False)
+    ranker = CatBoostReranker(trees)
     sampler = PerUserNegativeSampler(n_negatives=20, random_state=1)
     model = CandidateRankingModel(generators, TimeRangeSplitter("14D", n_splits=1), ranker, sampler)
     model.fit(data)

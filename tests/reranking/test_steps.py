@@ -74,6 +74,13 @@ def test_items_and_values_are_left_out(shop: Any) -> None:
     assert listed(shop, {"exclude": {"attribute": "category", "values": ["tea"]}})[0] == [4, 5, 6, 0, 0, 0]
 
 
+def test_where_nothing_is_known_of_items_the_way_out_is_a_table_of_them(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"have no 'category', and nothing .*tiny\.yaml a table of items \(items\.file\)"
+    ):
+        listed(tiny_prepared(tmp_path / "bare", HISTORIES, n_items=6), {"cap": {"attribute": "category", "most": 1}})
+
+
 def test_at_most_so_many_of_a_category(shop: Any) -> None:
     assert listed(shop, {"cap": {"attribute": "category", "most": 1}})[0] == [1, 4, 6, 0, 0, 0]
 

@@ -99,8 +99,13 @@ def _column(prepared: Prepared, attribute: str) -> pa.ChunkedArray:
     table = prepared.items
     there = [name for name in table.column_names if name not in ("item", "item_id")]
     if attribute not in there:
-        what = f"; they have {', '.join(there)}" if there else "; attributes.items of the dataset adds some"
-        raise UserError(f"rerank: items have no '{attribute}'{what}.{nearest(attribute, there)}")
+        lacks = f"rerank: items have no '{attribute}'"
+        if not there:
+            raise UserError(
+                f"{lacks}, and nothing is known of them; give conf/dataset/{prepared.name}.yaml a table of items "
+                f"(items.file), or columns of the log (items.from_events)"
+            )
+        raise UserError(f"{lacks}; they have {', '.join(there)}.{nearest(attribute, there)}")
     if pa.types.is_nested(table[attribute].type):
         raise UserError(
             f"rerank: an item has several '{attribute}', and a step looks at one; put the one that counts into a "
