@@ -192,7 +192,7 @@ def test_settings_are_got_and_set_as_scikit_learn_has_it(data: sk.Dataset):
 
     one = sk.Estimator("item_knn", neighbours=5, **QUICK)
     assert one.get_params()["neighbours"] == 5
-    assert one.get_params()["shrinkage"] == 10.0  # as its YAML has it
+    assert one.get_params()["shrinkage"] == "auto"  # as its YAML has it
     assert one.set_params(shrinkage=2.0) is one
     assert one.fit(data) is one
     assert one.run.config["model"]["shrinkage"] == 2.0

@@ -41,7 +41,7 @@ from searches import config
 from shopkeeper.pipeline import tune
 def nap(cfg, log):
     time.sleep(0.2)
-    return cfg.model.parameters["shrinkage"]
+    return cfg.model.parameters["neighbours"]
 tune.validate_model, tune.data_of = nap, lambda cfg: {{}}
 print("ready", flush=True)
 words = ["tuning=random", "tuning.trials={n}", "tuning.storage={storage}", "tuning.heartbeat_seconds=1"]

@@ -65,7 +65,7 @@ def test_a_half_life_on_data_without_time_counts_all_of_it(tmp_path):
     ("setting", "message"),
     [
         ({"half_life_days": 0}, "half_life_days"),
-        ({"window_days": -1}, "window_days is -1"),
+        ({"window_days": -1}, "window_days=-1"),
         ({"half_life_days": float("nan")}, "half_life_days"),
         ({"relative_to": "usr"}, "Did you mean 'user'"),
         ({"event_weights": {"purchas": 1}}, "Did you mean 'purchase'"),

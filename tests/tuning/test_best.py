@@ -63,7 +63,7 @@ def test_settings_that_were_found_are_written_down_also_where_they_are_the_defau
 
 def test_the_plots_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder):
     drawn = results.write_plots
-    stub(monkeypatch, lambda cfg, log: log({"ndcg@10": 0.1}, 1) or cfg.model.parameters["shrinkage"])
+    stub(monkeypatch, lambda cfg, log: log({"ndcg@10": 0.1}, 1) or cfg.model.parameters["neighbours"])
     monkeypatch.setattr(results, "write_plots", drawn)
     folder = tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=6"))
     assert {"history.png", "slice.png", "importance.png", "curves.png"} <= {p.name for p in folder.iterdir()}

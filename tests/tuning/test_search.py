@@ -28,7 +28,7 @@ def settings(folder: Path) -> list[tuple[Any, ...]]:
 def test_a_search_that_goes_on_draws_what_it_would_have_drawn_without_the_break(
     tmp_path: Path, monkeypatch: Patch, sampler: str
 ):
-    seen = stub(monkeypatch, lambda cfg, log: -abs(cfg.model.parameters["shrinkage"] - 5))
+    seen = stub(monkeypatch, lambda cfg, log: -abs(cfg.model.parameters["neighbours"] - 5))
     words = [f"tuning={sampler}", "tuning.startup_trials=3"]
     for n in (3, 7, 7):
         tune.tune_model(config(tmp_path / "broken", *words, f"tuning.trials={n}"))
@@ -46,7 +46,7 @@ def test_a_search_that_goes_on_draws_what_it_would_have_drawn_without_the_break(
 def test_a_trial_that_was_edited_in_the_database_is_one_line_when_the_search_goes_on(
     tmp_path: Path, monkeypatch: Patch, edit: str
 ):
-    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["shrinkage"] / 3)
+    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["neighbours"] / 3)
     for n in (2, 3):
         tune.tune_model(config(tmp_path, "tuning=random", f"tuning.trials={n}"))
     assert "seal" not in trials(tmp_path)[0]
@@ -68,7 +68,7 @@ def test_other_data_or_settings_begin_another_search_and_the_old_one_is_found_ag
         with caplog.at_level("INFO"):
             tune.tune_model(config(tmp_path, *words, "~tuning.space.half_life_events"))
         assert len(seen) == 2
-    assert "model.half_life_events was 2, now 7" in caplog.text
+    assert "model.half_life_events was auto, now 7" in caplog.text
     assert all(t["params"]["neighbours"] <= 90 for t in trials(tmp_path))
     monkeypatch.setattr(tune, "data_of", lambda cfg: {"fingerprint": "a new day"})
     tune.tune_model(config(tmp_path, "tuning.trials=2", "~tuning.space.half_life_events"))
@@ -175,7 +175,7 @@ def test_after_an_interruption_a_search_draws_what_it_would_have_drawn(
     def value(cfg: Train, log: Any) -> float:
         if when == "in training" and len(seen) == 4:
             raise KeyboardInterrupt
-        return -abs(cfg.model.parameters["shrinkage"] - 5)
+        return -abs(cfg.model.parameters["neighbours"] - 5)
 
     drawn, nth = [], {"at its first setting": 11, "at its second": 12, "in training": 0}[when]
     original = space._suggest
@@ -206,7 +206,7 @@ def test_a_trial_is_the_mean_over_its_seeds(tmp_path: Path, monkeypatch: Patch):
 
 
 def test_on_a_terminal_a_bar_shows_the_trials_and_the_best(tmp_path: Path, monkeypatch: Patch, capfd):
-    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["shrinkage"])
+    stub(monkeypatch, lambda cfg, log: cfg.model.parameters["neighbours"])
     tune.tune_model(config(tmp_path, "tuning=random", "tuning.trials=1"))
     assert "trial" not in capfd.readouterr().err  # no terminal, no bar
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
