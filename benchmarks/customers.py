@@ -82,9 +82,9 @@ class Log:
 
 
 ROWS = {
-    "churn": Log("online_retail", "churn", (*CHURN, *NETWORKS), EVERY_WEEK),
-    "spend": Log("online_retail", "spend", (*TOTALS, *NETWORKS), EVERY_WEEK),
-    "orders": Log("online_retail", "orders", (*TOTALS, *NETWORKS), EVERY_WEEK),
+    "churn": Log("online_retail", "churn", CHURN, EVERY_WEEK),
+    "spend": Log("online_retail", "spend", TOTALS, EVERY_WEEK),
+    "orders": Log("online_retail", "orders", TOTALS, EVERY_WEEK),
     "next_order": Log("online_retail", "next_order", WAITS, EVERY_WEEK),
     **{name: Log(name, "churn", (*CHURN, ORACLE), EVERY_MONTH) for name in DEMO},
     "cdnow_rolling": Log("cdnow", "churn", CHURN, ("task.windows.horizon_days=91", *EVERY_MONTH)),

@@ -18,7 +18,6 @@ from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 
 DAY = MICROSECONDS_PER_DAY
 CHANNELS = ("web", "shop")
-START = -3 * DAY
 CATEGORY = np.array([0, 1, 1, 2, 2, 3], np.int32)
 
 
@@ -103,10 +102,6 @@ def by_hand(events: Events, offsets: np.ndarray, user: int, cutoff: int) -> dict
         "visit_gap_mean": visit_gap,
         "recency_over_visit_gap": since(rows) / visit_gap,
     }
-    known = (cutoff - START) / DAY
-    found["tenure_share"] = since(starts, last=False) / known if known > 0 else nan
-    for name, whole in (("orders", n), ("money", amount(bought))):
-        found[f"{name}_per_month"] = whole / (known / 30) if known > 0 else nan
     for period, length, passed in (("weeks", 7, 3), ("months", 30, 0)):
         begun = {}  # the first order in each period
         for r in starts:
@@ -127,7 +122,7 @@ def by_hand(events: Events, offsets: np.ndarray, user: int, cutoff: int) -> dict
 def test_every_feature_equals_a_loop_over_the_events_before_the_cutoff(seed: int):
     events, offsets = log(seed)
     user, cutoff = asked(offsets, seed)
-    table = rfm_features(events, offsets, user, cutoff, CATEGORY, CHANNELS, log_start=START)
+    table = rfm_features(events, offsets, user, cutoff, CATEGORY, CHANNELS)
     for j in range(len(user)):
         expected = by_hand(events, offsets, int(user[j]), int(cutoff[j]))
         assert set(expected) == set(table.names)
@@ -199,7 +194,6 @@ def test_a_log_without_prices_orders_or_channels_still_has_all_features():
     assert table.names == full.names
     assert (table.values[:, table.names.index("money")] == 0).all()
     assert np.isnan(table.values[:, table.names.index("categories")]).all()
-    assert np.isnan(table.values[:, table.names.index("tenure_share")]).all()  # nobody said when the log begins
 
 
 def test_ten_orders_of_a_day_are_no_habit_and_ten_of_ten_weeks_are_one():
@@ -208,15 +202,13 @@ def test_ten_orders_of_a_day_are_no_habit_and_ten_of_ten_weeks_are_one():
     bought = np.full(20, EVENT_CODE["purchase"], np.int8)
     events = Events(np.ones(20, np.int32), bought, time, order=np.arange(1, 21, dtype=np.int32))
     at = np.array([110 * DAY, 110 * DAY])
-    table = rfm_features(events, np.array([0, 10, 20]), np.array([1, 2]), at, log_start=10 * DAY)
+    table = rfm_features(events, np.array([0, 10, 20]), np.array([1, 2]), at)
     found = {name: table.values[:, table.names.index(name)].tolist() for name in table.names}
     assert found["orders"] == [10, 10]
     assert found["order_weeks"] == [1, 10]
     assert found["order_weeks_90d"] == [1, 7]  # those from day 25 on
     assert found["order_months"] == [1, 3]  # days 0 to 29, 30 to 59, 60 to 89
     assert found["order_months_90d"] == [1, 2]
-    assert found["tenure_share"] == pytest.approx([0.1, 1.06])
-    assert found["orders_per_month"] == pytest.approx([3.0, 3.0])
 
 
 def test_data_with_only_an_order_is_refused_with_a_way_out():

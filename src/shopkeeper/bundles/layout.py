@@ -79,7 +79,6 @@ BUNDLE = Folder(
             columns            list          of order, session, price, quantity, channel: those that are read of events
             channels           list          their names
             channel_features?  int           of a customer model: how many of them have a feature of their own
-            log_start?         int           of a customer model: when its log begins, microseconds since 1970, UTC
             table?             object        of a table of customers: how its rows become features
             table.numbers      list          pairs: column, what is taken off
             table.categories   list          pairs: column, values that have a feature of their own

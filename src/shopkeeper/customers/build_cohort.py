@@ -201,7 +201,6 @@ def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) ->
         channels,
         category_since=since,
         zone=prepared.zone,
-        log_start=prepared.span[0],
     )
 
 

@@ -6,9 +6,10 @@ the purchase lines of one order id, or, where the log has none, of one time stam
 purchase; the return shows in `return_share` and `money_returned_share` from the moment at which it happens. A *visit*
 is a day (of the shop's calendar) with any event. `order_weeks` and `order_months` are different weeks (from Monday) and
 stretches of 30 days (of the calendar) in which something was ordered: who orders in many of them has a habit, and who
-placed as many orders at once has none; with a window, those whose first order lies in it. `tenure_share`,
-`orders_per_month` and `money_per_month` are set against the time that the log knows of: a log of half a year shows
-half of what one of a year does, of the same customers.
+placed as many orders at once has none; with a window, those whose first order lies in it.
+
+Nothing is set against the age of the log: what grows with it tells cutoffs apart, and a model then carries the trend
+of its training cutoffs on into a season that it has not seen.
 
 Every feature is 0 or more, or NaN where it is undefined (e.g. the gap between orders of a customer with one order).
 Times are in days, money in the log's currency.
@@ -34,7 +35,6 @@ from shopkeeper.timeline.zones import local
 WINDOWS = (30, 60, 90, 180)  # days
 PERIODS = {"weeks": (7, 3), "months": (30, 0)}  # days, and how many of one had passed on 1970-01-01, a Thursday
 HABIT = (90, 180)  # days
-MONTH = 30  # days
 MONEY_UNIT = 1e-4  # money is summed in ten-thousandths, as integers
 SECOND = 1_000_000  # µs
 BLOCK = 2_000_000  # events worked on at once: bounds memory, changes no result
@@ -58,7 +58,6 @@ def rfm_features(
     block: int = BLOCK,
     category_since: np.ndarray | None = None,
     zone: str = "UTC",
-    log_start: int | None = None,
 ) -> FeatureTable:
     """Features of customers `user` (n,) at instants `cutoff` (n,), in the order given.
 
@@ -74,7 +73,6 @@ def rfm_features(
         category_since: int64 (n_items + 1,) µs: the event in which an item's category was first written; before the
             end of that instant it is unknown. None: known from the start.
         zone: the shop's time zone: a visit is one of its days.
-        log_start: µs: when the log begins; None: what is set against the time that it knows of is NaN.
 
     Raises:
         UserError: the log has no time stamps.
@@ -94,7 +92,6 @@ def rfm_features(
             len(channels),
             category_since,
             zone,
-            log_start,
         )
         values[rows] = np.stack(columns, axis=1)
     return FeatureTable(names, values)
@@ -111,7 +108,6 @@ def _names(channels: Sequence[str]) -> tuple[str, ...]:
         *("views_30d", "days_since_view", "carts_30d", "days_since_cart"),
         *("visits_30d", "visits_90d", "visit_gap_mean", "recency_over_visit_gap"),
         *(f"order_{period}{window}" for period in PERIODS for window in ("", *(f"_{w}d" for w in HABIT))),
-        *("tenure_share", "orders_per_month", "money_per_month"),
         *(f"channel_share_{name}" for name in channels),
     )
 
@@ -125,7 +121,6 @@ def _block_features(
     n_channels: int,
     category_since: np.ndarray | None,
     zone: str,
-    log_start: int | None,
 ) -> list[np.ndarray]:
     """Feature columns, in the order of `_names`, for the customers of one block; `person` (n,) counts from 0."""
     time = events.timestamp
@@ -187,7 +182,6 @@ def _block_features(
     visit_gap = ratio(total(_gaps(visit, owner, time)), np.maximum(total(visit) - 1, 0)) / per_day
     absence = days_since_last(np.ones(M, bool))
     begun = {name: _begun(new_order, owner, day, *of) for name, of in PERIODS.items()}
-    known = np.full(len(person), np.nan) if log_start is None else _days(cutoff, np.full(len(person), float(log_start)))
     columns = [
         recency,
         tenure,
@@ -217,9 +211,6 @@ def _block_features(
         visit_gap,
         ratio(absence, visit_gap),
         *(total(flag, since) for flag in begun.values() for since in (start, *(window[w] for w in HABIT))),
-        ratio(tenure, known),
-        ratio(orders, known / MONTH),
-        ratio(total(spent) * MONEY_UNIT, known / MONTH),
     ]
     for code in range(1, n_channels + 1):
         here = new_order & (events.channel == code) if events.channel is not None else np.zeros(M, bool)

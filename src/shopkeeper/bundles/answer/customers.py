@@ -236,7 +236,6 @@ class CustomerModel:
             self.vocabulary.channels[: self.vocabulary.content["channel_features"]],
             category_since=since,
             zone=self.manifest["history"]["time_zone"],
-            log_start=self.vocabulary.content.get("log_start"),
         )
         names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values
         if "pairs" in self.manifest:

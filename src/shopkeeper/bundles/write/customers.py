@@ -75,7 +75,6 @@ class CustomerQuestions:
             "columns": columns,  # of the training log; what it lacked is not read
             "channels": self.channels,
             "channel_features": len(channel_names(prepared.manifest)),
-            "log_start": prepared.span[0],
             "category": None if category is None else category[:n].tolist(),  # by place in item_ids from 1; 0: unknown
             "category_since": None if category is None or since is None else since[:n].tolist(),
         }

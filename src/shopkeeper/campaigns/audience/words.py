@@ -73,9 +73,6 @@ WORDS: dict[str, tuple[Words, str]] = {
         for period, one in (("weeks", "week"), ("months", "month"))
         for window, late in ((0, ""), *((w, f" in {w} days") for w in HABIT))
     },
-    "tenure_share": (_share("of the time that is known a customer"), "no order yet"),
-    "orders_per_month": (lambda x: f"{x:.1f} orders a month", "no order yet"),
-    "money_per_month": (lambda x: f"{x:,.2f} a month", "no order yet"),
     "visit_gap_mean": (lambda x: f"here every {_days(x)}", "only one visit"),
     "recency_over_visit_gap": (lambda x: f"away for {x:.1f} of the usual gaps", "only one visit"),
 }
