@@ -22,7 +22,7 @@ from shopkeeper import stopping
 from shopkeeper.errors import UserError
 from shopkeeper.exchange import exchange, exchange_filled
 from shopkeeper.folders import KINDS, LEFT, MANIFEST, UNFINISHED, Unlike, check_target, is_ours, made_here, within
-from shopkeeper.locks import alone, silent
+from shopkeeper.locks import alone, called, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,7 +98,7 @@ def read_parquet(path: Path, columns: list[str] | None = None, shown: Path | Non
 
 def write_error(error: BaseException) -> str | None:
     """Why the disk refused a write, in one line with the way out; None for any other error."""
-    name = getattr(error, "filename", None)
+    name = called(getattr(error, "filename", None))
     if isinstance(error, NotADirectoryError) or (isinstance(error, FileExistsError) and os.path.isfile(str(name))):
         return f"{name} is a file where a folder is wanted; move it away or choose another folder"
     if isinstance(error, PermissionError):
@@ -336,10 +336,10 @@ def _refuse(error: Exception, path: Path, tmp: Path) -> None:
         return
     if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
         raise UserError(
-            f"{path} was replaced or removed by another process while it was written; run the same command again"
+            f"{called(path)} was replaced or removed by another process meanwhile; run the same command again"
         ) from error
     if write_error(error) is not None or isinstance(error, OSError):
-        raise UserError(f"cannot write {path}: {_reason(error)}; {_way_out(error)}") from error
+        raise UserError(f"cannot write {called(path)}: {_reason(error)}; {_way_out(error)}") from error
 
 
 def _fsync(path: Path) -> None:

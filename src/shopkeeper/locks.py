@@ -33,6 +33,14 @@ class Held:
         self.place = through if through.is_dir() else Path(path)
 
 
+def called(name: object) -> object:
+    """A path as people know it: one that leads through a folder that is `Held` by the folder's own name."""
+    if not str(name).startswith("/proc/self/fd/"):
+        return name
+    real = os.path.realpath(str(name))
+    return os.path.relpath(real) if Path(real).is_relative_to(Path.cwd()) else real
+
+
 def is_held(folder: Path) -> bool:
     """Whether a process has a folder open as `Held`; also where that cannot be told."""
     import fcntl

@@ -11,6 +11,7 @@ import pytest
 
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file, atomic_folder, read_json, sha256_tree, write_json
+from shopkeeper.locks import Held, called
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
@@ -85,6 +86,19 @@ def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path):
     with pytest.raises(UserError, match=r"cannot write .*out: No space left on device; free some space"):
         full_disk(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_names_a_folder_that_is_held_as_people_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    held = Held(Path("data/prepared"))
+    with pytest.raises(UserError) as e, atomic_file(held.place / "split.json"):
+        raise OSError(28, "No space left on device")
+    assert str(e.value).startswith("cannot write data/prepared/split.json: No space left on device; ")
+    monkeypatch.chdir(tmp_path / "data/prepared")
+    assert called(held.place / "a") == "a"
+    monkeypatch.chdir("/")
+    assert called("elsewhere/a") == "elsewhere/a"
 
 
 def test_damaged_json_names_the_file(tmp_path: Path):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.timeline import DAY, instant
-from shopkeeper.timeline.observation import head_line, observe, tail_line
+from shopkeeper.timeline.observation import head_line, observe, shown_twice, tail_line, twice_line
 
 START = instant("2022-01-01", "start")
 
@@ -90,3 +90,21 @@ def test_the_lines_say_how_much_where_and_the_way_out():
 def test_the_lines_speak_of_the_days_of_the_shop():
     tail = observe(with_rows(log() - DAY // 24, 228), "Europe/London")["tail"]  # 200 days on London's summer clocks
     assert tail_line("shop", tail, tail["border"], "Europe/London").endswith("observed_until=2022-07-20")
+
+
+BACK = instant("2023-10-29T01:00:00Z", "back")  # Berlin: 03:00 becomes 02:00
+MINUTE = DAY // 24 // 60
+
+
+def test_events_of_an_hour_that_clocks_show_twice_are_counted_where_they_cannot_be_told_apart():
+    around = BACK + np.array([-61, -60, -20, -1, 60, 300]) * MINUTE  # local 01:59, 02:00, 02:40, 02:59, 03:00, 07:00
+    assert shown_twice(around, "Europe/Berlin") == 3
+    assert observe(around, "Europe/Berlin")["twice"] == 3
+    assert shown_twice(around, "UTC") == shown_twice(around, "Asia/Tokyo") == 0
+    told_apart = np.append(around, BACK)  # 02:00 again: whoever wrote this log knows which
+    assert "twice" not in observe(told_apart, "Europe/Berlin")
+    forward = instant("2023-03-26T01:00:00Z", "forward") + np.array([-30, 30]) * MINUTE
+    assert shown_twice(forward, "Europe/Berlin") == 0
+    assert "tea: 1 event lies in an hour that the clocks of Europe/Berlin show twice" in twice_line(
+        "tea", 1, "Europe/Berlin"
+    )

@@ -153,7 +153,7 @@ PREPARED = Folder(
             time_span.last   int             microseconds since 1970, UTC
             time_span.unit   text            says so
             log_span?        object          in as_of/ alone: first and last instant of the whole log
-            observation?     object          what the log's days say about its ends: head, tail, sliver
+            observation?     object          what the log's days say about its ends: head, tail, sliver; twice
             queries?         object          searches with a text
             queries.texts    int             queries kept as text
             queries.events   int             searches for them

@@ -23,6 +23,7 @@ from shopkeeper.pipeline.preparing.split import training_cutoff
 from shopkeeper.pipeline.told import Data, Prepare, TaskSettings, settings
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.timeline import customer_windows, iso
+from shopkeeper.timeline.observation import twice_line
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ def prepare(config: DictConfig) -> None:
         log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for doubt in manifest.get("id_doubts") or []:
         log.info("  %s", doubt)
+    if twice := prepared.observation.get("twice"):
+        log.warning("%s", twice_line(prepared.name, twice, prepared.zone))
     rows, told = manifest.get("currencies") or {}, manifest["config"]
     if rows and (said := several(rows, str(told["extra"]["currency"]), str(told.get("currency") or ""))):
         log.warning("%s: %s", prepared.name, said)

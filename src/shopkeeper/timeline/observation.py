@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.timeline.instants import DAY, iso
-from shopkeeper.timeline.zones import floor_day, instant_of, local
+from shopkeeper.timeline.zones import changes_between, floor_day, instant_of, local
 
 USUAL = 20  # events that a stretch must usually hold, so that few in it mean anything
 SPARSE = 10  # times fewer events than usual in a stretch are a doubt
@@ -31,7 +31,9 @@ def observe(timestamps: np.ndarray, zone: str = "UTC") -> dict[str, Any]:
         `sliver`: the midnight (µs) at which the last day begins, where that day holds far fewer events than its
         weekday did before, else None. `tail`, `head`: None, or a sparse stretch at an end of the log: `events` in the
         `days` days that begin (tail) or end (head) at the midnight `border` (µs), where `usual` are in as many days.
+        `twice`: where there are such, how many events were read into the first of two hours that clocks show alike.
     """
+    twice = shown_twice(timestamps, zone)
     timestamps = local(timestamps, zone)
     origin = floor_day(int(timestamps.min()))
     D = (int(timestamps.max()) - origin) // DAY + 1
@@ -46,7 +48,22 @@ def observe(timestamps: np.ndarray, zone: str = "UTC") -> dict[str, Any]:
     else:
         head = None
     sliver = instant_of(origin + (D - 1) * DAY, zone) if not tail and _is_sliver(count_D) else None
-    return {"sliver": sliver, "tail": tail, "head": head}
+    return {"sliver": sliver, "tail": tail, "head": head, **({"twice": twice} if twice else {})}
+
+
+def shown_twice(timestamps: np.ndarray, zone: str) -> int:
+    """How many events lie in the first of two hours that clocks show alike as they are put back, none in the second.
+
+    So it is where times are local and say no offset: nobody can tell the two hours apart, and both are read as the
+    first. Of a log that tells them apart some events are usually in the second hour, and then nothing is counted.
+    """
+    changes, shifts = changes_between(int(timestamps.min()), int(timestamps.max()), zone)
+    first = second = 0
+    for change, back in zip(changes.tolist(), (shifts[:-1] - shifts[1:]).tolist(), strict=True):
+        if back > 0:
+            first += int(((timestamps >= change - back) & (timestamps < change)).sum())
+            second += int(((timestamps >= change) & (timestamps < change + back)).sum())
+    return 0 if second else first
 
 
 def _sparse(count_D: np.ndarray) -> dict[str, int] | None:
@@ -114,6 +131,15 @@ def head_line(name: str, head: Mapping[str, Any], zone: str = "UTC") -> str:
         f"{name}: the first {n:,} event{'s lie' if n > 1 else ' lies'} in the {head['days']:,} days before {border}, "
         f"after which as long a time held {head['usual']:,}; if the log does not begin before, set "
         f"timeline.observed_from={border}"
+    )
+
+
+def twice_line(name: str, events: int, zone: str) -> str:
+    """The doubt about an hour that clocks show twice, in one line."""
+    return (
+        f"{name}: {events:,} event{'s lie' if events > 1 else ' lies'} in an hour that the clocks of {zone} show twice "
+        f"as they are put back, and are read as of the first time: export times with their offset "
+        f"(2023-10-29T02:10+02:00) where their order matters"
     )
 
 
