@@ -41,7 +41,7 @@ def test_magento_writes_24_hours_with_am_and_pm_and_two_lines_of_a_configurable_
         ("ann@example.com", "60", "purchase", "2025-12-24T11:00:00Z", 1.0, 10.0),
     ]
     assert p.manifest["rejected"] == {
-        "increment_id: not in export.csv": 1,
+        "increment_id: not in export*.csv": 1,
         "parent_item_id: the variant of a line above it": 1,
     }
     files = [(f["role"], f["name"]) for f in p.manifest["raw_files"]]
@@ -59,12 +59,26 @@ def test_a_time_of_twelve_hours_is_no_time_of_24_and_is_not_taken_for_one(tmp_pa
 
 def test_an_order_that_stands_twice_in_the_second_file_is_refused(tmp_path: Path):
     (tmp_path / "export.csv").write_text(GRID + 2 * grid("1", "Nov 5, 2025 14:03:11 PM"))
-    with pytest.raises(UserError, match=r"export\.csv: ID '1' stands there more than once"):
+    with pytest.raises(UserError, match=r"export\*\.csv: ID '1' stands there more than once"):
         prepared(tmp_path, "magento_orders", {"order_items.csv": ITEMS + "1,1,,50,A,A,1,20,0\n"})
 
 
+def test_of_grids_that_overlap_the_last_one_with_an_order_counts(tmp_path: Path):
+    (tmp_path / "export-2025-10.csv").write_text(GRID + grid("1", "Nov 5, 2025 14:03:11 PM", "Pending Payment"))
+    both = grid("1", "Nov 5, 2025 14:03:11 PM") + grid("2", "Nov 6, 2025 14:03:11 PM")
+    (tmp_path / "export-2025-11.csv").write_text(GRID + both)
+    p = prepared(tmp_path, "magento_orders", {"order_items.csv": ITEMS + "1,1,,50,A,A,1,20,0\n2,2,,50,A,A,1,20,0\n"})
+    assert [row[3] for row in events(p)] == ["2025-11-05T14:03:11Z", "2025-11-06T14:03:11Z"]
+    assert p.manifest["n_rejected"] == 0
+    assert [f["name"] for f in p.manifest["raw_files"]] == [
+        "order_items.csv",
+        "export-2025-10.csv",
+        "export-2025-11.csv",
+    ]
+
+
 def test_a_missing_second_file_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"export\.csv is missing"):
+    with pytest.raises(UserError, match=r"export\*\.csv is missing"):
         prepared(tmp_path, "magento_orders", {"order_items.csv": ITEMS + "1,1,,50,A,A,1,20,0\n"})
 
 

@@ -23,7 +23,7 @@ from shopkeeper.ingest.rows import Shaping, is_reshaped
 from shopkeeper.ingest.steps import by_of, columns_read, follows
 from shopkeeper.ingest.steps.apply import stepped
 from shopkeeper.ingest.steps.settings import FirstOf
-from shopkeeper.ingest.steps.step import Group, Tools
+from shopkeeper.ingest.steps.step import FILE, Group, Tools
 from shopkeeper.ingest.table import ROW, with_rows
 from shopkeeper.ingest.values import CODES
 
@@ -45,7 +45,7 @@ def blocks_of(
 
     def table(name: str, told: ReaderSettings | None, columns: Sequence[str]) -> pl.DataFrame:
         if name not in read or not set(columns) <= set(read[name].columns):
-            read[name] = whole_table(config, raw, name, told, columns)
+            read[name] = whole_table(config, raw, name, told, columns, numbered=True)
         return read[name]
 
     tools = Tools(config.reader.decimal, table)
@@ -75,10 +75,11 @@ def whole_table(
     name: str,
     told: ReaderSettings | None = None,
     columns: Sequence[str] | None = None,
+    numbered: bool = False,
 ) -> pl.DataFrame:
     """Columns (None: all) of a file below raw.folder, or of those that a pattern matches, as text.
 
-    `told` is how it is read; None: as the log.
+    `told` is how it is read; None: as the log. `numbered`: with the number of each row's file, from 0, in FILE.
 
     Raises:
         UserError: a file that is missing, has no rows, or a line that cannot be read.
@@ -86,12 +87,13 @@ def whole_table(
     told = told or config.reader
     wanted = None if columns is None else Wanted(dict.fromkeys(columns, pa.string()), exact=True)
     frames = []
-    for path in find_files(config, raw, [name]):
+    for number, path in enumerate(find_files(config, raw, [name])):
         for block in reader(told.format)(path, wanted, told, None):
             if block.broken:
                 bad = block.broken[0]
                 raise UserError(f"{path}, line {bad.row}: {bad.reason}; mend or remove the line")
-            frames.append(pl.DataFrame(pl.from_arrow(block.table)))
+            frame = pl.DataFrame(pl.from_arrow(block.table))
+            frames.append(frame.with_columns(pl.lit(number, pl.Int32).alias(FILE)) if numbered else frame)
     if not frames:
         raise UserError(f"{name} holds no rows; leave the table out of the config or mend the file")
     return pl.concat(frames, how="vertical_relaxed")

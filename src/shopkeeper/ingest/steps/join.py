@@ -7,7 +7,7 @@ import polars as pl
 from shopkeeper.errors import UserError
 from shopkeeper.id_columns import normal_ids
 from shopkeeper.ingest.steps.settings import Join
-from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, texts
+from shopkeeper.ingest.steps.step import AT, FILE, Shaped, Spoiled, Tools, texts
 
 _KEY, _THERE = "\0key", "\0there"
 
@@ -16,14 +16,16 @@ def join(frame: pl.DataFrame, told: Join, tools: Tools) -> Shaped:
     """The rows with the columns of the second file that have their key; keys are compared as ids are spelled.
 
     Raises:
-        UserError: a column that the second file lacks, or a key that stands in it twice.
+        UserError: a column that the second file lacks, or a key that stands twice in one file. Of several files that a
+            pattern means (exports may overlap) the last one with a key counts.
     """
     assert tools.table is not None
     key = told.equals or told.key
     other = tools.table(told.file, told.reader, (key, *told.columns.values()))
     there = pl.DataFrame(
-        {_KEY: _ids(other, key), **{ours: other[theirs] for ours, theirs in told.columns.items()}, _THERE: True}
+        {_KEY: _ids(other, key), **{ours: other[theirs] for ours, theirs in told.columns.items()}, _THERE: other[FILE]}
     ).filter(pl.col(_KEY).is_not_null())
+    there = there.filter(pl.col(_THERE) == pl.col(_THERE).max().over(_KEY))
     again = there[_KEY].filter(there[_KEY].is_duplicated())
     if len(again):
         raise UserError(

@@ -219,8 +219,8 @@ class Stack(Step):
 class Join(Step):
     """`join`: columns of a second file, by a key that stands in both: order lines and the orders that they belong to.
 
-    A key stands once in the second file. A row whose key it does not have is rejected, or with `missing: blank` has
-    nothing in these columns.
+    A key stands once in the second file; where a pattern means several, which may overlap, the last with it counts. A
+    row whose key none has is rejected, or with `missing: blank` has nothing in these columns.
     """
 
     READS = ("key",)

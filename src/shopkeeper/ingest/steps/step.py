@@ -19,6 +19,7 @@ from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.values import as_floats
 
 AT = "\0at"  # no file has a column of this name
+FILE = "\0file"  # nor of this: the number of the file, of those that a pattern means, int32
 
 
 class Spoiled(NamedTuple):
@@ -35,7 +36,8 @@ class Tools:
     """What a step may need beside its rows."""
 
     decimal: str | None = None  # the decimal sign of the file, None: nobody said
-    table: Callable[[str, ReaderSettings | None, Sequence[str]], pl.DataFrame] | None = None  # columns of another file
+    # Columns of another file, or of those that a pattern means, and FILE.
+    table: Callable[[str, ReaderSettings | None, Sequence[str]], pl.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
