@@ -220,6 +220,10 @@ def test_of_few_customers_a_segment_says_only_how_many(full: dict[str, Any]) -> 
     assert section is not None
     cards = re.findall(r"<article.*?</article>", str(section.content), re.DOTALL)
     assert "country France (40%)" in cards[0]
+    assert "of the others nothing was known" not in section.lead
+    some = segments_page(campaigned()["segments"], (), "UTC", 320)
+    assert some is not None
+    assert "63 of 320 customers: of the others nothing was known by then." in some.lead
     assert "<dt>" not in cards[1]
 
 

@@ -272,6 +272,7 @@ class Report:
     audit: list[tuple[str, str, str]]  # check, finding, state: good | note | bad
     protocol: list[tuple[str, str]]
     dataset: str = ""  # as in conf/dataset, for commands
+    customers: int = 0  # of the dataset
     zone: str = "UTC"  # of the shop's clocks
     until: str = ""  # the day that the log ends with, "9 December 2010"; "": it has only an order
     fingerprint: str = ""  # of the data

@@ -74,7 +74,7 @@ def gather(
     prepared, shown = sections[tasks[0]]["prepared"], campaigns or {}
     return Report(
         title, subtitle, boards, window, audit_rows(sections), protocol_rows(sections, tasks),
-        dataset=str(prepared.name), zone=str(prepared.zone), until=day_of(prepared),
+        dataset=str(prepared.name), customers=int(prepared.n_users), zone=str(prepared.zone), until=day_of(prepared),
         fingerprint=str(prepared.fingerprint), segments=shown.get("segments"), audiences=shown.get("audiences") or (),
         uplifts=shown.get("uplifts") or (), earlier=earlier,
         recommender=next((b.leader for b, t in zip(boards, tasks, strict=True)

@@ -95,8 +95,17 @@ def _ordered(names: set[str]) -> list[str]:
     return sorted(names, key=lambda n: (place.get(n, 6.5), n))
 
 
-def segments(found: Mapping[str, Any] | None, command: Sequence[str] = (), zone: str = "UTC") -> Section | None:
-    """Who is in which segment, what sets each apart, and how many moved; `command`: the words that make them anew."""
+def segments(
+    found: Mapping[str, Any] | None, command: Sequence[str] = (), zone: str = "UTC", of: int = 0
+) -> Section | None:
+    """Who is in which segment, what sets each apart, and how many moved.
+
+    Args:
+        found: the segments; None: there are none.
+        command: the words that make them anew.
+        zone: of the shop's clocks.
+        of: customers of the dataset, beside those who are in a segment; 0: not said.
+    """
     if not found:
         return None
     flows = []
@@ -105,10 +114,12 @@ def segments(found: Mapping[str, Any] | None, command: Sequence[str] = (), zone:
         if rows:
             flows.append({"title": title, "flow": flow(rows), "rows": sorted(rows, key=lambda r: -r["customers"])})
     profiles = {title: [_profile(p) for p in found["profiles"].get(name, [])[:SHOWN]] for name, title in TITLES.items()}
+    here = sum(p["who"]["customers"] for p in found["profiles"].get("lifecycle", []))
+    others = f" {here:,} of {of:,} customers: of the others nothing was known by then." if 0 < here < of else ""
     again = shlex.join(command or ("shopkeeper", "segments"))
     lead = (
         f"As of {day(found['as_of'], zone)}, from what was known then; moved since "
-        f"{day(found['movement_since'], zone)}."
+        f"{day(found['movement_since'], zone)}.{others}"
         + ("" if found["fresh"] else f" They are of earlier data than this report: `{again}` makes them anew.")
         + f" From {found['folder']}."
     )

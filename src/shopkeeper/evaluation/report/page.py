@@ -37,7 +37,7 @@ def render(report: Report) -> str:
     sections += [boards.sanity(b) for b in report.boards if not b.models]
     currency = next((b.currency for b in report.boards if b.currency), "")
     again = report.commands.get("segments", ())
-    sections += [outreach.segments(report.segments, again, report.zone)]
+    sections += [outreach.segments(report.segments, again, report.zone, report.customers)]
     sections += [outreach.campaigns(report.audiences, currency, report.zone), outreach.uplift(report.uplifts)]
     sections += [_window(report.window), _audit(report), _protocol(report)]
     shown = [s for s in sections if s]
