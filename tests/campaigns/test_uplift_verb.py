@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import yaml
 from campaigns.test_uplift import trial
 from house import House, read
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.report.outreach import uplift as shown
+from shopkeeper.pipeline.comparing.campaigned import uplifts_of
+from shopkeeper.pipeline.told import Paths
 from shopkeeper.pipeline.uplift import FIGURES, _say, uplift
+from tiny import tiny_prepared
 
 FAST = ("trees.trees=20", "folds=2", "evaluation.resamples=50")
 MAIL = {
@@ -102,8 +107,18 @@ def test_a_table_that_says_nothing_of_an_effect_is_refused(house: House, told: d
 def test_it_says_in_whose_report_it_is_shown(house: House):
     run(house, "learners=[s]")
     assert read("outputs/uplift/mail/manifest.json")["dataset"] is None
-    run(house, "learners=[s]", dataset="shop")
-    assert read("outputs/uplift/mail/manifest.json")["dataset"] == "shop"
+    run(house, "learners=[s]", dataset="tiny")
+    prepared, _ = tiny_prepared(house.place / "tiny", [[1, 2, 3]], [[1, 2, 3]])
+    (found,) = uplifts_of(Paths(), prepared)
+    assert found["folder"] == "outputs/uplift/mail"
+    section = shown([found])
+    assert section is not None
+    effect = found["trials"][0]["effect"]
+    assert f"mail, visit: {effect['value']:+.3f} ({effect['low']:+.3f} to " in str(section.content)
+    assert uplifts_of(Paths(), replace(prepared, manifest={**prepared.manifest, "dataset": "other"})) == []
+    table = Path("outputs/uplift/mail/uplift.json")
+    table.write_text(table.read_text().replace("mail", "post"))
+    assert uplifts_of(Paths(), prepared) == []  # edited: it is named in the log
 
 
 def test_a_folder_of_another_campaign_is_not_replaced(house: House):
