@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_ids_come_back_as_they_were(kind: Any, expected: Any):
         (lambda f: f.assign(bought=f["bought"] - f["bought"].min()), "column 'bought' holds duration"),
         (lambda f: f.iloc[:0], "the frame has no rows"),
         (lambda f: f.assign(sku=pd.cut(f["price"], 3)), "column 'sku' holds extension"),
+        (lambda f: f.assign(who=[uuid.uuid5(uuid.NAMESPACE_DNS, str(w)) for w in f["who"]]), "make text of it first"),
         (lambda f: f["sku"], "a Series is no table"),
         (lambda f: f["sku"].tolist(), "a list is no table; give a pandas or Polars DataFrame"),
         (lambda f: "log.csv", "log.csv is a path"),
@@ -99,6 +101,8 @@ def test_what_is_no_log_ends_in_one_line(change: Any, words: str):
 def test_a_column_that_is_customer_and_item_is_a_mistake_and_a_day_that_may_be_a_month_is_said(caplog):
     with pytest.raises(sk.UserError, match="user and item are both column 'who'"):
         fingerprint(frame(), item="who")
+    with pytest.raises(sk.UserError, match="user names no column"):
+        fingerprint(frame(), user=None)
     early = frame()[frame()["bought"].dt.day <= 12]
     fingerprint(early.assign(bought=early["bought"].dt.strftime("%d/%m/%Y %H:%M")))
     assert "column 'bought': the dates fit %d/%m/%Y %H:%M and %m/%d/%Y %H:%M alike" in caplog.text

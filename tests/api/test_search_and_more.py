@@ -94,6 +94,8 @@ def test_a_place_of_the_shop_answers_as_its_file_says(data: sk.Dataset, model: s
         ({"basket": [["s1"]]}, "give history, too"),
         ({"history": [["s1"], []], "basket": [["s1"]]}, "history is of 2 people and basket of 1"),
         ({"history": [["s1"]], "basket": ["s1"]}, "in place of a list of what one person did"),
+        ({"history": 3}, "history=3 is no list of what people did"),
+        ({"history": "s1"}, "history='s1' is no list of what people did"),
     ],
 )
 def test_what_is_no_place_or_basket_ends_in_one_line(model: sk.Estimator, words: dict[str, Any], said: str):
@@ -183,6 +185,19 @@ def test_what_is_no_table_of_customers_ends_in_one_line(change: Any, told: dict[
         sk.Dataset.from_customers(change(people()), **{**TOLD, **told})
     assert said in str(e.value)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("verb", [
+    lambda f: sk.fit("popularity", f),
+    lambda f: sk.tune("item_knn", f),
+    lambda f: sk.segments(f),
+    lambda f: sk.audience("win_back", f),
+])  # fmt: skip
+def test_a_frame_in_place_of_a_dataset_is_told_what_to_become(verb: Any):
+    with pytest.raises(sk.UserError, match="data is a DataFrame; make a dataset of it first"):
+        verb(frame())
+    with pytest.raises(sk.UserError, match="model=item_knn stands for one model alone; leave ':x' out"):
+        sk.Estimator("item_knn:x")
 
 
 def test_several_rows_of_one_customer_are_refused():

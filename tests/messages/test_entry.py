@@ -58,6 +58,9 @@ def test_help_lists_the_choices_of_every_group():
         ("train", "modl", "Did you mean 'model'?"),
         ("evaluate", "run", "Only `export`, `recommend` and `score` know it; leave it out here."),
         ("train", "rerank", "Only `evaluate` knows it; leave it out here."),
+        ("train", "placement", "Only `audience`, `evaluate`, `export` and `recommend` know it; leave it out here."),
+        ("uplift", "campain", "Did you mean 'campaign'?"),
+        ("tune", "tunning", "Did you mean 'tuning'?"),
         ("train", "dataset.order_days", "to add it, write `+dataset.order_days=…`"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from shopkeeper.api.dataset import Dataset
+from shopkeeper.api.dataset import Dataset, check_data
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.estimator import Estimator, load
 from shopkeeper.api.frames import as_pandas
@@ -96,6 +96,7 @@ def segments(
     """
     from shopkeeper.pipeline.segments import segments as verb
 
+    check_data(data)
     place = data.room.path / "segments" / data.name if out is None else Path(out)
     told = {"at": at, "segmentation": segmentation or None, "out": str(place), "overwrite": overwrite}
     with plain_errors():
@@ -140,6 +141,7 @@ def audience(
     """
     from shopkeeper.pipeline.audience import audience as verb
 
+    check_data(data)
     place = data.room.path / "audiences" / data.name / name if out is None else Path(out)
     of_verb = ("consents", "sent", "stock", "placement", "chunk", "evaluation")
     told: dict[str, Any] = {key: settings.pop(key) for key in of_verb if key in settings}

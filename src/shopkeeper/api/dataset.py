@@ -17,6 +17,7 @@ from shopkeeper.api.html import facts
 from shopkeeper.api.logs import Columns, describe
 from shopkeeper.api.places import Room, write_dataset
 from shopkeeper.api.told import compose
+from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_shape import check_dataset
 
 if TYPE_CHECKING:
@@ -338,6 +339,15 @@ class Dataset:
             rows["from, to"] = " – ".join(iso(t)[:10] for t in self.prepared.span)
         rows["split"] = str(self.split)
         return facts(self.name, rows)
+
+
+def check_data(data: Any) -> None:
+    """A `UserError` for what is no dataset, a frame for one."""
+    if not isinstance(data, Dataset):
+        raise UserError(
+            f"data is a {type(data).__name__}; make a dataset of it first: Dataset.from_pandas(frame, user=…, item=…, "
+            f"time=…), or shopkeeper.dataset(name)"
+        )
 
 
 def dataset(name: str, folder: Path | str | None = None, **settings: Any) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from shopkeeper import configuration
-from shopkeeper.api.dataset import Dataset
+from shopkeeper.api.dataset import Dataset, check_data
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.frames import as_pandas
 from shopkeeper.api.html import grid
@@ -19,6 +20,7 @@ from shopkeeper.api.lists import People, lists_for
 from shopkeeper.api.own import Model, settings_of
 from shopkeeper.api.told import divided
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.models.targets import class_of
 from shopkeeper.pipeline import places, show, told
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.tasks.base import REQUESTS
@@ -64,6 +66,8 @@ class Estimator:
         file, _, of = model.partition(":") if isinstance(model, str) else ("", "", "")
         found = compose("train", {"model": file} if file else {}, whole=whole)["model"]
         self.name = of or str(found["name"])
+        if of and "name" not in inspect.signature(class_of(str(found["target"]), f"model={file}")).parameters:
+            raise UserError(f"model={file} stands for one model alone; leave ':{of}' out")
         self._usual = {key: value for key, value in found.items() if key not in ("name", "task", "tasks", "target")}
         divided(settings, self._usual, OF_VERB, f"model={self.name}")
         self.settings = dict(settings)
@@ -111,11 +115,7 @@ class Estimator:
         """
         from shopkeeper.pipeline.train import train_model
 
-        if not isinstance(data, Dataset):
-            raise UserError(
-                f"data is a {type(data).__name__}; make a dataset of it first: Dataset.from_pandas(frame, user=…, "
-                f"item=…, time=…), or shopkeeper.dataset(name)"
-            )
+        check_data(data)
         with plain_errors():
             config = self.told("train", data, split, task)
             if not isinstance(self.model, str) and config.get("name") is None:  # perhaps another program by now

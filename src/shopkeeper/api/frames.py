@@ -136,7 +136,10 @@ def as_ids(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         return values
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         raise UserError(f"column '{name}' holds bytes; decode it to text first")
-    raise UserError(f"column '{name}' holds {kind}, and ids are text or whole numbers")
+    raise UserError(
+        f"column '{name}' holds {kind}, and ids are text or whole numbers; make text of it first, e.g. "
+        f"frame['{name}'] = frame['{name}'].astype(str)"
+    )
 
 
 def kinds_of(columns: Mapping[str, Any], file: Path) -> dict[str, bool]:

@@ -49,6 +49,7 @@ def lists_for(
     if place is not None:
         model = run.placed(model, place, filter_seen)
     if history is not None:
+        history, basket = _people(history, "history"), None if basket is None else _people(basket, "basket")
         names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
         told_of = [_lines(history, "history", name) for name in names]
         baskets = None if basket is None else [_lines(basket, "basket", name) for name in _same(names, basket)]
@@ -93,6 +94,14 @@ def _of_the_log(
     last = [prepared.events.item[end - 1 : end].tolist() for end in offsets[user].tolist()]
     requests = without_shown(requests, last, [[] for _ in last], place)
     return requests, prepared.users["user_id"].combine_chunks().take(pa.array(user - 1))
+
+
+def _people(people: Any, key: str) -> People:
+    if isinstance(people, Mapping):
+        return people
+    if isinstance(people, str | bytes) or not isinstance(people, Iterable):
+        raise UserError(f"{key}={people!r:.60} is no list of what people did; give a list for each: {key}=[[…], […]]")
+    return list(people)
 
 
 def _lines(people: People, key: str, name: Any) -> list[Any]:

@@ -87,6 +87,9 @@ def describe(
     named = columns.named()
     if event not in EVENT_TYPES:
         raise UserError(f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)}")
+    if columns.user is None or columns.item is None:
+        missing = "user" if columns.user is None else "item"
+        raise UserError(f"{missing} names no column; say which one holds the {missing}'s id: {missing}='…'")
     if columns.user == columns.item:
         raise UserError(f"user and item are both column '{columns.user}'; say which column is whose")
     item_columns, user_columns = (

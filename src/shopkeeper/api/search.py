@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from shopkeeper.api.dataset import Dataset
+from shopkeeper.api.dataset import Dataset, check_data
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.estimator import Estimator
 from shopkeeper.api.frames import as_pandas
@@ -141,8 +141,7 @@ def tune(
     from shopkeeper.pipeline.tune import AUTO, tune_model
 
     estimator = Estimator(model, **settings)
-    if not isinstance(data, Dataset):
-        raise UserError(f"data is a {type(data).__name__}; make a dataset of it first: Dataset.from_pandas(frame, …)")
+    check_data(data)
     if model == "auto":
         raise UserError("tune searches one model; call it for each: {name: tune(name, data) for name in (…)}")
     named = {"name": tuning} if isinstance(tuning, str) else {"name": "tpe", **tuning}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -77,7 +78,7 @@ def over_seeds(tracking: Tracking, heading: Run, note: Path, seed: int, figures:
     try:
         client = connect(tracking, line, experiment=False).MlflowClient()
         for name, value in found.items():
-            line.call(lambda name=name, value=value: client.log_metric(heading.run_id, mlflow_name(name), value))
+            line.call(partial(client.log_metric, heading.run_id, mlflow_name(name), value))
     except Exception as e:  # drivers and clients of stores raise what they like
         log.warning("MLflow: the mean over seeds was not sent (%s); the runs have their figures", reason(e))
     finally:

@@ -15,6 +15,7 @@ from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
 from shopkeeper.ingest import dataset_shape
+from shopkeeper.pipeline.shell.yaml_comments import read
 
 EXTRAS = {
     "polars": "prepare", "duckdb": "prepare", "narwhals": "prepare", "fastexcel": "prepare", "dvc": "prepare",
@@ -129,16 +130,14 @@ def _nearest_key(key: str) -> str:
     head, _, tail = key.rpartition(".")
     if not head:
         files = [p for p in shared.glob("*.yaml") if p.stem != "pipeline"]
-        of = {p.stem: set(yaml.safe_load(p.read_text(encoding="utf-8"))) - {"defaults", "hydra"} for p in files}
+        of = {p.stem: _names_in(p) for p in files}
         verb = next((w for w in (Path(sys.argv[0]).stem, *sys.argv[1:2]) if w in of), "config")
         own = of["config"] | of[verb]
         if takers := sorted(other for other, keys in of.items() if key in keys - own):
             *others, last = [f"`{other}`" for other in takers]
             verbs = f"{', '.join(others)} and {last}" if others else last
             return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; leave it out here."
-        theirs = set().union(*of.values()) - own
-        groups = [p.name for p in shared.iterdir() if p.is_dir() and any(p.glob("*.yaml")) and p.name not in theirs]
-        return nearest(key, [*groups, *sorted(own)])
+        return nearest(key, own)
     names: set[str] = set()
     first, *others = head.split(".")
     if head == "dataset" and tail in dataset_shape.shape():
@@ -155,3 +154,9 @@ def _nearest_key(key: str) -> str:
     if owners:  # of several models in one command some know it
         return f" It is one of {first}={','.join(owners)}; leave it out for the others, or run these apart."
     return nearest(tail, names) if names else f" To add what the config does not name, write `+{key}=…`."
+
+
+def _names_in(file: Path) -> set[str]:
+    """What one of the main files sets at the top: its settings, and the groups that it chooses among."""
+    found = read(file)
+    return {one.name.partition(".")[0] for one in (*found.settings, *found.groups)} - {"override"}
