@@ -4,7 +4,8 @@ SHAPE is JSON: items, width, length, k. A SASRec of two blocks and one head that
 "i1", "i2", …; each request is a full history of items at random. On each line of standard input (a count) it answers so
 many further ones, and prints one line of JSON: milliseconds of the processor, and by the clock, of each.
 
-shopkeeper: raw ids in, raw ids out, of anybody. RePlay (compiled by OpenVINO): numbers in, numbers out, of anybody.
+shopkeeper: raw ids in, raw ids out, of anybody. RePlay, compiled by OpenVINO, which computes in bfloat16 where the
+processor has it: numbers in, numbers out, of anybody.
 RecTools: raw ids of customers whose histories it was given beforehand, raw ids out.
 """
 

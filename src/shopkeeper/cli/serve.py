@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def serve(bundle: Path, host: str, port: int, approximate: bool = False, **limit
     told = Limits(**limits)
     app = create_app(bundle, told, approximate=approximate)
     to_stderr()
+    gc.collect()
+    gc.freeze()  # a vocabulary is looked through by every full collection, in the middle of somebody's answer
     uvicorn.run(app, **server_settings(host, port, told.drain))
 
 
