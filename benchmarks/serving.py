@@ -286,14 +286,14 @@ def a_million(told: argparse.Namespace, place: Path) -> tuple[list[dict[str, Any
     return rows, claims
 
 
-def kept(anew: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def kept(anew: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Of the result file what other parts said, each row with where it comes from."""
     path = RESULTS / "serving.json"
     if not path.is_file():
         return [], []
     before = json.loads(path.read_text(encoding="utf-8"))
     origin = {key: before[key] for key in ("command", "commit", "date", "note") if key in before}
-    old = [[one for one in before[key] if one["part"] not in anew] for key in ("rows", "claims")]
+    old = [[one for one in before[key] if one["part"] != anew] for key in ("rows", "claims")]
     return [{"measured": origin, **one} for one in old[0]], old[1]
 
 
@@ -314,18 +314,14 @@ def main() -> None:
     if told.load:
         memory(told.load, told.approximate)
         return
-    rows, claims = [], []
-    for name in told.only or PARTS:
+    for name in told.only or PARTS:  # each is written once it is there: the last one takes minutes
         with tempfile.TemporaryDirectory() as place:
-            found = PARTS[name](told, Path(place))
-        rows += [{"part": name, **one} for one in found[0]]
-        claims += [{"part": name, **one} for one in found[1]]
-    if told.only:
-        old = kept(told.only)
-        rows, claims = old[0] + rows, old[1] + claims
-    for one in rows:
-        print(f"{one['system']:<24} {one['figure']:<28} {one['median']:.3f} {one['unit']}")
-    write_result("serving", rows, claims, note=told.note)
+            rows, claims = PARTS[name](told, Path(place))
+        for one in rows:
+            print(f"{one['system']:<24} {one['figure']:<28} {one['median']:.3f} {one['unit']}", flush=True)
+        others, said = kept(name)
+        write_result("serving", others + [{"part": name, **one} for one in rows],
+                     said + [{"part": name, **one} for one in claims], note=told.note)  # fmt: skip
 
 
 if __name__ == "__main__":
