@@ -9,6 +9,7 @@ import pytest
 
 from report.decided import read
 from shopkeeper.campaigns.audience.card import _profit_in_words
+from shopkeeper.campaigns.audience.words import in_words
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.profit_curve import expected_profit
 from shopkeeper.evaluation.report.outreach import campaigns
@@ -16,6 +17,14 @@ from shopkeeper.evaluation.report.outreach import campaigns
 NEVER = Profit("EUR", customer_value=60, offer_cost=5, contact_cost=30, success_rate=0.25)  # .25 of 55 for 30
 SELDOM = Profit("EUR", customer_value=60, offer_cost=5, contact_cost=5, success_rate=0.25)  # from 10 of 18.75 on
 P = np.array([0.5, 0.2, 0.1])
+
+
+def test_money_in_words_has_its_currency_and_nothing_else_does():
+    assert in_words("money_per_order", 1234.5, "GBP") == "1,234.50 GBP an order"
+    assert in_words("money_90d", 0.0, "GBP") == "spent 0.00 GBP in 90 days"
+    assert in_words("money_returned_share", 0.1, "GBP") == "10 of 100 of the money came back"
+    assert in_words("mood", 2.25, "GBP") == "mood 2.25"
+    assert in_words("money", 3.0) == "spent 3.00 in all"
 
 
 def test_thresholds_are_those_of_the_shops_values():

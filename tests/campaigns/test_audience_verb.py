@@ -88,6 +88,7 @@ def test_the_file_says_whom_why_and_with_what_and_its_parts_fit_together():
 
 def test_the_card_says_whether_it_pays_by_the_shops_own_values():
     card = read("audiences/rhythm/win_back-2023-07-18/card.json")
+    assert card["currency"] == "EUR"
     assert card["costs"] == {"currency": "EUR", "contact_cost": 0.5}  # also of an audience without scores
     said = card["profit"]
     p = [row["probability"] for row in table() if row["arm"] == "treatment" and row["probability"] is not None]

@@ -91,8 +91,9 @@ def _write_customers(
     waits = None if cfg.waits is None else _waits(_run(cfg, cfg.waits, prepared), prepared, at)
     profit = Profit.of(cfg.dataset.profit, cfg.dataset.name)
     given = Given(
-        cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits, profit
-    )
+        cfg.audience, prepared, at, scores, segments, recommend, cfg.consents, cfg.sent, cfg.stock, waits, profit,
+        currency=cfg.dataset.currency or ("" if profit is None else profit.currency),
+    )  # fmt: skip
     made = make(given)
     with atomic_folder(out, KIND, unlike) as folder:
         _write_tables(made, folder, cfg.chunk)

@@ -33,6 +33,7 @@ def card(made: Made, warnings: list[str], confidence: float = 0.95) -> dict[str,
         "message": audience.message,
         "dataset": given.prepared.name,
         "as_of": iso(given.at),
+        "currency": given.currency or None,
         "customers": {
             "of_the_dataset": given.prepared.n_users,
             "in_the_audience": len(made),
@@ -118,7 +119,8 @@ def as_markdown(said: Mapping[str, Any]) -> str:
         said["message"],
         "",
         f"{n['in_the_audience']:,} of {n['of_the_dataset']:,} customers of {said['dataset']}, as of {said['as_of']}: "
-        f"{n['treatment']:,} to write to, {n['control']:,} in control. Consent: {said['consent']}.",
+        f"{n['treatment']:,} to write to, {n['control']:,} in control. Consent: {said['consent']}."
+        + (f" Amounts are in {said['currency']}." if said["currency"] else ""),
         "",
     ]
     if said["warnings"]:

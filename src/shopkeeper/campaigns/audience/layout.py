@@ -39,6 +39,7 @@ CARD = """
     message         text            what is said
     dataset         text            name
     as_of           text            the instant; all is from strictly before it
+    currency?       text or null    of prices and money, as the dataset says
     rule            object          the settings that were applied
     customers?      object          of_the_dataset, in_the_audience, treatment, control
     left_out?       object          reason -> customers; each is counted with the first that holds

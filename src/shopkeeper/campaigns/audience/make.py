@@ -62,6 +62,7 @@ class Given:
     stock: Path | None = None
     waits: Waits | None = None
     profit: Profit | None = None  # what the shop says a customer who stays is worth, …
+    currency: str = ""  # of the log's prices; "": not told
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Made:
             columns["blank_reason"] = pa.array(scores.blank_reason[rows].tolist(), pa.string())
             there = np.isfinite(scores.value[rows])
             if (found := scores.contributions(self.customer[rows][there])) is not None:
-                columns |= reasons(*found, there)
+                columns |= reasons(*found, there, self.given.currency)
         columns |= self._times(rows)
         for name, block in self.given.audience.blocks.items():
             item_BK = self._block(block, rows)

@@ -10,6 +10,7 @@ Shapes: n customers, F features.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from shopkeeper.features.rfm import HABIT, WINDOWS
 from shopkeeper.models.shares import Contributions
 
 REASONS = 3
+AMOUNT = re.compile(r"[\d,]+\.\d\d\b")
 Words = Callable[[float], str]
 
 
@@ -79,13 +81,15 @@ WORDS: dict[str, tuple[Words, str]] = {
 CHANNEL = "channel_share_"
 
 
-def in_words(feature: str, value: float) -> str:
-    """What a feature says of a customer.
+def in_words(feature: str, value: float, currency: str = "") -> str:
+    """What a feature says of a customer; `currency`: of its money, "" where it is not told.
 
     >>> in_words("days_since_order", 61.2), in_words("gap_mean", float("nan")), in_words("channel_share_web", 0.25)
     ('last order 61 days ago', 'fewer than two orders', '25 of 100 orders by web')
     >>> in_words("orders_30d", 1.0), in_words("mood", 2.0)
     ('1 order in 30 days', 'mood 2')
+    >>> in_words("money_per_order", 1234.5, "GBP"), in_words("money_30d", 0.0)
+    ('1,234.50 GBP an order', 'spent 0.00 in 30 days')
     """
     if feature.startswith(CHANNEL):
         words, unknown = _share(f"orders by {feature.removeprefix(CHANNEL)}"), "no order yet"
@@ -93,11 +97,14 @@ def in_words(feature: str, value: float) -> str:
         words, unknown = WORDS[feature]
     else:
         words, unknown = (lambda x: f"{feature.replace('_', ' ')} {x:g}"), ""
-    return words(value) if np.isfinite(value) else unknown or f"{feature.replace('_', ' ')} not known"
+    if not np.isfinite(value):
+        return unknown or f"{feature.replace('_', ' ')} not known"
+    text = words(value)
+    return AMOUNT.sub(rf"\g<0> {currency}", text, count=1) if currency and feature.startswith("money") else text
 
 
 def reasons(
-    found: Contributions, values_nF: np.ndarray, names: Sequence[str], there: np.ndarray
+    found: Contributions, values_nF: np.ndarray, names: Sequence[str], there: np.ndarray, currency: str = ""
 ) -> dict[str, pa.Array]:
     """Columns of a table: `score`, `usual`, `reason_1`, `reason_1_effect`, …, `other_reasons`; what adds up is above.
 
@@ -106,6 +113,7 @@ def reasons(
         values_nF: their features.
         names: of the features, F.
         there: who has a score, bool (all of them); others are null.
+        currency: of money in words.
     """
     F = len(names)
     top = np.argsort(-np.abs(found.share), axis=1, kind="stable")[:, : min(REASONS, F)]
@@ -115,7 +123,8 @@ def reasons(
     table = {name: _spread(value, there) for name, value in columns.items()}
     for i in range(top.shape[1]):
         texts = [
-            in_words(names[f], x) if e else None for f, x, e in zip(top[:, i], said[:, i], effects[:, i], strict=True)
+            in_words(names[f], x, currency) if e else None
+            for f, x, e in zip(top[:, i], said[:, i], effects[:, i], strict=True)
         ]
         all_of = np.full(len(there), None, object)
         all_of[there] = texts
