@@ -39,15 +39,21 @@ def test_processes_that_make_a_new_study_at_once_all_get_it(tmp_path: Path):
     assert len(optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study.db'}")) == 1
 
 
-def test_a_study_that_another_program_holds_is_not_called_a_server_that_is_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("database is locked", "another program holds the file: end it, or wait"),
+        ("database or disk is full", "free some space, or set paths.studies"),
+        ("unable to open database file", "look at its rights"),
+    ],
+)
+def test_a_study_that_cannot_be_opened_says_what_helps_and_is_not_called_a_server_that_is_down(
+    said: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def held(*_: object) -> None:
-        raise OperationalError("BEGIN", None, Exception("database is locked"))
+        raise OperationalError("BEGIN", None, Exception(said))
 
     monkeypatch.setattr(study, "_open", held)
-    with pytest.raises(
-        UserError, match=r"study\.db: .*locked.*; another program holds the file: end it, or wait$"
-    ) as e:
+    with pytest.raises(UserError, match=rf"study\.db: .*{said}.*; {hint}$") as e:
         study.open_study("search", tmp_path, SETTINGS, "maximize", {})
     assert "server" not in str(e.value)

@@ -24,7 +24,7 @@ from optuna.trial import TrialState as State
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from shopkeeper.errors import UserError, without_secrets
-from shopkeeper.files import sha256_json
+from shopkeeper.files import FULL, sha256_json
 from shopkeeper.hashing import SEAL
 from shopkeeper.locks import alone, silent
 from shopkeeper.tuning.settings import Tuning
@@ -56,7 +56,8 @@ def open_study(name: str, folder: Path, settings: Tuning, direction: str, asks: 
                 return _open(f"sqlite:///{file}", name, settings, direction, asks)
         except SQLAlchemyError as e:
             reason = str(e).splitlines()[0]
-            hint = "another program holds the file: end it, or wait" if "locked" in reason else "look at its rights"
+            hint = "free some space, or set paths.studies" if FULL.search(reason) else "look at its rights"
+            hint = "another program holds the file: end it, or wait" if "locked" in reason else hint
             raise UserError(f"cannot open the study {file}: {reason}; {hint}") from None
     first, url = None, settings.storage
     for _ in range(5):  # a server's tables cannot be held: whoever comes second tries again
