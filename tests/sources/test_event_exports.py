@@ -13,6 +13,7 @@ import pytest
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.overlap import LATER_FILE
 from shopkeeper.people.rules import customer_rules
 from sources.shop import config, events, prepared
 
@@ -183,6 +184,23 @@ def test_purchases_of_yandex_metrica_have_the_order_of_their_place(tmp_path: Pat
     table = p.table("events.parquet")
     got = zip(table["order_id"].to_pylist(), table["price"].to_pylist(), table["quantity"].to_pylist(), strict=True)
     assert list(got) == [("o1", 9.5, 1.0), ("o1", 20.0, 1.0), ("o2", 9.5, 3.0)]
+
+
+def test_an_order_of_two_requests_that_overlap_counts_once(tmp_path: Path):
+    names = "visitID clientID productsPurchaseID productsID productsEventTime productsPrice productsQuantity"
+
+    def visit(number: int, order: str) -> tuple[Any, ...]:
+        return (number, 7, cell(order, order), cell("A1", "A1"), cell(*["2025-11-05 10:00:00"] * 2),
+                cell(9_500_000, 9_500_000), cell(1, 1))  # fmt: skip
+
+    files = {
+        "visits_part0.tsv": visits(visit(1, "o1"), visit(2, "o2"), names=names),
+        "visits_part1.tsv": visits(visit(2, "o2"), visit(3, "o3"), names=names),
+    }
+    p = prepared(tmp_path, "yandex_metrica_purchases", files)
+    orders = p.table("events.parquet")["order_id"].to_pylist()
+    assert sorted(orders) == ["o1", "o1", "o2", "o2", "o3", "o3"]
+    assert p.manifest["changes"]["left_out"] == {LATER_FILE: 2}
 
 
 def test_the_utc_of_yandex_metrica_is_three_hours_ahead_of_utc(tmp_path: Path):
