@@ -197,18 +197,17 @@ def test_a_log_without_prices_orders_or_channels_still_has_all_features():
 
 
 def test_ten_orders_of_a_day_are_no_habit_and_ten_of_ten_weeks_are_one():
-    days = [*[100] * 10, *range(4, 74, 7)]  # 1970-01-05 was a Monday
-    time = np.array(days) * DAY + np.arange(20)
-    bought = np.full(20, EVENT_CODE["purchase"], np.int8)
-    events = Events(np.ones(20, np.int32), bought, time, order=np.arange(1, 21, dtype=np.int32))
-    at = np.array([110 * DAY, 110 * DAY])
-    table = rfm_features(events, np.array([0, 10, 20]), np.array([1, 2]), at)
+    days = [*[100] * 10, *range(4, 74, 7), 3, 4]  # 1970-01-05, day 4, was a Monday
+    time = np.array(days) * DAY + np.arange(22)
+    bought = np.full(22, EVENT_CODE["purchase"], np.int8)
+    events = Events(np.ones(22, np.int32), bought, time, order=np.arange(1, 23, dtype=np.int32))
+    table = rfm_features(events, np.array([0, 10, 20, 22]), np.array([1, 2, 3]), np.full(3, 110 * DAY))
     found = {name: table.values[:, table.names.index(name)].tolist() for name in table.names}
-    assert found["orders"] == [10, 10]
-    assert found["order_weeks"] == [1, 10]
-    assert found["order_weeks_90d"] == [1, 7]  # those from day 25 on
-    assert found["order_months"] == [1, 3]  # days 0 to 29, 30 to 59, 60 to 89
-    assert found["order_months_90d"] == [1, 2]
+    assert found["orders"] == [10, 10, 2]
+    assert found["order_weeks"] == [1, 10, 2]  # a Sunday and a Monday
+    assert found["order_weeks_90d"] == [1, 7, 0]  # those from day 25 on
+    assert found["order_months"] == [1, 3, 1]  # days 0 to 29, 30 to 59, 60 to 89
+    assert found["order_months_90d"] == [1, 2, 0]
 
 
 def test_data_with_only_an_order_is_refused_with_a_way_out():
