@@ -28,7 +28,7 @@ from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import ReaderSettings, SideTable
-from shopkeeper.ingest.guesses.id_doubts import currency_doubts, id_doubts
+from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.log import reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.ingest.table import divided
@@ -119,7 +119,7 @@ def write_folder(
         "format_version": FORMAT_VERSION,
         "kind": "prepared",
         "dataset": config.name,
-        **_counts(arranged, returns, config),
+        **_counts(arranged, returns, config.zone),
         "currencies": _currencies(arranged, config.extra),
         "filters": filters,
         **({} if queries is None else {"queries": query_counts(queries)}),
@@ -154,14 +154,6 @@ def _id_doubts(a: Arranged) -> list[str]:
                 texts, rows = once.dictionary, np.bincount(number, rows, n_numbers)
             lines += id_doubts(name, texts, rows, n)
     return lines
-
-
-def _money_doubts(a: Arranged, config: DatasetConfig) -> list[str]:
-    column = config.extra.get("currency")
-    if column is None or "price" not in a.columns:
-        return []
-    codes = a.columns[f"file:{column}"][~np.isnan(a.columns["price"])]
-    return currency_doubts(a.names[f"file:{column}"], codes - 1, column, config.currency)
 
 
 def _spread(a: Arranged, number: np.ndarray, n: int) -> int:
@@ -207,14 +199,14 @@ def _currencies(a: Arranged, extra: Mapping[str, str]) -> dict[str, int]:
     return {name: n for name, n in sorted(found.items()) if n and name}
 
 
-def _counts(a: Arranged, returns: np.ndarray | None, config: DatasetConfig) -> dict[str, Any]:
+def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
     types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
     out: dict[str, Any] = {
         "n_events": int(a.offsets[-1]),
         "n_users": len(a.names["user_id"]),
         "n_items": len(a.names["item_id"]),
         "channels": a.names["channel"].to_pylist() if "channel" in a.names else [],
-        "id_doubts": [*_id_doubts(a), *_money_doubts(a, config)],
+        "id_doubts": _id_doubts(a),
         "sent_again": _sent_again(a),
         "event_types": {name: int(types[code]) for code, name in enumerate(EVENT_TYPES, start=1) if types[code]},
         "unknown": {name: int(np.isnan(a.columns[name]).sum()) for name in ("price", "quantity") if name in a.columns},
@@ -226,7 +218,7 @@ def _counts(a: Arranged, returns: np.ndarray | None, config: DatasetConfig) -> d
         inside[a.offsets[:-1]] = False  # a user's first event has none before it
         ties = int((same & inside[1:]).sum())
         out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
-        out["observation"] = observe(times, config.zone)
+        out["observation"] = observe(times, zone)
         out["ties"] = {"rows": ties, "share": ties / len(times)}
     if returns is not None:
         linked = int((returns >= 0).sum())

@@ -129,7 +129,6 @@ class DatasetConfig:
     optional: frozenset[str] = frozenset()  # columns that a file may lack
     steps: tuple[Step, ...] = ()  # between reading and checking
     logs: tuple[DatasetConfig, ...] = ()  # the kinds of files, where they are several
-    currency: str | None = None  # of the prices; None: not told
     order_by: tuple[str, ...] = ()  # columns of numbers that order a log without times
     export: Export | None = None  # the known export that the files are
     fetch: tuple[Fetch, ...] = ()  # what `prepare` makes files of, before it reads
@@ -273,7 +272,6 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
         carried=tuple(dict.fromkeys(map(str, [*carried, *extra.values()]))),
         optional=frozenset(map(str, plain.get("optional") or ())).union(*(step.may_lack() for step in steps)),
         steps=steps,
-        currency=None if plain.get("currency") is None else str(plain["currency"]),
         order_by=tuple(map(str, plain.get("order_by") or ())),
         export=made(Export, plain["export"]) if plain.get("export") else None,
     )

@@ -15,7 +15,6 @@ from shopkeeper.id_columns import doubts, placeholders
 PLENTY = 0.1  # share of all rows that one id may hold without a word
 OFTEN = 10  # … and times as many as ids hold on average
 MOST = 0.5  # … or half of all rows, where ids are few
-SHOWN = 5  # currencies
 NOTABLE = 0.01  # share from which on a number such as 0 is taken for a placeholder
 
 
@@ -49,21 +48,3 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
             f"{name}: {found.exponents:,} ids are written like 4.00840E+12 and have lost digits; export them as text"
         )
     return lines
-
-
-def currency_doubts(names: pa.Array, codes: np.ndarray, column: str, told: str | None) -> list[str]:
-    """Lines about amounts in several currencies: different `names`, and which each row has, int (n,), -1: none.
-
-    `column` is the file's; `told` is the currency that the config names.
-    """
-    rows = np.bincount(codes[codes >= 0], minlength=len(names))
-    there = [(names[int(at)].as_py(), int(rows[at])) for at in np.argsort(-rows, kind="stable") if rows[at]]
-    if len(there) < 2 and (told is None or all(name == told for name, _ in there)):
-        return []
-    if len(there) == 1:
-        return [f"price: all amounts are in {there[0][0]} ('{column}'), and `currency` is {told}; correct one of them"]
-    shown = ", ".join(f"{name} {n:,} rows" for name, n in there[:SHOWN])
-    return [
-        f"price: amounts are in {len(there)} currencies ({shown}), and are summed as they stand; write them in one, or "
-        f"keep one aside: reject: [{{column: {column}, matches: ^{there[-1][0]}$, reason: another currency}}]"
-    ]

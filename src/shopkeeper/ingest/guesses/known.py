@@ -21,8 +21,9 @@ from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
 from shopkeeper.ingest.dataset_parts import Timestamp
 from shopkeeper.ingest.exports import Export, version
+from shopkeeper.ingest.guesses.currencies import several
 from shopkeeper.ingest.guesses.files import Given, only
-from shopkeeper.ingest.guesses.id_doubts import currency_doubts, id_doubts
+from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import ZONE as NO_ZONE
@@ -158,7 +159,8 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
         lines += id_doubts(column, ids.values.take(pa.array(there)), count[there], n)
     if kept and (written := config.extra.get("currency")):
         amounts = join_ids([rows.ids[f"file:{written}"] for rows in kept])
-        lines += currency_doubts(amounts.values, amounts.codes, written, config.currency)
+        names = [name.upper() for name in amounts.values.take(pa.array(amounts.codes[amounts.codes >= 0])).to_pylist()]
+        lines += [found] if (found := several(Counter(names), written, str(told.get("currency") or ""))) else []
     if not n and not len(gone):
         lines.append("no row of this file is an event; look at event_type.map of the source")
     return lines
