@@ -81,9 +81,11 @@ def test_a_cell_is_kept_unless_more_trials_are_asked_for(tmp_path: Path, monkeyp
         zoo.main(argparse.Namespace(**told, trials=trials))
     assert asked == [3, 5]
     monkeypatch.setattr(zoo, "recipe", lambda dataset, model: "other settings are shipped by now")
+    zoo.main(argparse.Namespace(**told | {"models": ["vstan"]}, trials=5))
+    assert [c["model"] for c in json.loads((tmp_path / "zoo.json").read_text())["cells"]] == ["vstan"]
     zoo.main(argparse.Namespace(**told, trials=5))
-    assert asked == [3, 5, 5]
-    assert [c["trials"] for c in json.loads((tmp_path / "zoo.json").read_text())["cells"]] == [5]
+    assert asked == [3, 5, 5, 5]
+    assert [c["trials"] for c in json.loads((tmp_path / "zoo.json").read_text())["cells"]] == [5, 5]
 
 
 @pytest.mark.parametrize("verb", ["train", "tune"])
