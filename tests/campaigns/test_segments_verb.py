@@ -97,7 +97,7 @@ def test_segments_of_the_first_question_are_slices_and_those_of_later_are_refuse
     label = labels("segments/rhythm-2023-06-28", "cluster")
     assert rows_of["slice:segment_cluster"].to_pylist() == [label[who] for who in rows_of["user_id"].to_pylist()]
     assert len(set(rows_of["slice:segment_lifecycle"].to_pylist())) > 1
-    with pytest.raises(UserError, match=r"knows customers until 2023-07-18T.* run segments\.py at=2023-06-28"):
+    with pytest.raises(UserError, match=r"knows customers until 2023-07-18T.* run `shopkeeper segments at=2023-06-28"):
         house.evaluate(runs, "out=other", "segments=segments/rhythm", *few)
     with pytest.raises(UserError, match=r"runs/base holds no segments"):
         house.evaluate(runs, "out=other", "segments=runs/base", *few)
