@@ -118,3 +118,11 @@ def test_with_refit_test_is_asked_of_a_model_that_learnt_from_every_cutoff_obser
     assert set(before) < set(all_of_them)
     assert set(np.diff(all_of_them)) == {5 * day}
     assert run.manifest["refit"] is True
+
+
+def test_a_network_is_trained_anew_on_all_cutoffs_before_test_where_that_is_asked(house: House):
+    small = ("model.width=8", "model.epochs=2", "model.batch_size=16", "trainer.accelerator=cpu")
+    run = trained(house, "orders", "gru", "evaluation.refit=true", "task.windows.step_days=10", *small)
+    assert run.metrics["refit"] is True
+    assert run.metrics["test"]["absolute_error"]["n"] > 10
+    assert not list(Path("outputs/checkpoints").glob("gru-*/checkpoint"))

@@ -26,6 +26,7 @@ from shopkeeper.customers.state import all_blank, too_thin
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.session_rows import none_goes_on
 from shopkeeper.data.split import Split
+from shopkeeper.locks import alone
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
@@ -42,7 +43,7 @@ from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task
 from shopkeeper.pipeline.forms.warm_start import check_encoder, check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import real_users
-from shopkeeper.pipeline.runs import RunFolder
+from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints
 from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.timeline import DAY, CustomerWindows, iso
 
@@ -106,8 +107,17 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
 
 
 def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStack) -> tuple[Asked, Fit]:
-    """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint."""
-    return asked, replace(fit, log=lambda *_: None, trainer=replace(fit.trainer, resume=True))
+    """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint.
+
+    With `evaluation.refit` the data differ, and it is trained in a place of its own.
+    """
+    again = replace(fit, log=lambda *_: None, trainer=replace(fit.trainer, resume=True))
+    if "refit" not in asked.about or fit.folder is None:
+        return asked, again
+    place = fit.folder.with_name(f"{fit.folder.name}-refit")
+    if model_of(cfg).about.resumes:
+        held.enter_context(alone(place))
+    return asked, replace(again, folder=place)
 
 
 def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:
@@ -145,7 +155,10 @@ def alarm(cfg: Train, asked: Asked, table: pa.Table) -> str | None:
 
 def fitted_for(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...]) -> tuple[Any, Learned]:
     """A new model, fitted for the part of a turn."""
-    return fitted(cfg, turn[0], asked.of.cohort, asked.prepared, fit)
+    found = fitted(cfg, turn[0], asked.of.cohort, asked.prepared, fit)
+    if "refit" in asked.about and turn == ("test",) and fit.folder is not None:
+        remove_checkpoints(fit.folder)
+    return found
 
 
 def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepared, fit: Fit) -> tuple[Any, Learned]:
