@@ -50,6 +50,7 @@ WITHOUT_TIMES = {
     "item_knn": ("~tuning.space.half_life_days",),
     "vstan": ("model.half_life_days=null", "~tuning.space.half_life_days"),
 }  # fmt: skip
+FEWEST = 5  # trials, the shipped settings among them: fewer are no search
 SHARE = 0.97  # of the tuned value that shipped settings reach, median over sets
 
 Cell = dict[str, Any]  # one element of "cells" in the result
@@ -137,8 +138,8 @@ def of_best(cell: Cell) -> dict[str, Any]:
 
 
 def share(cell: Cell) -> float | None:
-    """Of the tuned validation figure, what shipped settings reach; None without a search."""
-    if cell["why"] or "settings" not in cell:
+    """Of the tuned validation figure, what shipped settings reach; None without a search, or with next to none."""
+    if cell["why"] or "settings" not in cell or cell.get("finished", 0) < FEWEST:
         return None
     return statistics.mean(cell["shipped"]["validation"]) / statistics.mean(of_best(cell)["validation"])
 

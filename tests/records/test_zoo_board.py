@@ -51,6 +51,8 @@ def test_defaults_are_judged_by_the_median_over_the_sets_that_were_searched():
     assert found["ease"]["value"] == pytest.approx((0.75 + 0.975) / 2)
     assert not found["ease"]["holds"]
     assert found["sasrec"]["value"] is None  # nothing was searched: nothing is said of its defaults
+    (alone,) = [c for c in rows_and_claims([cell("vstan", 0.3, None, finished=1)])[1] if c["what"].startswith("vstan")]
+    assert alone["value"] is None  # the budget ended with the shipped settings, which are no rivals of themselves
 
 
 def test_a_model_that_refuses_the_data_is_a_cell_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
