@@ -18,6 +18,7 @@ from shopkeeper.campaigns.segments.segment import segments_of
 from shopkeeper.campaigns.segments.settings import Clusters, Segmentation
 from shopkeeper.data.consent import Consent
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.rows.segments import read_segments
 from shopkeeper.pipeline.segments import segments
 from tiny import DAY, days, tiny_prepared
 
@@ -168,6 +169,30 @@ def test_a_log_without_prices_has_no_value_and_one_without_times_no_segments(tmp
     ordered, _ = tiny_prepared(tmp_path / "order", histories)
     with pytest.raises(UserError, match="has no time stamps"):
         segments_of(lambda _: ordered, 30 * DAY, FEW_GROUPS)
+
+
+def test_data_without_times_leave_a_pipeline_a_folder_that_says_so_and_a_person_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    ordered = House(tmp_path)
+    steps = [(f"c{u}", f"s{(u + k) % 5}") for u in range(12) for k in range(4)]
+    columns = {"user_id": "customer", "item_id": "item"}
+    split = [{"override /split@_global_.split": "leave_one_out"}]
+    ordered.dataset("steps", steps, ("customer", "item"), columns=columns, defaults=split)
+    with pytest.raises(UserError, match="dataset=steps has only an order"):
+        segments(ordered._composed("segments", ("dataset=steps",)))
+    assert not Path("segments").exists()
+    for _ in range(2):  # the second time in place of the first
+        segments(ordered._composed("segments", ("dataset=steps", "needed=false")))
+    assert "no segments: they are as of an instant, and dataset=steps has no times" in caplog.text
+    assert [path.name for path in Path("segments/steps").iterdir()] == ["manifest.json"]
+    assert read("segments/steps/manifest.json")["as_of"] is None
+    with pytest.raises(UserError, match="holds no segments: dataset=steps has no times"):
+        read_segments(Path("segments/steps"), "steps")
+    ordered.train("runs/popular", "dataset=steps", "model=popularity", "name=popular")
+    ordered.evaluate("dataset=steps", "runs=[runs/popular]", "out=page")
+    assert "popular" in Path("page/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("alike", [False, True])

@@ -34,6 +34,9 @@ def segments(config: DictConfig) -> None:
     cfg = told.settings(config, told.Segments)
     cfg.segmentation.check()
     prepared = prepare_data(cfg)
+    if prepared.events.timestamp is None and not cfg.needed:
+        _write_none(cfg, prepared)
+        return
     at = instant_asked(cfg, prepared)
     name = cfg.dataset.name if cfg.at is None else f"{cfg.dataset.name}-{clock(at, prepared.zone):%Y-%m-%d}"
     out = cfg.out or cfg.paths.segments / name
@@ -79,17 +82,29 @@ def _write(cfg: told.Segments, prepared: Prepared, found: Segments, out: Path, u
         write_sheet(found.table, folder / "segments.csv")
         write_sheet(found.movement, folder / "movement.csv")
         write_json(folder / "segments.json", {**found.about, "rules": asdict(cfg.segmentation)})
-        about = {
-            "format_version": 1,
-            "kind": KIND,
-            "dataset": prepared.name,
-            "dataset_fingerprint": prepared.fingerprint,
-            "as_of": found.about["as_of"],
-            "erasure_list": prepared.erasure_list,
-            "commit": context.git_commit(),
-            "files": sha256_tree(folder),
-        }
-        write_json(folder / "manifest.json", sealed(about))
+        _sign(prepared, found.about["as_of"], folder)
+
+
+def _write_none(cfg: told.Segments, prepared: Prepared) -> None:
+    """A folder that says that there are none: a pipeline waits for it, and what reads segments goes on without."""
+    out = check_target(cfg.out or cfg.paths.segments / cfg.dataset.name, KIND, _unlike(prepared.name, None))
+    with atomic_folder(out, KIND, _unlike(prepared.name, None)) as folder:
+        _sign(prepared, None, folder)
+    log.warning("no segments: they are as of an instant, and dataset=%s has no times", prepared.name)
+
+
+def _sign(prepared: Prepared, as_of: str | None, folder: Path) -> None:
+    about = {
+        "format_version": 1,
+        "kind": KIND,
+        "dataset": prepared.name,
+        "dataset_fingerprint": prepared.fingerprint,
+        "as_of": as_of,
+        "erasure_list": prepared.erasure_list,
+        "commit": context.git_commit(),
+        "files": sha256_tree(folder),
+    }
+    write_json(folder / "manifest.json", sealed(about))
 
 
 def _say(found: Segments, out: Path) -> None:

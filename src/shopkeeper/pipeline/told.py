@@ -204,6 +204,7 @@ class Segments(Data):
 
     at: Any = held(WHEN, None)  # the instant; None: the end of the log
     segmentation: Segmentation = field(default_factory=Segmentation)
+    needed: bool = True  # False: data without times get a folder that says why there are none
     out: Path | None = None  # None: below paths.segments
     overwrite: bool = False
 

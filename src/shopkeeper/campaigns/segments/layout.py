@@ -46,7 +46,7 @@ SEGMENTS = Folder(
             kind                 text          segments
             dataset              text          name
             dataset_fingerprint  text          of the prepared dataset
-            as_of                text          the instant
+            as_of                text or null  the instant; null: the data have no times, and this is the only file
             erasure_list         text or null  SHA-256 of the erasure list that was applied to the data
             commit               text          git commit, `-dirty` where files differ
             files.<file>         text          SHA-256 of the file's bytes

@@ -35,6 +35,8 @@ def read_segments(folder: Path, dataset: Any) -> tuple[int, pa.Table]:
     check_hashes(folder, manifest.get("files") or {}, again)
     if manifest["dataset"] != dataset:
         raise UserError(f"{folder} holds segments of dataset={manifest['dataset']}, not {dataset}; give its own")
+    if manifest["as_of"] is None:
+        raise UserError(f"{folder} holds no segments: dataset={dataset} has no times")
     return instant(manifest["as_of"], "as_of"), read_parquet(folder / "segments.parquet")
 
 

@@ -39,6 +39,8 @@ def segments_of(paths: Paths, prepared: Prepared) -> dict[str, Any] | None:
     """The newest folder of a dataset's segments: `segments.json` with `movement` and where it lies; None: none yet."""
     found = []
     for folder, manifest in _folders(paths.segments, SEGMENTS, prepared.name):
+        if manifest["as_of"] is None:  # data without times have none
+            continue
         stale = manifest.get("dataset_fingerprint") != prepared.fingerprint
         found.append((str(manifest["as_of"]), not stale, folder))
     if not found:

@@ -37,6 +37,7 @@ READS = {
         "prepared_folder",
         "at",
         "segmentation",
+        "needed",
         "out",
         "overwrite",
     ),
@@ -88,7 +89,7 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     stages: dict[str, tuple[str, list[str]]] = {"stage-prepare": ("prepare", [])}
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}", *of_models.get(model, [])])
-    stages["stage-segments"] = ("segments", [])
+    stages["stage-segments"] = ("segments", ["needed=false"])
     stages["stage-evaluate"] = ("evaluate", [])
     best = plan["export"] == context.BEST
     stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])
