@@ -253,3 +253,14 @@ def test_no_circle_is_left_in_any_room_those_of_imports_in_functions_neither():
         return seen
 
     assert [module for module in knows if module in reached(module)] == []
+
+
+def test_the_repository_holds_no_data_and_nothing_binary_but_pictures():
+    root = SOURCE.parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout of git")
+    told = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    files = [name for name in told.split("\0") if name and (root / name).is_file()]
+    assert len(files) > 1000
+    binary = [name for name in files if b"\0" in (root / name).read_bytes()]
+    assert [name for name in binary if not name.endswith(".png")] == []
