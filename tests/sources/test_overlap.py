@@ -13,7 +13,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.overlap import LATER_FILE, read_once
-from sources.shop import events, prepared
+from sources.shop import config, events, prepared
 
 HEADER = (
     "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Discount Code,Discount Amount,"
@@ -65,6 +65,37 @@ def test_a_cancellation_that_only_the_earlier_file_tells_of_is_kept(tmp_path: Pa
     assert [row[2] for row in bought(p)] == ["purchase", "return"]
 
 
+LINES = "Order Number,Order Status,Order Date,Email (Billing),SKU,Name,Quantity,Item Cost,Order Line Total\n"
+
+
+def plugin_line(order: int, state: str) -> str:
+    return f"{order},{state},2025-11-0{order} 10:00,c{order}@x.com,7,Pot,1,5.00,5.00\n"
+
+
+def test_an_order_that_its_last_file_calls_cancelled_or_failed_is_out_where_such_orders_are(tmp_path: Path):
+    first = LINES + "".join(plugin_line(n, state) for n, state in enumerate(["Completed"] * 3 + ["Pending payment"], 1))
+    then = LINES + plugin_line(1, "Cancelled") + plugin_line(2, "Failed") + plugin_line(4, "Completed")
+    told = config("woocommerce_lines", [])["cancelled"]
+    for orders, stay in {"keep": ["1", "3", "4"], "leave_out": ["3", "4"]}.items():
+        how = {"cancelled": told | {"orders": orders}, "max_rejected_share": 0.9}
+        p = prepared(tmp_path / orders, "woocommerce_lines", {"1.csv": first, "2.csv": then}, **how)
+        assert [row[0] for row in bought(p)] == stay
+        assert p.manifest["changes"]["left_out"] == {LATER_FILE: 2}  # of 1 and 2, the earlier lines
+    (tmp_path / "some").mkdir()
+    only_pending = {"1.csv": LINES + plugin_line(4, "Pending payment"), "2.csv": LINES + plugin_line(4, "Completed")}
+    p = prepared(tmp_path / "some", "woocommerce_lines", only_pending, max_rejected_share=0.9)
+    assert [row[0] for row in bought(p)] == ["4"]
+
+
+def test_orders_count_once_only_where_a_column_numbers_them(tmp_path: Path):
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when"}
+    told = {"name": "shop", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+            "rows": {"orders": "once"}, "event_type": "purchase", "columns": columns}  # fmt: skip
+    (tmp_path / "log.csv").write_text("who,what,when\na,x,2025-01-01\n")
+    with pytest.raises(UserError, match=r"rows\.orders is once; say in columns\.order_id"):
+        prepare_dataset(told, tmp_path, tmp_path / "out", progress=False)
+
+
 def test_an_order_that_the_end_of_a_file_cuts_in_two_keeps_all_of_its_lines(tmp_path: Path):
     files = {"1.csv": HEADER + line(1, 1, "Cup") + line(2, 2, "Pot"), "2.csv": HEADER + line(2, 2, "Jug")}
     p = prepared(tmp_path, "shopify_orders", files)
@@ -99,8 +130,8 @@ def test_lines_are_told_apart_as_by_a_plain_loop():
         last = max(of)
         wanted.append(order[i] < 0 or file[i] == last or not of[int(file[i])] & of[last])
     found = read_once(order.astype(np.int32), time, kind, item.astype(np.int32), file.astype(np.int32))
-    assert found.keep.tolist() == [bool(w) for w in wanted]
-    assert 0 < found.orders < 300
+    assert found.tolist() == [bool(w) for w in wanted]
+    assert 0 < (~found).sum() < n
 
 
 def test_an_order_that_is_there_already_is_not_extended(tmp_path: Path):
@@ -115,6 +146,14 @@ def test_an_order_that_is_there_already_is_not_extended(tmp_path: Path):
     (tmp_path / "log2.csv").write_text(header + "a,y,2025-01-02,8\na,z,2025-01-03,9\n")
     with pytest.raises(UserError, match=r"log2\.csv: 1 orders are in .* already.*prepare all files together"):
         extend_dataset(old, told, tmp_path, tmp_path / "new", progress=False)
+    out = told | {"reject": [{"column": "what", "matches": "^y$", "reason": "cancelled"}], "max_rejected_share": 0.9}
+    (tmp_path / "log2.csv").unlink()
+    (tmp_path / "log.csv").write_text(header + "a,x,2025-01-01,7\na,w,2025-01-02,8\n")
+    before = prepare_dataset(out, tmp_path, tmp_path / "before", progress=False)
+    (tmp_path / "log2.csv").write_text(header + "a,y,2025-01-02,8\na,z,2025-01-03,9\n")  # 8 was cancelled since
+    with pytest.raises(UserError, match=r"log2\.csv: 1 orders are in .* already.*shopkeeper prepare"):
+        extend_dataset(before, out, tmp_path, tmp_path / "after", progress=False)
+    (tmp_path / "log.csv").write_text(header + "a,x,2025-01-01,7\na,y,2025-01-02,8\n")
     (tmp_path / "log2.csv").write_text(header + "a,z,2025-01-03,9\n")
     new = Prepared.open(extend_dataset(old, told, tmp_path, tmp_path / "new", progress=False))
     assert len(new.events.item) == 3

@@ -92,11 +92,14 @@ def _check_new_orders(old: Prepared, fresh: Log, new: list[str]) -> None:
     there = pc.unique(old.table("events.parquet", ["order_id"])["order_id"].cast(pa.string()))
     codes = fresh.ids["order_id"].codes
     new_ones = fresh.ids["order_id"].values.take(pa.array(np.unique(codes[codes >= 0])))
+    if fresh.orders_aside is not None:  # cancelled since, and left out
+        new_ones = pc.unique(pa.concat_arrays([new_ones, fresh.orders_aside]))
     again = int(pc.sum(pc.is_in(new_ones, value_set=there)).as_py() or 0)
     if again:
         raise UserError(
             f"{', '.join(new)}: {again:,} orders are in {old.path} already, and an order that stands in several files "
-            f"is read from the last (rows.orders); prepare all files together: python prepare.py, without extend"
+            f"is read from the last (rows.orders); prepare all files together: "
+            f"shopkeeper prepare, without extend"
         )
 
 

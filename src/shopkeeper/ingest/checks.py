@@ -70,13 +70,16 @@ def wanted_columns(config: DatasetConfig) -> Wanted:
     return Wanted(types)
 
 
-def check(block: Block, config: DatasetConfig) -> tuple[list[Rows], pa.Table]:
-    """Rows that pass, and the rejected ones in file order. A block that fails anything is read once more as text."""
-    found = _check(block, config)
+def check(block: Block, config: DatasetConfig, aside: list[Rows] | None = None) -> tuple[list[Rows], pa.Table]:
+    """Rows that pass, and the rejected ones in file order. A block that fails anything is read once more as text.
+
+    `aside` gets what rows hold that the dataset's own `reject` rules keep out.
+    """
+    found = _check(block, config, aside)
     if found is None:
         assert block.reread is not None
         block = block.reread()
-        found = _check(block, config)
+        found = _check(block, config, aside)
         assert found is not None
     rows, rejects = found
     if not rejects and not block.broken:
@@ -84,7 +87,7 @@ def check(block: Block, config: DatasetConfig) -> tuple[list[Rows], pa.Table]:
     return rows, pa.concat_tables([rejected_table(block.broken), *rejects]).sort_by("row")
 
 
-def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[pa.Table]] | None:
+def _check(block: Block, config: DatasetConfig, aside: list[Rows] | None) -> tuple[list[Rows], list[pa.Table]] | None:
     """Rows that pass and tables of those that do not; None where something fails and the block can be read again."""
     rows: list[Rows] = []
     rejects: list[pa.Table] = []
@@ -94,7 +97,9 @@ def _check(block: Block, config: DatasetConfig) -> tuple[list[Rows], list[pa.Tab
             checker = _Checker(batch, config)
             if checker.checks and block.reread is not None:
                 return None
-            rows.append(checker.rows())
+            rows.append(checker.rows(checker.failed < 0))
+            if aside is not None and checker.by_rule.any():
+                aside.append(checker.rows(checker.by_rule))
             rejects += checker.rejects(block, first)
             first += batch.num_rows
     return rows, rejects
@@ -109,9 +114,8 @@ class _Checker:
         self.checks: list[tuple[str, str]] = []  # column of the file, reason
         self.result = self._run()
 
-    def rows(self) -> Rows:
-        """The rows that failed nothing."""
-        keep = self.failed < 0
+    def rows(self, keep: np.ndarray) -> Rows:
+        """Rows of a mask, bool (n,)."""
         if keep.all():
             return self.result
         mask, r = pa.array(keep), self.result
@@ -161,6 +165,7 @@ class _Checker:
 
         for rule in config.reject:
             self._fail(_matches(texts(rule.column), rule), rule.column, rule.value)
+        self.by_rule = self.failed >= 0
         found: dict[str, pa.DictionaryArray] = {}
         searched = "query" in columns
         for name in ("user_id",) if searched else ("user_id", "item_id"):

@@ -53,6 +53,7 @@ class Log:
     consent: Consent | None = None  # by user code + 1, where a consent table was applied
     left_out: dict[str, int] = field(default_factory=dict)  # rows that were no events, by why; see `rows.py`
     real_users: pa.Array | None = None  # text of each user code before pseudonyms, where these were given
+    orders_aside: pa.Array | None = None  # text of each order of which rules keep lines out (`rows.orders: once`)
 
     def __len__(self) -> int:
         return len(self.event_type)
@@ -114,39 +115,56 @@ def collect(
     parts: list[Rows] = []
     paths: list[Path | None] = []  # of each part
     rejects: list[pa.Table] = []
+    once = config.rows.orders == "once"
+    if once and "order_id" not in config.columns:
+        raise UserError(
+            f"dataset '{config.name}': rows.orders is once; say in columns.order_id which column numbers orders"
+        )
+    aside: list[Rows] = []  # rows that are out by a rule, which may say what became of an order of an earlier file
+    paths_aside: list[Path | None] = []
     for block, kind in blocks:
         try:
-            rows, bad = check(block, kind)
+            rows, bad = check(block, kind, aside if once else None)
         except (pa.ArrowException, pl.exceptions.PolarsError) as e:
             reason = str(e).splitlines()[0]
             raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
         parts += rows
         paths += [block.path] * len(rows)
+        paths_aside += [block.path] * (len(aside) - len(paths_aside))
         if len(bad):
             rejects.append(bad)
     if not parts and not rejects and left_out:
         counted = ", ".join(f"{n:,} × {why}" for why, n in left_out.items())
         raise UserError(f"dataset '{config.name}': no row is an event ({counted}); look at event_type.map and rows")
     rejected = pa.concat_tables(rejects).combine_chunks() if rejects else REJECTED.empty_table()
-    judge(rejected, sum(map(len, parts)), config, before)
+    judge(rejected, events := sum(map(len, parts)), config, before)
+    if once:
+        parts, paths = parts + aside, paths + paths_aside
     lengths = list(map(len, parts))
     log = _join(parts, rejected)
-    if config.rows.orders == "once" and "order_id" in log.ids and len(set(paths)) > 1:
-        _each_order_once(log, numbers_of(paths, lengths), left_out)
+    if once and "order_id" in log.ids:
+        _each_order_once(log, numbers_of(paths, lengths), events, left_out)
     return log
 
 
-def _each_order_once(log: Log, file: np.ndarray, left_out: Counter[str] | None) -> None:
-    """Drop lines of orders that a later file has, too, in place; `file` is the number of each row's, int32 (n,)."""
-    found = read_once(log.ids["order_id"].codes, log.timestamp, log.event_type, log.item, file)
-    lines = int((~found.keep).sum())
-    if not lines:
+def _each_order_once(log: Log, file: np.ndarray, events: int, left_out: Counter[str] | None) -> None:
+    """Drop lines of orders that a later file has, too, in place, and all rows behind the first so many `events`.
+
+    `file` is the number of each row's, int32 (n,); the rows behind the events are those that rules keep out.
+    """
+    order = log.ids["order_id"]
+    orders_aside = np.unique(order.codes[events:])
+    log.orders_aside = order.values.take(pa.array(orders_aside[orders_aside >= 0]))
+    keep = read_once(order.codes, log.timestamp, log.event_type, log.item, file)
+    keep[events:] = False
+    again = order.codes[:events][~keep[:events]]
+    log.keep(keep)
+    if not len(again):
         return
-    log.keep(found.keep)
     if left_out is not None:
-        left_out[LATER_FILE] += lines
+        left_out[LATER_FILE] += len(again)
     logger.info("%s lines of %s orders stand in several files and count once, as the last file in raw.files has them",
-              f"{lines:,}", f"{found.orders:,}")  # fmt: skip
+              f"{len(again):,}", f"{len(np.unique(again)):,}")  # fmt: skip
 
 
 def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:

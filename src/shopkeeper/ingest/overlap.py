@@ -2,15 +2,15 @@
 
 Two lines of one order in one file are two lines, however equal. The same order in a second export, made later or for
 another span of days, is the same order: the number and the instant agree, and its lines with it. The last file in the
-order of `raw.files` counts, as an order may have been edited since. An order that a file's end cut in two has no line
-in both files, and keeps all of them.
+order of `raw.files` counts, as an order may have been edited since; where a `reject` rule keeps it out there (it was
+cancelled, or its payment failed), it is out. An order that a file's end cut in two has no line in both files, and keeps
+all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,17 +19,12 @@ LATER_FILE = "lines of orders that stand in a later file, too"
 KEY = ("order", "time", "kind")
 
 
-class Overlap(NamedTuple):
-    """Lines that a later file has: which rows stay, bool (n,), and how many orders stand in several files."""
-
-    keep: np.ndarray
-    orders: int
-
-
 def read_once(
     order: np.ndarray, time: np.ndarray | None, kind: np.ndarray, item: np.ndarray, file: np.ndarray
-) -> Overlap:
-    """Which of n rows stay; all arguments are one number a row: codes of order (-1: none) and item, µs, and the file.
+) -> np.ndarray:
+    """Which of n rows no later file has, bool (n,).
+
+    All arguments are one number a row: codes of order (-1: none) and item, µs, and the file.
 
     An order's lines of one instant and event type are looked at together, so that its cancellation is kept from
     whichever file tells of it.
@@ -37,7 +32,7 @@ def read_once(
     rows = np.flatnonzero(_in_several(order, file))
     keep = np.ones(len(order), bool)
     if not len(rows):
-        return Overlap(keep, 0)
+        return keep
     lines = pl.DataFrame({
         "order": order[rows], "time": np.zeros(len(rows), np.int64) if time is None else time[rows],
         "kind": kind[rows], "item": item[rows], "file": file[rows],
@@ -45,9 +40,8 @@ def read_once(
     latest = lines.filter(pl.col("file") == pl.col("last")).select(*KEY, "item", there=True).unique()
     lines = lines.join(latest, on=[*KEY, "item"], how="left", maintain_order="left")
     again = (pl.col("file") < pl.col("last")) & pl.col("there").any().over(*KEY, "file")
-    dropped = lines.select(again.alias("again"))["again"].to_numpy()
-    keep[rows[dropped]] = False
-    return Overlap(keep, lines.filter(dropped)["order"].n_unique())
+    keep[rows[lines.select(again.alias("again"))["again"].to_numpy()]] = False
+    return keep
 
 
 def numbers_of(paths: Sequence[Path | None], lengths: Sequence[int]) -> np.ndarray:
