@@ -291,6 +291,38 @@ def test_a_body_that_does_not_come_gives_its_place_to_others(folder: Path):
     assert (found.status, found.json["error"]["code"]) == (408, "too_slow")
 
 
+def test_a_client_that_goes_away_in_the_middle_is_no_failure_of_the_service(
+    folder: Path, caplog: pytest.LogCaptureFixture
+):
+    app = create_app(folder, QUIET)
+
+    async def scenario() -> str:
+        rest = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            return rest.pop(0)
+
+        async def send(message: Any) -> None:
+            pass
+
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"9")]
+        scope = {"type": "http", "path": "/v1/answer", "method": "POST", "headers": headers, "app": app}
+        await app(scope, receive, send)
+        return (await ask(app, "/metrics")).content.decode()
+
+    figures = within(app, scenario)
+    assert 'shopkeeper_refused_total{code="no_client"} 1' in figures
+    assert 'status="500"' not in figures
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_body_with_more_requests_than_may_ever_wait_is_told_so(folder: Path):
+    app = create_app(folder, Limits(reload=0, waiting=3))
+    found = asked(app, "/v1/answers", {"requests": [{"history": []}] * 4})
+    assert (found.status, found.json["error"]["message"]) == (422, "a body has at most 3 requests")
+    assert asked(app, "/v1/answers", {"requests": [{"history": []}] * 3}).status == 200
+
+
 def test_who_stops_answers_what_was_taken_and_takes_no_more(folder: Path):
     app = create_app(folder, Limits(reload=0))
     slow = slowed(app)

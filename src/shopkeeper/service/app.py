@@ -97,8 +97,8 @@ def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate:
         said = await read(request, service.limits)
         if not isinstance(said, dict) or set(said) != {"requests"} or not isinstance(said["requests"], list):
             raise RefusedError("bad_request", 'write an object with a list, {"requests": [{"history": ["sku-1"]}]}')
-        if len(said["requests"]) > service.limits.requests:
-            raise RefusedError("too_long", f"a body has at most {service.limits.requests:,} requests")
+        if len(said["requests"]) > service.limits.in_body:
+            raise RefusedError("too_long", f"a body has at most {service.limits.in_body:,} requests")
         return answer_of({"answers": await service.ask(said["requests"])})
 
     # Plain routes: they take the request as it came, and what FastAPI looks at before each costs as much as an answer.
@@ -157,7 +157,7 @@ def _described(app: FastAPI, service: Service) -> dict[str, Any]:
     manifest = service.opened.bundle.manifest
     table = service.opened.bundle.vocabulary.content.get("table") or {}
     one, answer = _plain(request_schema(manifest, table.get("columns", ()))), _plain(response_schema(manifest))
-    most = service.limits.requests
+    most = service.limits.in_body
     error = {"type": "object", "required": ["error"], "properties": {"id": {"type": "string"}, "error": {
         "type": "object", "required": ["code", "message"],
         "properties": {"code": {"enum": [*STATUS]}, "message": {"type": "string"}}}}}  # fmt: skip

@@ -7,13 +7,15 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
 from shopkeeper.bundles.answer.lines import as_json, parsed
 from shopkeeper.bundles.answer.wire import refusal
 from shopkeeper.service.limits import Limits
 
 STATUS = {"bad_json": 400, "bad_request": 422, "too_large": 413, "too_long": 422, "too_many": 429, "not_json": 415,
-          "too_slow": 408, "stopping": 503, "no_such_page": 404, "no_such_method": 405, "failed": 500}  # fmt: skip
+          "too_slow": 408, "stopping": 503, "no_such_page": 404, "no_such_method": 405, "failed": 500,
+          "no_client": 499}  # fmt: skip  # as nginx notes it: nobody is there to be told
 
 
 class RefusedError(Exception):
@@ -48,6 +50,8 @@ async def read(request: Request, limits: Limits) -> Any:
                     raise large
     except TimeoutError:  # others wait for its place
         raise RefusedError("too_slow", f"the body did not come in {limits.arrive:g} seconds") from None
+    except ClientDisconnect:
+        raise RefusedError("no_client", "the connection ended before the body did") from None
     try:
         return parsed(bytes(content))
     except ValueError as e:

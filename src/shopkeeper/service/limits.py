@@ -15,7 +15,7 @@ class Limits:
 
     body: int = 1_000_000  # bytes
     history: int = 10_000  # events of a request, those of the basket among them
-    requests: int = 256  # in one body
+    requests: int = 256  # in one body; never more than may wait
     waiting: int = 512  # requests that are taken and not yet answered: a further one gets 429
     arrive: float = 10.0  # seconds in which a body must have come; 0: however long
     together: int = 64  # requests that are answered in one call
@@ -27,6 +27,11 @@ class Limits:
             least = 0 if name in ("arrive", "reload", "drain") else 1
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
                 raise UserError(f"{name}={value!r}: write a number of at least {least}")
+
+    @property
+    def in_body(self) -> int:
+        """The most requests in one body: of more than may wait nobody could ever be answered."""
+        return min(self.requests, self.waiting)
 
     def too_long(self, said: Any) -> str | None:
         """Why a request is refused before it is read; None: it is not."""
