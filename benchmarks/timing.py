@@ -65,7 +65,8 @@ def called_different(draws: int) -> float:
     for _ in range(draws):
         hour = rng.choice(24, 300 * 12, p=share)
         at = np.tile(np.arange(12) * DAY, 300)
-        wrong += judged(Visits(np.repeat(np.arange(1, 301), 12), at, hour, hour % 7), "hour", 12 * DAY, 4)["better"]
+        visits = Visits(np.repeat(np.arange(1, 301), 12), at, at // DAY, hour, hour % 7)
+        wrong += judged(visits, "hour", 12 * DAY, 4)["better"]
     return wrong / draws
 
 
@@ -83,7 +84,7 @@ def with_sales(draws: int) -> tuple[float, float]:
         busy = rng.gamma(2.0, 0.5, weeks * 7)
         rate = 0.12 * like[:, np.arange(weeks * 7) % 7] * busy
         who, day = np.nonzero(rng.random(rate.shape) < rate)
-        visits = Visits(who + 1, day * DAY, np.full(len(who), 9), day % 7)
+        visits = Visits(who + 1, day * DAY, day, np.full(len(who), 9), day % 7)
         before, since = visits.some(visits.at < 8 * 7 * DAY), visits.some(visits.at >= 8 * 7 * DAY)
         customer = np.intersect1d(before.customer, since.customer)
         habits = Habits.of(before, "weekday")

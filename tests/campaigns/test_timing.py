@@ -79,7 +79,7 @@ def test_the_strength_is_that_of_the_dirichlet_that_customers_were_drawn_from():
     rng, s = np.random.default_rng(1), 8.0
     share = rng.dirichlet(s * np.full(7, 1 / 7), 2000)
     day = np.concatenate([rng.choice(7, 30, p=p) for p in share])
-    visits = Visits(np.repeat(np.arange(1, 2001), 30), np.zeros(60_000, np.int64), day, day)
+    visits = Visits(np.repeat(np.arange(1, 2001), 30), np.zeros(60_000, np.int64), day, day, day)
     assert Habits.of(visits, "weekday").strength == pytest.approx(s, rel=0.1)
 
 
@@ -88,7 +88,7 @@ def test_alike_customers_are_called_different_as_seldom_as_an_interval_of_95_say
     for _ in range(60):
         hour = rng.choice(HOURS, 200 * 12, p=SHOP)
         at = np.tile(np.arange(12) * DAY, 200)
-        visits = Visits(np.repeat(np.arange(1, 201), 12), at, hour, hour % 7)
+        visits = Visits(np.repeat(np.arange(1, 201), 12), at, at // DAY, hour, hour % 7)
         wrong += judged(visits, "hour", 12 * DAY, 4)["better"]
     assert wrong <= 5
 
@@ -104,7 +104,8 @@ def test_later_visits_change_nothing(shops: dict[str, Prepared]):
 
 
 def test_of_too_few_customers_nothing_is_said():
-    visits = Visits(np.arange(1, 6).repeat(2), np.tile([0, 10 * DAY], 5), np.full(10, 9), np.zeros(10, np.int64))
+    at = np.tile([0, 10 * DAY], 5)
+    visits = Visits(np.arange(1, 6).repeat(2), at, at // DAY, np.full(10, 9), np.zeros(10, np.int64))
     assert judged(visits, "hour", 20 * DAY, 15)["difference"] is None
 
 
@@ -125,7 +126,7 @@ def test_days_that_all_customers_share_are_no_hundred_observations():
         usual = np.where(np.arange(28)[None] % 7 == own[:, None], 2.0, 1.0)
         usual = np.where((np.arange(28)[None] % 7 == 3), 1.5, usual)
         who, day = np.nonzero(rng.random((300, 28)) < 0.12 * usual * busy)
-        visits = Visits(who + 1, day * DAY, np.full(len(who), 9), day % 7)
+        visits = Visits(who + 1, day * DAY, day, np.full(len(who), 9), day % 7)
         there = np.unique(who) + 1
         found = met(visits, "weekday", there, own[there - 1], 3)["difference"]
         true = (2.0 - 1.5) / 8.5
@@ -141,7 +142,7 @@ def test_days_that_all_customers_share_are_no_hundred_observations():
 def test_the_interval_of_alike_days_is_that_over_customers():
     rng = np.random.default_rng(6)
     who, day = np.repeat(np.arange(1, 401), 7), np.concatenate([rng.choice(28, 7, replace=False) for _ in range(400)])
-    visits = Visits(who, day * DAY, rng.integers(0, 24, len(who)), day % 7)
+    visits = Visits(who, day * DAY, day, rng.integers(0, 24, len(who)), day % 7)
     people, own = np.arange(1, 401), rng.integers(0, 24, 400)
     found = met(visits, "hour", people, own, 9)["difference"]
     came = counts(visits, "hour", people) / 7
@@ -151,3 +152,18 @@ def test_the_interval_of_alike_days_is_that_over_customers():
     assert 1.9 * error < found["high"] - found["value"] < 2.5 * error
     one = met(visits.some(visits.at == 0), "hour", np.unique(who[day == 0]), own[np.unique(who[day == 0]) - 1], 9)
     assert (one["difference"]["low"], one["difference"]["high"]) == (-1.0, 1.0)  # a day says nothing of days
+
+
+def test_a_day_of_the_interval_is_one_of_the_shops_clocks(tmp_path: Path):
+    """The same visits on the same clocks: that of Auckland, half of whose days UTC's midnight cuts, and UTC's."""
+    rng = np.random.default_rng(7)
+    shown = [np.sort((rng.choice(28, 8, replace=False) * 24 + rng.integers(0, 24, 8)) * HOUR + DAY) for _ in range(60)]
+    found = []
+    for zone, ahead in (("UTC", 0), ("Pacific/Auckland", 12 * HOUR)):  # in 1970 without summer time
+        times = [(at - ahead).tolist() for at in shown]
+        prepared, _ = tiny_prepared(tmp_path / zone[:3], [[1] * 8] * 60, times)
+        manifest = {**prepared.manifest, "config": {"timestamp": {"time_zone": zone}}}
+        visits = Visits.of(replace(prepared, manifest=manifest), 40 * DAY)
+        people = np.arange(1, 61)
+        found.append(met(visits, "weekday", people, people % 7, 3))
+    assert found[0] == found[1]

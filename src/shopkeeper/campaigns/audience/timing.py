@@ -44,6 +44,7 @@ class Visits:
 
     customer: np.ndarray  # int64 (R,) internal ids
     at: np.ndarray  # int64 (R,) µs: the first event
+    day: np.ndarray  # int64 (R,) since the epoch, on the shop's clocks
     hour: np.ndarray  # int64 (R,) 0 to 23, on the shop's clocks
     weekday: np.ndarray  # int64 (R,) 0: Monday
 
@@ -59,12 +60,12 @@ class Visits:
         new[1:] = (slot[1:] != slot[:-1]) | (who[1:] != who[:-1])
         if prepared.consent is not None:
             new &= prepared.consent.holds(who, at)
-        # Day 0 of the epoch was a Thursday.
-        return cls(who[new], when[new], slot[new] % 24, (slot[new] // 24 + 3) % 7)
+        day = slot[new] // 24
+        return cls(who[new], when[new], day, slot[new] % 24, (day + 3) % 7)  # day 0 of the epoch was a Thursday
 
     def some(self, rows: np.ndarray) -> Visits:
         """Those of a mask."""
-        return Visits(self.customer[rows], self.at[rows], self.hour[rows], self.weekday[rows])
+        return Visits(self.customer[rows], self.at[rows], self.day[rows], self.hour[rows], self.weekday[rows])
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def met(since: Visits, kind: str, customer: np.ndarray, own_n: np.ndarray, shop:
     """
     place = np.minimum(np.searchsorted(customer, since.customer), len(customer) - 1)
     mine = customer[place] == since.customer
-    who, value, day = place[mine], getattr(since, kind)[mine], since.at[mine] // MICROSECONDS_PER_DAY
+    who, value, day = place[mine], getattr(since, kind)[mine], since.day[mine]
     weight = 1.0 / (np.bincount(who, minlength=len(customer))[who] * len(customer))
     of_own, of_shop = (float((weight * (value == best)).sum()) for best in (own_n[who], shop))
     difference = of_own - of_shop
@@ -158,7 +159,7 @@ def _ends(value: float, apart: np.ndarray, who: np.ndarray, day: np.ndarray) -> 
         value: the sum.
         apart: what each visit adds to how far it is off, float64 (R,).
         who: whose it is, (R,).
-        day: when, in days since the epoch, (R,).
+        day: when, in days since the epoch on the shop's clocks, (R,): UTC's midnight may cut the day of a sale.
 
     To the variance between customers comes what days differ by beyond that: of days of one weekday, since how many
     Thursdays there were is no chance; of less than two weeks of all days. Where nothing of it can be seen, in visits of
