@@ -99,6 +99,17 @@ def test_auto_goes_on_without_a_model_that_cannot_carry_the_catalogue(
         fitted(partial(Auto, {"ease": ease, "more": ease}), prepared, split)
 
 
+def test_a_choice_of_validation_that_cannot_carry_the_later_catalogue_is_refused_and_not_left_out(
+    tmp_path: Path,
+) -> None:
+    prepared, split = shoppers(tmp_path)
+    candidates = {"ease": {"target": f"{BASE}.ease.EASE", "max_items": 3}, "popularity": CANDIDATES["popularity"]}
+    with pytest.raises(UserError, match="need a dense inverse"):
+        fitted(partial(TwoStage, candidates, **SMALL), prepared, split, Fit(seed=1, chosen="ease"))
+    model = fitted(partial(TwoStage, candidates, **SMALL), prepared, split, Fit(seed=1, chosen="popularity"))
+    assert list(model.models) == ["popularity"]
+
+
 def test_windows_of_a_short_log_are_a_third_of_it(tmp_path: Path) -> None:
     prepared, split = habits(tmp_path / "habits")  # 38 days of training
     time = prepared.events.timestamp

@@ -232,7 +232,7 @@ class TwoStage:
             try:
                 model.fit(split.prepared, split, given)
             except TooManyItemsError as e:
-                if len(self.settings) == 1:
+                if len(self.settings) == 1 or name == fit.chosen:  # validation has chosen it: nobody else may answer
                     raise
                 raise _LeftOutError(name, str(e)) from e
             self.models[name] = model
