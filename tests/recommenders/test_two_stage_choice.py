@@ -13,6 +13,7 @@ from recommenders.checks import fitted, shoppers
 from recommenders.test_two_stage import BASE, CANDIDATES, PURCHASE, habits
 from shopkeeper.bundles.answer import verify
 from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Targets
 from shopkeeper.data.split import Split
@@ -51,7 +52,7 @@ def test_a_candidate_that_ranks_validation_better_than_the_trees_answers_alone(t
     opened = TwoStage(REVERSED, **BLUNT)
     opened.load(tmp_path / "run")
     np.testing.assert_array_equal(opened.score(requests), alone.score(requests))
-    told = {"model": "two_stage", "task": "next_item"}
+    told = MadeFrom(model="two_stage", task="next_item")
     assert verify(export_bundle(model, prepared, split, told, tmp_path / "bundle", golden=9), repeat=0).ok
     again = fitted(partial(TwoStage, CANDIDATES, **SMALL), prepared, split, Fit(seed=1, chosen="popularity"))
     np.testing.assert_array_equal(again.score(requests), others.score(requests))
