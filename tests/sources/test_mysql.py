@@ -16,6 +16,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.fetch import mysql
 from shopkeeper.ingest.fetch.run import fetch
 from sources.shop import events
 
@@ -105,6 +106,17 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing(tmp_path: Path, mariadb:
     assert "\n" not in str(error.value)
     assert "s3cret" not in str(error.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_settings_behind_the_address_are_refused_and_options_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(pymysql, "connect", lambda **settings: told.update(settings))
+    url = "mysql://shop:$SHOP_PASSWORD@127.0.0.1/shop"
+    with pytest.raises(UserError, match=r"behind the \? of a MySQL address are not read.*options: \{ssl_ca"):
+        fetch(parse(config(url=f"{url}?ssl_ca=/ca.pem", query=QUERY)), tmp_path)
+    assert told == {}
+    mysql.connect(url, {"ssl_ca": "/ca.pem", "connect_timeout": 60}, 10)
+    assert (told["ssl_ca"], told["connect_timeout"], told["port"]) == ("/ca.pem", 60, 3306)
 
 
 def test_a_wrong_password_is_not_shown(tmp_path: Path, mariadb: str, monkeypatch: pytest.MonkeyPatch):

@@ -21,23 +21,32 @@ ROWS = 1 << 16  # of a batch
 
 
 def connect(url: str, options: Mapping[str, Any], seconds: int) -> Any:
-    """A connection; `options` are PyMySQL's own, such as ssl_ca."""
+    """A connection; `options` are PyMySQL's own, such as ssl_ca, and count before what is said here.
+
+    Raises:
+        UserError: settings behind the URL's `?`, which no two drivers read alike: who wants TLS must not do without.
+    """
     import pymysql
     from pymysql.converters import conversions
 
     parts = urlsplit(url)
-    return pymysql.connect(
-        host=parts.hostname or "127.0.0.1",
-        port=parts.port or 3306,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.strip("/")) or None,
-        charset="utf8mb4",
-        connect_timeout=seconds,
-        conv={kind: how for kind, how in conversions.items() if not isinstance(kind, int)},  # rows stay text
-        init_command="SET SESSION time_zone = '+00:00'",
-        **options,
-    )
+    if parts.query:
+        raise UserError(
+            "raw.fetch: settings behind the ? of a MySQL address are not read; write them as options of the entry, as "
+            "PyMySQL calls them (options: {ssl_ca: /etc/ssl/shop.pem})"
+        )
+    told = {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.strip("/")) or None,
+        "charset": "utf8mb4",
+        "connect_timeout": seconds,
+        "conv": {kind: how for kind, how in conversions.items() if not isinstance(kind, int)},  # rows stay text
+        "init_command": "SET SESSION time_zone = '+00:00'",
+    }
+    return pymysql.connect(**{**told, **options})
 
 
 def rows_of(connection: Any, query: str) -> pa.RecordBatchReader:
