@@ -171,6 +171,7 @@ def test_a_label_may_be_a_number_or_a_truth_value_and_times_are_left_out(caplog:
         (lambda f: f, {"label": "who"}, "customer and label are both column 'who'"),
         (lambda f: f, {"positive": "yess"}, "column 'left' holds no 'yess'. Did you mean 'yes'?"),
         (lambda f: f.replace({"yes": "gone"}), {}, "say which of them is the label: positive="),
+        (lambda f: f.assign(left=None), {}, "column 'left' holds no value at all"),
         (lambda f: f, {"task": "next_item"}, "task=next_item is not asked about customers"),
         (lambda f: f, {"task": "chrn"}, "there is no task=chrn. Did you mean 'churn'?"),
         (lambda f: f, {"task": "spend", "positive": 1}, "task=spend takes numbers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -89,6 +90,35 @@ def test_without_a_dvc_project_and_on_a_disk_that_refuses_training_goes_on(
     for epoch in (1, 2):
         Live(Path("outputs"), RUN).tell({"loss": 1.0}, epoch)
     assert "no live figures for DVC" in caplog.text
+
+
+def test_a_training_goes_on_when_another_that_ends_takes_the_folder_that_both_write_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    ends = [Path("outputs/live")] * 3  # each time between the making of a folder and the writing into it
+
+    def write(path: Path, value: Any) -> None:
+        if path.suffix == ".json" and path.name != "live.json" and ends:
+            shutil.rmtree(ends.pop())
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        path.write_text(json.dumps(value))
+
+    monkeypatch.setattr("shopkeeper.tracking.live.write_json", write)
+    live = Live(Path("outputs"), RUN)
+    live.tell({"loss": 2.0}, 1)
+    live.tell({"loss": 1.0}, 2)
+    assert (Path("outputs/live/curves") / RUN / "loss.tsv").read_text() == "epoch\tloss\n1\t2.0\n2\t1.0\n"
+    assert json.loads((Path("outputs/live/metrics") / RUN.with_suffix(".json")).read_text())["epoch"] == 2
+    assert (ends, caplog.text) == ([], "")
+
+    def gone(folder: Path) -> Any:
+        raise FileNotFoundError(2, "No such file or directory", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    live.end()
+    assert not live.metrics.exists()
 
 
 def test_the_machine_is_sampled_where_that_is_asked_and_not_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -91,6 +91,8 @@ def _label(column: pa.ChunkedArray, name: str, positive: Any, task: str) -> dict
     if pa.types.is_floating(column.type):  # whole numbers that a missing one has made floats
         column = as_ids(column, name)
     values = [v for v in pc.unique(column.cast(pa.string())).to_pylist() if v is not None]
+    if not values:
+        raise UserError(f"column '{name}' holds no value at all; name the column that has the label")
     if positive is None:
         one = [value for value in values if value.strip().lower() in POSITIVE]
         if len(one) != 1 or len(values) != 2:

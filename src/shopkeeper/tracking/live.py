@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from shopkeeper.errors import UserError
 from shopkeeper.files import remove_made, write_error, write_json, write_text
 from shopkeeper.folders import KINDS
 
 log = logging.getLogger(__name__)
 LIVE = "live"  # below paths.outputs
+TRIES = 5  # another training that ends takes empty folders along, that of this one among them
 OF_THE_MACHINE = ("seconds", "validation_seconds", "events_per_s")  # figures that have no curve
 
 
@@ -34,26 +36,30 @@ class Live:
         self.off = not Path(".dvc").is_dir()
 
     def tell(self, values: Mapping[str, float], epoch: int) -> None:
-        """Write what an epoch has come to; a disk that refuses ends no training."""
+        """Write what an epoch has come to; no training ends where that fails."""
         if self.off:
             return
-        try:
-            self.metrics.parent.mkdir(parents=True, exist_ok=True)
-            if not (mark := self.root / KINDS["live"].mark).exists():
-                write_json(mark, {"kind": "live"})  # so that `clean` knows what is left of a training that was killed
-            self.curves.mkdir(parents=True, exist_ok=True)
-            for name, value in values.items():
-                if name in OF_THE_MACHINE:
-                    continue
-                lines = self.lines.setdefault(name, [f"epoch\t{name}"])
-                lines.append(f"{epoch}\t{value}")
-                write_text(self.curves / f"{name.replace('/', '-')}.tsv", "\n".join(lines) + "\n")
-            write_json(self.metrics, {"epoch": epoch, **values})
-        except OSError as e:
-            if write_error(e) is None:
-                raise
-            self.off = True
-            log.warning("no live figures for DVC (%s); the training goes on", write_error(e))
+        for name, value in values.items():
+            if name not in OF_THE_MACHINE:
+                self.lines.setdefault(name, [f"epoch\t{name}"]).append(f"{epoch}\t{value}")
+        for left in range(TRIES, 0, -1):
+            try:
+                self._write({"epoch": epoch, **values})
+                return
+            except (OSError, UserError) as e:
+                if left == 1 or write_error(e):
+                    self.off = True
+                    log.warning("no live figures for DVC (%s); the training goes on", write_error(e) or e)
+                    return
+
+    def _write(self, metrics: Mapping[str, float]) -> None:
+        self.metrics.parent.mkdir(parents=True, exist_ok=True)
+        if not (mark := self.root / KINDS["live"].mark).exists():
+            write_json(mark, {"kind": "live"})  # so that `clean` knows what is left of a training that was killed
+        self.curves.mkdir(parents=True, exist_ok=True)
+        for name, lines in self.lines.items():
+            write_text(self.curves / f"{name.replace('/', '-')}.tsv", "\n".join(lines) + "\n")
+        write_json(self.metrics, metrics)
 
     def end(self) -> None:
         """Remove them, and folders that are empty by then."""
@@ -65,5 +71,6 @@ class Live:
             if folder != self.root and folder.is_relative_to(self.root):
                 with suppress(OSError):  # others are in it
                     folder.rmdir()
-        if not any(path.is_dir() for path in self.root.iterdir()):
-            remove_made(self.root, KINDS["live"].mark)
+        with suppress(FileNotFoundError):  # another training that ended has been here
+            if not any(path.is_dir() for path in self.root.iterdir()):
+                remove_made(self.root, KINDS["live"].mark)
