@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from shopkeeper.data.requests import Events, Targets
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.alarms.sanity import (
     asked_without_order,
@@ -25,6 +26,7 @@ from shopkeeper.evaluation.table import summarise
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.schema import EVENT_CODE
 from tiny import cycle_histories, days, tiny_prepared
 
 
@@ -233,3 +235,14 @@ def test_with_costs_money_is_what_was_paid_less_what_it_cost_also_in_a_sale(tmp_
     _, split = tiny_prepared(tmp_path / "text", histories, days(histories), columns={"price": paid}, items=items)
     with pytest.raises(UserError, match="'cost' of the items of dataset=tiny is string, not money per unit"):
         evaluate_requests(Next(), split, k=(3,))
+
+
+def test_a_line_without_a_price_costs_nothing_where_it_is_counted_as_paid_with_nothing():
+    events = Events(
+        np.array([1, 1, 2, 2, 3], np.int32), np.full(5, EVENT_CODE["purchase"], np.int8),
+        price=np.array([10.0, np.nan, 4.0, 5.0, 8.0]), quantity=np.array([1.0, 1.0, 2.0, np.nan, 1.0]),
+    )  # fmt: skip
+    lines = np.array([0, 2, 4, 5]), np.arange(5)
+    targets = Targets(np.array([0, 3]), np.array([1, 2, 3], np.int32), np.array([0, 2, 4]), lines)
+    kept = targets.earned(events, np.array([6.0, 4.5, np.nan]))
+    assert kept.tolist() == [10 - 6, 2 * (4 - 4.5) + (5 - 4.5), 0]  # the first was -2: two units' cost of one price

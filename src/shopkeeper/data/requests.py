@@ -233,6 +233,16 @@ class Targets:
         paid = np.nan_to_num(np.asarray(events.price[rows], np.float64)) * _units(events, rows)
         return np.bincount(target, paid, minlength=len(self.row))
 
+    def earned(self, events: Events, cost: np.ndarray) -> np.ndarray:
+        """What was paid for each target less what its units cost (N,), all its lines: float64 (N,).
+
+        Lines without a price count 0, and so do targets of which nobody knows the cost.
+        """
+        assert events.price is not None
+        target, rows = self.all_lines
+        kept = (np.asarray(events.price[rows], np.float64) - cost[target]) * _units(events, rows)
+        return np.bincount(target, np.nan_to_num(kept), minlength=len(self.row))
+
     def units(self, events: Events) -> np.ndarray:
         """How many of each target were taken, all its lines: float64 (N,); unknown units count 1."""
         target, rows = self.all_lines

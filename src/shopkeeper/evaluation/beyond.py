@@ -138,17 +138,16 @@ class Shop:
         assert hits.source is not None
         events, n = requests.events, len(hits.better)
         if self.cost_V is not None and events.price is not None:
-            cost, price = self.cost_V[targets.item], targets.price(events)
-            earned = targets.money(events) - cost * targets.units(events)
-            each, known = price - cost, np.isfinite(price - cost)
+            cost = self.cost_V[targets.item]
+            each, earned = targets.price(events) - cost, targets.earned(events, cost)
         elif self.margin_V is not None:
             each = self.margin_V[targets.item]
-            earned, known = each * targets.units(events), np.isfinite(each)
+            earned = np.nan_to_num(each * targets.units(events))
         else:
             return None
         of_unit = np.full(n, np.nan)
         of_unit[hits.source] = each
-        return np.bincount(hits.source, np.where(known, earned, 0.0), minlength=n), of_unit
+        return np.bincount(hits.source, earned, minlength=n), of_unit
 
 
 def categories(prepared: Prepared) -> np.ndarray | None:
