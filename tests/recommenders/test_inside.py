@@ -155,6 +155,28 @@ def test_windows_are_as_long_as_validation_and_ask_everybody_once(tmp_path: Path
     np.testing.assert_array_equal(few[0].targets.item, prepared.events.item[few[0].targets.row])
 
 
+def test_days_on_which_the_shop_is_closed_are_no_windows_and_end_none(tmp_path: Path) -> None:
+    """Every seventh day nobody buys, and the day before validation is such a one."""
+    day = [n for n in range(58) if n % 7 != 6]
+    prepared, split = tiny_prepared(tmp_path, [[n % 7 + 1 for n in day]] * 3, [[n * DAY for n in day]] * 3)
+    spec, cutoffs = {"validation_days": 1, "target_events": ["purchase"]}, {"validation": {"us": 56 * DAY}}
+    split = replace(split, timeline={**split.timeline, "spec": spec, "cutoffs": cutoffs})
+    windows = windows_as_asked(split, PURCHASE, count=8, most=100)
+    found = [set((np.asarray(w.requests.instant) // DAY).tolist()) for w in windows]
+    assert found == [{54}, {53}, {52}, {51}, {50}, {49}, {47}, {46}]  # neither 55 nor 48
+    for window, (asked,) in zip(windows, found, strict=True):
+        rows = window.split.training_rows()[1]
+        assert (np.asarray(prepared.events.timestamp)[rows] // DAY).max() < asked
+
+
+def test_a_catalogue_that_is_too_large_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Open, "chosen", lambda *_: pytest.fail("asked"))
+    with pytest.raises(UserError, match="need a dense inverse"):
+        fitted(partial(EASE, max_items=3, half_life_events="auto"), *shoppers(tmp_path))
+
+
 def test_with_order_alone_everybody_is_asked_for_the_last_step(tmp_path: Path) -> None:
     _, split = tiny_prepared(tmp_path, [[1, 2, 3, 4, 5], [3, 1, 2, 2, 1]])  # two of each are held out
     (window,) = windows_as_asked(split, PURCHASE, count=3, most=10)

@@ -40,7 +40,8 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     Where the training rows span less than three times that, of a third of their span, so that there is something to
     learn from before the newest one.
     Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
-    where there are no order ids, at every instant. Windows before which nobody has a target event are left out.
+    where there are no order ids, at every instant. Windows in which nobody has an order, as on a day on which the shop
+    is closed, are left out, and so are those before which nobody has one.
     """
     time = split.prepared.events.timestamp
     if time is None:
@@ -52,13 +53,16 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     trained = time[split.training_rows()[1]]
     end = int(cutoffs["validation"]["us"]) if "validation" in cutoffs else int(trained.max()) + 1
     length = min(round(days * MICROSECONDS_PER_DAY), -(-(end - int(trained.min())) // 3))
-    found = []
-    for number in range(1, count + 1):
-        cutoff = end - number * length
-        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length))
-        if not len(window.requests) or not len(window.split.training_rows(types)[1]):
+    found: list[Window] = []
+    for passed in np.unique((end - 1 - time[split.training_rows(types)[1]]) // length).tolist():
+        if len(found) == count:
             break
-        found.append(window)
+        cutoff = end - (passed + 1) * length
+        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length))
+        if not len(window.split.training_rows(types)[1]):
+            break
+        if len(window.requests):
+            found.append(window)
     return found
 
 

@@ -93,9 +93,8 @@ class EASE:
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Invert the items' co-occurrence in the training rows."""
         nothing = {"self_similarity": fit.filter_seen}
-        settings = self.open.chosen(self._tried(fit), split, fit, nothing)
-        self._invert(prepared, split, fit)
-        self._use(settings, fit)
+        self._invert(prepared, split, fit)  # first: what is too large for it is refused before anything is asked
+        self._use(self.open.chosen(self._tried(fit), split, fit, nothing), fit)
 
     def _tried(self, fit: Fit) -> Fitted:
         """Gives models with other settings, none of which moves the inverse."""
