@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -335,5 +336,11 @@ def test_very_many_ids_have_the_numbers_that_a_dictionary_would_give_them():
         assert dict(found) == {one: n for n, one in enumerate(ids, start=1)}
         assert [found.get(one) for one in ids] == [*range(1, len(ids) + 1)]
         assert (found.get("sku-5000"), found.get("", 0), Same("s200") in found) == (None, 0, False)
+    told = pickle.dumps(Numbering(["a", "b"]))  # as a dictionary, to a process with other hashes of texts
+    read = f"import pickle; print(dict(pickle.loads({told!r})))"
+    other = os.environ | {"PYTHONHASHSEED": "1"}
+    assert subprocess.run([sys.executable, "-c", read], env=other, capture_output=True, text=True).stdout == (
+        "{'a': 1, 'b': 2}\n"
+    )
     assert isinstance(Numbering.of(["a"]), dict)
     assert isinstance(Numbering.of([str(n) for n in range(MANY)]), Numbering)

@@ -60,6 +60,9 @@ class Numbering(Mapping[str, int]):
             raise KeyError(item_id)
         return number
 
+    def __reduce__(self) -> tuple[type[Numbering], tuple[Sequence[str]]]:
+        return type(self), (self.ids,)  # another process has other hashes: its table is made anew
+
     def __len__(self) -> int:
         return len(self.ids)
 
