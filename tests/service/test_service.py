@@ -393,6 +393,27 @@ def test_a_newer_bundle_takes_over_when_its_goldens_pass_and_only_then(
     assert service.figures.reloads["done"] == 1
 
 
+def test_how_long_a_newer_bundle_takes_is_not_what_the_one_before_it_took(folder: Path, exported: dict[str, Path]):
+    app = create_app(folder, Limits(reload=0.02))
+    service, where = app.state.service, list[bool]()
+
+    async def scenario() -> None:
+        right, here = service.batches.answer, threading.get_ident()
+
+        def noted(said: Any) -> Any:
+            where.append(threading.get_ident() == here)
+            return right(said)
+
+        service.batches.answer, service.batches.each = noted, 1e-6
+        shutil.rmtree(folder)
+        shutil.copytree(exported["popularity"], folder)
+        await until(lambda: service.figures.reloads["done"] == 1 and service.batches.each is None)
+        assert (await ask(app, "/v1/answer", {"history": ["i2"]})).status == 200
+
+    within(app, scenario)
+    assert where == [False]  # a thread, so that nobody else waits for it
+
+
 def test_a_bundle_of_another_task_never_takes_over(folder: Path):
     app = create_app(folder, QUIET)
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -74,7 +74,9 @@ class Service:
         while True:
             await asyncio.sleep(self.limits.reload)
             try:
-                await asyncio.get_running_loop().run_in_executor(None, self.opened.look, self.figures)
+                taken = await asyncio.get_running_loop().run_in_executor(None, self.opened.look, self.figures)
+                if taken and self.batches is not None:
+                    self.batches.each = None  # nobody knows how long the newer one takes
             except Exception:  # whatever lies there: what is in memory answers on
                 log.exception("reload", extra={"told": {"outcome": "failed"}})
 
