@@ -177,6 +177,35 @@ def test_a_catalogue_that_is_too_large_is_refused_before_anything_is_asked(
         fitted(partial(EASE, max_items=3, half_life_events="auto"), *shoppers(tmp_path))
 
 
+@pytest.mark.parametrize(("asks", "known"), [("cart", {1: 2, 2: 1, 4: 1}), ("checkout", {1: 2, 2: 2, 4: 1})])
+def test_where_part_of_an_order_is_known_so_it_is_in_the_windows(
+    tmp_path: Path, asks: str, known: dict[int, int]
+) -> None:
+    """The fourth customer's order has an item twice, the third's has one item alone, of which nothing can be known."""
+    orders = {1: [7, 5, 6], 2: [7, 5, 6], 3: [7], 4: [5, 5, 6, 5]}
+    histories = [[1, 2, *order, 3, 3] for order in orders.values()]  # the last two are held out
+    times = [[DAY, 2 * DAY, *[9 * DAY] * len(order), 20 * DAY, 21 * DAY] for order in orders.values()]
+    numbers = [[10 * u + 1, 10 * u + 2, *[10 * u + 3] * len(o), 10 * u + 4, 10 * u + 5] for u, o in orders.items()]
+    prepared, split = tiny_prepared(tmp_path, histories, times, columns={"order": numbers})
+    spec = {"validation_days": 3, "target_events": ["purchase"], "asks": asks}
+    split = replace(split, timeline={**split.timeline, "spec": spec, "cutoffs": {"validation": {"us": 10 * DAY}}})
+    (window,) = windows_as_asked(split, PURCHASE, count=1, most=100)
+    requests, targets = window.requests, window.targets
+    assert np.asarray(requests.user).tolist() == [1, 2, 4]
+    offsets, rows = requests.flat()
+    barred = requests.hidden(False)
+    assert barred is not None
+    for n, (user, many) in enumerate(known.items()):
+        first = list(dict.fromkeys(orders[user]))[:many]
+        basket = [item for item in orders[user] if item in first]
+        assert requests.events.item[rows[offsets[n] : offsets[n + 1]]].tolist() == [1, 2, *basket]
+        assert barred[1][barred[0][n] : barred[0][n + 1]].tolist() == basket
+        wanted = slice(*targets.offsets[n : n + 2])
+        assert targets.item[wanted].tolist() == [item for item in orders[user] if item not in first]
+        assert prepared.events.item[targets.row[wanted]].tolist() == targets.item[wanted].tolist()
+    assert fitted(OPEN["item_knn"], prepared, split).settings["neighbours"] == 50
+
+
 def test_with_order_alone_everybody_is_asked_for_the_last_step(tmp_path: Path) -> None:
     _, split = tiny_prepared(tmp_path, [[1, 2, 3, 4, 5], [3, 1, 2, 2, 1]])  # two of each are held out
     (window,) = windows_as_asked(split, PURCHASE, count=3, most=10)

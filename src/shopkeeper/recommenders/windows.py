@@ -22,6 +22,7 @@ from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
+BASKETS = ("cart", "checkout")  # of `split.asks`: part of the order is known
 DAYS = 28.0  # of a window, where nothing says how long the split's own are
 
 
@@ -70,8 +71,8 @@ def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> l
     """Earlier windows whose questions are like those of the split's validation, at most `most` in all.
 
     With a cutoff in time up to `count` windows that are as long as validation's, each customer asked at his first
-    order in each; else everybody is asked for his last step. Where there are more questions, some that are evenly
-    spread over the customers.
+    order in each; else everybody is asked for his last step. Where part of the order is known (`split.asks=cart` or
+    `checkout`), so it is here. Where there are more questions, some that are evenly spread over the customers.
     """
     cutoffs, spec = split.timeline.get("cutoffs") or {}, split.timeline.get("spec") or {}
     if split.prepared.events.timestamp is None or "validation" not in cutoffs:
@@ -80,8 +81,12 @@ def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> l
     else:
         days = spec.get("validation_days") or _days_between(cutoffs) or DAYS
         found = [_of_some(w, _first_of_each(w.requests)) for w in earlier_windows(split, types, float(days), count)]
+    if spec.get("asks") in BASKETS:
+        several = [(w, np.flatnonzero(_different(w.targets)[1] > 1)) for w in found]
+        found = [_of_some(w, rows) for w, rows in several if len(rows)]
     share = most // max(len(found), 1)
-    return [_of_some(w, _spread(len(w.requests), share)) for w in found]
+    found = [_of_some(w, _spread(len(w.requests), share)) for w in found]
+    return [_with_basket(w, spec["asks"]) for w in found] if spec.get("asks") in BASKETS else found
 
 
 def _days_between(cutoffs: dict[str, Any]) -> float:
@@ -111,6 +116,37 @@ def _of_some(window: Window, rows: np.ndarray) -> Window:
     kept = np.arange(at[-1]) + np.repeat(offsets[:-1][rows] - at[:-1], counts)
     return replace(
         window, requests=window.requests.take(rows), targets=Targets(at, targets.item[kept], targets.row[kept])
+    )
+
+
+def _different(targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+    """As how manieth of its order's different items each target comes, from 0: (N,); how many there are: (B,)."""
+    owner = targets.request
+    key = owner * (int(targets.item.max(initial=0)) + 1) + targets.item
+    _, first, of = np.unique(key, return_index=True, return_inverse=True)
+    counts = np.bincount(owner[first], minlength=len(targets))
+    order = np.argsort(first, kind="stable")  # targets lie by request, so these do, too
+    place = np.empty(len(first), np.int64)
+    place[order] = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return place[of], counts
+
+
+def _with_basket(window: Window, asks: str) -> Window:
+    """The window with the first different items of each order in the basket and not in question.
+
+    How many are in differs from customer to customer, from one to all but one, which it is at the checkout. Each order
+    has two or more.
+    """
+    requests, targets, (place, counts) = window.requests, window.targets, _different(window.targets)
+    assert requests.user is not None
+    inside = place < (counts - 1 if asks == "checkout" else 1 + requests.user % (counts - 1))[targets.request]
+    basket, left = (np.append(0, np.cumsum(np.bincount(targets.request[x], minlength=len(targets)))).astype(np.int64)
+                    for x in (inside, ~inside))  # fmt: skip
+    held = requests.holding((basket, targets.row[inside]))
+    return replace(
+        window,
+        requests=replace(held, barred=(basket, targets.item[inside])),
+        targets=Targets(left, targets.item[~inside], targets.row[~inside]),
     )
 
 
