@@ -44,7 +44,8 @@ def indexed(request: pytest.FixtureRequest, graph: Path, shop: Any, tmp_path_fac
 def test_of_few_items_it_finds_all_with_their_exact_scores(indexed: Path):
     exact, other = Bundle.load(indexed), Bundle.load(indexed, approximate=True)
     histories: list[Any] = [[], ["i5"], ["i1", "i2", "i3"], ["nobody knows"], [f"i{n}" for n in range(1, 31)]]
-    for told in ({}, {"filter_seen": True}, {"exclude": [["i2", "i6", "gone"]] * 5}, {"k": 3}):
+    for told in ({}, {"filter_seen": True}, {"exclude": [["i2", "i6", "gone"]] * 5}, {"k": 3},
+                 {"exclude": [[f"i{n}" for n in range(1, 61)]] * 5}):  # fmt: skip
         for right, found in zip(exact.recommend(histories, **told), other.recommend(histories, **told), strict=True):
             assert [i for i, _ in found] == [i for i, _ in right]
             np.testing.assert_allclose([s for _, s in found], [s for _, s in right], atol=1e-5)

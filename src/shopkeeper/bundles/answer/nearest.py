@@ -136,8 +136,8 @@ class OfUsearch:
 
     def vectors(self, places: np.ndarray) -> np.ndarray:
         """float32 (…, D)."""
-        found: np.ndarray = np.asarray(self.index.get(places.astype(np.uint64)), np.float32)[:, :-1]
-        return found
+        found = np.asarray(self.index.get(places.astype(np.uint64)), np.float32)
+        return found.reshape(*places.shape, self.width + 1)[..., :-1]  # of no place usearch gives no table
 
 
 def faiss_package() -> Any:
