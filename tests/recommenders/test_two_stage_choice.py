@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from shopkeeper.bundles.answer import verify
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.data.requests import Targets
+from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
@@ -24,7 +25,7 @@ from shopkeeper.recommenders.combined.auto import Auto
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.validated import mean_ndcg
 from shopkeeper.recommenders.windows import earlier_windows
-from tiny import days, tiny_prepared
+from tiny import DAY, days, tiny_prepared
 
 SMALL: dict[str, Any] = {"per_model": 5, "windows": 2, "window_days": 2, "trees": 5, "min_data_in_leaf": 1}
 REVERSED = dict(reversed(CANDIDATES.items()))  # popularity first
@@ -143,6 +144,34 @@ def test_no_more_requests_are_learnt_from_than_are_told_and_of_every_window_the_
     assert everything.sum() > 300
     assert 30 < few.sum() <= 60
     assert few.max() <= 20
+
+
+def test_where_carts_are_asked_the_ranker_learns_from_carts(tmp_path: Path) -> None:
+    """What goes into a basket first is of the customer's own taste, what follows is said by it alone."""
+    rng = np.random.default_rng(1)
+    orders = [[(2 * int(k) + 1, 2 * int(k) + 2) for k in rng.integers(0, 6, 12)] for _ in range(60)]
+    histories = [[item for order in one for item in order] for one in orders]
+    times = [[(1 + 5 * n // 2 * 2 + u % 5) * DAY for n in range(12) for _ in range(2)] for u in range(60)]
+    numbers = [[100 * u + n + 1 for n in range(12) for _ in range(2)] for u in range(60)]
+    prepared, split = tiny_prepared(tmp_path, histories, times, columns={"order": numbers})
+    spec = {**split.timeline.get("spec", {}), "target_events": ["purchase"], "asks": "cart"}
+    split = replace(split, timeline={**split.timeline, "spec": spec, "cutoffs": {"validation": {"us": 50 * DAY}}})
+    asked: list[tuple[Requests, Targets]] = []
+
+    class Watched(TwoStage):
+        def _examples(self, requests: Requests, targets: Targets, *rest: Any) -> Any:
+            asked.append((requests, targets))
+            return super()._examples(requests, targets, *rest)
+
+    settings = SMALL | {"windows": 2, "window_days": 10, "patience": None, "trees": 20}
+    fitted(partial(Watched, CANDIDATES, **settings), prepared, split)
+    assert len(asked) == 2
+    for requests, targets in asked:
+        last = requests.events.item[requests.end - 1]
+        np.testing.assert_array_equal(targets.item, last + 1)
+        barred = requests.hidden(False)
+        assert barred is not None
+        np.testing.assert_array_equal(barred[1], last)
 
 
 def test_targets_of_some_requests_are_theirs_with_all_lines() -> None:

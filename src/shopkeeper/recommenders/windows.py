@@ -42,7 +42,8 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     learn from before the newest one.
     Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
     where there are no order ids, at every instant. Windows in which nobody has an order, as on a day on which the shop
-    is closed, are left out, and so are those before which nobody has one.
+    is closed, are left out, and so are those before which nobody has one. With `split.asks=cart` or `checkout` orders
+    of one item are, too (`with_basket`).
     """
     time = split.prepared.events.timestamp
     if time is None:
@@ -62,9 +63,15 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
         window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length))
         if not len(window.split.training_rows(types)[1]):
             break
+        if _asks(split) in BASKETS:
+            window = _of_some(window, np.flatnonzero(_different(window.targets)[1] > 1))
         if len(window.requests):
             found.append(window)
     return found
+
+
+def _asks(split: Split) -> str:
+    return str((split.timeline.get("spec") or {}).get("asks"))
 
 
 def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> list[Window]:
@@ -81,12 +88,8 @@ def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> l
     else:
         days = spec.get("validation_days") or _days_between(cutoffs) or DAYS
         found = [_of_some(w, _first_of_each(w.requests)) for w in earlier_windows(split, types, float(days), count)]
-    if spec.get("asks") in BASKETS:
-        several = [(w, np.flatnonzero(_different(w.targets)[1] > 1)) for w in found]
-        found = [_of_some(w, rows) for w, rows in several if len(rows)]
     share = most // max(len(found), 1)
-    found = [_of_some(w, _spread(len(w.requests), share)) for w in found]
-    return [_with_basket(w, spec["asks"]) for w in found] if spec.get("asks") in BASKETS else found
+    return [with_basket(_of_some(w, _spread(len(w.requests), share))) for w in found]
 
 
 def _days_between(cutoffs: dict[str, Any]) -> float:
@@ -131,15 +134,18 @@ def _different(targets: Targets) -> tuple[np.ndarray, np.ndarray]:
     return place[of], counts
 
 
-def _with_basket(window: Window, asks: str) -> Window:
-    """The window with the first different items of each order in the basket and not in question.
+def with_basket(window: Window) -> Window:
+    """With `split.asks=cart` or `checkout` the first different items of each order lie in the basket, not in question.
 
-    How many are in differs from customer to customer, from one to all but one, which it is at the checkout. Each order
-    has two or more.
+    How many are in differs from customer to customer, from one to all but one, which it is at the checkout. Histories
+    are copied, so a window of many requests is cut before.
     """
+    if (asks := _asks(window.split)) not in BASKETS or not len(window.requests):
+        return window
     requests, targets, (place, counts) = window.requests, window.targets, _different(window.targets)
     assert requests.user is not None
-    inside = place < (counts - 1 if asks == "checkout" else 1 + requests.user % (counts - 1))[targets.request]
+    known = counts - 1 if asks == "checkout" else 1 + requests.user % np.maximum(counts - 1, 1)
+    inside = place < known[targets.request]
     basket, left = (np.append(0, np.cumsum(np.bincount(targets.request[x], minlength=len(targets)))).astype(np.int64)
                     for x in (inside, ~inside))  # fmt: skip
     held = requests.holding((basket, targets.row[inside]))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from shopkeeper.recommenders.combined.examples import REQUESTS_AT_ONCE, Examples
 from shopkeeper.recommenders.combined.validated import mean_ndcg
 from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.reached import reached_or_rest
-from shopkeeper.recommenders.windows import earlier_windows, offers_new_items
+from shopkeeper.recommenders.windows import earlier_windows, offers_new_items, with_basket
 from shopkeeper.schema import event_codes
 from shopkeeper.shapes import Yaml
 
@@ -189,7 +190,9 @@ class TwoStage:
         parts = []
         for window, most in zip(windows, shares([len(w.requests) for w in windows], self.max_requests), strict=True):
             self._fit_candidates(window.split, fit)
-            parts.append(self._examples(window.requests, window.targets, fit, most))
+            requests, targets = drawn(window.requests, window.targets, most, fit.seed)
+            asked = with_basket(replace(window, requests=requests, targets=targets))
+            parts.append(self._examples(asked.requests, asked.targets, fit, most))
         popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
         self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
         self._fit_candidates(split, fit)
