@@ -85,6 +85,9 @@ def test_an_order_that_its_last_file_calls_cancelled_or_failed_is_out_where_such
     only_pending = {"1.csv": LINES + plugin_line(4, "Pending payment"), "2.csv": LINES + plugin_line(4, "Completed")}
     p = prepared(tmp_path / "some", "woocommerce_lines", only_pending, max_rejected_share=0.9)
     assert [row[0] for row in bought(p)] == ["4"]
+    turned = dict(zip(only_pending, [*only_pending.values()][::-1], strict=True))
+    with pytest.raises(UserError, match="no order is left, as rules keep each one out in the last file"):
+        prepared(tmp_path / "none", "woocommerce_lines", turned, max_rejected_share=0.9)
 
 
 def test_orders_count_once_only_where_a_column_numbers_them(tmp_path: Path):

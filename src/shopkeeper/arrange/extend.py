@@ -98,8 +98,7 @@ def _check_new_orders(old: Prepared, fresh: Log, new: list[str]) -> None:
     if again:
         raise UserError(
             f"{', '.join(new)}: {again:,} orders are in {old.path} already, and an order that stands in several files "
-            f"is read from the last (rows.orders); prepare all files together: "
-            f"shopkeeper prepare, without extend"
+            f"is read from the last (rows.orders); prepare all files together: shopkeeper prepare, without extend"
         )
 
 

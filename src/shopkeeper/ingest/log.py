@@ -144,6 +144,11 @@ def collect(
     log = _join(parts, rejected)
     if once and "order_id" in log.ids:
         _each_order_once(log, numbers_of(paths, lengths), events, left_out)
+        if events and not len(log):
+            raise UserError(
+                f"dataset '{config.name}': no order is left, as rules keep each one out in the last file that has it; "
+                f"look at reject and cancelled"
+            )
     return log
 
 
