@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from shopkeeper.arrange.extend import extend_dataset
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.log import Ids, read_log
 from shopkeeper.ingest.overlap import LATER_FILE, read_once
 from sources.shop import config, events, prepared
 
@@ -88,6 +91,20 @@ def test_an_order_that_its_last_file_calls_cancelled_or_failed_is_out_where_such
     turned = dict(zip(only_pending, [*only_pending.values()][::-1], strict=True))
     with pytest.raises(UserError, match="no order is left, as rules keep each one out in the last file"):
         prepared(tmp_path / "none", "woocommerce_lines", turned, max_rejected_share=0.9)
+
+
+def test_who_stands_in_rows_alone_that_rules_keep_out_is_no_customer_of_the_log(tmp_path: Path):
+    told = config("woocommerce_lines", ["1.csv", "2.csv"], max_rejected_share=0.9)
+    (tmp_path / "1.csv").write_text(LINES + plugin_line(1, "Completed") + plugin_line(3, "Completed"))
+    (tmp_path / "2.csv").write_text(LINES + plugin_line(2, "Failed") + plugin_line(3, "Failed"))
+    log = read_log(parse(told), tmp_path, progress=False)
+    assert (log.ids["user_id"].values.to_pylist(), log.user.tolist()) == (["c1@x.com"], [0])
+    assert log.orders_aside is not None
+    assert log.orders_aside.to_pylist() == ["3", "2"]
+    (tmp_path / "2.csv").write_text(LINES + plugin_line(2, "Failed") + plugin_line(4, "Completed"))
+    log = read_log(parse(told), tmp_path, progress=False)
+    assert log.ids["user_id"].values.take(pa.array(log.user)).to_pylist() == ["c1@x.com", "c3@x.com", "c4@x.com"]
+    assert Ids(np.array([2, -1, 0], np.int32), pa.array(["a", "b", "c"])).only_used().codes.tolist() == [1, -1, 0]
 
 
 def test_orders_count_once_only_where_a_column_numbers_them(tmp_path: Path):

@@ -39,6 +39,14 @@ class Ids:
     codes: np.ndarray
     values: pa.Array
 
+    def only_used(self) -> Ids:
+        """The same ids without values that no row has: customers of rows that are gone are none of the log's."""
+        used = np.zeros(len(self.values) + 1, bool)
+        used[self.codes] = True
+        used[-1] = False  # where -1 points to
+        place = np.append(np.cumsum(used[:-1], dtype=np.int32) - 1, np.int32(-1))
+        return Ids(place[self.codes].astype(np.int32), self.values.filter(pa.array(used[:-1])))
+
 
 @dataclass
 class Log:
@@ -164,6 +172,8 @@ def _each_order_once(log: Log, file: np.ndarray, events: int, left_out: Counter[
     keep[events:] = False
     again = order.codes[:events][~keep[:events]]
     log.keep(keep)
+    if events < len(keep):
+        log.ids = {name: ids.only_used() for name, ids in log.ids.items()}
     if not len(again):
         return
     if left_out is not None:
