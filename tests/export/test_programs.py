@@ -194,7 +194,7 @@ def test_a_second_stage_without_trees_is_its_first_model(tmp_path: Path) -> None
     prepared, split = orders_shop(tmp_path / "shop")
     model = MODELS["two_stage"]()
     model.fit(prepared, split, Fit())
-    model.booster = None
+    model.booster, model.alone = None, "personal_frequency"
     bundle = Bundle.load(export_bundle(model, prepared, split, MadeFrom(model="m", task="t"), tmp_path / "m"))
     line = ["i9", "purchase", "1970-05-01"]
     own = model.models["personal_frequency"].score(Requests.from_histories([[9]], [[5]], [[0]]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ def test_bash_completes_what_is_typed(line: str, reply: list[str], tmp_path: Pat
         f'{script("bash")}\nCOMP_LINE="{line}" COMP_POINT={at}\n_shopkeeper\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
         "complete -p shopkeeper\n"
     )
-    shown = subprocess.run(["bash", "--noprofile", "--norc", "-eu", "complete.sh"], cwd=tmp_path, env=os.environ.copy(),
+    place = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    shown = subprocess.run(["bash", "--noprofile", "--norc", "-eu", "complete.sh"], cwd=tmp_path, env=place,
                            capture_output=True, text=True)  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     *found, registered = shown.stdout.split("\n")[:-1]

@@ -92,7 +92,7 @@ def test_what_was_changed_for_its_customers_is_prepared_whole(
     house, first = shop_of_two_days(tmp_path, **{rule: RULES[rule]})
     assert list(first.manifest["changes"]) == [rule]
     with pytest.raises(
-        UserError, match=f"^first was changed by {rule}, and .* prepare all files together: python prepare"
+        UserError, match=f"^first was changed by {rule}, and .* prepare all files together: shopkeeper prepare"
     ):
         prepare_data(house.config("prepare", "dataset=shop", "prepared_folder=extended", "extend=first"))
     assert prepare_data(house.config("prepare", "dataset=shop", "prepared_folder=extended")).manifest["changes"][rule]

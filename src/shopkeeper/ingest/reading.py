@@ -109,11 +109,11 @@ def _read(
                 _check_one_of(config, path, block)
                 first = False
             yield block
-    except MissingColumnError as e:
-        lost = [place(name, e.have).column for name in wanted.names if name not in config.optional]
-        missing = list(dict.fromkeys([*(name for name in lost if name not in e.have), *e.any_of]))
-        alike = "" if len(e.have) == 1 < len(wanted.names) else looks_like(e.have, missing, config.export)
-        raise UserError(f"{e}{alike}") from None  # of one column: another delimiter, which `e` says
+    except MissingColumnError as said:
+        lost = [place(name, said.have).column for name in wanted.names if name not in config.optional]
+        missing = list(dict.fromkeys([*(name for name in lost if name not in said.have), *said.any_of]))
+        alike = "" if len(said.have) == 1 < len(wanted.names) else looks_like(said.have, missing, config.export)
+        raise UserError(f"{said}{alike}") from None  # of one column: another delimiter, which is said already
 
 
 def _check_one_of(config: DatasetConfig, path: Path, block: Block) -> None:

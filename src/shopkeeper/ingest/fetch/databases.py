@@ -64,8 +64,8 @@ def _reader(entry: Fetch, address: Address, query: str) -> Iterator[Any]:
                 cursor = connection.cursor()
                 cursor.execute(query)
                 found = cursor.fetch_record_batch()
-        except UserError as e:
-            raise UserError(f"{entry.shown}: {e}") from None
+        except UserError as message:
+            raise UserError(f"{entry.shown}: {message}") from None
         except Exception as e:
             raise UserError(f"{entry.shown}: the query fails ({_line(e)}); correct raw.fetch") from None
         try:
@@ -116,8 +116,8 @@ def _batches(reader: Any, entry: Fetch) -> Iterator[pa.RecordBatch]:
             batch = reader.read_next_batch()
         except StopIteration:
             return
-        except UserError as e:
-            raise UserError(f"{entry.shown}: {e}") from None
+        except UserError as message:
+            raise UserError(f"{entry.shown}: {message}") from None
         except Exception as e:
             raise UserError(f"{entry.shown}: the rows end in the middle ({_line(e)}); run prepare again") from None
         yield batch
