@@ -50,13 +50,19 @@ def of_before(name: str, anew: Collection[str]) -> tuple[list[dict[str, Any]], l
 
     Of rows the system ends with the model's name; a claim names its model as a word.
     """
+    rows, claims = of_file(name)
+    kept = [r for r in rows if r["system"].split()[-1] not in anew]
+    return kept, [c for c in claims if not set(re.findall(r"\w+", c["what"])) & set(anew)]
+
+
+def of_file(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows and claims of the result file, each row with where it comes from; none where there is no file yet."""
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         return [], []
     result = json.loads(path.read_text(encoding="utf-8"))
     origin = {k: result[k] for k in ("command", "commit", "date", "note") if k in result}
-    rows = [{"measured": origin, **r} for r in result["rows"] if r["system"].split()[-1] not in anew]
-    return rows, [c for c in result["claims"] if not set(re.findall(r"\w+", c["what"])) & set(anew)]
+    return [{"measured": origin, **r} for r in result["rows"]], result["claims"]
 
 
 def write_result(
