@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+
+from shopkeeper.service import Limits
+
+QUIET = Limits(reload=0)
 
 
 class Response(NamedTuple):
@@ -61,3 +67,42 @@ async def ask(
     start = told[0]
     headers_back = {name.decode(): value.decode() for name, value in start["headers"]}
     return Response(start["status"], headers_back, b"".join(m.get("body", b"") for m in told[1:]))
+
+
+def within(app: Any, what: Callable[[], Awaitable[Any]]) -> Any:
+    """What a scenario gives while the application runs."""
+
+    async def scenario() -> Any:
+        async with running(app):
+            return await what()
+
+    return asyncio.run(scenario())
+
+
+def asked(app: Any, path: str, body: Any = None, **more: Any) -> Response:
+    found: Response = within(app, lambda: ask(app, path, body, **more))
+    return found
+
+
+class Slow:
+    """Answers when it is let; notes which requests came together."""
+
+    def __init__(self) -> None:
+        self.go, self.batches = threading.Event(), list[int]()
+
+    def __call__(self, said: Any) -> list[dict[str, Any]]:
+        self.batches.append(len(said))
+        assert self.go.wait(30)
+        return [{"said": one} for one in said]
+
+
+def slowed(app: Any) -> Slow:
+    app.state.service.opened.answer = slow = Slow()
+    return slow
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.005)

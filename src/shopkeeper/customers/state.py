@@ -1,4 +1,4 @@
-"""What the customer models share: when a score stays blank and why, and the JSON half of what they save."""
+"""What the customer models share: when a score stays blank and why, and what they save beside trees and networks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.correction.calibration import Calibrator
 from shopkeeper.errors import UserError
-from shopkeeper.files import read_json, write_json
+from shopkeeper.files import atomic_file, read_json, write_json
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.schema import NO_HISTORY
 
-STATE_FILE = "model.json"
+STATE_FILE, WEIGHTS_FILE = "model.json", "weights.npz"
 
 
 def why_untrainable(label: np.ndarray, min_positives: int, answers: str = PROBABILITIES) -> str:
@@ -107,3 +108,29 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is missing: the run folder is incomplete; train the model again") from None
     except Exception as e:  # zipfile, zlib, numpy and KeyError all have their own for a damaged file
         raise UserError(f"{path} is damaged ({e}); train the model again") from None
+
+
+def save_linear(
+    folder: Path,
+    model: str,
+    arrays: dict[str, np.ndarray],
+    feature_names: tuple[str, ...],
+    calibrator: Calibrator,
+    untrainable: str,
+) -> None:
+    """Write `weights.npz` and `model.json` of a model that is arrays, features, a calibration, and why it is blank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / WEIGHTS_FILE) as tmp, open(tmp, "wb") as f:
+        np.savez(f, **arrays)  # type: ignore[arg-type]
+    state = {"feature_names": list(feature_names), "calibrator": calibrator.as_json(), "untrainable": untrainable}
+    write_state(folder, model, state)
+
+
+def read_linear(
+    folder: Path, model: str, names: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], Calibrator, str]:
+    """What `save_linear` was given; without arrays where the model is blank. Errors as of `read_state`."""
+    state = read_state(folder, model, ("feature_names", "calibrator", "untrainable"))
+    untrainable = str(state["untrainable"])
+    arrays = {} if untrainable else read_arrays(folder / WEIGHTS_FILE, names)
+    return arrays, tuple(state["feature_names"]), Calibrator(**state["calibrator"]), untrainable

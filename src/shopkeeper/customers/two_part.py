@@ -16,18 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import Calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import fit_scale, uncalibrated
 from shopkeeper.customers.logistic import scale_of
 from shopkeeper.customers.state import (
     labels_of,
-    read_arrays,
-    read_state,
+    read_linear,
     same_features,
+    save_linear,
     why_untrainable,
     with_blanks,
-    write_state,
 )
-from shopkeeper.files import atomic_file
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -92,19 +90,8 @@ class TwoPart:
 
     def save(self, folder: Path) -> None:
         """Write `weights.npz` and `model.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / "weights.npz") as tmp, open(tmp, "wb") as f:
-            np.savez(f, **self.arrays)  # type: ignore[arg-type]
-        state = {
-            "feature_names": list(self.feature_names),
-            "calibrator": self.calibrator.as_json(),
-            "untrainable": self.untrainable,
-        }
-        write_state(folder, "two_part", state)
+        save_linear(folder, "two_part", self.arrays, self.feature_names, self.calibrator, self.untrainable)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        state = read_state(folder, "two_part", ("feature_names", "calibrator", "untrainable"))
-        self.feature_names, self.untrainable = tuple(state["feature_names"]), str(state["untrainable"])
-        self.calibrator = Calibrator(**state["calibrator"])
-        self.arrays = {} if self.untrainable else read_arrays(folder / "weights.npz", ARRAYS)
+        self.arrays, self.feature_names, self.calibrator, self.untrainable = read_linear(folder, "two_part", ARRAYS)
