@@ -209,7 +209,8 @@ def make_base(house: House) -> None:
 def make_clone(house: House) -> None:
     """The same for DVC: a project with the stages before the one that is killed."""
     house.place.mkdir()
-    for name in ("conf", "dvc.yaml", "prepare.py", "train.py", "src"):
+    for name in ("conf", "dvc.yaml", "inputs/dvc.yaml", "prepare.py", "train.py", "src"):
+        (house.place / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, house.place / name)
     plan = {"dataset": "demo_shop", "split": "temporal", "seed": 1, "models": {"popularity": "next_item"},
@@ -299,7 +300,7 @@ def attempt(house: House, stage: Stage, base: Path, right: Mapping[str, str], mo
 
 def _in_result(name: str, stage: Stage) -> bool:
     """Whether a file may change: it is part of the result, or DVC's note of it. A person's log is not."""
-    return (name.startswith(f"{stage.left}/") and name not in MINE) or name in ("dvc.lock",)
+    return (name.startswith(f"{stage.left}/") and name not in MINE) or name in ("dvc.lock", "inputs/dvc.lock")
 
 
 def result_of(house: House, stage: Stage, ended: Ended) -> dict[str, str]:

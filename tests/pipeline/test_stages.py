@@ -60,8 +60,8 @@ def dvc(folder: Path, *words: str) -> str:
 
 
 def ran(printed: str) -> set[str]:
-    """The names of the stages that ran."""
-    return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")}
+    """The names of the stages that ran, without the file that they stand in."""
+    return {line.split("'")[1].rpartition(":")[2] for line in printed.splitlines() if line.startswith("Running stage")}
 
 
 def repro(folder: Path) -> set[str]:
