@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopkeeper.id_columns import doubts, normal_ids, overlap, placeholders
-from shopkeeper.identifiers import BLANKS, normal_id
+from shopkeeper.ids.columns import doubts, normal_ids, overlap, placeholders
+from shopkeeper.ids.spelling import BLANKS, normal_id
 
 ODD = st.text(alphabet=[*"0117.eE+-aAé\u0301", " ", "\xa0", "\u200b"], max_size=9)
 

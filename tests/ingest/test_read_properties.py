@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 
 CONFIG = {
     "name": "any",

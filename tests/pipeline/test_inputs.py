@@ -173,7 +173,7 @@ def replace_raw(place: Path) -> None:
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a source file": lambda place: edit(place, "nn/attention.py"),
     "a new module": lambda place: (place / "shopkeeper/nn/new.py").write_text(""),
-    "a page": lambda place: edit(place, "evaluation/report/report.css"),
+    "a page": lambda place: edit(place, "evaluation/report/templates/report.css"),
     "a raw file": replace_raw,
     "a raw file that a pattern newly matches": lambda place: (place / "raw/day-2.csv").write_text("user,item\n"),
     "a raw file that has gone": lambda place: (place / "raw/day-1.csv").unlink(),

@@ -15,7 +15,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.pipeline import context, told
 from shopkeeper.pipeline.recommend import asked_now, best, of_category, without_shown
 from shopkeeper.pipeline.runs import RunFolder

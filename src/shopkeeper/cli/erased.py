@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id, other_spellings
+from shopkeeper.ids.spelling import normal_id, other_spellings
 
 if TYPE_CHECKING:
     from shopkeeper.people.search import Search

@@ -125,7 +125,7 @@ def print_readout(file: Path, planned: int | None, share: float, level: float, r
 
 def _customers(table: pa.Table, path: Path) -> np.ndarray | None:
     """Whose each row is, None where no column says so."""
-    from shopkeeper.id_columns import normal_ids
+    from shopkeeper.ids.columns import normal_ids
 
     name = next((n for n in CUSTOMER if n in table.column_names), None)
     if name is None:

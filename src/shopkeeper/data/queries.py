@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
-from shopkeeper.identifiers import BLANKS
+from shopkeeper.ids.spelling import BLANKS
 
 TEXT, BUCKET = "query:", "query#"
 LONGEST = 200  # characters of a text that is kept; what is longer is no query that others ask, too

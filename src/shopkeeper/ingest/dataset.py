@@ -56,7 +56,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.ingest.dataset_parts import (
     Cancelled,
     ColumnRule,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shopkeeper.id_columns import overlap
+from shopkeeper.ids.columns import overlap
 
 WAY_OUT = {
     "items": "look at items.id and items.id_map, or spell the ids alike in both files",

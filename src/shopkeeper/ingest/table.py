@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.dataset_parts import Label, Table
 from shopkeeper.shapes import Yaml

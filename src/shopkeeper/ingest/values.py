@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError
-from shopkeeper.id_columns import normal_ids, plain_text
+from shopkeeper.ids.columns import normal_ids, plain_text
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 
 CODES = pa.dictionary(pa.int32(), pa.string())
 
 
 def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
-    """Ids in the spelling of `identifiers`, dictionary-encoded (each text once); missing and blank ones are null."""
+    """Ids in the spelling of `ids`, dictionary-encoded (each text once); missing and blank ones are null."""
     return _dictionary(column, name, normal_ids)
 
 

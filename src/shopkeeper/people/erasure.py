@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from shopkeeper.data.queries import query_id
 from shopkeeper.errors import UserError
-from shopkeeper.id_columns import normal_ids
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.columns import normal_ids
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.ingest.log import Ids, Log
 from shopkeeper.people.identity import FOREVER, Links, connect, persons_of_rows, persons_with, slice_of
 from shopkeeper.people.tables import read_columns

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.errors import UserError
-from shopkeeper.id_columns import normal_ids
+from shopkeeper.ids.columns import normal_ids
 from shopkeeper.ingest.log import Ids, Log
 from shopkeeper.people.tables import instants, read_columns
 from shopkeeper.timeline import iso

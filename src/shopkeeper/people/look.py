@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from shopkeeper.id_columns import plain_text
+from shopkeeper.ids.columns import plain_text
 from shopkeeper.people.names import PERSON, Names
 
 OTHER_IDS = frozenset({"item_id", "order_id", "session_id", "event_type", "channel"})  # text that is never a customer

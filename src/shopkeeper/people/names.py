@@ -13,8 +13,8 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.id_columns import normal_ids
-from shopkeeper.identifiers import EXPONENT, normal_id
+from shopkeeper.ids.columns import normal_ids
+from shopkeeper.ids.spelling import EXPONENT, normal_id
 
 # Numbers below such a name are ids, too.
 PERSON = re.compile(r"user_?id|customer|client|visitor|member|person|account|buyer|shopper|chosen", re.I)

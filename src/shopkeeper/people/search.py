@@ -90,7 +90,7 @@ def find_customer(ids: set[str], root: Path) -> Search:
     read by their content, DVC's cache included, and so is what runs say that they wrote elsewhere (another tracking
     store, other folders). What names the fingerprint of prepared data that holds the customer is a trace too, be it a
     run, a bundle, a study, a copied page or the checkpoint of a training that was killed: a model can remember what its
-    files do not name. Ids are compared in one spelling (`identifiers.normal_id`), hashes without case.
+    files do not name. Ids are compared in one spelling (`ids.spelling.normal_id`), hashes without case.
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder; give the one that holds data, models, reports and exports as --root")

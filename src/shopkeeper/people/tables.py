@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.id_columns import normal_ids
+from shopkeeper.ids.columns import normal_ids
 
 
 def read_columns(
@@ -19,7 +19,7 @@ def read_columns(
 ) -> dict[str, pa.Array]:
     """Columns of a table under our names; `columns` maps our names to the file's.
 
-    Everything but times is text; ids are spelled as in the log (`identifiers`).
+    Everything but times is text; ids are spelled as in the log (`ids`).
     """
     path = Path(path)
     if not path.is_file():

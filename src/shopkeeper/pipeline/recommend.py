@@ -15,7 +15,7 @@ from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.metrics.best import best_columns
 from shopkeeper.models.about import LISTS
 from shopkeeper.pipeline import context, places, show

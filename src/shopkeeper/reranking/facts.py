@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME
 
 NEVER = np.iinfo(np.int64).max

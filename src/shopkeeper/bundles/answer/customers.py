@@ -28,7 +28,7 @@ from shopkeeper.features.rfm import rfm_features
 from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.features.subject_pairs import KNOWN as PAIRED
 from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN, of_pairs
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.processes import NO_ORDER
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated

@@ -21,7 +21,7 @@ from shopkeeper.bundles.answer.numbering import Numbering
 from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES
 
 VOCABULARY = "vocabulary.json"

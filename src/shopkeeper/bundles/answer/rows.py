@@ -22,7 +22,7 @@ from shopkeeper.bundles.answer.histories import VOCABULARY, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.features.table import Encoding
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
 
 

@@ -16,7 +16,7 @@ from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_table import as_row, columns_of
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.programs.base import Program
 
 STRANGE = "a value of nobody's"

@@ -90,10 +90,10 @@ def personal_data(window: Mapping[str, Any] | None) -> str:
 
 
 def _file(name: str) -> Markup:
-    """A file of this package that goes into the page as it is."""
+    """A file of the folder `templates/` that goes into the page as it is."""
     from markupsafe import Markup
 
-    return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return Markup(resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def _window(window: Mapping[str, Any] | None) -> Section | None:

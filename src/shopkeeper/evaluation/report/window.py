@@ -13,7 +13,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.compare import align
 from shopkeeper.evaluation.report.figures import Board, one_per_group
 from shopkeeper.evaluation.settings import Report
-from shopkeeper.identifiers import normal_id
+from shopkeeper.ids.spelling import normal_id
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.timeline.zones import clock
 

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.id_columns import doubts, placeholders
+from shopkeeper.ids.columns import doubts, placeholders
 
 PLENTY = 0.1  # share of all rows that one id may hold without a word
 OFTEN = 10  # … and times as many as ids hold on average

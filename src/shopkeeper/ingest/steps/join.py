@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from shopkeeper.errors import UserError
-from shopkeeper.id_columns import normal_ids
+from shopkeeper.ids.columns import normal_ids
 from shopkeeper.ingest.steps.settings import Join
 from shopkeeper.ingest.steps.step import AT, FILE, Shaped, Spoiled, Tools, texts
 

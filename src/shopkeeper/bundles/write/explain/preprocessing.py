@@ -8,7 +8,7 @@ from typing import Any
 from shopkeeper.bundles.answer.answers import SAME_DAYS, SAME_MEAN, SAME_PROBABILITY, SAME_RANK, SAME_SCORE
 from shopkeeper.bundles.answer.events import COLUMNS
 from shopkeeper.data.queries import BUCKET, TEXT
-from shopkeeper.identifiers import BLANKS, EXPONENT, POINT_ZERO
+from shopkeeper.ids.spelling import BLANKS, EXPONENT, POINT_ZERO
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_CODE, NO_HISTORY
 

@@ -1,4 +1,4 @@
-"""Columns of ids in the one spelling of `identifiers.py`, and what is doubtful about them.
+"""Columns of ids in the one spelling of `spelling.py`, and what is doubtful about them.
 
 `doubts` counts spellings that a tool may have made of others, `overlap` says how many ids of two columns would meet but
 for them.
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shopkeeper.identifiers import BLANKS, EXPONENT, POINT_ZERO, without_exponent
+from shopkeeper.ids.spelling import BLANKS, EXPONENT, POINT_ZERO, without_exponent
 
 _MARKS = b".+ \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"  # an ASCII id without any of these is spelled as it should be
 # What tools make of ids on the way and cannot be undone (the same text may be an id elsewhere): in words, as a pattern,

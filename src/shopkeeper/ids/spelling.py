@@ -9,7 +9,7 @@ Ids are texts. What tools do to them on the way is undone where the id is known 
 
 Nothing else is one id: `007` and `7`, `1.50` and `1.5`, `1_000`, `10E2` and `1000`, `ab` and `AB` may be different
 products or people. `1.000` stays, too: it is a thousand where points group digits. An exponent that lost digits
-(`4.00840E+12`) cannot be undone. Whole columns: `id_columns.py`.
+(`4.00840E+12`) cannot be undone. Whole columns: `columns.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How an id is spelled, one and whole columns of them."""
