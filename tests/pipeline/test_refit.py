@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import parts_in_words
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.learn import learn
 from shopkeeper.pipeline.preparing.split import prepare_to_train
+from shopkeeper.pipeline.show import metrics_table, note
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain, settings
 
@@ -126,3 +128,15 @@ def test_shops_that_are_shipped_and_new_ones_are_trained_anew(tmp_path: Path):
     rows = [f"c{n % 7},i{n % 5},2024-01-{1 + n % 28:02d} 10:00" for n in range(100)]
     (tmp_path / "my.csv").write_text("customer,item,time\n" + "\n".join(rows) + "\n", encoding="utf-8")
     assert "\nrefit: true #" in guess_dataset(tmp_path / "my.csv")
+
+
+def test_what_was_left_to_the_data_stands_in_the_figures_of_a_run_by_part(shop):
+    done = trained(config(shop, "model=item_knn", "evaluation.refit=true"))
+    auto = done.metrics["auto"]
+    left = ["half_life_events", "self_similarity", "shrinkage"]
+    assert list(auto) == ["validation", "test"]
+    assert all(sorted(settings) == left for settings in auto.values())
+    assert auto["test"] == {name: done.model.settings[name] for name in auto["test"]}
+    assert f"chosen by the data: {parts_in_words(auto)}" in " ".join(metrics_table(done.metrics, 400).split())
+    assert f"Chosen by the data: {parts_in_words(auto)}." in note(done.metrics, "ndcg@10")
+    assert "auto" not in trained(config(shop, "model=popularity")).metrics

@@ -78,6 +78,10 @@ def test_trained_anew_it_is_the_model_that_validation_chose(tmp_path: Path) -> N
     model = Auto(CANDIDATES)  # type: ignore[arg-type]
     learned = model.fit(prepared, split, Fit(chosen="popularity"))
     assert (model.chosen, learned.chosen) == ("popularity", "popularity")
+    assert learned.left_open == {"candidate": "popularity"}
+    open_one = Auto({"own": {**OWN, "half_life_days": "auto"}})
+    learned = open_one.fit(prepared, split, Fit())
+    assert learned.left_open == {"candidate": "own", "half_life_days": open_one.model.settings["half_life_days"]}
 
 
 @pytest.mark.parametrize(

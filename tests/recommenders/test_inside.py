@@ -124,6 +124,16 @@ def test_the_first_option_is_taken_where_the_data_say_nothing_of_a_setting(tmp_p
     assert fitted(OPEN["item_knn"], *lonely).settings["shrinkage"] == 10
 
 
+@pytest.mark.parametrize("name", list(OPEN))
+def test_a_fit_tells_what_every_open_setting_has_become_and_no_other(tmp_path: Path, name: str) -> None:
+    prepared, split = shoppers(tmp_path)
+    model = OPEN[name]()
+    learned = model.fit(prepared, split, Fit())
+    left = [setting for setting, value in model.open.told.items() if value == "auto"]
+    assert left
+    assert learned.left_open == {setting: model.settings[setting] for setting in left}
+
+
 def test_what_was_chosen_is_saved_with_the_model_null_as_null(tmp_path: Path) -> None:
     prepared, split = shoppers(tmp_path / "shop")
     model = fitted(OPEN["item_knn"], prepared, split)

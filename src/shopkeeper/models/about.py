@@ -80,3 +80,31 @@ class Learned:
     plan: Mapping[str, Any] | None = None  # how the arithmetic was carried out: what makes the run again
     history: Sequence[Mapping[str, float]] = field(default=())  # a row per epoch, those before a resume included
     chosen: str = ""  # which of several candidates validation chose
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what those that said `auto` have become, by name
+
+    @property
+    def left_open(self) -> dict[str, Any]:
+        """All that was left to the data: the candidate that validation chose, and settings that said `auto`."""
+        return {**({"candidate": self.chosen} if self.chosen else {}), **self.settings}
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as a command takes them.
+
+    >>> in_words({"half_life_events": 2.0, "self_similarity": None})
+    'half_life_events=2, self_similarity=null'
+    """
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
+    return ", ".join(f"{name}={'null' if value is None else value}" for name, value in shown.items())
+
+
+def parts_in_words(auto: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was left to the data, by part, in one line: a part apart only where another fit answered it otherwise.
+
+    >>> parts_in_words({"validation": {"neighbours": 50}, "test": {"neighbours": 200}})
+    'neighbours=50 (validation); neighbours=200 (test)'
+    """
+    said = {part: in_words(settings) for part, settings in auto.items()}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{words} ({part})" for part, words in said.items())

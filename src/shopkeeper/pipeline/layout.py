@@ -66,6 +66,7 @@ RUN = Folder(
             f"""
             {METRICS.strip()}
             refit?       bool    trained anew on all until the test cutoff
+            auto?        object  by part, what settings that said auto have become, and the candidate that was chosen
             init_from?   object  the run that it started from
             {FIGURES.strip()}
             """,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import parts_in_words
 from shopkeeper.pipeline.shell.terminal import NARROW
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,8 @@ def metrics_table(metrics: Mapping[str, Any], width: int = NARROW) -> str:
         f"protocol {metrics['protocol']}, filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}, "
         f"n = {first.get('n', 0):,}{', test trained anew until its cutoff' if metrics.get('refit') else ''}"
     )
+    if auto := metrics.get("auto"):
+        caption += f"\nchosen by the data: {parts_in_words(auto)}"
     header = ["metric", *(f"{part} ({level(metrics)} interval)" for part in parts)]
     return f"{wrapped(caption, width)}\n{fitting(header, *ways, width=width)}"
 
@@ -169,6 +172,7 @@ def note(metrics: Mapping[str, Any], headline: str) -> str:
             f"({level(metrics)} interval): {metrics['model']} on {metrics['dataset']}, split {metrics['split']}, "
             f"protocol {metrics['protocol']}, "
             f"filter_seen {str(metrics['filter_seen']).lower()}, seed {metrics['seed']}.",
+            *([f"Chosen by the data: {parts_in_words(auto)}."] if (auto := metrics.get("auto")) else []),
             "",
             "| metric | test |",
             "|---|---|",

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
 from shopkeeper.folders import Unlike, check_target
+from shopkeeper.models.about import parts_in_words
 from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.comparing.commands import evaluate_next
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
@@ -146,6 +147,7 @@ def _track(
         return
     facts = {k: v for k, v in run.manifest.items() if k not in NOT_TOLD}
     about = {"run_folder": context.relative(run.path), "mlflow.runColor": show.colour(facts["model"], facts["oracle"])}
+    about |= {"auto": parts_in_words(auto)} if (auto := run.metrics.get("auto")) else {}
     tracked.tags({**facts, **about})
     tracked.results(run.metrics)
     tracked.dataset(facts["dataset"], facts["dataset_fingerprint"], facts["split"])

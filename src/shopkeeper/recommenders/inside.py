@@ -31,6 +31,7 @@ from shopkeeper.errors import Rule
 from shopkeeper.metrics.plain_ranker import PlainRanker
 from shopkeeper.metrics.ranking import Hits, compute
 from shopkeeper.metrics.ranks import Flat
+from shopkeeper.models.about import Learned, in_words
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.windows import Window, windows_as_asked
 from shopkeeper.schema import event_codes
@@ -111,6 +112,10 @@ class Open:
         log.info("auto: %s (NDCG@%d %.4f, first %.4f, of %s)", _said(settings, asked), fit.k, now.mean(), began, what)
         return settings
 
+    def learned(self, settings: Settings) -> Learned:
+        """What was chosen, for a run to say."""
+        return Learned(settings={name: settings[name] for name in self.left})
+
     def arrays(self, settings: Settings) -> dict[str, np.ndarray]:
         """What was chosen, for `save_arrays`; null is NaN."""
         return {ROOM + name: np.array(np.nan if settings[name] is None else settings[name]) for name in self.left}
@@ -143,7 +148,7 @@ def fitted_as(model: Callable[..., Any], fit: Fit) -> Fitted:
 
 
 def _said(settings: Settings, names: Sequence[str]) -> str:
-    return ", ".join(f"{name}={'null' if settings[name] is None else settings[name]}" for name in names)
+    return in_words({name: settings[name] for name in names})
 
 
 def ndcg_of_each(model: Any, requests: Requests, targets: Targets, split: Split, fit: Fit) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shopkeeper.evaluation.family import METHOD
 from shopkeeper.evaluation.table import metadata_of
+from shopkeeper.models.about import parts_in_words
 from shopkeeper.timeline.zones import clock
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -137,6 +138,9 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
     method = METHOD[section.get("test", "randomisation")]
     text = f"paired by request; {method}: intervals and p-values adjusted together, per task and for all its slices"
     rows.append(("Comparisons", text))
+    for name, metrics in ((name, m) for s in sections.values() for name, m in s["metrics"].items()):
+        if auto := metrics.get("auto"):
+            rows.append((f"Chosen by the data: {name}", parts_in_words(auto)))
     seeds = sorted({str(m["seed"]) for s in sections.values() for m in s["metrics"].values()})
     rows.append(("Seeds", ", ".join(seeds)))
     for task in tasks:

@@ -17,7 +17,7 @@ from shopkeeper.data.split import Split
 from shopkeeper.files import read_json, sha256_file, write_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import sealed
-from shopkeeper.models.about import LISTS
+from shopkeeper.models.about import LISTS, Learned
 from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign
 from shopkeeper.pipeline import context
@@ -67,16 +67,19 @@ def _trained(cfg: Evaluate, settings: ModelSettings, like: RunFolder, folder: Pa
     prepared = context.prepared_of(like.manifest)
     split = context.split_of(prepared, {**like.manifest, "refit": False})
     model = make(settings.plain)
-    model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
+    learned = model.fit(prepared, split, fit_of(like.told, split, folder / "fit")) or Learned()
     parts, headline = {}, headline_of(like)
+    auto = {}
     if len(split.part("validation")[0]):  # says which of the baselines is the strongest, before test is looked at
         parts["validation"] = answered(cfg, like, split, model, settings.name, "validation", headline)
+        auto["validation"] = learned.left_open
     if like.manifest.get("refit"):
         split, model = context.split_of(prepared, like.manifest), make(settings.plain)
-        model.fit(prepared, split, fit_of(like.told, split, folder / "fit"))
+        learned = model.fit(prepared, split, fit_of(like.told, split, folder / "fit")) or Learned()
+    auto["test"] = learned.left_open
     parts["test"] = answered(cfg, like, split, model, settings.name, "test")
     config = {**like.config, "model": dict(settings.plain)}
-    return like_run(cfg, like, model, settings.name, config, parts, folder)
+    return like_run(cfg, like, model, settings.name, config, parts, folder, auto)
 
 
 def reranked_runs(cfg: Evaluate, runs: Sequence[RunFolder], folder: Path) -> list[RunFolder]:
@@ -136,13 +139,19 @@ def like_run(
     config: Yaml,
     tables: Mapping[str, pa.Table],
     folder: Path,
+    auto: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunFolder:
-    """The run of a model, in `folder`, with the facts of another run that answered the same requests."""
+    """The run of a model, in `folder`, with the facts of another run that answered the same requests.
+
+    `auto`: by part, what was left to the data; None: as of that run, of whose model this one is made.
+    """
     from shopkeeper.evaluation.table import summarise
 
     e = cfg.evaluation
     about = {k: like.metrics[k] for k in ("dataset", "split", "protocol", "task", "seed", "filter_seen", "target_hash")}
     about |= {"refit": True} if like.metrics.get("refit") else {}
+    auto = like.metrics.get("auto") if auto is None else auto
+    about |= {"auto": dict(auto)} if auto and any(auto.values()) else {}
     figures = {"validation": [headline_of(like)]}
     found = {part: summarise(table, figures.get(part), resamples=e.resamples, confidence=e.confidence)
              for part, table in tables.items()}  # fmt: skip

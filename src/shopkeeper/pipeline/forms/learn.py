@@ -44,7 +44,7 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
     form, model = form_of(task_of(cfg), cfg.dataset), model_of(cfg)
     asked = form.ask(cfg, parts, model.about)
     fit = fit_of(cfg, facts_of(cfg, asked), model, log_epoch, held, **asked.fit)
-    learned, tables = Learned(), dict[str, pa.Table]()
+    learned, tables, auto = Learned(), dict[str, pa.Table](), dict[str, dict[str, Any]]()
     curve: Sequence[Mapping[str, float]] = ()  # of the training that validation followed, not of one anew
     for turn in asked.turns:
         if tables:
@@ -55,11 +55,13 @@ def learn(cfg: Train, parts: tuple[str, ...], log_epoch: TellEpoch, held: ExitSt
         curve = curve or learned.history
         form.audit(cfg, asked, fit, turn, model, learned)
         tables |= {part: form.answered(cfg, asked, model, part) for part in turn}
+        auto |= {part: told for part in turn if (told := learned.left_open)}
     facts = facts_of(cfg, asked) | declared_facts(model)
     if "test" in tables:
         facts |= say(form.alarm(cfg, asked, tables["test"]))
     e = cfg.evaluation
     metrics = about_of(cfg, asked) | {"confidence": e.confidence, "target_hash": asked.target_hash}
+    metrics |= {"auto": auto} if auto else {}
     profit = Profit.of(metrics.get("profit"), metrics["dataset"])
     for part, table in tables.items():
         metrics[part] = summarise(table, resamples=e.resamples, confidence=e.confidence, profit=profit)

@@ -24,7 +24,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import check, number, or_null
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -62,7 +62,7 @@ class PersonalFrequency:
         reads = ("event_type",) if self.settings["half_life_days"] is None else ("event_type", "timestamp")
         return About(reads=reads, types=counted_types(self.weight_of_type), reaches=True)
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Count what sold of late; the customers' own counts come with each request."""
         untimed = prepared.events.timestamp is None
         nothing = {"half_life_days": untimed or fit.filter_seen, "popularity_half_life_days": untimed}
@@ -72,6 +72,7 @@ class PersonalFrequency:
         popularity.fit(prepared, split, fit)
         scores_V = popularity.scores_V
         self.rest_V = scores_V / np.float32(2 * max(float(scores_V.max()), 1e-30))
+        return self.open.learned(self.settings)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Above 1 for items of the history, at most 1/2 for all others: float32 (B, V)."""

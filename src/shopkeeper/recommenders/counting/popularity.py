@@ -25,7 +25,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, check, nearest, number, or_null
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -68,13 +68,14 @@ class Popularity:
         self.settings = self.open.first
         self.scores_V = np.zeros(1, np.float32)
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Count the training rows."""
         nothing = dict.fromkeys(OPTIONS, prepared.events.timestamp is None)
         self.settings = self.open.chosen(fitted_as(Popularity, fit), split, fit, nothing)
         weights = self.event_weights or dict.fromkeys(fit.target_events, 1.0)
         how = (self.settings["half_life_days"], self.relative_to, self.settings["window_days"])
         self.scores_V = item_popularity(prepared, split, weights, *how)
+        return self.open.learned(self.settings)
 
     def score(self, requests: Requests) -> np.ndarray:
         """The same scores for each request: float32 (B, V)."""

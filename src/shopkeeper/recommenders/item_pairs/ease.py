@@ -33,7 +33,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import TooManyItemsError, UserError, check, number, or_null
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -90,11 +90,12 @@ class EASE:
         self.items_A = np.zeros(0, np.int32)
         self.fallback_V = np.zeros(1, np.float32)
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Invert the items' co-occurrence in the training rows."""
         nothing = {"self_similarity": fit.filter_seen}
         self._invert(prepared, split, fit)  # first: what is too large for it is refused before anything is asked
         self._use(self.open.chosen(self._tried(fit), split, fit, nothing), fit)
+        return self.open.learned(self.settings)
 
     def _tried(self, fit: Fit) -> Fitted:
         """Gives models with other settings, none of which moves the inverse."""

@@ -26,7 +26,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import check, number, or_null, whole
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
@@ -86,10 +86,11 @@ class ItemKNN:
         reads = ("event_type",) if self.settings["half_life_days"] is None else ("event_type", "timestamp")
         return About(reads=reads, types=counted_types(self.weight_of_type), reaches=True)
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Count which items the same users took in their training rows."""
         nothing = {"self_similarity": fit.filter_seen, "half_life_days": prepared.events.timestamp is None}
         self._learn(split, fit, self.open.chosen(self._tried(fit), split, fit, nothing), {})
+        return self.open.learned(self.settings)
 
     def _tried(self, fit: Fit) -> Fitted:
         """Makes models with other settings; pairs of items are counted anew only where those move them."""

@@ -33,7 +33,7 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, check, nearest, number, or_null, whole
 from shopkeeper.features.sessions import Sessions
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.sessions import Near, informed, reached
@@ -109,13 +109,14 @@ class SessionKNN:
         self.idf_V = np.ones(1, np.float32)
         self.fallback_V = np.zeros(1, np.float32)
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Keep the sessions of the training rows, the most recent last."""
         of_places = ("half_life_places", "half_life_distance")
         nothing = dict.fromkeys(of_places, self.method != "vstan")
         nothing["half_life_days"] = prepared.events.timestamp is None
         self.settings = self.open.chosen(self._tried(fit), split, fit, nothing)
         self._keep(prepared, split, fit)
+        return self.open.learned(self.settings)
 
     def _tried(self, fit: Fit) -> Fitted:
         """Gives models with other settings, none of which moves the sessions that are kept."""
