@@ -23,6 +23,7 @@ from shopkeeper.metrics.value import (
     normalised_gini,
     pit_counts,
     pit_samples,
+    poisson_deviance_rows,
     spearman,
     total_bias,
 )
@@ -41,6 +42,16 @@ def sample(seed: int, n: int = 200, tied: bool = False) -> tuple[np.ndarray, np.
 def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(value).failed == 0
     assert doctest.testmod(value).attempted >= 11
+
+
+def test_poisson_deviance_of_amounts_is_least_at_the_mean_mae_at_the_median_and_another_currency_changes_no_order():
+    y, grid = sample(3, 2000)[0], np.linspace(0.5, 30, 296)
+    deviance, error = (np.array([of(y, np.full(len(y), x)) for x in grid])
+                       for of in (lambda y, x: poisson_deviance_rows(y, x).mean(), mae))  # fmt: skip
+    assert grid[deviance.argmin()] == pytest.approx(y.mean(), abs=0.06)
+    assert grid[error.argmin()] < 1.0  # most spend nothing
+    y, x = sample(4)
+    assert poisson_deviance_rows(90 * y, 90 * x) == pytest.approx(90 * poisson_deviance_rows(y, x))
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -33,7 +33,7 @@ TOTAL_ROWS = fields(
     blank_reason      string             why there is none; empty where there is one
     absolute_error    double             of this row; null where blank
     squared_error     double             of this row; null where blank
-    poisson_deviance?  double             of this row, of counts; null where blank
+    poisson_deviance?  double             of this row, of counts and amounts; null where blank
     """
     + SLICES
 )
@@ -78,7 +78,7 @@ ANY_CUSTOMER_ROWS = fields(
     quantiles?        list<double>       of days: at .1, .25, .5, .75 and .9; null where blank
     absolute_error?   double             of this row, of counts, amounts and days; null where blank
     squared_error?    double             of this row, of counts and amounts; null where blank
-    poisson_deviance?  double             of this row, of counts; null where blank
+    poisson_deviance?  double             of this row, of counts and amounts; null where blank
     pinball?          double             of this row, of days, mean over the quantiles; null where blank
     in_interval?      double             of days: 1 where it lies between the outer quantiles; null where blank
     """

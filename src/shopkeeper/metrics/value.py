@@ -43,11 +43,14 @@ def rmse(actual: np.ndarray, forecast: np.ndarray, weight: np.ndarray | None = N
 
 
 def poisson_deviance_rows(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
-    r"""How unlikely a count is if it is Poisson with the forecast as its mean: float64 (n,), 0 where that is right.
+    r"""How far a forecast is from a count or an amount, as fits means: float64 (n,), 0 where it is right.
 
     $$2 \left(y \ln \frac{y}{\hat y} - y + \hat y\right)$$
-    whose mean is least where forecasts are means, whatever the counts' distribution. A forecast below 1e-6 counts as
-    that: nobody is sure of no order. McCullagh and Nelder, Generalized Linear Models (1989).
+    which of a Poisson count says how unlikely it is. Its mean is least where forecasts are means, whatever the
+    distribution, also that of amounts: absolute error is least at medians, squared error hangs on the few largest. It
+    has the unit of the data, so that another currency changes no order. A forecast below 1e-6 counts as that: nobody is
+    sure of nothing. McCullagh and Nelder, Generalized Linear Models (1989); Gneiting, Making and evaluating point
+    forecasts, JASA 106 (2011).
 
     >>> [round(float(d), 4) for d in poisson_deviance_rows(np.array([0, 2, 3]), np.array([0.5, 2, 1]))]
     [1.0, 0.0, 2.5917]

@@ -99,7 +99,7 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         "aggregates": ("rmse", "absolute_bias", "normalised_gini"),
     },
     AMOUNTS: {
-        "shown": ("absolute_error", "rmse", "bias", "normalised_gini", "spearman"),
+        "shown": ("poisson_deviance", "absolute_error", "rmse", "bias", "normalised_gini", "spearman"),
         "aggregates": ("rmse", "absolute_bias", "normalised_gini"),
     },
     DAYS: {"shown": ("pinball", "concordance", "absolute_error", "in_interval"), "aggregates": ("concordance",)},

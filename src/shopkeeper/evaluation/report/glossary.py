@@ -49,7 +49,7 @@ METRICS = {
     "lift_quality": "How much of the best possible gain the order of customers has: 1 is perfect, 0 is chance.",
     "emp": "Expected profit per customer of a campaign at its best cut, by the shop’s own values.",
     "scored": "Share of customers who have a score at all.",
-    "poisson_deviance": "How far expected counts are from the true ones, as fits counts; less is better.",
+    "poisson_deviance": "How far counts or amounts are from those that came, as fits means; less is better.",
     "absolute_error": "Mean distance of what was expected from what came.",
     "rmse": "Root of the mean squared distance of what was expected from what came.",
     "bias": "How far the sum of all that was expected is from the sum of what came, in percent.",

@@ -2,7 +2,7 @@
 
 Beside who was asked, of probabilities: `label` float64, `probability` float64 (null where blank), `blank_reason` str
 ("" where scored), `log_loss` and `brier` float64 (null where blank). Of counts and amounts: `actual`, `expected`,
-`blank_reason`, `absolute_error` and `squared_error`, of counts `poisson_deviance`. Of days: `waited`, `days`,
+`blank_reason`, `absolute_error`, `squared_error` and `poisson_deviance`. Of days: `waited`, `days`,
 `quantiles`, `blank_reason`, `pinball`, `absolute_error` (of the median) and `in_interval`.
 
 Shapes: n rows, Q quantiles.
@@ -31,15 +31,16 @@ from shopkeeper.tasks.base import CUSTOMER_SLICES, Bands
 from shopkeeper.timeline import iso
 
 Rows = Callable[[np.ndarray, np.ndarray], np.ndarray]
-ERRORS: Mapping[str, Rows] = {
+OF_TOTALS: Mapping[str, Rows] = {
     "absolute_error": lambda actual, expected: np.abs(expected - actual),
     "squared_error": lambda actual, expected: (expected - actual) ** 2,
+    "poisson_deviance": poisson_deviance_rows,
 }
 # By what is answered: the columns of truth and answer, and the metrics of a row.
 COLUMNS: Mapping[str, tuple[str, str, Mapping[str, Rows]]] = {
     PROBABILITIES: ("label", "probability", {"log_loss": log_loss_rows, "brier": brier_rows}),
-    COUNTS: ("actual", "expected", {**ERRORS, "poisson_deviance": poisson_deviance_rows}),
-    AMOUNTS: ("actual", "expected", ERRORS),
+    COUNTS: ("actual", "expected", OF_TOTALS),
+    AMOUNTS: ("actual", "expected", OF_TOTALS),
     DAYS: (
         "waited",
         "days",
