@@ -11,13 +11,14 @@ import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.blend import Blend, mixed, weigh
+from shopkeeper.customers.blend import Blend, weigh
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.scoring import mixed
 
 LOGISTIC = {"name": "logistic", "target": "shopkeeper.customers.logistic.Logistic", "min_positives": 5}
 TREES = {"name": "lightgbm", "target": "shopkeeper.customers.lightgbm.LightGBM", "max_trees": 20, "min_positives": 5}
@@ -39,12 +40,12 @@ def fitted(shop: Prepared, train: Cohort, calibration: Cohort | None, **members:
 def test_weights_and_shift_with_which_answers_came_about_are_found():
     rng = np.random.default_rng(0)
     p = rng.uniform(0.05, 0.95, (20_000, 2))
-    wanted = mixed(p, np.array([1.2, 0.3]), -0.5, PROBABILITIES)
+    wanted = mixed(p, np.array([1.2, 0.3]), True, -0.5)
     weight, offset = weigh(p, (rng.random(len(p)) < wanted).astype(np.float64), PROBABILITIES)
     assert [*weight, offset] == pytest.approx([1.2, 0.3, -0.5], abs=0.07)
     mean = rng.gamma(2.0, 2.0, (20_000, 2))
     for answers, drawn in ((COUNTS, rng.poisson), (AMOUNTS, lambda m: rng.gamma(0.5, m / 0.5))):
-        label = drawn(mixed(mean, np.array([0.7, 0.3]), 0.4, answers)).astype(np.float64)
+        label = drawn(mixed(mean, np.array([0.7, 0.3]), False, 0.4)).astype(np.float64)
         weight, offset = weigh(mean, label, answers)
         assert [*weight, offset] == pytest.approx([0.7, 0.3, 0.4], abs=0.07), answers
 

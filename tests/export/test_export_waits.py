@@ -1,4 +1,4 @@
-"""Trees asked once a period, several sets of trees, buy till you die: bundles of NumPy that say what the model said."""
+"""Trees asked once a period, several sets of trees, buy till you die, a blend: NumPy that says what the model said."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.bundles.answer import Answer, Bundle, verify
 from shopkeeper.bundles.answer.answers import SAME_MEAN, difference
+from shopkeeper.bundles.answer.customers import CustomerModel
 from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.golden_customers import external, invented_people, trained_answers
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.bg_nbd import BGNBDModel, ParetoNBDModel
+from shopkeeper.customers.blend import Blend
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, came_back, stayed_away
 from shopkeeper.customers.hazard import Hazard
 from shopkeeper.customers.two_part import TwoPart
@@ -25,6 +27,8 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.season import expected_ratio
+from tiny import DAY
 
 TASKS: dict[str, dict[str, Any]] = {
     "churn": {"truth": stayed_away, "of": LINES, "answers": PROBABILITIES},
@@ -34,11 +38,17 @@ TASKS: dict[str, dict[str, Any]] = {
     "spend": {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS},
     "next_order": {"truth": as_it_is, "of": WAIT, "answers": DAYS},
 }
+TREES = {"name": "lightgbm", "target": "shopkeeper.customers.lightgbm.LightGBM", "max_trees": 20, "min_positives": 5}
+HAZARD = {"name": "hazard", "target": "shopkeeper.customers.hazard.Hazard", "max_trees": 20, "periods": 3}
+BTYD = {"name": "bg_nbd", "target": "shopkeeper.customers.bg_nbd.BGNBDModel"}
+LINEAR = {"name": "two_part", "target": "shopkeeper.customers.two_part.TwoPart", "min_positives": 5}
+TOGETHER: dict[str, Any] = {"trees": TREES, "hazard": HAZARD, "two_part": LINEAR, "bg_nbd": BTYD}
 MODELS = {
     "hazard": (lambda: Hazard(max_trees=20, periods=3), ("churn", "propensity", "next_order")),
     "two_part": (TwoPart, ("orders", "spend")),
     "quantile_trees": (lambda: QuantileTrees(max_trees=15), ("next_order",)),
-    "bg_nbd": (BGNBDModel, ("churn", "propensity", "still_customer", "next_order")),
+    "bg_nbd": (BGNBDModel, tuple(TASKS)),
+    "blend": (lambda: Blend(TOGETHER, folds=2), ("churn", "propensity", "orders", "spend")),
     "pareto_nbd": (lambda: ParetoNBDModel(most_customers=150), tuple(TASKS)),
 }
 CASES = [(name, task) for name, (_, tasks) in MODELS.items() for task in tasks]
@@ -84,11 +94,42 @@ def number(answer: Answer) -> float:
     return found
 
 
-def test_what_needs_a_hypergeometric_function_is_refused_and_says_what_does_not(shop: Prepared, tmp_path: Path):
-    model, test = fitted(shop, "bg_nbd", "spend")
-    with pytest.raises(UserError, match=r"bg_nbd expects amounts by a hypergeometric function, .*export pareto_nbd"):
-        export_bundle(model, shop, test, MadeFrom(model="bg_nbd", task="spend"), tmp_path / "it")
+def test_a_blend_s_bundle_holds_each_part_and_follows_the_shop_s_year(shop: Prepared, tmp_path: Path):
+    model, test = fitted(shop, "blend", "churn")
+    path = export_bundle(model, shop, test, MadeFrom(model="blend", task="churn"), tmp_path / "it")
+    bundle = Bundle.load(path)
+    assert isinstance(bundle.model, CustomerModel)
+    assert bundle.model.arrays["scorers"].tolist() == ["trees", "hazards", "bg_nbd"]  # of two_part no probability
+    people = invented_people(shop, test, 40, seed=9)
+    ids = shop.items["item_id"].to_pylist()
+    histories = [external(p, ids, ()) for p in people]
+
+    def said(instant: int) -> dict[int, float]:
+        answers = bundle.answer(histories, [write_instant(instant)] * len(people))
+        return {n: one.probability for n, one in enumerate(answers) if one.probability is not None}
+
+    year = bundle.manifest["season"]
+    assert year["until"] == CUTOFFS[1] + 60 * DAY
+    assert len(year["total"]) == 360 - int(shop.span[0] // DAY)
+    at = people[0].instant
+    now = said(at)
+    bundle.manifest["season"] = None
+    plain = said(at)
+    factor = expected_ratio(np.array(year["total"]), 60, int((at - year["until"]) // DAY)) / np.exp(year["learnt"])
+    assert abs(factor - 1) > 0.01
+    assert now == pytest.approx({n: p**factor for n, p in plain.items()})
+
+
+def test_a_blend_of_whose_members_one_has_no_program_is_refused_and_names_it(shop: Prepared, tmp_path: Path):
+    model, test = fitted(shop, "blend", "churn")
+    model.members["trees"] = WithoutProgram()
+    with pytest.raises(UserError, match=r"member 'trees' is no program of arrays, .*model.members.trees=null"):
+        export_bundle(model, shop, test, MadeFrom(model="blend", task="churn"), tmp_path / "it")
     assert list(tmp_path.iterdir()) == []
+
+
+class WithoutProgram:
+    """A customer model of somebody's own that is not exported."""
 
 
 def test_a_mean_may_be_off_by_what_its_exponential_makes_of_a_rounding_and_a_probability_may_not():

@@ -220,6 +220,11 @@ BUNDLE = Folder(
             calibrator?             object or null  of customers: what makes scores true
             calibrator.method       text            which rule
             calibrator.parameters   object          of the rule
+            season?                 object          of a blend: what its answers follow, by the time of year
+            season.total            list            the whole shop's orders, or money, of each day until …
+            season.until            int             … this instant, microseconds
+            season.learnt           number          mean log of what training windows brought, over the days before them
+            season.of_nothing       number or null  label of a window that holds nothing; null of means
             feature_names?          list            of customers, not of a graph: features, in the arrays' order
             horizon_days?           number          of customers: the window that the answer is about
             pairs?                  object          of pairs: what is asked about

@@ -26,7 +26,6 @@ from shopkeeper.customers.state import labels_of, read_state, with_blanks, write
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import ALIVE
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs import processes
@@ -53,7 +52,7 @@ class BGNBDModel:
 
     about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), needs=("features", "dataset"))
     name = "bg_nbd"
-    process = processes.BG_NBD._replace(expected_orders=btyd.expected_orders)
+    process = processes.BG_NBD
     fitted_on: Callable[..., Any] = staticmethod(btyd.fit_bg_nbd)
 
     def __init__(self, min_customers: int = 20, most_customers: int = 100_000, calibrate: bool = True) -> None:
@@ -116,15 +115,10 @@ class BGNBDModel:
         return processes.alive(self.process, cohort.features, self._arrays(cohort))
 
     def program(self, timed: bool) -> Program:
-        """The parameters; a `UserError` where NumPy alone cannot say what they mean."""
+        """The parameters, and what they are asked for."""
         if self.answers == DAYS:
             return Program(f"{self.name}_days", self._parameters(), shift=self.shift.as_json())
         what = "_alive" if self.alive else SAID[self.answers][1]
-        if f"{self.name}{what}" not in processes.SCORERS:
-            raise UserError(
-                f"{self.name} expects {self.answers} by a hypergeometric function, and a bundle answers with NumPy "
-                f"alone; export pareto_nbd, or use `shopkeeper score`"
-            )
         return Program(f"{self.name}{what}", self._parameters(), calibrator=self.calibrator.as_json())
 
     def save(self, folder: Path) -> None:

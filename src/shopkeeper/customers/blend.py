@@ -10,14 +10,16 @@ equal weights cost nothing, all others a little. Amounts are then drawn apart, $
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
 of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
 nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
-follows the shop's season (`correction/season.py`). D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L.
-Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
+follows the shop's season (`programs/season.py`). A bundle runs each member's program; intervals `score` alone says. D.
+Wolpert, Stacked generalization, Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996),
+for weights that are not negative.
 
 Shapes: n rows, K members.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +28,8 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import FLOOR
 from shopkeeper.customers.correction.conformal import Conformal, conformal_from, fit_conformal
-from shopkeeper.customers.correction.season import Season, season_from, season_of
+from shopkeeper.customers.correction.season import season_of
 from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
@@ -36,6 +37,9 @@ from shopkeeper.errors import UserError, check, check_kinds, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
+from shopkeeper.programs.base import GRAPH, Exportable, Program
+from shopkeeper.programs.scoring import mixed
+from shopkeeper.programs.season import Season, season_from
 from shopkeeper.shapes import Yaml
 
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
@@ -95,7 +99,6 @@ class Blend:
             reads=tuple(dict.fromkeys(column for a in found for column in a.reads)),
             needs=tuple(dict.fromkeys(need for a in found for need in a.needs)),
             reads_instant=self.season or any(a.reads_instant for a in found),
-            not_exported="a bundle runs one program, a blend is several; use `shopkeeper score`",
         )
 
     def bind(self, prepared: Prepared) -> None:
@@ -136,8 +139,12 @@ class Blend:
         """The weighed answers; blank where a member's is."""
         if self.untrainable:
             return with_blanks(cohort, np.full(len(cohort), np.nan), self.untrainable)
-        value = self._mixed(self._said(self.members, cohort))
+        said = [model.predict(cohort) for model in self.members.values()]
+        value = self._mixed(np.stack([one.value for one in said], axis=1))
         found = with_blanks(cohort, self._carried(value, cohort))
+        for one in said:  # where members say nothing, the first of them says why
+            own = [why for why in (found.blank_reason, one.blank_reason) if why is not None]
+            found = replace(found, blank_reason=np.where(own[0] == "", own[-1], own[0]))
         if self.spread is None:
             return found
         low, high = (self._carried(bound, cohort) for bound in self.spread.interval(value))
@@ -145,6 +152,28 @@ class Blend:
             low, high = np.floor(low), np.ceil(high)
         blank = np.isnan(found.value)
         return replace(found, low=np.where(blank, np.nan, low), high=np.where(blank, np.nan, high))
+
+    def program(self, timed: bool) -> Program:
+        """Each member's program, all weights, and the shop's year; a `UserError` where a member has none of arrays."""
+        arrays: dict[str, np.ndarray] = {
+            "weight": self.weight,
+            "probabilities": np.array([self.answers == PROBABILITIES]),
+            **{name: np.array([value]) for name, value in
+               (("offset", self.offset), ("power", self.power), ("factor", self.factor))},
+        }  # fmt: skip
+        parts = []
+        for k, (name, model) in enumerate(self.members.items()):
+            part = model.program(timed) if isinstance(model, Exportable) else None
+            if part is None or part.scorer == GRAPH:
+                raise UserError(
+                    f"blend: member '{name}' is no program of arrays, of which a bundle of several is made; set "
+                    f"model.members.{name}=null and train again, or use `shopkeeper score`"
+                )
+            parts.append(part)
+            arrays |= {f"{k}/{key}": values for key, values in part.arrays.items()}
+        arrays["scorers"] = np.array([part.scorer for part in parts])
+        arrays["calibrators"] = np.array([json.dumps(part.calibrator) for part in parts])
+        return Program("blend", arrays, season=None if self.year is None else self.year.as_json())
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, and each member into `members/<name>/`."""
@@ -186,23 +215,16 @@ class Blend:
         return model
 
     def _carried(self, value: np.ndarray, cohort: Cohort) -> np.ndarray:
-        return value if self.year is None else self.year.carried(value, cohort)
+        if self.year is None:
+            return value
+        nothing = cohort.of_nothing if cohort.answers == PROBABILITIES else None
+        return self.year.carried(value, cohort.cutoff, cohort.horizon_days, nothing)
 
     def _mixed(self, said_nK: np.ndarray) -> np.ndarray:
-        value = mixed(said_nK, self.weight, self.offset, self.answers)
-        return self.factor * value**self.power if self.answers == AMOUNTS else value
+        return mixed(said_nK, self.weight, self.answers == PROBABILITIES, self.offset, self.power, self.factor)
 
     def _said(self, members: Mapping[str, Any], cohort: Cohort) -> np.ndarray:
         return np.stack([model.predict(cohort).value for model in members.values()], axis=1)
-
-
-def mixed(said_nK: np.ndarray, weight: np.ndarray, offset: float, answers: str) -> np.ndarray:
-    """The blend's answers (n,); NaN where a member's is."""
-    if answers != PROBABILITIES:
-        return np.asarray(np.exp(offset) * (said_nK @ weight))
-    p = np.clip(said_nK, FLOOR, 1 - FLOOR)
-    z = offset + (np.log(p) - np.log1p(-p)) @ weight
-    return np.asarray(np.clip(1 / (1 + np.exp(-z)), FLOOR, 1 - FLOOR))
 
 
 def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndarray, float]:
@@ -219,7 +241,7 @@ def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndar
 
     def cost(values: np.ndarray) -> float:
         weight, offset = of(values)
-        loss = _loss(label, mixed(said_nK, weight, offset, answers), answers)
+        loss = _loss(label, mixed(said_nK, weight, answers == PROBABILITIES, offset), answers)
         return float(loss.mean()) / scale + PULL * float(((weight - 1 / K) ** 2).sum())
 
     scale = 1.0 if answers == PROBABILITIES else float(_loss(label, np.full(len(label), label.mean()), answers).mean())

@@ -29,10 +29,10 @@ class Process(NamedTuple):
     parameters: Callable[..., Any]
     p_alive: Callable[..., np.ndarray]
     p_order: Callable[..., np.ndarray]
-    expected_orders: Callable[..., np.ndarray] | None  # None: not by NumPy alone
+    expected_orders: Callable[..., np.ndarray]
 
 
-BG_NBD = Process(bg_nbd.BGNBD, bg_nbd.p_alive, bg_nbd.p_order, None)
+BG_NBD = Process(bg_nbd.BGNBD, bg_nbd.p_alive, bg_nbd.p_order, bg_nbd.expected_orders)
 PARETO_NBD = Process(pareto_nbd.ParetoNBD, pareto_nbd.p_alive, pareto_nbd.p_order, pareto_nbd.expected_orders)
 
 
@@ -78,7 +78,6 @@ def probability(process: Process, features_nF: np.ndarray, arrays: Arrays) -> np
 
 def orders(process: Process, features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     """The mean number of orders in the window: float64 (n,)."""
-    assert process.expected_orders is not None
     return _asked(process.expected_orders, process, features_nF, arrays, float(arrays["horizon_days"][0]))
 
 
@@ -101,6 +100,5 @@ SCORERS = {
     f"{name}{what}": partial(answer, process)
     for name, process in (("bg_nbd", BG_NBD), ("pareto_nbd", PARETO_NBD))
     for what, answer in (("", probability), ("_alive", alive), ("_orders", orders), ("_money", money))
-    if process.expected_orders is not None or answer not in (orders, money)
 }
 WAITS = {"bg_nbd_days": partial(next_order, BG_NBD), "pareto_nbd_days": partial(next_order, PARETO_NBD)}

@@ -5,6 +5,7 @@ Shapes: n rows (customers), F features.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,6 +65,41 @@ def lasting(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     return np.cumprod(1 - np.stack(hazard, axis=1), axis=1)
 
 
+def blended(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Several programs as one: `scorers` and `calibrators` name them, their arrays are `<number>/<name>`; see `mixed`.
+
+    Arrays without a number are also every member's: what is asked of which window.
+    """
+    shared = {name: values for name, values in arrays.items() if "/" not in name}
+    said = []
+    for k, (scorer, calibrator) in enumerate(zip(arrays["scorers"], arrays["calibrators"], strict=True)):
+        own = {name.removeprefix(f"{k}/"): a for name, a in arrays.items() if name.startswith(f"{k}/")}
+        raw_n, how = PROBABILITY_SCORERS[str(scorer)](features_nF, {**shared, **own}), json.loads(str(calibrator))
+        said.append(raw_n if how is None else calibrated(raw_n, how))
+    told = [float(arrays[name][0]) for name in ("offset", "power", "factor")]
+    return mixed(np.stack(said, axis=1), arrays["weight"], bool(arrays["probabilities"][0]), *told)
+
+
+def mixed(
+    said_nK: np.ndarray,
+    weight: np.ndarray,
+    probabilities: bool,
+    offset: float = 0.0,
+    power: float = 1.0,
+    factor: float = 1.0,
+) -> np.ndarray:
+    """Answers of K members as one, as `customers.blend` has it: float64 (n,); NaN where a member's is.
+
+    Probabilities by their logits, means as they are; what comes of means is f m^g.
+    """
+    if not probabilities:
+        value = np.exp(offset) * (said_nK @ weight)
+        return np.asarray(value if power == factor == 1.0 else factor * value**power)
+    p = np.clip(said_nK, FLOOR, 1 - FLOOR)
+    z = offset + (np.log(p) - np.log1p(-p)) @ weight
+    return np.asarray(np.clip(_sigmoid(z), FLOOR, 1 - FLOOR))
+
+
 PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "constant": constant,
     "logistic": logistic,
@@ -71,6 +107,7 @@ PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "trees_log": trees_log,
     "hazards": hazards,
     "two_part": two_part,
+    "blend": blended,
     **processes.SCORERS,
 }
 

@@ -13,11 +13,12 @@ from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.blend import drawn_apart
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
-from shopkeeper.customers.correction.season import Season, expected_ratio, season_from, season_of, totals_until
+from shopkeeper.customers.correction.season import season_of, totals_until
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
-from shopkeeper.models.about import AMOUNTS, COUNTS
+from shopkeeper.models.about import AMOUNTS
+from shopkeeper.programs.season import Season, expected_ratio, season_from
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from tiny import DAY
 
@@ -94,28 +95,27 @@ def test_answers_follow_as_those_of_a_poisson_process(shop: Prepared):
     year = learnt(train)
     factor = expected_ratio(year.total, 60) / np.exp(year.learnt)
     away = np.linspace(0.1, 0.9, len(cohort))
-    found = year.carried(away, cohort)
+    asked = (cohort.cutoff, cohort.horizon_days)
+    found = year.carried(away, *asked, 1)
     np.testing.assert_allclose(found, away**factor)
-    comes = replace(cohort, of_nothing=0.0)
-    np.testing.assert_allclose(year.carried(1 - away, comes), 1 - found)
-    counts = replace(cohort, answers=COUNTS)
-    np.testing.assert_allclose(year.carried(-np.log(away), counts), -np.log(found))  # of a mean m, exp(-m) have none
+    np.testing.assert_allclose(year.carried(1 - away, *asked, 0), 1 - found)
+    np.testing.assert_allclose(
+        year.carried(-np.log(away), *asked, None), -np.log(found)
+    )  # of a mean m exp(-m) have none
 
 
 def test_earlier_and_later_cutoffs_than_the_last_known_day_are_answered_from_what_is_known():
     log = year(np.arange(700))
     known = Season(log, 700 * DAY, 0.0)
-    zero, events = np.zeros(1, np.int64), Events(np.ones(1, np.int32), np.ones(1, np.int8))
 
-    def ask(day: int) -> Cohort:
-        rows = (np.ones(1, np.int32), np.array([day * DAY]), np.zeros((1, 0)), (), events, zero, zero + 1, zero)
-        return Cohort(*rows, horizon_days=60.0, answers=COUNTS)
+    def ask(day: int) -> tuple[np.ndarray, float, None]:
+        return np.array([day * DAY]), 60.0, None
 
     one = np.ones(1)
-    assert known.carried(one, ask(600))[0] == expected_ratio(log[:600], 60)
+    assert known.carried(one, *ask(600))[0] == expected_ratio(log[:600], 60)
     true = year(730 + np.arange(60)).mean() / year(640 + np.arange(90)).mean()
-    assert known.carried(one, ask(730))[0] == pytest.approx(true, rel=0.15)
-    assert known.carried(one, ask(-5))[0] == 1.0
+    assert known.carried(one, *ask(730))[0] == pytest.approx(true, rel=0.15)
+    assert known.carried(one, *ask(-5))[0] == 1.0
 
 
 @pytest.mark.parametrize("told", [{}, {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS}])

@@ -30,6 +30,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.metrics.value import mae, normalised_gini, rmse, total_bias
 from shopkeeper.models.about import AMOUNTS, COUNTS
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.bg_nbd import gauss
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline.instants import instant
 
@@ -92,6 +93,14 @@ def test_customers_of_very_many_orders_and_very_long_ages_have_numbers():
             assert np.isfinite(found).all()
             assert (found >= 0).all()
             assert ((p_order(model, x, t_x, T, t) >= 0) & (p_order(model, x, t_x, T, t) <= 1)).all()
+
+
+def test_gauss_series_is_scipy_s_function_up_to_its_edge():
+    c, z = np.array([0.3, 1.9, 8.0, 400.0]), np.array([0.0, 0.5, 0.9, 0.999])
+    for a, b in ((-0.4, 0.2), (2.3, -0.6), (3.0, 1.5)):
+        one, other = (grid.ravel() for grid in np.meshgrid(c, z))
+        wanted = special.hyp2f1(a, b, one, other)
+        np.testing.assert_allclose(gauss(a, b, one, other), wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("unit", [1.0, 7.0, 1 / 365])

@@ -32,6 +32,7 @@ from shopkeeper.ids.spelling import normal_id
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.processes import NO_ORDER
 from shopkeeper.programs.scoring import PROBABILITY_SCORERS, calibrated
+from shopkeeper.programs.season import season_from
 from shopkeeper.programs.waits import WAIT_SCORERS, of_hazards, shifted
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
@@ -104,6 +105,9 @@ class CustomerModel:
                 scored = [scored[row] for row in kept.tolist()]
             calibrator = self.manifest["calibrator"]
             value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
+            if year := self.manifest.get("season"):
+                horizon = float(self.manifest["horizon_days"])
+                value_n = season_from(year).carried(value_n, instant, horizon, year["of_nothing"])
             unknown = dict(zip(scored, strange, strict=True))
             seen["unknown_items"] += sum(strange)
             for row in np.flatnonzero(np.isnan(value_n)).tolist():

@@ -19,12 +19,18 @@ from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.programs import processes
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.programs.waits import LEVELS, WAIT_SCORERS
 
 REAL_CUSTOMERS = 1000
-OF_A_WINDOW = {"hazards", *processes.SCORERS, *WAIT_SCORERS}  # programs that are told what is asked of which window
+OF_A_WINDOW = {
+    "blend",
+    "hazards",
+    *processes.SCORERS,
+    *WAIT_SCORERS,
+}  # programs that are told what is asked of which window
 
 
 class CustomerQuestions:
@@ -88,6 +94,7 @@ class CustomerQuestions:
             "answers": cohort.answers,
             **({"further": dict(self.program.further)} if self.program.further else {}),
             **({"shift": self.program.shift, "levels": list(LEVELS)} if self.program.shift else {}),
+            **({"season": {**self.program.season, **self._label()}} if self.program.season else {}),
             **features,
             **({} if cohort.subject is None else {"pairs": {cohort.subject_kind: list(cohort.subjects)}}),
             "horizon_days": cohort.horizon_days,
@@ -99,6 +106,10 @@ class CustomerQuestions:
             "active_events": list(cohort.active_events),  # who was asked about: others are blank
             "active_days": cohort.active_days,
         }
+
+    def _label(self) -> dict[str, Any]:
+        """The label of a window that holds nothing; null of means."""
+        return {"of_nothing": self.cohort.of_nothing if self.cohort.answers == PROBABILITIES else None}
 
     def origin(self, run: MadeFrom) -> dict[str, Any]:
         """Of what windows it is."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shopkeeper.programs.bg_nbd import BGNBD, EDGE, GammaGamma, expected_order_value, p_alive, p_order
+from shopkeeper.programs.bg_nbd import BGNBD, GammaGamma, expected_order_value, expected_orders, p_alive, p_order
 
 __all__ = [
     "BGNBD",
@@ -63,22 +63,6 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BGNBD:
 
     found = model(least(cost, STARTS_BG_NBD))
     return found._replace(alpha=found.alpha * scale)
-
-
-def expected_orders(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
-    """The mean number of orders within the next t: float64 (n,).
-
-    Gauss' function is taken after Euler's transformation, whose factor cancels the power beside it: nothing overflows
-    for customers of many orders.
-    """
-    from scipy.special import hyp2f1
-
-    r, alpha, a, b = model
-    a = a if abs(a - 1) > EDGE else 1 + EDGE
-    z = t / (alpha + T + t)
-    c = a + b + x - 1
-    grown = (1 - z) ** (a - 1) * hyp2f1(a + b - 1 - r, a - 1, c, z)
-    return np.asarray(np.maximum(c / (a - 1) * (1 - grown), 0.0) * p_alive(model, x, t_x, T))
 
 
 def gamma_gamma_log_likelihood(model: GammaGamma, n: np.ndarray, mean: np.ndarray) -> np.ndarray:
