@@ -13,7 +13,8 @@ import yaml
 from shopkeeper.cli.runs import print_runs
 from shopkeeper.errors import UserError
 from shopkeeper.hashing import sealed
-from shopkeeper.pipeline.places import find, latest, listed, run_folder, to_compare
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.places import find, latest, listed, meant, run_folder, to_compare
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, but, settings
 
@@ -99,13 +100,36 @@ def test_a_run_is_found_by_path_by_model_and_by_what_its_name_begins_with(made: 
     with pytest.raises(UserError, match=r"sasrec-0 may be shop/next_item/temporal/sasrec-0aa0aa00, .*0bb0bb00; say"):
         find("sasrec-0", root)
     made("sasrec-0dd0dd00", "sasrec", 5, split="sessions")
-    with pytest.raises(UserError, match=r"sasrec may be shop/next_item/temporal/sasrec, .*; say more of the name"):
+    with pytest.raises(UserError, match=r"sasrec may be shop/next_item/temporal/sasrec, .*; say more of the name, or "
+                                        "split=temporal beside it$"):  # fmt: skip
         find("sasrec", root)
+    assert find("sasrec", root, {"split": "temporal"}) == new
+    with pytest.raises(UserError, match=r"no run of that name of task=churn below runs"):
+        find("sasrec", root, {"task": "churn"})
     assert find("temporal/sasrec", root) == new
     with pytest.raises(UserError, match=r"no run folder sasrek and no run of that name below runs.*Did you mean 'sas"):
         find("sasrek", root)
     with pytest.raises(UserError, match=r"no finished run of model=gru below runs; `\S+ ?\S* model=gru` makes one"):
         latest(root, {"model": "gru"})
+
+
+def test_what_is_typed_beside_a_name_says_which_run_is_meant(
+    made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path("runs")
+    orders, spend = (made(f"two_part-{task}", "two_part", 1, task=task) for task in ("orders", "spend"))
+    config = {"task": {"name": "orders"}, "model": {"name": "sasrec"}}
+    typed = ["run"]
+    monkeypatch.setattr(context, "by_hand", lambda: True)
+    monkeypatch.setattr(context, "typed", lambda: typed)
+    with pytest.raises(UserError, match=r"two_part may be .*; say more of the name, or task=orders beside it$"):
+        meant("two_part", root, config)
+    typed.append("task")
+    assert meant("two_part", root, config) == orders
+    assert meant("two_part", root, {"task": {"name": "spend"}}) == spend
+    monkeypatch.setattr(context, "by_hand", lambda: False)  # a call from Python has settings that nobody typed
+    with pytest.raises(UserError, match="two_part may be"):
+        meant("two_part", root, config)
 
 
 def test_runs_are_listed_the_best_first_and_the_damaged_are_named(

@@ -64,7 +64,7 @@ def export(config: DictConfig) -> None:
         _say_next(made)
         return
     root = cfg.paths.runs
-    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain))
+    place = places.meant(cfg.run, root, cfg.plain)
     run = open_run(place, named)
     say_contradictions(cfg.plain, [run])
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)

@@ -197,11 +197,23 @@ def told(config: Yaml, groups: Sequence[str] = GROUPS) -> dict[str, str]:
     return {g: str(config[g]["name"]) for g in groups if (every or g in typed) and isinstance(config.get(g), Mapping)}
 
 
+def narrowed(config: Yaml) -> dict[str, str]:
+    """Which runs a name may mean: those of the groups that were typed beside it. Any where nobody types."""
+    return told(config) if context.by_hand() else {}
+
+
+def meant(word: Path | str | None, root: Path, config: Yaml, fits: Callable[[Listed], bool] | None = None) -> Path:
+    """The folder of `run=…`, or of the run trained last that fits; either of the groups that are typed beside it."""
+    if word:
+        return find(word, root, narrowed(config))
+    return latest(root, told(config)) if fits is None else latest(root, told(config), fits)
+
+
 def latest(root: Path, of: Mapping[str, str], fits: Callable[[Listed], bool] = lambda run: True) -> Path:
     """The folder of the run trained last; a `UserError` where there is none."""
     found = [run for run in listed(root, of) if fits(run)]
     if not found:
-        about = " ".join(f"{key}={value}" for key, value in of.items())
+        about = _words(of)
         raise UserError(
             f"there is no finished run{f' of {about}' if about else ''} below {root}; `{' '.join(program('train'))} "
             f"{about or 'model=…'}` makes one, `shopkeeper runs` lists those there are"
@@ -226,12 +238,26 @@ def find(word: Path | str, root: Path, of: Mapping[str, str] | None = None) -> P
     some = some or [run for run in found if run.path.name.startswith(last)]
     if not some:
         names = [name for run in there for name in (run.model, run.path.name)]
+        about = f" of {_words(of)}" if of else ""
         raise UserError(
-            f"there is no run folder {path} and no run of that name below {root}; `shopkeeper runs` lists them."
+            f"there is no run folder {path} and no run of that name{about} below {root}; `shopkeeper runs` lists them."
             f"{nearest(last, names)}"
         )
     if len({run.place for run in some}) > 1 or (some[0].model != last and len(some) > 1):
         which = ", ".join("/".join((*run.place, run.path.name)) for run in some[:4])
-        raise UserError(f"{word} may be {which}{' or others' if len(some) > 4 else ''}; say more of the name")
+        others = " or others" if len(some) > 4 else ""
+        raise UserError(f"{word} may be {which}{others}; say more of the name{_beside(some)}")
     log.info("run: %s", context.relative(some[-1].path))
     return some[-1].path
+
+
+def _words(of: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in of.items())
+
+
+def _beside(some: Sequence[Listed]) -> str:
+    """What tells runs apart that may be typed beside a name: `task=orders`; "" where nothing does."""
+    for n, key in enumerate(("dataset", "task", "split")):
+        if len({run.place[n] for run in some}) > 1:
+            return f", or {key}={some[0].place[n]} beside it"
+    return ""

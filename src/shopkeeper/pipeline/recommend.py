@@ -42,7 +42,7 @@ def recommend(config: DictConfig) -> None:
     """
     cfg = settings(config, Recommend)
     root = cfg.paths.runs
-    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain), _recommends)
+    place = places.meant(cfg.run, root, cfg.plain, _recommends)
     run = open_run(place, context.named_targets())
     say_contradictions(cfg.plain, [run])
     if run.about.asks != REQUESTS:

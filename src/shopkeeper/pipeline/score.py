@@ -51,7 +51,7 @@ def score(config: DictConfig) -> None:
     """The verb: write the table, and say how many customers have a score and why others have none."""
     cfg = settings(config, Score)
     root = cfg.paths.runs
-    place = places.find(cfg.run, root) if cfg.run else places.latest(root, places.told(cfg.plain), _of_customers)
+    place = places.meant(cfg.run, root, cfg.plain, _of_customers)
     run = open_run(place, context.named_targets())
     say_contradictions(cfg.plain, [run])
     if run.about.asks == REQUESTS:

@@ -37,7 +37,8 @@ def meant(cfg: Evaluate, named: Sequence[str]) -> list[Path]:
     """Folders of the runs that are told, else of what was trained last of each model; a `UserError` where none is."""
     root = cfg.paths.runs
     if cfg.runs:
-        return [places.find(run, root) for run in cfg.runs]
+        narrowed = places.narrowed(cfg.plain)
+        return [places.find(run, root, narrowed) for run in cfg.runs]
     of = places.told(cfg.plain, ("dataset", "split"))
     found = places.to_compare(root, of)
     if not found:
@@ -65,7 +66,11 @@ def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
     root, only = cfg.paths.runs, cfg.task.name if cfg.task is not None and "task" in context.typed() else None
     of = ({} if only is None else {"task": only}) | places.told(cfg.plain, ("dataset", "split"))
     by_task: dict[str, list[RunFolder]] = {}
-    meant = [places.find(r, root) for r in cfg.runs] if cfg.runs else [r.path for r in places.to_compare(root, of)]
+    if cfg.runs:
+        narrowed = places.narrowed(cfg.plain)
+        meant = [places.find(run, root, narrowed) for run in cfg.runs]
+    else:
+        meant = [run.path for run in places.to_compare(root, of)]
     for run in (open_run(path, named) for path in meant):
         if only in (None, run.task):
             by_task.setdefault(run.task, []).append(run)
