@@ -14,7 +14,7 @@ import pytest
 from usearch.index import Index
 
 from layouts import differences
-from shopkeeper.bundles.answer import Bundle
+from shopkeeper.bundles.answer import Bundle, integrity
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.nearest import Nearest, opened
 from shopkeeper.bundles.answer.verify import verify
@@ -71,6 +71,28 @@ def test_a_service_and_the_shell_answer_from_it_once_it_is_verified(indexed: Pat
     assert [(one["item_id"], one["score"]) for one in found["items"]] == right
     main(["verify", str(indexed), "--approximate"])
     assert "40 golden requests: found as often as its manifest says" in capsys.readouterr().out
+
+
+def test_either_way_of_answering_holds_its_own_files_alone_and_refuses_a_change_in_all(
+    indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, read, right = Path(shutil.copytree(indexed, tmp_path / "b")), list[str](), integrity._read
+    monkeypatch.setattr(integrity, "_read", lambda place, name: read.append(name) or right(place, name))
+    held = {}
+    for approximate in (False, True):
+        read.clear()
+        Bundle.load(folder, approximate=approximate)
+        held[approximate] = {*read}
+    (index,) = (path.name for path in folder.glob("index.*") if path.suffix != ".npz")
+    assert held[False] - held[True] == {"model.onnx"}
+    assert held[True] - held[False] == {index, "vector.onnx", "index.npz"}
+    for name in ("model.onnx", index):
+        good = (folder / name).read_bytes()
+        (folder / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        for approximate in (False, True):
+            with pytest.raises(UserError, match=f"{name} was changed or damaged"):
+                Bundle.load(folder, approximate=approximate)
+        (folder / name).write_bytes(good)
 
 
 def test_an_index_that_finds_less_than_its_papers_say_does_not_verify(indexed: Path, tmp_path: Path):

@@ -21,6 +21,7 @@ from shopkeeper.bundles.answer.customers import CustomerModel
 from shopkeeper.bundles.answer.histories import Event, Vocabulary, read
 from shopkeeper.bundles.answer.integrity import AGAIN, checked_files, fitting
 from shopkeeper.bundles.answer.items import ItemModel
+from shopkeeper.bundles.answer.nearest import BY_INDEX, EXACT
 from shopkeeper.bundles.answer.older import as_today
 from shopkeeper.bundles.answer.places import Places
 from shopkeeper.bundles.answer.rows import TableModel
@@ -73,7 +74,7 @@ class Bundle:
             UserError: not a bundle, damaged, of a newer format, ids that do not fit the model.
         """
         path = Path(path)
-        manifest, content, seal = checked_files(path)
+        manifest, content, seal = checked_files(path, EXACT if approximate else BY_INDEX)
         kind = manifest.get("kind")
         if approximate and kind != "recommender":
             raise UserError(f"{path} lists no items, so there is no index to look them up in; leave approximate out")
@@ -89,7 +90,7 @@ class Bundle:
         if scorer not in SCORERS_OF_KIND[kind]:
             raise UserError(f"{path} needs the scorer '{scorer}', unknown to this shopkeeper; update it")
         program = "model.onnx" if scorer == GRAPH else "arrays.npz"
-        if program not in content:
+        if program not in manifest["files"]:
             raise UserError(f"{path / program} is not listed in the manifest of this {kind}; {AGAIN}")
         with fitting(path):
             vocabulary = Vocabulary.of(path, words)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,10 +27,14 @@ SEAL = "manifest.json.sha256"
 AGAIN = "export the model again (`shopkeeper export`) or copy the bundle again"
 
 
-def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes], str]:
-    """The manifest, the bytes of every file that it lists, after each hash was compared, and the manifest's own hash.
+AT_ONCE = 1 << 20  # bytes of a file that nobody reads
 
-    The bytes returned are the bytes that were hashed: callers parse these and never open the files a second time.
+
+def checked_files(folder: Path, unread: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, bytes], str]:
+    """The manifest, the bytes of the files that it lists, after each hash was compared, and the manifest's own hash.
+
+    The bytes returned are the bytes that were hashed: callers parse these and never open the files a second time. Files
+    that are `unread` are hashed as well, and not returned: a graph beside an index is as large as all of the rest.
 
     Raises:
         UserError: no bundle here, a newer format version, a missing or changed file, a path that leads outside.
@@ -56,8 +60,12 @@ def checked_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes], str]:
         raise UserError(f"{folder / MANIFEST} lists no files; {AGAIN}")
     content = {}
     for name, expected in listed.items():
-        content[name] = _read(folder, name)
-        if hashlib.sha256(content[name]).hexdigest() != expected:
+        if name in unread:
+            found = _hash_alone(folder, name)
+        else:
+            content[name] = _read(folder, name)
+            found = hashlib.sha256(content[name]).hexdigest()
+        if found != expected:
             raise UserError(f"{folder / name} was changed or damaged (its SHA-256 is not the manifest's); {AGAIN}")
     return manifest, content, seal[0].decode()
 
@@ -82,11 +90,27 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
 
 def _read(folder: Path, name: str) -> bytes:
     """Bytes of a file of the bundle; names that lead out of the folder are refused."""
+    with _opened(folder, name) as file:
+        return file.read()
+
+
+def _hash_alone(folder: Path, name: str) -> str:
+    """SHA-256 of a file of the bundle, of which no more than a part is held at a time."""
+    found = hashlib.sha256()
+    with _opened(folder, name) as file:
+        while part := file.read(AT_ONCE):
+            found.update(part)
+    return found.hexdigest()
+
+
+@contextmanager
+def _opened(folder: Path, name: str) -> Iterator[BinaryIO]:
     path = member(folder, name, "bundle")
     if path.is_symlink():
         raise UserError(f"{folder / MANIFEST} names the file '{name}', which may lie outside the bundle; {AGAIN}")
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path} is missing from the bundle; {AGAIN}") from None
     except OSError as e:

@@ -24,6 +24,7 @@ from shopkeeper.programs.ranking import best
 
 FILES = {"faiss": "index.faiss", "usearch": "index.usearch"}
 VECTOR, ARRAYS = "vector.onnx", "index.npz"
+EXACT, BY_INDEX = ("model.onnx",), (*FILES.values(), VECTOR, ARRAYS)  # files of which either way of answering reads one
 PART = 8  # where more than an eighth of the catalogue is asked for or hidden, all of it is looked through
 
 
