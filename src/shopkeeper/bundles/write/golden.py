@@ -101,6 +101,27 @@ class Draw:
             cases.append(Case(items, rng.choice(codes, length).tolist(), number % 2 == 0))
         return self._with_times(cases, seed)
 
+    def odd(self, split: Split, count: int, seed: int, usual: str) -> list[Case]:
+        """The same as clients write them: in turn without types, with items to leave out, with ids that nobody knows,
+        with both and longer than the model reads.
+        """
+        rng = np.random.default_rng(seed)
+        long = min(LONGEST, (self.program.max_length or 250) + 50)
+        cases = []
+        for number, case in enumerate(self.random(count, seed)):
+            kind = number % 4
+            if kind == 0:
+                case = replace(case, typed=False, types=[EVENT_CODE[usual]] * len(case.items))
+            if kind in (1, 3):
+                case = replace(case, exclude=tuple(rng.choice(split.catalogue, min(3, len(split.catalogue))).tolist()))
+            if kind == 3 and number % 40 == 3:
+                case = replace(case, items=rng.integers(1, self.prepared.n_items + 1, long).tolist(),
+                               types=rng.choice(case.types, long).tolist())  # fmt: skip
+            if kind in (2, 3):
+                case = replace(case, strangers=min(2, len(case.items)))
+            cases.append(case)
+        return self._with_times(cases, seed)
+
     def real(self, split: Split, count: int, seed: int) -> list[Case]:
         """An empty history, then those of randomly chosen test requests: to check a bundle with, never to keep.
 
@@ -276,7 +297,9 @@ def answer(bundle: Bundle, cases: Sequence[Case]) -> list[list[tuple[str, float]
         rows = [b for b, case in enumerate(cases) if case.filter_seen is flag]
         instants = [cases[b].instant for b in rows]
         as_of = None if None in instants else [write_instant(at) for at in instants if at is not None]
-        got = bundle.recommend([external(cases[b], ids, channels) for b in rows], filter_seen=flag, as_of=as_of)
+        exclude = [[bundle.vocabulary.shown(i) for i in cases[b].exclude] for b in rows]
+        got = bundle.recommend([external(cases[b], ids, channels) for b in rows], filter_seen=flag, as_of=as_of,
+                               exclude=exclude)  # fmt: skip
         for b, items in zip(rows, got, strict=True):
             answers[b] = items
     return answers

@@ -22,8 +22,8 @@ from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.schema import NO_HISTORY
 
-RANDOM_CASES = 200  # histories that nobody had, checked beside the golden and the real ones
-REAL_CASES = 300
+# Checked beside the golden ones: of test's customers, of histories that nobody had, and the same in every odd form.
+REAL_CASES, RANDOM_CASES, ODD_CASES = 500, 200, 300
 
 
 class ItemQuestions:
@@ -110,6 +110,9 @@ class ItemQuestions:
     def compared(self, bundle: Bundle, seed: int) -> tuple[list[str], int]:
         """Where the bundle differs from the model, of requests that do not travel along, and how many these are."""
         cases = self.draw.real(self.split, REAL_CASES, seed + 1) + self.draw.random(RANDOM_CASES, seed)
+        cases += self.draw.odd(
+            self.split, REAL_CASES + RANDOM_CASES + ODD_CASES - len(cases), seed + 2, self.usual_type
+        )
         wrong = []
         internal = {self._shown(i): i for i in range(1, len(self.item_ids) + 1)}
         for first in range(0, len(cases), 64):
