@@ -9,6 +9,7 @@ from typing import Any
 from shopkeeper.errors import UserError
 
 BACKLOG = 4096  # connections that are not accepted yet; the system may hold fewer
+IDLE = 75  # seconds that a connection may stay idle: longer than proxies hold theirs, who else write to a closed one
 
 
 def serve(bundle: Path, host: str, port: int, approximate: bool = False, **limits: Any) -> None:
@@ -37,4 +38,4 @@ def server_settings(host: str, port: int, drain: float) -> dict[str, Any]:
     Connections have no limit: uvicorn closes those beyond it, and then nobody tells their client when to ask again.
     """
     return {"host": host, "port": port, "log_config": None, "access_log": False, "server_header": False,
-            "backlog": BACKLOG, "timeout_graceful_shutdown": int(drain) + 1}  # fmt: skip
+            "backlog": BACKLOG, "timeout_keep_alive": IDLE, "timeout_graceful_shutdown": int(drain) + 1}  # fmt: skip
