@@ -10,7 +10,8 @@ import pytest
 
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.bundles.answer.events import write_instant
-from shopkeeper.bundles.write import export_bundle
+from shopkeeper.bundles.write import export_bundle, golden
+from shopkeeper.bundles.write.golden import Case
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
@@ -80,6 +81,26 @@ def test_golden_requests_show_every_kind_of_question(shop: Shop, tmp_path: Path)
     assert any(r["exclude"] for r in requests)
     assert max(len(r["history"]) for r in requests) >= 250
     assert {r["filter_seen"] for r in requests} == {True, False}
+
+
+def test_a_thousand_requests_of_every_odd_kind_are_compared_before_a_bundle_is_written(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Case] = []
+    right = golden.answer
+    monkeypatch.setattr(golden, "answer", lambda bundle, cases: asked.extend(cases) or right(bundle, cases))
+    exported(shop, tmp_path / "bundle")
+    assert len(asked) == 1000
+    odd = {
+        "empty": [case for case in asked if not case.items],
+        "without types": [case for case in asked if not case.typed],
+        "unknown ids": [case for case in asked if case.strangers],
+        "items to leave out": [case for case in asked if case.exclude],
+        "longer than is read": [case for case in asked if len(case.items) >= 300],
+        "seen items are left out": [case for case in asked if case.filter_seen],
+    }
+    assert {kind for kind, cases in odd.items() if cases} == {*odd}
+    assert min(len(odd[kind]) for kind in ("without types", "unknown ids", "items to leave out")) >= 70
 
 
 def test_excluded_items_of_a_golden_request_are_not_expected(shop: Shop, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from shopkeeper.bundles.targets.graphs import MOST, Ending, ending, written
 
 CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators: a product of whole numbers that scales what it writes
 ANEW, TIMES = 128, 4  # N is at least so many, and so many times K
+BLOCK = 64  # items of which the best one is found first
 SLACK = 1e-5  # of |q|·|x|: sums in 32 bits are rounded, too
 
 
@@ -40,15 +41,23 @@ def in_two_steps(content: bytes) -> bytes:
     whole_VD = np.rint(x_VD / step_V[:, None]).astype(np.int8)
     listed = np.isfinite(end.bias_V)
     y_VD = whole_VD[listed] * step_V[listed, None].astype(np.float64)
+    length = np.linalg.norm(y_VD, axis=1).max(initial=0)
+    rounding = np.linalg.norm(x_VD[listed] - y_VD, axis=1).max(initial=0)
+    more = -len(x_VD) % BLOCK  # columns that fill up the last block
+    blocks = (len(x_VD) + more) // BLOCK
+    usual = np.sort(np.argsort(-end.fallback_V, kind="stable")[:n])  # the best of who has no history, in order of ids
     constants = {
-        "2_whole": np.ascontiguousarray(whole_VD.T), "2_step": step_V, "2_bias": end.bias_V.astype(np.float32),
-        "2_fallback": end.fallback_V.astype(np.float32), "2_one": np.array(1 / MOST, np.float32),
-        "2_most": np.array(MOST, np.float32), "2_middle": np.array(MOST + 1, np.uint8),
-        "2_shift": np.array(MOST + 1, np.float32), "2_least": np.array(np.finfo(np.float32).tiny, np.float32),
-        "2_last": np.array([-1]), "2_n": np.array([n]), "2_k": np.array([k]),
-        "2_none": np.array(-np.inf, np.float32),
-        "2_rounding": _above(np.linalg.norm(x_VD[listed] - y_VD, axis=1).max(initial=0)),
-        "2_length": _above(np.linalg.norm(y_VD, axis=1).max(initial=0)), "2_slack": np.array(SLACK, np.float32),
+        "2_whole": np.ascontiguousarray(np.pad(whole_VD, ((0, more), (0, 0))).T),
+        "2_step": np.pad(step_V, (0, more), constant_values=1),
+        "2_bias": np.pad(end.bias_V.astype(np.float32), (0, more), constant_values=-np.inf),
+        "2_bias_V": end.bias_V.astype(np.float32), "2_fallback": end.fallback_V.astype(np.float32), "2_usual": usual,
+        "2_one": np.array(1 / MOST, np.float32), "2_most": np.array(MOST, np.float32),
+        "2_middle": np.array(MOST + 1, np.uint8), "2_shift": np.array(MOST + 1, np.float32),
+        "2_least": np.array(np.finfo(np.float32).tiny, np.float32), "2_last": np.array([-1]), "2_n": np.array([n]),
+        "2_k": np.array([k]), "2_none": np.array(-np.inf, np.float32), "2_block": np.array(BLOCK),
+        "2_some": np.array([min(n, blocks)]), "2_in_blocks": np.array([-1, blocks, BLOCK]),
+        "2_flat": np.array([-1, min(n, blocks) * BLOCK]), "2_rounding": _above(rounding + SLACK * length),
+        "2_length": _above(length / MOST), "2_all_usual": np.array(np.isfinite(end.fallback_V).sum() <= n),
     }  # fmt: skip
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
     replaced = {id(node) for node in end.nodes}
@@ -72,7 +81,7 @@ def _steps(end: Ending) -> Iterator[Any]:
     plain = not end.bias_V[
         np.isfinite(end.bias_V)
     ].any()  # then scores may stay divided by the request's largest number
-    scaled = "2_near" if plain else "2_unscaled"
+    products = "2_near" if plain else "2_unscaled"
 
     def node(kind: str, inputs: str, output: str, **more: Any) -> Any:
         return helper.make_node(kind, inputs.split(), output.split(), **more)
@@ -86,41 +95,50 @@ def _steps(end: Ending) -> Iterator[Any]:
     yield node("Add", "2_rounded 2_shift", "2_shifted")
     yield node("Cast", "2_shifted", "2_bytes", to=TensorProto.UINT8)
     inputs = ["2_bytes", "2_whole", "2_one", "2_step", "2_middle", "", "2_bias" if plain else ""]
-    yield helper.make_node("MatMulIntegerToFloat", inputs, [scaled], domain=CONTRIBUTED)
+    yield helper.make_node("MatMulIntegerToFloat", inputs, [products], domain=CONTRIBUTED)
     if not plain:
         yield node("Mul", "2_unscaled 2_unit", "2_products")
         yield node("Add", "2_products 2_bias", "2_near")
-    yield helper.make_node("Where", [known, "2_near", "2_fallback"], ["2_chosen"])
-    yield helper.make_node("ScatterElements", ["2_chosen", *hiding.input[1:]], ["2_shown"], axis=1)
-    yield node("TopK", "2_shown 2_n", "2_near_N 2_places_N")
-    # Compared anew in the order of ids: of equal scores the lower id comes first.
-    yield node("Neg", "2_places_N", "2_negative")
-    yield node("TopK", "2_negative 2_n", "2_sorted 2_order")
-    yield node("Neg", "2_sorted", "2_ids")
-    yield node("GatherElements", "2_near_N 2_order", "2_near_by_id", axis=1)
+    yield helper.make_node("ScatterElements", ["2_near", *hiding.input[1:]], ["2_shown"], axis=1)
+    # The n best lie in the n blocks whose best ones are the best: of equal ones the lower block comes first, as the
+    # lower id does. Blocks and items in the order of ids, so that this holds of what is chosen of them, too.
+    yield node("Reshape", "2_shown 2_in_blocks", "2_blocks")
+    yield node("ReduceMax", "2_blocks 2_last", "2_best_of_block", keepdims=0)
+    yield node("TopK", "2_best_of_block 2_some", "2_best_blocks 2_which")
+    yield from _in_order("2_which", "2_some", "2_chosen")
+    yield node("Unsqueeze", "2_chosen 2_last", "2_chosen_column")
+    yield node("GatherND", "2_blocks 2_chosen_column", "2_of_blocks", batch_dims=1)
+    yield node("Reshape", "2_of_blocks 2_flat", "2_some_near")
+    yield node("TopK", "2_some_near 2_n", "2_near_N 2_places_N")
+    yield from _in_order("2_places_N", "2_n", "2_places")
+    yield node("Div", "2_places 2_block", "2_block_N")
+    yield node("Mod", "2_places 2_block", "2_place_N")
+    yield node("GatherElements", "2_chosen 2_block_N", "2_block_of_N", axis=1)
+    yield node("Mul", "2_block_of_N 2_block", "2_begin_N")
+    yield node("Add", "2_begin_N 2_place_N", "2_best_ids")
+    yield helper.make_node("Where", [known, "2_best_ids", "2_usual"], ["2_ids"])
+    yield node("GatherElements", "2_shown 2_ids", "2_near_by_id", axis=1)
     yield helper.make_node("Gather", [end.table, "2_ids"], ["2_rows"], axis=0)
     yield helper.make_node("Unsqueeze", [q, "2_last"], ["2_column"])
     yield node("MatMul", "2_rows 2_column", "2_exact_column")
     yield node("Squeeze", "2_exact_column 2_last", "2_exact")
-    yield node("Gather", "2_bias 2_ids", "2_bias_N", axis=0)
-    yield node("Add", "2_exact 2_bias_N", "2_score_N")
+    if not plain:
+        yield node("Gather", "2_bias 2_ids", "2_bias_N", axis=0)
+        yield node("Add", "2_exact 2_bias_N", "2_biased")
     yield node("Gather", "2_fallback 2_ids", "2_fallback_N", axis=0)
-    yield helper.make_node("Where", [known, "2_score_N", "2_fallback_N"], ["2_either_N"])
+    yield helper.make_node("Where", [known, "2_exact" if plain else "2_biased", "2_fallback_N"], ["2_either_N"])
     yield node("IsInf", "2_near_by_id", "2_hidden_N")
     yield node("Where", "2_hidden_N 2_none 2_either_N", "2_final_N")
     yield node("TopK", "2_final_N 2_k", "2_scores_K 2_at_K")
     yield node("GatherElements", "2_ids 2_at_K", "2_items_K", axis=1)
     # How far above the last one that was compared the list's last one must lie.
     yield helper.make_node("ReduceL2", [q, "2_last"], ["2_q"])
+    yield node("Mul", "2_q 2_rounding", "2_of_items")
     yield node("Sub", "2_in_steps 2_rounded", "2_left")
     yield node("ReduceL2", "2_left 2_last", "2_left_steps")
-    yield node("Mul", "2_left_steps 2_one", "2_left_units")
-    yield node("Mul", "2_left_units 2_unit", "2_q_rounding")
-    yield node("Mul", "2_q 2_rounding", "2_of_items")
-    yield node("Mul", "2_q_rounding 2_length", "2_of_q")
-    yield node("Mul", "2_q 2_length", "2_largest_product")
-    yield node("Mul", "2_largest_product 2_slack", "2_of_sums")
-    yield node("Sum", "2_of_items 2_of_q 2_of_sums", "2_bound")
+    yield node("Mul", "2_left_steps 2_unit", "2_left_units")
+    yield node("Mul", "2_left_units 2_length", "2_of_q")
+    yield node("Add", "2_of_items 2_of_q", "2_bound")
     yield node("Slice", "2_near_N 2_last 2_n 2_last", "2_last_near")
     yield node("Slice", "2_scores_K 2_last 2_k 2_last", "2_last_score")
     if plain:
@@ -128,12 +146,24 @@ def _steps(end: Ending) -> Iterator[Any]:
     yield node("Add", f"{'2_last_product' if plain else '2_last_near'} 2_bound", "2_at_most")
     yield node("Greater", "2_last_score 2_at_most", "2_far")
     yield node("IsInf", "2_last_near", "2_no_more")
-    yield helper.make_node("Not", [known], ["2_blank"])
     yield node("Or", "2_far 2_no_more", "2_enough")
-    yield node("Or", "2_enough 2_blank", "2_sure_B")
+    # Who has no history gets the best of everybody's, unless so many of these are hidden that the list has an end.
+    yield node("Greater", "2_last_score 2_none", "2_full")
+    yield node("Or", "2_full 2_all_usual", "2_enough_usual")
+    yield helper.make_node("And", [known, "2_enough"], ["2_sure_known"])
+    yield helper.make_node("Not", [known], ["2_blank"])
+    yield node("And", "2_blank 2_enough_usual", "2_sure_blank")
+    yield node("Or", "2_sure_known 2_sure_blank", "2_sure_B")
     yield node("Cast", "2_sure_B", "2_sure_number", to=TensorProto.INT32)
     yield node("ReduceMin", "2_sure_number", "2_all_sure", keepdims=0)
     yield node("Cast", "2_all_sure", "2_sure", to=TensorProto.BOOL)
+
+
+def _in_order(ids: str, count: str, out: str) -> Iterator[Any]:
+    """Numbers (B, count) in ascending order."""
+    yield helper.make_node("Neg", [ids], [f"{out}_negative"])
+    yield helper.make_node("TopK", [f"{out}_negative", count], [f"{out}_sorted", f"{out}_order"])
+    yield helper.make_node("Neg", [f"{out}_sorted"], [out])
 
 
 def _sure_or_all(end: Ending, n: int) -> Any:
@@ -154,7 +184,7 @@ def _sure_or_all(end: Ending, n: int) -> Any:
         helper.make_node("Transpose", [end.vector], ["2_q_DB"], perm=[1, 0]),
         helper.make_node("MatMul", [end.table, "2_q_DB"], ["2_all_VB"]),
         helper.make_node("Transpose", ["2_all_VB"], ["2_all_BV"], perm=[1, 0]),
-        helper.make_node("Add", ["2_all_BV", "2_bias"], ["2_all_scores"]),
+        helper.make_node("Add", ["2_all_BV", "2_bias_V"], ["2_all_scores"]),
         helper.make_node("Where", [end.known, "2_all_scores", "2_fallback"], ["2_all_chosen"]),
         helper.make_node("ScatterElements", ["2_all_chosen", *hiding.input[1:]], ["2_all_shown"], axis=1),
         helper.make_node("TopK", ["2_all_shown", "2_k"], ["2_every_scores", "2_every_items"]),
