@@ -13,7 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline import export as verb
 from shopkeeper.pipeline.comparing.choose import ranked
+from shopkeeper.pipeline.export import check_calibration
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import RunFolder
 
@@ -35,6 +37,20 @@ def test_models_stand_in_the_order_of_validation_whatever_test_says(caplog: pyte
     lower = {name: run(name, r.metrics.get("validation", {}).get("m", {}).get("value"), 0, "minimize")
              for name, r in runs.items()}  # fmt: skip
     assert ranked(lower) == ["a", "d", "b"]
+
+
+def of_churn(low: float, high: float, task: str = "churn") -> RunFolder:
+    ece = {"value": (low + high) / 2, "low": low, "high": high, "n": 500}
+    return RunFolder(Path("runs/of-churn"), {"task": {"name": task}}, {"task": task, "test": {"ece": ece}}, {})
+
+
+def test_probabilities_that_are_surely_further_off_than_the_gate_are_not_exported():
+    with pytest.raises(UserError, match=r"0\.150 apart in the mean \(ECE on test, 0\.120 to 0\.180\), surely more than "
+                                        r"calibration_gate=0\.1; export another model, "):  # fmt: skip
+        check_calibration(of_churn(0.12, 0.18), 0.1)
+    check_calibration(of_churn(0.08, 0.18), 0.1)  # may be chance
+    check_calibration(of_churn(0.12, 0.18), None)
+    check_calibration(of_churn(0.12, 0.18, "still_customer"), 0.1)  # judged by orders, which it is not about
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +91,17 @@ def test_of_each_task_the_leader_is_exported_and_it_is_said_why(
         assert chosen["statement"] in said
         assert ("within the noise" in said) == (chosen["statement"].startswith("cannot tell"))
     assert "oracle_observable is no candidate: Oracle models are not exported" in caplog.text
+
+
+def test_the_verb_has_a_gate_for_probabilities(shop: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.place)
+    asked: list[tuple[str, float | None]] = []
+    monkeypatch.setattr(verb, "check_calibration", lambda run, gate: asked.append((run.task, gate)))
+    shop.export("run=best", "golden=5", "calibration_gate=0.02", *SMALL[1:])
+    shop.export("run=runs/demo_shop/churn/temporal/logistic", "golden=5", "calibration_gate=null")
+    assert set(asked) == {("churn", 0.02), ("next_item", 0.02), ("churn", None)}
+    with pytest.raises(UserError, match="calibration_gate is -1; it must be a number above 0, or null"):
+        shop.export("run=best", "calibration_gate=-1")
 
 
 def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(

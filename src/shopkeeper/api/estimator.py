@@ -23,6 +23,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.models.targets import class_of
 from shopkeeper.pipeline import places, show, told
 from shopkeeper.pipeline.runs import RunFolder, open_run
+from shopkeeper.pipeline.told import CALIBRATION_GATE
 from shopkeeper.tasks.base import REQUESTS
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ class Estimator:
         golden: int = 100,
         placements: Sequence[str] = (),
         overwrite: bool = False,
+        calibration_gate: float | None = CALIBRATION_GATE,
     ) -> Bundle:
         """Write the bundle that a serving team receives, verified, and open it: the verb `export`.
 
@@ -242,6 +244,7 @@ class Estimator:
             golden: requests with known answers that are kept in it.
             placements: places of the shop that it answers at, too, by name.
             overwrite: replace a bundle of another model or dataset.
+            calibration_gate: of probabilities the ECE on test above which surely none are exported; None: any.
 
         Raises:
             UserError: a model that is not exported, a folder that is taken.
@@ -263,7 +266,8 @@ class Estimator:
         out = paths.exports / bundle_name(None, self.run) if to is None else Path(to)
         with plain_errors():
             known, places_too = judged(self.run, paths.reports), named_places(None, names)
-            out = export_run(self.run, out, k=k, golden=golden, overwrite=overwrite, places=places_too, judged=known)
+            options: dict[str, Any] = {"k": k, "golden": golden, "overwrite": overwrite, "places": places_too}
+            out = export_run(self.run, out, judged=known, calibration_gate=calibration_gate, **options)
             verify(out)
             register(of_run.tracking, self.run, out)
             return Bundle.load(out)

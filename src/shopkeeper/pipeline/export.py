@@ -15,6 +15,7 @@ from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.placements import Place
 from shopkeeper.bundles.write.seal import another
 from shopkeeper.configuration import added_folder, main_folder
+from shopkeeper.customers.window import ALIVE
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.folders import check_target
 from shopkeeper.pipeline import context, places
@@ -22,7 +23,7 @@ from shopkeeper.pipeline.comparing.choose import leaders
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.handed.register import register
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
-from shopkeeper.pipeline.told import Export, settings
+from shopkeeper.pipeline.told import CALIBRATION_GATE, Export, settings
 from shopkeeper.reranking.settings import Placement
 from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import REQUESTS
@@ -45,11 +46,14 @@ def export(config: DictConfig) -> None:
         "k": cfg.k,
         "golden": cfg.golden,
         "overwrite": cfg.overwrite,
+        "calibration_gate": cfg.calibration_gate,
         "places": named_places(cfg.placement, cfg.placements),
     }
     if str(cfg.run) == context.BEST:
         best = leaders(cfg, named)
         say_contradictions(cfg.plain, [chosen.run for chosen in best])
+        for chosen in best:
+            check_calibration(chosen.run, cfg.calibration_gate)
         made = list[Path]()
         for chosen in best:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
@@ -97,6 +101,7 @@ def export_run(
     k: int = 10,
     golden: int = 100,
     overwrite: bool = False,
+    calibration_gate: float | None = CALIBRATION_GATE,
     places: Sequence[Placement] = (),
     chosen: Yaml | None = None,
     judged: Yaml | None = None,
@@ -109,6 +114,7 @@ def export_run(
 
     if thin := run.manifest.get("too_thin"):
         raise UserError(f"{run.path} has no scores to export: {thin}; train it on more data")
+    check_calibration(run, calibration_gate)
     facts = made_from(run, chosen, judged)
     unlike = None if overwrite else another(facts, str(run.metrics["dataset"]))
     out = check_target(out, "bundle", unlike)
@@ -119,6 +125,24 @@ def export_run(
         places = ()  # of the best of each task, which recommends nothing
     placed = {place.name: Place(place, run.placed(model, place)) for place in places}
     return export_bundle(model, prepared, asked, facts, out, k=k, golden=golden, overwrite=overwrite, places=placed)
+
+
+def check_calibration(run: RunFolder, gate: float | None) -> None:
+    """A `UserError` where a run's probabilities are significantly worse calibrated than the gate.
+
+    `still_customer` is asked by itself: no log shows who has left, and orders, which its figures are of, are another
+    question.
+    """
+    truth = run.about.truth
+    ece = (run.metrics.get("test") or {}).get("ece")
+    if gate is None or ece is None or ece["low"] is None or truth is None or truth.of == ALIVE:
+        return
+    if ece["low"] > gate:
+        raise UserError(
+            f"{run.path} is not exported: what it promises and what came are {ece['value']:.3f} apart in the mean (ECE "
+            f"on test, {ece['low']:.3f} to {ece['high']:.3f}), surely more than calibration_gate={gate:g}; export "
+            f"another model, have a later cohort calibrate it (evaluation.refit=false), or set calibration_gate=null"
+        )
 
 
 def named_places(placement: Placement | None, names: Sequence[str]) -> list[Placement]:

@@ -18,7 +18,7 @@ from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.campaigns.audience.settings import Audience as AudienceSettings
 from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
-from shopkeeper.errors import UserError, nearest, number, whole
+from shopkeeper.errors import UserError, nearest, number, or_null, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
 from shopkeeper.ingest.dataset_parts import KIND, WHEN
 from shopkeeper.ingest.dataset_settings import DatasetSettings
@@ -34,6 +34,7 @@ from shopkeeper.tuning.settings import Tuning
 from shopkeeper.typed import WHERE, held, read, shapes_of
 
 V = TypeVar("V")
+CALIBRATION_GATE = 0.1  # the ECE above which probabilities are not handed over: one in ten is promised wrongly
 
 
 DATASET = Needed(Open({}))  # `check_dataset` says more, and names the file
@@ -167,6 +168,8 @@ class Export:
     tracking: Tracking = field(default_factory=lambda: Tracking(name="none"))  # where the bundle is registered
     k: int = held(whole(1), 10)  # length of the lists that the graph returns
     golden: int = held(whole(1), 100)  # requests kept in the bundle
+    # the ECE on test above which no probability model is exported; None: any
+    calibration_gate: float | None = held(or_null(number(above=True)), CALIBRATION_GATE)
     placement: Placement | None = None  # that the bundle answers at, too,
     placements: tuple[str, ...] = ()  # and others by their names in conf/placement
     plain: Yaml = field(default_factory=dict, repr=False)
