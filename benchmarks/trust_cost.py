@@ -126,6 +126,6 @@ def main(repetitions: int, only: list[str] | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=list(WORK), help="measure some anew, keep the others with the run that they are of")
+    parser.add_argument("--only", nargs="+", choices=list(WORK), help="measure these anew, keep the others")
     arguments = parser.parse_args()
     main(arguments.repetitions, arguments.only)
