@@ -130,8 +130,8 @@ def export_run(
 def check_calibration(run: RunFolder, gate: float | None) -> None:
     """A `UserError` where a run's probabilities are significantly worse calibrated than the gate.
 
-    `still_customer` is asked by itself: no log shows who has left, and orders, which its figures are of, are another
-    question.
+    Who is still a customer is left alone: no log shows who has left, and orders, which those figures are of, are
+    another question.
     """
     truth = run.about.truth
     ece = (run.metrics.get("test") or {}).get("ece")
