@@ -1,10 +1,14 @@
-"""The tab key: what `shopkeeper completion` prints completes verbs, settings, choices and runs, in a real bash."""
+"""The tab key: what `shopkeeper completion` prints completes verbs, settings, choices and runs, in bash and in zsh."""
 
 from __future__ import annotations
 
 import os
+import pty
+import select
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +90,39 @@ def test_bash_completes_what_is_typed(line: str, reply: list[str], tmp_path: Pat
     *found, registered = shown.stdout.split("\n")[:-1]
     assert found[: len(reply)] == reply
     assert registered.endswith(" -F _shopkeeper shopkeeper")
+
+
+def test_zsh_completes_what_is_typed(tmp_path: Path):
+    """A terminal in which somebody types and presses the tab key."""
+    if shutil.which("zsh") is None:
+        reason = "zsh is not installed (apt-get install zsh)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    place = os.environ | {"PATH": path, "TERM": "dumb", "HOME": str(tmp_path), "PS1": "> "}
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(["zsh", "-f", "-i"], cwd=tmp_path, env=place, stdin=theirs, stdout=theirs, stderr=theirs,
+                             start_new_session=True)  # fmt: skip
+    try:
+        os.write(ours, b'eval "$(shopkeeper completion zsh)"; echo rea""dy\n')
+        said(ours, "ready")
+        for line, becomes in (("shopkeeper evalua", "te "), ("shopkeeper train split=rol", "ling ")):
+            os.write(ours, f"{line}\t".encode())
+            assert "unrecognized" not in said(ours, line + becomes)
+            os.write(ours, b"\x15")  # rubs the line out
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def said(terminal: int, words: str, seconds: float = 60) -> str:
+    """What a terminal shows until some words stand in it."""
+    shown, end = "", time.monotonic() + seconds
+    while words not in shown:
+        assert time.monotonic() < end, f"'{words}' is not shown, but: {shown}"
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 1 << 16).decode("utf-8", "replace")
+    return shown

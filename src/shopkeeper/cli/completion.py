@@ -20,7 +20,7 @@ from shopkeeper.pipeline.shell.yaml_comments import Setting
 SHELLS = ("bash", "zsh")
 # Bash takes `=` for the end of a word, as COMP_WORDBREAKS says, and then wants what stands behind it alone.
 BASH = """_shopkeeper() {
-  local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n'
+  local line="${COMP_LINE:0:$COMP_POINT}" IFS=$'\\n'
   local word="${line##* }"
   COMPREPLY=($(shopkeeper completion line "$line" 2>/dev/null))
   if [[ "${COMP_WORDBREAKS-}" == *=* ]]; then
