@@ -48,6 +48,21 @@ def test_a_search_finds_settings_that_a_training_reaches_again(data: sk.Dataset)
     assert len(again.to_pandas()) == 4  # gone on with: there is nothing left to try
 
 
+def test_a_search_among_all_gives_the_model_that_ranks_best_with_its_settings(data: sk.Dataset):
+    few = {
+        name: None for name in sk.Estimator("auto").get_params()["candidates"] if name not in ("recency", "item_knn")
+    }
+    search = sk.tune("auto", data, trials=2, tuning="random", candidates=few, **QUICK)
+    trials = search.to_pandas()
+    assert sorted(trials["model"]) == ["item_knn", "item_knn", "recency", "recency"]
+    assert trials.iloc[0][["model", "value"]].tolist() == [search.best_model, search.best_value]
+    assert f"4 trials; best validation ndcg@10 {search.best_value:.5f}: {search.best_model} with" in repr(search)
+    fitted = search.best().fit(data)
+    assert fitted.name == search.best_model
+    assert fitted.metrics("validation").loc["ndcg@10", "value"] == pytest.approx(search.best_value, abs=1e-12)
+    assert read_json(search.path / "board.json")["models"][0]["model"] == search.best_model
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -58,7 +73,7 @@ def test_a_search_finds_settings_that_a_training_reaches_again(data: sk.Dataset)
         ({"tuning": "tpee"}, "there is no tuning=tpee. Did you mean 'tpe'?"),
         ({"tuning": {"sampler": "best"}}, "tuning.sampler"),
         ({"neighbour": 3}, "Did you mean 'neighbours'?"),
-        ({"model": "auto"}, "tune searches one model"),
+        ({"model": "auto", "space": NEAR}, "space is of one model, and 'auto' searches several"),
     ],
 )
 def test_what_is_no_search_ends_in_one_line(data: sk.Dataset, words: dict[str, Any], said: str):

@@ -68,7 +68,7 @@ def test_a_model_that_never_works_is_left_out_and_all_that_never_work_are_an_err
 def test_hours_are_shared_and_what_one_model_leaves_the_others_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now, given = [0.0], []
 
-    def search(cfg: Any) -> Path:
+    def search(cfg: Any, added: Path | None = None) -> Path:
         given.append(cfg.tuning.hours)
         now[0] += 1800  # half an hour each
         folder = cfg.paths.studies / cfg.model.name
@@ -87,8 +87,8 @@ def test_hours_are_shared_and_what_one_model_leaves_the_others_have(tmp_path: Pa
 def test_the_candidates_are_those_of_the_model_auto(tmp_path: Path):
     told = config(tmp_path, "model=auto", "model.candidates.two_stage=null")
     assert told.model.target == tune.AUTO
-    assert tune._candidates(told)[:2] == ["personal_frequency", "recency"]
-    assert "two_stage" not in tune._candidates(told)
+    assert tune.candidates(told)[:2] == ["personal_frequency", "recency"]
+    assert "two_stage" not in tune.candidates(told)
 
 
 @pytest.mark.parametrize(

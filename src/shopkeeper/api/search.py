@@ -29,15 +29,21 @@ class Search:
 
     Attributes:
         path: the folder, with every trial, plots and, where dataset and model have files of configuration, `best.yaml`,
-            which `shopkeeper train experiment=…` takes.
+            which `shopkeeper train experiment=…` takes. Of `"auto"`: with what each model reached; their trials lie in
+            folders beside it.
         headline: the metric on validation that was searched for.
     """
 
-    def __init__(self, path: Path, cfg: told.Tune, model: str | Model | type, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, cfg: told.Tune, models: Mapping[Path, str | Model | type], settings: Mapping[str, Any]
+    ) -> None:
         self.path, self.headline = path, cfg.task.headline
         self._lower = cfg.task.direction == "minimize"
-        self._model, self._settings, self._seed = model, dict(settings), cfg.tuning.seeds[0]
-        self._trials: list[dict[str, Any]] = read_json(path / "trials.json")
+        self._settings, self._seed = dict(settings), cfg.tuning.seeds[0]
+        self._several = len(models) > 1
+        self._trials: list[dict[str, Any]] = [
+            {"model": model, **trial} for study, model in models.items() for trial in read_json(study / "trials.json")
+        ]
 
     def _best(self) -> dict[str, Any]:
         done = [trial for trial in self._trials if trial["state"] == "complete"]
@@ -53,6 +59,12 @@ class Search:
         """The settings that were searched, as the best trial had them."""
         return dict(self._best()["params"])
 
+    @property
+    def best_model(self) -> str | Model | type:
+        """The model of the best trial: what was searched, of `"auto"` the one that came out best."""
+        found: str | Model | type = self._best()["model"]
+        return found
+
     def best(self) -> Estimator:
         """An estimator with the best settings, to be fitted: `search.best().fit(data)`."""
         from shopkeeper.tuning.space import path_of
@@ -66,10 +78,13 @@ class Search:
                 node[group] = dict(inner) if isinstance(inner, Mapping) else {} if inner is None else {"name": inner}
                 node = node[group]
             node[leaf] = value
-        return Estimator(self._model, **settings)
+        return Estimator(self.best_model, **settings)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per trial, best first: `number`, `state`, `value`, `seconds`, and a column per setting."""
+        """A row per trial, best first: `number`, `state`, `value`, `seconds`, and a column per setting.
+
+        Of `"auto"` with the `model` in front.
+        """
         worst = float("inf")
 
         def place(trial: Mapping[str, Any]) -> float:
@@ -78,7 +93,7 @@ class Search:
 
         trials = sorted(self._trials, key=place)
         names = dict.fromkeys(name for trial in trials for name in trial["params"])
-        own = ("number", "state", "value", "seconds")
+        own = (*(("model",) if self._several else ()), "number", "state", "value", "seconds")
         columns: dict[str, Any] = {key: [trial.get(key) for trial in trials] for key in own}
         for name in names:
             values = [trial["params"].get(name) for trial in trials]
@@ -89,6 +104,7 @@ class Search:
     def __repr__(self) -> str:
         """The best trial."""
         found = ", ".join(f"{key}={value!r}" for key, value in self.best_params.items())
+        found = f"{self.best_model} with {found}" if self._several else found
         return f"{len(self._trials)} trials; best validation {self.headline} {self.best_value:.5f}: {found}"
 
     def _repr_html_(self) -> str:
@@ -116,10 +132,10 @@ def tune(
     The same call goes on with the same search where the dataset has a `folder`.
 
     Args:
-        model: as of `fit`.
+        model: as of `fit`. `"auto"` searches each of its candidates, shipped settings first, and takes the best.
         data: the dataset.
         trials: how many settings are tried, pruned and failed ones among them. None: `hours` alone end it.
-        hours: and no longer than this.
+        hours: and no longer than this; of `"auto"` for all together, while `trials` are each model's.
         space: what is searched: `{"neighbours": {"type": "int", "low": 10, "high": 200, "log": True}}`; of loss and
             trainer with a dot, `"loss.negatives"`. None: as `conf/tuning/space/<model>.yaml` has it.
         split: how the data is divided. None: as data says.
@@ -138,18 +154,31 @@ def tune(
         >>> len(search.to_pandas()), search.best().get_params()["neighbours"] == search.best_params["neighbours"]
         (3, True)
     """
-    from shopkeeper.pipeline.tune import AUTO, tune_model
+    from shopkeeper.pipeline.tune import AUTO, candidates, tune_all, tune_model
 
-    estimator = Estimator(model, **settings)
     check_data(data)
-    if model == "auto":
-        raise UserError("tune searches one model; call it for each: {name: tune(name, data) for name in (…)}")
     named = {"name": tuning} if isinstance(tuning, str) else {"name": "tpe", **tuning}
-    with plain_errors():
-        config = estimator.told("tune", data, split, task, tuning={**named, "trials": trials, "hours": hours})
-        if space is not None or not isinstance(model, str):
+    budget = {**named, "trials": trials, "hours": hours}
+    added = data.room.conf if data.room.conf.is_dir() else None
+
+    def of(name: str | Model | type, **more: Any) -> told.Tune:
+        config = Estimator(name, **more).told("tune", data, split, task, tuning=budget)
+        if space is not None or not isinstance(name, str):
             config["tuning"] = {**config["tuning"], "space": {} if space is None else dict(space)}
-        cfg = told.settings(config, told.Tune)
-        assert cfg.model.target != AUTO
-        added = data.room.conf if data.room.conf.is_dir() else None
-        return Search(tune_model(cfg, added), cfg, model, settings)
+        return told.settings(config, told.Tune)
+
+    with plain_errors():
+        cfg = of(model, **settings)
+        if cfg.model.target != AUTO:
+            path = tune_model(cfg, added)
+            return Search(path, cfg, {path: model}, settings)
+        if space is not None:
+            raise UserError("space is of one model, and 'auto' searches several, each its own; leave space out")
+        others = {key: value for key, value in settings.items() if key != "candidates"}
+        configs = [of(name, **others) for name in candidates(cfg)]
+        if (stem := cfg.tuning.name) is not None:
+            configs = [told.but(one, tuning={**one.plain["tuning"], "name": f"{stem}-{one.model.name}"})
+                       for one in configs]  # fmt: skip
+        path = tune_all(cfg, configs, added)
+        board = read_json(path / "board.json")["models"]
+        return Search(path, cfg, {path.parent / row["study"]: row["model"] for row in board}, others)

@@ -63,7 +63,10 @@ def compose(
 
 
 def _merged(base: Any, value: Any, path: str) -> Any:
-    """A setting with another value; of a block, with the values that are told, and the others as they were."""
+    """A setting with another value; of a block, with the values that are told, and the others as they were.
+
+    None in place of a block inside of another leaves it out, as `null` does on a command line.
+    """
     if isinstance(value, Path):
         return str(value)
     if isinstance(base, Mapping) and isinstance(value, Mapping):
@@ -71,7 +74,7 @@ def _merged(base: Any, value: Any, path: str) -> Any:
         for key, inner in value.items():
             found[str(key)] = _merged(base.get(key), inner, f"{path}.{key}")
         return found
-    if isinstance(base, Mapping) and base and not isinstance(value, Mapping):
+    if isinstance(base, Mapping) and base and not isinstance(value, Mapping) and not (value is None and "." in path):
         raise UserError(f"{path}={value!r:.80} is no block of settings; give some of {', '.join(map(str, base))}")
     if isinstance(value, tuple):
         return list(value)

@@ -50,7 +50,7 @@ def tune(config: DictConfig) -> None:
     if cfg.init_from is not None:
         cfg = but(cfg, init_from=str(places.find(cfg.init_from, cfg.paths.runs)))
     auto = cfg.model.target == AUTO and not cfg.tuning.models
-    models = _candidates(cfg) if auto else cfg.tuning.models
+    models = candidates(cfg) if auto else cfg.tuning.models
     configs = [_of_model(name) for name in models] if models else [cfg]
     for each in configs:  # before the first of them takes hours
         check(each)
@@ -59,11 +59,13 @@ def tune(config: DictConfig) -> None:
         log.info("next: %s", train_tuned(Path(context.relative(folder / "best.yaml")), name))
 
 
-def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
+def tune_all(cfg: Tune, configs: Sequence[Tune], added: Path | None = None) -> Path:
     """A study per model within one budget, shipped settings first, and a board of what each reached on validation.
 
     `tuning.hours` are shared: what a model leaves of its part, the others have. A model whose trials all fail is said
-    and left out. Gives `studies/<dataset>-<split>-auto/`, with the winner's `best.yaml`.
+    and left out. Gives `studies/<dataset>-<split>-auto/`, with the winner's `best.yaml`, where it has one.
+
+    `added`: a folder with configuration beside those that are looked up.
 
     Raises:
         UserError: no trial of any model has finished.
@@ -76,7 +78,7 @@ def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
         hours = None if end is None else max((end - time.monotonic()) / 3600 / (len(configs) - n), 1e-6)
         own = but(each, tuning={**each.plain["tuning"], "hours": hours, "shipped_first": True})
         try:
-            study = tune_model(own)
+            study = tune_model(own, added)
         except NoTrialError as e:
             log.warning("%s is left out: %s", own.model.name, e)
             continue
@@ -89,14 +91,17 @@ def tune_all(cfg: Tune, configs: Sequence[Tune]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, {"kind": "study", "study": folder.name})
     write_json(folder / "board.json", {"headline": cfg.task.headline, "models": board})
-    write_text(folder / "best.yaml", (folder.parent / board[0]["study"] / "best.yaml").read_text(encoding="utf-8"))
     shown = [[row["model"], f"{row['value']:.5f}", str(row["trials"]), row["study"]] for row in board]
     print(show.table(["model", f"validation {cfg.task.headline}", "trials", "study"], shown))
-    log.info("hand over %s: %s is what `shopkeeper train experiment=…` takes", board[0]["model"], folder / "best.yaml")
+    winner = folder.parent / board[0]["study"] / "best.yaml"
+    if winner.is_file():
+        write_text(folder / "best.yaml", winner.read_text(encoding="utf-8"))
+        log.info("hand over %s: %s is what `shopkeeper train experiment=…` takes",
+                 board[0]["model"], folder / "best.yaml")  # fmt: skip
     return folder
 
 
-def _candidates(cfg: Tune) -> list[str]:
+def candidates(cfg: Tune) -> list[str]:
     """Names of the models that `model=auto` chooses among."""
     return [str(model["name"]) for model in cfg.model.plain["candidates"].values() if model]
 
