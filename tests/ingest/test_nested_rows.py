@@ -15,10 +15,13 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest import chunks
+from shopkeeper.ingest.block import Wanted
 from shopkeeper.ingest.cells import lists
 from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.log import Log, read_log
 from shopkeeper.ingest.paths import entry
+from shopkeeper.ingest.readers.parquet import read_parquet
 
 CARTS = [
     {"u": "a", "t": 1_600_000_000, "kind": "buy", "id": "m1", "got": [{"sku": "x", "n": "2"}, {"sku": "y", "n": 1}]},
@@ -123,6 +126,16 @@ def test_parquet_in_row_groups_gives_each_row_once(tmp_path: Path):
     log = read(tmp_path, **told)
     assert [e[:2] for e in events(log)] == [(r["u"], x["sku"]) for r in rows for x in r["got"]]
     assert [log.ids["channel"].values[c].as_py() for c in log.ids["channel"].codes[::2]] == [f"v{n}" for n in range(50)]
+
+
+def test_of_records_in_parquet_no_field_is_read_that_nobody_asks_for(tmp_path: Path):
+    rows = [{"who": "a", "lines": [{"sku": "x", "note": "long"}, {"sku": "y", "note": "long"}]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
+    for names, fields in (({"lines.sku": pa.string()}, ["sku"]), ({}, ["note", "sku"])):
+        wanted = Wanted({"who": pa.string(), **names}, explode=("lines",))
+        (block,) = read_parquet(tmp_path / "log.parquet", wanted, ReaderSettings("parquet"), None)
+        kind = block.table.schema.field("lines").type.value_type
+        assert sorted(kind.field(i).name for i in range(kind.num_fields)) == fields
 
 
 def test_a_line_whose_list_is_none_is_kept_aside_alone(tmp_path: Path):

@@ -47,12 +47,15 @@ def is_reshaped(config: DatasetConfig, names: Iterable[str]) -> bool:
 class Events(NamedTuple):
     """Events of a block: the row that each comes from, and its entry in each exploded list, -1 where there is none."""
 
-    row: np.ndarray  # int64 (n,)
-    entries: dict[str, tuple[pa.Array, np.ndarray]]  # by list: the entries of all rows, and numbers int64 (n,)
+    row: np.ndarray  # int32 (n,)
+    # By list: the entries of all rows, and numbers int64 (n,), None where they are entry by entry those of the events.
+    entries: dict[str, tuple[pa.Array, np.ndarray | None]]
 
     def chosen(self, keep: np.ndarray) -> Events:
         """Those of a mask."""
-        return Events(self.row[keep], {name: (all_, at[keep]) for name, (all_, at) in self.entries.items()})
+        kept = {name: (all_, np.flatnonzero(keep) if at is None else at[keep])
+                for name, (all_, at) in self.entries.items()}  # fmt: skip
+        return Events(self.row[keep], kept)
 
 
 class Shaping:
@@ -113,7 +116,7 @@ class Shaping:
     def _events(self, block: Block) -> tuple[Block | None, Counter[str]]:
         """None, and nothing left out, for a block whose rows are not known and in which something is wrong."""
         table, left = block.table.combine_chunks(), Counter[str]()
-        rows = np.arange(len(table))
+        rows = np.arange(len(table), dtype=np.int32)
         if self.config.rows.once:
             keep = self.seen.first_time(_value(table, self.config.rows.once))
             left[SENT_AGAIN] = int((~keep).sum())
@@ -133,10 +136,10 @@ class Shaping:
             events = events.chosen(keep)
         columns = {name: self._named(table, name, events) for name in self.names}
         self.empty -= {name for name in self.empty if columns[name].null_count < len(columns[name])}
-        at = rows[events.row]
         wrong = [reject._replace(file=block.file, row=int(block.row_of(rows[reject.row : reject.row + 1])[0]))
                  for reject in wrong]  # fmt: skip
-        return Block(block.file, pa.table(columns), lambda i: block.row_of(at[i]), [*block.broken, *wrong]), left
+        row_of = lambda i: block.row_of(rows[events.row[i]])  # noqa: E731 (of what is rejected alone)
+        return Block(block.file, pa.table(columns), row_of, [*block.broken, *wrong]), left
 
     def _list_of(self, name: str) -> str:
         """The exploded list in whose entries a name lies; "" where in none."""
@@ -156,18 +159,16 @@ class Shaping:
             to = place(path, ())
             found = inner(entries, (to.column, *to.inside) if to.column else ())
             if found is None:
-                return pa.nulls(len(at), pa.string())
+                return pa.nulls(len(events.row), pa.string())
             entries = found
             entries = entries if to.key is None else entry(entries, to.key)
-        if len(at) and at[0] >= 0 and at[-1] - at[0] + 1 == len(at) and (np.diff(at) == 1).all():
-            return entries.slice(at[0], len(at))
-        return entries.take(pa.array(at, mask=at < 0))
+        return entries if at is None else entries.take(pa.array(at, mask=at < 0))
 
     def _explode(self, table: pa.Table, left: Counter[str]) -> tuple[Events, list[Reject]]:
         """The events of rows, and what is wrong with rows (numbered from 0 here) of which none were made."""
         n, names = len(table), self.config.rows.lists
         if not names:
-            return Events(np.arange(n), {}), []
+            return Events(np.arange(n, dtype=np.int32), {}), []
         found: dict[str, pa.Array] = {}
         wrong: dict[int, Reject] = {}
         for name in names:
@@ -184,12 +185,18 @@ class Shaping:
         counts = longest if self.config.rows.empty == "leave_out" else np.maximum(longest, 1)
         counts[list(wrong)] = 0
         left[EMPTY] = int((counts == 0).sum()) - len(wrong)
-        row = np.repeat(np.arange(n), counts)
-        place_in_row = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        entries = {}
+        row = np.repeat(np.arange(n, dtype=np.int32), counts)
+        entries: dict[str, tuple[pa.Array, np.ndarray | None]] = {}
+        place_in_row: np.ndarray | None = None
         for name, length in zip(names, lengths, strict=True):
-            at = found[name].offsets.to_numpy()[:-1].astype(np.int64)[row] + place_in_row
-            entries[name] = (found[name].values, np.where(length[row] > 0, at, -1))
+            offsets, values = found[name].offsets.to_numpy(), found[name].values
+            if offsets[-1] - offsets[0] == len(row) and np.array_equal(length, counts):
+                entries[name] = values.slice(offsets[0], len(row)), None
+                continue
+            if place_in_row is None:
+                place_in_row = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+            at = offsets[:-1].astype(np.int64)[row] + place_in_row
+            entries[name] = values, np.where(length[row] > 0, at, -1)
         return Events(row, entries), [wrong[i] for i in sorted(wrong)]
 
     def _lists(self, column: pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:

@@ -43,7 +43,8 @@ def read_parquet(
         folders = {key: value for key, value in partitions(path).items() if key not in have}
         asked = [*have, *folders] if wanted is None else wanted.names
         names = [name for name in asked if name not in folders]
-        told_of = [*names, *wanted.explode] if wanted is not None else names
+        lists = () if wanted is None else wanted.explode  # whole where nothing inside of it is asked for
+        told_of = [*names, *(x for x in lists if not any(name.startswith((f"{x}.", f"{x}[")) for name in names))]
         optional = wanted.optional if wanted is not None else ()
         places = [to for name in told_of if (to := place(name, have)).column in have or name not in optional]
         check_columns(path, [*have, *folders], [to.column for to in places])
