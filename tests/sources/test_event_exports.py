@@ -13,6 +13,7 @@ import pytest
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.overlap import LATER_FILE
 from shopkeeper.people.rules import customer_rules
 from sources.shop import config, events, prepared
@@ -280,6 +281,16 @@ def test_parameters_of_every_kind_of_value_and_fields_that_only_some_events_have
         prepared(tmp_path / "b", "ga4_bigquery", {"events.jsonl": lines(renamed)})
 
 
+def test_batches_of_segments_calls_are_refused_with_the_way_to_lines(tmp_path: Path):
+    batch = {"sentAt": "2025-11-05T14:03:12Z", "batch": [call("Product Viewed", 1, {"product_id": "p1"})]}
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, "segment_track", {"batches.jsonl": lines([batch, batch])})
+    said = str(error.value)
+    assert said.endswith("'batch'; write a row per line into a folder of its own: "
+                         "jq -c '.batch[]' batches.jsonl > rows/batches.jsonl")  # fmt: skip
+    assert "\n" not in said
+
+
 def test_a_product_of_segment_is_its_sku_where_nothing_else_names_it(tmp_path: Path):
     bought = [{"sku": "S", "price": 19.9, "quantity": 2}, {"product_id": "p", "sku": "T", "price": 1, "quantity": 1}]
     rows = [
@@ -310,6 +321,29 @@ def test_klaviyos_events_of_one_metric(tmp_path: Path):
         ("ann@example.com", "46", "purchase", "2025-11-05T14:03:11Z", 1.0, 20.0),
     ]
     assert p.manifest["changes"]["left_out"] == {"sent again": 1}
+
+
+def test_klaviyos_placed_orders_are_purchases_of_an_order_and_told_from_ordered_products(tmp_path: Path):
+    text = (
+        "Person//Email,Timestamp,$event_id,$value,OrderId\nAnn@Example.com,2025-11-05 14:03:11,e1,39.00,1001\n"
+        "bob@x.com,2025-11-06 14:03:11,e3,5.25,1002\nbob@x.com,2025-11-06 14:03:11,e3,5.25,1002\n"
+    )
+    p = prepared(tmp_path, "klaviyo_orders", {"placed_order.csv": text})
+    assert events(p) == [
+        ("ann@example.com", "order", "purchase", "2025-11-05T14:03:11Z", 0.0, 39.0),
+        ("bob@x.com", "order", "purchase", "2025-11-06T14:03:11Z", 0.0, 5.25),
+    ]
+    assert p.table("events.parquet")["order_id"].to_pylist() == ["1001", "1002"]
+    assert p.manifest["changes"]["left_out"] == {"sent again": 1}
+    by_product = text.replace("OrderId", "SKU")
+    by_id = text.replace("Person//Email", "Person//ID")
+    for content, source in ((text, "klaviyo_orders"), (by_product, "klaviyo_events"), (by_id, "klaviyo_orders")):
+        (tmp_path / "metric.csv").write_text(content)
+        assert f"/source@_here_: {source}\n" in guess_dataset(tmp_path / "metric.csv")
+    with pytest.raises(
+        UserError, match=r"no column 'ProductID'.*looks like Klaviyo's .* a row per order \(source klav"
+    ):
+        prepared(tmp_path, "klaviyo_events", {"placed_order.csv": text})
 
 
 def test_sessions_of_otto(tmp_path: Path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from sources.shop import events, prepared
 
 
@@ -55,6 +57,21 @@ def test_diginetica_adds_milliseconds_to_the_date_and_purchases_from_a_second_fi
     ]
     assert p.table("events.parquet")["order_id"].to_pylist() == [None, None, "16421"]
     assert [f["name"] for f in p.manifest["raw_files"]] == ["train-item-views.csv", "train-purchases.csv"]
+
+
+def test_a_copy_of_diginetica_without_headers_is_told_and_read(tmp_path: Path):
+    views = "1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n"
+    files = {"train-item-views.csv": views, "train-purchases.csv": "1;NA;1500000;2016-05-09;16421;31331\n"}
+    p = prepared(tmp_path, "diginetica", files)
+    assert [row[1:4] for row in events(p)] == [
+        ("81766", "view", "2016-05-09T00:08:46.309000Z"),
+        ("31331", "view", "2016-05-09T00:17:11.018000Z"),
+        ("31331", "purchase", "2016-05-09T00:25:00Z"),
+    ]
+    for name in files:
+        told = yaml.safe_load(guess_dataset(tmp_path / name))
+        assert told["defaults"][0] == {"/source@_here_": "diginetica"}
+        assert "reader" not in told
 
 
 def test_a_date_or_an_offset_that_is_none_is_rejected_with_its_row(tmp_path: Path):
@@ -149,15 +166,17 @@ def test_amazon_2023_with_a_header_and_without(tmp_path: Path):
     rows = "AGKHL,B00YQ6X8EO,5.0,1588687728923\nAGKHL,B081TJ8YS3,4.0,1588615855070\n"
     header = "user_id,parent_asin,rating,timestamp\n"
     with_header = prepared(tmp_path / "a", "amazon_2023", {"All_Beauty.csv": header + rows})
-    reader = {"format": "csv", "names": header.strip().split(",")}
-    without = prepared(tmp_path / "b", "amazon_2023", {"All_Beauty.csv": rows}, reader=reader)
+    without = prepared(tmp_path / "b", "amazon_2023", {"All_Beauty.csv": rows})
     assert events(with_header) == events(without)
     assert [row[1:4] for row in events(without)] == [
         ("B081TJ8YS3", "rating", "2020-05-04T18:10:55.070000Z"),
         ("B00YQ6X8EO", "rating", "2020-05-05T14:08:48.923000Z"),
     ]
-    with pytest.raises(UserError, match=r"no column 'user_id'.*does not look like"):
-        prepared(tmp_path / "c", "amazon_2023", {"All_Beauty.csv": rows})
+    longer = "timestamp,rating,user_id,parent_asin,history\n1588615855070,4.0,AGKHL,B081TJ8YS3,\n"
+    other_order = prepared(tmp_path / "c", "amazon_2023", {"All_Beauty.csv": longer})
+    assert events(other_order) == events(without)[:1]
+    with pytest.raises(UserError, match=r"no column 'parent_asin'.*looks like Amazon reviews 2023"):
+        prepared(tmp_path / "d", "amazon_2023", {"All_Beauty.csv": header.replace("parent_", "") + rows})
 
 
 def test_tmalls_days_that_lost_their_zero_are_days(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,34 @@ def test_orders_that_were_never_paid_and_cells_that_are_no_lines_are_kept_aside_
         (4, "line_items", "does not begin with id:[0-9]+[|]"),
         (5, "product", "no item_id"),
     ]
+
+
+def test_line_items_as_json_are_read_by_the_same_keys_beside_packed_ones(tmp_path: Path):
+    def record(product: int, name: str, units: int, total: object) -> str:
+        more = {"id": 9, "sku": "", "subtotal": "99.00", "meta_data": [{"id": 1, "key": "Size", "value": "L"}]}
+        return json.dumps(more | {"product_id": product, "name": name, "quantity": units, "total": total})
+
+    def quoted(cell: str) -> str:
+        return cell.replace('"', '""')
+
+    name = 'Cup; "red", [tall] {x}|total:1.00'
+    both = f"[{record(45, name, 2, '18.00')},{record(46, 'Blue Cup', 1, 10)}]"
+    text = HEADER + packed("1", "2025-11-05 14:03:11", "completed", "Ann@x.com", quoted(both))
+    text += packed("2", "2025-11-06 09:00:00", "completed", "bob@x.com", line(5, "Pot", 7, 3, "30.00", "30.00"))
+    text += packed("3", "2025-11-07 09:00:00", "completed", "bob@x.com", quoted(f"[{record(45, name, 1, 9.5)}]"))
+    text += packed("4", "2025-11-07 09:00:00", "completed", "bob@x.com", "[]")
+    text += packed("5", "2025-11-07 09:00:00", "completed", "bob@x.com", quoted('[{"product_id": 45, "na'))
+    p = prepared(tmp_path, "woocommerce_orders", {"orders.csv": text}, max_rejected_share=0.5)
+    assert events(p) == [
+        ("ann@x.com", "45", "purchase", "2025-11-05T14:03:11Z", 2.0, 18.0),
+        ("ann@x.com", "46", "purchase", "2025-11-05T14:03:11Z", 1.0, 10.0),
+        ("bob@x.com", "7", "purchase", "2025-11-06T09:00:00Z", 3.0, 30.0),
+        ("bob@x.com", "45", "purchase", "2025-11-07T09:00:00Z", 1.0, 9.5),
+    ]
+    names = dict(zip(p.items["item_id"].to_pylist(), p.items["name"].to_pylist(), strict=True))
+    assert names == {"45": name, "46": "Blue Cup", "7": "Pot"}
+    rejected = [(r["row"], r["column"], r["reason"]) for r in p.table("rejected.parquet").to_pylist()]
+    assert rejected == [(5, "product", "no item_id"), (6, "line_items", "not a list of JSON")]
 
 
 LINES = (

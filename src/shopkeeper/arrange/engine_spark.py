@@ -42,7 +42,7 @@ from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
 from shopkeeper.ingest.chunks import record_starts
 from shopkeeper.ingest.dataset import DatasetConfig, find_files
-from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.dataset_parts import IF_THERE, ReaderSettings
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.parquet import partitions
@@ -225,6 +225,9 @@ class _TextFile:
         head: list[bytes] = []
         skip = told.skip_lines or 0
         header = told.format in WITH_HEADER and (not told.names if told.header is None else told.header)
+        if header == IF_THERE:
+            raise UserError(f"{path}: engine=spark takes no reader.header: {IF_THERE}; say true or false, or use "
+                            f"engine=arrays")  # fmt: skip
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             while len(head) < skip or (header and not any(line.strip() for line in head[skip:])):
                 head.append(file.readline())

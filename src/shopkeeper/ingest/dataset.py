@@ -4,7 +4,8 @@ name                 required; the prepared folder is called so
 title source licence what it is, where people get it, on which terms
 raw                  folder (below paths.raw) and files (names or patterns like day-*.csv, read in that order); fetch:
                      queries of databases and files of object stores that `prepare` puts there first (`fetch/`)
-reader               format (see readers/__init__.py) and that format's options
+reader               format (see readers/__init__.py) and that format's options; names: of a file without a header,
+                     and with `header: if_there` also of copies that have one
 rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`);
                      `orders: once` where exports overlap: an order is read from the last file with it (`overlap.py`)
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a

@@ -40,6 +40,8 @@ def _is_encoding(name: Any) -> bool:
 
 ENCODING: Rule = ("must be the name of an encoding, such as utf-8, latin-1 or cp1252", _is_encoding)
 
+IF_THERE = "if_there"  # of a reader's header: some copies of a set have one
+
 
 @dataclass(frozen=True)
 class Timestamp:
@@ -62,7 +64,7 @@ class ReaderSettings:
     decimal: str | None = held(CHARACTER, None)
     quote: str | None = held((ONE, lambda x: x == "" or CHARACTER[1](x)), None)  # "": the file does not quote
     encoding: str | None = held(ENCODING, None)
-    header: bool | None = held(SWITCH, None)
+    header: Any = held(OneOf(Name((IF_THERE,)), SWITCH), None)  # if_there: a first line that has one of `names`
     names: tuple[str, ...] = held(Items(PLAIN), ())  # of the columns, where there is no header
     skip_lines: int | None = held(whole(0), None)
     sheets: Any = held(OneOf(TEXT, Items(TEXT)), None)  # of a workbook: one, some; None: all

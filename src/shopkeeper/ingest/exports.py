@@ -39,6 +39,7 @@ class Export:
 
     title: str = held(Needed(TEXT))
     columns: tuple[str, ...] = held(Items(PLAIN), ())  # names in the file that it always has, in their order there
+    one_of: tuple[str, ...] = held(Items(PLAIN), ())  # further names, of which it has one at least
     line: str | None = held(PATTERN, None)  # what each line of a file without a header looks like
     renamed: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # of these: name in the file -> its later name
     since: Mapping[str, str] = held(Each(PLAIN), factory=dict)  # name in the file -> version that brought it
@@ -87,14 +88,15 @@ def recognised(have: Collection[str], fewest: int = 1) -> tuple[str, Export] | N
 
     `fewest`: columns of it that must be there where not all are: `user_id` and `timestamp` stand in any table.
     """
-    best, most = None, 0.0
+    best, most = None, (0.0, 0)
     for name, export in known():
         if not export.columns:
             continue
         found = sum(column in have or export.renamed.get(column) in have for column in export.columns)
-        share = found / len(export.columns)
-        if (share == 1 or (share >= ENOUGH and found >= fewest)) and (share, found) > (most, 0):
-            best, most = (name, export), share
+        found += any(column in have for column in export.one_of)
+        share = found / (len(export.columns) + bool(export.one_of))
+        if (share == 1 or (share >= ENOUGH and found >= fewest)) and (share, found) > most:
+            best, most = (name, export), (share, found)
     return best
 
 

@@ -55,8 +55,6 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
     assert path is not None
     source = yaml.safe_load(path.read_text(encoding="utf-8"))
     reader: dict[str, Any] = _differs(source.get("reader") or {}, options)
-    if "names" in options and export.columns:
-        reader["names"] = list(export.columns)
     told = {**source, "name": files.name, "raw": {"folder": "", "files": [files.paths[0].name]}}
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source

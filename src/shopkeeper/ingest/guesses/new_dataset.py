@@ -45,6 +45,10 @@ NAMES = {  # our column -> what shops call it, most telling first
     "price": r"price|amount|value|cost|revenue|preis",
     "channel": r"channel|device|platform|store|source|kanal",
 }
+TWICE = (
+    "no column numbers orders: rows that stand in two of these files count twice; where files overlap, "
+    "filters: {repeats: {seconds: 0, of: all}} drops what equals an earlier row, equal lines of one order, too"
+)
 RATINGS = r"rating|ratings|stars|score|overall|bewertung"
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
@@ -122,6 +126,8 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
         options["decimal"] = ","
         doubts.append("numbers have a comma before their decimals: reader.decimal says so")
+    if len(files.paths) > 1 and "order_id" not in columns:
+        doubts.append(TWICE)
     what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
     timed = "timestamp" in columns
     body, targets = _body(frame, columns, options, joined)

@@ -35,7 +35,7 @@ class Dialect:
     delimiter: str = ","
     quote: str = '"'
     encoding: str = "utf-8"
-    header: bool = True
+    header: bool | str = True  # "if_there": where the first line has one of the names
     names: tuple[str, ...] = ()
     decimal: str = "."
     skip_lines: int = 0
@@ -82,8 +82,9 @@ def _dialect(told: ReaderSettings, usual: Dialect) -> Dialect:
     if told.names:
         return replace(usual, **{"header": False, **given})
     found = replace(usual, **given)
-    if not found.header:
-        raise UserError("reader.header is false: give reader.names, the list of the file's columns")
+    if found.header is not True:
+        said = str(found.header).lower()
+        raise UserError(f"reader.header is {said}: give reader.names, the list of the file's columns")
     return found
 
 
@@ -100,7 +101,11 @@ def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance)
         if first and full:
             first = False
             if dialect.header:
-                chunk, head, names = _take_header(path, chunk, dialect)
+                after, line, found = _take_header(path, chunk, dialect)
+                if dialect.header is True or set(found) & set(names):
+                    chunk, head, names = after, line, found
+                else:
+                    dialect = replace(dialect, header=False)
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(names, pa.string()))
             wanted, hint = wanted.there(names), _other_delimiter(names, dialect)

@@ -18,7 +18,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.paths import kinds, with_records
+from shopkeeper.ingest.paths import kinds, place, with_records
 
 LOOKED_AT = 200  # lines whose keys are the file's columns
 
@@ -40,6 +40,7 @@ def read_json_lines(
             keys = list(dict.fromkeys(key for value in looked_at for key in value))
             if wanted is None:
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
+            _check_not_inside(path, looked_at[0], {place(name, keys).column for name in wanted.names})
             types = kinds(wanted.names, wanted.explode, keys)
             types = {name: with_records(kind, [value.get(name) for value in looked_at])
                      for name, kind in types.items()}  # fmt: skip
@@ -54,6 +55,17 @@ def read_json_lines(
         raise UserError(f"{path} is empty; expected one JSON object per line")
     if unseen:  # a key may be missing from a line, not from all of them
         check_columns(path, keys, sorted(unseen))
+
+
+def _check_not_inside(path: Path, first: dict[str, Any], columns: set[str]) -> None:
+    """A `UserError` where a line is no row but holds a list of rows, as what is sent in batches does."""
+    inside = (key for key, value in first.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+              and not columns & first.keys() and columns & value[0].keys())  # fmt: skip
+    if (key := next(inside, None)) is not None:
+        raise UserError(
+            f"{path}: a line holds a list of rows, '{key}'; write a row per line into a folder of its own: "
+            f"jq -c '.{key}[]' {path.name} > rows/{path.stem}.jsonl"
+        )
 
 
 def _first(path: Path, chunk: Chunk, starts: np.ndarray, line: int) -> list[dict[str, Any]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
+from shopkeeper.ingest.cells import lists
 from shopkeeper.ingest.steps.settings import Split, Stack
 from shopkeeper.ingest.steps.step import AT, Shaped, Spoiled, Tools, texts
 
@@ -14,6 +17,30 @@ LINE, KEY = "\x1e", "\x1f"  # no export holds them: separators of records and of
 
 def split(frame: pl.DataFrame, told: Split, tools: Tools) -> Shaped:
     """A row per line of the cell; one that does not begin as a line does is spoiled, a blank one is a blank line."""
+    as_json = texts(frame, told.column).str.contains(r"^\[\s*[{\]]").fill_null(False)
+    if not as_json.any():
+        return _packed(frame, told)
+    packed, listed = _packed(frame.filter(~as_json), told), _listed(frame.filter(as_json), told)
+    both = pl.concat([packed.frame, listed.frame]).sort(AT, maintain_order=True)
+    return Shaped(both, sorted([*packed.spoiled, *listed.spoiled]))
+
+
+def _listed(frame: pl.DataFrame, told: Split) -> Shaped:
+    """The rows whose cell is a list of JSON, each value as text."""
+    keys = list(dict.fromkeys(told.columns.values()))
+    kind = pa.list_(pa.struct(dict.fromkeys(keys, pa.string())))
+    found, bad = lists(texts(frame, told.column).to_arrow(), kind)
+    cells = frame[told.column]
+    spoiled = [Spoiled(frame[AT][i], told.column, "not a list of JSON", str(cells[i]))
+               for i in np.flatnonzero(bad).tolist()]  # fmt: skip
+    made = frame.with_columns(pl.Series(LINE, pl.from_arrow(found))).filter(~pl.Series(bad))
+    made = made.explode(LINE, empty_as_null=True)
+    values = [pl.col(LINE).struct.field(key).str.strip_chars().replace("", None).alias(column)
+              for column, key in told.columns.items()]  # fmt: skip
+    return Shaped(made.with_columns(values).drop(LINE), spoiled)
+
+
+def _packed(frame: pl.DataFrame, told: Split) -> Shaped:
     cell = texts(frame, told.column)
     marked = cell.str.replace_all(rf"\s*{re.escape(told.between)}\s*({told.begins})", f"{LINE}${{1}}")
     odd = cell.is_not_null() & ~marked.str.contains(f"^(?:{told.begins})")

@@ -171,7 +171,7 @@ class Split(Step):
     What separates lines may stand in the name of a product, too. So a line ends only where `between` is followed by
     what every line `begins` with, and a value only where `fields` is followed by a known key (those of `columns` and
     `others`) and `sign`. What follows the key `until` is left out: it holds what customers wrote, which may look like
-    anything.
+    anything. A cell that is a list of JSON is read as that, by the same keys.
     """
 
     READS = ("column",)
