@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from _log import DATA, THREADS
 from _timed import timed
@@ -44,57 +47,67 @@ RUNS = (("jsonl", "fifth", "shopkeeper explode"), ("jsonl", "fifth", "shopkeeper
         ("parquet", "full", "shopkeeper read"), ("parquet", "full", "duckdb"))  # fmt: skip
 
 
-def events(n: int, seed: int) -> list[dict[str, Any]]:
+def events(n: int, seed: int) -> pl.DataFrame:
     """n events with 1 to 5 items, 3 on average."""
     rng = np.random.default_rng(seed)
     sizes, users = rng.integers(1, 6, n), rng.integers(0, 200_000, n)
     times = 1_762_300_000_000_000 + np.sort(rng.integers(0, 86_400_000_000, n))
-    kinds = rng.choice(["view_item", "add_to_cart", "purchase"], n, p=[0.8, 0.15, 0.05]).tolist()
-    items = (50_000 * rng.random(int(sizes.sum())) ** 3).astype(int).tolist()
-    prices, quantity = np.round(rng.gamma(2, 10, len(items)), 2).tolist(), rng.integers(1, 4, len(items)).tolist()
-    out, at = [], 0
-    for i in range(n):
-        size = int(sizes[i])
-        out.append({
-            "event_date": "20251105", "event_timestamp": int(times[i]), "event_name": kinds[i],
-            "event_params": [
-                {"key": "ga_session_id", "value": {"int_value": int(times[i]) // 1_800_000_000}},
-                {"key": "page_location", "value": {"string_value": f"https://shop.example/p/{items[at]}?ref={i % 97}"}},
-                {"key": "currency", "value": {"string_value": "EUR"}},
-            ],
-            "user_pseudo_id": f"{users[i] * 7919 % 1_000_003}.17623{users[i]:05d}",
-            "ecommerce": {"transaction_id": f"T{seed}-{i}" if kinds[i] == "purchase" else None},
-            "items": [
-                {"item_id": f"SKU{items[k]:05d}", "item_name": f"Product {items[k]}", "item_brand": f"B{items[k] % 50}",
-                 "item_category": f"C{items[k] % 300}", "price": prices[k], "quantity": quantity[k]}
-                for k in range(at, at + size)
-            ],
-        })  # fmt: skip
-        at += size
-    return out
+    kinds = rng.choice(["view_item", "add_to_cart", "purchase"], n, p=[0.8, 0.15, 0.05])
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    number = (50_000 * rng.random(first[-1]) ** 3).astype(int)
+    prices, quantity = np.round(rng.gamma(2, 10, len(number)), 2), rng.integers(1, 4, len(number))
+    item = pl.DataFrame({"n": number, "price": prices, "quantity": quantity}).select(
+        item_id=pl.format("SKU{}", _digits("n", 5)), item_name=pl.format("Product {}", "n"),
+        item_brand=pl.format("B{}", pl.col("n") % 50), item_category=pl.format("C{}", pl.col("n") % 300),
+        price="price", quantity="quantity",
+    )  # fmt: skip
+    items = pa.ListArray.from_arrays(pa.array(first, pa.int32()), item.to_struct().to_arrow())
+    frame = pl.DataFrame({"i": np.arange(n), "t": times, "u": users, "kind": kinds, "shown": number[first[:-1]]})
+
+    def entry(key: str, text: pl.Expr, number: pl.Expr) -> pl.Expr:
+        return pl.struct(key=pl.lit(key), value=pl.struct(string_value=text, int_value=number))
+
+    no_text, no_number = pl.lit(None, pl.String), pl.lit(None, pl.Int64)
+    page = pl.format("https://shop.example/p/{}?ref={}", "shown", pl.col("i") % 97)
+    order = pl.when(pl.col("kind") == "purchase").then(pl.format("T{}-{}", pl.lit(seed), "i"))
+    return frame.select(
+        event_date=pl.lit("20251105"), event_timestamp="t", event_name="kind",
+        event_params=pl.concat_list(
+            entry("ga_session_id", no_text, pl.col("t") // 1_800_000_000), entry("page_location", page, no_number),
+            entry("currency", pl.lit("EUR"), no_number),
+        ),
+        user_pseudo_id=pl.format("{}.17623{}", pl.col("u") * 7919 % 1_000_003, _digits("u", 5)),
+        ecommerce=pl.struct(transaction_id=order), items=pl.Series(pl.from_arrow(items)),
+    )  # fmt: skip
 
 
-def lean(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with no more than the columns that are asked for, and one parameter."""
-    items = [{key: item[key] for key in ("item_id", "price", "quantity")} for item in row["items"]]
-    return row | {"event_params": row["event_params"][:1], "items": items}
+def _digits(column: str, n: int) -> pl.Expr:
+    return pl.col(column).cast(pl.String).str.zfill(n)
 
 
-def dumped(row: dict[str, Any]) -> str:
-    """A row as BigQuery writes JSON: 64-bit numbers as text, nothing where nothing is."""
-    row = row | {"event_timestamp": str(row["event_timestamp"])}
-    row["items"] = [item | {"quantity": str(item["quantity"])} for item in row["items"]]
-    row["event_params"] = [p | {"value": {k: str(v) for k, v in p["value"].items()}} for p in row["event_params"]]
-    if row["ecommerce"]["transaction_id"] is None:
-        row = {key: value for key, value in row.items() if key != "ecommerce"}
-    return json.dumps(row) + "\n"
+def lean(frame: pl.DataFrame) -> pl.DataFrame:
+    """Events with no more than the columns that are asked for, and one parameter."""
+    fields = [pl.element().struct.field(name) for name in ("item_id", "price", "quantity")]
+    return frame.with_columns(pl.col("event_params").list.head(1), pl.col("items").list.eval(pl.struct(fields)))
+
+
+def dumped(frame: pl.DataFrame) -> bytes:
+    """Events as BigQuery writes JSON: 64-bit numbers as text, nothing where nothing is."""
+    value = pl.element().struct.field("value").struct.with_fields(pl.field("int_value").cast(pl.String))
+    frame = frame.with_columns(
+        pl.col("event_timestamp").cast(pl.String),
+        pl.col("items").list.eval(pl.element().struct.with_fields(pl.field("quantity").cast(pl.String))),
+        pl.col("event_params").list.eval(pl.element().struct.with_fields(value.alias("value"))),
+    )
+    text = frame.write_ndjson().encode()
+    for nothing in (b'"ecommerce":{"transaction_id":null},', b'"string_value":null,', b',"int_value":null'):
+        text = text.replace(nothing, b"")
+    assert b"null" not in text
+    return text
 
 
 def generate(items: int, kinds: tuple[str, ...] = KINDS) -> dict[str, Path]:
     """A file of each kind ("lean" is JSON lines, too), of the same events, made once."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     paths = {kind: DATA / f"ga4-{items}{'-lean.jsonl' if kind == 'lean' else f'.{kind}'}" for kind in kinds}
     if all(path.is_file() for path in paths.values()):
         return paths
@@ -109,14 +122,14 @@ def generate(items: int, kinds: tuple[str, ...] = KINDS) -> dict[str, Path]:
     })  # fmt: skip
     part = {kind: path.with_name(f"{path.name}.part") for kind, path in paths.items()}
     with ExitStack() as files:
-        lines = {kind: files.enter_context(part[kind].open("w")) for kind in kinds if kind != "parquet"}
+        lines = {kind: files.enter_context(part[kind].open("wb")) for kind in kinds if kind != "parquet"}
         table = files.enter_context(pq.ParquetWriter(part["parquet"], schema)) if "parquet" in kinds else None
         for seed, first in enumerate(range(0, items // 3, BATCH)):
             rows = events(min(BATCH, items // 3 - first), seed)
             for kind, file in lines.items():
-                file.writelines(map(dumped, map(lean, rows) if kind == "lean" else rows))
+                file.write(dumped(lean(rows) if kind == "lean" else rows))
             if table is not None:
-                table.write_table(pa.Table.from_pylist(rows, schema))
+                table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
     for kind, path in paths.items():
         part[kind].replace(path)
     return paths
@@ -161,7 +174,7 @@ def work_of(system: str, path: Path) -> Callable[[], Any]:
         return lambda: duckdb.sql(query).to_arrow_table()  # of `execute` Arrow gets one copy more
     from collections import Counter
 
-    import pyarrow as pa
+    import pandas  # noqa: F401 (Arrow imports it when it first makes an array of Python's; imports count for nobody)
 
     from shopkeeper.ingest.dataset import parse
     from shopkeeper.ingest.log import read_log

@@ -3,6 +3,7 @@
     python benchmarks/prepare.py                   # measure what is not measured yet, write results/prepare.json
     python benchmarks/prepare.py --fresh           # forget earlier measurements (data/bench/runs.jsonl) first
     python benchmarks/prepare.py --plain           # without the peers: results/prepare_plain.json
+    python benchmarks/prepare.py --plain replay    # with some of them
     python benchmarks/prepare_systems.py NAME      # one system in this process; peers in .venv-<peer>
 
 The log: 10 million rows (user, item, time, type, price; text ids) of 200,000 users and 50,000 items whose popularity
@@ -60,9 +61,9 @@ def measured() -> dict[tuple[str, int], list[dict]]:
     return found
 
 
-def everything(rows: int, big: int, repetitions: int, alone: bool) -> None:
+def everything(rows: int, big: int, repetitions: int, peers: list[str]) -> None:
     generate(rows)
-    there = [] if alone else [name for name in PEERS if environment(name)]
+    there = [name for name in peers if environment(name)]
     wanted = dict.fromkeys((*OURS, *PLAIN), repetitions) | {name: PEERS[name] for name in there}
     for repetition in range(repetitions):  # in turn, so that a busy spell of the machine hits all alike
         for name, times in wanted.items():
@@ -76,10 +77,10 @@ def everything(rows: int, big: int, repetitions: int, alone: bool) -> None:
     if big and ("shopkeeper-everything", big) not in measured():
         generate(big)
         in_process("shopkeeper-everything", big)
-    report(rows, big, alone)
+    report(rows, big, peers)
 
 
-def report(rows: int, big: int, alone: bool) -> None:
+def report(rows: int, big: int, peers: list[str]) -> None:
     from _results import at_least, at_most, not_had, row, write_result
 
     found = measured()
@@ -112,7 +113,9 @@ def report(rows: int, big: int, alone: bool) -> None:
         "rectools": ("times as fast as RecTools, everything on", 1.0),
         "replay": ("times as fast as RePlay, everything on", 1.0),
     }
-    for name, (text, required) in ({} if alone else texts).items():
+    for name, (text, required) in texts.items():
+        if name not in peers:
+            continue
         if name in time_:
             claims.append(at_least(issue, f"10 million rows, {text}", time_[name] / ours, required))
         else:
@@ -123,7 +126,7 @@ def report(rows: int, big: int, alone: bool) -> None:
     if "recbole" in peak:
         claims.append(at_most(issue, "10 million rows, peak memory over RecBole's, everything on",
                               peak["shopkeeper-everything"] / peak["recbole"], 1 / 3))  # fmt: skip
-    elif not alone:
+    elif "recbole" in peers:
         claims.append(
             not_had(issue, "10 million rows, peak memory over RecBole's", 1 / 3, "no environment .venv-recbole")
         )
@@ -143,7 +146,7 @@ def report(rows: int, big: int, alone: bool) -> None:
             what = f"{ENGINE_ROWS:,} rows, {figure} of engine=arrays over the better of polars and duckdb"
             claims.append(at_most(issue, what, ours / min(others), 1, kind="aim"))
     versions = {name: runs[0]["version"] for (name, _), runs in found.items() if name in PEERS}
-    write_result("prepare_plain" if alone else "prepare", out, claims, versions=versions)
+    write_result("prepare" if len(peers) == len(PEERS) else "prepare_plain", out, claims, versions=versions)
 
 
 if __name__ == "__main__":
@@ -152,8 +155,8 @@ if __name__ == "__main__":
     parser.add_argument("--big", type=int, default=BIG, help="rows of the large run; 0: none")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--plain", action="store_true", help="without the three peers")
+    parser.add_argument("--plain", nargs="*", choices=PEERS, metavar="PEER", help="without the peers but these")
     A = parser.parse_args()
     if A.fresh:
         RUNS.unlink(missing_ok=True)
-    everything(A.rows, A.big, A.repetitions, A.plain)
+    everything(A.rows, A.big, A.repetitions, list(PEERS) if A.plain is None else A.plain)
