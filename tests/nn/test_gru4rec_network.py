@@ -1,4 +1,4 @@
-"""The recurrent network in rectangles against its gates computed by hand on padded histories."""
+"""The recurrent network in rectangles against its gates computed by hand, and against PyTorch's own layer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from shopkeeper.nn.network import Inputs
 from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.recurrent import recurrent
 from shopkeeper.training.batching.layout import Layout
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
@@ -54,3 +55,20 @@ def test_neither_what_comes_after_it_nor_padding_changes_a_vector():
     _, run = packed(network, item_BL, None)
     changed = (run() - before).abs().sum(1) > 0
     assert changed.nonzero()[:, 0].tolist() == [int(layout.last_B[5])]
+
+
+def test_states_and_gradients_are_those_of_pytorchs_own_layer():
+    torch.manual_seed(0)
+    layout = Layout.of(LENGTHS, (2, 4, 10), torch.device("cpu"), pad=64)
+    layer = torch.nn.GRU(8, 8, batch_first=True).double()
+    x_PD = torch.randn(layout.n_slots, 8, dtype=torch.float64, requires_grad=True)
+    asked = [x_PD, *layer.parameters()]
+    wanted_PD = torch.cat([
+        layer(x.view(b, length, -1))[0].reshape(b * length, -1)
+        for x, (b, length) in zip(x_PD.split([b * n for b, n in layout.groups]), layout.groups, strict=True)
+    ])  # fmt: skip
+    found_PD, weight_PD = recurrent(x_PD, layout.groups, layer), torch.randn_like(wanted_PD)
+    torch.testing.assert_close(found_PD, wanted_PD)
+    found, wanted = (torch.autograd.grad((y_PD * weight_PD).sum(), asked) for y_PD in (found_PD, wanted_PD))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)

@@ -23,6 +23,7 @@ from shopkeeper.errors import check, number, whole
 from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.network import Inputs, SequenceNetwork
+from shopkeeper.nn.recurrent import recurrent
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,10 @@ class GRU4RecNetwork(SequenceNetwork):
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D).
 
-        One pass a rectangle. Padding stands behind a sequence, where no state that is read comes from.
+        Padding stands behind a sequence, where no state that is read comes from.
         """
-        sizes = [b * length for b, length in groups]
         for layer in self.layers:
-            parts = zip(x_PD.split(sizes), groups, strict=True)
-            y_PD = torch.cat([layer(x.view(b, length, -1))[0].reshape(b * length, -1) for x, (b, length) in parts])
-            x_PD = self.drop(y_PD)
+            x_PD = self.drop(recurrent(x_PD, groups, layer))
         return x_PD if last is None else x_PD[last]
 
     def exported(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
