@@ -76,10 +76,10 @@ def by_hand(net: HSTUNetwork, item_L: np.ndarray, type_L: np.ndarray, until_L: n
         for i in range(n):
             a = np.zeros(net.shape.width)
             for j in range(i + 1):
-                bias = value["distance.weight"][i - j, 0]
+                bias = value["distance.weight"][i - j, b]
                 if net.gap is not None:
                     seconds = until_L[j : i + 1].sum() * 86_400
-                    bias += np.interp(np.log(max(seconds, 1)) / 0.301, np.arange(KNOTS), value["gap.weight"][:, 0])
+                    bias += np.interp(np.log(max(seconds, 1)) / 0.301, np.arange(KNOTS), value["gap.weight"][:, b])
                 for h in range(net.shape.heads):
                     at = slice(h * d, (h + 1) * d)
                     a[at] += silu(q[i][at] @ k[j][at] + bias) * v[j][at] / (i + 1)

@@ -14,7 +14,7 @@ from small_training import assert_close, fit
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.shell.entry import one_line_errors
 from shopkeeper.training.config import Plan, TrainerConfig
-from shopkeeper.training.devices import memory
+from shopkeeper.training.devices import execution, memory
 from shopkeeper.training.module import SequenceModule
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -37,6 +37,23 @@ def run_out(monkeypatch: pytest.MonkeyPatch, above: int, error: Exception) -> li
 
     monkeypatch.setattr(SequenceModule, "loss", loss)
     return tried
+
+
+def test_on_a_cpu_no_more_sequences_than_keep_three_quarters_of_a_gib_are_learned_at_a_time():
+    plan, gib = Plan(device="cpu", micro_batch=512), 2**30
+    assert execution.within(plan, TrainerConfig(), 0.75 * gib / 512) == plan
+    assert execution.within(plan, TrainerConfig(), 0.76 * gib / 512).micro_batch == 256
+    assert execution.within(plan, TrainerConfig(), gib).micro_batch == 1
+    assert execution.within(Plan(device="cuda", micro_batch=512), TrainerConfig(), gib).micro_batch == 512
+    assert execution.within(plan, TrainerConfig(micro_batch=512), gib).micro_batch == 512
+
+
+def test_a_batch_that_keeps_too_much_is_learned_in_parts(tiny_shop, monkeypatch: pytest.MonkeyPatch):
+    plain = fit(*tiny_shop, dropout=0.0, epochs=2)
+    monkeypatch.setattr(execution, "KEPT_BYTES", 40_000)
+    parts = fit(*tiny_shop, dropout=0.0, epochs=2)
+    assert parts.trained.plan.micro_batch < plain.trained.plan.micro_batch == 16
+    assert_close(parts.trained.last_weights, plain.trained.last_weights)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ class TrainerConfig:
     max_epochs: int | None = None  # overrides the model's `epochs`
     max_batches: int | None = None  # batches of an epoch; null: all
     overfit_batches: int = 0  # train on the first so many batches alone, without shuffling
-    micro_batch: int | None = None  # sequences at a time; null: the whole batch, halved when memory runs out
+    micro_batch: int | None = None  # sequences at a time; null: all, on a CPU as many as `execution.within` allows
     checkpoint_epochs: int = 1
     checkpoint_minutes: float = 5.0  # also within an epoch
     resume: bool = True  # go on from the newest good checkpoint in the run folder

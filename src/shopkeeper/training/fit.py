@@ -243,6 +243,8 @@ def _plan(
         batch_size=recipe.batch_size,
         resident=config.resident == "device" or (config.resident == "auto" and fits),
     )
+    each = network.activation_bytes(memory.value_bytes(plan), plan.fused_attention)
+    plan = execution.within(plan, config, each * float(objective.length_U.mean()))
     log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
     return plan
 

@@ -87,7 +87,7 @@ class HSTUBlock(Dropping):
 
 
 class HSTUNetwork(SequenceNetwork):
-    """Item, position and type embeddings, the blocks with their common bias, the last norm."""
+    """Item, position and type embeddings, the blocks with a bias for each, the last norm."""
 
     tables: tuple[str, ...] = ("item", "position", "event_type", "distance", "gap")
     by_position: ClassVar[tuple[str, ...]] = ("position", "distance")
@@ -98,8 +98,8 @@ class HSTUNetwork(SequenceNetwork):
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.position = nn.Embedding(shape.max_length, d)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
-        self.distance = nn.Embedding(shape.max_length, 1)  # of the position that is looked at
-        self.gap = nn.Embedding(KNOTS, 1) if shape.time else None
+        self.distance = nn.Embedding(shape.max_length, shape.blocks)  # of the position that is looked at
+        self.gap = nn.Embedding(KNOTS, shape.blocks) if shape.time else None
         self.reads = (*(("type",) if shape.n_types else ()), *(("until",) if shape.time else ()))
         self.blocks: Any = nn.ModuleList(HSTUBlock(shape) for _ in range(shape.blocks))
         self.norm = nn.LayerNorm(d, 1e-6)
@@ -123,21 +123,24 @@ class HSTUNetwork(SequenceNetwork):
         x: Tensor = self.item(item) * math.sqrt(self.shape.width) + self.position(position)
         return x if self.event_type is None or kind is None else x + self.event_type(kind)
 
-    def _bias(self, length: int, until_bL: Tensor | None) -> Tensor:
-        """By distance and by time: float32 (1 or b, L, L); what lies after a position has a number without meaning."""
+    def _bias(self, length: int, until_bL: Tensor | None) -> list[Tensor]:
+        """By distance and by time, of each block: float32 (1 or b, L, L).
+
+        What lies after a position has a number without meaning.
+        """
         at_L = torch.arange(length, device=self.distance.weight.device)
-        bias_LL = self.distance((at_L[:, None] - at_L).clamp(min=0))[..., 0]
-        if self.gap is None or until_bL is None:
-            return bias_LL[None]
-        # From the event that is looked at to the next one after the position that looks: sums need more than float32.
-        end_bL = until_bL.double().cumsum(1)
-        begin_bL = end_bL - until_bL
-        seconds_bLL = ((end_bL[:, :, None] - begin_bL[:, None, :]) * SECONDS).float()
-        x_bLL = (seconds_bLL.clamp(min=1).log() / STEP).clamp(max=KNOTS - 1.001)
-        low_bLL = x_bLL.floor()
-        share_bLL, knot_bLL = x_bLL - low_bLL, low_bLL.long()
-        low, high = self.gap(knot_bLL)[..., 0], self.gap(knot_bLL + 1)[..., 0]
-        return bias_LL + low + share_bLL * (high - low)
+        bias = self.distance((at_L[:, None] - at_L).clamp(min=0))[None]  # (…, blocks)
+        if self.gap is not None and until_bL is not None:
+            # From the event that is looked at to the next one after the position that looks; sums need float64.
+            end_bL = until_bL.double().cumsum(1)
+            begin_bL = end_bL - until_bL
+            seconds_bLL = ((end_bL[:, :, None] - begin_bL[:, None, :]) * SECONDS).float()
+            x_bLL = (seconds_bLL.clamp(min=1).log() / STEP).clamp(max=KNOTS - 1.001)
+            low_bLL = x_bLL.floor()
+            share_bLL, knot_bLL = x_bLL - low_bLL, low_bLL.long()
+            low = self.gap(knot_bLL)
+            bias = bias + low + share_bLL[..., None] * (self.gap(knot_bLL + 1) - low)
+        return [bias_bLL.contiguous() for bias_bLL in bias.unbind(-1)]
 
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""
@@ -147,9 +150,9 @@ class HSTUNetwork(SequenceNetwork):
             sizes = [b * length for b, length in groups]
             until_P = parts_P3.double().sum(1)
             until = [u.view(b, length) for u, (b, length) in zip(until_P.split(sizes), groups, strict=True)]
-        bias = [self._bias(length, u).to(x_PD.dtype) for (_, length), u in zip(groups, until, strict=True)]
-        for block in self.blocks:
-            x_PD = block(x_PD, groups, bias)
+        biases = [self._bias(length, u) for (_, length), u in zip(groups, until, strict=True)]
+        for i, block in enumerate(self.blocks):
+            x_PD = block(x_PD, groups, [bias[i].to(x_PD.dtype) for bias in biases])
         return self.norm(x_PD if last is None else x_PD[last])
 
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
@@ -162,8 +165,8 @@ class HSTUNetwork(SequenceNetwork):
         x_BLD = self._embedded(item_BL, position_L, type_BL)
         seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
         mask_BLL = (item_BL > 0)[:, None, :] & seen_LL
-        bias_BLL = self._bias(length, others_BL.get("until"))
-        for block in self.blocks:
+        bias = self._bias(length, others_BL.get("until"))
+        for block, bias_BLL in zip(self.blocks, bias, strict=True):
             x_BLD = block.plain(x_BLD, bias_BLL, mask_BLL)
         return self.norm(x_BLD[:, -1])
 
@@ -171,7 +174,7 @@ class HSTUNetwork(SequenceNetwork):
         """Of each block norms, u, v, q, k, attention and its mask, and the scores of heads; the bias in time."""
         shape = self.shape
         scores = 4 * shape.heads * shape.max_length * value
-        bias = shape.max_length * (40 if shape.time else 8)
+        bias = shape.max_length * (32 + 16 * shape.blocks if shape.time else 8)
         return int(shape.blocks * (14 * shape.width * value + scores) + bias + 8 * 4 * shape.width)
 
 

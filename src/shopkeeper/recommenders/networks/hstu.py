@@ -9,4 +9,4 @@ from shopkeeper.recommenders.networks.sequence import SequenceRecommender
 class HSTU(SequenceRecommender):
     """Settings: those of `HSTUShape` (width, blocks, heads, max_length, dropout, time), `inputs`, and `Recipe`."""
 
-    format, network_class, shape_class = "shopkeeper.hstu/1", HSTUNetwork, HSTUShape
+    format, network_class, shape_class = "shopkeeper.hstu/2", HSTUNetwork, HSTUShape

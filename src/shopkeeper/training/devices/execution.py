@@ -18,6 +18,7 @@ from shopkeeper.training.devices.autotune import PAD
 log = logging.getLogger(__name__)
 KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages
 MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
+KEPT_BYTES = 3 << 28  # of sequences at a time on a CPU: more of them are not faster, and the catalogue needs the room
 
 
 def device_of(config: TrainerConfig, local_rank: int = 0) -> torch.device:
@@ -69,6 +70,22 @@ def choose(
         deterministic=config.deterministic,
     )
     return _by_hand(plan, config)
+
+
+def within(plan: Plan, config: TrainerConfig, kept: float) -> Plan:
+    """The plan with no more sequences at a time than a CPU should hold; the batch stays, and its gradient.
+
+    Args:
+        plan: as `choose` gives it; one whose `micro_batch` was set by hand is left alone.
+        config: what was set.
+        kept: bytes that a sequence keeps for the backward pass.
+    """
+    if plan.device != "cpu" or config.micro_batch or config.plan.micro_batch:
+        return plan
+    n = plan.micro_batch
+    while n > 1 and n * kept > KEPT_BYTES:
+        n = -(-n // 2)
+    return replace(plan, micro_batch=n)
 
 
 def edges_up_to(max_length: int, edges: Sequence[int] = DEFAULT_EDGES) -> tuple[int, ...]:
