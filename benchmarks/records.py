@@ -42,6 +42,8 @@ METRICS = {"ndcg@10": "NDCG@10", "hit@10": "HR@10"}
 RANKS = ".123456789A"  # of the test item: beyond the tenth place, 1, …, 10
 GAIN = {"ndcg@10": np.array([0, *(1 / np.log2(1 + r) for r in range(1, 11))]), "hit@10": np.array([0.0] + [1.0] * 10)}
 DECIDES = ("dataset", "split", "task", "timeline", "loss", "model")  # of the settings; the rest is the machine's
+# Settings that came after trainings which are kept, as they always were before: at that value no part of a recipe.
+SINCE = {"item_init": "random"}  # of models
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def recipe(name: str, peer: str, more: Sequence[str] = ()) -> str:
     """A hash of the settings that decide what is learned, whatever the seed."""
     cfg = plain(composed("train", [*words_of(name, peer, 1), *more]))
     limits = {k: cfg["trainer"][k] for k in ("max_epochs", "max_batches", "validation_requests")}
-    cfg["model"] = {k: v for k, v in cfg["model"].items() if k != "target"}  # a class may move
+    newer = {k for k, value in SINCE.items() if cfg["model"].get(k) == value}
+    cfg["model"] = {k: v for k, v in cfg["model"].items() if k not in {"target", *newer}}  # a class may move
     return sha256_json({k: cfg[k] for k in DECIDES} | limits)[:16]
 
 

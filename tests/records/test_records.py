@@ -66,6 +66,16 @@ def test_a_training_is_kept_as_long_as_its_settings_are_those_of_the_experiment(
     assert kept({"trainings": trainings}, ["model.width=16"]) == []
 
 
+def test_a_setting_that_came_later_changes_a_recipe_only_where_it_is_used():
+    from records import RECORDS, kept, recipe
+
+    result = json.loads((ROOT / "benchmarks" / "results" / "records.json").read_text(encoding="utf-8"))
+    assert kept(result, []) == result["trainings"], "settings have changed: train anew, or say so in records.SINCE"
+    assert {t["name"] for t in result["trainings"]} <= set(RECORDS)
+    assert recipe("ml_100k", "") == recipe("ml_100k", "", ["model.item_init=random"])
+    assert recipe("ml_100k", "") != recipe("ml_100k", "", ["model.item_init=svd"])
+
+
 def test_a_seed_that_is_done_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import records
 
