@@ -36,6 +36,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from _results import ROOT, at_least, at_most, of_file, row, write_result
+from _results import RESULTS, ROOT, at_least, at_most, row, write_result
 from shopkeeper.evaluation.aggregates import compare
 from shopkeeper.evaluation.table import read_table, summarise
 
@@ -318,16 +319,44 @@ def _differences(tables: Mapping[str, pa.Table], best: str, log: Log) -> Rows:
     ]
 
 
+def of_before() -> tuple[Rows, Rows]:
+    """Rows and claims of the result file; rows of its last command say so in `measured`, as others may already do.
+
+    Those that do not are from before rows said where they are from: the file's history in git tells.
+    """
+    path = RESULTS / "customers.json"
+    if not path.is_file():
+        return [], []
+    result = json.loads(path.read_text(encoding="utf-8"))
+    last = re.search(r"--row (\w+)", result["command"])
+    origin = {"measured": {key: result[key] for key in ("command", "commit", "date")}}
+    of_last = None if last is None else place_of(last[1])
+    return [(origin if asked_of(r) == of_last else {}) | r for r in result["rows"]], result["claims"]
+
+
+def asked_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The dataset and the task of a row of the file."""
+    return row["dataset"], row["figure"].partition(":")[0]
+
+
+def place_of(name: str) -> tuple[str, str]:
+    """The dataset and the task of what `--row` names."""
+    if name in HALVES:
+        return name, "orders"
+    return ("demo_shop_btyd", name) if name == "still_customer" else (ROWS[name].dataset, ROWS[name].task)
+
+
 def main(name: str, seeds: int, runs: Path | None) -> None:
     """Measure a row, and keep the others."""
-    rows_before, claims_before = of_file("customers")
+    kept, claims_before = of_before()
     if name in HALVES:
-        (rows, claims), mine = of_cdnow(name), (name, "orders")
+        rows, claims = of_cdnow(name)
     elif name == "still_customer":
-        (rows, claims), mine = of_who_had_left(), ("demo_shop_btyd", "still_customer")
+        rows, claims = of_who_had_left()
     else:
-        (rows, claims), mine = of_log(ROWS[name], seeds, runs), (ROWS[name].dataset, ROWS[name].task)
-    others = [r for r in rows_before if (r["dataset"], r["figure"].partition(":")[0]) != mine]
+        rows, claims = of_log(ROWS[name], seeds, runs)
+    mine = place_of(name)
+    others = [r for r in kept if asked_of(r) != mine]
     said = [c for c in claims_before if not c["what"].startswith(f"{mine[0]}, {mine[1]}")]
     write_result("customers", others + rows, said + claims)
 
