@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.arrange.pieces import counted, taken
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import Bots, Filters, Repeats
 from shopkeeper.ingest.log import Log
@@ -30,13 +31,14 @@ def k_core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
     mask = np.ones(len(user), bool)
     if not len(user) or k <= 1:
         return mask
-    per_user, per_item, left = np.bincount(user), np.bincount(item), len(user)
+    per_user, per_item = (counted(codes, int(codes.max()) + 1) for codes in (user, item))
+    left = len(user)
     while True:
         few_users, few_items = ((n > 0) & (n < k) for n in (per_user, per_item))
         if not (few_users.any() or few_items.any()):
             return mask
-        gone = few_users[user]
-        gone |= few_items[item]
+        gone = taken(few_users, user)
+        gone |= taken(few_items, item)
         gone &= mask
         rows = np.flatnonzero(gone)
         mask[rows] = False
@@ -103,7 +105,7 @@ def as_lines(table: Sequence[Row]) -> list[str]:
 
 def _counts(log: Log, when: str) -> Row:
     def distinct(codes: np.ndarray) -> int:
-        return int(np.count_nonzero(np.bincount(codes))) if len(codes) else 0
+        return int(np.count_nonzero(counted(codes, int(codes.max()) + 1))) if len(codes) else 0
 
     return {f"rows_{when}": len(log), f"users_{when}": distinct(log.user), f"items_{when}": distinct(log.item)}
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from shopkeeper.arrange.pieces import pieces, taken
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.stored import code_type
 from shopkeeper.ingest.log import Log
@@ -50,20 +51,20 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
     numbered: dict[str, np.ndarray] = {}
     for name in list(log.ids):
         ids = log.ids.pop(name)
-        codes = ids.codes if by_time is None else ids.codes[by_time]
+        codes = ids.codes if by_time is None else taken(ids.codes, by_time)
         numbered[name], names[name] = number(codes, ids.values, (known or {}).get(name))
     user = numbered.pop("user_id")
     by_user, offsets = group(user, len(names["user_id"]))
     del user
-    rows = by_user if by_time is None else by_time[by_user]
-    columns = {COLUMN_OF.get(name, name): numbered.pop(name)[by_user] for name in list(numbered)}
+    rows = by_user if by_time is None else taken(by_time, by_user)
+    columns = {COLUMN_OF.get(name, name): taken(numbered.pop(name), by_user) for name in list(numbered)}
     if "channel" in columns:
         columns["channel"] = columns["channel"].astype(code_type(len(names["channel"])))
-    columns["event_type"] = log.event_type[rows]
+    columns["event_type"] = taken(log.event_type, rows)
     for name in ("timestamp", "price", "quantity"):
         values = getattr(log, name)
         if values is not None:
-            columns[name] = values[rows]
+            columns[name] = taken(values, rows)
             setattr(log, name, None)
     assert len(rows) == n
     return with_customers(Arranged(offsets, columns, names, rows), log, users)
@@ -83,7 +84,8 @@ def with_customers(arranged: Arranged, log: Log, users: pa.Array) -> Arranged:
 def number(codes: np.ndarray, values: pa.Array, known: pa.Array | None = None) -> tuple[np.ndarray, pa.Array]:
     """Codes (int32, -1 = none) as ids dense from 1 by first appearance (0 = none), and the text of each id."""
     first = np.full(len(values) + 1, len(codes), np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of repeated codes the last assignment stays: the first row
+    for piece in reversed(list(pieces(len(codes)))):  # of repeated codes the last assignment stays: the first row
+        first[codes[piece][::-1]] = np.arange(piece.stop - 1, piece.start - 1, -1)
     first[-1] = len(codes)  # code -1
     if known is not None:
         old = pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy(zero_copy_only=False)
@@ -95,9 +97,9 @@ def number(codes: np.ndarray, values: pa.Array, known: pa.Array | None = None) -
     ids[order] = np.arange(base + 1, base + len(order) + 1, dtype=np.int32)
     fresh = values.take(pa.array(order))
     if known is None:
-        return ids[codes], fresh
+        return taken(ids, codes), fresh
     ids[:-1] = np.where(old >= 0, old + 1, ids[:-1])
-    return ids[codes], pa.concat_arrays([known, fresh])
+    return taken(ids, codes), pa.concat_arrays([known, fresh])
 
 
 def group(user: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +111,8 @@ def group(user: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
     if n >= 2**31 - 1:  # the sparse matrix would need 64-bit indices
         return np.argsort(user, kind="stable"), np.searchsorted(np.sort(user), np.arange(1, n_users + 2))
     pointers = np.arange(n + 1, dtype=np.int32)
-    matrix = csr_matrix((np.ones(n, np.int8), user - 1, pointers), shape=(n, n_users), copy=False).tocsc()
-    return matrix.indices, matrix.indptr.astype(np.int64)
+    matrix = csr_matrix((np.ones(n, np.int8), user, pointers), shape=(n, n_users + 1), copy=False).tocsc()
+    return matrix.indices, matrix.indptr[1:].astype(np.int64)  # no row is of user 0
 
 
 def _ascending(times: np.ndarray, step: int = 1 << 20) -> bool:

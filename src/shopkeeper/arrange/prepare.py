@@ -19,6 +19,7 @@ from shopkeeper.arrange.engine import Change, run_engine
 from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.filters import Row
 from shopkeeper.arrange.order import Arranged
+from shopkeeper.arrange.pieces import counted
 from shopkeeper.arrange.queries import query_counts, query_table
 from shopkeeper.arrange.returns import link_returns
 from shopkeeper.data import consent
@@ -140,7 +141,7 @@ def _id_doubts(a: Arranged) -> list[str]:
     for name, column in {"user_id": None, "item_id": "item", "order_id": "order", "session_id": "session"}.items():
         if name in a.names:
             count = len(a.names[name])
-            rows = np.diff(a.offsets) if column is None else np.bincount(a.columns[column], minlength=count + 1)[1:]
+            rows = np.diff(a.offsets) if column is None else counted(a.columns[column], count + 1)[1:]
             texts = a.names[name].cast(pa.string())
             if name == "order_id":
                 once = texts.dictionary_encode()
@@ -200,7 +201,7 @@ def _currencies(a: Arranged, extra: Mapping[str, str]) -> dict[str, int]:
 
 
 def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
-    types = np.bincount(a.columns["event_type"], minlength=len(EVENT_TYPES) + 1)
+    types = counted(a.columns["event_type"], len(EVENT_TYPES) + 1)
     out: dict[str, Any] = {
         "n_events": int(a.offsets[-1]),
         "n_users": len(a.names["user_id"]),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopkeeper.arrange.order import Arranged
+from shopkeeper.arrange.pieces import counted
 from shopkeeper.data.stored import COLUMNS, code_type
 from shopkeeper.ingest.readers.ahead import ahead
 from shopkeeper.ingest.values import typed
@@ -108,7 +109,7 @@ def _each_text_once(ids: np.ndarray, names: pa.Array) -> tuple[np.ndarray, pa.Ar
 def _texts(ids: np.ndarray, names: pa.Array) -> pa.Array:
     """Ids (1.., 0 = none) as a dictionary array that holds only the texts that occur."""
     largest = int(ids.max(initial=0))
-    used = np.flatnonzero(np.bincount(ids)) if largest < 4 * len(ids) else np.unique(ids)
+    used = np.flatnonzero(counted(ids, largest + 1)) if largest < 4 * len(ids) else np.unique(ids)
     used = used[used > 0]
     place = np.zeros((int(used[-1]) if len(used) else 0) + 1, np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)

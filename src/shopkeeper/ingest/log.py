@@ -212,20 +212,32 @@ def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[in
 
 
 def _join(parts: list[Rows], rejected: pa.Table) -> Log:
+    """The pieces as one log. The list is emptied, each piece goes once it is in the whole."""
     names = list(dict.fromkeys(name for p in parts for name in p.ids))
+    lengths = list(map(len, parts))
+    pieces = [[p.ids.pop(name, None) or _nobody(len(p)) for p in parts] for name in names]
+    kinds, times = [p.event_type for p in parts], [p.timestamp for p in parts]
+    prices, quantities = [p.price for p in parts], [p.quantity for p in parts]
+    parts.clear()
     with ThreadPoolExecutor(2) as pool:  # Arrow lets go of the interpreter while it joins
-        joined = pool.map(join_ids, [[p.ids.pop(name, None) or _nobody(len(p)) for p in parts] for name in names])
-        ids = dict(zip(names, joined, strict=True))
-
-    def column(name: str) -> np.ndarray | None:
-        found = [getattr(p, name) for p in parts]
-        if all(values is None for values in found):
-            return None
-        return np.concatenate([np.full(len(p), np.nan) if v is None else v for p, v in zip(parts, found, strict=True)])
-
-    event_type = column("event_type")
+        ids = dict(zip(names, pool.map(join_ids, pieces), strict=True))
+    event_type = _whole(kinds, lengths)
     assert event_type is not None
-    return Log(ids, event_type, column("timestamp"), column("price"), column("quantity"), rejected)
+    return Log(ids, event_type, *(_whole(column, lengths) for column in (times, prices, quantities)), rejected)
+
+
+def _whole(parts: list[np.ndarray] | list[np.ndarray | None], lengths: Sequence[int]) -> np.ndarray | None:
+    """Pieces of a column as one array, NaN where one has none; None where no piece has it. The list is emptied."""
+    dtype = next((values.dtype for values in parts if values is not None), None)
+    if dtype is None:
+        return None
+    whole, at = np.empty(sum(lengths), dtype), 0
+    parts.reverse()
+    for n in lengths:
+        values = parts.pop()
+        whole[at : at + n] = np.nan if values is None else values
+        at += n
+    return whole
 
 
 def join_ids(parts: list[pa.DictionaryArray]) -> Ids:

@@ -22,7 +22,7 @@ from shopkeeper.schema import event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.audit_requests import check_part
 from shopkeeper.splits.perturb import audit_by_perturbation
-from shopkeeper.splits.steps import steps, training_mask, uniform_hash
+from shopkeeper.splits.steps import steps, steps_per_user, training_mask, uniform_hash
 from shopkeeper.timeline import SplitSpec, iso
 
 __all__ = ["AuditError", "audit_by_perturbation", "audit_split"]
@@ -164,7 +164,9 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
     """Users who have a target but no request: dropping them would flatter a model."""
     if spec.kind in ("sessions", "held_out_users") or spec.asks != "next":
         return []
-    target = np.isin(p.events.event_type, np.asarray(event_codes(spec.target_events), np.int8))
+    target = np.zeros(len(p.events.event_type), bool)
+    for code in event_codes(spec.target_events):  # `isin` makes places of 64 bits of all
+        target |= p.events.event_type == code
     found = []
     if spec.timed:
         ts, order = p.events.timestamp, p.events.order
@@ -185,7 +187,7 @@ def _complete(p: Prepared, spec: SplitSpec, split: Split, parts: dict[str, tuple
             if len(rows):
                 found.append(f"{name}: user {p.event_user[rows[0]]} has a target at row {rows[0]} but is not asked")
         return found
-    n_steps = steps(np.flatnonzero(target), p.event_user, p.events.order).per_user(p.offsets)
+    n_steps = steps_per_user(target, p.event_user, p.events.order, p.offsets)
     enough = np.flatnonzero(n_steps >= 2 * spec.k + 1) + 1
     enough = enough if p.consent is None else enough[p.consent.holds(enough, LATEST)]
     return [

@@ -53,6 +53,16 @@ def steps(rows: np.ndarray, user: np.ndarray, order: np.ndarray | None) -> Steps
     return Steps(rows[begins], rows, (np.cumsum(begins) - 1)[head])
 
 
+def steps_per_user(chosen: np.ndarray, user: np.ndarray, order: np.ndarray | None, offsets: np.ndarray) -> np.ndarray:
+    """How many steps each user has among the rows of a mask, bool (M,): int64 (U,). `offsets` are the log's (U+1,)."""
+    if order is not None:
+        return steps(np.flatnonzero(chosen), user, order).per_user(offsets)
+    found = np.zeros(len(offsets) - 1, np.int64)
+    some = offsets[1:] > offsets[:-1]
+    found[some] = np.add.reduceat(chosen, offsets[:-1][some], dtype=np.int64)
+    return found
+
+
 def training_mask(offsets: np.ndarray, train_end: np.ndarray) -> np.ndarray:
     """Which events are training rows, bool (M,): of user u those in offsets[u-1]:train_end[u-1]."""
     lengths = np.stack([train_end - offsets[:-1], offsets[1:] - train_end], axis=1).ravel()

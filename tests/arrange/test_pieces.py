@@ -1,0 +1,44 @@
+"""Whole columns piece by piece: the size of a piece changes no byte, and counts are those of a plain loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shopkeeper.arrange import pieces
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.splits.steps import steps_per_user
+
+TOLD = {
+    "name": "log", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+    "columns": {"user_id": "who", "item_id": "what", "timestamp": "when", "quantity": "n"},
+    "timestamp": {"unit": "s"}, "event_type": "purchase", "filters": {"k_core": 2}, "max_rejected_share": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("in_time_order", [True, False])
+def test_the_size_of_a_piece_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_time_order: bool):
+    rng = np.random.default_rng(3)
+    rows = [(f"u{rng.integers(9)}", f"i{rng.integers(12)}", 1_700_000_000 + 60 * k, k % 3 or "") for k in range(101)]
+    if not in_time_order:
+        rng.shuffle(rows)
+    (tmp_path / "log.csv").write_text("who,what,when,n\n" + "".join(f"{a},{b},{c},{n}\n" for a, b, c, n in rows))
+    whole = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "whole", progress=False))
+    assert whole.manifest["n_events"] > 80
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    cut = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "cut", progress=False))
+    assert cut.fingerprint == whole.fingerprint
+    assert cut.manifest["event_types"] == whole.manifest["event_types"]
+
+
+@pytest.mark.parametrize("has_orders", [True, False])
+def test_steps_of_each_user_are_counted_with_users_who_have_none(has_orders: bool):
+    user = np.array([2, 2, 2, 4, 4, 5], np.int32)  # 1, 3 and 6 have no rows
+    offsets = np.array([0, 0, 3, 3, 5, 6, 6])
+    chosen = np.array([True, True, False, False, False, True])
+    order = np.array([7, 7, 8, 9, 9, 3], np.int32) if has_orders else None
+    found = steps_per_user(chosen, user, order, offsets)
+    assert found.tolist() == [0, 1 if has_orders else 2, 0, 0, 1, 0]
