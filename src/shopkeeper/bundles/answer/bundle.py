@@ -149,6 +149,12 @@ class Bundle:
             UserError: an event that is none or lacks the time that the model reads, an instant that is none or is
                 missing, k out of range, no list of ids to exclude, a question that the model is not made for.
         """
+        if type(histories) is list and len(histories) == 1 and isinstance(self.model, ItemModel):
+            alone = self.model.alone if as_of is exclude is basket is placement is category is None else None
+            if alone is not None and (found := alone(histories[0], k, filter_seen)) is not None:
+                self.seen["requests"] += 1
+                self.seen["events"] += len(histories[0])
+                return [found]
         if isinstance(self.model, TableModel):
             if any(told is not None for told in (as_of, k, filter_seen, exclude, basket, placement, category)):
                 raise UserError(f"{self.path} answers from rows of a table alone; leave out all but these")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from shopkeeper.bundles.answer.alone import Alone, alone
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Ids, Row, types_of
 from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
@@ -101,6 +102,11 @@ class ItemModel:
     def knows_all(self) -> bool:
         """Whether it reads every item that it can name."""
         return all(self.known[1:])
+
+    @cached_property
+    def alone(self) -> Alone | None:
+        """How it answers one history of ids, where that needs no more."""
+        return alone(self)
 
     @property
     def k(self) -> int:

@@ -127,7 +127,8 @@ def _answer(bundle: Bundle, asked: Sequence[Asked]) -> list[Answer]:
     if bundle.manifest["kind"] == "customer":
         return bundle.answer(histories, as_of)
     return bundle.answer(
-        histories, as_of, k=first.k, filter_seen=first.filter_seen, exclude=[one.exclude for one in asked],
+        histories, as_of, k=first.k, filter_seen=first.filter_seen,
+        exclude=[one.exclude for one in asked] if any(one.exclude for one in asked) else None,
         basket=[one.basket for one in asked] if any(one.basket for one in asked) else None, placement=first.placement,
         category=[one.category for one in asked] if any(one.category for one in asked) else None,
     )  # fmt: skip
