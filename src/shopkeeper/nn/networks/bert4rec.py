@@ -28,7 +28,7 @@ from shopkeeper.nn.attention import Groups, check_heads, compile_blocks, full_at
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
-from shopkeeper.nn.networks.sasrec import halves, plain_attention
+from shopkeeper.nn.networks.sasrec import PADDED, halves, plain_attention
 
 EPSILON = 1e-12  # of the norms
 
@@ -78,9 +78,9 @@ class BERTBlock(Dropping):
         x_PD = self.norm_a(x_PD + self.drop(linear(a_PD, self.out)))
         return self.norm_f(x_PD + self.drop(linear(F.gelu(linear(x_PD, self.up)), self.down)))
 
-    def plain(self, x_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
+    def plain(self, x_BLD: Tensor, hidden_B11L: Tensor) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout."""
-        a_BLD = plain_attention(self.q(x_BLD), self.kv(x_BLD), mask_B1LL, self.heads)
+        a_BLD = plain_attention(self.q(x_BLD), self.kv(x_BLD), hidden_B11L, self.heads)
         x_BLD = self.norm_a(x_BLD + self.out(a_BLD))
         return self.norm_f(x_BLD + self.down(F.gelu(self.up(x_BLD))))
 
@@ -167,9 +167,9 @@ class BERT4RecNetwork(SequenceNetwork):
         length = item_BL.shape[1]
         position_L = length - 1 - torch.arange(length, device=item_BL.device)  # see nn/networks/sasrec.py
         x_BLD = self._embedded(item_BL, position_L, type_BL)
-        mask_B1LL = (item_BL > 0)[:, None, None, :].expand(-1, 1, length, -1)
+        hidden_B11L = torch.where(item_BL > 0, 0.0, PADDED)[:, None, None]
         for block in self.blocks:
-            x_BLD = block.plain(x_BLD, mask_B1LL)
+            x_BLD = block.plain(x_BLD, hidden_B11L)
         return self._head(x_BLD[:, -1])
 
     def activation_bytes(self, value: int, fused: bool) -> int:

@@ -77,12 +77,17 @@ class AttentionBlock(Dropping):
         x_PD = self.norm_ffn(q_PD + self.drop(linear(a_PD, self.out)))
         return x_PD + self.drop(linear(self.drop(F.relu(linear(x_PD, self.up))), self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
-        """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
-        q_BMD = self.norm_q(x_BLD[:, -mask_B1ML.shape[2] :])
-        a_BMD = self.out(plain_attention(self.q(q_BMD), self.kv(x_BLD), mask_B1ML, self.heads, turns))
-        x_BMD = self.norm_ffn(q_BMD + a_BMD)
-        return x_BMD + self.down(F.relu(self.up(x_BMD)))
+    def plain(self, x_BLD: Tensor, hidden_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
+        """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D).
+
+        Layers see positions one behind another: a graph has one product for each then, its bias within.
+        """
+        (b, length, d), m = x_BLD.shape, hidden_B1ML.shape[2]
+        q_PD = self.norm_q(x_BLD[:, -m:]).reshape(-1, d)
+        q_BMD, kv_BLE = self.q(q_PD).view(b, m, d), self.kv(x_BLD.reshape(-1, d)).view(b, length, 2 * d)
+        a_PD = self.out(plain_attention(q_BMD, kv_BLE, hidden_B1ML, self.heads, turns).reshape(-1, d))
+        x_PD = self.norm_ffn(q_PD + a_PD)
+        return (x_PD + self.down(F.relu(self.up(x_PD)))).view(b, m, d)
 
 
 class GatedBlock(Dropping):
@@ -113,10 +118,10 @@ class GatedBlock(Dropping):
         gate, up = linear(self.norm_f(x_PD), self.up).chunk(2, -1)
         return x_PD + torch.sigmoid(linear(x_PD, self.gate_f)) * self.drop(linear(F.silu(gate) * up, self.down))
 
-    def plain(self, x_BLD: Tensor, mask_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
+    def plain(self, x_BLD: Tensor, hidden_B1ML: Tensor, turns: Turns | None = None) -> Tensor:
         """The same from (B, L, D) with an explicit mask, without dropout; of the last M positions only: (B, M, D)."""
-        n_BLD, last = self.norm_a(x_BLD), mask_B1ML.shape[2]
-        a_BMD = self.out(plain_attention(self.q(n_BLD[:, -last:]), self.kv(n_BLD), mask_B1ML, self.heads, turns))
+        n_BLD, last = self.norm_a(x_BLD), hidden_B1ML.shape[2]
+        a_BMD = self.out(plain_attention(self.q(n_BLD[:, -last:]), self.kv(n_BLD), hidden_B1ML, self.heads, turns))
         x_BMD = x_BLD[:, -last:]
         x_BMD = x_BMD + torch.sigmoid(self.gate_a(x_BMD)) * a_BMD
         gate, up = self.up(self.norm_f(x_BMD)).chunk(2, -1)
@@ -197,12 +202,10 @@ class SASRecNetwork(SequenceNetwork):
         x_BLD = self.item(item_BL) * math.sqrt(self.shape.width) + self.position(position_L)
         if self.event_type is not None and type_BL is not None:
             x_BLD = x_BLD + self.event_type(type_BL)
-        seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
-        self_LL = torch.eye(length, dtype=torch.bool, device=item_BL.device)  # padding sees itself: no empty softmax
-        mask_B1LL = ((item_BL > 0)[:, None, :] & seen_LL | self_LL)[:, None]
+        every_B1LL, last_B11L = causal_hidden(item_BL)
         for block in self.blocks[:-1]:
-            x_BLD = block.plain(x_BLD, mask_B1LL)
-        x_B1D = self.blocks[-1].plain(x_BLD, mask_B1LL[:, :, -1:])  # nobody reads the last block's other positions
+            x_BLD = block.plain(x_BLD, every_B1LL)
+        x_B1D = self.blocks[-1].plain(x_BLD, last_B11L)  # nobody reads the last block's other positions
         return self.norm(x_B1D[:, 0])
 
 
@@ -212,17 +215,39 @@ def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
-def plain_attention(q_BMD: Tensor, kv_BLE: Tensor, mask_B1ML: Tensor, heads: int, turns: Turns | None = None) -> Tensor:
-    """Attention by the textbook, of M positions to what the mask (bool, true: seen) lets through: (B, M, D).
+PADDED = (
+    -1e30
+)  # beside scores it is as good as minus infinity, and padding that sees padding alone has no empty softmax
 
-    `turns`: cosines and sines (B, L, 1, d / 2) by which pairs of queries and keys are turned (`transformer.py`).
+
+def causal_hidden(item_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """What `plain_attention` adds so that no position sees padding, or what comes later: of all positions
+    (B, 1, L, L), and of the last one (B, 1, 1, L).
+    """
+    length = item_BL.shape[1]
+    padded_B11L = torch.where(item_BL > 0, 0.0, PADDED)[:, None, None]
+    later_LL = torch.full((length, length), -torch.inf, device=item_BL.device).triu(1)
+    return padded_B11L + later_LL, padded_B11L
+
+
+def plain_attention(
+    q_BMD: Tensor, kv_BLE: Tensor, hidden_B1ML: Tensor, heads: int, turns: Turns | None = None
+) -> Tensor:
+    """Attention by the textbook, of M positions to those that are not hidden: (B, M, D).
+
+    `hidden_B1ML`: is added to scores, 0 where something is seen. `turns`: cosines and sines (B, L, 1, d / 2) by which
+    pairs of queries and keys are turned (`transformer.py`).
     """
     b, m, d = q_BMD.shape
+    if heads == 1 and turns is None:
+        k_BLD, v_BLD = kv_BLE.chunk(2, -1)
+        score_BML = q_BMD @ k_BLD.transpose(1, 2) / math.sqrt(d) + hidden_B1ML[:, 0]
+        return torch.softmax(score_BML, -1) @ v_BLD
     q, k, v = (x.reshape(b, x.shape[1], heads, -1) for x in (q_BMD, *kv_BLE.chunk(2, -1)))
     if turns is not None:
         q, k = turned(q, *(t[:, -m:] for t in turns)), turned(k, *turns)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    score_BHML = (q @ k.transpose(2, 3) / math.sqrt(d // heads)).masked_fill(~mask_B1ML, -torch.inf)
+    score_BHML = q @ k.transpose(2, 3) / math.sqrt(d // heads) + hidden_B1ML
     return (torch.softmax(score_BHML, -1) @ v).transpose(1, 2).reshape(b, m, d)
 
 

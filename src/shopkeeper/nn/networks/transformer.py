@@ -24,7 +24,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.nn.attention import Groups, causal_attention, compile_blocks, undo_blocks
 from shopkeeper.nn.days import PARTS, Days, in_parts
 from shopkeeper.nn.network import Inputs, SequenceNetwork
-from shopkeeper.nn.networks.sasrec import AttentionBlock, GatedBlock, SASRecShape, turned
+from shopkeeper.nn.networks.sasrec import AttentionBlock, GatedBlock, SASRecShape, causal_hidden, turned
 
 PLACES, DAYS = (2 * math.pi, 2e3 * math.pi), (2.0, 4e3)  # shortest and longest wavelength
 
@@ -120,12 +120,10 @@ class TransformerNetwork(SequenceNetwork):
         x_BLD = self._embedded(item_BL, type_BL, since_BL)
         place_BL = torch.arange(length, device=item_BL.device).expand(item_BL.shape)
         cos, sin = self._turns(place_BL, since_BL.double().cumsum(1))
-        seen_LL = torch.ones(length, length, dtype=torch.bool, device=item_BL.device).tril()
-        self_LL = torch.eye(length, dtype=torch.bool, device=item_BL.device)  # padding sees itself: no empty softmax
-        mask_B1LL = ((item_BL > 0)[:, None, :] & seen_LL | self_LL)[:, None]
+        every_B1LL, last_B11L = causal_hidden(item_BL)
         for block in self.blocks[:-1]:
-            x_BLD = block.plain(x_BLD, mask_B1LL, (cos, sin))
-        return self.norm(self.blocks[-1].plain(x_BLD, mask_B1LL[:, :, -1:], (cos, sin))[:, 0])
+            x_BLD = block.plain(x_BLD, every_B1LL, (cos, sin))
+        return self.norm(self.blocks[-1].plain(x_BLD, last_B11L, (cos, sin))[:, 0])
 
     def activation_bytes(self, value: int, fused: bool) -> int:
         """Of each block as SASRec's, queries and keys once more where they are turned; and of all, the angles."""
