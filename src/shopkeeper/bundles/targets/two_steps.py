@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from shopkeeper.bundles.targets.graphs import MOST, Ending, ending, written
 
 CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators: a product of whole numbers that scales what it writes
-ANEW, TIMES = 128, 4  # N is at least so many, and so many times K
+ANEW, TIMES = 64, 4  # N is at least so many, and so many times K
+MANY = 200_000  # items, among which more lie near the best: twice as many are compared anew
 BLOCK = 64  # items of which the best one is found first
 SLACK = 1e-5  # of |q|·|x|: sums in 32 bits are rounded, too
 
@@ -36,7 +37,7 @@ def in_two_steps(content: bytes) -> bytes:
     (table,) = (one for one in graph.initializer if one.name == end.table)
     x_VD = numpy_helper.to_array(table)
     k = int(numpy_helper.to_array(_constant(graph, end.nodes[-1].input[1])).ravel()[0])
-    n = min(max(ANEW, TIMES * k), len(x_VD))
+    n = min(max(ANEW, TIMES * k) * (2 if len(x_VD) >= MANY else 1), len(x_VD))
     step_V = (np.maximum(np.abs(x_VD).max(axis=1), np.finfo(np.float32).tiny) / 127).astype(np.float32)
     whole_VD = np.rint(x_VD / step_V[:, None]).astype(np.int8)
     listed = np.isfinite(end.bias_V)
@@ -45,10 +46,17 @@ def in_two_steps(content: bytes) -> bytes:
     rounding = np.linalg.norm(x_VD[listed] - y_VD, axis=1).max(initial=0)
     more = -len(x_VD) % BLOCK  # columns that fill up the last block
     blocks = (len(x_VD) + more) // BLOCK
+    width = x_VD.shape[1]
+    size = min(256, max(16, 1 << (width - 1).bit_length()))  # numbers of a vector that `MatMulNBits` gives one scale
+    parts = -(-width // size)
+    bytes_VD = np.pad(whole_VD.astype(np.int16) + 128, ((0, more), (0, parts * size - width)), constant_values=128)
     usual = np.sort(np.argsort(-end.fallback_V, kind="stable")[:n])  # the best of who has no history, in order of ids
     constants = {
         "2_whole": np.ascontiguousarray(np.pad(whole_VD, ((0, more), (0, 0))).T),
         "2_step": np.pad(step_V, (0, more), constant_values=1),
+        "2_bytes_VD": bytes_VD.astype(np.uint8).reshape(-1, parts, size),
+        "2_steps_VD": np.repeat(np.pad(step_V, (0, more), constant_values=1), parts),
+        "2_half_steps": _above(1.001 * np.sqrt(width) / 2 / 127).reshape(1, 1), "2_single": np.array([1]),
         "2_bias": np.pad(end.bias_V.astype(np.float32), (0, more), constant_values=-np.inf),
         "2_bias_V": end.bias_V.astype(np.float32), "2_fallback": end.fallback_V.astype(np.float32), "2_usual": usual,
         "2_one": np.array(1 / MOST, np.float32), "2_most": np.array(MOST, np.float32),
@@ -57,14 +65,14 @@ def in_two_steps(content: bytes) -> bytes:
         "2_k": np.array([k]), "2_none": np.array(-np.inf, np.float32), "2_block": np.array(BLOCK),
         "2_some": np.array([min(n, blocks)]), "2_in_blocks": np.array([-1, blocks, BLOCK]),
         "2_flat": np.array([-1, min(n, blocks) * BLOCK]), "2_rounding": _above(rounding + SLACK * length),
-        "2_length": _above(length / MOST), "2_all_usual": np.array(np.isfinite(end.fallback_V).sum() <= n),
+        "2_length": _above(length), "2_all_usual": np.array(np.isfinite(end.fallback_V).sum() <= n),
     }  # fmt: skip
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
     replaced = {id(node) for node in end.nodes}
     nodes, top = [], end.nodes[-1]
     for node in graph.node:
         if node is top:
-            nodes += [*_steps(end), _sure_or_all(end, n)]
+            nodes += [*_steps(end, (width, blocks * BLOCK, size)), _sure_or_all(end, n)]
         elif id(node) not in replaced and not (node.op_type == "Transpose" and node.input[0] == end.table):
             nodes.append(node)
     used = {name for node in nodes for name in node.input} | {end.table, *end.nodes[-2].input}
@@ -75,8 +83,11 @@ def in_two_steps(content: bytes) -> bytes:
     return written(model, nodes, instead=True)
 
 
-def _steps(end: Ending) -> Iterator[Any]:
-    """Nodes until the list of what was compared anew, and whether it is the exact one of every request."""
+def _steps(end: Ending, sizes: tuple[int, int, int]) -> Iterator[Any]:
+    """Nodes until the list of what was compared anew, and whether it is the exact one of every request.
+
+    `sizes`: numbers of a vector, items, and numbers of a vector with one scale.
+    """
     q, known, hiding = end.vector, end.known, end.nodes[-2]
     plain = not end.bias_V[
         np.isfinite(end.bias_V)
@@ -90,12 +101,9 @@ def _steps(end: Ending) -> Iterator[Any]:
     yield node("ReduceMax", "2_abs 2_last", "2_largest")
     yield node("Max", "2_largest 2_least", "2_unit")
     yield helper.make_node("Div", [q, "2_unit"], ["2_in_units"])
-    yield node("Mul", "2_in_units 2_most", "2_in_steps")
-    yield node("Round", "2_in_steps", "2_rounded")
-    yield node("Add", "2_rounded 2_shift", "2_shifted")
-    yield node("Cast", "2_shifted", "2_bytes", to=TensorProto.UINT8)
-    inputs = ["2_bytes", "2_whole", "2_one", "2_step", "2_middle", "", "2_bias" if plain else ""]
-    yield helper.make_node("MatMulIntegerToFloat", inputs, [products], domain=CONTRIBUTED)
+    yield node("Shape", f"{q}", "2_requests", start=0, end=1)
+    yield node("Equal", "2_requests 2_single", "2_alone")
+    yield _products("2_bias" if plain else "", products, sizes)
     if not plain:
         yield node("Mul", "2_unscaled 2_unit", "2_products")
         yield node("Add", "2_products 2_bias", "2_near")
@@ -134,9 +142,7 @@ def _steps(end: Ending) -> Iterator[Any]:
     # How far above the last one that was compared the list's last one must lie.
     yield helper.make_node("ReduceL2", [q, "2_last"], ["2_q"])
     yield node("Mul", "2_q 2_rounding", "2_of_items")
-    yield node("Sub", "2_in_steps 2_rounded", "2_left")
-    yield node("ReduceL2", "2_left 2_last", "2_left_steps")
-    yield node("Mul", "2_left_steps 2_unit", "2_left_units")
+    yield node("Mul", "2_left 2_unit", "2_left_units")
     yield node("Mul", "2_left_units 2_length", "2_of_q")
     yield node("Add", "2_of_items 2_of_q", "2_bound")
     yield node("Slice", "2_near_N 2_last 2_n 2_last", "2_last_near")
@@ -146,7 +152,21 @@ def _steps(end: Ending) -> Iterator[Any]:
     yield node("Add", f"{'2_last_product' if plain else '2_last_near'} 2_bound", "2_at_most")
     yield node("Greater", "2_last_score 2_at_most", "2_far")
     yield node("IsInf", "2_last_near", "2_no_more")
-    yield node("Or", "2_far 2_no_more", "2_enough")
+    yield node("Or", "2_far 2_no_more", "2_apart")
+    # The bound is of rounding: that this processor's products keep it is seen in those that were compared anew.
+    yield (
+        node("Mul", "2_near_by_id 2_unit", "2_near_product")
+        if plain
+        else node("Identity", "2_near_by_id", "2_near_product")
+    )
+    yield helper.make_node("Sub", ["2_near_product", "2_exact" if plain else "2_biased"], ["2_differs"])
+    yield node("Abs", "2_differs", "2_off")
+    yield node("LessOrEqual", "2_off 2_bound", "2_near_enough")
+    yield node("Or", "2_near_enough 2_hidden_N", "2_as_bounded")
+    yield node("Cast", "2_as_bounded", "2_as_bounded_number", to=TensorProto.INT32)
+    yield node("ReduceMin", "2_as_bounded_number 2_last", "2_all_as_bounded")
+    yield node("Cast", "2_all_as_bounded", "2_bounded", to=TensorProto.BOOL)
+    yield node("And", "2_apart 2_bounded", "2_enough")
     # Who has no history gets the best of everybody's, unless so many of these are hidden that the list has an end.
     yield node("Greater", "2_last_score 2_none", "2_full")
     yield node("Or", "2_full 2_all_usual", "2_enough_usual")
@@ -157,6 +177,38 @@ def _steps(end: Ending) -> Iterator[Any]:
     yield node("Cast", "2_sure_B", "2_sure_number", to=TensorProto.INT32)
     yield node("ReduceMin", "2_sure_number", "2_all_sure", keepdims=0)
     yield node("Cast", "2_all_sure", "2_sure", to=TensorProto.BOOL)
+
+
+def _products(bias: str, out: str, sizes: tuple[int, int, int]) -> Any:
+    """Products in 8 bits, divided by the request's largest number, and how far rounding moved the request's vector.
+
+    ONNX Runtime's two operators: of a single request the one that is made for it takes half the time, of several the
+    other. `MatMulNBits` rounds the vector itself, to 127 steps on either side.
+    """
+
+    def branch(name: str, nodes: list[Any]) -> Any:
+        outputs = [helper.make_tensor_value_info(f"{name}_products", TensorProto.FLOAT, ["batch", None]),
+                   helper.make_tensor_value_info(f"{name}_left", TensorProto.FLOAT, ["batch", 1])]  # fmt: skip
+        return helper.make_graph(nodes, name, [], outputs)
+
+    told = dict(zip(("K", "N", "block_size"), sizes, strict=True))
+    one = branch("2_one_request", [
+        helper.make_node("MatMulNBits", ["2_in_units", "2_bytes_VD", "2_steps_VD", "", "", *([bias] if bias else [])],
+                         ["2_one_request_products"], domain=CONTRIBUTED, bits=8, accuracy_level=4, **told),
+        helper.make_node("Identity", ["2_half_steps"], ["2_one_request_left"]),
+    ])  # fmt: skip
+    several = branch("2_several", [
+        helper.make_node("Mul", ["2_in_units", "2_most"], ["2_in_steps"]),
+        helper.make_node("Round", ["2_in_steps"], ["2_rounded"]),
+        helper.make_node("Add", ["2_rounded", "2_shift"], ["2_shifted"]),
+        helper.make_node("Cast", ["2_shifted"], ["2_bytes"], to=TensorProto.UINT8),
+        helper.make_node("MatMulIntegerToFloat", ["2_bytes", "2_whole", "2_one", "2_step", "2_middle", "", bias],
+                         ["2_several_products"], domain=CONTRIBUTED),
+        helper.make_node("Sub", ["2_in_steps", "2_rounded"], ["2_left_steps"]),
+        helper.make_node("ReduceL2", ["2_left_steps", "2_last"], ["2_left_length"]),
+        helper.make_node("Mul", ["2_left_length", "2_one"], ["2_several_left"]),
+    ])  # fmt: skip
+    return helper.make_node("If", ["2_alone"], [out, "2_left"], then_branch=one, else_branch=several)
 
 
 def _in_order(ids: str, count: str, out: str) -> Iterator[Any]:
