@@ -20,6 +20,8 @@ from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort, came_back, join_cohorts
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.customers.logistic import Logistic
+from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.pairs import of_customers
 from shopkeeper.customers.subjects import CATEGORY, ITEM, KNOWN, Subjects, pair_features, paired, subjects_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
@@ -29,6 +31,7 @@ from shopkeeper.pipeline.audience import _scores_of_run
 from shopkeeper.pipeline.context import prepared_of
 from shopkeeper.pipeline.score import score
 from shopkeeper.splits.audit_error import AuditError
+from shopkeeper.training.config import TrainerConfig
 from tiny import DAY, tiny_prepared
 
 BOUGHT, VIEWED = "purchase", "view"
@@ -159,9 +162,9 @@ def test_pairs_stay_pairs_where_rows_are_taken_and_cohorts_joined(shop: Prepared
     np.testing.assert_array_equal(rows_of(both, np.array([5, 1])).subject, both.subject[[5, 1]])
 
 
-def test_models_tell_what_a_customer_buys_from_what_others_buy(tmp_path: Path):
-    """Customers who each love one category; the share of all customers who buy tells nothing of whom."""
-    rng, n = np.random.default_rng(5), 300
+def loving(tmp_path: Path, n: int = 300) -> tuple[Cohort, Cohort, np.ndarray]:
+    """Pairs to train on and to ask of customers who each love one category, and which."""
+    rng = np.random.default_rng(5)
     love = rng.integers(0, 3, n)
     times = [np.sort(rng.uniform(0, 400, 25)) for _ in range(n)]
     items = [1 + np.where(rng.random(25) < 0.8, love[j], rng.integers(0, 3, 25)) for j in range(n)]
@@ -173,16 +176,46 @@ def test_models_tell_what_a_customer_buys_from_what_others_buy(tmp_path: Path):
     )
     subjects = subjects_of(prepared, CATEGORY, [], 20, 300 * DAY)
     train, test = (paired(prepared, build_cohort(prepared, d * DAY, 40, None), subjects, came_back) for d in (300, 350))
+    return train, test, love
+
+
+def test_models_tell_what_a_customer_buys_from_what_others_buy(tmp_path: Path):
+    """The share of all customers who buy tells nothing of whom."""
+    train, test, love = loving(tmp_path)
     model = Logistic()
     model.fit(train, None, Fit(seed=1))
     said = model.predict(test).value
     assert test.label is not None
     assert auroc(test.label, said) > 0.75
-    best = said.reshape(n, 3).argmax(axis=1)
+    best = said.reshape(-1, 3).argmax(axis=1)
     assert (best == love).mean() > 0.9
     rate = BaseRate()
     rate.fit(train, None, Fit(seed=1))
     assert len(np.unique(rate.predict(test).value)) == 1
+
+
+def test_a_network_has_a_head_for_each_category_and_says_it_in_the_order_of_pairs(tmp_path: Path):
+    train, test, love = loving(tmp_path / "shop")
+    model = GRU(width=8, max_length=30, epochs=12, lr=0.02, batch_size=64, dropout=0.0, dropout_embed=0.0)
+    model.fit(train, test, Fit(seed=1, trainer=TrainerConfig(precision="fp32", threads=1), progress=False))
+    assert model.heads == ("label", "b", "c")
+    found = model.predict(test)
+    assert test.label is not None
+    assert auroc(test.label, found.value) > 0.75
+    assert (found.value.reshape(-1, 3).argmax(axis=1) == love).mean() > 0.8
+    some = np.array([7, 2, 3])  # in whatever order, not all of a customer's
+    np.testing.assert_allclose(model.predict(rows_of(test, some)).value, found.value[some], rtol=1e-6)
+    assert found.value.mean() == pytest.approx(test.label.mean(), abs=0.05)
+    model.save(tmp_path / "run")
+    again = GRU(width=8, max_length=30)
+    again.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict(test).value, found.value)
+    with pytest.raises(UserError, match="one of each category or item; export a model that answers from features"):
+        again.program(timed=True)
+    one, other = of_customers(test), test.label.reshape(-1, 3)
+    np.testing.assert_array_equal(one.label, other[:, 0])
+    np.testing.assert_array_equal(one.further["c"].label, other[:, 2])
+    np.testing.assert_array_equal(one.customer, test.customer[::3])
 
 
 def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -190,6 +223,8 @@ def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: 
     house.dataset("rhythm", rows(), churn={"horizon_days": 20, "active_days": 60})
     monkeypatch.chdir(tmp_path)
     words = ("dataset=rhythm", "split=temporal", "task=item_propensity", "task.subjects=[s1,s2,s7]")
+    small = ("model.width=8", "model.epochs=2", "model.max_length=16", "audit=full")
+    house.train("runs/rhythm/item_propensity/temporal/gru", "model=gru", *words, *FEW, *small)
     for model in ("base_rate", "logistic"):
         run = house.train(f"runs/rhythm/item_propensity/temporal/{model}", f"model={model}", *words, *FEW, "audit=full")
     table = run.table("test")
@@ -199,6 +234,7 @@ def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: 
     house.evaluate(*words, "report.resamples=20")
     board = json.loads(Path("reports/rhythm/temporal/leaderboard.json").read_text())["item_propensity"]
     assert board["logistic"]["auroc"] > board["base_rate"]["auroc"] == 0.5
+    assert "gru" in board
 
     score(house._composed("score", (f"run={run.path}", "to=pairs.parquet")))
     told = pq.read_table("pairs.parquet").to_pylist()
@@ -213,5 +249,7 @@ def test_a_task_by_item_is_trained_compared_and_scored_for_every_pair(tmp_path: 
 
     with pytest.raises(UserError, match="answers of each customer and item, and an audience needs one score"):
         _scores_of_run(run, prepared_of(run.manifest), 0, [])
-    with pytest.raises(UserError, match="model=gru answers of customers alone, and task=item_propensity asks of each"):
-        house.train("runs/gru", "model=gru", *words)
+    with pytest.raises(
+        UserError, match="model=bg_nbd answers of customers alone, and task=item_propensity asks of each"
+    ):
+        house.train("runs/bg_nbd", "model=bg_nbd", *words)

@@ -26,6 +26,7 @@ import torch
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.networks.encoder import Encoder, Start
+from shopkeeper.customers.networks.pairs import OFTEN, of_customers, said_of_pairs
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.data.prepared import Prepared
@@ -66,6 +67,7 @@ class SequenceCustomerModel(SequenceModel):
         self.known_V = np.zeros(0, bool)
         self.heads: tuple[str, ...] = (ASKED,)
         self.kinds: tuple[str, ...] = (PROBABILITIES,)
+        self.of_pairs = False  # heads are of categories or items
         self.unit: tuple[float, ...] = (1.0,)  # of labels: amounts are learned in usual ones, waits in windows
         self.calibrators: tuple[Calibrator, ...] = (Calibrator(),)
         self.shift = waiting.Shift()  # of the quantiles of waits
@@ -79,6 +81,7 @@ class SequenceCustomerModel(SequenceModel):
         return About(
             answers=PROBABILITIES,
             also=(COUNTS, AMOUNTS, DAYS),
+            pairs=True,
             sessions=True,
             further=True,
             reads=tuple(dict.fromkeys(("event_type", "timestamp", *(COLUMNS[name] for name in asked)))),
@@ -95,7 +98,8 @@ class SequenceCustomerModel(SequenceModel):
         """Fit on `train`, choose and fit the calibration on `calibration`."""
         from shopkeeper.training.fit import train as train_network  # Lightning: who only answers does without it
 
-        label = labels_of(train)
+        label, self.of_pairs = labels_of(train), train.subject is not None
+        train, calibration = of_customers(train), None if calibration is None else of_customers(calibration)
         self.network, self.trained = None, None
         self.heads, self.kinds = (ASKED, *train.further), (train.answers, *(f.answers for f in train.further.values()))
         self.calibrators = tuple(uncalibrated(kind) for kind in self.kinds)
@@ -109,15 +113,16 @@ class SequenceCustomerModel(SequenceModel):
         length = self.settings["max_length"]
         log = gathered(train, length, ("event_type", "timestamp"))
         self.known_V = np.zeros(1, bool)
-        if self.rare is not None:
-            self.known_V = np.bincount(log.item, minlength=1) >= self.rare
+        rare = OFTEN if self.rare is None and self.of_pairs else self.rare
+        if rare is not None:
+            self.known_V = np.bincount(log.item, minlength=1) >= rare
             self.known_V[0] = False  # of no item
         start = None
         if fit.init_from is not None and self.encoder is not None:
             assert self.prepared is not None, "bind comes before fit"
             start = Start.of(self.encoder, fit.init_from)
             known_V = start.knows(self.prepared)
-            if self.rare is not None:
+            if rare is not None:
                 known_V[: len(self.known_V)] &= self.known_V
                 known_V[len(self.known_V) :] = False
             self.known_V = known_V
@@ -160,6 +165,8 @@ class SequenceCustomerModel(SequenceModel):
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated, of each head; of a wait also its quantiles."""
+        if cohort.subject is not None:
+            return said_of_pairs(self.predict, cohort)
         if self.untrainable:
             said = [np.full(len(cohort), np.nan)] * len(self.heads)
         else:
@@ -174,6 +181,11 @@ class SequenceCustomerModel(SequenceModel):
 
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and the calibration."""
+        if self.of_pairs:
+            raise UserError(
+                "a network's bundle says one probability of a customer, and this one says one of each category or "
+                "item; export a model that answers from features, such as lightgbm, or use `shopkeeper score`"
+            )
         module, waits = _Expected(self._network(), self.unit), self.kinds[0] == DAYS
         return Program(
             GRAPH,
@@ -200,6 +212,7 @@ class SequenceCustomerModel(SequenceModel):
         state = {
             "heads": list(self.heads),
             "kinds": list(self.kinds),
+            "of_pairs": self.of_pairs,
             "calibrators": [one.as_json() for one in self.calibrators],
             "untrainable": self.untrainable,
             **({"shift": self.shift.as_json()} if self.kinds[0] == DAYS else {}),
@@ -212,6 +225,7 @@ class SequenceCustomerModel(SequenceModel):
         earlier = [state["calibrator"]] if "calibrator" in state else []  # runs from before there were several heads
         self.heads = tuple(state.get("heads", (ASKED,)))
         self.kinds = tuple(state.get("kinds", (PROBABILITIES,)))
+        self.of_pairs = bool(state.get("of_pairs", False))
         self.calibrators = tuple(Calibrator(**one) for one in state.get("calibrators", earlier))
         self.untrainable, self.shift = str(state["untrainable"]), waiting.Shift(**state.get("shift", {}))
         self.network = None
