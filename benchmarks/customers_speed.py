@@ -270,7 +270,7 @@ def of_scores(times: int, scale: float) -> tuple[list[dict[str, Any]], list[dict
 
 def of_epochs(times: int, scale: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows and claims."""
-    n = round(3000 * scale)
+    n = round(600 * scale)
     runs = [apart("epochs", n) for _ in range(times)]
     log = f"{n:,} customers at {CUTOFFS} cutoffs"
     systems = {"shared": "a sequence per customer", "apart": "a sequence per customer and cutoff"}
