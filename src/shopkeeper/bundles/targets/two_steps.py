@@ -22,7 +22,7 @@ from shopkeeper.bundles.targets.graphs import MOST, Ending, ending, written
 CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators: a product of whole numbers that scales what it writes
 ANEW, TIMES = 64, 4  # N is at least so many, and so many times K
 MANY = 200_000  # items, among which more lie near the best: twice as many are compared anew
-BLOCK = 64  # items of which the best one is found first
+BLOCK = 32  # items of which the best one is found first
 SLACK = 1e-5  # of |q|·|x|: sums in 32 bits are rounded, too
 
 
