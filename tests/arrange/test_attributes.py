@@ -126,3 +126,23 @@ def test_an_attribute_from_the_log_is_known_since_the_event_that_showed_it_first
     later = prepare(tmp_path, log=late, config={"items": {"from_events": {"label": "label"}}, "users": {}})
     assert later.items["label"].to_pylist() == ["I", "P2", None]
     assert later.known_since("items", "label").tolist() == [never, 1600000000 * second, 1600000001 * second, never]
+
+
+@pytest.mark.parametrize(
+    "keys", [("al@shop.org", "BO@Shop.org"), ("+44 20 7946 0018", "0033 6 12 34 56 78"), ("ab" * 32, "")]
+)
+def test_what_customers_are_reached_by_is_no_attribute(tmp_path: Path, keys: tuple[str, str]):
+    who = "who,since,tier,reach\n" + "".join(
+        f"{u},2020-01-01,gold,{k}\n" for u, k in zip(("al", "bo"), keys, strict=True)
+    )
+    plain = {"file": "users.csv", "id": "who"}
+    for users in (plain, {**plain, "valid_from": "since", "timestamp": {}}):
+        with pytest.raises(
+            UserError, match=r"users\.csv: the column 'reach' holds .*; name the others in users\.columns"
+        ):
+            prepare(tmp_path, users=who, config={"users": users})
+    told = {**plain, "columns": {"tier": "tier"}}  # the way out
+    assert prepare(tmp_path, users=who, config={"users": told}).users.column_names == ["user", "user_id", "tier"]
+    log = f"user,item,time,label\nbo,pen,1600000001,{keys[0]}\nal,ink,1600000000,{keys[1]}\n"
+    with pytest.raises(UserError, match=r"the column 'mail' holds .*; take it out of users\.from_events"):
+        prepare(tmp_path, log=log, config={"users": {"from_events": {"mail": "label"}}})

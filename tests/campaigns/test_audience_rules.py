@@ -19,7 +19,7 @@ from audience_shop import (
     shipped,
 )
 
-from shopkeeper.campaigns.audience.arms import in_control, power_of
+from shopkeeper.campaigns.audience.arms import in_control, power_of, too_small
 from shopkeeper.campaigns.audience.lists import rows_between
 from shopkeeper.campaigns.audience.make import Given, make
 from shopkeeper.campaigns.audience.scores import as_asked
@@ -125,6 +125,9 @@ def test_the_power_is_that_of_a_planned_test(shop: Prepared):
     unknown, half = (power_of(arm, Control(), b) for b in (None, np.where(np.arange(5000) % 2, 0.2, np.nan)))
     assert found["smallest_difference"] < half["smallest_difference"] < unknown["smallest_difference"]
     assert half["known"] == 2500
+    few = arm[:100]
+    assert "where it is not known how many buy anyway: too small" in too_small(power_of(few, Control(), None))
+    assert "where 20.0 of 100 buy anyway: too small" in too_small(power_of(few, Control(), np.full(100, 0.2)))
     assert made(shop, "win_back").power["control"] > 0
 
 
@@ -145,6 +148,9 @@ def test_nobody_currencies_and_rules_that_cannot_be_are_told(shop: Prepared, tmp
     one, _ = tiny_prepared(tmp_path / "one", [[1, 2]] * 3, [[DAY, 2 * DAY]] * 3)
     with pytest.raises(UserError, match=r"dataset=tiny has no add_to_cart"):
         make(Given(shipped("cart_reminder", blocks={}), one, 3 * DAY))
+    (tmp_path / "stock.csv").write_text("item_id,at,in_stock\n1,1970-01-01,false\n1,1970-01-03,true\n")
+    with pytest.raises(UserError, match=r"dataset=tiny has no views, carts or favourites"):
+        make(Given(shipped("back_in_stock"), one, 3 * DAY, stock=tmp_path / "stock.csv"))
     pounds, _ = tiny_prepared(tmp_path / "gbp", [[1]] * 3, [[DAY]] * 3, items={"currency": ["GBP"]})
     own = Profit(currency="EUR", customer_value=120, offer_cost=10, contact_cost=0.5, success_rate=0.3)
     with pytest.raises(UserError, match=r"prices in GBP and the dataset's profit is in EUR: currencies are mixed"):

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,13 @@ def test_the_next_report_says_what_has_moved_since(house: House) -> None:
     assert read("next/decisions.json")["since"]["figures"] == before
     with pytest.raises(UserError, match=r"report\.since=runs/base holds no figures of a report"):
         house.evaluate(*QUICK[:2], runs, *SMALL, "out=other", "report.since=runs/base")
+    shutil.copytree("report", "elsewhere")
+    about = read("elsewhere/manifest.json")
+    Path("elsewhere/manifest.json").write_text(json.dumps(sealed({**about, "dataset": "corner_shop"})))
+    with pytest.raises(
+        UserError, match=r"since=elsewhere is a report of dataset=corner_shop, split=.*; give one of the"
+    ):
+        house.evaluate(*QUICK[:2], runs, *SMALL, "out=other", "report.since=elsewhere")
 
 
 def test_the_shops_values_in_another_currency_than_its_prices_are_refused(house: House) -> None:

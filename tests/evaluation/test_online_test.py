@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
-from scipy.special import stdtrit
 from scipy.stats import norm
 
 from shopkeeper.errors import UserError
@@ -17,6 +18,7 @@ from shopkeeper.evaluation.online_test import (
     sample_ratio,
     sequential_margin,
 )
+from shopkeeper.evaluation.resampling import Redealt
 
 
 def test_a_planned_test_sees_the_effect_as_often_as_promised():
@@ -236,43 +238,54 @@ def test_a_question_without_an_answer_is_refused(call, message):
         call()
 
 
-def test_an_interval_of_money_calls_chance_a_gain_as_seldom_as_it_says_though_few_are_in_control():
-    rng, gains, draws = np.random.default_rng(2), 0, 600
+@pytest.mark.parametrize(("customers", "share"), [(100, 0.1), (300, 0.1), (40, 0.5)])
+def test_an_interval_of_money_calls_chance_a_gain_as_seldom_as_it_says_though_few_are_in_control(customers, share):
+    """10, 30 and 20 in control. Of 400 draws 10 are a gain; more than 20 come up once in 500 such series."""
+    rng, gains, losses, draws = np.random.default_rng(2), 0, 0, 400
     for _ in range(draws):
-        paid = (rng.random(1500) < 0.2) * rng.gamma(1, 30, 1500)  # a fifth buys, some of them much
-        found = read_out(paid, rng.random(1500) < 0.9, treatment_share=0.9)["difference"]
-        gains += found["low"] > 0
-    assert gains <= 0.05 * draws  # 4 % seen; without the skewness 7.4 %, where 2.5 % are right
+        before, paid = ((rng.random(customers) < 0.2) * rng.lognormal(3, 1, customers) for _ in range(2))
+        treated = rng.permutation(customers) >= share * customers
+        found = read_out(paid, treated, before, treatment_share=1 - share)["cuped"]
+        gains += found["low"] > 0  # with Welch's interval alone 92, 55 and 8
+        losses += found["high"] < 0
+    assert gains <= 20
+    assert losses <= 20
 
 
-def test_no_chance_is_made_of_the_skewness_that_two_equal_arms_of_money_seem_to_have():
-    rng, wrong, draws = np.random.default_rng(2), 0, 600
+def test_the_interval_holds_an_effect_that_all_have_alike_and_finds_it():
+    rng, held, seen, draws = np.random.default_rng(3), 0, 0, 400
     for _ in range(draws):
-        found = read_out(rng.lognormal(3, 1.5, 200), np.arange(200) % 2)["difference"]
-        wrong += found["low"] > 0 or found["high"] < 0
-    assert wrong <= 0.05 * draws  # 2.7 % seen; were ends moved inwards, too, 8.7 %
+        treated = rng.permutation(300) >= 30
+        found = read_out(rng.lognormal(3, 1, 300) + 40.0 * treated, treated, treatment_share=0.9)["difference"]
+        held += found["low"] <= 40 <= found["high"]
+        seen += found["low"] > 0
+    assert held >= 0.93 * draws
+    assert seen > 0.9 * draws
 
 
 def test_what_is_lost_by_swapped_arms_is_what_was_gained_and_chance_stays_in_the_middle_where_nothing_is_skewed():
     rng = np.random.default_rng(2)
     paid, arm = rng.lognormal(3, 1.5, 300), np.arange(300) % 10 > 0
     one, other = (read_out(paid, treated)["difference"] for treated in (arm, ~arm))
-    assert [one["low"], one["high"]] == pytest.approx([-other["high"], -other["low"]])
+    assert [one["low"], one["high"]] == pytest.approx([-other["high"], -other["low"]], rel=0.05)
     assert one["value"] - one["low"] > one["high"] - one["value"]  # of a tenth in control: few may have paid much
+    mixed = rng.permutation(300)
+    again = read_out(paid[mixed], arm[mixed])["difference"]
+    assert again == pytest.approx(one, rel=1e-9)  # rows in any order
     even = read_out(np.tile([1.0, 2.0, 3.0], 20), np.arange(60) < 30)["difference"]
-    assert even["high"] - even["value"] == pytest.approx(even["value"] - even["low"])
+    assert even["high"] - even["value"] == pytest.approx(even["value"] - even["low"], rel=0.05)
 
 
-def test_the_ends_of_a_skewed_difference_by_hand():
-    """Two arms of four; moments, error and transformation from their formulas."""
-    treated, control = np.array([0.0, 0.0, 0.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0])
-    found = read_out(np.append(treated, control), np.arange(8) < 4, level=0.2)["difference"]
-    error = np.sqrt(16 / 4 + (5 / 3) / 4)  # variances 16 and 5 / 3
-    skewness = 48 / 16 / error**3  # third moments: ((-2)^3 * 3 + 6^3) / 4 = 48 and 0, each by 4^2
-    freedom = (16 / 4 + 5 / 12) ** 2 / ((16 / 4) ** 2 / 3 + (5 / 12) ** 2 / 3)
-    assert found["standard_error"] == pytest.approx(error)
-    quantile = stdtrit(freedom, 0.9)
-    u = (found["value"] - found["high"]) / error  # Hall: u + a u^2 / 3 + a^2 u^3 / 27 + a / 6 is z
-    assert u + skewness * u**2 / 3 + skewness**2 * u**3 / 27 + skewness / 6 == pytest.approx(-quantile, abs=1e-9)
-    assert u < -quantile
-    assert found["low"] == pytest.approx(found["value"] - quantile * error)  # Welch's, which Hall's lies inside of
+def test_deals_are_counted_by_hand():
+    """Of four customers, two of them treated, there are six deals: their studentised differences one by one."""
+    value, treated = np.array([0.0, 1.0, 4.0, 9.0]), np.array([True, False, False, True])
+    difference_, error = difference(value, treated)
+    dealt = Redealt.of(value, treated, difference_, error, 3000)
+    for effect in (0.0, 2.5):
+        plain, expected = value - effect * treated, []
+        for one in combinations(range(4), 2):
+            a, b = plain[list(one)], plain[[i for i in range(4) if i not in one]]
+            expected.append((a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
+        found, count = np.unique(dealt._studentised(effect).round(9), return_counts=True)
+        assert found == pytest.approx(sorted(expected))
+        assert count / 3000 == pytest.approx(1 / 6, abs=0.04)

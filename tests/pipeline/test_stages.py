@@ -185,6 +185,18 @@ def test_the_notebook_reads_what_evaluate_left(house: Path):
     assert "sasrec" in printed
 
 
+def test_the_next_report_says_what_has_moved_and_may_be_of_fewer_models(house: Path):
+    repro(house)
+    report = house / "reports/demo_shop/temporal"
+    before = json.loads((report / "decisions.json").read_text())["figures"]
+    edit(house / "conf/segments.yaml", "at_risk: 1.5", "at_risk: 1.2")
+    fewer = {name: task for name, task in PLAN["models"].items() if name != "sasrec"}
+    (house / "conf/pipeline.yaml").write_text(yaml.safe_dump({**PLAN, "models": fewer}))
+    assert repro(house) == {"compose", "segments", "evaluate", "export"}
+    assert json.loads((report / "decisions.json").read_text())["since"]["figures"] == before
+    assert "What has moved since the last report?" in (report / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("export", "said"),
     [("best", {"run": "best"}), ("popularity", {"run": "runs/demo_shop/next_item/temporal/popularity"})],

@@ -181,6 +181,8 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(house: House):
     odd = rows()
     odd[9][1] = "long"
     wrong(odd, r"column 'months' shall be numbers and holds 'long' \(1 rows are no numbers\)")
+    reached = [[*line[:4], f"{line[0]}@shop.org", *line[5:]] for line in rows()]
+    wrong(reached, r"the column 'empty' holds e-mail addresses, .*; take it out of table\.categories and keep it in a")
     wrong(rows(), "table.labels and the features both name 'left'", table=table_with(categories=["plan", "left"]))
     wrong(rows(), "names the column 'plan' twice", table=table_with(categories=["plan", "plan"]))
     wrong([[*line[:5], "yes", line[6]] for line in rows()[:3]], "3 customers with a label are too few to divide")

@@ -23,7 +23,7 @@ from shopkeeper.ingest.dataset_parts import IdMap, ReaderSettings, SideTable
 from shopkeeper.ingest.matches import matched
 from shopkeeper.ingest.reading import whole_table
 from shopkeeper.ingest.times import to_micros
-from shopkeeper.ingest.values import as_ids, typed
+from shopkeeper.ingest.values import as_ids, check_no_contact_keys, typed
 
 KEY = "external id"  # name of a column that no table of ours has
 
@@ -52,6 +52,8 @@ def entity_table(
         own = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.Series(KEY, pl.from_arrow(_keys(kind, log))))
         joined = own.join(frame.rename({f"{kind}_id": KEY}), on=KEY, how="left", maintain_order="left").drop(KEY)
         table = _plain(joined.to_arrow())
+    if config.table is None:  # whose features are told, and looked at, by themselves
+        _check_attributes(kind, spec, config, table)
     return table
 
 
@@ -77,7 +79,24 @@ def version_table(
     ids = pc.index_in(frame[f"{kind}_id"].to_arrow().cast(names.type), value_set=names)
     frame = frame.with_columns(pl.Series(kind, pl.from_arrow(ids), dtype=pl.Int32) + 1).filter(pl.col(kind) > 0)
     frame = frame.drop(f"{kind}_id").sort(kind, "valid_from", maintain_order=True)
-    return _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
+    table = _plain(frame.select(kind, "valid_from", pl.exclude(kind, "valid_from")).to_arrow())
+    _check_attributes(kind, spec, config, table)
+    return table
+
+
+def _check_attributes(kind: str, spec: SideTable, config: DatasetConfig, table: pa.Table) -> None:
+    """A `UserError` for an attribute of customers by which they are reached."""
+    for name in table.column_names if kind == "user" else ():
+        if name == "user_id":
+            continue
+        of_log = name in spec.from_events
+        where = f"dataset '{config.name}'" if of_log else f"{spec.file}"
+        way_out = "take it out of users.from_events" if of_log else "name the others in users.columns"
+        column = table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            check_no_contact_keys(name, column, where, way_out)
 
 
 def known_table(kind: str, spec: SideTable, log: Arranged) -> pa.Table | None:

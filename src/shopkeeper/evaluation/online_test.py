@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.resampling import Redealt
 
 ENOUGH = 100  # customers from which on the sequential interval is as good as it says: half of them in each arm
+DEALT = 20_000_000  # customers of the smaller arm in all deals together: with more there are fewer deals
 ROUNDING = 1e-12  # of the largest value: a difference below is none
 SRM_LEVEL = 0.0005  # strict: a test with this little chance of an honest split is broken, not unlucky
 
@@ -200,31 +202,13 @@ def _freedom(value_n: np.ndarray, arm: np.ndarray) -> float:
     return sum(part) ** 2 / sum(v**2 / (n - 1) for v, n in zip(part, (arm.sum(), (~arm).sum()), strict=True))
 
 
-def _skewness(value_n: np.ndarray, arm: np.ndarray, error: float) -> float:
-    """Of the difference of the means: of money it is large where one arm is small, as a control group is."""
-    if error == 0:
-        return 0.0
-    third = [float(((side - side.mean()) ** 3).mean()) / len(side) ** 2 for side in (value_n[arm], value_n[~arm])]
-    return (third[0] - third[1]) / error**3
+def deals_for(level: float, small: int) -> int:
+    """How often customers are dealt to the arms anew: with large arms seldomer, and never too seldom for the level.
 
-
-def skewed_ends(value: float, error: float, quantile: float, skewness: float) -> tuple[float, float]:
-    """Ends of an interval whose statistic is skewed: Hall's transformation, where that lies further out than Welch's.
-
-    P. Hall, "On the removal of skewness by transformation", JRSS B 54(1), 1992; for two samples X.-H. Zhou and P. Dinh,
-    "Nonparametric confidence intervals for the one- and two-sample problems", Biostatistics 6(2), 2005. An A/A test of
-    money with a tenth in control is else called a gain by about one in thirteen, not by one in forty. No end moves
-    inwards: the skewness is a guess itself, of arms of one size of chance alone, and by such a guess an A/A test of
-    log-normal money with a hundred in each arm would be called a gain or a loss by one in ten, not by one in twenty.
-
-    >>> skewed_ends(1.0, 0.5, 2.0, 0.0), [round(x, 3) for x in skewed_ends(1.0, 0.5, 2.0, -0.3)]
-    ((0.0, 2.0), [-0.363, 2.0])
+    >>> deals_for(0.05, 100), deals_for(0.05, 100_000), deals_for(0.001, 100), deals_for(0.001, 100_000)
+    (999, 199, 9999, 1999)
     """
-
-    def back(z: float) -> float:
-        return z if abs(skewness) < 1e-9 else float(np.cbrt(1 + skewness * (z - skewness / 6)) - 1) * 3 / skewness
-
-    return value - error * max(back(quantile), quantile), value - error * min(back(-quantile), -quantile)
+    return max(ceil(2 / level), min(max(1000, ceil(10 / level)), DEALT // small)) - 1
 
 
 def sequential_margin(standard_error: float, n: int, planned_n: int, level: float = 0.05) -> float:
@@ -256,7 +240,9 @@ def read_out(
 ) -> dict[str, Any]:
     """Read a test, one row per customer, or any number with `customer` (m,) naming whose they are (`by_customer`).
 
-    Gives sample ratio, plain and CUPED differences, fixed and sequential intervals.
+    Gives sample ratio, plain and CUPED differences, fixed and sequential intervals. The fixed one is Welch's, and where
+    customers dealt to the arms anew (`resampling.Redealt`) say so further out: of money, which few customers bring, an
+    A/A test with a tenth in control is else called a gain by up to one in five.
 
     Keys: `sample_ratio`, `difference` and, with a covariate, `cuped` (each value, low, high at a single look;
     sequential_low, sequential_high for any number of looks; n), `variance_left`, `words`. When the sample ratio is
@@ -289,8 +275,11 @@ def read_out(
         value, error = (0.0 if abs(x) <= ROUNDING * np.abs(value_n).max() else x for x in (value, error))
         error *= sqrt((n - 2) / max(n - 2 - fitted, 1))  # a fitted covariate has taken a degree of freedom
         wide = sequential_margin(error, n, planned_n or n, level)
-        once = float(stdtrit(max(_freedom(values, arm) - fitted, 1), 1 - level / 2))
-        low, high = skewed_ends(value, error, once, _skewness(values, arm, error))
+        once = float(stdtrit(max(_freedom(values, arm) - fitted, 1), 1 - level / 2)) * error
+        low, high = value - once, value + once
+        if error > 0:
+            dealt = Redealt.of(values, arm, value, error, deals_for(level, min(sizes))).ends(level)
+            low, high = min(low, dealt[0]), max(high, dealt[1])
         if certain < 1 - level:
             low, high = min(low, value - abs(value)), max(high, value + abs(value))
         row = {"value": value, "low": low, "high": high, "standard_error": error, "n": n}

@@ -106,8 +106,11 @@ def divided(users: pa.Table, table: Table, name: str, decimal: str | None) -> tu
     """The table of customers with its columns as declared, and a table of labels: `user`, then a column per task.
 
     Raises:
-        UserError: a number that is none, or a label column that does not hold two values.
+        UserError: a number that is none, contact keys among the features, or a label column that does not hold two
+            values.
     """
+    from shopkeeper.ingest.values import check_no_contact_keys
+
     missing = {normal_id(x) for x in table.missing}
     label = {"user": users["user"]}
     for task, spec in table.labels.items():
@@ -119,7 +122,9 @@ def divided(users: pa.Table, table: Table, name: str, decimal: str | None) -> tu
         value = _numbers(_known(users[column], missing), column, name, decimal)
         kept[column] = pa.array(value, mask=np.isnan(value))
     for column in table.categories:
-        kept[column] = pa.array(_known(users[column], missing), pa.string())
+        texts = pa.array(_known(users[column], missing), pa.string())
+        check_no_contact_keys(column, texts, f"dataset '{name}'", "take it out of table.categories")
+        kept[column] = texts
     return pa.table(kept), pa.table(label)
 
 

@@ -15,6 +15,13 @@ from shopkeeper.ids.columns import normal_ids, plain_text
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 
 CODES = pa.dictionary(pa.int32(), pa.string())
+# What people are reached by, as values tell it and not names: a column `mail` may say how often somebody was mailed.
+CONTACT_KEYS = {
+    "e-mail addresses": r"[^@\s]+@[^@\s]+\.[^@\s.]+",
+    "phone numbers": r"'?(\+|00)[\s().\-/]*[1-9]([\s().\-/]*\d){6,14}",
+    "hashes of such": r"[0-9a-fA-F]{64}",
+}
+LOOKED_AT = 1000  # known texts of a column, of which half must be keys
 
 
 def as_ids(column: pa.Array, name: str) -> pa.DictionaryArray:
@@ -128,3 +135,27 @@ def typed(column: pl.Series, decimal: str | None = None) -> pl.Series:
         if cast.null_count() == text.null_count():
             return cast
     return text
+
+
+def contact_keys(texts: pa.Array | pa.ChunkedArray) -> str:
+    """Which kind of contact key a column of texts holds, "" for none.
+
+    >>> contact_keys(pa.array(["ann@shop.org", None, " Bo@Shop.org "])), contact_keys(pa.array(["+44 20 7946 0018"]))
+    ('e-mail addresses', 'phone numbers')
+    >>> contact_keys(pa.array(["gold", "bo@example.org", "silver"])), contact_keys(pa.array(["2024-05-01", "0012"]))
+    ('', '')
+    """
+    known = [x.strip() for x in texts.drop_null().slice(0, LOOKED_AT).to_pylist() if x.strip()]
+    for kind, form in CONTACT_KEYS.items():
+        if known and 2 * sum(re.fullmatch(form, x) is not None for x in known) >= len(known):
+            return kind
+    return ""
+
+
+def check_no_contact_keys(column: str, texts: pa.Array | pa.ChunkedArray, where: str, way_out: str) -> None:
+    """A `UserError` where a column of texts holds contact keys: they live in a table of their own."""
+    if kind := contact_keys(texts):
+        raise UserError(
+            f"{where}: the column '{column}' holds {kind}, and what people are reached by foretells nothing; {way_out} "
+            "and keep it in a table of its own, for `shopkeeper upload-file`"
+        )

@@ -104,7 +104,8 @@ def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Pat
     _one_file_per_task(runs)
     unlike = None if cfg.overwrite else _unlike(runs)
     out = check_target(out, "report", unlike)
-    earlier = decided(Path(cfg.report.since) if cfg.report.since else out, needed=cfg.report.since is not None)
+    dataset, split = (str(_first(runs).metrics[key]) for key in ("dataset", "split"))
+    earlier = decided(Path(cfg.report.since or out), dataset, split, needed=cfg.report.since is not None)
     by_task: dict[str, list[RunFolder]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)

@@ -93,9 +93,9 @@ def too_small(power: dict[str, Any]) -> str:
     rate = power["buyers"] if power["buyers"] is not None else 0.5
     if 2 * power["control"] < ENOUGH or (seen is not None and seen > rate):
         points = 100 * min(seen or 1, 1)
+        buy = "it is not known how many" if power["buyers"] is None else f"{100 * rate:.1f} of 100"
         return (
             f"a control group of {power['control']:,} shows an effect only from {points:.1f} points on, "
-            f"where {100 * rate:.1f} of 100 buy anyway: too small to measure anything; take a larger "
-            "audience.control.share"
+            f"where {buy} buy anyway: too small to measure anything; take a larger audience.control.share"
         )
     return ""

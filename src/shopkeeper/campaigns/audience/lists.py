@@ -187,7 +187,14 @@ def back_in_stock(
     """What each looked at before it came back, within the rule's days, and has not bought since; newest look first.
 
     `came`: item -> when it ran out and when it came back (µs), as `stock_changes` gives it.
+
+    Raises:
+        UserError: the log knows only purchases.
     """
+    if not np.isin(prepared.events.event_type, [EVENT_CODE[name] for name in LOOKS]).any():
+        raise UserError(
+            f"dataset={prepared.name} has no views, carts or favourites: who looked at what is back is not logged"
+        )
     if not came:
         return ItemLists(np.zeros(len(customer) + 1, np.int64), np.zeros(0, np.int32))
     again_V = np.full(prepared.n_items + 1, -1, np.int64)

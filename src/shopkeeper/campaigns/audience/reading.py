@@ -16,6 +16,7 @@ from shopkeeper.campaigns.audience.layout import audience_file
 from shopkeeper.campaigns.audience.readout import BUYERS, money_of, outcomes, readout
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.online_test import ENOUGH
 from shopkeeper.evaluation.rows.segments import SLICED
 from shopkeeper.files import read_json
 from shopkeeper.schema import MICROSECONDS_PER_DAY
@@ -65,6 +66,11 @@ def read_folder(
         warnings.append(
             f"{gone:,} of the audience are no longer in the data (erased, or consent withdrawn) and count in no arm; "
             "if the message made them go, that is not seen here"
+        )
+    if 2 * (few := int(min(treated.sum(), (~treated).sum()))) < ENOUGH:
+        warnings.append(
+            f"only {few:,} customers in an arm: chance is called a gain no more often than elsewhere, but how much the "
+            "message did at most is not known so well"
         )
     if not (ratio := said["sample_ratio"])["ok"]:
         warnings.append(

@@ -12,11 +12,11 @@ from shopkeeper.hashing import check_hashes, check_seal
 FILE = "decisions.json"
 
 
-def decided(folder: Path, needed: bool = False) -> dict[str, Any] | None:
-    """`decisions.json` of a report; None where there is none, or one of an older version.
+def decided(folder: Path, dataset: str, split: str, needed: bool = False) -> dict[str, Any] | None:
+    """`decisions.json` of a report of a dataset and split; None where there is none, or one of an older version.
 
     Raises:
-        UserError: `needed`, and there is none, or it was edited.
+        UserError: `needed`, and there is none, it was edited, or it is of other data: what moved would mean nothing.
     """
     try:
         manifest = read_json(folder / "manifest.json")
@@ -28,5 +28,12 @@ def decided(folder: Path, needed: bool = False) -> dict[str, Any] | None:
             raise UserError(
                 f"report.since={folder} holds no figures of a report; give the folder of one (`shopkeeper evaluate`)"
             ) from e
+        return None
+    if (of := (manifest.get("dataset"), manifest.get("split_name"))) != (dataset, split):
+        if needed:
+            raise UserError(
+                f"report.since={folder} is a report of dataset={of[0]}, split={of[1]}, and this one is of "
+                f"dataset={dataset}, split={split}; give one of the same"
+            )
         return None
     return found if isinstance(found, dict) and isinstance(found.get("figures"), dict) else None

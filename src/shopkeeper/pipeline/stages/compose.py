@@ -90,7 +90,8 @@ def compose_stages(out: Path = Path("data/composed")) -> list[Path]:
     for model, task in plan["models"].items():  # the file's name, which the stage's output is called after
         stages[f"train-{model}"] = ("train", [f"model={model}", f"task={task}", *of_models.get(model, [])])
     stages["stage-segments"] = ("segments", ["needed=false"])
-    stages["stage-evaluate"] = ("evaluate", [])
+    # DVC leaves the report before where it is, from which this one says what has moved; of which models is the plan's.
+    stages["stage-evaluate"] = ("evaluate", ["overwrite=true"])
     best = plan["export"] == context.BEST
     stages["stage-export"] = ("export", [f"run={context.BEST}"] if best else [f"model={plan['export']}"])
     runs: dict[str, str] = {}  # the stages' own: what was trained by hand is not looked at
