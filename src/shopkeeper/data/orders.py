@@ -45,8 +45,11 @@ def first_of_steps(owner: np.ndarray, time: np.ndarray | None, order: np.ndarray
         head = np.maximum.accumulate(np.where(np.append(False, same), 0, head))
     if order is None:
         return head
+    of_order = head[first_lines(owner, order)]
+    if (of_order == head).all():  # as nearly always: no order has lines in several instants
+        return head
     earliest = np.arange(len(owner))  # of an instant: where the oldest order begins that has a line in it
-    np.minimum.at(earliest, head, head[first_lines(owner, order)])
+    np.minimum.at(earliest, head, of_order)
     while (earliest[earliest] < earliest).any():
         earliest = earliest[earliest]
     return earliest[head]

@@ -61,13 +61,16 @@ class OwnRows:
         """Of the histories `offsets[h]:offsets[h + 1]`; `targets`: codes of target events."""
         m = len(item)
         at = np.arange(m)
-        first = np.repeat(offsets[:-1], np.diff(offsets))
+        first = np.repeat(offsets[:-1], offsets[1:] - offsets[:-1])
         counts = np.zeros(len(EVENT_TYPES) + 1, bool)  # looked up: `isin` is slow for a single history
         counts[targets] = True
         wanted = counts[kind]
         head = first_of_steps(first, time, order)
-        by_item = np.lexsort((item, first))  # stable: rows of one item in time
-        begins = _changes(item[by_item]) | _changes(first[by_item])
+        one = len(offsets) == 2
+        by_item = np.argsort(item, kind="stable") if one else np.lexsort((item, first))  # rows of one item in time
+        begins = _changes(item[by_item])
+        if not one:
+            begins |= _changes(first[by_item])
         following = np.full(m, np.iinfo(np.int64).max)
         same = np.flatnonzero(~begins)
         following[by_item[same - 1]] = by_item[same]

@@ -58,15 +58,18 @@ class Pairs:
         """
         query, row = own.pairs(row_Q)
         item, history = own.item[row], term.shape.history
-        columns = [np.zeros((len(query), 0), np.float32)]
+        columns, after = [], row_Q[query]
         if history != "copy":
-            columns += [own.counts(query, row, row_Q[query]), demand_R(query, item)[:, None]]
+            columns += [own.counts(query, row, after), demand_R(query, item)[:, None]]
+        else:
+            columns = [np.zeros((len(query), 0), np.float32)]
         if history == "kernel":
             assert at_Q is not None
-            columns.append(own.times(row, row_Q[query], at_Q[query], term.usual_V.numpy(force=True)))
+            columns.append(own.times(row, after, at_Q[query], term.usual_V.numpy(force=True)))
         query = query if number_Q is None else number_Q[query]
-        q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64)) for c in (query, item, own.kind[row]))
-        return cls(q_R, i_R, k_R, torch.from_numpy(np.concatenate(columns, 1)))
+        q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64, copy=False)) for c in (query, item, own.kind[row]))
+        told = columns[-1] if len(columns) == 1 else np.concatenate(columns, 1)
+        return cls(q_R, i_R, k_R, torch.from_numpy(told))
 
     def only(self, keep_R: np.ndarray) -> Pairs:
         """Those of a mask, bool (R,)."""
@@ -112,13 +115,12 @@ class RequestPairs:
         check_time(events.timestamp, term.shape.history, "this history")
         offsets, rows = requests.flat(types)
         item = events.item[rows]
-        known = (item > 0) & (item < len(known_V))
-        known &= known_V[np.where(known, item, 0)]
+        known = known_V[np.minimum(item, len(known_V) - 1)] & (item < len(known_V))  # the padding, 0, is never known
         if not known.all():
             offsets, rows, item = np.append(0, np.cumsum(known))[offsets], rows[known], item[known]
         columns = (None if c is None else c[rows] for c in (events.timestamp, events.order, events.session))
         own = OwnRows.of(offsets, item, events.event_type[rows], targets, *columns)
-        asked = np.flatnonzero(np.diff(offsets))
+        asked = np.flatnonzero(offsets[1:] > offsets[:-1])
         row_Q = offsets[asked + 1] - 1
         at_Q = None
         if own.time is not None:
