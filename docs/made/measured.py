@@ -21,9 +21,10 @@ def shops() -> str:
     header = [cell for title in SHOPS.values() for cell in (title, "anew")]
     lines = [f"| `model=` | {' | '.join(header)} |", f"|{'---|' * (len(header) + 1)}"]
     for model in models:
-        cells = [text for shop in SHOPS for text in (
-            _interval(once[model, shop, figure]), _share(anew[model, shop, figure]["median"])
-        )]  # fmt: skip
+        cells = []
+        for shop in SHOPS:
+            one, other = once.get((model, shop, figure)), anew.get((model, shop, figure))
+            cells += [_interval(one) if one else "", _share(other["median"]) if other else ""]
         lines.append(f"| `{model}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
