@@ -83,10 +83,16 @@ def main(
                     if r["dataset"] == dataset and r["figure"] == "validation ndcg@10"} | validation  # fmt: skip
         if max(measured, key=lambda model: measured[model]) in tables:
             more, claims = differences(dataset, tables, validation, refit, explore)
-            kept = [r for r in kept if r["dataset"] != dataset or " against " not in r["system"]]
+            kept = [r for r in kept if r["dataset"] != dataset or stays(r["system"], more)]
             said = [c for c in said if not c["what"].startswith(f"{dataset},")]
             rows, said = [*rows, *more], [*said, *claims]
         write_result(name, [*kept, *rows], said)
+
+
+def stays(system: str, more: list[dict[str, Any]]) -> bool:
+    """Whether a row of before stands beside these differences: one of the same leader, from a model not here."""
+    leader = more[0]["system"].partition(" against ")[0]
+    return " against " not in system or (system.startswith(f"{leader} ") and all(system != r["system"] for r in more))
 
 
 def figures(model: str, dataset: str, metrics: Sequence[dict[str, Any]], tables: list[pa.Table]) -> list[dict]:
