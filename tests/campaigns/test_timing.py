@@ -54,6 +54,13 @@ def test_a_visit_is_an_hour_on_the_shops_clocks_and_counts_once(tmp_path: Path):
     assert len(Visits.of(prepared, first + HOUR).at) == 1
 
 
+def test_a_log_of_days_knows_no_hours(tmp_path: Path):
+    dates = [[int(d * DAY) for d in range(i % 7, 90, 7)] for i in range(60)]
+    prepared, _ = tiny_prepared(tmp_path / "dates", [[1] * len(d) for d in dates], dates)
+    best, said = best_times(prepared, np.arange(1, 61), 91 * DAY, 28)
+    assert set(best) == set(said) == {"weekday"}
+
+
 def test_where_customers_are_alike_everybodys_best_hour_is_the_shops(shops: dict[str, Prepared]):
     customer = np.arange(1, 301)[::-1]
     best, said = best_times(shops["alike"], customer, AT, 60)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from figured import NASTY, recommenders
 from browser import console_errors, document, screenshot
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
+from shopkeeper.evaluation.report import write_report
 from shopkeeper.evaluation.report.charts import scatter, span, ticks
 from shopkeeper.evaluation.report.figures import Model, Value
 from shopkeeper.evaluation.report.gather import gather
@@ -136,6 +138,19 @@ def test_headings_tables_and_pictures_can_be_read_out(page: Path) -> None:
     assert shape.unnamed_pictures == 0
     assert len(shape.ids) == len(set(shape.ids))
     assert set(shape.links) <= set(shape.ids)
+
+
+def test_parts_of_two_tasks_about_customers_have_names_of_their_own(full: dict[str, Any], tmp_path: Path) -> None:
+    """As axe's `landmark-unique` has it; a shop asks who leaves and who buys."""
+    both = {"churn": full["churn"], "propensity": {**full["churn"], "task": "propensity"}}
+    text = write_report(tmp_path, gather(both, Report(resamples=100))).read_text(encoding="utf-8")
+    title = dict(re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text))
+    names = [
+        " ".join(title[i] for i in ids.split())
+        for ids in re.findall(r'<section id="[^"]+" aria-labelledby="([^"]+)"', text)
+    ]
+    assert len(names) > 12
+    assert len(set(names)) == len(names)
 
 
 def test_every_promised_part_is_there(page: Path) -> None:

@@ -139,7 +139,11 @@ def as_markdown(said: Mapping[str, Any]) -> str:
     if said["profit"]:
         lines += ["## Whether it pays", "", _profit_in_words(said["profit"]), ""]
     if said["timing"]:
-        lines += ["## When", "", *(_time_in_words(kind, one) for kind, one in said["timing"].items()), ""]
+        lines += ["## When", "", *(_time_in_words(kind, one) for kind, one in said["timing"].items())]
+        lines += (
+            [] if "hour" in said["timing"] else ["- The log has days and no hours: nothing is known of best hours."]
+        )
+        lines += [""]
     if said["items"]:
         lines += ["## Items", "", "| block | customers with an item |", "|---|---:|"]
         lines += [f"| {name} | {count:,} |" for name, count in said["items"].items()] + [""]

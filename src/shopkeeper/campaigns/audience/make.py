@@ -122,11 +122,12 @@ class Made:
     def _times(self, rows: np.ndarray) -> dict[str, Any]:
         """`best_hour`, `best_weekday`, and where waits are given `next_order` and `send_at`."""
         found: dict[str, Any] = {}
-        if self.hours:
+        if "hour" in self.hours:
             found["best_hour"] = pa.array(self.hours["hour"][rows], pa.int8())
+        if "weekday" in self.hours:
             found["best_weekday"] = pa.array(np.array(WEEKDAYS)[self.hours["weekday"][rows]].tolist(), pa.string())
         if (waits := self.given.waits) is not None:
-            hour = self.hours["hour"][rows] if self.hours else np.zeros(len(rows), np.int64)
+            hour = self.hours["hour"][rows] if "hour" in self.hours else np.zeros(len(rows), np.int64)
             place, at, zone = self.customer[rows] - 1, self.given.at, self.given.prepared.zone
             found["next_order"] = _stamps(at + waits.median[place] * MICROSECONDS_PER_DAY)
             found["send_at"] = _stamps(send_times(at, waits.early[place], hour, zone))

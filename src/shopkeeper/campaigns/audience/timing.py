@@ -192,12 +192,14 @@ def best_times(prepared: Prepared, customer: np.ndarray, at: int, days: float) -
     """Best hour and weekday of customers (internal ids (n,)), their own where that is shown to be better: by kind.
 
     Returns:
-        int64 (n,) by kind, and what the card says of each: the shop's best one, the strength, how it was judged.
+        int64 (n,) by kind, and what the card says of each: the shop's best one, the strength, how it was judged. Of a
+        log that has days and no hours, no hours.
     """
     visits = Visits.of(prepared, at)
     order = np.argsort(customer, kind="stable")
     found, said = {}, {}
-    for kind in KINDS:
+    days_alone = not (local(visits.at, prepared.zone) % MICROSECONDS_PER_DAY).any()  # dates: nothing is known of hours
+    for kind in KINDS if not days_alone else ("weekday",):
         habits, test = Habits.of(visits, kind), judged(visits, kind, at, days)
         best = np.full(len(customer), int(habits.shop.argmax()))
         if test["better"]:

@@ -139,7 +139,9 @@ def _in_money(b: Board, best: Model, others: Sequence[Model]) -> list[str]:
         parts = [
             f"{amount(d.difference.value)} {unit} than {o.group_label} ({_between(d.difference)})" for o, d in some
         ]
-        return "; ".join(parts[:SHOWN]) + (f"; and of {len(parts) - SHOWN} others" if len(parts) > SHOWN else "")
+        more = len(parts) - SHOWN
+        others = f"; and than {more} {'other' if more == 1 else 'others'}" if more > 0 else ""
+        return "; ".join(parts[:SHOWN]) + others
 
     said: list[str] = []
     if ahead:
