@@ -43,13 +43,15 @@ def read_parquet(
         folders = {key: value for key, value in partitions(path).items() if key not in have}
         asked = [*have, *folders] if wanted is None else wanted.names
         names = [name for name in asked if name not in folders]
-        lists = () if wanted is None else wanted.explode  # whole where nothing inside of it is asked for
-        told_of = [*names, *(x for x in lists if not any(name.startswith((f"{x}.", f"{x}[")) for name in names))]
+        lists = [place(name, have) for name in wanted.explode] if wanted is not None else []
         optional = wanted.optional if wanted is not None else ()
-        places = [to for name in told_of if (to := place(name, have)).column in have or name not in optional]
-        check_columns(path, [*have, *folders], [to.column for to in places])
+        places = [to for name in names if (to := place(name, have)).column in have or name not in optional]
+        check_columns(path, [*have, *folders], [to.column for to in (*places, *lists)])
         may_lack = {place(name, have) for name in optional}
         leaves = [leaf for to in places for leaf in _leaves(path, kinds, stored, to, to in may_lack)]
+        for to in lists:  # whole where nothing of their entries is read, which are counted
+            of_list = _leaves(path, kinds, stored, to, to in may_lack)
+            leaves += of_list if not {*of_list} & {*leaves} else []
         columns = list(dict.fromkeys(leaves))
         # Of nested ones Arrow makes no dictionaries where a batch is of several row groups.
         texts = [leaf for leaf in columns if leaf in is_text and leaf in have]
