@@ -44,6 +44,7 @@ GAIN = {"ndcg@10": np.array([0, *(1 / np.log2(1 + r) for r in range(1, 11))]), "
 DECIDES = ("dataset", "split", "task", "timeline", "loss", "model")  # of the settings; the rest is the machine's
 # Settings that came after trainings which are kept, as they always were before: at that value no part of a recipe.
 SINCE = {"item_init": "random"}  # of models
+ANEW = {"hstu": "a bias for each block"}  # networks that are no longer what they were: what was trained before is gone
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def recipe(name: str, peer: str, more: Sequence[str] = ()) -> str:
     limits = {k: cfg["trainer"][k] for k in ("max_epochs", "max_batches", "validation_requests")}
     newer = {k for k, value in SINCE.items() if cfg["model"].get(k) == value}
     cfg["model"] = {k: v for k, v in cfg["model"].items() if k not in {"target", *newer}}  # a class may move
-    return sha256_json({k: cfg[k] for k in DECIDES} | limits)[:16]
+    network = {"network": ANEW[cfg["model"]["name"]]} if cfg["model"]["name"] in ANEW else {}
+    return sha256_json({k: cfg[k] for k in DECIDES} | limits | network)[:16]
 
 
 def trained(name: str, peer: str, seed: int, more: Sequence[str], outputs: Path) -> Training:
