@@ -43,6 +43,12 @@ def test_a_misspelt_word_gets_one_line_with_the_nearest_name(words: tuple[str, .
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_what_hydra_says_of_the_configuration_is_said_once():
+    done = run("-m", "shopkeeper", "train", "--info", "defaults-tree")
+    assert done.returncode == 0
+    assert (done.stdout + done.stderr).count("Defaults Tree") == 1
+
+
 def test_help_lists_the_choices_of_every_group():
     text = run("train.py", "--help").stdout
     for choice in ("demo_shop", "ml_100k", "online_retail", "sasrec", "leave_one_out", "temporal"):

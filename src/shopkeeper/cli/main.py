@@ -37,11 +37,11 @@ Command = Callable[[argparse.Namespace], None]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; user errors end in one line and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in VERBS:  # Hydra reads the rest of the line
+    if words and words[0] in VERBS:  # Hydra reads the rest of the line, and logs for itself
         run_verb(words[0], words[1:])
         return
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parser, commands = command_parser()
     first = next((w for w in words if not w.startswith("-")), None)
     if first is not None and first not in commands:
