@@ -200,6 +200,18 @@ def test_profit_of_messages_with_lists_is_turnover_where_no_margin_is_known(full
     assert curve.best.profit >= curve.everybody.profit - 1e-9
 
 
+def test_no_control_group_shows_more_than_everybody() -> None:
+    one = campaigned()["audiences"][0]
+    for seen, said in (
+        (0.1031, "10.3 points of buyers or more, after 30 days"),
+        (1.031, "nothing: too few are left alone"),
+    ):
+        card = {**one["card"], "arms": {**(one["card"].get("arms") or {}), "smallest_difference": seen, "days": 30.0}}
+        section = campaigns([{**one, "card": card}], "EUR")
+        assert section is not None
+        assert said in section.content
+
+
 def test_flows_are_as_thick_as_customers_are_many_and_segments_stand_in_their_order() -> None:
     found = flow(moves(("active", "at risk", 30), ("active", "active", 50), ("at risk", "active", 20)))
     assert [name for _, name, _ in found.left] == ["active", "at risk"]

@@ -138,7 +138,9 @@ def _profile(p: Mapping[str, Any]) -> dict[str, Any]:
     what, when = p["what"], p["when"]
     facts = [("Who", _listed(f"{_plain(k.removeprefix('user_'))} {v['name']} ({v['share']:.0%})"
                              for k, v in who["attributes"].items()))]  # fmt: skip
-    each = f"{_short(what['orders'])} orders" if what["orders"] is not None else "no orders"
+    each = (
+        "no orders" if what["orders"] is None else "1 order" if what["orders"] == 1 else f"{what['orders']:,.4g} orders"
+    )
     if what["money_per_order"] is not None and what["orders"] != 0:  # of some few who have ordered, sent back
         each += f" of {what['money_per_order']:,.2f}"
     most = _listed(f"{x['name']} ({x['share']:.0%}, {x['times_usual']:.1f} times the usual)" for x in what["most"][:2])
@@ -209,8 +211,9 @@ def _card(one: Mapping[str, Any], zone: str) -> dict[str, Any]:
         )
         facts.append(("Expected", expected))
     if (arms := card.get("arms")) and arms.get("smallest_difference") is not None:
-        facts.append(("Can show", f"{100 * arms['smallest_difference']:.1f} points of buyers or more, "
-                                  f"after {arms['days']:g} days"))  # fmt: skip
+        points = 100 * arms["smallest_difference"]
+        shown = f"{points:.1f} points of buyers or more, after {arms['days']:g} days"
+        facts.append(("Can show", shown if points <= 100 else "nothing: too few are left alone"))
     if consent := card.get("consent"):
         facts.append(("Consent", consent))
     return made
