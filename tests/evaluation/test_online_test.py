@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation import resampling
 from shopkeeper.evaluation.online_test import (
     cuped,
     customer_variance,
@@ -289,3 +290,16 @@ def test_deals_are_counted_by_hand():
         found, count = np.unique(dealt._studentised(effect).round(9), return_counts=True)
         assert found == pytest.approx(sorted(expected))
         assert count / 3000 == pytest.approx(1 / 6, abs=0.04)
+
+
+def test_orders_of_very_many_customers_are_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch):
+    value, treated = np.random.default_rng(0).random(60), np.arange(60) < 30
+    kept = Redealt.of(value, treated, *difference(value, treated), 999)
+    resampling.kept_orders.cache_clear()
+    monkeypatch.setattr(resampling, "CELLS", 59)
+    for n, orders in ((60, 0), (58, 5)):
+        Redealt.of(value[:n], treated[:n], *difference(value[:n], treated[:n]), 10)
+        assert resampling.kept_orders.cache_info().currsize == orders
+    resampling.kept_orders.cache_clear()  # of another size of blocks
+    monkeypatch.undo()
+    np.testing.assert_array_equal(Redealt.of(value, treated, *difference(value, treated), 999).sums, kept.sums)

@@ -54,11 +54,13 @@ def flipped(n_users: int, resamples: int, seed: int, block: int) -> Iterator[np.
         yield np.unpackbits(bits, axis=1, count=n_users)
 
 
-@lru_cache(maxsize=8)
 def _orders(n: int, block: int) -> np.ndarray:
     """Some orders of n customers, int64 (max(1, CELLS // n), n)."""
     rng = np.random.default_rng([0, 2, block])
     return rng.permuted(np.tile(np.arange(n), (max(1, CELLS // n), 1)), axis=1)
+
+
+kept_orders = lru_cache(maxsize=8)(_orders)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ class Redealt:
         columns = np.stack([y, y * y, w, y * w])
         n, small = len(y), int(min(w.sum(), len(y) - w.sum()))
         at_once = n // small  # sets of the smaller arm's size that one order of all customers holds
+        orders = kept_orders if n <= CELLS else _orders  # else one fills a block, of which there are many
         sums = np.empty((4, draws))
         for block, first in enumerate(range(0, draws, max(1, CELLS // n) * at_once)):
-            deals = _orders(n, block)[:, : at_once * small].reshape(-1, small)[: draws - first]
+            deals = orders(n, block)[:, : at_once * small].reshape(-1, small)[: draws - first]
             for column, of in zip(columns, sums, strict=True):
                 of[first : first + len(deals)] = column[deals].sum(axis=1)
         return cls(value, error, small, 1 if 2 * w.sum() <= n else -1, columns.sum(axis=1), sums, n)

@@ -48,9 +48,9 @@ def poisson_deviance_rows(actual: np.ndarray, forecast: np.ndarray) -> np.ndarra
     $$2 \left(y \ln \frac{y}{\hat y} - y + \hat y\right)$$
     which of a Poisson count says how unlikely it is. Its mean is least where forecasts are means, whatever the
     distribution, also that of amounts: absolute error is least at medians, squared error hangs on the few largest. It
-    has the unit of the data, so that another currency changes no order. A forecast below 1e-6 counts as that: nobody is
-    sure of nothing. McCullagh and Nelder, Generalized Linear Models (1989); Gneiting, Making and evaluating point
-    forecasts, JASA 106 (2011).
+    has the unit of the data, so that another currency changes no order of forecasts above 0. One below 1e-6 counts as
+    that: nobody is sure of nothing. McCullagh and Nelder, Generalized Linear Models (1989); Gneiting, Making and
+    evaluating point forecasts, JASA 106 (2011).
 
     >>> [round(float(d), 4) for d in poisson_deviance_rows(np.array([0, 2, 3]), np.array([0.5, 2, 1]))]
     [1.0, 0.0, 2.5917]

@@ -16,9 +16,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort, Further, Predictions
 from shopkeeper.customers.folds import rows_of
 
-OFTEN = (
-    5  # training events of an item that is told apart from others where nothing is said: who asks of which, reads which
-)
+OFTEN = 5  # training events of an item that is told from others, where nothing is said: who asks of which, reads which
 
 
 def of_customers(pairs: Cohort) -> Cohort:

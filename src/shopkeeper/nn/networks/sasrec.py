@@ -215,9 +215,7 @@ def halves(layer: nn.Linear, x_PD: Tensor) -> tuple[Tensor, Tensor]:
     return affine(x_PD, w1, b1), affine(x_PD, w2, b2)
 
 
-PADDED = (
-    -1e30
-)  # beside scores it is as good as minus infinity, and padding that sees padding alone has no empty softmax
+PADDED = -1e30  # beside scores as good as minus infinity; padding that sees padding alone has no empty softmax
 
 
 def causal_hidden(item_BL: Tensor) -> tuple[Tensor, Tensor]:
