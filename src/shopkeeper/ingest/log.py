@@ -223,7 +223,8 @@ def _join(parts: list[Rows], rejected: pa.Table) -> Log:
         ids = dict(zip(names, pool.map(join_ids, pieces), strict=True))
     event_type = _whole(kinds, lengths)
     assert event_type is not None
-    return Log(ids, event_type, *(_whole(column, lengths) for column in (times, prices, quantities)), rejected)
+    time, price, quantity = (_whole(column, lengths) for column in (times, prices, quantities))
+    return Log(ids, event_type, time, price, quantity, rejected)
 
 
 def _whole(parts: list[np.ndarray] | list[np.ndarray | None], lengths: Sequence[int]) -> np.ndarray | None:
