@@ -13,6 +13,7 @@ import pytest
 from customers.test_totals_verbs import SMALL
 from house import House
 from shopkeeper.campaigns.audience.arms import power_of
+from shopkeeper.campaigns.audience.reading import _words
 from shopkeeper.campaigns.audience.readout import Outcome, outcomes, readout
 from shopkeeper.campaigns.audience.settings import Control
 from shopkeeper.cli.read_audience import read_audiences
@@ -173,3 +174,10 @@ def test_arms_that_lost_customers_are_not_to_be_read():
     some: dict[str, Any] = {name: Outcome(o.value[kept], o.before[kept]) for name, o in found.items()}
     assert not readout(some, treated[kept], {}, treatment_share=0.8)["sample_ratio"]["ok"]
     assert readout(found, treated, {"kind": segment}, treatment_share=0.8)["sample_ratio"]["ok"]
+
+
+def test_where_nobody_bought_in_either_arm_no_difference_is_not_said_to_be_shown():
+    treated, bought = np.arange(20) < 10, np.arange(20) == 3
+    for value, said in ((bought * 0.0, "Nobody bought, neither of those"), (bought * 1.0, "No difference is shown in")):
+        found = readout({"buyers": Outcome(value, np.zeros(20))}, treated, {}, treatment_share=0.5)
+        assert _words(found).startswith(said)

@@ -69,8 +69,8 @@ def read_folder(
         )
     if 2 * (few := int(min(treated.sum(), (~treated).sum()))) < ENOUGH:
         warnings.append(
-            f"only {few:,} customers in an arm: chance is called a gain no more often than elsewhere, but how much the "
-            "message did at most is not known so well"
+            f"only {few:,} customers in an arm: chance is called a gain no more often than elsewhere, but the message "
+            "may have done more than the upper end of an interval says"
         )
     if not (ratio := said["sample_ratio"])["ok"]:
         warnings.append(
@@ -102,6 +102,8 @@ def _words(said: dict[str, Any]) -> str:
     one = said["outcomes"][BUYERS]
     if not said["sample_ratio"]["ok"]:
         return "Not to be read: customers are missing in one arm."
+    if one["treatment"] == one["control"] == 0:
+        return "Nobody bought, neither of those who were written to nor of control: what the message does is not known."
     points = between(one, 100, 2, " points")
     if one["low"] > 0:
         return f"More of those who were written to bought: {points}."
