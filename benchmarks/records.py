@@ -223,8 +223,8 @@ def page(result: Mapping[str, Any]) -> str:
                 gains.append(f"- {name}: {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) against {peer}; "
                              f"the interval {sure} 0.")  # fmt: skip
     sources = [f"- {name}: {r.source}." for name, r in RECORDS.items() if r.source]
-    return "\n".join([HEAD, *lines, "", "Paired by customer, over the seeds of both, NDCG@10:", "", *gains, "",
-                      "Where the published figures are from (on GitHub):", "", *sources, ""])  # fmt: skip
+    paired = ["Paired by customer, over the seeds of both, NDCG@10:", "", *gains, ""] if gains else []
+    return "\n".join([HEAD, *lines, "", *paired, "Where the published figures are from (on GitHub):", "", *sources, ""])  # fmt: skip
 
 
 HEAD = """# Records

@@ -253,4 +253,7 @@ if __name__ == "__main__":
     parser.add_argument("--explore", action="store_true")
     parser.add_argument("--reserve", action="store_true")
     parser.add_argument("--runs", type=Path, default=ROOT / "data" / "bench" / "shops", help="keeps the runs")
-    main(**vars(parser.parse_args()))
+    given = parser.parse_args()
+    if len(given.models) < 2:
+        parser.error("--models: two or more, one is compared with the others")
+    main(**vars(given))

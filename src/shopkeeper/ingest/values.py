@@ -18,7 +18,8 @@ CODES = pa.dictionary(pa.int32(), pa.string())
 # What people are reached by, as values tell it and not names: a column `mail` may say how often somebody was mailed.
 CONTACT_KEYS = {
     "e-mail addresses": r"[^@\s]+@[^@\s]+\.[^@\s.]+",
-    "phone numbers": r"'?(\+|00)[\s().\-/]*[1-9]([\s().\-/]*\d){6,14}",
+    # Behind 00 at least ten digits: branches and customers have numbers with leading zeros, too.
+    "phone numbers": r"'?(\+[\s().\-/]*[1-9]([\s().\-/]*\d){6,14}|00[\s().\-/]*[1-9]([\s().\-/]*\d){9,14})",
     "hashes of such": r"[0-9a-fA-F]{64}",
 }
 LOOKED_AT = 1000  # known texts of a column, of which half must be keys
@@ -142,7 +143,7 @@ def contact_keys(texts: pa.Array | pa.ChunkedArray) -> str:
 
     >>> contact_keys(pa.array(["ann@shop.org", None, " Bo@Shop.org "])), contact_keys(pa.array(["+44 20 7946 0018"]))
     ('e-mail addresses', 'phone numbers')
-    >>> contact_keys(pa.array(["gold", "bo@example.org", "silver"])), contact_keys(pa.array(["2024-05-01", "0012"]))
+    >>> contact_keys(pa.array(["gold", "bo@example.org", "silver"])), contact_keys(pa.array(["0012345678", "0012"]))
     ('', '')
     """
     known = [x.strip() for x in texts.drop_null().slice(0, LOOKED_AT).to_pylist() if x.strip()]

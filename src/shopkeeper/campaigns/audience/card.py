@@ -141,7 +141,7 @@ def as_markdown(said: Mapping[str, Any]) -> str:
     if said["timing"]:
         lines += ["## When", "", *(_time_in_words(kind, one) for kind, one in said["timing"].items())]
         lines += (
-            [] if "hour" in said["timing"] else ["- The log has days and no hours: nothing is known of best hours."]
+            [] if "hour" in said["timing"] else ["- No visit with an hour is known: nothing can be said of best hours."]
         )
         lines += [""]
     if said["items"]:
