@@ -224,7 +224,8 @@ def page(result: Mapping[str, Any]) -> str:
                              f"the interval {sure} 0.")  # fmt: skip
     sources = [f"- {name}: {r.source}." for name, r in RECORDS.items() if r.source]
     paired = ["Paired by customer, over the seeds of both, NDCG@10:", "", *gains, ""] if gains else []
-    return "\n".join([HEAD, *lines, "", *paired, "Where the published figures are from (on GitHub):", "", *sources, ""])  # fmt: skip
+    where = "Where the published figures are from (on GitHub):"
+    return "\n".join([HEAD, *lines, "", *paired, where, "", *sources, ""])
 
 
 HEAD = """# Records
