@@ -101,5 +101,5 @@ def test_the_pages_of_a_report_are_source_of_the_stage_that_writes_it_and_of_no_
     page.write_text(page.read_text() + "<!-- more -->")
     said = closure.differences(verbs["evaluate"], closure.source_of("shopkeeper.pipeline.evaluate"))
     assert said == "evaluation/report/templates/page.html"
-    assert {f"evaluation/report/report.{kind}" for kind in ("css", "js")} <= set(verbs["evaluate"])
+    assert {f"evaluation/report/templates/report.{kind}" for kind in ("css", "js")} <= set(verbs["evaluate"])
     assert closure.source_of("shopkeeper.pipeline.prepare") == verbs["prepare"]

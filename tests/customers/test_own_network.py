@@ -166,7 +166,9 @@ def test_it_is_tuned_with_pruning_exported_and_answers_from_a_bundle(house: Hous
     assert all((len(t["epochs"]) == 4) == (t["state"] == "complete") for t in found)
     assert not list(Path("outputs").rglob("step-*"))  # nobody goes on with a trial
     house.train("models/rhythm", *WORDS)
-    house.export("run=models/rhythm", "name=rhythm", "golden=12", "dataset=rhythm", "split=temporal")
+    house.export(
+        "run=models/rhythm", "name=rhythm", "golden=12", "dataset=rhythm", "split=temporal", "calibration_gate=null"
+    )
     assert verify("exports/rhythm").ok
     often = [["s1", "purchase", f"2023-07-{n:02d}T12:00:00Z"] for n in range(1, 19)]
     seldom = [["s1", "purchase", f"2023-0{n}-18T12:00:00Z"] for n in range(1, 8)]

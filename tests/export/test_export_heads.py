@@ -62,7 +62,8 @@ def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     run = house.train("runs/it", *WORDS, *ASKED[request.param])
     score(house._composed("score", (f"run={run.path}", "to=today.parquet")))
-    house.export(f"run={run.path}", f"name={request.param}", "golden=40", "dataset=rhythm", "split=temporal")
+    words = (f"name={request.param}", "golden=40", "dataset=rhythm", "split=temporal", "calibration_gate=null")
+    house.export(f"run={run.path}", *words)
     return str(request.param)
 
 
