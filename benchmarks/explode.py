@@ -179,10 +179,12 @@ def work_of(system: str, path: Path) -> Callable[[], Any]:
 
     import pandas  # noqa: F401 (Arrow imports it when it first makes an array of Python's; imports count for nobody)
 
+    from shopkeeper import startup
     from shopkeeper.ingest.dataset import parse
     from shopkeeper.ingest.log import read_log
     from shopkeeper.ingest.reading import blocks_of
 
+    startup.arrow_from_jemalloc()  # as each verb
     told = parse(config(path))
     if system == "shopkeeper read":
         return lambda: read_log(told, path.parent, progress=False)

@@ -290,5 +290,9 @@ if __name__ == "__main__":
     folder = DATA / f"out-{A.name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    if A.name.startswith(("shopkeeper", "engine=")):
+        from shopkeeper import startup
+
+        startup.arrow_from_jemalloc()  # as each verb
     print(json.dumps(SYSTEMS[A.name](DATA / f"log{A.rows}.csv", folder)))
     shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,15 @@ assert pa.array(pd.Series([1.0, np.nan])).null_count == 1
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(("said", "backend"), [("", "jemalloc"), ("mimalloc", "mimalloc")])
+def test_arrow_takes_memory_from_jemalloc_unless_somebody_says_from_where(said: str, backend: str):
+    code = "import pyarrow as pa; from shopkeeper import startup; startup.arrow_from_jemalloc()"
+    code += "; print(pa.default_memory_pool().backend_name)"
+    around = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": said}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=around, check=True)
+    assert done.stdout.split() == [backend]
+
+
 def test_cycles_are_looked_for_again_after_an_import_also_after_one_that_failed():
     assert gc.isenabled()
     with startup.without_collecting():
@@ -75,6 +85,7 @@ def test_cycles_are_looked_for_again_after_an_import_also_after_one_that_failed(
 def test_what_a_command_imports_is_not_looked_through_again_and_what_a_session_imports_is():
     code = """
 import gc
+import os
 from shopkeeper import startup
 class Pair: pass
 def left():  # a cycle that nobody holds

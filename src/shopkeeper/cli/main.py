@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
     arguments = parser.parse_args(words)
     startup.arrow_without_pandas()
+    startup.arrow_from_jemalloc()
     with one_line_errors():
         arguments.run(arguments)
 
