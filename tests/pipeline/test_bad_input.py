@@ -115,8 +115,8 @@ def test_missing_raw_files_name_the_file_where_to_get_it_and_the_option(tmp_path
     ("old", "new", "row", "words"),
     [
         ("InvoiceDate", "Datum", 0, ("line 1", "no column 'InvoiceDate'", "Valid: Country")),
-        ("2010-01-05", "2010-13-05", 5, ("row 6", "'InvoiceDate'", "2010-13-05", "mend the file", "max_rejected")),
-        ("2.5", "two", 5, ("row 6", "'Price'", "not a number", "'two'", "mend the file")),
+        ("2010-01-05", "2010-13-05", 5, ("row 6", "'InvoiceDate'", "2010-13-05", "mend them", "max_rejected")),
+        ("2.5", "two", 5, ("row 6", "'Price'", "not a number", "'two'", "mend them")),
     ],
 )
 def test_a_bad_column_time_or_price_names_file_row_column_and_value(

@@ -206,7 +206,7 @@ def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[in
         counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
         raise UserError(
             f"{first['file']}, row {first['row']}{at}: {first['reason']} (value {first['value']!r}); in all "
-            f"{out:,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend the file, correct the "
+            f"{out:,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend them, correct the "
             f"dataset's config, or allow it with max_rejected_share (now {config.max_rejected_share})"
         )
 
