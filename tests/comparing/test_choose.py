@@ -104,6 +104,31 @@ def test_the_verb_has_a_gate_for_probabilities(shop: House, monkeypatch: pytest.
         shop.export("run=best", "calibration_gate=-1")
 
 
+def test_who_is_held_back_stops_nobody_else_and_the_command_ends_with_why(
+    shop: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop.place)
+
+    def gate(run: RunFolder, _: float | None) -> None:
+        if run.task == "churn":
+            raise UserError("what it promises and what came are apart")
+
+    monkeypatch.setattr(verb, "check_calibration", gate)
+    words = ("run=best", "golden=5", "name=held", *SMALL[1:])
+    with pytest.raises(UserError, match=r"^1 of 2 tasks are exported, not these: churn: what it promises and what came "
+                                        r"are apart$"):  # fmt: skip
+        shop.export(*words)
+    assert {path.name for path in Path("exports/held").iterdir()} == {"next_item"}
+    monkeypatch.undo()
+    monkeypatch.chdir(shop.place)
+    shop.export(*words)
+    monkeypatch.setattr(verb, "check_calibration", gate)
+    with pytest.raises(UserError, match=r"are apart; exports/held/churn is the bundle of before$"):
+        shop.export(*words)
+    with pytest.raises(UserError, match=r"^what it promises"):
+        shop.export(*words, "runs=[runs/demo_shop/churn/temporal/logistic]")
+
+
 def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(
     shop: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def export(config: DictConfig) -> None:
     """The verb: write `exports/<name>/` from `run=…` (default: the run trained last) and verify it.
 
     With `run=best` the run that leads on validation, of every task or of the one that `task=…` names:
-    `exports/<name>/<task>/`.
+    `exports/<name>/<task>/`. One that may not be exported is held back alone, and the command ends with why.
     """
     from shopkeeper.bundles.answer.verify import verify
     from shopkeeper.pipeline.comparing.judged import judged
@@ -52,20 +52,24 @@ def export(config: DictConfig) -> None:
     if str(cfg.run) == context.BEST:
         best = leaders(cfg, named)
         say_contradictions(cfg.plain, [chosen.run for chosen in best])
-        for chosen in best:
-            check_calibration(chosen.run, cfg.calibration_gate)
-        made = list[Path]()
+        made, held_back = list[Path](), dict[str, str]()
         for chosen in best:
             context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
             out = exports / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
             known = judged(chosen.run, cfg.paths.reports)
-            out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
+            try:
+                out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
+            except UserError as e:  # of this task; the others' models are as good as without it
+                stays = f"; {context.relative(out)} is the bundle of before" if out.is_dir() else ""
+                held_back[chosen.run.task] = f"{e}{stays}"
+                continue
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
             register(cfg.tracking, chosen.run, out)
             made.append(out)
         _say_next(made)
+        _raise_held_back(held_back, len(best))
         return
     root = cfg.paths.runs
     place = places.meant(cfg.run, root, cfg.plain)
@@ -78,7 +82,18 @@ def export(config: DictConfig) -> None:
     _say_next([out])
 
 
+def _raise_held_back(held_back: Mapping[str, str], of: int) -> None:
+    """A `UserError` where a task's leader was not exported: of each why, the others are there."""
+    if held_back:
+        if of == 1:
+            raise UserError(*held_back.values())
+        why = "; ".join(f"{task}: {reason}" for task, reason in held_back.items())
+        raise UserError(f"{of - len(held_back)} of {of} tasks are exported, not these: {why}")
+
+
 def _say_next(bundles: Sequence[Path]) -> None:
+    if not bundles:
+        return
     words = [f"shopkeeper verify {shlex.quote(context.relative(bundle))}" for bundle in bundles]
     log.info("next: %s", " && ".join(words))
 
