@@ -10,10 +10,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
-
-import pyarrow as pa
 
 
 @contextmanager
@@ -42,12 +40,21 @@ def stays_for_good() -> None:
     gc.freeze()
 
 
+def ready_arrow() -> None:
+    """`arrow_without_pandas` and `arrow_from_jemalloc`; nothing where PyArrow is not installed: bundles need none."""
+    with suppress(ModuleNotFoundError):
+        arrow_without_pandas()
+        arrow_from_jemalloc()
+
+
 def arrow_without_pandas() -> None:
     """Let PyArrow look for pandas when somebody asks for a data frame, not when the first array is made.
 
     It looks once, to see whether what it is given is a series; where that look finds nothing, `to_pandas` and
     `from_pandas` look again by themselves.
     """
+    import pyarrow as pa
+
     with without("pandas"):
         pa.scalar(0)
 
@@ -59,6 +66,8 @@ def arrow_from_jemalloc() -> None:
     preparation of a hundred million rows holds a sixth more; with the C library's it holds twice as much.
     What `ARROW_DEFAULT_MEMORY_POOL` says goes first.
     """
+    import pyarrow as pa
+
     if not os.environ.get("ARROW_DEFAULT_MEMORY_POOL") and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
 

@@ -226,30 +226,6 @@ def test_a_wrong_request_gets_one_line_that_says_what_is_wrong(
         Bundle.load(whole).recommend(histories, **options)
 
 
-WITHOUT_TORCH = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in (
-            'torch', 'polars', 'pyarrow', 'pandas', 'sklearn', 'scipy', 'onnx', 'onnxruntime', 'mlflow', 'lightgbm',
-        ):
-            raise ImportError(name + ' is blocked')
-sys.meta_path.insert(0, Blocked())
-from shopkeeper.serving import Bundle, verify
-found = verify(sys.argv[1])
-assert found.ok, found.wrong
-print(len(Bundle.load(sys.argv[1]).recommend([['i1']], k=2)[0]))
-"""
-
-
-def test_it_runs_where_only_numpy_is_installed(whole: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, str(whole)], capture_output=True, text=True, env=os.environ, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "2"
-
-
 @pytest.mark.parametrize(
     ("exclude", "said"),
     [

@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
         sys.exit(1)
     arguments = parser.parse_args(words)
-    startup.arrow_without_pandas()
-    startup.arrow_from_jemalloc()
+    startup.ready_arrow()
     with one_line_errors():
         arguments.run(arguments)
 

@@ -92,9 +92,11 @@ def explain_yaml(error: BaseException) -> str | None:
 
 def explain_hydra(error: BaseException) -> str | None:
     """One line for what Hydra and OmegaConf raise about a command line; None for anything else."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
+    try:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+    except ModuleNotFoundError:  # where bundles are served
+        return None
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         words = [word for word in sys.argv[1:] if word.endswith(("=null", "="))]
         return f"{' '.join(words) or 'a group'}: a group of settings cannot be null; name one of its files"

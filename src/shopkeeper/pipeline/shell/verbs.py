@@ -67,8 +67,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
         import hydra
 
         startup.stays_for_good()
-        startup.arrow_without_pandas()
-        startup.arrow_from_jemalloc()
+        startup.ready_arrow()
         startup.compose_once()
         folder = str(configuration.main_folder().resolve())
         try:
