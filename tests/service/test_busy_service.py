@@ -54,14 +54,41 @@ def test_what_takes_no_time_is_answered_in_the_loop_and_what_does_not_in_a_threa
         batches = app.state.service.batches
         batches.answer = noted
         await ask(app, "/v1/answer", {"history": ["i1"]})  # how long it takes is not known yet
-        batches.each = 1e-4
+        batches.size = 20
         await ask(app, "/v1/answer", {"history": ["i1"]})
-        batches.each, seconds = 1e-4, 0.02
+        batches.size, seconds = 20, 0.02
         await ask(app, "/v1/answer", {"history": ["i1"]})  # slower than it was: the next ones have a thread
         return await ask(app, "/v1/answer", {"history": ["i1"]})
 
     assert within(app, scenario).status == 200
     assert where == [False, True, True, False]
+
+
+def test_so_many_are_answered_at_once_as_took_no_time_together_lately(folder: Path):
+    app = create_app(folder, QUIET)
+    right, sizes, each = app.state.service.opened.answer, list[int](), 0.0
+
+    def noted(said: Any) -> Any:
+        sizes.append(len(said))
+        end = time.thread_time() + each * len(said)
+        while time.thread_time() < end:
+            pass
+        return right(said)
+
+    async def scenario() -> list[int]:
+        nonlocal each
+        app.state.service.batches.answer, found = noted, []
+        for seconds in (0.0, 0.003, 0.003, 0.0001):
+            each = seconds
+            sizes.clear()
+            told = [ask(app, "/v1/answer", {"history": ["i1"]}) for _ in range(12)]
+            assert {one.status for one in await asyncio.gather(*told)} == {200}
+            found.append(max(sizes))
+        return found
+
+    *others, quick_again = within(app, scenario)
+    assert others == [12, 12, 1]
+    assert quick_again > 1
 
 
 def test_more_than_may_wait_gets_429_at_once_and_the_others_their_answers(folder: Path):
@@ -246,10 +273,10 @@ def test_how_long_a_newer_bundle_takes_is_not_what_the_one_before_it_took(folder
             where.append(threading.get_ident() == here)
             return right(said)
 
-        service.batches.answer, service.batches.each = noted, 1e-6
+        service.batches.answer, service.batches.size = noted, 64.0
         shutil.rmtree(folder)
         shutil.copytree(exported["popularity"], folder)
-        await until(lambda: service.figures.reloads["done"] == 1 and service.batches.each is None)
+        await until(lambda: service.figures.reloads["done"] == 1 and service.batches.size == 0)
         assert (await ask(app, "/v1/answer", {"history": ["i2"]})).status == 200
 
     within(app, scenario)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from shopkeeper import __version__
 from shopkeeper.bundles.answer.wire import refusal, request_schema, response_schema
-from shopkeeper.service.around import ASKED, Admitted, Counted, too_many
+from shopkeeper.service.around import ASKED, Admitted, Counted, Questions, too_many
 from shopkeeper.service.batches import Batches, FullError
 from shopkeeper.service.body import STATUS, RefusedError, answer_of, read
 from shopkeeper.service.figures import TYPE, Figures
@@ -76,7 +76,7 @@ class Service:
             try:
                 taken = await asyncio.get_running_loop().run_in_executor(None, self.opened.look, self.figures)
                 if taken and self.batches is not None:
-                    self.batches.each = None  # nobody knows how long the newer one takes
+                    self.batches.size = 0.0  # nobody knows how long the newer one takes
             except Exception:  # whatever lies there: what is in memory answers on
                 log.exception("reload", extra={"told": {"outcome": "failed"}})
 
@@ -103,10 +103,9 @@ def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate:
             raise RefusedError("too_long", f"a body has at most {service.limits.in_body:,} requests")
         return answer_of({"answers": await service.ask(said["requests"])})
 
-    # Plain routes: they take the request as it came, and what FastAPI looks at before each costs as much as an answer.
-    app.router.routes += [
-        Route(path, one, methods=["POST"]) for path, one in zip(ASKED, (answer, answers), strict=True)
-    ]
+    asked = dict(zip(ASKED, (answer, answers), strict=True))
+    app.router.routes += [Route(path, one, methods=["POST"]) for path, one in asked.items()]
+    app.add_middleware(Questions, answers=asked, figures=service.figures)  # before the routes, which know these, too
 
     @app.get("/v1/bundle", summary="What answers")
     async def what() -> Response:

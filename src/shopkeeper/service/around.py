@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.service.body import RefusedError
@@ -13,6 +16,30 @@ from shopkeeper.service.figures import Figures
 log = logging.getLogger("shopkeeper.service")
 ASKED = ("/v1/answer", "/v1/answers")
 PATHS = {*ASKED, "/v1/bundle", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"}
+
+
+class Questions:
+    """Answers what is asked of the bundle, and leaves the rest to the application.
+
+    On their way through its layers and routes, which look for what these requests do not have, they took as long again
+    as many an answer.
+    """
+
+    def __init__(self, app: ASGIApp, answers: Mapping[str, Callable[[Request], Awaitable[Response]]], figures: Figures):
+        self.app, self.answers, self.figures = app, answers, figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        answer = self.answers.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if answer is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await answer(Request(scope, receive))
+        except RefusedError as e:
+            self.figures.refused[e.code] += 1
+            response = e.response()
+        await response(scope, receive, send)
 
 
 class Admitted:

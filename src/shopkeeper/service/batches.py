@@ -1,8 +1,9 @@
 """Requests that wait while one call of the model is at work are answered together in the next.
 
 Nothing waits for company: a single request is answered at once, and under load batches form by themselves. The model
-puts requests of about one length together (`bundles.answer.items`). What takes next to no time is answered between two
-events of the loop: to hand it to a thread and back takes longer than many an answer.
+puts requests of about one length together (`bundles.answer.items`). Where an answer takes next to no time, so many are
+answered between two events of the loop as `NO_TIME` has room for: a thread that hands its answers back waits until the
+loop lets go of the interpreter, five milliseconds where many ask. Slower models answer from a thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 Answers = Callable[[Sequence[Any]], list[dict[str, Any]]]
-NO_TIME = 0.003  # seconds that health and refusals may wait for an answer
+NO_TIME = 0.005  # seconds that health, refusals and whoever asks next may wait for answers
 
 
 class FullError(Exception):
@@ -29,7 +30,7 @@ class Batches:
         self.answer, self.most, self.together = answer, waiting, together
         self.taken = 0  # requests that are not answered yet
         self.asking = 0  # calls of `ask` that have not returned
-        self.each: float | None = None  # seconds that a request took lately; None: nobody knows yet
+        self.size = 0.0  # requests that took `NO_TIME` together lately; below 1: one takes longer, or nobody knows yet
         self._queue: deque[tuple[Any, asyncio.Future[dict[str, Any]]]] = deque()
         self._some = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "answers")
@@ -62,7 +63,7 @@ class Batches:
 
     async def _answered(self, said: Sequence[Any]) -> list[dict[str, Any]]:
         """What the model says; slower ones from a thread, so that the loop goes on."""
-        if self.each is None or self.each * len(said) > NO_TIME:
+        if self.size < 1:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, said)
         found = self._timed(said)
         await asyncio.sleep(0)  # others come in between, also where requests wait all the time
@@ -71,14 +72,19 @@ class Batches:
     def _timed(self, said: Sequence[Any]) -> list[dict[str, Any]]:
         start = time.thread_time()  # of the processor: what others do on the machine says nothing about the model
         found = self.answer(said)
-        took = (time.thread_time() - start) / len(said)
-        self.each = took if self.each is None else max(took, 0.8 * self.each + 0.2 * took)
+        took = max(time.thread_time() - start, 1e-6)
+        fit = len(said) * NO_TIME / took
+        if took > NO_TIME:
+            self.size = min(self.size, fit)
+        elif len(said) >= int(self.size):  # all that would fit
+            self.size = fit
         return found
 
     async def _work(self) -> None:
         while True:
             await self._some.wait()
-            batch = [self._queue.popleft() for _ in range(min(self.together, len(self._queue)))]
+            most = self.together if self.size < 1 else min(self.together, int(self.size))
+            batch = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             if not self._queue:
                 self._some.clear()
             batch = [one for one in batch if not self._gone(one[1])]
