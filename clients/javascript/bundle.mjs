@@ -36,7 +36,7 @@ class Bundle {
     this.number = new Map((words.item_ids ?? []).map((id, i) => [id, i + 1]));
     this.channel = new Map(words.channels.map((name, i) => [name, i + 1]));
     if (manifest.preprocessing.queries) throw new Error("this client reads no searches");
-    if (!graph && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own`);
+    if (!graph && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own: its README names it, not its code`);
   }
 
   /** One answer, as golden.json holds it. */
@@ -171,18 +171,50 @@ function waits(hazard, { horizon_days: horizon, levels, shift }) {
   return { mean: inside(mean + shift.of_mean), quantiles };
 }
 
-/** Scores of all numbers, from arrays and the events that are read. */
+/** What an event weighs by its type and, with a half-life in days, by its age. */
+function weighed(a, read, day) {
+  const days = a.half_life_days[0];
+  return read.map((e) => a.weight_of_type[e.type] * (days > 0 ? 2 ** ((e.time - read.at(-1).time) / (days * day)) : 1));
+}
+
+/** Scores of all numbers, from arrays and the events that are read: the programs whose code a bundle's README shows. */
 const SCORES = {
   popularity: (a) => a.scores,
+  recency(a, read) {
+    const scores = Float64Array.from(a.rest);
+    read.filter((e) => a.types.includes(e.type)).forEach((e, n) => (scores[e.item] = n + 1));
+    return scores;
+  },
+  personal_frequency(a, read, day) {
+    const own = new Map();
+    const weight = weighed(a, read, day);
+    read.forEach((e, n) => own.set(e.item, (own.get(e.item) ?? 0) + weight[n]));
+    const scores = Float64Array.from(a.rest);
+    for (const [item, sum] of own) if (sum > 0) scores[item] += 1 + sum;
+    return scores;
+  },
   item_knn(a, read, day) {
     const scores = new Float64Array(a.fallback.length);
+    const weight = weighed(a, read, day);
     read.forEach((e, n) => {
-      let weight = a.weight_of_type[e.type];
-      if (a.half_life_days[0] > 0) weight *= 2 ** ((e.time - read.at(-1).time) / (a.half_life_days[0] * day));
-      if (a.half_life_events[0] > 0) weight *= 2 ** (-(read.length - 1 - n) / a.half_life_events[0]);
-      for (let at = a.indptr[e.item]; at < a.indptr[e.item + 1]; at++) scores[a.indices[at]] += weight * a.values[at];
+      const since = a.half_life_events[0] > 0 ? 2 ** (-(read.length - 1 - n) / a.half_life_events[0]) : 1;
+      for (let at = a.indptr[e.item]; at < a.indptr[e.item + 1]; at++) scores[a.indices[at]] += weight[n] * since * a.values[at];
     });
     return scores.map((score, item) => (score > 0 ? score : a.fallback[item]));
+  },
+  ease(a, read) {
+    const row = new Map([...a.items].map((item, n) => [item, n]));
+    const since = new Map(); // events that came after the last one of an item
+    const counted = read.filter((e) => a.counts_type[e.type] > 0).reverse();
+    counted.forEach((e, n) => row.has(e.item) && !since.has(e.item) && since.set(e.item, n));
+    if (!since.size) return a.fallback;
+    const scores = new Float64Array(a.fallback.length);
+    const halfLife = a.half_life_events?.[0] ?? 0;
+    for (const [item, place] of since) {
+      const [weight, first] = [halfLife > 0 ? 2 ** (-place / halfLife) : 1, row.get(item) * a.items.length];
+      a.items.forEach((other, n) => (scores[other] += weight * a.weight[first + n]));
+    }
+    return scores;
   },
 };
 

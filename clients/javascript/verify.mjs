@@ -2,7 +2,10 @@
 
 import { open } from "./bundle.mjs";
 
-const bundle = await open(process.argv[2]);
+const bundle = await open(process.argv[2]).catch((refused) => {
+  console.error(`error: ${refused.message}`);
+  process.exit(1);
+});
 const { score, rank, probability, expected = probability, further, days } = bundle.manifest.preprocessing.tolerance;
 
 function difference(got, wanted) {

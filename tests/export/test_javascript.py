@@ -19,6 +19,7 @@ from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.item_pairs.slim import SLIM
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
 
 IMPORT = "import { instantOf } from './times.mjs'"
@@ -63,6 +64,16 @@ def test_other_spellings_of_an_id_are_that_id(bundle: Path):
     assert len(right["items"]) == 3
     assert asked(bundle, {"history": [" i1", "i2\u00a0\u200b"], "k": 3}) == right
     assert asked(bundle, {"history": ["i1", "i2", "gone"], "k": 3, "exclude": ["gone"]}) == right
+
+
+def test_a_program_that_is_no_part_of_its_readme_is_refused_in_one_line(shop: Any, tmp_path: Path):
+    model = SLIM()
+    model.fit(*shop, Fit(progress=False))
+    folder = export_bundle(model, *shop, MadeFrom(model="slim"), tmp_path / "slim", golden=5)
+    done = node("verify.mjs", str(folder), wants="")
+    assert done.returncode == 1
+    assert done.stderr == "error: the program slim is shopkeeper's own: its README names it, not its code\n"
+    assert "(`scorer`: slim) is too long for a page" in (folder / "README.md").read_text()
 
 
 def test_a_changed_byte_is_refused(bundle: Path, tmp_path: Path):
