@@ -17,7 +17,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.events import Ids, Row, read_event, read_instant
 from shopkeeper.bundles.answer.integrity import AGAIN
-from shopkeeper.bundles.answer.numbering import Numbering
+from shopkeeper.bundles.answer.numbering import Numbering, different
 from shopkeeper.data.queries import TEXT, bucket_id, query_id
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.errors import UserError
@@ -43,7 +43,7 @@ class Vocabulary:
     def of(cls, path: Path, content: dict[str, Any]) -> Vocabulary:
         """From the checked file; a `UserError` where ids are given twice."""
         item_ids: list[str] = content["item_ids"] or []  # not a copy: there may be a million
-        if len({*item_ids}) != len(item_ids):
+        if not different(item_ids):
             raise UserError(f"{path / VOCABULARY}: item_ids are not different from each other; {AGAIN}")
         return cls(item_ids, Numbering.of(item_ids), list(content["channels"]), tuple(content["columns"]), content)
 
