@@ -16,7 +16,7 @@ from shopkeeper.tracking.calls import SECONDS, Line, reason, without_unused
 from shopkeeper.tracking.settings import Tracking
 
 log = logging.getLogger(__name__)
-SECONDS_OF_A_NEW_ONE = 300.0
+SECONDS_OF_A_DATABASE = 300.0  # in a file: MLflow makes its tables, and reports a lock by itself
 HALF_MADE = re.compile(r"table \w+ already exists|no such table|out-of-date database schema|locate revision", re.I)
 # Within MLflow's own minutes of retries a training would stand still. Whoever has set one of these keeps it.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "PGCONNECT_TIMEOUT": "10",
@@ -105,9 +105,8 @@ def _file(uri: str) -> Path | None:
 
 
 def _patience(uri: str) -> float:
-    """Seconds to wait for a store: longer for a database file that is not there yet, whose tables MLflow makes."""
-    file = _file(uri)
-    return SECONDS_OF_A_NEW_ONE if file is not None and not file.exists() else SECONDS
+    """Seconds to wait for a store: longer for a database file, where a busy machine is all that is waited for."""
+    return SECONDS if _file(uri) is None else SECONDS_OF_A_DATABASE
 
 
 def _make_database(mlflow: Any, uri: str) -> None:
