@@ -70,15 +70,17 @@ def cutoffs() -> list[int]:
     return [(DAYS - 30 * k) * DAY for k in range(CUTOFFS - 1, -1, -1)]
 
 
-def as_events(log: dict[str, np.ndarray], n_customers: int) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The flat arrays, where each customer begins in them, and the items' categories."""
+def as_events(log: dict[str, np.ndarray], n_customers: int) -> tuple[Any, np.ndarray, Any]:
+    """The flat arrays, where each customer begins in them, and the shop with its items' categories."""
     from shopkeeper.data.requests import Events
+    from shopkeeper.features.customer.shop import Kinds, Shop
     from shopkeeper.schema import EVENT_CODE
 
     code = np.array([EVENT_CODE[name] for name in TYPES], np.int8)
     events = Events(log["item"], code[log["kind"]], log["time"], log["price"], log["quantity"], log["order"])
     offsets = np.searchsorted(log["user"], np.arange(1, n_customers + 2))
-    return events, offsets.astype(np.int64), (np.arange(ITEMS + 1) % CATEGORIES + 1).astype(np.int32)
+    category = (np.arange(ITEMS + 1) % CATEGORIES + 1).astype(np.int32)
+    return events, offsets.astype(np.int64), Shop(category=Kinds(category))
 
 
 def asked(offsets: np.ndarray, time: np.ndarray, at: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -91,12 +93,12 @@ def asked(offsets: np.ndarray, time: np.ndarray, at: list[int]) -> tuple[np.ndar
 
 def in_one_pass(n_events: int, n_customers: int) -> dict[str, float]:
     """Of this process: seconds, peak memory, rows and features."""
-    from shopkeeper.features.rfm import rfm_features
+    from shopkeeper.features.customer.compute import customer_features
 
-    events, offsets, category = as_events(drawn(n_events, n_customers), n_customers)
+    events, offsets, shop = as_events(drawn(n_events, n_customers), n_customers)
     who, when = asked(offsets, events.timestamp, cutoffs())
     found: list[Any] = []
-    spent = timed(lambda: found.append(rfm_features(events, offsets, who, when, category)))
+    spent = timed(lambda: found.append(customer_features(events, offsets, who, when, shop=shop)))
     return spent | {"rows": len(who), "features": len(found[0].names)}
 
 
@@ -122,12 +124,12 @@ def _frame(log: dict[str, np.ndarray]) -> Any:
 def compared(n_events: int = 30_000, n_customers: int = 700) -> int:
     """How many numbers both agree on; an AssertionError where they do not."""
     from _features_polars import features
-    from shopkeeper.features.rfm import rfm_features
+    from shopkeeper.features.customer.compute import customer_features
 
     log = drawn(n_events, n_customers, seed=1)
-    events, offsets, category = as_events(log, n_customers)
+    events, offsets, shop = as_events(log, n_customers)
     who, when = asked(offsets, events.timestamp, cutoffs())
-    mine = rfm_features(events, offsets, who, when, category)
+    mine = customer_features(events, offsets, who, when, shop=shop)
     other = features(_frame(log), cutoffs())
     assert other["user"].to_list() == who.tolist()
     n = 0
@@ -149,15 +151,15 @@ def scores(n_events: int) -> dict[str, Any]:
     from shopkeeper.customers.base import Cohort
     from shopkeeper.customers.lightgbm import LightGBM
     from shopkeeper.customers.logistic import Logistic
-    from shopkeeper.features.rfm import rfm_features
+    from shopkeeper.features.customer.compute import customer_features
     from shopkeeper.models.fit import Fit
 
     n = n_events * MILLION // EVENTS
-    events, offsets, category = as_events(drawn(n_events, n), n)
+    events, offsets, shop = as_events(drawn(n_events, n), n)
     who, when = asked(offsets, events.timestamp, [DAYS * DAY])
 
     def cohort(rows: np.ndarray, at: np.ndarray) -> Cohort:
-        table = rfm_features(events, offsets, rows, at, category)
+        table = customer_features(events, offsets, rows, at, shop=shop)
         start = offsets[rows - 1]
         return Cohort(rows.astype(np.int32), at, table.values, table.names, events, start, offsets[rows], at,
                       horizon_days=30.0, active_events=("purchase",), of_nothing=1.0)  # fmt: skip
@@ -171,7 +173,7 @@ def scores(n_events: int) -> dict[str, Any]:
     for model in models.values():
         model.fit(train, None, Fit(seed=1))
     found: dict[str, Any] = {"customers": len(who)}
-    alone = timed(lambda: rfm_features(events, offsets, who, when, category))
+    alone = timed(lambda: customer_features(events, offsets, who, when, shop=shop))
     found |= {"features": alone["seconds"], "features, processor": alone["cpu_seconds"]}
     for name, model in models.items():
         spent = timed(lambda model=model: model.predict(cohort(who, when)))  # type: ignore[misc]

@@ -16,6 +16,7 @@ CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {
     "split": "How the log is divided into training, validation and test.",
     "task": "What is asked: the next item, or what customers will do in a window.",
+    "features": "What models about customers know of them; [each feature](features.md) has a page of its own.",
     "trainer": "How the arithmetic of a network's training is carried out; what is learned, the model's settings say.",
     "loss": "What networks that name `loss: ${loss}` learn by.",
     "rerank": "Orders of a finished list: `rerank=[diverse,fresh]`.",

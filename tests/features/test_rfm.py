@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.features.rfm import rfm_features
+from shopkeeper.features.customer.compute import BLOCK, FeatureTable, customer_features
+from shopkeeper.features.customer.shop import Kinds, Shop
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 
 DAY = MICROSECONDS_PER_DAY
@@ -41,6 +42,20 @@ def log(seed: int, n_users: int = 30, n_events: int = 600) -> tuple[Events, np.n
     )
     counts = np.bincount(user, minlength=n_users + 1)[1:]
     return events, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def rfm_features(
+    events: Events,
+    offsets: np.ndarray,
+    user: np.ndarray,
+    cutoff: np.ndarray,
+    category: np.ndarray | None = None,
+    channels: tuple[str, ...] = (),
+    block: int = BLOCK,
+) -> FeatureTable:
+    """The usual ones, of a shop with these categories and channels."""
+    shop = Shop(channels=channels, category=None if category is None else Kinds(category))
+    return customer_features(events, offsets, user, cutoff, shop=shop, block=block)
 
 
 def asked(offsets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

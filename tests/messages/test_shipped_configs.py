@@ -66,7 +66,7 @@ def test_a_wrong_setting_in_a_file_of_any_group_would_be_found():
     for group, word in {
         "dataset": "+dataset.colums={}", "model": "+model.wdith=3", "split": "+split.test_dyas=3",
         "trainer": "+trainer.devises=2", "loss": "+loss.negatvies=3", "tuning/space": "+tuning.space.neighbors.low=1",
-        "tuning": "tuning.sampler=tpee", "engine": "+engine.memroy=3g",
+        "tuning": "tuning.sampler=tpee", "engine": "+engine.memroy=3g", "features": "+features.recensy=true",
     }.items():  # fmt: skip
         name = "item_knn" if group == "tuning/space" else None
         words = [word, *(["model=item_knn"] if name else [])]

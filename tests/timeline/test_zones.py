@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.features.rfm import rfm_features
+from shopkeeper.features.customer.compute import customer_features
+from shopkeeper.features.customer.shop import Shop
 from shopkeeper.timeline import CustomerSpec, SplitSpec, customer_windows, instant, iso
 from shopkeeper.timeline.zones import add_days, floor_day, instant_of, local
 
@@ -82,7 +83,8 @@ def test_a_visit_in_the_afternoon_is_one_visit():
     days = ("2023-02-02", "2023-02-09", "2023-02-16", "2023-02-23")
     time = np.array([t for d in days for t in (at(f"{d}T23:50"), at(f"{d}T23:50") + 1200 * SECOND)])
     events = Events(np.ones(8, np.int32), np.ones(8, np.int8), time)
-    table = rfm_features(events, np.array([0, 8]), np.array([1]), np.array([at("2023-03-01")]), zone=COAST)
+    at_march = np.array([at("2023-03-01")])
+    table = customer_features(events, np.array([0, 8]), np.array([1]), at_march, shop=Shop(COAST))
     of = dict(zip(table.names, table.values[0].tolist(), strict=True))
     assert (of["visits_30d"], of["visit_gap_mean"]) == (4, 7)
 

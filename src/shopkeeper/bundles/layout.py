@@ -225,6 +225,9 @@ BUNDLE = Folder(
             season.until            int             … this instant, microseconds
             season.learnt           number          mean log of what training windows brought, over the days before them
             season.of_nothing       number or null  label of a window that holds nothing; null of means
+            features?               object          of a log, not of a graph: the groups of features
+            features.<group>        any             its settings; true where it has none
+            features_hash?          text            SHA-256 of that
             feature_names?          list            of customers, not of a graph: features, in the arrays' order
             horizon_days?           number          of customers: the window that the answer is about
             pairs?                  object          of pairs: what is asked about

@@ -19,8 +19,8 @@ from shopkeeper.customers.subjects import KNOWN, Subjects, pair_features
 from shopkeeper.customers.window import ALIVE, DISCOUNT, LINES, MONEY, NEW, RETURNS, WAIT
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.features.customer.block import MONEY_UNIT
 from shopkeeper.features.marks import LEAST_OFF
-from shopkeeper.features.rfm import MONEY_UNIT
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import iso
@@ -205,7 +205,7 @@ def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
     columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
     events = Events(**columns)
     until_then = p.part(offsets, events)
-    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows])
+    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows], cohort.declared)
     if table.names != cohort.feature_names:
         return ["the features have other names when nothing follows the cutoff"]
     differ = ~((table.values == cohort.features[rows]) | (np.isnan(table.values) & np.isnan(cohort.features[rows])))

@@ -14,6 +14,7 @@ import numpy as np
 
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.features.customer.declared import USUAL, Features
 from shopkeeper.features.table import Encoding
 from shopkeeper.models.about import PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
@@ -46,6 +47,7 @@ class Cohort:
     active_days: float | None = None  # … in so many days before the cutoff; None: at any time before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # rows that are not here, by reason
     of_nothing: float = 0.0  # the label of a window that holds nothing: 1 of who leaves, else 0
+    declared: Features = USUAL  # which features, where rows are of a log
     encoding: Encoding | None = None  # how rows of a table of customers became features; None: a log
     holds: str = ""  # what labels are made from: one of `window.py`; "": a table's column
     further: Mapping[str, Further] = field(default_factory=dict)  # of tasks that are learned together, by name

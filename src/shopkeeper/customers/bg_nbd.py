@@ -26,6 +26,7 @@ from shopkeeper.customers.state import labels_of, read_state, with_blanks, write
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import ALIVE
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs import processes
@@ -157,6 +158,11 @@ class BGNBDModel:
 
     def _arrays(self, cohort: Cohort) -> dict[str, np.ndarray]:
         """What `programs/processes.py` reads."""
+        if lacking := [name for name in processes.READ if name not in cohort.feature_names]:
+            raise UserError(
+                f"model={self.name} reads {', '.join(lacking)}, which the features leave out; take features=usual, or "
+                f"declare recency, frequency, money and returns"
+            )
         asked = processes.of_window(cohort.feature_names, cohort.horizon_days, self.turned)
         return {**self._parameters(), **asked}
 

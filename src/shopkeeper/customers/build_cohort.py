@@ -9,9 +9,8 @@ alone count for neither.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,7 +22,9 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.features.rfm import FeatureTable, rfm_features
+from shopkeeper.features.customer.compute import FeatureTable, customer_features
+from shopkeeper.features.customer.declared import USUAL, Features
+from shopkeeper.features.customer.known import shop_of
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline import floor_day, iso
@@ -64,6 +65,7 @@ def build_cohort(
     truth: Truth = stayed_away,
     of: str = LINES,
     answers: str = PROBABILITIES,
+    declared: Features = USUAL,
 ) -> Cohort:
     """All customers active before each cutoff, with point-in-time features and, unless `labels=False`, labels.
 
@@ -83,6 +85,7 @@ def build_cohort(
             Whose label is NaN is left out and counted.
         of: lines, orders, money, or another of `window.py`.
         answers: what labels are: of probabilities 0 or 1, counts or amounts.
+        declared: which features.
 
     Raises:
         UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
@@ -152,13 +155,14 @@ def build_cohort(
             f"no customer's window of {horizon_days:g} days from {iso(instants[-1])} says what is asked; choose "
             f"another cutoff or a longer horizon_days, or another task: does the log hold what this one is about?"
         )
-    features = features_of(prepared, customer, cutoff)
+    features = features_of(prepared, customer, cutoff, declared)
     start = prepared.offsets[customer - 1]
     return Cohort(
         customer=customer,
         cutoff=cutoff,
         features=features.values,
         feature_names=features.names,
+        declared=declared,
         events=prepared.events,
         start=start,
         end=lower_bound(time, start, prepared.offsets[customer], cutoff),
@@ -188,20 +192,11 @@ def window_labels(prepared: Prepared, cohort: Cohort, truth: Truth, of: str) -> 
     return label
 
 
-def features_of(prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray) -> FeatureTable:
-    """What was known of customers (n,) strictly before instants (n,): RFM and relatives."""
-    categories, channels = item_categories(prepared), channel_names(prepared.manifest)
-    since = None if categories is None else prepared.known_since("items", "category")
-    return rfm_features(
-        prepared.events,
-        prepared.offsets,
-        customer,
-        cutoff,
-        categories,
-        channels,
-        category_since=since,
-        zone=prepared.zone,
-    )
+def features_of(
+    prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray, declared: Features = USUAL
+) -> FeatureTable:
+    """What was known of customers (n,) strictly before instants (n,), as it is declared."""
+    return customer_features(prepared.events, prepared.offsets, customer, cutoff, declared, shop_of(prepared))
 
 
 def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:
@@ -258,29 +253,3 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         session=None if cohorts[0].session is None else joined("session"),
         left_out=dict(sum((Counter(c.left_out) for c in cohorts), Counter())),
     )
-
-
-def item_categories(prepared: Prepared) -> np.ndarray | None:
-    """Category code of every item, int32 (n_items + 1,), from the item table's column `category`; None without one.
-
-    0 where it is unknown: that is no category.
-    """
-    if "items" not in prepared.__dict__ and not (prepared.place / "items.parquet").is_file():
-        return None
-    table = prepared.items
-    if "category" not in table.column_names:
-        return None
-    column = table["category"].to_pylist()
-    known = np.array([i for i, x in enumerate(column) if x is not None and str(x).strip()], np.int64)
-    codes = np.zeros(max(len(column), prepared.n_items) + 1, np.int32)  # an item without a row has no category
-    names = np.array([str(column[i]) for i in known])
-    codes[table["item"].to_numpy()[known]] = np.unique(names, return_inverse=True)[1] + 1
-    return codes
-
-
-MOST_CHANNELS = 127  # a feature each; a column with more values is hardly a channel
-
-
-def channel_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Channels of a dataset that features tell apart, in the order of their codes: the first that occurred."""
-    return tuple(str(c) for c in (manifest.get("channels") or ())[:MOST_CHANNELS])

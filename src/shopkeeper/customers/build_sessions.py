@@ -22,6 +22,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.data.session_rows import LaidOut
 from shopkeeper.errors import UserError
+from shopkeeper.features.customer.declared import USUAL, Features
 from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.splits.audit_error import AuditError
@@ -40,6 +41,7 @@ def build_sessions(
     gap_minutes: float,
     observed_until: int,
     labels: bool = True,
+    declared: Features = USUAL,
 ) -> Cohort:
     """The sessions that begin in [start, start + horizon) of any start, each asked after its n-th event.
 
@@ -55,6 +57,7 @@ def build_sessions(
         gap_minutes: longer silence begins another session, where the log does not say which session a row is of.
         observed_until: the log is complete before this instant.
         labels: False for sessions that may still go on at the end of `starts` + horizon.
+        declared: which features of the customer.
 
     Raises:
         UserError: a window beyond the log, or no session that is asked about.
@@ -99,7 +102,7 @@ def build_sessions(
     chosen = chosen[np.argsort(asked, kind="stable")]
     rows_nK = laid.first_rows(chosen, after)
     label = (running[first[chosen] + length[chosen]] > running[first[chosen]]).astype(np.float64) if labels else None
-    return _cohort(prepared, rows_nK, label, observed_until, float(horizon_days), left_out, gap_minutes)
+    return _cohort(prepared, rows_nK, label, observed_until, float(horizon_days), left_out, gap_minutes, declared)
 
 
 def _agreeing(
@@ -131,13 +134,14 @@ def _cohort(
     horizon_days: float,
     left_out: Counter[str],
     gap_minutes: float,
+    declared: Features,
 ) -> Cohort:
     """Rows for sessions whose first events are these rows of the log, (n, K)."""
     e = prepared.events
     assert e.timestamp is not None
     customer = prepared.event_user[rows_nK[:, 0]]
     began = e.timestamp[rows_nK[:, 0]]
-    table = features_of(prepared, customer, began)
+    table = features_of(prepared, customer, began, declared)
     start, end = prepared.offsets[customer - 1], rows_nK[:, -1] + 1
     known = session_features(e, rows_nK, start, prepared.zone)
     return Cohort(
@@ -152,6 +156,7 @@ def _cohort(
         label=label,
         horizon_days=horizon_days,
         left_out={reason: n for reason, n in left_out.items() if n},
+        declared=declared,
         session=rows_nK,
         gap_minutes=gap_minutes,
     )
@@ -183,7 +188,7 @@ def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> No
         columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
         until_then = prepared.part(np.array([0, len(kept)]), Events(**columns))
         place = np.searchsorted(kept, rows)[None, :]
-        known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]]).values
+        known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]], cohort.declared).values
         now = np.append(known, session_features(until_then.events, place, np.zeros(1, np.int64), prepared.zone))
         wrong = ~((now == cohort.features[row]) | (np.isnan(now) & np.isnan(cohort.features[row])))
         if wrong.any():
@@ -195,7 +200,9 @@ def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> No
         )
 
 
-def open_sessions(prepared: Prepared, at: int, *, after: int, gap_minutes: float, observed_until: int) -> Cohort:
+def open_sessions(
+    prepared: Prepared, at: int, *, after: int, gap_minutes: float, observed_until: int, declared: Features = USUAL
+) -> Cohort:
     """The newest session of each customer that goes on at an instant: of n events or more, asked after the n-th.
 
     It has ended when its last event lies longer back than `gap_minutes`, and is not asked about once something was
@@ -224,4 +231,4 @@ def open_sessions(prepared: Prepared, at: int, *, after: int, gap_minutes: float
     user = then.event_user[order[first[chosen]]]
     last = np.append(user[1:] != user[:-1], True)  # sessions come by customer, the newest beginning last
     rows_nK = laid.first_rows(chosen[last], after)
-    return _cohort(then, rows_nK, None, observed_until, 0.0, Counter(), gap_minutes)
+    return _cohort(then, rows_nK, None, observed_until, 0.0, Counter(), gap_minutes, declared)

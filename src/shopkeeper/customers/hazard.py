@@ -193,9 +193,8 @@ class Hazard:
         assert p is not None
         period = round(train.horizon_days * MICROSECONDS_PER_DAY / self.periods)
         cutoffs = np.arange(until - period, int(train.cutoff.min()) - 1, -period)[::-1].tolist()
-        known = build_cohort(
-            p, cutoffs, train.horizon_days, train.active_days, events=train.active_events, labels=False
-        )
+        about: dict[str, Any] = {"events": train.active_events, "declared": train.declared}
+        known = build_cohort(p, cutoffs, train.horizon_days, train.active_days, labels=False, **about)
         mine = np.isin(known.customer, train.customer)
         features, customer, cutoff = known.features[mine], known.customer[mine], known.cutoff[mine]
         # In which period. Never is so far away that its distance from an instant before 1970 has no number.

@@ -26,9 +26,9 @@ from collections.abc import Callable
 import numpy as np
 
 from shopkeeper.data.requests import Events, Requests
+from shopkeeper.features.customer.block import MONEY_UNIT, money_of, order_starts
 from shopkeeper.features.marks import below_usual, never_had
 from shopkeeper.features.point_in_time import prefix
-from shopkeeper.features.rfm import MONEY_UNIT, money_of, order_starts
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, event_codes
 
 LINES, ORDERS, MONEY = "lines", "orders", "money"

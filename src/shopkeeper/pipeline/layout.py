@@ -114,6 +114,7 @@ CUSTOMER_RUN = Folder(
             f"""
             {MANIFEST.strip()}
             windows?             object        of a log: cutoffs, horizon, who is asked about
+            features?            text          of a log: SHA-256 of the groups of features
             too_thin?            text          why every score is blank: too few customers, too short a log
             left_out             object        customers who were not asked about, by part and reason
             refit?               bool          fitted for test on all cutoffs that are wholly observed before it

@@ -20,6 +20,7 @@ from shopkeeper.campaigns.segments.settings import Segmentation
 from shopkeeper.campaigns.uplift.settings import LEARNER_NAMES, Campaign, Trees
 from shopkeeper.errors import UserError, nearest, number, or_null, whole
 from shopkeeper.evaluation.settings import Evaluation, Report, check_k
+from shopkeeper.features.customer.declared import Features
 from shopkeeper.ingest.dataset_parts import KIND, WHEN
 from shopkeeper.ingest.dataset_settings import DatasetSettings
 from shopkeeper.ingest.dataset_shape import check_dataset
@@ -95,6 +96,7 @@ class Data:
     paths: Paths = field(default_factory=Paths)
     engine: Engine | None = None  # None: arrays
     timeline: Timeline = field(default_factory=Timeline)
+    features: Features = field(default_factory=Features)  # of models about customers
     audit: str = held(Name(("always", "full")), "always")  # full: perturb everything after the cutoff and compare
     prepared_folder: Path | None = None  # None: after the dataset
     progress: bool = True

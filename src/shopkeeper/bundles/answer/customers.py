@@ -1,7 +1,7 @@
 """A customer model in a bundle: a probability, a count or an amount from what somebody did, or why there is none.
 
-Features are computed here by the declarations that training used (`features.rfm`), with NumPy alone; a graph is given
-the events themselves.
+Features are computed here by the declarations that training used (`features/customer`), with NumPy alone; a graph is
+given the events themselves.
 
 Shapes: n customers, F features.
 """
@@ -24,7 +24,9 @@ from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.session_rows import LaidOut, none_goes_on
 from shopkeeper.errors import UserError
-from shopkeeper.features.rfm import rfm_features
+from shopkeeper.features.customer.compute import customer_features
+from shopkeeper.features.customer.declared import USUAL, Features
+from shopkeeper.features.customer.shop import Kinds, Shop
 from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.features.subject_pairs import KNOWN as PAIRED
 from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN, of_pairs
@@ -50,6 +52,7 @@ class CustomerModel:
     vocabulary: Vocabulary
     category: np.ndarray | None  # int32 (items + 1,), 0 where unknown
     category_since: np.ndarray | None  # int64 (items + 1,) µs
+    declared: Features  # of its model
 
     @classmethod
     def of(
@@ -70,6 +73,7 @@ class CustomerModel:
             vocabulary,
             None if category is None else np.array(category, np.int32),
             None if since is None else np.array(since, np.int64),
+            Features.from_json(manifest["features"]) if "features" in manifest else USUAL,
         )
 
     def answer(self, asked: Histories, seen: Counter[str]) -> list[Answer]:
@@ -231,16 +235,13 @@ class CustomerModel:
             instants = requests.events.timestamp[rows_nK[:, 0]]
             zone = self.manifest["history"]["time_zone"]
             of_session = session_features(requests.events, rows_nK, requests.start[kept], zone)
-        found = rfm_features(
-            requests.events,
-            np.append(requests.start, requests.end[-1:]),
-            kept + 1,
-            instants,
-            category,
-            self.vocabulary.channels[: self.vocabulary.content["channel_features"]],
-            category_since=since,
-            zone=self.manifest["history"]["time_zone"],
+        offsets = np.append(requests.start, requests.end[-1:])
+        shop = Shop(
+            self.manifest["history"]["time_zone"],
+            tuple(self.vocabulary.channels[: self.vocabulary.content["channel_features"]]),
+            None if category is None else Kinds(category, since),
         )
+        found = customer_features(requests.events, offsets, kept + 1, instants, self.declared, shop)
         names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values
         if "pairs" in self.manifest:
             told, names = self.arrays, [*names, *PAIRED]

@@ -17,8 +17,8 @@ from shopkeeper.bundles.write import golden_sessions as sessions_of
 from shopkeeper.bundles.write import pairs as pairs_of
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import channel_names, item_categories
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.features.customer.known import channel_names, item_categories
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.programs import processes
 from shopkeeper.programs.base import GRAPH, Program
@@ -88,7 +88,15 @@ class CustomerQuestions:
     def facts(self, run: MadeFrom) -> dict[str, Any]:
         """Of customers: what is said, of what, of whom, how calibrated."""
         cohort = self.cohort
-        features = {} if self.program.scorer == GRAPH else {"feature_names": list(cohort.feature_names)}
+        features = (
+            {}
+            if self.program.scorer == GRAPH
+            else {
+                "features": cohort.declared.as_json(),
+                "features_hash": cohort.declared.hash,
+                "feature_names": list(cohort.feature_names),
+            }
+        )
         return {
             "calibrator": self.program.calibrator,
             "answers": cohort.answers,

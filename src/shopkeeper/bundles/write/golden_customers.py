@@ -118,7 +118,7 @@ def as_cohort(prepared: Prepared, cohort: Cohort, people: Sequence[Person]) -> t
     events, offsets = joined(people)
     who, cutoff = np.arange(1, len(people) + 1), np.array([p.instant for p in people], np.int64)
     log = prepared.part(offsets, events)
-    table = features_of(log, who, cutoff)
+    table = features_of(log, who, cutoff, cohort.declared)
     start = offsets[:-1]
     assert events.timestamp is not None
     end = lower_bound(events.timestamp, start, offsets[1:], cutoff)

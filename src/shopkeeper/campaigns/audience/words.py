@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.features.rfm import HABIT, WINDOWS
 from shopkeeper.models.shares import Contributions
 
 REASONS = 3
@@ -46,9 +45,7 @@ WORDS: dict[str, tuple[Words, str]] = {
     "days_since_first_order": (_ago("first order"), "no order yet"),
     "days_since_event": (_ago("last seen"), "never seen"),
     "orders": (_number("order in all", "orders in all"), ""),
-    **{f"orders_{w}d": (_number(f"order in {w} days", f"orders in {w} days"), "") for w in WINDOWS},
     "money": (lambda x: f"spent {x:,.2f} in all", ""),
-    **{f"money_{w}d": ((lambda x, w=w: f"spent {x:,.2f} in {w} days"), "") for w in WINDOWS},  # type: ignore[misc]
     "money_per_order": (lambda x: f"{x:,.2f} an order", "no order yet"),
     "gap_mean": (lambda x: f"orders every {_days(x)}", "fewer than two orders"),
     "gap_std": (lambda x: f"gaps between orders differ by {_days(x)}", "fewer than two orders"),
@@ -61,23 +58,24 @@ WORDS: dict[str, tuple[Words, str]] = {
     "repeat_share": (_share("lines are repeats"), "no order yet"),
     "return_share": (_share("lines came back"), "no order yet"),
     "money_returned_share": (_share("of the money came back"), "no order yet"),
-    "views_30d": (_number("view in 30 days", "views in 30 days"), ""),
     "days_since_view": (_ago("last view"), "no view known"),
-    "carts_30d": (_number("item put into the cart in 30 days", "items put into the cart in 30 days"), ""),
     "days_since_cart": (_ago("last put into the cart"), "nothing ever put into the cart"),
-    "visits_30d": (_number("visit in 30 days", "visits in 30 days"), ""),
-    "visits_90d": (_number("visit in 90 days", "visits in 90 days"), ""),
-    **{
-        f"order_{period}{window and f'_{window}d'}": (
-            _number(f"{one} with an order{late}", f"{period} with an order{late}"),
-            "",
-        )
-        for period, one in (("weeks", "week"), ("months", "month"))
-        for window, late in ((0, ""), *((w, f" in {w} days") for w in HABIT))
-    },
+    "order_weeks": (_number("week with an order", "weeks with an order"), ""),
+    "order_months": (_number("month with an order", "months with an order"), ""),
     "visit_gap_mean": (lambda x: f"here every {_days(x)}", "only one visit"),
     "recency_over_visit_gap": (lambda x: f"away for {x:.1f} of the usual gaps", "only one visit"),
 }
+# The same of those over the last days, `<name>_<days>d`; `late` says of which.
+OF_DAYS: dict[str, Callable[[str], Words]] = {
+    "orders": lambda late: _number(f"order {late}", f"orders {late}"),
+    "money": lambda late: lambda x: f"spent {x:,.2f} {late}",
+    "views": lambda late: _number(f"view {late}", f"views {late}"),
+    "carts": lambda late: _number(f"item put into the cart {late}", f"items put into the cart {late}"),
+    "visits": lambda late: _number(f"visit {late}", f"visits {late}"),
+    "order_weeks": lambda late: _number(f"week with an order {late}", f"weeks with an order {late}"),
+    "order_months": lambda late: _number(f"month with an order {late}", f"months with an order {late}"),
+}
+DAYS = re.compile(r"(\w+)_(\d+)d")
 CHANNEL = "channel_share_"
 
 
@@ -95,6 +93,8 @@ def in_words(feature: str, value: float, currency: str = "") -> str:
         words, unknown = _share(f"orders by {feature.removeprefix(CHANNEL)}"), "no order yet"
     elif feature in WORDS:
         words, unknown = WORDS[feature]
+    elif (of_days := DAYS.fullmatch(feature)) and of_days[1] in OF_DAYS:
+        words, unknown = OF_DAYS[of_days[1]](f"in {of_days[2]} days"), ""
     else:
         words, unknown = (lambda x: f"{feature.replace('_', ' ')} {x:g}"), ""
     if not np.isfinite(value):

@@ -17,7 +17,7 @@ import numpy as np
 from shopkeeper.campaigns.segments.clusters import CHANNEL, TRAITS
 from shopkeeper.campaigns.segments.rules import net_money
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.features.rfm import order_starts
+from shopkeeper.features.customer.block import order_starts
 from shopkeeper.schema import CATEGORY_COLUMNS, EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.timeline.zones import local
 

@@ -10,7 +10,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.window import LINES, MONEY, NEW, ORDERS, RETURNS
 from shopkeeper.data.requests import Events
-from shopkeeper.features.rfm import MONEY_UNIT, money_of
+from shopkeeper.features.customer.block import MONEY_UNIT, money_of
 from shopkeeper.models.about import AMOUNTS
 from shopkeeper.programs.season import BEFORE, FEWEST_WEEKS, MOST, WEEK, Season
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY

@@ -17,7 +17,7 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import own_events
-from shopkeeper.features.rfm import order_starts
+from shopkeeper.features.customer.block import order_starts
 from shopkeeper.models.about import DAYS, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY

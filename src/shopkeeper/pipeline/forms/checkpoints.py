@@ -32,7 +32,7 @@ def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
         decides["k"] = k
     if cfg.trial is not None:  # of a search: another one may have the same settings at the same time
         decides["trial"] = cfg.trial
-    of_data = ("dataset_fingerprint", "split") + (("task", "windows") if "windows" in facts else ())
+    of_data = ("dataset_fingerprint", "split") + (("task", "windows", "features") if "windows" in facts else ())
     key = sha256_json(decides | {k: facts[k] for k in of_data})
     return cfg.paths.checkpoints / f"{cfg.model.name}-{key[:16]}"
 

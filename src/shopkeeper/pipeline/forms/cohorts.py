@@ -64,7 +64,7 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
             rows = build_sessions(prepared, at, spec.horizon_days, observed_until=windows.observed_until, **told_of)
             audit_sessions(prepared, rows, told_of["gap_minutes"])
             return rows
-        about = {"observed_until": windows.observed_until, "answers": truth.answers, **told}
+        about = {"observed_until": windows.observed_until, "answers": truth.answers, "declared": cfg.features, **told}
         cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
         audit_cohort(prepared, cohort, spec.active_days, **told)
         if subjects is None:
@@ -110,7 +110,7 @@ def asked_about(cfg: Data, prepared: Prepared, windows: CustomerWindows) -> Subj
 
 def sessions_of(cfg: Data) -> dict[str, Any]:
     """Which sessions the config's task asks about, and when."""
-    return {"after": cfg.task.after_events, "gap_minutes": cfg.task.gap_minutes}
+    return {"after": cfg.task.after_events, "gap_minutes": cfg.task.gap_minutes, "declared": cfg.features}
 
 
 def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort]:
@@ -129,7 +129,7 @@ def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepare
     known = known_at(told, at) if context.known_per_cutoff(told) else prepared
     if truth.by == SESSION:
         return known, open_sessions(known, at, observed_until=windows.observed_until, **sessions_of(told))
-    about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers}
+    about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers, "declared": told.features}
     cohort = build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
     subjects = asked_about(told, known, windows)
     return known, cohort if subjects is None else paired(known, cohort, subjects, truth.label)

@@ -99,6 +99,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
         hashes[parts[-1]],
         facts={
             **said,
+            "features": cfg.features.hash,
             **({"too_thin": thin} if thin else {}),
             "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out},
         },

@@ -67,13 +67,24 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("dataset=demo_shop segmentation.clusters.most=5", "at most five groups of customers who are alike"),
     ),
 }  # fmt: skip
-TRAINS = ("dataset", "split", "task", "model", "loss", "trainer", "experiment", "seed", "init_from", "timeline",
-          "evaluation", "tracking", "audit", "prepared_folder", "engine", "progress", "paths")  # fmt: skip
+TRAINS = ("dataset", "split", "task", "model", "features", "loss", "trainer", "experiment", "seed", "init_from",
+          "timeline", "evaluation", "tracking", "audit", "prepared_folder", "engine", "progress", "paths")  # fmt: skip
 # What a verb reads of conf/config.yaml.
 SHARED: Mapping[str, Sequence[str]] = {
     "train": TRAINS,
     "tune": TRAINS,
-    "prepare": ("dataset", "split", "task", "timeline", "audit", "prepared_folder", "engine", "progress", "paths"),
+    "prepare": (
+        "dataset",
+        "split",
+        "task",
+        "features",
+        "timeline",
+        "audit",
+        "prepared_folder",
+        "engine",
+        "progress",
+        "paths",
+    ),
     "evaluate": ("dataset", "split", "task", "evaluation", "tracking", "paths"),
     "export": ("dataset", "split", "task", "model", "evaluation", "tracking", "paths"),
     "recommend": ("dataset", "split", "task", "model", "paths"),
