@@ -55,7 +55,7 @@ class Features:
 
     def as_json(self) -> dict[str, Any]:
         """As a manifest says it: the groups that there are."""
-        return {name: _plain(asdict(told) if is_dataclass(told) else told) for name, told in self.groups.items()}
+        return {name: _plain(told) for name, told in self.groups.items()}
 
     @property
     def hash(self) -> str:
@@ -70,6 +70,8 @@ class Features:
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
