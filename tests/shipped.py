@@ -141,7 +141,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
     "campaign": lambda cfg, name: _equal(settings(cfg, Uplift).campaign.name, name),
     "dataset": dataset_is_valid,
     "engine": lambda cfg, name: _equal(Engine.of(cfg["engine"]).name, name),
-    "features": lambda cfg, name: _equal(settings(cfg, Train).features.name, name),
+    "features": lambda cfg, name: settings(cfg, Train),
     "loss": lambda cfg, name: _equal(Loss.of(cfg["loss"]).name, name),
     "model": model_is_valid,
     "paths": lambda cfg, name: _equal({type(path) for path in cfg["paths"].values()}, {str}),

@@ -22,11 +22,16 @@ SHOP = Shop(channels=("<channel>",))
 
 def page() -> str:
     """The page in Markdown."""
-    lines = ["# Features of customers", "", "Made from the declarations in `conf/features/`: what a model about customers",
-             "knows of each at a cutoff, from nothing that lies at or after it. `features=usual` is taken unless another",
-             "choice is named, `features.<group>=null` leaves a group out, and [settings](settings.md#features) of a group",
-             "change it. Times are in days, money in the log's currency; what is not known is no number (NaN).",
-             "A bundle computes the same declaration from raw events.", ""]  # fmt: skip
+    lines = [
+        "# Features of customers",
+        "",
+        "Made from the declarations in `conf/features/`: what a model about customers knows of each at a cutoff, from",
+        "nothing that lies at or after it. `features=usual` is taken unless another choice is named,",
+        "`features.<group>=null` leaves a group out, and [settings](settings.md#features) change one. Times are",
+        "in days, money in the log's currency; what is not known is no number (NaN). A bundle computes the same",
+        "declaration from raw events.",
+        "",
+    ]
     for path in sorted((CONF / "features").glob("*.yaml")):
         said = read(path)
         declared = settings(Features, yaml.safe_load(path.read_text(encoding="utf-8")))
