@@ -20,6 +20,9 @@ from shopkeeper.customers.window import ALIVE, DISCOUNT, LINES, MONEY, NEW, RETU
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.features.customer.block import MONEY_UNIT
+from shopkeeper.features.customer.declared import bound
+from shopkeeper.features.customer.known import shop_of
+from shopkeeper.features.customer.shop import numbered_anew
 from shopkeeper.features.marks import LEAST_OFF
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.splits.audit_error import AuditError
@@ -204,12 +207,17 @@ def _features(p: Prepared, cohort: Cohort, rows: np.ndarray) -> list[str]:
     kept = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
     columns: dict[str, Any] = {n: None if column is None else column[kept] for n, column in vars(p.events).items()}
     events = Events(**columns)
-    until_then = p.part(offsets, events)
-    table = features_of(until_then, np.arange(1, len(rows) + 1), cohort.cutoff[rows], cohort.declared)
-    if table.names != cohort.feature_names:
-        return ["the features have other names when nothing follows the cutoff"]
-    differ = ~((table.values == cohort.features[rows]) | (np.isnan(table.values) & np.isnan(cohort.features[rows])))
-    names = [name for name, wrong in zip(table.names, differ.any(axis=0), strict=True) if wrong]
+    until_then, then = p.part(offsets, events), np.empty_like(cohort.features[rows])
+    for cutoff in np.unique(cohort.cutoff[rows]).tolist():  # of the shop, too, nothing is known from then on
+        some = np.flatnonzero(cohort.cutoff[rows] == cutoff)
+        known = replace(_ending(p, cutoff), consent=p.consent) if cohort.declared.reads_shop else p
+        shop = numbered_anew(shop_of(known, cohort.declared, np.array([cutoff])), cohort.customer[rows])
+        table = features_of(until_then, some + 1, cohort.cutoff[rows][some], bound(cohort.declared, shop=shop))
+        if table.names != cohort.feature_names:
+            return ["the features have other names when nothing follows the cutoff"]
+        then[some] = table.values
+    differ = ~((then == cohort.features[rows]) | (np.isnan(then) & np.isnan(cohort.features[rows])))
+    names = [name for name, wrong in zip(cohort.feature_names, differ.any(axis=0), strict=True) if wrong]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     changed = (
         f"{', '.join(names[:5])}{more} of {differ.any(axis=1).sum()} customers change with what follows the cutoff"

@@ -23,8 +23,8 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
 from shopkeeper.features.customer.compute import FeatureTable, customer_features
-from shopkeeper.features.customer.declared import USUAL, Features
-from shopkeeper.features.customer.known import shop_of
+from shopkeeper.features.customer.declared import USUAL, Features, beside
+from shopkeeper.features.customer.known import shop_of, without_lacking
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 from shopkeeper.timeline import floor_day, iso
@@ -155,6 +155,7 @@ def build_cohort(
             f"no customer's window of {horizon_days:g} days from {iso(instants[-1])} says what is asked; choose "
             f"another cutoff or a longer horizon_days, or another task: does the log hold what this one is about?"
         )
+    declared = without_lacking(declared, prepared)
     features = features_of(prepared, customer, cutoff, declared)
     start = prepared.offsets[customer - 1]
     return Cohort(
@@ -196,7 +197,8 @@ def features_of(
     prepared: Prepared, customer: np.ndarray, cutoff: np.ndarray, declared: Features = USUAL
 ) -> FeatureTable:
     """What was known of customers (n,) strictly before instants (n,), as it is declared."""
-    return customer_features(prepared.events, prepared.offsets, customer, cutoff, declared, shop_of(prepared))
+    shop = beside(declared).shop or shop_of(prepared, declared, cutoff)
+    return customer_features(prepared.events, prepared.offsets, customer, cutoff, declared, shop)
 
 
 def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_out: Counter[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from shopkeeper.data.session_rows import LaidOut, none_goes_on
 from shopkeeper.errors import UserError
 from shopkeeper.features.customer.compute import customer_features
 from shopkeeper.features.customer.declared import USUAL, Features
-from shopkeeper.features.customer.shop import Kinds, Shop
+from shopkeeper.features.customer.shop import Kinds, from_arrays, named_categories
 from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.features.subject_pairs import KNOWN as PAIRED
 from shopkeeper.features.subject_pairs import SHARES, SINCE, SUBJECT, WHEN, of_pairs
@@ -236,10 +236,11 @@ class CustomerModel:
             zone = self.manifest["history"]["time_zone"]
             of_session = session_features(requests.events, rows_nK, requests.start[kept], zone)
         offsets = np.append(requests.start, requests.end[-1:])
-        shop = Shop(
-            self.manifest["history"]["time_zone"],
-            tuple(self.vocabulary.channels[: self.vocabulary.content["channel_features"]]),
-            None if category is None else Kinds(category, since),
+        shop = replace(
+            from_arrays(self.arrays, len(strange)),
+            zone=self.manifest["history"]["time_zone"],
+            channels=tuple(self.vocabulary.channels[: self.vocabulary.content["channel_features"]]),
+            category=None if category is None else Kinds(category, since, named_categories(self.arrays)),
         )
         found = customer_features(requests.events, offsets, kept + 1, instants, self.declared, shop)
         names, values = [*found.names, *(KNOWN if of_session is not None else ())], found.values

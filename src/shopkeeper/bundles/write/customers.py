@@ -18,11 +18,16 @@ from shopkeeper.bundles.write import pairs as pairs_of
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.features.customer.known import channel_names, item_categories
+from shopkeeper.errors import UserError
+from shopkeeper.features.customer.declared import Features, bound
+from shopkeeper.features.customer.known import channel_names, item_categories, shop_of
+from shopkeeper.features.customer.moments import YEAR
+from shopkeeper.features.customer.shop import Shop, as_arrays
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.programs import processes
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.programs.waits import LEVELS, WAIT_SCORERS
+from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 REAL_CUSTOMERS = 1000
 OF_A_WINDOW = {
@@ -31,6 +36,32 @@ OF_A_WINDOW = {
     *processes.SCORERS,
     *WAIT_SCORERS,
 }  # programs that are told what is asked of which window
+
+
+def exported_shop(prepared: Prepared, cohort: Cohort) -> Shop:
+    """What a bundle knows of the shop: as of the days that the cohort is asked at, of the season until nothing more
+    is known of it.
+
+    Raises:
+        UserError: the features read what no bundle is told.
+    """
+    declared, at = cohort.declared, cohort.cutoff
+    if "attributes" in declared.groups:
+        raise UserError(
+            "features.attributes are of the users' table, of which a bundle is told nothing; train with "
+            "features.attributes=null to export, or let `shopkeeper score` say the scores"
+        )
+    if cohort.session is not None:
+        assert cohort.events.timestamp is not None
+        at = np.append(at, cohort.events.timestamp[cohort.session[:, 0]])
+    shop = shop_of(prepared, declared, at)
+    if declared.season is None:
+        return shop
+    day, last = MICROSECONDS_PER_DAY, prepared.span[1] + (YEAR - declared.season.days) * MICROSECONDS_PER_DAY
+    days = np.append(np.unique(at), np.arange(int(at.max()), last, day))
+    return replace(
+        shop, season=shop_of(prepared, Features.from_json({"season": declared.as_json()["season"]}), days).season
+    )
 
 
 class CustomerQuestions:
@@ -45,6 +76,12 @@ class CustomerQuestions:
         if program.scorer in OF_A_WINDOW:
             asked = processes.of_window(cohort.feature_names, cohort.horizon_days, cohort.of_nothing == 1)
             self.program = replace(self.program, arrays={**program.arrays, **asked})
+        self.declared = cohort.declared
+        if program.scorer != GRAPH:
+            shop = exported_shop(prepared, cohort)
+            self.declared = bound(cohort.declared, shop=shop)
+            self.program = replace(self.program, arrays={**self.program.arrays, **as_arrays(shop)})
+        self.cohort = replace(cohort, declared=self.declared)
         if cohort.subject is not None:
             self.program = replace(self.program, arrays={**program.arrays, **pairs_of.pair_arrays(prepared, cohort)})
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
@@ -66,7 +103,8 @@ class CustomerQuestions:
     def vocabulary(self) -> dict[str, Any]:
         """What turns a client's events into the arrays that features are made of."""
         prepared = self.prepared
-        session = ("session",) if self.cohort.session is not None else ()
+        read = self.cohort.session is not None or ("sessions" in self.declared.groups and self.program.scorer != GRAPH)
+        session = ("session",) if read else ()
         columns = [
             n for n in ("price", "quantity", "order", "channel", *session) if getattr(prepared.events, n) is not None
         ]
@@ -74,6 +112,7 @@ class CustomerQuestions:
         if self.program.scorer == GRAPH:  # it reads no attributes
             category = since = None
         named = category is not None or self.program.scorer == GRAPH or self.cohort.subject is not None
+        named = named or self.declared.reads_items
         n = 0 if category is None else len(self.item_ids) + 1
         return {
             "item_ids": self.item_ids if named else None,  # null: any id is as good as another

@@ -11,7 +11,7 @@ Shapes: n rows (customer, cutoff), M events of the block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,8 @@ class Block:
     person: np.ndarray
     cutoff: np.ndarray  # int64 µs
     shop: Shop
+    user: np.ndarray  # int64 (n,) internal ids
+    found: dict[str, np.ndarray] = field(default_factory=dict)  # features of groups that were computed before
 
     @property
     def time(self) -> np.ndarray:
@@ -123,6 +125,14 @@ class Block:
     def orders(self) -> np.ndarray:
         """Orders of each row: int64 (n,)."""
         return self.total(self.new_order)
+
+    @cached_property
+    def past(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each purchase line before each cutoff, oldest first: of which row, and where it is, int64 (P,) each."""
+        rows, running = np.flatnonzero(self.bought), prefix(self.bought)
+        first, n = running[self.start], running[self.end] - running[self.start]
+        at = np.arange(int(n.sum())) + np.repeat(first - (np.cumsum(n) - n), n)
+        return np.repeat(np.arange(len(n)), n), rows[at]
 
     def total(self, flag_or_amount: np.ndarray, since: np.ndarray | None = None) -> np.ndarray:
         """Sum of each history, or from a row of it on: int64 (n,)."""

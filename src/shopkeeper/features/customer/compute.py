@@ -17,7 +17,7 @@ import numpy as np
 
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
-from shopkeeper.features.customer import rfm
+from shopkeeper.features.customer import affinities, moments, rfm
 from shopkeeper.features.customer.block import Block
 from shopkeeper.features.customer.declared import USUAL, Features
 from shopkeeper.features.customer.shop import NO_SHOP, Shop
@@ -35,6 +35,18 @@ GROUPS: Mapping[str, Callable[[Block, Any], dict[str, np.ndarray]]] = {
     "visits": rfm.visits,
     "habit": rfm.habit,
     "channels": rfm.channels,
+    "trends": moments.trends,
+    "category": affinities.category,
+    "brand": affinities.brand,
+    "price_level": affinities.price_level,
+    "discounts": affinities.discounts,
+    "sessions": moments.sessions,
+    "time_of_day": moments.time_of_day,
+    "time_of_week": moments.time_of_week,
+    "season": moments.season,
+    "position": moments.position,
+    "item_vectors": affinities.item_vectors,
+    "attributes": moments.attributes,
 }
 
 
@@ -71,17 +83,20 @@ def customer_features(
     """
     if events.timestamp is None:
         raise UserError("customer features need time stamps, and this dataset has only an order; use another dataset")
-    if not declared.groups:
-        raise UserError("features: every group is left out, and models would know nothing; declare one, e.g. recency")
     names: tuple[str, ...] = ()
     values, user, cutoff = np.empty((len(user), 0)), np.asarray(user, np.int64), np.asarray(cutoff, np.int64)
     nobody = (np.zeros(0, np.int64), 1, 0)  # has the same features
     for rows, first, last in [*_blocks(offsets, user, block)] or [nobody]:
         low, high = int(offsets[first - 1]), int(offsets[last])
-        own = Block(
-            _cut(events, low, high), offsets[first - 1 : last + 1] - low, user[rows] - first, cutoff[rows], shop
-        )
-        columns = {name: c for group, told in declared.groups.items() for name, c in GROUPS[group](own, told).items()}
+        at = offsets[first - 1 : last + 1] - low
+        own = Block(_cut(events, low, high), at, user[rows] - first, cutoff[rows], shop, user[rows])
+        for group, told in declared.groups.items():
+            own.found.update(GROUPS[group](own, told))
+        columns = own.found
+        if not columns:
+            raise UserError(
+                "features: every group is left out, and models would know nothing; declare one, e.g. recency"
+            )
         if not names:
             names = tuple(columns)
             values = np.empty((len(user), len(names)))
