@@ -22,6 +22,7 @@ from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.comparing.commands import evaluate_next
 from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder, remember
 from shopkeeper.pipeline.forms.fitting import TellEpoch
+from shopkeeper.pipeline.forms.item_vectors import pinned
 from shopkeeper.pipeline.forms.learn import Result, learn
 from shopkeeper.pipeline.runs import RunFolder, remove_checkpoints, write_run
 from shopkeeper.pipeline.shell.terminal import columns
@@ -50,6 +51,7 @@ def train(config: DictConfig) -> RunFolder:
     cfg, hydra = settings(config, Train), HydraConfig.get()
     if cfg.init_from is not None:
         cfg = but(cfg, init_from=str(places.find(cfg.init_from, cfg.paths.runs)))
+    cfg = pinned(cfg)
     told = Path(hydra.runtime.output_dir)
     said = any(word.startswith("hydra.run.dir=") for word in hydra.overrides.hydra)  # `.` is refused as any other place
     if (told == Path.cwd() and not said) or told == Path(hydra.sweep.dir).absolute():
@@ -97,6 +99,7 @@ def _sweep(cfg: Train) -> tuple[Run | None, Path | None]:
 def train_model(cfg: Train, folder: Path, parent: Run | None = None) -> RunFolder:
     """Train what the config asks for into `folder`, whatever its task; log it to the tracker."""
     context.check_task(cfg)
+    cfg = pinned(cfg)
     folder = check_target(folder, "run", None if cfg.overwrite else _unlike(cfg))
     name = f"{cfg.model.name}-{cfg.task.name}-{cfg.seed}"
     with tracking.start(cfg.tracking, name, context.tracked(cfg), parent) as tracked, ExitStack() as held:

@@ -83,6 +83,7 @@ class ItemVectors:
     run: str = held(Needed(TEXT), "")  # its folder, or in short its model or name
     size: int = held(whole(1), 8)  # of its vectors' directions those that differ most
     half_life_days: float = held(HALF_LIFE, 90.0)
+    seal: str | None = held(Maybe(TEXT), None)  # of that run; `train` fills it in
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.about import DAYS
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.form import task_of
+from shopkeeper.pipeline.forms.item_vectors import declared_of
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import say_ends
 from shopkeeper.pipeline.told import Data
@@ -55,16 +56,17 @@ def known_at(cfg: Data, cutoff: int) -> Prepared:
 def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cutoffs: Sequence[int]) -> Cohort:
     """The labelled cohort of some cutoffs, each from the dataset as it was known then."""
     spec, truth = context.customer_spec(cfg), truth_of(cfg)
+    declared = declared_of(cfg, windows, known[-1].fingerprint)
     told: dict[str, Any] = {"truth": truth.label, "of": truth.of}
     subjects = asked_about(cfg, known[-1], windows)
 
     def build(prepared: Prepared, at: Sequence[int]) -> Cohort:
         if truth.by == SESSION:
-            told_of = sessions_of(cfg)
+            told_of = {**sessions_of(cfg), "declared": declared}
             rows = build_sessions(prepared, at, spec.horizon_days, observed_until=windows.observed_until, **told_of)
             audit_sessions(prepared, rows, told_of["gap_minutes"])
             return rows
-        about = {"observed_until": windows.observed_until, "answers": truth.answers, "declared": cfg.features, **told}
+        about = {"observed_until": windows.observed_until, "answers": truth.answers, "declared": declared, **told}
         cohort = build_cohort(prepared, at, spec.horizon_days, spec.active_days, **about)
         audit_cohort(prepared, cohort, spec.active_days, **told)
         if subjects is None:
@@ -110,7 +112,7 @@ def asked_about(cfg: Data, prepared: Prepared, windows: CustomerWindows) -> Subj
 
 def sessions_of(cfg: Data) -> dict[str, Any]:
     """Which sessions the config's task asks about, and when."""
-    return {"after": cfg.task.after_events, "gap_minutes": cfg.task.gap_minutes, "declared": cfg.features}
+    return {"after": cfg.task.after_events, "gap_minutes": cfg.task.gap_minutes}
 
 
 def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepared, Cohort]:
@@ -127,9 +129,11 @@ def asked_as_of(told: Data, prepared: Prepared, at: int | None) -> tuple[Prepare
             f"not known; choose an earlier instant, or prepare the newer log and train again"
         )
     known = known_at(told, at) if context.known_per_cutoff(told) else prepared
+    declared = declared_of(told, windows, prepared.fingerprint)
     if truth.by == SESSION:
-        return known, open_sessions(known, at, observed_until=windows.observed_until, **sessions_of(told))
-    about: dict[str, Any] = {"truth": truth.label, "of": truth.of, "answers": truth.answers, "declared": told.features}
+        about = {**sessions_of(told), "declared": declared}
+        return known, open_sessions(known, at, observed_until=windows.observed_until, **about)
+    about = {"truth": truth.label, "of": truth.of, "answers": truth.answers, "declared": declared}
     cohort = build_cohort(known, at, spec.horizon_days, spec.active_days, labels=False, **about)
     subjects = asked_about(told, known, windows)
     return known, cohort if subjects is None else paired(known, cohort, subjects, truth.label)

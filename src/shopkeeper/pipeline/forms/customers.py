@@ -26,6 +26,7 @@ from shopkeeper.customers.state import all_blank, too_thin
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.session_rows import none_goes_on
 from shopkeeper.data.split import Split
+from shopkeeper.features.customer.known import lacking
 from shopkeeper.locks import alone
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
@@ -84,6 +85,8 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
     hashes = {part: cohort_hash(cohort[on], _external(cfg, known[on][-1])) for part, on in judged.items()}
     spec = context.customer_spec(cfg)
     days = (windows.test - known["train"][0].span[0]) / DAY
+    for group, why in lacking(cfg.features, known["train"][0]).items():
+        log.info("features.%s is left out: %s", group, why)
     thin = too_thin(cohort["rolling" if refit else "train"], days, spec.min_customers, spec.min_days)
     if thin:
         log.warning("%s: %s; every score stays blank", cfg.dataset.name, thin)
@@ -99,7 +102,7 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
         hashes[parts[-1]],
         facts={
             **said,
-            "features": cfg.features.hash,
+            "features": cohort["train"].declared.hash,
             **({"too_thin": thin} if thin else {}),
             "left_out": {part: dict(c.left_out) for part, c in cohort.items() if c.left_out},
         },

@@ -32,8 +32,10 @@ ALONE = {
     CUSTOMERS: (
         "shopkeeper.pipeline.forms.customers",
         "shopkeeper.pipeline.forms.cohorts",
+        "shopkeeper.pipeline.forms.item_vectors",
         "shopkeeper.pipeline.forms.table",
         "shopkeeper.customers",
+        "shopkeeper.features.customer",
     ),
 }
 Turns = tuple[tuple[str, ...], ...]

@@ -1,0 +1,82 @@
+"""Features that come from a trained recommender: its vectors of items, if it knows nothing of what is asked.
+
+Shapes: V = n_items + 1, D width of the model, R directions that are kept.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from shopkeeper.errors import UserError
+from shopkeeper.features.customer.declared import Features, bound
+from shopkeeper.hashing import SEAL
+from shopkeeper.models.about import VECTORS
+from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline.runs import open_run
+from shopkeeper.pipeline.told import Data, Train, but
+from shopkeeper.timeline import CustomerWindows, instant, iso
+
+T = TypeVar("T", bound=Train)
+WHERE = "features.item_vectors.run"
+
+
+def pinned(cfg: T) -> T:
+    """The settings with the run that is meant by its folder and its seal: later trainings may have the same name."""
+    told = cfg.features.item_vectors
+    if told is None:
+        return cfg
+    run = open_run(places.find(told.run, cfg.paths.runs))
+    said = {"run": context.relative(run.path), "seal": told.seal or str(run.manifest[SEAL])}
+    plain = dict(cfg.plain["features"])
+    return but(cfg, features={**plain, "item_vectors": {**plain["item_vectors"], **said}})
+
+
+def declared_of(cfg: Data, windows: CustomerWindows, fingerprint: str) -> Features:
+    """The declaration with the vectors that it names.
+
+    Raises:
+        UserError: the run is none of a model with vectors, was made of other data, is not the one that was pinned, or
+            has learned from what follows the first cutoff.
+    """
+    told = cfg.features.item_vectors
+    if told is None:
+        return cfg.features
+    run = open_run(places.find(told.run, cfg.paths.runs))
+    if told.seal is not None and run.manifest[SEAL] != told.seal:
+        raise UserError(f"{WHERE}={told.run} was trained anew since; train this model again, too")
+    if run.manifest["dataset_fingerprint"] != fingerprint:
+        raise UserError(f"{WHERE}={told.run} was trained on other data; train it again on those that are asked about")
+    protocol, until = str(run.metrics["protocol"]), run.manifest.get("trained_until")
+    first = min(t for cutoffs in windows.every.values() for t in cutoffs)
+    if protocol == "published" or until is None:
+        raise UserError(
+            f"{WHERE}={told.run} (split={run.metrics['split']}, protocol={protocol}) has no cutoff in time before "
+            f"which all that it learned lies; name a run with split=temporal"
+        )
+    if instant(until, "trained_until") > first:
+        raise UserError(
+            f"{WHERE}={told.run} was trained on events until {until}, and the first cutoff is {iso(first)}: it would "
+            f"know what is asked; train it with split.validation={iso(first)[:10]} or earlier, or take fewer cutoffs "
+            f"(task.windows.n_train)"
+        )
+    return bound(cfg.features, vectors=_kept(str(run.path.resolve()), str(run.manifest[SEAL]), told.size))
+
+
+@lru_cache(maxsize=2)
+def _kept(path: str, seal: str, size: int) -> np.ndarray:
+    """Items of length 1 along the directions in which they differ most: float32 (V, R), 0 where one is unknown."""
+    model = open_run(path).model()
+    if model.about.answers != VECTORS:
+        raise UserError(f"{WHERE}={path}: its model has no vectors of items; name one that has, such as sasrec or bpr")
+    item_VD = np.asarray(model.item_vectors(), np.float64)
+    item_VD = item_VD / np.maximum(np.linalg.norm(item_VD, axis=1, keepdims=True), 1e-12)
+    item_VD[0] = 0
+    if size > item_VD.shape[1]:
+        raise UserError(f"features.item_vectors.size={size}, and {path} has vectors of {item_VD.shape[1]} numbers")
+    _, direction_DD = np.linalg.eigh(item_VD.T @ item_VD)
+    kept_DR = direction_DD[:, ::-1][:, :size]
+    kept_DR = kept_DR * np.sign(kept_DR[np.abs(kept_DR).argmax(axis=0), np.arange(size)])  # one of the two ways round
+    return (item_VD @ kept_DR).astype(np.float32)
