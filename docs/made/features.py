@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import yaml
 from made.markdown import cell
 from made.settings import CONF
 
 from shopkeeper.data.requests import Events
 from shopkeeper.features.customer.compute import GROUPS, customer_features
-from shopkeeper.features.customer.declared import Features
+from shopkeeper.features.customer.declared import Attributes, Features, ItemVectors
 from shopkeeper.features.customer.shop import Shop
 from shopkeeper.pipeline.shell.yaml_comments import read
+from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.pipeline.told import plain
 from shopkeeper.typed import read as settings
 
 NOTHING = Events(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int64))
 SHOP = Shop(channels=("<channel>",))
+AS_AN_EXAMPLE: dict[str, Any] = {
+    "item_vectors": ItemVectors(run="<run of a recommender>"),
+    "attributes": Attributes({"<number>": None, "<text>": ["<value>"]}),
+}
 
 
 def page() -> str:
@@ -32,25 +40,36 @@ def page() -> str:
         "declaration from raw events.",
         "",
     ]
-    for path in sorted((CONF / "features").glob("*.yaml")):
-        said = read(path)
-        declared = settings(Features, yaml.safe_load(path.read_text(encoding="utf-8")))
-        lines += [
-            f"## features={path.stem}",
-            "",
-            said.about,
-            "",
-            "| group | what it says | features |",
-            "|---|---|---|",
-        ]
-        for group in declared.groups:
-            names = ", ".join(f"`{name}`" for name in _names(declared, group))
-            what = " ".join((inspect.getdoc(GROUPS[group]) or "").split("\n\n")[0].split())
-            lines.append(f"| `{group}` | {cell(what)} | {names} |")
-        lines.append("")
+    seen: set[str] = set()
+    for path in sorted((CONF / "features").glob("*.yaml"), key=lambda path: path.stem != "usual"):
+        told = plain(composed("train", [f"features={path.stem}", "tracking=none"]))["features"]
+        declared = settings(Features, told)
+        new = {group: None for group in declared.groups if group not in seen}
+        seen |= set(new)
+        lines += [f"## features={path.stem}", "", read(path).about, ""]
+        lines += _table(declared, new)
+    rest = replace(Features(), **AS_AN_EXAMPLE)
+    lines += [
+        "## Declared by name alone",
+        "",
+        "A person names what they read: `+features.<group>.<setting>=…`.",
+        "",
+    ]
+    lines += _table(rest, [group for group in GROUPS if group not in seen])
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _names(declared: Features, group: str) -> tuple[str, ...]:
-    alone = Features.from_json({group: declared.as_json()[group]})
-    return customer_features(NOTHING, np.array([0, 0]), np.array([1]), np.array([0]), alone, SHOP).names
+def _table(declared: Features, groups: Iterable[str]) -> list[str]:
+    rows = ["| group | what it says | features |", "|---|---|---|"]
+    for group in groups:
+        names = ", ".join(f"`{name}`" for name in _names(declared, group))
+        what = " ".join((inspect.getdoc(GROUPS[group]) or "").split("\n\n")[0].split())
+        rows.append(f"| `{group}` | {cell(what)} | {names} |")
+    return [*rows, ""]
+
+
+def _names(declared: Features, group: str) -> list[str]:
+    first = {"recency", "frequency", "money"} if group == "position" else set()
+    alone = Features.from_json({name: told for name, told in declared.as_json().items() if name in first | {group}})
+    names = customer_features(NOTHING, np.array([0, 0]), np.array([1]), np.array([0]), alone, SHOP).names
+    return [name for name in names if not first or name.endswith("_position")]

@@ -63,6 +63,17 @@ WORDS: dict[str, tuple[Words, str]] = {
     "order_weeks": (_number("week with an order", "weeks with an order"), ""),
     "order_months": (_number("month with an order", "months with an order"), ""),
     "visit_gap_mean": (lambda x: f"here every {_days(x)}", "only one visit"),
+    "category_affinity": (_share("purchases, newer ones more, are of one category"), "no categories known"),
+    "brand_affinity": (_share("purchases, newer ones more, are of one brand"), "no brands known"),
+    "discount_share": (_share("purchases were below the usual price"), "usual prices not known"),
+    "events_per_session": (lambda x: f"{x:.1f} events a session", "no session known"),
+    "sessions_with_order_share": (_share("sessions have an order"), "no session known"),
+    "order_share_weekend": (_share("orders are placed on weekends"), "no order yet"),
+    "order_share_night": (_share("orders are placed at night"), "no order yet"),
+    **{
+        f"order_share_{name}": (_share(f"orders are placed in the {name}"), "no order yet")
+        for name in ("morning", "afternoon", "evening")
+    },
     "recency_over_visit_gap": (lambda x: f"away for {x:.1f} of the usual gaps", "only one visit"),
 }
 # The same of those over the last days, `<name>_<days>d`; `late` says of which.
@@ -73,6 +84,11 @@ OF_DAYS: dict[str, Callable[[str], Words]] = {
     "carts": lambda late: _number(f"item put into the cart {late}", f"items put into the cart {late}"),
     "visits": lambda late: _number(f"visit {late}", f"visits {late}"),
     "order_weeks": lambda late: _number(f"week with an order {late}", f"weeks with an order {late}"),
+    "sessions": lambda late: _number(f"session {late}", f"sessions {late}"),
+    "orders_trend": lambda late: _share(f"orders of twice as long a time were {late}"),
+    "money_trend": lambda late: _share(f"of the money of twice as long a time were spent {late}"),
+    "discount_share": lambda late: _share(f"purchases {late} were below the usual price"),
+    "orders_year_ago": lambda late: _number(f"order {late} from a year ago on", f"orders {late} from a year ago on"),
     "order_months": lambda late: _number(f"month with an order {late}", f"months with an order {late}"),
 }
 DAYS = re.compile(r"(\w+)_(\d+)d")

@@ -26,7 +26,7 @@ def category(b: Block, told: Affinity) -> Columns:
 
 
 def brand(b: Block, told: Affinity) -> Columns:
-    """The same of brands."""
+    """As `category`, of brands."""
     return _affinity(b, told, b.shop.brand, "brand")
 
 

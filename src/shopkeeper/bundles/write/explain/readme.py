@@ -137,6 +137,9 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
         if levels := m.get("levels"):
             yield f"`quantiles` are days, at {', '.join(map(str, levels))}; one of {m['horizon_days']:g} says"
             yield "that it is later than the window."
+        if {"price_level", "position"} & set(m.get("features", ())):
+            yield "Levels of price, and a customer's place among others, are told by the shop as it stood on the last day"
+            yield "at which the model was judged: export a newer run to move that day."
 
 
 def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
