@@ -1,4 +1,4 @@
-"""The features of `features/rfm.py` as a plain Polars script would have them: one cutoff after the other.
+"""The features of `features/customer/rfm.py` as a plain Polars script would have them: one cutoff after the other.
 
 What `customers_speed.py` sets the one pass against, and what its numbers are checked with. Lazy, so that Polars may use
 all its threads and read what it needs; no loop over customers.

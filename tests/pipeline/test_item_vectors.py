@@ -74,5 +74,5 @@ def test_a_recommender_that_does_not_fit_is_refused_in_one_line(
 
 
 def test_without_a_run_nothing_is_declared(house: House) -> None:
-    with pytest.raises(UserError, match=r"features.item_vectors.run"):
+    with pytest.raises(UserError, match=r"features\.item_vectors lacks `run`; set it"):
         settings(house._composed("train", ASKED), VERBS["train"])

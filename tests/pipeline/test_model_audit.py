@@ -233,10 +233,10 @@ def test_histories_stay_and_everything_around_them_changes(place):
 
 
 def test_a_feature_that_sees_a_day_too_much_fails_without_the_full_audit(place, tmp_path, monkeypatch):
-    honest = cohorts.rfm_features
+    honest = cohorts.customer_features
     monkeypatch.setattr(
         cohorts,
-        "rfm_features",
+        "customer_features",
         lambda events, offsets, user, cutoff, *rest, **more: honest(events, offsets, user, cutoff + DAY, *rest, **more),
     )
     with pytest.raises(AuditError, match=r"orders.* change with what follows"):
@@ -316,8 +316,8 @@ def test_prepare_audits_the_cohorts_of_a_customer_task(place, monkeypatch, caplo
     assert [line for line in caplog.messages if "audit" in line]
     honest = cohorts.features_of
 
-    def leaky(prepared, customer, cutoff):
-        table = honest(prepared, customer, cutoff)
+    def leaky(prepared, customer, cutoff, *declared):
+        table = honest(prepared, customer, cutoff, *declared)
         return replace(table, values=table.values + prepared.events.price[-1000:].mean())
 
     monkeypatch.setattr(cohorts, "features_of", leaky)

@@ -134,6 +134,16 @@ class Block:
         at = np.arange(int(n.sum())) + np.repeat(first - (np.cumsum(n) - n), n)
         return np.repeat(np.arange(len(n)), n), rows[at]
 
+    @cached_property
+    def silence(self) -> np.ndarray:
+        """Days since the last order: float64 (n,), NaN without one."""
+        return self.days_since(self.new_order)
+
+    @cached_property
+    def absence(self) -> np.ndarray:
+        """Days since the last event of any kind: float64 (n,), NaN without one."""
+        return self.days_since(np.ones(len(self.time), bool))
+
     def total(self, flag_or_amount: np.ndarray, since: np.ndarray | None = None) -> np.ndarray:
         """Sum of each history, or from a row of it on: int64 (n,)."""
         running = prefix(flag_or_amount)

@@ -29,9 +29,9 @@ Columns = dict[str, np.ndarray]
 def recency(b: Block, _: bool) -> Columns:
     """Days since the last order, the first one and the last event of any kind."""
     return {
-        "days_since_order": b.days_since(b.new_order),
+        "days_since_order": b.silence,
         "days_since_first_order": b.days_since(b.new_order, last=False),
-        "days_since_event": b.days_since(np.ones(len(b.time), bool)),
+        "days_since_event": b.absence,
     }
 
 
@@ -61,7 +61,7 @@ def gaps(b: Block, _: bool) -> Columns:
         "gap_mean": mean / PER_DAY,
         "gap_std": spread / PER_DAY,
         "gap_last": last / PER_DAY,
-        "recency_over_gap": ratio(b.days_since(b.new_order), mean / PER_DAY),
+        "recency_over_gap": ratio(b.silence, mean / PER_DAY),
     }
 
 
@@ -104,7 +104,7 @@ def visits(b: Block, told: Windows) -> Columns:
     return {
         **{f"visits_{w}d": b.total(b.visit, b.since(w)) for w in told.windows},
         "visit_gap_mean": gap,
-        "recency_over_visit_gap": ratio(b.days_since(np.ones(len(b.time), bool)), gap),
+        "recency_over_visit_gap": ratio(b.absence, gap),
     }
 
 

@@ -138,8 +138,8 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
             yield f"`quantiles` are days, at {', '.join(map(str, levels))}; one of {m['horizon_days']:g} says"
             yield "that it is later than the window."
         if {"price_level", "position"} & set(m.get("features", ())):
-            yield "Levels of price, and a customer's place among others, are told by the shop as it stood on the last day"
-            yield "at which the model was judged: export a newer run to move that day."
+            yield "Levels of price, and a customer's place among others, are told by the shop as it stood on the last"
+            yield "day at which the model was judged: export a newer run to move it."
 
 
 def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
