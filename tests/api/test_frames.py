@@ -176,6 +176,16 @@ def test_settings_of_a_dataset_are_checked_by_name():
     assert data.spec["temporal"] == {"validation_days": 14, "test_days": 7}
 
 
+def test_windows_of_a_log_of_hours_are_shares_and_a_window_is_told_one_way():
+    start = frame()["bought"].min()
+    hours = frame().assign(bought=[start + pd.Timedelta(minutes=3 * n) for n in range(len(frame()))])
+    data = sk.Dataset.from_pandas(hours, **COLUMNS)
+    assert data.spec["temporal"] == {"validation_share": 0.15, "test_share": 0.15}
+    assert len(sk.fit("popularity", data, split="temporal").metrics())
+    told = sk.Dataset.from_pandas(hours, **COLUMNS, temporal={"test_days": 0.1})
+    assert told.spec["temporal"] == {"validation_share": 0.15, "test_days": 0.1}
+
+
 def test_a_file_is_guessed_as_new_dataset_does_and_what_is_told_goes_before(tmp_path: Path, usual: str):
     frame().rename(columns={"who": "customer_id"}).to_csv(tmp_path / "orders.csv", index=False)
     data = sk.Dataset.from_file(tmp_path / "orders.csv")

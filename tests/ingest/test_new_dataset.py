@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -95,6 +96,18 @@ def test_a_file_without_items_gets_one_item_and_few_customers_a_doubt(tmp_path: 
     assert "DOUBT: 2 different values in 1,200 rows: are these customers?" in text
     p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
     assert (p.n_users, p.n_items, p.manifest["n_events"]) == (2, 1, 1200)
+
+
+@pytest.mark.parametrize(
+    ("apart", "windows"),
+    [("3m", {"validation_share": 0.15, "test_share": 0.15}), ("20h", {"validation_days": 13, "test_days": 13}),
+     ("3d", {"validation_days": 28, "test_days": 28})],
+)  # fmt: skip
+def test_windows_suit_what_the_file_spans(tmp_path: Path, apart: str, windows: dict[str, float]):
+    at = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2030, 1, 1), apart, eager=True)[:99]
+    rows = "".join(f"{t},c{n % 9},s{n % 7}\n" for n, t in enumerate(at))
+    config, _ = guess(tmp_path, "time,customer_id,sku\n" + rows)
+    assert config["temporal"] == windows
 
 
 def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):

@@ -84,6 +84,18 @@ def test_a_folder_of_a_known_export_gets_a_config_that_points_to_its_source(tmp_
     assert p.manifest["event_types"]["purchase"] == 2
 
 
+def test_windows_of_a_known_export_suit_a_file_that_is_too_short_for_its_own(tmp_path: Path):
+    head = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+    shares = {"validation_share": 0.15, "test_share": 0.15}
+    day, week = ({"validation_days": n, "test_days": n} for n in (1, 7))
+    for days, windows in ((0, shares), (9, day), (30, week)):
+        rows = [f"2019-10-{1 + n * days // 40:02d} {n // 2:02d}:00:00 UTC,view,{n % 5},1,a,b,5.5,{n % 6},s{n // 4}"
+                for n in range(40)]  # fmt: skip
+        file = written(tmp_path, f"log{days}.csv", "\n".join([head, *rows]))
+        found = {k: v for k, v in composed(guess_dataset(file), tmp_path)["temporal"].items() if v is not None}
+        assert found == windows
+
+
 def test_a_known_export_in_another_spelling_says_so_to_its_reader(tmp_path: Path):
     columns = ["Name", "Email", "Financial Status", "Paid at", "Fulfillment Status", "Currency", "Subtotal", "Total",
                "Discount Code", "Discount Amount", "Created at", "Lineitem quantity", "Lineitem name", "Lineitem price",

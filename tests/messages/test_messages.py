@@ -124,9 +124,11 @@ def test_rees46_works_as_it_is_shipped(tmp_path: Path):
     raw = tmp_path / "raw" / "rees46-oct2019-sample"
     raw.mkdir(parents=True)
     head = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+    # ten sessions of nine minutes in ten hours: a window of the minutes that suit the real three hours is empty here
     rows = [
-        f"2019-10-01 {m // 60:02d}:{m % 60:02d}:00 UTC,view,{m % 7 + 1},1,a.b,c,9.5,{m // 5 + 1},s{m // 5}\n"
-        for m in range(180)
+        f"2019-10-01 {s:02d}:{12 * (s % 5) + 3 * n:02d}:00 UTC,{kind},{(4 * s + n) % 5},9,tea,b,5.5,{s // 2},s{s}\n"
+        for s in range(10)
+        for n, kind in enumerate(("view", "view", "cart", "purchase"))
     ]
     with gzip.open(raw / "2019-Oct_first3h.csv.gz", "wt") as file:
         file.writelines([head, *rows])

@@ -231,3 +231,9 @@ def test_links_of_data_that_has_only_an_order_want_a_date(shop: Path):
         prepare_to_train(cfg)
     dated = config(shop, {"identity": {**IDENTITY["identity"], "as_of": "2024-02-01"}} | columns, "split=leave_one_out")
     assert len(prepare_to_train(dated)[0].users) < len(prepare_data(cfg).users)
+
+
+def test_links_as_of_a_cutoff_that_is_a_share_of_what_they_join_are_refused(shop: Path):
+    shares = {"temporal": {"validation_share": 0.2, "test_share": 0.2}}
+    with pytest.raises(UserError, match=r"depends on how customers' keys are joined.*set split\.validation_days"):
+        prepare_to_train(config(shop, IDENTITY | shares, "split=temporal"))

@@ -184,7 +184,13 @@ def a_cutoff_moved_in_the_timeline(c: Copy, k: int) -> bool:
 
 
 def a_specification_that_was_changed_afterwards(c: Copy, k: int) -> bool:
-    c.timeline(lambda t: t["spec"].update(validation_days=t["spec"]["validation_days"] + 1 + k % 5))
+    def change(t: dict) -> None:
+        days, share = t["spec"]["validation_days"], t["spec"].get("validation_share")
+        t["spec"].update(
+            {"validation_share": share + 0.1 + k % 5 / 20} if share else {"validation_days": days + 1 + k % 5}
+        )
+
+    c.timeline(change)
     return True
 
 

@@ -143,6 +143,7 @@ SPECS = {
     "temporal_last": {"name": "temporal", "validation_days": 10, "test_days": 10, "targets": "last"},
     "temporal_all": {"name": "temporal", "validation_days": 10, "test_days": 10, "targets": "all"},
     "temporal_published": {"name": "temporal", "validation_days": 10, "test_days": 10, "protocol": "published"},
+    "temporal_shares": {"name": "temporal", "validation_share": 0.2, "test_share": 0.2},
     "rolling": {"name": "rolling", "validation_days": 8, "test_days": 8, "fold": 2},
     "held_out_users": {"name": "held_out_users", "validation_share": 0.25, "test_share": 0.25, "fold_in": 0.6},
     "sessions": {"name": "sessions", "validation_days": 15, "test_days": 15, "gap_minutes": 200},

@@ -18,16 +18,14 @@ from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset import is_pattern
 from shopkeeper.ingest.guesses.files import given
-from shopkeeper.ingest.guesses.habits import kind_of
+from shopkeeper.ingest.guesses.habits import SHORT, kind_of, span_days, windows_of
 from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.guesses.scalars import DOUBT
 from shopkeeper.ingest.guesses.times import ZONE, time_options
-from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES
 
 log = logging.getLogger(__name__)
-LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says; as `new-dataset` has it
-SHARE = 6  # and of a short log no more than this part of it each
 LOOKED_AT = 20_000  # rows, to see how times are written
 ID_ARGUMENTS = {
     "user_id": "user",
@@ -118,10 +116,9 @@ def describe(
     split = "leave_one_out"
     if "timestamp" in named:
         options, days = _times(table[named["timestamp"]], named["timestamp"], time_zone)
-        window = max(1, min(LONGEST_DAYS, int(days // SHARE)))
         spec |= {"timestamp": {"time_zone": time_zone, **options}, "refit": True}
-        spec["temporal"] = {"validation_days": window, "test_days": window}
-        split = "temporal" if days >= 3 else split
+        spec["temporal"] = windows_of(days)
+        split = "temporal" if days >= SHORT else split
     tables = {"events": table}
     for kind, entities, carried, id_column in (
         ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
@@ -169,7 +166,7 @@ def guessed(path: Path, columns: Columns, name: str | None, settings: Mapping[st
     found["columns"] = {ours: theirs for ours, theirs in before.items() if theirs not in told.values()} | told
     if "timestamp" in told and "timestamp" not in before:
         split = "temporal"
-        found |= {"temporal": {"validation_days": LONGEST_DAYS, "test_days": LONGEST_DAYS}}
+        found |= {"temporal": windows_of(None)}
     constants = {k: v for k, v in (found.pop("constants", None) or {}).items() if k not in told}
     found = {k: v for k, v in found.items() if v is not None} | ({"constants": constants} if constants else {})
     found["raw"] = {**(found.get("raw") or {}), "folder": ""}
@@ -192,6 +189,9 @@ def _with(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
     found = dict(spec)
     for key, value in settings.items():
         base = found.get(key)
+        if key == "temporal" and isinstance(base, Mapping):  # a window is days or a share, whichever is told
+            told = {str(name).partition("_")[0] for name in value}
+            base = {name: length for name, length in base.items() if name.partition("_")[0] not in told}
         found[key] = {**base, **value} if isinstance(base, Mapping) and isinstance(value, Mapping) else value
     return found
 
@@ -261,8 +261,7 @@ def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any
             log.warning("column '%s': %s", name, doubt)
     told: dict[str, Any] = {key: value for key, value in options.items() if key != "time_zone"}
     micros, _ = to_micros(column.combine_chunks(), Timestamp(time_zone=zone, **told))
-    known = micros[micros != MISSING]
-    return told, float(known.max() - known.min()) / MICROSECONDS_PER_DAY if len(known) else 0.0
+    return told, span_days(micros[micros != MISSING])
 
 
 def _entities(given: Any, column: str, usual: str, what: str) -> tuple[pa.Table, str]:

@@ -28,7 +28,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json, sha256_json
 from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.locks import Held
-from shopkeeper.schema import CATEGORY_COLUMNS
+from shopkeeper.schema import CATEGORY_COLUMNS, event_codes
 from shopkeeper.timeline import Cutoffs, SplitSpec
 from shopkeeper.timeline.zones import zone_of
 
@@ -163,7 +163,14 @@ class Prepared:
 
     def cutoffs(self, spec: SplitSpec) -> Cutoffs:
         """Where a split's windows lie on this log."""
-        return spec.cutoffs(*self.span, sliver=self.observation.get("sliver"))
+        return spec.cutoffs(*self.span, sliver=self.observation.get("sliver"), targets=self._asked(spec))
+
+    def _asked(self, spec: SplitSpec) -> np.ndarray | None:
+        """When the log's target events were, int64 µs ascending; None where no window is a share of them."""
+        at, kinds = self.events.timestamp, self.events.event_type
+        if at is None or not spec.shares:
+            return None
+        return np.sort(at[np.isin(kinds, np.array(event_codes(spec.target_events), kinds.dtype))])
 
     @property
     def erasure_list(self) -> str | None:

@@ -146,7 +146,7 @@ def _disjoint(p: Prepared, split: Split, spec: SplitSpec, parts: dict[str, tuple
         found.append(f"{len(trained)} targets are training events, too, e.g. row {trained[0]}")
     if spec.kind == "held_out_users":
         draw = uniform_hash(np.arange(1, p.n_users + 1), spec.seed)
-        held_out = draw < spec.test_share + spec.validation_share
+        held_out = draw < sum(spec.shares.values())
         wrong = np.flatnonzero(held_out & (split.train_end > p.offsets[:-1]))
         if len(wrong):
             found.append(f"{len(wrong)} held-out users are trained on, e.g. user {wrong[0] + 1}")

@@ -50,6 +50,9 @@ def audit_by_perturbation(
     found: list[str] = []
     if spec.timed:
         cutoffs = split.timeline["cutoffs"]
+        if spec.shares:  # of a log that does not stay as long: what is asked is what follows from where they lie
+            validation, test, end = (int(cutoffs[key]["us"]) for key in ("validation", "test", "end"))
+            spec = replace(spec, fold=0, validation=validation, test=test, end=end)
         changed = perturb_after(prepared, cutoffs["validation"]["us"], seed)
         only_test = perturb_after(prepared, cutoffs["test"]["us"], seed)
         where = f"after {iso(cutoffs['validation']['us'])}"

@@ -158,8 +158,9 @@ def _held_out_users(p: Prepared, spec: SplitSpec) -> Division:
     seed, so it stays when other users join.
     """
     u = uniform_hash(np.arange(1, p.n_users + 1), spec.seed)
-    test = u < spec.test_share
-    validation = ~test & (u < spec.test_share + spec.validation_share)
+    share = spec.shares
+    test = u < share["test"]
+    validation = ~test & (u < share["test"] + share["validation"])
     target = is_target(p, spec)
     train_end = np.where(test | validation, p.offsets[:-1], p.offsets[1:])
 
@@ -258,7 +259,7 @@ def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
     if division.cutoffs is not None:
         low, high = (iso(t) for t in division.cutoffs.window(part))
         what = "session with a request" if spec.kind == "sessions" else f"{kinds} event"
-        then = f"raise split.{part}_days"
+        then = f"raise split.{part}_{'share' if part in spec.shares else 'days'}"
         if spec.asks != "next":
             what, then = _PLACES[spec.asks], f"{then}, or leave split.asks out"
         if (tail := p.observation.get("tail")) and spec.end is None:  # more days of nearly nothing would not help

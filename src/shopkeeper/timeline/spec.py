@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from shopkeeper.errors import Rule, UserError, check, nearest, number, one_of, or_null, whole
 from shopkeeper.files import sha256_json
 from shopkeeper.schema import EVENT_TYPES, event_codes
@@ -13,7 +15,8 @@ from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, add_days, days_before, floor_day
 from shopkeeper.typed import held, read
 
-WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"})
+SHARES = frozenset({"validation_share", "test_share"})
+WINDOW = frozenset({"targets", "validation_days", "test_days", "validation", "test", "end"}) | SHARES
 # What each kind of split reads besides name, kind, protocol, target_events and k_core; the rest is not in its hash.
 KINDS: dict[str, frozenset[str]] = {
     "leave_one_out": frozenset(),
@@ -21,7 +24,7 @@ KINDS: dict[str, frozenset[str]] = {
     "temporal": WINDOW | {"asks"},
     "rolling": WINDOW | {"fold", "step_days", "asks"},
     "sessions": WINDOW | {"gap_minutes", "history"},
-    "held_out_users": frozenset({"validation_share", "test_share", "fold_in", "seed"}),
+    "held_out_users": SHARES | {"fold_in", "seed"},
 }
 COMMON = frozenset({"name", "kind", "protocol", "target_events", "k_core", "new_items", "zone"})
 TIMED = frozenset({"temporal", "rolling", "sessions"})  # these need time stamps
@@ -35,7 +38,8 @@ CHOICES = {
     "asks": ("next", "product", "category", "cart", "checkout"),
 }
 # Part of the hash only where they are not these, so that older splits keep their names.
-USUAL = {"zone": "UTC", "asks": "next", "new_items": False}
+USUAL = {"zone": "UTC", "asks": "next", "new_items": False, **dict.fromkeys(SHARES)}
+HELD_OUT = 0.1  # of the users each, where a held-out split says nothing
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class SplitSpec:
     last, or (`all`) every step of the session, each a request of its own.
 
     `asks`: where in the shop the customer stands who is asked, see `splits/placed.py`.
+
+    `validation_share`, `test_share`: of users who are held out; for windows in place of days, of the log's target
+    events: test begins with the first of the last `test_share`, whatever time they take.
     """
 
     name: str
@@ -69,8 +76,8 @@ class SplitSpec:
     step_days: float | None = None  # default test_days
     gap_minutes: float = 30.0
     history: str = "session"  # or "user": what came before the session counts, too
-    validation_share: float = 0.1
-    test_share: float = 0.1
+    validation_share: float | None = None
+    test_share: float | None = None
     fold_in: float = 0.8  # share of a held-out user's events that is known
     seed: int = 0
     asks: str = (
@@ -109,6 +116,8 @@ class SplitSpec:
         values.setdefault("protocol", "published" if kind.startswith("leave_") else "strict")
         if kind == "sessions":
             values.setdefault("targets", "all")
+        if kind == "held_out_users":
+            values = {**dict.fromkeys(SHARES, HELD_OUT), **values}
         check(values, cls.RULES, "split.")
         for key in ("validation", "test", "end"):
             if key in values:
@@ -134,8 +143,20 @@ class SplitSpec:
             raise UserError(
                 f"split.asks={self.asks} asks about one order of each customer; leave split.targets={self.targets} out"
             )
-        if self.validation_share + self.test_share >= 1:
+        if sum(self.shares.values()) >= 1:
             raise UserError("split.validation_share + split.test_share must stay below 1: someone has to be trained on")
+        for part in ("validation", "test"):
+            if self.timed and part in self.shares and getattr(self, f"{part}_days") is not None:
+                raise UserError(
+                    f"split={self.name}: {part}_days and {part}_share both say how long {part} is; "
+                    f"set one of them to null"
+                )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of `validation` and `test` the shares that are set."""
+        told = {"validation": self.validation_share, "test": self.test_share}
+        return {part: share for part, share in told.items() if share is not None}
 
     @property
     def timed(self) -> bool:
@@ -163,32 +184,33 @@ class SplitSpec:
         """`<name>-<hash8>`."""
         return f"{self.name}-{sha256_json(self.as_json())[:8]}"
 
-    def cutoffs(self, first: int, last: int, sliver: int | None = None) -> Cutoffs:
+    def cutoffs(self, first: int, last: int, sliver: int | None = None, targets: np.ndarray | None = None) -> Cutoffs:
         """Where validation and test begin and test ends, from the instants of the log's first and last event.
+
+        Where windows are shares, `targets` has the instants of the log's target events, int64 µs in ascending order.
 
         Whole days end at midnight in the shop, so that no window starts in the middle of a day: the midnight after the
         last event, or, where the last day was not watched to its end, the one at which it began (`sliver`, see
-        `observation.observe`). Fractions of a day count back from the last event. Raises `UserError` when a window has
-        neither days nor a cutoff, when cutoffs do not follow each other, and when no event lies before the first.
+        `observation.observe`). Fractions of a day and shares count back from the last event. Raises `UserError` when a
+        window has neither days nor a share nor a cutoff, when cutoffs do not follow each other, and when no event lies
+        before the first.
         """
         assert self.timed
         for part in ("test", "validation"):
-            if getattr(self, part) is None and getattr(self, f"{part}_days") is None:
+            if getattr(self, part) is None and getattr(self, f"{part}_days") is None and part not in self.shares:
                 raise UserError(
                     f"split={self.name}: set split.{part}_days (or temporal.{part}_days in the dataset's config), "
-                    f"or the cutoff split.{part}"
+                    f"split.{part}_share, or the cutoff split.{part}"
                 )
         days = [d for d in (self.validation_days, self.test_days) if d is not None]
         end = last + 1 if self.end is None else self.end
-        if self.end is None and all(float(d).is_integer() for d in days):
+        if self.end is None and not self.shares and all(float(d).is_integer() for d in days):
             needed = self.test + 1 if self.test is not None else first + 1 + round(sum(days) * DAY)
             end = sliver if sliver is not None and sliver > needed else _midnight_after(end, self.zone)
-        test = self.test if self.test is not None else days_before(end, self.test_days or 0, self.zone)
+        test = self._start("test", end, end, targets)
         step_days = self.step_days or (self.test_days if self.test is None else None) or (end - test) / DAY
         step = round(step_days * DAY)
-        validation = self.validation
-        if validation is None:
-            validation = days_before(test, self.validation_days or 0, self.zone)
+        validation = self._start("validation", test, end, targets)
         if validation - self.fold * step <= first and self.fold and validation > first:
             most = (validation - first - 1) // step
             raise UserError(
@@ -204,9 +226,27 @@ class SplitSpec:
         if validation <= first:
             raise UserError(
                 f"split={self.name}: no event lies before the validation cutoff {iso(validation)} (the log starts "
-                f"{iso(first)}); lower split.validation_days or split.test_days"
+                f"{iso(first)}); lower split.validation_days or split.test_days, or give shares of the log in their "
+                f"place: split.validation_share and split.test_share"
             )
         return Cutoffs(validation, test, end)
+
+    def _start(self, part: str, until: int, end: int, targets: np.ndarray | None) -> int:
+        """Where a window begins that lasts until an instant: by hand, as a share of target events before `end`, or days
+        before."""
+        told, share, days = getattr(self, part), self.shares.get(part), getattr(self, f"{part}_days")
+        if told is not None:
+            return int(told)
+        if share is None:
+            return days_before(until, days or 0, self.zone)
+        assert targets is not None
+        if not (n := int(np.searchsorted(targets, until))):
+            raise UserError(
+                f"split={self.name}: no {' or '.join(self.target_events)} event lies before {iso(until)}, so that "
+                f"{part} can be no share of them; set split.{part}_days"
+            )
+        wanted = max(1, round(share * int(np.searchsorted(targets, end))))
+        return int(targets[max(0, n - wanted)])
 
 
 def _midnight_after(end: int, zone: str) -> int:
@@ -274,7 +314,12 @@ class SplitSettings:
     def filled(self, others: SplitSettings) -> SplitSettings:
         """This one, with what its kind reads and it leaves open taken from others."""
         read = KINDS.get(self.of_kind, ())
-        return replace(self, **{k: v for k, v in others.given.items() if k in read and getattr(self, k) is None})
+        open_here = {k for k in read if getattr(self, k) is None}
+        if self.of_kind in TIMED:  # a window that is told as a share leaves no days open, nor the reverse
+            for part in ("validation", "test"):
+                keys = {f"{part}_days", f"{part}_share"}
+                open_here -= keys if keys - open_here else set()
+        return replace(self, **{k: v for k, v in others.given.items() if k in open_here})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import polars as pl
+
+from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 EVENTS = {
     "remove_from_cart": r"remove|delete|entfernt",
@@ -18,6 +21,10 @@ EVENTS = {
     "exposure": r"impression|exposure|shown",
     "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick",
 }
+LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says
+PART = 6  # and of a short log no more than this part of it each
+SHORT = 3  # days: of a log of fewer a day is too much, and windows are
+SHARE = 0.15  # of its target events
 CHANCES = 50  # rows of customers who have some already; fewer show nothing
 
 
@@ -33,6 +40,17 @@ def split_of(columns: Mapping[str, str], targets: Collection[str]) -> str:
     session = columns.get("session_id")
     alone = session is not None and columns.get("user_id") == session
     return "sessions" if alone or (session and "purchase" not in targets) else "temporal"
+
+
+def span_days(micros: np.ndarray) -> float:
+    """How many days lie between the first and the last of some instants (int64 µs); 0 of none."""
+    return float(micros.max() - micros.min()) / MICROSECONDS_PER_DAY if len(micros) else 0.0
+
+
+def windows_of(days: float | None) -> dict[str, float]:
+    """The block `temporal` that suits a log of so many days (None: nobody knows how many): whole days, or shares."""
+    whole = LONGEST_DAYS if days is None else min(LONGEST_DAYS, max(int(days // PART), int(days >= SHORT)))
+    return {f"{part}_{'days' if whole else 'share'}": whole or SHARE for part in ("validation", "test")}
 
 
 def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> str:

@@ -23,6 +23,7 @@ from shopkeeper.ingest.dataset_parts import Timestamp
 from shopkeeper.ingest.exports import Export, version
 from shopkeeper.ingest.guesses.currencies import several
 from shopkeeper.ingest.guesses.files import Given, only
+from shopkeeper.ingest.guesses.habits import span_days, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -60,8 +61,13 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
     times, doubts = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
+    windows: dict[str, float] = {}
     if "logs" not in source:
-        doubts += _looked_at(told, files.paths[0], limit)
+        found, days = _looked_at(told, files.paths[0], limit)
+        doubts += found
+        usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
+        if len(files.paths) == 1 and days is not None and days < 1.5 * usual:
+            windows = windows_of(days)
     if apart:
         doubts.append(
             f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"
@@ -85,6 +91,12 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
         lines += ["timestamp:", f"  {DOUBT}{ZONE}",
                   f"  time_zone: {quoted((source.get('timestamp') or {}).get('time_zone', 'UTC'))}",
                   *(f"  {key}: {_scalar(value)}" for key, value in times.items())]  # fmt: skip
+    if windows:  # shorter than the source expects
+        none = {key: None for key in source["temporal"] if key not in windows}
+        lines += [
+            "temporal:",
+            *(f"  {key}: {'null' if value is None else value}" for key, value in {**none, **windows}.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -122,8 +134,10 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
                      *(note for note in notes if note != NO_ZONE)]  # fmt: skip
 
 
-def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
-    """What the first rows, read as the source says, leave to doubt: what is rejected, left out, or no person."""
+def _looked_at(told: dict[str, Any], path: Path, limit: int) -> tuple[list[str], float | None]:
+    """What the first rows, read as the source says, leave to doubt: what is rejected, left out, or no person; and how
+    many days they span, None where there are more rows or none that counts.
+    """
     cancelled = told.get("cancelled")
     config = parse({**told, "cancelled": dict(cancelled, orders="leave_out")} if cancelled else told)
     left_out: Counter[str] = Counter()
@@ -135,6 +149,9 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
         rejected.append(bad)
         if sum(map(len, kept)) + sum(map(len, rejected)) >= limit:
             break
+    times = [rows.timestamp for rows in kept if rows.timestamp is not None and len(rows)]
+    read = sum(map(len, kept)) + sum(map(len, rejected))
+    days = span_days(np.concatenate(times)) if times and read < limit else None
     n, bad = sum(map(len, kept)), pa.concat_tables(rejected) if rejected else REJECTED.empty_table()
     lines = []
     gone = bad.filter(pc.equal(bad["reason"], CANCELLED))
@@ -161,7 +178,7 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> list[str]:
         lines += [found] if (found := several(Counter(names), written, str(told.get("currency") or ""))) else []
     if not n and not len(gone):
         lines.append("no row of this file is an event; look at event_type.map of the source")
-    return lines
+    return lines, days
 
 
 def _checked(blocks: Iterator[Any], config: DatasetConfig) -> Iterator[tuple[list[Rows], pa.Table]]:

@@ -18,14 +18,14 @@ from shopkeeper.ingest.exports import FEWEST, files_read, recognised, without_he
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
-from shopkeeper.ingest.guesses.habits import kind_of, seen_line, split_of
+from shopkeeper.ingest.guesses.habits import kind_of, seen_line, span_days, split_of, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
 from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
-from shopkeeper.ingest.guesses.times import join_date_and_clock, time_options
+from shopkeeper.ingest.guesses.times import instants, join_date_and_clock, time_options
 from shopkeeper.ingest.guesses.totals import price_lines
 from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import as_ids
@@ -160,7 +160,9 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         "filters: {}",
     ]
     if timed:
-        lines += ["temporal:", "  validation_days: 28", "  test_days: 28"]
+        whole = len(files.paths) == 1 and frame.height < LOOKED_AT  # else how long the log is nobody knows yet
+        windows = windows_of(span_days(instants(frame[columns["timestamp"]])) if whole else None)
+        lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
     lines += ["max_rejected_share: 0.01"]
     return "\n".join(lines) + "\n"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from shopkeeper.ingest.dataset_parts import Timestamp
 from shopkeeper.ingest.times import MISSING, to_micros
+from shopkeeper.typed import made
 
 DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
@@ -68,6 +70,14 @@ def time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
     if len(fitting) > 1:
         notes.append(f"the dates fit {' and '.join(fitting)} alike; is the day or the month first?")
     return {"format": fitting[0], "time_zone": "UTC"}, notes
+
+
+def instants(column: pl.Series) -> np.ndarray:
+    """The instants of a column of times that can be read, int64 µs."""
+    options, _ = time_options(column)
+    values = column.drop_nulls().to_arrow() if column.dtype.is_temporal() else _texts(column.drop_nulls()).to_arrow()
+    micros, why = to_micros(values, made(Timestamp, options or {}))
+    return micros[(why == "") & (micros != MISSING)]
 
 
 def _texts(column: pl.Series) -> pl.Series:

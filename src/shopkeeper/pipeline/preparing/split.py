@@ -40,6 +40,12 @@ def training_cutoff(config: Data, prepared: Prepared) -> int:
             f"set dataset.identity.as_of to a date"
         )
     spec = context.split_spec(config)
+    if spec.timed and spec.shares:
+        raise UserError(
+            f"split={spec.name}: where a share of the events ends depends on how customers' keys are joined, and these "
+            f"are joined as of that cutoff; set split.validation_days and split.test_days, or the cutoffs, and the "
+            f"shares to null"
+        )
     return prepared.cutoffs(spec).validation if spec.timed else prepared.span[1] + 1
 
 
