@@ -84,6 +84,18 @@ def test_hours_are_shared_and_what_one_model_leaves_the_others_have(tmp_path: Pa
     assert given == [1.0, 1.25, 2.0]  # 3 / 3, 2.5 / 2, 2
 
 
+def test_what_an_earlier_search_found_does_not_stay_beside_what_this_one_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stub(monkeypatch, lambda cfg, log: SHIPPED[cfg.model.name])
+    told = configs(tmp_path)
+    assert (tune.tune_all(told[0], told) / "best.yaml").is_file()
+    monkeypatch.setattr(tune, "_is_file", lambda *_: False)  # a model that no file of configuration describes
+    folder = tune.tune_all(told[0], told)
+    assert (folder / "board.json").is_file()
+    assert not list(folder.parent.glob("*/best.yaml"))
+
+
 def test_the_candidates_are_those_of_the_model_auto(tmp_path: Path):
     told = config(tmp_path, "model=auto", "model.candidates.two_stage=null")
     assert told.model.target == tune.AUTO

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +30,7 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Data, Tune, but, plain, settings
 from shopkeeper.pipeline.train import validate_model
 from shopkeeper.tasks.find import module_of
+from shopkeeper.tuning.limits import time_limit
 
 if TYPE_CHECKING:
     from shopkeeper.tuning.study import Study, Trial
@@ -56,7 +55,8 @@ def tune(config: DictConfig) -> None:
         check(each)
     found = {"auto": tune_all(cfg, configs)} if auto else {each.model.name: tune_model(each) for each in configs}
     for name, folder in found.items():
-        log.info("next: %s", train_tuned(Path(context.relative(folder / "best.yaml")), name))
+        if (folder / "best.yaml").is_file():  # of a dataset or a model without a file there is none
+            log.info("next: %s", train_tuned(Path(context.relative(folder / "best.yaml")), name))
 
 
 def tune_all(cfg: Tune, configs: Sequence[Tune], added: Path | None = None) -> Path:
@@ -93,6 +93,7 @@ def tune_all(cfg: Tune, configs: Sequence[Tune], added: Path | None = None) -> P
     write_json(folder / "board.json", {"headline": cfg.task.headline, "models": board})
     shown = [[row["model"], f"{row['value']:.5f}", str(row["trials"]), row["study"]] for row in board]
     print(show.table(["model", f"validation {cfg.task.headline}", "trials", "study"], shown))
+    (folder / "best.yaml").unlink(missing_ok=True)  # an earlier search's, which another model has won
     winner = folder.parent / board[0]["study"] / "best.yaml"
     if winner.is_file():
         write_text(folder / "best.yaml", winner.read_text(encoding="utf-8"))
@@ -162,7 +163,7 @@ def tune_model(cfg: Tune, added: Path | None = None) -> Path:
 
 def _shipped(cfg: Tune) -> dict[str, Any]:
     """The shipped settings of what is searched, as far as the space reaches to them."""
-    from shopkeeper.tuning.space import holds, path_of, read_space
+    from shopkeeper.tuning.space import as_held, holds, path_of, read_space
 
     found = {}
     for key, spec in read_space(cfg.plain).items():
@@ -170,7 +171,7 @@ def _shipped(cfg: Tune) -> dict[str, Any]:
         for part in path_of(key):
             value = value[part]
         if holds(spec, value):
-            found[key] = value
+            found[key] = as_held(spec, value)
     return found
 
 
@@ -276,29 +277,6 @@ def _watch(
     return watch
 
 
-class TrialTimeoutError(Exception):
-    """A trial took too long. No `TimeoutError`: that is an `OSError`, which others may take for a failing disk."""
-
-
-@contextmanager
-def time_limit(hours: float | None) -> Iterator[None]:
-    """A `TrialTimeoutError` in the main thread when what is within takes longer."""
-    if hours is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(*_: Any) -> None:
-        raise TrialTimeoutError(f"the trial ran longer than tuning.trial_hours={hours}")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, hours * 3600)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @contextmanager
 def _bar(cfg: Tune, name: str, done: int) -> Iterator[tuple[Callable[[Study, Trial], None], Callable[[], None]]]:
     """On a terminal: finished trials over all processes, the best value, the time left; the training's bar below it.
@@ -337,6 +315,8 @@ def _write_results(study: Study, cfg: Tune, folder: Path, parent: tracking.Run, 
     from shopkeeper.tuning.study import completed
 
     trials = write_trials(study, folder)
+    for stale in (folder / "best.yaml", *folder.glob("*.png")):  # of another study in this folder, on other data
+        stale.unlink(missing_ok=True)
     if not completed(study):
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
         why = f" ({errors[-1]})" if errors else ""

@@ -74,6 +74,13 @@ def holds(spec: Mapping[str, Any], value: Any) -> bool:
     return step is None or abs((value - spec["low"]) / step - round((value - spec["low"]) / step)) < 1e-9
 
 
+def as_held(spec: Mapping[str, Any], value: Any) -> Any:
+    """A value that a setting's part of a space holds, as its study gives it back: 1 of a space of floats is 1.0."""
+    if spec["type"] == "categorical":
+        return next(choice for choice in spec["choices"] if choice == value)
+    return float(value) if spec["type"] == "float" else value
+
+
 def suggest(trial: Any, space: Space) -> dict[str, Any]:
     """The settings of an Optuna trial."""
     return {key: _suggest(trial, key, spec) for key, spec in space.items()}
