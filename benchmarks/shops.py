@@ -11,7 +11,7 @@ once, after validation has said which model leads. Models with chance in them ar
 means with the bounds of their 95 % intervals by customer (and seed); differences are those of the leading model from
 each other one, on everything, on what is new to the customer and on what is not, all of a shop judged as one family,
 each request's value being the mean over seeds. Runs are kept in `--runs`; one that is there with the same settings is
-not trained again.
+not trained again, and where it is of another commit its rows say so (`measured`).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def main(
                 continue
             found = [trained(dataset, model, refit, explore, runs, seed) for seed in every]
             metrics, tables[model] = [m for m, _ in found], [table for _, table in found]
-            rows += figures(model, dataset, metrics, tables[model])
+            of = of_other_code(there)
+            rows += [one | of for one in figures(model, dataset, metrics, tables[model])]
             validation[model] = float(np.mean([m["validation"]["ndcg@10"]["value"] for m in metrics]))
             print(f"{dataset} {model}: {rows[-1]['median']:.4f}", flush=True)
         before, said = of_file(name)
@@ -87,6 +88,17 @@ def main(
             said = [c for c in said if not c["what"].startswith(f"{dataset},")]
             rows, said = [*rows, *more], [*said, *claims]
         write_result(name, [*kept, *rows], said)
+
+
+def of_other_code(runs: list[Path]) -> dict[str, Any]:
+    """Which commit trained the oldest of these runs, and when; nothing where all are of the one that is checked out."""
+    said = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
+    older = [one for one in said if one["commit"] != context.git_commit()]
+    if not older:
+        return {}
+    first = min(older, key=lambda one: str(one.get("trained_at")))
+    print(f"{runs[0].name}: {len(older)} of {len(runs)} runs are kept from other code, the oldest of {first['commit']}")
+    return {"measured": {"commit": first["commit"], "date": first.get("trained_at")}}
 
 
 def stays(system: str, more: list[dict[str, Any]]) -> bool:
