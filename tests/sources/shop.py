@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ def config(source: str, files: dict[str, Any] | list[str], **changes: Any) -> di
     assert path is not None
     told = yaml.safe_load(path.read_text())
     return told | {"name": source, "raw": {"folder": "", "files": list(files)}} | changes
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def prepared(folder: Path, source: str, files: dict[str, str], **changes: Any) -> Prepared:
