@@ -15,6 +15,7 @@ from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
 from shopkeeper.ingest import dataset_shape
+from shopkeeper.pipeline.shell.faulty_files import file_at_fault
 from shopkeeper.pipeline.shell.yaml_comments import read
 
 EXTRAS = {
@@ -46,7 +47,8 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError:
         _stop("out of memory; choose a smaller trainer.micro_batch or model.max_length, or a machine with more memory")
     except Exception as e:
-        message = missing_package(e) or explain_hydra(e) or explain_yaml(e) or write_error(e)  # Hydra may be missing
+        message = missing_package(e) or file_at_fault(sys.argv[1:])  # Hydra may be missing
+        message = message or explain_hydra(e) or explain_yaml(e) or write_error(e)
         if message is None:
             raise
         _stop(message)
