@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,43 @@ def write_folder(
     returns = link_returns(
         arranged.user, arranged.columns["item"], arranged.columns["event_type"], arranged.columns.get("quantity")
     )
-    writer.write_arrays(folder, arranged)
-    writer.write_events(folder / "events.parquet", arranged, returns, config.extra, config.reader.decimal)
+    queries = query_table(arranged) if "query" in config.columns else None
+    told = config.extra, config.reader.decimal
+    with ThreadPoolExecutor(1) as pool:  # beside the longest work, which lets go of the interpreter
+        events = pool.submit(writer.write_events, folder / "events.parquet", arranged, returns, *told)
+        writer.write_arrays(folder, arranged)
+        writer.write_table(folder / "rejected.parquet", rejected)
+        matches = _write_entities(folder, config, raw, arranged)
+        if queries is not None:
+            writer.write_table(folder / QUERIES, queries)
+        if arranged.consent is not None:
+            writer.write_table(folder / consent.FILE, arranged.consent.table())
+        counts = _counts(arranged, returns, config.zone)
+        events.result()
+    hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
+    hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": "prepared",
+        "dataset": config.name,
+        **counts,
+        "currencies": _currencies(arranged, config.extra),
+        "filters": filters,
+        **({} if queries is None else {"queries": query_counts(queries)}),
+        "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
+        "n_rejected": len(rejected),
+        "tables": matches,
+        "raw_files": as_json(read),
+        "config": config.plain,
+        "files": hashes,
+        "fingerprint": sha256_json(hashes),
+        **{key: value for key, value in extra.items() if value is not None},
+    }
+    write_json(folder / "manifest.json", sealed(manifest))
+
+
+def _write_entities(folder: Path, config: DatasetConfig, raw: Path, arranged: Arranged) -> list[dict[str, Any]]:
+    """The tables of items and users; returns how each file beside the log matches it."""
     matches: list[dict[str, Any]] = []
     for kind, spec in (("item", config.items), ("user", config.users)):
         entities = entity_table(kind, spec, config, raw, arranged, matches)
@@ -108,32 +144,7 @@ def write_folder(
             writer.write_table(
                 folder / f"{kind}_versions.parquet", version_table(kind, spec, config, raw, arranged, matches)
             )
-    writer.write_table(folder / "rejected.parquet", rejected)
-    queries = query_table(arranged) if "query" in config.columns else None
-    if queries is not None:
-        writer.write_table(folder / QUERIES, queries)
-    if arranged.consent is not None:
-        writer.write_table(folder / consent.FILE, arranged.consent.table())
-    hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
-    hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "kind": "prepared",
-        "dataset": config.name,
-        **_counts(arranged, returns, config.zone),
-        "currencies": _currencies(arranged, config.extra),
-        "filters": filters,
-        **({} if queries is None else {"queries": query_counts(queries)}),
-        "rejected": {f"{column}: {reason}": n for column, reason, n in reasons(rejected)},
-        "n_rejected": len(rejected),
-        "tables": matches,
-        "raw_files": as_json(read),
-        "config": config.plain,
-        "files": hashes,
-        "fingerprint": sha256_json(hashes),
-        **{key: value for key, value in extra.items() if value is not None},
-    }
-    write_json(folder / "manifest.json", sealed(manifest))
+    return matches
 
 
 def _id_doubts(a: Arranged) -> list[str]:

@@ -220,10 +220,11 @@ def _join(parts: list[Rows], rejected: pa.Table) -> Log:
     prices, quantities = [p.price for p in parts], [p.quantity for p in parts]
     parts.clear()
     with ThreadPoolExecutor(2) as pool:  # Arrow lets go of the interpreter while it joins
-        ids = dict(zip(names, pool.map(join_ids, pieces), strict=True))
-    event_type = _whole(kinds, lengths)
-    assert event_type is not None
-    time, price, quantity = (_whole(column, lengths) for column in (times, prices, quantities))
+        joined = pool.map(join_ids, pieces)
+        event_type = _whole(kinds, lengths)
+        assert event_type is not None
+        time, price, quantity = (_whole(column, lengths) for column in (times, prices, quantities))
+        ids = dict(zip(names, joined, strict=True))
     return Log(ids, event_type, time, price, quantity, rejected)
 
 

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
 from shopkeeper.ingest.dataset_parts import OF_TEXT, ReaderSettings
+from shopkeeper.ingest.readers.ahead import each_ahead
 
 NO_NUMBER = ["", "NaN", "nan", "NULL", "null", "None", "NA", "N/A", "n/a", "#N/A"]
 Advance = Callable[[int], object] | None
@@ -89,6 +91,11 @@ def _dialect(told: ReaderSettings, usual: Dialect) -> Dialect:
 
 
 def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance) -> Iterator[Block]:
+    return each_ahead(lambda block: block(), _blocks(path, wanted, dialect, advance))
+
+
+def _blocks(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance) -> Iterator[Callable[[], Block]]:
+    """What makes each chunk's block; the header, which tells how, is read here."""
     names: list[str] = list(dialect.names)
     head = b""
     skip, first = dialect.skip_lines, True
@@ -112,7 +119,7 @@ def _read(path: Path, wanted: Wanted | None, dialect: Dialect, advance: Advance)
             check_columns(path, names, wanted.names, chunk.line - 1 if dialect.header else 1, hint)
         if chunk.data and not chunk.data.isspace():
             assert wanted is not None
-            yield _block(path, chunk, names, wanted, dialect, head)
+            yield partial(_block, path, chunk, names, wanted, dialect, head)
     if first:
         raise UserError(f"{path} is empty; expected {'a header and rows' if dialect.header else 'rows'}")
 
@@ -149,7 +156,7 @@ def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: 
             table = arrow_csv.read_csv(
                 pa.py_buffer(data),
                 read_options=arrow_csv.ReadOptions(
-                    column_names=_unique(names), block_size=max(len(data) // 2, 1 << 20)
+                    column_names=_unique(names), use_threads=False, block_size=len(data) + 1
                 ),
                 parse_options=_parse_options(data, dialect),
                 convert_options=arrow_csv.ConvertOptions(
