@@ -61,7 +61,7 @@ def measured() -> dict[tuple[str, int], list[dict]]:
     return found
 
 
-def everything(rows: int, big: int, repetitions: int, peers: list[str]) -> None:
+def everything(rows: int, big: int, repetitions: int, peers: list[str], note: str | None) -> None:
     generate(rows)
     there = [name for name in peers if environment(name)]
     wanted = dict.fromkeys((*OURS, *PLAIN), repetitions) | {name: PEERS[name] for name in there}
@@ -77,10 +77,10 @@ def everything(rows: int, big: int, repetitions: int, peers: list[str]) -> None:
     if big and ("shopkeeper-everything", big) not in measured():
         generate(big)
         in_process("shopkeeper-everything", big)
-    report(rows, big, peers)
+    report(rows, big, peers, note)
 
 
-def report(rows: int, big: int, peers: list[str]) -> None:
+def report(rows: int, big: int, peers: list[str], note: str | None) -> None:
     from _results import at_least, at_most, not_had, row, write_result
 
     found = measured()
@@ -146,7 +146,8 @@ def report(rows: int, big: int, peers: list[str]) -> None:
             what = f"{ENGINE_ROWS:,} rows, {figure} of engine=arrays over the better of polars and duckdb"
             claims.append(at_most(issue, what, ours / min(others), 1, kind="aim"))
     versions = {name: runs[0]["version"] for (name, _), runs in found.items() if name in PEERS}
-    write_result("prepare" if len(peers) == len(PEERS) else "prepare_plain", out, claims, versions=versions)
+    name = "prepare" if len(peers) == len(PEERS) else "prepare_plain"
+    write_result(name, out, claims, versions=versions, note=note)
 
 
 if __name__ == "__main__":
@@ -156,7 +157,8 @@ if __name__ == "__main__":
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--plain", nargs="*", choices=PEERS, metavar="PEER", help="without the peers but these")
+    parser.add_argument("--note", help="what the result says of the machine, e.g. that it was busy")
     A = parser.parse_args()
     if A.fresh:
         RUNS.unlink(missing_ok=True)
-    everything(A.rows, A.big, A.repetitions, list(PEERS) if A.plain is None else A.plain)
+    everything(A.rows, A.big, A.repetitions, list(PEERS) if A.plain is None else A.plain, A.note)
