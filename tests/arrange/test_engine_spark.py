@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import sha256_tree
+from shopkeeper.people.rules import customer_rules
 from shopkeeper.splits.write import write_split
 
 ENGINE = Engine.of(
@@ -57,8 +59,9 @@ def spark():
 
 
 def both(tmp_path: Path, config: dict, raw: Path) -> tuple[Path, Path]:
-    arrays = prepare_dataset(config, raw, tmp_path / "arrays", progress=False)
-    return arrays, prepare_dataset(config, raw, tmp_path / "spark", progress=False, engine=ENGINE)
+    change = customer_rules(config, raw)
+    arrays = prepare_dataset(config, raw, tmp_path / "arrays", progress=False, change=change)
+    return arrays, prepare_dataset(config, raw, tmp_path / "spark", progress=False, change=change, engine=ENGINE)
 
 
 def test_spark_leaves_the_same_bytes_and_the_same_targets_as_polars(spark, tmp_path: Path):
@@ -139,17 +142,20 @@ def test_too_many_rejected_rows_stop_spark_with_the_same_message(spark, tmp_path
     assert messages[0] == messages[1]
 
 
-@pytest.mark.parametrize(
-    ("config", "engine", "message"),
-    [
-        ({"ties": {"order": "shuffled"}}, ENGINE, "does not apply ties.order"),
-        ({"pseudonyms": {"key_env": "KEY"}}, ENGINE, "engine=spark does not apply pseudonyms .*use engine=arrays"),
-    ],
-)
-def test_what_spark_cannot_do_is_said_before_it_starts(tmp_path: Path, config: dict, engine: dict, message: str):
-    raw = shop_files(tmp_path / "raw")
-    with pytest.raises(UserError, match=message):
-        prepare_dataset({**SHOP, **config}, raw, tmp_path / "out", progress=False, engine=engine)
+def test_what_looks_at_the_whole_log_is_done_before_spark_is_handed_it(spark, tmp_path: Path, monkeypatch):
+    raw = shop_files(tmp_path / "raw", shop_log(1500))
+    (raw / "erased.txt").write_text("user_id\nu7\nu11\n")
+    agreed = [f"u{n},use,2020-09-01,{'' if n % 7 else '2020-10-05'}" for n in range(150)]
+    (raw / "consent.txt").write_text("\n".join(["account,purpose,granted,withdrawn", *agreed]))
+    monkeypatch.setenv("SHOP_KEY", "k" * 32)
+    config = {**SHOP, "filters": {}, "erasure": {"file": "erased.txt"},
+              "consent": {"file": "consent.txt", "purpose": "use"},
+              "pseudonyms": {"key_env": "SHOP_KEY"}, "ties": {"order": "shuffled", "seed": 3}}  # fmt: skip
+    arrays, other = both(tmp_path, config, raw)
+    assert sha256_tree(other, skip=frozenset()) == sha256_tree(arrays, skip=frozenset())
+    users = Prepared.open(other).users["user_id"].to_pylist()
+    assert len(users) > 100
+    assert not any(re.fullmatch("u[0-9]+", user) for user in users)
 
 
 @pytest.mark.real
@@ -173,20 +179,51 @@ def test_spark_tells_orders_apart_that_share_a_number(tmp_path: Path, spark):
     assert len(set(Prepared.open(tmp_path / "arrays").events.order.tolist())) > 10
 
 
+TILL = [
+    ("a.csv", "bill,who,what,when,n,paid\n7,U1,x,2023-01-01,1,3\n7,U1,y,2023-01-01,2,4\n8,u2,x,2023-01-02,,5\n,,,,,\n"),
+    ("b.csv", "bill,who,what,when,n,paid\n8,u2,x,2023-01-02,,5\n8,u2,z,2023-01-02,,6\n9,u1,y,2023-01-03,-1,4\n"),
+    ("seen.csv", "who,what,when\nu2,y,2023-01-01T09:00\nU3,x,2023-01-01T10:00\n"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("told", "said"),
+    "told",
     [
-        ({"steps": [{"text": {"column": "user", "lower": True}}]}, "does not apply steps"),
-        ({"optional": ["price"]}, "does not apply optional"),
-        ({"rows": {"orders": "once"}}, "does not apply rows.orders"),
+        {"raw": {"files": ["?.csv"]}, "rows": {"orders": "once"}, "columns": {"order_id": "bill", "price": "paid"},
+         "steps": [{"text": {"column": "who", "lower": True}}]},
+        {"raw": {"files": ["?.csv"]}, "optional": ["colour"], "columns": {"quantity": "n"},
+         "items": {"from_events": {"colour": "colour"}}},
+        {"logs": [{"files": ["?.csv"], "columns": {"order_id": "bill", "price": "paid"}, "event_type": "purchase"},
+                  {"files": ["seen.csv"], "event_type": "view"}], "raw": {}},
+        {"raw": {"files": ["a.csv"]}, "columns": {"timestamp": None}, "timestamp": {}, "order_by": ["bill", "paid"]},
     ],
-)
-def test_what_makes_events_of_rows_is_refused_before_java_is_asked(tmp_path: Path, told: dict[str, Any], said: str):
+    ids=["steps, orders once", "optional", "logs", "order_by"],
+)  # fmt: skip
+def test_an_export_whose_rows_are_no_events_leaves_the_same_bytes_on_spark(spark, tmp_path: Path, told: dict):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, text in TILL:
+        (raw / name).write_text(text)
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when", **told.get("columns", {})}
+    config: dict[str, Any] = {
+        "name": "till", "reader": {"format": "csv"}, "event_type": "purchase", "timestamp": {"time_zone": "Asia/Tokyo"},
+        "max_rejected_share": 0.5, **told, "columns": {ours: theirs for ours, theirs in columns.items() if theirs},
+        "raw": {"folder": "", **told["raw"]},
+    }  # fmt: skip
+    arrays, other = both(tmp_path, config, raw)
+    assert len(pq.read_table(arrays / "rejected.parquet")) >= 1
+    assert sha256_tree(other, skip=frozenset()) == sha256_tree(arrays, skip=frozenset())
+
+
+def test_missing_java_is_said_before_a_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
     config = {
         "name": "shop", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
-        "columns": {"user_id": "user", "item_id": "item"}, "event_type": "view", **told,
+        "columns": {"user_id": "user", "item_id": "item"}, "event_type": "view", "optional": ["price"],
     }  # fmt: skip
-    (tmp_path / "log.csv").write_text("user,item\na,x\n")
-    with pytest.raises(UserError, match=rf"engine=spark {said} \(dataset 'shop'\); use engine=arrays"):
+    (tmp_path / "log.csv").write_text("who,what\na,x\n")
+    said = "needs Java 17" if find_spec("pyspark") else "needs pyspark"  # and not that log.csv lacks its columns
+    with pytest.raises(UserError, match=f"engine=spark {said}.*or engine=arrays"):
         prepare_dataset(config, tmp_path, tmp_path / "out", engine=ENGINE, progress=False)
     assert not (tmp_path / "out").exists()

@@ -160,10 +160,8 @@ def test_every_engine_writes_the_same_queries(tmp_path: Path, engine: str):
     assert sha256_tree(tmp_path / engine) == sha256_tree(p.path)
 
 
-def test_engines_and_verbs_that_do_not_see_the_whole_log_refuse_queries(tmp_path: Path):
+def test_extending_does_not_see_the_whole_log_and_refuses_queries(tmp_path: Path):
     p = garden(tmp_path, customers=8)
-    with pytest.raises(UserError, match=r"engine=spark does not apply columns\.query"):
-        prepare_dataset(CONFIG, tmp_path, tmp_path / "spark", progress=False, engine=Engine("spark"))
     more = {**CONFIG, "raw": {"folder": "", "files": ["log.csv", "items.csv"]}}
     with pytest.raises(UserError, match="which queries are kept as text hangs on the whole log"):
         extend_dataset(p.path, more, tmp_path, tmp_path / "more", progress=False)

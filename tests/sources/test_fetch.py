@@ -19,6 +19,7 @@ import pytest
 
 from house import House, small_shop
 from postgres import PASSWORD, server
+from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
@@ -165,6 +166,33 @@ def test_sqlite_and_duckdb_are_files_that_are_only_read(tmp_path: Path):
     assert pq.read_table(tmp_path / "shop/b.parquet")["customer"].to_pylist() == [17]
     with pytest.raises(UserError, match=r"none\.db is missing"):
         fetched(tmp_path, {"url": f"sqlite:///{tmp_path}/none.db", "query": QUERY})
+
+
+def test_an_order_of_two_views_is_said_to_count_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        shop.execute("CREATE TABLE lines (bill, who, what, at)")
+        rows = [(n // 2, f"c{n // 2 % 3}", f"i{n % 2}", f"2025-11-{1 + n // 2:02d}") for n in range(20)]
+        shop.executemany("INSERT INTO lines VALUES (?, ?, ?, ?)", rows)
+    of = {"november": "at < '2025-11-08'", "latest": "at > '2025-11-05'"}  # both hold the 6th and 7th: 4 lines
+    entries = [{"url": f"sqlite:///{tmp_path}/shop.db", "query": f"SELECT * FROM lines WHERE {which}",
+                "file": f"{name}.parquet"} for name, which in of.items()]  # fmt: skip
+    columns = {"order_id": "bill", "user_id": "who", "item_id": "what", "timestamp": "at"}
+
+    def events(**changes: Any) -> int:
+        caplog.clear()
+        told = {"name": "shop", "raw": {"folder": "", "fetch": entries}, "reader": {"format": "parquet"},
+                "columns": columns, "event_type": "purchase", **changes}  # fmt: skip
+        fetch(parse(told), tmp_path)
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        return int(Prepared.open(prepare_dataset(told, tmp_path, out, progress=False)).manifest["n_events"])
+
+    twice = "shop: 4 lines of 2 orders stand in several files or entries of raw.fetch and count twice"
+    assert events() == 24
+    assert twice in caplog.text
+    for settled, n in (({"rows": {"orders": "once"}}, 20), ({"rows": {"orders": "all"}}, 24),
+                       ({"filters": {"repeats": {"seconds": 0}}}, 20)):  # fmt: skip
+        assert events(**settled) == n
+        assert twice not in caplog.text
 
 
 def test_files_of_a_store_are_copied_once_again_when_they_change_and_go_when_they_have_gone(tmp_path: Path):

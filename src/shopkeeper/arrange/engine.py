@@ -5,15 +5,16 @@
     duckdb   the same plan on DuckDB
     spark    the same plan on Apache Spark, whose workers also read and check the files (`engine_spark`)
 
-The first three read and check with this process's readers, so that consent, identities, erasure, pseudonyms and
-shuffled ties (`change`), and what makes events of an export's rows (`steps`, `rows`, `logs`, `optional`, `order_by`)
-work with all of them; Spark holds the log elsewhere and refuses these in one line.
+The first three read and check with this process's readers. So does Spark where something looks at the whole log
+(consent, identities, erasure, pseudonyms, queries, tables) or makes events of an export's rows (`steps`, `rows`,
+`logs`, `optional`, `order_by`, nested columns), which says it: it is handed the checked log then, as they are.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.arrange.engine_settings import Engine
+from shopkeeper.arrange.engine_settings import Engine, check_spark_installed
 from shopkeeper.arrange.filters import Row, apply_filters
 from shopkeeper.arrange.order import Arranged, arrange, with_customers
 from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
@@ -33,7 +34,7 @@ from shopkeeper.ingest.log import Log, judge, read_log, reasons
 from shopkeeper.ingest.rows import is_reshaped
 from shopkeeper.ingest.table import one_row_each
 
-# They change the log in this process's memory.
+# They are done in this process's memory.
 NEEDS_THE_LOG = ("consent", "identity", "erasure", "pseudonyms", "table", "steps", "logs", "optional", "order_by")
 Change = Callable[[Log], dict[str, Any] | None]
 log = logging.getLogger(__name__)
@@ -61,7 +62,10 @@ def run_engine(
     Raises `UserError` for what the engine cannot do, and for everything that is wrong with the data.
     """
     if engine.name == "spark":
-        return _on_spark(engine, config, raw, change)
+        check_spark_installed()  # before a long log is read
+        if not (here := _read_here(config, change)):
+            return _on_spark(engine, config, raw)
+        log.info("this machine reads and checks the log (%s), Spark takes it from there", ", ".join(here))
     events = read_log(config, raw, progress)
     _report(events.rejected, len(events))
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
@@ -77,21 +81,22 @@ def run_engine(
     if engine.name == "arrays":
         filters = apply_filters(events, config.filters, config.zone)
         return Outcome(arrange(events), rejected, filters, changes)
-    arranged, filters = _by_plan(events, config, engine.name)
+    arranged, filters = _by_plan(events, config, engine)
     return Outcome(arranged, rejected, filters, changes)
 
 
-def _by_plan(events: Log, config: DatasetConfig, name: str) -> tuple[Arranged, list[Row]]:
-    """The plan on Polars or DuckDB over a log in memory, whose ids it sees as codes. The log is used up."""
+def _by_plan(events: Log, config: DatasetConfig, engine: Engine) -> tuple[Arranged, list[Row]]:
+    """The plan over a log that this process has read, whose ids the engine sees as codes. The log is used up."""
     from shopkeeper.arrange import engine_plan
 
     table, ids = _as_table(events)
     texts = {name: column.values for name, column in events.ids.items()}
     timed = events.timestamp is not None
-    frame, settle = _polars(table) if name == "polars" else _duckdb(table)
-    del table
-    checked = engine_plan.Checked(frame, ids, timed, config.zone, texts)
-    arranged, counts = engine_plan.arrange(checked, config.filters, settle)
+    held = {"polars": _polars, "duckdb": _duckdb, "spark": _spark}[engine.name]
+    with held(table, engine) as (frame, settle):
+        del table
+        checked = engine_plan.Checked(frame, ids, timed, config.zone, texts)
+        arranged, counts = engine_plan.arrange(checked, config.filters, settle)
     return with_customers(arranged, events, texts["user_id"]), counts
 
 
@@ -106,14 +111,19 @@ def _as_table(events: Log) -> tuple[pa.Table, dict[str, str]]:
     return pa.table(columns), ids
 
 
-def _polars(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
+Held = Iterator[tuple[Any, Callable[[Any], Any]]]
+
+
+@contextmanager
+def _polars(table: pa.Table, engine: Engine) -> Held:
     import narwhals as nw
     import polars as pl
 
-    return nw.from_native(pl.DataFrame(pl.from_arrow(table)).lazy()), lambda frame: frame.collect("polars").lazy()
+    yield nw.from_native(pl.DataFrame(pl.from_arrow(table)).lazy()), lambda frame: frame.collect("polars").lazy()
 
 
-def _duckdb(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
+@contextmanager
+def _duckdb(table: pa.Table, engine: Engine) -> Held:
     import duckdb
     import narwhals as nw
 
@@ -126,21 +136,37 @@ def _duckdb(table: pa.Table) -> tuple[Any, Callable[[Any], Any]]:
         nw.to_native(frame).create(name)
         return nw.from_native(connection.table(name))
 
-    return nw.from_native(connection.from_arrow(table)), settle
+    yield nw.from_native(connection.from_arrow(table)), settle
 
 
-def _on_spark(engine: Engine, config: DatasetConfig, raw: Path, change: Change | None) -> Outcome:
-    """The driver holds what is written in the end (columns of the kept events, texts of the ids), not the raw data."""
-    from shopkeeper.arrange import engine_plan, engine_spark
+@contextmanager
+def _spark(table: pa.Table, engine: Engine) -> Held:
+    import narwhals as nw
+
+    from shopkeeper.arrange import engine_spark
+
+    with engine_spark.session(engine) as spark:
+        yield engine_spark.settle(nw.from_native(spark.createDataFrame(table))), engine_spark.settle
+
+
+def _read_here(config: DatasetConfig, change: Change | None) -> list[str]:
+    """What of a dataset Spark's workers cannot do, each of which sees some rows of the files."""
+    from shopkeeper.arrange import engine_spark
 
     wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
     wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
     wanted += ["rows.orders"] if config.rows.orders == "once" else []
     wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
     wanted += ["rows, nested columns and event_type.others"] if is_reshaped(config, config.columns.values()) else []
-    wanted = wanted or (["a change of the log"] if change is not None else [])
-    if wanted:
-        raise UserError(f"engine=spark does not apply {', '.join(wanted)} (dataset '{config.name}'); use engine=arrays")
+    if config.reader.format not in engine_spark.FORMATS:
+        wanted.append(f"reader.format: {config.reader.format}")
+    return wanted or (["a change of the log"] if change is not None else [])
+
+
+def _on_spark(engine: Engine, config: DatasetConfig, raw: Path) -> Outcome:
+    """The driver holds what is written in the end (columns of the kept events, texts of the ids), not the raw data."""
+    from shopkeeper.arrange import engine_plan, engine_spark
+
     with engine_spark.session(engine) as spark:
         checked, rejected, kept = engine_spark.read(spark, config, raw)
         judge(rejected, kept, config)

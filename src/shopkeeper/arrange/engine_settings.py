@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from shopkeeper.errors import UserError, nearest, whole
 from shopkeeper.shapes import ANY, PLAIN, Each, Name, Yaml
@@ -31,3 +34,11 @@ class Engine:
     def of(cls, block: Yaml) -> Engine:
         """From a resolved config; a `UserError` names an unknown key and its nearest neighbour."""
         return read(cls, block, "engine")
+
+
+def check_spark_installed() -> None:
+    """A `UserError` when pyspark or Java is missing."""
+    if not find_spec("pyspark"):
+        raise UserError("engine=spark needs pyspark: pip install 'shopkeeper[spark]', or engine=arrays")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        raise UserError("engine=spark needs Java 17: install it, or set JAVA_HOME; or engine=arrays")

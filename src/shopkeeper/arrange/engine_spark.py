@@ -8,7 +8,7 @@ Spark's own `_metadata.row_index`.
 
 **Checks.** The workers run the same readers and checks on the same bytes as `engine=arrays` does, batch by batch, so
 the rejected rows, their reasons and their line numbers are the same. A record must be one line here: quoted line
-breaks end in a `UserError`, as do formats that are not lines or Parquet.
+breaks end in a `UserError`. What workers cannot do, `engine` does before Spark begins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import gzip
 import logging
 import os
 import re
-import shutil
 import sys
 import tempfile
 import warnings
@@ -35,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.arrange.engine_plan import Checked, Frame
-from shopkeeper.arrange.engine_settings import Engine
+from shopkeeper.arrange.engine_settings import Engine, check_spark_installed
 from shopkeeper.arrange.order_numbers import split_orders_of
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
@@ -50,6 +49,7 @@ from shopkeeper.timeline import DAY
 from shopkeeper.timeline.zones import local
 
 LINES = ("csv", "tsv", "dat", "blank_separated", "recbole", "json_lines")  # formats with a record per line
+FORMATS = (*LINES, "parquet")  # that the workers read
 WITH_HEADER = ("csv", "tsv", "blank_separated", "recbole")
 KEPT, REJECT, ERROR = 0, 1, 2
 FILE_BITS = 40  # place = number of the file << 40 | row in the file
@@ -62,18 +62,15 @@ def session(engine: Engine) -> Iterator[Any]:
 
     Raises `UserError` when pyspark or Java is missing, or Spark does not start.
     """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError:
-        raise UserError("engine=spark needs pyspark: pip install 'shopkeeper[spark]', or engine=arrays") from None
+    check_spark_installed()
+    from pyspark.sql import SparkSession
+
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     active = SparkSession.getActiveSession()
     if active is not None:
         yield active
         return
-    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        raise UserError("engine=spark needs Java 17: install it, or set JAVA_HOME; or engine=arrays")
     master = engine.master
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -150,11 +147,8 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
     )  # fmt: skip
     if kind in LINES:
         found = _text(spark, config, paths, ids, shape)
-    elif kind == "parquet":
-        found = _parquet(spark, config, paths, ids, shape)
     else:
-        raise UserError(f"engine=spark cannot read reader.format: {kind} (it reads {', '.join((*LINES, 'parquet'))}); "
-                        f"use engine=arrays, or write the log as Parquet")  # fmt: skip
+        found = _parquet(spark, config, paths, ids, shape)
     found = found.localCheckpoint()
     bad = found.where(f"kind <> {KEPT}").select("kind", "place", *REJECTED.names).toArrow().sort_by("place")
     errors = bad.filter(pc.equal(bad["kind"], ERROR))

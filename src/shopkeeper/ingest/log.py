@@ -157,6 +157,8 @@ def collect(
                 f"dataset '{config.name}': no order is left, as rules keep each one out in the last file that has it; "
                 f"look at reject and cancelled"
             )
+    elif "order_id" in log.ids and len(set(paths)) > 1:
+        _doubt_orders(log, numbers_of(paths, lengths), config)
     return log
 
 
@@ -180,6 +182,23 @@ def _each_order_once(log: Log, file: np.ndarray, events: int, left_out: Counter[
         left_out[LATER_FILE] += len(again)
     logger.info("%s lines of %s orders stand in several files and count once, as the last file in raw.files has them",
               f"{len(again):,}", f"{len(np.unique(again)):,}")  # fmt: skip
+
+
+def _doubt_orders(log: Log, file: np.ndarray, config: DatasetConfig) -> None:
+    """Say that orders stand in several files, which may overlap: exports of a shop, views of a database.
+
+    `file` is the number of each row's, int32 (n,). Nothing is said where a setting tells what such lines are.
+    """
+    if config.filters.repeats or "orders" in (config.plain.get("rows") or {}):
+        return
+    order = log.ids["order_id"].codes
+    again = order[~read_once(order, log.timestamp, log.event_type, log.item, file)]
+    if len(again):
+        logger.warning(
+            "%s: %s lines of %s orders stand in several files or entries of raw.fetch and count twice; where these "
+            "overlap, rows: {orders: once} takes each order from the last of them (orders: all says they do not)",
+            config.name, f"{len(again):,}", f"{len(np.unique(again)):,}",
+        )  # fmt: skip
 
 
 def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
