@@ -78,7 +78,8 @@ class RowSettings:
     explode: Any = held(OneOf(TEXT, Items(TEXT, least=1)), ())  # a column of lists, or several of equal length
     empty: str = held(Name(("keep", "leave_out")), "keep")  # what becomes of a row whose list is empty
     once: str | None = held(TEXT, None)  # column of an id that each row has of its own: later rows with it are left out
-    orders: str = held(Name(("all", "once")), "all")  # once: an order in several files is read from the last of them
+    # once: an order in several files is read from the last of them; None: from all, as nobody has said it
+    orders: str | None = held(Name(("all", "once")), None)
 
     @property
     def lists(self) -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def _doubt_orders(log: Log, file: np.ndarray, config: DatasetConfig) -> None:
 
     `file` is the number of each row's, int32 (n,). Nothing is said where a setting tells what such lines are.
     """
-    if config.filters.repeats or "orders" in (config.plain.get("rows") or {}):
+    if config.filters.repeats or config.rows.orders is not None:
         return
     order = log.ids["order_id"].codes
     again = order[~read_once(order, log.timestamp, log.event_type, log.item, file)]
