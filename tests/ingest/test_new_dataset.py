@@ -15,7 +15,10 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.new_dataset import write_dataset_yaml
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.guesses.habits import kind_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from shopkeeper.ingest.log import read_log
 
 
 def guess(tmp_path: Path, text: str | bytes, name: str = "My Shop-2020.csv") -> tuple[dict, str]:
@@ -238,6 +241,47 @@ def test_a_german_export_needs_no_renaming(tmp_path: Path):
     }  # fmt: skip
     assert config["event_type"] == {"column": "Vorgang", "map": {"Ansicht": "view", "Kauf": "purchase"}}
     assert "of it is missing" not in text  # views have no price: the schema says so, it is no doubt
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "N° commande;Date de commande;Client;Référence produit;Quantité;Prix unitaire TTC",
+        "Nº pedido;Fecha del pedido;Cliente;Código artículo;Cantidad;Precio unitario",
+        "Numero ordine;Data ordine;Cliente;Codice prodotto;Quantità;Prezzo unitario",
+        "Bestelnummer;Datum;Klantnummer;Artikelcode;Aantal;Prijs",
+        "Nr zamówienia;Data zamówienia;Klient;Kod towaru;Ilość;Cena",
+        "Номер заказа;Дата заказа;Покупатель;Артикул;Количество;Цена",
+        "Номер замовлення;Дата;Клієнт;Код товару;Кількість;Ціна",
+    ],
+)
+def test_an_export_in_another_language_needs_no_renaming(tmp_path: Path, header: str):
+    lines = [
+        f"{1000 + n // 2};{1 + n % 28:02d}.02.2024;c{n % 9};p{n % 7};{1 + n % 3};{n % 7 + 1},50" for n in range(80)
+    ]
+    config, text = guess(tmp_path, "\n".join([header, *lines]) + "\n")
+    names = ("order_id", "timestamp", "user_id", "item_id", "quantity", "price")
+    assert config["columns"] == dict(zip(names, header.split(";"), strict=True))
+    assert config["event_type"] == "purchase"
+    assert "no column is called like" not in text
+
+
+def test_kinds_of_events_are_known_in_other_languages():
+    said = {"просмотр": "view", "Додано в кошик": "add_to_cart", "Achat": "purchase", "Devolución": "return",
+            "удаление из корзины": "remove_from_cart", "покупка": "purchase", "kaffee": None}  # fmt: skip
+    assert {name: kind_of(name) for name in said} == said
+
+
+def test_files_of_a_folder_may_overlap_and_an_order_of_two_is_taken_once(tmp_path: Path):
+    (tmp_path / "sales").mkdir()
+    for name, of in (("1.csv", range(40)), ("2.csv", range(30, 70))):
+        lines = [f"{n // 2},2024-01-{1 + n // 2 % 28:02d},c{n % 9},p{n % 7}" for n in of]
+        (tmp_path / "sales" / name).write_text("\n".join(["order_id,date,customer_id,product_id", *lines]) + "\n")
+    config = yaml.safe_load(guess_dataset(tmp_path / "sales"))
+    assert config["rows"] == {"orders": "once"}
+    assert "rows" not in yaml.safe_load(guess_dataset(tmp_path / "sales" / "1.csv"))
+    told = {**{k: v for k, v in config.items() if k != "defaults"}, "raw": {"folder": "sales", "files": ["*.csv"]}}
+    assert len(read_log(parse(told), tmp_path, progress=False)) == 70
 
 
 def test_a_list_of_json_is_told_what_to_become(tmp_path: Path):

@@ -11,15 +11,16 @@ import polars as pl
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 EVENTS = {
-    "remove_from_cart": r"remove|delete|entfernt",
-    "add_to_cart": r"cart|basket|warenkorb",
+    "remove_from_cart": r"remove|delete|entfernt|удал|видал",
+    "add_to_cart": r"cart|basket|warenkorb|panier|carrito|carrello|koszyk|корзин|кошик",
     "favourite": r"fav|wish|like|collect",
-    "return": r"return|refund|cancel|retoure|storno|rückgabe",
-    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestell",
+    "return": r"return|refund|cancel|retour|storno|rückgabe|rembours|devoluci|zwrot|возврат|повернен",
+    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestel|achat|compra|acquist|zakup|покуп|"
+    r"заказ|замовл",
     "search": r"search|query|suche",
     "rating": r"rat(e|ing)|review|star",
     "exposure": r"impression|exposure|shown",
-    "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick",
+    "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick|просмотр|перегляд",
 }
 LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says
 PART = 6  # and of a short log no more than this part of it each

@@ -19,6 +19,7 @@ from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, span_days, split_of, windows_of
+from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
@@ -33,22 +34,11 @@ from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
 SHOWN = 6  # columns in a message
-NAMES = {  # our column -> what shops call it, most telling first
-    "user_id": r"^(user|customer|client|visitor|member|person|buyer|account|shopper|kunde|besucher)|"
-    r"(user|customer|client|cust).?(id|no|nr|number)?$|^uid$",
-    "item_id": r"^(item|product|sku|article|stock.?code|asin|isbn|movie|track|book|brand|good|artikel)",
-    "timestamp": r"time|date|^ts$|_at$|datum|zeit|^when$",
-    "event_type": r"event|action|behaviou?r|^type$|kind|interaction|vorgang|ereignis|^aktion",
-    "order_id": r"order|invoice|transaction|basket|receipt|bestell|^bon|beleg|rechnung|auftrag",
-    "session_id": r"session|visit(?!or)|sitzung|besuch(?!er)",
-    "quantity": r"quantity|qty|units|count|^n$|number_of|menge",
-    "price": r"price|amount|value|cost|revenue|preis",
-    "channel": r"channel|device|platform|store|source|kanal",
-}
 TWICE = (
     "no column numbers orders: rows that stand in two of these files count twice; where files overlap, "
     "filters: {repeats: {seconds: 0, of: all}} drops what equals an earlier row, equal lines of one order, too"
 )
+ONCE = " # an order that stands in several files is read from the last of them"
 RATINGS = r"rating|ratings|stars|score|overall|bewertung"
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
@@ -126,8 +116,10 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
         options["decimal"] = ","
         doubts.append("numbers have a comma before their decimals: reader.decimal says so")
-    if len(files.paths) > 1 and "order_id" not in columns:
-        doubts.append(TWICE)
+    several = len(files.paths) > 1
+    doubts += [TWICE] if several and "order_id" not in columns else []
+    once = ["orders: once"] if several and "order_id" in columns else []  # files of a folder may overlap
+    rows = [f"explode: {quoted(exploded)}"] if exploded else []
     what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
     timed = "timestamp" in columns
     body, targets = _body(frame, columns, options, joined)
@@ -155,7 +147,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         f"  files: [{', '.join(map(quoted, files.files))}]",
         "reader:",
         *(f"  {key}: {quoted(value) if isinstance(value, str) else value}" for key, value in options.items()),
-        *([f"rows: {{explode: {quoted(exploded)}}}"] if exploded else []),
+        *([f"rows: {{{', '.join(rows + once)}}}" + (ONCE if once else "")] if rows or once else []),
         *body,
         "filters: {}",
     ]
