@@ -343,6 +343,7 @@ def test_what_is_called_a_price_and_is_no_number_is_a_doubt_and_not_left_out_in_
     config, text = guess(tmp_path, rows("€ 12.5{n}"))
     assert "price" not in config["columns"]
     assert "DOUBT: 'price' is called like a price and holds no plain numbers, e.g. '€ 12.50'" in text
+    assert "'price' does, write event_type" not in text  # ten different values are no kinds of events
     assert "is called like" not in guess(tmp_path, rows("12.5{n}").replace("price", "value"))[1]
     assert "holds no plain numbers" not in guess(tmp_path, rows("red").replace("price", "cost_centre"))[1]
 

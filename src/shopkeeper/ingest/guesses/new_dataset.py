@@ -278,7 +278,8 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
         if rated and not bought:
             return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
         kind = "purchase" if bought else "view"
-        few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS]
+        few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS
+               and not re.search(f"{NAMES['price']}|{NAMES['quantity']}", _last(c), re.IGNORECASE)]  # fmt: skip
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(_last(c)))
         hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
         lines += [
