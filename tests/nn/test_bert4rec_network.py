@@ -10,6 +10,7 @@ import torch
 from test_gru4rec_network import LENGTHS
 from torch import nn
 
+from shopkeeper.nn import attention
 from shopkeeper.nn.attention import full_attention
 from shopkeeper.nn.network import Inputs
 from shopkeeper.nn.networks.bert4rec import EPSILON, BERT4RecNetwork, BERT4RecShape
@@ -43,7 +44,7 @@ def packed(net: BERT4RecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor) -
 
     position_BL = (9 - torch.arange(10)).expand(6, 10)
     inputs = Inputs(flat(item_BL), flat(position_BL), flat(type_BL))
-    return layout, lambda fused=False, last=None: net(net.embed(inputs), layout.groups, fused, last)
+    return layout, lambda fused=False, last=None, asked=None: net(net.embed(inputs), layout.groups, fused, last, asked)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -58,9 +59,27 @@ def test_rectangles_give_what_the_plain_form_gives(fused: bool):
         torch.testing.assert_close(run(fused, layout.last_B), want_BD, rtol=1e-4, atol=1e-5)
 
 
-def test_both_ways_of_attention_have_the_same_gradients():
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_is_hidden_has_the_vectors_and_gradients_that_it_has_among_all(fused: bool):
+    net = network()
+    layout, run = packed(net, *histories(net))
+    asked_N = layout.slot_N[torch.tensor([0, 3, 4, 9, len(layout.slot_N) - 1])]
+    found = {}
+    for name, vectors in {"among all": lambda: run(fused)[asked_N], "alone": lambda: run(fused, asked=asked_N)}.items():
+        net.zero_grad()
+        vector_ND = vectors()
+        vector_ND.square().sum().backward()
+        found[name] = [vector_ND.detach(), *(p.grad for p in net.parameters())]
+    for alone, all_ in zip(found["alone"], found["among all"], strict=True):
+        torch.testing.assert_close(alone, all_, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad", [64, 1])  # with 1 a rectangle has no padding where its sequences are of one length
+@pytest.mark.parametrize("score_bytes", [attention.SCORE_BYTES, 500])  # 500: a piece for each sequence or two
+def test_both_ways_of_attention_have_the_same_gradients(pad: int, score_bytes: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(attention, "SCORE_BYTES", score_bytes)
     torch.manual_seed(0)
-    layout = Layout.of(LENGTHS, (2, 4, 10), torch.device("cpu"), pad=64)
+    layout = Layout.of(LENGTHS, (2, 4, 10), torch.device("cpu"), pad=pad)
     real_P = torch.zeros(layout.n_slots, dtype=torch.bool).index_fill_(0, layout.slot_N, True)
     grads = []
     for fused in (False, True):

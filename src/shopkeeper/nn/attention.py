@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -122,66 +124,92 @@ class _Plain(torch.autograd.Function):
         ctx: Any, q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Groups, heads: int, real_P: Tensor | None
     ) -> Tensor:
         scale = 1 / math.sqrt(q_PD.shape[1] // heads)
-        out_PD, kept = torch.empty_like(q_PD), []
-        for at, b, length in _places(pieces):
+        q, k, v = (_apart(x_PD, pieces, heads) for x_PD in (q_PD, k_PD, v_PD))
+        out, kept = torch.empty_like(v), []
+        masks = _padding(real_P, pieces, heads, q.dtype) if real_P is not None else None
+        for i, (at, n, length) in enumerate(_places(pieces, heads)):
             if length == 1:
-                out_PD[at] = v_PD[at]
+                out[at] = v[at]
                 continue
-            q_nLd, k_nLd, v_nLd = (_split(x[at], b, length, heads) for x in (q_PD, k_PD, v_PD))
-            mask = _future(length, q_PD.dtype, q_PD.device)
-            if real_P is not None:
-                mask = _padding(real_P[at].view(b, 1, length), heads, q_PD.dtype)
-            mask_nLL = mask.expand(len(q_nLd), length, length)
-            p_nLL = torch.baddbmm(mask_nLL, q_nLd, k_nLd.transpose(1, 2), alpha=scale)
+            q_nLd, k_nLd, v_nLd = (x[at].view(n, length, -1) for x in (q, k, v))
+            mask = _future(length, q.dtype, q.device) if masks is None else masks[i]
+            if mask is None:
+                p_nLL = q.new_empty(n, length, length)
+                torch.baddbmm(p_nLL, q_nLd, k_nLd.transpose(1, 2), beta=0, alpha=scale, out=p_nLL)
+            else:
+                p_nLL = torch.baddbmm(mask.expand(n, length, length), q_nLd, k_nLd.transpose(1, 2), alpha=scale)
             torch.softmax(p_nLL, -1, out=p_nLL)
-            _product(p_nLL, v_nLd, 1.0, out_PD[at], b, heads)
+            _product(p_nLL, v_nLd, 1.0, out[at])
             kept.append(p_nLL)
         ctx.pieces, ctx.heads, ctx.scale = pieces, heads, scale
-        ctx.save_for_backward(q_PD, k_PD, v_PD, *kept)
-        return out_PD
+        ctx.save_for_backward(q, k, v, *kept)
+        return _together(out, pieces, heads)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        (do_PD,), (q_PD, k_PD, v_PD, *kept) = grads, ctx.saved_tensors
-        dq_PD, dk_PD, dv_PD = (torch.empty_like(x) for x in (q_PD, k_PD, v_PD))
+        q, k, v, *kept = ctx.saved_tensors
+        do = _apart(grads[0], ctx.pieces, ctx.heads)
+        dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         probabilities = iter(kept)
-        for at, b, length in _places(ctx.pieces):
+        for at, n, length in _places(ctx.pieces, ctx.heads):
             if length == 1:
-                dv_PD[at], dq_PD[at], dk_PD[at] = do_PD[at], 0, 0
+                dv[at], dq[at], dk[at] = do[at], 0, 0
                 continue
             p_nLL = next(probabilities)
-            q_nLd, k_nLd, v_nLd, do_nLd = (_split(x[at], b, length, ctx.heads) for x in (q_PD, k_PD, v_PD, do_PD))
-            _product(p_nLL.transpose(1, 2), do_nLd, 1.0, dv_PD[at], b, ctx.heads)
+            q_nLd, k_nLd, v_nLd, do_nLd = (x[at].view(n, length, -1) for x in (q, k, v, do))
+            _product(p_nLL.transpose(1, 2), do_nLd, 1.0, dv[at])
             dp_nLL = do_nLd @ v_nLd.transpose(1, 2)
             ds_nLL = softmax_backward(dp_nLL, p_nLL)
-            _product(ds_nLL, k_nLd, ctx.scale, dq_PD[at], b, ctx.heads)
-            _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk_PD[at], b, ctx.heads)
+            _product(ds_nLL, k_nLd, ctx.scale, dq[at])
+            _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk[at])
+        dq_PD, dk_PD, dv_PD = (_together(x, ctx.pieces, ctx.heads) for x in (dq, dk, dv))
         return dq_PD, dk_PD, dv_PD, None, None, None
 
 
-def _places(groups: Groups) -> Iterator[tuple[slice, int, int]]:
-    """Where in the flat array each rectangle lies."""
+def _places(pieces: Groups, heads: int) -> Iterator[tuple[slice, int, int]]:
+    """Where each piece lies in an array whose heads are apart, how many sequences and heads it has, their length."""
     start = 0
-    for b, length in groups:
-        yield slice(start, start + b * length), b, length
-        start += b * length
+    for b, length in pieces:
+        yield slice(start, start + b * heads * length), b * heads, length
+        start += b * heads * length
 
 
-def _split(x: Tensor, b: int, length: int, heads: int) -> Tensor:
-    """(b L, D) -> (n, L, d)."""
+def _apart(x_PD: Tensor, pieces: Groups, heads: int) -> Tensor:
+    """(P, D) -> (P H, d): of each sequence all positions of the first head, then of the next."""
     if heads == 1:
-        return x.view(b, length, -1)
-    return _heads(x, b, length, heads).reshape(b * heads, length, -1)
+        return x_PD.contiguous()
+    out = x_PD.new_empty(len(x_PD) * heads, x_PD.shape[1] // heads)
+    for here, there, shape in _rectangles(pieces, heads):
+        b, length = shape
+        out[there].view(b, heads, length, -1).copy_(x_PD[here].view(b, length, heads, -1).transpose(1, 2))
+    return out
 
 
-def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor, b: int, heads: int) -> None:
-    """Write `scale` a @ x as (b L, D) into `out`."""
+def _together(x: Tensor, pieces: Groups, heads: int) -> Tensor:
+    """(P H, d) -> (P, D), as it was before `_apart`."""
     if heads == 1:
-        out_bLD = out.view(b, -1, out.shape[1])
-        torch.baddbmm(out_bLD, a_nLL, x_nLd, beta=0, alpha=scale, out=out_bLD)
-    else:
-        y_nLd = torch.bmm(a_nLL, x_nLd) if scale == 1 else torch.bmm(a_nLL, x_nLd).mul_(scale)
-        out.view(b, -1, heads, x_nLd.shape[2]).copy_(y_nLd.view(b, heads, -1, x_nLd.shape[2]).transpose(1, 2))
+        return x
+    out_PD = x.new_empty(len(x) // heads, x.shape[1] * heads)
+    for here, there, shape in _rectangles(pieces, heads):
+        b, length = shape
+        out_PD[here].view(b, length, heads, -1).copy_(x[there].view(b, heads, length, -1).transpose(1, 2))
+    return out_PD
+
+
+def _rectangles(pieces: Groups, heads: int) -> Iterator[tuple[slice, slice, tuple[int, int]]]:
+    """Pieces of one length that follow each other as one: where in (P, D), where in (P H, d), how large."""
+    start = 0
+    for length, same in groupby(pieces, key=itemgetter(1)):
+        b = sum(n for n, _ in same)
+        end = start + b * length
+        yield slice(start, end), slice(start * heads, end * heads), (b, length)
+        start = end
+
+
+def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor) -> None:
+    """Write `scale` a @ x into `out`."""
+    out_nLd = out.view(x_nLd.shape)
+    torch.baddbmm(out_nLd, a_nLL, x_nLd, beta=0, alpha=scale, out=out_nLd)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int, real: Tensor | None) -> Tensor:
@@ -201,10 +229,18 @@ def _future(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((1, length, length), -torch.inf, device=device).triu(1).to(dtype)
 
 
-def _padding(real_b1L: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
-    """-inf where there is nothing to look at: (n, 1, L)."""
-    hidden_b1L = torch.zeros(real_b1L.shape, dtype=dtype, device=real_b1L.device).masked_fill_(~real_b1L, -torch.inf)
-    return hidden_b1L.repeat_interleave(heads, 0)
+def _padding(real_P: Tensor, pieces: Groups, heads: int, dtype: torch.dtype) -> list[Tensor | None]:
+    """-inf where there is nothing to look at, of each piece (n, 1, L); None where all positions are real."""
+    hidden_P = torch.zeros(len(real_P), dtype=dtype, device=real_P.device).masked_fill_(~real_P, -torch.inf)
+    sizes = [b * length for b, length in pieces]
+    if real_P.device.type == "cpu":
+        whole = [bool(part.all()) for part in real_P.split(sizes)]
+    else:
+        whole = [False] * len(sizes)  # the host does not wait for the device
+    return [
+        None if all_real else hidden.view(b, 1, length).repeat_interleave(heads, 0)
+        for all_real, hidden, (b, length) in zip(whole, hidden_P.split(sizes), pieces, strict=True)
+    ]
 
 
 def compile_blocks(blocks: Iterable[Any], graphs: bool) -> None:

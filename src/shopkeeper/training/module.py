@@ -163,9 +163,11 @@ class SequenceModule(pl.LightningModule):
         return loss
 
     def encode(self, network: Any, batch: Batch, last: Tensor | None = None) -> Tensor:
-        """Vectors of a batch by a twin of the network, in the plan's precision."""
+        """Vectors of a batch by a twin of the network, in the plan's precision: of all positions, or where `last` says;
+        while a network with a mask learns, where items are hidden."""
         x_PD = network.embed(batch).to(self.shares.dtype)
-        out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last)
+        hidden = {"asked": batch.labelled_N} if network.mask and last is None else {}
+        out: Tensor = network(x_PD, batch.layout.groups, self.plan.fused_attention, last, **hidden)
         return out
 
     def learning_rate(self, step: int) -> float:

@@ -130,14 +130,28 @@ class BERT4RecNetwork(SequenceNetwork):
         out: Tensor = self.norm_x(x)
         return out
 
-    def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:
-        """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D)."""
+    def forward(
+        self,
+        x_PD: Tensor,
+        groups: Groups,
+        fused: bool = False,
+        last: Tensor | None = None,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D).
+
+        With `asked` (N,) at those: (N, D). What follows the last attention is four fifths of a block, and most
+        positions have nothing to say.
+        """
         real_P = x_PD[:, -1] > 0
         x_PD = x_PD[:, :-1].contiguous()
         for i, block in enumerate(self.blocks):
             if last is None or i < len(self.blocks) - 1:
                 q_PD, k_PD, v_PD = block.before(x_PD)
-                x_PD = block.after(x_PD, full_attention(q_PD, k_PD, v_PD, real_P, groups, block.heads, fused))
+                a_PD = full_attention(q_PD, k_PD, v_PD, real_P, groups, block.heads, fused)
+                if asked is not None and i == len(self.blocks) - 1:
+                    x_PD, a_PD = x_PD.index_select(0, asked), a_PD.index_select(0, asked)
+                x_PD = block.after(x_PD, a_PD)
             else:
                 x_BD = x_PD[last]
                 kv, q_BD = block.kv, linear(x_BD, block.q)

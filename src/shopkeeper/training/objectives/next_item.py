@@ -149,9 +149,12 @@ class NextItem:
         return batch
 
     def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
-        """Cross-entropy over the catalogue, or another loss of `nn.losses` over this step's negatives."""
+        """Cross-entropy over the catalogue, or another loss of `nn.losses` over this step's negatives.
+
+        A network with a mask has made vectors of the labelled positions alone.
+        """
         slot_N = batch.layout.slot_N if batch.labelled_N is None else batch.labelled_N
-        h_ND, weight_VD = x_PD.index_select(0, slot_N), network.item.weight
+        h_ND, weight_VD = x_PD if network.mask else x_PD.index_select(0, slot_N), network.item.weight
         if self._drawn is not None:
             return self._sampled(h_ND, batch, slot_N, weight_VD, self._drawn, seed) * scale
         classes_VD, first = (weight_VD, 1) if self._class_items is None else (weight_VD[self._class_items], 0)
