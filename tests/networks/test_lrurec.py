@@ -13,7 +13,7 @@ import torch
 from nn.test_gru4rec_network import LENGTHS, packed
 from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, fitted, stranger
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.networks.lrurec import LRURecNetwork, LRURecShape, _states, in_rounds
+from shopkeeper.nn.networks.lrurec import SEQUENCES, LRURecNetwork, LRURecShape, _States, _states, in_rounds
 from shopkeeper.recommenders.networks.lrurec import LRURec
 from shopkeeper.training.config import TrainerConfig
 from tiny import cycle_histories, days, tiny_prepared
@@ -83,10 +83,32 @@ def test_rounds_give_what_steps_give_forwards_and_back(length: int):
     each_N = torch.polar(torch.rand(5) * 0.2 + 0.8, torch.rand(5) * 6)
     parts = (each_N.real, each_N.imag, 200)
     h_bLN = torch.complex(*in_rounds(u_bLN.real, u_bLN.imag, *parts))
-    torch.testing.assert_close(_states(u_bLN, each_N, False), h_bLN, rtol=1e-3, atol=1e-4)
+    got_bLN = torch.empty_like(u_bLN)
+    _states(u_bLN, each_N, got_bLN, False)
+    torch.testing.assert_close(got_bLN, h_bLN, rtol=1e-3, atol=1e-4)
     flipped_bLN = u_bLN.flip(1)
     h_bLN = torch.complex(*in_rounds(flipped_bLN.real, flipped_bLN.imag, *parts)).flip(1)
-    torch.testing.assert_close(_states(u_bLN, each_N, True), h_bLN, rtol=1e-3, atol=1e-4)
+    _states(u_bLN, each_N, got_bLN, True)
+    torch.testing.assert_close(got_bLN, h_bLN, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_of_the_states_are_those_of_the_rounds():
+    torch.manual_seed(0)
+    groups = ((SEQUENCES + 4, 3), (2, 1), (1, 7))
+    sizes = [b * length for b, length in groups]
+    u_PE, weight_PE = torch.randn(sum(sizes), 10, requires_grad=True), torch.randn(sum(sizes), 10)
+    each_N = torch.polar(torch.rand(5) * 0.2 + 0.8, torch.rand(5) * 6).requires_grad_()
+    got_PE = _States.apply(u_PE, each_N, groups)
+    parts = []
+    for u, (b, length) in zip(u_PE.split(sizes), groups, strict=True):
+        u_bLN = torch.view_as_complex(u.view(b, length, 5, 2))
+        h_bLN = torch.stack(in_rounds(u_bLN.real, u_bLN.imag, each_N.real, each_N.imag, 7), -1)
+        parts.append(h_bLN.reshape(b * length, 10))
+    want_PE = torch.cat(parts)
+    torch.testing.assert_close(got_PE, want_PE, rtol=1e-4, atol=1e-5)
+    for got, want in zip(*(torch.autograd.grad((h * weight_PE).sum(), (u_PE, each_N)) for h in (got_PE, want_PE)),
+                         strict=True):  # fmt: skip
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_neither_what_comes_after_it_nor_padding_changes_a_vector():

@@ -39,10 +39,10 @@ def run_out(monkeypatch: pytest.MonkeyPatch, above: int, error: Exception) -> li
     return tried
 
 
-def test_on_a_cpu_no_more_sequences_than_keep_three_quarters_of_a_gib_are_learned_at_a_time():
+def test_on_a_cpu_no_more_sequences_than_keep_half_a_gib_are_learned_at_a_time():
     plan, gib = Plan(device="cpu", micro_batch=512), 2**30
-    assert execution.within(plan, TrainerConfig(), 0.75 * gib / 512) == plan
-    assert execution.within(plan, TrainerConfig(), 0.76 * gib / 512).micro_batch == 256
+    assert execution.within(plan, TrainerConfig(), 0.5 * gib / 512) == plan
+    assert execution.within(plan, TrainerConfig(), 0.51 * gib / 512).micro_batch == 256
     assert execution.within(plan, TrainerConfig(), gib).micro_batch == 1
     assert execution.within(Plan(device="cuda", micro_batch=512), TrainerConfig(), gib).micro_batch == 512
     assert execution.within(plan, TrainerConfig(micro_batch=512), gib).micro_batch == 512

@@ -18,7 +18,7 @@ from shopkeeper.training.devices.autotune import PAD
 log = logging.getLogger(__name__)
 KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages
 MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
-KEPT_BYTES = 3 << 28  # of sequences at a time on a CPU: more of them are not faster, and the catalogue needs the room
+KEPT_BYTES = 1 << 29  # of sequences at a time on a CPU: more of them are not faster, and the catalogue needs the room
 
 
 def device_of(config: TrainerConfig, local_rank: int = 0) -> torch.device:
