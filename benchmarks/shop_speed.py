@@ -149,8 +149,8 @@ def fitted(model: str, prepared_folder: Path) -> dict[str, float]:
 
     prepared, split = opened(prepared_folder)
     made = make(settings(model, *SAID.get(model, ())))
-    if model == "ease":
-        import torch  # noqa: F401 (RecTools' NumPy is imported before its clock starts, too)
+    import torch  # noqa: F401 (RecTools imports it, too, before its clock starts)
+
     return timed(lambda: made.fit(prepared, split, Fit(1, target_events=["view"], filter_seen=True)))
 
 
@@ -242,9 +242,10 @@ def main() -> None:
                 claims.append(at_most("Shops", f"{size}: all lists, seconds", median["shopkeeper", "seconds"], 60))
                 claims.append(at_most("Shops", f"{size}: GiB", median["shopkeeper", "peak_gib"], 3))
             for peer in KINDS[kind]:
-                what = f"{kind}: times as fast as {peer}"
+                what = f"{kind}: times as fast as {peer}, by processor time"
                 if peer in of:
-                    ratio = median[peer, "seconds"] / median["shopkeeper", "seconds"]
+                    # A clock's seconds are those of a machine with nothing else to do; the processor's always hold.
+                    ratio = median[peer, "cpu_seconds"] / median["shopkeeper", "cpu_seconds"]
                     claims.append(at_least("Shops", what, ratio, REQUIRED[kind]))
                 else:
                     claims.append(not_had("Shops", what, REQUIRED[kind], f"no environment .venv-{peer}"))

@@ -170,7 +170,7 @@ def test_no_task_is_named_where_every_task_is_served():
 ASKED = {
     "cli/doctor.py": {"sched_getaffinity"},  # of the system
     "training/batching/blocks.py": {"posix_fallocate"},
-    "private_torch.py": {"_linear_pointwise", "_reorder_linear_weight"},  # of the installed PyTorch
+    "private_torch.py": {"_linear_pointwise", "_reorder_linear_weight", "_int_mm"},  # of the installed PyTorch
     "files.py": {"filename", "strerror", "errno"},  # of an error that may be any
     "stopping.py": {"number", "__notes__"},
     "tracking/__init__.py": {"error_code"},

@@ -14,6 +14,9 @@ from torch import Tensor
 # oneDNN multiplies float32 on AMD in half the time of torch's default (MKL), which does not use all of AVX-512 there.
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 REORDERS = ONEDNN and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+# Whole numbers of 8 bits, several to each instruction where the processor has one for them; elsewhere a plain loop.
+BYTES = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+BYTES = BYTES and hasattr(torch, "_int_mm")
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -25,6 +28,14 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def reordered(weight: Tensor, rows: int) -> Tensor:
     """A weight in the order in which `onednn_linear` reads it, for so many rows at a time; only where `REORDERS`."""
     out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return out
+
+
+def product_of_bytes(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b` of whole numbers, int8 to int32, without rounding; only where `BYTES`."""
+    if len(a) == b.shape[1] == 1:  # torch 2.13 leaves such a single cell as the memory was
+        return a.int() @ b.int()
+    out: Tensor = torch._int_mm(a, b)
     return out
 
 

@@ -26,6 +26,22 @@ def test_ties_go_to_the_lower_column_in_full_and_in_sparse_tables(seed: int) -> 
     assert best_entries(indptr, column, told, k).tolist() == wanted
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_wide_tables_are_looked_at_where_the_best_may_be_and_nothing_is_lost(kind: type) -> None:
+    rng = np.random.default_rng(7)
+    nan = rng.random((9, 333)) < 0.1
+    every = (
+        rng.random((9, 333)), -rng.random((9, 333)), np.zeros((9, 333)), rng.integers(0, 40, (9, 333)),
+        np.where(rng.random((9, 333)) < 0.9, -np.inf, 1.0), np.where(nan, np.nan, rng.random((9, 333))),
+        rng.choice([-0.0, 0.0, 1.0], (9, 333)),
+    )  # fmt: skip
+    for value in every:
+        for k in (1, 7, 20):
+            low = np.where(np.isnan(value), -np.inf, value)
+            wanted = np.argsort(-low, axis=1, kind="stable")[:, :k]
+            assert best_columns(value.astype(kind), k).tolist() == wanted.tolist()
+
+
 def test_rows_of_very_different_length_are_looked_at_in_their_own_width() -> None:
     value = np.concatenate([np.arange(3), np.arange(5000), np.zeros(0), np.arange(40)]).astype(np.float32)
     indptr, column = np.array([0, 3, 5003, 5003, 5043]), np.arange(5043)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -13,6 +14,7 @@ from scipy import sparse
 from recommenders.checks import check_recommender, fitted, stranger
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.private_torch import BYTES, product_of_bytes
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.item_pairs import counted
 from shopkeeper.recommenders.knn.item_knn import ItemKNN, cosine_neighbours
@@ -80,12 +82,28 @@ def test_neighbours_by_way_of_all_counts_are_those_of_the_sparse_product_to_the_
     assert counted.strongest_of_all(x * np.float32(0.5), 5, lambda i, j, both: both) is None
 
 
-@pytest.mark.parametrize(("cells", "block"), [(0, 8), (900, 8), (10**6, 64)])
-def test_counts_of_all_pairs_are_those_of_the_product(cells: int, block: int, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize(("cells", "block", "share"), [(0, 8, 4), (900, 8, 4), (10**6, 64, 4), (10**6, 8, 1)])
+def test_counts_of_all_pairs_are_those_of_the_product(
+    cells: int, block: int, share: int, bits: int, monkeypatch: pytest.MonkeyPatch
+):
     rng = np.random.default_rng(3)
-    x = sparse.csr_array((rng.random((300, 60)) < rng.random(60) ** 4).astype(np.float32))
+    x = sparse.csr_array((rng.random((300, 60)) < rng.random(60) ** share).astype(np.float32))
     monkeypatch.setattr(counted, "CELLS", cells)
+    monkeypatch.setattr(counted, "WORTH_TORCH", 0)  # torch is brought in
+    if bits == 32:
+        monkeypatch.setattr("shopkeeper.private_torch.BYTES", False)
     np.testing.assert_array_equal(counted.counts_together(x, block=block), (x.T @ x).toarray())
+
+
+@pytest.mark.skipif(not BYTES, reason="this processor has no fast product of whole numbers")
+@pytest.mark.parametrize("shape", [(3, 1), (1, 1), (1, 4), (17, 33), (700, 65)])
+def test_the_product_in_bytes_is_that_of_whole_numbers(shape: tuple[int, int]):
+    x = np.random.default_rng(1).integers(0, 2, shape).astype(np.int8)
+    for first in range(0, shape[1], 16):
+        some, rest = x[:, first : first + 16], x[:, first:]
+        found = product_of_bytes(torch.from_numpy(some).T, torch.from_numpy(rest))
+        np.testing.assert_array_equal(found.numpy(), some.T.astype(np.int64) @ rest)
 
 
 def test_the_last_purchase_weighs_most(tmp_path):

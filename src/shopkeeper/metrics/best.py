@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+WIDE = 16  # times k: so many columns are worth a look at what cannot be among the best
 CELLS = 4_000_000  # of a block of rows that are looked at side by side: bounds the memory to some 50 MiB
 
 
@@ -21,6 +22,8 @@ def best_columns(value_BV: np.ndarray, k: int) -> np.ndarray:
     k = min(k, value_BV.shape[1])
     if k == 0:
         return np.zeros((len(value_BV), 0), np.int64)
+    if value_BV.shape[1] >= WIDE * k and (best := _best_of_few(value_BV, k)) is not None:
+        return best
     last_B1 = -np.partition(-value_BV, k - 1, axis=1)[:, k - 1 : k]
     pick_BV = value_BV >= last_B1
     crowded = np.flatnonzero(np.count_nonzero(pick_BV, axis=1) > k)
@@ -31,6 +34,26 @@ def best_columns(value_BV: np.ndarray, k: int) -> np.ndarray:
     column_Bk = np.nonzero(pick_BV)[1].reshape(len(value_BV), k)
     order = np.argsort(-np.take_along_axis(value_BV, column_Bk, axis=1), axis=1, kind="stable")
     best: np.ndarray = np.take_along_axis(column_Bk, order, axis=1)
+    return best
+
+
+def _best_of_few(value_BV: np.ndarray, k: int) -> np.ndarray | None:
+    """`best_columns` among what is as large as the kth highest maximum of 2 k parts; None where that is too much."""
+    B, V = value_BV.shape
+    parts = 2 * k
+    highest = value_BV[:, : V - V % parts].reshape(B, -1, parts).max(axis=1)
+    low_B1 = np.partition(highest, parts - k, axis=1)[:, parts - k, None]
+    if not (low_B1 > -np.inf).all():  # NaN counts as less than all else
+        return None
+    place = np.flatnonzero(value_BV >= low_B1)
+    if len(place) * 4 > value_BV.size:  # many equal values
+        return None
+    row, column = np.divmod(place, V)
+    start = np.searchsorted(row, np.arange(B + 1))
+    turn = np.arange(len(row)) - start[row]
+    value_BN = np.full((B, int(np.diff(start).max())), -np.inf, value_BV.dtype)
+    value_BN[row, turn] = value_BV[row, column]
+    best: np.ndarray = column[start[:-1, None] + np.argsort(-value_BN, axis=1, kind="stable")[:, :k]]
     return best
 
 

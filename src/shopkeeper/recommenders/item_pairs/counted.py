@@ -9,6 +9,7 @@ Shapes: S or U rows (orders, users), V or A items, H items of many users, L the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -21,8 +22,10 @@ from shopkeeper.models.side_by_side import side_by_side
 PAIRS_AT_ONCE = 10_000_000  # products of one block: bounds the memory to some 200 MiB
 MANY = 32  # an item is one of many where it has at least the 32nd part of the users
 CELLS = 128_000_000  # of the dense matrix, at most: 0.5 GiB
+BYTES_A_PRODUCT = 400  # products in 8 bits in the time of one of a sparse matrix
+WORTH_TORCH = 400_000_000_000  # products in 32 bits take longer than to bring torch in
 FULL = 36_000_000  # pairs, at most, of which item-kNN has all counts at once: 144 MB
-BLOCK, ROWS = 512, 256  # rows that are counted at once, and that are compared
+BLOCK, ROWS = 512, 64  # rows that are counted at once, and that are compared
 
 
 def strongest(
@@ -59,25 +62,24 @@ def strongest_of_all(
 ) -> sparse.csr_array | None:
     """`strongest(x, x, …)` by way of all counts; None where x has other entries than 1, or few in common.
 
-    All that do are the same pairs and values, bit for bit.
+    `value` is above 0, and 0 where nothing is in common. All that do are the same pairs and values, bit for bit.
     """
     known = np.flatnonzero(np.bincount(x_UV.indices, minlength=x_UV.shape[1])).astype(np.int32)
     products = int((np.diff(x_UV.indptr).astype(np.int64) ** 2).sum())
     if not (0 < len(known) ** 2 <= min(FULL, products // 4) and (x_UV.data == 1).all()):
         return None
-    x_UA = sparse.csr_array(
-        (x_UV.data, np.searchsorted(known, x_UV.indices), x_UV.indptr), shape=(x_UV.shape[0], len(known))
-    )
+    place_V = np.zeros(x_UV.shape[1], np.int32)
+    place_V[known] = np.arange(len(known))
+    x_UA = sparse.csr_array((x_UV.data, place_V[x_UV.indices], x_UV.indptr), shape=(x_UV.shape[0], len(known)))
     both_AA = counts_together(x_UA, np.float32)
 
     def block(first: int) -> tuple[np.ndarray, ...]:
         both = both_AA[first : first + ROWS]
         i = np.arange(first, first + len(both))
-        got = value(known[i][:, None], known, both).astype(np.float32)
-        got[both == 0] = -np.inf
-        got[np.arange(len(both)), i] = -np.inf
+        got = value(known[i][:, None], known, both).astype(np.float32, copy=False)
+        got[np.arange(len(both)), i] = 0
         near = best_columns(got, neighbours)
-        row, place = np.nonzero(np.take_along_axis(got, near, axis=1) > -np.inf)
+        row, place = np.nonzero(np.take_along_axis(got, near, axis=1) > 0)
         column = near[row, place]
         return known[i[row]], known[column], got[row, column]
 
@@ -90,27 +92,35 @@ def strongest_of_all(
 def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int = BLOCK) -> np.ndarray:
     """X^T X of a sparse matrix whose entries are all 1: (A, A). Nothing else of its size is made."""
     U, A = x_UA.shape
-    count_A = np.bincount(x_UA.indices, minlength=A)
+    count_A, products = np.bincount(x_UA.indices, minlength=A), int((np.diff(x_UA.indptr).astype(np.int64) ** 2).sum())
     falling = np.argsort(-count_A, kind="stable")[: CELLS // max(U, 1)]
-    many = np.sort(falling[MANY * count_A[falling] >= max(U, 1)])
+    among, share = _product(U * len(falling) ** 2), MANY
+    if among is not None and len(falling) == A and BYTES_A_PRODUCT * products >= U * A**2:
+        share = U + 1  # nothing stays sparse
+    many = np.sort(falling[share * count_A[falling] >= max(U, 1)])
     place_A = np.full(A, -1)
     place_A[many] = np.arange(len(many))
     few = np.flatnonzero(place_A < 0)
     place_A[few] = np.arange(len(few))
     user, column = np.repeat(np.arange(U), np.diff(x_UA.indptr)), x_UA.indices
-    is_many = np.isin(column, many)
-    x_UH = np.zeros((U, len(many)), np.float32)
-    x_UH[user[is_many], place_A[column[is_many]]] = 1
-    user, column = user[~is_many], place_A[column[~is_many]]
+    is_many_A = np.zeros(A, bool)
+    is_many_A[many] = True
+    of_many = is_many_A[column]
+    x_UH = np.zeros((U, len(many)), np.float32 if among is None else np.int8)
+    x_UH[user[of_many], place_A[column[of_many]]] = 1
+    user, column = user[~of_many], place_A[column[~of_many]]
     x_LU = sparse.csr_array((np.ones(len(user), np.float32), (column, user)), shape=(len(few), U))
     both_AA = np.empty((A, A), dtype)
 
     def put(rows: np.ndarray, columns: np.ndarray, both: np.ndarray) -> None:
-        both_AA[rows[:, None], columns] = both
-        both_AA[columns[:, None], rows] = both.T
+        at, across = _span(rows), _span(columns)
+        both_AA[at if isinstance(across, slice) else rows[:, None], across] = both
+        both_AA[across if isinstance(at, slice) else columns[:, None], at] = both.T
 
     for first in range(0, len(many), block):  # of either half of what is symmetric one is counted
-        put(many[first : first + block], many[first:], x_UH[:, first : first + block].T @ x_UH[:, first:])
+        part_UH, rest_UH = x_UH[:, first : first + block], x_UH[:, first:]
+        put(many[first : first + block], many[first:], among(part_UH, rest_UH) if among else part_UH.T @ rest_UH)
+    x_UH = x_UH.astype(np.float32, copy=False) if len(few) else x_UH
 
     def others(first: int) -> None:
         rows, part_LU = few[first : first + block], x_LU[first : first + block]
@@ -119,3 +129,23 @@ def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int
 
     side_by_side(others, range(0, len(few), block))
     return both_AA
+
+
+def _product(operations: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """`a.T @ b` of 0 and 1 in 8 bits, faster than in 32; None where torch has none, or takes longer to come."""
+    if "torch" not in sys.modules and operations < WORTH_TORCH:
+        return None
+    import torch
+
+    from shopkeeper.private_torch import BYTES, product_of_bytes
+
+    if not BYTES:
+        return None
+    return lambda a, b: product_of_bytes(torch.from_numpy(a).T, torch.from_numpy(b)).numpy()
+
+
+def _span(ascending: np.ndarray) -> np.ndarray | slice:
+    """The same numbers as a slice where they follow one another: much less work for NumPy."""
+    if len(ascending) and ascending[-1] - ascending[0] == len(ascending) - 1:
+        return slice(int(ascending[0]), int(ascending[-1]) + 1)
+    return ascending

@@ -131,9 +131,11 @@ class EASE:
             often = np.argsort(-np.bincount(item, minlength=prepared.n_items + 1), kind="stable")[:most]
             some = np.isin(item, often)
             user, item = user[some], item[some]
-        self.items_A, column = np.unique(item, return_inverse=True)
+        self.items_A = np.flatnonzero(np.bincount(item, minlength=1)).astype(item.dtype)
+        place_V = np.zeros(prepared.n_items + 1, np.int32)
+        place_V[self.items_A] = np.arange(len(self.items_A))
         A, U = len(self.items_A), len(offsets) - 1
-        needed = max(BYTES_OF_A_PAIR * A**2 + BESIDE * BLOCK * A, 8 * A**2 + 4 * min(U * A, CELLS))
+        needed = max(BYTES_OF_A_PAIR * A**2 + BESIDE * BLOCK * A, 8 * A**2 + 5 * min(U * A, CELLS))
         gib = needed / 2**30
         if len(self.items_A) > self.max_items:
             raise TooManyItemsError(
@@ -146,8 +148,8 @@ class EASE:
                 f"filter rare items, or take model=item_knn"
             )
         log.info("memory: ease inverts a matrix of %d items, about %.1f GiB", len(self.items_A), gib)
-        shape = (len(offsets) - 1, len(self.items_A))
-        x_UA = sparse.coo_array((np.ones(len(user)), (user, column)), shape=shape).tocsr()
+        ends = np.cumsum(np.bincount(user, minlength=U))
+        x_UA = sparse.csr_array((np.ones(len(user), np.float32), place_V[item], np.append(0, ends)), shape=(U, A))
         x_UA.sum_duplicates()
         x_UA.data[:] = 1.0
         self.weight_AA = ease_weights(counts_together(x_UA), self.l2)

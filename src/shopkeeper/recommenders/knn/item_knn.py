@@ -110,7 +110,7 @@ class ItemKNN:
         if key not in near:
             x_UV = self._taken(split)
             near_VV = cosine_neighbours(x_UV, settings["neighbours"], settings["shrinkage"])
-            near[key] = near_VV, np.unique(x_UV.indices)
+            near[key] = near_VV, np.flatnonzero(np.bincount(x_UV.indices))
         own = settings["self_similarity"]
         if own is None:
             own = 0.0 if fit.filter_seen else 1.0
@@ -122,10 +122,9 @@ class ItemKNN:
         """What each customer took in the training rows: float32 sparse (U, V), at most 1."""
         offsets, rows = split.training_rows()
         events = split.prepared.events
-        user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        weight = self.weight_of_type[events.event_type[rows]].astype(np.float32)
+        weight = self.weight_of_type.astype(np.float32)[events.event_type[rows]]
         shape = (len(offsets) - 1, split.prepared.n_items + 1)
-        x_UV = sparse.coo_array((weight, (user, events.item[rows])), shape=shape).tocsr()
+        x_UV = sparse.csr_array((weight, events.item[rows], offsets), shape=shape)
         x_UV.sum_duplicates()
         x_UV.data = np.minimum(x_UV.data, 1)
         x_UV.eliminate_zeros()
