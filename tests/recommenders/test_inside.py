@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from shopkeeper.recommenders.inside import Open
 from shopkeeper.recommenders.item_pairs.ease import EASE
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.knn.session_knn import SessionKNN
-from shopkeeper.recommenders.windows import windows_as_asked
+from shopkeeper.recommenders.windows import earlier_windows, windows_as_asked
 from shopkeeper.schema import EVENT_CODE
+from shopkeeper.splits.write import write_split
 from tiny import DAY, days, tiny_prepared
 
 OPEN: dict[str, partial[Any]] = {
@@ -35,6 +37,7 @@ OPEN: dict[str, partial[Any]] = {
     "vstan": partial(SessionKNN, "vstan", "auto", "auto", "auto", "auto", "auto"),
 }
 PURCHASE = [EVENT_CODE["purchase"]]
+FIRST_DAY = 20_000
 
 
 def daily(path: Path, bought: np.ndarray, window: float = 5) -> tuple[Prepared, Split]:
@@ -257,3 +260,55 @@ def test_of_a_long_log_fewer_windows_are_asked_and_of_a_very_long_one_none(
         Open({"it": "auto"}, {"it": (1.0, 2.0)}).chosen(made, split, Fit())
         found.append(len(asked) // 2)
     assert found == [6, 2, 1, 0]
+
+
+def visits(rng: np.random.Generator) -> tuple[list[int], list[int], list[int]]:
+    """Items, times and session numbers (0: none told) of one customer: some visits in twelve days."""
+    begins = np.sort(rng.choice(12 * 24, rng.integers(1, 9), replace=False)) * (DAY // 24)
+    items, times, sessions = list[int](), list[int](), list[int]()
+    for number, begin in enumerate(begins.tolist()):
+        n = int(rng.integers(1, 6))
+        items += rng.integers(1, 9, n).tolist()
+        times += (FIRST_DAY * DAY + begin + np.arange(n) * 60_000_000).tolist()
+        sessions += [number % 3] * n  # a third is cut at pauses
+    return items, times, sessions
+
+
+@pytest.mark.parametrize(("targets", "history"), [("all", "session"), ("first", "user"), ("last", "session")])
+def test_a_window_asks_what_the_split_would_have_asked_then(tmp_path: Path, targets: str, history: str) -> None:
+    rng = np.random.default_rng(3)
+    every = [visits(rng) for _ in range(40)]
+    base = 3 * np.arange(40)  # a session's number is of one customer
+    columns = {"session": [[s and base[u] + s for s in of] for u, (_, _, of) in enumerate(every)]}
+    kinds = [["view"] * len(items) for items, _, _ in every]
+    items, times = [x for x, _, _ in every], [x for _, x, _ in every]
+    prepared, _ = tiny_prepared(tmp_path / "tiny", items, times, event_types=kinds, columns=columns)
+
+    def split(last_day: int) -> Split:
+        end = datetime.fromtimestamp((FIRST_DAY + last_day) * 86_400, UTC).isoformat()
+        told = {
+            "name": "sessions",
+            "validation_days": 2,
+            "test_days": 2,
+            "target_events": ["view"],
+            "end": end,
+            "protocol": "published",
+        }
+        write_split(prepared, {**told, "targets": targets, "history": history})
+        return Split.open(
+            prepared, max((prepared.path / "splits").glob("sessions-*"), key=lambda p: p.stat().st_mtime_ns)
+        )
+
+    asked, wanted = split(12), split(10)
+    window = earlier_windows(asked, [EVENT_CODE["view"]], 2, 1)[0]
+    requests, answers = wanted.part("validation")
+    order = np.lexsort((requests.instant, requests.user))
+    requests, answers = requests.take(order), answers.take(order)
+    assert len(requests) > 10
+    for name in ("start", "end", "instant", "user"):
+        np.testing.assert_array_equal(getattr(window.requests, name), getattr(requests, name))
+    assert window.targets.item.tolist() == answers.item.tolist()
+    np.testing.assert_array_equal(window.split.train_end, wanted.train_end)
+    assert len(windows_as_asked(asked, [EVENT_CODE["view"]], 1, 10**6)[0].requests) == len(
+        requests
+    )  # nobody is asked once alone

@@ -19,6 +19,7 @@ from shopkeeper.data.listed import listed
 from shopkeeper.data.orders import first_of_steps
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events, Requests, Targets
+from shopkeeper.data.session_rows import session_rows
 from shopkeeper.data.split import Split
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
@@ -43,7 +44,7 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
     where there are no order ids, at every instant. Windows in which nobody has an order, as on a day on which the shop
     is closed, are left out, and so are those before which nobody has one. With `split.asks=cart` or `checkout` orders
-    of one item are, too (`with_basket`).
+    of one item are, too (`with_basket`). A split that asks inside of sessions has windows that do (`_Sessions`).
     """
     time = split.prepared.events.timestamp
     if time is None:
@@ -55,12 +56,12 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     trained = time[split.training_rows()[1]]
     end = int(cutoffs["validation"]["us"]) if "validation" in cutoffs else int(trained.max()) + 1
     length = min(round(days * MICROSECONDS_PER_DAY), -(-(end - int(trained.min())) // 3))
-    found: list[Window] = []
+    found, sessions = list[Window](), _Sessions.of(split)
     for passed in np.unique((end - 1 - time[split.training_rows(types)[1]]) // length).tolist():
         if len(found) == count:
             break
         cutoff = end - (passed + 1) * length
-        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length))
+        window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length), sessions)
         if not len(window.split.training_rows(types)[1]):
             break
         if _asks(split) in BASKETS:
@@ -78,8 +79,9 @@ def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> l
     """Earlier windows whose questions are like those of the split's validation, at most `most` in all.
 
     With a cutoff in time up to `count` windows that are as long as validation's, each customer asked at his first
-    order in each; else everybody is asked for his last step. Where part of the order is known (`split.asks=cart` or
-    `checkout`), so it is here. Where there are more questions, some that are evenly spread over the customers.
+    order in each, or inside of each session; else everybody is asked for his last step. Where part of the order is
+    known (`split.asks=cart` or `checkout`), so it is here. Where there are more questions, some that are evenly spread
+    over the customers.
     """
     cutoffs, spec = split.timeline.get("cutoffs") or {}, split.timeline.get("spec") or {}
     if split.prepared.events.timestamp is None or "validation" not in cutoffs:
@@ -87,7 +89,9 @@ def windows_as_asked(split: Split, types: list[int], count: int, most: int) -> l
         found = [window] if len(window.requests) and len(window.split.training_rows(types)[1]) else []
     else:
         days = spec.get("validation_days") or _days_between(cutoffs) or DAYS
-        found = [_of_some(w, _first_of_each(w.requests)) for w in earlier_windows(split, types, float(days), count)]
+        found = earlier_windows(split, types, float(days), count)
+        if _Sessions.of(split) is None:
+            found = [_of_some(w, _first_of_each(w.requests)) for w in found]
     share = most // max(len(found), 1)
     return [with_basket(_of_some(w, _spread(len(w.requests), share))) for w in found]
 
@@ -178,7 +182,43 @@ def _last_steps(split: Split, types: list[int]) -> np.ndarray:
     return np.where(last >= 0, last, ends)
 
 
-def _of(split: Split, ends: np.ndarray, types: list[int], span: tuple[int, int] | None = None) -> Window:
+@dataclass(frozen=True)
+class _Sessions:
+    """How a split asks inside of sessions (`split=sessions`): about each step but the first, of those that begin in
+    the window; what is known is the session so far, or all that the customer did."""
+
+    begin: np.ndarray  # int64 (M,) first row of the session of each event
+    targets: str  # all | first | last
+    alone: bool  # what came before the session is not known
+
+    @classmethod
+    def of(cls, split: Split) -> _Sessions | None:
+        """None where the split asks otherwise."""
+        spec, prepared = split.timeline.get("spec") or {}, split.prepared
+        if spec.get("kind") != "sessions" or prepared.events.timestamp is None:
+            return None
+        begin = session_rows(prepared.events, prepared.event_user, float(spec["gap_minutes"]))
+        return cls(begin, str(spec.get("targets") or "all"), spec.get("history") != "user")
+
+    def asked(self, time: np.ndarray, row: np.ndarray, low: int) -> np.ndarray:
+        """About which of the steps (`row`: first rows, by session ascending) it is asked: bool."""
+        begin = self.begin[row]
+        found = (row > begin) & (time[begin] >= low)
+        if self.targets != "all":
+            at = np.flatnonzero(found)
+            at = at if self.targets == "first" else at[::-1]
+            found[:] = False
+            found[at[np.unique(begin[at], return_index=True)[1]]] = True
+        return found
+
+
+def _of(
+    split: Split,
+    ends: np.ndarray,
+    types: list[int],
+    span: tuple[int, int] | None = None,
+    sessions: _Sessions | None = None,
+) -> Window:
     """The window whose training rows end at `ends`; targets lie at or after them and in `span` (µs), if there is time.
 
     What items are is known as of its cutoff, too; where the split offers new items, so does the window.
@@ -190,13 +230,19 @@ def _of(split: Split, ends: np.ndarray, types: list[int], span: tuple[int, int] 
     inside = rows[step] >= ends[owner]  # what had begun before is no question of this window
     if span is not None and events.timestamp is not None:
         inside &= events.timestamp[rows] < span[1]
+        if sessions is not None:
+            begins = np.unique(step[inside])
+            inside &= np.isin(step, begins[sessions.asked(events.timestamp, rows[begins], span[0])])
     by_step = np.flatnonzero(inside)[np.argsort(step[inside], kind="stable")]
     first, request = np.unique(step[by_step], return_inverse=True)
     asked, instant, history_end = owner[first], None, rows[first]
+    start = prepared.offsets[asked]
+    if sessions is not None and sessions.alone:
+        start = sessions.begin[history_end]
     rows = rows[by_step]
     if events.timestamp is not None:
         instant = np.asarray(events.timestamp[history_end], np.int64)
-        history_end = lower_bound(events.timestamp, prepared.offsets[asked], prepared.offsets[asked + 1], instant)
+        history_end = lower_bound(events.timestamp, start, prepared.offsets[asked + 1], instant)
     counts = np.bincount(request, minlength=len(asked))
     learnt = replace(split, train_end=ends)
     offered = np.zeros(prepared.n_items + 1, bool)
@@ -211,7 +257,7 @@ def _of(split: Split, ends: np.ndarray, types: list[int], span: tuple[int, int] 
         replace(learnt, catalogue=catalogue.astype(np.int32), timeline=timeline),
         Requests(
             events,
-            prepared.offsets[asked],
+            start,
             history_end,
             instant,
             (asked + 1).astype(np.int32),
