@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.item_pairs.item_to_item import ItemToItem
+from shopkeeper.recommenders.windows import earlier_windows
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.splits.audit import AuditError, audit_split
 from shopkeeper.splits.steps import uniform_hash
@@ -123,6 +125,33 @@ def test_product_pages_agree_with_a_loop_over_customers(tmp_path, seed):
     assert as_dict(split, "test") == want
     offsets, items = split.part("test")[0].barred
     assert [set(items[a:b].tolist()) for a, b in itertools.pairwise(offsets)] == shut
+
+
+def days_of(last: int) -> dict[str, object]:
+    """Windows of eight days, the last one of them before a day."""
+    end = datetime.fromtimestamp((START + last * DAY) / 1e6, UTC).isoformat()
+    return {"validation_days": 8, "test_days": 8, "end": end, "k_core": None, "protocol": "published"}
+
+
+@pytest.mark.parametrize("asks", ["product", "category"])
+def test_an_earlier_window_asks_on_pages_what_the_split_would_have_asked_then(tmp_path, asks):
+    """What models learn from and choose settings by (`recommenders/windows.py`)."""
+    p = shop(tmp_path / "log", 3)
+    kind = pa.array([f"kind {int(name[1:]) % 4}" for name in p.items["item_id"].to_pylist()])
+    pq.write_table(p.items.append_column("category", kind), tmp_path / "log" / "items.parquet")
+    p = Prepared.open(tmp_path / "log")
+    split = opened(p, spec("temporal", asks=asks) | days_of(56))
+    window = earlier_windows(split, [EVENT_CODE["purchase"]], 8, 1)[0]
+    asked, targets = opened(p, spec("temporal", asks=asks) | days_of(48)).part("validation")
+    assert len(asked) > 3
+    for name in ("user", "start", "end", "instant"):
+        np.testing.assert_array_equal(getattr(window.requests, name), getattr(asked, name))
+    np.testing.assert_array_equal(window.targets.row, targets.row)
+    for found, wanted in ((window.requests.barred, asked.barred), (window.requests.candidates, asked.candidates)):
+        assert (found is None) == (wanted is None)
+        if found is not None:
+            np.testing.assert_array_equal(found[0], wanted[0])
+            np.testing.assert_array_equal(found[1], wanted[1])
 
 
 @pytest.fixture

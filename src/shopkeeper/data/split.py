@@ -6,6 +6,7 @@ version to the end, each file checked against the hash that `timeline.json` has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,10 +164,12 @@ class Split:
 
     def _of_pages(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:
         """The items of the category that each request looks at; None where it is none."""
-        if "page" not in table.column_names:
-            return None
+        return self.of_categories(table["page"].to_pylist()) if "page" in table.column_names else None
+
+    def of_categories(self, pages: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The items of the catalogue that are of each of some categories: offsets int64 (B + 1,), items int32."""
         code_V, names = self.prepared.first_category
-        code = np.array([names.index(name) + 1 for name in table["page"].to_pylist()], np.int64)
+        code = np.array([names.index(name) + 1 for name in pages], np.int64)
         known = self.catalogue[np.argsort(code_V[self.catalogue], kind="stable")]
         first = np.searchsorted(code_V[known], np.arange(len(names) + 2))
         n = first[code + 1] - first[code]

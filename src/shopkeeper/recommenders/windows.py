@@ -22,6 +22,8 @@ from shopkeeper.data.requests import Events, Requests, Targets
 from shopkeeper.data.session_rows import session_rows
 from shopkeeper.data.split import Split
 from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.splits.placed import PAGES, on_page
+from shopkeeper.splits.steps import steps
 
 BASKETS = ("cart", "checkout")  # of `split.asks`: part of the order is known
 DAYS = 28.0  # of a window, where nothing says how long the split's own are
@@ -44,7 +46,8 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
     Each customer is asked at every order of his in it (types: event codes of targets), all of whose lines are targets;
     where there are no order ids, at every instant. Windows in which nobody has an order, as on a day on which the shop
     is closed, are left out, and so are those before which nobody has one. With `split.asks=cart` or `checkout` orders
-    of one item are, too (`with_basket`). A split that asks inside of sessions has windows that do (`_Sessions`).
+    of one item are, too (`with_basket`). A split that asks inside of sessions has windows that do (`_Sessions`), one
+    that asks on pages asks there, each customer about one order in each window (`splits.placed`).
     """
     time = split.prepared.events.timestamp
     if time is None:
@@ -64,6 +67,8 @@ def earlier_windows(split: Split, types: list[int], days: float, count: int) -> 
         window = _of(split, _ends_at(split, cutoff), types, (cutoff, cutoff + length), sessions)
         if not len(window.split.training_rows(types)[1]):
             break
+        if _asks(split) in PAGES:
+            window = _on_pages(split, window, types, cutoff, cutoff + length)
         if _asks(split) in BASKETS:
             window = _of_some(window, np.flatnonzero(_different(window.targets)[1] > 1))
         if len(window.requests):
@@ -158,6 +163,24 @@ def with_basket(window: Window) -> Window:
         requests=replace(held, barred=(basket, targets.item[inside])),
         targets=Targets(left, targets.item[~inside], targets.row[~inside]),
     )
+
+
+def _on_pages(split: Split, window: Window, types: list[int], low: int, high: int) -> Window:
+    """The window with its questions where the split's own are asked: on the pages of items or of categories."""
+    prepared = split.prepared
+    found = steps(split.training_rows(types)[1], prepared.event_user, prepared.events.order)
+    part = on_page(prepared, _asks(split), found, low, high)
+    requests = Requests(
+        prepared.events,
+        part.start,
+        part.end,
+        part.instant,
+        part.user,
+        candidates=None if part.page is None else window.split.of_categories(part.page.tolist()),
+        nightly=split.nightly,
+        barred=part.barred,
+    )
+    return replace(window, requests=requests, targets=Targets(part.offsets, prepared.events.item[part.row], part.row))
 
 
 def offers_new_items(split: Split) -> bool:

@@ -26,6 +26,8 @@ from shopkeeper.splits.parts import Lists, Part, part_of
 from shopkeeper.splits.steps import Steps, first_of_each, last_of_each, uniform_hash
 from shopkeeper.timeline import DAY, SplitSpec
 
+PAGES = ("product", "category")
+
 
 @dataclass(frozen=True)
 class _Orders:
@@ -53,12 +55,15 @@ def placed(p: Prepared, spec: SplitSpec, found: Steps, low: int, high: int) -> P
     Raises:
         UserError: the log lacks what this place needs: orders, views, categories.
     """
+    if spec.asks in PAGES:
+        return on_page(p, str(spec.asks), found, low, high)
+    return _basket(p, spec, _orders(p, found, low, high), low)
+
+
+def on_page(p: Prepared, asks: str, found: Steps, low: int, high: int) -> Part:
+    """The same on the pages of items or of categories."""
     orders = _orders(p, found, low, high)
-    if spec.asks == "product":
-        return _product(p, found, orders, low)
-    if spec.asks == "category":
-        return _category(p, orders)
-    return _basket(p, spec, orders, low)
+    return _product(p, found, orders, low) if asks == "product" else _category(p, orders)
 
 
 def _orders(p: Prepared, found: Steps, low: int, high: int) -> _Orders:

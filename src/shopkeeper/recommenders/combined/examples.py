@@ -38,7 +38,8 @@ def drawn(requests: Requests, targets: Targets, count: int, seed: int) -> tuple[
 def examples(
     pairs_of: PairsOf, requests: Requests, targets: Targets, filter_seen: bool, width: int, n_features: int
 ) -> Examples:
-    """Of requests that have a hit among their candidates; what may not be recommended is no candidate.
+    """Of requests that have a hit among their candidates; what may not be recommended is no candidate,
+    and on the page of a category nothing else is.
 
     `width`: columns, one more than there are items.
     """
@@ -51,7 +52,10 @@ def examples(
         if (hidden := part.hidden(filter_seen)) is not None:
             seen = np.repeat(np.arange(len(part)), np.diff(hidden[0])) * width + hidden[1]
             open_to = ~np.isin(key, seen)
-            owner, features, label = owner[open_to], features[open_to], label[open_to]
+            owner, key, features, label = owner[open_to], key[open_to], features[open_to], label[open_to]
+        if (page := part.candidates) is not None:
+            listed = np.isin(key, np.repeat(np.arange(len(part)), np.diff(page[0])) * width + page[1])
+            owner, features, label = owner[listed], features[listed], label[listed]
         hits = np.bincount(owner[label], minlength=len(part)) > 0
         kept = hits[owner]
         return features[kept], label[kept].astype(np.int8), np.bincount(owner[kept], minlength=len(part))[hits]
