@@ -62,6 +62,7 @@ SMALL = {
     "bert4rec": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=2", "model.batch_size=64"),
     "two_tower": ("model.width=8", "model.hidden=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32"),
     "sasrec_history": ("model.width=8", "model.max_length=12", "model.epochs=2"),
+    "mlp": ("model.width=8", "model.embedding=4", "model.epochs=2", "model.batch_size=64", "model.min_positives=5"),
     "gru": ("model.width=8", "model.max_length=12", "model.epochs=2", "model.batch_size=32", "model.min_positives=5"),
     "transformer": ("model.width=8", "model.blocks=1", "model.max_length=12", "model.epochs=2", "model.batch_size=32",
                     "model.min_positives=5"),

@@ -28,6 +28,7 @@ from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.customers.networks.gru import GRU
+from shopkeeper.customers.networks.mlp import MLP
 from shopkeeper.customers.networks.transformer import Transformer
 from shopkeeper.customers.window import MONEY
 from shopkeeper.data.prepared import Prepared
@@ -41,6 +42,7 @@ from shopkeeper.training.config import TrainerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 MODELS = {"base_rate": BaseRate, "logistic": Logistic, "lightgbm": lambda: LightGBM(max_trees=60),
+          "mlp": lambda: MLP(width=8, embedding=4, epochs=3, batch_size=64),
           "gru": lambda: GRU(width=8, max_length=12, epochs=3, lr=0.01, batch_size=32),
           "transformer": lambda: Transformer(width=8, max_length=12, epochs=3, lr=0.01, batch_size=32)}  # fmt: skip
 INACTIVE = "no purchase in the 90 days before the cutoff"

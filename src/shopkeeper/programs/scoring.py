@@ -14,6 +14,7 @@ import numpy as np
 from shopkeeper.programs import processes
 from shopkeeper.programs.trees import tree_sums
 
+LEAST_SPREAD, MOST_LOG = 0.05, 8.0  # as in `nn.heads`
 FLOOR = 1e-6  # as in `customers.correction.calibration`: probabilities stay within [FLOOR, 1 - FLOOR]
 Arrays = Mapping[str, np.ndarray]
 
@@ -100,6 +101,27 @@ def mixed(
     return np.asarray(np.clip(_sigmoid(z), FLOOR, 1 - FLOOR))
 
 
+def perceptron(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """`nn.networks.mlp` and the head of what is asked, `nn.heads`: a probability, or a mean in the labels' unit."""
+    missing_nF = np.isnan(features_nF)
+    low_FT, high_FT = arrays["low"], arrays["high"]
+    piece_nFT = np.clip((np.nan_to_num(features_nF)[..., None] - low_FT) / (high_FT - low_FT), 0, 1)
+    x_nFE = np.maximum(np.einsum("nft,fte->nfe", piece_nFT, arrays["weight"]) + arrays["bias"], 0)
+    x_nD = np.where(missing_nF[..., None], arrays["undefined"], x_nFE).reshape(len(features_nF), -1)
+    K = int(arrays["layers"][0])
+    for k in range(K + 2):  # the layers, the head's own, its outputs
+        x_nD = (x_nD + arrays["since"] if k == K else x_nD) @ arrays[f"layer{k}_weight"].T + arrays[f"layer{k}_bias"]
+        x_nD = np.maximum(x_nD, 0) if k <= K else x_nD
+    kind = str(arrays["kind"][0])
+    if kind == "probabilities":
+        return _sigmoid(x_nD[:, 0])
+    if kind == "counts":
+        return np.asarray(np.exp(np.minimum(x_nD[:, 0], MOST_LOG)) * arrays["unit"][0])
+    spread = np.logaddexp(0, x_nD[:, 2]) + LEAST_SPREAD
+    mean = _sigmoid(x_nD[:, 0]) * np.exp(np.minimum(x_nD[:, 1] + spread**2 / 2, MOST_LOG))
+    return np.asarray(mean * arrays["unit"][0])
+
+
 PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "constant": constant,
     "logistic": logistic,
@@ -107,6 +129,7 @@ PROBABILITY_SCORERS: dict[str, Callable[[np.ndarray, Arrays], np.ndarray]] = {
     "trees_log": trees_log,
     "hazards": hazards,
     "two_part": two_part,
+    "mlp": perceptron,
     "blend": blended,
     **processes.SCORERS,
 }

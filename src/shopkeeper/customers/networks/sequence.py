@@ -34,7 +34,7 @@ from shopkeeper.errors import UserError, check, number, or_null, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.heads import PERIODS, Heads, ended, expected
-from shopkeeper.nn.network import COLUMNS
+from shopkeeper.nn.network import COLUMNS, SequenceNetwork
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.schema import EVENT_TYPES
 from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questions
@@ -56,6 +56,7 @@ class SequenceCustomerModel(SequenceModel):
     """
 
     encoder: ClassVar[Encoder | None] = None  # a recommender's network that it may start from
+    of_histories: ClassVar[bool] = True  # whether events are read, several subjects of a customer at once
 
     def __init__(self, held_out: float = 0.1, rare: int | None = None, min_positives: int = 20, **settings: Any):
         if type(self) is SequenceCustomerModel:
@@ -68,6 +69,7 @@ class SequenceCustomerModel(SequenceModel):
         self.heads: tuple[str, ...] = (ASKED,)
         self.kinds: tuple[str, ...] = (PROBABILITIES,)
         self.of_pairs = False  # heads are of categories or items
+        self.feature_names: tuple[str, ...] = ()  # of one that reads features
         self.unit: tuple[float, ...] = (1.0,)  # of labels: amounts are learned in usual ones, waits in windows
         self.calibrators: tuple[Calibrator, ...] = (Calibrator(),)
         self.shift = waiting.Shift()  # of the quantiles of waits
@@ -98,8 +100,9 @@ class SequenceCustomerModel(SequenceModel):
         """Fit on `train`, choose and fit the calibration on `calibration`."""
         from shopkeeper.training.fit import train as train_network  # Lightning: who only answers does without it
 
-        label, self.of_pairs = labels_of(train), train.subject is not None
-        train, calibration = of_customers(train), None if calibration is None else of_customers(calibration)
+        label, self.of_pairs = labels_of(train), self.of_histories and train.subject is not None
+        if self.of_histories:
+            train, calibration = of_customers(train), None if calibration is None else of_customers(calibration)
         self.network, self.trained = None, None
         self.heads, self.kinds = (ASKED, *train.further), (train.answers, *(f.answers for f in train.further.values()))
         self.calibrators = tuple(uncalibrated(kind) for kind in self.kinds)
@@ -110,34 +113,13 @@ class SequenceCustomerModel(SequenceModel):
             self.untrainable = why_untrainable(label, self.min_positives, train.answers)
         if self.untrainable:
             return Learned()
-        length = self.settings["max_length"]
-        log = gathered(train, length, ("event_type", "timestamp"))
-        self.known_V = np.zeros(1, bool)
-        rare = OFTEN if self.rare is None and self.of_pairs else self.rare
-        if rare is not None:
-            self.known_V = np.bincount(log.item, minlength=1) >= rare
-            self.known_V[0] = False  # of no item
-        start = None
-        if fit.init_from is not None and self.encoder is not None:
-            assert self.prepared is not None, "bind comes before fit"
-            start = Start.of(self.encoder, fit.init_from)
-            known_V = start.knows(self.prepared)
-            if rare is not None:
-                known_V[: len(self.known_V)] &= self.known_V
-                known_V[len(self.known_V) :] = False
-            self.known_V = known_V
-        typed = len(np.unique(log.columns["event_type"])) > 1
-        shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **self.settings)
-        torch.manual_seed(fit.seed)
-        network = self.network_class(shape)
-        if start is not None and self.prepared is not None:
-            start.give(network, self.prepared, self.known_V)
+        network, start = self._begun(train, fit)
         share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
         labels_nH = labels_of_heads(train)
         self.unit = tuple(usual(label_n) if kind == AMOUNTS else train.horizon_days if kind == DAYS else 1.0
                           for kind, label_n in zip(self.kinds, labels_nH.T, strict=True))  # fmt: skip
-        asked = self._questions(train, network.reads, labels_nH / np.array(self.unit))
-        objective = CustomerHeads(self.heads, asked, of_some_customers(train.customer, share, fit.seed), self.kinds)
+        held_out = of_some_customers(train.customer, share, fit.seed)
+        objective = self._objective(train, network, labels_nH / np.array(self.unit), held_out)
         objective.furnish(network)
         self.trained = train_network(
             network,
@@ -145,7 +127,7 @@ class SequenceCustomerModel(SequenceModel):
             recipe=self.recipe,
             config=fit.limited,
             seed=fit.seed,
-            identity=self.identity(shape) | ({} if start is None else {"init_from": start.hash}),
+            identity=self.identity(network.shape) | ({} if start is None else {"init_from": start.hash}),
             folder=fit.folder,
             progress=fit.progress,
             on_epoch=fit.log,
@@ -165,7 +147,7 @@ class SequenceCustomerModel(SequenceModel):
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated, of each head; of a wait also its quantiles."""
-        if cohort.subject is not None:
+        if self.of_histories and cohort.subject is not None:
             return said_of_pairs(self.predict, cohort)
         if self.untrainable:
             said = [np.full(len(cohort), np.nan)] * len(self.heads)
@@ -216,6 +198,7 @@ class SequenceCustomerModel(SequenceModel):
             "calibrators": [one.as_json() for one in self.calibrators],
             "untrainable": self.untrainable,
             **({"shift": self.shift.as_json()} if self.kinds[0] == DAYS else {}),
+            **({} if self.of_histories else {"feature_names": list(self.feature_names)}),
         }
         write_state(folder, self.format, state)
 
@@ -225,7 +208,7 @@ class SequenceCustomerModel(SequenceModel):
         earlier = [state["calibrator"]] if "calibrator" in state else []  # runs from before there were several heads
         self.heads = tuple(state.get("heads", (ASKED,)))
         self.kinds = tuple(state.get("kinds", (PROBABILITIES,)))
-        self.of_pairs = bool(state.get("of_pairs", False))
+        self.of_pairs, self.feature_names = bool(state.get("of_pairs", False)), tuple(state.get("feature_names", ()))
         self.calibrators = tuple(Calibrator(**one) for one in state.get("calibrators", earlier))
         self.untrainable, self.shift = str(state["untrainable"]), waiting.Shift(**state.get("shift", {}))
         self.network = None
@@ -236,6 +219,37 @@ class SequenceCustomerModel(SequenceModel):
             self.unit = tuple(spec.get("unit", (1.0,)))
             self.take_weights(network, tensors)
             self.known_V = tensors["known"].numpy()
+
+    def _begun(self, train: Cohort, fit: Fit) -> tuple[SequenceNetwork, Start | None]:
+        """A new network, made for what `train` holds, and what it started from."""
+        log = gathered(train, self.settings["max_length"], ("event_type", "timestamp"))
+        self.known_V = np.zeros(1, bool)
+        rare = OFTEN if self.rare is None and self.of_pairs else self.rare
+        if rare is not None:
+            self.known_V = np.bincount(log.item, minlength=1) >= rare
+            self.known_V[0] = False  # of no item
+        start = None
+        if fit.init_from is not None and self.encoder is not None:
+            assert self.prepared is not None, "bind comes before fit"
+            start = Start.of(self.encoder, fit.init_from)
+            known_V = start.knows(self.prepared)
+            if rare is not None:
+                known_V[: len(self.known_V)] &= self.known_V
+                known_V[len(self.known_V) :] = False
+            self.known_V = known_V
+        typed = len(np.unique(log.columns["event_type"])) > 1
+        shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **self.settings)
+        torch.manual_seed(fit.seed)
+        network = self.network_class(shape)
+        if start is not None and self.prepared is not None:
+            start.give(network, self.prepared, self.known_V)
+        return network, start
+
+    def _objective(
+        self, train: Cohort, network: SequenceNetwork, label_nH: np.ndarray, held_out: np.ndarray
+    ) -> CustomerHeads:
+        """What is learned of the rows, in units of the labels."""
+        return CustomerHeads(self.heads, self._questions(train, network.reads, label_nH), held_out, self.kinds)
 
     def _questions(self, cohort: Cohort, reads: Sequence[str], label: np.ndarray | None = None) -> Questions:
         """A cohort as it is put to the network."""
