@@ -46,6 +46,7 @@ class Inputs:
     until_P: Tensor | None = None  # float32 days to the next event; of the newest, to the instant of what is asked
     price_P: Tensor | None = None  # float32 per unit, 0 where unknown
     channel_P: Tensor | None = None  # int64 codes of the data's channels, 0 = padding or unknown
+    features_PF: Tensor | None = None  # float32 of customers, NaN where undefined: of networks that read no events
 
 
 class SequenceNetwork(Dropping):

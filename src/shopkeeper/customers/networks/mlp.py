@@ -64,8 +64,8 @@ class MLP(SequenceCustomerModel):
                 "a bundle of mlp says one probability, count or amount; use `shopkeeper score`, or export hazard or gru"
             )
         network = self._network()
-        heads, numbers = network.heads, network.numbers
         assert isinstance(network, MLPNetwork)
+        heads, numbers = network.heads, network.numbers
         with torch.inference_mode():
             nothing = heads.since(torch.zeros(1))[0]
             linear = [*network.layers, heads.hidden, heads.out]

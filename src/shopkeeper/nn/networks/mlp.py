@@ -102,7 +102,8 @@ class MLPNetwork(SequenceNetwork):
 
     def embed(self, inputs: Inputs) -> Tensor:
         """Vectors of the features, in float32: (P, F * E)."""
-        out: Tensor = self.numbers(inputs.features_PF)  # type: ignore[attr-defined]
+        assert inputs.features_PF is not None
+        out: Tensor = self.numbers(inputs.features_PF)
         return out
 
     def forward(self, x_PD: Tensor, groups: Groups, fused: bool = False, last: Tensor | None = None) -> Tensor:

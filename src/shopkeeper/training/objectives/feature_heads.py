@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ from shopkeeper.training.batching.layout import Layout
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.objectives.customer_heads import Asked, CustomerHeads
 from shopkeeper.training.validation import Encode, gather
-
-
-@dataclass(frozen=True)
-class Rows(Asked):
-    """A batch of rows."""
-
-    features_PF: Tensor = field(kw_only=True)  # float32, NaN where undefined
 
 
 class FeatureHeads(CustomerHeads):
@@ -85,7 +77,7 @@ class FeatureHeads(CustomerHeads):
         """Loss on customers who are held out, mean over tasks."""
         return self.named if len(self.judged_rows) else None
 
-    def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Rows:
+    def show(self, users: np.ndarray, plan: Plan, seed: int, epoch: int, device: torch.device) -> Asked:
         """These rows."""
         return rows_of(self.features, self.label, self.row_U[users], plan.edges, device)
 
@@ -113,14 +105,14 @@ class FeatureHeads(CustomerHeads):
 
 def rows_of(
     features_nF: np.ndarray, label_nH: np.ndarray, rows: np.ndarray, edges: Sequence[int], device: torch.device
-) -> Rows:
+) -> Asked:
     """Some rows as a batch; what its shape is filled up with has undefined features and no label."""
     n = len(rows)
     layout = Layout.of(np.ones(n, np.int64), edges, torch.device("cpu"))
     features_PF = torch.full((layout.n_slots, features_nF.shape[1]), torch.nan)
     features_PF[layout.slot_N] = torch.from_numpy(features_nF[rows])
     none_P = torch.zeros(layout.n_slots, dtype=torch.int64)
-    batch = Rows(
+    batch = Asked(
         none_P,
         none_P,
         label_N=none_P[:0],
@@ -130,4 +122,6 @@ def rows_of(
         label_JH=torch.from_numpy(label_nH[rows]).to(device),
         features_PF=features_PF.to(device),
     )
-    return move(batch, device)
+    moved = move(batch, device)
+    assert isinstance(moved, Asked)
+    return moved
