@@ -22,6 +22,7 @@ ASKED = {
     "lightgbm": ("task=category_propensity", "model.max_trees=20"),
     "logistic": ("task=item_propensity", "task.subjects=[s1,s2,s7]"),
     "base_rate": ("task=category_propensity",),
+    "gru": ("task=category_propensity", "model.width=8", "model.max_length=12", "model.epochs=3"),
 }
 
 
@@ -32,7 +33,9 @@ def by_user(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def same_answers(bundle: Bundle, found: dict[str, list[dict[str, Any]]], names: list[str], at: str) -> int:
+def same_answers(
+    bundle: Bundle, found: dict[str, list[dict[str, Any]]], names: list[str], at: str, within: float
+) -> int:
     """How many of the customers that `score` was asked about have answers, all of them as `score` said."""
     scored = 0
     for user, wanted in found.items():
@@ -45,7 +48,7 @@ def same_answers(bundle: Bundle, found: dict[str, list[dict[str, Any]]], names: 
             continue
         assert [one["subject"] for one in answer["pairs"]] == [row["subject"] for row in wanted] == names
         for one, row in zip(answer["pairs"], wanted, strict=True):
-            assert one["probability"] == pytest.approx(row["probability"], abs=1e-9)
+            assert one["probability"] == pytest.approx(row["probability"], abs=within)
         scored += 1
     return scored
 
@@ -74,7 +77,7 @@ def test_pairs_are_answered_as_they_were_scored_and_blanks_say_why(
     for instant in (afternoon, at):
         score(house._composed("score", (f"run={run.path}", f"at={instant}", f"to={instant[11:13]}.parquet")))
         found = by_user(pq.read_table(f"{instant[11:13]}.parquet").to_pylist())
-        scored = same_answers(bundle, found, names, instant)
+        scored = same_answers(bundle, found, names, instant, 1e-5 if model == "gru" else 1e-9)
         assert 20 < scored < len(found)
     # Later than the log the shop's newest day counts; a stranger's items are of no category.
     (late,) = bundle.answer([[("nothing known", "purchase", "2023-07-19T12:00Z")]], as_of="2024-02-01")

@@ -39,6 +39,7 @@ class Program:
     calibrator: Mapping[str, Any] | None = None  # of probabilities: what is done to them at last
     # Of GRAPH, of several heads: what each further one answers with, and its calibrator, by the name of its task.
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of_pairs: bool = False  # of GRAPH: the module says a probability of each category or item, calibrated, (B, C)
     shift: Mapping[str, Any] | None = None  # of waits: what `waits.shifted` adds to the days that are found
     season: Mapping[str, Any] | None = None  # of customers: the shop's year that answers follow; see `programs.season`
     people: int = 0  # training customers whose data travel along (without ids)

@@ -88,7 +88,7 @@ class CustomerModel:
             if self.session is not None:
                 rows, instant, kept = self._until_asked(rows, instant)
                 out, strange = self._drawn(rows, instant, seen)
-                raw_n = out["probability"].astype(np.float64)
+                raw_n = out["probabilities" if "pairs" in self.manifest else "probability"].astype(np.float64).ravel()
                 for column, (name, told) in enumerate(self.manifest.get("further", {}).items()):
                     raw = out["further"][:, column].astype(np.float64)
                     further[name] = raw if told["calibrator"] is None else calibrated(raw, told["calibrator"])

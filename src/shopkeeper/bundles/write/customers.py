@@ -82,8 +82,9 @@ class CustomerQuestions:
             self.declared = bound(cohort.declared, shop=shop)
             self.program = replace(self.program, arrays={**self.program.arrays, **as_arrays(shop)})
         self.cohort = replace(cohort, declared=self.declared)
-        if cohort.subject is not None:
-            self.program = replace(self.program, arrays={**program.arrays, **pairs_of.pair_arrays(prepared, cohort)})
+        if cohort.subject is not None and program.scorer != GRAPH:  # a graph reads nothing of the shop
+            pairs = pairs_of.pair_arrays(prepared, cohort)
+            self.program = replace(self.program, arrays={**self.program.arrays, **pairs})
         self.item_ids: list[str] = prepared.items["item_id"].to_pylist()
         self.channels: list[str] = list(prepared.manifest.get("channels") or ())
         self.usual_type = cases_of.usual_type(cohort)

@@ -26,7 +26,7 @@ import torch
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.networks.encoder import Encoder, Start
-from shopkeeper.customers.networks.pairs import OFTEN, of_customers, said_of_pairs
+from shopkeeper.customers.networks.pairs import OFTEN, Calibrated, of_customers, said_of_pairs
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.data.prepared import Prepared
@@ -163,12 +163,10 @@ class SequenceCustomerModel(SequenceModel):
 
     def program(self, timed: bool) -> Program:
         """The network's plain form on left-padded histories in float32, and the calibration."""
-        if self.of_pairs:
-            raise UserError(
-                "a network's bundle says one probability of a customer, and this one says one of each category or "
-                "item; export a model that answers from features, such as lightgbm, or use `shopkeeper score`"
-            )
-        module, waits = _Expected(self._network(), self.unit), self.kinds[0] == DAYS
+        waits = self.kinds[0] == DAYS
+        module = (
+            Calibrated(self._network(), self.calibrators) if self.of_pairs else _Expected(self._network(), self.unit)
+        )
         return Program(
             GRAPH,
             module=module,
@@ -177,11 +175,14 @@ class SequenceCustomerModel(SequenceModel):
             needs_instant=True,
             max_length=module.network.shape.max_length,
             known=self.known_V,
-            calibrator=None if waits else self.calibrators[0].as_json(),
-            further={
+            calibrator=None if waits or self.of_pairs else self.calibrators[0].as_json(),
+            further={}
+            if self.of_pairs
+            else {
                 name: {"answers": kind, "calibrator": calibrator.as_json()}
                 for name, kind, calibrator in list(zip(self.heads, self.kinds, self.calibrators, strict=True))[1:]
             },
+            of_pairs=self.of_pairs,
             shift=self.shift.as_json() if waits else None,
         )
 

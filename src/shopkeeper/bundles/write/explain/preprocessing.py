@@ -29,6 +29,7 @@ OUTPUTS = {
     "items": "numbers of the best items, best first; behind the last one that may be shown 0",
     "scores": "their scores, as `items`; behind the last one -inf",
     "probability": "what `answers` are expected, before `calibrator`",
+    "probabilities": "of each category or item of `pairs`, in their order, calibrated",
     "further": "the same of each of `further`, in their order, before their calibrators",
     "hazard": "logit of the hazard of each of so many equal periods of the window: that the wait ends there if it has "
     "lasted until then. The product of 1 - hazard is the probability that it lasts; straight lines lie between the "
