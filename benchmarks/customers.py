@@ -53,9 +53,9 @@ from _results import RESULTS, ROOT, at_least, at_most, row, write_result
 from shopkeeper.evaluation.aggregates import compare
 from shopkeeper.evaluation.table import read_table, summarise
 
-NETWORKS = ("gru", "transformer")
-CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", "blend")
-TOTALS = ("base_rate", "last_period", "two_part", "lightgbm", "bg_nbd", "pareto_nbd", "blend")
+NETWORKS = ("mlp", "gru", "transformer")
+CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS, "blend")
+TOTALS = ("base_rate", "last_period", "two_part", "lightgbm", "bg_nbd", "pareto_nbd", *NETWORKS, "blend")
 FIGURES = {
     "churn": ("log_loss", "auroc", "ece"),
     "spend": ("poisson_deviance", "absolute_error", "normalised_gini", "bias", "rmse"),
@@ -69,7 +69,9 @@ COMPARED = {
     "next_order": ("pinball", "concordance"),
 }
 WAITS = ("base_rate", "usual_gap", "quantile_trees", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS)
-TABLE = ("base_rate", "logistic", "lightgbm")
+TABLE = ("base_rate", "logistic", "lightgbm", "mlp")
+RIVALS = ("lightgbm", "bg_nbd")  # that the model put forward has to pass …
+SURELY = ("demo_shop", "cdnow")  # … on these
 EVERY_WEEK = ("evaluation.refit=true", "task.windows.step_days=7")
 EVERY_MONTH = ("evaluation.refit=true", "task.windows.step_days=30")
 ORACLE = "oracle_observable_churn"
@@ -128,9 +130,31 @@ def of_log(log: Log, seeds: int, kept: Path | None) -> tuple[Rows, Rows]:
         )
     own = {model: value for model, value in validation.items() if model != ORACLE}
     best = min(own, key=lambda model: own[model])  # before test is looked at
-    rows += _differences(tables, best, log)
+    differences = _differences(tables, best, log)
     what = f"{log.dataset}, {log.task} on test of the model that leads on validation ({best}), "
-    return rows, _claimed(log, what, test[best], test.get(ORACLE))
+    claims = _claimed(log, what, test[best], test.get(ORACLE))
+    if log.task in ("churn", "propensity"):
+        claims += _set_against(log, what, test[best], best, differences)
+    return rows + differences, claims
+
+
+def _set_against(log: Log, what: str, value: Mapping[str, Any], best: str, differences: Rows) -> Rows:
+    """What is required of probabilities beside those of other models, and of a perfectly calibrated one."""
+    gained = {}  # by the model put forward over each other one in log loss: the interval's ends
+    for one in differences:
+        a, b = one["system"].split(" against ")
+        if one["figure"].endswith("difference of log_loss on test") and ORACLE not in (a, b):
+            gained[b if a == best else a] = (one["low"], one["high"]) if a == best else (-one["high"], -one["low"])
+    least = min((high for _, high in gained.values()), default=0.0)
+    ece, perfect = value["ece"], value["ece_if_calibrated"]["high"]
+    return [
+        at_least("customers", f"{what}gain in log loss over any other model, the interval's upper end", least, 0.0),
+        at_most("customers", f"{what}ECE beside the upper end of a perfectly calibrated model's",
+                ece["value"], perfect),
+        *(at_least("customers", f"{what}gain in log loss over {rival}, the interval's lower end",
+                   gained.get(rival, (0.0, 0.0))[0], 1e-6)
+          for rival in RIVALS if log.dataset in SURELY),
+    ]  # fmt: skip
 
 
 def _claimed(log: Log, what: str, value: Mapping[str, Any], oracle: Mapping[str, Any] | None) -> Rows:
