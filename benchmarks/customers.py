@@ -54,7 +54,7 @@ from shopkeeper.evaluation.aggregates import compare
 from shopkeeper.evaluation.table import read_table, summarise
 
 NETWORKS = ("mlp", "gru", "transformer")
-CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS, "blend")
+CHURN = ("base_rate", "logistic", "lightgbm", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS, "blend", "blend_networks")
 TOTALS = ("base_rate", "last_period", "two_part", "lightgbm", "bg_nbd", "pareto_nbd", *NETWORKS, "blend")
 FIGURES = {
     "churn": ("log_loss", "auroc", "ece"),

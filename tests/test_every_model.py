@@ -75,6 +75,9 @@ SMALL = {
     "logistic": ("model.min_positives=5",),
     "blend": ("model.folds=2", "model.members.lightgbm.max_trees=20", "model.members.lightgbm.min_positives=5",
               "model.members.logistic.min_positives=5"),
+    "blend_networks": ("model.folds=2", *(f"model.members.{name}=null" for name in ("lightgbm", "extra_trees", "hazard",
+                       "two_part", "bg_nbd", "pareto_nbd")), "model.members.logistic.min_positives=5",
+                       "model.members.gru.min_positives=5", "model.members.gru.width=8", "model.members.gru.epochs=2"),
     "base_rate": ("model.min_positives=5",),
     "recbole": ("model.name=BPR", "model.epochs=1"),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
+from shopkeeper.metrics.classification import auroc
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.scoring import mixed
@@ -90,6 +91,22 @@ def test_intervals_of_counts_hold_what_they_promise_and_are_opened_again(shop: P
     again.load(tmp_path)
     np.testing.assert_array_equal(again.predict(test).high, found.high)
     np.testing.assert_array_equal(again.predict(test).value, found.value)
+
+
+def test_a_network_is_a_member_like_another_and_has_no_bundle_there(shop: Prepared, tmp_path: Path):
+    train, test = build_cohort(shop, CUTOFFS[:2], 60, 90), build_cohort(shop, CUTOFFS[2], 60, 90)
+    gru = {"name": "gru", "target": "shopkeeper.customers.networks.gru.GRU", "width": 8, "max_length": 12,
+           "epochs": 8, "batch_size": 32, "lr": 0.02, "min_positives": 5}  # fmt: skip
+    blend = fitted(shop, train, None, gru=gru)
+    found = blend.predict(test).value
+    assert test.label is not None
+    assert auroc(test.label, found) > 0.6
+    blend.save(tmp_path)
+    again = Blend(blend.settings, folds=3, season=False)
+    again.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(test).value, found)
+    with pytest.raises(UserError, match=r"member 'gru' is no program of arrays.*model\.members\.gru=null"):
+        blend.program(True)
 
 
 def test_what_a_member_cannot_learn_leaves_everybody_blank_with_its_reason(shop: Prepared):

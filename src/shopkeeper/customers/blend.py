@@ -10,9 +10,9 @@ equal weights cost nothing, all others a little. Amounts are then drawn apart, $
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
 of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
 nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
-follows the shop's season (`programs/season.py`). A bundle runs each member's program; intervals `score` alone says. D.
-Wolpert, Stacked generalization, Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996),
-for weights that are not negative.
+follows the shop's season (`programs/season.py`). A member may be a network, trained anew for each fold. A bundle runs
+each member's program; intervals `score` alone says. D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L.
+Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
 
 Shapes: n rows, K members.
 """
@@ -68,8 +68,8 @@ class Blend:
                 raise UserError(f"mend model.members.{name}: {e}") from None
             if about is None:
                 continue
-            if about.asks != CUSTOMERS or about.resumes or about.oracle:
-                raise UserError(f"blend: member '{name}' must be a customer model that trains at once; choose another")
+            if about.asks != CUSTOMERS or about.oracle:
+                raise UserError(f"blend: member '{name}' must be a customer model that can be trained; choose another")
             if not {about.answers, *about.also} & set(MIXED):
                 raise UserError(
                     f"blend: member '{name}' answers with {about.answers}, which are not mixed; leave it out"
@@ -108,7 +108,7 @@ class Blend:
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Fit the members, and weigh them."""
         self.answers, self.members, self.untrainable, self.spread = train.answers, {}, "", None
-        fit = replace(fit, folder=None, log=lambda *_: None)
+        fit = replace(fit, folder=None, progress=False, log=lambda *_: None)  # a network's begins anew after a kill
         names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
         for name in names:
             model = self._fitted(name, train, fit)
