@@ -35,6 +35,7 @@ class Bundle {
     Object.assign(this, { manifest, words, golden, graph, arrays });
     this.number = new Map((words.item_ids ?? []).map((id, i) => [id, i + 1]));
     this.channel = new Map(words.channels.map((name, i) => [name, i + 1]));
+    if (manifest.pairs) throw new Error("this client says one thing of a customer, not one of each category or item");
     if (manifest.preprocessing.queries) throw new Error("this client reads no searches");
     if (!graph && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own: its README names it, not its code`);
   }

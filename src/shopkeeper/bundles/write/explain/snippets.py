@@ -148,7 +148,7 @@ def snippet(manifest: Mapping[str, Any], reads: Mapping[str, Any], all_known: bo
     """
     rules, scorer = manifest["history"], manifest["scorer"]
     graph = scorer == GRAPH
-    longer = manifest["kind"] == "table" or "own" in reads or {"further", "shift", "session"} & manifest.keys()
+    longer = manifest["kind"] == "table" or "own" in reads or {"further", "shift", "session", "pairs"} & manifest.keys()
     if longer or not (graph or scorer in SCORES):
         return None
     model = 'session = onnxruntime.InferenceSession("model.onnx")' if graph else 'arrays = dict(np.load("arrays.npz"))'
