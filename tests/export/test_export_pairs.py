@@ -20,7 +20,7 @@ from shopkeeper.pipeline.score import score
 ITEMS = ("item,kind\n", *(f"s{n},{('tea', 'cups', 'pots')[n % 3]}\n" for n in range(9)))
 ASKED = {
     "lightgbm": ("task=category_propensity", "model.max_trees=20"),
-    "logistic": ("task=item_propensity", "task.subjects=[s1,s2,s7]"),
+    "logistic": ("task=item_propensity", "task.subjects=[s1,s2,s7]", "features=rich"),
     "base_rate": ("task=category_propensity",),
     "gru": ("task=category_propensity", "model.width=8", "model.max_length=12", "model.epochs=3"),
 }

@@ -34,6 +34,7 @@ def test_wide_tables_are_looked_at_where_the_best_may_be_and_nothing_is_lost(kin
         rng.random((9, 333)), -rng.random((9, 333)), np.zeros((9, 333)), rng.integers(0, 40, (9, 333)),
         np.where(rng.random((9, 333)) < 0.9, -np.inf, 1.0), np.where(nan, np.nan, rng.random((9, 333))),
         rng.choice([-0.0, 0.0, 1.0], (9, 333)),
+        np.tile(np.where(np.arange(333) == 100, np.nan, np.arange(333)[::-1]), (9, 1)),
     )  # fmt: skip
     for value in every:
         for k in (1, 7, 20):

@@ -22,8 +22,10 @@ def best_columns(value_BV: np.ndarray, k: int) -> np.ndarray:
     k = min(k, value_BV.shape[1])
     if k == 0:
         return np.zeros((len(value_BV), 0), np.int64)
-    if value_BV.shape[1] >= WIDE * k and (best := _best_of_few(value_BV, k)) is not None:
-        return best
+    if value_BV.shape[1] >= WIDE * k:
+        found = _best_of_few(value_BV, k)
+        if found is not None:
+            return found
     last_B1 = -np.partition(-value_BV, k - 1, axis=1)[:, k - 1 : k]
     pick_BV = value_BV >= last_B1
     crowded = np.flatnonzero(np.count_nonzero(pick_BV, axis=1) > k)
@@ -43,13 +45,13 @@ def _best_of_few(value_BV: np.ndarray, k: int) -> np.ndarray | None:
     parts = 2 * k
     highest = value_BV[:, : V - V % parts].reshape(B, -1, parts).max(axis=1)
     low_B1 = np.partition(highest, parts - k, axis=1)[:, parts - k, None]
-    if not (low_B1 > -np.inf).all():  # NaN counts as less than all else
-        return None
     place = np.flatnonzero(value_BV >= low_B1)
     if len(place) * 4 > value_BV.size:  # many equal values
         return None
     row, column = np.divmod(place, V)
     start = np.searchsorted(row, np.arange(B + 1))
+    if not (low_B1 > -np.inf).all() or np.diff(start).min(initial=k) < k:  # NaN counts as less than all else
+        return None
     turn = np.arange(len(row)) - start[row]
     value_BN = np.full((B, int(np.diff(start).max())), -np.inf, value_BV.dtype)
     value_BN[row, turn] = value_BV[row, column]

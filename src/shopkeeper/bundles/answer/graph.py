@@ -111,8 +111,9 @@ def apart(graph: bytes) -> tuple[bytes, dict[str, np.ndarray]]:
         for number, field, content in _fields(memoryview(graph)):
             if number == IN_MODEL:
                 inside = [_without(n, f, c, tables) for n, f, c in _fields(content)]
-                field = _field(number, b"".join(inside))
-            model.append(field)
+                model.append(_field(number, b"".join(inside)))
+            else:
+                model.append(field)
         return (b"".join(model), tables) if tables else (graph, {})
     except (IndexError, KeyError, ValueError, TypeError, OverflowError):
         return graph, {}
@@ -139,7 +140,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, Any]]:
     while at < len(message):
         begin = at
         key, at = _number(message, at)
-        kind, content = key & 7, None
+        kind = key & 7
+        content: int | memoryview | None = None
         if kind == 0:
             content, at = _number(message, at)
         elif kind == 2:
