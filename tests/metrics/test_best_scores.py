@@ -41,6 +41,7 @@ def test_wide_tables_are_looked_at_where_the_best_may_be_and_nothing_is_lost(kin
             low = np.where(np.isnan(value), -np.inf, value)
             wanted = np.argsort(-low, axis=1, kind="stable")[:, :k]
             assert best_columns(value.astype(kind), k).tolist() == wanted.tolist()
+            assert best_columns(value[:0].astype(kind), k).shape == (0, k)
 
 
 def test_rows_of_very_different_length_are_looked_at_in_their_own_width() -> None:

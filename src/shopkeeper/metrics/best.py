@@ -20,8 +20,8 @@ CELLS = 4_000_000  # of a block of rows that are looked at side by side: bounds 
 def best_columns(value_BV: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k largest values of each row, best first, ties to the lower column: int64 (B, min(k, V))."""
     k = min(k, value_BV.shape[1])
-    if k == 0:
-        return np.zeros((len(value_BV), 0), np.int64)
+    if k == 0 or not len(value_BV):
+        return np.zeros((len(value_BV), k), np.int64)
     if value_BV.shape[1] >= WIDE * k:
         found = _best_of_few(value_BV, k)
         if found is not None:
