@@ -174,6 +174,7 @@ def test_settings_of_a_dataset_are_checked_by_name():
         fingerprint(frame(), temporl={"test_days": 7})
     data = sk.Dataset.from_pandas(frame(), **COLUMNS, temporal={"test_days": 7})
     assert data.spec["temporal"] == {"validation_days": 14, "test_days": 7}
+    assert sk.Dataset.from_pandas(frame(), **COLUMNS, temporal=None).spec["temporal"] is None
 
 
 def test_windows_of_a_log_of_hours_are_shares_and_a_window_is_told_one_way():

@@ -189,10 +189,13 @@ def _with(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
     found = dict(spec)
     for key, value in settings.items():
         base = found.get(key)
-        if key == "temporal" and isinstance(base, Mapping):  # a window is days or a share, whichever is told
+        if not (isinstance(base, Mapping) and isinstance(value, Mapping)):
+            found[key] = value
+            continue
+        if key == "temporal":  # a window is days or a share, whichever is told
             told = {str(name).partition("_")[0] for name in value}
             base = {name: length for name, length in base.items() if name.partition("_")[0] not in told}
-        found[key] = {**base, **value} if isinstance(base, Mapping) and isinstance(value, Mapping) else value
+        found[key] = {**base, **value}
     return found
 
 
