@@ -17,6 +17,8 @@ FAULTS: list[tuple[bytes, str]] = [
     (b"# nothing yet\n", " holds no settings; write lines such as `name: value`"),
     (b"- name: bad\n", " holds no settings; write lines such as `name: value`"),
     (b"reader: {format: csv}\n", " has no name; write `name: bad`"),
+    (GOOD.encode() + b"until: 2010-02-31\n", " holds a date or time that there is not (day is out of range for "
+     "month); mend it, or write it in quotes"),
     (GOOD.encode() + b"items: [{file: 'a${b'}]\n", ": items.file is 'a${b', and ${ begins what is filled in; write "
      "\\${ where it is meant as it stands"),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ def file_at_fault(words: Sequence[str]) -> str | None:
 
 def _chosen(words: Sequence[str]) -> Iterator[Path]:
     for word in words:
-        if told := re.fullmatch(r"\+?([a-z_]+)=([\w,.-]+)", word):
+        if told := re.fullmatch(r"\+?([a-z_]+)=([\w,./-]+)", word):
             group, names = told.groups()
             yield from (path for name in names.split(",") if (path := configuration.find(group, name)))
 
@@ -36,6 +36,8 @@ def _fault(path: Path) -> str | None:
         return f" holds a character that no text has (#x{e.character:02x}, at {e.position + 1:,}); take it out"
     except yaml.YAMLError:
         return None  # which says where
+    except ValueError as e:  # such as 2010-02-31
+        return f" holds a date or time that there is not ({e}); mend it, or write it in quotes"
     dataset = path.parent.name == "dataset"
     if found is None and not dataset:
         return None  # an experiment may change nothing
