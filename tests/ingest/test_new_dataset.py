@@ -268,7 +268,11 @@ def test_an_export_in_another_language_needs_no_renaming(tmp_path: Path, header:
 
 def test_kinds_of_events_are_known_in_other_languages():
     said = {"просмотр": "view", "Додано в кошик": "add_to_cart", "Achat": "purchase", "Devolución": "return",
-            "удаление из корзины": "remove_from_cart", "покупка": "purchase", "kaffee": None}  # fmt: skip
+            "удаление из корзины": "remove_from_cart", "покупка": "purchase", "kaffee": None,
+            "Retirer du panier": "remove_from_cart", "eliminar del carrito": "remove_from_cart",
+            "rimosso dal carrello": "remove_from_cart", "Usuń z koszyka": "remove_from_cart",
+            "убрать из корзины": "remove_from_cart", "Anulación de compra": "return", "отмена заказа": "return",
+            "Ajouter au panier": "add_to_cart"}  # fmt: skip
     assert {name: kind_of(name) for name in said} == said
 
 

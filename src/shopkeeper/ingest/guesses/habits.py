@@ -11,10 +11,12 @@ import polars as pl
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 EVENTS = {
-    "remove_from_cart": r"remove|delete|entfernt|удал|видал",
+    "remove_from_cart": r"remove|delete|entfernt|supprim|retir|elimin|quita|rimo[sz]|rimuov|usu[nń]|verwijder|"
+    r"удал|видал|убра|убир|прибра",
     "add_to_cart": r"cart|basket|warenkorb|panier|carrito|carrello|koszyk|корзин|кошик",
     "favourite": r"fav|wish|like|collect",
-    "return": r"return|refund|cancel|retour|storno|rückgabe|rembours|devoluci|zwrot|возврат|повернен",
+    "return": r"return|refund|cancel|retour|storno|rückgabe|rembours|devoluci|zwrot|annul|"
+    r"\banul|возврат|повернен|отмен|скасов",
     "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestel|achat|compra|acquist|zakup|покуп|"
     r"заказ|замовл",
     "search": r"search|query|suche",
