@@ -224,10 +224,15 @@ class SplitSpec:
                 f"{iso(test)}, end {iso(end)}; mend split.validation, split.test and split.end"
             )
         if validation <= first:
+            then = (
+                "lower split.validation_share or split.test_share, or choose split=leave_one_out, which needs no cutoff"
+                if self.shares
+                else "lower split.validation_days or split.test_days, or give shares of the log in their place: "
+                "split.validation_share and split.test_share"
+            )
             raise UserError(
                 f"split={self.name}: no event lies before the validation cutoff {iso(validation)} (the log starts "
-                f"{iso(first)}); lower split.validation_days or split.test_days, or give shares of the log in their "
-                f"place: split.validation_share and split.test_share"
+                f"{iso(first)}); {then}"
             )
         return Cutoffs(validation, test, end)
 
