@@ -360,9 +360,15 @@ def test_thousands_alone_do_not_say_what_the_comma_is(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("date", "format"),
-    [("{day:02d}.03.23 10:00", "%d.%m.%y %H:%M"), ("{day:02d}/03/23", "%d/%m/%y"), ("03/{day:02d}/23", "%m/%d/%y")],
+    [
+        ("{day:02d}.03.23 10:00", "%d.%m.%y %H:%M"),
+        ("{day:02d}/03/23", "%d/%m/%y"),
+        ("03/{day:02d}/23", "%m/%d/%y"),
+        ("{day:02d}-03-2023", "%d-%m-%Y"),
+        ("03-{day:02d}-2023 10:00", "%m-%d-%Y %H:%M"),
+    ],
 )
-def test_years_of_two_digits_are_times(date: str, format: str, tmp_path: Path):
+def test_short_years_and_dates_with_hyphens_are_times(date: str, format: str, tmp_path: Path):
     config, _ = guess(tmp_path, rows("1", date))
     assert config["timestamp"]["format"] == format
     prepared = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
