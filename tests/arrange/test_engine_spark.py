@@ -196,8 +196,10 @@ TILL = [
         {"logs": [{"files": ["?.csv"], "columns": {"order_id": "bill", "price": "paid"}, "event_type": "purchase"},
                   {"files": ["seen.csv"], "event_type": "view"}], "raw": {}},
         {"raw": {"files": ["a.csv"]}, "columns": {"timestamp": None}, "timestamp": {}, "order_by": ["bill", "paid"]},
+        {"raw": {"files": ["a.csv"]}, "reader": {
+            "format": "csv", "names": ["bill", "who", "what", "when", "n", "paid"], "header": "if_there"}},
     ],
-    ids=["steps, orders once", "optional", "logs", "order_by"],
+    ids=["steps, orders once", "optional", "logs", "order_by", "header if there"],
 )  # fmt: skip
 def test_an_export_whose_rows_are_no_events_leaves_the_same_bytes_on_spark(spark, tmp_path: Path, told: dict):
     raw = tmp_path / "raw"

@@ -158,8 +158,7 @@ def _read_here(config: DatasetConfig, change: Change | None) -> list[str]:
     wanted += ["rows.orders"] if config.rows.orders == "once" else []
     wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
     wanted += ["rows, nested columns and event_type.others"] if is_reshaped(config, config.columns.values()) else []
-    if config.reader.format not in engine_spark.FORMATS:
-        wanted.append(f"reader.format: {config.reader.format}")
+    wanted += engine_spark.unread(config.reader)
     return wanted or (["a change of the log"] if change is not None else [])
 
 

@@ -123,6 +123,13 @@ def _stderr_aside(said: list[str]) -> Iterator[None]:
             said += aside.read().splitlines()
 
 
+def unread(told: ReaderSettings) -> list[str]:
+    """What of the files the workers cannot read, each of which sees some lines."""
+    wide = re.match("utf.?(16|32)", (told.encoding or "").lower())
+    no = {"format": told.format not in FORMATS, "header": told.header == IF_THERE, "encoding": wide is not None}
+    return [f"reader.{name}: {getattr(told, name)}" for name, cannot in no.items() if cannot]
+
+
 def settle(frame: Frame) -> Frame:
     """Compute a frame now and keep it (memory, then disk), without the plan that led to it."""
     return nw.from_native(nw.to_native(frame).localCheckpoint())
@@ -209,19 +216,15 @@ class _TextFile:
 
     @staticmethod
     def of(path: Path, told: ReaderSettings) -> _TextFile:
-        encoding = (told.encoding or "utf-8").lower()
         with open(path, "rb") as file:
             magic = file.read(4)
         packed = magic.startswith(b"\x1f\x8b")
-        if magic == b"\x28\xb5\x2f\xfd" or packed != path.name.endswith(".gz") or re.match("utf.?(16|32)", encoding):
-            raise UserError(f"{path}: engine=spark reads UTF-8 or one-byte encodings, plain or as gzip named .gz; "
-                            f"write the file so, or use engine=arrays")  # fmt: skip
+        if magic == b"\x28\xb5\x2f\xfd" or packed != path.name.endswith(".gz"):
+            said = "engine=spark reads plain text and gzip named .gz; write the file so, or use engine=arrays"
+            raise UserError(f"{path}: {said}")
         head: list[bytes] = []
         skip = told.skip_lines or 0
         header = told.format in WITH_HEADER and (not told.names if told.header is None else told.header)
-        if header == IF_THERE:
-            raise UserError(f"{path}: engine=spark takes no reader.header: {IF_THERE}; say true or false, or use "
-                            f"engine=arrays")  # fmt: skip
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             while len(head) < skip or (header and not any(line.strip() for line in head[skip:])):
                 head.append(file.readline())
