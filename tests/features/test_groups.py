@@ -12,6 +12,7 @@ import pytest
 
 from shopkeeper.customers.audit import audit_cohort
 from shopkeeper.customers.build_cohort import build_cohort, features_of
+from shopkeeper.customers.build_sessions import audit_sessions, build_sessions
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
@@ -279,3 +280,13 @@ def test_what_a_dataset_does_not_have_is_named(
     declared = read(Features, {group: settings})
     with pytest.raises(UserError, match=error):
         features_of(made, np.array([1]), np.array([AT]), declared)
+
+
+def test_attributes_of_who_is_in_a_session_are_audited_as_those_of_that_customer(made: Prepared) -> None:
+    declared = replace(DECLARED, item_vectors=None)
+    told: dict[str, Any] = {"after": 2, "gap_minutes": 30.0, "observed_until": 720 * DAY, "declared": declared}
+    asked = build_sessions(made, [300 * DAY, 400 * DAY], 60, **told)
+    audit_sessions(made, asked, 30.0)
+    asked.features[:, asked.feature_names.index("attribute_age")] += 1
+    with pytest.raises(AuditError, match="attribute_age of customer"):
+        audit_sessions(made, asked, 30.0)

@@ -24,6 +24,7 @@ from shopkeeper.data.session_rows import LaidOut
 from shopkeeper.errors import UserError
 from shopkeeper.features.customer.declared import USUAL, Features, bound
 from shopkeeper.features.customer.known import shop_of, without_lacking
+from shopkeeper.features.customer.shop import numbered_anew
 from shopkeeper.features.session_begun import KNOWN, session_features
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.splits.audit_error import AuditError
@@ -175,7 +176,7 @@ def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> No
     assert cohort.session is not None
     session_row = sessions(prepared, gap_minutes)
     began = e.timestamp[cohort.session[:, 0]]
-    declared = bound(cohort.declared, shop=shop_of(prepared, cohort.declared, began))  # audited with customers
+    shop = shop_of(prepared, cohort.declared, began)  # audited with customers
     for row in np.sort(rng.permutation(len(cohort))[:SAMPLE]).tolist():
         customer, rows = int(cohort.customer[row]), cohort.session[row]
         who = f"customer {customer} at {iso(int(cohort.cutoff[row]))}"
@@ -192,6 +193,7 @@ def audit_sessions(prepared: Prepared, cohort: Cohort, gap_minutes: float) -> No
         columns: dict[str, Any] = {n: None if c is None else np.asarray(c[kept]) for n, c in vars(e).items()}
         until_then = prepared.part(np.array([0, len(kept)]), Events(**columns))
         place = np.searchsorted(kept, rows)[None, :]
+        declared = bound(cohort.declared, shop=numbered_anew(shop, np.array([customer])))
         known = features_of(until_then, np.array([1]), e.timestamp[rows[:1]], declared).values
         now = np.append(known, session_features(until_then.events, place, np.zeros(1, np.int64), prepared.zone))
         wrong = ~((now == cohort.features[row]) | (np.isnan(now) & np.isnan(cohort.features[row])))
