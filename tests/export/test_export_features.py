@@ -16,12 +16,14 @@ from shopkeeper.bundles.answer.events import write_instant
 from shopkeeper.bundles.write import customers, export_bundle
 from shopkeeper.bundles.write.golden_customers import external, invented_people, real_people, trained_answers
 from shopkeeper.bundles.write.made_from import MadeFrom
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.lightgbm import LightGBM
 from shopkeeper.errors import UserError
 from shopkeeper.features.customer.declared import Features, bound
 from shopkeeper.features.customer.known import shop_of
 from shopkeeper.models.fit import Fit
+from shopkeeper.programs.base import GRAPH, Program
 from tiny import DAY
 
 MADE_FROM = MadeFrom(model="lightgbm", task="churn")
@@ -90,3 +92,14 @@ def test_what_no_client_sends_is_not_exported(trained: Any, tmp_path: Path) -> N
     model.fit(train, None, Fit(seed=0))
     with pytest.raises(UserError, match=r"features.attributes are of the users' table"):
         export_bundle(model, prepared, train, MADE_FROM, tmp_path / "it")
+
+
+def test_people_who_are_invented_for_a_graph_have_no_features_of_customers_who_exist(trained: Any) -> None:
+    class Reader:
+        def predict(self, cohort: Cohort) -> Predictions:
+            return Predictions(np.full(len(cohort), 0.5))
+
+    prepared, _, _ = trained
+    asked = build_cohort(prepared, 400 * DAY, 60, 200, observed_until=720 * DAY, declared=DECLARED)
+    questions = customers.CustomerQuestions(Reader(), Program(GRAPH), prepared, asked)
+    assert len(list(questions.golden(prepared.n_users + 10, seed=0))) == prepared.n_users + 10

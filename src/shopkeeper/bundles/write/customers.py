@@ -19,7 +19,7 @@ from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.customers.base import Cohort
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.features.customer.declared import Features, bound
+from shopkeeper.features.customer.declared import USUAL, Features, bound
 from shopkeeper.features.customer.known import channel_names, item_categories, shop_of
 from shopkeeper.features.customer.moments import YEAR
 from shopkeeper.features.customer.shop import Shop, as_arrays
@@ -76,7 +76,7 @@ class CustomerQuestions:
         if program.scorer in OF_A_WINDOW:
             asked = processes.of_window(cohort.feature_names, cohort.horizon_days, cohort.of_nothing == 1)
             self.program = replace(self.program, arrays={**program.arrays, **asked})
-        self.declared = cohort.declared
+        self.declared: Features = USUAL  # a graph reads none
         if program.scorer != GRAPH:
             shop = exported_shop(prepared, cohort)
             self.declared = bound(cohort.declared, shop=shop)
