@@ -13,6 +13,7 @@ import yaml
 
 import shopkeeper as sk
 from api.shoplog import COLUMNS, frame
+from shopkeeper.features.customer.declared import Windows
 from shopkeeper.files import read_json
 
 QUICK = {"evaluation": {"resamples": 50}}
@@ -249,7 +250,11 @@ def test_a_bundle_answers_as_the_model_does(model: sk.Estimator, tmp_path: Path)
 
 def test_scores_segments_and_an_audience_are_tables_of_customers(tmp_path: Path):
     shop = sk.dataset("demo_shop", simulate={"customers": 150})
-    leaving = sk.fit("logistic", shop, **QUICK)
+    known = {"name": "rich", "position": None, "trends": {"windows": [45]}}
+    leaving = sk.fit("logistic", shop, features=known, **QUICK)
+    told = leaving.run.told.features
+    assert (told.name, told.position, told.trends, told.time_of_week) == ("rich", None, Windows((45,)), True)
+    assert sk.load(leaving.path).settings["features"] == leaving.run.config["features"]
     scores = sk.score(leaving)
     assert len(scores) == shop.n_users
     assert scores["probability"].dropna().between(0, 1).all()

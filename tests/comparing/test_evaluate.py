@@ -109,6 +109,8 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
     other = RunFolder(again.path, {**again.config, "model": {**again.config["model"], "neighbours": 3}}, again.metrics,
                       again.manifest)  # fmt: skip
     assert evaluated([*runs, other], tmp_path / "report", shuffle=False)["seeds"] == {}
+    knew_more = RunFolder(again.path, again.config, again.metrics, {**again.manifest, "features": "others"})
+    assert evaluated([*runs, knew_more], tmp_path / "report", shuffle=False)["seeds"] == {}
 
 
 def test_a_model_of_two_processes_is_trained_again_on_shuffled_histories_not_on_those_on_disk(data: Data) -> None:

@@ -10,6 +10,7 @@ import pytest
 from customers.test_totals_verbs import rows
 from house import House
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline.forms.customers import data_of
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.score import score
 from shopkeeper.pipeline.told import VERBS, settings
@@ -76,3 +77,9 @@ def test_a_recommender_that_does_not_fit_is_refused_in_one_line(
 def test_without_a_run_nothing_is_declared(house: House) -> None:
     with pytest.raises(UserError, match=r"features\.item_vectors lacks `run`; set it"):
         settings(house._composed("train", ASKED), VERBS["train"])
+
+
+def test_a_search_among_other_features_is_another_search(house: House, bpr: RunFolder) -> None:
+    words = ((), ("features.gaps=null",), ("+features.item_vectors.run=bpr",))
+    asked = [settings(house._composed("train", (*ASKED[:-1], *some)), VERBS["train"]) for some in words]
+    assert len({data_of(cfg)["features"] for cfg in asked}) == 3

@@ -114,7 +114,8 @@ def test_runs_of_several_datasets_are_not_one_report(house: House, tmp_path: Pat
           "split=leave_one_out is left aside: RUNS says temporal"]),
         (["seed=3", "evaluation.k=[5]"],
          ["seed=3 is left aside: RUNS says 1, 2", "evaluation.k=[5] is left aside: RUNS says [10]"]),
-        (["dataset=small", "seed=2", "model=item_knn", "report.seed=4"], []),
+        (["features=rich"], ["features=rich is left aside: RUNS says usual"]),
+        (["dataset=small", "seed=2", "model=item_knn", "features=usual", "report.seed=4"], []),
     ],
 )  # fmt: skip
 def test_a_word_on_the_command_line_that_no_run_agrees_with_is_said(

@@ -35,6 +35,15 @@ def experiment(folder: Path, best: Path) -> dict[str, Any]:
         SASREC,
         ["model=sasrec", "loss=bce", "+tuning.space.loss.negatives={type: int, low: 3, high: 9}"],
         ["model=lightgbm", "dataset=online_retail", "model.num_threads=2", "task.windows.horizon_days=20"],
+        [
+            "model=lightgbm",
+            "dataset=online_retail",
+            "model.num_threads=2",
+            "features=rich",
+            "features.looks=null",
+            "features.category.named=[tea]",
+            "+features.attributes.values.age=null",
+        ],
         ["dataset=amazon_beauty", "split=leave_one_out", "model.half_life_events=null"],
     ],
 )
@@ -46,7 +55,7 @@ def test_train_composes_what_the_best_trial_was_trained_with(
     seen = stub(monkeypatch, lambda cfg, log: worse * len(seen))  # the first is the best
     folder = tune.tune_model(cfg)
     trained, best = experiment(tmp_path, folder / "best.yaml"), seen[0].plain
-    for group in ("dataset", "split", "task", "timeline", "model", "seed", "trainer"):
+    for group in ("dataset", "split", "task", "features", "timeline", "model", "seed", "trainer"):
         assert trained[group] == best[group], group
     if "loss" in best["model"]:
         assert trained["loss"] == best["loss"] == best["model"]["loss"]

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 OF_VERB = {f.name for f in fields(told.Train)} - {
     "dataset", "split", "task", "model", "paths", "plain", "prepared_folder", "trial",
 }  # fmt: skip
-OF_TRAINING = ("loss", "trainer", "evaluation", "timeline", "init_from")  # of them: what a run learned by, but its seed
+# Of them: what a run learned by, but its seed.
+OF_TRAINING = ("features", "loss", "trainer", "evaluation", "timeline", "init_from")
 
 
 class Estimator:

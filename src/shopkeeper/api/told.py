@@ -11,8 +11,8 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 
-GROUPS = ("dataset", "split", "task", "model", "trainer", "loss", "tracking", "engine", "tuning", "placement",
-          "audience")  # fmt: skip
+GROUPS = ("dataset", "split", "task", "model", "trainer", "features", "loss", "tracking", "engine", "tuning",
+          "placement", "audience")  # fmt: skip
 
 
 def compose(

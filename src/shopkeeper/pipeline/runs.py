@@ -263,7 +263,7 @@ def _kind(manifest: Any) -> str:
     return str(manifest.get("kind", "foreign folder")) if isinstance(manifest, dict) else "foreign folder"
 
 
-OF_A_RUN = ("dataset", "split", "task", "model", "loss", "trainer", "timeline", "seed", "init_from")
+OF_A_RUN = ("dataset", "split", "task", "model", "features", "loss", "trainer", "timeline", "seed", "init_from")
 ASKED = tuple(f"evaluation.{key}" for key in ("k", "top_k", "ties", "batch_size"))
 
 

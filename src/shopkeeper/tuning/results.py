@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 LOST = "its process was killed or lost"
 # What of the trainer decides what is learned; the rest belongs to the machine.
 LEARNS = ("max_epochs", "max_batches", "overfit_batches", "validation_requests")
-KEPT = ("dataset", "split", "task", "timeline", "loss", "model", "trainer", "init_from", "seed", "evaluation")
+KEPT = ("dataset", "split", "task", "features", "timeline", "loss", "model", "trainer", "init_from", "seed",
+        "evaluation")  # fmt: skip
 
 
 def write_trials(study: Study, folder: Path) -> Path:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.features.customer.declared import USUAL
 from shopkeeper.files import sha256_json
 from shopkeeper.pipeline import places
 from shopkeeper.pipeline.comparing.commands import train_also
@@ -196,7 +197,8 @@ def over_seeds_of(
     alike: dict[str, dict[int, str]] = {}
     for name, run in runs.items():
         trainer = {k: v for k, v in run.config.get("trainer", {}).items() if k != "plan"}  # rounding alone
-        settings = sha256_json({k: run.config.get(k) for k in ("model", "init_from")} | {"trainer": trainer})
+        of_run = {"trainer": trainer, "features": run.manifest.get("features", USUAL.hash)}
+        settings = sha256_json({k: run.config.get(k) for k in ("model", "init_from")} | of_run)
         alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[int(run.metrics["seed"])] = name
     several: dict[str, dict[int, str]] = {}
     for key, of_seed in alike.items():

@@ -41,6 +41,7 @@ from shopkeeper.pipeline.forms.cohorts import (
     windows_of,
 )
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
+from shopkeeper.pipeline.forms.item_vectors import pinned
 from shopkeeper.pipeline.forms.warm_start import check_encoder, check_start
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.preparing.split import real_users
@@ -203,7 +204,8 @@ def prepare(cfg: Data, prepared: Prepared) -> None:
 def data_of(cfg: Data) -> dict[str, Any]:
     """The data that a study's trials are trained and judged on, prepared where that was not done yet."""
     prepared = prepare_data(cfg)
-    return {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
+    found = {"fingerprint": prepared.fingerprint, "windows": windows_of(cfg, prepared).as_json()}
+    return found | {"features": pinned(cfg).features.hash}
 
 
 def sliced(

@@ -16,10 +16,10 @@ from shopkeeper.hashing import SEAL
 from shopkeeper.models.about import VECTORS
 from shopkeeper.pipeline import context, places
 from shopkeeper.pipeline.runs import open_run
-from shopkeeper.pipeline.told import Data, Train, but
+from shopkeeper.pipeline.told import Data, but
 from shopkeeper.timeline import CustomerWindows, instant, iso
 
-T = TypeVar("T", bound=Train)
+T = TypeVar("T", bound=Data)
 WHERE = "features.item_vectors.run"
 
 
