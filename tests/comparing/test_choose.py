@@ -128,6 +128,16 @@ def test_who_is_held_back_stops_nobody_else_and_the_command_ends_with_why(
     with pytest.raises(UserError, match=r"^what it promises"):
         shop.export(*words, "runs=[runs/demo_shop/churn/temporal/logistic]")
 
+    def gone(manifest: dict[str, Any], _: Path) -> None:
+        if manifest.get("windows"):
+            raise UserError("its data are gone")
+
+    monkeypatch.undo()
+    monkeypatch.chdir(shop.place)
+    monkeypatch.setattr(verb.context, "say_if_raw_changed", gone)
+    with pytest.raises(UserError, match=r"^1 of 2 tasks are exported, not these: churn: its data are gone; "):
+        shop.export(*words)
+
 
 def test_the_next_leader_takes_its_place_and_a_bundle_of_another_task_stays(
     shop: House, monkeypatch: pytest.MonkeyPatch

@@ -54,11 +54,11 @@ def export(config: DictConfig) -> None:
         say_contradictions(cfg.plain, [chosen.run for chosen in best])
         made, held_back = list[Path](), dict[str, str]()
         for chosen in best:
-            context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
             name = cfg.name or f"{chosen.run.metrics['dataset']}-{context.BEST}"
             out = exports / bundle_name(f"{name}/{chosen.run.task}", chosen.run)
             known = judged(chosen.run, cfg.paths.reports)
             try:
+                context.say_if_raw_changed(chosen.run.manifest, cfg.paths.raw)
                 out = export_run(chosen.run, out, chosen=chosen.facts, judged=known, **options)
             except UserError as e:  # of this task; the others' models are as good as without it
                 stays = f"; {context.relative(out)} is the bundle of before" if out.is_dir() else ""
