@@ -64,7 +64,9 @@ def test_the_full_audit_passes_where_windows_are_shares(tmp_path, name):
         ({"validation_share": 0.1, "test_days": 2, "validation_days": 2}, "_days and validation_share both say"),
         ({"validation_share": 1.5, "test_share": 0.1}, "split.validation_share is 1.5"),
         ({"validation_share": 0.5}, "split.test_share, or the cutoff split.test"),
-        ({"validation_share": 0.1, "test": "2023-12-01"}, "no purchase event lies before 2023-12-01"),
+        ({"validation_share": 0.1, "test": "2023-12-01"},
+         "no purchase event lies before 2023-12-01T.*; let test begin later"),
+        ({"validation_share": 0.1, "test_share": 0.1, "end": "2023-12-01"}, "; let split.end lie later"),
         ({"validation_share": 0.95, "test_share": 0.04}, "; lower split.validation_share or split.test_share"),
     ],
 )  # fmt: skip

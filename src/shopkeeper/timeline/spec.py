@@ -246,9 +246,11 @@ class SplitSpec:
             return days_before(until, days or 0, self.zone)
         assert targets is not None
         if not (n := int(np.searchsorted(targets, until))):
+            begins = "test begin later (split.test_days, split.test_share or split.test)"
             raise UserError(
                 f"split={self.name}: no {' or '.join(self.target_events)} event lies before {iso(until)}, so that "
-                f"{part} can be no share of them; set split.{part}_days"
+                f"{part} can be no share of them; let {begins if part == 'validation' else 'split.end lie later'}, or "
+                f"choose split=leave_one_out, which needs no cutoff"
             )
         wanted = max(1, round(share * int(np.searchsorted(targets, end))))
         return int(targets[max(0, n - wanted)])
