@@ -107,7 +107,8 @@ def perceptron(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     low_FT, high_FT = arrays["low"], arrays["high"]
     piece_nFT = np.clip((np.nan_to_num(features_nF)[..., None] - low_FT) / (high_FT - low_FT), 0, 1)
     x_nFE = np.maximum(np.einsum("nft,fte->nfe", piece_nFT, arrays["weight"]) + arrays["bias"], 0)
-    x_nD = np.where(missing_nF[..., None], arrays["undefined"], x_nFE).reshape(len(features_nF), -1)
+    x_nFE = np.where(missing_nF[..., None], arrays["undefined"], x_nFE)
+    x_nD = x_nFE.reshape(len(features_nF), arrays["undefined"].size)  # of nobody, too
     K = int(arrays["layers"][0])
     for k in range(K + 2):  # the layers, the head's own, its outputs
         x_nD = (x_nD + arrays["since"] if k == K else x_nD) @ arrays[f"layer{k}_weight"].T + arrays[f"layer{k}_bias"]

@@ -100,3 +100,4 @@ def test_the_arrays_say_what_the_network_says(cohorts: list[Cohort], asked: str 
     assert program.calibrator is not None
     np.testing.assert_allclose(calibrated(said, program.calibrator), made.predict(test).value, rtol=1e-6)
     assert np.isnan(test.features).any()
+    assert PROBABILITY_SCORERS[program.scorer](test.features[:0], program.arrays).shape == (0,)  # no session goes on
