@@ -43,6 +43,11 @@ def test_windows_are_columns_and_what_is_left_out_is_gone():
     assert not any(name.startswith("orders") for name in names(told))
 
 
+def test_a_category_whose_name_is_a_number_is_named_as_it_is_written():
+    told = read(Features, {"category": {"named": [12, "tea"]}})
+    assert told == read(Features, {"category": {"named": ["12", "tea"]}}) == Features.from_json(told.as_json())
+
+
 def test_every_group_is_computed_and_every_column_has_a_group():
     assert list(GROUPS) == [f.name for f in fields(Features)][1:]
 

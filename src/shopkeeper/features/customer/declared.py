@@ -42,7 +42,7 @@ class Affinity:
     """Shares of kinds of items among purchases."""
 
     half_life_days: float = held(HALF_LIFE, 90.0)  # after which a purchase counts half
-    named: tuple[str, ...] = held(Items(TEXT), ())  # kinds with a feature each
+    named: tuple[str, ...] = held(Items(PLAIN), ())  # kinds with a feature each
 
 
 @dataclass(frozen=True)
