@@ -155,8 +155,8 @@ def _positions(prepared: Prepared, declared: Features, when: np.ndarray) -> np.n
     table = customer_features(e, prepared.offsets, np.concatenate(users), day, declared_first, shop)
     if unknown := [name for name in told.of if name not in table.names]:
         raise UserError(
-            f"features.position.of: '{unknown[0]}' is no feature of a group above that is declared and places customers "
-            f"(those of features=usual, and trends)."
+            f"features.position.of: '{unknown[0]}' is no feature of a group above that is declared, and places "
+            f"customers (those of features=usual, and trends)."
             f"{nearest(unknown[0], table.names)}"
         )
     values = table.values[:, [table.names.index(name) for name in told.of]]
