@@ -39,6 +39,14 @@ def test_what_is_wrong_with_a_chosen_file_is_said_with_the_way_out(file: Path, d
     assert file_at_fault(["dataset=demo_shop"]) is None
 
 
+def test_a_file_in_a_folder_of_its_group_is_looked_at_and_one_elsewhere_is_not(file: Path, tmp_path: Path):
+    own = Path("conf/experiment/mine/bad.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("- seed\n")
+    assert file_at_fault(["+experiment=mine/bad"]) == f"{own} holds no settings; write lines such as `name: value`"
+    assert file_at_fault([f"run={tmp_path}/conf/experiment/mine/bad"]) is None
+
+
 @pytest.mark.parametrize(
     "text", [GOOD, GOOD + "title: ${oc.env:HOME}, \\${ as it stands\n", "a: [\n", "defaults: [b]\n"]
 )

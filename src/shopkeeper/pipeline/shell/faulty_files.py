@@ -20,7 +20,7 @@ def file_at_fault(words: Sequence[str]) -> str | None:
 
 def _chosen(words: Sequence[str]) -> Iterator[Path]:
     for word in words:
-        if told := re.fullmatch(r"\+?([a-z_]+)=([\w,./-]+)", word):
+        if told := re.fullmatch(r"\+?([a-z_]+)=([\w,.-][\w,./-]*)", word):
             group, names = told.groups()
             yield from (path for name in names.split(",") if (path := configuration.find(group, name)))
 
