@@ -47,6 +47,13 @@ def packed(net: BERT4RecNetwork, item_BL: torch.Tensor, type_BL: torch.Tensor) -
     return layout, lambda fused=False, last=None, asked=None: net(net.embed(inputs), layout.groups, fused, last, asked)
 
 
+def test_cuda_graphs_are_of_blocks_whose_shapes_come_again(monkeypatch: pytest.MonkeyPatch):
+    modes: list[str | None] = []
+    monkeypatch.setattr(torch, "compile", lambda part, dynamic, mode: modes.append(mode) or part)
+    network().compile_parts(graphs=True)
+    assert modes == ["reduce-overhead", "reduce-overhead", None, None]
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_rectangles_give_what_the_plain_form_gives(fused: bool):
     net = network(n_types=3)

@@ -163,8 +163,13 @@ class BERT4RecNetwork(SequenceNetwork):
         return out
 
     def compile_parts(self, graphs: bool = False) -> None:
-        """Compile what stands between the attentions, while training."""
-        compile_blocks(self.blocks, graphs)
+        """Compile what stands between the attentions, while training.
+
+        The last block ends with as many positions as are hidden, another number in each batch: a CUDA graph of it would
+        be recorded each time and never replayed.
+        """
+        compile_blocks(self.blocks[:-1], graphs)
+        compile_blocks(self.blocks[-1:], False)
 
     def undo_compile(self) -> None:
         """Back to eager."""
