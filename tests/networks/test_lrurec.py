@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nn.test_gru4rec_network import LENGTHS, packed
 from recommenders.checks import check_goes_on_after_a_kill, check_learns_a_cycle, fitted, stranger
@@ -35,6 +36,24 @@ def histories() -> tuple[torch.Tensor, torch.Tensor]:
     for row, n in enumerate(LENGTHS):
         item_BL[row, : 10 - n] = type_BL[row, : 10 - n] = 0
     return item_BL, type_BL
+
+
+def test_elsewhere_than_on_a_cpu_no_call_is_made_for_some_of_the_sequences():
+    class Calls(TorchDispatchMode):
+        made = 0
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.made += 1
+            return call(*args, **(kwargs or {}))
+
+    def calls(sequences: int) -> int:
+        entered = torch.empty(sequences * 5, 8, device="meta", requires_grad=True)
+        each = torch.empty(4, dtype=torch.complex64, device="meta", requires_grad=True)
+        with Calls() as counted:
+            _States.apply(entered, each, ((sequences, 5),)).sum().backward()
+        return counted.made
+
+    assert 0 < calls(2) == calls(10 * SEQUENCES)
 
 
 def test_vectors_and_gradients_are_those_of_the_recurrence_event_by_event():

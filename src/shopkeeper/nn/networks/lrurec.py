@@ -32,7 +32,7 @@ from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 
-SEQUENCES = 16  # whose products of states and gradients are held at once
+SEQUENCES = 16  # whose products of states and gradients are held at once on a CPU; elsewhere each call costs more
 SLOWEST, FASTEST = 0.99, 0.8  # |lambda| at the start lies between them, evenly over the ring
 
 
@@ -200,7 +200,8 @@ class _States(torch.autograd.Function):
         rectangles = (_complex(x, ctx.groups) for x in (grads[0].contiguous(), h_PE, du_PE))
         for dh_bLN, h_bLN, du_bLN in zip(*rectangles, strict=True):
             _states(dh_bLN, back_N, du_bLN, True)
-            for h, du in zip(h_bLN.split(SEQUENCES), du_bLN.split(SEQUENCES), strict=True):
+            b = SEQUENCES if h_PE.device.type == "cpu" else len(h_bLN)
+            for h, du in zip(h_bLN.split(b), du_bLN.split(b), strict=True):
                 deach_N += (h[:, :-1].conj() * du[:, 1:]).sum((0, 1))
         return du_PE, deach_N, None
 
