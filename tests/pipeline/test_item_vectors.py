@@ -10,7 +10,11 @@ import pytest
 from customers.test_totals_verbs import rows
 from house import House
 from shopkeeper.errors import UserError
+from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms.cohorts import windows_of
 from shopkeeper.pipeline.forms.customers import data_of
+from shopkeeper.pipeline.forms.item_vectors import declared_of
+from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.score import score
 from shopkeeper.pipeline.told import VERBS, settings
@@ -83,3 +87,15 @@ def test_a_search_among_other_features_is_another_search(house: House, bpr: RunF
     words = ((), ("features.gaps=null",), ("+features.item_vectors.run=bpr",))
     asked = [settings(house._composed("train", (*ASKED[:-1], *some)), VERBS["train"]) for some in words]
     assert len({data_of(cfg)["features"] for cfg in asked}) == 3
+
+
+def test_of_a_log_that_is_another_one_at_each_cutoff_no_recommender_knows_the_items(
+    house: House, bpr: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = house.config("train", *ASKED, "+features.item_vectors.run=bpr")
+    prepared = prepare_data(cfg)
+    windows = windows_of(cfg, prepared)
+    assert declared_of(cfg, windows, prepared.fingerprint).item_vectors == cfg.features.item_vectors
+    monkeypatch.setattr(context, "known_per_cutoff", lambda cfg: True)
+    with pytest.raises(UserError, match=r"dataset=rhythm is another log at each cutoff .*identity.as_of to a date"):
+        declared_of(cfg, windows, prepared.fingerprint)

@@ -38,12 +38,18 @@ def declared_of(cfg: Data, windows: CustomerWindows, fingerprint: str) -> Featur
     """The declaration with the vectors that it names.
 
     Raises:
-        UserError: the run is none of a model with vectors, was made of other data, is not the one that was pinned, or
-            has learned from what follows the first cutoff.
+        UserError: there is a log for each cutoff, or the run is none of a model with vectors, was made of other data,
+            is not the one that was pinned, or has learned from what follows the first cutoff.
     """
     told = cfg.features.item_vectors
     if told is None:
         return cfg.features
+    if context.known_per_cutoff(cfg):
+        raise UserError(
+            f"features.item_vectors: dataset={cfg.dataset.name} is another log at each cutoff (customers' keys are "
+            f"joined as of then), and a recommender knows the items of one; leave it out, or set "
+            f"dataset.identity.as_of to a date"
+        )
     run = open_run(places.find(told.run, cfg.paths.runs))
     if told.seal is not None and run.manifest[SEAL] != told.seal:
         raise UserError(f"{WHERE}={told.run} was trained anew since; train this model again, too")
