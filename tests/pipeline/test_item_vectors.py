@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from customers.test_totals_verbs import rows
 from house import House
 from shopkeeper.errors import UserError
+from shopkeeper.models.about import VECTORS
 from shopkeeper.pipeline import context
+from shopkeeper.pipeline.forms import item_vectors
 from shopkeeper.pipeline.forms.cohorts import windows_of
 from shopkeeper.pipeline.forms.customers import data_of
 from shopkeeper.pipeline.forms.item_vectors import declared_of
@@ -99,3 +103,19 @@ def test_of_a_log_that_is_another_one_at_each_cutoff_no_recommender_knows_the_it
     monkeypatch.setattr(context, "known_per_cutoff", lambda cfg: True)
     with pytest.raises(UserError, match=r"dataset=rhythm is another log at each cutoff .*identity.as_of to a date"):
         declared_of(cfg, windows, prepared.fingerprint)
+
+
+def test_items_that_the_recommender_has_not_learned_have_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, known = np.random.default_rng(1).normal(size=(6, 4)), np.array([False, True, True, False, True, False])
+
+    def kept(vectors: np.ndarray, seal: str) -> np.ndarray:
+        model = SimpleNamespace(about=SimpleNamespace(answers=VECTORS), item_vectors=lambda: vectors)
+        run = SimpleNamespace(model=lambda: model, manifest={})
+        monkeypatch.setattr(item_vectors, "open_run", lambda path: run)
+        return item_vectors._kept("somewhere", seal, 2)
+
+    monkeypatch.setattr(context, "prepared_of", lambda manifest: None)
+    monkeypatch.setattr(context, "split_of", lambda *_: SimpleNamespace(known=np.flatnonzero(known)))
+    found = kept(drawn, "one")
+    assert found.any(axis=1).tolist() == known.tolist()
+    np.testing.assert_array_equal(found, kept(np.where(known[:, None], drawn, 7.0), "other"))

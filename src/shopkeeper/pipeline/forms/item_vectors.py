@@ -74,12 +74,14 @@ def declared_of(cfg: Data, windows: CustomerWindows, fingerprint: str) -> Featur
 @lru_cache(maxsize=2)
 def _kept(path: str, seal: str, size: int) -> np.ndarray:
     """Items of length 1 along the directions in which they differ most: float32 (V, R), 0 where one is unknown."""
-    model = open_run(path).model()
+    run = open_run(path)
+    model = run.model()
     if model.about.answers != VECTORS:
         raise UserError(f"{WHERE}={path}: its model has no vectors of items; name one that has, such as sasrec or bpr")
     item_VD = np.asarray(model.item_vectors(), np.float64)
     item_VD = item_VD / np.maximum(np.linalg.norm(item_VD, axis=1, keepdims=True), 1e-12)
-    item_VD[0] = 0
+    learned = context.split_of(context.prepared_of(run.manifest), run.manifest).known
+    item_VD[np.setdiff1d(np.arange(len(item_VD)), learned)] = 0  # a network's other items lie where they were drawn
     if size > item_VD.shape[1]:
         raise UserError(f"features.item_vectors.size={size}, and {path} has vectors of {item_VD.shape[1]} numbers")
     _, direction_DD = np.linalg.eigh(item_VD.T @ item_VD)
