@@ -132,6 +132,12 @@ def test_the_half_of_bundles_that_answers_knows_nothing_of_the_half_that_writes(
     assert not wrong
 
 
+def test_files_of_tests_have_names_of_their_own():
+    """pytest takes two of one name for one, and then runs none of them."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
+
+
 def test_importing_the_package_brings_in_no_torch_and_no_polars():
     code = "import sys, shopkeeper.cli.main; print([m for m in ('torch', 'polars', 'mlflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

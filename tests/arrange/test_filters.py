@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopkeeper.arrange import engine, engine_plan
+from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.filters import apply_filters, as_lines, k_core
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import Bots, Filters
@@ -106,11 +107,9 @@ def test_the_hours_and_days_of_a_robot_are_the_shops_on_every_engine(zone: str, 
     data = log([0] * len(hours) + [1], list(range(len(hours))) + [1], hours=[*hours, hours[0]])
     table, _ = engine._as_table(data)
     for make in (engine._polars, engine._duckdb):
-        frame, _ = make(table)
-        left = (
-            engine_plan._without_bots(frame, Bots(**limits), zone).select("user").collect(backend="pyarrow").to_native()
-        )
-        assert (0 not in left["user"].to_pylist()) is bots
+        with make(table, Engine()) as (frame, _):
+            left = engine_plan._without_bots(frame, Bots(**limits), zone).select("user")
+            assert (0 not in left.collect(backend="pyarrow").to_native()["user"].to_pylist()) is bots
     apply_filters(data, Filters(bots=Bots(**limits)), zone)
     assert (0 not in data.user.tolist()) is bots
 

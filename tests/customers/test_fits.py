@@ -62,10 +62,15 @@ def test_a_trial_of_a_customer_model_that_falls_behind_is_pruned(house: House, m
     assert all(len(t["epochs"]) == 1 for t in found if t["state"] == "pruned")
 
 
-def test_checkpoints_of_another_task_or_other_windows_are_others(house: House):
+def test_checkpoints_of_another_task_other_windows_or_other_features_are_others(house: House):
     from shopkeeper.pipeline.forms.checkpoints import checkpoint_folder
 
     cfg = house.config("train", *SMALL)
     facts = {"dataset_fingerprint": "f", "split": "temporal"}
-    of_customers = [{**facts, "task": task, "windows": {"test": day}} for task in ("churn", "buys") for day in (1, 2)]
-    assert len({checkpoint_folder(cfg, each) for each in (facts, {**facts, "task": "next_item"}, *of_customers)}) == 5
+    of_customers = [
+        {**facts, "task": task, "windows": {"test": day}, "features": features}
+        for task in ("churn", "buys")
+        for day in (1, 2)
+        for features in ("usual", "rich")
+    ]
+    assert len({checkpoint_folder(cfg, each) for each in (facts, {**facts, "task": "next_item"}, *of_customers)}) == 9

@@ -85,10 +85,10 @@ def export(config: DictConfig) -> None:
 def _raise_held_back(held_back: Mapping[str, str], of: int) -> None:
     """A `UserError` where a task's leader was not exported: of each why, the others are there."""
     if held_back:
+        message = "; ".join(held_back.values() if of == 1 else (f"{task}: {why}" for task, why in held_back.items()))
         if of == 1:
-            raise UserError(*held_back.values())
-        why = "; ".join(f"{task}: {reason}" for task, reason in held_back.items())
-        raise UserError(f"{of - len(held_back)} of {of} tasks are exported, not these: {why}")
+            raise UserError(message)
+        raise UserError(f"{of - len(held_back)} of {of} tasks are exported, not these: {message}")
 
 
 def _say_next(bundles: Sequence[Path]) -> None:

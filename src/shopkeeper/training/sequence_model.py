@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shopkeeper.training.fit import Trained
 
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
-OF_FILE = ("task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
+OF_FILE = ("name", "target", "task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
 WEIGHTS = "weights.safetensors"
 
 

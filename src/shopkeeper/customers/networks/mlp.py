@@ -37,7 +37,7 @@ class MLP(SequenceCustomerModel):
 
     def __init__(self, held_out: float = 0.1, min_positives: int = 20, **settings: object):
         if "rare" in settings:
-            raise UserError("a MLP has no setting model.rare: it reads features, not items")
+            raise UserError("a MLP has no setting model.rare: it reads features, not items; leave it out")
         super().__init__(held_out, None, min_positives, **settings)
 
     @property

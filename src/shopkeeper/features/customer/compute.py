@@ -95,7 +95,7 @@ def customer_features(
         columns = own.found
         if not columns:
             raise UserError(
-                "features: every group is left out, and models would know nothing; declare one, e.g. recency"
+                "features: every group is left out, and models would know nothing; name one, e.g. features.recency=true"
             )
         if not names:
             names = tuple(columns)
