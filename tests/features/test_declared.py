@@ -11,8 +11,9 @@ import yaml
 
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
+from shopkeeper.features.customer import known
 from shopkeeper.features.customer.compute import GROUPS, customer_features
-from shopkeeper.features.customer.declared import USUAL, Features, Windows
+from shopkeeper.features.customer.declared import USUAL, Affinity, Features, Windows
 from shopkeeper.typed import read
 
 CONF = Path(__file__).parents[2] / "conf" / "features"
@@ -58,6 +59,7 @@ def test_every_group_is_computed_and_every_column_has_a_group():
         ({"recensy": True}, r"features.recensy`. Did you mean 'recency'"),
         ({"money": {"windows": []}}, r"features.money.windows is \[\]"),
         ({"money": {"windows": [0]}}, r"features.money.windows\[0\] is 0"),
+        ({"price_level": {"levels": 21}}, r"features.price_level.levels is 21; it must be a whole number from 2 to 20"),
         ({"recency": 3}, r"features.recency is 3; it must be true or false"),
     ],
 )
@@ -69,3 +71,9 @@ def test_a_wrong_declaration_is_one_line(said: dict[str, object], error: str):
 def test_nothing_at_all_is_refused():
     with pytest.raises(UserError, match="every group is left out"):
         names(Features.from_json({}))
+
+
+def test_a_category_named_as_a_feature_is_does_not_take_its_column(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known, "item_kinds", lambda prepared, name: (np.array([0, 1]), ["newest"]))
+    with pytest.raises(UserError, match="category_affinity_newest is another feature already; leave 'newest' out"):
+        known._kinds(None, "category", Affinity(named=("newest",)))

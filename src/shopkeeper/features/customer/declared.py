@@ -50,7 +50,7 @@ class Levels:
     """The same of levels of price."""
 
     half_life_days: float = held(HALF_LIFE, 90.0)
-    levels: int = held(whole(2), 3)
+    levels: int = held(("must be a whole number from 2 to 20", lambda x: whole(2)[1](x) and x <= 20), 3)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,10 @@ def _kinds(prepared: Prepared, name: str, told: Affinity | None) -> Kinds | None
         raise UserError(
             f"features.{name}.named: dataset={prepared.name} has no {name} '{unknown[0]}'.{nearest(unknown[0], names)}"
         )
+    if taken := {"number", "newest"} & set(wanted):
+        raise UserError(
+            f"features.{name}.named: {name}_affinity_{min(taken)} is another feature already; leave '{min(taken)}' out"
+        )
     since = prepared.known_since("items", name)
     return Kinds(codes, since, tuple(names.index(one) + 1 for one in wanted))
 
