@@ -31,7 +31,7 @@ from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import ReaderSettings, SideTable
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
-from shopkeeper.ingest.log import reasons
+from shopkeeper.ingest.log import BESIDE, reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.ingest.table import divided
 from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
@@ -97,6 +97,8 @@ def write_folder(
     told = config.extra, config.reader.decimal
     with ThreadPoolExecutor(1) as pool:  # beside the longest work, which lets go of the interpreter
         events = pool.submit(writer.write_events, folder / "events.parquet", arranged, returns, *told)
+        if arranged.offsets[-1] > BESIDE:
+            events.result()
         writer.write_arrays(folder, arranged)
         writer.write_table(folder / "rejected.parquet", rejected)
         matches = _write_entities(folder, config, raw, arranged)

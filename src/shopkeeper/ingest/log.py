@@ -29,6 +29,7 @@ from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import as_floats
 
 WORST_SHOWN = 3
+BESIDE = 32_000_000  # rows above which steps are done one after the other, as those side by side have to be in memory
 logger = logging.getLogger(__name__)
 
 
@@ -240,6 +241,8 @@ def _join(parts: list[Rows], rejected: pa.Table) -> Log:
     parts.clear()
     with ThreadPoolExecutor(2) as pool:  # Arrow lets go of the interpreter while it joins
         joined = pool.map(join_ids, pieces)
+        if sum(lengths) > BESIDE:
+            joined = iter([*joined])  # all of them before the rest
         event_type = _whole(kinds, lengths)
         assert event_type is not None
         time, price, quantity = (_whole(column, lengths) for column in (times, prices, quantities))
