@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shopkeeper.arrange import pieces
+from shopkeeper.arrange import pieces, prepare, writer
+from shopkeeper.arrange.order import Arranged
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.ingest import log
 from shopkeeper.splits.steps import steps_per_user
 
 TOLD = {
@@ -32,6 +34,27 @@ def test_the_size_of_a_piece_changes_no_byte(tmp_path: Path, monkeypatch: pytest
     cut = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "cut", progress=False))
     assert cut.fingerprint == whole.fingerprint
     assert cut.manifest["event_types"] == whole.manifest["event_types"]
+
+
+def test_what_is_done_one_after_the_other_where_a_log_is_large_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lines = [f"u{k % 5},i{k % 7},{1_700_000_000 + 60 * k},1\n" for k in range(40)]
+    (tmp_path / "log.csv").write_text("who,what,when,n\n" + "".join(lines))
+    small = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "small", progress=False))
+    there: list[bool] = []
+    write_arrays = writer.write_arrays
+
+    def look(folder: Path, arranged: Arranged) -> None:
+        there.append((folder / "events.parquet").is_file())
+        write_arrays(folder, arranged)
+
+    monkeypatch.setattr(writer, "write_arrays", look)
+    for module in (log, prepare):
+        monkeypatch.setattr(module, "BESIDE", 39)
+    large = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "large", progress=False))
+    assert there == [True]
+    assert large.fingerprint == small.fingerprint
 
 
 @pytest.mark.parametrize("has_orders", [True, False])
