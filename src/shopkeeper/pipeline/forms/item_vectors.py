@@ -15,9 +15,10 @@ from shopkeeper.features.customer.declared import Features, bound
 from shopkeeper.hashing import SEAL
 from shopkeeper.models.about import VECTORS
 from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline.forms.warm_start import check_learned_before
 from shopkeeper.pipeline.runs import open_run
 from shopkeeper.pipeline.told import Data, but
-from shopkeeper.timeline import CustomerWindows, instant, iso
+from shopkeeper.timeline import CustomerWindows
 
 T = TypeVar("T", bound=Data)
 WHERE = "features.item_vectors.run"
@@ -55,19 +56,8 @@ def declared_of(cfg: Data, windows: CustomerWindows, fingerprint: str) -> Featur
         raise UserError(f"{WHERE}={told.run} was trained anew since; train this model again, too")
     if run.manifest["dataset_fingerprint"] != fingerprint:
         raise UserError(f"{WHERE}={told.run} was trained on other data; train it again on those that are asked about")
-    protocol, until = str(run.metrics["protocol"]), run.manifest.get("trained_until")
     first = min(t for cutoffs in windows.every.values() for t in cutoffs)
-    if protocol == "published" or until is None:
-        raise UserError(
-            f"{WHERE}={told.run} (split={run.metrics['split']}, protocol={protocol}) has no cutoff in time before "
-            f"which all that it learned lies; name a run with split=temporal"
-        )
-    if instant(until, "trained_until") > first:
-        raise UserError(
-            f"{WHERE}={told.run} was trained on events until {until}, and the first cutoff is {iso(first)}: it would "
-            f"know what is asked; train it with split.validation={iso(first)[:10]} or earlier, or take fewer cutoffs "
-            f"(task.windows.n_train)"
-        )
+    check_learned_before(run, first, f"{WHERE}={told.run}", "take fewer cutoffs (task.windows.n_train)")
     return bound(cfg.features, vectors=_kept(str(run.path.resolve()), str(run.manifest[SEAL]), told.size))
 
 

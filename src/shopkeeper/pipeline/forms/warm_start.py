@@ -86,18 +86,27 @@ def check_encoder(cfg: Train, starts_from: Sequence[str], first: int) -> dict[st
             f"init_from={path} is a run of model={run.metrics['model']}, and model={model.name} starts from {names} "
             f"alone; `shopkeeper runs` lists the runs"
         )
+    check_learned_before(run, first, f"init_from={path}", "leave init_from out")
+    said = {name: str(run.metrics[name]) for name in ("split", "protocol")}
+    return {"run": context.relative(path), **said, "checked": True}
+
+
+def check_learned_before(run: RunFolder, first: int, what: str, instead: str) -> None:
+    """A `UserError` unless all that a run learned from lies before the instant `first`, and its catalogue, too.
+
+    `what`: the setting that names it; `instead`: what else a person can do.
+    """
     protocol, until = str(run.metrics["protocol"]), run.manifest.get("trained_until")
     if protocol == "published" or until is None:
         raise UserError(
-            f"init_from={path} (split={run.metrics['split']}, protocol={protocol}) has no cutoff in time before which "
-            f"all that it learned lies; start from a run with split=temporal"
+            f"{what} (split={run.metrics['split']}, protocol={protocol}) has no cutoff in time before which all that "
+            f"it learned lies; name a run with split=temporal"
         )
     if instant(until, "trained_until") > first:
         raise UserError(
-            f"init_from={path} was trained on events until {until}, and task={cfg.task.name} judges what follows "
-            f"{iso(first)}; train it with split.validation={iso(first)[:10]} or earlier, or leave init_from out"
+            f"{what} was trained on events until {until}, and the first cutoff is {iso(first)}: it would know what is "
+            f"asked; train it with split.validation={iso(first)[:10]} or earlier, or {instead}"
         )
-    return {"run": context.relative(path), "split": str(run.metrics["split"]), "protocol": protocol, "checked": True}
 
 
 def trained_until(split: Split) -> str | None:
