@@ -36,8 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from _bundles import LENGTH, WIDTH, histories, made
 from _results import at_least, at_most, row, write_result
-from serving import LENGTH, WIDTH, histories, made
 from shopkeeper.bundles.answer.bundle import Bundle
 
 CALLERS, BESIDE, POISSON = 4, (1, 32), 32

@@ -1,4 +1,4 @@
-"""The bundle of the day when the issue was written, made and asked by the code of that day: `THEN` of `serving.py`.
+"""The bundle of the day when the issue was written, made and asked by the code of that day: `THEN` of `_bundles.py`.
 
     serving_then.py make FOLDER SHAPE     writes the bundle
     serving_then.py ask FOLDER SHAPE      loads it, and prints what that took; then on each line of standard input
