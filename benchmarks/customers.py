@@ -69,7 +69,7 @@ COMPARED = {
     "next_order": ("pinball", "concordance"),
 }
 WAITS = ("base_rate", "usual_gap", "quantile_trees", "hazard", "bg_nbd", "pareto_nbd", *NETWORKS)
-TABLE = ("base_rate", "logistic", "lightgbm", "mlp")
+TABLE = ("base_rate", "logistic", "lightgbm")
 RIVALS = ("lightgbm", "bg_nbd")  # that the model put forward has to pass …
 SURELY = ("demo_shop", "cdnow")  # … on these
 EVERY_WEEK = ("evaluation.refit=true", "task.windows.step_days=7")

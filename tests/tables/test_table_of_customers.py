@@ -187,8 +187,9 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(house: House):
     wrong(rows(), "names the column 'plan' twice", table=table_with(categories=["plan", "plan"]))
     wrong([[*line[:5], "yes", line[6]] for line in rows()[:3]], "3 customers with a label are too few to divide")
     write(rows())
-    with pytest.raises(UserError, match=r"model=bg_nbd reads a log of events, .* choose one of base_rate, .*logistic"):
-        house.train("no", "model=bg_nbd", *CHOSEN)
+    for model in ("bg_nbd", "mlp"):
+        with pytest.raises(UserError, match=rf"model={model} is trained on a log of .* one of base_rate, .*logistic$"):
+            house.train("no", f"model={model}", *CHOSEN)
     with pytest.raises(UserError, match="is a table of customers without items; use task=churn"):
         house.train("no", "model=popularity", *CHOSEN)
     with pytest.raises(UserError, match="split=temporal divides a log, and this dataset is a table of customers"):

@@ -136,8 +136,8 @@ def _check_model(cfg: Train, about: About) -> None:
         if settings.get("tasks") == CUSTOMERS and reads_a_table(_about(settings)):
             would.append(name)
     raise UserError(
-        f"model={cfg.model.name} reads a log of events, and dataset={cfg.dataset.name} is a table of customers; "
-        f"choose one of {', '.join(would)}"
+        f"model={cfg.model.name} is trained on a log of events, and dataset={cfg.dataset.name} is a table of "
+        f"customers; choose one of {', '.join(would)}"
     )
 
 
