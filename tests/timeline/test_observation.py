@@ -92,6 +92,15 @@ def test_the_lines_speak_of_the_days_of_the_shop():
     assert tail_line("shop", tail, tail["border"], "Europe/London").endswith("observed_until=2022-07-20")
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "Pacific/Kiritimati", "America/Los_Angeles", "Pacific/Pago_Pago"])
+def test_a_midnight_has_the_date_that_the_clocks_of_the_zone_show(zone):
+    for day in ("2023-01-05", "2023-07-05"):
+        found = {"border": instant(day, "border", zone), "events": 1, "days": 29, "usual": 100}
+        assert f"from {day} on" in tail_line("shop", found, found["border"], zone)
+        assert tail_line("shop", found, found["border"], zone).endswith(f"observed_until={day}")
+        assert head_line("shop", found, zone).endswith(f"observed_from={day}")
+
+
 BACK = instant("2023-10-29T01:00:00Z", "back")  # Berlin: 03:00 becomes 02:00
 MINUTE = DAY // 24 // 60
 

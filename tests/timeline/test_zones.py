@@ -78,6 +78,18 @@ def test_a_horizon_is_a_length_and_cutoffs_begin_at_the_shops_midnight():
     assert windows.test == windows.observed_until - 30 * 86_400 * SECOND
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "after"),
+    [("Europe/Berlin", "2023-10-29", "2023-10-30"), ("Pacific/Auckland", "2023-04-02", "2023-04-03")],
+)
+def test_a_log_may_be_complete_until_the_end_of_a_day_of_25_hours(zone, day, after):
+    first, last = instant("2022-01-01", "first", zone), instant(f"{day}T20:00", "last", zone)
+    spec = CustomerSpec(30, zone=zone, observed_until=after)
+    assert customer_windows(spec, first, last).observed_until == floor_day(last, zone) + 25 * 3600 * SECOND
+    with pytest.raises(UserError, match="lies outside of the log"):
+        customer_windows(CustomerSpec(30, zone=zone, observed_until=f"{after}T00:01"), first, last)
+
+
 def test_a_visit_in_the_afternoon_is_one_visit():
     # four Thursdays, each from 15:50 to 16:10 on the Pacific coast: midnight in UTC lies in between
     days = ("2023-02-02", "2023-02-09", "2023-02-16", "2023-02-23")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from shopkeeper.errors import Rule, UserError, check, nearest, number, or_null, whole
 from shopkeeper.shapes import Maybe, Shape, Yaml
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
-from shopkeeper.timeline.zones import MOST_DAYS, floor_day
+from shopkeeper.timeline.zones import MOST_DAYS, add_days, floor_day
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
     observed_until = floor_day(last, spec.zone)
     if spec.observed_until is not None:
         observed_until = instant(spec.observed_until, "observed_until", spec.zone)
-        if not first < observed_until <= floor_day(last, spec.zone) + DAY:
+        if not first < observed_until <= add_days(floor_day(last, spec.zone), 1, spec.zone):
             raise UserError(
                 f"observed_until={iso(observed_until)} lies outside of the log, which runs from {iso(first)} to "
                 f"{iso(last)}; choose an instant in it"

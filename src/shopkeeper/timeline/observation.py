@@ -109,9 +109,9 @@ def _is_sliver(count_D: np.ndarray) -> bool:
     return bool(usual >= USUAL and SLIVER * last < usual)
 
 
-def _date(midnight: int) -> str:
-    """The day that begins at a midnight of the shop: its noon has the same date in UTC."""
-    return iso(midnight + DAY // 2)[:10]
+def _date(midnight: int, zone: str) -> str:
+    """The date that begins at a midnight of the zone, as settings are written."""
+    return iso(int(local(np.array(midnight), zone)))[:10]
 
 
 def tail_line(name: str, tail: Mapping[str, Any], until: int, zone: str = "UTC") -> str:
@@ -119,14 +119,14 @@ def tail_line(name: str, tail: Mapping[str, Any], until: int, zone: str = "UTC")
     n = tail["events"]
     return (
         f"{name}: the last {n:,} event{'s lie' if n > 1 else ' lies'} in the {tail['days']:,} days from "
-        f"{_date(tail['border'])} on, before which as long a time held {tail['usual']:,}; windows count back from "
-        f"the last event: if the log is not complete up to there, set timeline.observed_until={_date(until)}"
+        f"{_date(tail['border'], zone)} on, before which as long a time held {tail['usual']:,}; windows count back "
+        f"from the last event: if the log is not complete up to there, set timeline.observed_until={_date(until, zone)}"
     )
 
 
 def head_line(name: str, head: Mapping[str, Any], zone: str = "UTC") -> str:
     """The same about the beginning."""
-    border, n = _date(head["border"]), head["events"]
+    border, n = _date(head["border"], zone), head["events"]
     return (
         f"{name}: the first {n:,} event{'s lie' if n > 1 else ' lies'} in the {head['days']:,} days before {border}, "
         f"after which as long a time held {head['usual']:,}; if the log does not begin before, set "
@@ -141,8 +141,3 @@ def twice_line(name: str, events: int, zone: str) -> str:
         f"as they are put back, and are read as of the first time: export times with their offset "
         f"(2023-10-29T02:10+02:00) where their order matters"
     )
-
-
-def _day(midnight: int, zone: str) -> str:
-    """The date that begins at a midnight of the zone, as settings are written."""
-    return iso(int(local(np.array(midnight), zone)))[:10]
