@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.evaluation.aggregates import compare_aggregates
-from shopkeeper.evaluation.table import KEY
+from shopkeeper.evaluation.table import KEY, summarise
 from shopkeeper.metrics.classification import auroc
 from shopkeeper.metrics.classification_reliability import ece
 
@@ -114,3 +114,48 @@ def test_rows_that_one_model_leaves_blank_are_left_out_and_a_model_without_score
     assert (found[0].difference, found[0].p_value) == (0, 1)
     assert compare_aggregates({"a": whole, "none": blank}, ["auroc"]) == []
     assert compare_aggregates({"a": whole}, ["auroc"]) == []
+
+
+def totals(actual: np.ndarray, expected: np.ndarray, name: str = "m") -> pa.Table:
+    """A table of amounts, a customer per row."""
+    n = len(actual)
+    found = pa.table(
+        {
+            "request": np.arange(n),
+            "user": np.arange(1, n + 1),
+            "instant": np.zeros(n, np.int64),
+            "user_id": [f"c{c:04}" for c in range(n)],
+            "actual": actual,
+            "expected": expected,
+            "blank_reason": [""] * n,
+        }
+    )
+    return found.replace_schema_metadata({KEY: json.dumps({"target_hash": "same", "model": name})})
+
+
+def test_a_metric_that_one_model_has_no_value_of_takes_nothing_from_the_others():
+    rng = np.random.default_rng(6)
+    actual = rng.poisson(2, 200).astype(float)
+    tables = {
+        "good": totals(actual, actual + rng.normal(0, 0.3, 200) ** 2),
+        "poor": totals(actual, rng.random(200) * 9),
+        "same_for_all": totals(actual, np.full(200, actual.mean())),  # has no rank correlation
+    }
+    found = {(c.metric, c.a, c.b): c for c in compare_aggregates(tables, ["rmse", "spearman"])}
+    assert found["rmse", "good", "poor"].winner == "good"
+    assert found["rmse", "good", "same_for_all"].winner == "good"
+    assert found["spearman", "good", "poor"].winner == "good"
+    for other in ("good", "poor"):
+        unknown = found["spearman", other, "same_for_all"]
+        assert unknown.winner is None
+        assert np.isnan([unknown.low, unknown.high, unknown.p_value, unknown.p_adjusted]).all()
+
+
+def test_a_resample_without_a_buyer_does_not_take_an_interval_away():
+    actual = np.zeros(200)
+    actual[:5] = 4.0  # one resample in 150 has none of them, and no bias
+    expected = np.full(200, 0.15)
+    found = summarise(totals(actual, expected), ["bias", "absolute_bias"], resamples=2000)
+    assert found["absolute_bias"]["value"] == pytest.approx(50)
+    assert 0 <= found["absolute_bias"]["low"] < 50 < found["absolute_bias"]["high"]
+    assert found["bias"]["low"] < 50 < found["bias"]["high"]

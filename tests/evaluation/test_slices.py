@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopkeeper.data.requests import Targets
+from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.rows.slices import _middle_target, add_slices, user_attributes
 from shopkeeper.evaluation.slices import slice_results
@@ -147,6 +148,16 @@ def test_small_slices_are_marked_and_not_tested():
     assert few["n"] == 40
     assert few["models"]["a"]["low"] < few["models"]["a"]["value"] < few["models"]["a"]["high"]
     assert all(x["value"] != "few" for x in found["losses"])
+
+
+def test_a_slice_in_which_nothing_was_found_has_the_interval_of_nothing_in_so_many():
+    some = tables(2, 0.0)
+    nothing = np.where(np.array(some["a"]["slice:size"].to_pylist()) == "few", 0.0, some["a"]["ndcg@10"].to_numpy())
+    some["a"] = some["a"].set_column(2, "ndcg@10", pa.array(nothing))
+    few = next(x for x in slice_results(some, "ndcg@10")["slices"] if x["value"] == "few")
+    whole = mean_interval(np.zeros(40), np.arange(40), shares=np.array([True])).as_dicts()[0]
+    assert few["models"]["a"] == whole
+    assert whole["low"] == 0 < whole["high"] < 0.1
 
 
 def test_of_several_genres_the_first_counts_and_an_item_without_any_is_unknown(tmp_path):

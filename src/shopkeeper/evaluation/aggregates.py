@@ -58,7 +58,8 @@ def compare_aggregates(
 ) -> list[Comparison]:
     """All pairs of the named tables on all metrics, judged as one family by bootstrap over customers.
 
-    Compared on the rows that all of the tables have a score for; of a table without any score nothing is said.
+    Compared on the rows that all of the tables have a score for; of a table without any score nothing is said. A metric
+    that a model has no value of (the rank correlation of one answer for all) takes nothing from the others.
 
     Raises:
         UserError: the tables answer different tasks (target hash), or a metric is none of their kind's aggregates.
@@ -88,7 +89,7 @@ def compare_aggregates(
     a, b = (np.array([pair[side] for pair in family]) for side in (1, 2))
     difference = value[place, b] - value[place, a]
     off = drawn[place, b] - drawn[place, a]
-    off = off[:, ~np.isnan(off).any(axis=0)]
+    off = off[:, ~np.isnan(off[~np.isnan(difference)]).any(axis=0)]
     n_customers = int(customer.max()) + 1
     p = np.stack(list(score.values()))
     differ = np.array([len(np.unique(customer[p[i] != p[j]])) for _, i, j in family])

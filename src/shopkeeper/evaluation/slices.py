@@ -14,6 +14,7 @@ from shopkeeper.evaluation.family import METHOD, Part, judge, least_p
 from shopkeeper.evaluation.intervals import finite, mean_interval, per_user
 from shopkeeper.evaluation.rows.slices import ORDER
 from shopkeeper.evaluation.table import SLICE, slices_of, users_of
+from shopkeeper.metrics.ranking import is_share
 
 SMALL = 100  # requests; a smaller slice, or one of too few customers, is marked and not tested
 
@@ -44,6 +45,7 @@ def slice_results(
     everyone, user = np.unique(users_of(first), return_inverse=True)
     n_all = len(everyone)
     value = np.stack([finite_values(aligned[name], name, metric) for name in names], axis=1)
+    share = is_share(metric)
     sign = -1 if metric.partition("@")[0] in LOWER_IS_BETTER else 1
     if winner is None:
         filled, n_known = np.nan_to_num(value).sum(0), (~np.isnan(value)).sum(0)
@@ -58,7 +60,9 @@ def slice_results(
         label = np.asarray(pc.fill_null(first[f"{SLICE}{column}"].cast(pa.string()), "unknown").to_pylist(), object)
         for kind, mask in _kinds(label):
             some, who = value[mask], user[mask]
-            interval = mean_interval(some, who, confidence=confidence, resamples=resamples, seed=seed)
+            interval = mean_interval(
+                some, who, confidence=confidence, resamples=resamples, seed=seed, shares=np.full(len(names), share)
+            )
             n, n_users = int(mask.sum()), len(np.unique(who))
             facts = {"slice": column, "value": kind, "n": n}
             models = dict(zip(names, interval.as_dicts(), strict=True))

@@ -186,9 +186,9 @@ def _resampled(
     summary: dict[str, Entry] = {}
     for name, one in aggregates.items():
         value, of_resamples = float(one.value(rows.truth, rows.answer, None)), np.concatenate(drawn[name])
-        if one.grows:
-            of_resamples = np.maximum(of_resamples + (value - of_resamples.mean()), 0.0)
         usable = of_resamples[~np.isnan(of_resamples)]
+        if one.grows and len(usable):
+            usable = np.maximum(usable + (value - usable.mean()), 0.0)
         known = several and len(usable) > 0 and not np.isnan(value)
         low, high = (float(x) for x in np.quantile(usable, tails)) if known else (None, None)
         summary[name] = {"value": None if np.isnan(value) else value, "low": low, "high": high, "n": n}
