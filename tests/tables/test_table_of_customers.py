@@ -17,6 +17,7 @@ from house import House
 from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.targets import write_triton
 from shopkeeper.customers.build_table import in_disguise
+from shopkeeper.customers.correction import calibration
 from shopkeeper.errors import UserError
 from shopkeeper.features.table import Encoding
 from shopkeeper.pipeline.runs import open_run
@@ -135,6 +136,21 @@ def test_amounts_of_a_column_are_asked_as_those_of_a_log(house: House):
     assert all(actual[line[0]] == float(line[6]) for line in rows() if line[0] in actual)
     with pytest.raises(UserError, match="a table with a label for task=churn and spend, not for task=orders"):
         house.train("no", "model=lightgbm", "task=orders", *CHOSEN)
+
+
+def test_calibration_is_fitted_on_everybody_who_is_not_judged(house: House, monkeypatch: pytest.MonkeyPatch):
+    calibrated: list[np.ndarray] = []
+
+    def choose(said: np.ndarray, label: np.ndarray, customer: np.ndarray, seed: int) -> calibration.Calibrator:
+        assert len(said) == len(label) == len(np.unique(customer))  # everybody once, by a model that had not seen them
+        calibrated.append(customer)
+        return calibration.Calibrator("temperature", {"slope": [2.0], "intercept": [0.0]})
+
+    monkeypatch.setattr(calibration, "choose_calibrator", choose)
+    house.train("runs/a", "model=logistic", *CHOSEN, "model.min_positives=5")
+    people = divide(np.array([line[5] == "yes" for line in rows()], np.float64), None, PeopleSpec())
+    judged = [np.setdiff1d(np.arange(1, 241), customer) - 1 for customer in calibrated]
+    assert [fold.tolist() for fold in judged] == [[], *(fold.tolist() for fold in people.folds)]  # first who is kept
 
 
 def test_a_model_learns_nothing_of_whom_it_is_asked_about(house: House, caplog: pytest.LogCaptureFixture):

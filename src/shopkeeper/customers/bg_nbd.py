@@ -19,7 +19,7 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import features_of
-from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import Calibrator, calibrated_on, uncalibrated
 from shopkeeper.customers.processes import btyd, pareto
 from shopkeeper.customers.processes.btyd import GammaGamma, fit_gamma_gamma
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
@@ -92,11 +92,7 @@ class BGNBDModel:
         if calibration is not None and self.calibrate and self.answers == DAYS:
             self.shift.learn(*self._waits(calibration), labels_of(calibration))
         elif calibration is not None and self.calibrate and not self.alive:
-            raw, label = self._raw(calibration), labels_of(calibration)
-            if self.answers == PROBABILITIES:
-                self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
-            else:
-                self.calibrator = fit_scale(raw, label)
+            self.calibrator = calibrated_on(self._raw, calibration, fit, self.answers)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated."""

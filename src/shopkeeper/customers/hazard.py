@@ -22,7 +22,7 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import build_cohort
-from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.correction.calibration import Calibrator, calibrated_on
 from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import labels_of, read_state, same_features, why_untrainable, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
@@ -115,9 +115,8 @@ class Hazard:
         self.booster = lgb.train(parameters, lgb.Dataset(rows_PF, label, params=parameters), n_trees)
         if calibration is not None and self.answers == DAYS:
             self.shift.learn(*self._waits(calibration), labels_of(calibration))
-        elif calibration is not None:
-            raw, label = self._raw(calibration), labels_of(calibration)
-            self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
+        elif self.answers != DAYS:
+            self.calibrator = calibrated_on(self._raw, calibration, fit, PROBABILITIES)
         return Learned(n_trees)
 
     def predict(self, cohort: Cohort) -> Predictions:

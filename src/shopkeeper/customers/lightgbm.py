@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator, fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import Calibrator, calibrated_on, uncalibrated
 from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import (
     labels_of,
@@ -122,12 +122,7 @@ class LightGBM:
             )
             n_trees = len(next(values for name, values in found.items() if name.endswith("-mean")))
         self.booster = lgb.train(parameters, data, num_boost_round=n_trees)
-        if calibration is not None:
-            raw, label = self._raw(calibration), labels_of(calibration)
-            if self.answers == PROBABILITIES:
-                self.calibrator = choose_calibrator(raw, label, calibration.customer, fit.seed)
-            else:
-                self.calibrator = fit_scale(raw, label)
+        self.calibrator = calibrated_on(self._raw, calibration, fit, self.answers)
         return Learned(n_trees, history=history)
 
     def predict(self, cohort: Cohort) -> Predictions:

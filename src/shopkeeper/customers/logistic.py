@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import Calibrator, choose_calibrator
+from shopkeeper.customers.correction.calibration import Calibrator, calibrated_on
 from shopkeeper.customers.state import (
     labels_of,
     read_linear,
@@ -63,9 +63,7 @@ class Logistic:
         solver = LogisticRegression(C=self.inverse_penalty, max_iter=2000, tol=1e-8)
         solver.fit(standardised(train.features, a), label > 0.5)
         a["weight"], a["intercept"] = solver.coef_[0].astype(np.float64), solver.intercept_.astype(np.float64)
-        if calibration is not None:
-            raw = self._raw(calibration)
-            self.calibrator = choose_calibrator(raw, labels_of(calibration), calibration.customer, fit.seed)
+        self.calibrator = calibrated_on(self._raw, calibration, fit, PROBABILITIES)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """Calibrated probabilities."""

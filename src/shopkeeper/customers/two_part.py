@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
-from shopkeeper.customers.correction.calibration import fit_scale, uncalibrated
+from shopkeeper.customers.correction.calibration import calibrated_on, uncalibrated
 from shopkeeper.customers.logistic import scale_of
 from shopkeeper.customers.state import (
     labels_of,
@@ -74,8 +74,7 @@ class TwoPart:
         smeared = float(np.log(label[came].sum() / np.exp(said_m).sum()))
         a["more_intercept"] = np.array([log_m.mean() - centre_F @ a["more_weight"] + smeared])
         a["most"] = np.array([log_m.max() + smeared])  # nobody is told more than anybody ever brought
-        if calibration is not None:
-            self.calibrator = fit_scale(two_part(calibration.features, a), labels_of(calibration))
+        self.calibrator = calibrated_on(lambda some: two_part(some.features, a), calibration, fit, train.answers)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """The means."""

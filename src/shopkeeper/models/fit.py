@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from shopkeeper.training.config import TrainerConfig
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What models that had not seen some customers say of them, before any calibration, and what is true."""
+
+    said: np.ndarray  # float64 (n,)
+    label: np.ndarray  # float64 (n,)
+    customer: np.ndarray  # int32 (n,)
 
 
 @dataclass
@@ -22,6 +33,7 @@ class Fit:
     init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
     steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
     chosen: str = ""  # which of a model's candidates validation has chosen, where it chooses among several
+    held_out: Callable[[], HeldOut] | None = None  # of a customer model: to calibrate on, beside a calibration cohort
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None  # after an epoch, or some trees
     progress: bool = True
 

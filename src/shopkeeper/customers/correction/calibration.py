@@ -1,9 +1,10 @@
 """Making answers true: temperature, Platt, beta or isotonic for probabilities, a factor for counts and amounts.
 
-All are chosen and fitted on a cohort later than training.
+All are chosen and fitted on rows that the model has not seen: of a cohort later than training, or held out of it fold
+by fold.
 
-The method is chosen by cross-validation over the calibration cohort's customers (each method is judged on customers
-that it was not fitted on) and then fitted on the whole of that cohort. Simple methods win ties: a method is taken
+The method is chosen by cross-validation over those rows' customers (each method is judged on customers that it was not
+fitted on) and then fitted on all of them. Simple methods win ties: a method is taken
 when no other is better by more than one standard error of the paired difference in log loss.
 
 * identity:    p
@@ -16,13 +17,15 @@ when no other is better by more than one standard error of the paired difference
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from shopkeeper.customers.base import Cohort
 from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.models.fit import Fit
 
 METHODS = ("identity", "temperature", "platt", "beta", "isotonic")  # simplest first
 # Of scores that a bundle does not repeat to the last bit, as those of networks: a step of the isotonic function would
@@ -89,6 +92,30 @@ def fit_scale(mean: np.ndarray, label: np.ndarray) -> Calibrator:
     """The factor with which means (n,) add up to what came (n,)."""
     total = float(mean.sum())
     return Calibrator(SCALE, {"factor": [float(label.sum()) / total if total > 0 else 1.0]})
+
+
+def calibrated_on(
+    raw: Callable[[Cohort], np.ndarray], calibration: Cohort | None, fit: Fit, answers: str
+) -> Calibrator:
+    """What makes a fitted model's answers true on rows that it has not seen; `uncalibrated` where there are none.
+
+    Args:
+        raw: what the model says of a cohort (n,), uncalibrated.
+        calibration: a cohort that it was not fitted on.
+        fit: may know of more such rows: `Fit.held_out`.
+        answers: as of `Cohort.answers`.
+    """
+    parts = []
+    if fit.held_out is not None:
+        others = fit.held_out()
+        parts.append((others.said, others.label, others.customer))
+    if calibration is not None:
+        assert calibration.label is not None
+        parts.append((raw(calibration), calibration.label, calibration.customer))
+    if not parts:
+        return uncalibrated(answers)
+    said, label, customer = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return choose_calibrator(said, label, customer, fit.seed) if answers == PROBABILITIES else fit_scale(said, label)
 
 
 def choose_calibrator(

@@ -1,8 +1,10 @@
 """What is asked of a plain table of customers: no cutoffs and windows, but customers who are learnt from and others.
 
 Models are fitted, calibrated, audited and judged as those of a log are. Validation is one part of the customers: it
-chooses settings and fits the calibration, with `evaluation.refit` it is learnt from instead. Where test is asked in
-folds (`splits/people.py`), each is answered by a model of its own; the model that is kept has learnt from all of them.
+chooses settings; with `evaluation.refit` it is learnt from then. Nobody comes later than others, so that calibration is
+fitted on all who are not judged: on validation, and on what models say in folds of those that are learnt from. Of some
+hundred positives of validation alone it may be off by more than a model is that is not calibrated. Where test is asked
+in folds (`splits/people.py`), each is answered by a model of its own; the model that is kept has learnt from all.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ from shopkeeper.customers.build_table import (
     times_of,
     unknown_everywhere,
 )
+from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.features.table import Columns
 from shopkeeper.models.about import CUSTOMERS, PROBABILITIES, About, Learned
-from shopkeeper.models.fit import Fit
+from shopkeeper.models.fit import Fit, HeldOut
 from shopkeeper.pipeline.forms import customers
 from shopkeeper.pipeline.forms.cohorts import truth_of
 from shopkeeper.pipeline.forms.form import Asked, Form, about_of, model_of, task_of
@@ -45,6 +48,7 @@ from shopkeeper.shapes import Yaml
 from shopkeeper.splits.people import People, PeopleSpec, divide
 
 log = logging.getLogger(__name__)
+FOLDS = 5  # of customers that are learnt from, in which calibration is asked of them
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,8 @@ def fitted(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...]) -> tuple[A
     """A new model, fitted for the part of a turn; whoever the part asks about, it or its fold's model has answered."""
     of: TableParts = asked.of
     if turn[0] == "validation":
-        model, learned = _fit(cfg, of, of.people.train, None, fit)
+        model = model_of(cfg)
+        learned = model.fit(of.cohort(of.people.train, of.people.train), None, fit) or Learned()
         of.said["validation"] = model.predict(of.cohort(of.people.validation, of.people.train))
         return model, learned
     test, folds = of.people.test, of.people.folds
@@ -194,9 +199,20 @@ def fitted(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...]) -> tuple[A
 def _fit(
     cfg: Train, of: TableParts, train: np.ndarray, calibration: np.ndarray | None, fit: Fit
 ) -> tuple[Any, Learned]:
-    model = model_of(cfg)
+    model, rows = model_of(cfg), of.cohort(train, train)
     later = None if calibration is None else of.cohort(calibration, train)
-    return model, model.fit(of.cohort(train, train), later, fit) or Learned()
+    silent = replace(fit, folder=None, log=lambda *_: None, progress=False)
+
+    def held_out() -> HeldOut:
+        said = np.full(len(train), np.nan)
+        for some, others in folds_by_customer(train, fit.seed, FOLDS):
+            fold = model_of(cfg)
+            fold.fit(of.cohort(train[some], train[some]), None, silent)
+            said[others] = fold.predict(of.cohort(train[others], train[some])).value
+        known = ~np.isnan(said)  # a fold may have too few of a class
+        return HeldOut(said[known], of.label[train[known]], rows.customer[known])
+
+    return model, model.fit(rows, later, replace(fit, held_out=held_out)) or Learned()
 
 
 def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any, learned: Learned) -> None:
