@@ -182,26 +182,32 @@ def scores(n_events: int) -> dict[str, Any]:
     return found | {"peak_gib": alone["peak_gib"]}
 
 
-def epochs(n_customers: int) -> dict[str, Any]:
-    """Seconds of the second epoch with shared sequences and with one for each (customer, cutoff)."""
+def labelled(n_events: int, n_customers: int) -> tuple[Any, np.ndarray]:
+    """Everybody with an event before each of 8 cutoffs, labelled by chance, and how many events each row has (n,)."""
     from shopkeeper.customers.base import Cohort
-    from shopkeeper.customers.networks.gru import GRU
     from shopkeeper.data.ranges import lower_bound
-    from shopkeeper.data.requests import Events
-    from shopkeeper.models.fit import Fit
-    from shopkeeper.training.config import TrainerConfig
 
-    events, offsets, _ = as_events(drawn(60 * n_customers, n_customers), n_customers)
+    events, offsets, _ = as_events(drawn(n_events, n_customers), n_customers)
     who, when = asked(offsets, events.timestamp, cutoffs())
     start = offsets[who - 1]
     end = lower_bound(events.timestamp, start, offsets[who], when)
     label = (np.random.default_rng(0).random(len(who)) < 0.5).astype(np.float64)
     none = np.zeros((len(who), 0))
-    shared = Cohort(who.astype(np.int32), when, none, (), events, start, end, when, label, horizon_days=30.0)
-    length = end - start
+    return Cohort(who.astype(np.int32), when, none, (), events, start, end, when, label, horizon_days=30.0), end - start
+
+
+def epochs(n_customers: int) -> dict[str, Any]:
+    """Seconds of the second epoch with shared sequences and with one for each (customer, cutoff)."""
+    from shopkeeper.customers.base import Cohort
+    from shopkeeper.customers.networks.gru import GRU
+    from shopkeeper.data.requests import Events
+    from shopkeeper.models.fit import Fit
+    from shopkeeper.training.config import TrainerConfig
+
+    shared, length = labelled(60 * n_customers, n_customers)
     base = np.cumsum(length) - length
-    rows = np.arange(length.sum()) + np.repeat(start - base, length)
-    columns = {name: None if column is None else column[rows] for name, column in vars(events).items()}
+    rows = np.arange(length.sum()) + np.repeat(shared.start - base, length)
+    columns = {name: None if column is None else column[rows] for name, column in vars(shared.events).items()}
     apart = replace(shared, events=Events(**columns), start=base, end=base + length)
 
     def second(cohort: Cohort) -> float:
@@ -215,7 +221,7 @@ def epochs(n_customers: int) -> dict[str, Any]:
         GRU(width=32, max_length=MAX_LENGTH, epochs=3, batch_size=64).fit(cohort, None, fit)
         return at[2] - at[1]
 
-    read, of = np.minimum(length, MAX_LENGTH), np.unique(who, return_inverse=True)[1]
+    read, of = np.minimum(length, MAX_LENGTH), np.unique(shared.customer, return_inverse=True)[1]
     longest = np.zeros(of.max() + 1, np.int64)
     np.maximum.at(longest, of, read)
     return {

@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -255,7 +256,9 @@ def kept(result: Mapping[str, Any], more: Sequence[str]) -> list[Training]:
     return [t for t in result.get("trainings", []) if now.get((t["name"], t["peer"])) == t["recipe"]]
 
 
-def main(names: Sequence[str], seeds: Sequence[int], more: Sequence[str], note: str | None, folder: Path) -> None:
+def main(
+    names: Sequence[str], seeds: Sequence[int], more: Sequence[str], note: str | None, folder: Path, at_once: int = 1
+) -> None:
     """Train what is missing; the result and, of the committed one, its page are written after each."""
     file = folder / f"{NAME}.json"
 
@@ -264,18 +267,16 @@ def main(names: Sequence[str], seeds: Sequence[int], more: Sequence[str], note: 
         return found
 
     outputs = ROOT / "outputs" / NAME if folder == RESULTS else folder / "runs"
-    for name in names:
-        for seed in seeds:
-            for peer in ("", *RECORDS[name].peers):
-                if any(t["seed"] == seed for t in of(kept(there(), more), name, peer)):
-                    continue
-                one = trained(name, peer, seed, more, outputs)
-                trainings = [*kept(there(), more), one]
-                said = note or there().get("note")
-                write_result(NAME, list(rows_of(trainings)), list(claims_of(trainings)), note=said,
-                             more={"trainings": trainings}, folder=folder)  # fmt: skip
-                if folder == RESULTS:
-                    PAGE.write_text(page(_json(file)), encoding="utf-8")
+    missing = [(name, peer, seed) for name in names for seed in seeds for peer in ("", *RECORDS[name].peers)
+               if not any(t["seed"] == seed for t in of(kept(there(), more), name, peer))]  # fmt: skip
+    with ThreadPoolExecutor(at_once) as pool:
+        for one in pool.map(lambda each: trained(*each, more, outputs), missing):
+            trainings = [*kept(there(), more), one]
+            said = note or there().get("note")
+            write_result(NAME, list(rows_of(trainings)), list(claims_of(trainings)), note=said,
+                         more={"trainings": trainings}, folder=folder)  # fmt: skip
+            if folder == RESULTS:
+                PAGE.write_text(page(_json(file)), encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -284,10 +285,11 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--set", nargs="+", default=[], dest="more", help="further words of train.py: another recipe")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the result is written")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings at once, e.g. on a GPU that one leaves idle")
     parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
     parser.add_argument("--page", action="store_true", help="write the page anew, run nothing")
     a = parser.parse_args()
     if a.page:
         PAGE.write_text(page(_json(RESULTS / f"{NAME}.json")), encoding="utf-8")
     else:
-        main(a.names or list(RECORDS), a.seeds, a.more, a.note, a.folder)
+        main(a.names or list(RECORDS), a.seeds, a.more, a.note, a.folder, a.at_once)

@@ -87,7 +87,7 @@ def test_a_seed_that_is_done_is_not_trained_again(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(records, "trained", trained)
     for seeds in ([1], [1, 2], [2]):
-        records.main(["ml_100k"], seeds, [], None, tmp_path)
+        records.main(["ml_100k"], seeds, [], None, tmp_path, at_once=2)
     assert asked == [("", 1), ("without time", 1), ("", 2), ("without time", 2)]
     result = json.loads((tmp_path / "records.json").read_text())
     assert [(t["peer"], t["seed"]) for t in result["trainings"]] == asked
