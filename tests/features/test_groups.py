@@ -163,7 +163,7 @@ def by_hand(p: Prepared, user: int, at: int) -> dict[str, float]:
     def shop_orders(since: int, until: int) -> int:
         return sum(since <= time[r] < until for u in range(1, p.n_users + 1) for r in ordered(before(u)))
 
-    found["orders_year_ago_60d"] = sum(year <= time[r] < year + 60 * DAY for r in orders)
+    found["orders_year_ago_60d"] = sum(year <= time[r] < year + 60 * DAY for r in orders) if year >= time.min() else nan
     reaches = year - 60 * DAY >= time.min()
     found["shop_season_60d"] = (
         share(shop_orders(year, year + 60 * DAY), shop_orders(year - 60 * DAY, year)) if reaches else nan
@@ -225,7 +225,11 @@ def only(group: str) -> Features:
     return bound(Features.from_json({**first, group: said[group]}), vectors=VECTORS)
 
 
-def test_several_cutoffs_in_one_pass_are_what_each_is_alone(made: Prepared) -> None:
+@pytest.mark.parametrize("placed", [known.PLACED, 1, 70])
+def test_several_cutoffs_in_one_pass_are_what_each_is_alone(
+    made: Prepared, placed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "PLACED", placed)  # rows worked on at once
     declared, cutoffs = bound(DECLARED, vectors=VECTORS), [300 * DAY, AT, 600 * DAY]
     who = [everybody(made, t) for t in cutoffs]
     alone = [features_of(made, u, np.full(len(u), t), declared).values for u, t in zip(who, cutoffs, strict=True)]

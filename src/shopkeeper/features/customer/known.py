@@ -26,6 +26,7 @@ from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.timeline import floor_day
 from shopkeeper.timeline.zones import local
 
+PLACED = 1_000_000  # rows (customer, day) whose places are told at once: bounds memory, changes no result
 STEPS = 101  # quantiles of a feature that place a customer among others
 # Groups whose features may place a customer: those before `position` that read nothing of the shop but its categories.
 FIRST = tuple(g for g in GROUPS if GROUPS[g].__module__.endswith(".rfm") or g == "trends")
@@ -123,9 +124,10 @@ def _price_edges(prepared: Prepared, declared: Features, when: np.ndarray) -> np
 
 
 def _season(prepared: Prepared, declared: Features, when: np.ndarray) -> np.ndarray:
-    """Orders of the days that followed each day a year ago, over those of as many before it: float64 (T,).
+    """Orders of the days that followed each day a year ago, over those of as many before it: float64 (T, 2).
 
-    NaN where the log does not reach so far back, or nothing was ordered.
+    NaN where the log does not reach so far back, or nothing was ordered. Beside it 1 where the log reaches back a year,
+    else 0.
     """
     assert declared.season is not None
     e, day, n = prepared.events, MICROSECONDS_PER_DAY, declared.season.days
@@ -135,40 +137,52 @@ def _season(prepared: Prepared, declared: Features, when: np.ndarray) -> np.ndar
     at = np.sort(e.timestamp[starts])
     before, then, after = (np.searchsorted(at, when - ago * day) for ago in (YEAR + n, YEAR, YEAR - n))
     known = (when - (YEAR + n) * day >= prepared.span[0]) & (then > before)
-    return np.where(known, (after - then) / np.maximum(then - before, 1), np.nan)
+    share = np.where(known, (after - then) / np.maximum(then - before, 1), np.nan)
+    return np.stack([share, when - YEAR * day >= prepared.span[0]], axis=1)
 
 
 def _positions(prepared: Prepared, declared: Features, when: np.ndarray) -> np.ndarray:
     """Quantiles of features of all customers who are active and agree on each day: float64 (T, features, STEPS)."""
-    told, e = declared.position, prepared.events
+    told, e, time = declared.position, prepared.events, prepared.events.timestamp
     assert told is not None
-    assert e.timestamp is not None
+    assert time is not None
     bought = np.concatenate([[0], np.cumsum(e.event_type == EVENT_CODE["purchase"])])
-    users, days = [], []
-    for t in when.tolist():
-        end = lower_bound(e.timestamp, prepared.offsets[:-1], prepared.offsets[1:], t)
+
+    def active(t: int) -> np.ndarray:
+        end = lower_bound(time, prepared.offsets[:-1], prepared.offsets[1:], t)
         start = prepared.offsets[:-1]
         if told.days is not None:
-            start = lower_bound(e.timestamp, start, end, t - told.days * MICROSECONDS_PER_DAY)
+            start = lower_bound(time, start, end, t - told.days * MICROSECONDS_PER_DAY)
         who = np.flatnonzero(bought[end] > bought[start]) + 1
-        users.append(who if prepared.consent is None else who[prepared.consent.holds(who, t)])
-        days.append(np.full(len(users[-1]), t, np.int64))
+        return who if prepared.consent is None else who[prepared.consent.holds(who, t)]
+
     declared_first = Features.from_json({g: s for g, s in declared.as_json().items() if g in FIRST})
     shop = Shop(prepared.zone, channel_names(prepared.manifest), _kinds(prepared, "category", None))
-    day = np.concatenate(days)
-    table = customer_features(e, prepared.offsets, np.concatenate(users), day, declared_first, shop)
-    if unknown := [name for name in told.of if name not in table.names]:
-        raise UserError(
-            f"features.position.of: '{unknown[0]}' is no feature of a group above that is declared, and places "
-            f"customers (those of features=usual, and trends)."
-            f"{nearest(unknown[0], table.names)}"
-        )
-    values = table.values[:, [table.names.index(name) for name in told.of]]
     steps = np.full((len(when), len(told.of), STEPS), np.nan)
+
+    def tell(rows: list[int], users: list[np.ndarray]) -> None:
+        day = np.repeat(when[rows], [len(who) for who in users])
+        table = customer_features(e, prepared.offsets, np.concatenate(users), day, declared_first, shop)
+        if unknown := [name for name in told.of if name not in table.names]:
+            raise UserError(
+                f"features.position.of: '{unknown[0]}' is no feature of a group above that is declared, and places "
+                f"customers (those of features=usual, and trends)."
+                f"{nearest(unknown[0], table.names)}"
+            )
+        values = table.values[:, [table.names.index(name) for name in told.of]]
+        for row in rows:
+            for place, column in enumerate(values[day == when[row]].T):
+                if len(known := column[~np.isnan(column)]):
+                    steps[row, place] = np.quantile(known, np.linspace(0, 1, STEPS))
+
+    rows: list[int] = []
+    users: list[np.ndarray] = []
     for row, t in enumerate(when.tolist()):
-        for place, column in enumerate(values[day == t].T):
-            if len(known := column[~np.isnan(column)]):
-                steps[row, place] = np.quantile(known, np.linspace(0, 1, STEPS))
+        rows.append(row)
+        users.append(active(t))
+        if sum(map(len, users)) >= PLACED or row == len(when) - 1:
+            tell(rows, users)
+            rows, users = [], []
     return steps
 
 

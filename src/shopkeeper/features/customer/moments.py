@@ -63,12 +63,18 @@ def time_of_week(b: Block, _: bool) -> Columns:
 
 
 def season(b: Block, told: Season) -> Columns:
-    """What followed a year ago: the customer's orders, and the whole shop's over those of as many days before."""
+    """What followed a year ago: the customer's orders, and the whole shop's over those of as many days before.
+
+    NaN of days before the log begins: what was ordered then nobody knows.
+    """
     since, until = b.since(YEAR), b.since(YEAR - told.days)
+    own = (b.total(b.new_order, since) - b.total(b.new_order, until)).astype(np.float64)
     shop = np.full(len(b.person), np.nan)
     if b.shop.season is not None:
-        shop = b.shop.season.values[b.shop.season.row(b.cutoff)]
-    own = b.total(b.new_order, since) - b.total(b.new_order, until)
+        said = b.shop.season.values[b.shop.season.row(b.cutoff)]
+        if said.ndim == 1:  # a bundle of before shops told how far back their logs reach
+            said = np.stack([said, np.ones(len(said))], axis=1)
+        shop, own = said[:, 0], np.where(said[:, 1] > 0, own, np.nan)
     return {f"orders_year_ago_{told.days}d": own, f"shop_season_{told.days}d": shop}
 
 

@@ -95,7 +95,7 @@ class Shop:
     brand: Kinds | None = None
     usual: UsualPrices | None = None
     prices: Told | None = None  # (T, levels - 1): prices that divide all lines before a day into levels
-    season: Told | None = None  # (T,): orders that followed a year ago, over those before
+    season: Told | None = None  # (T, 2): orders that followed a year ago, over those before; 1 where the log is so old
     positions: Told | None = None  # (T, features, quantiles): of active customers
     vectors: np.ndarray | None = None  # float32 (V, D), each of length 1 or 0: of items
     # Of users (n,) at instants (n,): columns by name, float64 (n,); None: nobody knows, as in a bundle
