@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from house import House, read
 from shopkeeper.bundles.answer import Bundle, verify
 from shopkeeper.errors import UserError
+from shopkeeper.evaluation.settings import Evaluation
+from shopkeeper.evaluation.table import KEY
 from shopkeeper.pipeline import export as verb
+from shopkeeper.pipeline.comparing import choose
 from shopkeeper.pipeline.comparing.choose import ranked
 from shopkeeper.pipeline.export import check_calibration
 from shopkeeper.pipeline.preparing.data import prepare_data
@@ -37,6 +43,42 @@ def test_models_stand_in_the_order_of_validation_whatever_test_says(caplog: pyte
     lower = {name: run(name, r.metrics.get("validation", {}).get("m", {}).get("value"), 0, "minimize")
              for name, r in runs.items()}  # fmt: skip
     assert ranked(lower) == ["a", "d", "b"]
+
+
+class Ranked(RunFolder):
+    """A run of a task that is judged by AUROC, which is no mean over rows."""
+
+    @classmethod
+    def of(cls, name: str, auroc: float, score: np.ndarray) -> Ranked:
+        task = {"name": "t", "headline": "auroc", "direction": "maximize"}
+        found = cls(
+            Path(name), {"task": task}, {"model": name, "task": "t", "validation": {"auroc": {"value": auroc}}}, {}
+        )
+        vars(found)["score"] = score
+        return found
+
+    def table(self, part: str = "test") -> pa.Table:
+        score = vars(self)["score"]
+        label = np.arange(len(score)) % 2.0
+        number = np.arange(len(label))
+        columns = {"request": number, "user": number + 1, "user_id": [f"u{n:03}" for n in range(len(label))], "label": label,
+                   "probability": pa.array(np.nan_to_num(score), mask=np.isnan(score))}  # fmt: skip
+        return pa.table(columns).replace_schema_metadata({KEY: json.dumps({"target_hash": "same"})})
+
+
+def test_the_leader_of_a_task_whose_headline_is_no_mean_over_rows_is_chosen_and_compared(monkeypatch) -> None:
+    monkeypatch.setattr(choose, "_left_out", lambda name, run: False)
+    rng = np.random.default_rng(0)
+    good, poor = np.arange(200) % 2 + rng.random(200) * 1.2, rng.random(200)
+    found = choose.leader([Ranked.of("poor", 0.5, poor), Ranked.of("good", 0.9, good)], Evaluation(resamples=200))
+    assert found is not None
+    assert (found.run.path.name, found.facts["next"], found.facts["certain"]) == ("good", "poor", True)
+    assert "good is better than poor by" in found.said
+    nobody = [np.where(np.arange(200) < 100, np.nan, good), np.where(np.arange(200) < 100, poor, np.nan)]
+    found = choose.leader([Ranked.of("a", 0.9, nobody[0]), Ranked.of("b", 0.5, nobody[1])], Evaluation(resamples=200))
+    assert found is not None
+    assert (found.facts["p_adjusted"], found.facts["certain"]) == (None, False)
+    assert "nothing can be said of a and b: nobody has a score of both" in found.said
 
 
 def of_churn(low: float, high: float, task: str = "churn") -> RunFolder:

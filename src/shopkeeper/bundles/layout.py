@@ -161,7 +161,7 @@ BUNDLE = Folder(
             chosen.of?              int             models that could have been exported
             chosen.next?            text            the second best of them
             chosen.next_value?      number          its value
-            chosen.p_adjusted?      number          of the difference, for all pairs of the models
+            chosen.p_adjusted?      number or null  of the difference, for all pairs of the models
             chosen.certain?         bool            whether they can be told apart
             chosen.statement?       text            the comparison in words
             judged                  object or null  on test beside the strongest baseline; null: there was no report

@@ -87,7 +87,7 @@ def leaders(cfg: Export, named: Sequence[str] = ()) -> list[Chosen]:
 
 def leader(runs: Sequence[RunFolder], options: Evaluation) -> Chosen | None:
     """Of the runs of one task, the one with the best headline on validation that can be exported; None: none can."""
-    from shopkeeper.evaluation.compare import compare_family
+    from shopkeeper.evaluation.aggregates import compare
 
     task, headline, lower = runs[0].task, headline_of(runs[0]), lower_is_better(runs[0])
     named = dict(zip(distinct_names(runs), runs, strict=True))
@@ -101,16 +101,17 @@ def leader(runs: Sequence[RunFolder], options: Evaluation) -> Chosen | None:
     if len(order) == 1:
         return Chosen(named[best], facts, f"{start}, the only one that can be; {PART} {headline} {value:.4f}")
     tables = {name: named[name].table(PART) for name in order}
-    comparisons = compare_family(tables, [headline], confidence=options.confidence,
-                                 resamples=options.resamples, smallest_effect=options.smallest_effect)  # fmt: skip
+    comparisons = compare(tables, [headline], confidence=options.confidence,
+                          resamples=options.resamples, smallest_effect=options.smallest_effect)  # fmt: skip
     second = order[1]
-    of_both = next(c for c in comparisons if {c.a, c.b} == {best, second})
-    facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both.p_adjusted,
-              "certain": of_both.winner == best, "statement": of_both.statement}  # fmt: skip
+    of_both = next((c.as_dict() for c in comparisons if {c.a, c.b} == {best, second}), {})  # {}: no row has both
+    statement = of_both.get("statement", f"nothing can be said of {best} and {second}: nobody has a score of both")
+    facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both.get("p_adjusted"),
+              "certain": of_both.get("winner") == best, "statement": statement}  # fmt: skip
     sure = "" if facts["certain"] else "; the lead is within the noise"
     said = (
         f"{start}: of {len(order)} models it has the {'lowest' if lower else 'highest'} {headline} on {PART}, "
-        f"{value:.4f}, and {second} {facts['next_value']:.4f} ({of_both.statement}){sure}"
+        f"{value:.4f}, and {second} {facts['next_value']:.4f} ({statement}){sure}"
     )
     return Chosen(named[best], facts, said)
 
