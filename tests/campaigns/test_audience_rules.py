@@ -179,3 +179,14 @@ def test_nothing_that_comes_later_changes_an_audience(shop: Prepared):
     owner, rows = rows_between(shop, np.arange(1, 4), 0, AT * DAY, ("view",))
     assert (time[rows] < AT * DAY).all()
     assert owner.max() <= 2
+
+
+def test_sessions_are_told_apart_by_ids_however_many_the_log_has(tmp_path: Path):
+    at = [[(AT - 1) * DAY + n * DAY // 1440 for n in range(6)]]
+    ids = [[65_536] * 3 + [131_072] * 3]  # whose product is 0 in 32 bits
+    told = {"event_types": [["view"] * 6], "columns": {"session": ids}}
+    shop, _ = tiny_prepared(tmp_path, [[1, 2, 3, 1, 2, 3]], at, **told)
+    offer = shipped("exit_offer")
+    assert offer.sessions is not None
+    found = ready_sessions(shop, replace(offer, sessions=replace(offer.sessions, views=3, cart=False)), AT * DAY)
+    assert (found.sessions, found.table["views"].to_pylist()) == (2, [3, 3])

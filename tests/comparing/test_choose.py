@@ -61,7 +61,7 @@ class Ranked(RunFolder):
         score = vars(self)["score"]
         label = np.arange(len(score)) % 2.0
         number = np.arange(len(label))
-        columns = {"request": number, "user": number + 1, "user_id": [f"u{n:03}" for n in range(len(label))], "label": label,
+        columns = {"request": number, "user": number + 1, "user_id": [f"u{n:03}" for n in number], "label": label,
                    "probability": pa.array(np.nan_to_num(score), mask=np.isnan(score))}  # fmt: skip
         return pa.table(columns).replace_schema_metadata({KEY: json.dumps({"target_hash": "same"})})
 

@@ -73,6 +73,15 @@ def test_sessions_are_the_logs_own_or_lie_between_pauses():
     assert named.last(3).end.tolist() == [1.0, 0.0, 5.0]
 
 
+def test_rows_without_a_session_id_are_cut_at_pauses_as_those_of_a_log_without_ids():
+    items, at = [[1, 2, 3, 4, 5, 6]], [[0.0, 0.01, 3.0, 3.01, 3.02, 9.0]]
+    some = Sessions.of(log(items, at, [[0, 0, 7, 7, 0, 0]]), [5], 10, gap_hours=1.0)
+    assert [some.session[some.item == i].item() for i in range(1, 7)] == [0, 0, 1, 1, 2, 3]
+    none, without = (Sessions.of(log(items, at, ids), [5], 10, gap_hours=1.0) for ids in ([[0] * 6], None))
+    assert none.session.tolist() == without.session.tolist()
+    assert none.end.tolist() == without.end.tolist()
+
+
 @pytest.mark.parametrize("method", ["vsknn", "vstan"])
 def test_scores_of_session_knn_are_those_of_a_plain_loop(tmp_path, method):
     rng = np.random.default_rng(2)

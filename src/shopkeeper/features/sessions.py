@@ -25,7 +25,10 @@ class Sessions:
 
     @classmethod
     def of(cls, requests: Requests, types: list[int], n_columns: int, gap_hours: float) -> Sessions:
-        """The events of these types (codes) on items below `n_columns`."""
+        """The events of these types (codes) on items below `n_columns`.
+
+        Sessions are the log's; rows of which it does not know any (0) are cut where there is a pause.
+        """
         offsets, rows = requests.flat(types)
         events = requests.events
         owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
@@ -34,11 +37,8 @@ class Sessions:
         new = np.ones(len(rows), bool)
         day = np.zeros(len(rows)) if events.timestamp is None else events.timestamp[rows] / MICROSECONDS_PER_DAY
         new[1:] = owner[1:] != owner[:-1]
-        if events.session is not None:
-            session = events.session[rows]
-            new[1:] |= session[1:] != session[:-1]
-        else:
-            new[1:] |= np.diff(day) > gap_hours / 24
+        session = np.zeros(len(rows), np.int32) if events.session is None else events.session[rows]
+        new[1:] |= (session[1:] != session[:-1]) | ((session[1:] == 0) & (np.diff(day) > gap_hours / 24))
         number = np.cumsum(new) - 1
         last = np.append(np.flatnonzero(new)[1:] - 1, len(rows) - 1)[: number[-1] + 1 if len(rows) else 0]
         place = last[number] - np.arange(len(rows))

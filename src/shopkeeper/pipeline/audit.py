@@ -142,7 +142,9 @@ def _differences(part: str, old: Cohort, new: Cohort, judged: bool, consent: boo
     pairs = [np.stack([c.cutoff, c.customer.astype(np.int64)], axis=1) for c in (old, new)]
     if judged and consent:
         assert len(np.unique(old.cutoff)) == 1  # the part that is judged has one cutoff
-        who, again = (c.customer if c.subject is None else c.customer * len(c.subjects) + c.subject for c in (old, new))
+        who, again = (c.customer.astype(np.int64) for c in (old, new))
+        if old.subject is not None and new.subject is not None:
+            who, again = who * len(old.subjects) + old.subject, again * len(new.subjects) + new.subject
         _, here, there = np.intersect1d(who, again, return_indices=True)
     elif not np.array_equal(pairs[0], pairs[1]):
         return [f"{part}: who is asked about changes"]

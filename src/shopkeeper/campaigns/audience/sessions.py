@@ -58,9 +58,11 @@ def ready_sessions(prepared: Prepared, audience: Audience, at: int) -> Ready:
         raise UserError(f"dataset={prepared.name} has no views in the {rule.days:g} days: no rule for sessions applies")
     new = np.ones(len(rows), bool)
     new[1:] = owner[1:] != owner[:-1]
-    session = None if events.session is None else events.session[rows]
     gap = np.diff(time) > round(rule.gap_minutes * MINUTE)
-    new[1:] |= gap if session is None else np.where(session[1:] * session[:-1] > 0, session[1:] != session[:-1], gap)
+    if events.session is not None:
+        session = events.session[rows]
+        gap = np.where((session[1:] > 0) & (session[:-1] > 0), session[1:] != session[:-1], gap)
+    new[1:] |= gap
     number = np.cumsum(new) - 1
     start = np.flatnonzero(new)
 
