@@ -44,7 +44,8 @@ def without_secrets(value: Any) -> Any:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Say which valid name is closest: `"sasrek"` -> `" Did you mean 'sasrec'? Valid: …"` (leading blank included)."""
     options = sorted(set(valid))
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
+    plain = {option.casefold(): option for option in reversed(options)}  # names that differ in case alone are nearest
+    close = [plain[found] for found in difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=0.4)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Valid: {', '.join(options)}."
 

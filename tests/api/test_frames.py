@@ -111,7 +111,7 @@ def test_a_column_that_is_customer_and_item_is_a_mistake_and_a_day_that_may_be_a
 def test_rows_without_an_id_stop_it_or_are_kept_aside_where_that_is_allowed():
     holed = frame()
     holed.loc[::10, "who"] = np.nan  # which makes a column of numbers floats
-    with pytest.raises(sk.UserError, match=r"row 1, column 'who': no user_id.*10\.0%.*max_rejected_share"):
+    with pytest.raises(sk.UserError, match=r"row 1 of the frame, column 'who': no user_id.*10\.0%.*max_rejected_share"):
         fingerprint(holed)
     data = sk.Dataset.from_pandas(holed, **COLUMNS, max_rejected_share=0.2)
     assert len(data.rejected()) == len(holed.iloc[::10])
@@ -170,7 +170,7 @@ def test_what_is_known_of_items_comes_from_a_table_or_from_the_log():
 
 
 def test_settings_of_a_dataset_are_checked_by_name():
-    with pytest.raises(sk.UserError, match=r"unknown option `temporl`. Did you mean 'temporal'"):
+    with pytest.raises(sk.UserError, match=r"from_pandas has no argument .temporl.. Did you mean 'temporal'"):
         fingerprint(frame(), temporl={"test_days": 7})
     data = sk.Dataset.from_pandas(frame(), **COLUMNS, temporal={"test_days": 7})
     assert data.spec["temporal"] == {"validation_days": 14, "test_days": 7}

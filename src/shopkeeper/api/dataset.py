@@ -17,6 +17,7 @@ from shopkeeper.api.html import facts
 from shopkeeper.api.logs import Columns, describe
 from shopkeeper.api.places import Room, write_dataset
 from shopkeeper.api.told import compose
+from shopkeeper.api.words import check_settings, of_a_frame, say_rejected
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_shape import check_dataset
 
@@ -56,6 +57,7 @@ class Dataset:
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     split: str | None = None
     raw: Path | None = field(default=None, repr=False)  # folder of its files; None: as configured
+    made_by: str = field(default="", repr=False)  # what made it of a frame; "": it lies in files
 
     @classmethod
     def from_pandas(
@@ -128,16 +130,17 @@ class Dataset:
             2
         """
         columns = Columns(user, item, time, type, price, quantity, order, session, channel)
+        check_settings(cls.from_pandas, settings)
         with plain_errors():
             made = describe(
                 frame, columns, types=types, event=event, time_zone=time_zone, items=items, users=users,
                 item_columns=item_columns, user_columns=user_columns, target=target, filter_seen=filter_seen,
                 name=name, settings=settings,
             )  # fmt: skip
-            check_dataset(made.spec)
+            check_dataset(made.spec, "Dataset.from_pandas")
         room = Room(folder)
         write_dataset(room, made.spec, made.split, made.tables, overwrite)
-        return cls(name, room, made.spec, made.split, room.raw)
+        return cls(name, room, made.spec, made.split, room.raw, "Dataset.from_pandas")
 
     @classmethod
     def from_customers(
@@ -181,15 +184,16 @@ class Dataset:
         """
         from shopkeeper.api.tables import SPLIT, describe_customers
 
+        check_settings(cls.from_customers, settings)
         with plain_errors():
             spec, tables = describe_customers(
                 frame, label=label, customer=customer, positive=positive, task=task, features=features, name=name,
                 settings=settings,
             )  # fmt: skip
-            check_dataset(spec)
+            check_dataset(spec, "Dataset.from_customers")
         room = Room(folder)
         write_dataset(room, spec, SPLIT, tables, overwrite)
-        return cls(name, room, spec, SPLIT, room.raw)
+        return cls(name, room, spec, SPLIT, room.raw, "Dataset.from_customers")
 
     @classmethod
     def from_file(
@@ -240,9 +244,10 @@ class Dataset:
 
         columns = Columns(user, item, time, type, price, quantity, order, session, channel)
         path = Path(path).expanduser()
+        check_settings(cls.from_file, settings)
         with plain_errors():
             found = guessed(path, columns, name, settings)
-            check_dataset(found.spec)
+            check_dataset(found.spec, "Dataset.from_file")
         for doubt in found.doubts:
             log.warning("%s: %s", path.name, doubt)
         return cls(str(found.spec["name"]), Room(folder), found.spec, found.split, found.raw)
@@ -253,8 +258,11 @@ class Dataset:
         from shopkeeper.pipeline.preparing.data import prepare_data
         from shopkeeper.pipeline.told import Prepare, settings
 
-        with plain_errors():
-            return prepare_data(settings(self.compose("prepare", {}), Prepare))
+        with of_a_frame(self.made_by):
+            found = prepare_data(settings(self.compose("prepare", {}), Prepare))
+        if self.made_by:
+            say_rejected(found)
+        return found
 
     @property
     def n_events(self) -> int:

@@ -19,9 +19,10 @@ from shopkeeper.api.html import grid
 from shopkeeper.api.lists import People, lists_for
 from shopkeeper.api.own import Model, settings_of
 from shopkeeper.api.told import divided
+from shopkeeper.api.words import of_a_frame, say_rejected
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.models.targets import class_of
-from shopkeeper.pipeline import places, show, told
+from shopkeeper.pipeline import context, places, show, told
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import CALIBRATION_GATE
 from shopkeeper.tasks.base import REQUESTS
@@ -118,12 +119,14 @@ class Estimator:
         from shopkeeper.pipeline.train import train_model
 
         check_data(data)
-        with plain_errors():
+        with of_a_frame(data.made_by):
             config = self.told("train", data, split, task)
             if not isinstance(self.model, str) and config.get("name") is None:  # perhaps another program by now
                 config["name"] = f"{self.name}-{uuid.uuid4().hex[:8]}"
             cfg = told.settings(config, told.Train)
             self._run = train_model(cfg, places.run_folder(cfg) if folder is None else Path(folder))
+        if data.made_by:
+            say_rejected(context.prepared_of(self._run.manifest))
         self.data = data
         return self
 

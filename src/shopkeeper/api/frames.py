@@ -61,7 +61,7 @@ def _of_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
     levels = [name for name in frame.index.names if name is not None]
     names = [str(c) for c in frame.columns] if columns is None else list(columns)
     have = [str(c) for c in frame.columns]
-    _check_names(have, names, [str(level) for level in levels])
+    _check_names(have, names, [str(level) for level in levels], frame)
     found: dict[str, pa.ChunkedArray] = {}
     for name in names:
         if name in have:
@@ -83,14 +83,28 @@ def _of_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
     return pa.table(found)
 
 
-def _check_names(have: Sequence[str], wanted: Sequence[str], levels: Sequence[str]) -> None:
+def _check_names(
+    have: Sequence[str], wanted: Sequence[str], levels: Sequence[str], frame: pd.DataFrame | None = None
+) -> None:
+    """A `UserError` for a name that is no column and no level of the index, or is there twice; `frame`: of pandas."""
     for name in wanted:
         if (n := list(have).count(name)) > 1:
             raise UserError(f"{n} columns are called '{name}'; give each its own name, so that it is clear which one")
         if name not in have and name not in levels:
-            raise UserError(f"there is no column '{name}'.{nearest(name, [*have, *levels])}")
+            raise UserError(f"there is no column '{name}'.{nearest(name, [*have, *levels])}{_hidden(frame, name)}")
         if name in have and name in levels:
             raise UserError(f"'{name}' is the name of a column and of the index; rename one of them")
+
+
+def _hidden(frame: pd.DataFrame | None, name: str) -> str:
+    """Where else in a pandas frame a column may be, with the way out; a blank in front, "" where it is nowhere."""
+    if frame is None:
+        return ""
+    if frame.columns.nlevels > 1:
+        return " Columns have levels; keep one of them: frame.columns = frame.columns.get_level_values(-1)"
+    if None in frame.index.names and str(frame.index.dtype) != "int64":
+        return f" The index has no name; if it is that, frame = frame.rename_axis(index='{name}')"
+    return ""
 
 
 def _plain(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -99,7 +113,12 @@ def _plain(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     kind = values.type
     if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
         return values.cast(pa.string())
-    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or isinstance(kind, pa.ExtensionType):
+    if pa.types.is_duration(kind) or isinstance(kind, pa.ExtensionType):
+        raise UserError(
+            f"column '{name}' holds {kind}, which is neither text, number nor time; make one of it first, e.g. "
+            f"frame['{name}'] = frame['{name}'].astype(str)"
+        )
+    if pa.types.is_nested(kind):
         raise UserError(f"column '{name}' holds {kind}, and a row must be one event; write a row for each, or drop it")
     return values
 

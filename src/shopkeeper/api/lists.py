@@ -99,6 +99,11 @@ def _of_the_log(
 def _people(people: Any, key: str) -> People:
     if isinstance(people, Mapping):
         return people
+    if hasattr(people, "columns"):
+        raise UserError(
+            f"{key} is a {type(people).__name__}; give a list of items for each person, e.g. "
+            f"{key}=frame.groupby('customer')['item'].agg(list).to_dict()"
+        )
     if isinstance(people, str | bytes) or not isinstance(people, Iterable):
         raise UserError(f"{key}={people!r:.60} is no list of what people did; give a list for each: {key}=[[…], […]]")
     return list(people)
@@ -133,6 +138,8 @@ def _numbers(users: Any, ids: pa.ChunkedArray, dataset: str) -> np.ndarray:
     """Internal ids of customers, int64 (n,); a `UserError` for one that is not in the log."""
     if users is None:
         return np.arange(1, len(ids) + 1)
+    if hasattr(users, "columns"):
+        raise UserError(f"users is a {type(users).__name__}; give its column of ids, e.g. frame['customer']")
     wanted = [users] if isinstance(users, str | int | np.integer) else list(users)
     place = {name: n for n, name in enumerate(ids.to_pylist(), start=1)}
     found = []

@@ -27,6 +27,7 @@ from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES
 
 log = logging.getLogger(__name__)
 LOOKED_AT = 20_000  # rows, to see how times are written
+CLOCK = ("write timestamp: [date, time]", "make one column of both: frame['date'] + ' ' + frame['clock']")
 ID_ARGUMENTS = {
     "user_id": "user",
     "item_id": "item",
@@ -261,7 +262,7 @@ def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any
         )
     for doubt in doubts:
         if doubt != ZONE:  # which is told
-            log.warning("column '%s': %s", name, doubt)
+            log.warning("column '%s': %s", name, doubt.replace(*CLOCK))
     told: dict[str, Any] = {key: value for key, value in options.items() if key != "time_zone"}
     micros, _ = to_micros(column.combine_chunks(), Timestamp(time_zone=zone, **told))
     return told, span_days(micros[micros != MISSING])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.ingest.dataset_shape import shape
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
+from shopkeeper.timeline import CustomerSpec, SplitSettings
 
 GROUPS = ("dataset", "split", "task", "model", "trainer", "features", "loss", "tracking", "engine", "tuning",
           "placement", "audience")  # fmt: skip
@@ -69,6 +74,8 @@ def _merged(base: Any, value: Any, path: str) -> Any:
     """
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic | np.ndarray):  # of a grid that NumPy made
+        value = value.tolist()
     if isinstance(base, Mapping) and isinstance(value, Mapping):
         found = dict(base)
         for key, inner in value.items():
@@ -76,8 +83,8 @@ def _merged(base: Any, value: Any, path: str) -> Any:
         return found
     if isinstance(base, Mapping) and base and not isinstance(value, Mapping) and not (value is None and "." in path):
         raise UserError(f"{path}={value!r:.80} is no block of settings; give some of {', '.join(map(str, base))}")
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, list | tuple | range):
+        return [_merged(None, one, path) for one in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -100,5 +107,15 @@ def divided(
         elif key in model:
             own[key] = value
         else:
-            raise UserError(f"{name} has no setting '{key}'.{nearest(key, [*model, *of_verb])}")
+            raise UserError(f"{name} has no setting '{key}'.{_whose(key) or nearest(key, [*model, *of_verb])}")
     return own, others
+
+
+def _whose(key: str) -> str:
+    """Who takes a setting that no model and no training has: the task, the split or the dataset. A blank in front."""
+    if key == "windows" or key in CustomerSpec.RULES:
+        windows = "{…}" if key == "windows" else f"{{'{key}': …}}"
+        return f" It is the task's: task={{'name': 'churn', 'windows': {windows}}}."
+    if key in {field.name for field in fields(SplitSettings)}:
+        return f" It is the split's: split={{'{key}': …}}."
+    return f" It is the dataset's: Dataset.from_pandas(…, {key}=…)." if key in shape() else ""

@@ -133,10 +133,15 @@ def shape() -> dict[str, Shape]:
     return dict.fromkeys(tasks, CustomerSpec.RULES) | DATASET | {"table": table}
 
 
-def check_dataset(config: Any) -> str:
-    """The file that a dataset's config lies in, for messages; a `UserError` for what does not belong there."""
+def check_dataset(config: Any, where: str | None = None) -> str:
+    """The file that a dataset's config lies in, for messages; a `UserError` for what does not belong there.
+
+    `where`: what it is called where it lies in no file.
+    """
     found = config if isinstance(config, Mapping) else {}
-    where = f"conf/dataset/{found['name']}.yaml" if isinstance(found.get("name"), str) else "the dataset's config"
+    where = (
+        where or f"conf/dataset/{found['name']}.yaml" if isinstance(found.get("name"), str) else "the dataset's config"
+    )
     one_list = {} if isinstance(found.get("missing"), Mapping) else {"missing": BLANK}
     check_shape(config, Needed(shape() | one_list), where)
     for path, reader in _readers(found):

@@ -126,7 +126,10 @@ def looks_like(have: Collection[str], missing: Collection[str], own: Export | No
     if own is not None and own.title == export.title:
         gone = [c for c in export.columns if c not in have and export.renamed.get(c) not in have]
         lacks = ", ".join(f"'{column}'" for column in dict.fromkeys([*missing, *gone]))
-        return f" The file looks like {what}, without {lacks}: renamed or left out; export it again with all columns."
+        return (
+            f" The file looks like {what}, without {lacks}: renamed or left out; write the usual name "
+            "into the header, or export it again with all columns."
+        )
     if own is not None:
         return (
             f" The config is for {own.title}; this file looks like {what} (source {name}): keep them in folders apart."

@@ -209,6 +209,26 @@ def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
     return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
 
 
+class RejectedError(UserError):
+    """Too many rows that are no events. Where a log is a table in memory, its parts are said in other words."""
+
+    def __init__(self, rejected: pa.Table, out: int, total: int, allowed: float) -> None:
+        self.first = rejected.slice(0, 1).to_pylist()[0]
+        self.allowed = allowed
+        counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
+        self.share = f"{out:,} of {total:,} rows ({out / total:.1%}) are rejected [{counts}]"
+        super().__init__(
+            f"{self.first['file']}, row {self.first['row']}{self.what}; in all {self.share}: mend them, correct the "
+            f"dataset's config, or allow it with max_rejected_share (now {allowed})"
+        )
+
+    @property
+    def what(self) -> str:
+        """What is wrong with the first of them, behind its place."""
+        at = f", column '{self.first['column']}'" if self.first["column"] else ""
+        return f"{at}: {self.first['reason']} (value {self.first['value']!r})"
+
+
 def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[int, int] = (0, 0)) -> None:
     """A `UserError` when no row was kept or the share of rejected ones is above `max_rejected_share`.
 
@@ -219,16 +239,8 @@ def judge(rejected: pa.Table, kept: int, config: DatasetConfig, before: tuple[in
         if any(before):
             raise UserError(f"{', '.join(config.files)} hold no rows to add; leave the extending until there are some")
         raise UserError(f"the files of dataset '{config.name}' hold no rows; check raw.files and the reader's options")
-    share = out / total
-    if len(rejected) and (share > config.max_rejected_share or not kept):
-        first = rejected.slice(0, 1).to_pylist()[0]
-        at = f", column '{first['column']}'" if first["column"] else ""
-        counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
-        raise UserError(
-            f"{first['file']}, row {first['row']}{at}: {first['reason']} (value {first['value']!r}); in all "
-            f"{out:,} of {total:,} rows ({share:.1%}) are rejected [{counts}]: mend them, correct the "
-            f"dataset's config, or allow it with max_rejected_share (now {config.max_rejected_share})"
-        )
+    if len(rejected) and (out / total > config.max_rejected_share or not kept):
+        raise RejectedError(rejected, out, total, config.max_rejected_share)
 
 
 def _join(parts: list[Rows], rejected: pa.Table) -> Log:

@@ -101,6 +101,7 @@ def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Pat
     from shopkeeper.evaluation.report.moved import decisions
     from shopkeeper.pipeline.comparing.campaigned import campaigns_of
 
+    runs = list({run.path.resolve(): run for run in runs}.values())  # one that is named twice counts once
     _one_file_per_task(runs)
     unlike = None if cfg.overwrite else _unlike(runs)
     out = check_target(out, "report", unlike)
@@ -209,7 +210,8 @@ def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, A
     for run in runs[1:]:
         if run.manifest["dataset_fingerprint"] != prepared.fingerprint:
             raise UserError(
-                f"{run.path} was trained on other data than {runs[0].path} (fingerprints differ); train again"
+                f"{run.path} was trained on other data than {runs[0].path} (fingerprints differ); train both on "
+                f"one dataset"
             )
     tables = {name: run.table("test") for name, run in by_name.items()}
     metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}

@@ -287,12 +287,18 @@ def _setting(config: Yaml, key: str) -> Any:
 
 
 def distinct_names(runs: Sequence[RunFolder]) -> list[str]:
-    """A short name per run: the model, its seed where the model repeats, its folder where that is not enough."""
+    """A short name per run: the model, its seed where the model repeats, its folder's name where that is not enough,
+    and the whole path where folders of one name lie in several places.
+    """
     names = [str(run.metrics["model"]) for run in runs]
-    for more in ("#{seed}", " ({path})"):
+    for more in ("{model}#{seed}", "{model} ({name})", "{model} ({path})"):
         again = {name for name in names if names.count(name) > 1}
         names = [
-            f"{run.metrics['model']}{more.format(seed=run.metrics['seed'], path=run.path)}" if name in again else name
+            more.format(
+                **run.metrics | {"name": run.path.name.removeprefix(f"{run.metrics['model']}-"), "path": run.path}
+            )
+            if name in again
+            else name
             for name, run in zip(names, runs, strict=True)
         ]
     return names

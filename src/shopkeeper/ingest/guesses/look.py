@@ -27,7 +27,7 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         head = next(read_chunks(path, size=1 << 20)).data
     except StopIteration:
-        raise UserError(f"{path} is empty; give a file with rows") from None
+        raise UserError(f"{path} is empty; give a file with rows, or take it out of its folder") from None
     except UserError as e:
         if "UTF-16" not in str(e):
             raise

@@ -110,7 +110,10 @@ def explain_hydra(error: BaseException) -> str | None:
         return f"cannot read {word} on the command line; put it in quotes within quotes, e.g. 'history=[\"é\"]'"
     if missing := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text):
         group, name = missing.groups()
-        return f"there is no {group}={name}.{nearest(name, configuration.names(group))}"
+        own = f" For files of your own `shopkeeper new-dataset <file or folder> --name {name}` writes it."
+        return (
+            f"there is no {group}={name}.{nearest(name, configuration.names(group))}{own if group == 'dataset' else ''}"
+        )
     if missing := re.search(r"Cannot find primary config '([\w./-]+)'", text):
         return (
             f"there is no config '{missing.group(1)}'; run `python -m shopkeeper compose` to write the stages' configs"

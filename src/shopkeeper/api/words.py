@@ -1,0 +1,57 @@
+"""What a table in memory is told in words of its own, where a log in files is told of files and of a config."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from shopkeeper.api.errors import plain_errors
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.errors import UserError, nearest
+from shopkeeper.ingest.dataset_shape import shape
+from shopkeeper.ingest.log import RejectedError
+
+log = logging.getLogger(__name__)
+IN_FILES = " (reader.decimal wrong?)"  # of numbers in a file
+
+
+def check_settings(of: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """A `UserError` for a setting that neither the call nor a dataset has, with the nearest of both."""
+    own = [name for name, told in inspect.signature(of).parameters.items() if told.kind is told.KEYWORD_ONLY]
+    for key in settings:
+        if key not in shape():
+            raise UserError(f"{of.__qualname__} has no argument '{key}'.{nearest(key, [*own, *shape()])}")
+
+
+@contextmanager
+def of_a_frame(call: str) -> Iterator[None]:
+    """As `plain_errors`, and rows that are no events are said to be those of a frame.
+
+    `call`: what takes its settings; "": the log lies in files.
+    """
+    try:
+        with plain_errors():
+            yield
+    except RejectedError as e:
+        if not call:
+            raise
+        raise UserError(
+            f"row {e.first['row']:,} of the frame{e.what}; in all {e.share}: mend or drop them in the frame, or allow "
+            f"it with {call}(…, max_rejected_share=…), now {e.allowed}".replace(IN_FILES, "")
+        ) from None
+
+
+def say_rejected(prepared: Prepared) -> None:
+    """Once for each dataset: how many rows of a frame are no events, and why."""
+    for reason, n in (prepared.manifest.get("rejected") or {}).items():
+        _warn_once(prepared.fingerprint, prepared.name, f"{n:,}", reason)
+
+
+@cache
+def _warn_once(fingerprint: str, name: str, rows: str, reason: str) -> None:
+    log.warning("%s: rows left out: %s × %s (rejected() of the dataset shows them)", name, rows,
+                reason.replace(IN_FILES, ""))  # fmt: skip
