@@ -6,7 +6,9 @@ for example `conf/dataset/my_shop.yaml`; a `conf/` with a `config.yaml` replaces
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PACKAGED = Path(__file__).parent / "conf"
 
@@ -39,6 +41,32 @@ def find(group: str, name: str) -> Path | None:
 def names(group: str) -> list[str]:
     """The choices of a group, sorted."""
     return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
+
+
+def written(group: str, name: str) -> dict[str, Any]:
+    """What a group's file says, over what files of its `defaults` put there (`/source@_here_: shopify_orders`)."""
+    import yaml
+
+    path = find(group, name)
+    own = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    parts = list(own.pop("defaults", None) or [])
+    whole: dict[str, Any] = {}
+    for part in parts if "_self_" in parts else [*parts, "_self_"]:
+        if part == "_self_":
+            whole = _over(whole, own)
+        elif isinstance(part, Mapping):
+            for key, of in part.items():
+                if (base := str(key).removesuffix("@_here_")) != key:
+                    whole = _over(whole, written(base.strip("/"), str(of)))
+    return whole
+
+
+def _over(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them; of blocks in both, those of both."""
+    inner = {
+        k: _over(base[k], v) for k, v in other.items() if isinstance(v, Mapping) and isinstance(base.get(k), Mapping)
+    }
+    return {**base, **other, **inner}
 
 
 def usual_runs() -> Path:

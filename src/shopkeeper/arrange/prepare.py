@@ -34,7 +34,7 @@ from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.log import BESIDE, reasons
 from shopkeeper.ingest.raw import RawFile, as_json, check_still, raw_files, states
 from shopkeeper.ingest.table import divided
-from shopkeeper.schema import EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_CODE, EVENT_COLUMNS, EVENT_TYPES, MICROSECONDS_PER_DAY
 from shopkeeper.shapes import Yaml
 from shopkeeper.timeline.observation import observe
 
@@ -213,6 +213,17 @@ def _currencies(a: Arranged, extra: Mapping[str, str]) -> dict[str, int]:
     return {name: n for name, n in sorted(found.items()) if n and name}
 
 
+def _unknown(a: Arranged) -> dict[str, dict[str, int]]:
+    """How many events have no price and no quantity, of columns that there are; and how many of them are purchases."""
+    found, of_purchases = dict[str, int](), dict[str, int]()
+    for name in ("price", "quantity"):
+        if name in a.columns:
+            missing = np.isnan(a.columns[name])
+            found[name] = n = int(missing.sum())
+            of_purchases[name] = int((missing & (a.columns["event_type"] == EVENT_CODE["purchase"])).sum()) if n else 0
+    return {"unknown": found, "unknown_of_purchases": of_purchases}
+
+
 def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any]:
     types = counted(a.columns["event_type"], len(EVENT_TYPES) + 1)
     out: dict[str, Any] = {
@@ -223,7 +234,7 @@ def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any
         "id_doubts": _id_doubts(a),
         "sent_again": _sent_again(a),
         "event_types": {name: int(types[code]) for code, name in enumerate(EVENT_TYPES, start=1) if types[code]},
-        "unknown": {name: int(np.isnan(a.columns[name]).sum()) for name in ("price", "quantity") if name in a.columns},
+        **_unknown(a),
     }
     if "timestamp" in a.columns:
         times = a.columns["timestamp"]

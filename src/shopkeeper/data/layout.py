@@ -148,6 +148,7 @@ PREPARED = Folder(
             channels         list            names of the channels, in the order of their codes
             event_types.<type>  int          events of that type
             unknown.<column>  int            events whose price or quantity is not known
+            unknown_of_purchases.<column>  int  and how many of them are purchases
             time_span?       object          of the log, kept events alone
             time_span.first  int             microseconds since 1970, UTC
             time_span.last   int             microseconds since 1970, UTC

@@ -284,7 +284,10 @@ def is_pattern(name: str) -> bool:
 
 
 def matching(folder: Path, name: str) -> list[Path]:
-    """What a name or a pattern means below a folder, sorted; hidden things, as in a shell, only where it names them."""
+    """What a name or a pattern means below a folder, sorted; hidden things, as in a shell, only where it names them.
+
+    `~$orders.xlsx` is hidden, too: it lies beside a workbook that somebody has open.
+    """
     if not is_pattern(name):
         return [folder / name]
     found, named = sorted(folder.glob(name)), _is_hidden(Path(name))
@@ -292,7 +295,7 @@ def matching(folder: Path, name: str) -> list[Path]:
 
 
 def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return any(part.startswith((".", "~$")) for part in path.parts)
 
 
 def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:

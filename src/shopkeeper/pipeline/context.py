@@ -97,15 +97,11 @@ def _comparable(spec: Yaml) -> dict[str, Any]:
 
 
 def _overridden(config: Data) -> bool:
-    """Whether the dataset's config was changed on the command line: compared with its YAML file as shipped."""
-    import yaml
-
-    path = configuration.find("dataset", config.dataset.name)
-    if path is None:
+    """Whether the dataset's config was changed on the command line: compared with its YAML file as it lies there."""
+    if configuration.find("dataset", config.dataset.name) is None:
         return False
-    shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
-    shipped.pop("defaults", None)
-    return bool(sha256_json(_comparable(shipped)) != sha256_json(_comparable(config.dataset.plain)))
+    written = configuration.written("dataset", config.dataset.name)
+    return bool(sha256_json(_comparable(written)) != sha256_json(_comparable(config.dataset.plain)))
 
 
 def watched(config: Data, settings: Yaml | None = None) -> dict[str, Any]:

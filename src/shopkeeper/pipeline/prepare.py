@@ -50,6 +50,10 @@ def prepare(config: DictConfig) -> None:
     rows, told = manifest.get("currencies") or {}, manifest["config"]
     if rows and (said := several(rows, str(told["extra"]["currency"]), str(told.get("currency") or ""))):
         log.warning("%s: %s", prepared.name, said)
+    for name, n in (manifest.get("unknown_of_purchases") or {}).items():
+        if n and n < manifest["event_types"]["purchase"]:
+            log.info("  purchases without a %s: %s; sums of it leave them out, and schema: {%s: {required_for: "
+                     "[purchase]}} keeps them aside", name, f"{n:,}", name)  # fmt: skip
     if (again := manifest.get("sent_again")) and not (manifest["config"].get("filters") or {}).get("repeats"):
         log.info("  %s lines repeat a line of their order (item, quantity and price are equal) and are counted; where "
                  "pages were loaded again, `filters: {repeats: {seconds: 3600}}` drops them", f"{again:,}")  # fmt: skip

@@ -11,7 +11,20 @@ from pathlib import Path
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import is_pattern, matching
 
-NOT_DATA = (".md", ".txt~", ".yaml", ".yml", ".pdf", ".html", ".py", ".crc", ".log")
+NOT_DATA = (
+    ".md",
+    ".txt~",
+    ".yaml",
+    ".yml",
+    ".pdf",
+    ".html",
+    ".py",
+    ".crc",
+    ".log",
+    ".crdownload",
+    ".part",
+    ".tmp",
+)  # the last three: not downloaded yet
 LOOKED_INTO = 50  # files whose columns are compared
 
 
@@ -100,7 +113,7 @@ def _shared(texts: Sequence[str]) -> str:
 
 
 def _is_data(path: Path) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in path.parts)
+    hidden = any(part.startswith((".", "_", "~$")) for part in path.parts)
     return not hidden and not path.name.lower().endswith(NOT_DATA) and path.stem.lower() != "readme"
 
 
@@ -108,4 +121,6 @@ def _below_raw(folder: Path, otherwise: str) -> tuple[str]:
     """The folder as `raw.folder` names it: below paths.raw (SHOPKEEPER_RAW, data/raw) where it lies there."""
     raw = Path(os.environ.get("SHOPKEEPER_RAW", "data/raw")).resolve()
     inside = folder.resolve()
-    return (inside.relative_to(raw).as_posix() if inside.is_relative_to(raw) and inside != raw else otherwise,)
+    if inside == raw:
+        return ("",)
+    return (inside.relative_to(raw).as_posix() if inside.is_relative_to(raw) else otherwise,)
