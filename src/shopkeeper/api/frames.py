@@ -57,6 +57,13 @@ def as_arrow(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.table({name: _plain(table[name], name) for name in names})
 
 
+def is_table(value: Any) -> bool:
+    """Whether it is a frame of pandas or Polars, or an Arrow table: where a column or a list is wanted."""
+    kinds: list[type] = [pa.Table]
+    kinds += [sys.modules[name].DataFrame for name in ("pandas", "polars") if name in sys.modules]
+    return isinstance(value, tuple(kinds))
+
+
 def _of_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
     levels = [name for name in frame.index.names if name is not None]
     names = [str(c) for c in frame.columns] if columns is None else list(columns)

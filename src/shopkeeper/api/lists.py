@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.api.errors import plain_errors
+from shopkeeper.api.frames import is_table
 from shopkeeper.api.told import compose
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -99,7 +100,7 @@ def _of_the_log(
 def _people(people: Any, key: str) -> People:
     if isinstance(people, Mapping):
         return people
-    if hasattr(people, "columns"):
+    if is_table(people):
         raise UserError(
             f"{key} is a {type(people).__name__}; give a list of items for each person, e.g. "
             f"{key}=frame.groupby('customer')['item'].agg(list).to_dict()"
@@ -138,7 +139,7 @@ def _numbers(users: Any, ids: pa.ChunkedArray, dataset: str) -> np.ndarray:
     """Internal ids of customers, int64 (n,); a `UserError` for one that is not in the log."""
     if users is None:
         return np.arange(1, len(ids) + 1)
-    if hasattr(users, "columns"):
+    if is_table(users):
         raise UserError(f"users is a {type(users).__name__}; give its column of ids, e.g. frame['customer']")
     wanted = [users] if isinstance(users, str | int | np.integer) else list(users)
     place = {name: n for n, name in enumerate(ids.to_pylist(), start=1)}
