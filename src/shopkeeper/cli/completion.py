@@ -17,7 +17,6 @@ from shopkeeper.pipeline.shell.help import SHARED, settings_of
 from shopkeeper.pipeline.shell.verbs import VERBS
 from shopkeeper.pipeline.shell.yaml_comments import Setting
 
-SHELLS = ("bash", "zsh")
 # Bash takes `=` for the end of a word, as COMP_WORDBREAKS says, and then wants what stands behind it alone.
 BASH = """_shopkeeper() {
   local line="${COMP_LINE:0:$COMP_POINT}" IFS=$'\\n'

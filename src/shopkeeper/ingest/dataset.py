@@ -139,11 +139,6 @@ class DatasetConfig:
         """The shop's time zone: whose days and hours are meant."""
         return self.timestamp.time_zone
 
-    @property
-    def ordered_only(self) -> bool:
-        """Whether the log has an order but no times."""
-        return "timestamp" not in self.columns
-
 
 def parse(config: Yaml) -> DatasetConfig:
     """Check a dataset config; a `UserError` names the option that is wrong and the nearest valid one."""

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from shopkeeper.ingest.log import Log
 
 ROW = "row number"  # the column of ids of a table that has none
-REPEATED = ("refuse", "first", "last")
 SHOWN = 6  # values in a message
 
 

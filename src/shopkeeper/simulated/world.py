@@ -22,7 +22,6 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 # Where a choice may come from; what is left of the weight goes to the type's own taste.
 COMPONENTS = ("session", "views", "carts", "follow", "due")
-STATES = ("active", "drifting", "gone")
 CHANNELS = ("web", "store")
 VIEW_WINDOW, CART_WINDOW, DUE_WINDOW = 5, 3, 8  # how many of the last views, carts and replenishable purchases count
 

@@ -7,14 +7,13 @@ its row; a step that makes several rows of one keeps the number in each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.values import as_floats
 
@@ -73,10 +72,3 @@ def runs(frame: pl.DataFrame, group: Group) -> np.ndarray:
     new = (text != text.shift(1)).fill_null(True).to_numpy().copy()
     new[:1] = True
     return np.cumsum(new) - 1
-
-
-def check_there(columns: Sequence[str], wanted: Collection[str], step: str) -> None:
-    """A `UserError` for a column that a table which a step reads does not have."""
-    for name in wanted:
-        if name not in columns:
-            raise UserError(f"{step}: no column '{name}'.{nearest(name, columns)}")
