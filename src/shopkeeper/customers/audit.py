@@ -22,8 +22,7 @@ from shopkeeper.data.requests import Events
 from shopkeeper.features.customer.block import MONEY_UNIT
 from shopkeeper.features.customer.declared import bound
 from shopkeeper.features.customer.known import shop_of
-from shopkeeper.features.customer.shop import numbered_anew
-from shopkeeper.features.marks import LEAST_OFF
+from shopkeeper.features.customer.shop import LEAST_OFF, numbered_anew
 from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.timeline import iso

@@ -10,7 +10,7 @@ in the last bit.
   Below 0, where more came back than was bought, it counts as 0: that money was spent before.
 * returns: events of this type.
 * new: purchases of items that the customer never bought before, in the window or ahead of it.
-* discount: the share of the window's purchases that are below the item's usual price (`features/marks.py`); NaN
+* discount: the share of the window's purchases that are below the item's usual price (`features/customer/shop.py`); NaN
   where it has none of which that is known.
 * alive: purchases, as a sign that the customer had not left. None is no sign that they had: this is asked by itself
   so that models know it, and those that tell leaving from waiting answer with the one and not with the other.
@@ -27,7 +27,8 @@ import numpy as np
 
 from shopkeeper.data.requests import Events, Requests
 from shopkeeper.features.customer.block import MONEY_UNIT, money_of, order_starts
-from shopkeeper.features.marks import below_usual, never_had
+from shopkeeper.features.customer.shop import below_usual
+from shopkeeper.features.marks import never_had
 from shopkeeper.features.point_in_time import prefix
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, event_codes
 

@@ -67,7 +67,8 @@ class UsualPrices:
     def marks(self, events: Events) -> tuple[np.ndarray, np.ndarray]:
         """Which purchases are below the item's usual price, and of which it is known: bool (M,) each.
 
-        The usual price of a line is the highest strictly before it; see `features/marks.py`, which says the same.
+        The usual price of a line is the highest at which anybody bought the item strictly before; of its first sale,
+        and of lines without a price, nothing is known. So no later row changes what is said of a line.
         """
         discounted, known = np.zeros(len(events.item), bool), np.zeros(len(events.item), bool)
         if events.price is None or not len(self.item):
@@ -83,6 +84,13 @@ class UsualPrices:
         known[rows] = there
         discounted[rows] = there & (events.price[rows] <= usual * (1 - LEAST_OFF))
         return discounted, known
+
+
+def below_usual(events: Events) -> tuple[np.ndarray, np.ndarray]:
+    """`UsualPrices.marks` of a log whose own purchases say what is usual; nothing is known without prices or times."""
+    if events.price is None or events.timestamp is None:
+        return np.zeros(len(events.item), bool), np.zeros(len(events.item), bool)
+    return UsualPrices.of(events).marks(events)
 
 
 @dataclass(frozen=True)
