@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,3 +76,11 @@ def test_figures_and_comparisons_that_are_there_already_are_taken_as_they_are(ma
             f"shopkeeper.evaluation.leaderboard.{name}", lambda *_, **__: pytest.fail("resampled again")
         )
     assert leaderboard(tables, "ndcg@10", found=found, summary=known)["boards"] == board["boards"]
+
+
+def test_the_headline_alone_says_who_is_like_the_best(made):
+    tables, board = made
+    known = {m["name"]: m["metrics"] for b in board["boards"] for m in b["models"]}
+    found = compare_family(tables, ["ndcg@10"])
+    opposite = [replace(c, metric="revenue@10", difference=-c.difference) for c in found]  # the poor model earns most
+    assert leaderboard(tables, "ndcg@10", found=found + opposite, summary=known)["boards"] == board["boards"]

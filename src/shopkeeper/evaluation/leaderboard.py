@@ -36,8 +36,8 @@ def leaderboard(
     {"headline", "boards": [{"uses_instant", "models": [{"name", "metrics", "like_the_best", "coverage_curve"}]}],
     "comparisons": […], "sanity": {name: checks}, "notes": […]}. `like_the_best`: the comparison with the first model
     of the board does not find that better. All pairs are judged as one family (`family.py`), which also covers that
-    the first was chosen for coming out first. Sanity checks need `split`. `found`, `summary`: comparisons and
-    figures that are there already; nothing is then resampled.
+    the first was chosen for coming out first. Sanity checks need `split`. `found`, `summary`: comparisons (of
+    other metrics, too) and figures that are there already; nothing is then resampled.
     """
     facts = {name: metadata_of(table) for name, table in tables.items()}
     if summary is None:
@@ -48,7 +48,7 @@ def leaderboard(
     }  # fmt: skip
     if found is None:
         found = compare_family(tables, [headline], **options) if len(tables) > 1 else []
-    ahead = {frozenset((c.a, c.b)): c.winner for c in found}
+    ahead = {frozenset((c.a, c.b)): c.winner for c in found if c.metric == headline}
     boards = []
     for uses_instant in (False, True):
         names = [n for n in tables if bool(facts[n].get("uses_instant")) == uses_instant]
