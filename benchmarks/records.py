@@ -93,9 +93,8 @@ def recipe(name: str, peer: str, more: Sequence[str] = ()) -> str:
     return sha256_json({k: cfg[k] for k in DECIDES} | limits | network)[:16]
 
 
-def trained(name: str, peer: str, seed: int, more: Sequence[str], outputs: Path) -> Training:
-    """Train one seed, or take the run that is there; its figures and where every test item ranked."""
-    of = recipe(name, peer, more)
+def trained(name: str, peer: str, seed: int, of: str, more: Sequence[str], outputs: Path) -> Training:
+    """Train one seed of recipe `of`, or take the run that is there; its figures and where every test item ranked."""
     run = outputs / name / f"{peer.replace(' ', '-') or 'record'}-{seed}-{of}"
     if not (run / "manifest.json").is_file():
         words = [*words_of(name, peer, seed), *more, "tracking=none", "progress=false"]
@@ -267,7 +266,8 @@ def main(
         return found
 
     outputs = ROOT / "outputs" / NAME if folder == RESULTS else folder / "runs"
-    missing = [(name, peer, seed) for name in names for seed in seeds for peer in ("", *RECORDS[name].peers)
+    missing = [(name, peer, seed, recipe(name, peer, more))
+               for name in names for seed in seeds for peer in ("", *RECORDS[name].peers)
                if not any(t["seed"] == seed for t in of(kept(there(), more), name, peer))]  # fmt: skip
     with ThreadPoolExecutor(at_once) as pool:
         for one in pool.map(lambda each: trained(*each, more, outputs), missing):

@@ -81,9 +81,9 @@ def test_a_seed_that_is_done_is_not_trained_again(tmp_path: Path, monkeypatch: p
 
     asked = []
 
-    def trained(name: str, peer: str, seed: int, more: Any, outputs: Path) -> dict[str, Any]:
+    def trained(name: str, peer: str, seed: int, of: str, more: Any, outputs: Path) -> dict[str, Any]:
         asked.append((peer, seed))
-        return training("1.A", seed, peer, recipe=records.recipe(name, peer, more))
+        return training("1.A", seed, peer, recipe=of)
 
     monkeypatch.setattr(records, "trained", trained)
     for seeds in ([1], [1, 2], [2]):
