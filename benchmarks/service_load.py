@@ -8,7 +8,9 @@ one and a half of their mean), and a time counts from when its request was due, 
 the answer before. The same of 1 and 32 callers is said for ten seconds each, and of requests that nobody holds back (a
 Poisson process, at 80 % of what 4 callers get at most): these wait for each other however quick each answer is (a
 single server that is busy 80 % of the time keeps one in a hundred waiting for ten answers), so that they show how long
-queues grow, not how long an answer takes. The service's own clock is read from its metrics. Above the limit far more
+queues grow, not how long an answer takes. The service's own clock is read from its metrics. The bundle is asked
+without a service between stretches of the five minutes, so that both meet the same machine; each stretch begins once
+all callers are connected, since what a thread needs to begin is not the service's. Above the limit far more
 connections ask than may wait: each of them must be answered, or told to come again.
 
 On a busy machine `--real-time` lets both go before everything else there (root's right).
@@ -26,6 +28,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import Counter
@@ -42,8 +45,9 @@ from shopkeeper.bundles.answer.bundle import Bundle
 
 CALLERS, BESIDE, POISSON = 4, (1, 32), 32
 ABOVE = 800  # connections; the service takes 512 and reads 64 more, as it ships
-SOON = 0.0025  # a bound of the service's histogram
+SOON = 0.005  # a bound of the service's histogram
 SHORT = 10  # seconds of what is said beside
+STRETCHES = 10  # of the time at 80 %
 
 
 @dataclass
@@ -108,14 +112,16 @@ def looped(port: int, bodies: list[bytes], callers: int, seconds: float, rate: f
 
     `rate`: requests a second among them, with pauses; None: each asks again at once.
     """
-    found, begin = Client(port, bodies), time.perf_counter()
+    found, all_there = Client(port, bodies), threading.Barrier(callers)
 
     def one(number: int) -> None:
-        rng, due, asked = np.random.default_rng(number), begin, 100 * number
+        rng, asked = np.random.default_rng(number), 100 * number
         each = callers / rate if rate else 0.0
-        due += rng.uniform(0, each)
         with socket.create_connection(("127.0.0.1", port)) as there:
             there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            all_there.wait()
+            begin = time.perf_counter()
+            due = begin + rng.uniform(0, each)
             while (start := time.perf_counter()) < begin + seconds:
                 if due > start:
                     time.sleep(due - start)
@@ -238,15 +244,21 @@ def main() -> None:
                     break
                 except OSError:
                     time.sleep(0.1)
-            own = alone(Bundle.load(folder), asked)
+            bundle = Bundle.load(folder)
             looped(port, bodies, told.callers, 3)
             beside = {}
             for callers in BESIDE:
                 limit = looped(port, bodies, callers, SHORT).asked / SHORT
                 beside[f"{callers} callers"] = limit, looped(port, bodies, callers, SHORT, 0.8 * limit)
             limit = looped(port, bodies, told.callers, SHORT).asked / SHORT
-            before = within(port, SOON)
-            held = looped(port, bodies, told.callers, told.seconds, 0.8 * limit)
+            before, held, some = within(port, SOON), Client(port, bodies), []
+            for _ in range(STRETCHES):
+                some.append(alone(bundle, asked))
+                part = looped(port, bodies, told.callers, told.seconds / STRETCHES, 0.8 * limit)
+                held.seconds += part.seconds
+                held.statuses += part.statuses
+                held.asked += part.asked
+            own = np.concatenate(some)
             after, free = within(port, SOON), Client(port, bodies)
             asyncio.run(steady(free, 0.8 * limit, SHORT, POISSON))
             beside["nobody held back"] = limit, free

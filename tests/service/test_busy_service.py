@@ -91,6 +91,27 @@ def test_so_many_are_answered_at_once_as_took_no_time_together_lately(folder: Pa
     assert quick_again > 1
 
 
+def test_an_answer_goes_out_before_the_next_call_of_the_model_begins(folder: Path):
+    app = create_app(folder, Limits(reload=0, together=1))
+    right, told = app.state.service.opened.answer, list[str]()
+
+    def noted(said: Any) -> Any:
+        told.append("call")
+        return right(said)
+
+    async def one() -> None:
+        await ask(app, "/v1/answer", {"history": ["i1"]})
+        told.append("answered")
+
+    async def scenario() -> list[str]:
+        batches = app.state.service.batches
+        batches.answer, batches.size = noted, 20
+        await asyncio.gather(*(one() for _ in range(4)))
+        return told
+
+    assert within(app, scenario) == ["call", "answered"] * 4
+
+
 def test_more_than_may_wait_gets_429_at_once_and_the_others_their_answers(folder: Path):
     app = create_app(folder, Limits(reload=0, waiting=3))
     slow = slowed(app)

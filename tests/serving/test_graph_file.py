@@ -77,3 +77,17 @@ def test_ids_that_are_given_twice_are_seen():
     assert different(ids)
     assert different([])
     assert not different([*ids, "i7"])
+
+
+def test_tables_are_laid_out_anew_for_products_unless_that_were_a_second_copy_of_a_large_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(graph, "LARGE", 1000)
+
+    def as_they_are(packed: bool = False) -> str:
+        options = graph.open_session(Path("bundle"), written(), 1, packed).get_session_options()
+        return str(options.get_session_config_entry("session.disable_prepacking"))
+
+    assert as_they_are() == "0"
+    monkeypatch.setattr(graph, "LARGE_TABLE", TABLE.nbytes)
+    assert (as_they_are(), as_they_are(packed=True)) == ("1", "0")

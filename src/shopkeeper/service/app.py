@@ -20,10 +20,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import Receive, Scope
 
 from shopkeeper import __version__
 from shopkeeper.bundles.answer.wire import refusal, request_schema, response_schema
-from shopkeeper.service.around import ASKED, Admitted, Counted, Questions, too_many
+from shopkeeper.service.around import ASKED, Admitted, Answered, Counted, Questions, too_many
 from shopkeeper.service.batches import Batches, FullError
 from shopkeeper.service.body import STATUS, RefusedError, answer_of, read
 from shopkeeper.service.figures import TYPE, Figures
@@ -63,11 +64,14 @@ class Service:
             raise RefusedError("stopping", "this service is stopping; ask another one")
         refused = {n: refusal(why, one, "too_long") for n, one in enumerate(said) if (why := self.limits.too_long(one))}
         try:
-            found = iter(await self.batches.ask([one for n, one in enumerate(said) if n not in refused]))
+            answers = await self.batches.ask([one for n, one in enumerate(said) if n not in refused])
         except FullError:
             raise too_many() from None
-        answers = [refused[n] if n in refused else next(found) for n in range(len(said))]
-        self.figures.refused.update(one["error"]["code"] for one in answers if "error" in one)
+        for n, one in refused.items():
+            answers.insert(n, one)
+        for one in answers:
+            if "error" in one:
+                self.figures.refused[one["error"]["code"]] += 1
         return answers
 
     async def _watch(self) -> None:
@@ -91,20 +95,23 @@ def create_app(bundle: Path | str, limits: Limits | None = None, *, approximate:
     app = FastAPI(title="shopkeeper", version=__version__, lifespan=service.lifespan, redoc_url=None)
     app.state.service = service
 
-    async def answer(request: Request) -> Response:
-        (found,) = await service.ask([await read(request, service.limits)])
-        return answer_of(found, STATUS[found["error"]["code"]] if "error" in found else 200)
+    async def answer(scope: Scope, receive: Receive) -> Answered:
+        (found,) = await service.ask([await read(scope, receive, service.limits)])
+        return found, STATUS[found["error"]["code"]] if "error" in found else 200
 
-    async def answers(request: Request) -> Response:
-        said = await read(request, service.limits)
+    async def answers(scope: Scope, receive: Receive) -> Answered:
+        said = await read(scope, receive, service.limits)
         if not isinstance(said, dict) or set(said) != {"requests"} or not isinstance(said["requests"], list):
             raise RefusedError("bad_request", 'write an object with a list, {"requests": [{"history": ["sku-1"]}]}')
         if len(said["requests"]) > service.limits.in_body:
             raise RefusedError("too_long", f"a body has at most {service.limits.in_body:,} requests")
-        return answer_of({"answers": await service.ask(said["requests"])})
+        return {"answers": await service.ask(said["requests"])}, 200
+
+    async def refer(request: Request) -> Response:
+        raise HTTPException(404)  # `Questions` has answered what is asked there; the route says which methods there are
 
     asked = dict(zip(ASKED, (answer, answers), strict=True))
-    app.router.routes += [Route(path, one, methods=["POST"]) for path, one in asked.items()]
+    app.router.routes += [Route(path, refer, methods=["POST"]) for path in asked]
     app.add_middleware(Questions, answers=asked, figures=service.figures)  # before the routes, which know these, too
 
     @app.get("/v1/bundle", summary="What answers")

@@ -17,6 +17,10 @@ from typing import Any
 
 Answers = Callable[[Sequence[Any]], list[dict[str, Any]]]
 NO_TIME = 0.005  # seconds that health, refusals and whoever asks next may wait for answers
+# Turns of the loop between two calls of the model, also where requests wait all the time. In the first one answers are
+# sent, which would wait for the next call to end without it; what has come meanwhile is read and parsed in those after
+# it (one more in asyncio's own loop than in uvloop's), so that it belongs to the next call.
+ROUNDS = 4
 
 
 class FullError(Exception):
@@ -48,7 +52,7 @@ class Batches:
         self._some.set()
         self.asking += 1
         try:
-            return list(await asyncio.gather(*futures))
+            return [await futures[0]] if len(futures) == 1 else list(await asyncio.gather(*futures))
         finally:
             self.asking -= 1
 
@@ -65,9 +69,7 @@ class Batches:
         """What the model says; slower ones from a thread, so that the loop goes on."""
         if self.size < 1:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, said)
-        found = self._timed(said)
-        await asyncio.sleep(0)  # others come in between, also where requests wait all the time
-        return found
+        return self._timed(said)
 
     def _timed(self, said: Sequence[Any]) -> list[dict[str, Any]]:
         start = time.thread_time()  # of the processor: what others do on the machine says nothing about the model
@@ -103,6 +105,8 @@ class Batches:
             for (_, future), answer in zip(batch, found, strict=True):
                 if not future.done():
                     future.set_result(answer)
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
 
     def _gone(self, future: asyncio.Future[Any]) -> bool:
         """Whether nobody waits for this one any more."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from shopkeeper.bundles.answer.lines import as_json, parsed
 from shopkeeper.bundles.answer.wire import refusal
@@ -31,31 +30,42 @@ class RefusedError(Exception):
         return Response(as_json(refusal(self.message, code=self.code)), STATUS[self.code], headers, "application/json")
 
 
-async def read(request: Request, limits: Limits) -> Any:
+async def read(scope: Scope, receive: Receive, limits: Limits) -> Any:
     """The JSON of a body; a `RefusedError` says what is wrong with it."""
-    most = limits.body
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    most, told = limits.body, dict(scope["headers"])
+    if told.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise RefusedError("not_json", "send JSON with the content type application/json")
-    large = RefusedError("too_large", f"a body has at most {most:,} bytes")
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > most:
-        raise large
-    content = bytearray()
+    said = told.get(b"content-length", b"")
+    if said.isdigit() and int(said) > most:
+        raise _large(most)
     try:
         async with asyncio.timeout(limits.arrive or None):
-            async for chunk in request.stream():
-                content += chunk
+            content, more = b"", True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RefusedError("no_client", "the connection ended before the body did")
+                content, more = content + message.get("body", b""), message.get("more_body", False)
                 if len(content) > most:
-                    raise large
+                    raise _large(most)
     except TimeoutError:  # others wait for its place
         raise RefusedError("too_slow", f"the body did not come in {limits.arrive:g} seconds") from None
-    except ClientDisconnect:
-        raise RefusedError("no_client", "the connection ended before the body did") from None
     try:
-        return parsed(bytes(content))
+        return parsed(content)
     except ValueError as e:
         raise RefusedError("bad_json", str(e)) from None
+
+
+def _large(most: int) -> RefusedError:
+    return RefusedError("too_large", f"a body has at most {most:,} bytes")
+
+
+async def give(send: Send, value: Any, status: int = 200) -> None:
+    """Send a value as JSON, in the two messages that there must be."""
+    content = as_json(value)
+    headers = [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 def answer_of(value: Any, status: int = 200) -> Response:

@@ -18,6 +18,7 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 OTHERS = ("age", "since", "until", "price", "channel")
 LARGE = 1 << 20  # bytes of a table that is taken out of a graph's file
+LARGE_TABLE = 32 << 20  # bytes of a table that is kept once
 IN_MODEL, IN_GRAPH = 7, 5  # onnx.proto: where a model has its graph, and a graph its tables
 DIMS, TYPE, NAME, RAW, ELSEWHERE, WHERE = 1, 2, 8, 9, 13, 14  # of a table
 KINDS = {1: "<f4", 2: "u1", 3: "i1", 10: "<f2"}
@@ -71,8 +72,10 @@ def padded(lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int64
 def open_session(path: Path, graph: bytes, threads: int, packed: bool = False) -> Any:
     """An ONNX Runtime session on the CPU.
 
-    `packed`: tables are laid out anew for products. That is what makes products of whole numbers fast; those of a
-    single request in 32 bits are slower with it, and take twice the memory.
+    Tables are laid out anew for products (`packed`): two to eight requests that are answered together take .7 of the
+    time then, and a single one as long. Of tables of `LARGE_TABLE` bytes that would be a second copy beside the one
+    that histories are looked up in, so that they stay as they are; smaller ones have their transpose there in any case
+    (`write.onnx_file`). `packed`: all of them, as products of whole numbers need it to be fast.
     """
     try:
         import onnxruntime
@@ -82,8 +85,9 @@ def open_session(path: Path, graph: bytes, threads: int, packed: bool = False) -
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     rest, tables = apart(graph)
+    packed = packed or all(table.nbytes < LARGE_TABLE for table in tables.values())
+    options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(table) for table in tables.values()]
     if tables:
         options.add_external_initializers([*tables], values)

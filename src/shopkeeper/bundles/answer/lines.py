@@ -51,7 +51,7 @@ def parsed(line: bytes) -> Any:
     if len(line) > MOST_BYTES:
         raise ValueError(f"a request has {len(line):,} bytes; at most {MOST_BYTES:,} are read")
     try:
-        return json.loads(line, parse_constant=_no_number)
+        return DECODER.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
     except UnicodeDecodeError:
         raise ValueError("a request is not UTF-8; write it as UTF-8") from None
     except json.JSONDecodeError as e:
@@ -67,13 +67,17 @@ def parsed(line: bytes) -> Any:
 def as_json(value: Any) -> bytes:
     """Compact, as UTF-8; a lone surrogate, which JSON can write and UTF-8 cannot, stays an escape."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return ENCODER.encode(value).encode()
     except UnicodeEncodeError:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{REQUEST} holds {name}, which is no JSON; write null where a number is not known")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_number)  # `json.loads` makes one for each request, told anything
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _read(descriptor: int) -> Iterator[list[bytes]]:
