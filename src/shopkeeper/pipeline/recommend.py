@@ -78,23 +78,32 @@ def asked_now(
     split: Split,
     placement: Placement | None = None,
 ) -> Requests:
-    """Requests of people who are asked about right after what the log knows, by what they write down of themselves.
+    """Requests of people who are asked about right after what the log knows and what they tell of themselves.
 
     Args:
-        history: per person, as `read_lines` takes it.
-        basket: per person the order so far, which comes last and is not recommended again. None: nobody has one.
+        history: per person, as `read_lines` takes it; in order of time where each line has one.
+        basket: per person the order so far, which comes last, is of now where it tells no time, and is not recommended
+            again. None: nobody has one.
         model: that is asked.
         split: of its data.
         placement: where: on an item's page that item is not recommended.
     """
     items, types, times = read_lines(history, model, split, "history")
+    for n, told in enumerate(times):
+        if None not in told:  # else oldest first, as they are written
+            order = np.argsort(np.array(told, np.int64), kind="stable").tolist()
+            items[n], types[n], times[n] = ([of[at] for at in order] for of in (items[n], types[n], told))
     before = [len(known) for known in items]
     if basket is not None:
         of_order = read_lines(basket, model, split, "basket")
         items, types, times = _joined(items, of_order[0]), _joined(types, of_order[1]), _joined(times, of_order[2])
     time = split.prepared.events.timestamp
-    instant = None if time is None else [int(time.max()) + 1] * len(items)
-    requests = Requests.from_histories(items, types, told_times(times), instant)
+    end = 0 if time is None else int(time.max()) + 1
+    now = [max([end, *(told + 1 for told in known if told is not None)]) for known in times]  # what was told is past
+    if any(told is not None for known in times for told in known):  # a basket is of now
+        times = [[*known[:n], *(at - 1 if told is None else told for told in known[n:])]
+                 for known, n, at in zip(times, before, now, strict=True)]  # fmt: skip
+    requests = Requests.from_histories(items, types, told_times(times), None if time is None else now)
     if basket is not None:  # its lines are one order
         order = [np.arange(len(known)) >= n for known, n in zip(items, before, strict=True)]
         one_order = np.concatenate([*order, np.zeros(0, bool)]).astype(np.int32)
