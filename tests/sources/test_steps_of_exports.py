@@ -107,6 +107,17 @@ def test_what_orders_rows_of_several_files_is_not_extended(tmp_path: Path, chang
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("places", [
+    [f"{1_801_439_850_948_198_401 + n}" for n in (2, 0, 1)],  # neighbours of which are one float
+    ["2.5", "-1", "0.25"],
+])  # fmt: skip
+def test_numbers_order_a_log_to_the_last_digit(tmp_path: Path, places: list[str]):
+    rows = [f"a,{item},,{place},\n" for item, place in zip("zxy", places, strict=True)]
+    told = {"columns": {"user_id": "who", "item_id": "what"}, "timestamp": {}, "order_by": ["order"]}
+    p = made(tmp_path, HEADER + "".join(rows), **told)
+    assert p.table("events.parquet")["item_id"].to_pylist() == ["x", "y", "z"]
+
+
 def test_what_has_steps_is_extended_to_the_same_bytes_as_prepared_at_once(tmp_path: Path):
     told = {
         **CONFIG, "raw": {"folder": "", "files": ["log*.csv"]},

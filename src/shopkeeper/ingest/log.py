@@ -304,7 +304,9 @@ def sorted_log(log: Log, columns: Sequence[str]) -> Log:
     keys = []
     for column in columns:
         ids = log.ids.pop(f"{ORDER}{column}")
-        keys.append(as_floats(ids.values, None)[0][ids.codes])
+        texts = pl.Series(pl.from_arrow(ids.values)).cast(pl.String).str.strip_chars()
+        whole = texts.cast(pl.Int64, strict=False).gather(ids.codes)  # as floats, long ids in a row would be one
+        keys.append(as_floats(ids.values, None)[0][ids.codes] if whole.null_count() else whole.to_numpy())
     log.take(np.lexsort(keys[::-1]))  # is stable
     return log
 
