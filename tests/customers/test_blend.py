@@ -51,6 +51,13 @@ def test_weights_and_shift_with_which_answers_came_about_are_found():
         assert [*weight, offset] == pytest.approx([0.7, 0.3, 0.4], abs=0.07), answers
 
 
+@pytest.mark.parametrize(("answers", "label"), [(COUNTS, 1.0), (AMOUNTS, 4.0)])
+def test_labels_that_are_all_alike_weigh_members_alike(answers: str, label: float):
+    """The mean then has no loss at all, by which losses are divided."""
+    weight, offset = weigh(np.full((9, 2), label), np.full(9, label), answers)
+    assert [*weight, offset] == pytest.approx([0.5, 0.5, 0.0], abs=1e-3)
+
+
 def test_a_member_that_knows_its_own_customers_by_heart_counts_for_nothing(shop: Prepared):
     """Trees that may split until one row is left: their answers to their own rows are perfect, to others poor."""
     train = build_cohort(shop, CUTOFFS[:2], 60, 90)

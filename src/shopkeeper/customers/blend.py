@@ -245,6 +245,7 @@ def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndar
         return float(loss.mean()) / scale + PULL * float(((weight - 1 / K) ** 2).sum())
 
     scale = 1.0 if answers == PROBABILITIES else float(_loss(label, np.full(len(label), label.mean()), answers).mean())
+    scale = scale or 1.0  # 0: the mean is everybody's label
     start = np.append(np.full(K, 1 / K if answers == PROBABILITIES else 0.0), 0.0)
     limits = [(0.0, 3.0) if answers == PROBABILITIES else (-20.0, 20.0)] * K + [(-5.0, 5.0)]
     return of(np.asarray(minimize(cost, start, method="L-BFGS-B", bounds=limits).x))
