@@ -1,12 +1,18 @@
-"""What people write down of themselves, as a request: in order of time, and asked once all of it is past."""
+"""What people write down of themselves, as a request: in order of time, and asked once all of it is past; last night's
+demand for a model that reads it."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
-from shopkeeper.pipeline.recommend import asked_now
+from shopkeeper.models.about import About
+from shopkeeper.pipeline import audience, context
+from shopkeeper.pipeline.recommend import asked_now, best
 from shopkeeper.recommenders.counting.recency import Recency
 from shopkeeper.timeline import instant
 from tiny import DAY, tiny_prepared
@@ -52,3 +58,34 @@ def test_lines_of_a_basket_are_of_now_where_they_tell_no_time(split):
 
 def test_nobody_may_be_asked_about(split):
     assert len(asked(split, [])) == len(asked(split, [], [])) == 0
+
+
+class OfLastNight:
+    """Scores items by what was bought until the midnight before the question."""
+
+    about = About(reads_instant=True, needs=("nightly",))
+
+    def score(self, requests: Requests) -> np.ndarray:
+        at, item = requests.nightly.until(int(requests.nightly.nights(requests.instant)[0]))
+        self.known = len(at)
+        return np.tile(np.bincount(item, minlength=5).astype(np.float32), (len(requests), 1))
+
+
+def test_a_model_that_reads_last_nights_demand_is_told_it_by_every_verb(split, monkeypatch):
+    model = OfLastNight()
+    listed, _ = best(model, split, asked(split, [["i1"]]), 2, False)
+    assert (model.known, listed.tolist()) == (4, [[2, 1]])  # without the last day, in which the log ends
+    run = SimpleNamespace(
+        path="runs/nightly", about=SimpleNamespace(asks="requests"), model=lambda: model, config={},
+        manifest={"dataset_fingerprint": split.prepared.fingerprint}, metrics={"filter_seen": False},
+    )  # fmt: skip
+    monkeypatch.setattr(audience, "open_run", lambda *_: run)
+    monkeypatch.setattr(audience.places, "find", lambda *_: None)
+    monkeypatch.setattr(context, "prepared_of", lambda manifest: split.prepared)
+    monkeypatch.setattr(context, "split_of", lambda prepared, manifest: split)
+    told = SimpleNamespace(recommender="nightly", placement=None, paths=SimpleNamespace(runs=None))
+    recommend = audience._recommender(told, split.prepared, START + DAY, [])
+    events, at = split.prepared.events, np.array([START + DAY])
+    one = Requests(events, np.array([0]), np.array([1]), at, np.array([1], np.int32))
+    assert recommend(one, 1).shape == (1, 1)
+    assert model.known == 2  # of the first day

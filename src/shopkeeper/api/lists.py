@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +59,6 @@ def lists_for(
         requests, who = _of_the_log(users, prepared, split, place)
     if category is not None:
         requests = of_category(requests, category, split)
-    if "nightly" in model.about.needs:
-        requests = replace(requests, nightly=split.nightly)
     seen = bool(run.metrics["filter_seen"]) if filter_seen is None else filter_seen
     item_BK, score_BK = best(model, split, requests, k, seen, placed=place is not None)
     listed = item_BK > 0

@@ -36,6 +36,7 @@ from shopkeeper.models.about import DAYS, LISTS, PROBABILITIES
 from shopkeeper.models.shares import Contributions
 from shopkeeper.pipeline import context, places, told
 from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.recommend import with_nightly
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.score import said_as_of
 from shopkeeper.pipeline.segments import instant_asked
@@ -289,9 +290,9 @@ def _recommender(cfg: told.Audience, prepared: Prepared, at: int, warnings: list
     if (until := run.manifest.get("trained_until")) and at < instant(until, "trained_until"):
         warnings.append(f"{run.path} has learnt from what came after {iso(at)}, until {until}")
     model = run.model()
-    if cfg.placement is not None:
-        return run.placed(model, cfg.placement).recommend
-    if model.about.answers == LISTS and run.config.get("placement") is not None:
-        return model.recommend
     split = context.split_of(context.prepared_of(run.manifest), run.manifest)
-    return Reranked(model, [], split, bool(run.metrics["filter_seen"])).recommend
+    if cfg.placement is not None:
+        model = run.placed(model, cfg.placement)
+    elif model.about.answers != LISTS or run.config.get("placement") is None:
+        model = Reranked(model, [], split, bool(run.metrics["filter_seen"]))
+    return lambda asked, k: model.recommend(with_nightly(asked, model, split), k)

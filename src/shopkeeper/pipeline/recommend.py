@@ -184,6 +184,11 @@ def told_times(times: Sequence[Sequence[int | None]]) -> list[list[int]] | None:
     return known
 
 
+def with_nightly(requests: Requests, model: Any, split: Split) -> Requests:
+    """Requests with last night's demand for a model that reads it, as it is evaluated."""
+    return replace(requests, nightly=split.nightly) if "nightly" in model.about.needs else requests
+
+
 def best(
     model: Any, split: Split, requests: Requests, k: int, filter_seen: bool, *, placed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -191,6 +196,7 @@ def best(
 
     Of a model that answers with lists, scores are 1 / place. `placed`: it answers as a place of the shop does.
     """
+    requests = with_nightly(requests, model, split)
     n_columns, catalogue = split.prepared.n_items + 1, np.asarray(split.catalogue)
     shown_V = np.zeros(n_columns, bool)
     shown_V[catalogue] = True
