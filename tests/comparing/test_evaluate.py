@@ -21,7 +21,7 @@ from shopkeeper.evaluation.table import metadata_of
 from shopkeeper.files import write_json
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline.comparing.baselines import missing_baselines
-from shopkeeper.pipeline.comparing.checks import _trained_without_order
+from shopkeeper.pipeline.comparing.checks import _trained_without_order, over_seeds_of
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.told import Evaluate, settings
 from tiny import days, tiny_prepared
@@ -109,6 +109,12 @@ def test_several_seeds_are_put_together_and_other_settings_are_not(
     other = RunFolder(again.path, {**again.config, "model": {**again.config["model"], "neighbours": 3}}, again.metrics,
                       again.manifest)  # fmt: skip
     assert evaluated([*runs, other], tmp_path / "report", shuffle=False)["seeds"] == {}
+    first = next(run for run in runs if run.metrics["model"] == "item_knn")
+    third = RunFolder(first.path, other.config, {**first.metrics, "seed": 3}, first.manifest)
+    alike = {"a#1": first, "a#2": again, "a#3": third, "a#2 (b)": other}
+    found = over_seeds_of(alike, {name: run.table("test") for name, run in alike.items()}, "ndcg@10")
+    assert {name: one["runs"] for name, one in found.items()} == {"a#1": ["a#1", "a#2"], "a#2 (b)": ["a#2 (b)", "a#3"]}
+    assert list(found["a#1"]["ahead_of"]) == ["a#2 (b)"]
     knew_more = RunFolder(again.path, again.config, again.metrics, {**again.manifest, "features": "others"})
     assert evaluated([*runs, knew_more], tmp_path / "report", shuffle=False)["seeds"] == {}
 

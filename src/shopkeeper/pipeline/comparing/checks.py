@@ -188,9 +188,10 @@ def over_seeds_of(
 ) -> dict[str, Any]:
     """Mean and spread of each model that is there with several seeds and otherwise the same settings.
 
-    `runs`: their names by seed. `ahead_of`: by other such model, the difference to it, with an interval for new users
-    and new seeds of both; the intervals of all pairs of such models hold together. `too_few`: what a reader must know
-    where there are few seeds, else None.
+    By model; where it is there with several settings, by the name of the first run of each. `runs`: their names by
+    seed. `ahead_of`: by other such model, the difference to it, with an interval for new users and new seeds of both;
+    the intervals of all pairs of such models hold together. `too_few`: what a reader must know where there are few
+    seeds, else None.
     """
     from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds, too_few
 
@@ -200,10 +201,16 @@ def over_seeds_of(
         of_run = {"trainer": trainer, "features": run.manifest.get("features", USUAL.hash)}
         settings = sha256_json({k: run.config.get(k) for k in ("model", "init_from")} | of_run)
         alike.setdefault(f"{run.metrics['model']}\n{settings}", {})[int(run.metrics["seed"])] = name
-    several: dict[str, dict[int, str]] = {}
-    for key, of_seed in alike.items():
-        if len(of_seed) > 1 and all(_has_values(tables[n], metric) for n in of_seed.values()):
-            several[key.partition("\n")[0]] = dict(sorted(of_seed.items()))  # AUROC is no mean over rows
+    groups = [
+        (key.partition("\n")[0], dict(sorted(of_seed.items())))
+        for key, of_seed in alike.items()
+        if len(of_seed) > 1
+        and all(_has_values(tables[n], metric) for n in of_seed.values())  # AUROC is no mean over rows
+    ]
+    models = [model for model, _ in groups]
+    several = {
+        model if models.count(model) == 1 else next(iter(by_seed.values())): by_seed for model, by_seed in groups
+    }
     found, family = {}, max(1, len(several) * (len(several) - 1) // 2)
     for model, by_seed in several.items():
         own = [tables[name] for name in by_seed.values()]
