@@ -100,7 +100,7 @@ def test_intervals_of_counts_hold_what_they_promise_and_are_opened_again(shop: P
     np.testing.assert_array_equal(again.predict(test).value, found.value)
 
 
-def test_a_network_is_a_member_like_another_and_has_no_bundle_there(shop: Prepared, tmp_path: Path):
+def test_a_network_is_a_member_like_another_and_two_have_no_bundle(shop: Prepared, tmp_path: Path):
     train, test = build_cohort(shop, CUTOFFS[:2], 60, 90), build_cohort(shop, CUTOFFS[2], 60, 90)
     gru = {"name": "gru", "target": "shopkeeper.customers.networks.gru.GRU", "width": 8, "max_length": 12,
            "epochs": 8, "batch_size": 32, "lr": 0.02, "min_positives": 5}  # fmt: skip
@@ -112,7 +112,9 @@ def test_a_network_is_a_member_like_another_and_has_no_bundle_there(shop: Prepar
     again = Blend(blend.settings, folds=3, season=False)
     again.load(tmp_path)
     np.testing.assert_array_equal(again.predict(test).value, found)
-    with pytest.raises(UserError, match=r"member 'gru' is no program of arrays.*model\.members\.gru=null"):
+    assert blend.program(True).module is not None
+    blend.members["another"] = blend.members["gru"]
+    with pytest.raises(UserError, match=r"member 'another' is a second network.*model\.members\.another=null"):
         blend.program(True)
 
 

@@ -67,7 +67,7 @@ BUNDLE = Folder(
             "model.onnx?",
             "where `scorer` is onnx: histories of internal ids (and event types, and items to leave out) in, k best "
             "items and scores out; of a customer model, (and days since the last event) in, a probability out, which "
-            "`calibrator` makes true",
+            "`calibrator` makes true; where `scorer` is blend: of its network, if it has one",
         ),
         file(
             "vocabulary.json",

@@ -11,8 +11,9 @@ absolute error is least, the factor with which the sum stays as it is, so that t
 of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
 nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
 follows the shop's season (`programs/season.py`). A member may be a network, trained anew for each fold. A bundle runs
-each member's program; intervals `score` alone says. D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L.
-Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not negative.
+each member's program, that of one network as a graph; intervals `score` alone says. D. Wolpert, Stacked generalization,
+Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not
+negative.
 
 Shapes: n rows, K members.
 """
@@ -154,26 +155,35 @@ class Blend:
         return replace(found, low=np.where(blank, np.nan, low), high=np.where(blank, np.nan, high))
 
     def program(self, timed: bool) -> Program:
-        """Each member's program, all weights, and the shop's year; a `UserError` where a member has none of arrays."""
+        """Each member's program, all weights, and the shop's year; of one network its graph, whose answers the blend
+        reads beside its arrays (`said`). A `UserError` where a member has no program, or two have a graph."""
         arrays: dict[str, np.ndarray] = {
             "weight": self.weight,
             "probabilities": np.array([self.answers == PROBABILITIES]),
             **{name: np.array([value]) for name, value in
                (("offset", self.offset), ("power", self.power), ("factor", self.factor))},
         }  # fmt: skip
-        parts = []
+        parts: list[Program] = []
         for k, (name, model) in enumerate(self.members.items()):
             part = model.program(timed) if isinstance(model, Exportable) else None
-            if part is None or part.scorer == GRAPH:
+            if part is None or (part.scorer == GRAPH and any(one.scorer == GRAPH for one in parts)):
+                why = "has no program" if part is None else "is a second network"
                 raise UserError(
-                    f"blend: member '{name}' is no program of arrays, of which a bundle of several is made; set "
+                    f"blend: member '{name}' {why}, and a bundle is made of programs of arrays and one network; set "
                     f"model.members.{name}=null and train again, or use `shopkeeper score`"
                 )
             parts.append(part)
             arrays |= {f"{k}/{key}": values for key, values in part.arrays.items()}
+            if part.scorer == GRAPH:
+                arrays[f"{k}/max_length"] = np.array([part.max_length])
         arrays["scorers"] = np.array([part.scorer for part in parts])
         arrays["calibrators"] = np.array([json.dumps(part.calibrator) for part in parts])
-        return Program("blend", arrays, season=None if self.year is None else self.year.as_json())
+        year = None if self.year is None else self.year.as_json()
+        for part in parts:
+            if part.scorer == GRAPH:
+                told = {"module": part.module, "inputs": part.inputs, "known": part.known}
+                return Program("blend", arrays, season=year, **told)
+        return Program("blend", arrays, season=year)
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, and each member into `members/<name>/`."""

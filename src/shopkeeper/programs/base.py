@@ -22,7 +22,9 @@ class Program:
 
     scorer: str
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    module: Any = None  # of GRAPH: a torch module, `module(history_BL, event_type_BL, *others) -> scores_BV`
+    # Of GRAPH, and of a blend with a network: a torch module,
+    # `module(history_BL, event_type_BL, *others) -> scores_BV`
+    module: Any = None
     # Of GRAPH: the others, float32 (B, L) each: `age`, `since`, `until` in days, `price`, `channel`; see `nn.network`.
     inputs: tuple[str, ...] = ()
     # Of GRAPH: what `own.own_items` reads; the graph is told own items and their scores, and the module gives two

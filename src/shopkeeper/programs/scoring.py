@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.programs import processes
+from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.trees import tree_sums
 
 LEAST_SPREAD, MOST_LOG = 0.05, 8.0  # as in `nn.heads`
@@ -69,13 +70,14 @@ def lasting(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
 def blended(features_nF: np.ndarray, arrays: Arrays) -> np.ndarray:
     """Several programs as one: `scorers` and `calibrators` name them, their arrays are `<number>/<name>`; see `mixed`.
 
-    Arrays without a number are also every member's: what is asked of which window.
+    Arrays without a number are also every member's: what is asked of which window. What a graph says is `said`.
     """
     shared = {name: values for name, values in arrays.items() if "/" not in name}
     said = []
     for k, (scorer, calibrator) in enumerate(zip(arrays["scorers"], arrays["calibrators"], strict=True)):
         own = {name.removeprefix(f"{k}/"): a for name, a in arrays.items() if name.startswith(f"{k}/")}
-        raw_n, how = PROBABILITY_SCORERS[str(scorer)](features_nF, {**shared, **own}), json.loads(str(calibrator))
+        drawn, how = str(scorer) == GRAPH, json.loads(str(calibrator))
+        raw_n = own["said"] if drawn else PROBABILITY_SCORERS[str(scorer)](features_nF, {**shared, **own})
         said.append(raw_n if how is None else calibrated(raw_n, how))
     told = [float(arrays[name][0]) for name in ("offset", "power", "factor")]
     return mixed(np.stack(said, axis=1), arrays["weight"], bool(arrays["probabilities"][0]), *told)

@@ -47,7 +47,7 @@ class CustomerModel:
     """A model about customers that was exported, with what turns events into features."""
 
     manifest: dict[str, Any]
-    session: Any  # onnxruntime.InferenceSession; None: `arrays` answer
+    session: Any  # onnxruntime.InferenceSession of a graph, or of a blend's network; None: `arrays` answer alone
     arrays: dict[str, np.ndarray]
     vocabulary: Vocabulary
     category: np.ndarray | None  # int32 (items + 1,), 0 where unknown
@@ -62,14 +62,17 @@ class CustomerModel:
         category, since = (vocabulary.content[name] for name in ("category", "category_since"))
         if category is not None and len(category) != len(vocabulary.item_ids) + 1:
             raise UserError(f"{path / VOCABULARY}: item_ids and category do not fit together; {AGAIN}")
-        drawn = manifest["scorer"] == GRAPH
+        arrays = {} if manifest["scorer"] == GRAPH else read_arrays(content["arrays.npz"])
+        drawn = manifest["scorer"] == GRAPH or GRAPH in arrays.get("scorers", ())
+        if drawn and "model.onnx" not in content:
+            raise UserError(f"{path / 'model.onnx'} is not listed in the manifest, and a network answers; {AGAIN}")
         session = open_session(path, content["model.onnx"], threads) if drawn else None
         if session is not None and not (takes := {node.name for node in session.get_inputs()}) <= set(INPUTS):
             raise UserError(f"{path / 'model.onnx'} takes {sorted(takes)} instead of {', '.join(INPUTS)}; {AGAIN}")
         return cls(
             manifest,
             session,
-            {} if drawn else read_arrays(content["arrays.npz"]),
+            arrays,
             vocabulary,
             None if category is None else np.array(category, np.int32),
             None if since is None else np.array(since, np.int64),
@@ -85,9 +88,9 @@ class CustomerModel:
         unknown: dict[int, int] = {}
         if scored:
             rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
-            if self.session is not None:
+            if self.manifest["scorer"] == GRAPH:
                 rows, instant, kept = self._until_asked(rows, instant)
-                out, strange = self._drawn(rows, instant, seen)
+                out, strange = self._drawn(rows, instant, seen, self.manifest["history"]["max_length"])
                 raw_n = out["probabilities" if "pairs" in self.manifest else "probability"].astype(np.float64).ravel()
                 for column, (name, told) in enumerate(self.manifest.get("further", {}).items()):
                     raw = out["further"][:, column].astype(np.float64)
@@ -102,7 +105,7 @@ class CustomerModel:
                     found = WAIT_SCORERS[scorer](features, self.arrays)
                     quantile_nQ, raw_n = shifted(*found, self.manifest["shift"], self.manifest["horizon_days"])
                 else:
-                    raw_n = PROBABILITY_SCORERS[scorer](features, self.arrays)
+                    raw_n = PROBABILITY_SCORERS[scorer](features, self.arrays | self._said_by_network(rows, instant))
             if rule := self.manifest.get("session"):
                 for n in set(scored) - {scored[row] for row in kept.tolist()}:
                     reasons[n] = none_goes_on(rule["after"])
@@ -173,12 +176,20 @@ class CustomerModel:
         cut = [histories[n][:end] for n, end in zip(kept.tolist(), until.tolist(), strict=True)]
         return cut, requests.events.timestamp[rows_nK[:, -1]], kept
 
+    def _said_by_network(self, histories: list[Sequence[Row]], instants: np.ndarray) -> dict[str, np.ndarray]:
+        """What the network of a blend says, as a blend reads it; nothing of one that has none."""
+        if self.session is None:
+            return {}
+        (k,) = np.flatnonzero(self.arrays["scorers"] == GRAPH).tolist()
+        out, _ = self._drawn(histories, instants, Counter(), int(self.arrays[f"{k}/max_length"][0]))
+        return {f"{k}/said": out["probability"].astype(np.float64).ravel()}
+
     def _drawn(
-        self, histories: list[Sequence[Row]], instants: np.ndarray, seen: Counter[str]
+        self, histories: list[Sequence[Row]], instants: np.ndarray, seen: Counter[str], longest: int
     ) -> tuple[dict[str, np.ndarray], list[int]]:
         """What the graph gives of customers who have events, (n, …) by name; how many items of each it knows not."""
         takes = frozenset(node.name for node in self.session.get_inputs())
-        longest, strange = self.manifest["history"]["max_length"], len(self.vocabulary.item_ids) + 1
+        strange = len(self.vocabulary.item_ids) + 1
         read = [rows[-longest:] for rows in histories]
         by_length = np.argsort([len(rows) for rows in read], kind="stable").tolist()
         names = [node.name for node in self.session.get_outputs()]

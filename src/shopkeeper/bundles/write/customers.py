@@ -90,13 +90,15 @@ class CustomerQuestions:
         self.usual_type = cases_of.usual_type(cohort)
 
     def write_program(self, folder: Path) -> dict[str, Any]:
-        """The graph, or the arrays; of a graph what it takes and gives."""
-        if self.program.scorer == GRAPH:
+        """The graph, or the arrays, or both; of a graph alone what it takes and gives."""
+        if self.program.module is not None:
             from shopkeeper.bundles.write.onnx_file import write_onnx
             from shopkeeper.bundles.write.probability import ProbabilityGraph
 
             graph = ProbabilityGraph(self.program, len(self.item_ids))
-            return write_onnx(graph, folder / "model.onnx", self.program.max_length)
+            drawn = write_onnx(graph, folder / "model.onnx", graph.model.network.shape.max_length)
+            if self.program.scorer == GRAPH:
+                return drawn
         with open(folder / "arrays.npz", "wb") as f:
             np.savez(f, **self.program.arrays)  # type: ignore[arg-type]
         return {}
@@ -112,7 +114,7 @@ class CustomerQuestions:
         category, since = item_categories(prepared), prepared.known_since("items", "category")
         if self.program.scorer == GRAPH:  # it reads no attributes
             category = since = None
-        named = category is not None or self.program.scorer == GRAPH or self.cohort.subject is not None
+        named = category is not None or self.program.module is not None or self.cohort.subject is not None
         named = named or self.declared.reads_items
         n = 0 if category is None else len(self.item_ids) + 1
         return {

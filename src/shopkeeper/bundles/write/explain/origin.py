@@ -9,7 +9,7 @@ from typing import Any
 from shopkeeper import __version__
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.programs.base import GRAPH, Program
+from shopkeeper.programs.base import Program
 from shopkeeper.timeline import iso
 
 
@@ -33,6 +33,6 @@ def told_of(prepared: Prepared, run: MadeFrom) -> dict[str, Any]:
 
 def made_with(program: Program) -> dict[str, str]:
     """Versions of what wrote it."""
-    names = ("numpy", "torch", "onnx", "onnxruntime") if program.scorer == GRAPH else ("numpy",)
+    names = ("numpy", "torch", "onnx", "onnxruntime") if program.module is not None else ("numpy",)
     return {"shopkeeper": __version__, "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in names}}  # fmt: skip
