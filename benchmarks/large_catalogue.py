@@ -11,7 +11,8 @@ there is one, else on the CPU in bf16, whose peak is that of the whole process. 
 With `--every` n one in n positions is learned, all of them are read: the softmax takes its rows a chunk at a time, so
 that more of them cost time and next to no memory. BERT4Rec has as many masks as are shipped (.2), the same share of
 which is learned; HSTU reads times; NARM and two towers read 200 events, too, where they are shipped with 50.
-Writes `benchmarks/results/large_catalogue.json` after each; rows of models that are not run this time are kept.
+Writes `benchmarks/results/large_catalogue.json` after each (`large_catalogue_gpu.json` on a GPU); rows of models that
+are not run this time are kept.
 """
 
 from __future__ import annotations
@@ -155,8 +156,9 @@ def main() -> None:
     if a.one:
         print(json.dumps(measured(a.models[0], a.items, a.steps, a.every)))
         return
+    file = "large_catalogue_gpu" if torch.cuda.is_available() else "large_catalogue"
     for name in a.models:
-        rows, claims = of_before("large_catalogue", [name])
+        rows, claims = of_before(file, [name])
         command = [sys.executable, __file__, "--one", "--models", name, "--items", str(a.items), "--steps",
                    str(a.steps), "--every", str(a.every)]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
@@ -171,12 +173,12 @@ def main() -> None:
         ]  # fmt: skip
         if not gpu:
             rows.append(row(system, data, "of this before there was a network", "GiB", [found["before"]]))
-        where = "one H100" if gpu and "H100" in gpu else gpu or "the CPU, whole process"
+        where = gpu or "the CPU, whole process"
         what = f"{data}, {name} on {where}, GiB"
         limit = LIMIT_GPU_GIB if gpu else LIMIT_GIB
         if a.items == 1_000_000:
             claims.append(at_most("training" if gpu else "zoo", what, found["peak"], limit))
-        write_result("large_catalogue", rows, claims, gpu=gpu, note=a.note)
+        write_result(file, rows, claims, gpu=gpu, note=a.note)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def ml_1m() -> Split:
     return Split.named(prepared, next((prepared.path / "splits").glob("leave_one_out-*")).name)
 
 
-def trained(case: Case, epochs: int) -> dict[str, Any]:
+def trained(case: Case, epochs: int, compiled: str) -> dict[str, Any]:
     """Seconds of each epoch but those in which it is compiled; the best validation NDCG@10 and the plan."""
     split = ml_1m()
     settings = {"width": 64, "blocks": 2, "max_length": LENGTH, "dropout": 0.2, "inputs": "targets", "batch_size": 128,
@@ -86,7 +86,9 @@ def trained(case: Case, epochs: int) -> dict[str, Any]:
     module, name = case.network.split(".")
     model = getattr(import_module(f"shopkeeper.recommenders.networks.{module}"), name)(**settings)
     targets = tuple(split.timeline["spec"]["target_events"])
-    model.fit(split.prepared, split, Fit(seed=1, target_events=targets, filter_seen=True, progress=False))
+    trainer = TrainerConfig(compile=compiled)
+    fit = Fit(seed=1, target_events=targets, filter_seen=True, trainer=trainer, progress=False)
+    model.fit(split.prepared, split, fit)
     history = model.trained.history
     found = {"seconds": [h["seconds"] for h in history[2:] or history], "plan": model.trained.plan.to_json(),
              "ndcg": max(h["ndcg@10"] for h in history)}  # fmt: skip
@@ -121,7 +123,7 @@ def peak_of(device: torch.device) -> float:
     return 2 * n**3 / best
 
 
-def of_customers(epochs: int, n_customers: int) -> dict[str, Any]:
+def of_customers(epochs: int, compiled: str, n_customers: int) -> dict[str, Any]:
     """Seconds of each epoch of the customers' Transformer but the first two, and the events that it reads in one."""
     from customers_speed import MAX_LENGTH, labelled
 
@@ -131,7 +133,7 @@ def of_customers(epochs: int, n_customers: int) -> dict[str, Any]:
     at: list[float] = []
     fit = Fit(
         seed=1,
-        trainer=TrainerConfig(validation_requests=0),
+        trainer=TrainerConfig(compile=compiled, validation_requests=0),
         log=lambda metrics, epoch: at.append(time.perf_counter()),
         progress=False,
     )
@@ -144,16 +146,16 @@ def of_customers(epochs: int, n_customers: int) -> dict[str, Any]:
             "plan": model.trained.plan.to_json()}  # fmt: skip
 
 
-def measured(name: str, epochs: int) -> dict[str, Any]:
+def measured(name: str, epochs: int, compiled: str) -> dict[str, Any]:
     """A case in this process."""
     if name == "customers":
-        return of_customers(min(epochs, 4), 200_000 if torch.cuda.is_available() else 2_000)
-    return trained(CASES[name], epochs)
+        return of_customers(min(epochs, 4), compiled, 200_000 if torch.cuda.is_available() else 2_000)
+    return trained(CASES[name], epochs, compiled)
 
 
-def apart(name: str, epochs: int) -> dict[str, Any] | None:
+def apart(name: str, epochs: int, compiled: str) -> dict[str, Any] | None:
     """A case in a process of its own; None where it fails, with its last words."""
-    command = [sys.executable, __file__, "--one", name, "--epochs", str(epochs)]
+    command = [sys.executable, __file__, "--one", name, "--epochs", str(epochs), "--compile", compiled]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     said = [line for line in done.stderr.splitlines() if "trial" in line or "plan" in line or "rror" in line]
     print(name, *said[-8:], sep="\n  ", file=sys.stderr, flush=True)
@@ -204,23 +206,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument(
+        "--compile", choices=["auto", "off"], default="auto", help="off: no trial, which takes a minute"
+    )
     parser.add_argument("--warm", action="store_true", help="one epoch of each, all at once; no result is written")
     parser.add_argument("--allow-cpu", action="store_true", help="run without a GPU; no result is written")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.one:
-        print(json.dumps(measured(a.one, a.epochs)))
+        print(json.dumps(measured(a.one, a.epochs, a.compile)))
         return
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     card = next((name for name in CARDS if gpu and name in gpu), None)
     if a.warm:
         with ThreadPoolExecutor(len(a.cases)) as pool:
-            list(pool.map(lambda name: apart(name, 1), a.cases))
+            list(pool.map(lambda name: apart(name, 1, a.compile), a.cases))
         return
     if not gpu and not a.allow_cpu:
         sys.exit("no GPU can be seen; --allow-cpu tries the script itself")
     for name in a.cases:
-        found = apart(name, a.epochs)
+        found = apart(name, a.epochs, a.compile)
         if found is None:
             continue
         mine = rows_of(name, found, gpu)

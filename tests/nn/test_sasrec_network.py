@@ -146,3 +146,18 @@ def test_the_gradients_of_packed_attention_are_those_of_pytorchs_own(heads: int,
         found.append((out_PD, *torch.autograd.grad((out_PD * weight_PD).sum(), (q, k, v), materialize_grads=True)))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_fused_attention_leaves_cudnn_out_and_the_setting_of_the_process_as_it_was(monkeypatch):
+    asked, kernel = [], attention.F.scaled_dot_product_attention
+
+    def seen(*args, **kwargs):
+        asked.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return kernel(*args, **kwargs)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", seen)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    q_PD = torch.randn(6, 8)
+    attention.causal_attention(q_PD, q_PD, q_PD, ((2, 3),), 2, fused=True)
+    assert asked == [False]
+    assert torch.backends.cuda.cudnn_sdp_enabled() is before is True

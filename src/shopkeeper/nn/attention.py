@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -215,8 +216,21 @@ def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor) -> None:
 def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int, real: Tensor | None) -> Tensor:
     q_bHLd, k_bHLd, v_bHLd = (_heads(x, b, length, heads) for x in (q, k, v))
     mask = None if real is None else real.view(b, 1, 1, length)
-    out_bHLd = F.scaled_dot_product_attention(q_bHLd, k_bHLd, v_bHLd, mask, is_causal=mask is None)
+    with _without_cudnn():
+        out_bHLd = F.scaled_dot_product_attention(q_bHLd, k_bHLd, v_bHLd, mask, is_causal=mask is None)
     return out_bHLd.transpose(1, 2).reshape(b * length, -1)
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """PyTorch's other attention kernels: cuDNN's, its first choice on Hopper, is planned anew for each (b, L), which
+    takes longer than the rest of the batch, and b is another one in nearly every batch."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def _heads(x: Tensor, b: int, length: int, heads: int) -> Tensor:
