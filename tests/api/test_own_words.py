@@ -146,3 +146,10 @@ def test_a_model_that_is_given_twice_counts_once_and_names_are_short(data: sk.Da
     assert report.to_pandas()["model"].tolist().count("popularity") == 1
     pair = sk.compare(one, other).pairs[0]
     assert {pair.a, pair.b} == {f"popularity ({m.path.name.removeprefix('popularity-')})" for m in (one, other)}
+
+
+def test_amounts_in_place_of_a_label_of_two_values_are_told_of_a_task():
+    amounts = pd.DataFrame({"who": ["a", "b", "c"], "months": [3, 40, 7], "paid": [2.5, 1.0, 7.25]})
+    with pytest.raises(sk.UserError, match=r"'paid' holds numbers with fractions, and task=churn .* task='spend'"):
+        sk.Dataset.from_customers(amounts, customer="who", label="paid")
+    assert sk.Dataset.from_customers(amounts, customer="who", label="paid", task="spend").n_users == 3

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from house import House
 from shopkeeper import configuration
+from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
@@ -17,6 +19,7 @@ from shopkeeper.ingest.dataset import matching
 from shopkeeper.ingest.exports import known
 from shopkeeper.ingest.guesses.files import given
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from shopkeeper.ingest.log import shown_share
 from shopkeeper.pipeline.prepare import prepare
 
 SHOPIFY = dict(known())["shopify_orders"].columns
@@ -90,6 +93,60 @@ def test_a_column_that_was_renamed_is_told_with_its_nearest_name_and_a_way_out(t
         guess_dataset(path)
     assert "no column 'Lineitem sku' in the header. Did you mean 'Lineitem SKU'?" in str(e.value)
     assert str(e.value).endswith("write the usual name into the header, or export it again with all columns.")
+
+
+def test_files_of_the_raw_folder_itself_are_named_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOPKEEPER_RAW", str(tmp_path))
+    exported(tmp_path, [*map(order, range(30))])
+    assert given(tmp_path).folder == ""
+    exported(tmp_path / "a/b", [*map(order, range(30))])
+    assert given(tmp_path / "a/b").folder == "a/b"
+
+
+def log(path: Path, n: int, blank: int) -> Path:
+    """A log of n lines, of which so many name no customer."""
+    rows = [f"{'' if i < blank else f'c{i % 20}'},t{i % 7},2025-{1 + i % 9:02d}-{1 + i % 28:02d},5" for i in range(n)]
+    path.write_text("\n".join(["customer,item,time,price", *rows]) + "\n")
+    return path
+
+
+def test_what_prepare_would_refuse_is_a_doubt_of_new_dataset_with_shares_that_differ(tmp_path: Path):
+    text = guess_dataset(log(tmp_path / "few.csv", 1000, 10))
+    assert "would be rejected" not in text  # 1 % is allowed
+    path = log(tmp_path / "more.csv", 1000, 11)
+    assert (
+        "# DOUBT: 11 of the first 1,000 events would be rejected (11 × customer: no user_id): more than "
+        "max_rejected_share (0.01) allows; mend them, or set it\nmax_rejected_share: 0.01\n"
+    ) in guess_dataset(path)
+    with pytest.raises(UserError, match=r"in all 11 of 1,000 rows \(1\.1%\) are rejected"):
+        prepare_dataset(yaml.safe_load(guess_dataset(path)), tmp_path, tmp_path / "out")
+    assert shown_share(0.0104, 0.01) == "1.04%"  # and not 1.0%
+    assert shown_share(0.01, 0.01) == "1.0%"
+    assert "item_id: item # DOUBT: 0.05% of it is missing" in guess_dataset(
+        _with_one_blank(log(tmp_path / "one.csv", 2000, 0))
+    )
+
+
+def _with_one_blank(path: Path) -> Path:
+    path.write_text(path.read_text().replace(",t0,", ",,", 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "table"),
+    [
+        ("customer_id,tenure,contract,churn", "c{0},{1},monthly,{2}", True),  # one row each
+        ("recency,history,visit,conversion", "{1},{1}.5,{2},{2}", True),  # nothing names a customer
+        ("customer_id,sku,quantity", "c{2},s{1},1", False),
+        ("customer_id,sku,action", "c{0},s{1},view", False),
+    ],
+)
+def test_a_table_of_customers_is_not_taken_for_a_log_without_a_word(header: str, row: str, table: bool, tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "\n".join([header, *(row.format(i, i % 40, i % 2 if table else i % 9) for i in range(1200))]) + "\n"
+    )
+    assert ("A table instead of a log" in guess_dataset(path)) is table
 
 
 @pytest.mark.parametrize(

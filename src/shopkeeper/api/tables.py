@@ -89,7 +89,13 @@ def _label(column: pa.ChunkedArray, name: str, positive: Any, task: str) -> dict
             raise UserError(f"task={task} takes numbers, and positive={positive!r} names one value; leave it out")
         return {"column": name}
     if pa.types.is_floating(column.type):  # whole numbers that a missing one has made floats
-        column = as_ids(column, name)
+        try:
+            column = as_ids(column, name)
+        except UserError:
+            raise UserError(
+                f"column '{name}' holds numbers with fractions, and task={task} is of two values, yes and no; name "
+                f"another label, or a task of amounts: task='spend'"
+            ) from None
     values = [v for v in pc.unique(column.cast(pa.string())).to_pylist() if v is not None]
     if not values:
         raise UserError(f"column '{name}' holds no value at all; name the column that has the label")

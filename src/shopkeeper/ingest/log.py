@@ -209,6 +209,17 @@ def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:
     return sorted(rows, key=lambda r: (-r[2], r[0], r[1]))
 
 
+def shown_share(share: float, beside: float) -> str:
+    """A share in percent, with as many digits as it needs to look different from another one: 1.05% beside .01.
+
+    Examples:
+        >>> shown_share(0.0105, 0.01), shown_share(0.119, 0.01)
+        ('1.05%', '11.9%')
+    """
+    texts = (f"{share:.{n}%}" for n in range(1, 7) if f"{share:.{n}%}" != f"{beside:.{n}%}")
+    return next(texts, f"{share:.1%}")
+
+
 class RejectedError(UserError):
     """Too many rows that are no events. Where a log is a table in memory, its parts are said in other words."""
 
@@ -216,7 +227,7 @@ class RejectedError(UserError):
         self.first = rejected.slice(0, 1).to_pylist()[0]
         self.allowed = allowed
         counts = "; ".join(f"{n:,} × {column}: {reason}" for column, reason, n in reasons(rejected)[:WORST_SHOWN])
-        self.share = f"{out:,} of {total:,} rows ({out / total:.1%}) are rejected [{counts}]"
+        self.share = f"{out:,} of {total:,} rows ({shown_share(out / total, allowed)}) are rejected [{counts}]"
         super().__init__(
             f"{self.first['file']}, row {self.first['row']}{self.what}; in all {self.share}: mend them, correct the "
             f"dataset's config, or allow it with max_rejected_share (now {allowed})"

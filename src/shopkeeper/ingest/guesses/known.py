@@ -34,6 +34,7 @@ from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.typed import made
 
 MUST_DIFFER = ("format", "delimiter", "encoding", "decimal")  # of a reader, where a file is written otherwise
+REJECTED_ROWS, MORE = "would be rejected", "more than max_rejected_share"
 SHOWN = 5
 ZONE = "no file says whose days are meant: the shop's time zone, such as Europe/Berlin"
 
@@ -163,7 +164,8 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> tuple[list[str],
         )
     if len(bad):
         why = "; ".join(f"{count:,} × {column}: {reason}" for column, reason, count in reasons(bad)[:SHOWN])
-        lines.append(f"{len(bad):,} of the first {n + len(bad):,} events would be rejected ({why})")
+        more = above(len(bad) / (n + len(bad)), config.max_rejected_share)
+        lines.append(f"{len(bad):,} of the first {n + len(bad):,} events {REJECTED_ROWS} ({why}){more}")
     for column in ("user_id", "item_id", "order_id"):
         parts = [rows.ids[column] for rows in kept if column in rows.ids]
         if not parts:
@@ -179,6 +181,24 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> tuple[list[str],
     if not n and not len(gone):
         lines.append("no row of this file is an event; look at event_type.map of the source")
     return lines, days
+
+
+def above(share: float, allowed: float) -> str:
+    """What follows where more rows would be rejected than a config allows; else nothing."""
+    if share <= allowed:
+        return ""
+    return f": {MORE} ({allowed}) allows; mend them, or set it"
+
+
+def would_be_rejected(told: dict[str, Any], path: Path, limit: int) -> str:
+    """Of a file's first rows how many a config would reject, where that is more than it allows, or what it would say
+    of them; "": it would be prepared.
+    """
+    try:
+        lines, _ = _looked_at(told, path, limit)
+    except UserError as e:
+        return f"prepare would stop: {e}"
+    return next((line for line in lines if REJECTED_ROWS in line and MORE in line), "")
 
 
 def _checked(blocks: Iterator[Any], config: DatasetConfig) -> Iterator[tuple[list[Rows], pa.Table]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
@@ -21,7 +22,7 @@ from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import kind_of, seen_line, span_days, split_of, windows_of
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
-from shopkeeper.ingest.guesses.known import propose
+from shopkeeper.ingest.guesses.known import propose, would_be_rejected
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
 from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
@@ -38,6 +39,11 @@ TWICE = (
     "no column numbers orders: rows that stand in two of these files count twice; where files overlap, "
     "filters: {repeats: {seconds: 0, of: all}} drops what equals an earlier row, equal lines of one order, too"
 )
+TABLE = (
+    "no times, and no customer with a few rows: where each row is a customer and a column says what came true, this is "
+    "a table and no log; write the block `table` as in the guide, A table instead of a log, and not what stands here"
+)
+FEW = 500  # rows to each customer above which it is doubtful that they are customers
 ONCE = " # an order that stands in several files is read from the last of them"
 RATINGS = r"rating|ratings|stars|score|overall|bewertung"
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
@@ -122,6 +128,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     rows = [f"explode: {quoted(exploded)}"] if exploded else []
     what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
     timed = "timestamp" in columns
+    doubts += [TABLE] if not timed and _is_table(frame, columns) else []
     body, targets = _body(frame, columns, options, joined)
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
@@ -156,7 +163,21 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         windows = windows_of(span_days(instants(frame[columns["timestamp"]])) if whole else None)
         lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
     lines += ["max_rejected_share: 0.01"]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
+    if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
+        text = text.replace("max_rejected_share:", f"{DOUBT}{doubt}\nmax_rejected_share:")
+    return text
+
+
+def _is_table(frame: pl.DataFrame, columns: dict[str, str]) -> bool:
+    """Whether rows without times are customers: each has one alone, or nothing tells whose a row is."""
+    if "event_type" in columns:
+        return False
+    if "user_id" not in columns:
+        return "session_id" not in columns or frame[columns["session_id"]].n_unique() * FEW < frame.height
+    n = frame[columns["user_id"]].n_unique()
+    return frame.height > 1 and (n == frame.height or n * FEW < frame.height)
 
 
 def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
@@ -231,8 +252,9 @@ def _body(
         if ours == "event_type":
             continue
         missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
-        note = f" {DOUBT}{missing / frame.height:.1%} of it is missing" if missing else ""
-        if ours == "user_id" and frame[theirs].n_unique() * 500 < frame.height:
+        share = missing / frame.height
+        note = f" {DOUBT}{share:.{1 if share >= 0.001 else 2}%} of it is missing" if missing else ""
+        if ours == "user_id" and frame[theirs].n_unique() * FEW < frame.height:
             note += (
                 f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
             )
