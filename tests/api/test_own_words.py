@@ -111,9 +111,9 @@ def test_settings_may_be_numbers_and_lists_of_numpy(data: sk.Dataset):
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("horizon_days", "It is the task's: task={'name': 'churn', 'windows': {'horizon_days': …}}"),
-        ("test_days", "It is the split's: split={'test_days': …}"),
-        ("filter_seen", r"It is the dataset's: Dataset.from_pandas(…, filter_seen=…)"),
+        ("horizon_days", "which is the task's: give task={'name': 'churn', 'windows': {'horizon_days': …}}"),
+        ("test_days", "which is the split's: give split={'test_days': …}"),
+        ("filter_seen", "which is the dataset's: give it to Dataset.from_pandas(…, filter_seen=…)"),
         ("neighbors", "Did you mean 'neighbours'?"),
     ],
 )

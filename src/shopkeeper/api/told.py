@@ -107,15 +107,17 @@ def divided(
         elif key in model:
             own[key] = value
         else:
-            raise UserError(f"{name} has no setting '{key}'.{_whose(key) or nearest(key, [*model, *of_verb])}")
+            if whose := _whose(key):
+                raise UserError(f"{name} has no setting '{key}', which is {whose}")
+            raise UserError(f"{name} has no setting '{key}'.{nearest(key, [*model, *of_verb])}")
     return own, others
 
 
 def _whose(key: str) -> str:
-    """Who takes a setting that no model and no training has: the task, the split or the dataset. A blank in front."""
+    """Who takes a setting that no model and no training has, the task, the split or the dataset, and how; "": nobody."""
     if key == "windows" or key in CustomerSpec.RULES:
         windows = "{…}" if key == "windows" else f"{{'{key}': …}}"
-        return f" It is the task's: task={{'name': 'churn', 'windows': {windows}}}."
+        return f"the task's: give task={{'name': 'churn', 'windows': {windows}}}"
     if key in {field.name for field in fields(SplitSettings)}:
-        return f" It is the split's: split={{'{key}': …}}."
-    return f" It is the dataset's: Dataset.from_pandas(…, {key}=…)." if key in shape() else ""
+        return f"the split's: give split={{'{key}': …}}"
+    return f"the dataset's: give it to Dataset.from_pandas(…, {key}=…)" if key in shape() else ""
