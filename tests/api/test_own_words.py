@@ -111,9 +111,9 @@ def test_settings_may_be_numbers_and_lists_of_numpy(data: sk.Dataset):
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("horizon_days", "which is the task's: give task={'name': 'churn', 'windows': {'horizon_days': …}}"),
-        ("test_days", "which is the split's: give split={'test_days': …}"),
-        ("filter_seen", "which is the dataset's: give it to Dataset.from_pandas(…, filter_seen=…)"),
+        ("horizon_days", "give it as task={'name': 'churn', 'windows': {'horizon_days': …}}"),
+        ("test_days", "give it as split={'test_days': …}"),
+        ("filter_seen", "give it as Dataset.from_pandas(…, filter_seen=…)"),
         ("neighbors", "Did you mean 'neighbours'?"),
     ],
 )

@@ -108,16 +108,16 @@ def divided(
             own[key] = value
         else:
             if whose := _whose(key):
-                raise UserError(f"{name} has no setting '{key}', which is {whose}")
+                raise UserError(f"{name} has no setting '{key}', which is not the model's; give it as {whose}")
             raise UserError(f"{name} has no setting '{key}'.{nearest(key, [*model, *of_verb])}")
     return own, others
 
 
 def _whose(key: str) -> str:
-    """Who takes a setting that no model and no training has, the task, the split or the dataset, and how; "": nobody."""
+    """How a setting is given that no model has: to the task, the split or the dataset; "": nobody takes it."""
     if key == "windows" or key in CustomerSpec.RULES:
         windows = "{…}" if key == "windows" else f"{{'{key}': …}}"
-        return f"the task's: give task={{'name': 'churn', 'windows': {windows}}}"
+        return f"task={{'name': 'churn', 'windows': {windows}}}"
     if key in {field.name for field in fields(SplitSettings)}:
-        return f"the split's: give split={{'{key}': …}}"
-    return f"the dataset's: give it to Dataset.from_pandas(…, {key}=…)" if key in shape() else ""
+        return f"split={{'{key}': …}}"
+    return f"Dataset.from_pandas(…, {key}=…)" if key in shape() else ""
