@@ -56,6 +56,21 @@ def test_lines_of_a_basket_are_of_now_where_they_tell_no_time(split):
         asked(split, [[["i1", "view", "2026-11-28"], "i2"]], [["i4"]])
 
 
+def test_what_else_a_line_tells_is_known_as_far_as_the_log_has_it(tmp_path):
+    lists = [[1, 2, 3], [2, 3, 4]]
+    columns = {"order": [[1, 1, 2], [3, 4, 4]], "price": [[1.0, 2.0, 3.0]] * 2, "channel": [[1, 2, 1]] * 2}
+    split = tiny_prepared(tmp_path / "t", lists, columns=columns, channels=("shop", "web"))[1]
+    one = [{"item_id": f"i{i}", "order_id": "o", "channel": "web", "session_id": "s"} for i in (1, 2)]
+    told = asked(split, [[*one, {"item_id": "i3", "price": 2.5}], ["i4"]]).events
+    assert told.order.tolist() == [1, 1, 0, 0]
+    assert told.channel.tolist() == [2, 2, 0, 0]
+    assert (told.price[2], np.isnan(told.price[[0, 1, 3]]).all()) == (2.5, True)
+    assert told.session is told.quantity is None  # the log has none, or nobody told any
+    assert asked(split, [["i1"]]).events.order is None
+    both = asked(split, [one, one], [["i3", {"item_id": "i4", "order_id": "o"}], ["i4"]])
+    assert both.events.order.tolist() == [1, 1, 2, 1, 1, 1, 2]  # lines that name no order are of the basket's
+
+
 def test_nobody_may_be_asked_about(split):
     assert len(asked(split, [])) == len(asked(split, [], [])) == 0
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from shopkeeper.bundles.answer.events import read_event
+from shopkeeper.bundles.answer.baskets import ORDER
+from shopkeeper.bundles.answer.events import Row, read_event
+from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.queries import as_typed
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
@@ -25,7 +27,7 @@ from shopkeeper.recommenders.base import untyped_event
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+Line = tuple[int, Row]  # an item's internal id, and what is told of the event
 CELLS_AT_ONCE = 4_000_000  # of scores
 
 
@@ -88,31 +90,54 @@ def asked_now(
         split: of its data.
         placement: where: on an item's page that item is not recommended.
     """
-    items, types, times = read_lines(history, model, split, "history")
-    for n, told in enumerate(times):
-        if None not in told:  # else oldest first, as they are written
-            order = np.argsort(np.array(told, np.int64), kind="stable").tolist()
-            items[n], types[n], times[n] = ([of[at] for at in order] for of in (items[n], types[n], told))
-    before = [len(known) for known in items]
+    people = [_oldest_first(lines) for lines in read_lines(history, model, split, "history")]
+    before = [len(lines) for lines in people]
     if basket is not None:
-        of_order = read_lines(basket, model, split, "basket")
-        items, types, times = _joined(items, of_order[0]), _joined(types, of_order[1]), _joined(times, of_order[2])
+        of_order = [[(item, row._replace(order_id=row.order_id or ORDER)) for item, row in lines]
+                    for lines in read_lines(basket, model, split, "basket")]  # fmt: skip
+        people = [[*own, *added] for own, added in zip(people, of_order, strict=True)]
+    items = [[item for item, _ in lines] for lines in people]
+    times = [[row.timestamp for _, row in lines] for lines in people]
     time = split.prepared.events.timestamp
     end = 0 if time is None else int(time.max()) + 1
     now = [max([end, *(told + 1 for told in known if told is not None)]) for known in times]  # what was told is past
     if any(told is not None for known in times for told in known):  # a basket is of now
         times = [[*known[:n], *(at - 1 if told is None else told for told in known[n:])]
                  for known, n, at in zip(times, before, now, strict=True)]  # fmt: skip
+    types = [[row.event_type for _, row in lines] for lines in people]
     requests = Requests.from_histories(items, types, told_times(times), None if time is None else now)
-    if basket is not None:  # its lines are one order
-        order = [np.arange(len(known)) >= n for known, n in zip(items, before, strict=True)]
-        one_order = np.concatenate([*order, np.zeros(0, bool)]).astype(np.int32)
-        requests = replace(requests, events=replace(requests.events, order=one_order))
+    columns = _told_columns([row for lines in people for _, row in lines], split.prepared, basket is not None)
+    requests = replace(requests, events=replace(requests.events, **columns))
     return without_shown(requests, items, [known[n:] for known, n in zip(items, before, strict=True)], placement)
 
 
-def _joined(first: list[list[T]], more: list[list[T]]) -> list[list[T]]:
-    return [[*own, *added] for own, added in zip(first, more, strict=True)]
+def _oldest_first(lines: list[Line]) -> list[Line]:
+    """In order of time; where a line tells none, as they are written."""
+    if any(row.timestamp is None for _, row in lines):
+        return lines
+    return sorted(lines, key=lambda line: line[1].timestamp or 0)
+
+
+def _told_columns(rows: Sequence[Row], prepared: Prepared, basket: bool) -> dict[str, np.ndarray]:
+    """What is told of events beside item, type and time, of what the log has, too; `basket`: orders are told."""
+    channel = {name: code for code, name in enumerate(prepared.manifest.get("channels") or (), start=1)}
+    found: dict[str, tuple[list[float], type]] = {
+        "price": ([row.price for row in rows], np.float64),
+        "quantity": ([row.quantity for row in rows], np.float64),
+        "order": (_numbered([row.order_id for row in rows]), np.int32),
+        "session": (_numbered([row.session_id for row in rows]), np.int32),
+        "channel": ([channel.get(row.channel or "", 0) for row in rows], np.int32),
+    }
+    told: dict[str, np.ndarray] = {name: np.array(values, dtype) for name, (values, dtype) in found.items()}
+    kept = [name for name, values in told.items()
+            if getattr(prepared.events, name) is not None and np.nan_to_num(values).any()]  # fmt: skip
+    return {name: told[name] for name in (*kept, *(("order",) if basket else ()))}
+
+
+def _numbered(ids: Sequence[str | None]) -> list[float]:
+    """Ids as numbers from 1 in order of first appearance; 0 where there is none."""
+    known: dict[str, int] = {}
+    return [known.setdefault(one, len(known) + 1) if one else 0 for one in ids]
 
 
 def without_shown(
@@ -137,10 +162,8 @@ def of_category(requests: Requests, category: str, split: Split) -> Requests:
     return replace(requests, candidates=(offsets, np.tile(open_to, len(requests))))
 
 
-def read_lines(
-    lists: Sequence[Sequence[Any]], model: Any, split: Split, where: str
-) -> tuple[list[list[int]], list[list[int]], list[list[int | None]]]:
-    """What people write down of themselves, as internal ids, codes of event types and instants (µs; None: not told).
+def read_lines(lists: Sequence[Sequence[Any]], model: Any, split: Split, where: str) -> list[list[Line]]:
+    """What people write down of themselves: of each line the item's internal id, and all that it tells.
 
     Items that are not known go.
 
@@ -149,19 +172,16 @@ def read_lines(
     prepared = split.prepared
     usual = untyped_event(model, split.timeline["spec"].get("target_events") or ())
     internal = {str(item): i + 1 for i, item in enumerate(prepared.items["item_id"].to_pylist())}
-    items, types, times = [], [], []
+    found = []
     for lines in lists:
         rows = [read_event(x if isinstance(x, list | Mapping) else str(x), where, usual, prepared.zone) for x in lines]
-        events = [(normal_id(row.item_id), row.event_type, row.timestamp) for row in rows]  # as the log spells them
-        if strange := [item_id for item_id, *_ in events if item_id not in internal]:
+        named = [(normal_id(row.item_id), row) for row in rows]  # as the log spells them
+        if strange := [item_id for item_id, _ in named if item_id not in internal]:
             whole = _with_commas(strange, internal)
             hint = f"; {whole} is one item: write it in double quotes, '{where}=[\"{whole}\"]'" if whole else ""
             log.info("left out, not in the data: %s%s", ", ".join(strange), hint)
-        events = [event for event in events if event[0] in internal]
-        items.append([internal[item_id] for item_id, *_ in events])
-        types.append([kind for _, kind, _ in events])
-        times.append([time for *_, time in events])
-    return items, types, times
+        found.append([(internal[item_id], row) for item_id, row in named if item_id in internal])
+    return found
 
 
 def _with_commas(strange: Sequence[str], known: Mapping[str, int]) -> str | None:
