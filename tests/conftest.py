@@ -7,10 +7,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+
+TEMPORARY = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders of tests, and of what they start, lie in one, which goes at the end.
+
+    A folder of the API goes when Python ends, and workers of pytest-xdist are ended without that. pytest's own
+    folders stay where they are: one wants to look into those of a test that failed.
+    """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    config.stash[TEMPORARY] = tempfile.tempdir = tempfile.mkdtemp(prefix="shopkeeper-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """With all that is in it."""
+    shutil.rmtree(config.stash[TEMPORARY], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,15 @@ def test_every_shipped_trainer_runs(tiny_shop, name: str, caplog: pytest.LogCapt
         assert "Self CPU" in caplog.text
 
 
-def test_the_profiler_sees_the_work_of_a_batch(tiny_shop, caplog: pytest.LogCaptureFixture):
+def test_the_profiler_sees_the_work_of_a_batch_and_leaves_no_trace(tiny_shop, tmp_path: Path, monkeypatch, caplog):
     """With two threads a batch would be shared out to two others, of which the profiler knows nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     settings = trainer("profiler", threads=2, precision="fp32", validation_requests=0)
     caplog.set_level(logging.INFO)
     SASRec(**{**MODEL, "dropout": 0.0}).fit(*tiny_shop, Fit(seed=3, trainer=TrainerConfig.of(settings), progress=False))
     for work in ("_Chunked", "aten::mm", "AddmmBackward", "Optimizer.step"):  # the first is the softmax
         assert work in caplog.text
+    assert not list(tmp_path.iterdir())  # Lightning's megabytes of JSON, of which nobody was told
 
 
 def test_streamed_from_files_it_learns_the_same_and_leaves_no_files(tiny_shop, tmp_path: Path, caplog):

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.profilers import PyTorchProfiler
+from pytorch_lightning.profilers import Profiler, PyTorchProfiler
 
 from shopkeeper import stopping
 from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
@@ -47,6 +47,9 @@ def trainer_of(
     if folder is not None:
         place = folder / "checkpoint"
         callbacks.append(Resumable(place, config.checkpoint_epochs, config.checkpoint_minutes, afresh))
+    profiler: Profiler | str | None = config.profiler
+    if profiler == "pytorch":  # Lightning's usual 20 rows end before a small network's products; a trace went to /tmp
+        profiler = PyTorchProfiler(row_limit=100, export_to_chrome=False)
     return pl.Trainer(
         accelerator=device.type,
         devices=1 if device.type == "cpu" else [device.index or 0],
@@ -59,8 +62,7 @@ def trainer_of(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         deterministic=config.deterministic or None,
-        # Lightning's usual 20 rows end before the matrix products of a small network
-        profiler=PyTorchProfiler(row_limit=100) if config.profiler == "pytorch" else config.profiler,
+        profiler=profiler,
         default_root_dir=str(folder) if folder else tempfile.gettempdir(),
         use_distributed_sampler=False,
     )
