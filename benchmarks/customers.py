@@ -28,7 +28,8 @@ from.
 
 A long row can be measured in parts: with `--runs FOLDER` a training stays there, and one that was told the same words
 is not done again (throw the folder away when the code has changed); `--models gru transformer` trains those alone and
-writes no figures yet.
+writes no figures yet. `--without gru transformer` measures a row without these: which is put forward is decided among
+the others, and the file's `command` and `measured` say so.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +316,7 @@ def place_of(name: str) -> tuple[str, str]:
     return ("demo_shop_btyd", name) if name == "still_customer" else (ROWS[name].dataset, ROWS[name].task)
 
 
-def main(name: str, seeds: int, runs: Path | None) -> None:
+def main(name: str, seeds: int, runs: Path | None, without: Sequence[str] = ()) -> None:
     """Measure a row, and keep the others."""
     kept, claims_before = of_before()
     if name in HALVES:
@@ -323,7 +324,8 @@ def main(name: str, seeds: int, runs: Path | None) -> None:
     elif name == "still_customer":
         rows, claims = of_who_had_left()
     else:
-        rows, claims = of_log(ROWS[name], seeds, runs)
+        log = ROWS[name]
+        rows, claims = of_log(replace(log, models=tuple(m for m in log.models if m not in without)), seeds, runs)
     mine = place_of(name)
     others = [r for r in kept if asked_of(r) != mine]
     said = [c for c in claims_before if not c["what"].startswith(f"{mine[0]}, {mine[1]}")]
@@ -336,6 +338,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, help="where trainings stay")
     parser.add_argument("--models", nargs="+", default=[], help="train these alone into --runs")
+    parser.add_argument("--without", nargs="+", default=[], choices=CHURN, help="models that are not asked")
     told = parser.parse_args()
     if told.models and (told.runs is None or told.row not in ROWS):
         parser.error("--models trains models of a row of a log into --runs")
@@ -343,4 +346,4 @@ if __name__ == "__main__":
         for seed in range(1, told.seeds + 1):
             trained(ROWS[told.row], model, seed, told.runs)
     if not told.models:
-        main(told.row, told.seeds, told.runs)
+        main(told.row, told.seeds, told.runs, told.without)
