@@ -47,6 +47,24 @@ def customers_of_a_table() -> str:
     return _table("customers", "telco_churn", wanted, ("log loss", "AUROC", "calibration error"))
 
 
+def customers_by_log() -> str:
+    """Who leaves, of each log: the model that leads on validation beside others on test, log loss and calibration."""
+    rows = _rows("customers")
+    logs = dict.fromkeys(dataset for _, dataset, figure in rows if figure == "churn: validation log_loss")
+    beside = ("lightgbm", "bg_nbd", "oracle_observable_churn")
+    titles = ["`dataset=`", "leads on validation", "log loss", "AUROC", "calibration error",
+              *("the exact oracle" if name.startswith("oracle") else f"`{name}`" for name in beside)]  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", f"|---|---|{'---:|' * (len(titles) - 2)}"]
+    for log in sorted(logs):
+        models = [name for name in _systems(rows, log, "churn: validation log_loss") if not name.startswith("oracle")]
+        best = min(models, key=lambda name: float(rows[name, log, "churn: validation log_loss"]["median"]))
+        own = [_share(rows[best, log, f"churn: test {name}"]["median"]) for name in ("log_loss", "auroc", "ece")]
+        found = [rows.get((name, log, "churn: test log_loss")) for name in beside]
+        others = ["" if one is None else _share(one["median"]) for one in found]
+        lines.append(f"| `{log}` | `{best}` | {' | '.join([*own, *others])} |")
+    return "\n".join(lines)
+
+
 def _table(file: str, dataset: str, wanted: Sequence[tuple[str, Callable[[float], str]]], titles: Iterable[str]) -> str:
     rows = _rows(file)
     first = wanted[0][0]

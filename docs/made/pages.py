@@ -38,6 +38,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "elsewhere versions": elsewhere.versions,
     "shops": measured.shops,
     "customers": measured.customers,
+    "customers by log": measured.customers_by_log,
     "customers of a table": measured.customers_of_a_table,
 }
 """What stands in a written page as `<!-- made: name -->`."""
