@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     config.stash[TEMPORARY] = tempfile.tempdir = tempfile.mkdtemp(prefix="shopkeeper-tests-")
+    os.chmod(tempfile.tempdir, 0o711)  # a database's server, another user below root, has a folder of its own in it
     os.environ["TMPDIR"] = tempfile.tempdir
 
 
