@@ -37,6 +37,13 @@ def test_a_declaration_comes_back_from_what_a_manifest_says():
     assert one.hash != USUAL.hash == replace(USUAL, name="mine").hash
 
 
+def test_a_whole_number_with_a_point_is_the_same_declaration():
+    one, other = (read(Features, {"category": {"half_life_days": days}}) for days in (90, 90.0))
+    assert one.hash == other.hash != USUAL.hash
+    assert names(one) == names(other)
+    assert Features.from_json(other.as_json()) == one
+
+
 def test_windows_are_columns_and_what_is_left_out_is_gone():
     told = read(Features, {"money": {"windows": [7]}, "frequency": None, "channels": False})
     assert [name for name in names(told) if name.startswith("money")] == ["money", "money_7d", "money_per_order",

@@ -229,5 +229,7 @@ def test_what_one_model_is_told_no_other_stage_is(tmp_path: Path, monkeypatch: p
     after = {file.name: file.read_text() for file in plan(training={"sasrec": ["model.lr=0.5"]}).glob("*.yaml")}
     assert {name for name in after if after[name] != before[name]} == {"train-sasrec.yaml"}
     assert yaml.safe_load(after["train-sasrec.yaml"])["model"]["lr"] == 0.5
+    rich = {file.name: file.read_text() for file in plan(overrides=["features=rich"]).glob("*.yaml")}
+    assert yaml.safe_load(rich["stage-prepare.yaml"])["features"]["name"] == "rich"  # its audit looks at them
     with pytest.raises(UserError, match=r"training: item_knn is none of models \(popularity, sasrec\)"):
         plan(training={"item_knn": ["model.neighbours=5"]})

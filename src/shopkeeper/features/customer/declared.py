@@ -185,6 +185,8 @@ def _plain(value: Any) -> Any:
         return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, float) and value.is_integer():  # 90.0 days are 90
+        return int(value)
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 

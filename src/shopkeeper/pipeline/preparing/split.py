@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow as pa
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.features.customer.declared import Features
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.preparing.data import prepare_data, warn_once
 from shopkeeper.pipeline.told import Data
@@ -62,7 +65,10 @@ def prepare_split(config: Data, prepared: Prepared) -> Split:
     if config.audit == "full":
         from shopkeeper.splits.audit import audit_by_perturbation
 
-        log.info("audit=full: %s", audit_by_perturbation(prepared, split, features_at_training_cutoff(split)))
+        log.info(
+            "audit=full: %s",
+            audit_by_perturbation(prepared, split, features_at_training_cutoff(split, config.features)),
+        )
     return split
 
 
@@ -126,16 +132,20 @@ def real_users(config: Data, prepared: Prepared) -> Callable[[], pa.Array] | Non
     return read
 
 
-def features_at_training_cutoff(split: Split) -> dict[str, Callable[[Prepared], np.ndarray]]:
-    """What the full audit perturbs the future of, besides rows and catalogue: the customers' features at the cutoff."""
+def features_at_training_cutoff(split: Split, declared: Features) -> dict[str, Callable[[Prepared], np.ndarray]]:
+    """What the full audit perturbs the future of, besides rows and catalogue: the customers' features at the cutoff.
+
+    `declared`: which ones. Vectors of items are a finished run's, which its own audit looks at.
+    """
     cutoffs = split.timeline.get("cutoffs") or {}
     if "validation" not in cutoffs:
         return {}
     from shopkeeper.customers.build_cohort import build_cohort
 
-    cutoff = int(cutoffs["validation"]["us"])
+    cutoff, declared = int(cutoffs["validation"]["us"]), replace(declared, item_vectors=None)
 
     def features(prepared: Prepared) -> np.ndarray:
-        return build_cohort(prepared, cutoff, horizon_days=1, active_days=None, labels=False).features
+        options: dict[str, Any] = {"horizon_days": 1, "active_days": None, "labels": False, "declared": declared}
+        return build_cohort(prepared, cutoff, **options).features
 
     return {"customer features": features}

@@ -24,7 +24,18 @@ from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
 READS = {
-    "prepare": ("dataset", "split", "task", "paths", "engine", "timeline", "audit", "progress", "prepared_folder"),
+    "prepare": (
+        "dataset",
+        "split",
+        "task",
+        "paths",
+        "engine",
+        "timeline",
+        "features",
+        "audit",
+        "progress",
+        "prepared_folder",
+    ),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
     "segments": (
         "dataset",
