@@ -1,4 +1,4 @@
-"""Validation while training gives what the evaluation's own ranks give."""
+"""Validation while training gives what the evaluation's own ranks give, and where histories are encoded afterwards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_training import fit, shop
 
 from shopkeeper.metrics.ranker import rank_vectors
 from shopkeeper.metrics.ranks import Flat, positions
+from shopkeeper.training.sequence_model import MANY
 from shopkeeper.training.validation import Validator, means, per_request
 from tiny import tiny_prepared
 
@@ -61,3 +63,27 @@ def test_a_sample_of_the_requests_is_always_the_same_one(tiny_shop):
     assert len(sample(20).offsets) == 21
     assert np.array_equal(sample(20).target_class, sample(20).target_class)
     assert sample(0) is None
+
+
+def test_many_histories_are_encoded_on_a_gpu_unless_training_was_beside_it(tmp_path: Path, monkeypatch):
+    trained = fit(*shop(tmp_path), epochs=1)
+    trained.save(tmp_path / "run")
+    loaded = type(trained)()
+    loaded.load(tmp_path / "run")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    where = {n: [model._device_for(n).type for model in (trained, loaded)] for n in (MANY - 1, MANY)}
+    assert where == {MANY - 1: ["cpu", "cpu"], MANY: ["cpu", "cuda"]}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: vectors of two devices are not compared")
+def test_vectors_of_a_gpu_are_those_of_a_cpu(tmp_path: Path, monkeypatch):
+    prepared, split = shop(tmp_path)
+    model = fit(prepared, split, trainer={"accelerator": "gpu", "precision": "auto"}, epochs=1)
+    requests, _ = split.part("validation")
+    monkeypatch.setattr("shopkeeper.training.sequence_model.MANY", 1)
+    (on_gpu, blank), weight = model.encode(requests), model.item_vectors()
+    monkeypatch.setattr("shopkeeper.training.sequence_model.MANY", len(requests) + 1)
+    on_cpu, same = model.encode(requests)
+    assert np.allclose(on_gpu, on_cpu, atol=1e-4)
+    assert (blank == same).all()
+    assert np.array_equal(weight, model.item_vectors())

@@ -20,7 +20,7 @@ from torch import Tensor
 from shopkeeper.closure import code_of
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file, write_json
-from shopkeeper.metrics.parallel import Cores
+from shopkeeper.metrics.parallel import Cores, n_cores
 from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.training.batching.batches import Batch
 from shopkeeper.training.batching.histories import Histories
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
 OF_FILE = ("name", "target", "task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
 WEIGHTS = "weights.safetensors"
+MANY = 1000  # histories that are worth a copy of the network on a GPU
 
 
 class SequenceModel:
@@ -65,25 +66,35 @@ class SequenceModel:
 
     def vectors(self, histories: Histories, n: int) -> tuple[Tensor, Tensor]:
         """Vectors float32 (n, D) after the last event of each history, and which have none: bool (n,)."""
-        network = self._network()
+        network, device = self._network(), self._device_for(n)
+        on_gpu = device.type != "cpu"
+        if on_gpu:  # a copy: who reads the weights expects them in this machine's memory
+            network = copy.deepcopy(network).to(device)
         shape = network.shape
 
         def last_vectors(core: int, batch: Batch) -> Tensor:
-            out: Tensor = network(network.embed(batch), batch.layout.groups, False, batch.layout.last_B)
+            out: Tensor = network(network.embed(batch), batch.layout.groups, on_gpu, batch.layout.last_B)
             return out
 
-        with Cores(torch.get_num_threads()) as cores, torch.inference_mode():
-            return encode_all(
+        with Cores(n_cores(n, device)) as cores, torch.inference_mode():
+            vector_nD, blank_n = encode_all(
                 last_vectors,
                 histories,
                 n,
                 edges_up_to(shape.max_length),
-                torch.device("cpu"),
+                device,
                 network.reads,
                 shape.width,
-                batch_size=64,  # activations of a small batch stay in the cache: a quarter less time than 256
+                batch_size=512 if on_gpu else 64,  # a small one's activations stay in the cache: 3/4 of the time of 256
                 cores=cores,
             )
+        return vector_nD.cpu(), blank_n.cpu()
+
+    def _device_for(self, n: int) -> torch.device:
+        """Where so many histories are encoded: a GPU, unless this model was trained beside one. 6,040 histories of
+        ml_1m take a minute on one core at width 256, where the GPU had trained an epoch in two seconds."""
+        beside = self.trained is not None and self.trained.plan.device == "cpu"
+        return torch.device("cuda" if n >= MANY and not beside and torch.cuda.is_available() else "cpu")
 
     def write_weights(self, folder: Path, others: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
         """Write `weights.safetensors` (network, shape, `others` and `spec`) and `training.json` (plan, history)."""
