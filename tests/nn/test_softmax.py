@@ -65,3 +65,9 @@ def test_no_gradient_is_computed_where_none_is_asked_for():
 
 def test_a_chunk_is_never_empty_however_large_the_catalogue():
     assert chunk_rows(10_000_000, 4, "cpu") == 128
+
+
+@pytest.mark.parametrize(("items", "rows"), [(1_000, 2_080), (12_101, 512), (131_072, 512), (1_000_000, 128)])
+def test_a_chunk_of_a_catalogue_beyond_the_cache_is_wide_until_its_logits_take_128_mib(items: int, rows: int):
+    """Then the gradient of all items is added up seldom; with a million items memory counts for more."""
+    assert chunk_rows(items, 2, "cpu") == rows

@@ -19,6 +19,7 @@ CHUNK_BYTES = {
     "cuda": 256 << 20,
 }  # a chunk's logits: a core's share of the last level cache / plenty for a GPU
 LEAST = 128  # rows of a chunk: with fewer, adding its gradient to that of 100,000 items takes as long as its products
+USUAL, USUAL_BYTES = 512, 128 << 20  # rows for which that is a small part, where their logits take no more than this
 ROWS = 32  # bf16 on CPU: rows are filled up to a multiple, since oneDNN makes a kernel for each new number of them
 
 
@@ -58,8 +59,13 @@ def softmax_cross_entropy(
 
 
 def chunk_rows(n_classes: int, bytes_per_value: int, device: str) -> int:
-    """Rows of which the logits fill the budget of a chunk, a multiple of 32; at least `LEAST`."""
-    return max(CHUNK_BYTES.get(device, 64 << 20) // (n_classes * bytes_per_value) // ROWS * ROWS, LEAST)
+    """Rows of which the logits fill the budget of a chunk, a multiple of 32; at least `USUAL` up to some 130,000 items
+    in bf16, then fewer, to spare memory, and at least `LEAST`."""
+    cached, roomy = (
+        size // (n_classes * bytes_per_value) // ROWS * ROWS
+        for size in (CHUNK_BYTES.get(device, 64 << 20), USUAL_BYTES)
+    )
+    return max(cached, min(roomy, USUAL), LEAST)
 
 
 class _Chunked(torch.autograd.Function):
