@@ -87,7 +87,7 @@ def fit(place: Path) -> dict[str, float]:
     b_AC = model.weight_AA[:, some].astype(np.float64)
     at = (some, np.arange(COLUMNS))
     b_AC[at] = -1.0
-    left_AC = x_UA.T @ (x_UA @ b_AC) + model.l2 * b_AC
+    left_AC = x_UA.T @ (x_UA @ b_AC) + model.settings["l2"] * b_AC
     one_C = np.abs(left_AC[at])
     left_AC[at] = 0.0
     return {**took, "residual": float((np.abs(left_AC) / one_C).max()), "items": len(model.items_A)}

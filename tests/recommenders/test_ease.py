@@ -108,7 +108,7 @@ def test_more_items_than_a_dense_inverse_should_have_is_said_before_anything_of_
         UserError, match=r"^ease: 3 items need a dense inverse, about 0.0 GiB; .* or take model=item_knn$"
     ):
         EASE(max_items=2).fit(prepared, split, FIT)
-    with pytest.raises(UserError, match="l2 is 0"):
+    with pytest.raises(UserError, match=r"model\.l2=0 must be a number above 0, or auto"):
         EASE(l2=0)
 
 
@@ -171,3 +171,26 @@ def test_with_a_half_life_an_item_counts_by_its_newest_event_and_gives_itself_wh
     request = stranger([[1, 2, 1], [], [4]])
     of_bundle = LIST_SCORERS["ease"](request, aged.program(True).arrays)
     np.testing.assert_allclose(of_bundle, aged.score(request), rtol=1e-5)
+
+
+def test_a_ridge_weight_that_is_left_open_is_tried_and_taken_with_an_inverse_of_its_own(tmp_path, monkeypatch):
+    histories = [[1, 2, 3, 4, 1], [1, 2, 4, 3, 2], [2, 1, 3, 3, 4], [4, 1, 2, 2, 3]]
+    prepared, split = tiny_prepared(tmp_path / "t", histories)
+    told = {"half_life_events": None, "self_similarity": 0.0}
+
+    plain = {l2: EASE(l2=l2) for l2 in (1.0, 50.0)}
+    for model in plain.values():
+        model.fit(prepared, split, FIT)
+    of = {l2: model.weight_AA for l2, model in plain.items()}
+    assert not np.allclose(of[1.0], of[50.0])
+    seen: list[np.ndarray] = []
+
+    def chosen(open_: object, fitted: object, *_: object) -> dict[str, float | None]:
+        seen.extend(fitted({"l2": l2, **told}, split).weight_AA.copy() for l2 in (1.0, 50.0, 1.0))
+        return {"l2": 50.0, **told}
+
+    monkeypatch.setattr("shopkeeper.recommenders.inside.Open.chosen", chosen)
+    model = EASE(l2="auto")
+    assert model.fit(prepared, split, FIT).settings == {"l2": 50.0}
+    for found, l2 in zip([*seen, model.weight_AA], (1.0, 50.0, 1.0, 50.0), strict=True):
+        assert np.array_equal(found, of[l2])

@@ -63,10 +63,12 @@ class Open:
         told: what the model was given, by name.
         options: of each setting that may be left open its options, numbers or None; the first one is taken where
             nothing can be asked, and where no other one is better.
+        again: settings that are asked a second time after all others, because what is right for them moves with these.
     """
 
     told: Mapping[str, Any]
     options: Mapping[str, Sequence[float | None]]
+    again: Sequence[str] = ()
 
     @property
     def left(self) -> list[str]:
@@ -102,8 +104,9 @@ class Open:
 
         now = value(settings)
         began = now.mean()
-        for name in asked:
-            others = {option: value({**settings, name: option}) for option in self.options[name][1:]}
+        for name in (*asked, *(n for n in self.again if n in asked and len(asked) > 1)):
+            left = [option for option in self.options[name] if option != settings[name]]
+            others = {option: value({**settings, name: option}) for option in left}
             best = max(others, key=lambda option: others[option].mean())
             gain = others[best] - now
             if len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):

@@ -8,8 +8,8 @@ With the 0/1 matrix X of users and items and the ridge weight \lambda,
 
 with place(i) the events since i was taken last. H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW
 2019, has s = 0 and no half-life h. Where people buy again, s is most of the answer, and where histories are long, h;
-left open (`auto`), they are what was right inside of the training rows (`inside.py`), there for the items that most
-people took. The inverse is dense and is found in
+left open (`auto`), they and \lambda are what was right inside of the training rows (`inside.py`), there for the items
+that most people took. The inverse is dense and is found in
 float64 over the items that have training rows; all others score 0. An empty history gets the popular items.
 
 What it costs, for A items: 12 A^2 bytes, said before they are asked for, and about A^3 operations. On one core of a
@@ -47,11 +47,16 @@ REQUESTS_AT_ONCE = 1024
 BLOCK = 256  # rows that are inverted at once
 BYTES_OF_A_PAIR = 8 + 4  # the inverse and the weights; the counts go into the inverse's place a block at a time
 BESIDE = 4 * 8  # bytes for each of BLOCK x A cells beside it: two blocks and their product
-ENOUGH = 4000  # items, to choose a setting by
-RULES = {"half_life_events": or_null(number(above=True)), "self_similarity": or_null(number())}
+ENOUGH = 2000  # items, to choose a setting by
+RULES = {
+    "l2": number(above=True),
+    "half_life_events": or_null(number(above=True)),
+    "self_similarity": or_null(number()),
+}
 OPTIONS = {
+    "self_similarity": (None, 0.1, 0.3, 3.0),  # first: with 1 of one's own a half-life hides what it is worth
     "half_life_events": (None, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0),
-    "self_similarity": (None, 0.1, 0.3, 3.0),
+    "l2": (250.0, 1000.0, 4000.0),  # last: it alone takes new inverses
 }
 
 
@@ -59,28 +64,25 @@ class EASE:
     """A linear item-item model in closed form.
 
     Args:
-        l2: \\lambda.
+        l2: \\lambda; may be `auto`.
         event_types: what counts as interest; null: all that show it.
         max_items: bounds the inverse.
         half_life_events: h; null: all events of a history count alike.
-        self_similarity: s; null: 1 where seen items may be recommended, else 0. This and h may be `auto`.
+        self_similarity: s; null: 1 where seen items may be recommended, else 0. This and h may be `auto`, too.
     """
 
     def __init__(
         self,
-        l2: float = 250.0,
+        l2: float | str = 250.0,
         event_types: list[str] | None = None,
         max_items: int = 25_000,
         half_life_events: float | str | None = None,
         self_similarity: float | str | None = 0.0,
     ) -> None:
-        if not l2 > 0:
-            raise UserError(f"ease: l2 is {l2}; give a number above 0 (100 to 1000 suits most data)")
-        told = {"half_life_events": half_life_events, "self_similarity": self_similarity}
+        told = {"l2": l2, "half_life_events": half_life_events, "self_similarity": self_similarity}
         check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "ease: model.")
-        self.open = Open(told, OPTIONS)
+        self.open = Open(told, OPTIONS, again=("self_similarity",))
         self.settings: Settings = self.open.first
-        self.l2 = l2
         self.max_items = max_items
         self.event_types = event_types
         weights: Mapping[str, float] = dict.fromkeys(event_types or INTEREST_TYPES, 1)
@@ -93,20 +95,25 @@ class EASE:
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Invert the items' co-occurrence in the training rows."""
         nothing = {"self_similarity": fit.filter_seen}
-        self._invert(prepared, split, fit)  # first: what is too large for it is refused before anything is asked
-        self._use(self.open.chosen(self._tried(fit), split, fit, nothing), fit)
+        x_UA = self._counted(prepared, split, fit)  # first: what is too large is refused before anything is asked
+        settings = self.open.chosen(self._tried(fit), split, fit, nothing)
+        self.weight_AA = ease_weights(counts_together(x_UA), settings["l2"])
+        self._use(settings, fit)
         return self.open.learned(self.settings)
 
     def _tried(self, fit: Fit) -> Fitted:
-        """Gives models with other settings, none of which moves the inverse."""
-        kept: dict[int, EASE] = {}
+        """Gives models with other settings, of which l2 alone moves the inverse."""
+        kept: dict[int, tuple[EASE, sparse.csr_array]] = {}
 
         def fitted(some: Settings, split: Split) -> EASE:
             if id(split) not in kept:
-                kept[id(split)] = EASE(self.l2, self.event_types, self.max_items)
-                kept[id(split)]._invert(split.prepared, split, fit, ENOUGH)
-            kept[id(split)]._use(some, fit)
-            return kept[id(split)]
+                one = EASE(some["l2"], self.event_types, self.max_items)
+                kept[id(split)] = one, one._counted(split.prepared, split, fit, ENOUGH)
+            one, x_UA = kept[id(split)]
+            if one.settings["l2"] != some["l2"] or not len(one.weight_AA):
+                one.weight_AA = ease_weights(counts_together(x_UA), some["l2"])
+            one._use(some, fit)
+            return one
 
         return fitted
 
@@ -117,8 +124,8 @@ class EASE:
         self.settings = settings
         np.fill_diagonal(self.weight_AA, own)
 
-    def _invert(self, prepared: Prepared, split: Split, fit: Fit, most: int | None = None) -> None:
-        """With `most`: of so many items that most people took."""
+    def _counted(self, prepared: Prepared, split: Split, fit: Fit, most: int | None = None) -> sparse.csr_array:
+        """Who took what, 0/1 (U, A), if there is room for the inverse; with `most`, the items that most people took."""
         import torch
 
         from shopkeeper.training.devices.memory import available
@@ -152,8 +159,8 @@ class EASE:
         x_UA = sparse.csr_array((np.ones(len(user), np.float32), place_V[item], np.append(0, ends)), shape=(U, A))
         x_UA.sum_duplicates()
         x_UA.data[:] = 1.0
-        self.weight_AA = ease_weights(counts_together(x_UA), self.l2)
         self.fallback_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
+        return x_UA
 
     def score(self, requests: Requests) -> np.ndarray:
         """Summed weights of the distinct items of each history, decayed: float32 (B, V)."""
