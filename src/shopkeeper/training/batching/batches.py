@@ -128,7 +128,8 @@ class TrainingView:
         if len(start) == 0:
             raise UserError(
                 f"split {split.name} of {split.prepared.name} has nothing to learn from: no customer has a "
-                f"{' / '.join(target_events)} after another event; choose other target_events or another split"
+                f"{' / '.join(target_events)} after another event; choose other "
+                f"target_events, another split, or a model that reads no sequences (model=recent_popularity)"
             )
         return cls(
             columns.tensor("item"),
