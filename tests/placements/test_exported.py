@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from cameras import HERE, KINDS
 
 from house import House
 from shopkeeper.bundles.answer.bundle import Bundle
+from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.wire import answered, request_schema
+from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
 from shopkeeper.serving import verify
@@ -19,6 +22,8 @@ from shopkeeper.serving import verify
 RUN = "runs/cameras/next_item/temporal/{}"
 ALL = "placements=[home,product,category,cart,checkout,email,not_found]"
 NOW = "2023-03-02T00:00:00Z"
+COST = {"metric": "ndcg@10", "exact": 0.0, "value": 0.0, "difference": 0.0, "low": None, "high": None, "p_value": None,
+        "n": 0, "n_users": 0, "method": "", "statement": "not measured"}  # fmt: skip
 TIMES = [f"2023-03-01T1{hour}:00:00Z" for hour in range(8)]
 
 
@@ -37,7 +42,7 @@ def shown(house: House, capsys: pytest.CaptureFixture[str], model: str, *words: 
 
 @pytest.mark.parametrize("model", ["item_to_item", "personal_frequency", "sasrec"])
 def test_a_bundle_answers_at_each_of_its_places_as_recommend_does(
-    model: str, house: House, capsys: pytest.CaptureFixture[str]
+    model: str, house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("model.width=8", "model.blocks=1", "trainer.max_epochs=1") if model == "sasrec" else ()
     house.train(RUN.format(model), f"model={model}", *HERE, *small)
@@ -58,6 +63,38 @@ def test_a_bundle_answers_at_each_of_its_places_as_recommend_does(
         assert ids(bundle, *history, placement=place, **told) == shown(
             house, capsys, model, f"placement={place}", *words
         ), place
+    if model == "sasrec":
+        told_a_category_as_what_it_holds(bundle, monkeypatch)
+
+
+def told_a_category_as_what_it_holds(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph needs no list of all that is not of a category; variants of it, and who has no history, go on with it."""
+    right, closed = ItemModel._best, list[bool]()
+
+    def noted(model: ItemModel, *told: Any) -> Any:
+        if model.session is not None:  # a fallback has none
+            closed.append(told[-1] is not None)
+        return right(model, *told)
+
+    monkeypatch.setattr(ItemModel, "_best", noted)
+
+    def answers(one: Bundle) -> Any:
+        closed.clear()
+        found = [ids(one, *items, placement="category", category="photo", filter_seen=seen)
+                 for items in (("bread", "lamp"), ("camera",), ()) for seen in (True, False)]  # fmt: skip
+        histories = [[["bread", "purchase", TIMES[0]]], [["camera", "purchase", TIMES[0]]]]
+        for categories in (["photo", "photo"], ["photo", "light"], ["photo", None]):
+            found.append(one.answer(histories, NOW, placement="category", category=categories))
+        return found
+
+    wanted, told = answers(bundle), [True] * 4 + [False] * 2 + [True, False, False]
+    assert closed == told
+    assert bundle.places is not None
+    assert answers(replace(bundle, places=replace(bundle.places, catalogue=None))) == wanted
+    assert not any(closed)
+    smaller = write_smaller(bundle.path, Path("exports/b16"), "fp16", lambda *_: COST)
+    answers(Bundle.load(smaller))
+    assert not any(closed)
     assert set(ids(bundle, "bread", placement="category", category="light")) == {"lamp", "bulb"}
     assert verify(Path("exports/b")).ok
     golden = json.loads(Path("exports/b/golden.json").read_text())

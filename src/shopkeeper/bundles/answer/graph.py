@@ -16,6 +16,9 @@ from shopkeeper.bundles.answer.integrity import AGAIN
 from shopkeeper.errors import UserError
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
+CLOSED = (
+    "closed_V"  # an input that may be left out: float32 (V,), added to every item's score, -inf of what is not shown
+)
 OTHERS = ("age", "since", "until", "price", "channel")
 LARGE = 1 << 20  # bytes of a table that is taken out of a graph's file
 LARGE_TABLE = 32 << 20  # bytes of a table that is kept once

@@ -17,7 +17,7 @@ import numpy as np
 from shopkeeper.bundles.answer.alone import Alone, alone
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Ids, Row, types_of
-from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
+from shopkeeper.bundles.answer.graph import CLOSED, EVENTS_AT_ONCE, OTHERS, open_session, others, padded
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.bundles.answer.nearest import VECTOR, Nearest
@@ -104,6 +104,13 @@ class ItemModel:
         return all(self.known[1:])
 
     @cached_property
+    def closes(self) -> bool:
+        """Whether its graph may be told what may be shown at all, in place of a long list of what may not."""
+        if self.session is None or self.nearest is not None:
+            return False
+        return CLOSED in {one.name for one in self.session.get_overridable_initializers()}
+
+    @cached_property
     def alone(self) -> Alone | None:
         """How it answers one history of ids, where that needs no more."""
         return alone(self)
@@ -169,11 +176,15 @@ class ItemModel:
         hidden: Sequence[Hidden],
         k: int,
         seen: Counter[str],
+        closed: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown."""
+        """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown.
+
+        `closed`: as `CLOSED`, where the model `closes`.
+        """
         if len(parsed) == 1:
             (one,) = parsed
-            items_BK, scores_BK = self._best([(one.rows, one.items)], instant, list(hidden), k, seen)
+            items_BK, scores_BK = self._best([(one.rows, one.items)], instant, list(hidden), k, seen, closed)
             if items_BK.shape[1] >= k:
                 return items_BK[:, :k], scores_BK[:, :k]
         length = np.array([len(one.items) for one in parsed], np.int64)
@@ -185,7 +196,7 @@ class ItemModel:
             part = order[first : first + step]
             when = None if instant is None else instant[part]
             read = [(parsed[n].rows, parsed[n].items) for n in part.tolist()]
-            items_BK, scores_BK = self._best(read, when, [hidden[n] for n in part.tolist()], k, seen)
+            items_BK, scores_BK = self._best(read, when, [hidden[n] for n in part.tolist()], k, seen, closed)
             listed = min(k, items_BK.shape[1])
             items[part, :listed], scores[part, :listed] = items_BK[:, :k], scores_BK[:, :k]
         return items, scores
@@ -197,6 +208,7 @@ class ItemModel:
         hidden: list[Hidden],
         k: int,
         seen: Counter[str],
+        closed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each."""
         if self.session is not None:
@@ -213,7 +225,8 @@ class ItemModel:
                 )
             if not self.inputs <= feed.keys():
                 feed |= others([rows for rows, _ in part], instant, self.inputs, channels)
-            found = self.session.run(None, {name: feed[name] for name in self.inputs})
+            told = {name: feed[name] for name in self.inputs} | ({} if closed is None else {CLOSED: closed})
+            found = self.session.run(None, told)
             if self.nearest is not None:
                 return self.nearest.best(found[0], np.array([not items for _, items in part]), hidden, k)
             return found[0], found[1]

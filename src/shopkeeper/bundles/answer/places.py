@@ -49,7 +49,9 @@ class Places:
     facts: Facts
     category_V: np.ndarray  # int64 (V,): number of each item's category in `categories`, from 1; 0: none
     categories: list[str]
+    catalogue: np.ndarray | None = None  # internal ids; bundles of before do not say
     elsewhere: dict[int, np.ndarray] = field(default_factory=dict, repr=False)  # by category, what is not of it
+    only: dict[int, np.ndarray] = field(default_factory=dict, repr=False)  # by category, float32 (V,): `graph.CLOSED`
 
     @classmethod
     def of(cls, model: ItemModel, content: Mapping[str, bytes]) -> Places:
@@ -70,7 +72,8 @@ class Places:
             found[name] = Place(str(place["asks"]), int(place["candidates"]), (model, ordered), others)
         facts = Facts.of_arrays(below(arrays, "facts"), words.item_ids, str((manifest.get("data") or {})["dataset"]))
         category = below(arrays, "category")
-        return cls(path, found, facts, category["code_V"], list(map(str, category["names"])))
+        names = list(map(str, category["names"]))
+        return cls(path, found, facts, category["code_V"], names, category.get("catalogue"))
 
     def named(self, name: Any) -> Place:
         """A place; a `UserError` where the bundle has none of that name."""
@@ -106,10 +109,16 @@ class Places:
             pages = [one.every[-1:] if not (basket and basket[n]) else [] for n, one in enumerate(parsed)]
             left_out = [a + b for a, b in zip(left_out, pages, strict=True)]
         hidden: list[Hidden] = [*left_out]
+        closed: np.ndarray | None = None
         if category is not None:
-            elsewhere = self._elsewhere(category, len(parsed))
-            hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
-                      for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
+            numbers = self._numbers(category, len(parsed))
+            alike = numbers[0] if len({*numbers}) == 1 and all(one.items for one in parsed) else None
+            if alike is not None and self.catalogue is not None and model.closes:  # the list of nobody stays as it is
+                closed = self._only(alike, self.catalogue)
+            if closed is None or place.fallback:
+                elsewhere = [None if number is None else self._not_of(number) for number in numbers]
+                hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
+                          for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
         n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
@@ -118,7 +127,10 @@ class Places:
             counted = seen if one is model else Counter[str]()  # what a history holds is counted once
             own = [parsed[b] if one is model else one.read(asked.rows[b], counted) for b in rows]
             when = None if instant is None else instant[rows]
-            best = one.best(own, when, [hidden[b] for b in rows], n, counted)
+            if one is model and closed is not None:
+                best = one.best(own, when, [left_out[b] for b in rows], n, counted, closed)
+            else:
+                best = one.best(own, when, [hidden[b] for b in rows], n, counted)
             question = Asked(requests.take(rows), self.facts, k)
             found = in_order(Lists.of(best[0].astype(np.int32), best[1]), changes, question)
             return np.pad(found, ((0, 0), (0, k - found.shape[1])))
@@ -131,16 +143,25 @@ class Places:
                 item_BK[short] = filled(item_BK[short], listed(short, other, taken_out))
         return model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
 
-    def _elsewhere(self, category: Sequence[str | None], n: int) -> list[np.ndarray | None]:
-        """What is not of each request's category, of n requests; None where it names none."""
+    def _numbers(self, category: Sequence[str | None], n: int) -> list[int | None]:
+        """Each request's category, of n requests; None where it names none."""
         how = "category wants one name per history, e.g. category=['books'] for one history"
         if isinstance(category, str) or not isinstance(category, Sequence) or len(category) != n:
             raise UserError(f"category is {category!r:.80}, for {n} histories; {how}")
         for name in category:
             if name is not None and name not in self.categories:
                 raise UserError(f"there is no category {name!r:.60}.{nearest(str(name), self.categories)}")
-        number = [None if name is None else self.categories.index(name) + 1 for name in category]
-        return [None if at is None else self._not_of(at) for at in number]
+        return [None if name is None else self.categories.index(name) + 1 for name in category]
+
+    def _only(self, category: int, catalogue: np.ndarray) -> np.ndarray:
+        """What a graph adds to scores so that the items of a category alone are shown, kept for the next who asks."""
+        if (known := self.only.get(category)) is not None:
+            return known
+        found = np.full(len(self.category_V), -np.inf, np.float32)
+        found[catalogue[self.category_V[catalogue] == category]] = 0
+        if (len(self.only) + 1) * found.nbytes <= KEPT:
+            self.only[category] = found
+        return found
 
     def _not_of(self, category: int) -> np.ndarray:
         """Items that are not of a category, kept for the next who asks where there is room."""

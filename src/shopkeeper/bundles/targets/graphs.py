@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from shopkeeper.bundles.answer.graph import CLOSED
 from shopkeeper.errors import UserError
 
 LARGE = 1024  # numbers of a table that is worth fewer bits
@@ -176,6 +177,10 @@ def written(model: Any, nodes: Sequence[Any], instead: bool = False) -> bytes:
     found.CopyFrom(model)
     del found.graph.node[:]
     found.graph.node.extend([*nodes, *rest])
+    for one in [one for one in found.graph.input if one.name == CLOSED]:
+        found.graph.input.remove(
+            one
+        )  # which items are not shown may stand elsewhere now, rounded or with other numbers
     del found.graph.value_info[:]  # shapes and types of what is within, not all of which are true any more
     onnx.checker.check_model(found)
     written: bytes = found.SerializeToString(deterministic=True)

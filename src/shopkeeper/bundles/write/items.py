@@ -50,7 +50,8 @@ class ItemQuestions:
             from shopkeeper.bundles.write.onnx_file import write_onnx
             from shopkeeper.bundles.write.ranking import RankingGraph
 
-            graph = RankingGraph(program, catalogue, self.prepared.n_items, max(self.k, self.places.depth))
+            depth = max(self.k, self.places.depth)
+            graph = RankingGraph(program, catalogue, self.prepared.n_items, depth, closes=bool(self.places.places))
             drawn = write_onnx(graph, folder / "model.onnx", program.max_length)
         arrays = program.own if program.scorer == GRAPH else {**program.arrays, "catalogue": catalogue}
         if arrays is not None:

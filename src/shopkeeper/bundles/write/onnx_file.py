@@ -25,6 +25,7 @@ class Graph(torch.nn.Module):
     gives: tuple[str, ...]  # names of what comes out
     inputs: tuple[str, ...]  # further ones that it takes, float32 (B, L)
     beside: Takes = {}  # noqa: RUF012 (never changed in place) and behind these, others
+    may_take: tuple[str, ...] = ()  # buffers that a caller may give in place of its own, by their names
 
 
 def write_onnx(graph: Graph, path: Path, max_length: int | None) -> dict[str, Any]:
@@ -91,9 +92,14 @@ def write_onnx(graph: Graph, path: Path, max_length: int | None) -> dict[str, An
         del value.metadata_props[:]
         value.doc_string = ""
     turn_large_tables(proto)
+    found = {"inputs": _named(proto.graph.input), "outputs": _named(proto.graph.output)}
+    known = {one.name: one for one in proto.graph.initializer}
+    for name in graph.may_take:  # an input with an initializer of its name may be left out
+        value = onnx.helper.make_tensor_value_info(name, known[name].data_type, known[name].dims)
+        proto.graph.input.append(value)
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString(deterministic=True))
-    return {"inputs": _named(proto.graph.input), "outputs": _named(proto.graph.output)}
+    return found
 
 
 LARGE = 32 << 20  # bytes of a table

@@ -97,6 +97,7 @@ class PlaceQuestions:
             for one in (place.placed.first, *place.placed.fallback):
                 arrays |= {f"facts/{key}": values for key, values in one.facts.arrays().items()}
         catalogue = next(iter(self.places.values())).placed.first.catalogue
+        arrays["category/catalogue"] = np.asarray(catalogue, np.int64)
         for number, (_, program) in enumerate(self.fallbacks):
             own = {**program.arrays, "catalogue": catalogue}
             own |= {} if program.known is None else {"known_V": program.known}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shopkeeper.bundles.answer.graph import CLOSED
 from shopkeeper.bundles.write.onnx_file import Graph, Takes
 from shopkeeper.programs.base import Program
 
@@ -24,6 +25,9 @@ class RankingGraph(Graph):
     where padded. `exclude_BS`: internal ids int64 that may not be shown (seen items, what lies in the basket), padded
     with 0 anywhere. `others_BL`: the program's `inputs`, float32, padded as the history; behind them, where the program
     scores own items apart, `own_BS` and `own_score_BS`: these items, int64, and their scores, float32, padded with 0.
+
+    `closes`: `CLOSED`, what is in the catalogue, may be given, too, e.g. one category alone; who has no history gets
+    the fallback of the whole catalogue all the same.
 
     Best first; where fewer than K items may be shown, the rest has item 0 and score -inf. Equal
     scores: the lower internal id first (ONNX Runtime; torch leaves that order open).
@@ -39,8 +43,10 @@ class RankingGraph(Graph):
     fallback_V: Tensor
     closed_V: Tensor
 
-    def __init__(self, program: Program, catalogue: np.ndarray, n_items: int, k: int):
+    def __init__(self, program: Program, catalogue: np.ndarray, n_items: int, k: int, closes: bool = False):
         super().__init__()
+        if closes:
+            self.may_take = (CLOSED,)
         self.scorer, self.inputs = program.module, program.inputs
         self.own_scored = program.own_scored
         if program.own is not None:
