@@ -217,3 +217,21 @@ def test_a_kernel_is_taken_where_it_is_installed_on_a_gpu_in_bf16_alone(installe
 
     assert softmax("cuda", "bf16") == kernel
     assert softmax("cuda", "fp32") == softmax("cpu", "bf16") == "chunked"
+
+
+def test_no_gradient_outlives_its_batch_in_the_trial():
+    weight, seen = torch.ones(1, requires_grad=True), []
+
+    class Learning(Network):
+        def zero_grad(self, set_to_none: bool) -> None:
+            weight.grad = None
+
+    class Learns(Module):
+        def loss(self, users: Any, network: Network) -> torch.Tensor:
+            seen.append(weight.grad)
+            return weight.sum()
+
+    module = Learns(Plan(device="cpu"))
+    module.twin = Learning()
+    assert trial._seconds(module) >= 0
+    assert seen == [None] * 3 * trial.BATCHES
