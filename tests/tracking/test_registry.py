@@ -25,10 +25,11 @@ from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import seal
+from shopkeeper.cli.promote import promote_model
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.handed import promote as module
-from shopkeeper.pipeline.handed.promote import Gates, promote, roll_back
+from shopkeeper.pipeline.handed.promote import Found, Gates, promote, roll_back
 from shopkeeper.pipeline.handed.register import nameless
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.counting.recency import Recency
@@ -246,6 +247,23 @@ def test_a_store_that_is_not_there_is_said_and_an_export_goes_on(bundles: dict[s
 def test_who_is_not_there_is_said(store: Store):
     with pytest.raises(UserError, match="MLflow has no challenger of 'shop'"):
         promote(store.tracking, "shop")
+
+
+def test_a_name_that_nothing_is_registered_as_is_told_the_nearest(bundles: dict[str, Path], store: Store):
+    store.challenge(bundles["recency"], BASE)
+    with pytest.raises(UserError, match=r"no challenger of 'shpo'.*Did you mean 'shop'\?"):
+        promote(store.tracking, "shpo")
+
+
+def test_who_is_refused_is_told_by_which_gates_and_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    found = [Found("comparison", True, "better"), Found("latency", False, "9 ms", "train another, or allow more"),
+             Found("size", False, "3 MB")]  # fmt: skip
+    monkeypatch.setattr("shopkeeper.pipeline.handed.promote.promote", lambda *told: found)
+    with pytest.raises(UserError, match=r"champion \(latency, size\); train another, or allow more$"):
+        promote_model("shop", False, "sqlite://", {})
+    assert "size         does not hold: 3 MB" in capsys.readouterr().out
 
 
 def test_what_the_registry_keeps_of_the_rows_names_nobody_and_compares_alike():

@@ -93,6 +93,11 @@ class Registry:
                     return None
                 raise
 
+    def names(self) -> list[str]:
+        """Of the models that are registered."""
+        with self._quiet():
+            return [one.name for one in self.client.search_registered_models()]
+
     @contextlib.contextmanager
     def files(self, version: Version) -> Iterator[tuple[Path, Path]]:
         """The bundle and the rows of a version, in a folder that is there within."""

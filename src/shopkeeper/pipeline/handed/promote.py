@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, nearest
 from shopkeeper.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from shopkeeper.tracking.settings import Tracking
 
@@ -53,6 +53,7 @@ class Found:
     gate: str
     holds: bool
     said: str
+    way: str = "train another"  # out, where it does not hold
 
 
 def promote(tracking: Tracking, name: str, gates: Gates | None = None) -> list[Found]:
@@ -65,7 +66,11 @@ def promote(tracking: Tracking, name: str, gates: Gates | None = None) -> list[F
     registry = _registry(tracking)
     challenger, champion = registry.find(name, CHALLENGER), registry.find(name, CHAMPION)
     if challenger is None:
-        raise UserError(f"MLflow has no challenger of '{name}'; `shopkeeper export run=…` registers one")
+        names = registry.names()
+        raise UserError(
+            f"MLflow has no challenger of '{name}'; `shopkeeper export run=…` registers one."
+            f"{nearest(name, names) if names else ''}"
+        )
     if champion is not None and champion.number == challenger.number:
         raise UserError(f"version {champion.number} of {name} is the champion already; export another model")
     found = list(_gates(registry, challenger, champion, gates or Gates()))
@@ -122,7 +127,7 @@ def _beside_baseline(folder: Path) -> Found:
     judged = _manifest(folder).get("judged")
     if judged is None:
         said = "there is no champion, and no report sets it beside a baseline; evaluate, then export again"
-        return Found("comparison", False, said)
+        return Found("comparison", False, said, "evaluate, then export again")
     return Found("comparison", judged["better"], f"beside {judged['baseline']}: {judged['statement']}")
 
 
@@ -147,7 +152,8 @@ def _calibration(new: Path, old: Path, gates: Gates) -> Iterator[Found]:
                     (new, old))  # fmt: skip
     if mine is not None and theirs is not None:
         holds = mine <= theirs + gates.calibration
-        yield Found("calibration", holds, f"calibration error {mine:.4f}, the champion's {theirs:.4f}")
+        said = f"calibration error {mine:.4f}, the champion's {theirs:.4f}"
+        yield Found("calibration", holds, said, "train another, or allow more with --calibration")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -179,12 +185,13 @@ def _latency(new: Path, old: Path, gates: Gates) -> Found:
                 spent[n].append(clock() - start)
     mine, theirs = (float(np.median(one[len(one) // (ROUNDS + 1) :])) / 1e6 for one in spent)  # the first round warms
     said = f"{mine:.2f} ms of processor time at the median, the champion {theirs:.2f} ms"
-    return Found("latency", mine <= gates.latency * theirs, said)
+    return Found("latency", mine <= gates.latency * theirs, said, "train another, or allow more with --latency")
 
 
 def _size(new: Path, old: Path, gates: Gates) -> Found:
     mine, theirs = (sum(path.stat().st_size for path in folder.iterdir()) for folder in (new, old))
-    return Found("size", mine <= gates.size * theirs, f"{mine:,} bytes, the champion {theirs:,}")
+    said = f"{mine:,} bytes, the champion {theirs:,}"
+    return Found("size", mine <= gates.size * theirs, said, "train another, or allow more with --size")
 
 
 def settings_of(uri: str | None) -> Tracking:
