@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folders stay where they are: one wants to look into those of a test that failed.
     """
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    config.stash[TEMPORARY] = tempfile.tempdir = tempfile.mkdtemp(prefix="shopkeeper-tests-")
+    config.stash[TEMPORARY] = tempfile.tempdir = tempfile.mkdtemp(prefix="sk-tests-")
     os.chmod(tempfile.tempdir, 0o711)  # a database's server, another user below root, has a folder of its own in it
     os.environ["TMPDIR"] = tempfile.tempdir
 
