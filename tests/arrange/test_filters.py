@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.arrange import engine, engine_plan
@@ -37,6 +37,7 @@ def slow_core(pairs: list[tuple[int, int]], k: int) -> list[tuple[int, int]]:
         pairs = left
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=40), st.integers(1, 4))
 def test_the_k_core_is_what_dropping_one_by_one_leaves(pairs, k):
     user, item = (np.array([p[side] for p in pairs], np.int32) for side in (0, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.arrange.returns import PURCHASE, RETURN, link_returns
@@ -83,6 +83,7 @@ def slow(rows: list[tuple[int, int, str, int]]) -> list[int]:
 events = st.tuples(st.integers(1, 3), st.integers(1, 2), st.sampled_from(["buy", "back", "see"]), st.integers(1, 4))
 
 
+@settings(deadline=None)
 @given(st.lists(events, min_size=1, max_size=30))
 def test_linking_whole_arrays_equals_linking_row_by_row(rows):
     rows.sort(key=lambda r: r[0])
@@ -90,6 +91,7 @@ def test_linking_whole_arrays_equals_linking_row_by_row(rows):
     assert link(rows) == ([] if all(r[2] != "back" for r in rows) else expected)
 
 
+@settings(deadline=None)
 @given(st.lists(events, min_size=1, max_size=30))
 def test_the_units_that_come_back_of_a_purchase_are_never_more_than_it_had(rows):
     rows.sort(key=lambda r: r[0])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.data.requests import Requests
@@ -113,6 +113,7 @@ def test_pinned_items_stand_at_their_place_once_also_where_the_list_is_short():
     assert pin(of(4).without(np.array([[True]])), [99], 5).item.tolist() == [[99, 0]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_no_step_loses_or_repeats_a_candidate_but_a_cap(seed: int):
     rng = np.random.default_rng(seed)

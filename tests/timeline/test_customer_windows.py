@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.errors import UserError
@@ -23,6 +23,7 @@ def test_online_retail_gets_the_cutoffs_that_its_published_baselines_were_measur
     assert windows.as_json()["horizon_days"] == 90.0
 
 
+@settings(deadline=None)
 @given(
     days=st.integers(30, 2000),
     horizon=st.floats(0.5, 200),

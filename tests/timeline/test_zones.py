@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.data.requests import Events
@@ -26,6 +26,7 @@ def at(text: str) -> int:
     return instant(text, "")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60 * 365 * 86_400), st.sampled_from(ZONES))
 def test_clocks_show_what_the_zone_says_and_back(second: int, zone: str):
     right = datetime.fromtimestamp(second, UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=UTC).timestamp()

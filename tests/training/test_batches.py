@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_training import fit
 
@@ -44,6 +44,7 @@ def slow_labels(users: list[list[tuple[bool, int]]]) -> list[list[int]]:
 rows_of_a_user = st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(rows_of_a_user, max_size=5))
 def test_labels_are_the_lines_of_the_next_step_with_a_target(users: list[list[tuple[bool, int]]]):
     flat = [row for rows in users for row in rows]
