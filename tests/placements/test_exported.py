@@ -40,12 +40,18 @@ def shown(house: House, capsys: pytest.CaptureFixture[str], model: str, *words: 
     return [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
 
 
-@pytest.mark.parametrize("model", ["item_to_item", "personal_frequency", "sasrec"])
+SMALL = {
+    "sasrec": ("model.width=8", "model.blocks=1", "trainer.max_epochs=1"),
+    "two_stage": ("model.per_model=1", "model.patience=null", "model.trees=3", "model.min_data_in_leaf=1"),
+}
+
+
+@pytest.mark.parametrize("model", ["item_to_item", "personal_frequency", "sasrec", "two_stage"])
 def test_a_bundle_answers_at_each_of_its_places_as_recommend_does(
     model: str, house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = ("model.width=8", "model.blocks=1", "trainer.max_epochs=1") if model == "sasrec" else ()
-    house.train(RUN.format(model), f"model={model}", *HERE, *small)
+    house.train(RUN.format(model), f"model={model}", *HERE, *SMALL.get(model, ()))
+    assert (Path(RUN.format(model)) / "trees.txt").is_file() == (model == "two_stage")  # which chooses candidates
     house.export(f"run={RUN.format(model)}", *HERE, "name=b", "k=5", "golden=28", ALL)
     bundle = Bundle.load(Path("exports/b"))
     assert set(bundle.manifest["placements"]) == set(ALL.partition("[")[2].rstrip("]").split(","))

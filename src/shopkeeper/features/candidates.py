@@ -40,8 +40,9 @@ def candidates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Candidates of each request, by request and item: (P,), (P,); score and place by each model: float32 (P, 2 M).
 
-    They are the best `per_model` items of the catalogue by each model, and all that stands in the history. The place of
-    what a model does not propose is K.
+    They are the best `per_model` items of the catalogue by each model, and all that stands in the history; of requests
+    with a list of their own (`Requests.candidates`, the page of a category) the best of that list. The place of what a
+    model does not propose is K.
     """
     n = len(requests)
     open_V = np.zeros(width, bool)
@@ -49,18 +50,40 @@ def candidates(
     offsets, rows = requests.flat()
     own_item = requests.events.item[rows]
     own = np.repeat(np.arange(n), np.diff(offsets)) * width + own_item
-    best = [best_items(one, open_V, per_model) for one in scored]
-    cells = [(np.arange(n)[:, None] * width + best_BK).ravel() for best_BK in best]
     known = own[(own_item < width) & open_V[np.minimum(own_item, width - 1)]]
-    pair = np.unique(np.concatenate([known, *cells]))
+    k, seat = min(per_model, width - 1), np.empty(max(1, CELLS // width) * width, np.int32)
+    if requests.candidates is None:
+        best = [(_cells(best_items(one, open_V, k), width), np.tile(np.arange(k), n)) for one in scored]
+    else:
+        offsets, listed = requests.candidates
+        page = np.unique((np.repeat(np.arange(n), np.diff(offsets)) * width + listed)[open_V[listed]])
+        known = known[np.isin(known, page)]
+        best = [_best_of_page(one, page, n, width, k, seat) for one in scored]
+    pair = np.unique(np.concatenate([known, *(cell for cell, _ in best)]))
     owner, item = pair // width, pair % width
     told_PF = np.empty((len(pair), 2 * len(scored)), np.float32)
-    seat = np.empty(max(1, CELLS // width) * width, np.int32)
-    for number, (one, best_BK, cell) in enumerate(zip(scored, best, cells, strict=True)):
+    for number, (one, (cell, place)) in enumerate(zip(scored, best, strict=True)):
         told_PF[:, 2 * number] = _at(one, pair, seat) if isinstance(one, Reached) else one[owner, item]
-        told_PF[:, 2 * number + 1] = best_BK.shape[1]
-        told_PF[np.searchsorted(pair, cell), 2 * number + 1] = np.tile(np.arange(best_BK.shape[1]), n)
+        told_PF[:, 2 * number + 1] = k
+        told_PF[np.searchsorted(pair, cell), 2 * number + 1] = place
     return owner, item, told_PF
+
+
+def _cells(best_BK: np.ndarray, width: int) -> np.ndarray:
+    """Keys `request * V + item` of the best of each request: int64 (B K,)."""
+    cells: np.ndarray = (np.arange(len(best_BK))[:, None] * width + best_BK).ravel()
+    return cells
+
+
+def _best_of_page(
+    scored: Scored, page: np.ndarray, n: int, width: int, k: int, seat: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the keys of pages (ascending) the k best of each of n requests, and their places: int64, int64."""
+    request, item = page // width, page % width
+    value = _at(scored, page, seat) if isinstance(scored, Reached) else scored[request, item].astype(np.float32)
+    found = best_entries(np.searchsorted(request, np.arange(n + 1)), item, value, k)
+    count_B = np.bincount(request[found], minlength=n)
+    return page[found], np.arange(len(found)) - np.repeat(np.cumsum(count_B) - count_B, count_B)
 
 
 def best_items(scored: Scored, open_V: np.ndarray, k: int) -> np.ndarray:

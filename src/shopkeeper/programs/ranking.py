@@ -184,6 +184,13 @@ def with_fallback(requests: Requests, a: Arrays) -> np.ndarray:
     )
 
 
+def reads_page(scorer: str, a: Arrays) -> bool:
+    """Whether a program chooses candidates, which are those of a page where a request has one."""
+    if scorer == "with_fallback":
+        return any(reads_page(str(name), below(a, str(n))) for n, name in enumerate(a["scorers"]))
+    return scorer == "two_stage"
+
+
 def vectors(requests: Requests, a: Arrays, fold: Fold) -> np.ndarray:
     """Inner products of items' vectors with the one that is folded in; else the fallback: float32 (B, V)."""
     vector_BD, blank_B = request_vectors(requests, a, fold)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -177,14 +177,16 @@ class ItemModel:
         k: int,
         seen: Counter[str],
         closed: np.ndarray | None = None,
+        page: Sequence[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each; 0 and -inf where fewer may be shown.
 
-        `closed`: as `CLOSED`, where the model `closes`.
+        `closed`: as `CLOSED`, where the model `closes`. `page`: what each request is about, for programs that choose
+        candidates; what is not of it is hidden, too.
         """
         if len(parsed) == 1:
             (one,) = parsed
-            items_BK, scores_BK = self._best([(one.rows, one.items)], instant, list(hidden), k, seen, closed)
+            items_BK, scores_BK = self._best([(one.rows, one.items)], instant, list(hidden), k, seen, closed, page)
             if items_BK.shape[1] >= k:
                 return items_BK[:, :k], scores_BK[:, :k]
         length = np.array([len(one.items) for one in parsed], np.int64)
@@ -196,7 +198,8 @@ class ItemModel:
             part = order[first : first + step]
             when = None if instant is None else instant[part]
             read = [(parsed[n].rows, parsed[n].items) for n in part.tolist()]
-            items_BK, scores_BK = self._best(read, when, [hidden[n] for n in part.tolist()], k, seen, closed)
+            pages = None if page is None else [page[n] for n in part.tolist()]
+            items_BK, scores_BK = self._best(read, when, [hidden[n] for n in part.tolist()], k, seen, closed, pages)
             listed = min(k, items_BK.shape[1])
             items[part, :listed], scores[part, :listed] = items_BK[:, :k], scores_BK[:, :k]
         return items, scores
@@ -209,6 +212,7 @@ class ItemModel:
         k: int,
         seen: Counter[str],
         closed: np.ndarray | None,
+        page: Sequence[np.ndarray] | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Internal ids and scores of the best items, (B, K) each."""
         if self.session is not None:
@@ -231,6 +235,8 @@ class ItemModel:
                 return self.nearest.best(found[0], np.array([not items for _, items in part]), hidden, k)
             return found[0], found[1]
         requests = self._requests(part, instant, seen)
+        if page is not None:
+            requests = replace(requests, candidates=(np.cumsum([0, *map(len, page)]), np.concatenate(page)))
         if self.nearest is not None:
             return self.nearest.best(*request_vectors(requests, self.arrays, FOLDS[self.manifest["scorer"]]), hidden, k)
         return best(LIST_SCORERS[self.manifest["scorer"]](requests, self.arrays), self.arrays["catalogue"], hidden, k)

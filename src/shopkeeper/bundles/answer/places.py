@@ -21,7 +21,7 @@ from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.bundles.answer.items import Hidden, ItemModel
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.programs.ranking import LIST_SCORERS, below
+from shopkeeper.programs.ranking import LIST_SCORERS, below, reads_page
 from shopkeeper.reranking.facts import Facts
 from shopkeeper.reranking.lists import Lists, filled
 from shopkeeper.reranking.steps import Asked, Step, in_order, steps_of
@@ -110,6 +110,7 @@ class Places:
             left_out = [a + b for a, b in zip(left_out, pages, strict=True)]
         hidden: list[Hidden] = [*left_out]
         closed: np.ndarray | None = None
+        page: list[np.ndarray] | None = None
         if category is not None:
             numbers = self._numbers(category, len(parsed))
             alike = numbers[0] if len({*numbers}) == 1 and all(one.items for one in parsed) else None
@@ -119,6 +120,10 @@ class Places:
                 elsewhere = [None if number is None else self._not_of(number) for number in numbers]
                 hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
                           for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
+            answering = [model, *(other for other, _ in place.fallback)]
+            if any(reads_page(str(one.manifest["scorer"]), one.arrays) for one in answering):
+                every = np.arange(1, len(self.category_V))
+                page = [every if number is None else every[self.category_V[1:] == number] for number in numbers]
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
         n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
@@ -130,7 +135,8 @@ class Places:
             if one is model and closed is not None:
                 best = one.best(own, when, [left_out[b] for b in rows], n, counted, closed)
             else:
-                best = one.best(own, when, [hidden[b] for b in rows], n, counted)
+                pages = None if page is None else [page[b] for b in rows]
+                best = one.best(own, when, [hidden[b] for b in rows], n, counted, page=pages)
             question = Asked(requests.take(rows), self.facts, k)
             found = in_order(Lists.of(best[0].astype(np.int32), best[1]), changes, question)
             return np.pad(found, ((0, 0), (0, k - found.shape[1])))
