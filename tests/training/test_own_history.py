@@ -28,10 +28,11 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
+from shopkeeper.nn.own import OwnTerm
 from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
-from shopkeeper.training.batching.own import RequestPairs
+from shopkeeper.training.batching.own import RequestPairs, demand_of, own_shape
 from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.module import SequenceModule
 from shopkeeper.training.objectives.own_history import AskedBatch, OwnHistory
@@ -213,7 +214,11 @@ def test_it_is_asked_in_training_as_it_is_asked_later(tmp_path: Path):
     assert batch.asked.pairs is not None
     later = RequestPairs.of(requests, model.known_V, None, [EVENT_CODE["purchase"]], own)
     key = lambda p: sorted(
-        (int(i), int(k), *np.delete(f, 11).round(4).tolist())  # all but demand, which is that of the training end
+        (
+            int(i),
+            int(k),
+            *np.delete(f, [11, 12, 13]).round(4).tolist(),
+        )  # all but demand, which is that of the training end
         for i, k, f in zip(p.item_R, p.kind_R, p.features_RF.numpy(), strict=True)
     )
     assert len(ends) >= len(batch.asked.slot_Q) > 50  # fewer where the network's window ends before them
@@ -235,19 +240,19 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     objective = OwnHistory(split, ("purchase",))
     objective.open(model._network(), model.recipe, None)
     day_T = objective.start_T // DAY
-    of_item_1, of_item_2 = objective.demand_TC.T
+    of_item_1, of_item_2 = objective.demand_TSC[:, 0].T
     assert of_item_2[day_T < 9].max() == -30  # item 2 is first seen on day 10
     assert of_item_2[day_T >= 10].min() > -10
     assert of_item_2[-1] > of_item_2[day_T >= 10][0]
     assert of_item_1.min() > -10
-    early = objective.demand_TC[day_T < 9]
+    early = objective.demand_TSC[day_T < 9]
     changed, other = tiny_prepared(
         tmp_path / "later", [[1, 1, 2, 2, 2, 2, 1, 1]] * 3, [[t * DAY for t in row] for row in times]
     )
     again = OwnHistory(other, ("purchase",))
     again.open(model._network(), model.recipe, None)
     assert changed.n_items == 2
-    np.testing.assert_array_equal(again.demand_TC[day_T < 9], early)
+    np.testing.assert_array_equal(again.demand_TSC[day_T < 9], early)
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_weights(
@@ -344,3 +349,21 @@ def test_what_cannot_be_learned_so_is_refused_in_one_line():
         SASRec(history="kernels")
     with pytest.raises(UserError, match=r"loss=bce draws negatives; use loss=softmax"):
         SASRec(history="kernel", loss="bce")
+
+
+def test_before_it_has_learned_own_items_stand_by_how_often_they_were_taken():
+    term = OwnTerm(own_shape(5, 8, "kernel"))
+    histories = [[COFFEE, COFFEE, COFFEE, MILK, MILK, BREAD]]
+    told = [[EVENT_CODE["purchase"]] * 6], [[day * DAY for day in (1, 2, 3, 4, 5, 6)]], [7 * DAY]
+    pairs = RequestPairs.of(
+        Requests.from_histories(histories, *told), np.ones(6, bool), None, [EVENT_CODE["purchase"]], term
+    ).pairs
+    logit = dict(zip(pairs.item_R.tolist(), pairs.logits(term, torch.zeros(1, 8), torch.zeros(6, 8)), strict=True))
+    assert logit[COFFEE] > logit[MILK] > logit[BREAD] > 0
+
+
+def test_demand_of_a_week_tells_what_rises_from_what_is_over():
+    at = np.array([0] * 8 + [99] * 4, np.int64) * DAY
+    long, week, longest = demand_of(at, np.array([1] * 8 + [2] * 4), 100 * DAY, 3)
+    assert week[2] > week[1]
+    assert week[2] - week[1] > long[2] - long[1] > longest[2] - longest[1]

@@ -3,7 +3,8 @@ r"""What the customer's own history does to a network's logits of the items that
     logit(q, i) = h_q \cdot e_i + a \cdot d_i(q)      for an item that the history does not hold
     logit(q, i) = own(q, i) + a \cdot d_i(q)          for one that it does
 
-d is the log of the recent demand for the item (target events, halved every so many days) as it was known at the time.
+d is the log of the recent demand for the item (target events, halved every so many days) as it was known at the time;
+the kernel also reads that of shorter and longer memory, so that it knows what rises and what is over.
 `own` is one of
 
 - `kernel`: a small network over what is known of the pair (event type, age, lag, count, the customer's and the item's
@@ -14,7 +15,7 @@ d is the log of the recent demand for the item (target events, halved every so m
   Sequential Recommenders", WSDM 2024), from where also is that the two kinds of items are scored apart. Were h · e kept
   for own items, too, the network would remember what training customers took, and promote it when it is own.
 
-Shapes: Q queries, R pairs of a query and an own item, F features, D width, V = n_items + 1.
+Shapes: Q queries, R pairs of a query and an own item, F features, D width, V = n_items + 1, S half-lives of demand.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from torch import Tensor, nn
 from shopkeeper.schema import EVENT_TYPES
 
 HISTORIES = ("none", "kernel", "frequency", "copy")
+HALF_LIVES = (30.0, 7.0, 90.0)  # days, of demand: the first is that of d
 HIDDEN = 32
+START = 2.0  # what log(1 + times taken) is multiplied by at first
 LOUD = 5.0  # what the hidden layer gives is multiplied by this: so much faster than the network does the term learn
 
 
@@ -40,29 +43,33 @@ class OwnShape:
     width: int
     history: str  # one of HISTORIES but `none`
     n_features: int  # that are read of a pair
+    taken: int = 0  # which of them is the log of how often the customer took it
 
 
 class OwnTerm(nn.Module):
-    """The parameters, all in float32. At the start nothing is added but demand."""
+    """The parameters, all in float32. At the start own items stand by how often they were taken, and all by demand."""
 
     usual_V: Tensor
-    demand_V: Tensor
+    demand_SV: Tensor
 
     def __init__(self, shape: OwnShape):
         super().__init__()
         self.shape = shape
         self.trust = nn.Parameter(torch.ones(1))  # a
         self.register_buffer("usual_V", torch.ones(shape.n_items + 1))  # days between two purchases of an item
-        self.register_buffer("demand_V", torch.zeros(shape.n_items + 1))  # d at the end of training
+        self.register_buffer("demand_SV", torch.zeros(len(HALF_LIVES), shape.n_items + 1))  # at the end of training
         self.hidden: nn.Linear | None = None
         self.copy: nn.Linear | None = None
         if shape.history != "copy":
             self.hidden = nn.Linear(shape.n_features, HIDDEN)
             self.kind = nn.Embedding(len(EVENT_TYPES) + 1, HIDDEN)
             self.out = nn.Linear(HIDDEN, 1)
+            self.direct = nn.Parameter(torch.zeros(shape.n_features))  # past the hidden layer
             self.again = nn.Embedding(shape.n_items + 1, 1)
             for zero in (self.kind.weight, self.out.weight, self.out.bias, self.again.weight):
                 nn.init.zeros_(zero)
+            with torch.no_grad():
+                self.direct[shape.taken] = START / LOUD
         else:
             self.copy = nn.Linear(shape.width, shape.width)
             nn.init.zeros_(self.copy.weight)
@@ -70,9 +77,10 @@ class OwnTerm(nn.Module):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `programs.own` computes the same from."""
-        named = {"trust": self.trust, "usual": self.usual_V, "demand": self.demand_V}
+        named = {"trust": self.trust, "usual": self.usual_V, "demand": self.demand_SV}
         if self.hidden is not None:
             named |= {"weight": self.hidden.weight, "kind": self.kind.weight, "out": LOUD * self.out.weight[0]}
+            named |= {"direct": LOUD * self.direct}
             named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
         return {name: values.detach().float().numpy(force=True).copy() for name, values in named.items()}
 
@@ -89,5 +97,5 @@ class OwnTerm(nn.Module):
         told_RH = linear(features_RF, self.hidden.weight, self.hidden.bias)
         z_RH = torch.relu(told_RH + embedding(kind_R, self.kind.weight))
         again_R1 = embedding(item_R, self.again.weight)
-        value: Tensor = LOUD * (linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0])
-        return value
+        value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0] + features_RF @ self.direct
+        return LOUD * value

@@ -18,8 +18,9 @@ from shopkeeper.schema import NO_TIME
 def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whose, which, and its score: int64 (R,), int64 (R,), float32 (R,), by request; 0 where the graph knows it itself.
 
-    `a`: `known` (V,), `types` and `targets` (codes), `clock` (whether ages are read), `usual` and `demand` (V,),
-    `trust` (1,) and, unless the graph scores own items by a projection of its own, the small network's weights.
+    `a`: `known` (V,), `types` and `targets` (codes), `clock` (whether ages are read), `usual` (V,), `demand` (S, V)
+    of several half-lives, `trust` (1,) and, unless the graph scores own items by a projection of its own, the small
+    network's weights.
     """
     offsets, rows = requests.flat(a["types"].tolist())
     events = requests.events
@@ -33,8 +34,8 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
     item = own.item[row].astype(np.int64)
     if "out" not in a:
         return asked[query], item, np.zeros(len(item), np.float32)
-    demand_R = a["demand"][item]
-    features = [own.counts(query, row, row_Q[query]), demand_R[:, None]]
+    demand_SR = np.atleast_2d(a["demand"])[:, item]  # bundles of before have one half-life
+    features = [own.counts(query, row, row_Q[query]), demand_SR.T]
     if a["clock"][0]:
         assert own.time is not None
         at_Q = own.time[row_Q]
@@ -42,6 +43,9 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
             told = requests.instant[asked]
             at_Q = np.where(told == NO_TIME, at_Q, told)
         features.append(own.times(row, row_Q[query], at_Q[query], a["usual"]))
-    hidden_RH = np.concatenate(features, 1) @ a["weight"].T + a["bias"] + a["kind"][own.kind[row]]
+    told_RF = np.concatenate(features, 1)
+    hidden_RH = told_RF @ a["weight"].T + a["bias"] + a["kind"][own.kind[row]]
     value_R = np.maximum(hidden_RH, 0) @ a["out"] + a["again"][item]
-    return asked[query], item, (value_R + a["trust"][0] * demand_R).astype(np.float32)
+    if "direct" in a:  # not in bundles of before
+        value_R += told_RF @ a["direct"]
+    return asked[query], item, (value_R + a["trust"][0] * demand_SR[0]).astype(np.float32)

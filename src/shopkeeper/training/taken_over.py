@@ -14,7 +14,7 @@ from shopkeeper.nn.content import TOLD
 from shopkeeper.nn.network import SequenceNetwork
 
 OF_ITEMS = ("item.weight", "item.id.weight", "own.again.weight")  # a row for each item
-OF_DATA = ("own.usual_V", "own.demand_V", *(f"item.{name}" for name in TOLD))  # what the new data say
+OF_DATA = ("own.usual_V", "own.demand_SV", *(f"item.{name}" for name in TOLD))  # what the new data say
 FREE = ("n_items", "n_types", "max_length", "dropout", "masked")  # of a shape: how names begin that may differ
 TOKENS, KEYS = "item.tokens.weight", "item.key_U"  # a row for each token, and which they are
 

@@ -323,7 +323,7 @@ class _Scores(PlainForm):
         scores_BV: torch.Tensor = last_BD @ self.network.item.weight.T
         if own is None:
             return scores_BV
-        demand_V = own.trust * own.demand_V
+        demand_V = own.trust * own.demand_SV[0]
         if own.copy is None:
             return scores_BV + demand_V
         own_BV = (last_BD + own.copy(last_BD)) @ self.network.item.weight.T

@@ -1,6 +1,7 @@
 """The own items of queries, while training and when asked, and what is known of the items at the training end.
 
-Shapes: Q queries, R pairs of a query and an own item, M training rows, V items + 1, B requests, T snapshots.
+Shapes: Q queries, R pairs of a query and an own item, M training rows, V items + 1, B requests, T snapshots, S
+half-lives of demand.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from shopkeeper.data.own import COUNTS, SHORTEST_DAYS, TIMES, OwnRows
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.nn.own import OwnShape, OwnTerm
+from shopkeeper.nn.own import HALF_LIVES, OwnShape, OwnTerm
 from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME
 from shopkeeper.training.batching.blocks import training_blocks
 
-HALF_LIFE_DAYS = 30.0
 TABLES, CELLS = 400, 20_000_000  # of demand, one a day: at most so many, and so many values in all
 NOT_YET = -30.0  # of items that came later
 PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
@@ -29,8 +29,8 @@ PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
 
 def own_shape(n_items: int, width: int, history: str) -> OwnShape:
     """The shape of a term that reads what is here."""
-    n = {"kernel": len(COUNTS) + len(TIMES) + 1, "frequency": len(COUNTS) + 1}
-    return OwnShape(n_items, width, history, n.get(history, 0))
+    n = {"kernel": len(COUNTS) + len(HALF_LIVES) + len(TIMES), "frequency": len(COUNTS) + len(HALF_LIVES)}
+    return OwnShape(n_items, width, history, n.get(history, 0), COUNTS.index("taken"))
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Pairs:
         row_Q: np.ndarray,
         at_Q: np.ndarray | None,
         term: OwnTerm,
-        demand_R: Any,
+        demand_RS: Any,
         number_Q: np.ndarray | None = None,
     ) -> Pairs:
-        """Of queries after the rows `row_Q`, asked at `at_Q` (µs); `demand_R(query, item)`: d of the pairs.
+        """Of queries after the rows `row_Q`, asked at `at_Q` (µs); `demand_RS(query, item)`: demand of the pairs.
 
         `number_Q`: what queries are called in `query_R`; None: their positions.
         """
@@ -60,7 +60,7 @@ class Pairs:
         item, history = own.item[row], term.shape.history
         columns, after = [], row_Q[query]
         if history != "copy":
-            columns += [own.counts(query, row, after), demand_R(query, item)[:, None]]
+            columns += [own.counts(query, row, after), demand_RS(query, item)]
         else:
             columns = [np.zeros((len(query), 0), np.float32)]
         if history == "kernel":
@@ -94,7 +94,7 @@ class RequestPairs:
 
     pairs: Pairs
     request_R: np.ndarray  # int64, ascending
-    demand_TV: np.ndarray  # float32, of each night that is asked in; one where it is that of the training end
+    demand_TSV: np.ndarray  # float32, of each night that is asked in; one where it is that of the training end
     table_B: np.ndarray  # int64: which of them holds for each request
 
     @classmethod
@@ -128,20 +128,21 @@ class RequestPairs:
             if requests.instant is not None:
                 told = requests.instant[asked]
                 at_Q = np.where(told == NO_TIME, at_Q, told)
-        demand_TV, table_B = term.demand_V.numpy(force=True)[None], np.zeros(len(requests), np.int64)
+        demand_TSV, table_B = term.demand_SV.numpy(force=True)[None], np.zeros(len(requests), np.int64)
         if nightly and requests.nightly is not None and requests.instant is not None and len(requests):
             night, table_B = np.unique(requests.nightly.nights(requests.instant), return_inverse=True)
-            demand_TV = np.stack([requests.nightly.table(int(n), demand_of, len(known_V)) for n in night])
+            demand_TSV = np.stack([requests.nightly.table(int(n), demand_of, len(known_V)) for n in night])
         table_Q = table_B[asked]
-        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_TV[table_Q[query], item], asked)
-        return cls(pairs, pairs.query_R.numpy(), demand_TV, table_B)
+        pairs = Pairs.of(own, row_Q, at_Q, term, lambda query, item: demand_TSV[table_Q[query], :, item], asked)
+        return cls(pairs, pairs.query_R.numpy(), demand_TSV, table_B)
 
     def put(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
         """Put what the term gives own items, and add demand, into scores float32 (B, V)."""
         with torch.inference_mode():
             logit_R = self.pairs.logits(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
         score_BV[self.request_R, self.pairs.item_R.numpy()] = logit_R
-        demand_BV = self.demand_TV if len(self.demand_TV) == 1 else self.demand_TV[self.table_B]
+        demand_TV = self.demand_TSV[:, 0]
+        demand_BV = demand_TV if len(demand_TV) == 1 else demand_TV[self.table_B]
         score_BV += term.trust.numpy(force=True) * demand_BV
 
 
@@ -176,47 +177,52 @@ def training_own(split: Split, types: list[int] | None, targets: list[int], hist
 def demand(
     own: OwnRows, targets: list[int], catalogue: np.ndarray, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log demand day by day, and at the end: since when each table holds (int64 µs, T), float32 (T, C), float32 (V,).
+    """Log demand day by day, and at the end: since when each holds (int64 µs, T), float32 (T, S, C), float32 (S, V).
 
-    d = log((decayed count + 1/2) / (their mean + 1/2)). Nothing from a table's instant on is in it, but for which items
-    are seen first after the table's time: `NOT_YET`.
+    log((decayed count + 1/2) / (their mean + 1/2)), the count halved in each of `HALF_LIVES`. Nothing from a table's
+    instant on is in it, but for which items are seen first after the table's time: `NOT_YET`.
     """
     taken = np.isin(own.kind, np.asarray(targets, np.int8))
     item = own.item[taken]
     if own.time is None:
-        now_V = _log(np.bincount(item, minlength=n_columns).astype(float))
-        return np.full(1, np.iinfo(np.int64).min), now_V[None, catalogue], now_V
+        now_SV = _log(np.tile(np.bincount(item, minlength=n_columns).astype(float), (len(HALF_LIVES), 1)))
+        return np.full(1, np.iinfo(np.int64).min), now_SV[None][:, :, catalogue], now_SV
     time = own.time[taken]
     order = np.argsort(time, kind="stable")
     time, item = time[order], item[order]
     begin, end = (int(time[0]), int(time[-1]) + 1) if len(time) else (0, 1)
-    most = max(min(TABLES, CELLS // len(catalogue)), 1)
+    most = max(min(TABLES, CELLS // (len(HALF_LIVES) * len(catalogue))), 1)
     step = max(MICROSECONDS_PER_DAY, -(-(end - begin) // most))
     start_T = end - np.arange(-(-(end - begin) // step), -1, -1, dtype=np.int64) * step
     first_V = np.full(n_columns, np.iinfo(np.int64).max)
     np.minimum.at(first_V, own.item, own.time)
-    table_TC = np.empty((len(start_T) - 1, len(catalogue)), np.float32)
-    count_V, low, now_V = np.zeros(n_columns), 0, np.zeros(n_columns, np.float32)
+    half_S = np.array(HALF_LIVES)[:, None]
+    count_SV, low, now_SV = np.zeros((len(half_S), n_columns)), 0, np.zeros((len(half_S), n_columns), np.float32)
+    table_TSC = np.empty((len(start_T) - 1, len(half_S), len(catalogue)), np.float32)
     for t, start in enumerate(start_T):
         if t:
-            count_V *= 2 ** (-step / MICROSECONDS_PER_DAY / HALF_LIFE_DAYS)
+            count_SV *= 2 ** (-step / MICROSECONDS_PER_DAY / half_S)
         high = int(np.searchsorted(time, start))
-        age = (start - time[low:high]) / MICROSECONDS_PER_DAY
-        count_V += np.bincount(item[low:high], 2 ** (-age / HALF_LIFE_DAYS), n_columns)
-        now_V, low = _log(count_V), high
-        if t < len(table_TC):
-            table_TC[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_V)[catalogue]
-    return start_T[:-1], table_TC, now_V
+        count_SV += _decayed(time[low:high], item[low:high], int(start), n_columns)
+        now_SV, low = _log(count_SV), high
+        if t < len(table_TSC):
+            table_TSC[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_SV)[:, catalogue]
+    return start_T[:-1], table_TSC, now_SV
 
 
 def demand_of(at: np.ndarray, item: np.ndarray, night: int, n_columns: int) -> np.ndarray:
-    """Log demand at an instant from the target events before it, as in `demand`: float32 (V,)."""
-    age = (night - at) / MICROSECONDS_PER_DAY
-    return _log(np.bincount(item, np.exp2(-age / HALF_LIFE_DAYS), n_columns))
+    """Log demand at an instant from the target events before it, as in `demand`: float32 (S, V)."""
+    return _log(_decayed(at, item, night, n_columns))
 
 
-def _log(count_V: np.ndarray) -> np.ndarray:
-    return np.log((count_V + 0.5) / (count_V[1:].mean() + 0.5)).astype(np.float32)
+def _decayed(at: np.ndarray, item: np.ndarray, now: int, n_columns: int) -> np.ndarray:
+    """Events of each item before an instant, an event counting half after each half-life: float64 (S, V)."""
+    age = (now - at) / MICROSECONDS_PER_DAY
+    return np.stack([np.bincount(item, np.exp2(-age / days), n_columns) for days in HALF_LIVES])
+
+
+def _log(count_SV: np.ndarray) -> np.ndarray:
+    return np.log((count_SV + 0.5) / (count_SV[:, 1:].mean(1, keepdims=True) + 0.5)).astype(np.float32)
 
 
 def usual_gaps(own: OwnRows, n_columns: int) -> np.ndarray:

@@ -7,7 +7,7 @@ day; when asked later, that of the training end, or of the night before. An item
 no class on it: else the network would learn that new items are not wanted.
 
 Shapes: Q queries, R pairs of a query and an own item, L labels, M training rows, B requests, V items + 1, C classes,
-T snapshots.
+T snapshots, S half-lives of demand.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ class OwnHistory(NextItem):
         in_window = np.cumsum(inside[:-1]) > 0
         self.each = float(in_window.sum()) / max(float((in_window & self.asked_M).sum()), 1.0)  # positions of a query
         self.term, self.start_T = network.own, np.full(1, np.iinfo(np.int64).min)
-        table_TC = np.zeros((1, len(split.catalogue)), np.float32)
+        table_TSC = np.zeros((1, 1, len(split.catalogue)), np.float32)
         if network.own is not None:
-            self.start_T, table_TC, now_V = demand(self.own, codes, split.catalogue, len(self.class_V))
+            self.start_T, table_TSC, now_SV = demand(self.own, codes, split.catalogue, len(self.class_V))
             if self.warm:  # of new items nothing is known, which is not to say that nobody wants them
-                now_V[self.class_V < 0] = 0
-            network.own.demand_V.copy_(torch.from_numpy(now_V))
+                now_SV[:, self.class_V < 0] = 0
+            network.own.demand_SV.copy_(torch.from_numpy(now_SV))
             network.own.usual_V.copy_(torch.from_numpy(usual_gaps(self.own, len(self.class_V))))
-        self.demand_TC, self.table_TC = table_TC, torch.from_numpy(table_TC)
-        self.bytes += self.own.bytes + table_TC.nbytes
+        self.demand_TSC, self.table_TC = table_TSC, torch.from_numpy(np.ascontiguousarray(table_TSC[:, 0]))
+        self.bytes += self.own.bytes + table_TSC.nbytes + self.table_TC.nbytes
 
     def ready(self, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
         """Also the own history of validation requests."""
@@ -130,8 +130,8 @@ class OwnHistory(NextItem):
             table_Q = np.maximum(np.searchsorted(self.start_T, when_Q, "right") - 1, 0)
         pairs, class_R = None, np.zeros(0, np.int64)
         if self.term is not None:
-            demand_R = lambda query, item: self.demand_TC[table_Q[query], self.class_V[item]]  # noqa: E731
-            pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_R)
+            demand_RS = lambda query, item: self.demand_TSC[table_Q[query], :, self.class_V[item]]  # noqa: E731
+            pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_RS)
             class_R = self.class_V[pairs.item_R.numpy()]
             pairs, class_R = pairs.only(class_R >= 0), class_R[class_R >= 0]  # without what is read and never asked for
         asked = Asked(
@@ -197,5 +197,5 @@ class OwnHistory(NextItem):
                     pairs.to(h_BD.device).logits(term, h_BD, item_VD),
                 )
 
-        bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TV).to(item_VD.device)
+        bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TSV[:, 0]).to(item_VD.device)
         return self.validator(encode, item_VD, cores, rank, world, (bias_TV, self.asks.table_B), given)
