@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_training import MODEL, TRAINER, assert_close, fit
 
 from recommenders.checks import (
@@ -334,6 +336,17 @@ def test_a_warm_start_brings_what_was_learned_of_each_item(cook: SASRec, tmp_pat
     plain = SASRec(**SMALL, blocks=1, epochs=1)
     with pytest.raises(UserError, match=r"was trained with history=kernel, this model has none"):
         plain.fit(prepared, split, replace(NO_VALIDATION, init_from=tmp_path / "run"))
+
+
+def test_a_run_of_another_version_is_to_be_trained_again(cook: SASRec, tmp_path: Path):
+    cook.save(tmp_path)
+    tensors = load_file(tmp_path / "weights.safetensors")
+    tensors["network.own.demand_V"] = tensors.pop("network.own.demand_SV")[0]
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        said = file.metadata()
+    save_file(tensors, tmp_path / "weights.safetensors", said)
+    with pytest.raises(UserError, match=r"another version \(own.demand_SV\); train it again"):
+        SASRec(history="kernel", **SMALL, blocks=1).load(tmp_path)
 
 
 def test_whole_baskets_may_be_the_targets_without_any_history(tiny_shop: tuple[Prepared, Split]):

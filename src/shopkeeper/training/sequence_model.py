@@ -113,8 +113,13 @@ class SequenceModel:
         return read_weights(folder, self.format)
 
     def take_weights(self, network: SequenceNetwork, tensors: Mapping[str, Tensor]) -> None:
-        """Make this network, with the weights among the tensors, the model's."""
+        """Make this network, with the weights among the tensors, the model's; a `UserError` where they are not its."""
         own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        made, found = ({k: v.shape for k, v in of.items()} for of in (network.state_dict(), own))
+        if strange := sorted(k for k in made.keys() | found.keys() if made.get(k) != found.get(k)):
+            raise UserError(
+                f"the run's {type(self).__name__} was written by another version ({strange[0]}); train it again"
+            )
         network.load_state_dict(own)
         self.network = network.eval()
 
