@@ -54,11 +54,12 @@ class House:
             os.killpg(pid, moment.sent)  # with all that it started, as a terminal or a scheduler does
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with suppress(ProcessLookupError):
-            while os.killpg(pid, 0) is None:  # a program that DVC started may end a little later
+            while True:  # a program that DVC started may end a little later
+                os.killpg(pid, 0)
                 time.sleep(0.02)
         ended = time.monotonic() - began
         told = self.top / "told.json"
-        facts = json.loads(told.read_text()) if told.exists() else {"modules": [], "changes": 0}
+        facts: dict[str, Any] = json.loads(told.read_text()) if told.exists() else {"modules": [], "changes": 0}
         told.unlink(missing_ok=True)
         for name in facts["modules"] if learn else []:
             if name not in sys.modules and not name.startswith("__"):
@@ -72,8 +73,8 @@ class House:
         try:
             os.setpgid(0, 0)
             os.chdir(self.place)
-            for number in SIGNALS[:2]:  # whoever started this program may have had them ignored
-                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+            for ends in SIGNALS[:2]:  # whoever started this program may have had them ignored
+                signal.signal(ends, signal.SIG_DFL if ends == signal.SIGTERM else signal.default_int_handler)
             for number, name in ((1, "out"), (2, "err")):
                 os.dup2(os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             if words[0] == "dvc":

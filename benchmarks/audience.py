@@ -164,7 +164,9 @@ def main() -> None:
     if a.run:
         print(json.dumps({"reasons": reasons, "audience": audience}[a.run[0]](Path(a.run[1]))))
         return
-    rows, claims, versions = [], [], {}
+    rows: list[dict[str, Any]] = []
+    claims: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
     customers, items = (round(a.scale * n) for n in (MILLION if a.million else (CUSTOMERS, ITEMS)))
     place = shop((a.folder / f"audience-{customers}-{items}").resolve(), customers, items, 1 if a.million else 28)
     for kind in ["audience"] if a.million else a.only:

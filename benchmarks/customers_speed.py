@@ -24,6 +24,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def scores(n_events: int) -> dict[str, Any]:
     train = cohort(some, np.full(len(some), (DAYS - 60) * DAY))
     gone = np.nan_to_num(train.features[:, 0], nan=1e3) > np.random.default_rng(0).exponential(60, len(some))
     train = replace(train, label=gone.astype(np.float64))
-    models = {"lightgbm": LightGBM(), "logistic": Logistic()}
+    models: dict[str, Any] = {"lightgbm": LightGBM(), "logistic": Logistic()}
     for model in models.values():
         model.fit(train, None, Fit(seed=1))
     found: dict[str, Any] = {"customers": len(who)}
@@ -211,7 +212,7 @@ def epochs(n_customers: int, n_events: int, n_cutoffs: int, step: int) -> dict[s
     shared, length = labelled(n_events * n_customers, n_customers, cutoffs(n_cutoffs, step))
     base = np.cumsum(length) - length
     rows = np.arange(length.sum()) + np.repeat(shared.start - base, length)
-    columns = {name: None if column is None else column[rows] for name, column in vars(shared.events).items()}
+    columns: dict[str, Any] = {k: None if each is None else each[rows] for k, each in vars(shared.events).items()}
     apart = replace(shared, events=Events(**columns), start=base, end=base + length)
 
     def second(cohort: Cohort) -> float:
@@ -235,7 +236,12 @@ def epochs(n_customers: int, n_events: int, n_cutoffs: int, step: int) -> dict[s
     }
 
 
-WORK = {"in_one_pass": in_one_pass, "one_by_one": one_by_one, "scores": scores, "epochs": epochs}
+WORK: dict[str, Callable[..., dict[str, Any]]] = {
+    "in_one_pass": in_one_pass,
+    "one_by_one": one_by_one,
+    "scores": scores,
+    "epochs": epochs,
+}
 
 
 def apart(name: str, *told: int) -> dict[str, Any]:

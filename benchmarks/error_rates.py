@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +51,7 @@ def table(values: np.ndarray, user: np.ndarray, name: str, seed: int = 0) -> pa.
     return pa.table(columns).replace_schema_metadata({"shopkeeper": meta})
 
 
-def coverage(experiments: int, make, method: str) -> float:
+def coverage(experiments: int, make: Callable[..., Any], method: str) -> float:
     """Share of 95 % intervals that hold the true mean."""
     rng, held = np.random.default_rng(1), 0
     for e in range(experiments):

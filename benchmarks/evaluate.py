@@ -26,7 +26,7 @@ N_ITEMS, WIDTH, SEEN, K, THREADS = 50_000, 64, 50, 10, 2
 DATASET = "100,000 users x 50,000 items x 64"
 
 
-def vectors(n_users: int):
+def vectors(n_users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Item vectors (row i is item i; row 0 is padding), user vectors, targets, and seen items without the target."""
     rng = np.random.default_rng(0)
     item = rng.standard_normal((N_ITEMS + 1, WIDTH), dtype=np.float32)
@@ -200,11 +200,11 @@ def everything(n_users: int, repetitions: int) -> None:
         for name in peers:
             if name == "rectools-torch":
                 # Its memory grows with the users, to 23 GiB: half of them are asked, the time counted twice.
-                part = in_process(name, n_users // 2, python)
+                part = in_process(name, n_users // 2, str(python))
                 part |= {"seconds": 2 * part["seconds"], "cpu_seconds": 2 * part["cpu_seconds"]}
                 found[name].append({key: value for key, value in part.items() if key != "ndcg"})
             else:
-                found[name].append(in_process(name, n_users, python))
+                found[name].append(in_process(name, n_users, str(python)))
     half = in_process("shopkeeper-lists", n_users // 2)
     rows = []
     for name, runs in found.items():

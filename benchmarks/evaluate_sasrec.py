@@ -16,12 +16,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from _results import at_most, row, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = "ml_1m"
+
+
+def noted(seconds: list[float], metrics: Mapping[str, float], step: int) -> None:
+    """Keep how long an epoch took."""
+    if "seconds" in metrics:
+        seconds.append(float(metrics["seconds"]))
 
 
 def main(repetitions: int) -> None:
@@ -54,9 +62,7 @@ def main(repetitions: int) -> None:
             trainer=TrainerConfig.of({**trainer, "threads": 2, "validation_requests": 100}),
             target_events=("rating",),
             filter_seen=True,
-            log=lambda metrics, step, seen=seen: (
-                seen.append(float(metrics["seconds"])) if "seconds" in metrics else None
-            ),
+            log=partial(noted, seen),
             progress=False,
         )
         model.fit(prepared, split, fit)

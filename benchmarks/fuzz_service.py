@@ -50,8 +50,8 @@ def served(place: Path) -> Path:
     return export_bundle(model, prepared, split, run, place / "bundle", golden=40)
 
 
-ODD = [None, True, "", "i1", "view", "\ud800", "x" * 5000, "2026-03-01", "0001-01-01", -1, 0, 1e308, 10**30, 0.5, [],
-       {}, [[]], [["i1"]], {"item_id": "i1"}, {"query": " "}, [None], ["i1"] * 300]  # fmt: skip
+ODD: list[Any] = [None, True, "", "i1", "view", "\ud800", "x" * 5000, "2026-03-01", "0001-01-01", -1, 0, 1e308, 10**30,
+                  0.5, [], {}, [[]], [["i1"]], {"item_id": "i1"}, {"query": " "}, [None], ["i1"] * 300]  # fmt: skip
 
 
 def spoiled(rng: np.random.Generator, request: dict[str, Any]) -> Any:
@@ -124,7 +124,7 @@ def main() -> None:
                 except OSError:
                     time.sleep(0.1)
             other = sent(port, bundle, told.spoiled)
-            run = [place / "venv/bin/schemathesis", "run", f"{address}/openapi.json", "--checks", CHECKS,
+            run = [str(place / "venv/bin/schemathesis"), "run", f"{address}/openapi.json", "--checks", CHECKS,
                    "--phases", "fuzzing", "--include-path-regex", "^/v1/answers?$", "--max-examples",
                    str(told.described // 2), "--seed", "1", "--no-color"]  # fmt: skip
             done = subprocess.run(run, capture_output=True, text=True, cwd=place, check=False,

@@ -105,7 +105,8 @@ def each_of(system: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[st
 
 
 def main() -> None:
-    rows, versions, each = rows_of("shopkeeper", ours()), {}, each_of("shopkeeper", ours())
+    versions: dict[str, str] = {}
+    rows, each = rows_of("shopkeeper", ours()), each_of("shopkeeper", ours())
     for library in PEERS:
         said = theirs(library)
         rows += rows_of(library, said["values"])

@@ -11,8 +11,10 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -275,7 +277,7 @@ def recbole(path: Path, out: Path) -> dict:
     return clock.figures(dataset.inter_num, dataset.user_num - 1, dataset.item_num - 1, package.__version__)
 
 
-SYSTEMS = {
+SYSTEMS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "shopkeeper": shopkeeper, "shopkeeper-checked": shopkeeper_checked, "shopkeeper-everything": shopkeeper_everything,
     "polars": plain_polars, "duckdb": plain_duckdb, "rectools": rectools, "replay": replay, "recbole": recbole,
     **{f"engine={name}": partial(by_engine, name) for name in ENGINES},

@@ -125,7 +125,7 @@ def slices(rng: np.random.Generator, n_slices: int, n_models: int = 4) -> dict[s
     return {"false": wrong, "alone": alone, "found": alone and told}
 
 
-def deficits(values: np.ndarray, kinds: dict[str, list[str]], seed: int, winner: str | None = None):
+def deficits(values: np.ndarray, kinds: dict[str, list[str]], seed: int, winner: str | None = None) -> Any:
     """`slice_results`, of slices that are all large enough to be tested; the intervals of means are not looked at."""
     tables = {f"m{j}": table(v, **kinds) for j, v in enumerate(values.T)}
     return slice_results(tables, "ndcg@10", winner=winner, small=50, resamples=2, seed=seed)

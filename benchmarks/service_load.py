@@ -231,9 +231,12 @@ def main() -> None:
             "--port",
             str(port),
         ]
-        service = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, preexec_fn=lambda: (os.sched_setaffinity(0, {cores[0]}), first())
-        )
+
+        def alone_on_its_core() -> None:
+            os.sched_setaffinity(0, {cores[0]})
+            first()
+
+        service = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=alone_on_its_core)
         os.sched_setaffinity(0, {cores[-1]})
         first()
         gc.freeze()
@@ -259,9 +262,9 @@ def main() -> None:
                 held.statuses += part.statuses
                 held.asked += part.asked
             own = np.concatenate(some)
-            after, free = within(port, SOON), Client(port, bodies)
-            asyncio.run(steady(free, 0.8 * limit, SHORT, POISSON))
-            beside["nobody held back"] = limit, free
+            after, paced = within(port, SOON), Client(port, bodies)
+            asyncio.run(steady(paced, 0.8 * limit, SHORT, POISSON))
+            beside["nobody held back"] = limit, paced
             above = Client(port, bodies)
             asyncio.run(flooded(above, ABOVE, 15))
         finally:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,7 @@ def a_million(told: argparse.Namespace, place: Path) -> tuple[list[dict[str, Any
     packed = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     feed = feed_of(bundles["exact"], single[0])
     tasks: dict[str, Callable[[], Any]] = {"bare graph, prepacked": lambda: packed.run(None, feed)}
-    tasks |= {name: lambda one=one: one.recommend(single, filter_seen=False) for name, one in bundles.items()}
+    tasks |= {name: partial(one.recommend, single, filter_seen=False) for name, one in bundles.items()}
     taken = spent(tasks, max(10, told.rounds // 5), {"the bundle of then": lambda: then.take("one")})
     then.end()
     times = {name: float(np.median(values)) for name, values in taken.items()}

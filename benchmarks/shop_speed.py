@@ -90,7 +90,7 @@ def shop(customers: int, items: int, folder: Path) -> Path:
     }  # fmt: skip
     prepared = Prepared.open(prepare_dataset(config, place, place / "prepared", progress=False))
     write_split(prepared, {"name": "temporal", "validation_days": 28, "test_days": 28, "target_events": ["purchase"]})
-    np.savez(place / "log.npz", **log)
+    np.savez(place / "log.npz", allow_pickle=False, **log)
     return place
 
 
@@ -124,7 +124,7 @@ def two_stages(place: Path, kind: str) -> dict[str, float]:
     prepared, split = opened(place / "prepared")
     model, kept = make(told), place / kind
     if not (kept / "weights.npz").is_file():
-        model.fit(prepared, split, Fit(1, target_events=["purchase"], filter_seen=False))
+        model.fit(prepared, split, Fit(1, target_events=("purchase",), filter_seen=False))
         model.save(kept)
         return {}
     model.load(kept)
@@ -151,7 +151,7 @@ def fitted(model: str, prepared_folder: Path) -> dict[str, float]:
     made = make(settings(model, *SAID.get(model, ())))
     import torch  # noqa: F401 (RecTools imports it, too, before its clock starts)
 
-    return timed(lambda: made.fit(prepared, split, Fit(1, target_events=["view"], filter_seen=True)))
+    return timed(lambda: made.fit(prepared, split, Fit(1, target_events=("view",), filter_seen=True)))
 
 
 def tifu_knn(place: Path) -> dict[str, float]:
@@ -165,7 +165,7 @@ def tifu_knn(place: Path) -> dict[str, float]:
     whole = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
 
     def work() -> None:
-        model.fit(prepared, split, Fit(1, target_events=["purchase"], filter_seen=False))
+        model.fit(prepared, split, Fit(1, target_events=("purchase",), filter_seen=False))
         model.score(whole[:ASKED])
 
     return timed(work)
@@ -192,7 +192,8 @@ def measured(kind: str, repetitions: int, folder: Path, log: Path, scale: float)
         ours_at, peers_at = log, for_peers(log, folder / "rows.npz")
     else:
         size = {"wide": WIDE, "two_stages": NARROW, "tifu_knn": BASKETS}[kind]
-        ours_at = shop(*(round(n * scale) for n in size), folder)
+        customers, items = (round(n * scale) for n in size)
+        ours_at = shop(customers, items, folder)
         peers_at = ours_at / "log.npz"
     mine = [sys.executable, __file__, "--run", kind, str(ours_at)]
     if kind in ("wide", "two_stages"):
@@ -225,7 +226,9 @@ def main() -> None:
     if a.run:
         print(json.dumps(ours(a.run[0], Path(a.run[1]))))
         return
-    rows, claims, versions = [], [], {}
+    rows: list[dict[str, Any]] = []
+    claims: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for kind in a.only:
             folder = Path(scratch) if kind in ("item_knn", "ease") else a.folder

@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from _results import ROOT, at_most, not_had, of_file, row, write_result
@@ -96,6 +97,11 @@ def both() -> Iterator[tuple[Side, Side]]:
                 side.leave()
 
 
+def costs_of(words: Sequence[str], side: Side) -> float:
+    """Of one command."""
+    return side.cost(words)
+
+
 def in_turn(sides: Sequence[Side], repetitions: int, cost: Callable[[Side], float]) -> dict[str, list[float]]:
     """The cost on each side, repetition by repetition, the first of a pair changing with each."""
     values: dict[str, list[float]] = {side.name: [] for side in sides}
@@ -136,7 +142,7 @@ def measure(only: Sequence[str], repetitions: int) -> dict[str, Mapping[str, lis
                 print(name)
                 for side in sides:  # compiled, prepared, and with a database
                     side.cost(words, again=3)
-                found[name] = in_turn(sides, repetitions, lambda side, words=words: side.cost(words))
+                found[name] = in_turn(sides, repetitions, partial(costs_of, words))
     return found
 
 

@@ -19,7 +19,9 @@ import json
 import resource
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ from _quality import Quality, save
 from _results import RESULTS, at_least, not_had, row, write_result
 from _training import LENGTH, THREADS, child, peer, prepare
 
-SHAPE = {"width": 64, "blocks": 2, "dropout": 0.2, "batch_size": 128}
+SHAPE: dict[str, Any] = {"width": 64, "blocks": 2, "dropout": 0.2, "batch_size": 128}
 SHARE = 0.95
 NAMES = {"rectools": "RecTools", "replay": "RePlay", "recbole": "RecBole with its defaults"}
 
@@ -54,8 +56,9 @@ def ours(split_path: Path, dataset: str, quality: Quality, epochs: int) -> dict:
     def score(histories: list[np.ndarray]) -> np.ndarray:
         return model.score(Requests.from_histories([h.tolist() for h in histories]))
 
-    def after(metrics: dict, epoch: int) -> None:
+    def after(metrics: Mapping[str, float], epoch: int) -> None:
         done.append({"seconds": metrics["seconds"], "loss": metrics["loss"]})
+        assert model.network is not None
         model.network.eval()
         ready = quality.measured(score, sum(e["seconds"] for e in done))
         model.network.train()
@@ -112,7 +115,7 @@ def report(
     own: dict[str, float] = {}
     shared: dict[str, float | None] = {}
     for system, results in found.items():
-        times = [seconds_to(r, SHARE * max(curve(r))) for r in results]
+        times = [t for r in results if (t := seconds_to(r, SHARE * max(curve(r)))) is not None]  # each reaches its own
         own[system] = float(np.median(times))
         rows.append(row(system, dataset, "time to 95 % of its own final value", "s", times))
         reached = [t for t in (seconds_to(r, common) for r in results) if t is not None]
@@ -157,10 +160,10 @@ def report(
             r for r in dated if r["dataset"] != dataset or (r["system"] in of_then and r["measured"]["date"] in runs)
         ]
         old = {c["what"]: {"measured": origin, **c} for c in before["claims"]}
-        mine = {c["what"] for c in claims}
-        spoken = tuple(f"times as fast as {NAMES[name]}" for name in kept)
-        claims = [old.get(c["what"], c) if c["what"].endswith(spoken) else c for c in claims]
-        claims += [c for what, c in old.items() if what not in mine]
+        anew = {c["what"] for c in claims}
+        called = tuple(f"times as fast as {NAMES[name]}" for name in kept)
+        claims = [old.get(c["what"], c) if c["what"].endswith(called) else c for c in claims]
+        claims += [c for what, c in old.items() if what not in anew]
         versions = before["versions"] | versions
     path = write_result(out, rows, claims, versions=versions)
     if said:

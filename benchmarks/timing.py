@@ -106,7 +106,7 @@ def million() -> dict[str, float]:
     own = rng.integers(0, 24, PEOPLE).repeat(VISITS)
     day = np.sort(rng.integers(0, 365, (PEOPLE, VISITS)), axis=1).ravel()
     hour = np.where(rng.random(len(day)) < 0.3, own, rng.integers(8, 22, len(day)))
-    visits = Visits(np.arange(1, PEOPLE + 1).repeat(VISITS), day * DAY + hour * HOUR, hour, (day + 3) % 7)
+    visits = Visits(np.arange(1, PEOPLE + 1).repeat(VISITS), day * DAY + hour * HOUR, day, hour, (day + 3) % 7)
     people = np.arange(1, PEOPLE + 1)
 
     def work() -> None:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,18 +57,19 @@ def ours(split_path: Path, dataset: str, epochs: int, extra: dict) -> dict:
     target = tuple(split.timeline["spec"]["target_events"])
     model = SASRec(**{**SHAPE, "max_length": LENGTH[dataset], "inputs": "targets", "epochs": epochs, **extra})
     first: list[float] = []
-    step, processor = SequenceModule.training_step, []
+    step, processor = SequenceModule.training_step, list[float]()
 
-    def timed_step(self, *args):
+    def timed_step(self: Any, *args: Any) -> None:
         first.append(time.perf_counter())
         used = resource.getrusage(resource.RUSAGE_SELF)
         processor.append(used.ru_utime + used.ru_stime)
         step(self, *args)
 
-    SequenceModule.training_step = timed_step
+    SequenceModule.training_step = timed_step  # type: ignore[method-assign,assignment]
     start = time.perf_counter()
     trainer = TrainerConfig(accelerator="cpu", threads=THREADS)
     model.fit(prepared, split, Fit(seed=1, target_events=target, filter_seen=True, trainer=trainer, progress=False))
+    assert model.trained is not None
     history = model.trained.history
     n = len(processor) // len(history)
     return {
@@ -168,7 +170,9 @@ def with_spans(rows: list[dict]) -> list[dict]:
 
 def report(found: dict, failed: dict, datasets: list[str], said: str | None, out: str) -> None:
     """Rows and claims to `benchmarks/results/<out>.json`; those of data not run this time stay, with their origin."""
-    rows, claims, versions = [], [], {}
+    rows: list[dict[str, Any]] = []
+    claims: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
     seconds: dict[tuple[str, str], float] = {}
     for (dataset, system), results in found.items():
         epochs = [e for r in results for e in r["epochs"]]

@@ -125,11 +125,10 @@ def peak_of(device: torch.device) -> float:
 
 def of_customers(epochs: int, compiled: str, n_customers: int) -> dict[str, Any]:
     """Seconds of each epoch of the customers' Transformer but the first two, and the events that it reads in one."""
-    from customers_speed import MAX_LENGTH, labelled
+    from customers_speed import MAX_LENGTH, cutoffs, labelled
 
-    cohort, length = labelled(
-        58 * n_customers, n_customers
-    )  # of 58 events a customer 50 are the newest 256 of somebody
+    # Of 52 events a customer 50 are among somebody's newest 256.
+    cohort, length = labelled(52 * n_customers, n_customers, cutoffs())
     at: list[float] = []
     fit = Fit(
         seed=1,

@@ -27,10 +27,12 @@ from _results import at_least, not_had, of_before, row, write_result
 from _training import LENGTH, THREADS, child, environment, prepare
 
 DATASET, REQUIRED, OF_EPOCH = "ml_1m", 8, 48
-SHAPE = {"width": 64, "blocks": 2, "dropout": 0.1, "max_length": LENGTH[DATASET]}
-OURS = {"hstu": {"heads": 1}, "bert4rec": {"heads": 2, "masked": 0.15, "masked_last": 0.0}}
-THEIRS = {"hstu": ("HSTUModel", {"n_heads": 1, "relative_time_attention": False, "relative_pos_attention": True}),
-          "bert4rec": ("BERT4RecModel", {"n_heads": 2, "mask_prob": 0.15})}  # fmt: skip
+SHAPE: dict[str, Any] = {"width": 64, "blocks": 2, "dropout": 0.1, "max_length": LENGTH[DATASET]}
+OURS: dict[str, dict[str, Any]] = {"hstu": {"heads": 1}, "bert4rec": {"heads": 2, "masked": 0.15, "masked_last": 0.0}}
+THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hstu": ("HSTUModel", {"n_heads": 1, "relative_time_attention": False, "relative_pos_attention": True}),
+    "bert4rec": ("BERT4RecModel", {"n_heads": 2, "mask_prob": 0.15}),
+}
 
 
 def now() -> tuple[float, float]:
@@ -65,7 +67,7 @@ def ours(name: str, split_path: Path, batches: int) -> dict[str, Any]:
         at.append(now())
         end(self)
 
-    SequenceModule.training_step, SequenceModule.on_train_epoch_end = timed, ended  # type: ignore[method-assign]
+    SequenceModule.training_step, SequenceModule.on_train_epoch_end = timed, ended  # type: ignore[method-assign,assignment]
     prepared = Prepared.open(split_path.parents[1])
     split = Split.named(prepared, split_path.name)
     told = SHAPE | OURS[name] | {"inputs": "targets", "epochs": 1, "batch_size": 128}
@@ -154,7 +156,7 @@ def main() -> None:
             mean: dict[tuple[str, str], float] = {}
             for side, runs in found.items():
                 for kind, figure in (("seconds", "batch"), ("cpu_seconds", "processor time of a batch")):
-                    rows.append(row(f"{side} {name}", DATASET, figure, "s", [np.mean(r[kind]) for r in runs]))
+                    rows.append(row(f"{side} {name}", DATASET, figure, "s", [float(np.mean(r[kind])) for r in runs]))
                     mean[side, kind] = rows[-1]["median"]
             wall, used = (mean["rectools", k] / mean["shopkeeper", k] for k in ("seconds", "cpu_seconds"))
             rows.append(row(f"shopkeeper {name}", DATASET, "times as fast", "1", [wall]))
