@@ -18,7 +18,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
-from shopkeeper.models.fit import Fit
+from shopkeeper.models.fit import Fit, HeldOut
 from shopkeeper.programs.scoring import mixed
 
 LOGISTIC = {"name": "logistic", "target": "shopkeeper.customers.logistic.Logistic", "min_positives": 5}
@@ -66,6 +66,25 @@ def test_a_member_that_knows_its_own_customers_by_heart_counts_for_nothing(shop:
     blend = fitted(shop, train, None, logistic=LOGISTIC, lightgbm=by_heart)
     logistic, trees = blend.weight
     assert logistic > 2 * trees
+
+
+def test_members_are_not_calibrated_on_what_the_blend_says(shop: Prepared):
+    """`Fit.held_out` tells the answers of the model that is fitted, which are the blend's and no member's."""
+    train, calibration, _ = (build_cohort(shop, t, 60, 90) for t in CUTOFFS)
+
+    def held_out() -> HeldOut:
+        n = len(train)
+        return HeldOut(np.full(n, 0.9), np.resize([0.0, 1.0], n), train.customer)
+
+    for later in (calibration, None):
+        found = []
+        for others in (None, held_out):
+            blend = Blend({"logistic": LOGISTIC, "lightgbm": TREES}, folds=3, season=False)
+            blend.fit(train, later, Fit(seed=1, held_out=others))
+            found.append(blend)
+        plain, told = ([m.calibrator.as_json() for m in blend.members.values()] for blend in found)
+        assert told == plain
+        np.testing.assert_array_equal(found[0].weight, found[1].weight)
 
 
 def test_members_that_do_not_answer_what_is_asked_are_left_out(shop: Prepared):

@@ -109,7 +109,8 @@ class Blend:
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
         """Fit the members, and weigh them."""
         self.answers, self.members, self.untrainable, self.spread = train.answers, {}, "", None
-        fit = replace(fit, folder=None, progress=False, log=lambda *_: None)  # a network's begins anew after a kill
+        # A network's begins anew after a kill; what is held out are the blend's answers: none is calibrated on them
+        fit = replace(fit, folder=None, held_out=None, progress=False, log=lambda *_: None)
         names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
         for name in names:
             model = self._fitted(name, train, fit)
