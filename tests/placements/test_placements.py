@@ -135,3 +135,12 @@ def test_who_has_no_history_gets_the_fallback_which_fills_short_lists_too() -> N
     assert placed.recommend(requests, 4).tolist() == [[4, 2, 9, 8], [2, 9, 8, 4]]
     assert placed.recommend(requests, 6).tolist() == [[4, 2, 9, 8, 7, 6], [2, 9, 8, 4, 7, 6]]
     assert Placed(Says(4, 2)).recommend(requests, 3).tolist() == [[4, 2, 0], [4, 2, 0]]  # type: ignore[arg-type]
+
+
+def test_a_fallback_that_reads_last_nights_demand_is_told_of_it() -> None:
+    """The audit takes it away from who does not say so, and `recommend` gives it to who does."""
+    other = Says(2)
+    other.about = About(answers=LISTS, needs=("nightly",))
+    placed = Placed(Says(4), [Says(3), other])  # type: ignore[arg-type, list-item]
+    assert placed.about.needs == ("nightly",)
+    assert Placed(Says(4), [Says(3)]).about.needs == ()  # type: ignore[arg-type, list-item]

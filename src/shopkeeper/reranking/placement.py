@@ -30,11 +30,12 @@ class Placed:
 
     @property
     def about(self) -> About:
-        """The first one's; the instant is read where one of them reads it."""
+        """The first one's; the instant, and what else one of them needs, is read where one of them reads it."""
         about = self.first.about
         return replace(
             about,
             answers=LISTS,
+            needs=tuple(dict.fromkeys(need for one in (self.first, *self.fallback) for need in one.about.needs)),
             reads_instant=about.reads_instant or any(one.about.reads_instant for one in self.fallback),
             not_exported="a bundle answers with the model's own lists; a placement is not in it",
         )
