@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.new_dataset import write_dataset_yaml
@@ -45,6 +46,16 @@ def test_a_shops_csv_gets_a_config_that_prepares_it(tmp_path: Path):
     assert "100.0% of it is missing" in text
     p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
     assert (p.n_users, p.n_items, p.manifest["n_events"], p.name) == (7, 11, 99, "my_shop_2020")
+
+
+@pytest.mark.parametrize("name", ["2023.csv", "2023-10.csv", "1e5.csv", "null.csv", "On.csv"])
+def test_a_file_named_as_a_number_or_a_word_of_yaml_gives_a_name_that_is_text(tmp_path: Path, name: str):
+    rows = "".join(f"c{n % 7},s{n % 5},2024-01-{n:02d}\n" for n in range(1, 31))
+    config, text = guess(tmp_path, "user,item,time\n" + rows, name)
+    assert config["name"] == "log_" + name.removesuffix(".csv").replace("-", "_").lower()
+    assert "prepare would stop" not in text
+    override = OverridesParser.create().parse_override(f"dataset={config['name']}")
+    assert override.value() == config["name"]
 
 
 def test_the_command_that_comes_next_is_one_that_runs_there(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import is_pattern, matching
+from shopkeeper.ingest.guesses.scalars import SPECIAL
 
 NOT_DATA = (
     ".md",
@@ -26,6 +27,8 @@ NOT_DATA = (
     ".tmp",
 )  # the last three: not downloaded yet
 LOOKED_INTO = 50  # files whose columns are compared
+# What YAML, or `dataset=…` on a command line, reads as a number or a word of its own.
+NO_NAME = "|".join((r"\d[\d_]*(e\d+)?", *SPECIAL, "nan", "inf"))
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def only(files: Given, kept: Collection[Path]) -> Given:
 
 
 def named(file: str) -> str:
-    """A dataset's name after a file's: `My Shop-2020.csv` is `my_shop_2020`."""
-    return re.sub(r"[^a-z0-9]+", "_", file.split(".")[0].lower()).strip("_") or "my_shop"
+    """A dataset's name after a file's: `My Shop-2020.csv` is `my_shop_2020`, `2023-10.csv` is `log_2023_10`."""
+    name = re.sub(r"[^a-z0-9]+", "_", file.split(".")[0].lower()).strip("_") or "my_shop"
+    return f"log_{name}" if re.fullmatch(NO_NAME, name) else name
 
 
 def patterns(names: Sequence[str]) -> tuple[str, ...]:
