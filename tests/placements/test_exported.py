@@ -14,6 +14,7 @@ from house import House
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.wire import answered, request_schema
+from shopkeeper.bundles.targets.index import write_index
 from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
@@ -101,6 +102,11 @@ def told_a_category_as_what_it_holds(bundle: Bundle, monkeypatch: pytest.MonkeyP
     smaller = write_smaller(bundle.path, Path("exports/b16"), "fp16", lambda *_: COST)
     answers(Bundle.load(smaller))
     assert not any(closed)
+    indexed = Bundle.load(write_index(bundle.path, Path("exports/indexed"), "faiss"), approximate=True)
+    for items in (("bread",), ()):  # an index is of the model's own items, and a fallback asks none
+        assert ids(indexed, *items, placement="category", category="photo") == ids(
+            bundle, *items, placement="category", category="photo"
+        )
     assert set(ids(bundle, "bread", placement="category", category="light")) == {"lamp", "bulb"}
     assert verify(Path("exports/b")).ok
     golden = json.loads(Path("exports/b/golden.json").read_text())

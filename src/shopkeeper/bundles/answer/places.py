@@ -201,6 +201,7 @@ def _program(model: ItemModel, told: Mapping[str, Any], arrays: Mapping[str, np.
         if known is None
         else known.astype(bool).tobytes(),
         session=None,
+        nearest=None,
         inputs=frozenset(),
         arrays=own,
     )
