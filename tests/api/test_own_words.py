@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import shopkeeper as sk
 from api.shoplog import COLUMNS, frame
@@ -106,6 +107,17 @@ def test_settings_may_be_numbers_and_lists_of_numpy(data: sk.Dataset):
     neighbours = model.run.config["model"]["neighbours"]
     assert (neighbours, type(neighbours)) == (5, int)
     assert model.run.config["evaluation"]["k"] == [5, 10]
+
+
+def test_settings_of_a_dataset_may_be_numbers_of_numpy():
+    told = {
+        "filter_seen": np.bool_(True),
+        "max_rejected_share": np.float64(0.5),
+        "churn": {"horizon_days": np.int64(9)},
+    }
+    spec = sk.Dataset.from_pandas(frame(), **COLUMNS, **told).spec
+    assert yaml.safe_load(yaml.safe_dump(dict(spec)))["churn"] == {"horizon_days": 9}
+    assert (spec["filter_seen"], spec["max_rejected_share"]) == (True, 0.5)
 
 
 @pytest.mark.parametrize(

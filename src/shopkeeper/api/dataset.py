@@ -16,7 +16,7 @@ from shopkeeper.api.frames import as_given, as_pandas, kinds_of, without_codes
 from shopkeeper.api.html import facts
 from shopkeeper.api.logs import Columns, describe
 from shopkeeper.api.places import Room, write_dataset
-from shopkeeper.api.told import compose
+from shopkeeper.api.told import as_written, compose
 from shopkeeper.api.words import check_settings, of_a_frame, say_rejected
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_shape import check_dataset
@@ -137,10 +137,10 @@ class Dataset:
                 item_columns=item_columns, user_columns=user_columns, target=target, filter_seen=filter_seen,
                 name=name, settings=settings,
             )  # fmt: skip
-            check_dataset(made.spec, "Dataset.from_pandas")
+            check_dataset(spec := as_written(made.spec), "Dataset.from_pandas")
         room = Room(folder)
-        write_dataset(room, made.spec, made.split, made.tables, overwrite)
-        return cls(name, room, made.spec, made.split, room.raw, "Dataset.from_pandas")
+        write_dataset(room, spec, made.split, made.tables, overwrite)
+        return cls(name, room, spec, made.split, room.raw, "Dataset.from_pandas")
 
     @classmethod
     def from_customers(
@@ -190,7 +190,7 @@ class Dataset:
                 frame, label=label, customer=customer, positive=positive, task=task, features=features, name=name,
                 settings=settings,
             )  # fmt: skip
-            check_dataset(spec, "Dataset.from_customers")
+            check_dataset(spec := as_written(spec), "Dataset.from_customers")
         room = Room(folder)
         write_dataset(room, spec, SPLIT, tables, overwrite)
         return cls(name, room, spec, SPLIT, room.raw, "Dataset.from_customers")
@@ -247,10 +247,10 @@ class Dataset:
         check_settings(cls.from_file, settings)
         with plain_errors():
             found = guessed(path, columns, name, settings)
-            check_dataset(found.spec, "Dataset.from_file")
+            check_dataset(spec := as_written(found.spec), "Dataset.from_file")
         for doubt in found.doubts:
             log.warning("%s: %s", path.name, doubt)
-        return cls(str(found.spec["name"]), Room(folder), found.spec, found.split, found.raw)
+        return cls(str(spec["name"]), Room(folder), spec, found.split, found.raw)
 
     @cached_property
     def prepared(self) -> Prepared:

@@ -74,8 +74,6 @@ def _merged(base: Any, value: Any, path: str) -> Any:
     """
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic | np.ndarray):  # of a grid that NumPy made
-        value = value.tolist()
     if isinstance(base, Mapping) and isinstance(value, Mapping):
         found = dict(base)
         for key, inner in value.items():
@@ -83,9 +81,23 @@ def _merged(base: Any, value: Any, path: str) -> Any:
         return found
     if isinstance(base, Mapping) and base and not isinstance(value, Mapping) and not (value is None and "." in path):
         raise UserError(f"{path}={value!r:.80} is no block of settings; give some of {', '.join(map(str, base))}")
-    if isinstance(value, list | tuple | range):
-        return [_merged(None, one, path) for one in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    return as_written(value)
+
+
+def as_written(value: Any) -> Any:
+    """A setting as a YAML file has it: paths are text, and numbers those of Python, of which NumPy may have made some.
+
+    Examples:
+        >>> as_written({"l2": np.float64(0.5), "k": (np.int64(1), 2)})
+        {'l2': 0.5, 'k': [1, 2]}
+    """
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: as_written(one) for key, one in value.items()}
+    return [as_written(one) for one in value] if isinstance(value, list | tuple | range) else value
 
 
 def divided(
