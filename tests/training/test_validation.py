@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,16 @@ def test_vectors_of_a_gpu_are_those_of_a_cpu(tmp_path: Path, monkeypatch):
     assert np.allclose(on_gpu, on_cpu, atol=1e-4)
     assert (blank == same).all()
     assert np.array_equal(weight, model.item_vectors())
+
+
+def test_a_copy_of_a_network_that_was_compiled_reads_its_own_weights(tmp_path: Path, monkeypatch):
+    """Histories are encoded on a GPU by a copy there: parts bound to the network itself would look for its weights."""
+    monkeypatch.setattr(torch, "compile", lambda eager, **_: eager)
+    prepared, split = shop(tmp_path)
+    model = fit(prepared, split, trainer={"compile": "on", "precision": "fp32"}, epochs=1)
+    assert model.trained.plan.compile
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in model.network.blocks.parameters():
+            weight.fill_(torch.nan)
+    assert np.isfinite(other.encode(split.part("validation")[0])[0]).all()

@@ -178,6 +178,7 @@ def train_here(
     with module.averaged():
         kept = module.weights() if module.best["weights"] is None else module.best["weights"]
     network.load_state_dict(kept)
+    network.undo_compile()  # in float32 it is its own twin; a copy would go on with the parts of this one
     network.to("cpu").eval()
     validated = module.best["epoch"] >= 0
     epoch = module.best["epoch"] if validated else len(module.history)
