@@ -13,7 +13,7 @@ Shapes: V = n_items + 1, D width, U tokens, E entries, F numbers of the embeddin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,11 @@ class HybridItems(Dropping):
         """Forget the vectors that were made of earlier weights."""
         self._held = None
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HybridItems:
+        """Forget them, too, where the weights go to another device or type."""
+        self._held = None
+        return super()._apply(fn, recurse)
 
     @property
     def weight(self) -> Tensor:
