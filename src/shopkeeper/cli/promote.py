@@ -20,6 +20,6 @@ def promote_model(name: str, rollback: bool, uri: str | None, gates: dict[str, A
     for one in found:
         print(f"{one.gate:<12} {'holds' if one.holds else 'does not hold'}: {one.said}")
     if refused := [one for one in found if not one.holds]:
-        which = ", ".join(one.gate for one in refused)
-        raise UserError(f"{name}: the challenger does not become champion ({which}); {refused[0].way}")
+        which, way_out = ", ".join(one.gate for one in refused), refused[0].way
+        raise UserError(f"{name}: the challenger does not become champion ({which}); {way_out}")
     print(f"{name}: the challenger is the champion")
