@@ -107,6 +107,8 @@ def test_settings_may_be_numbers_and_lists_of_numpy(data: sk.Dataset):
     neighbours = model.run.config["model"]["neighbours"]
     assert (neighbours, type(neighbours)) == (5, int)
     assert model.run.config["evaluation"]["k"] == [5, 10]
+    listed = model.recommend(history={np.int64(3): ["s1"]}, k=np.arange(2, 3)[0])
+    assert listed["user_id"].tolist() == [3, 3]
 
 
 def test_settings_of_a_dataset_may_be_numbers_of_numpy():

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from shopkeeper.api.errors import plain_errors
 from shopkeeper.api.frames import is_table
-from shopkeeper.api.told import compose
+from shopkeeper.api.told import as_written, compose
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
@@ -34,6 +34,7 @@ def lists_for(
     filter_seen: bool | None,
 ) -> pa.Table:
     """A row per person and place of a list; arguments as of `Estimator.recommend`."""
+    k = as_written(k)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise UserError(f"k={k!r:.40} must be a whole number of at least 1")
     if history is not None and users is not None:
@@ -50,7 +51,8 @@ def lists_for(
         model = run.placed(model, place, filter_seen)
     if history is not None:
         history, basket = _people(history, "history"), None if basket is None else _people(basket, "basket")
-        names = list(history) if isinstance(history, Mapping) else list(range(len(history)))
+        names = [name.item() if isinstance(name, np.generic) else name for name in
+                 (history if isinstance(history, Mapping) else range(len(history)))]  # fmt: skip
         told_of = [_lines(history, "history", name) for name in names]
         baskets = None if basket is None else [_lines(basket, "basket", name) for name in _same(names, basket)]
         requests = asked_now(told_of, baskets, model, split, place)
