@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from shopkeeper.features.customer.declared import Features
 from shopkeeper.pipeline.preparing import split as preparing
 from shopkeeper.pipeline.preparing.data import prepare_data
 from shopkeeper.pipeline.told import Prepare, settings
@@ -38,3 +42,11 @@ def test_a_feature_that_sees_the_future_fails_the_full_audit(tmp_path: Path, mon
     monkeypatch.setattr(preparing, "features_at_training_cutoff", lambda split, declared: leaky)
     with pytest.raises(AuditError, match="mean price changes when events after"):
         preparing.prepare_split(cfg, prepared)
+
+
+def test_vectors_of_items_alone_leave_the_full_audit_no_feature_to_perturb():
+    timed: Any = SimpleNamespace(timeline={"cutoffs": {"validation": {"us": 1}}})
+    alone = Features.from_json({"item_vectors": {"run": "runs/somewhere"}})
+    assert preparing.features_at_training_cutoff(timed, alone) == {}
+    both = replace(alone, recency=True)
+    assert list(preparing.features_at_training_cutoff(timed, both)) == ["customer features"]

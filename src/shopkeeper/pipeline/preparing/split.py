@@ -138,14 +138,15 @@ def features_at_training_cutoff(split: Split, declared: Features) -> dict[str, C
     `declared`: which ones. Vectors of items are a finished run's, which its own audit looks at.
     """
     cutoffs = split.timeline.get("cutoffs") or {}
-    if "validation" not in cutoffs:
+    own = replace(declared, item_vectors=None)
+    if "validation" not in cutoffs or (declared.item_vectors and not own.groups):
         return {}
     from shopkeeper.customers.build_cohort import build_cohort
 
-    cutoff, declared = int(cutoffs["validation"]["us"]), replace(declared, item_vectors=None)
+    cutoff = int(cutoffs["validation"]["us"])
 
     def features(prepared: Prepared) -> np.ndarray:
-        options: dict[str, Any] = {"horizon_days": 1, "active_days": None, "labels": False, "declared": declared}
+        options: dict[str, Any] = {"horizon_days": 1, "active_days": None, "labels": False, "declared": own}
         return build_cohort(prepared, cutoff, **options).features
 
     return {"customer features": features}

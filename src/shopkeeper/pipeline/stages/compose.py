@@ -23,50 +23,14 @@ from shopkeeper.pipeline.told import VERBS, plain, settings
 from shopkeeper.shapes import TEXT, Each, Items, Needed, Shape, check_shape
 
 # What a stage reads; without the rest, a model's learning rate would look like a change of the data.
+OF_DATA = ("dataset", "split", "task", "paths", "engine", "timeline", "progress", "prepared_folder")
 READS = {
-    "prepare": (
-        "dataset",
-        "split",
-        "task",
-        "paths",
-        "engine",
-        "timeline",
-        "features",
-        "audit",
-        "progress",
-        "prepared_folder",
-    ),
+    "prepare": (*OF_DATA, "features", "audit"),
     "evaluate": ("dataset", "split", "paths", "tracking", "evaluation", "report", "runs", "out", "overwrite"),
-    "segments": (
-        "dataset",
-        "split",
-        "task",
-        "paths",
-        "engine",
-        "timeline",
-        "progress",
-        "prepared_folder",
-        "at",
-        "segmentation",
-        "needed",
-        "out",
-        "overwrite",
-    ),
-    "export": (
-        "dataset",
-        "split",
-        "task",
-        "paths",
-        "model",
-        "run",
-        "runs",
-        "name",
-        "k",
-        "golden",
-        "overwrite",
-        "evaluation",
-    ),
-}
+    "segments": (*OF_DATA, "at", "segmentation", "needed", "out", "overwrite"),
+    "export": ("dataset", "split", "task", "paths", "model", "run", "runs", "name", "k", "golden", "overwrite",
+               "evaluation"),
+}  # fmt: skip
 
 
 HYDRA = {  # leaves no folder and no log file, and logs plainly to stderr
