@@ -6,7 +6,7 @@ import argparse
 
 from made.markdown import cell, code
 
-from shopkeeper.cli.main import subcommands
+from shopkeeper.cli.main import command_parser
 from shopkeeper.pipeline.shell.help import EXAMPLES
 from shopkeeper.pipeline.shell.verbs import VERBS
 
@@ -22,7 +22,7 @@ def page() -> str:
                   "| | |", "|---|---|"]  # fmt: skip
         lines += [f"| {code(f'shopkeeper {verb} {words}'.rstrip())} | {cell(said)} |" for words, said in EXAMPLES[verb]]
     lines += ["", "## Further commands", ""]
-    for name, parser in subcommands().items():
+    for name, parser in command_parser()[1].items():
         lines += [f"### {name}", "", f"{_sentence(parser.description or '')}", "", "```text",
                   " ".join(parser.format_usage().split()).removeprefix("usage: "), "```", ""]  # fmt: skip
         if options := [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]:

@@ -13,7 +13,8 @@ import pytest
 
 from shopkeeper.campaigns.upload import keys
 from shopkeeper.campaigns.upload.tools import TOOLS
-from shopkeeper.cli import main
+from shopkeeper.cli.commands import campaigns
+from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.upload import write_upload_file
 
@@ -124,11 +125,11 @@ def test_who_is_left_out_is_counted_and_said(place: Path, capsys: pytest.Capture
 
 def test_from_the_command_line_with_a_segment_and_without_traits(place: Path):
     words = ["upload-file", "list.parquet", "contacts.csv", "--tool", "braze", "--to", "lapsed.jsonl"]
-    main.main([*words, "--where", "lifecycle=lapsed", "--where", "risk=0.5", "--traits", "risk"])
+    main([*words, "--where", "lifecycle=lapsed", "--where", "risk=0.5", "--traits", "risk"])
     (row,) = (json.loads(line) for line in Path("lapsed.jsonl").read_text().splitlines())
     assert row["external_id"] == "007"
     assert "lifecycle" not in row
-    assert set(main.UPLOADS) == set(TOOLS)
+    assert set(campaigns.UPLOADS) == set(TOOLS)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.cli.completion import completed, script
-from shopkeeper.cli.main import subcommands
+from shopkeeper.cli.main import command_parser
 from shopkeeper.pipeline.shell.verbs import VERBS
 
 
 def words(line: str) -> list[str]:
-    return completed(line, subcommands())
+    return completed(line, command_parser()[1])
 
 
 def test_the_first_word_is_a_verb_or_a_command():
